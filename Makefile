@@ -1,0 +1,51 @@
+# make run    the main job: take in the sample tickets, fine-tune, compare, promote
+# make test   the tests          make check   lint, types, docs and tests
+# make bench  the benchmarks     make install only the environment, .venv
+SHELL := /bin/bash
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	if $$p -c '$(SUITABLE)' 2>/dev/null; then echo $$p; break; fi; done)
+BIN := .venv/bin
+export HF_HUB_DISABLE_TELEMETRY := 1
+export DO_NOT_TRACK := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: run test check lint types docs bench install clean
+
+run: install
+	@$(BIN)/evertune run configs/support_intents.yaml
+
+test: install
+	@$(BIN)/python -m pytest
+
+check: lint types docs test
+
+lint: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: install
+	@$(BIN)/mypy
+
+docs: install
+	@$(BIN)/python docs/check.py
+
+bench: install
+	@$(BIN)/python -m benchmarks $(NAME)
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then echo "Evertune needs Python 3.11, 3.12 or 3.13; say which with PYTHON=/path/to/python" >&2; exit 1; fi
+	@echo "[1/3] making the environment .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip --version | cut -d' ' -f1,2
+	@echo "[2/3] installing torch (the largest part; once)"
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt "$$(grep '^torch==' constraints.txt)" 2> >(grep -v '^WARNING: Location' >&2)
+	@echo "[3/3] installing $$(grep -c == constraints.txt) pinned packages: two minutes, more on a slow line"
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]' 2> >(grep -v '^WARNING: Location' >&2)
+	@touch .venv/installed
+	@echo "ready: the command is $(BIN)/evertune"
+
+clean:
+	rm -rf .venv .evertune

@@ -1,0 +1,5 @@
+"""`python -m evertune`."""
+
+from evertune.cli import main
+
+main()

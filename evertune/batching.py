@@ -1,0 +1,72 @@
+"""Batches by token budget, not by row count. A copy of this file travels in every model bundle: it imports no Evertune."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+WINDOW = 50  # batches whose rows are sorted together: enough to pack well, few enough that the order stays random
+
+
+def pack(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Cut `order` into batches of at most `budget` tokens, padding counted; a longer row is a batch of its own.
+
+    Args:
+        order: row indices, best sorted by length.
+        lengths: tokens of every row.
+        budget: rows times longest row of a batch, at most.
+    """
+    batches: list[list[int]] = []
+    longest = 0
+    for index in order:
+        longest = max(longest, lengths[index])
+        if batches and (len(batches[-1]) + 1) * longest <= budget:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+            longest = lengths[index]
+    return batches
+
+
+def by_length(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Batches of all rows, the longest first, so that a lack of memory shows at once."""
+    return pack(np.argsort(np.asarray(lengths), kind="stable")[::-1].tolist(), lengths, budget)
+
+
+class TokenBatches:
+    """The batches of a whole training, all its epochs in one sequence.
+
+    The sequence is a function of (lengths, budget, epochs, seed) alone: a resumed training skips the batches it has done
+    and sees the very ones that an uninterrupted training sees. Epochs may differ in their number of batches.
+
+    Args:
+        lengths: tokens of each training row.
+        budget: tokens of a batch, padding counted.
+        epochs: passes over the rows; a fraction ends inside an epoch.
+        seed: of the shuffle.
+    """
+
+    def __init__(self, lengths: Sequence[int], budget: int, epochs: float, seed: int) -> None:
+        self._lengths = [int(length) for length in lengths]
+        self.budget = budget
+        self._seed = seed
+        whole = int(epochs)
+        self.per_epoch = [len(self.epoch(number)) for number in range(whole)]
+        if epochs > whole:
+            self.per_epoch.append(max(1, round((epochs - whole) * len(self.epoch(whole)))))
+
+    def epoch(self, number: int) -> list[list[int]]:
+        """All batches of one epoch: rows shuffled, sorted by length within windows, packed, batches shuffled."""
+        random = np.random.default_rng([self._seed, number])
+        order = random.permutation(len(self._lengths))
+        tokens = np.asarray(self._lengths)[order]
+        window = np.cumsum(tokens) // (self.budget * WINDOW)
+        order = order[np.lexsort((tokens, window))]
+        batches = pack(order.tolist(), self._lengths, self.budget)
+        return [batches[index] for index in random.permutation(len(batches))]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for number, count in enumerate(self.per_epoch):
+            yield from self.epoch(number)[:count]
+
+    def __len__(self) -> int:
+        return sum(self.per_epoch)

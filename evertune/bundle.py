@@ -1,0 +1,91 @@
+"""A model bundle: one folder with weights, tokenizer, and the very code that encodes, batches and decodes.
+
+    bundle/evertune.json   what it is: objective, options, precision, lineage
+    bundle/model/          weights (safetensors), config and tokenizer, as `transformers` saves them
+    bundle/code/           copies of objective, inference and batching: a package that imports no Evertune
+"""
+
+import hashlib
+import importlib.util
+import shutil
+import sys
+import uuid
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from evertune.errors import TrainingError
+from evertune.home import read_json, write_json
+from evertune.records import file_digest
+
+CODE = ("batching.py", "inference.py")
+
+
+def write(folder: Path, model: Any, tokenizer: Any, objective: ModuleType, card: dict[str, Any]) -> str:
+    """Write a bundle, whole or not at all, and return its digest.
+
+    Args:
+        card: JSON-ready facts for `evertune.json`; see `Predictor` in `inference.py` for those that it reads.
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        model.save_pretrained(scratch / "model")
+        tokenizer.save_pretrained(scratch / "model")
+        code = scratch / "code"
+        code.mkdir()
+        (code / "__init__.py").write_text('"""The code of one Evertune model, as it was when the model was trained."""\n')
+        for name in CODE:
+            shutil.copyfile(Path(__file__).parent / name, code / name)
+        shutil.copyfile(str(objective.__file__), code / "objective.py")
+        write_json(scratch / "evertune.json", {**card, "module": objective.__name__})
+        shutil.rmtree(folder, ignore_errors=True)
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return digest(folder)
+
+
+def digest(folder: Path) -> str:
+    """A digest over the bundle's files and their names, whoever owns or copied them."""
+    state = hashlib.blake2b(digest_size=16)
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and "__pycache__" not in file.parts:
+            state.update(f"{file.relative_to(folder).as_posix()}:{file_digest(file)}".encode())
+    return state.hexdigest()
+
+
+def predictor(folder: Path, precision: str | None = None) -> Any:
+    """The bundle's own `Predictor`, from the bundle's own code.
+
+    Raises:
+        TrainingError: the bundle cannot be loaded.
+    """
+    # A name of its own for each folder: two bundles in one process never share a module.
+    name = f"evertune_bundle_{hashlib.blake2b(str(folder).encode(), digest_size=8).hexdigest()}"
+    try:
+        if name not in sys.modules:
+            spec = importlib.util.spec_from_file_location(
+                name, folder / "code" / "__init__.py", submodule_search_locations=[str(folder / "code")]
+            )
+            if spec is None or spec.loader is None or not (folder / "code" / "__init__.py").is_file():
+                raise OSError("its code is missing")
+            package = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(package)
+            sys.modules[name] = package
+        return importlib.import_module(f"{name}.inference").Predictor(folder, precision)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise TrainingError(f"the model bundle {folder} cannot be loaded: {error}") from error
+
+
+def card(folder: Path) -> dict[str, Any]:
+    """The facts in `evertune.json`.
+
+    Raises:
+        TrainingError: there is no bundle in the folder.
+    """
+    facts = read_json(folder / "evertune.json")
+    if facts is None:
+        raise TrainingError(f"{folder} holds no model bundle (no evertune.json)")
+    return dict(facts)

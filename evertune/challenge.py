@@ -1,0 +1,57 @@
+"""From the evidence on disk to the gate's decision."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evertune import gate
+from evertune.evidence import Scored
+from evertune.home import read_json
+from evertune.objectives import module
+from evertune.records import Candidate, Decision, Evaluation
+
+if TYPE_CHECKING:
+    from evertune.config import Recipe
+
+
+def decide(recipe: "Recipe", report: Evaluation, night: int) -> Decision:
+    """Compare challenger and champion on the rows that neither has seen or nearly seen.
+
+    Args:
+        night: how many challengers, this one included, this champion has met.
+    """
+    objective = module(recipe.objective.type)
+    with np.load(report.evidence) as evidence:
+        names, clean = evidence["names"].tolist(), evidence["mask_test_clean"]
+        champion = evidence["stats_champion"][clean] if "stats_champion" in evidence else None
+        scored = Scored(
+            challenger=evidence["stats_challenger"][clean],
+            champion=champion,
+            fresh=evidence["mask_fresh"][clean],
+            slices=dict(zip(evidence["slice_names"].tolist(), evidence["slices"][:, clean], strict=True)),
+            unusable=int((~clean).sum()),
+        )
+    return gate.decide(
+        scored, lambda sums: objective.metrics(sums, names), recipe.metric, recipe.evaluation.gate,
+        objective.LOWER_IS_BETTER, night, recipe.evaluation.bootstrap, recipe.training.seed, problem=report.problem,
+    )  # fmt: skip
+
+
+def night(entries: list[dict[str, Any]], champion: int | None, version: int) -> int:
+    """How often this champion was challenged with evidence, this time included; a repeated challenge keeps its number.
+
+    Args:
+        entries: of the ledger.
+    """
+    met = [
+        one["version"] for one in entries
+        if one["event"] == "decision" and one["champion"] == champion and gate.spent(one["evidence"])
+    ]  # fmt: skip
+    order = list(dict.fromkeys(met))
+    return order.index(version) + 1 if version in order else len(order) + 1
+
+
+def examples(candidate: Candidate) -> list[Any]:
+    """A few inputs for the registered model's input example."""
+    return list((read_json(Path(candidate.run_folder) / "parity.json") or {}).get("inputs", [])[:3])

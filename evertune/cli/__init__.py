@@ -1,0 +1,97 @@
+"""The command line: the only part of the package that stands above the flows and calls them.
+
+Commands are imported when they are called, so that `evertune --help` answers at once.
+"""
+
+import importlib
+import logging
+import os
+import sys
+from typing import Any
+
+import click
+
+from evertune import __version__
+from evertune.cli.failure import explain
+
+COMMANDS = {
+    "new": ("evertune.cli.new", "Look at data and write a recipe for it."),
+    "check": ("evertune.cli.check", "Find every error of a recipe, and show a sample of its rows."),
+    "run": ("evertune.cli.run", "Take in fresh rows, fine-tune a challenger, promote it on evidence."),
+    "up": ("evertune.cli.up", "Start Prefect, MLflow and a worker here, with the deployments."),
+    "score": ("evertune.cli.score", "Predict a file with the champion."),
+    "history": ("evertune.cli.moves", "Show every decision and alias change of a model."),
+    "promote": ("evertune.cli.moves", "Make a version champion by hand."),
+    "approve": ("evertune.cli.moves", "Make a waiting version champion."),
+    "reject": ("evertune.cli.moves", "Turn a waiting version down."),
+    "rollback": ("evertune.cli.moves", "Make the champion's predecessor champion again."),
+    "quarantine": ("evertune.cli.quarantine", "Show refused rows, export them, put mended rows back."),
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are called: click's documented hook for lazy loading."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, or None where there is no such."""
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="evertune")
+@click.option("--debug", is_flag=True, help="Show tracebacks and all log lines.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """Continuous fine-tuning that never ships a worse model.
+
+    Exit status: 0 the flow ended, whatever the gate decided; 2 a config error, 3 a data error, 4 a training error,
+    5 a registry error, 130 interrupted.
+    """
+    ctx.obj = {"debug": debug}
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    logging.basicConfig(level=logging.INFO if debug else logging.CRITICAL, format="%(name)s: %(message)s", stream=sys.stderr)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process with the documented status."""
+    debug = "--debug" in (sys.argv if arguments is None else arguments)
+    try:
+        sys.exit(cli.main(args=arguments, prog_name="evertune", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; the next run goes on from the last finished step", err=True)
+        _leave(130)
+    except Exception as error:
+        if debug:
+            raise
+        text, status = explain(error)
+        click.echo(f"error: {text}", err=True)
+        _leave(status)
+
+
+def _leave(status: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.exit(status)
+
+
+def show_json(value: Any) -> None:
+    """Print one JSON object on standard output."""
+    import json
+
+    click.echo(json.dumps(value, ensure_ascii=False, default=str))

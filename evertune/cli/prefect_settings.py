@@ -1,0 +1,44 @@
+"""Prefect's settings for a run from the command line: quiet, without heartbeats, on the server that is there."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from evertune.errors import RegistryError
+
+
+@contextlib.contextmanager
+def quiet_prefect(debug: bool) -> Iterator[None]:
+    """Run flows within this block; PREFECT_API_URL names the server, else a temporary one is started.
+
+    Raises:
+        RegistryError: a server is named and does not answer.
+    """
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
+    os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "60")
+    if "PREFECT_API_URL" not in os.environ:
+        # A profile may name a server of another day; this run does not depend on it.
+        os.environ["PREFECT_API_URL"] = ""
+        os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
+    elif os.environ["PREFECT_API_URL"]:
+        _reach(os.environ["PREFECT_API_URL"])
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
+def _reach(url: str) -> None:
+    import httpx
+
+    try:
+        httpx.get(f"{url.rstrip('/')}/health", timeout=5).raise_for_status()
+    except httpx.HTTPError as error:
+        parts = urlsplit(url)
+        raise RegistryError(
+            f"the Prefect server at {parts.scheme}://{parts.hostname}:{parts.port or ''} does not answer; "
+            "start it (`evertune up`), or unset PREFECT_API_URL to run without one"
+        ) from error

@@ -1,0 +1,60 @@
+"""What a person sees: step lines while it runs, short tables at the end. All of it goes to standard error but results."""
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+COLOURS = {"promoted": "green", "held": "yellow", "rejected": "red", "unchanged": "cyan"}
+
+
+def console(stderr: bool = True) -> "Console":
+    """A rich console; colours and width follow the terminal."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=not stderr)
+
+
+class StepLines(logging.Handler):
+    """Shows the library's log as lines with the seconds since the start."""
+
+    def __init__(self, to: "Console") -> None:
+        super().__init__(logging.INFO)
+        self._console, self._start = to, time.perf_counter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        from rich.markup import escape
+
+        style = {"WARNING": "yellow", "ERROR": "red"}.get(record.levelname, "default")
+        seconds = time.perf_counter() - self._start
+        self._console.print(f"[dim]{seconds:6.1f} s[/dim]  [{style}]{escape(record.getMessage())}[/{style}]")
+
+
+def follow(to: "Console") -> None:
+    """Show what the library and the tasks say."""
+    logger = logging.getLogger("evertune")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.handlers = [StepLines(to)]
+
+
+def table(to: "Console", columns: list[str], rows: list[list[Any]], title: str | None = None, right: int = 99) -> None:
+    """Print rows under headings; columns from number `right` on are aligned to the right."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    grid = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    for index, name in enumerate(columns):
+        grid.add_column(name, justify="right" if index >= right else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*["" if value is None else escape(str(value)) for value in row])
+    to.print(grid)
+
+
+def number(value: float | None) -> str:
+    """A metric as people read it."""
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,23 @@
+"""One YAML recipe describes a model's whole life: its sections, and how a file becomes a checked `Recipe`."""
+
+from evertune.config.data import Contract, Data, DeltaSource, HubSource, PathSource, SampleSource, Source, SqlSource
+from evertune.config.load import load
+from evertune.config.recipe import Evaluation, Gate, Recipe, Registry, Schedule, Training
+
+__all__ = [
+    "Contract",
+    "Data",
+    "DeltaSource",
+    "Evaluation",
+    "Gate",
+    "HubSource",
+    "PathSource",
+    "Recipe",
+    "Registry",
+    "SampleSource",
+    "Schedule",
+    "Source",
+    "SqlSource",
+    "Training",
+    "load",
+]

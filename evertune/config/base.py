@@ -1,0 +1,40 @@
+"""What every section of a recipe shares: frozen, no unknown keys; and `${NAME}` placeholders."""
+
+import os
+import re
+
+from pydantic import BaseModel, ConfigDict
+
+from evertune.errors import ConfigError
+
+PLACEHOLDER = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+class Section(BaseModel):
+    """A part of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def expand(text: str) -> str:
+    """Replace `${NAME}` by the environment's value, and `${NAME:-default}` by the default where NAME is not set.
+
+    A recipe keeps its placeholders until the moment of use, so that no secret is ever stored or logged with it.
+
+    Raises:
+        ConfigError: a variable without a default is not set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        found = os.environ.get(name) or default
+        if found is None:
+            raise ConfigError(f"the environment variable {name} is not set; export it and try again")
+        return found
+
+    return PLACEHOLDER.sub(value, text)
+
+
+def unset(text: str) -> list[str]:
+    """Names of placeholders in `text` that have neither a value nor a default."""
+    return [name for name, default in PLACEHOLDER.findall(text) if not default and not os.environ.get(name)]

@@ -1,0 +1,156 @@
+"""The recipe's `data` and `contract`: where rows come from, what they must be, how they are split."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from evertune.config.base import Section
+
+SplitName = Literal["train", "validation", "test"]
+
+
+class PathSource(Section):
+    """Files: one, a folder, or a glob."""
+
+    path: str = Field(description="File, folder or glob, relative to the recipe's folder. `${NAME:-default}` is allowed.")
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "conll"] = Field(
+        "auto", description="`auto` goes by the file's ending (`.txt` and `.conll` are CoNLL columns)."
+    )
+    encoding: str = Field("utf-8", description="Text encoding of CSV, TSV, JSON Lines and CoNLL files.")
+    fields: list[str] | None = Field(
+        None, description="Names of a CoNLL file's columns. Default: first is `tokens`, last is `tags`."
+    )
+    split: SplitName | None = Field(None, description="All rows of this source belong to this split.")
+
+
+class SampleSource(Section):
+    """A corpus that Evertune carries, for a first look."""
+
+    sample: Literal["support-tickets"] = Field(description="Name of the corpus.")
+    weeks: int = Field(8, ge=1, le=12, description="Tickets of this many weeks, from the first.")
+    seed: int = Field(0, ge=0, description="Another seed, another corpus.")
+    split: SplitName | None = Field(None, description="All rows of this source belong to this split.")
+
+
+class HubSource(Section):
+    """A Hugging Face data set, through `datasets`."""
+
+    hub: str = Field(description="Hub id, or a local folder that `datasets` can load.")
+    subset: str | None = Field(None, description="The data set's configuration name.")
+    part: str = Field("train", description="The data set's own split to read, such as `train` or `train[:10%]`.")
+    revision: str | None = Field(None, description="Commit or tag on the hub.")
+    split: SplitName | None = Field(None, description="All rows of this source belong to this split.")
+
+
+class SqlSource(Section):
+    """Rows of a query, through SQLAlchemy."""
+
+    sql: str = Field(description="SELECT statement. With `cursor`, `:cursor` in it stands for the largest value seen.")
+    url: str = Field(description="SQLAlchemy URL; passwords only as `${NAME}`.")
+    cursor: str | None = Field(
+        None, description="Column that only grows. Without it the query is scanned whole at every run."
+    )
+    split: SplitName | None = Field(None, description="All rows of this source belong to this split.")
+
+
+class DeltaSource(Section):
+    """A Delta table."""
+
+    delta: str = Field(description="Folder or URI of the table.")
+    version: int | None = Field(None, ge=0, description="Fixed version. Default: the newest.")
+    split: SplitName | None = Field(None, description="All rows of this source belong to this split.")
+
+
+SOURCE_MODELS: dict[str, type[Section]] = {
+    "path": PathSource,
+    "sample": SampleSource,
+    "hub": HubSource,
+    "sql": SqlSource,
+    "delta": DeltaSource,
+}
+
+
+def _kind(value: Any) -> str | None:
+    keys = value if isinstance(value, dict) else getattr(value, "model_fields_set", ())
+    return next((kind for kind in SOURCE_MODELS if kind in keys), None)
+
+
+Source = Annotated[
+    Annotated[PathSource, Tag("path")]
+    | Annotated[SampleSource, Tag("sample")]
+    | Annotated[HubSource, Tag("hub")]
+    | Annotated[SqlSource, Tag("sql")]
+    | Annotated[DeltaSource, Tag("delta")],
+    Discriminator(_kind),
+]
+
+
+class SplitRules(Section):
+    """How rows without a given split get theirs, once and for ever."""
+
+    validation: float = Field(0.1, ge=0, lt=1, description="Share of rows for early stopping.")
+    test: float = Field(0.1, ge=0, lt=1, description="Share of rows that only the gate sees.")
+    near_duplicate: float | None = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="Rows at least this similar (Jaccard over word 3-shingles, by MinHash) stay on one side. null: off.",
+    )
+    leak: Literal["report", "exclude"] = Field(
+        "report", description="Given split files: `exclude` leaves train rows out that stand in or near test."
+    )
+
+
+class Fresh(Section):
+    """What a retraining learns from."""
+
+    train_on: Literal["all", "new"] = Field("all", description="`new`: only rows that came since the champion.")
+    start_from: Literal["base", "champion"] = Field("base", description="Weights that a retraining starts from.")
+
+
+class Data(Section):
+    """Where rows come from."""
+
+    sources: list[Source] = Field(min_length=1, description="Read in order.")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="Role -> column. Roles: the objective's own (see its section), and `id`, `timestamp`, `group`.",
+    )
+    split: SplitRules = Field(default_factory=SplitRules, description="How rows are split.")
+    fresh: Fresh = Field(default_factory=Fresh, description="What a retraining learns from.")
+
+
+class Bounds(Section):
+    """A length in characters (text) or in words (tokens)."""
+
+    min_length: int = Field(1, ge=0, description="Shortest length that is accepted.")
+    max_length: int = Field(20_000, ge=1, description="Longest length that is accepted.")
+
+
+class LabelRules(Section):
+    """What a label, or a tag, may be."""
+
+    values: Literal["inferred"] | list[str] = Field(
+        "inferred", description="Allowed values. `inferred`: those of the first accepted batch, from then on fixed."
+    )
+    min_rows: int = Field(2, ge=1, description="While inferring: a value with fewer rows is refused as a slip.")
+    max_share: float = Field(
+        0.98, gt=0, le=1, description="Label balance: a batch in which one label has a larger share stops the run."
+    )
+
+
+class Contract(Section):
+    """What a row must be to enter the corpus: the source of a Great Expectations suite."""
+
+    text: Bounds = Field(default_factory=Bounds, description="Bounds of a text, in characters.")
+    tokens: Bounds = Field(default_factory=lambda: Bounds(max_length=2000), description="Bounds of a token list.")
+    label: LabelRules = Field(default_factory=LabelRules, description="Rules for labels and tags.")
+    conflicts: Literal["refuse", "keep"] = Field(
+        "refuse", description="Rows without an id whose text is already there with another label."
+    )
+    tolerance: float = Field(0.05, ge=0, le=1, description="A larger share of refused rows stops the run.")
+    expectations: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="Further expectations: `{type: expect_column_values_to_match_regex, column: text, regex: ...}`. "
+        "One on rows refuses rows; one on the whole batch stops the run (`severity: warning` only reports).",
+    )

@@ -1,0 +1,157 @@
+"""From a YAML file and overrides to a checked `Recipe`: all errors at once, each with its path and a suggestion."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from evertune.config.base import unset
+from evertune.config.data import SOURCE_MODELS
+from evertune.config.recipe import Recipe
+from evertune.errors import ConfigError
+from evertune.objectives import module
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        overrides: `a.b=value` each; the value is YAML, a number in the path is a list's position.
+    Raises:
+        ConfigError: with every problem of file and overrides.
+    """
+    path = Path(path)
+    tree = read_yaml(path)
+    for override in overrides:
+        _apply(tree, override)
+    tree["folder"] = str(path.absolute().parent)
+    try:
+        recipe = Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_problems(error), str(path)) from None
+    if problems := list(_unset_variables(recipe.model_dump(mode="json"))):
+        raise ConfigError(problems, str(path))
+    return recipe
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: no such file, not UTF-8, not YAML, or not a mapping.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, [file.name for file in path.absolute().parent.glob("*.y*ml")], 1)
+        hint = f"did you mean {path.parent / near[0]}?" if near else "give the path of a recipe, such as configs/support_intents.yaml"
+        raise ConfigError(f"{path}: no such file; {hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: a recipe is a mapping of keys such as name, objective, data; this file holds {type(tree).__name__}")
+    return tree
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {override}: write it as path.to.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: {text!r} is not a YAML value") from None
+    *parents, last = key.split(".")
+    node: Any = tree
+    for part in parents:
+        node = _child(node, part, override)
+    if isinstance(node, list):
+        _child(node, last, override)
+        node[int(last)] = value
+    else:
+        node[last] = value
+
+
+def _child(node: Any, part: str, override: str) -> Any:
+    if isinstance(node, list):
+        if not part.isdigit() or int(part) >= len(node):
+            raise ConfigError(f"--set {override}: {part!r} is not a position in a list of {len(node)}; the first is 0")
+        return node[int(part)]
+    if not isinstance(node, dict):
+        raise ConfigError(f"--set {override}: there is nothing below {part!r}, its parent holds {node!r}")
+    if node.get(part) is None:
+        node[part] = {}
+    return node[part]
+
+
+def _problems(error: ValidationError) -> list[str]:
+    return [_problem(item) for item in error.errors(include_url=False)]
+
+
+def _problem(item: Any) -> str:
+    where = ".".join(str(part) for part in _path(item["loc"]))
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        return f"{where}: unknown key; {_suggest(str(item['loc'][-1]), _keys_at(item['loc'][:-1]))}"
+    if item["type"] == "missing":
+        return f"{where}: missing; add it"
+    if item["type"] == "union_tag_not_found":
+        keys = "type" if item["loc"][0] == "objective" else f"one of {', '.join(SOURCE_MODELS)}"
+        return f"{where}: what kind is this? Give {keys}"
+    if item["type"] in {"union_tag_invalid", "literal_error"}:
+        given = item["input"].get("type") if isinstance(item["input"], dict) else item["input"]
+        allowed = str(item["ctx"].get("expected_tags") or item["ctx"].get("expected"))
+        options = [option.strip(" '") for option in allowed.replace(" or ", ",").split(",")]
+        return f"{where}: unknown value {given!r}; {_suggest(str(given), options)}"
+    shown = "" if isinstance(item["input"], (dict, list)) or not where else f", not {item['input']!r}"
+    return f"{where}: {message}{shown}" if where else message
+
+
+def _suggest(given: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(given, known, 1, 0.5)
+    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
+
+
+def _path(location: Sequence[int | str]) -> list[int | str]:
+    """The location as the file has it: pydantic also names the member of a union, which is no key."""
+    parts = list(location)
+    if parts[:2] == ["data", "sources"] and len(parts) > 3:
+        del parts[3]
+    if parts[:1] == ["objective"] and len(parts) > 1:
+        del parts[1]
+    return parts
+
+
+def _keys_at(location: Sequence[int | str]) -> list[str]:
+    if location[:1] == ("objective",):
+        return list(module(str(location[1])).Options.model_fields)
+    if location[:2] == ("data", "sources"):
+        return list(SOURCE_MODELS[str(location[3])].model_fields)
+    model: Any = Recipe
+    for part in location:
+        model = next(_models(model.model_fields[str(part)].annotation))
+    return [key for key in model.model_fields if key != "folder"]
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _models(argument)
+
+
+def _unset_variables(value: Any, where: str = "") -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _unset_variables(item, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _unset_variables(item, f"{where}.{index}")
+    elif isinstance(value, str):
+        for name in unset(value):
+            yield f"{where}: the environment variable {name} is not set; export it and try again"

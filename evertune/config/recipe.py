@@ -1,0 +1,135 @@
+"""The recipe and its sections on the model's side: training, evaluation, registry, schedule."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from evertune.config.base import Section
+from evertune.config.data import Contract, Data
+from evertune.objectives import ROLES, Options, module
+
+
+class EarlyStopping(Section):
+    """Stop when the validation metric no longer improves."""
+
+    patience: int = Field(2, ge=1, description="Evaluations without improvement before training stops.")
+    min_delta: float = Field(0.0, ge=0, description="Smallest change that counts as improvement.")
+
+
+class Training(Section):
+    """How the weights change."""
+
+    method: Literal["full"] = Field("full", description="`full`: all weights that `freeze` and `train_top_layers` leave free.")
+    epochs: float = Field(3, gt=0, le=1000, description="Passes over the training rows.")
+    learning_rate: float = Field(3e-4, gt=0, le=1, description="Peak learning rate.")
+    head_learning_rate: float | None = Field(None, gt=0, le=1, description="Peak learning rate of the new head. Default: the same.")
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field("linear", description="Decay after warm-up.")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the rate rises from 0.")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW's decoupled weight decay.")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Probability mass spread over the other labels.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping by global norm.")
+    tokens_per_batch: int = Field(4096, ge=16, description="Token budget of one forward pass.")
+    accumulation: int = Field(1, ge=1, description="Batches per optimiser step.")
+    class_weights: Literal["none", "balanced"] = Field("none", description="`balanced`: weights inverse to label frequency.")
+    freeze: list[str] = Field(default_factory=list, description="Patterns (shell style) of parameter names that stay fixed.")
+    train_top_layers: int | None = Field(None, ge=0, description="Train only the top N encoder layers and the head.")
+    early_stopping: EarlyStopping | None = Field(None, description="On the validation split, by `evaluation.metric`.")
+    checkpoint_steps: int | None = Field(
+        None, ge=1, description="Steps between checkpoints, each with a validation. Default: once an epoch, at most 250 steps."
+    )
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="`auto`: bf16 where this machine is faster with it.")
+    seed: int = Field(17, ge=0, lt=2**32, description="Seed of weights, order and dropout.")
+
+
+class SliceRule(Section):
+    """When a slice of the test rows speaks against a challenger."""
+
+    drop: float = Field(0.05, ge=0, le=1, description="Loss of the metric that counts as harm.")
+    min_rows: int = Field(50, ge=2, description="Smaller slices are reported, not tested.")
+    correction: Literal["holm"] = Field("holm", description="Correction for the number of slices (Holm 1979).")
+
+
+class Gate(Section):
+    """The rule that compares challenger and champion."""
+
+    minimum: dict[str, float] = Field(default_factory=dict, description="Metric -> least value on the test split.")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="1 less the chance of a wrong promotion over all nights of a champion.")
+    superior_on: Literal["fresh", "test"] = Field("fresh", description="Rows on which a challenger must be better.")
+    noninferior_on: dict[Literal["history", "test"], float] = Field(
+        default_factory=lambda: {"history": 0.02}, description="Rows -> margin by which it may be worse."
+    )
+    min_rows: int = Field(30, ge=2, description="Fewer rows than this are no evidence.")
+    slice: SliceRule = Field(default_factory=SliceRule, description="Harm in a slice.")
+
+
+class Evaluation(Section):
+    """How models are judged."""
+
+    metric: str | None = Field(None, description="Metric of early stopping and gate. Default: the objective's own.")
+    slices: list[Literal["label", "length", "source"]] = Field(
+        default_factory=lambda: ["label", "length"], description="How test rows are cut into slices."
+    )
+    bootstrap: int = Field(2000, ge=200, le=100_000, description="Resamples behind every interval.")
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="Arithmetic of evaluation and serving.")
+    gate: Gate = Field(default_factory=Gate, description="The rule for promotion.")
+
+
+class Registry(Section):
+    """What happens to a challenger that passes."""
+
+    promote: Literal["auto", "ask"] = Field("auto", description="`ask`: it waits for `evertune approve`.")
+    model: str | None = Field(None, description="Registered name. Default: the recipe's name.")
+
+
+class Schedule(Section):
+    """When the deployment runs by itself."""
+
+    cron: str = Field(description="Five fields: minute, hour, day, month, weekday.")
+    timezone: str = Field("UTC", description="Zone of the cron fields.")
+
+
+class Recipe(Section):
+    """A model's whole life."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$", description="MLflow experiment, registered model, deployment.")
+    objective: Annotated[Options, Field(discriminator="type")] = Field(description="What the model is tuned for.")
+    base_model: str = Field(description="A hub id, a folder, or `package:NAME/FOLDER` of an installed package.")
+    data: Data = Field(description="Where rows come from.")
+    contract: Contract = Field(default_factory=Contract, description="What a row must be.")
+    training: Training = Field(default_factory=Training, description="How the weights change.")
+    evaluation: Evaluation = Field(default_factory=Evaluation, description="How models are judged.")
+    registry: Registry = Field(default_factory=Registry, description="What happens to a challenger that passes.")
+    schedule: Schedule | None = Field(None, description="When the deployment runs by itself.")
+    folder: Path = Field(Path(), description="Folder that relative paths start from; set when the file is loaded.")
+
+    @field_validator("folder")
+    @classmethod
+    def _absolute(cls, folder: Path, info: ValidationInfo) -> Path:
+        return folder if folder.is_absolute() else folder.absolute()
+
+    @model_validator(mode="after")
+    def _roles_and_metrics_exist(self) -> Self:
+        objective = module(self.objective.type)
+        allowed = [*objective.COLUMNS, *ROLES]
+        unknown = [role for role in self.data.columns if role not in allowed]
+        if unknown:
+            raise ValueError(f"data.columns: unknown role {', '.join(unknown)}; {self.objective.type} has {', '.join(allowed)}")
+        asked = {self.metric, *self.evaluation.gate.minimum}
+        if missing := sorted(asked - set(objective.METRICS)):
+            raise ValueError(f"evaluation: unknown metric {', '.join(missing)}; there are {', '.join(objective.METRICS)}")
+        return self
+
+    @property
+    def metric(self) -> str:
+        """The metric that early stopping and the gate look at."""
+        return self.evaluation.metric or module(self.objective.type).METRICS[0]
+
+    @property
+    def registered_name(self) -> str:
+        """The registered model's name in MLflow."""
+        return self.registry.model or self.name
+
+    def column(self, role: str) -> str:
+        """The source's column for a role; a role that the recipe does not name is read from the column of that name."""
+        return self.data.columns.get(role, role)

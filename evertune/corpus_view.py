@@ -1,0 +1,152 @@
+"""Reading the corpus: its current rows at any version, its labels, and what later batches must know of it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evertune import delta_tables
+from evertune.components import canonical
+from evertune.config import Recipe
+from evertune.errors import DataError
+from evertune.home import Home, read_json
+from evertune.records import Batch, Snapshot, digest
+from evertune.rows import own_columns
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LABELLED = ("train", "validation", "test")
+
+
+def committed(batch: Batch, home: Home) -> bool:
+    """Whether both tables have the batch."""
+    return last_number(home) >= batch.number
+
+
+def last_number(home: Home) -> int:
+    """Number of the newest batch that both tables have; 0 where there is none."""
+    return min(delta_tables.last_batch(home.corpus), delta_tables.last_batch(home.quarantine))
+
+
+def snapshot(recipe: Recipe, home: Home, batch: Batch | None, data_docs: Path | str | None = None) -> Snapshot:
+    """The corpus as it is now, and what `batch` brought.
+
+    Args:
+        batch: None where only the corpus is asked for.
+    Raises:
+        DataError: nothing has been taken in yet.
+    """
+    version = newest_version(home)
+    current = rows(home, version, ["row_version", "split"])
+    splits = current["split"].to_pylist()
+    pairs = sorted(f"{one}{split}" for one, split in zip(current["row_version"].to_pylist(), splits, strict=True))
+    return Snapshot(
+        version=version,
+        fingerprint=digest(pairs),
+        rows={split: splits.count(split) for split in (*LABELLED, "excluded")},
+        labels=known_labels(home),
+        batch=last_number(home),
+        data_docs=None if data_docs is None else str(data_docs),
+        **({} if batch is None or batch.path is None else _brought(home, batch)),
+    )
+
+
+def rows(home: Home, version: int, columns: list[str] | None = None) -> "pa.Table":
+    """The current rows at a version of the corpus, one a row key, in the order in which they came.
+
+    Args:
+        columns: those to read. Default: all that steps need (no signatures).
+    Raises:
+        DataError: there is no such version.
+    """
+    import pyarrow.compute as pc
+
+    columns = columns or _step_columns(home)
+    order = ["row_version", "row_key", "batch", "timestamp", "position"]
+    joins = ["component", "joins"] if "component" in columns else []
+    table = delta_tables.read(home.corpus, list(dict.fromkeys([*order, *columns, *joins])), version)
+    if joins:
+        table = table.set_column(table.column_names.index("component"), "component", [canonical(table)])
+    if pc.any(pc.not_equal(table["row_key"], table["row_version"])).as_py():
+        table = _newest(table)
+    return table.take(pc.sort_indices(table, [("batch", "ascending"), ("position", "ascending")])).select(columns)
+
+
+def history(home: Home, columns: Iterable[str]) -> "pa.Table":
+    """Columns of every row version in the corpus, superseded ones too; no rows where there is no corpus yet."""
+    import pyarrow as pa
+
+    if delta_tables.last_batch(home.corpus):
+        return delta_tables.read(home.corpus, list(columns))
+    types = {
+        "component": pa.int64(),
+        "joins": pa.list_(pa.int64()),
+        "normal_digest": pa.int64(),
+        "minhash": pa.binary(),
+    }
+    return pa.schema([(name, types.get(name, pa.string())) for name in columns]).empty_table()
+
+
+def known_labels(home: Home) -> tuple[str, ...]:
+    """Every label of the corpus in its fixed order: a label keeps its index for ever, new ones come at the end."""
+    return tuple(read_json(home.model / "labels.json") or ())
+
+
+def known_inputs(home: Home) -> "Callable[[pa.Array], pa.Table]":
+    """Looks inputs up in the corpus: from digests to `input_digest` and `target_digest` of the rows that have them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def look_up(wanted: "pa.Array") -> "pa.Table":
+        names = ["input_digest", "target_digest"]
+        if not delta_tables.last_batch(home.corpus):
+            return pa.schema([(name, pa.int64()) for name in names]).empty_table()
+        table = delta_tables.read(home.corpus, names)
+        return table.filter(pc.is_in(table["input_digest"], value_set=wanted))
+
+    return look_up
+
+
+def _newest(table: "pa.Table") -> "pa.Table":
+    """Of each row key the version with the highest (batch, timestamp, position)."""
+    import numpy as np
+    import pyarrow as pa
+
+    keys = np.asarray(table["row_key"].combine_chunks().dictionary_encode().indices)
+    lowest = np.iinfo(np.int64).min
+    moments = table["timestamp"].cast(pa.int64()).fill_null(lowest).to_numpy()
+    order = np.lexsort((table["position"].to_numpy(), moments, table["batch"].to_numpy(), keys))
+    last = np.flatnonzero(np.append(np.diff(keys[order]) != 0, True))
+    return table.take(order[last])
+
+
+def _brought(home: Home, batch: Batch) -> dict[str, Any]:
+    accepted = len(delta_tables.read(home.corpus, ["batch"], batch=batch.number))
+    refused = delta_tables.read(home.quarantine, ["kinds", "status"], batch=batch.number).to_pylist()
+    kinds = Counter(kind for row in refused if row["status"] == "refused" for kind in set(row["kinds"]))
+    return {
+        "new": batch.rows,
+        "accepted": accepted,
+        "refused": batch.rows - accepted,
+        "reasons": dict(kinds.most_common()),
+    }
+
+
+def newest_version(home: Home) -> int:
+    """The corpus' newest version.
+
+    Raises:
+        DataError: nothing has been taken in yet.
+    """
+    if not delta_tables.last_batch(home.corpus):
+        raise DataError(f"{home.name} has no rows yet; run `evertune run` with the recipe first")
+    return delta_tables.version(home.corpus)
+
+
+def _step_columns(home: Home) -> list[str]:
+    from deltalake import DeltaTable
+
+    own = own_columns([field.name for field in DeltaTable(str(home.corpus)).schema().fields])
+    first = ["row_version", "row_key", "batch", "part", "split", "component"]
+    return [*first, *own, "id", "timestamp", "group", "source", "source_row"]

@@ -1,0 +1,79 @@
+"""Delta tables that take each numbered batch exactly once."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evertune.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+APPLICATION = "evertune"  # the name under which a commit carries its batch number
+ATTEMPTS = 5
+log = logging.getLogger(__name__)
+
+
+def last_batch(path: Path) -> int:
+    """Number of the newest batch that the table has; 0 where there is no table yet."""
+    from deltalake import DeltaTable
+
+    if not DeltaTable.is_deltatable(str(path)):
+        return 0
+    return DeltaTable(str(path)).transaction_version(APPLICATION) or 0
+
+
+def append_once(path: Path, rows: "pa.Table", number: int) -> None:
+    """Append a batch in one commit that carries its number; a table that has the batch stays as it is.
+
+    Raises:
+        DataError: the table cannot be written.
+    """
+    from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+    from deltalake.exceptions import CommitFailedError
+
+    carries_number = CommitProperties(app_transactions=[Transaction(APPLICATION, number)])
+    try:
+        for _attempt in range(ATTEMPTS):
+            table = DeltaTable.create(str(path), schema=rows.schema, mode="ignore")
+            if (table.transaction_version(APPLICATION) or 0) >= number:
+                return
+            try:
+                write_deltalake(table, rows, mode="append", commit_properties=carries_number)
+                return
+            except CommitFailedError as conflict:  # another writer was faster: look again whether it was our batch
+                log.warning("%s: a commit conflicted and is tried again: %s", path, conflict)
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written: {error}; free some space or mend its rights, and run again"
+        ) from error
+    raise DataError(f"{path}: {ATTEMPTS} commits conflicted with another writer's; wait until it ends and run again")
+
+
+def read(
+    path: Path, columns: list[str] | None = None, version: int | None = None, batch: int | None = None
+) -> "pa.Table":
+    """Rows of a table, in no given order.
+
+    Args:
+        batch: only rows of this batch.
+    Raises:
+        DataError: there is no table at `path`, or not in that version.
+    """
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
+
+    try:
+        table = DeltaTable(str(path), version=version)
+        where: Any = None if batch is None else [("batch", "=", batch)]
+        return table.to_pyarrow_table(columns=columns, filters=where)
+    except (DeltaError, FileNotFoundError) as error:
+        which = "no readable table" if version is None else f"no readable version {version} of the table"
+        raise DataError(f"{path}: {which} ({error}); run `evertune run` first, or restore the folder") from error
+
+
+def version(path: Path) -> int:
+    """The newest version of the table at `path`."""
+    from deltalake import DeltaTable
+
+    return int(DeltaTable(str(path)).version())

@@ -1,0 +1,48 @@
+"""What can go wrong, by whose hand it is mended. Every message says what to do next."""
+
+
+class EvertuneError(Exception):
+    """An error that a user can act on; `exit_status` is what the command line ends with."""
+
+    exit_status = 1
+
+
+class ConfigError(EvertuneError):
+    """The recipe, its overrides or the environment are wrong.
+
+    Args:
+        problems: every problem found, each `path: what is wrong, what to do`.
+        source: the recipe file, named in the message.
+    """
+
+    exit_status = 2
+
+    def __init__(self, problems: str | list[str], source: str | None = None) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        self.source = source
+        super().__init__(self.problems, source)
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1 and self.source is None:
+            return self.problems[0]
+        where = f" in {self.source}" if self.source else ""
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        return "\n".join([f"{count}{where}:", *(f"  {problem}" for problem in self.problems)])
+
+
+class DataError(EvertuneError):
+    """A source, a row or a table is missing, broken or refused by the contract."""
+
+    exit_status = 3
+
+
+class TrainingError(EvertuneError):
+    """The model could not be built, trained or scored."""
+
+    exit_status = 4
+
+
+class RegistryError(EvertuneError):
+    """MLflow, the ledger or an alias is not in a state that allows the step."""
+
+    exit_status = 5

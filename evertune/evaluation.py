@@ -1,0 +1,196 @@
+"""Challenger and champion, scored on the same sealed rows in the same run: the evidence that the gate reads."""
+
+import logging
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evertune import bundle, statistics
+from evertune.errors import DataError, EvertuneError
+from evertune.home import write_json
+from evertune.objectives import module
+from evertune.records import Candidate, Evaluation
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from evertune.config import Recipe
+
+logger = logging.getLogger(__name__)
+STEP_VERSION = 1  # raise it when the same input gives another evaluation
+SAMPLE = 200  # rows on which the served model must agree with the tested one
+SHOWN = 40  # changed rows that the report shows
+CONFUSED = 40  # classes of the confusion matrix that is kept, the most frequent
+
+
+def evaluate(
+    recipe: "Recipe", candidate: Candidate, test: "pa.Table", leaked: set[str], champion: Path | None,
+    champion_version: int | None, *, problem: str | None = None,
+) -> Evaluation:  # fmt: skip
+    """Score both models on the test rows and write evidence and details beside the candidate.
+
+    Args:
+        test: the snapshot's test rows.
+        leaked: row versions of them that stand in or near a training snapshot.
+        champion: the champion's bundle, None where there is none or it cannot be read.
+        problem: why the champion cannot be compared; the gate then holds.
+    Raises:
+        DataError: there are no test rows.
+        TrainingError: the challenger cannot be loaded.
+    """
+    if not len(test):
+        raise DataError("no test rows: nothing can be promoted without evidence; raise data.split.test or give a test file")
+    start = time.perf_counter()
+    objective = module(recipe.objective.type)
+    role, target_role = objective.COLUMNS
+    inputs, targets = test.column(role).to_pylist(), test.column(target_role).to_pylist()
+    predictions: dict[str, Any] = {"challenger": bundle.predictor(Path(candidate.bundle)).predict(inputs)}
+    since = 0
+    if champion is not None:
+        try:
+            since = bundle.card(champion)["snapshot"]["batch"]
+            predictions["champion"] = bundle.predictor(champion).predict(inputs)
+        except EvertuneError as error:
+            problem = f"the champion, version {champion_version}, cannot be read: {error}"
+    names = _names(objective, candidate, targets, predictions)
+    stats = {model: objective.statistics(targets, found, names) for model, found in predictions.items()}
+    masks = _masks(test, leaked, since)
+    slices = _slices(recipe, objective, inputs, targets, test, names)
+    folder = Path(candidate.run_folder)
+    _write_evidence(folder / "evidence.npz", stats, masks, slices, names)
+    details = _details(recipe, objective, names, stats, masks, slices, targets, predictions, inputs)
+    write_json(folder / "details.json", {**details, "leaked": len(leaked)})
+    _write_sample(folder / "parity.json", role, inputs, predictions["challenger"])
+    empty: dict[str, dict[str, float]] = {}
+    return Evaluation(
+        metrics=details["challenger"]["metrics"], champion_version=champion_version,
+        champion_metrics=details["champion"]["metrics"] if details["champion"] else empty,
+        evidence=str(folder / "evidence.npz"), details=str(folder / "details.json"), leaked=int((~masks["test_clean"]).sum()),
+        seconds=time.perf_counter() - start, problem=problem,
+    )  # fmt: skip
+
+
+def _names(objective: Any, candidate: Candidate, targets: list[Any], predictions: dict[str, Any]) -> list[str]:
+    """The challenger's labels in their order, then those that only the champion or the rows know."""
+    known = dict.fromkeys(candidate.tokens.snapshot.labels)
+    for found in predictions.values():
+        known |= dict.fromkeys(sorted(set(objective.pairs(targets, found)[1])))
+    return list(known | dict.fromkeys(sorted(set(objective.label_values(targets)))))
+
+
+def _masks(test: "pa.Table", leaked: set[str], since: int) -> dict[str, Any]:
+    clean = np.array([name not in leaked for name in test.column("row_version").to_pylist()])
+    fresh = test.column("batch").to_numpy() > since
+    return {"test": np.ones(len(test), dtype=bool), "test_clean": clean, "fresh": clean & fresh, "history": clean & ~fresh}
+
+
+def _slices(
+    recipe: "Recipe", objective: Any, inputs: list[Any], targets: list[Any], test: "pa.Table", names: list[str]
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if "label" in recipe.evaluation.slices:
+        rows_of: dict[str, list[int]] = {name: [] for name in names}
+        for row, target in enumerate(targets):
+            for name in set(objective.label_values([target])):
+                rows_of[name].append(row)
+        found |= {f"label={name}": _mask(len(targets), rows) for name, rows in rows_of.items()}
+    if "length" in recipe.evaluation.slices:
+        lengths = np.array([len(one) for one in inputs])
+        third = np.searchsorted(np.quantile(lengths, [1 / 3, 2 / 3]), lengths)
+        found |= {f"length={name}": third == part for part, name in enumerate(("short", "medium", "long"))}
+    if "source" in recipe.evaluation.slices:
+        sources = np.array(test.column("source").to_pylist())
+        found |= {f"source={name}": sources == name for name in sorted(set(sources.tolist()))}
+    return {name: mask for name, mask in found.items() if mask.any() and not mask.all()}
+
+
+def _mask(size: int, rows: list[int]) -> Any:
+    mask = np.zeros(size, dtype=bool)
+    mask[rows] = True
+    return mask
+
+
+def _write_evidence(path: Path, stats: dict[str, Any], masks: dict[str, Any], slices: dict[str, Any], names: list[str]) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(
+            file, names=np.array(names), slice_names=np.array(list(slices), dtype=str),
+            slices=np.array(list(slices.values()), dtype=bool),
+            **{f"stats_{model}": values for model, values in stats.items()},
+            **{f"mask_{name}": mask for name, mask in masks.items()},
+        )  # fmt: skip
+
+
+def _details(
+    recipe: "Recipe", objective: Any, names: list[str], stats: dict[str, Any], masks: dict[str, Any],
+    slices: dict[str, Any], targets: list[Any], predictions: dict[str, Any], inputs: list[Any],
+) -> dict[str, Any]:  # fmt: skip
+    def value(model: str, mask: Any) -> float | None:
+        if model not in stats:
+            return None
+        return _finite(objective.metrics(stats[model][mask].sum(0, dtype="float64"), names)[recipe.metric])
+
+    def judged(model: str) -> dict[str, Any] | None:
+        if model not in stats:
+            return None
+        return _judged(recipe, objective, names, stats[model], masks, objective.pairs(targets, predictions[model]))
+
+    return {
+        "metric": recipe.metric, "names": names, "rows": {name: int(mask.sum()) for name, mask in masks.items()},
+        "challenger": judged("challenger"), "champion": judged("champion"),
+        "slices": {
+            name: {"rows": int(mask.sum()), "challenger": value("challenger", mask), "champion": value("champion", mask)}
+            for name, mask in slices.items()
+        },
+        "changed": _changed(objective, inputs, targets, predictions),
+    }  # fmt: skip
+
+
+def _judged(recipe: "Recipe", objective: Any, names: list[str], stats: Any, masks: dict[str, Any], pairs: Any) -> dict[str, Any]:
+    sums = {name: stats[mask].sum(0, dtype="float64") for name, mask in masks.items() if mask.any()}
+    intervals = statistics.interval(
+        stats, lambda part: objective.metrics(part, names), recipe.evaluation.bootstrap,
+        recipe.evaluation.gate.confidence, recipe.training.seed,
+    )  # fmt: skip
+    values = {name: objective.metrics(part, names) for name, part in sums.items()}
+    return {
+        "metrics": {name: {key: _finite(one) for key, one in found.items()} for name, found in values.items()},
+        "intervals": {key: [_finite(one) for one in triple] for key, triple in intervals.items()},
+        **objective.report(sums["test"], names),
+        "confusion": _confusion(*pairs),
+    }
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _confusion(true: list[str], guess: list[str]) -> dict[str, Any]:
+    kept = [name for name, _ in Counter(true + guess).most_common(CONFUSED)]
+    counts = Counter(zip(true, guess, strict=True))
+    return {"names": sorted(kept), "counts": [[counts[row, column] for column in sorted(kept)] for row in sorted(kept)]}
+
+
+def _changed(objective: Any, inputs: list[Any], targets: list[Any], predictions: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows that one model has right and the other wrong, as many of either kind as the report can show."""
+    if "champion" not in predictions:
+        return []
+    kinds: dict[str, list[dict[str, Any]]] = {"broken": [], "fixed": []}
+    for one, target, old, new in zip(inputs, targets, predictions["champion"], predictions["challenger"], strict=True):
+        (_, before), (_, after) = objective.pairs([target], [old]), objective.pairs([target], [new])
+        wanted = objective.label_values([target])
+        if (before == wanted) != (after == wanted):
+            row = {"input": _text(one), "target": _text(wanted), "champion": _text(before), "challenger": _text(after)}
+            kinds["fixed" if after == wanted else "broken"].append(row)
+    return [{**row, "kind": kind} for kind, rows in kinds.items() for row in rows[: SHOWN // 2]]
+
+
+def _text(value: Any) -> str:
+    return (value if isinstance(value, str) else " ".join(value))[:500]
+
+
+def _write_sample(path: Path, role: str, inputs: list[Any], predictions: list[dict[str, Any]]) -> None:
+    step = max(1, len(inputs) // SAMPLE)
+    write_json(path, {"role": role, "inputs": inputs[::step][:SAMPLE], "predictions": predictions[::step][:SAMPLE]})

@@ -1,0 +1,247 @@
+"""The tests behind the gate, each a finding: minimums, superiority, non-inferiority, slices."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evertune.config import Gate
+from evertune.statistics import Difference, Metrics, detectable, holm, interval, paired_difference, spend, totals
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Both models on the same clean test rows, in the same order.
+
+    Args:
+        challenger, champion: statistics (rows, m) of the objective; None where there is no champion.
+        fresh: (rows,) the rows that came since the champion.
+        slices: name, such as `label=refund_request`, -> (rows,) the rows in it.
+        unusable: leaked rows that are already left out, for the record.
+    """
+
+    challenger: NDArray[Any]
+    champion: NDArray[Any] | None
+    fresh: NDArray[np.bool_]
+    slices: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    unusable: int = 0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one test says, for a person and for the record."""
+
+    state: Literal["passed", "lacking", "harm"]
+    words: str
+    evidence: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One challenge, as `decide` was asked."""
+
+    scored: Scored
+    metrics: Metrics
+    metric: str
+    rule: Gate
+    falling: Collection[str]
+    night: int
+    resamples: int
+    seed: int
+
+    @property
+    def harm_alpha(self) -> float:
+        return 1 - self.rule.confidence
+
+    @property
+    def alpha(self) -> float:
+        return spend(self.harm_alpha, self.night)
+
+    def sign(self, metric: str) -> int:
+        return -1 if metric in self.falling else 1
+
+    def rows(self, name: str) -> NDArray[np.bool_]:
+        fresh = self.scored.fresh
+        return {"fresh": fresh, "history": ~fresh, "test": np.ones_like(fresh)}[name]
+
+    def difference(self, mask: NDArray[np.bool_], metric: str, alpha: float) -> Difference:
+        assert self.scored.champion is not None
+        return paired_difference(
+            self.scored.challenger[mask], self.scored.champion[mask], partial(self.value, metric),
+            resamples=self.resamples, seed=self.seed, alpha=alpha, harm_alpha=self.harm_alpha,
+        )  # fmt: skip
+
+    def value(self, metric: str, sums: Any) -> Any:
+        return self.sign(metric) * self.metrics(sums)[metric]
+
+
+def first_version(case: Case) -> list[Finding]:
+    """Without a champion the minimums decide; without these there is nothing to prove."""
+    if case.rule.minimum:
+        return list(minimums(case))
+    estimate, rows = float(case.metrics(totals(case.scored.challenger))[case.metric]), len(case.scored.fresh)
+    evidence = entry("first", case.metric, rows, challenger=estimate, passed=True)
+    words = f"first version: no champion and no minimum to reach ({case.metric} {estimate:.3f} on {rows} test rows)"
+    return [Finding("passed", words, evidence)]
+
+
+def minimums(case: Case) -> Iterator[Finding]:
+    """The challenger against each configured minimum, on all test rows."""
+    rows = len(case.scored.fresh)
+    if not case.rule.minimum:
+        return
+    found = interval(case.scored.challenger, case.metrics, case.resamples, case.rule.confidence, case.seed)
+    for metric, least in case.rule.minimum.items():
+        estimate, low, high = found[metric]
+        sign = case.sign(metric)
+        passed = rows >= case.rule.min_rows and sign * estimate >= sign * least
+        surely = rows >= case.rule.min_rows and sign * (high if sign > 0 else low) < sign * least
+        bounds = {"low": low, "high": high, "threshold": least}
+        evidence = entry("minimum", metric, rows, challenger=estimate, passed=passed, **bounds)
+        asked = f"{'at least' if sign > 0 else 'at most'} {least:g} is asked"
+        words = f"{metric} {estimate:.3f} on {rows} test rows, {asked}"
+        if rows < case.rule.min_rows:
+            words += f", and fewer than {case.rule.min_rows} rows prove nothing"
+        elif not passed:
+            words += f" (interval {low:.3f} to {high:.3f})"
+        yield Finding("passed" if passed else "harm" if surely else "lacking", words, evidence)
+
+
+def superior(case: Case) -> Finding:
+    """Better on the rows that the rule names, at this night's share of the error budget."""
+    name, alpha = case.rule.superior_on, case.alpha
+    mask = case.rows(name)
+    if short := too_few(case, "superior", name):
+        return short
+    found = case.difference(mask, case.metric, alpha)
+    passed = found.estimate > 0 and found.p_better <= alpha
+    p = found.p_better
+    evidence = compared(case, "superior", case.metric, found, on=name, p=p, threshold=alpha, passed=passed)
+    words, where = worded(found.estimate), f"on {found.rows} {name} rows"
+    if not np.isfinite(p):
+        return Finding("lacking", f"{case.metric} is undefined {where}, or in some resamples of them", evidence)
+    if passed:
+        return Finding("passed", f"{words} {where}, p = {p:.2g}, at most {alpha:.2g} is asked", evidence)
+    if found.p_worse <= case.harm_alpha:
+        return Finding("harm", f"{words} {where}, p = {found.p_worse:.2g}", evidence)
+    shown = points(detectable(found.rows, alpha, discordance=found.discordance))
+    words = f"{words} {where}, p = {p:.2g}, needs p <= {alpha:.2g}; {found.rows} rows can show {shown}"
+    return Finding("lacking", words, evidence)
+
+
+def noninferior(case: Case) -> Iterator[Finding]:
+    """Not worse than the margin on each set of rows that the rule names: what forgetting would break."""
+    for name, margin in case.rule.noninferior_on.items():
+        yield too_few(case, "noninferior", name) or within(case, name, margin)
+
+
+def within(case: Case, name: str, margin: float) -> Finding:
+    """Whether the difference on the named rows is surely above, or surely below, -margin."""
+    found = case.difference(case.rows(name), case.metric, case.alpha)
+    passed = found.low > -margin
+    evidence = compared(case, "noninferior", case.metric, found, on=name, threshold=-margin, passed=passed)
+    where = f"on {found.rows} {name} rows"
+    if passed:
+        return Finding(
+            "passed", f"at most {points(max(0.0, -found.low))} worse {where}, margin {points(margin)}", evidence
+        )
+    if found.high < -margin:
+        words = f"{worded(found.estimate)} {where}, surely beyond the margin of {points(margin)}"
+        return Finding("harm", words, evidence)
+    if not np.isfinite(found.low):
+        return Finding("lacking", f"{case.metric} is undefined {where}, or in some resamples of them", evidence)
+    words = f"{worded(found.estimate)} {where}, may be {points(-found.low)} worse, the margin is {points(margin)}"
+    return Finding("lacking", words, evidence)
+
+
+def slices(case: Case) -> Iterator[Finding]:
+    """Loss in a slice beyond `drop`, where it cannot be chance after Holm's correction for the number of slices."""
+    metric = slice_metric(case)
+    tested, suspects = 0, {}
+    for name, mask in case.scored.slices.items():
+        rows, loss = int(mask.sum()), slice_loss(case, mask, metric)
+        if rows < case.rule.slice.min_rows or loss is None:
+            continue
+        tested += 1
+        if not loss <= case.rule.slice.drop:
+            suspects[name] = mask
+    alpha = case.harm_alpha / max(1, tested)
+    found = {name: case.difference(mask, metric, alpha) for name, mask in suspects.items()}
+    # Slices that lost little count in the correction and cannot be found guilty: a p-value of 1 says both.
+    p_values = [one.p_worse for one in found.values()] + [1.0] * (tested - len(found))
+    for (name, one), level in zip(found.items(), holm(p_values, case.harm_alpha), strict=False):
+        yield slice_finding(case, name, metric, one, level)
+    yield Finding("passed", f"{tested} slices tested" if tested else "")
+
+
+def slice_finding(case: Case, name: str, metric: str, found: Difference, level: float) -> Finding:
+    """One slice that lost more than `drop`: harm, chance, or, where the metric is undefined, nothing to go by."""
+    p = found.p_worse
+    defined = bool(np.isfinite([found.estimate, p]).all())
+    harm = defined and p <= level
+    evidence = compared(case, "slice", metric, found, on=name, p=p, threshold=level, passed=defined and not harm)
+    if not defined:
+        words = f"{metric} on the slice {name} is undefined in a model or in some resamples"
+        return Finding("lacking", words, evidence)
+    words = f"{worded(found.estimate)} on the slice {name} ({found.rows} rows), p = {p:.2g}"
+    return Finding("harm", words, evidence) if harm else Finding("passed", "", evidence)
+
+
+def slice_metric(case: Case) -> str:
+    """The metric of slices: the gate's own, but accuracy for a macro average.
+
+    In a slice of one label a macro average would weigh every wrongly named class like the slice's own.
+    """
+    available = case.metrics(totals(case.scored.challenger))
+    return "accuracy" if case.metric.endswith("_macro") and "accuracy" in available else case.metric
+
+
+def slice_loss(case: Case, mask: NDArray[np.bool_], metric: str) -> float | None:
+    """How much the challenger is worse on these rows; None where the metric has no meaning for either model."""
+    assert case.scored.champion is not None
+    ours, theirs = (
+        float(case.value(metric, totals(stats[mask]))) for stats in (case.scored.challenger, case.scored.champion)
+    )
+    return None if np.isnan(ours) and np.isnan(theirs) else theirs - ours
+
+
+def too_few(case: Case, test: str, name: str) -> Finding | None:
+    """Fewer rows than the rule asks for are no evidence."""
+    rows, least = int(case.rows(name).sum()), case.rule.min_rows
+    if rows >= least:
+        return None
+    other = "superior_on: test" if test == "superior" else "noninferior_on: {test: 0.02}"
+    words = f"{rows} {name} rows, needs {least}; wait for rows, or set evaluation.gate.{other}"
+    return Finding("lacking", words, entry(test, case.metric, rows, on=name, passed=False))
+
+
+def compared(case: Case, test: str, metric: str, found: Difference, **more: Any) -> dict[str, Any]:
+    """A comparison as evidence: the difference turned so that higher is better, the two models' metric as it is."""
+    sign = case.sign(metric)
+    return entry(
+        test, metric, found.rows, estimate=found.estimate, low=found.low, high=found.high,
+        challenger=sign * found.challenger, champion=sign * found.champion, **more,
+    )  # fmt: skip
+
+
+def entry(test: str, metric: str, rows: int, **more: Any) -> dict[str, Any]:
+    """One piece of evidence, JSON-ready: every key is there, what does not apply or is not a number is None."""
+    keys = ("on", "estimate", "low", "high", "p", "threshold", "passed", "challenger", "champion")
+    values = {key: more.get(key) for key in keys}
+    cleaned = {key: (float(x) if np.isfinite(x) else None) if isinstance(x, float) else x for key, x in values.items()}
+    return {"test": test, "metric": metric, "rows": rows, **cleaned}
+
+
+def worded(estimate: float) -> str:
+    """A difference in words."""
+    if estimate == 0:
+        return "no difference"
+    return f"better by {points(estimate)}" if estimate > 0 else f"worse by {points(-estimate)}"
+
+
+def points(share: float) -> str:
+    """A share of 1 in points."""
+    return f"{100 * share:.1f} points"

@@ -1,0 +1,134 @@
+"""Where things live: one home folder a project, one folder in it for each recipe's model."""
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evertune.errors import RegistryError
+
+if TYPE_CHECKING:
+    from evertune.config import Recipe
+
+
+@dataclass(frozen=True)
+class Home:
+    """Folders of one model's state. Nothing is created until something is written.
+
+    Args:
+        root: the home shared by all recipes of a project.
+        name: the recipe's name.
+    """
+
+    root: Path
+    name: str
+
+    @property
+    def model(self) -> Path:
+        return self.root / "models" / self.name
+
+    @property
+    def corpus(self) -> Path:
+        return self.model / "corpus"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.model / "quarantine"
+
+    @property
+    def batches(self) -> Path:
+        return self.model / "batches"
+
+    @property
+    def tokens(self) -> Path:
+        return self.model / "tokens"
+
+    @property
+    def runs(self) -> Path:
+        return self.model / "runs"
+
+    @property
+    def ledger(self) -> Path:
+        return self.model / "ledger.jsonl"
+
+    @property
+    def state(self) -> Path:
+        return self.model / "state.json"
+
+    def identity(self) -> str:
+        """A random name that this home was given when it was made: cached results of a deleted home never match."""
+        path = self.root / "identity"
+        if not path.exists():
+            with self.lock("home"):
+                if not path.exists():
+                    write_atomic(path, uuid.uuid4().hex)
+        return path.read_text().strip()
+
+    @contextlib.contextmanager
+    def lock(self, what: str, timeout: float = 60.0) -> Iterator[None]:
+        """Hold the lock `what` of this model; it dies with the process that holds it.
+
+        Args:
+            timeout: seconds to wait for another holder.
+        Raises:
+            RegistryError: another process held the lock for all that time.
+        """
+        import filelock
+
+        folder = self.root if what == "home" else self.model
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(folder / f"{what}.lock", timeout=timeout):
+                yield
+        except filelock.Timeout as error:
+            raise RegistryError(
+                f"another process has held the {what} lock of {self.name} for {timeout:.0f} s; "
+                "wait until it ends, or find it with `ps aux | grep evertune`"
+            ) from error
+
+
+def find_home(folder: Path) -> Path:
+    """EVERTUNE_HOME, else `.evertune` in the nearest folder at or above `folder` with `.evertune` or `.git`."""
+    if os.environ.get("EVERTUNE_HOME"):
+        return Path(os.environ["EVERTUNE_HOME"]).expanduser().resolve()
+    folder = folder.resolve()
+    for candidate in (folder, *folder.parents):
+        if (candidate / ".evertune").is_dir() or (candidate / ".git").exists():
+            return candidate / ".evertune"
+    return folder / ".evertune"
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write `text` so that a reader, or a crash at any moment, sees the old file or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with scratch.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as JSON, atomically."""
+    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in `path`, or None where there is no such file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def home_of(recipe: "Recipe") -> Home:
+    """The home of a recipe's model."""
+    return Home(find_home(recipe.folder), recipe.name)

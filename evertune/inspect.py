@@ -1,0 +1,181 @@
+"""Looks at rows of unknown kind and guesses what a recipe needs to know about them, with reasons."""
+
+import difflib
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from evertune import column_choice as choose
+from evertune.column_profile import Profile, profile, word_profile
+from evertune.config import PathSource
+from evertune.errors import ConfigError, DataError
+from evertune.objectives import TABLE, module
+from evertune.recipe_writer import recipe_text
+from evertune.sources.files import FORMATS, found
+from evertune.sources.text_file import File, likely_encoding
+
+__all__ = ["Guess", "inspect", "recipe_text"]
+
+LIMIT = 200_000  # rows that are looked at
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What a recipe needs to know about rows.
+
+    Args:
+        columns: role -> column; why: role -> a sentence.
+        labels: label or tag -> how many rows (words) have it, most frequent first.
+        lengths: `min`, `median`, `p95`, `max`, `mean` of the input, in characters; of token lists in words.
+        rows: rows that were looked at.
+        refused: reason -> rows that the inferred contract will refuse.
+        encoding: of the files.
+        notes: what a person should know beside that.
+    """
+
+    objective: str
+    columns: dict[str, str]
+    why: dict[str, str]
+    labels: dict[str, int]
+    lengths: dict[str, float]
+    rows: int
+    refused: dict[str, int] = field(default_factory=dict)
+    encoding: str = "utf-8"
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What was read: the columns with their cells."""
+
+    name: str
+    columns: dict[str, list[Any]]
+    encoding: str
+    cut: bool
+
+
+def inspect(path: str | Path, objective: str | None = None, text: str | None = None, label: str | None = None) -> Guess:
+    """The objective and the columns that a file, a folder or a glob of files seems made for.
+
+    Args:
+        path: relative to the working folder.
+        objective: given, it is not guessed.
+        text: column of the input (of the words, for token classification), given.
+        label: column of the target, given.
+    Raises:
+        ConfigError: no such objective.
+        DataError: the rows cannot be read, or a column cannot be picked; it says what each looks like.
+    """
+    if objective is not None and objective not in TABLE:
+        near = difflib.get_close_matches(objective, TABLE, 1, 0.3)
+        raise ConfigError(f"--objective {objective}: no such objective; {f'did you mean {near[0]}? ' if near else ''}"
+                          f"There are {', '.join(TABLE)}")  # fmt: skip
+    rows = _read(Path(path))
+    objective, profiles = _profiles(rows, objective)
+    return _guess(rows, objective, choose.choose(rows.name, profiles, objective, text, label), profiles)
+
+
+def _profiles(rows: Rows, objective: str | None) -> tuple[str, list[Profile]]:
+    try:
+        profiles = [profile(name, values) for name, values in rows.columns.items()]
+        lists = sum(one.is_list for one in profiles)
+        if objective is None:
+            objective = "token-classification" if lists > 1 else "text-classification"
+        if objective == "token-classification" and lists < 2:
+            profiles = [
+                word_profile(one.name, rows.columns[one.name]) if one.words >= choose.FREE_TEXT else one
+                for one in profiles
+            ]
+        return objective, profiles
+    except ValueError as error:
+        raise DataError(f"{rows.name}: a column of lists {error}; mend that cell") from error
+
+
+def _guess(rows: Rows, objective: str, choice: choose.Choice, profiles: list[Profile]) -> Guess:
+    by_name = {one.name: one for one in profiles}
+    first, second = list(module(objective).COLUMNS)
+    source, target = choice.columns[first], choice.columns[second]
+    counts = dict(by_name[target].counts.most_common())
+    lists = by_name[target].is_list
+    refused = _refused(rows.columns[source], rows.columns[target], counts, "id" in choice.columns, lists)
+    notes = [*choice.notes, *_warnings(rows, counts, lists)]
+    return Guess(
+        objective, choice.columns, choice.why, counts, _lengths(by_name[source]),
+        by_name[source].rows, refused, rows.encoding, tuple(notes),
+    )  # fmt: skip
+
+
+def _lengths(one: Profile) -> dict[str, float]:
+    at = one.lengths
+    return {
+        "min": at[0],
+        "median": at[len(at) // 2],
+        "p95": at[min(len(at) - 1, len(at) * 95 // 100)],
+        "max": at[-1],
+        "mean": round(one.mean_length, 1),
+    }
+
+
+def _refused(
+    inputs: list[Any], targets: list[Any], counts: dict[str, int], has_id: bool, lists: bool
+) -> dict[str, int]:
+    empty = [one is None or not len(str(one)) or two is None for one, two in zip(inputs, targets, strict=True)]
+    found = {"empty cells": sum(empty)}
+    if not lists:
+        found["a label of one row"] = sum(count == 1 for count in counts.values())
+        labels_of: dict[str, set[str]] = defaultdict(set)
+        for one, two in zip(inputs, targets, strict=True):
+            labels_of[str(one)].add(str(two))
+        conflicts = sum(len(labels_of[str(one)]) > 1 for one in inputs if one is not None)
+        found["a text under two labels, without an id"] = 0 if has_id else conflicts
+    return {reason: count for reason, count in found.items() if count}
+
+
+def _warnings(rows: Rows, counts: dict[str, int], lists: bool) -> list[str]:
+    notes = []
+    single = [label for label, count in counts.items() if count == 1]
+    if single and not lists:
+        shown = ", ".join(repr(one) for one in single[:5]) + (" ..." if len(single) > 5 else "")
+        notes.append(
+            f"labels with one row: {shown}; they are refused as slips, unless contract.label.values lists them"
+        )
+    if len(counts) == 1:
+        notes.append(f"there is one label only, {next(iter(counts))!r}: a classifier needs at least two")
+    if rows.encoding != "utf-8":
+        notes.append(
+            f"the files are not UTF-8; {rows.encoding} is a guess: look at accented letters with `evertune check`"
+        )
+    if rows.cut:
+        notes.append(f"only the first {LIMIT:,} rows were looked at")
+    return notes
+
+
+def _read(path: Path) -> Rows:
+    files = found(PathSource(path=str(path)), Path.cwd())
+    encoding = _encoding(files)
+    files = [replace(file, encoding=encoding) for file in files]
+    names = list(dict.fromkeys(FORMATS[files[0].format].names(files[0])))
+    rows = list(itertools.islice(_cells(files, names), LIMIT + 1))
+    if not rows:
+        raise DataError(f"{path}: there are no rows in it; a recipe is inferred from rows")
+    columns = {name: [row[place] for row in rows[:LIMIT]] for place, name in enumerate(names)}
+    return Rows(str(path), columns, encoding, len(rows) > LIMIT)
+
+
+def _cells(files: list[File], names: list[str]) -> Iterator[Sequence[Any]]:
+    """The cells of the first file's columns, through all files."""
+    for file in files:
+        reader = FORMATS[file.format]
+        here = reader.names(file)
+        for raw in reader.rows(file, [name if name in here else None for name in names], strict=True):
+            if raw.cells is None:
+                raise DataError(f"{file.name}: {raw.problem}")
+            yield raw.cells
+
+
+def _encoding(files: list[File]) -> str:
+    guesses = {likely_encoding(file.path) for file in files if file.format != "parquet"}
+    return next((one for one in ("utf-16", "latin-1", "cp1252") if one in guesses), "utf-8")

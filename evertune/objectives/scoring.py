@@ -1,0 +1,83 @@
+"""Metrics of labels as functions of additive counts, so that any resample is a matrix product."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+BINS = 15  # equal-width confidence bins of the expected calibration error (Guo et al. 2017, section 2)
+
+
+def count(
+    rows: Any, true: Sequence[str], guess: Sequence[str], score: Any, names: Sequence[str], size: int
+) -> Any:
+    """Counts of each row, (size, 3 * classes + 3 * BINS): true, named, hit by class; count, confidence, correct by bin.
+
+    Args:
+        rows: row of each item, (items,); an item is a label or one word's tag.
+        score: probability of the guess, (items,).
+    """
+    index = {name: i for i, name in enumerate(names)}
+    is_true = np.array([index[name] for name in true], dtype=np.int64)
+    is_guess = np.array([index[name] for name in guess], dtype=np.int64)
+    correct = is_true == is_guess
+    classes = len(names)
+    counts = np.zeros((size, 3 * classes + 3 * BINS), dtype=np.float32)
+    slot = 3 * classes + 3 * np.minimum((score * BINS).astype(np.int64), BINS - 1)
+    for column, amount in (
+        (is_true, 1.0), (classes + is_guess, 1.0), (2 * classes + is_true, correct),
+        (slot, 1.0), (slot + 1, score), (slot + 2, correct),
+    ):  # fmt: skip
+        np.add.at(counts, (rows, column), amount)
+    return counts
+
+
+def class_metrics(sums: Any, classes: int) -> dict[str, Any]:
+    """Accuracy, F1 and calibration of sums of `count`, (..., m) -> (...); a class that neither side names does not count."""
+    true, guess, hit = (sums[..., part * classes : (part + 1) * classes] for part in range(3))
+    total = true.sum(-1)
+    seen = (true + guess) > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        f1 = np.nan_to_num(2 * hit / (true + guess))
+        precision, recall = np.nan_to_num(hit / guess), np.nan_to_num(hit / true)
+        accuracy = hit.sum(-1) / total
+        classes_seen = seen.sum(-1)
+        return {
+            "f1_macro": (f1 * seen).sum(-1) / classes_seen,
+            "accuracy": accuracy,
+            "f1_micro": accuracy,
+            "f1_weighted": (f1 * true).sum(-1) / total,
+            "precision_macro": (precision * seen).sum(-1) / classes_seen,
+            "recall_macro": (recall * seen).sum(-1) / classes_seen,
+            "ece": _calibration_error(sums[..., 3 * classes : 3 * classes + 3 * BINS], total),
+        }
+
+
+def _calibration_error(bins: Any, total: Any) -> Any:
+    confidence, correct = bins[..., 1::3], bins[..., 2::3]
+    return np.abs(confidence - correct).sum(-1) / total
+
+
+def per_class(sums: Any, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and support by name, of one vector of sums that starts with true, named and hit counts."""
+    classes = len(names)
+    table = {}
+    for position, name in enumerate(names):
+        support, named, hit = (float(sums[part * classes + position]) for part in range(3))
+        table[name] = {
+            "precision": hit / named if named else 0.0,
+            "recall": hit / support if support else 0.0,
+            "f1": 2 * hit / (support + named) if support + named else 0.0,
+            "support": support,
+        }
+    return table
+
+
+def reliability(sums: Any, classes: int) -> list[dict[str, float]]:
+    """The reliability curve: rows, mean confidence and accuracy of each bin that holds rows."""
+    bins = sums[3 * classes : 3 * classes + 3 * BINS]
+    return [
+        {"rows": float(rows), "confidence": float(sure / rows), "accuracy": float(right / rows)}
+        for rows, sure, right in zip(bins[0::3], bins[1::3], bins[2::3], strict=True)
+        if rows
+    ]

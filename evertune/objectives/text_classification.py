@@ -1,0 +1,176 @@
+"""Text classification: one label for a text."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+COLUMNS = {"text": "string", "label": "string"}
+OUTPUTS = {"label": "string", "score": "number"}
+METRICS = ("f1_macro", "accuracy", "f1_micro", "f1_weighted", "precision_macro", "recall_macro", "ece")
+LOWER_IS_BETTER = ("ece",)
+
+
+class Options(BaseModel):
+    """One label for a text. Columns: `text`, `label`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    type: Literal["text-classification"] = Field("text-classification", description="Name of the objective.")
+    max_length: int = Field(256, ge=4, description="Tokens of a text that the model sees; longer ones are cut.")
+    keep: Literal["head", "head-tail"] = Field(
+        "head", description="What is kept of a longer text; `head-tail`: its beginning and its end (Sun et al. 2019)."
+    )
+    pooling: Literal["mean", "model"] = Field(
+        "mean", description="What the head sees: the mean of the token states, or what the model's own head takes."
+    )
+
+
+def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
+    """Token ids of each text, special tokens included, and the length before cutting."""
+    start, end = _special_tokens(tokenizer)
+    room = options.max_length - len(start) - len(end)
+    ids = tokenizer(list(inputs), add_special_tokens=False, verbose=False)["input_ids"]
+    head = room if options.keep == "head" else room // 2
+    kept = [one if len(one) <= room else one[:head] + one[len(one) - (room - head) :] for one in ids]
+    return {
+        "input_ids": [start + one + end for one in kept],
+        "full_length": [len(start) + len(one) + len(end) for one in ids],
+    }
+
+
+def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """What the tokenizer puts before and behind a text, such as `[CLS]` and `[SEP]`."""
+    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    before = whole.index(plain[0])
+    return whole[:before], whole[before + len(plain) :]
+
+
+def label_values(targets: Sequence[str]) -> list[str]:
+    """Every label, once a row."""
+    return list(targets)
+
+
+def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Base weights with a new head, in fp32, one output a label."""
+    import torch
+    from transformers import AutoConfig
+
+    names = dict(enumerate(labels))
+    config = AutoConfig.from_pretrained(path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()})
+    config.pooling = options.pooling
+    return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
+
+
+def load(path: str | Path) -> Any:
+    """A tuned model, as it was saved.
+
+    Raises:
+        OSError: no weights in the folder.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(path)
+    return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
+
+
+def _model_class(config: Any) -> Any:
+    import torch
+    from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
+    from transformers.modeling_outputs import SequenceClassifierOutput
+
+    if config.pooling == "model":
+        return AutoModelForSequenceClassification
+
+    class MeanPooledClassifier(PreTrainedModel):
+        """An encoder, the mean of its last hidden states over real tokens, dropout and a linear head."""
+
+        config_class = type(config)
+        base_model_prefix = "encoder"
+        _supports_sdpa = True
+
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            self.encoder = AutoModel.from_config(config)
+            self.dropout = torch.nn.Dropout(config.classifier_dropout or config.hidden_dropout_prob)
+            self.classifier = torch.nn.Linear(config.hidden_size, config.num_labels)
+            self.post_init()
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            real = attention_mask.unsqueeze(-1).to(hidden.dtype)
+            mean = (hidden * real).sum(1) / real.sum(1)
+            return SequenceClassifierOutput(logits=self.classifier(self.dropout(mean)))
+
+    return MeanPooledClassifier
+
+
+def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """One row as `collate` takes it; without a target for serving."""
+    row: dict[str, Any] = {"input_ids": encoded["input_ids"]}
+    return row if target is None else {**row, "labels": label_ids[target]}
+
+
+def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+    """Pad to the longest: `input_ids`, `attention_mask` (rows, length), `labels` (rows)."""
+    import torch
+
+    longest = max(len(one["input_ids"]) for one in examples)
+    ids = np.full((len(examples), longest), pad_id, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for row, one in enumerate(examples):
+        ids[row, : len(one["input_ids"])] = one["input_ids"]
+        mask[row, : len(one["input_ids"])] = 1
+    batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+    if "labels" in examples[0]:
+        batch["labels"] = torch.tensor([one["labels"] for one in examples])
+    return batch
+
+
+def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Cross-entropy, summed over the rows."""
+    import torch
+
+    return torch.nn.functional.cross_entropy(
+        logits.float(), labels, weight=weights, reduction="sum", label_smoothing=smoothing
+    )
+
+
+def decode(logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The likeliest label of each row, and its probability."""
+    scores, best = logits.float().softmax(-1).max(-1)
+    return [
+        {"label": names[index], "score": score} for index, score in zip(best.tolist(), scores.tolist(), strict=True)
+    ]
+
+
+def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Additive counts of each row, (rows, 3 * classes + 3 * BINS): true, named and hit classes, calibration bins."""
+    from evertune.objectives import scoring
+
+    rows = np.arange(len(targets))
+    guess = [one["label"] for one in predictions]
+    score = np.array([one["score"] for one in predictions], dtype=np.float64)
+    return scoring.count(rows, targets, guess, score, names, len(targets))
+
+
+def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Metrics of weighted sums of `statistics`, (..., m) -> (...)."""
+    from evertune.objectives import scoring
+
+    return scoring.class_metrics(sums, len(names))
+
+
+def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Per-class precision, recall, F1 and support, and the reliability curve."""
+    from evertune.objectives import scoring
+
+    return {"per_class": scoring.per_class(sums, names), "calibration": scoring.reliability(sums, len(names))}
+
+
+def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """True and predicted labels side by side, for a confusion matrix."""
+    return list(targets), [one["label"] for one in predictions]

@@ -1,0 +1,217 @@
+"""Token classification: one tag for each word, such as named entities in BIO tags."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+COLUMNS = {"tokens": "strings", "tags": "strings"}
+OUTPUTS = {"tags": "strings", "scores": "numbers"}
+METRICS = (
+    "entity_f1", "entity_precision", "entity_recall",
+    "token_f1_weighted", "token_f1_macro", "token_f1_micro", "accuracy", "ece",
+)  # fmt: skip
+LOWER_IS_BETTER = ("ece",)
+IGNORED = -100  # the label id that no loss looks at: sub-words after a word's first, and padding
+
+
+class Options(BaseModel):
+    """One tag for each word. Columns: `tokens`, `tags`, lists of equal length; BIO, BIOES or plain tags."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    type: Literal["token-classification"] = Field("token-classification", description="Name of the objective.")
+    max_length: int = Field(256, ge=4, description="Sub-words of a sentence that the model sees; words beyond are `O`.")
+
+
+def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
+    """Token ids of each sentence, the position of each word's first sub-word (-1: cut off or empty), the full length."""
+    batch = tokenizer([list(words) for words in inputs], is_split_into_words=True, verbose=False)
+    room = options.max_length
+    encoded: dict[str, list[Any]] = {"input_ids": [], "word_starts": [], "full_length": []}
+    for row, words in enumerate(inputs):
+        ids = batch["input_ids"][row]
+        starts = [-1] * len(words)
+        for position, word in reversed(list(enumerate(batch.word_ids(row)))):
+            if word is not None and position < room - 1:
+                starts[word] = position
+        encoded["input_ids"].append(ids if len(ids) <= room else [*ids[: room - 1], ids[-1]])
+        encoded["word_starts"].append(starts)
+        encoded["full_length"].append(len(ids))
+    return encoded
+
+
+def label_values(targets: Sequence[Sequence[str]]) -> list[str]:
+    """Every tag, once a word."""
+    return [tag for tags in targets for tag in tags]
+
+
+def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Base weights with a new head, in fp32, one output a tag."""
+    import torch
+    from transformers import AutoModelForTokenClassification
+
+    names = dict(enumerate(labels))
+    return AutoModelForTokenClassification.from_pretrained(
+        path, num_labels=len(labels), id2label=names, label2id={label: i for i, label in names.items()},
+        dtype=torch.float32, ignore_mismatched_sizes=True,
+    )  # fmt: skip
+
+
+def load(path: str | Path) -> Any:
+    """A tuned model, as it was saved.
+
+    Raises:
+        OSError: no weights in the folder.
+    """
+    import torch
+    from transformers import AutoModelForTokenClassification
+
+    return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32)
+
+
+def example(encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """One sentence as `collate` takes it; without a target for serving."""
+    row = {"input_ids": encoded["input_ids"], "word_starts": encoded["word_starts"]}
+    if target is None:
+        return row
+    labels = [IGNORED] * len(encoded["input_ids"])
+    for start, tag in zip(encoded["word_starts"], target, strict=True):
+        if start >= 0:
+            labels[start] = label_ids[tag]
+    return {**row, "labels": labels}
+
+
+def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+    """Pad to the longest: `input_ids`, `attention_mask` and `labels`, all (rows, length)."""
+    import torch
+
+    longest = max(len(one["input_ids"]) for one in examples)
+    ids = np.full((len(examples), longest), pad_id, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    labels = np.full_like(ids, IGNORED)
+    for row, one in enumerate(examples):
+        length = len(one["input_ids"])
+        ids[row, :length] = one["input_ids"]
+        mask[row, :length] = 1
+        labels[row, :length] = one.get("labels", IGNORED)
+    batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+    return {**batch, "labels": torch.from_numpy(labels)} if "labels" in examples[0] else batch
+
+
+def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Cross-entropy, summed over the words."""
+    import torch
+
+    return torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1).float(), labels.flatten(), weight=weights, reduction="sum",
+        label_smoothing=smoothing, ignore_index=IGNORED,
+    )  # fmt: skip
+
+
+def decode(logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The likeliest tag of each word, and its probability; a word that the model did not see is `O` with probability 0."""
+    scores, best = (part.cpu().numpy() for part in logits.float().softmax(-1).max(-1))
+    unseen = "O" if "O" in names else names[0]
+    predictions = []
+    for row, one in enumerate(examples):
+        starts = one["word_starts"]
+        predictions.append({
+            "tags": [names[best[row, start]] if start >= 0 else unseen for start in starts],
+            "scores": [float(scores[row, start]) if start >= 0 else 0.0 for start in starts],
+        })  # fmt: skip
+    return predictions
+
+
+def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
+    """Spans (type, first word, word after the last) of BIO, BIOES or plain tags.
+
+    As in the CoNLL evaluation (Tjong Kim Sang & De Meulder 2003, `conlleval`): an `I-X` that follows no X starts a span.
+    Plain tags without a prefix form a span for each run of one tag; `O` is no tag.
+    """
+    return set(_spans(tags))
+
+
+def _spans(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+    start, kind = 0, None
+    for position, tag in enumerate([*tags, "O"]):
+        prefix, found = _parts(tag)
+        goes_on = found is not None and found == kind and prefix not in {"B", "S", "U"}
+        if kind is not None and not goes_on:
+            yield kind, start, position
+        if not goes_on:
+            start, kind = position, found
+        if prefix in {"E", "S", "L", "U"} and kind is not None:
+            yield kind, start, position + 1
+            kind = None
+
+
+def _parts(tag: str) -> tuple[str, str | None]:
+    prefix, dash, kind = tag.partition("-")
+    if dash and prefix in {"B", "I", "E", "S", "L", "U"}:
+        return prefix, kind
+    return "I", None if tag == "O" else tag
+
+
+def _types(names: Sequence[str]) -> list[str]:
+    return sorted({kind for _, kind in map(_parts, names) if kind is not None})
+
+
+def statistics(
+    targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> Any:
+    """Additive counts of each sentence, (rows, 3 * tags + 3 * BINS + 3 * types): words by tag, bins, entities by type."""
+    from evertune.objectives import scoring
+
+    rows = np.repeat(np.arange(len(targets)), [len(tags) for tags in targets])
+    guess = [tag for one in predictions for tag in one["tags"]]
+    score = np.array([score for one in predictions for score in one["scores"]], dtype=np.float64)
+    words = scoring.count(rows, label_values(targets), guess, score, names, len(targets))
+    types = _types(names)
+    column = {kind: i for i, kind in enumerate(types)}
+    spans = np.zeros((len(targets), 3 * len(types)), dtype=np.float32)
+    for row, (tags, one) in enumerate(zip(targets, predictions, strict=True)):
+        true, named = entities(tags), entities(one["tags"])
+        for part, group in enumerate((true, named, true & named)):
+            for kind, _, _ in group:
+                spans[row, part * len(types) + column[kind]] += 1
+    return np.concatenate([words, spans], axis=1)
+
+
+def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Metrics of weighted sums of `statistics`, (..., m) -> (...); entity metrics are micro averages."""
+    from evertune.objectives import scoring
+
+    words = scoring.class_metrics(sums, len(names))
+    kinds = len(_types(names))
+    start = sums.shape[-1] - 3 * kinds
+    true, named, hit = (sums[..., start + part * kinds : start + (part + 1) * kinds].sum(-1) for part in range(3))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            "entity_f1": np.nan_to_num(2 * hit / (true + named)),
+            "entity_precision": np.nan_to_num(hit / named),
+            "entity_recall": np.nan_to_num(hit / true),
+            **{f"token_{name}": words[name] for name in ("f1_weighted", "f1_macro", "f1_micro")},
+            "accuracy": words["accuracy"],
+            "ece": words["ece"],
+        }
+
+
+def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Entities by type, words by tag, and the reliability curve."""
+    from evertune.objectives import scoring
+
+    types = _types(names)
+    return {
+        "per_class": scoring.per_class(sums[len(sums) - 3 * len(types) :], types),
+        "per_tag": scoring.per_class(sums, names),
+        "calibration": scoring.reliability(sums, len(names)),
+    }
+
+
+def pairs(
+    targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]]
+) -> tuple[list[str], list[str]]:
+    """True and predicted tags side by side, for a confusion matrix."""
+    return label_values(targets), [tag for one in predictions for tag in one["tags"]]

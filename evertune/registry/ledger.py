@@ -1,0 +1,72 @@
+"""The ledger: every decision and alias change of a model, in an append-only file that survives a torn write."""
+
+import getpass
+import json
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+from evertune.home import Home
+from evertune.records import plain
+
+
+def append(home: Home, event: str, **facts: Any) -> dict[str, Any]:
+    """Add an entry, on the disk before the call returns.
+
+    Args:
+        event: `decision`, `intent`, `moved`, `abandoned`, `external`, `approved` or `rejected-by-hand`.
+        facts: JSON-ready values; `who` defaults to this process's user.
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, "who": who(), **plain(facts)}
+    home.ledger.parent.mkdir(parents=True, exist_ok=True)
+    with home.ledger.open("ab+") as file:
+        # A crash in the middle of an entry leaves a line without an end: close it, so that this entry stands alone.
+        if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+            file.write(b"\n")
+        file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return entry
+
+
+def entries(home: Home) -> list[dict[str, Any]]:
+    """All whole entries, oldest first."""
+    if not home.ledger.exists():
+        return []
+    found = []
+    for line in home.ledger.read_bytes().splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue  # torn by a crash; what it told of was repeated or repaired
+    return found
+
+
+def who() -> str:
+    """The person or service behind this process: EVERTUNE_USER, else the login name."""
+    try:
+        return os.environ.get("EVERTUNE_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def last_known(home: Home) -> int | None:
+    """The champion as the ledger has it; None before the first."""
+    known = None
+    for one in entries(home):
+        if one["event"] in {"moved", "external"}:
+            known = one["to"]
+    return known
+
+
+def open_intent(home: Home) -> dict[str, Any] | None:
+    """An alias move that was begun and neither confirmed nor given up."""
+    pending = None
+    for one in entries(home):
+        if one["event"] == "intent":
+            pending = one
+        elif one["event"] in {"moved", "abandoned"}:
+            pending = None
+    return pending

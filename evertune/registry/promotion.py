@@ -1,0 +1,140 @@
+"""What follows from a decision: tags, aliases and the ledger; and the moves that a person makes."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evertune import bundle
+from evertune.errors import RegistryError
+from evertune.home import Home
+from evertune.records import Candidate, Decision, Evaluation
+from evertune.registry import ledger, models, parity
+
+if TYPE_CHECKING:
+    from evertune.config import Recipe
+
+logger = logging.getLogger(__name__)
+WAITING = "awaiting approval"
+
+
+def settle(
+    recipe: "Recipe", home: Home, candidate: Candidate, evaluation: Evaluation, decision: Decision, version: int
+) -> Decision:
+    """Carry out a decision: the challenger alias, the parity check, then the champion alias; every step in the ledger.
+
+    Raises:
+        RegistryError: MLflow refused, or the champion was moved meanwhile.
+    """
+    name = recipe.registered_name
+    models.set_challenger(home, name, version)
+    if decision.verdict == "promoted":
+        decision = _with_parity(home, name, version, candidate, decision)
+    asked = decision.verdict == "promoted" and recipe.registry.promote == "ask"
+    if asked:
+        decision = replace(decision, verdict="held", reason=f"{decision.reason}; {WAITING}: evertune approve RECIPE --version {version}")
+    facts: dict[str, Any] = {
+        "version": version, "champion": evaluation.champion_version, "reason": decision.reason, "run_id": candidate.run_id,
+        "evidence": decision.evidence,
+    }  # fmt: skip
+    ledger.append(home, "decision", verdict=decision.verdict, **facts)
+    models.tag(home, name, version, decision=WAITING if asked else decision.verdict, reason=decision.reason[:4000])
+    if decision.verdict == "promoted" and evaluation.champion_version != version:
+        models.move_champion(home, name, version, expected=evaluation.champion_version, reason=decision.reason, run_id=candidate.run_id)
+    return decision
+
+
+def _with_parity(home: Home, name: str, version: int, candidate: Candidate, decision: Decision) -> Decision:
+    sample = Path(candidate.run_folder) / "parity.json"
+    found = parity.check(home, name, version, sample, bundle.card(Path(candidate.bundle))["precision"])
+    if found["passed"]:
+        models.tag(home, name, version, parity=candidate.digest)
+        return replace(decision, evidence=(*decision.evidence, found))
+    why = found.get("problem") or f"{found['agreement']:.2%} of labels agree, probabilities differ by up to {found['difference']:.2g}"
+    return Decision("held", f"the registered model does not answer as the tested one did: {why}", (*decision.evidence, found))
+
+
+def approve(home: Home, name: str, version: int, reason: str) -> None:
+    """Make a version champion that waits for approval.
+
+    Raises:
+        RegistryError: that version does not wait, or the champion changed since it was compared.
+    """
+    decided = _decision_on(home, version)
+    if _tag(home, name, version, "decision") != WAITING or decided is None:
+        waiting = [int(one.version) for one in models.versions(home, name) if one.tags.get("evertune.decision") == WAITING]
+        there = f"these wait: {', '.join(map(str, waiting))}" if waiting else "none waits"
+        raise RegistryError(f"version {version} of {name} does not wait for approval; {there}")
+    if _tag(home, name, version, "parity") is None:
+        raise RegistryError(f"version {version} of {name} never passed the parity check; run the recipe again")
+    ledger.append(home, "approved", version=version, reason=reason)
+    models.move_champion(home, name, version, expected=decided["champion"], reason=reason)
+    models.tag(home, name, version, decision="promoted", reason=reason)
+
+
+def reject(home: Home, name: str, version: int, reason: str) -> None:
+    """Take a version off the list of those that wait.
+
+    Raises:
+        RegistryError: that version does not wait.
+    """
+    if _tag(home, name, version, "decision") != WAITING:
+        raise RegistryError(f"version {version} of {name} does not wait for approval")
+    ledger.append(home, "rejected-by-hand", version=version, reason=reason)
+    models.tag(home, name, version, decision="rejected", reason=reason)
+
+
+def promote(home: Home, name: str, version: int, reason: str) -> None:
+    """Make a version champion by hand, whatever the gate said; it must answer as it did when it was tested.
+
+    Raises:
+        RegistryError: no such version, it is champion already, or it fails the parity check.
+    """
+    now = models.champion(home, name)
+    if version == now:
+        raise RegistryError(f"version {version} of {name} is the champion already")
+    digest = _tag(home, name, version, "bundle")
+    folder = models.bundle_of(home, name, version)
+    if bundle.digest(folder) != digest:
+        raise RegistryError(f"version {version} of {name}: its files are not those that were registered; it is not promoted")
+    if _tag(home, name, version, "parity") != digest:
+        _check_parity(home, name, version, folder)
+    models.move_champion(home, name, version, expected=now, reason=reason, by_hand=True)
+
+
+def rollback(home: Home, name: str, reason: str) -> int:
+    """Make the champion's predecessor champion again and return its version.
+
+    Raises:
+        RegistryError: there is no predecessor, or it is not whole.
+    """
+    now = models.champion(home, name)
+    moves = [one for one in ledger.entries(home) if one["event"] in {"moved", "external"} and one["to"] == now]
+    if now is None or not moves or moves[-1]["from"] is None:
+        raise RegistryError(f"{name} has no champion before version {now}; there is nothing to go back to")
+    before = int(moves[-1]["from"])
+    promote(home, name, before, f"rollback: {reason}")
+    return before
+
+
+def _check_parity(home: Home, name: str, version: int, folder: Path) -> None:
+    run = next(one.run_id for one in models.versions(home, name) if int(one.version) == version)
+    samples = [path.parent / "parity.json" for path in home.runs.glob("*/run.json") if run in path.read_text()]
+    if not samples or not samples[0].exists():
+        raise RegistryError(f"version {version} of {name} has no recorded sample to check it against; run the recipe again")
+    found = parity.check(home, name, version, samples[0], bundle.card(folder)["precision"])
+    if not found["passed"]:
+        raise RegistryError(f"version {version} of {name} does not answer as it did when it was tested; it is not promoted")
+
+
+def _decision_on(home: Home, version: int) -> dict[str, Any] | None:
+    found = [one for one in ledger.entries(home) if one["event"] == "decision" and one["version"] == version]
+    return found[-1] if found else None
+
+
+def _tag(home: Home, name: str, version: int, key: str) -> str | None:
+    for one in models.versions(home, name):
+        if int(one.version) == version:
+            value = one.tags.get(f"evertune.{key}")
+            return None if value is None else str(value)
+    raise RegistryError(f"{name} has no version {version}; `evertune history RECIPE` lists them")

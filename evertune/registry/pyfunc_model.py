@@ -1,0 +1,35 @@
+"""The MLflow model: a bundle behind `predict`. MLflow stores this file and runs it where Evertune is not installed."""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+
+
+class BundleModel(PythonModel):  # type: ignore[misc]
+    """Predicts with the bundle's own code: input column in, prediction columns out, one row a row."""
+
+    def load_context(self, context: Any) -> None:
+        """Load the bundle under a module name of its own, so that two versions in one process do not share code."""
+        folder = Path(context.artifacts["bundle"])
+        name = f"evertune_bundle_{hashlib.blake2b(str(folder).encode(), digest_size=8).hexdigest()}"
+        spec = importlib.util.spec_from_file_location(
+            name, folder / "code" / "__init__.py", submodule_search_locations=[str(folder / "code")]
+        )
+        sys.modules[name] = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+        self._predictor = importlib.import_module(f"{name}.inference").Predictor(folder)
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """One prediction for each row of `model_input`."""
+        role = next(iter(self._predictor.objective.COLUMNS))
+        rows = model_input[role] if isinstance(model_input, pd.DataFrame) else model_input
+        return pd.DataFrame(self._predictor.predict(list(rows)))
+
+
+set_model(BundleModel())

@@ -1,0 +1,85 @@
+"""Which MLflow is used, set up once; and its errors in words that say what to do."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from evertune.errors import RegistryError
+from evertune.home import Home
+
+
+def client(home: Home) -> Any:
+    """An `MlflowClient` of MLFLOW_TRACKING_URI, else of the SQLite store in the home, made ready if it is new.
+
+    Raises:
+        RegistryError: a server is named and does not answer.
+    """
+    uri = tracking_uri(home)
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    # Alembic tells of every migration of a new database.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    if uri.startswith("http"):
+        _reach(uri)
+    elif not (home.root / "mlflow" / "ready").exists():
+        _prepare(home, uri)
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI", uri))
+    return mlflow.MlflowClient()
+
+
+def tracking_uri(home: Home) -> str:
+    """MLFLOW_TRACKING_URI, else SQLite in the home."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.root / 'mlflow' / 'mlflow.db'}"
+
+
+def experiment(home: Home, name: str) -> str:
+    """The id of the recipe's experiment, made where it is missing."""
+    mlflow = client(home)
+    with said(f"the experiment {name}"), home.lock("experiment"):
+        found = mlflow.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        local = None if os.environ.get("MLFLOW_TRACKING_URI") else (home.root / "mlflow" / "artifacts").as_uri()
+        return str(mlflow.create_experiment(name, artifact_location=local))
+
+
+def _prepare(home: Home, uri: str) -> None:
+    """Make the database under a lock: several processes that meet a fresh one at once ruin it."""
+    (home.root / "mlflow").mkdir(parents=True, exist_ok=True)
+    with home.lock("home", timeout=120):
+        if (home.root / "mlflow" / "ready").exists():
+            return
+        import mlflow
+
+        mlflow.MlflowClient(uri).search_experiments(max_results=1)
+        (home.root / "mlflow" / "ready").touch()
+
+
+def _reach(uri: str) -> None:
+    import requests
+
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=5)
+    except requests.RequestException as error:
+        parts = urlsplit(uri)
+        raise RegistryError(
+            f"the MLflow server at {parts.scheme}://{parts.hostname}:{parts.port or ''} does not answer; "
+            "start it, or unset MLFLOW_TRACKING_URI to use the local store"
+        ) from error
+
+
+@contextlib.contextmanager
+def said(what: str) -> Iterator[None]:
+    """Turn an MLflow error about `what` into a RegistryError."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise RegistryError(f"MLflow refused {what}: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,169 @@
+"""One MLflow run for each fine-tuning, however often it is interrupted."""
+
+import contextlib
+import json
+import logging
+import os
+import platform
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evertune.home import Home, read_json, write_json
+from evertune.records import Snapshot, Tokens
+from evertune.registry.store import client, experiment, said, tracking_uri
+
+if TYPE_CHECKING:
+    from evertune.config import Recipe
+
+logger = logging.getLogger(__name__)
+LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "mlflow", "prefect", "great-expectations")
+
+
+class Run:
+    """An MLflow run that is being written.
+
+    Args:
+        run_id: of MLflow.
+        folder: the run's own folder; a copy of the metrics by step is kept in it, for the report.
+    """
+
+    def __init__(self, home: Home, run_id: str, folder: Path) -> None:
+        self._client, self.run_id, self.folder = client(home), run_id, folder
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log metrics of one step."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        with said("the metrics"):
+            self._client.log_batch(self.run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()])
+        with (self.folder / "history.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def tag(self, **tags: Any) -> None:
+        """Set tags `evertune.NAME`."""
+        for name, value in tags.items():
+            self._client.set_tag(self.run_id, f"evertune.{name}", value)
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Keep a file, or a folder with all in it."""
+        keep = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+        with said(f"the artifact {path.name}"):
+            keep(self.run_id, str(path), folder)
+
+    def finish(self, status: str = "FINISHED") -> None:
+        """End the run."""
+        self._client.set_terminated(self.run_id, status)
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    """Metrics by step of a run, oldest first; of a step that was repeated after a crash, the last."""
+    path = folder / "history.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return list({(line["step"], frozenset(line)): line for line in lines}.values())
+
+
+def begin(recipe: "Recipe", home: Home, tokens: Tokens, folder: Path) -> Run:
+    """Start the run of this folder, or take up the one that an earlier process left.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
+    known = read_json(folder / "run.json")
+    if known is not None:
+        run = Run(home, known["run_id"], folder)
+        run._client.update_run(known["run_id"], status="RUNNING")
+        return run
+    mlflow = client(home)
+    with said("a new run"):
+        info = mlflow.create_run(
+            experiment(home, recipe.name), run_name=f"{recipe.name} snapshot {tokens.snapshot.version}"
+        ).info
+    write_json(folder / "run.json", {"run_id": info.run_id})
+    run = Run(home, info.run_id, folder)
+    _close_orphans(recipe, home, folder)
+    _describe(run, recipe, tokens)
+    return run
+
+
+@contextlib.contextmanager
+def failing(run: Run) -> Iterator[None]:
+    """Mark the run FAILED if the block raises; the next start takes it up again."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception):
+            run.finish("FAILED")
+        raise
+
+
+def url(home: Home, run_id: str) -> str:
+    """Where a person sees the run: the server's page, else the command that shows it."""
+    uri = tracking_uri(home)
+    if uri.startswith("http"):
+        run = client(home).get_run(run_id)
+        return f"{uri.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
+    return f"mlflow ui --backend-store-uri {uri}"
+
+
+def _describe(run: Run, recipe: "Recipe", tokens: Tokens) -> None:
+    from mlflow.entities import Param
+
+    params = {**_flat(recipe.model_dump(mode="json", include={"objective", "base_model", "training", "data", "evaluation"}))}
+    with said("the parameters"):
+        run._client.log_batch(run.run_id, params=[Param(key, str(value)[:5000]) for key, value in params.items()])
+    run.tag(recipe=recipe.name, snapshot=tokens.snapshot.version, fingerprint=tokens.snapshot.fingerprint, code=revision())
+    run._client.log_text(run.run_id, recipe.model_dump_json(indent=1), "recipe.json")
+    run._client.log_dict(run.run_id, environment(), "environment.json")
+    _log_dataset(run, recipe, tokens.snapshot)
+
+
+def _log_dataset(run: Run, recipe: "Recipe", snapshot: Snapshot) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=f"{recipe.name}-corpus", digest=snapshot.fingerprint[:36], source_type="delta",
+        source=json.dumps({"version": snapshot.version}), profile=json.dumps({"rows": snapshot.rows, "labels": len(snapshot.labels)}),
+    )  # fmt: skip
+    run._client.log_inputs(run.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        parts = [_flat(item, f"{prefix}.{key}" if prefix else key) for key, item in value.items()]
+        return {key: item for part in parts for key, item in part.items()}
+    return {prefix: value}
+
+
+def _close_orphans(recipe: "Recipe", home: Home, folder: Path) -> None:
+    """Runs of other snapshots that a dead process left RUNNING will never be taken up."""
+    mlflow = client(home)
+    for path in home.runs.glob("*/run.json"):
+        run_id = read_json(path)["run_id"]
+        if path.parent != folder and mlflow.get_run(run_id).info.status == "RUNNING":
+            logger.warning("the run %s was left unfinished and is closed: newer rows have come since", run_id)
+            mlflow.set_terminated(run_id, "KILLED")
+
+
+def environment() -> dict[str, Any]:
+    """Machine and library versions."""
+    return {
+        "python": platform.python_version(), "platform": platform.platform(), "host": socket.gethostname(),
+        "cpus": os.cpu_count(), "libraries": {name: version(name) for name in LIBRARIES},
+    }  # fmt: skip
+
+
+def revision() -> str:
+    """The git revision of Evertune's code, `+dirty` where it is changed; its version outside a clone."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return f"evertune {version('evertune')}"
+    return commit + ("+dirty" if dirty else "")

@@ -1,0 +1,228 @@
+"""The page's sections on the models; each is empty where there is nothing to say, and is then left out."""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from evertune.objectives import TABLE, module
+from evertune.report.pieces import (
+    Html,
+    bar,
+    change,
+    count,
+    heading,
+    join,
+    known,
+    note,
+    number,
+    picture,
+    small,
+    span,
+    table,
+    text,
+    words,
+)  # fmt: skip
+
+Json = dict[str, Any]
+SPLITS = {"test": "test", "test_clean": "test without leaks", "fresh": "fresh", "history": "history"}
+ASKED = {"superior": "p ≤ ", "noninferior": "low end > ", "slice": "p > "}
+CHANGED = {
+    "broken": "The champion was right, the challenger is wrong",
+    "fixed": "The champion was wrong, the challenger is right",
+}
+CONFUSIONS = 15  # pairs of labels in the table
+
+
+def evidence(outcome: Json) -> Html:
+    """Every test behind the decision: estimate, interval, p-value, threshold, and whether it passed."""
+    heads = ("Test", "Result", "Rows", "Challenger", "Champion", "Difference", "Interval", "p", "Asked")
+    return table(heads, [_tested(one) for one in outcome.get("evidence") or ()], named=2)
+
+
+def _tested(one: Json) -> list[Html]:
+    where = f" on {one['on']}" if one.get("on") else ""
+    name = Html(f'{text(one["test"] + where)} <span class="soft">{text(one.get("metric") or "")}</span>')
+    threshold = one.get("threshold")
+    asked = Html(f"{text(ASKED.get(one['test'], ''))}{small(threshold)}") if known(threshold) else number(None)
+    interval = span(one.get("low"), one.get("high"), signed=known(one.get("estimate")))
+    return [
+        name, _passed(one.get("passed")), count(one.get("rows")), number(one.get("challenger")),
+        number(one.get("champion")), number(one.get("estimate"), signed=True), interval, small(one.get("p")), asked,
+    ]  # fmt: skip
+
+
+def _passed(passed: bool | None) -> Html:
+    if passed is None:
+        return number(None)
+    return Html('<span class="mark good">✓ passed</span>' if passed else '<span class="mark bad">✗ not passed</span>')
+
+
+def metrics(details: Json) -> Html:
+    """Champion beside challenger: every metric on the test rows with its interval, the gate's on each set of rows."""
+    ours, theirs = _models(details)
+    if not ours:
+        return Html("")
+    chief = details.get("metric")
+    heads = ["Metric", "Challenger", "Interval", *(["Champion", "Interval", "Change"] if theirs else [])]
+    names = sorted(ours["metrics"].get("test", {}), key=lambda name: name != chief)
+    rows = [_measured(name, name == chief, ours, theirs) for name in names]
+    return join(table(heads, rows), _by_rows(details, ours, theirs))
+
+
+def _measured(name: str, chief: bool, ours: Json, theirs: Json) -> list[Html]:
+    label = Html(f'<span class="chief">{text(name)}</span>') if chief else text(name)
+    mine, other = _on(ours, "test", name), _on(theirs, "test", name)
+    row = [label, number(mine), _interval(ours, name)]
+    if not theirs:
+        return row
+    before, difference = _beside(mine, other, name)
+    return [*row, before, _interval(theirs, name), difference]
+
+
+def _interval(model: Json, name: str) -> Html:
+    _, low, high = model.get("intervals", {}).get(name) or (None, None, None)
+    return span(low, high)
+
+
+def _by_rows(details: Json, ours: Json, theirs: Json) -> Html:
+    """The gate's metric on every set of rows; test rows without leaks only where there are leaks."""
+    metric, sizes = str(details.get("metric")), details.get("rows", {})
+    found = [key for key in SPLITS if key in ours["metrics"]]
+    if sizes.get("test_clean") == sizes.get("test"):
+        found = [key for key in found if key != "test_clean"]
+    rows = []
+    for key in found:
+        mine, other = _on(ours, key, metric), _on(theirs, key, metric)
+        row = [text(SPLITS[key]), count(sizes.get(key)), bar(mine, number(mine))]
+        rows.append([*row, *(_beside(mine, other, metric) if theirs else [])])
+    heads = [f"{metric} on", "Rows", "Challenger", *(["Champion", "Change"] if theirs else [])]
+    return table(heads, rows) if len(rows) > 1 else Html("")
+
+
+def slices(details: Json) -> Html:
+    """The metric on each slice of the test rows, the greatest losses first."""
+    metric, (_, theirs) = str(details.get("metric")), _models(details)
+    found = sorted((details.get("slices") or {}).items(), key=lambda item: _loss(item[1], metric, bool(theirs)))
+    rows = []
+    for name, one in found:
+        mine = one.get("challenger")
+        beside = _beside(mine, one.get("champion"), metric) if theirs else []
+        rows.append([text(name), count(one.get("rows")), bar(mine, number(mine)), *beside])
+    heads = ["Slice", "Rows", "Challenger", *(["Champion", "Change"] if theirs else [])]
+    said = f"{metric} on the test rows, the {'greatest losses' if theirs else 'weakest'} first."
+    return join(note(said), table(heads, rows)) if rows else Html("")
+
+
+def _loss(one: Json, metric: str, compared: bool) -> tuple[float, ...]:
+    """What slices are sorted by; those without a value come last."""
+    mine, sign = one.get("challenger"), -1 if metric in _falling() else 1
+    difference = _minus(mine, one.get("champion")) if compared else None
+    return tuple(sign * value if known(value) else math.inf for value in (difference, mine))
+
+
+def classes(details: Json) -> Html:
+    """Precision, recall and F1 of each class, the weakest first; for tags the entities, then the words."""
+    ours, theirs = _models(details)
+    if "per_tag" not in ours:
+        return _classes("Class", ours.get("per_class"), theirs.get("per_class"))
+    entities = _classes("Entity type", ours.get("per_class"), theirs.get("per_class"))
+    return join(entities, heading("Words by tag", _classes("Tag", ours["per_tag"], theirs.get("per_tag"))))
+
+
+def _classes(kind: str, ours: Json | None, theirs: Json | None) -> Html:
+    rows = []
+    for name, one in sorted((ours or {}).items(), key=lambda item: _or(item[1].get("f1"), -1)):
+        f1, precision, recall = (one.get(key) for key in ("f1", "precision", "recall"))
+        row = [text(name), count(one.get("support")), bar(f1, number(f1)), number(precision), number(recall)]
+        rows.append([*row, *(_beside(f1, theirs.get(name, {}).get("f1"), "f1") if theirs else [])])
+    heads = [kind, "Rows", "F1", "Precision", "Recall", *(["Champion F1", "Change"] if theirs else [])]
+    return table(heads, rows)
+
+
+def changed(details: Json) -> Html:
+    """Rows that one model has right and the other wrong."""
+    ours, _ = _models(details)
+    told = _tags if "per_tag" in ours else _labels
+    heads = ("Input", "Target", "Champion", "Challenger")
+    parts = []
+    for kind, title in CHANGED.items():
+        rows = [[words(one["input"]), *told(one)] for one in details.get("changed") or () if one["kind"] == kind]
+        parts.append(heading(title, table(heads, rows, named=4, kind="prose")))
+    return join(*parts)
+
+
+def _labels(one: Json) -> list[Html]:
+    return [_mark(text(one[key]), one[key] == one["target"]) for key in ("target", "champion", "challenger")]
+
+
+def _tags(one: Json) -> list[Html]:
+    """Of a sentence, only the words that are not tagged alike by all."""
+    parts = [one[key].split() for key in ("input", "target", "champion", "challenger")]
+    differing = [column for column in zip(*parts, strict=False) if len(set(column[1:])) > 1]
+    cells = []
+    for place in (1, 2, 3):
+        tagged = [(f"{column[0]} {column[place]}", column[place] == column[1]) for column in differing]
+        cells.append(join(*(Html(f'<span class="pair">{_mark(text(told), right)}</span>') for told, right in tagged)))
+    return cells
+
+
+def _mark(told: Html, right: bool) -> Html:
+    return told if right else Html(f'<span class="bad">{told}</span>')
+
+
+def confusion(details: Json, pictures: Mapping[str, Path]) -> Html:
+    """The challenger's confusion matrix, and the labels that it confuses most often."""
+    matrix = _models(details)[0].get("confusion") or {}
+    kind = "large" if len(matrix.get("names", ())) > 20 else "square"
+    caption = "Rows are true labels, columns what the challenger said; the shade is the share of the row."
+    pairs = sorted(_confused(matrix), key=lambda pair: -pair[2])[:CONFUSIONS]
+    rows = [
+        [text(true), text(guess), count(times), bar(times / total, number(times / total))]
+        for true, guess, times, total in pairs
+    ]
+    heads = ("True", "Challenger said", "Times", "Share of true")
+    confused = heading("Most frequent confusions", table(heads, rows, named=2, kind="fit"))
+    return join(picture(pictures, "confusion", caption, kind), confused)
+
+
+def _confused(matrix: Json) -> Iterator[tuple[str, str, int, int]]:
+    """Each pair of a true and a wrong label: how often, of how many."""
+    names = matrix.get("names", [])
+    for true, row in zip(names, matrix.get("counts", []), strict=True):
+        for guess, times in zip(names, row, strict=True):
+            if true != guess and times:
+                yield true, guess, times, sum(row)
+
+
+def calibration(pictures: Mapping[str, Path]) -> Html:
+    """How far the challenger's confidence can be taken at its word."""
+    return picture(pictures, "calibration", "On the dotted line, confidence is the share that is right.", "square")
+
+
+def _models(details: Json) -> tuple[Json, Json]:
+    return details.get("challenger") or {}, details.get("champion") or {}
+
+
+def _on(model: Json, rows: str, metric: str) -> float | None:
+    found: float | None = model.get("metrics", {}).get(rows, {}).get(metric)
+    return found
+
+
+def _beside(mine: float | None, other: float | None, metric: str) -> list[Html]:
+    """The champion's value and the challenger's difference from it."""
+    difference = _minus(mine, other)
+    return [number(other), change(difference, (_or(difference, 0) < 0) == (metric in _falling()))]
+
+
+def _minus(one: float | None, other: float | None) -> float | None:
+    return one - other if known(one) and known(other) else None
+
+
+def _or(value: float | None, other: float) -> float:
+    return value if known(value) else other
+
+
+def _falling() -> set[str]:
+    """Metrics of any objective that are better when lower."""
+    return {metric for name in TABLE for metric in module(name).LOWER_IS_BETTER}

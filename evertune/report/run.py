@@ -1,0 +1,61 @@
+"""The page's sections on the run; each is empty where there is nothing to say, and is then left out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evertune.report.pieces import Html, bar, count, facts, heading, join, known, number, picture, shown, table, text
+
+Json = dict[str, Any]
+LINEAGE = {"model": "model", "version": "version", "champion_version": "champion", "run_id": "MLflow run"}
+
+
+def training(outcome: Json, history: list[Json], pictures: Mapping[str, Path]) -> Html:
+    """How long it was trained, loss by step, and the validations."""
+    judged = [one for one in history if "eval_loss" in one]
+    names = list(dict.fromkeys(name for one in judged for name in one if name.startswith("eval_")))
+    rows = [[count(one.get("step")), *(number(one.get(name)) for name in names)] for one in judged]
+    heads = ["Step", *(name.removeprefix("eval_") for name in names)]
+    return join(
+        facts((name, shown(value)) for name, value in (outcome.get("training") or {}).items()),
+        picture(pictures, "loss_curve", "Loss and validation metric by step."),
+        heading("Validations", table(heads, rows)),
+    )
+
+
+def data(outcome: Json, details: Json) -> Html:
+    """Rows new, accepted and refused and why, and the rows of each split."""
+    rows, snapshot = outcome["rows"], outcome["snapshot"].get("rows")
+    reasons = {reason: times for reason, times in (rows.get("reasons") or {}).items() if times}
+    refused = sum(reasons.values())
+    why = [
+        [text(reason), bar(times / refused, count(times))]
+        for reason, times in sorted(reasons.items(), key=lambda item: -item[1])
+    ]
+    sizes = {**(snapshot if isinstance(snapshot, dict) else {}), **(details.get("rows") or {})}
+    splits = [[text(name.replace("_", " ")), count(size)] for name, size in sizes.items()]
+    return join(
+        facts((name, count(rows.get(name))) for name in ("new", "accepted", "refused")),
+        heading("Why rows were refused", table(("Reason", "Rows"), why, kind="fit")),
+        heading("Rows of the snapshot", table(("Split", "Rows"), splits, kind="fit")),
+    )
+
+
+def lineage(outcome: Json) -> Html:
+    """Which model, run and snapshot this is."""
+    named = [(label, text(outcome[key])) for key, label in LINEAGE.items() if outcome.get(key) is not None]
+    snapshot = {key: value for key, value in outcome["snapshot"].items() if not isinstance(value, dict)}
+    return facts([*named, *((f"snapshot {key}", text(value)) for key, value in snapshot.items())])
+
+
+def seconds(outcome: Json) -> Html:
+    """Seconds of each step, and of all."""
+    spent = {step: value for step, value in (outcome.get("seconds") or {}).items() if known(value)}
+    longest = max(spent.values(), default=0) or 1
+    rows = [[text(step), bar(value / longest, _tenths(value), "quiet")] for step, value in spent.items()]
+    total = [Html("<b>all</b>"), Html(f'<b class="value">{_tenths(sum(spent.values()))}</b>')]
+    return table(("Step", "Seconds"), [*rows, total] if rows else [], kind="fit")
+
+
+def _tenths(value: float) -> Html:
+    return text(f"{value:,.1f}")

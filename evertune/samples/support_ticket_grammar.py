@@ -1,0 +1,26 @@
+"""The phrase grammar: `[a|b|]` is one of the alternatives, `{name}` a slot, `^` a digit."""
+
+import re
+from random import Random
+
+from evertune.samples.support_ticket_shared import SLOTS
+
+Facts = dict[str, str]  # slot -> its text in this ticket
+
+_TOKEN = re.compile(r"\[([^\[\]]*)\]|\{(\w+)\}|\^")
+
+
+def expand(phrase: str, facts: Facts, rng: Random) -> str:
+    """The phrase as text; a slot met for the first time is drawn and kept in `facts`."""
+
+    def fill(token: re.Match[str]) -> str:
+        options, slot = token.groups()
+        if options is not None:
+            return expand(rng.choice(options.split("|")), facts, rng)
+        if slot is None:
+            return rng.choice("0123456789")
+        if slot not in facts:
+            facts[slot] = expand(rng.choice(SLOTS[slot]), facts, rng)
+        return facts[slot]
+
+    return _TOKEN.sub(fill, phrase)

@@ -1,0 +1,56 @@
+"""Rows from outside, as tables with roles for columns. A kind of source is a module here and a line in `KINDS`."""
+
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from evertune.config import DeltaSource, HubSource, PathSource, Recipe, SampleSource, SqlSource
+from evertune.errors import ConfigError
+from evertune.sources import delta, files, hub, sample, sql
+from evertune.sources.files import read_file, scan
+from evertune.sources.piece import Piece
+
+__all__ = ["Piece", "fingerprints", "read", "read_file", "scan"]
+
+KINDS: dict[type, ModuleType] = {
+    PathSource: files,
+    SampleSource: sample,
+    HubSource: hub,
+    SqlSource: sql,
+    DeltaSource: delta,
+}
+
+
+def fingerprints(recipe: Recipe, cache: dict[str, Any]) -> dict[str, str] | None:
+    """What the sources hold now, without reading rows: `{uri: fingerprint}`; None where only reading tells.
+
+    Args:
+        cache: `{uri: [size, mtime_ns, digest]}` of files; used, and mutated in place.
+    Raises:
+        DataError: a file or table is missing or cannot be read.
+    """
+    found: dict[str, str] = {}
+    for source in recipe.data.sources:
+        one = KINDS[type(source)].fingerprints(source, recipe, cache)
+        if one is None:
+            return None
+        found.update(one)
+    return found
+
+
+def read(recipe: Recipe, seen: dict[str, str]) -> Iterator[Piece]:
+    """Every piece whose fingerprint is not the one in `seen`, in the recipe's order.
+
+    Args:
+        seen: `{uri: fingerprint}` of pieces whose rows are kept; a SQL source with a cursor goes on from its entry.
+    Raises:
+        ConfigError: two sources are the same.
+        DataError: a source is missing, broken, or lacks a column.
+    """
+    uris: set[str] = set()
+    for number, source in enumerate(recipe.data.sources):
+        for piece in KINDS[type(source)].read(source, recipe, seen):
+            if piece.uri in uris:
+                raise ConfigError(f"data.sources.{number}: {piece.uri} is read by an earlier source too; remove one")
+            uris.add(piece.uri)
+            yield piece

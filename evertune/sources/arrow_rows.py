@@ -1,0 +1,105 @@
+"""Rows of Arrow batches: Parquet files, Delta tables and `datasets`, whose class numbers become their names."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from evertune.errors import DataError
+from evertune.sources.piece import Raw
+from evertune.sources.tables import CHUNK
+from evertune.sources.text_file import File
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def names(file: File) -> list[str]:
+    """The columns of a Parquet file.
+
+    Raises:
+        DataError: it cannot be read as Parquet.
+    """
+    return list(_open(file).schema_arrow.names)
+
+
+def rows(file: File, columns: Sequence[str | None], strict: bool) -> Iterator[Raw]:
+    """The cells of the named columns of a Parquet file (None: an absent one).
+
+    Args:
+        strict: without effect, Parquet knows no half-readable rows.
+    Raises:
+        DataError: it cannot be read as Parquet.
+    """
+    import pyarrow as pa
+
+    parquet = _open(file)
+    batches = parquet.iter_batches(CHUNK, columns=list({column for column in columns if column is not None}))
+    try:
+        yield from batch_rows(batches, columns, parquet.schema_arrow)
+    except (pa.ArrowException, OSError) as error:
+        raise _broken(file, error) from error
+
+
+def batch_rows(
+    batches: "Iterable[pa.RecordBatch | pa.Table]", columns: Sequence[str | None], schema: "pa.Schema"
+) -> Iterator[Raw]:
+    """The cells of the named columns (None: an absent one), row by row.
+
+    Args:
+        schema: of the whole table; its metadata may carry the class names of `datasets`.
+    """
+    classes = class_names(schema)
+    for batch in batches:
+        lists = [
+            [None] * batch.num_rows if column is None else _named(_python(batch[column]), classes.get(column))
+            for column in columns
+        ]
+        for cells in zip(*lists, strict=True):
+            yield Raw(cells)
+
+
+def class_names(schema: "pa.Schema") -> dict[str, list[str]]:
+    """Column -> names of its classes, for `ClassLabel` columns that `datasets` wrote, lists of them included."""
+    metadata = (schema.metadata or {}).get(b"huggingface")
+    features = json.loads(metadata)["info"]["features"] if metadata else {}
+    found = {}
+    for column, feature in features.items():
+        inner = feature.get("feature", feature) if isinstance(feature, dict) else {}
+        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
+            found[column] = inner["names"]
+    return found
+
+
+def _python(column: "pa.Array | pa.ChunkedArray") -> list[Any]:
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(column.type):  # Python's moments have no nanoseconds
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    return list(column.to_pylist())
+
+
+def _named(cells: list[Any], classes: Sequence[str] | None) -> list[Any]:
+    return cells if classes is None else [_class(cell, classes) for cell in cells]
+
+
+def _class(cell: Any, classes: Sequence[str]) -> Any:
+    if isinstance(cell, list):
+        return [_class(one, classes) for one in cell]
+    if cell is None or cell == -1:  # what `datasets` writes where the label is unknown
+        return None
+    return classes[cell] if isinstance(cell, int) and 0 <= cell < len(classes) else cell
+
+
+def _open(file: File) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(file.path)
+    except (pa.ArrowException, OSError) as error:
+        raise _broken(file, error) from error
+
+
+def _broken(file: File, error: Exception) -> DataError:
+    said = " ".join(str(error).replace(str(file.path), file.name).split())
+    return DataError(f"{file.name}: cannot be read as Parquet ({said}); write the file again")

@@ -1,0 +1,109 @@
+"""One cell, as CSV, JSON, Arrow or a database gives it, becomes a text, a list of words or a moment."""
+
+import ast
+import json
+import re
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+UNIX = re.compile(r"\d{9,17}(\.\d+)?")  # 8 digits are a date such as 20260105, fewer are no moment at all
+MILLISECONDS = 1e11  # unix times above this are milliseconds: in seconds they would lie after the year 5000
+WORD = re.compile(r"[^ \t\r\n]+")  # not str.split(): a no-break space stands inside a word
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def text(value: Any) -> str | None:
+    """The cell as text: numbers as they are written, moments in ISO form, null and NaN as None.
+
+    Raises:
+        ValueError: it holds a list, a mapping or bytes that are not UTF-8.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, (int, float, Decimal, UUID)):
+        return str(value)
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    raise ValueError(f"holds a {type(value).__name__} where a text is needed")
+
+
+def words(value: Any) -> list[str] | None:
+    """The cell as a list of words: a list as it is; a text is a JSON list, a Python list, or words between spaces.
+
+    Raises:
+        ValueError: it is neither, or an element is null or no text.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        spelled = listed(value)
+        value = WORD.findall(value) if spelled is None else spelled
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"holds a {type(value).__name__} where a list of words is needed")
+    found = [text(one) for one in value]
+    if None in found:
+        raise ValueError(f"the word at position {found.index(None)} of its list is null")
+    return [one for one in found if one is not None]
+
+
+def listed(cell: str) -> list[Any] | None:
+    """The list that a cell spells, as JSON or as Python's `str(list)` (which pandas writes), or None."""
+    if not (cell.startswith("[") and cell.endswith("]")):
+        return None
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            value = parse(cell)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(value, list):
+            return value
+    return None
+
+
+def moment(value: Any) -> datetime | None:
+    """The cell as a moment in UTC: ISO forms (without an offset: UTC), or unix time in seconds or milliseconds.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    parsed = value if isinstance(value, datetime) else _parsed(text(value))
+    if parsed is None:
+        return None
+    try:
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("out of range") from error
+
+
+def _parsed(cell: str | None) -> datetime | None:
+    if cell is None or not cell.strip():
+        return None
+    cell = cell.strip()
+    if not UNIX.fullmatch(cell):
+        return datetime.fromisoformat(cell)
+    seconds = float(cell) if float(cell) < MILLISECONDS else float(cell) / 1000
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, OSError) as error:
+        raise ValueError("out of range") from error
+
+
+def without_surrogates(value: Any) -> Any:
+    """A JSON value with U+FFFD for every half of a surrogate pair: such a text cannot be stored, a damaged one can."""
+    if isinstance(value, str):
+        return LONE_SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [without_surrogates(one) for one in value]
+    if isinstance(value, dict):
+        return {without_surrogates(key): without_surrogates(one) for key, one in value.items()}
+    return value

@@ -1,0 +1,74 @@
+"""Rows of CoNLL column files: a word a line, a blank line after each sentence."""
+
+from collections.abc import Iterator, Sequence
+
+from evertune.errors import DataError
+from evertune.sources.cells import WORD
+from evertune.sources.piece import Raw
+from evertune.sources.text_file import File, damage, damaged, open_text
+
+BLANK = " \t\r\n"
+
+
+def names(file: File) -> list[str]:
+    """The recipe's `fields`, else `tokens` for the first column, `tags` for the last and `columnN` between them.
+
+    Raises:
+        DataError: the file is empty or has no words.
+    """
+    if file.fields:
+        return list(file.fields)
+    for _, line in _lines(file, strict=False):
+        if line:
+            between = [f"column{number}" for number in range(2, len(_split(line)))]
+            return ["tokens", *between, "tags"] if len(_split(line)) > 1 else ["tokens"]
+    raise DataError(f"{file.name}: there are no words in it; CoNLL files hold a word a line")
+
+
+def rows(file: File, columns: Sequence[str | None], strict: bool) -> Iterator[Raw]:
+    """The named columns (None: an absent one) of each sentence; one with a wrong line is a problem.
+
+    Raises:
+        DataError: a wrong byte, where `strict`.
+    """
+    header = names(file)
+    places = [None if column is None else header.index(column) for column in columns]
+    words: list[list[str]] = []
+    problem = None
+    for number, line in _lines(file, strict):
+        if line:
+            words.append(_split(line))
+            problem = problem or _problem(words[-1], len(header), number, line, file)
+        elif words:
+            yield _sentence(words, places, problem)
+            words, problem = [], None
+
+
+def _lines(file: File, strict: bool) -> Iterator[tuple[int, str]]:
+    """Line numbers and lines; empty for a line between sentences, and once more at the end."""
+    number = 0
+    with open_text(file, strict) as stream:
+        for number, line in enumerate(stream, 1):
+            yield number, "" if line.startswith("-DOCSTART-") else line.strip(BLANK)
+    yield number + 1, ""
+
+
+def _split(line: str) -> list[str]:
+    return line.split("\t") if "\t" in line else WORD.findall(line)
+
+
+def _problem(cells: Sequence[str], width: int, number: int, line: str, file: File) -> str | None:
+    if damaged(line):
+        return damage(number, file.encoding)
+    if len(cells) == width:
+        return None
+    return (
+        f"line {number}: {len(cells)} columns where {width} are expected; mend the line, "
+        "or name the columns in `fields` beside the path (blank lines end sentences)"
+    )
+
+
+def _sentence(words: Sequence[Sequence[str]], places: Sequence[int | None], problem: str | None) -> Raw:
+    if problem:
+        return Raw(None, problem)
+    return Raw([None if place is None else [word[place] for word in words] for place in places])

@@ -1,0 +1,32 @@
+"""What a file holds, as a digest; files of unchanged size and time are not read again."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from evertune.errors import DataError
+from evertune.records import file_digest
+
+SETTLED = 2_000_000_000  # nanoseconds; a younger file may change once more within a tick of the file system's clock
+
+
+def content(path: Path, name: str, cache: dict[str, Any]) -> str:
+    """The digest of a file's bytes.
+
+    Args:
+        name: its key in the cache, and its name in messages.
+        cache: `{name: [size, mtime_ns, digest]}`, mutated in place.
+    Raises:
+        DataError: it cannot be read.
+    """
+    state = path.stat()
+    known = cache.get(name)
+    if known and list(known[:2]) == [state.st_size, state.st_mtime_ns]:
+        return str(known[2])
+    try:
+        found = file_digest(path)
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read: {error.strerror}; check its rights") from error
+    if time.time_ns() - state.st_mtime_ns > SETTLED:
+        cache[name] = [state.st_size, state.st_mtime_ns, found]
+    return found

@@ -1,0 +1,74 @@
+"""Delta tables as a source."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from evertune.config import DeltaSource, Recipe
+from evertune.config.base import expand
+from evertune.errors import DataError
+from evertune.records import digest
+from evertune.sources.arrow_rows import batch_rows
+from evertune.sources.piece import Piece, layout, match
+from evertune.sources.redact import hidden, shown
+from evertune.sources.tables import CHUNK, whole
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+
+def fingerprints(source: DeltaSource, recipe: Recipe, cache: dict[str, Any]) -> dict[str, str]:
+    """The fingerprint of the fixed version, else of the newest.
+
+    Raises:
+        DataError: there is no such table or version.
+    """
+    table = _open(source, recipe)
+    return {_uri(source, table): _fingerprint(source, recipe, table)}
+
+
+def read(source: DeltaSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[Piece]:
+    """The table, unless its fingerprint is in `seen`.
+
+    Raises:
+        DataError: there is no such table or version, or it cannot be read, or lacks a column.
+    """
+    table = _open(source, recipe)
+    uri, fingerprint, wanted = _uri(source, table), _fingerprint(source, recipe, table), layout(recipe)
+    if seen.get(uri) == fingerprint:
+        return
+    try:
+        data = table.to_pyarrow_dataset()
+        columns = match(wanted, data.schema.names, uri)
+        batches = data.to_batches(list({column for column in columns if column is not None}), batch_size=CHUNK)
+        rows = whole(batch_rows(batches, columns, data.schema), wanted, uri, source.split)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(source, error) from error
+    yield Piece(uri, fingerprint, rows)
+
+
+def _uri(source: DeltaSource, table: "DeltaTable") -> str:
+    return f"delta:{shown(source.delta)}@v{table.version()}"
+
+
+def _fingerprint(source: DeltaSource, recipe: Recipe, table: "DeltaTable") -> str:
+    wanted = layout(recipe)
+    return digest(table.metadata().id, table.version(), source.split, wanted.columns, wanted.kinds)
+
+
+def _open(source: DeltaSource, recipe: Recipe) -> "DeltaTable":
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
+
+    place = expand(source.delta)
+    try:
+        return DeltaTable(place if "://" in place else str(recipe.folder / place), version=source.version)
+    except (DeltaError, OSError, ValueError) as error:
+        raise _unreadable(source, error) from error
+
+
+def _unreadable(source: DeltaSource, error: Exception) -> DataError:
+    version = "" if source.version is None else f" at version {source.version}"
+    return DataError(
+        f"{shown(source.delta)}: cannot be read as a Delta table{version} ({hidden(str(error), source.delta)}); "
+        "check the folder (it starts from the recipe's folder), the version and the rights"
+    )

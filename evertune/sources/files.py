@@ -1,0 +1,195 @@
+"""Files as a source: one file, a folder, a glob. Each file is a piece."""
+
+import glob
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from evertune.config import PathSource, Recipe
+from evertune.config.base import expand
+from evertune.errors import DataError
+from evertune.records import digest
+from evertune.sources import arrow_rows, conll_rows, csv_rows, jsonl_rows
+from evertune.sources.content import content
+from evertune.sources.piece import Layout, Piece, layout, match
+from evertune.sources.tables import tables, whole
+from evertune.sources.text_file import File
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMATS: dict[str, ModuleType] = {
+    "csv": csv_rows,
+    "tsv": csv_rows,
+    "jsonl": jsonl_rows,
+    "parquet": arrow_rows,
+    "conll": conll_rows,
+}
+ENDINGS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".conll": "conll",
+    ".txt": "conll",
+}
+
+logger = logging.getLogger(__name__)
+
+
+def fingerprints(source: PathSource, recipe: Recipe, cache: dict[str, Any]) -> dict[str, str]:
+    """What each file of the source holds, from its bytes; `cache` saves reading files of unchanged size and time.
+
+    Raises:
+        DataError: a file is missing or cannot be read.
+    """
+    wanted = layout(recipe)
+    return {file.name: _fingerprint(file, cache, source, wanted) for file in _own(source, recipe)}
+
+
+def read(source: PathSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[Piece]:
+    """Each file whose fingerprint is not in `seen`.
+
+    Raises:
+        DataError: a file is missing, broken, or lacks a column.
+    """
+    wanted = layout(recipe)
+    for file in _own(source, recipe):
+        fingerprint = _fingerprint(file, {}, source, wanted)
+        if seen.get(file.name) != fingerprint:
+            logger.info("reading %s", file.name)
+            yield Piece(file.name, fingerprint, _table(file, wanted, source.split))
+
+
+def read_file(path: str | Path, recipe: Recipe, format: str = "auto", require_target: bool = False) -> "pa.Table":
+    """One file outside the recipe, with roles as columns.
+
+    Args:
+        path: relative to the working folder.
+        format: as in the recipe; `auto` goes by the ending.
+        require_target: False lets all roles but the input be absent; their cells are null.
+    Raises:
+        DataError: the file is missing, broken, lacks a column, or holds a row that cannot be read.
+    """
+    return _table(single_file(path, format), layout(recipe, require_target))
+
+
+def scan(
+    path: str | Path, recipe: Recipe, require_target: bool = False, format: str = "auto", encoding: str = "utf-8"
+) -> "Iterator[pa.Table]":
+    """One file of any size in tables of at most 10,000 rows; a row that cannot be read has nulls and a `problem`.
+
+    Args:
+        path: relative to the working folder.
+        require_target: False lets all roles but the input be absent; their cells are null.
+    Raises:
+        DataError: the file is missing, no such format, or lacks a column.
+    """
+    file = replace(single_file(path, format), encoding=encoding)
+    wanted, reader = layout(recipe, require_target), FORMATS[file.format]
+    columns = match(wanted, reader.names(file), file.name)
+    return tables(reader.rows(file, columns, strict=False), wanted, file.name)
+
+
+def single_file(path: str | Path, format: str = "auto") -> File:
+    """The file at a path, relative to the working folder.
+
+    Raises:
+        DataError: no such file, or its ending tells no format.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file; check the path (it starts from the working folder)")
+    return File(Path(path), str(path), _format(Path(path), format))
+
+
+def found(source: PathSource, folder: Path) -> list[File]:
+    """The files of a source, in order of their names; hidden ones are left out.
+
+    Args:
+        folder: what a relative path starts from.
+    Raises:
+        DataError: nothing is there, or nothing that can be read.
+    """
+    pattern = expand(source.path)
+    target = Path(os.path.normpath(folder / pattern))
+    if target.is_dir():
+        paths = _inside(target, source, pattern)
+    elif target.is_file():
+        paths = [target]
+    else:
+        matches = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207 (Path.glob takes no ../ and no /)
+        paths = sorted(path for one in matches if (path := Path(os.path.normpath(folder / one))).is_file())
+    if not paths:
+        raise DataError(_nothing(pattern, source, target, folder))
+    return [_file(path, source, folder) for path in paths]
+
+
+def _inside(target: Path, source: PathSource, pattern: str) -> list[Path]:
+    if (target / "_delta_log").is_dir():
+        raise DataError(f"{pattern}: this folder is a Delta table; write `delta: {pattern}` instead of `path:`")
+    shown = [path for path in sorted(target.rglob("*")) if path.is_file() and not _hidden(path.relative_to(target))]
+    return [path for path in shown if source.format != "auto" or path.suffix.lower() in ENDINGS]
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in path.parts)
+
+
+def _nothing(pattern: str, source: PathSource, target: Path, folder: Path) -> str:
+    if target.is_dir():
+        known = ", ".join(ENDINGS)
+        return f"{pattern}: no data files in this folder; put files in it that end in {known}, or set `format`"
+    if glob.has_magic(pattern):
+        return f"{pattern}: no file matches this pattern; check it (it starts from {folder})"
+    parent = target.parent
+    while not parent.exists():
+        parent = parent.parent
+    missing = "" if parent == target.parent else f" (of its folders, {parent.name or parent} is the last that exists)"
+    return f"{pattern}: no such file{missing}; check the path (it starts from {folder})"
+
+
+def _file(path: Path, source: PathSource, folder: Path) -> File:
+    inside = path.is_relative_to(folder) or not Path(expand(source.path)).is_absolute()
+    name = Path(os.path.relpath(path, folder) if inside else path).as_posix()
+    fields = None if source.fields is None else tuple(source.fields)
+    return File(path, name, _format(path, source.format), source.encoding, fields)
+
+
+def _format(path: Path, format: str) -> str:
+    if format == "auto":
+        format = ENDINGS.get(path.suffix.lower(), "")
+    if format not in FORMATS:
+        raise DataError(f"{path.name}: its ending tells no format; set `format` to one of {', '.join(FORMATS)}")
+    return format
+
+
+def _own(source: PathSource, recipe: Recipe) -> list[File]:
+    """The files of a source that no earlier source of the recipe has: `test.csv` before `*.csv` is read once."""
+    taken: set[Path] = set()
+    for other in recipe.data.sources:
+        if other is source:
+            break
+        if isinstance(other, PathSource):
+            taken.update(file.path.resolve() for file in found(other, recipe.folder))
+    files = found(source, recipe.folder)
+    own = [file for file in files if file.path.resolve() not in taken]
+    if not own:
+        raise DataError(f"{source.path}: an earlier source reads all of it already; put the narrower source first")
+    return own
+
+
+def _fingerprint(file: File, cache: dict[str, Any], source: PathSource, wanted: Layout) -> str:
+    how = source.model_dump(exclude={"path", "format"})
+    return digest(content(file.path, file.name, cache), file.format, how, wanted.columns, wanted.kinds)
+
+
+def _table(file: File, wanted: Layout, split: str | None = None) -> "pa.Table":
+    reader = FORMATS[file.format]
+    columns = match(wanted, reader.names(file), file.name)
+    return whole(reader.rows(file, columns, strict=True), wanted, file.name, split)

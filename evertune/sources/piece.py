@@ -1,0 +1,94 @@
+"""What a source gives: pieces of rows, and the layout that their columns get."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from evertune.config import Recipe
+from evertune.errors import DataError
+from evertune.objectives import ROLES, module
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows that came together: a file, a week, the result of a query.
+
+    Args:
+        uri: its name, as a user would write it; never with a secret.
+        fingerprint: digest of content and of how it is read; equal fingerprint, equal rows.
+        table: roles as column names, beside them `source`, `source_row` (0-based) and `given_split`.
+    """
+
+    uri: str
+    fingerprint: str
+    table: "pa.Table"
+
+
+class Raw(NamedTuple):
+    """One row as its format has it: a cell for each column that was asked for, or what is wrong with the row."""
+
+    cells: Sequence[Any] | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns become which roles.
+
+    Args:
+        columns: role -> column of the source.
+        kinds: role -> `string`, `strings` or `timestamp`, in the order of `columns`.
+        optional: roles that may be absent; their cells are null.
+    """
+
+    columns: dict[str, str]
+    kinds: dict[str, str]
+    optional: frozenset[str]
+
+
+def layout(recipe: Recipe, require_target: bool = True) -> Layout:
+    """The roles that a recipe reads: its objective's, and those of `id`, `timestamp` and `group` that it maps.
+
+    Args:
+        require_target: False for rows to score, which need the input alone.
+    """
+    kinds = dict(module(recipe.objective.type).COLUMNS)
+    needed = list(kinds) if require_target else list(kinds)[:1]
+    for role in ROLES:
+        if role in recipe.data.columns:
+            kinds[role] = "timestamp" if role == "timestamp" else "string"
+            needed += [role] if require_target else []
+    columns = {role: recipe.column(role) for role in kinds}
+    return Layout(columns, kinds, frozenset(kinds) - frozenset(needed))
+
+
+def match(wanted: Layout, available: Sequence[str], name: str) -> list[str | None]:
+    """The column of each role, in the layout's order; None for an optional role that is absent.
+
+    Args:
+        available: the columns that the source has.
+        name: the source, for messages.
+    Raises:
+        DataError: columns are missing, or stand twice; it lists those that there are.
+    """
+    problems = []
+    for role, column in wanted.columns.items():
+        if available.count(column) > 1:
+            problems.append(f"{role}: the column {column} stands {available.count(column)} times in {name}; rename one")
+        elif column not in available and role not in wanted.optional:
+            problems.append(_missing(role, column, available, name))
+    if problems:
+        raise DataError("\n".join(problems))
+    return [column if column in available else None for column in wanted.columns.values()]
+
+
+def _missing(role: str, column: str, available: Sequence[str], name: str) -> str:
+    lower = {one.lower(): one for one in reversed(available)}
+    near = difflib.get_close_matches(column.lower(), list(lower), 1, 0.5)
+    hint = f"did you mean {lower[near[0]]}? " if near else ""
+    has = ", ".join(available) or "no columns"
+    return f"{column}: no such column in {name}; it has {has}; {hint}Name the right one in data.columns.{role}"

@@ -1,0 +1,21 @@
+"""Keeping secrets out of names and messages."""
+
+import re
+
+from evertune.config.base import PLACEHOLDER, expand
+
+USERINFO = re.compile(r"(?<=//)([^/@:\s]*):[^/@\s]*@")
+PASSWORD = re.compile(r"//[^/@:\s]*:([^/@\s]+)@")
+
+
+def shown(url: str) -> str:
+    """A URL as the recipe has it, placeholders unfilled, without a password that somebody wrote into it."""
+    return USERINFO.sub(lambda match: match[0] if "${" in match[0] else f"{match[1]}:***@", url)
+
+
+def hidden(message: str, url: str) -> str:
+    """A library's message on one line, without what the placeholders of `url` stand for and without passwords."""
+    secrets = [expand(match[0]) for match in PLACEHOLDER.finditer(url)] + PASSWORD.findall(expand(url))
+    for secret in filter(None, secrets):
+        message = message.replace(secret, "***")
+    return USERINFO.sub(r"\1:***@", " ".join(message.split()))

@@ -1,0 +1,107 @@
+"""Raw rows become Arrow tables with roles as columns, in chunks of bounded size."""
+
+import hashlib
+import itertools
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from evertune.errors import DataError
+from evertune.sources import cells
+from evertune.sources.piece import Layout, Raw
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CHUNK = 10_000  # rows that are held as Python values at a time
+
+logger = logging.getLogger(__name__)
+
+
+def tables(rows: Iterable[Raw], wanted: Layout, uri: str, split: str | None = None) -> "Iterator[pa.Table]":
+    """Tables of at most `CHUNK` rows, with the column `problem` (null where a row is fine); at least one table.
+
+    Args:
+        rows: cells in the layout's order.
+        uri: goes to the column `source`.
+        split: goes to the column `given_split`.
+    """
+    start, rest = 0, iter(rows)
+    while (chunk := list(itertools.islice(rest, CHUNK))) or start == 0:
+        yield _table(chunk, start, wanted, uri, split)
+        start += len(chunk)
+        if len(chunk) < CHUNK:
+            return
+
+
+def whole(rows: Iterable[Raw], wanted: Layout, uri: str, split: str | None = None) -> "pa.Table":
+    """All rows in one table.
+
+    Raises:
+        DataError: a row has a problem; the first is named.
+    """
+    import pyarrow as pa
+
+    parts = []
+    for part in tables(rows, wanted, uri, split):
+        if problems := part["problem"].drop_null().to_pylist():
+            raise DataError(f"{uri}: {problems[0]}")
+        parts.append(part.drop_columns("problem"))
+    table = pa.concat_tables(parts)
+    if not table.num_rows:
+        logger.warning("%s holds no rows", uri)
+    return table
+
+
+def content_digest(table: "pa.Table") -> str:
+    """A digest of a table's values, the same however its rows are chunked."""
+    state = hashlib.blake2b(digest_size=16)
+    for batch in table.to_batches():
+        for row in batch.to_pylist():
+            state.update(json.dumps(row, default=str).encode())
+    return state.hexdigest()
+
+
+def _table(chunk: Sequence[Raw], start: int, wanted: Layout, uri: str, split: str | None) -> "pa.Table":
+    import pyarrow as pa
+
+    made = [_converted(raw, start + place, wanted) for place, raw in enumerate(chunk)]
+    columns = {role: [row[index] for row, _ in made] for index, role in enumerate(wanted.kinds)}
+    arrays = {}
+    for role, kind in wanted.kinds.items():
+        if kind == "timestamp":
+            arrays[role] = pa.array([one[0] for one in columns[role]], pa.timestamp("us", tz="UTC"))
+            arrays[f"{role}_problem"] = pa.array([one[1] for one in columns[role]], pa.string())
+        else:
+            arrays[role] = pa.array(columns[role], pa.string() if kind == "string" else pa.list_(pa.string()))
+    arrays["source"] = pa.array([uri] * len(chunk), pa.string())
+    arrays["source_row"] = pa.array(range(start, start + len(chunk)), pa.int64())
+    arrays["given_split"] = pa.array([split] * len(chunk), pa.string())
+    arrays["problem"] = pa.array([problem for _, problem in made], pa.string())
+    return pa.table(arrays)
+
+
+def _converted(raw: Raw, row: int, wanted: Layout) -> tuple[list[Any], str | None]:
+    empty = [(None, None) if kind == "timestamp" else None for kind in wanted.kinds.values()]
+    if raw.cells is None:
+        return empty, raw.problem
+    made = []
+    for (role, kind), cell in zip(wanted.kinds.items(), raw.cells, strict=True):
+        try:
+            made.append(CONVERTERS[kind](cell))
+        except ValueError as error:
+            return empty, f"row {row}, column {wanted.columns[role]}: {error}; mend the cell or leave the row out"
+    return made, None
+
+
+def _moment(cell: Any) -> tuple[datetime | None, str | None]:
+    """The moment, or the text that is none: the contract refuses the row, this reader does not."""
+    try:
+        return cells.moment(cell), None
+    except ValueError:
+        return None, str(cell)
+
+
+CONVERTERS: dict[str, Callable[[Any], Any]] = {"string": cells.text, "strings": cells.words, "timestamp": _moment}

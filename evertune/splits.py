@@ -1,0 +1,221 @@
+"""A row's split: assigned once from what it is linked with, never from its label; and which test rows leak."""
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from evertune.components import canonical, chained, connected
+from evertune.config import Recipe
+from evertune.config.data import SplitRules
+from evertune.near_duplicates import PERMUTATIONS, links, normalised, signatures
+from evertune.rows import digests
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+KNOWN = ("row_key", "split", "component", "joins", "group", "normal_digest", "minhash")
+NAMES = ("train", "excluded", "validation", "test")  # in the order in which one wins over another within a row key
+TRAIN, EXCLUDED, VALIDATION, TEST = range(4)
+OPEN = -1  # not decided yet
+LARGE = 0.2  # a component with more of a batch's rows than this is worth a warning ...
+LARGE_FROM = 100  # ... in a batch of at least this many
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The components that a batch's rows stand in.
+
+    Args:
+        member: each row's component, numbered within this batch.
+        ids: each component's id: the smallest of the known ones that it joins, else of its rows' normalised inputs.
+        joins: known components that became one, by component number.
+        held: splits that its known rows stand in, (components, 4).
+    """
+
+    member: "np.ndarray[Any, Any]"
+    ids: "np.ndarray[Any, Any]"
+    joins: dict[int, list[int]]
+    held: "np.ndarray[Any, Any]"
+
+
+def lends_validation(recipe: Recipe) -> bool:
+    """Whether given train rows lend a share to validation, because no source gives validation rows."""
+    return not any(source.split == "validation" for source in recipe.data.sources)
+
+
+def assign(accepted: "pa.Table", known: "pa.Table", rules: SplitRules, inputs: str, lend: bool = True) -> "pa.Table":
+    """The rows with `split`, `component`, `joins`, `minhash` and `normal_digest`; known rows keep theirs.
+
+    The order of the rows changes nothing.
+
+    Args:
+        accepted: rows as the contract gives them.
+        known: the `KNOWN` columns of every row version in the corpus, superseded ones too.
+        inputs: the role that holds the model's input.
+        lend: whether given train rows lend the share `rules.validation` to validation.
+    """
+    import pyarrow as pa
+
+    normal = normalised(accepted[inputs])
+    normal_digest, minhash = digests(normal), signatures(normal)
+    groups = _groups(accepted, known, normal_digest.to_numpy(), minhash, rules.near_duplicate)
+    split = _splits(accepted, known, groups, rules, lend)
+    _warn_of_large(groups)
+    joins = [groups.joins.get(number) for number in groups.member.tolist()]
+    return (
+        accepted.append_column("split", pa.array([NAMES[code] for code in split.tolist()], pa.string()))
+        .append_column("component", pa.array(groups.ids[groups.member], pa.int64()))
+        .append_column("joins", pa.array(joins, pa.list_(pa.int64())))
+        .append_column("minhash", pa.array([row.tobytes() for row in minhash], pa.binary()))
+        .append_column("normal_digest", normal_digest)
+    )
+
+
+def leaked(rows: "pa.Table") -> "pa.Array":
+    """Versions of the test rows whose component also holds a train row.
+
+    Args:
+        rows: `row_version`, `split` and `component` of a snapshot's current rows.
+    """
+    import pyarrow.compute as pc
+
+    train = rows.filter(pc.equal(rows["split"], "train"))["component"]
+    test = rows.filter(pc.equal(rows["split"], "test"))
+    return test.filter(pc.is_in(test["component"], value_set=pc.unique(train)))["row_version"].combine_chunks()
+
+
+def _groups(accepted: Any, known: Any, normal: Any, minhash: Any, threshold: float | None) -> Groups:
+    """Link rows by group, key, normalised input and near duplication, with each other and with known components."""
+    import numpy as np
+
+    rows = len(accepted)
+    known_ids, place = np.unique(canonical(known), return_inverse=True)
+    node = np.concatenate([np.arange(rows), rows + place])
+    both = np.concatenate([normal, known["normal_digest"].to_numpy()])
+    pairs = [chained(_codes(accepted, known, name)) for name in ("group", "row_key")]
+    pairs.append(chained(np.unique(both, return_inverse=True)[1]))
+    if threshold is not None:
+        pairs.append(links(minhash, _stored(known), threshold))
+    numbers = connected(rows + len(known_ids), node[np.concatenate(pairs)])
+    size = numbers.max(initial=-1) + 1
+    held = np.zeros((size, len(NAMES)), dtype=bool)
+    held[numbers[rows + place], [NAMES.index(name) for name in known["split"].to_pylist()]] = True
+    ids, joins = _identities(numbers[:rows], numbers[rows:], normal, known_ids, size)
+    return Groups(numbers[:rows], ids, joins, held)
+
+
+def _identities(member: Any, around: Any, normal: Any, known_ids: Any, size: int) -> tuple[Any, dict[int, list[int]]]:
+    import numpy as np
+
+    largest = np.iinfo(np.int64).max
+    own, known = np.full(size, largest), np.full(size, largest)
+    np.minimum.at(own, member, normal)
+    np.minimum.at(known, around, known_ids)
+    touched = np.isin(around, member)
+    joins: dict[int, list[int]] = {}
+    for number, one in zip(around[touched].tolist(), known_ids[touched].tolist(), strict=True):
+        if one != known[number]:
+            joins.setdefault(number, []).append(one)
+    has_known = np.bincount(around, minlength=size) > 0
+    return np.where(has_known, known, own), joins
+
+
+def _splits(accepted: Any, known: Any, groups: Groups, rules: SplitRules, lend: bool) -> Any:
+    """Codes of the rows' splits: the key's, else the given one, else the component's, else by hash."""
+    import numpy as np
+
+    share = _uniform(groups.ids)
+    kept = _of_known_keys(accepted, known)
+    given = _given(accepted, groups, rules, share, lend)
+    _warn_of_moves(kept, given)
+    split = np.where(kept == OPEN, given, kept)
+    held = groups.held.copy()
+    decided = split != OPEN
+    held[groups.member[decided], split[decided]] = True
+    held[:, EXCLUDED] = False
+    hashed = np.where(share < rules.test, TEST, np.where(share < rules.test + rules.validation, VALIDATION, TRAIN))
+    count = held.sum(axis=1)
+    of_component = np.where(count == 0, hashed, np.where(count == 1, held.argmax(axis=1), EXCLUDED))
+    return _one_a_key(accepted, np.where(decided, split, of_component[groups.member]))
+
+
+def _given(accepted: Any, groups: Groups, rules: SplitRules, share: Any, lend: bool) -> Any:
+    """Given splits as the rules change them: train lends to validation, or is left out where it leaks."""
+    import numpy as np
+
+    names = accepted["given_split"].to_pylist()
+    given = np.array([OPEN if name is None else NAMES.index(name) for name in names], dtype=np.int64)
+    train = given == TRAIN
+    if lend:
+        held = groups.held
+        lent = np.where(held[:, TRAIN], False, held[:, VALIDATION] | (share < rules.validation))
+        given[train & lent[groups.member]] = VALIDATION
+    if rules.leak == "exclude":
+        tested = groups.held[:, TEST].copy()
+        tested[groups.member[given == TEST]] = True
+        given[train & tested[groups.member]] = EXCLUDED
+    return given
+
+
+def _of_known_keys(accepted: Any, known: Any) -> Any:
+    import numpy as np
+    import pyarrow.compute as pc
+
+    place = pc.index_in(accepted["row_key"], value_set=known["row_key"]).fill_null(-1).to_numpy()
+    codes = np.array([*(NAMES.index(name) for name in known["split"].to_pylist()), OPEN], dtype=np.int64)
+    return codes[place]
+
+
+def _one_a_key(accepted: Any, split: Any) -> Any:
+    """Two versions of a row in one batch stand in one split, the more sealed one."""
+    import numpy as np
+
+    keys = np.asarray(accepted["row_key"].combine_chunks().dictionary_encode().indices)
+    best = np.zeros(len(keys), dtype=np.int64)
+    np.maximum.at(best, keys, split)
+    return best[keys]
+
+
+def _uniform(ids: Any) -> Any:
+    """A number in [0, 1) for each id; the smallest of several ids is not spread evenly, its mix is (splitmix64)."""
+    import numpy as np
+
+    mixed = ids.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) / 2.0**53
+
+
+def _codes(accepted: Any, known: Any, name: str) -> Any:
+    import pyarrow as pa
+
+    both = pa.concat_arrays([table[name].combine_chunks().cast(pa.string()) for table in (accepted, known)])
+    return both.dictionary_encode().indices.fill_null(-1).to_numpy()
+
+
+def _stored(known: Any) -> Any:
+    import numpy as np
+
+    joined = b"".join(known["minhash"].to_pylist())
+    return np.frombuffer(joined, dtype=np.uint16).reshape(len(known), PERMUTATIONS)
+
+
+def _warn_of_moves(kept: Any, given: Any) -> None:
+    if moved := int(((kept != OPEN) & (given != OPEN) & (kept != given)).sum()):
+        logger.warning("%d changed rows are given another split than they have; they keep the one they have", moved)
+
+
+def _warn_of_large(groups: Groups) -> None:
+    import numpy as np
+
+    rows = len(groups.member)
+    largest = int(np.bincount(groups.member).max(initial=0))
+    if rows >= LARGE_FROM and largest > LARGE * rows:
+        logger.warning(
+            "%d of %d rows hang together by group or near duplication and stand in one split; "
+            "check data.columns.group, or raise data.split.near_duplicate",
+            largest,
+            rows,
+        )

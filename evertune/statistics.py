@@ -1,0 +1,277 @@
+"""Resampling of per-row sufficient statistics: intervals, and the difference of two models scored on the same rows."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evertune.errors import DataError
+
+Floats = NDArray[Any]
+Metrics = Callable[[Any], Mapping[str, Any]]  # sums of statistics (..., m) -> {metric: (...)}
+Value = Callable[[Any], Any]  # sums of statistics (..., m) -> one metric (...), higher is better
+
+CELLS = 1 << 22  # resampling weights held at a time
+SWAPS = 100_000  # permutations drawn at most ...
+WORK = 1 << 28  # ... and permutations times rows: some seconds
+FEW = 10  # exceedances below which the first permutations are too few to place a p-value
+ENOUGH = 20  # exceedances expected at the level that is asked for, once all permutations are drawn
+TIE = 1e-9  # metrics closer than this are equal: they are ratios of the same counts, summed in another order
+RADEMACHER = 3.178  # P(signed sum >= t sd) <= this * P(normal >= t), exactly (Bentkus & Dzindzalieta 2015)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better a challenger is than the champion on the same rows.
+
+    Args:
+        challenger, champion: the metric of each, turned so that higher is better.
+        estimate: challenger less champion.
+        low, high: one-sided bounds of the difference, each at its own level.
+        p_better, p_worse: one-sided p-values.
+        discordance: share of rows that two models of this spread would judge differently, were the metric an accuracy.
+    """
+
+    rows: int
+    challenger: float
+    champion: float
+    estimate: float
+    low: float
+    high: float
+    p_better: float
+    p_worse: float
+    discordance: float
+
+
+def interval(
+    stats: Floats, metrics: Metrics, resamples: int, confidence: float, seed: int
+) -> dict[str, tuple[float, float, float]]:
+    """Every metric with its two-sided percentile bootstrap interval: `{metric: (estimate, low, high)}`.
+
+    Args:
+        stats: (rows, m), additive over rows.
+    Raises:
+        DataError: there are no rows.
+    """
+    drawn = [metrics(sums) for sums in bootstrap_sums(stats, resamples, seed)]
+    estimates = metrics(totals(stats))
+    tail = (1 - confidence) / 2
+    result = {}
+    for name, estimate in estimates.items():
+        low, high = np.quantile(np.concatenate([one[name] for one in drawn]), [tail, 1 - tail])
+        result[name] = (float(estimate), float(low), float(high))
+    return result
+
+
+def paired_difference(
+    challenger: Floats,
+    champion: Floats,
+    value: Value,
+    *,
+    resamples: int,
+    seed: int,
+    alpha: float,
+    harm_alpha: float,
+) -> Difference:
+    """The difference of two models on the same rows, its one-sided bounds and p-values.
+
+    Args:
+        challenger, champion: statistics (rows, m) of the same rows in the same order.
+        alpha: level of `low`, and the level that `p_better` and `p_worse` must be able to reach.
+        harm_alpha: level of `high`.
+    Raises:
+        DataError: there are no rows.
+    """
+    ours, theirs = float(value(totals(challenger))), float(value(totals(champion)))
+    gap, rows = ours - theirs, len(challenger)
+    drawn = bootstrap_gaps(challenger, champion, value, resamples, seed)
+    discordance = float(np.clip(drawn.var(ddof=1) * rows + gap**2, abs(gap), 1))
+    z = score(gap, discordance, rows, 0)
+    swap_better, swap_worse = swap_test(challenger, champion, value, resamples, seed, alpha)
+    # Both tests must agree. Swapping is exact for models that err alike, at any size, where the bootstrap is too sure
+    # of itself; the bootstrap also covers models that err differently, which swapping does not promise for an F1. Its
+    # p-value is the normal tail over its spread: counting resamples cannot reach the small levels of late nights.
+    return Difference(
+        rows, ours, theirs, gap,
+        low=float(np.minimum(np.quantile(drawn, alpha), lower_bound(gap, discordance, rows, alpha))),
+        high=float(np.maximum(np.quantile(drawn, 1 - harm_alpha), -lower_bound(-gap, discordance, rows, harm_alpha))),
+        p_better=float(np.maximum(swap_better, upper_tail(z))),
+        p_worse=float(np.maximum(swap_worse, upper_tail(-z))),
+        discordance=discordance,
+    )  # fmt: skip
+
+
+def score(gap: float, discordance: float, rows: int, null: float) -> float:
+    """The z of a difference of two paired shares against a true difference `null` (Tango 1998); at 0 it is McNemar's.
+
+    Its spread is what the rows would most likely have were `null` true. The resamples' own spread is too small just
+    where the challenger looks too good, and 0 where no row differs: it passes up to twice the models that it may.
+
+    Args:
+        gap: challenger less champion.
+        discordance: share of rows on which exactly one of the two is right.
+    """
+    fixes, breaks, margin = (discordance + gap) / 2, (discordance - gap) / 2, -null
+    b = breaks * (1 + margin) + fixes * (1 - margin) + 2 * margin
+    likely_breaks = (b + math.sqrt(max(0.0, b * b - 8 * breaks * margin * (1 + margin)))) / 4
+    variance = (2 * likely_breaks - margin - margin**2) / rows
+    if variance <= 0:
+        return 0.0 if gap == null else math.copysign(math.inf, gap - null)
+    return (gap - null) / math.sqrt(variance)
+
+
+def lower_bound(gap: float, discordance: float, rows: int, alpha: float) -> float:
+    """The smallest true difference of two paired shares that `score` does not exclude at one-sided level `alpha`."""
+    low, high = -1.0, gap
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if score(gap, discordance, rows, middle) > upper_z(alpha) else (low, middle)
+    return low
+
+
+def swap_test(
+    challenger: Floats, champion: Floats, value: Value, resamples: int, seed: int, alpha: float
+) -> tuple[float, float]:
+    """One-sided p-values (better, worse) of the paired permutation test, which swaps the two models row by row.
+
+    Draws more than `resamples` permutations only where the first ones leave a chance to reach `alpha`, and bounds the
+    tail where it would take more than is affordable. No swap changes which of these applies, except for giving up
+    early on p-values far above `alpha`, so each p-value stays valid (compare Besag & Clifford 1991).
+    """
+    observed = float(value(totals(challenger))) - float(value(totals(champion)))
+    gaps = swapped_gaps(challenger, champion, value, resamples, seed)
+    needed, affordable = (
+        math.ceil(ENOUGH / alpha),
+        min(SWAPS, WORK // max(1, int((challenger != champion).any(1).sum()))),
+    )
+    better, worse = exceedances(gaps, observed)
+    hopeless = min(better, worse) >= FEW
+    if affordable >= needed > resamples and not hopeless:
+        more = swapped_gaps(challenger, champion, value, needed - resamples, seed + 1)
+        gaps = np.concatenate([gaps, more])
+        better, worse = exceedances(gaps, observed)
+    p_better, p_worse = (better + 1) / (len(gaps) + 1), (worse + 1) / (len(gaps) + 1)
+    if needed <= max(affordable, resamples) or hopeless:
+        return p_better, p_worse
+    tail = min(1.0, RADEMACHER * upper_tail(abs(observed) / float(gaps.std())))
+    return (tail, p_worse) if observed > 0 else (p_better, tail)
+
+
+def exceedances(gaps: Floats, observed: float) -> tuple[int, int]:
+    """How many permuted differences are at least, and at most, the observed one; an undefined one counts as both."""
+    return int((~(gaps < observed - TIE)).sum()), int((~(gaps > observed + TIE)).sum())
+
+
+def bootstrap_gaps(challenger: Floats, champion: Floats, value: Value, resamples: int, seed: int) -> Floats:
+    """Differences of the two models on rows drawn with replacement, (resamples,).
+
+    Raises:
+        DataError: there are no rows.
+    """
+    width = challenger.shape[1]
+    both = np.hstack([challenger, champion])
+    return np.concatenate(
+        [value(sums[:, :width]) - value(sums[:, width:]) for sums in bootstrap_sums(both, resamples, seed)]
+    )
+
+
+def bootstrap_sums(stats: Floats, resamples: int, seed: int) -> Iterator[Floats]:
+    """Sums of statistics over rows drawn with replacement, in pieces (at most `resamples`, m) of bounded memory.
+
+    Raises:
+        DataError: there are no rows.
+    """
+    rows = len(stats)
+    if rows == 0:
+        raise DataError("there are no rows to resample; the split or slice that is to be judged is empty")
+    exact = stats.astype(np.float32)  # counts below 2**24 stay exact, at twice the speed
+    rng = np.random.default_rng(seed)
+    for size in pieces(resamples, rows):
+        picks = rng.integers(0, rows, (size, rows)) + np.arange(size)[:, None] * rows
+        weights = np.bincount(picks.ravel(), minlength=size * rows).reshape(size, rows)
+        yield (weights.astype(np.float32) @ exact).astype(np.float64)
+
+
+def swapped_gaps(challenger: Floats, champion: Floats, value: Value, swaps: int, seed: int) -> Floats:
+    """Differences of the two models after swapping their statistics on a random half of the rows, (swaps,)."""
+    steps = (challenger - champion).astype(np.float32)
+    steps = steps[steps.any(axis=1)]
+    ours, theirs = totals(challenger), totals(champion)
+    rng = np.random.default_rng(seed)
+    gaps = []
+    for size in pieces(swaps, max(1, len(steps))):
+        bits = rng.integers(0, 256, (size, (len(steps) + 7) // 8), dtype=np.uint8)
+        moved = np.unpackbits(bits, axis=1, count=len(steps)).astype(np.float32) @ steps
+        gaps.append(value(ours - moved) - value(theirs + moved))
+    return np.concatenate(gaps)
+
+
+def pieces(count: int, width: int) -> Iterator[int]:
+    """Sizes that add up to `count`, each at most `CELLS` cells of the given width."""
+    size = max(1, CELLS // width)
+    for start in range(0, count, size):
+        yield min(size, count - start)
+
+
+def totals(stats: Floats) -> Floats:
+    """Sums of statistics (rows, m) over all rows, (m,)."""
+    return np.asarray(stats.sum(axis=0, dtype=np.float64))
+
+
+def holm(p_values: Sequence[float], alpha: float) -> list[float]:
+    """The level of each p-value, so that the chance of any false finding among them is at most `alpha` (Holm 1979).
+
+    From the first p-value, in rising order, that misses its level, the rest get level 0.
+    """
+    levels = [0.0] * len(p_values)
+    for place, index in enumerate(np.argsort(p_values, kind="stable")):
+        level = alpha / (len(p_values) - place)
+        levels[index] = level
+        if not p_values[index] <= level:
+            break
+    return levels
+
+
+def spend(alpha: float, night: int) -> float:
+    """The share of `alpha` that a night may use: alpha * 6 / (pi * night)**2, whose sum over nights 1, 2, ... is alpha.
+
+    Raises:
+        ValueError: `night` is below 1.
+    """
+    if night < 1:
+        raise ValueError(f"nights count from 1, not {night}; the first challenge of a champion is night 1")
+    return alpha * 6 / (math.pi * night) ** 2
+
+
+def detectable(rows: int, alpha: float, power: float = 0.8, discordance: float = 0.1) -> float:
+    """The smallest true difference of a share such as accuracy that the gate finds with chance `power`; at most 1.
+
+    Args:
+        alpha: one-sided level.
+        discordance: share of rows on which exactly one model is right; more is assumed where the difference needs it.
+    """
+
+    def shown(gap: float) -> bool:
+        differ = max(discordance, gap)
+        needed = upper_z(alpha) * math.sqrt(differ / rows) + 1 / rows  # the permutation test moves by whole rows
+        return gap >= needed + upper_z(1 - power) * math.sqrt((differ - gap**2) / rows)
+
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if shown(middle) else (middle, high)
+    return high
+
+
+def upper_tail(z: float) -> float:
+    """P(standard normal >= z), exact far out where 1 - cdf is not."""
+    return 0.5 * math.erfc(z / math.sqrt(2))
+
+
+def upper_z(alpha: float) -> float:
+    """The z that a standard normal exceeds with chance `alpha`."""
+    return -NormalDist().inv_cdf(alpha)

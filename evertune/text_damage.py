@@ -1,0 +1,40 @@
+"""Patterns of text that went wrong on its way: mojibake and control characters. They hold for RE2 and Python's `re`.
+
+Mojibake is UTF-8 that was read as Windows-1252 (or Latin-1): a lead byte shows as one of `Ã Â â ð ...`, the bytes after
+it as signs that no alphabet has in that place. Signs that do follow such letters in honest text, as the quotation marks
+in “MAÇÃ”, count as damage only where the letter before is no capital.
+"""
+# ruff: noqa: RUF001, RUF003  look-alike signs are what this file is about
+
+import re
+
+# U+0080 to U+00BF as UTF-8's continuation bytes: read as Latin-1 (themselves) or as Windows-1252 (from € to Ÿ)
+CONTINUATION = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
+# ... less those that may follow a letter: quotation marks, dashes, ellipsis, bullet, no-break space, soft hyphen, dot
+STRONG = "\u0080-\u009f¡¢£¤¥¦§¨©ª«¬®¯°±²³´µ¶¸¹º¼½¾¿€‚ƒ†‡ˆ‰Š‹ŒŽ˜™š›œžŸ"
+NOT_A_CAPITAL = "(?:^|[^A-ZÀ-ÖØ-Þ])"
+
+MOJIBAKE = (
+    f"[ÃÂÄÅ][{STRONG}]",  # Ã© é, Â´ ´, Ä± ı, Å‚ ł
+    f"{NOT_A_CAPITAL}Ã[–”»…’“„\u00ad\u00a0—]",  # fÃ»t, Ã–l
+    "[a-zß-öø-ÿ][ÂÅÄ][–»…’“„\u00ad\u00a0—·]",  # a lower-case letter, then a capital one: 20Â », trÃ¤Ä“
+    "[0-9][Â][\u00a0»·]",  # 5Â €
+    f"â(?:€|[‚„†‡ˆ‰Œœ˜™š\u0080-\u009f])[{CONTINUATION}]",  # â€™ ’, â‚¬ €, â„¢ ™, âœ“ ✓
+    f"â[€][^{CONTINUATION}]",  # its third byte lost: â€"
+    f"á[º»][{STRONG}]",  # Vietnamese: áº¿ ế, á»‡ ệ
+    f"à[¤-¹][{STRONG}]",  # scripts of India, Thai
+    f"(?:[ÐÑ][{CONTINUATION}]){{2}}",  # Cyrillic
+    f"(?:[ãäåæçèé][{CONTINUATION}]{{2}}){{2}}",  # Chinese, Japanese
+    "ðŸ",  # emoji
+    "ï»¿",  # a byte order mark
+)
+DAMAGE = "\ufffd|" + "|".join(f"(?:{pattern})" for pattern in MOJIBAKE)
+CONTROL = "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f]"  # C0 without tab, newline and return; DEL; C1
+BLANK = "^[\\s\\x1c-\\x1f\\x85\u00a0\u1680\u2000-\u200d\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]*$"
+
+
+def first(pattern: str, text: str) -> str:
+    """The first place in `text` that matches, as a person can read it: control characters as U+0007."""
+    match = re.search(pattern, text)
+    found = "" if match is None else match.group()
+    return "".join(sign if sign.isprintable() else f"U+{ord(sign):04X}" for sign in found)

@@ -1,0 +1,39 @@
+"""Checkpoints that are whole: sealed when written, checked before they are used."""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from evertune.home import read_json, write_json
+
+logger = logging.getLogger(__name__)
+SEAL = "evertune-seal.json"
+
+
+class Seal(TrainerCallback):
+    """Notes the files of each checkpoint and their sizes once all of them are written."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        write_json(folder / SEAL, {file.name: file.stat().st_size for file in folder.iterdir() if file.is_file()})
+
+
+def newest(folder: Path) -> str | None:
+    """The newest checkpoint that is whole; broken ones are removed, or the Trainer would stumble over them."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda one: int(one.name.rpartition("-")[2]), reverse=True)
+    for checkpoint in found:
+        if _is_whole(checkpoint):
+            logger.info("training goes on from step %s", checkpoint.name.rpartition("-")[2])
+            return str(checkpoint)
+        logger.warning("%s was cut off while it was written and is left out", checkpoint.name)
+        shutil.rmtree(checkpoint)
+    return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    sizes = read_json(checkpoint / SEAL)
+    return bool(sizes) and all((checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size
+                               for name, size in sizes.items())  # fmt: skip

@@ -1,0 +1,84 @@
+"""The model that a training starts from: its free parameters, their learning rates, the weights of its classes."""
+
+import fnmatch
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from evertune.errors import ConfigError, TrainingError
+
+
+def build(objective: Any, place: str, labels: Sequence[str], options: Any, seed: int) -> Any:
+    """Base weights with a new head, the head drawn from `seed`.
+
+    Raises:
+        TrainingError: the weights cannot be loaded.
+    """
+    from transformers import set_seed
+
+    set_seed(seed)
+    try:
+        return objective.build(place, labels, options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise TrainingError(f"base_model: {place}: no model can be built from it: {str(error).splitlines()[0]}") from error
+
+
+def freeze(model: Any, patterns: Sequence[str], top_layers: int | None) -> int:
+    """Fix parameters by name pattern, and all of the backbone but its top layers; returns how many stay free.
+
+    Raises:
+        ConfigError: a pattern fits no parameter, the model has fewer layers, or nothing stays free.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise ConfigError(f"training.freeze: {pattern!r} fits no parameter; names are such as {names[0]}, {names[-1]}")
+    fixed = {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
+    if top_layers is not None:
+        fixed |= _below_top(model, names, top_layers)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = name not in fixed
+    free = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    if not free:
+        raise ConfigError("training.freeze: no parameter stays free; leave at least the head")
+    return free
+
+
+def _below_top(model: Any, names: Sequence[str], top: int) -> set[str]:
+    import torch
+
+    stacks = {name: part for name, part in model.named_modules() if isinstance(part, torch.nn.ModuleList)}
+    name, layers = max(stacks.items(), key=lambda item: len(item[1]))
+    if top > len(layers):
+        raise ConfigError(f"training.train_top_layers: {top}, but the model has {len(layers)} layers")
+    kept = tuple(f"{name}.{index}." for index in range(len(layers) - top, len(layers)))
+    return {one for one in names if is_backbone(model, one) and not one.startswith(kept)}
+
+
+def is_backbone(model: Any, name: str) -> bool:
+    """Whether a parameter belongs to the pretrained part, not to the head."""
+    return name.startswith(model.base_model_prefix + ".")
+
+
+def optimizer(model: Any, rate: float, head_rate: float | None, decay: float) -> Any:
+    """Fused AdamW (Loshchilov & Hutter 2019); no decay on biases and norms, a rate of its own for the head."""
+    import torch
+
+    groups: dict[tuple[float, float], list[Any]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            peak = rate if is_backbone(model, name) else head_rate or rate
+            groups.setdefault((peak, decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": group, "lr": peak, "weight_decay": weight} for (peak, weight), group in groups.items()],
+        betas=(0.9, 0.999), eps=1e-8, fused=True,
+    )  # fmt: skip
+
+
+def balanced_weights(values: Sequence[str], labels: Sequence[str]) -> Any:
+    """Class weights inverse to frequency, `n / (k * n_c)`, 1.0 for a class without rows (King & Zeng 2001)."""
+    import torch
+
+    counts = Counter(values)
+    total = sum(counts[label] for label in labels)
+    return torch.tensor([total / (len(labels) * counts[label]) if counts[label] else 1.0 for label in labels])

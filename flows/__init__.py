@@ -1,0 +1,1 @@
+"""The flows: each a DAG of tasks. Read `retrain.py` first."""

@@ -1,0 +1,42 @@
+"""The score flow: the champion over a file."""
+
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from evertune import scoring, sources
+from evertune.config import Recipe, load
+from evertune.errors import RegistryError
+from evertune.home import home_of
+from evertune.objectives import module
+from evertune.records import Scores
+from evertune.registry import models
+from tasks.progress import rows_bar
+
+
+@flow(name="score", flow_run_name="{recipe}")
+def score(recipe: Recipe | str, input: str, output: str) -> Scores:
+    """Predict every row of a file with the champion.
+
+    Args:
+        recipe: a recipe, or the path of its YAML file.
+        input: CSV, TSV, JSON Lines or Parquet.
+        output: `.csv`, `.jsonl` or `.parquet`.
+    """
+    recipe = load(recipe) if isinstance(recipe, str) else recipe
+    return predict(recipe, input, output)
+
+
+@task(cache_policy=NO_CACHE)
+def predict(recipe: Recipe, input: str, output: str) -> Scores:
+    """Read, predict and write chunk by chunk."""
+    home, name = home_of(recipe), recipe.registered_name
+    version = models.champion(home, name)
+    if version is None:
+        raise RegistryError(f"{name} has no champion yet; `evertune run` makes one, `evertune history` tells why not")
+    folder = models.bundle_of(home, name, version)
+    chunks = sources.scan(Path(input), recipe, require_target=False)
+    role = next(iter(module(recipe.objective.type).COLUMNS))
+    with rows_bar("scoring") as tick:
+        return scoring.score(folder, version, chunks, role, Path(output), tick)

@@ -1,0 +1,72 @@
+"""The end of a run: its report, its outcome, and the note that this recipe over these rows is done."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_link_artifact
+
+from evertune import conclusion, sources
+from evertune import report as reports
+from evertune.config import Recipe
+from evertune.home import home_of, read_json
+from evertune.records import Candidate, Decision, Evaluation, Outcome, Snapshot, plain
+from evertune.registry import ledger, models, tracking
+from tasks.step import seconds, step
+
+
+def unchanged(snapshot: Snapshot, recipe: Recipe) -> Outcome | None:
+    """The last outcome where the sources brought nothing new, recorded in the ledger; else None."""
+    home = home_of(recipe)
+    same = conclusion.after_reading(recipe, home, snapshot)
+    if same is not None:
+        ledger.append(home, "unchanged", reason=same.reason, champion=same.champion_version)
+    return same
+
+
+@step()
+def conclude(candidate: Candidate, evaluation: Evaluation, decision: Decision, recipe: Recipe) -> Outcome:
+    """Write the report, close the MLflow run and return the outcome; safe to repeat."""
+    home, folder = home_of(recipe), Path(candidate.run_folder)
+    snapshot = candidate.tokens.snapshot
+    run = tracking.Run(home, candidate.run_id, folder)
+    outcome = _outcome(candidate, evaluation, decision, recipe)
+    details, history = read_json(Path(evaluation.details)), tracking.history(folder)
+    pictures = reports.pictures(folder / "report", details, history)
+    page = reports.page(folder / "report" / "report.html", plain(outcome), details, history, pictures)
+    outcome = replace(outcome, report=str(page))
+    _record(run, outcome, evaluation, snapshot)
+    link = tracking.url(home, run.run_id)
+    if link.startswith("http"):
+        create_link_artifact(link, key=f"{recipe.name}-mlflow", link_text="MLflow run", description="the run in MLflow")
+    (folder / "concluded").touch()
+    state = read_json(home.state) or {}
+    conclusion.conclude(recipe, home, snapshot, outcome, sources.fingerprints(recipe, state.setdefault("files", {})))
+    return outcome
+
+
+def _outcome(candidate: Candidate, evaluation: Evaluation, decision: Decision, recipe: Recipe) -> Outcome:
+    home, snapshot = home_of(recipe), candidate.tokens.snapshot
+    name = recipe.registered_name
+    return Outcome(
+        decision=decision.verdict, reason=decision.reason, model=name, version=models.alias(home, name, "challenger"),
+        champion_version=models.champion(home, name), run_id=candidate.run_id,
+        snapshot={"version": snapshot.version, "rows": snapshot.rows, "fingerprint": snapshot.fingerprint},
+        rows={"new": snapshot.new, "accepted": snapshot.accepted, "refused": snapshot.refused, "reasons": snapshot.reasons},
+        metrics=evaluation.metrics, seconds=dict(seconds.get()), report=None, evidence=decision.evidence,
+        training={
+            "steps": candidate.steps, "epochs": candidate.epochs, "seconds": candidate.seconds, "loss": candidate.train_loss,
+            "tokens": candidate.tokens.tokens,
+        },
+    )  # fmt: skip
+
+
+def _record(run: tracking.Run, outcome: Outcome, evaluation: Evaluation, snapshot: Snapshot) -> None:
+    values: dict[str, Any] = {f"{split}_{name}": value for split, found in evaluation.metrics.items() for name, value in found.items()}
+    run.log({name: value for name, value in values.items() if value is not None}, outcome.training["steps"])
+    run.tag(decision=outcome.decision, reason=outcome.reason)
+    run.artifact(run.folder / "report", "report")
+    run.artifact(Path(evaluation.details), "report")
+    if snapshot.data_docs:
+        run.artifact(Path(snapshot.data_docs), "data_docs")
+    run.finish()

@@ -1,0 +1,49 @@
+"""Step 5: challenger and champion on the same sealed rows."""
+
+from pathlib import Path
+
+from prefect.artifacts import create_table_artifact
+
+from evertune import bundle, corpus, evaluation, splits
+from evertune.config import Recipe
+from evertune.errors import EvertuneError
+from evertune.home import home_of
+from evertune.records import Candidate, Evaluation
+from evertune.registry import models
+from tasks.step import step
+
+
+def _key(candidate: Candidate, recipe: Recipe) -> list[object]:
+    champion = models.champion(home_of(recipe), recipe.registered_name)
+    return [evaluation.STEP_VERSION, candidate.run_id, candidate.digest, candidate.tokens.snapshot.fingerprint, champion, recipe.evaluation]
+
+
+@step(key=_key)
+def evaluate(candidate: Candidate, recipe: Recipe) -> Evaluation:
+    """Score both models on the snapshot's test rows; a champion that cannot be read is a reason to hold, not an error."""
+    home, problem, champion = home_of(recipe), None, None
+    version = models.champion(home, recipe.registered_name)
+    if version is not None:
+        try:
+            champion = models.bundle_of(home, recipe.registered_name, version)
+        except EvertuneError as error:
+            problem = str(error)
+    rows = corpus.rows(home, candidate.tokens.snapshot.version)
+    leaked = set(splits.leaked(rows).to_pylist()) | (_leaked_to(champion, recipe) if champion else set())
+    test = rows.filter([split == "test" for split in rows.column("split").to_pylist()])
+    report = evaluation.evaluate(recipe, candidate, test, leaked, champion, version, problem=problem)
+    _show(recipe, report)
+    return report
+
+
+def _leaked_to(champion: Path, recipe: Recipe) -> set[str]:
+    """Test rows that stand in or near what the champion was trained on."""
+    return set(splits.leaked(corpus.rows(home_of(recipe), bundle.card(champion)["snapshot"]["version"])).to_pylist())
+
+
+def _show(recipe: Recipe, report: Evaluation) -> None:
+    table = [
+        {"metric": name, "challenger": value, "champion": report.champion_metrics.get("test", {}).get(name)}
+        for name, value in report.metrics["test"].items()
+    ]
+    create_table_artifact(table, key=f"{recipe.name}-metrics", description="on the test rows")

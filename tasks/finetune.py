@@ -1,0 +1,32 @@
+"""Step 4: the challenger."""
+
+from pathlib import Path
+
+from evertune import bundle, corpus, tokenization, training
+from evertune.config import Recipe
+from evertune.home import home_of
+from evertune.records import Candidate, Tokens
+from evertune.registry import models, tracking
+from tasks.step import step
+
+
+@step()
+def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
+    """Train, or go on where a crash left the training, in one MLflow run; a whole bundle is taken as it is."""
+    home = home_of(recipe)
+    champion = _champion(recipe) if (recipe.data.fresh.start_from, recipe.data.fresh.train_on) != ("base", "all") else None
+    digest = bundle.digest(champion) if champion else None
+    folder = training.run_folder(home, training.fingerprint(recipe, tokens, digest), anew=force)
+    run = tracking.begin(recipe, home, tokens, folder)
+    rows = corpus.rows(home, tokens.snapshot.version)
+    with tracking.failing(run):
+        return training.finetune(
+            recipe, home, tokens, tokenization.load(tokens, rows), rows, run_id=run.run_id, folder=folder, log=run.log,
+            champion=champion, since=bundle.card(champion)["snapshot"]["batch"] if champion else 0,
+        )  # fmt: skip
+
+
+def _champion(recipe: Recipe) -> Path | None:
+    home, name = home_of(recipe), recipe.registered_name
+    version = models.champion(home, name)
+    return models.bundle_of(home, name, version) if version is not None else None

