@@ -26,7 +26,9 @@ def locate(recipe: "Recipe") -> str:
     folder = (recipe.folder / Path(text).expanduser()).resolve()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise ConfigError(f"base_model: {text}: the folder has no config.json; give the folder that holds the model")
+            raise ConfigError(
+                f"base_model: {text}: the folder has no config.json; give the folder that holds the model"
+            )
         return str(folder)
     if text.startswith((".", "/", "~")) or text.count("/") > 1:
         raise ConfigError(f"base_model: {text}: no such folder; give a hub id, a folder, or package:NAME/FOLDER")
@@ -37,7 +39,9 @@ def _in_package(text: str) -> Path:
     name, _, inside = text.removeprefix("package:").partition("/")
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(f"base_model: {text}: no package {name!r} is installed here; try `pip install {name.replace('_', '-')}`")
+        raise ConfigError(
+            f"base_model: {text}: no package {name!r} is installed here; try `pip install {name.replace('_', '-')}`"
+        )
     folder = Path(spec.submodule_search_locations[0]) / inside
     if not (folder / "config.json").is_file():
         raise ConfigError(f"base_model: {text}: the package is there, but has no model in the folder {inside!r}")

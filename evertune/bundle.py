@@ -1,8 +1,8 @@
 """A model bundle: one folder with weights, tokenizer, and the very code that encodes, batches and decodes.
 
-    bundle/evertune.json   what it is: objective, options, precision, lineage
-    bundle/model/          weights (safetensors), config and tokenizer, as `transformers` saves them
-    bundle/code/           copies of objective, inference and batching: a package that imports no Evertune
+bundle/evertune.json   what it is: objective, options, precision, lineage
+bundle/model/          weights (safetensors), config and tokenizer, as `transformers` saves them
+bundle/code/           copies of objective, inference and batching: a package that imports no Evertune
 """
 
 import hashlib
@@ -35,7 +35,9 @@ def write(folder: Path, model: Any, tokenizer: Any, objective: ModuleType, card:
         tokenizer.save_pretrained(scratch / "model")
         code = scratch / "code"
         code.mkdir()
-        (code / "__init__.py").write_text('"""The code of one Evertune model, as it was when the model was trained."""\n')
+        (code / "__init__.py").write_text(
+            '"""The code of one Evertune model, as it was when the model was trained."""\n'
+        )
         for name in CODE:
             shutil.copyfile(Path(__file__).parent / name, code / name)
         shutil.copyfile(str(objective.__file__), code / "objective.py")

@@ -21,6 +21,7 @@ GROUP_NAME = re.compile(
     r"(?i).*(customer|client|user|account|thread|conversation|session|author|contact|company|e-?mail|household|patient).*"
 )
 TIME_NAME = re.compile(r"(?i).*(time|date|created|updated|when|day|_at$|^ts$|_ts$).*")
+MOST_REPEATS = 0.01  # share of rows without an id of their own, from which the column is no id
 LARGEST_GROUP = 0.2  # share of the rows; a larger group would tear the splits' shares
 
 
@@ -156,11 +157,14 @@ def _tag_rank(one: Profile) -> tuple[int, int]:
 
 
 def _id(choice: Choice, rest: Sequence[Profile]) -> None:
-    unique = [one for one in rest if one.unique and ID_NAME.fullmatch(one.name) and not GROUP_NAME.fullmatch(one.name)]
-    if not unique:
+    named = [one for one in rest if ID_NAME.fullmatch(one.name) and not GROUP_NAME.fullmatch(one.name)]
+    one = min(named, key=lambda one: one.repeats, default=None)
+    if one is None or one.repeats > MOST_REPEATS * one.rows:
         return
-    one = unique[0]
-    choice.take("id", one.name, "every row has its own: a changed row will replace its older version")
+    own = "every row" if not one.repeats else "nearly every row"
+    choice.take("id", one.name, f"{own} has its own: a changed row will replace its older version")
+    if one.repeats:
+        choice.notes.append(f"rows without a {one.name} of their own: {one.repeats}; the contract refuses such rows")
     if _counts_up(one):
         choice.notes.append(
             f"{one.name} counts up from {min(map(int, one.counts))}: if another file starts there again, its rows "

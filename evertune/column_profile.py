@@ -39,9 +39,9 @@ class Profile:
         return len(self.counts)
 
     @property
-    def unique(self) -> bool:
-        """Whether every row has a value of its own."""
-        return not self.is_list and 0 < self.distinct == self.filled == self.rows
+    def repeats(self) -> int:
+        """Rows whose value stands in a row before, or that have none."""
+        return self.rows - self.distinct
 
     @property
     def mean_length(self) -> float:

@@ -46,7 +46,9 @@ def after_reading(recipe: "Recipe", home: Home, snapshot: Snapshot) -> Outcome |
     return _unchanged(done)
 
 
-def conclude(recipe: "Recipe", home: Home, snapshot: Snapshot, outcome: Outcome, sources: dict[str, str] | None) -> None:
+def conclude(
+    recipe: "Recipe", home: Home, snapshot: Snapshot, outcome: Outcome, sources: dict[str, str] | None
+) -> None:
     """Remember that this recipe over these sources is done."""
     with home.lock("state"):
         state = read_json(home.state) or {}

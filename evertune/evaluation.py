@@ -42,7 +42,9 @@ def evaluate(
         TrainingError: the challenger cannot be loaded.
     """
     if not len(test):
-        raise DataError("no test rows: nothing can be promoted without evidence; raise data.split.test or give a test file")
+        raise DataError(
+            "no test rows: nothing can be promoted without evidence; raise data.split.test or give a test file"
+        )
     start = time.perf_counter()
     objective = module(recipe.objective.type)
     role, target_role = objective.COLUMNS
@@ -84,7 +86,12 @@ def _names(objective: Any, candidate: Candidate, targets: list[Any], predictions
 def _masks(test: "pa.Table", leaked: set[str], since: int) -> dict[str, Any]:
     clean = np.array([name not in leaked for name in test.column("row_version").to_pylist()])
     fresh = test.column("batch").to_numpy() > since
-    return {"test": np.ones(len(test), dtype=bool), "test_clean": clean, "fresh": clean & fresh, "history": clean & ~fresh}
+    return {
+        "test": np.ones(len(test), dtype=bool),
+        "test_clean": clean,
+        "fresh": clean & fresh,
+        "history": clean & ~fresh,
+    }
 
 
 def _slices(
@@ -113,7 +120,9 @@ def _mask(size: int, rows: list[int]) -> Any:
     return mask
 
 
-def _write_evidence(path: Path, stats: dict[str, Any], masks: dict[str, Any], slices: dict[str, Any], names: list[str]) -> None:
+def _write_evidence(
+    path: Path, stats: dict[str, Any], masks: dict[str, Any], slices: dict[str, Any], names: list[str]
+) -> None:
     with path.open("wb") as file:
         np.savez_compressed(
             file, names=np.array(names), slice_names=np.array(list(slices), dtype=str),
@@ -148,7 +157,9 @@ def _details(
     }  # fmt: skip
 
 
-def _judged(recipe: "Recipe", objective: Any, names: list[str], stats: Any, masks: dict[str, Any], pairs: Any) -> dict[str, Any]:
+def _judged(
+    recipe: "Recipe", objective: Any, names: list[str], stats: Any, masks: dict[str, Any], pairs: Any
+) -> dict[str, Any]:
     sums = {name: stats[mask].sum(0, dtype="float64") for name, mask in masks.items() if mask.any()}
     intervals = statistics.interval(
         stats, lambda part: objective.metrics(part, names), recipe.evaluation.bootstrap,
@@ -173,7 +184,9 @@ def _confusion(true: list[str], guess: list[str]) -> dict[str, Any]:
     return {"names": sorted(kept), "counts": [[counts[row, column] for column in sorted(kept)] for row in sorted(kept)]}
 
 
-def _changed(objective: Any, inputs: list[Any], targets: list[Any], predictions: dict[str, Any]) -> list[dict[str, Any]]:
+def _changed(
+    objective: Any, inputs: list[Any], targets: list[Any], predictions: dict[str, Any]
+) -> list[dict[str, Any]]:
     """Rows that one model has right and the other wrong, as many of either kind as the report can show."""
     if "champion" not in predictions:
         return []

@@ -23,7 +23,10 @@ def resolve_precision(precision: str, memory: Path) -> str:
     name = f"torch {torch.__version__} {torch.backends.cpu.get_cpu_capability()} threads {torch.get_num_threads()}"
     if name not in known:
         seconds = {kind: _seconds(getattr(torch, kind)) for kind in ("float32", "bfloat16")}
-        known[name] = {"precision": "bf16" if seconds["bfloat16"] < 0.7 * seconds["float32"] else "fp32", "seconds": seconds}
+        known[name] = {
+            "precision": "bf16" if seconds["bfloat16"] < 0.7 * seconds["float32"] else "fp32",
+            "seconds": seconds,
+        }
         write_json(memory, known)
     return str(known[name]["precision"])
 

@@ -1,5 +1,6 @@
 """Near-duplicate texts: MinHash signatures (Broder 1997), candidates by locality-sensitive hashing, links."""
 
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ def normalised(inputs: Any) -> "pa.Array":
     import pyarrow.compute as pc
 
     texts = pc.binary_join(inputs, " ") if pa.types.is_list(inputs.type) else inputs
-    texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
-    lower = pc.utf8_trim_whitespace(pc.utf8_lower(pc.utf8_normalize(pc.fill_null(texts, ""), form="NFKC")))
+    # pyarrow 25's utf8_normalize leaves NFC and NFKC decomposed, and is slower than this
+    composed = [unicodedata.normalize("NFKC", text or "").lower() for text in texts.to_pylist()]
+    lower = pc.utf8_trim_whitespace(pa.array(composed, pa.string()))
     spaced = pc.replace_substring_regex(lower, NO_SPACES, r" \1 ")
     words = pc.utf8_trim_whitespace(pc.replace_substring_regex(spaced, r"[^\p{L}\p{M}\p{N}]+", " "))
     return pc.if_else(pc.equal(words, ""), lower, words)
@@ -93,8 +95,9 @@ def links(fresh: "np.ndarray[Any, Any]", known: "np.ndarray[Any, Any]", threshol
     same = np.column_stack([np.arange(len(stacked)), first[inverse]])
     pairs = [same[(same[:, 0] != same[:, 1]) & (same[:, 1] < len(fresh))]]
     distinct = np.sort(first)
+    different = stacked[distinct]
     for band in range(PERMUTATIONS // rows):
-        found = distinct[_candidates(_band_keys(stacked[distinct], band, rows))]
+        found = distinct[_candidates(_band_keys(different, band, rows))]
         found = found[found.min(axis=1) < len(fresh)]
         pairs.append(found[_confirmed(stacked, found, threshold)])
     linked: np.ndarray[Any, Any] = place[np.concatenate(pairs)]

@@ -99,7 +99,9 @@ def _notes(recipe: "Recipe", accepted: int) -> list[str]:
             f"they can show a difference of {100 * least:.1f} points (power 0.8, one row in ten decided differently)"
         )
     if "id" not in recipe.data.columns:
-        notes.append("columns.id is not mapped: a corrected label cannot supersede its row, and one text with two labels is refused")
+        notes.append(
+            "columns.id is not mapped: a corrected label cannot supersede its row, and one text with two labels is refused"
+        )
     for number, source in enumerate(recipe.data.sources):
         if hasattr(source, "sql") and source.cursor is None:
             notes.append(f"data.sources.{number}: no cursor, so the query is scanned whole at every run")

@@ -18,7 +18,9 @@ WRITERS = (".csv", ".jsonl", ".parquet")
 Write = Callable[["pa.Table"], None]
 
 
-def score(folder: Path, version: int, chunks: Iterable["pa.Table"], role: str, output: Path, tick: Callable[[int], None]) -> Scores:
+def score(
+    folder: Path, version: int, chunks: Iterable["pa.Table"], role: str, output: Path, tick: Callable[[int], None]
+) -> Scores:
     """Predict every chunk with the bundle in `folder` and write rows, predictions, model version and problems.
 
     Args:
@@ -116,6 +118,9 @@ def _flat(table: "pa.Table") -> "pa.Table":
 
     for index, field in enumerate(table.schema):
         if pa.types.is_list(field.type):
-            text = [None if value is None else json.dumps(value, ensure_ascii=False) for value in table.column(index).to_pylist()]
+            text = [
+                None if value is None else json.dumps(value, ensure_ascii=False)
+                for value in table.column(index).to_pylist()
+            ]
             table = table.set_column(index, field.name, pa.array(text, pa.string()))
     return table

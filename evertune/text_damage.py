@@ -2,7 +2,7 @@
 
 Mojibake is UTF-8 that was read as Windows-1252 (or Latin-1): a lead byte shows as one of `Ã Â â ð ...`, the bytes after
 it as signs that no alphabet has in that place. Signs that do follow such letters in honest text, as the quotation marks
-in “MAÇÃ”, count as damage only where the letter before is no capital.
+in “MAÇÃ”, count as damage only beside a lower-case letter.
 """
 # ruff: noqa: RUF001, RUF003  look-alike signs are what this file is about
 
@@ -12,13 +12,16 @@ import re
 CONTINUATION = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
 # ... less those that may follow a letter: quotation marks, dashes, ellipsis, bullet, no-break space, soft hyphen, dot
 STRONG = "\u0080-\u009f¡¢£¤¥¦§¨©ª«¬®¯°±²³´µ¶¸¹º¼½¾¿€‚ƒ†‡ˆ‰Š‹ŒŽ˜™š›œžŸ"
-NOT_A_CAPITAL = "(?:^|[^A-ZÀ-ÖØ-Þ])"
+WEAK = "–—”“„’»…·\u00a0\u00ad"
+LOWER = "[a-zß-öø-ÿ]"
+NO_LETTER = "(?:^|[^A-Za-zÀ-ÖØ-öø-ÿ])"
 
 MOJIBAKE = (
     f"[ÃÂÄÅ][{STRONG}]",  # Ã© é, Â´ ´, Ä± ı, Å‚ ł
-    f"{NOT_A_CAPITAL}Ã[–”»…’“„\u00ad\u00a0—]",  # fÃ»t, Ã–l
-    "[a-zß-öø-ÿ][ÂÅÄ][–»…’“„\u00ad\u00a0—·]",  # a lower-case letter, then a capital one: 20Â », trÃ¤Ä“
-    "[0-9][Â][\u00a0»·]",  # 5Â €
+    f"{LOWER}[ÃÂÄÅ][{WEAK}]",  # fÃ»t, cÅ“ur
+    f"{NO_LETTER}[ÃÅ][{WEAK}]{LOWER}",  # Ã–l, Å“uvre
+    f"{NO_LETTER}Ã[\u00a0\u00ad]",  # à alone
+    "[0-9]Â[\u00a0»·]",  # 5Â €
     f"â(?:€|[‚„†‡ˆ‰Œœ˜™š\u0080-\u009f])[{CONTINUATION}]",  # â€™ ’, â‚¬ €, â„¢ ™, âœ“ ✓
     f"â[€][^{CONTINUATION}]",  # its third byte lost: â€"
     f"á[º»][{STRONG}]",  # Vietnamese: áº¿ ế, á»‡ ệ

@@ -54,7 +54,9 @@ def tokenize(recipe: "Recipe", home: "Home", snapshot: Snapshot, rows: "pa.Table
     counts, truncated = _count(load(tokens, rows), rows, recipe.objective.max_length)
     logger.info("%d rows tokenized, %d of them now", len(rows), fresh)
     if truncated:
-        logger.warning("%d rows are longer than objective.max_length %d and are cut", truncated, recipe.objective.max_length)
+        logger.warning(
+            "%d rows are longer than objective.max_length %d and are cut", truncated, recipe.objective.max_length
+        )
     return Tokens(tuple(files), tokens.fingerprint, snapshot, counts, truncated)
 
 
@@ -69,7 +71,9 @@ def load(tokens: Tokens, rows: "pa.Table") -> "datasets.Dataset":
     try:
         whole = datasets.concatenate_datasets([datasets.Dataset.from_file(file) for file in tokens.files])
     except (FileNotFoundError, OSError) as error:
-        raise DataError(f"a token file cannot be read ({error}); run again with --force to encode the rows anew") from error
+        raise DataError(
+            f"a token file cannot be read ({error}); run again with --force to encode the rows anew"
+        ) from error
     place = {name: index for index, name in enumerate(whole.data.column("row_version").to_pylist())}
     return whole.select([place[name] for name in rows.column("row_version").to_pylist()])
 
@@ -92,7 +96,9 @@ def tokenizer(recipe: "Recipe") -> Any:
     if not loaded.is_fast:
         raise ConfigError(f"base_model: {recipe.base_model}: needs a fast tokenizer (a tokenizer.json in its folder)")
     if limit is not None and recipe.objective.max_length > limit:
-        raise ConfigError(f"objective.max_length: {recipe.objective.max_length} is more than the {limit} positions of {recipe.base_model}")
+        raise ConfigError(
+            f"objective.max_length: {recipe.objective.max_length} is more than the {limit} positions of {recipe.base_model}"
+        )
     return loaded
 
 

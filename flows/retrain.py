@@ -25,12 +25,12 @@ def retrain(recipe: Recipe | str, overrides: list[str] | None = None, force: boo
     """
     recipe = load(recipe, overrides or []) if isinstance(recipe, str) else recipe
     seconds.set({})
-    batch = ingest(recipe)                           # fresh rows only
-    snapshot = validate(batch, recipe)               # accepted -> corpus, refused -> quarantine
+    batch = ingest(recipe)  # fresh rows only
+    snapshot = validate(batch, recipe)  # accepted -> corpus, refused -> quarantine
     if not force and (same := unchanged(snapshot, recipe)):
         return same
     tokens = tokenize(snapshot, recipe)
-    candidate = finetune(tokens, recipe, force)      # resumes where a crash left it
-    report = evaluate(candidate, recipe)             # beside the champion, on the same rows
-    decision = promote(candidate, report, recipe)    # challenger, then champion if the gate says so
+    candidate = finetune(tokens, recipe, force)  # resumes where a crash left it
+    report = evaluate(candidate, recipe)  # beside the champion, on the same rows
+    decision = promote(candidate, report, recipe)  # challenger, then champion if the gate says so
     return conclude(candidate, report, decision, recipe)

@@ -62,7 +62,9 @@ def _outcome(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
 
 
 def _record(run: tracking.Run, outcome: Outcome, evaluation: Evaluation, snapshot: Snapshot) -> None:
-    values: dict[str, Any] = {f"{split}_{name}": value for split, found in evaluation.metrics.items() for name, value in found.items()}
+    values: dict[str, Any] = {
+        f"{split}_{name}": value for split, found in evaluation.metrics.items() for name, value in found.items()
+    }
     run.log({name: value for name, value in values.items() if value is not None}, outcome.training["steps"])
     run.tag(decision=outcome.decision, reason=outcome.reason)
     run.artifact(run.folder / "report", "report")

@@ -10,12 +10,19 @@ from evertune.errors import EvertuneError
 from evertune.home import home_of
 from evertune.records import Candidate, Evaluation
 from evertune.registry import models
-from tasks.step import step
+from tasks.step import said, step
 
 
 def _key(candidate: Candidate, recipe: Recipe) -> list[object]:
     champion = models.champion(home_of(recipe), recipe.registered_name)
-    return [evaluation.STEP_VERSION, candidate.run_id, candidate.digest, candidate.tokens.snapshot.fingerprint, champion, recipe.evaluation]
+    return [
+        evaluation.STEP_VERSION,
+        candidate.run_id,
+        candidate.digest,
+        candidate.tokens.snapshot.fingerprint,
+        champion,
+        recipe.evaluation,
+    ]
 
 
 @step(key=_key)
@@ -33,6 +40,14 @@ def evaluate(candidate: Candidate, recipe: Recipe) -> Evaluation:
     test = rows.filter([split == "test" for split in rows.column("split").to_pylist()])
     report = evaluation.evaluate(recipe, candidate, test, leaked, champion, version, problem=problem)
     _show(recipe, report)
+    beside = f", champion {report.champion_metrics['test'][recipe.metric]:.4f}" if report.champion_metrics else ""
+    said.info(
+        "evaluate: %s %.4f on %s test rows%s",
+        recipe.metric,
+        report.metrics["test"][recipe.metric],
+        f"{len(test):,}",
+        beside,
+    )
     return report
 
 

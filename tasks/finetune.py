@@ -7,23 +7,27 @@ from evertune.config import Recipe
 from evertune.home import home_of
 from evertune.records import Candidate, Tokens
 from evertune.registry import models, tracking
-from tasks.step import step
+from tasks.step import said, step
 
 
 @step()
 def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
     """Train, or go on where a crash left the training, in one MLflow run; a whole bundle is taken as it is."""
     home = home_of(recipe)
-    champion = _champion(recipe) if (recipe.data.fresh.start_from, recipe.data.fresh.train_on) != ("base", "all") else None
+    champion = (
+        _champion(recipe) if (recipe.data.fresh.start_from, recipe.data.fresh.train_on) != ("base", "all") else None
+    )
     digest = bundle.digest(champion) if champion else None
     folder = training.run_folder(home, training.fingerprint(recipe, tokens, digest), anew=force)
     run = tracking.begin(recipe, home, tokens, folder)
     rows = corpus.rows(home, tokens.snapshot.version)
     with tracking.failing(run):
-        return training.finetune(
+        candidate = training.finetune(
             recipe, home, tokens, tokenization.load(tokens, rows), rows, run_id=run.run_id, folder=folder, log=run.log,
             champion=champion, since=bundle.card(champion)["snapshot"]["batch"] if champion else 0,
         )  # fmt: skip
+    said.info("finetune: %s steps, loss %.3f, %.0f s", f"{candidate.steps:,}", candidate.train_loss, candidate.seconds)
+    return candidate
 
 
 def _champion(recipe: Recipe) -> Path | None:

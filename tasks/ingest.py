@@ -4,10 +4,12 @@ from evertune import corpus, sources
 from evertune.config import Recipe
 from evertune.home import home_of
 from evertune.records import Batch
-from tasks.step import step
+from tasks.step import said, step
 
 
 @step()
 def ingest(recipe: Recipe) -> Batch:
     """Read the sources and stage what is fresh; safe to repeat."""
-    return corpus.ingest(recipe, home_of(recipe), lambda seen: sources.read(recipe, seen))
+    batch = corpus.ingest(recipe, home_of(recipe), lambda seen: sources.read(recipe, seen))
+    said.info("ingest: %s fresh rows of %s read", f"{batch.rows:,}", f"{batch.read:,}")
+    return batch

@@ -7,7 +7,7 @@ from evertune.config import Recipe
 from evertune.home import home_of
 from evertune.records import Candidate, Decision, Evaluation
 from evertune.registry import ledger, models, promotion
-from tasks.step import step
+from tasks.step import said, step
 
 
 @step()
@@ -18,6 +18,7 @@ def promote(candidate: Candidate, report: Evaluation, recipe: Recipe) -> Decisio
     night = challenge.night(ledger.entries(home), report.champion_version, version)
     decision = challenge.decide(recipe, report, night)
     decision = promotion.settle(recipe, home, candidate, report, decision, version)
+    said.info("promote: version %d is %s", version, decision.verdict)
     create_markdown_artifact(
         f"**{decision.verdict}**: {decision.reason}", key=f"{recipe.name}-decision", description=f"version {version}"
     )

@@ -1,6 +1,7 @@
 """How a step becomes a Prefect task: its cache, its retries, its seconds."""
 
 import functools
+import logging
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -13,6 +14,7 @@ from evertune.errors import EvertuneError
 from evertune.home import home_of
 from evertune.records import digest
 
+said = logging.getLogger("evertune.step")  # what a person follows, in the terminal and in Prefect's run log
 P = ParamSpec("P")
 R = TypeVar("R")
 seconds: ContextVar[dict[str, float]] = ContextVar("seconds")

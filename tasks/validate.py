@@ -6,7 +6,7 @@ from evertune import admission
 from evertune.config import Recipe
 from evertune.home import home_of
 from evertune.records import Batch, Snapshot
-from tasks.step import step
+from tasks.step import said, step
 
 
 @step()
@@ -14,6 +14,7 @@ def validate(batch: Batch, recipe: Recipe) -> Snapshot:
     """Judge, split and commit the batch; each table takes it once, however often this runs."""
     home = home_of(recipe)
     snapshot, _ = admission.admit(batch, recipe, home, home.model / "data_docs" / f"{batch.number:06d}")
+    said.info("validate: %s rows accepted, %s refused", f"{snapshot.accepted:,}", f"{snapshot.refused:,}")
     reasons = [{"rows": "accepted", "count": snapshot.accepted}]
     reasons += [{"rows": f"refused: {reason}", "count": count} for reason, count in snapshot.reasons.items()]
     create_table_artifact(reasons, key=f"{recipe.name}-rows", description=f"{snapshot.new} fresh rows")

@@ -68,7 +68,7 @@ def write_recipe() -> Callable[..., Path]:
 
 @pytest.fixture
 def source_recipe(tmp_path: Path, write_recipe: Callable[..., Path]) -> Callable[..., Recipe]:
-    """`source_recipe({"path": ...}, text="message")`: the small recipe with these sources and columns, in `tmp_path`."""
+    """`source_recipe({"path": ...}, text="body")`: a small recipe with these sources and columns, in `tmp_path`."""
 
     def make(*given: dict[str, Any], objective: str = "text-classification", **columns: str) -> Recipe:
         data = {"sources": list(given), "columns": columns}

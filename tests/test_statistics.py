@@ -130,3 +130,38 @@ def test_more_rows_and_a_looser_level_detect_smaller_differences(rows, alpha, di
     assert 0 < here <= 1
     assert detectable(2 * rows, alpha, discordance=discordance) <= here + 1e-9
     assert detectable(rows, alpha * 1.1, discordance=discordance) <= here + 1e-9
+
+
+@pytest.mark.parametrize(("rows", "discordance"), [(62, 0.1), (200, 0.1), (1000, 0.05)])
+def test_a_detectable_difference_is_found_with_the_power_it_claims(rows, discordance):
+    """By the sign test and McNemar's z, both at 0.03, over 50,000 samples of exactly that difference."""
+    gap = detectable(rows, 0.03, discordance=discordance)
+    differ = max(discordance, gap)
+    chances = [(differ + gap) / 2, (differ - gap) / 2, 1 - differ]
+    fixes, breaks, _ = np.random.default_rng(1).multinomial(rows, chances, 50_000).T
+    z = (fixes - breaks) / np.sqrt(np.maximum(1, fixes + breaks))
+    found = (binom.sf(fixes - 1, fixes + breaks, 0.5) <= 0.03) & (z >= upper_z(0.03))
+    assert 0.8 <= found.mean() < 0.92
+
+
+def test_rows_that_do_not_differ_still_leave_room_on_both_sides():
+    found = difference(stats(np.ones(100)), stats(np.ones(100)), share)
+    assert found.low == -found.high == pytest.approx(-0.0514, abs=1e-4)
+
+
+def test_a_skewed_metric_widens_the_bounds_to_its_percentiles():
+    """The square root of 3 hits in 200 rows: one resample in 20 has no hit at all, below what its spread tells."""
+    few, none = stats(np.arange(200) < 3), stats(np.zeros(200))
+    assert difference(few, none, lambda sums: np.sqrt(share(sums))).low == 0
+    assert difference(none, few, lambda sums: np.sqrt(share(sums))).high == 0
+
+
+def difference(challenger, champion, value):
+    return paired_difference(challenger, champion, value, resamples=1000, seed=1, alpha=0.01, harm_alpha=0.01)
+
+
+def test_a_p_value_far_from_a_tiny_level_is_not_bounded_but_counted():
+    """6 fixes, 4 breaks: P(Binomial(10, 1/2) >= 6) = 0.377."""
+    was, now = np.ones(100, bool), np.ones(100, bool)
+    was[:6], now[6:10] = False, False
+    assert swap_test(stats(now), stats(was), share, 2000, 1, 1e-6)[0] == pytest.approx(0.377, abs=0.04)

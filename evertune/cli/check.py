@@ -8,7 +8,6 @@ from evertune.cli import options, show_json
 from evertune.cli.terminal import console, table
 
 if TYPE_CHECKING:
-
     from evertune.config import Recipe
 
 SAMPLE = 2000  # rows that are looked at
@@ -41,8 +40,15 @@ def _show(recipe: "Recipe", path: str, found: Any) -> None:
     lines += [[f"refused: {reason}", f"{count:,}"] for reason, count in found.reasons.items()]
     table(screen, ["contract", "rows"], lines, right=1)
     table(screen, ["label", "rows"], [[label, f"{count:,}"] for label, count in found.labels.items()], right=1)
-    table(screen, ["input", "target", "tokens"], [[one["input"], one["target"], one["tokens"]] for one in found.examples], right=2)
+    table(
+        screen,
+        ["input", "target", "tokens"],
+        [[one["input"], one["target"], one["tokens"]] for one in found.examples],
+        right=2,
+    )
     if found.truncated:
-        screen.print(f"{found.truncated:,} rows are longer than objective.max_length {recipe.objective.max_length} and will be cut")
+        screen.print(
+            f"{found.truncated:,} rows are longer than objective.max_length {recipe.objective.max_length} and will be cut"
+        )
     for note in found.notes:
         screen.print(f"note: {note}", markup=False)

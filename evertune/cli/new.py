@@ -27,7 +27,9 @@ def new(name: str, data: str, objective: str | None, text: str | None, label: st
     recipe = recipe_text(name, os.path.relpath(data, path.absolute().parent), guess, str(path))
     screen = console()
     screen.print(f"{guess.rows:,} rows, [bold]{guess.objective}[/bold]")
-    table(screen, ["role", "column", "why"], [[role, column, guess.why[role]] for role, column in guess.columns.items()])
+    table(
+        screen, ["role", "column", "why"], [[role, column, guess.why[role]] for role, column in guess.columns.items()]
+    )
     shown = list(guess.labels.items())
     more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
     screen.print("labels: " + ", ".join(f"{label} {count:,}" for label, count in shown[:12]) + more, markup=False)

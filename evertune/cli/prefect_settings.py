@@ -21,9 +21,9 @@ def quiet_prefect(debug: bool) -> Iterator[None]:
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "60")
     if "PREFECT_API_URL" not in os.environ:
         # A profile may name a server of another day; this run does not depend on it.
-        os.environ["PREFECT_API_URL"] = ""
+        os.environ["PREFECT_PROFILE"] = "ephemeral"
         os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
-    elif os.environ["PREFECT_API_URL"]:
+    else:
         _reach(os.environ["PREFECT_API_URL"])
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 

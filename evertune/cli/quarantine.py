@@ -12,9 +12,18 @@ SHOWN = 20
 
 @click.command()
 @options.recipe
-@click.option("--export", "target", type=click.Path(path_type=Path), help="Write the refused rows to a CSV file, to mend them there.")
-@click.option("--release", is_flag=True, help="Judge refused rows again by today's contract and take in those that pass.")
-@click.option("--from", "mended", type=click.Path(path_type=Path), help="With --release: the exported file with mended values.")
+@click.option(
+    "--export",
+    "target",
+    type=click.Path(path_type=Path),
+    help="Write the refused rows to a CSV file, to mend them there.",
+)
+@click.option(
+    "--release", is_flag=True, help="Judge refused rows again by today's contract and take in those that pass."
+)
+@click.option(
+    "--from", "mended", type=click.Path(path_type=Path), help="With --release: the exported file with mended values."
+)
 @options.as_json
 def quarantine(recipe: str, target: Path | None, release: bool, mended: Path | None, as_json: bool) -> None:
     """List refused rows with their reasons; export them; put mended rows back."""
@@ -30,17 +39,23 @@ def quarantine(recipe: str, target: Path | None, release: bool, mended: Path | N
         if as_json:
             show_json(plain(done))
             return
-        screen.print(f"{done.released:,} rows released, {done.kept:,} stay; the next `evertune run {recipe}` trains on them")
+        screen.print(
+            f"{done.released:,} rows released, {done.kept:,} stay; the next `evertune run {recipe}` trains on them"
+        )
         return
     if target:
         count = rows.export(home, target)
-        screen.print(f"{count:,} rows written to {target}; mend them there, then: evertune quarantine {recipe} --release --from {target}")
+        screen.print(
+            f"{count:,} rows written to {target}; mend them there, then: evertune quarantine {recipe} --release --from {target}"
+        )
         return
     listed = rows.listing(home).to_pylist()
     if as_json:
         show_json(listed)
         return
-    shown = [[one["batch"], f"{one['source']}:{one['source_row']}", "; ".join(one["reasons"])] for one in listed[:SHOWN]]
+    shown = [
+        [one["batch"], f"{one['source']}:{one['source_row']}", "; ".join(one["reasons"])] for one in listed[:SHOWN]
+    ]
     table(screen, ["batch", "where", "why"], shown)
     more = f" (+{len(listed) - SHOWN:,} more; --export FILE or --json for all)" if len(listed) > SHOWN else ""
     screen.print(f"{len(listed):,} refused rows{more}")

@@ -66,9 +66,17 @@ def summary(screen: Any, outcome: "Outcome", recipe: str) -> None:
     lines: list[list[Any]] = []
     if outcome.decision != "unchanged":
         lines.append(["rows", f"{rows['new']:,} fresh, {rows['accepted']:,} accepted, {rows['refused']:,} refused"])
-        lines += [["", f"{count:>5,}  {reason}"] for reason, count in sorted(rows["reasons"].items(), key=lambda item: -item[1])]
+        lines += [
+            ["", f"{count:>5,}  {reason}"]
+            for reason, count in sorted(rows["reasons"].items(), key=lambda item: -item[1])
+        ]
         done = outcome.training
-        lines.append(["training", f"{done['epochs']:.1f} epochs, {done['steps']:,} steps in {done['seconds']:.0f} s, loss {done['loss']:.3f}"])
+        lines.append(
+            [
+                "training",
+                f"{done['epochs']:.1f} epochs, {done['steps']:,} steps in {done['seconds']:.0f} s, loss {done['loss']:.3f}",
+            ]
+        )
     test = outcome.metrics.get("test", {})
     lines.append(["test", ", ".join(f"{name} {number(value)}" for name, value in list(test.items())[:4])])
     champion = f"champion is version {outcome.champion_version}" if outcome.champion_version else "no champion yet"

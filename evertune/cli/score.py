@@ -10,7 +10,9 @@ from evertune.cli.terminal import console, follow
 
 @click.command()
 @options.recipe
-@click.option("--input", "source", required=True, help="CSV, TSV, JSON Lines or Parquet with the recipe's input column.")
+@click.option(
+    "--input", "source", required=True, help="CSV, TSV, JSON Lines or Parquet with the recipe's input column."
+)
 @click.option("--output", required=True, help="Ends with .csv, .jsonl or .parquet.")
 @options.as_json
 @click.pass_context

@@ -41,13 +41,14 @@ def follow(to: "Console") -> None:
     logger.handlers = [StepLines(to)]
 
 
-def table(to: "Console", columns: list[str], rows: list[list[Any]], title: str | None = None, right: int = 99) -> None:
-    """Print rows under headings; columns from number `right` on are aligned to the right."""
+def table(to: "Console", columns: list[str], rows: list[list[Any]], right: int = 99) -> None:
+    """Print rows, under headings where there are any; columns from number `right` on are aligned to the right."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    grid = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    headed = any(columns)
+    grid = Table(box=SIMPLE_HEAD if headed else None, show_header=headed, pad_edge=False, padding=(0, 2, 0, 0))
     for index, name in enumerate(columns):
         grid.add_column(name, justify="right" if index >= right else "left", overflow="fold")
     for row in rows:

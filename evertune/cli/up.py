@@ -23,7 +23,9 @@ WAIT = 90.0  # seconds that a server may take to answer: a first start makes its
 @click.command()
 @click.option("--port", default=4200, show_default=True, help="Prefect server.")
 @click.option("--mlflow-port", default=5000, show_default=True, help="MLflow server.")
-@click.option("--prefect-file", type=click.Path(path_type=Path), default=Path("deployments/prefect.yaml"), show_default=True)
+@click.option(
+    "--prefect-file", type=click.Path(path_type=Path), default=Path("deployments/prefect.yaml"), show_default=True
+)
 def up(port: int, mlflow_port: int, prefect_file: Path) -> None:
     """Start everything that `prefect deployment run 'retrain/NAME'` and the schedules need; Ctrl-C stops it."""
     from evertune.home import find_home
@@ -37,7 +39,9 @@ def up(port: int, mlflow_port: int, prefect_file: Path) -> None:
     with _processes(home / "up") as processes:
         screen.print(f"logs: {home / 'up'}")
         processes.start("mlflow", _mlflow(home, mlflow_port), environment)
-        processes.start("prefect", [*_prefect(), "server", "start", "--host", "127.0.0.1", "--port", str(port)], environment)
+        processes.start(
+            "prefect", [*_prefect(), "server", "start", "--host", "127.0.0.1", "--port", str(port)], environment
+        )
         processes.wait("prefect", f"http://127.0.0.1:{port}/api/health")
         screen.print(f"Prefect   http://127.0.0.1:{port}")
         processes.wait("mlflow", f"http://127.0.0.1:{mlflow_port}/health")
@@ -106,7 +110,12 @@ class _Processes:
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / f"{name}.log").open("wb") as log:
             self._running[name] = subprocess.Popen(
-                command, env=environment, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+                command,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
 
     def wait(self, name: str, url: str) -> None:

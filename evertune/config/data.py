@@ -12,7 +12,9 @@ SplitName = Literal["train", "validation", "test"]
 class PathSource(Section):
     """Files: one, a folder, or a glob."""
 
-    path: str = Field(description="File, folder or glob, relative to the recipe's folder. `${NAME:-default}` is allowed.")
+    path: str = Field(
+        description="File, folder or glob, relative to the recipe's folder. `${NAME:-default}` is allowed."
+    )
     format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "conll"] = Field(
         "auto", description="`auto` goes by the file's ending (`.txt` and `.conll` are CoNLL columns)."
     )

@@ -47,14 +47,20 @@ def read_yaml(path: Path) -> dict[str, Any]:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, [file.name for file in path.absolute().parent.glob("*.y*ml")], 1)
-        hint = f"did you mean {path.parent / near[0]}?" if near else "give the path of a recipe, such as configs/support_intents.yaml"
+        hint = (
+            f"did you mean {path.parent / near[0]}?"
+            if near
+            else "give the path of a recipe, such as configs/support_intents.yaml"
+        )
         raise ConfigError(f"{path}: no such file; {hint}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: a recipe is a mapping of keys such as name, objective, data; this file holds {type(tree).__name__}")
+        raise ConfigError(
+            f"{path}: a recipe is a mapping of keys such as name, objective, data; this file holds {type(tree).__name__}"
+        )
     return tree
 
 

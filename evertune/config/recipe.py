@@ -20,10 +20,14 @@ class EarlyStopping(Section):
 class Training(Section):
     """How the weights change."""
 
-    method: Literal["full"] = Field("full", description="`full`: all weights that `freeze` and `train_top_layers` leave free.")
+    method: Literal["full"] = Field(
+        "full", description="`full`: all weights that `freeze` and `train_top_layers` leave free."
+    )
     epochs: float = Field(3, gt=0, le=1000, description="Passes over the training rows.")
     learning_rate: float = Field(3e-4, gt=0, le=1, description="Peak learning rate.")
-    head_learning_rate: float | None = Field(None, gt=0, le=1, description="Peak learning rate of the new head. Default: the same.")
+    head_learning_rate: float | None = Field(
+        None, gt=0, le=1, description="Peak learning rate of the new head. Default: the same."
+    )
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field("linear", description="Decay after warm-up.")
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the rate rises from 0.")
     weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW's decoupled weight decay.")
@@ -31,14 +35,22 @@ class Training(Section):
     max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping by global norm.")
     tokens_per_batch: int = Field(4096, ge=16, description="Token budget of one forward pass.")
     accumulation: int = Field(1, ge=1, description="Batches per optimiser step.")
-    class_weights: Literal["none", "balanced"] = Field("none", description="`balanced`: weights inverse to label frequency.")
-    freeze: list[str] = Field(default_factory=list, description="Patterns (shell style) of parameter names that stay fixed.")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="`balanced`: weights inverse to label frequency."
+    )
+    freeze: list[str] = Field(
+        default_factory=list, description="Patterns (shell style) of parameter names that stay fixed."
+    )
     train_top_layers: int | None = Field(None, ge=0, description="Train only the top N encoder layers and the head.")
     early_stopping: EarlyStopping | None = Field(None, description="On the validation split, by `evaluation.metric`.")
     checkpoint_steps: int | None = Field(
-        None, ge=1, description="Steps between checkpoints, each with a validation. Default: once an epoch, at most 250 steps."
+        None,
+        ge=1,
+        description="Steps between checkpoints, each with a validation. Default: once an epoch, at most 250 steps.",
     )
-    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="`auto`: bf16 where this machine is faster with it.")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="`auto`: bf16 where this machine is faster with it."
+    )
     seed: int = Field(17, ge=0, lt=2**32, description="Seed of weights, order and dropout.")
 
 
@@ -54,7 +66,9 @@ class Gate(Section):
     """The rule that compares challenger and champion."""
 
     minimum: dict[str, float] = Field(default_factory=dict, description="Metric -> least value on the test split.")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="1 less the chance of a wrong promotion over all nights of a champion.")
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="1 less the chance of a wrong promotion over all nights of a champion."
+    )
     superior_on: Literal["fresh", "test"] = Field("fresh", description="Rows on which a challenger must be better.")
     noninferior_on: dict[Literal["history", "test"], float] = Field(
         default_factory=lambda: {"history": 0.02}, description="Rows -> margin by which it may be worse."
@@ -92,7 +106,9 @@ class Schedule(Section):
 class Recipe(Section):
     """A model's whole life."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$", description="MLflow experiment, registered model, deployment.")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9-]{1,62}$", description="MLflow experiment, registered model, deployment."
+    )
     objective: Annotated[Options, Field(discriminator="type")] = Field(description="What the model is tuned for.")
     base_model: str = Field(description="A hub id, a folder, or `package:NAME/FOLDER` of an installed package.")
     data: Data = Field(description="Where rows come from.")
@@ -114,10 +130,14 @@ class Recipe(Section):
         allowed = [*objective.COLUMNS, *ROLES]
         unknown = [role for role in self.data.columns if role not in allowed]
         if unknown:
-            raise ValueError(f"data.columns: unknown role {', '.join(unknown)}; {self.objective.type} has {', '.join(allowed)}")
+            raise ValueError(
+                f"data.columns: unknown role {', '.join(unknown)}; {self.objective.type} has {', '.join(allowed)}"
+            )
         asked = {self.metric, *self.evaluation.gate.minimum}
         if missing := sorted(asked - set(objective.METRICS)):
-            raise ValueError(f"evaluation: unknown metric {', '.join(missing)}; there are {', '.join(objective.METRICS)}")
+            raise ValueError(
+                f"evaluation: unknown metric {', '.join(missing)}; there are {', '.join(objective.METRICS)}"
+            )
         return self
 
     @property

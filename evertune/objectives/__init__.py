@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         type: str
         max_length: int
 
+
 TABLE = {
     "text-classification": "evertune.objectives.text_classification",
     "token-classification": "evertune.objectives.token_classification",

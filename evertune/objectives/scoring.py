@@ -8,9 +8,7 @@ import numpy as np
 BINS = 15  # equal-width confidence bins of the expected calibration error (Guo et al. 2017, section 2)
 
 
-def count(
-    rows: Any, true: Sequence[str], guess: Sequence[str], score: Any, names: Sequence[str], size: int
-) -> Any:
+def count(rows: Any, true: Sequence[str], guess: Sequence[str], score: Any, names: Sequence[str], size: int) -> Any:
     """Counts of each row, (size, 3 * classes + 3 * BINS): true, named, hit by class; count, confidence, correct by bin.
 
     Args:

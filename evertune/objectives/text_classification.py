@@ -59,7 +59,9 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     from transformers import AutoConfig
 
     names = dict(enumerate(labels))
-    config = AutoConfig.from_pretrained(path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()})
+    config = AutoConfig.from_pretrained(
+        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}
+    )
     config.pooling = options.pooling
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
 

@@ -158,9 +158,7 @@ def _types(names: Sequence[str]) -> list[str]:
     return sorted({kind for _, kind in map(_parts, names) if kind is not None})
 
 
-def statistics(
-    targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]
-) -> Any:
+def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Additive counts of each sentence, (rows, 3 * tags + 3 * BINS + 3 * types): words by tag, bins, entities by type."""
     from evertune.objectives import scoring
 
@@ -210,8 +208,6 @@ def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def pairs(
-    targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]]
-) -> tuple[list[str], list[str]]:
+def pairs(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
     """True and predicted tags side by side, for a confusion matrix."""
     return label_values(targets), [tag for one in predictions for tag in one["tags"]]

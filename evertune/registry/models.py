@@ -139,7 +139,9 @@ def move_champion(home: Home, name: str, to: int, *, expected: int | None, **fac
         repair(home, name)
         now = champion(home, name)
         if now != expected:
-            raise RegistryError(f"the champion of {name} is version {now}, not {expected} as when this was decided; run again")
+            raise RegistryError(
+                f"the champion of {name} is version {now}, not {expected} as when this was decided; run again"
+            )
         ledger.append(home, "intent", **{**facts, "from": now, "to": to})
         with said("the alias champion"):
             client(home).set_registered_model_alias(name, "champion", str(to))
@@ -150,12 +152,20 @@ def repair(home: Home, name: str) -> None:
     """Finish the record of a move that a crash cut off, and record moves that others made."""
     now, intent = champion(home, name), ledger.open_intent(home)
     if intent is not None and now == intent["to"]:
-        ledger.append(home, "moved", **{"from": intent["from"], "to": now, "reason": intent.get("reason"), "repaired": True})
+        ledger.append(
+            home, "moved", **{"from": intent["from"], "to": now, "reason": intent.get("reason"), "repaired": True}
+        )
     elif intent is not None:
-        ledger.append(home, "abandoned", **{"from": intent["from"], "to": intent["to"], "reason": "interrupted before the alias moved"})
+        ledger.append(
+            home,
+            "abandoned",
+            **{"from": intent["from"], "to": intent["to"], "reason": "interrupted before the alias moved"},
+        )
     if now != ledger.last_known(home):
         logger.warning("the champion of %s was moved to version %s outside Evertune", name, now)
-        ledger.append(home, "external", **{"from": ledger.last_known(home), "to": now, "reason": "moved outside Evertune"})
+        ledger.append(
+            home, "external", **{"from": ledger.last_known(home), "to": now, "reason": "moved outside Evertune"}
+        )
 
 
 def set_challenger(home: Home, name: str, version: int) -> None:

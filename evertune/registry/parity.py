@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from evertune.home import Home, read_json
-from evertune.registry.store import tracking_uri
+from evertune.registry import requirements
+from evertune.registry.store import client, tracking_uri
 
 AGREEMENT = 0.999  # least share of equal labels
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.03}  # largest difference of a probability
@@ -26,16 +27,35 @@ def check(home: Home, name: str, version: int, sample: Path, precision: str) -> 
     """
     expected = read_json(sample)
     with tempfile.TemporaryDirectory() as scratch:
-        answer = Path(scratch) / "answer.json"
-        script = Path(__file__).with_name("parity_process.py")
-        command = [sys.executable, "-I", str(script), tracking_uri(home), f"models:/{name}/{version}", str(sample), str(answer)]
+        answer, packages = Path(scratch) / "answer.json", Path(scratch) / "packages"
+        client(home)
+        requirements.link(requirements.logged(f"models:/{name}/{version}"), packages)
+        script = str(Path(__file__).with_name("parity_process.py"))
+        # -I and -S: no site-packages, no user site, no PYTHONPATH; only what was linked into `packages`.
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            script,
+            str(packages),
+            tracking_uri(home),
+            f"models:/{name}/{version}",
+            str(sample),
+            str(answer),
+        ]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=_environment(), cwd=scratch)
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=SECONDS, env=_environment(), cwd=scratch
+            )
         except subprocess.TimeoutExpired:
             return {"test": "parity", "passed": False, "problem": f"no answer within {SECONDS} s"}
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            return {"test": "parity", "passed": False, "problem": f"the registered model does not load or predict: {last}"}
+            return {
+                "test": "parity",
+                "passed": False,
+                "problem": f"the registered model does not load or predict: {last}",
+            }
         return compare(expected["predictions"], read_json(answer), TOLERANCE[precision])
 
 
@@ -64,4 +84,9 @@ def _flat(prediction: dict[str, Any]) -> dict[str, list[Any]]:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "HF_HUB_OFFLINE": "1", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "DO_NOT_TRACK": "true"}
+    return {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "DO_NOT_TRACK": "true",
+    }

@@ -32,7 +32,11 @@ def settle(
         decision = _with_parity(home, name, version, candidate, decision)
     asked = decision.verdict == "promoted" and recipe.registry.promote == "ask"
     if asked:
-        decision = replace(decision, verdict="held", reason=f"{decision.reason}; {WAITING}: evertune approve RECIPE --version {version}")
+        decision = replace(
+            decision,
+            verdict="held",
+            reason=f"{decision.reason}; {WAITING}: evertune approve RECIPE --version {version}",
+        )
     facts: dict[str, Any] = {
         "version": version, "champion": evaluation.champion_version, "reason": decision.reason, "run_id": candidate.run_id,
         "evidence": decision.evidence,
@@ -40,7 +44,9 @@ def settle(
     ledger.append(home, "decision", verdict=decision.verdict, **facts)
     models.tag(home, name, version, decision=WAITING if asked else decision.verdict, reason=decision.reason[:4000])
     if decision.verdict == "promoted" and evaluation.champion_version != version:
-        models.move_champion(home, name, version, expected=evaluation.champion_version, reason=decision.reason, run_id=candidate.run_id)
+        models.move_champion(
+            home, name, version, expected=evaluation.champion_version, reason=decision.reason, run_id=candidate.run_id
+        )
     return decision
 
 
@@ -50,8 +56,13 @@ def _with_parity(home: Home, name: str, version: int, candidate: Candidate, deci
     if found["passed"]:
         models.tag(home, name, version, parity=candidate.digest)
         return replace(decision, evidence=(*decision.evidence, found))
-    why = found.get("problem") or f"{found['agreement']:.2%} of labels agree, probabilities differ by up to {found['difference']:.2g}"
-    return Decision("held", f"the registered model does not answer as the tested one did: {why}", (*decision.evidence, found))
+    why = (
+        found.get("problem")
+        or f"{found['agreement']:.2%} of labels agree, probabilities differ by up to {found['difference']:.2g}"
+    )
+    return Decision(
+        "held", f"the registered model does not answer as the tested one did: {why}", (*decision.evidence, found)
+    )
 
 
 def approve(home: Home, name: str, version: int, reason: str) -> None:
@@ -62,7 +73,9 @@ def approve(home: Home, name: str, version: int, reason: str) -> None:
     """
     decided = _decision_on(home, version)
     if _tag(home, name, version, "decision") != WAITING or decided is None:
-        waiting = [int(one.version) for one in models.versions(home, name) if one.tags.get("evertune.decision") == WAITING]
+        waiting = [
+            int(one.version) for one in models.versions(home, name) if one.tags.get("evertune.decision") == WAITING
+        ]
         there = f"these wait: {', '.join(map(str, waiting))}" if waiting else "none waits"
         raise RegistryError(f"version {version} of {name} does not wait for approval; {there}")
     if _tag(home, name, version, "parity") is None:
@@ -96,7 +109,9 @@ def promote(home: Home, name: str, version: int, reason: str) -> None:
     digest = _tag(home, name, version, "bundle")
     folder = models.bundle_of(home, name, version)
     if bundle.digest(folder) != digest:
-        raise RegistryError(f"version {version} of {name}: its files are not those that were registered; it is not promoted")
+        raise RegistryError(
+            f"version {version} of {name}: its files are not those that were registered; it is not promoted"
+        )
     if _tag(home, name, version, "parity") != digest:
         _check_parity(home, name, version, folder)
     models.move_champion(home, name, version, expected=now, reason=reason, by_hand=True)
@@ -121,10 +136,14 @@ def _check_parity(home: Home, name: str, version: int, folder: Path) -> None:
     run = next(one.run_id for one in models.versions(home, name) if int(one.version) == version)
     samples = [path.parent / "parity.json" for path in home.runs.glob("*/run.json") if run in path.read_text()]
     if not samples or not samples[0].exists():
-        raise RegistryError(f"version {version} of {name} has no recorded sample to check it against; run the recipe again")
+        raise RegistryError(
+            f"version {version} of {name} has no recorded sample to check it against; run the recipe again"
+        )
     found = parity.check(home, name, version, samples[0], bundle.card(folder)["precision"])
     if not found["passed"]:
-        raise RegistryError(f"version {version} of {name} does not answer as it did when it was tested; it is not promoted")
+        raise RegistryError(
+            f"version {version} of {name} does not answer as it did when it was tested; it is not promoted"
+        )
 
 
 def _decision_on(home: Home, version: int) -> dict[str, Any] | None:

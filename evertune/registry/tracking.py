@@ -41,7 +41,9 @@ class Run:
 
         now = int(time.time() * 1000)
         with said("the metrics"):
-            self._client.log_batch(self.run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()])
+            self._client.log_batch(
+                self.run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()]
+            )
         with (self.folder / "history.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
 
@@ -114,10 +116,14 @@ def url(home: Home, run_id: str) -> str:
 def _describe(run: Run, recipe: "Recipe", tokens: Tokens) -> None:
     from mlflow.entities import Param
 
-    params = {**_flat(recipe.model_dump(mode="json", include={"objective", "base_model", "training", "data", "evaluation"}))}
+    params = {
+        **_flat(recipe.model_dump(mode="json", include={"objective", "base_model", "training", "data", "evaluation"}))
+    }
     with said("the parameters"):
         run._client.log_batch(run.run_id, params=[Param(key, str(value)[:5000]) for key, value in params.items()])
-    run.tag(recipe=recipe.name, snapshot=tokens.snapshot.version, fingerprint=tokens.snapshot.fingerprint, code=revision())
+    run.tag(
+        recipe=recipe.name, snapshot=tokens.snapshot.version, fingerprint=tokens.snapshot.fingerprint, code=revision()
+    )
     run._client.log_text(run.run_id, recipe.model_dump_json(indent=1), "recipe.json")
     run._client.log_dict(run.run_id, environment(), "environment.json")
     _log_dataset(run, recipe, tokens.snapshot)

@@ -51,7 +51,7 @@ def batch_rows(
     classes = class_names(schema)
     for batch in batches:
         lists = [
-            [None] * batch.num_rows if column is None else _named(_python(batch[column]), classes.get(column))
+            [None] * batch.num_rows if column is None else _named(batch[column].to_pylist(), classes.get(column))
             for column in columns
         ]
         for cells in zip(*lists, strict=True):
@@ -68,14 +68,6 @@ def class_names(schema: "pa.Schema") -> dict[str, list[str]]:
         if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
             found[column] = inner["names"]
     return found
-
-
-def _python(column: "pa.Array | pa.ChunkedArray") -> list[Any]:
-    import pyarrow as pa
-
-    if pa.types.is_timestamp(column.type):  # Python's moments have no nanoseconds
-        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
-    return list(column.to_pylist())
 
 
 def _named(cells: list[Any], classes: Sequence[str] | None) -> list[Any]:

@@ -78,10 +78,20 @@ def finetune(
     tokenizer = tokenization.tokenizer(recipe)
     task = _task(recipe, encoded, rows, tokens.snapshot.labels, tokenizer.pad_token_id, since)
     start = time.perf_counter()
-    place = str(champion / "model") if champion and recipe.data.fresh.start_from == "champion" else base_models.locate(recipe)
+    place = (
+        str(champion / "model")
+        if champion and recipe.data.fresh.start_from == "champion"
+        else base_models.locate(recipe)
+    )
     model = models.build(objective, place, tokens.snapshot.labels, recipe.objective, settings.seed)
     free = models.freeze(model, settings.freeze, settings.train_top_layers)
-    logger.info("training %s of %s parameters on %d rows in %s", f"{free:,}", f"{model.num_parameters():,}", len(task.train), precision)
+    logger.info(
+        "training %s of %s parameters on %d rows in %s",
+        f"{free:,}",
+        f"{model.num_parameters():,}",
+        len(task.train),
+        precision,
+    )
     fitted = _fit(loop, model, task, settings, precision, folder / "checkpoints", log)
     card = {
         "name": recipe.name, "objective": recipe.objective.type, "options": recipe.objective.model_dump(),
@@ -116,11 +126,15 @@ def _fit(loop: Any, model: Any, task: "Task", settings: Any, precision: str, fol
             "training.accumulation, which learns the same"
         ) from error
     if not math.isfinite(fitted.train_loss):
-        raise TrainingError(f"the loss is {fitted.train_loss}; lower training.learning_rate (now {settings.learning_rate:g})")
+        raise TrainingError(
+            f"the loss is {fitted.train_loss}; lower training.learning_rate (now {settings.learning_rate:g})"
+        )
     return fitted
 
 
-def _task(recipe: "Recipe", encoded: "datasets.Dataset", rows: "pa.Table", labels: tuple[str, ...], pad_id: int, since: int) -> "Task":
+def _task(
+    recipe: "Recipe", encoded: "datasets.Dataset", rows: "pa.Table", labels: tuple[str, ...], pad_id: int, since: int
+) -> "Task":
     import numpy as np
 
     from evertune.training import model as models
@@ -149,16 +163,22 @@ def _task(recipe: "Recipe", encoded: "datasets.Dataset", rows: "pa.Table", label
     )  # fmt: skip
 
 
-def _examples(objective: Any, encoded: "datasets.Dataset", targets: list[Any], ids: dict[str, int]) -> list[dict[str, Any]]:
+def _examples(
+    objective: Any, encoded: "datasets.Dataset", targets: list[Any], ids: dict[str, int]
+) -> list[dict[str, Any]]:
     return [objective.example(row, target, ids) for row, target in zip(encoded, targets, strict=True)]
 
 
 def _check_labels(values: list[str], labels: tuple[str, ...], rows: int) -> None:
     counts = Counter(values)
     if not rows:
-        raise DataError("no rows to train on: all accepted rows are in other splits; lower data.split.test and data.split.validation")
+        raise DataError(
+            "no rows to train on: all accepted rows are in other splits; lower data.split.test and data.split.validation"
+        )
     if len(counts) < 2:
         only = next(iter(counts))
-        raise DataError(f"the {rows} train rows have one label only, {only!r}: there is nothing to tell apart; add rows with other labels")
+        raise DataError(
+            f"the {rows} train rows have one label only, {only!r}: there is nothing to tell apart; add rows with other labels"
+        )
     if missing := [label for label in labels if not counts[label]]:
         logger.warning("no train row has %s: the model cannot learn it", ", ".join(map(repr, missing)))

@@ -135,7 +135,9 @@ class TokenTrainer(Trainer):
         task = self._task
         return self.accelerator.prepare_data_loader(  # type: ignore[no-any-return]
             DataLoader(
-                task.train, batch_sampler=self._batches, collate_fn=lambda part: task.objective.collate(part, task.pad_id)
+                task.train,
+                batch_sampler=self._batches,
+                collate_fn=lambda part: task.objective.collate(part, task.pad_id),
             )
         )
 
@@ -168,7 +170,9 @@ class Progress(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         from tqdm.auto import tqdm
 
-        self._bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", desc="  training", leave=False, disable=None)
+        self._bar = tqdm(
+            total=state.max_steps, initial=state.global_step, unit="step", desc="  training", leave=False, disable=None
+        )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._bar.update(state.global_step - self._bar.n)
@@ -180,8 +184,11 @@ class Progress(TrainerCallback):
             self._bar.set_postfix(epoch=f"{epoch:.2f}", loss=f"{logs['loss']:.3f}", rate=f"{logs['learning_rate']:.1e}")
             self._last = logs["loss"]
         if "eval_loss" in logs:
-            shown = ", ".join(f"{name.removeprefix('eval_')} {value:.4f}" for name, value in list(logs.items())[:2])
-            logger.info("step %d of %d, epoch %.1f: validation %s", state.global_step, state.max_steps, epoch, shown)
+            metric = args.metric_for_best_model
+            logger.info(
+                "step %d of %d, epoch %.1f: validation loss %.4f, %s %.4f",
+                state.global_step, state.max_steps, epoch, logs["eval_loss"], metric, logs[f"eval_{metric}"],
+            )  # fmt: skip
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._flush()

@@ -20,7 +20,9 @@ def build(objective: Any, place: str, labels: Sequence[str], options: Any, seed:
     try:
         return objective.build(place, labels, options)
     except (OSError, ValueError, RuntimeError) as error:
-        raise TrainingError(f"base_model: {place}: no model can be built from it: {str(error).splitlines()[0]}") from error
+        raise TrainingError(
+            f"base_model: {place}: no model can be built from it: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def freeze(model: Any, patterns: Sequence[str], top_layers: int | None) -> int:
@@ -32,7 +34,9 @@ def freeze(model: Any, patterns: Sequence[str], top_layers: int | None) -> int:
     names = [name for name, _ in model.named_parameters()]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
-            raise ConfigError(f"training.freeze: {pattern!r} fits no parameter; names are such as {names[0]}, {names[-1]}")
+            raise ConfigError(
+                f"training.freeze: {pattern!r} fits no parameter; names are such as {names[0]}, {names[-1]}"
+            )
     fixed = {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
     if top_layers is not None:
         fixed |= _below_top(model, names, top_layers)

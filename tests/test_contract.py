@@ -1,0 +1,353 @@
+"""The contract refuses what it should, keeps its hands off honest text, and says why in words."""
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from data_helpers import TOKENS, good, keyed_rows, recipe
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evertune.contract import BatchStoppedError, Verdicts, custom_expectations, judge, judge_rows
+from evertune.errors import ConfigError
+from evertune.rows import digests
+from evertune.text_damage import CONTROL, DAMAGE, first
+
+NOTHING_KNOWN = pa.schema([("input_digest", pa.int64()), ("target_digest", pa.int64())]).empty_table()
+
+
+def nothing(_wanted: pa.Array) -> pa.Table:
+    return NOTHING_KNOWN
+
+
+def rows_of(pairs: Sequence[tuple[Any, Any]]) -> list[dict[str, Any]]:
+    return [{"text": text, "label": label} for text, label in pairs]
+
+
+def verdicts(folder: Path, rows: list[dict[str, Any]], known: tuple[str, ...] = (), **sections: Any) -> Verdicts:
+    one = recipe(folder, **sections)
+    return judge_rows(keyed_rows(one, rows), one, known, nothing)
+
+
+def refused(found: Verdicts) -> list[tuple[list[str], list[str]]]:
+    return [(row["kinds"], row["reasons"]) for row in found.refused.to_pylist()]
+
+
+GOOD = rows_of(good(20))
+MAPPED = {"sources": [{"path": "*.csv"}], "columns": {"text": "message", "label": "intent"}}
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "reason"),
+    [
+        ({"text": None, "label": "card"}, "missing text", "message: missing"),
+        ({"text": " \u00a0\u2003\t", "label": "card"}, "empty text", "message: empty"),
+        ({"text": "x" * 101, "label": "card"}, "text too long", "message: longer than 100 characters"),
+        ({"text": "hi", "label": None}, "missing label", "intent: missing"),
+        ({"text": "hi", "label": "refnd"}, "unknown label", "intent: 'refnd' is not one of the 2 known labels"),
+        ({"text": "so \ufffd", "label": "card"}, "encoding damage", "message: damaged encoding, '\ufffd'"),
+        ({"text": "a\x00b", "label": "card"}, "control character", "message: control character U+0000"),
+        ({"text": "a\x9bb", "label": "card"}, "control character", "message: control character U+009B"),
+    ],
+)
+def test_a_bad_row_is_refused_with_its_reason(tmp_path: Path, row: dict[str, Any], kind: str, reason: str) -> None:
+    contract = {"text": {"max_length": 100}}
+    found = verdicts(tmp_path, [*GOOD, row], ("card", "refund"), data=MAPPED, contract=contract)
+    assert refused(found) == [([kind], [reason])]
+    assert found.reasons == {kind: 1}
+    assert found.accepted.num_rows == 20
+
+
+def test_a_short_text_and_an_empty_one(tmp_path: Path) -> None:
+    rows = [*GOOD, *rows_of([("hi", "card"), ("", "card"), ("okay", "card")])]
+    found = verdicts(tmp_path, rows, contract={"text": {"min_length": 3}})
+    assert refused(found) == [
+        (["text too short"], ["text: shorter than 3 characters"]),
+        (["empty text", "text too short"], ["text: empty", "text: shorter than 3 characters"]),
+    ]
+    assert verdicts(tmp_path, rows, contract={"text": {"min_length": 0}}).refused.num_rows == 0
+
+
+def test_every_reason_is_kept_and_a_class_counts_a_row_once(tmp_path: Path) -> None:
+    found = verdicts(
+        tmp_path, [*GOOD, {"text": "caf\u00c3\u00a9 \x01", "label": "caf\u00c3\u00a9"}], ("card", "refund")
+    )
+    kinds = ["encoding damage", "control character", "encoding damage", "unknown label"]
+    assert sorted(refused(found)[0][0]) == sorted(kinds)
+    assert found.reasons == {"encoding damage": 1, "control character": 1, "unknown label": 1}
+
+
+def test_labels_are_inferred_from_the_first_batch_and_then_fixed(tmp_path: Path) -> None:
+    rows = [*GOOD, *rows_of([("only once here", "slip"), ("new one", "new"), ("new two", "new")])]
+    first_batch = verdicts(tmp_path, rows)
+    assert refused(first_batch) == [
+        (["rare label"], ["label: 'slip' stands on fewer than 2 rows (contract.label.min_rows)"])
+    ]
+    later = verdicts(tmp_path, rows, ("card", "refund", "slip"))
+    assert later.reasons == {"unknown label": 2}
+    listed = verdicts(tmp_path, rows, ("card",), contract={"label": {"values": ["card", "refund", "new", "slip"]}})
+    assert listed.refused.num_rows == 0
+
+
+HONEST = [
+    "L'été, à Besançon, « MÂCHÉ » et « PÂTE » : œuvre, cœur, naïve, Noël… 5\u00a0€ — l’apôtre",
+    "NÃO É SÓ A MAÇÃ, IRMÃ… “MAÇÃ” «AMANHû ‘IRMÒ A MANHÖ e a manhã",
+    "Tôi muốn biết số dư tài khoản của tôi, ĐÂY LÀ TIẾNG VIỆT: Ẫ Ã Â Á À Ả",
+    "Când vine pâinea? ÎNTÂLNIRE ÂNCĂ",
+    "På TVÅ – “PÅ” … ÅÄÖ, Ærø, Øst, smørrebrød, Ærøskøbing",
+    "Größe, Übergröße, ÄÖÜß „ÄRGER“ — 50\u00a0% · 20\u00a0°C ±2 µm ½ £3 ©®™ §5 ¿Qué? ¡Olé! N.º 1ª",
+    "Est-il là ? « voilà » « déjà »… allá»—dijo",
+    "Привет, как дела? Здравствуйте! Łódź, żółć, ğüşıİ, Kärcher, Đà Nẵng",
+    "日本語のテキスト。中文，你好！ 한국어 ไทย हिन्दी العربية עברית 👍🏽 👨‍👩‍👧 ❤️",
+    "tab\there\nnew line\r\n",
+    "the letter “Ã”, the letter „Å“, the letters (Ã, Â, Å, Ä) — Å… the river; PÅ“",
+    "Ð and ð, þorn: Ísland, góðan daginn, Það er gott",
+]
+BROKEN = [
+    "Straße: " + "Straße", "café", "naïve", "déjà vu", "fût", "Öl", "Übung", "NOËL", "don’t", "“quoted”", "wait…", "a – b", "5 €",
+    "20 °C", "it´s", "£5", "Łódź", "ğ", "Tiếng Việt", "Привет", "你好世界", "日本語", "👍", "™ brand", "✓ done", "\ufeffstart", "हिन्दी",
+    "Ångström", "für", "español", "São Paulo", "não", "5\u00a0€", "œuvre", "cœur", "dû", "à la carte",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HONEST)
+def test_honest_text_is_not_damage(text: str) -> None:
+    assert (first(DAMAGE, text), first(CONTROL, text)) == ("", "")
+
+
+def as_read_wrongly(text: str) -> str:
+    """UTF-8 read as Windows-1252, as browsers and Excel do: bytes without a sign there become controls."""
+    return "".join(bytes([one]).decode("cp1252", errors="ignore") or chr(one) for one in text.encode())
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_text_that_was_read_in_the_wrong_encoding_is_damage(text: str) -> None:
+    broken = as_read_wrongly(text)
+    assert first(DAMAGE, broken), broken
+    assert re.search(DAMAGE, text) is None
+
+
+def test_the_suite_sees_damage_as_the_patterns_do(tmp_path: Path) -> None:
+    """Great Expectations runs the patterns in another engine than `re`."""
+    rows = rows_of([(text, "card") for text in [*HONEST, *map(as_read_wrongly, BROKEN)]])
+    found = verdicts(tmp_path, [*GOOD, *rows])
+    assert found.accepted["text"].to_pylist()[20:] == HONEST
+    assert {row["text"] for row in found.refused.to_pylist()} == set(map(as_read_wrongly, BROKEN))
+
+
+@settings(deadline=None, max_examples=15)
+@given(texts=st.lists(st.text(st.characters(codec="utf-8"), max_size=40), min_size=1, max_size=12))
+def test_accepted_and_refused_are_the_batch(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
+    rows = [*GOOD, *rows_of([(text, "card") for text in texts])]
+    found = verdicts(tmp_path_factory.mktemp("recipe"), rows)
+    seen = [*found.accepted["row_version"].to_pylist(), *found.refused["row_version"].to_pylist()]
+    one = recipe(tmp_path_factory.mktemp("recipe"))
+    assert sorted(seen) == sorted(keyed_rows(one, rows)["row_version"].to_pylist())
+    assert all(row["reasons"] and len(row["reasons"]) == len(row["kinds"]) for row in found.refused.to_pylist())
+
+
+def test_two_labels_for_one_text(tmp_path: Path) -> None:
+    rows = [*GOOD, *rows_of([("which one", "card"), ("which one", "refund"), ("fine", "card"), ("fine", "card")])]
+    found = verdicts(tmp_path, rows)
+    assert (
+        refused(found)
+        == [(["two labels for one input"], ["text: the same input stands with another label in this batch"])] * 2
+    )
+    assert verdicts(tmp_path, rows, contract={"conflicts": "keep"}).refused.num_rows == 0
+    slip = [*GOOD, *rows_of([("which one", "card"), ("which one", "crad")])]
+    assert verdicts(tmp_path, slip, ("card", "refund")).reasons == {"unknown label": 1}
+
+
+def test_another_label_than_in_the_corpus(tmp_path: Path) -> None:
+    one = recipe(tmp_path)
+    known = pa.table({"input_digest": digests(pa.array(["old text"])), "target_digest": digests(pa.array(["card"]))})
+    table = keyed_rows(one, [*GOOD, *rows_of([("old text", "refund")])])
+    assert refused(judge_rows(table, one, ("card", "refund"), lambda wanted: known)) == [
+        (["two labels for one input"], ["text: the same input stands with another label in the corpus"])
+    ]
+    same = keyed_rows(one, [*GOOD, *rows_of([("old text", "card")])])
+    assert judge_rows(same, one, ("card", "refund"), lambda wanted: known).refused.num_rows == 0
+
+
+def test_duplicate_ids_unless_moments_order_them(tmp_path: Path) -> None:
+    data = {"sources": [{"path": "*.csv"}], "columns": {"id": "ticket", "timestamp": "at"}}
+    plain = [{**row, "id": f"n{place}"} for place, row in enumerate(GOOD)]
+    one, two = 1_700_000_000_000_000, 1_800_000_000_000_000
+
+    def found(*moments: int | None) -> list[tuple[list[str], list[str]]]:
+        twins = [
+            {"id": "x", "text": f"text {place}", "label": "card", "timestamp": moment}
+            for place, moment in enumerate(moments)
+        ]
+        return refused(verdicts(tmp_path, [*plain, *twins], data=data))
+
+    assert found(one, two) == []
+    assert found(one, one) == [(["duplicate id"], ["ticket: 2 different rows have this id"])] * 2
+    assert len(found(one, None)) == len(found(None, None)) == 2
+    assert len(found(one, two, two)) == 3
+    missing = verdicts(tmp_path, [*plain, {"text": "no id", "label": "card"}], data=data)
+    assert refused(missing) == [(["missing id"], ["ticket: missing"])]
+    same_text = [{"id": name, "text": "one text", "label": name} for name in ("card", "refund")]
+    assert verdicts(tmp_path, [*plain, *same_text], data=data).refused.num_rows == 0
+
+
+def test_an_unreadable_timestamp(tmp_path: Path) -> None:
+    data = {"sources": [{"path": "*.csv"}], "columns": {"timestamp": "at"}}
+    row = {"text": "when", "label": "card", "timestamp_problem": "yesterday-ish"}
+    assert refused(verdicts(tmp_path, [*GOOD, row], data=data)) == [
+        (["unreadable timestamp"], ["at: 'yesterday-ish' is no date or time"])
+    ]
+
+
+TAGGED = [
+    {"tokens": ["Anna", "lives", "in", "Rome", f"n{place}"], "tags": ["B-PER", "O", "O", "B-LOC", "O"]}
+    for place in range(10)
+]
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "reason"),
+    [
+        ({"tokens": ["a", "b"], "tags": ["O"]}, "word and tag counts differ", "words: 2 words, but 1 tags"),
+        ({"tokens": ["a"], "tags": ["B-ORG"]}, "unknown tag", "tags: 'B-ORG' is not one of the 3 known tags"),
+        ({"tokens": ["a", " "], "tags": ["O", "O"]}, "empty item in tokens", "words: item 1 is empty"),
+        ({"tokens": None, "tags": ["O"]}, "missing tokens", "words: missing"),
+        ({"tokens": ["a"] * 9, "tags": ["O"] * 9}, "tokens too long", "words: longer than 8 words"),
+        ({"tokens": ["caf\u00c3\u00a9"], "tags": ["O"]}, "encoding damage", "words: damaged encoding, '\u00c3\u00a9'"),
+    ],
+)
+def test_a_bad_sentence_is_refused(tmp_path: Path, row: dict[str, Any], kind: str, reason: str) -> None:
+    data = {"sources": [{"path": "*.jsonl"}], "columns": {"tokens": "words"}}
+    sections = {"objective": TOKENS, "data": data, "contract": {"tokens": {"max_length": 8}}}
+    found = verdicts(tmp_path, [*TAGGED, row], ("B-LOC", "B-PER", "O"), **sections)
+    assert refused(found) == [([kind], [reason])]
+
+
+def test_an_empty_sentence_is_refused_and_the_shape_of_tags_is_not(tmp_path: Path) -> None:
+    rows = [*TAGGED, {"tokens": [], "tags": []}, {"tokens": ["x", "y"], "tags": ["I-LOC", "I-PER"]}]
+    contract = {"label": {"values": ["B-LOC", "I-LOC", "B-PER", "I-PER", "O"]}}
+    found = verdicts(tmp_path, rows, objective=TOKENS, contract=contract)
+    assert [row["tokens"] for row in found.refused.to_pylist()] == [[]]
+    inferred = verdicts(tmp_path, rows, objective=TOKENS)
+    assert inferred.reasons == {"empty tokens": 1, "rare tag": 1}
+
+
+def stopped(folder: Path, rows: list[dict[str, Any]], known: tuple[str, ...] = (), **sections: Any) -> str:
+    one = recipe(folder, **sections)
+    with pytest.raises(BatchStoppedError) as stop:
+        judge(keyed_rows(one, rows), one, known, nothing)
+    return str(stop.value)
+
+
+def test_too_many_refused_rows_stop_the_batch_with_reasons_and_three_rows(tmp_path: Path) -> None:
+    bad = rows_of([("a", "refnd"), ("b", "refudn"), ("c", "x"), ("", "card"), ("d\x07", "card")])
+    message = stopped(tmp_path, [*GOOD, *bad], ("card", "refund"), data=MAPPED)
+    assert "refused 5 of 25 rows (20.0%); contract.tolerance allows 5.0%" in message
+    assert re.search(r"\b3  unknown label\n", message)
+    shown = [line for line in message.splitlines() if line.startswith("  test, row")]
+    assert len(shown) == 3
+    assert shown[0] == "  test, row 20: intent: 'refnd' is not one of the 2 known labels | 'a'"
+    assert {"row 20", "row 23", "row 24"} == {line.split(", ")[1].split(":")[0] for line in shown}
+    assert "evertune quarantine" in message
+
+
+def test_the_tolerance_itself_is_tolerated(tmp_path: Path) -> None:
+    one = recipe(tmp_path, contract={"tolerance": 0.2})
+    rows = [*GOOD, *rows_of([("", "card")] * 5)]
+    assert judge(keyed_rows(one, rows), one, (), nothing).refused.num_rows == 5
+
+
+def test_one_label_only_and_no_row_at_all_stop_a_first_batch(tmp_path: Path) -> None:
+    same = rows_of([(text, "card") for text, _ in good(10)])
+    assert "every accepted row has the label 'card'" in stopped(tmp_path, same)
+    assert "no row was accepted" in stopped(tmp_path, rows_of([("", "card")]), contract={"tolerance": 1.0})
+    one = recipe(tmp_path)
+    assert judge(keyed_rows(one, same), one, ("card", "refund"), nothing).accepted.num_rows == 10
+
+
+def test_a_label_with_too_large_a_share_stops_a_batch_that_is_large_enough(tmp_path: Path) -> None:
+    rows = rows_of([(text, "card") for text, _ in good(100)])
+    assert "100.0% of the labels are 'card'" in stopped(tmp_path, rows, ("card", "refund"))
+    assert "contract.label.max_share allows 60.0%" in stopped(
+        tmp_path, [*rows[30:60], *GOOD], contract={"label": {"max_share": 0.6}}
+    )
+    one = recipe(tmp_path)
+    few = judge(keyed_rows(one, rows[:20]), one, ("card", "refund"), nothing)
+    assert few.accepted.num_rows == 20
+
+
+def test_the_recipes_own_expectations(tmp_path: Path) -> None:
+    rows = [*GOOD, *rows_of([("visit http://example.org now", "card")])]
+    url = {"type": "expect_column_values_to_not_match_regex", "column": "text", "regex": "https?://"}
+    found = verdicts(tmp_path, rows, contract={"expectations": [url]})
+    assert found.reasons == {"expect_column_values_to_not_match_regex": 1}
+    reason = "text: fails expect_column_values_to_not_match_regex(regex='https?://')"
+    assert found.refused["reasons"].to_pylist() == [[reason]]
+    warned = verdicts(tmp_path, rows, contract={"expectations": [{**url, "severity": "warning"}]})
+    assert (warned.refused.num_rows, len(warned.warnings)) == (0, 1)
+    assert "1 rows fail" in warned.warnings[0]
+    mostly = verdicts(tmp_path, rows, contract={"expectations": [{**url, "mostly": 0.9}]})
+    assert mostly.refused.num_rows == 0
+
+
+def test_an_expectation_on_the_whole_batch_stops_it_or_warns(tmp_path: Path) -> None:
+    many = {"type": "ExpectTableRowCountToBeBetween", "min_value": 1000}
+    message = stopped(tmp_path, GOOD, contract={"expectations": [many]})
+    assert "the batch has 20, which fails expect_table_row_count_to_be_between(min_value=1000" in message
+    one = recipe(tmp_path, contract={"expectations": [{**many, "severity": "warning"}]})
+    assert len(judge(keyed_rows(one, GOOD), one, (), nothing).warnings) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            {"type": "expect_column_values_to_match_regexp", "column": "text"},
+            "did you mean expect_column_values_to_match_regex?",
+        ),
+        ({"column": "text"}, "contract.expectations.0: missing key type"),
+        ({"type": "expect_column_pair_values_to_be_equal", "column_A": "text"}, "column_B: field required"),
+        ({"type": "ExpectColumnValuesToBeUnique", "column": "text", "regx": "a"}, "regx: extra fields not permitted"),
+        ({"type": "UnexpectedRowsExpectation", "unexpected_rows_query": "x"}, "needs a database"),
+        ({"type": "expect_column_values_to_be_unique", "column": "message"}, "no column 'message'; columns go by role"),
+    ],
+)
+def test_a_wrong_expectation_is_a_config_error(tmp_path: Path, given: dict[str, Any], expected: str) -> None:
+    one = recipe(tmp_path, contract={"expectations": [given, {"type": "nonsense"}]})
+    with pytest.raises(ConfigError) as error:
+        custom_expectations(one.contract, ["text", "label"])
+    assert expected in str(error.value)
+    assert "contract.expectations.1: unknown expectation 'nonsense'" in str(error.value)
+
+
+def test_an_expectation_that_cannot_run_is_a_config_error(tmp_path: Path) -> None:
+    given = {"type": "expect_column_mean_to_be_between", "column": "text", "min_value": 1}
+    with pytest.raises(
+        ConfigError, match=r"contract\.expectations\.0: expect_column_mean_to_be_between cannot be checked"
+    ):
+        verdicts(tmp_path, GOOD, contract={"expectations": [given]})
+
+
+def test_data_docs_are_written_where_they_are_asked_for(tmp_path: Path) -> None:
+    one = recipe(tmp_path)
+    found = judge(keyed_rows(one, GOOD), one, (), nothing, tmp_path / "docs")
+    assert found.data_docs == tmp_path / "docs" / "index.html"
+    assert len(list((tmp_path / "docs" / "validations").rglob("*.html"))) == 1
+    assert found.suite_result["passed"] == found.suite_result["expectations"] > 5
+
+
+def test_nothing_reaches_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    one = recipe(
+        tmp_path,
+        contract={"expectations": [{"type": "expect_column_values_to_match_regex", "column": "text", "regex": "(a)"}]},
+    )
+    with caplog.at_level(logging.DEBUG):
+        judge_rows(keyed_rows(one, GOOD), one, (), nothing, tmp_path / "docs")
+    assert capfd.readouterr() == ("", "")
+    assert [record for record in caplog.records if record.name.startswith("great_expectations")] == []

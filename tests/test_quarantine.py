@@ -1,0 +1,272 @@
+"""Refused rows are listed, written out, mended, judged again and released: none lost, none twice."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from data_helpers import TOKENS, current, good, home, ingest, recipe, run, write_csv, write_jsonl
+
+from evertune import corpus, delta_tables, quarantine, staging
+from evertune.config import Recipe
+from evertune.contract import BatchStoppedError
+from evertune.errors import DataError
+from evertune.home import Home
+from evertune.quarantine import read_mended
+
+BAD = [
+    ("it was caf\u00c3\u00a9 ole", "card"),
+    ("a label with a slip", "crad"),
+    ("one text twice", "card"),
+    ("one text twice", "refund"),
+]
+TOLERANT: dict[str, Any] = {"contract": {"tolerance": 0.5}}
+
+
+@pytest.fixture
+def taken(tmp_path: Path) -> tuple[Recipe, Home]:
+    """A corpus of 20 rows with four refused ones."""
+    write_csv(tmp_path / "a.csv", [*good(20), *BAD])
+    one, place = recipe(tmp_path, **TOLERANT), home(tmp_path)
+    run(one, place)
+    return one, place
+
+
+def refused(place: Home) -> list[tuple[str, str]]:
+    return [(row["text"], row["label"]) for row in quarantine.listing(place).to_pylist()]
+
+
+def mended(place: Home, *changes: tuple[str, str, str]) -> pa.Table:
+    """Rows of the listing, found by (text, label), with a new label."""
+    versions = {(row["text"], row["label"]): row["row_version"] for row in quarantine.listing(place).to_pylist()}
+    return pa.table(
+        {
+            "row_version": [versions[text, label] for text, label, _ in changes],
+            "label": pa.array([new for _, _, new in changes]),
+        }
+    )
+
+
+SLIP = ("a label with a slip", "crad", "card")
+
+
+def test_the_listing_names_row_source_and_reasons(taken: tuple[Recipe, Home]) -> None:
+    rows = quarantine.listing(taken[1]).to_pylist()
+    assert [(row["text"], row["label"]) for row in rows] == BAD
+    assert [(row["source"], row["source_row"], row["batch"], row["status"]) for row in rows] == [
+        ("a.csv", 20 + place, 1, "refused") for place in range(4)
+    ]
+    assert rows[1]["reasons"] == ["label: 'crad' stands on fewer than 2 rows (contract.label.min_rows)"]
+
+
+def test_a_mended_row_is_released_once(taken: tuple[Recipe, Home]) -> None:
+    one, place = taken
+    before = {row["row_version"]: row["split"] for row in current(place)}
+    done = quarantine.release(one, place, mended(place, SLIP))
+    assert (done.batch, done.released, done.known, len(done.refused)) == (2, 1, 0, 0)
+    assert refused(place) == [BAD[0], *BAD[2:]]
+    after = {row["row_version"]: row["split"] for row in current(place)}
+    assert len(after) == 21
+    assert before.items() <= after.items()
+    assert [row["label"] for row in current(place) if row["text"] == SLIP[0]] == ["card"]
+    assert quarantine.release(one, place).released == 0
+    assert ingest(one, place).rows == 0
+
+
+def test_a_row_that_still_fails_stays_as_mended_with_its_new_reason(taken: tuple[Recipe, Home]) -> None:
+    one, place = taken
+    done = quarantine.release(one, place, mended(place, (SLIP[0], SLIP[1], "crd")))
+    assert (done.released, done.reasons) == (0, {"unknown label": 1})
+    row = quarantine.listing(place).to_pylist()[-1]
+    assert (row["label"], row["reasons"]) == ("crd", ["label: 'crd' is not one of the 2 known labels"])
+    assert quarantine.release(one, place, mended(place, (SLIP[0], "crd", "card"))).released == 1
+    assert len(refused(place)) == 3
+
+
+def test_rows_are_released_as_they_are_when_the_contract_changed(taken: tuple[Recipe, Home], tmp_path: Path) -> None:
+    _, place = taken
+    loose = recipe(tmp_path, contract={"conflicts": "keep", "label": {"values": ["card", "refund", "crad"]}})
+    done = quarantine.release(loose, place)
+    assert (done.released, len(done.refused), done.reasons) == (3, 1, {"encoding damage": 1})
+    assert refused(place) == [BAD[0]]
+    versions = [row["row_version"] for row in current(place)]
+    assert len(versions) == len(set(versions)) == 23
+    assert ingest(loose, place).rows == 0
+
+
+def test_mended_into_what_is_there_already_is_released_and_adds_nothing(taken: tuple[Recipe, Home]) -> None:
+    one, place = taken
+    done = quarantine.release(
+        one, place, mended(place, ("one text twice", "card", "card"), ("one text twice", "refund", "card"))
+    )
+    assert (done.released, done.known) == (2, 1)
+    assert [row["label"] for row in current(place) if row["text"] == "one text twice"] == ["card"]
+    assert len(refused(place)) == 2
+
+
+def test_released_with_another_label_than_the_corpus_has_is_refused(taken: tuple[Recipe, Home]) -> None:
+    one, place = taken
+    quarantine.release(one, place, mended(place, ("one text twice", "card", "card")))
+    done = quarantine.release(one, place, mended(place, ("one text twice", "refund", "refund")))
+    assert (done.released, done.reasons) == (0, {"two labels for one input": 1})
+
+
+POINTS = [
+    (staging, "write_log", 1),
+    (delta_tables, "append_once", 1),
+    (delta_tables, "append_once", 2),
+    (staging, "forget_log", 1),
+]
+
+
+class Killed(BaseException):
+    """What no `except Exception` catches, like a signal."""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("owner", "name", "call"), POINTS, ids=[f"{name}-{call}" for _, name, call in POINTS])
+def test_a_crash_in_a_release_loses_and_doubles_nothing(
+    taken: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, when: str
+) -> None:
+    one, place = taken
+    file = mended(place, SLIP)
+    step, calls = getattr(owner, name), [0]
+
+    def killed(*arguments: Any) -> None:
+        calls[0] += 1
+        if calls[0] == call and when == "before":
+            raise Killed
+        step(*arguments)
+        if calls[0] == call:
+            raise Killed
+
+    monkeypatch.setattr(owner, name, killed)
+    with pytest.raises(Killed):
+        quarantine.release(one, place, file)
+    monkeypatch.setattr(owner, name, step)
+    ingest(one, place)
+    if SLIP[:2] in refused(place):
+        quarantine.release(one, place, file)
+    texts = [row["text"] for row in delta_tables.read(place.corpus, ["text"]).to_pylist()]
+    assert sorted(texts) == sorted([*(text for text, _ in good(20)), SLIP[0]])
+    assert refused(place) == [BAD[0], *BAD[2:]]
+    assert not list(place.batches.iterdir())
+
+
+def test_a_row_that_its_source_mended_is_no_longer_listed(tmp_path: Path) -> None:
+    one = recipe(tmp_path, data={"sources": [{"path": "*.csv"}], "columns": {"id": "id"}}, **TOLERANT)
+    place, header = home(tmp_path), ("id", "text", "label")
+    rows = [(f"n{number}", *row) for number, row in enumerate(good(20))]
+    write_csv(tmp_path / "a.csv", [*rows, ("x", "my text", "crad"), ("y", "my other text", "crrd")], header)
+    run(one, place)
+    assert len(refused(place)) == 2
+    write_csv(tmp_path / "a.csv", [*rows, ("x", "my text", "card"), ("y", "my other text", "crrd")], header)
+    run(one, place)
+    assert refused(place) == [("my other text", "crrd")]
+    assert (
+        quarantine.release(
+            recipe(
+                tmp_path, data=one.data.model_dump(), contract={"label": {"values": ["card", "refund", "crad", "crrd"]}}
+            ),
+            place,
+        ).released
+        == 1
+    )
+    assert {row["id"]: row["label"] for row in current(place)}["x"] == "card"
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_export_and_back(taken: tuple[Recipe, Home], tmp_path: Path, ending: str) -> None:
+    one, place = taken
+    path = tmp_path / f"refused.{ending}"
+    assert quarantine.export(place, path) == 4
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("crad", "card").replace("caf\u00c3\u00a9", "caf\u00e9"),
+        encoding="utf-8",
+    )
+    done = quarantine.release(one, place, read_mended(path, one))
+    assert (done.released, len(done.refused)) == (2, 2)
+    assert [row["label"] for row in current(place) if row["text"] == "it was caf\u00e9 ole"] == ["card"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_lists_and_moments_survive_the_file(tmp_path: Path, ending: str) -> None:
+    columns = {"id": "id", "timestamp": "at"}
+    one = recipe(tmp_path, objective=TOKENS, data={"sources": [{"path": "*.json"}], "columns": columns}, **TOLERANT)
+    place = home(tmp_path)
+    rows = [
+        {"id": str(n), "at": "2026-05-01T10:00:00.250+02:00", "tokens": ["Rome", f'"n{n}, x'], "tags": ["B-LOC", "O"]}
+        for n in range(20)
+    ]
+    bad = {**rows[0], "id": "x", "tags": ["B-LOC", "P", "O"]}
+    write_jsonl(tmp_path / "a.json", [*rows, bad, {**rows[0], "id": "y", "at": "one day"}])
+    run(one, place)
+    path = tmp_path / f"refused.{ending}"
+    quarantine.export(place, path)
+    text = path.read_text(encoding="utf-8")
+    mended_text = text.replace("one day", "2026-05-02").replace('""P"", ', "").replace('"P", ', "")
+    path.write_text(mended_text, encoding="utf-8")
+    assert quarantine.release(one, place, read_mended(path, one)).released == 2
+    found = {row["id"]: row for row in current(place)}
+    assert (found["x"]["tokens"], found["x"]["tags"]) == (rows[0]["tokens"], ["B-LOC", "O"])
+    assert found["x"]["timestamp"] == found["0"]["timestamp"]
+    assert found["y"]["timestamp"].isoformat() == "2026-05-02T00:00:00+00:00"
+
+
+def test_rows_of_a_stopped_batch_can_be_mended_in_the_file_too(taken: tuple[Recipe, Home], tmp_path: Path) -> None:
+    _, place = taken
+    strict = recipe(tmp_path)
+    write_csv(tmp_path / "b.csv", [*good(5, start=100), ("mend me", "crrd")])
+    with pytest.raises(BatchStoppedError):
+        run(strict, place)
+    assert quarantine.release(strict, place, mended(place, ("mend me", "crrd", "card"))).released == 1
+    assert run(strict, place).accepted == 5
+    assert ("mend me", "crrd") not in refused(place)
+    assert [row["label"] for row in current(place) if row["text"] == "mend me"] == ["card"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("text,label\nhi,card\n", "no column row_version"),
+        ("row_version,label\nffff,card\n", "row_version ffff is no refused row"),
+        ("row_version,label\nffff,card\nffff,card\n", "stands twice"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(
+    taken: tuple[Recipe, Home], tmp_path: Path, content: str, expected: str
+) -> None:
+    one, place = taken
+    path = tmp_path / "mended.csv.txt"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=expected):
+        quarantine.release(one, place, read_mended(path, one))
+    with pytest.raises(DataError, match="nowhere"):
+        read_mended(tmp_path / "nowhere.csv", one)
+
+
+def test_a_release_waits_for_a_staged_batch_and_for_a_first_one(taken: tuple[Recipe, Home], tmp_path: Path) -> None:
+    one, place = taken
+    write_csv(tmp_path / "b.csv", good(5, start=100))
+    batch = ingest(one, place)
+    with pytest.raises(DataError, match="staged and not judged"):
+        quarantine.release(one, place)
+    assert batch.rows == run(one, place).accepted
+    empty = Home(tmp_path / "other", "kept-rows")
+    with pytest.raises(DataError, match="no accepted rows"):
+        quarantine.release(one, empty)
+    with pytest.raises(DataError, match="no rows yet"):
+        quarantine.listing(empty)
+
+
+def test_two_releases_at_once_do_not_overwrite_each_other(
+    taken: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, place = taken
+    number = corpus.last_number
+    file = mended(place, SLIP)
+    monkeypatch.setattr(corpus, "last_number", lambda home: number(home) - 1)  # as seen before the other one committed
+    with pytest.raises(DataError, match="run again"):
+        quarantine.release(one, place, file)
+    monkeypatch.setattr(corpus, "last_number", number)
+    assert quarantine.release(one, place, file).released == 1
