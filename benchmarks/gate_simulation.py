@@ -19,6 +19,7 @@ from evertune.statistics import bootstrap_gaps
 NIGHTS = 30
 RESAMPLES = 200
 ALPHA = 0.05
+LOOK = 0.01  # level of a single look
 CLASSES = [f"c{i}" for i in range(8)]
 Pair = tuple[Any, Any]
 Draw = Callable[[np.random.Generator, int], Pair]
@@ -83,18 +84,18 @@ def equal_models(histories: int, draw: Draw, same: bool, macro: bool = False) ->
 
 
 def single_look(trials: int, draw: Draw, rows: int, macro: bool = False) -> tuple[float, float]:
-    """Share of single tests at 0.05 that call equal models better: by the gate's p, by the percentile bootstrap."""
+    """Share of single tests at `LOOK` that call equal models better: by the gate's p, by the percentile bootstrap."""
     metrics: Any = partial(text_classification.metrics, names=CLASSES) if macro else accuracy
     name = "f1_macro" if macro else "accuracy"
     gate = bootstrap = 0
-    night_one = 1 - ALPHA * np.pi**2 / 6  # so that night 1 may use 0.05
+    night_one = 1 - LOOK * np.pi**2 / 6  # so that night 1 may use `LOOK`
     for trial in range(trials):
         rng = np.random.default_rng(trial)
         ours, theirs = draw(rng, rows)
         rule = {"confidence": night_one, "noninferior_on": {}, "min_rows": 2}
         gate += ask(ours, theirs, np.ones(rows, bool), 1, trial, macro, **rule).verdict == "promoted"
         gaps = bootstrap_gaps(ours, theirs, lambda sums: metrics(sums)[name], 1000, trial)
-        bootstrap += (gaps <= 0).mean() <= ALPHA
+        bootstrap += (gaps <= 0).mean() <= LOOK
     return gate / trials, bootstrap / trials
 
 
@@ -149,7 +150,7 @@ def print_nights(count: int) -> None:
 
 
 def print_single(count: int) -> None:
-    say("equal models, one test at 0.05", "rows", "gate", "percentile bootstrap")
+    say(f"equal models, one test at {LOOK}", "rows", "gate", "percentile bootstrap")
     for rows in (20, 30, 60, 120, 500):
         for share in (0.05, 0.10):
             found = single_look(4 * count, partial(pair, fixes=share / 2, breaks=share / 2), rows)

@@ -117,7 +117,7 @@ def _newest(table: "pa.Table") -> "pa.Table":
     lowest = np.iinfo(np.int64).min
     moments = table["timestamp"].cast(pa.int64()).fill_null(lowest).to_numpy()
     order = np.lexsort((table["position"].to_numpy(), moments, table["batch"].to_numpy(), keys))
-    last = np.flatnonzero(np.append(np.diff(keys[order]) != 0, True))
+    last = np.flatnonzero(np.append(np.diff(keys[order]) != 0, True)[: len(table)])
     return table.take(order[last])
 
 

@@ -176,12 +176,13 @@ def _newest(rows: "pa.Table") -> "pa.Table":
 
     versions = np.asarray(rows["row_version"].combine_chunks().dictionary_encode().indices)
     order = np.lexsort((-np.arange(len(rows)), rows["batch"].to_numpy(), versions))
-    last = np.flatnonzero(np.append(np.diff(versions[order]) != 0, True))
+    last = np.flatnonzero(np.append(np.diff(versions[order]) != 0, True)[: len(rows)])
     return rows.take(order[last])
 
 
 def _not_superseded(rows: "pa.Table", home: Home) -> "pa.Table":
     """Without rows whose key was accepted later, in a later batch or, in the same one, with no older moment."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     columns = ["row_key", "batch", "timestamp"]
@@ -196,7 +197,7 @@ def _not_superseded(rows: "pa.Table", home: Home) -> "pa.Table":
         row["row_key"] not in newest or _order(newest[row["row_key"]]) < _order((row["batch"], row["timestamp"]))
         for row in rows.select(columns).to_pylist()
     ]
-    return rows.filter(keep)
+    return rows.filter(pa.array(keep, pa.bool_()))
 
 
 def _order(moment: tuple[int, Any]) -> tuple[int, float]:

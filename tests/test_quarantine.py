@@ -59,6 +59,14 @@ def test_the_listing_names_row_source_and_reasons(taken: tuple[Recipe, Home]) ->
     assert rows[1]["reasons"] == ["label: 'crad' stands on fewer than 2 rows (contract.label.min_rows)"]
 
 
+def test_a_quarantine_without_rows_is_an_empty_listing(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", good(20))
+    one, place = recipe(tmp_path), home(tmp_path)
+    run(one, place)
+    assert len(quarantine.listing(place)) == 0
+    assert quarantine.release(one, place).batch is None
+
+
 def test_a_mended_row_is_released_once(taken: tuple[Recipe, Home]) -> None:
     one, place = taken
     before = {row["row_version"]: row["split"] for row in current(place)}
