@@ -163,7 +163,7 @@ def print_single(count: int) -> None:
 def print_rest(count: int) -> None:
     say("forgets exactly the margin (2 points), 20 points better on fresh rows, 30 nights", "history rows", "promoted")
     for rows in (300, 1000, 3000):
-        say("", rows, forgetting(count // 2, rows, 0.02))
+        say("", rows, forgetting(count, rows, 0.02))
     say("night 1, 3,000 history rows", "fresh rows", "promoted", "held", "rejected")
     for name, rows, fixes, breaks in (
         ("equal", 1000, 0.035, 0.035),

@@ -30,7 +30,7 @@ def admit(
         DataError: another run replaced the staged batch, or a table cannot be written.
     """
     if batch.path is None or corpus.committed(batch, home):
-        return corpus.snapshot(recipe, home, batch, docs_folder), None
+        return corpus.snapshot(home, docs_folder), None
     table = staging.load(batch)
     try:
         verdicts = contract.judge(table, recipe, corpus.known_labels(home), corpus.known_inputs(home), docs_folder)
@@ -40,7 +40,7 @@ def admit(
     for warning in verdicts.warnings:
         logger.warning("%s", warning)
     corpus.commit(batch, with_splits(verdicts.accepted, recipe, home), verdicts.refused, home)
-    return corpus.snapshot(recipe, home, batch, docs_folder), verdicts
+    return corpus.snapshot(home, docs_folder), verdicts
 
 
 def with_splits(accepted: "pa.Table", recipe: Recipe, home: Home) -> "pa.Table":

@@ -1,6 +1,10 @@
-"""Batches by token budget, not by row count. A copy of this file travels in every model bundle: it imports no Evertune."""
+"""Batches by token budget, not by row count.
+
+A copy of this file travels in every model bundle: it imports no Evertune.
+"""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -35,8 +39,8 @@ def by_length(lengths: Sequence[int], budget: int) -> list[list[int]]:
 class TokenBatches:
     """The batches of a whole training, all its epochs in one sequence.
 
-    The sequence is a function of (lengths, budget, epochs, seed) alone: a resumed training skips the batches it has done
-    and sees the very ones that an uninterrupted training sees. Epochs may differ in their number of batches.
+    The sequence is a function of (lengths, budget, epochs, seed) alone: a resumed training skips the batches that it
+    has done and sees the very ones that an uninterrupted one sees. Epochs may differ in their number of batches.
 
     Args:
         lengths: tokens of each training row.
@@ -53,6 +57,7 @@ class TokenBatches:
         self.per_epoch = [len(self.epoch(number)) for number in range(whole)]
         if epochs > whole:
             self.per_epoch.append(max(1, round((epochs - whole) * len(self.epoch(whole)))))
+        self._end = sum(self.per_epoch)
 
     def epoch(self, number: int) -> list[list[int]]:
         """All batches of one epoch: rows shuffled, sorted by length within windows, packed, batches shuffled."""
@@ -64,9 +69,13 @@ class TokenBatches:
         batches = pack(order.tolist(), self._lengths, self.budget)
         return [batches[index] for index in random.permutation(len(batches))]
 
+    def cut(self, count: int) -> None:
+        """Leave out all batches after the first `count`: the training ended there."""
+        self._end = count
+
     def __iter__(self) -> Iterator[list[int]]:
-        for number, count in enumerate(self.per_epoch):
-            yield from self.epoch(number)[:count]
+        whole = (batch for number, count in enumerate(self.per_epoch) for batch in self.epoch(number)[:count])
+        return islice(whole, self._end)
 
     def __len__(self) -> int:
-        return sum(self.per_epoch)
+        return min(self._end, sum(self.per_epoch))

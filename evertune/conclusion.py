@@ -23,7 +23,7 @@ def recipe_fingerprint(recipe: "Recipe") -> str:
 
 
 def before_start(recipe: "Recipe", home: Home, fingerprints: Fingerprints) -> Outcome | None:
-    """The last outcome, as `unchanged`, where sources and recipe are those that it came from; else None.
+    """The last outcome, as `unchanged`, where recipe, sources and corpus are those that it came from; else None.
 
     Args:
         fingerprints: `sources.fingerprints`; None from it means that only reading tells.
@@ -32,36 +32,59 @@ def before_start(recipe: "Recipe", home: Home, fingerprints: Fingerprints) -> Ou
     done = state.get("concluded")
     if done is None or done["recipe"] != recipe_fingerprint(recipe):
         return None
-    now = fingerprints(recipe, state.setdefault("files", {}))
-    if now is None or now != done["sources"] or any(home.batches.glob("*.parquet")):
+    if done.get("batch") != state.get("batch") or any(home.batches.glob("*.parquet")):
+        return None  # rows were released, or a run did not end
+    now = _now(recipe, home, state.get("files", {}), fingerprints)
+    if now is None or any(done["sources"].get(uri) != found for uri, found in now.items()):
         return None
     return _unchanged(done)
 
 
 def after_reading(recipe: "Recipe", home: Home, snapshot: Snapshot) -> Outcome | None:
-    """As `before_start`, once the sources have been read: nothing new was accepted."""
+    """As `before_start`, once the sources have been read: no row was accepted; it is remembered that they were read."""
     done = (read_json(home.state) or {}).get("concluded")
     if done is None or done["recipe"] != recipe_fingerprint(recipe) or done["snapshot"] != snapshot.fingerprint:
         return None
-    return _unchanged(done)
+    _note(home, done, snapshot)
+    return replace(_unchanged(done), rows=_rows(snapshot))
 
 
-def conclude(
-    recipe: "Recipe", home: Home, snapshot: Snapshot, outcome: Outcome, sources: dict[str, str] | None
-) -> None:
-    """Remember that this recipe over these sources is done."""
+def conclude(recipe: "Recipe", home: Home, snapshot: Snapshot, outcome: Outcome) -> None:
+    """Remember that this recipe over this snapshot is done."""
+    done = {"recipe": recipe_fingerprint(recipe), "snapshot": snapshot.fingerprint, "outcome": plain(outcome)}
+    _note(home, done, snapshot)
+
+
+def _note(home: Home, done: dict[str, Any], snapshot: Snapshot) -> None:
+    # The sources as they were taken in, not as they are now: a file that came while the model was trained is still fresh.
     with home.lock("state"):
         state = read_json(home.state) or {}
-        state["concluded"] = {
-            "recipe": recipe_fingerprint(recipe), "snapshot": snapshot.fingerprint, "sources": sources,
-            "outcome": plain(outcome),
-        }  # fmt: skip
+        state["concluded"] = {**done, "batch": snapshot.batch, "sources": state["sources"]}
         write_json(home.state, state)
+
+
+def _now(recipe: "Recipe", home: Home, files: dict[str, Any], fingerprints: Fingerprints) -> dict[str, str] | None:
+    """The sources' fingerprints; those of files are kept with size and time, so that no file is read twice."""
+    known = dict(files)
+    now = fingerprints(recipe, files)
+    if files != known:
+        with home.lock("state"):
+            write_json(home.state, {**(read_json(home.state) or {}), "files": files})
+    return now
+
+
+def _rows(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "new": snapshot.new,
+        "accepted": snapshot.accepted,
+        "refused": snapshot.refused,
+        "reasons": snapshot.reasons,
+    }
 
 
 def _unchanged(done: dict[str, Any]) -> Outcome:
     last = Outcome(**done["outcome"])
     return replace(
         last, decision="unchanged", reason="no fresh rows and the same recipe as in the last run", evidence=(),
-        rows={"new": 0, "accepted": 0, "refused": 0}, seconds={}, training={},
+        rows={"new": 0, "accepted": 0, "refused": 0, "reasons": {}}, seconds={}, training={},
     )  # fmt: skip

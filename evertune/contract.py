@@ -53,7 +53,10 @@ class BatchStoppedError(DataError):
 
     def __init__(self, message: str, verdicts: Verdicts) -> None:
         self.verdicts = verdicts
-        super().__init__(message)
+        super().__init__(message, verdicts)  # both, or it could not be unpickled
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def judge(

@@ -169,6 +169,7 @@ def _complete(home: Home) -> None:
     delta_tables.append_once(home.corpus, accepted, number)
     delta_tables.append_once(home.quarantine, refused, number)
     _add_labels(home, accepted)
+    _note(home, batch=number)
     if staged is not None and staged[0].path == path:
         _remember(home, staged[0].sources, staged[1]["roles"])
         staging.forget_staged(home)
@@ -189,9 +190,13 @@ def _add_labels(home: Home, accepted: "pa.Table") -> None:
 
 
 def _remember(home: Home, sources: dict[str, str], names: list[str]) -> None:
+    had = (read_json(home.state) or {}).get("sources", {})
+    _note(home, sources={**had, **sources}, roles=names)
+
+
+def _note(home: Home, **facts: Any) -> None:
     with home.lock("state"):
-        state = read_json(home.state) or {}
-        write_json(home.state, {**state, "sources": {**state.get("sources", {}), **sources}, "roles": names})
+        write_json(home.state, {**(read_json(home.state) or {}), **facts})
 
 
 def _numbered(accepted: "pa.Table", number: int) -> "pa.Table":

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from evertune import delta_tables
 from evertune.components import canonical
-from evertune.config import Recipe
 from evertune.errors import DataError
 from evertune.home import Home, read_json
 from evertune.records import Batch, Snapshot, digest
@@ -29,11 +28,11 @@ def last_number(home: Home) -> int:
     return min(delta_tables.last_batch(home.corpus), delta_tables.last_batch(home.quarantine))
 
 
-def snapshot(recipe: Recipe, home: Home, batch: Batch | None, data_docs: Path | str | None = None) -> Snapshot:
-    """The corpus as it is now, and what `batch` brought.
+def snapshot(home: Home, data_docs: Path | None = None) -> Snapshot:
+    """The corpus as it is now, and what came since the last run that was concluded: a crash in between hides nothing.
 
     Args:
-        batch: None where only the corpus is asked for.
+        data_docs: folder of the newest batch's Data Docs; it need not exist.
     Raises:
         DataError: nothing has been taken in yet.
     """
@@ -47,8 +46,8 @@ def snapshot(recipe: Recipe, home: Home, batch: Batch | None, data_docs: Path | 
         rows={split: splits.count(split) for split in (*LABELLED, "excluded")},
         labels=known_labels(home),
         batch=last_number(home),
-        data_docs=None if data_docs is None else str(data_docs),
-        **({} if batch is None or batch.path is None else _brought(home, batch)),
+        data_docs=str(data_docs) if data_docs is not None and data_docs.is_dir() else None,
+        **_brought(home),
     )
 
 
@@ -121,15 +120,19 @@ def _newest(table: "pa.Table") -> "pa.Table":
     return table.take(order[last])
 
 
-def _brought(home: Home, batch: Batch) -> dict[str, Any]:
-    accepted = len(delta_tables.read(home.corpus, ["batch"], batch=batch.number))
-    refused = delta_tables.read(home.quarantine, ["kinds", "status"], batch=batch.number).to_pylist()
-    kinds = Counter(kind for row in refused if row["status"] == "refused" for kind in set(row["kinds"]))
+def _brought(home: Home) -> dict[str, Any]:
+    """Rows of the batches after the last concluded one; a row that was refused and then released counts as accepted."""
+    since = ((read_json(home.state) or {}).get("concluded") or {}).get("batch", 0)
+    accepted = len(delta_tables.read(home.corpus, ["batch"], since=since))
+    events = delta_tables.read(home.quarantine, ["row_version", "batch", "kinds", "status"], since=since)
+    last = {row["row_version"]: row for row in events.sort_by("batch").to_pylist()}
+    refused = [row for row in last.values() if row["status"] == "refused"]
+    reasons = Counter(kind for row in refused for kind in set(row["kinds"]))
     return {
-        "new": batch.rows,
+        "new": accepted + len(refused),
         "accepted": accepted,
-        "refused": batch.rows - accepted,
-        "reasons": dict(kinds.most_common()),
+        "refused": len(refused),
+        "reasons": dict(reasons.most_common()),
     }
 
 

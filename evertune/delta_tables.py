@@ -51,12 +51,12 @@ def append_once(path: Path, rows: "pa.Table", number: int) -> None:
 
 
 def read(
-    path: Path, columns: list[str] | None = None, version: int | None = None, batch: int | None = None
+    path: Path, columns: list[str] | None = None, version: int | None = None, since: int | None = None
 ) -> "pa.Table":
     """Rows of a table, in no given order.
 
     Args:
-        batch: only rows of this batch.
+        since: only rows of later batches than this.
     Raises:
         DataError: there is no table at `path`, or not in that version.
     """
@@ -65,7 +65,7 @@ def read(
 
     try:
         table = DeltaTable(str(path), version=version)
-        where: Any = None if batch is None else [("batch", "=", batch)]
+        where: Any = None if since is None else [("batch", ">", since)]
         return table.to_pyarrow_table(columns=columns, filters=where)
     except (DeltaError, FileNotFoundError) as error:
         which = "no readable table" if version is None else f"no readable version {version} of the table"

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from evertune import base_models, contract, sources
+from evertune.config import SqlSource
 from evertune.objectives import module
 from evertune.rows import keyed
 from evertune.statistics import detectable, spend
@@ -45,9 +46,12 @@ def look(recipe: "Recipe", limit: int) -> Preview:
         ConfigError: the recipe's expectations, columns or tokenizer do not fit.
         DataError: a source cannot be read, or holds no row.
     """
+    import pyarrow as pa
+
     contract.custom_expectations(recipe.contract)
     table = keyed(_sample(recipe, limit), recipe)
-    verdicts = contract.judge_rows(table, recipe)
+    nothing = pa.table({"input_digest": pa.array([], pa.int64()), "target_digest": pa.array([], pa.int64())})
+    verdicts = contract.judge_rows(table, recipe, (), lambda _: nothing)
     objective = module(recipe.objective.type)
     role, target = objective.COLUMNS
     accepted = verdicts.accepted
@@ -103,7 +107,7 @@ def _notes(recipe: "Recipe", accepted: int) -> list[str]:
             "columns.id is not mapped: a corrected label cannot supersede its row, and one text with two labels is refused"
         )
     for number, source in enumerate(recipe.data.sources):
-        if hasattr(source, "sql") and source.cursor is None:
+        if isinstance(source, SqlSource) and source.cursor is None:
             notes.append(f"data.sources.{number}: no cursor, so the query is scanned whole at every run")
     return notes
 

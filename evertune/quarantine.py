@@ -15,7 +15,7 @@ from evertune.rows import keyed
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Release", "export", "listing", "read_mended", "release"]
+__all__ = ["Release", "export", "listing", "read_mended", "release", "release_file"]
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,16 @@ class Release:
     """What became of refused rows that were judged again.
 
     Args:
-        batch: number of the batch that the released rows came in as; None where none passed.
+        batch: number of the batch that they came in as; None where nothing changed.
         released: rows that are in the corpus now; known: of these, rows whose content was there already.
-        refused: rows that stay, with `reasons` of today.
-        reasons: these by class.
+        kept: rows that stay in the quarantine.
+        reasons: why these stay, by class of reason.
     """
 
     batch: int | None
     released: int
     known: int
-    refused: "pa.Table"
+    kept: int
     reasons: dict[str, int]
 
 
@@ -91,10 +91,19 @@ def release(recipe: Recipe, home: Home, mended: "pa.Table | None" = None) -> Rel
     listed = listing(home)
     chosen = listed if mended is None else _with_mended(listed, mended)
     if not len(chosen):
-        return Release(None, 0, 0, chosen, {})
+        return Release(batch=None, released=0, known=0, kept=0, reasons={})
     again = _keyed_again(chosen, recipe)
     verdicts = contract.judge_rows(again, recipe, corpus.known_labels(home), corpus.known_inputs(home))
     return _commit(recipe, home, verdicts, keep_edits=mended is not None)
+
+
+def release_file(recipe: Recipe, home: Home, path: Path | None) -> Release:
+    """Release the rows of a mended file, or all as they are.
+
+    Raises:
+        DataError: see `release` and `read_mended`.
+    """
+    return release(recipe, home, None if path is None else read_mended(path, recipe))
 
 
 def _commit(recipe: Recipe, home: Home, verdicts: contract.Verdicts, keep_edits: bool) -> Release:
@@ -102,13 +111,13 @@ def _commit(recipe: Recipe, home: Home, verdicts: contract.Verdicts, keep_edits:
     passed, stay = verdicts.accepted, verdicts.refused
     number = corpus.last_number(home) + 1
     if not len(passed) and not keep_edits:
-        return Release(None, 0, 0, _named(stay), verdicts.reasons)
+        return Release(batch=None, released=0, known=0, kept=len(stay), reasons=verdicts.reasons)
     new = _not_in_corpus(passed, home)
     events = _events(passed, stay)
     batch = Batch(number, None, digest(sorted(passed["named"].to_pylist())), len(passed), len(passed) + len(stay))
     accepted = admission.with_splits(new.drop_columns("named"), recipe, home)
     corpus.commit(batch, accepted, events, home)
-    return Release(number, len(passed), len(passed) - len(new), _named(stay), verdicts.reasons)
+    return Release(number, len(passed), len(passed) - len(new), len(stay), verdicts.reasons)
 
 
 def _events(passed: "pa.Table", stay: "pa.Table") -> "pa.Table":

@@ -33,7 +33,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The corpus at one version, and what the batch that led to it did.
+    """The corpus at one version, and what led to it.
 
     Args:
         version: Delta version of the corpus.
@@ -41,7 +41,7 @@ class Snapshot:
         rows: current rows by split.
         labels: label values in their fixed order; model outputs follow it.
         batch: number of the newest batch in it.
-        new, accepted, refused: rows of that batch.
+        new, accepted, refused: rows that came since the last concluded run.
         reasons: refused rows by reason.
         data_docs: folder of the Great Expectations Data Docs, None where nothing was validated.
     """

@@ -11,7 +11,7 @@ import yaml
 
 from evertune import admission, corpus, sources
 from evertune.config import Recipe, load
-from evertune.home import Home
+from evertune.home import Home, read_json, write_json
 from evertune.records import Batch, Snapshot
 from evertune.rows import keyed
 
@@ -59,8 +59,10 @@ def ingest(one: Recipe, place: Home) -> Batch:
 
 
 def run(one: Recipe, place: Home) -> Snapshot:
-    """What the flow does with fresh rows: ingest, judge, commit."""
-    return admission.admit(ingest(one, place), one, place)[0]
+    """What the flow does with fresh rows: ingest, judge, commit; and the note that the run came to its end."""
+    snapshot = admission.admit(ingest(one, place), one, place)[0]
+    write_json(place.state, {**(read_json(place.state) or {}), "concluded": {"batch": snapshot.batch}})
+    return snapshot
 
 
 def current(place: Home, *columns: str) -> list[dict[str, Any]]:

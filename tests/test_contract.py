@@ -1,6 +1,7 @@
 """The contract refuses what it should, keeps its hands off honest text, and says why in words."""
 
 import logging
+import pickle
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,9 +109,10 @@ HONEST = [
     "Ð and ð, þorn: Ísland, góðan daginn, Það er gott",
 ]
 BROKEN = [
-    "Straße: " + "Straße", "café", "naïve", "déjà vu", "fût", "Öl", "Übung", "NOËL", "don’t", "“quoted”", "wait…", "a – b", "5 €",
-    "20 °C", "it´s", "£5", "Łódź", "ğ", "Tiếng Việt", "Привет", "你好世界", "日本語", "👍", "™ brand", "✓ done", "\ufeffstart", "हिन्दी",
-    "Ångström", "für", "español", "São Paulo", "não", "5\u00a0€", "œuvre", "cœur", "dû", "à la carte",
+    "Straße", "café", "naïve", "déjà vu", "fût", "Öl", "Übung", "NOËL", "don’t", "“quoted”", "wait…", "a – b", "5 €",
+    "20 °C", "it´s", "£5", "Łódź", "ğ", "Tiếng Việt", "Привет", "你好世界", "日本語", "👍", "™ brand", "✓ done",
+    "\ufeffstart", "हिन्दी", "Ångström", "für", "español", "São Paulo", "não", "5\u00a0€", "œuvre", "cœur", "dû",
+    "à la carte",
 ]  # fmt: skip
 
 
@@ -253,6 +255,15 @@ def test_too_many_refused_rows_stop_the_batch_with_reasons_and_three_rows(tmp_pa
     assert shown[0] == "  test, row 20: intent: 'refnd' is not one of the 2 known labels | 'a'"
     assert {"row 20", "row 23", "row 24"} == {line.split(", ")[1].split(":")[0] for line in shown}
     assert "evertune quarantine" in message
+
+
+def test_a_stop_survives_pickling_with_its_verdicts(tmp_path: Path) -> None:
+    one = recipe(tmp_path)
+    with pytest.raises(BatchStoppedError) as stop:
+        judge(keyed_rows(one, [*GOOD, {"text": "", "label": "card"}] * 2), one, ("card",), nothing)
+    again = pickle.loads(pickle.dumps(stop.value))
+    assert str(again) == str(stop.value)
+    assert again.verdicts.refused.equals(stop.value.verdicts.refused)
 
 
 def test_the_tolerance_itself_is_tolerated(tmp_path: Path) -> None:

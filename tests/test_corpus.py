@@ -29,7 +29,7 @@ def test_rows_enter_once(tmp_path: Path) -> None:
     assert (first.new, first.accepted, first.refused, first.batch) == (20, 20, 0, 1)
     again = ingest(one, place)
     assert (again.path, again.rows, again.read, again.number) == (None, 0, 0, 1)
-    assert corpus.snapshot(one, place, None).fingerprint == first.fingerprint
+    assert corpus.snapshot(place).fingerprint == first.fingerprint
 
 
 def test_a_copied_or_renamed_file_brings_nothing_and_is_remembered(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_kill_9_between_the_two_commits(tmp_path: Path) -> None:
     # a looser contract in the meantime changes nothing: the verdict had been written down
     run(recipe(tmp_path, contract={"tolerance": 0.5, "text": {"min_length": 0}}), place)
     _check_complete(place)
-    assert run(one, place).rows == corpus.snapshot(one, place, None).rows
+    assert run(one, place).rows == corpus.snapshot(place).rows
 
 
 def test_committing_again_changes_nothing(tmp_path: Path) -> None:
@@ -174,6 +174,18 @@ def test_committing_again_changes_nothing(tmp_path: Path) -> None:
     again, verdicts = admission.admit(batch, one, place)
     assert verdicts is None
     assert again == first
+    rows = corpus.rows(place, first.version)
+    corpus.commit(batch, rows, rows, place)
+    assert corpus.snapshot(place) == first
+
+
+def test_data_docs_are_named_where_they_were_written(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", good(20))
+    one, place, folder = recipe(tmp_path), home(tmp_path), tmp_path / "docs"
+    batch = ingest(one, place)
+    assert admission.admit(batch, one, place, folder)[0].data_docs == str(folder)
+    assert admission.admit(batch, one, place, folder)[0].data_docs == str(folder)
+    assert admission.admit(ingest(one, place), one, place, folder)[0].data_docs is None
 
 
 def test_what_was_replaced_is_not_committed(tmp_path: Path) -> None:
@@ -290,7 +302,7 @@ def test_rows_of_a_stopped_batch_come_in_when_its_other_files_are_gone(tmp_path:
 
 def test_no_rows_yet_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no rows yet"):
-        corpus.snapshot(recipe(tmp_path), home(tmp_path), None)
+        corpus.snapshot(home(tmp_path))
 
 
 def test_a_version_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_mended_row_is_released_once(taken: tuple[Recipe, Home]) -> None:
     one, place = taken
     before = {row["row_version"]: row["split"] for row in current(place)}
     done = quarantine.release(one, place, mended(place, SLIP))
-    assert (done.batch, done.released, done.known, len(done.refused)) == (2, 1, 0, 0)
+    assert (done.batch, done.released, done.known, done.kept) == (2, 1, 0, 0)
     assert refused(place) == [BAD[0], *BAD[2:]]
     after = {row["row_version"]: row["split"] for row in current(place)}
     assert len(after) == 21
@@ -95,7 +95,7 @@ def test_rows_are_released_as_they_are_when_the_contract_changed(taken: tuple[Re
     _, place = taken
     loose = recipe(tmp_path, contract={"conflicts": "keep", "label": {"values": ["card", "refund", "crad"]}})
     done = quarantine.release(loose, place)
-    assert (done.released, len(done.refused), done.reasons) == (3, 1, {"encoding damage": 1})
+    assert (done.released, done.kept, done.reasons) == (3, 1, {"encoding damage": 1})
     assert refused(place) == [BAD[0]]
     versions = [row["row_version"] for row in current(place)]
     assert len(versions) == len(set(versions)) == 23
@@ -110,6 +110,16 @@ def test_mended_into_what_is_there_already_is_released_and_adds_nothing(taken: t
     assert (done.released, done.known) == (2, 1)
     assert [row["label"] for row in current(place) if row["text"] == "one text twice"] == ["card"]
     assert len(refused(place)) == 2
+
+
+def test_mended_into_a_row_of_the_corpus_adds_nothing(taken: tuple[Recipe, Home]) -> None:
+    one, place = taken
+    text, label = good(1)[0]
+    file = mended(place, (SLIP[0], SLIP[1], label)).append_column("text", pa.array([text]))
+    done = quarantine.release(one, place, file)
+    assert (done.released, done.known) == (1, 1)
+    assert len(current(place)) == 20
+    assert len(refused(place)) == 3
 
 
 def test_released_with_another_label_than_the_corpus_has_is_refused(taken: tuple[Recipe, Home]) -> None:
@@ -192,8 +202,8 @@ def test_export_and_back(taken: tuple[Recipe, Home], tmp_path: Path, ending: str
         path.read_text(encoding="utf-8").replace("crad", "card").replace("caf\u00c3\u00a9", "caf\u00e9"),
         encoding="utf-8",
     )
-    done = quarantine.release(one, place, read_mended(path, one))
-    assert (done.released, len(done.refused)) == (2, 2)
+    done = quarantine.release_file(one, place, path)
+    assert (done.released, done.kept) == (2, 2)
     assert [row["label"] for row in current(place) if row["text"] == "it was caf\u00e9 ole"] == ["card"]
 
 
@@ -228,7 +238,7 @@ def test_rows_of_a_stopped_batch_can_be_mended_in_the_file_too(taken: tuple[Reci
     with pytest.raises(BatchStoppedError):
         run(strict, place)
     assert quarantine.release(strict, place, mended(place, ("mend me", "crrd", "card"))).released == 1
-    assert run(strict, place).accepted == 5
+    assert run(strict, place).accepted == 6  # with the released one
     assert ("mend me", "crrd") not in refused(place)
     assert [row["label"] for row in current(place) if row["text"] == "mend me"] == ["card"]
 

@@ -44,7 +44,6 @@ def _show(recipe: "Recipe", path: str, found: Any) -> None:
         screen,
         ["input", "target", "tokens"],
         [[one["input"], one["target"], one["tokens"]] for one in found.examples],
-        right=2,
     )
     if found.truncated:
         screen.print(

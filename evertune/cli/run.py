@@ -30,7 +30,7 @@ def run(ctx: click.Context, recipe: str, overrides: tuple[str, ...], force: bool
     if outcome is None:
         outcome = _flow(loaded, force, bool(ctx.obj["debug"]))
     if as_json:
-        show_json({key: value for key, value in plain(outcome).items() if key not in {"evidence", "training"}})
+        show_json(plain(outcome))
     summary(screen, outcome, recipe)
 
 

@@ -32,6 +32,9 @@ class Training(Section):
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the rate rises from 0.")
     weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW's decoupled weight decay.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Probability mass spread over the other labels.")
+    mask_tokens: float = Field(
+        0.0, ge=0, lt=0.5, description="Share of the tokens that training hides behind the mask token (word dropout)."
+    )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping by global norm.")
     tokens_per_batch: int = Field(4096, ge=16, description="Token budget of one forward pass.")
     accumulation: int = Field(1, ge=1, description="Batches per optimiser step.")
@@ -71,7 +74,7 @@ class Gate(Section):
     )
     superior_on: Literal["fresh", "test"] = Field("fresh", description="Rows on which a challenger must be better.")
     noninferior_on: dict[Literal["history", "test"], float] = Field(
-        default_factory=lambda: {"history": 0.02}, description="Rows -> margin by which it may be worse."
+        {"history": 0.02}, description="Rows -> margin by which it may be worse."
     )
     min_rows: int = Field(30, ge=2, description="Fewer rows than this are no evidence.")
     slice: SliceRule = Field(default_factory=SliceRule, description="Harm in a slice.")
@@ -82,7 +85,7 @@ class Evaluation(Section):
 
     metric: str | None = Field(None, description="Metric of early stopping and gate. Default: the objective's own.")
     slices: list[Literal["label", "length", "source"]] = Field(
-        default_factory=lambda: ["label", "length"], description="How test rows are cut into slices."
+        ["label", "length"], description="How test rows are cut into slices."
     )
     bootstrap: int = Field(2000, ge=200, le=100_000, description="Resamples behind every interval.")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="Arithmetic of evaluation and serving.")

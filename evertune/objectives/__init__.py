@@ -1,6 +1,6 @@
 """The table of objectives: what a model can be tuned for. One file an objective, one line here.
 
-An objective's file stands alone: it imports nothing of Evertune, because a copy of it travels inside every model bundle,
+An objective's file stands alone: it imports nothing of Evertune, because a copy of it travels in every model bundle,
 and the served model encodes, collates and decodes with the very code that training and evaluation used. It offers
 
 - `Options`: a frozen pydantic model with `type: Literal[NAME]`, the recipe's `objective` section;

@@ -31,7 +31,7 @@ def count(rows: Any, true: Sequence[str], guess: Sequence[str], score: Any, name
 
 
 def class_metrics(sums: Any, classes: int) -> dict[str, Any]:
-    """Accuracy, F1 and calibration of sums of `count`, (..., m) -> (...); a class that neither side names does not count."""
+    """Accuracy, F1 and calibration of sums of `count`, (..., m) -> (...); a class without counts is left out."""
     true, guess, hit = (sums[..., part * classes : (part + 1) * classes] for part in range(3))
     total = true.sum(-1)
     seen = (true + guess) > 0

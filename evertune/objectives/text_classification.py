@@ -11,6 +11,7 @@ COLUMNS = {"text": "string", "label": "string"}
 OUTPUTS = {"label": "string", "score": "number"}
 METRICS = ("f1_macro", "accuracy", "f1_micro", "f1_weighted", "precision_macro", "recall_macro", "ece")
 LOWER_IS_BETTER = ("ece",)
+DROPOUTS = ("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout", "hidden_dropout_prob")
 
 
 class Options(BaseModel):
@@ -81,7 +82,7 @@ def load(path: str | Path) -> Any:
 
 def _model_class(config: Any) -> Any:
     import torch
-    from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
+    from transformers import MODEL_MAPPING, AutoModel, AutoModelForSequenceClassification, PreTrainedModel
     from transformers.modeling_outputs import SequenceClassifierOutput
 
     if config.pooling == "model":
@@ -91,23 +92,31 @@ def _model_class(config: Any) -> Any:
         """An encoder, the mean of its last hidden states over real tokens, dropout and a linear head."""
 
         config_class = type(config)
-        base_model_prefix = "encoder"
+        # The family's own name for its encoder: under any other, `from_pretrained` finds no weight of a checkpoint
+        # that was saved with a head (`bert.encoder...`) and silently draws the encoder at random.
+        base_model_prefix = MODEL_MAPPING[type(config)].base_model_prefix
         _supports_sdpa = True
 
         def __init__(self, config: Any) -> None:
             super().__init__(config)
-            self.encoder = AutoModel.from_config(config)
-            self.dropout = torch.nn.Dropout(config.classifier_dropout or config.hidden_dropout_prob)
+            setattr(self, self.base_model_prefix, AutoModel.from_config(config))
+            self.dropout = torch.nn.Dropout(_dropout(config))
             self.classifier = torch.nn.Linear(config.hidden_size, config.num_labels)
             self.post_init()
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
-            hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            hidden = self.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
             real = attention_mask.unsqueeze(-1).to(hidden.dtype)
             mean = (hidden * real).sum(1) / real.sum(1)
             return SequenceClassifierOutput(logits=self.classifier(self.dropout(mean)))
 
     return MeanPooledClassifier
+
+
+def _dropout(config: Any) -> float:
+    """The head's dropout, by the name that this family of models gives it."""
+    found = (getattr(config, name, None) for name in DROPOUTS)
+    return next((float(value) for value in found if value is not None), 0.0)
 
 
 def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:

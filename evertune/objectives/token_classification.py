@@ -26,7 +26,7 @@ class Options(BaseModel):
 
 
 def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
-    """Token ids of each sentence, the position of each word's first sub-word (-1: cut off or empty), the full length."""
+    """Token ids of each sentence, where each word's first sub-word stands (-1: cut off or empty), the full length."""
     batch = tokenizer([list(words) for words in inputs], is_split_into_words=True, verbose=False)
     room = options.max_length
     encoded: dict[str, list[Any]] = {"input_ids": [], "word_starts": [], "full_length": []}
@@ -111,7 +111,7 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
 
 
 def decode(logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
-    """The likeliest tag of each word, and its probability; a word that the model did not see is `O` with probability 0."""
+    """The likeliest tag of each word, and its probability; an unseen word is `O` with probability 0."""
     scores, best = (part.cpu().numpy() for part in logits.float().softmax(-1).max(-1))
     unseen = "O" if "O" in names else names[0]
     predictions = []
@@ -127,7 +127,7 @@ def decode(logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[s
 def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
     """Spans (type, first word, word after the last) of BIO, BIOES or plain tags.
 
-    As in the CoNLL evaluation (Tjong Kim Sang & De Meulder 2003, `conlleval`): an `I-X` that follows no X starts a span.
+    As in the CoNLL evaluation (Tjong Kim Sang & De Meulder 2003, `conlleval`) an `I-X` that follows no X starts a span.
     Plain tags without a prefix form a span for each run of one tag; `O` is no tag.
     """
     return set(_spans(tags))
@@ -159,7 +159,7 @@ def _types(names: Sequence[str]) -> list[str]:
 
 
 def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Additive counts of each sentence, (rows, 3 * tags + 3 * BINS + 3 * types): words by tag, bins, entities by type."""
+    """Additive counts of each sentence: words by tag, bins, entities by type; see `_types` for their order."""
     from evertune.objectives import scoring
 
     rows = np.repeat(np.arange(len(targets)), [len(tags) for tags in targets])

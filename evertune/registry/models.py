@@ -59,11 +59,11 @@ def register(recipe: "Recipe", home: Home, candidate: "Candidate", examples: lis
         found = [one for one in mlflow.search_model_versions(f"name='{name}'") if one.run_id == candidate.run_id]
         if found:
             return int(found[0].version)
-        uri = _log_model(recipe, candidate, examples)
+        logged = _log_model(recipe, candidate, examples)
         _ensure_registered(mlflow, name)
         snapshot = candidate.tokens.snapshot
         made = mlflow.create_model_version(
-            name, uri, run_id=candidate.run_id,
+            name, logged.model_uri, run_id=candidate.run_id, model_id=logged.model_id,  # a server asks for both
             tags={
                 "evertune.snapshot": str(snapshot.version), "evertune.fingerprint": snapshot.fingerprint,
                 "evertune.bundle": candidate.digest, "evertune.decision": "pending",
@@ -82,7 +82,7 @@ def _ensure_registered(mlflow: Any, name: str) -> None:
             raise
 
 
-def _log_model(recipe: "Recipe", candidate: "Candidate", examples: list[Any]) -> str:
+def _log_model(recipe: "Recipe", candidate: "Candidate", examples: list[Any]) -> Any:
     import mlflow
     import pandas as pd
     from mlflow.models import infer_signature
@@ -91,7 +91,7 @@ def _log_model(recipe: "Recipe", candidate: "Candidate", examples: list[Any]) ->
     frame = pd.DataFrame({role: examples})
     predictions = pd.DataFrame(bundle.predictor(Path(candidate.bundle)).predict(examples))
     with mlflow.start_run(run_id=candidate.run_id):
-        info = mlflow.pyfunc.log_model(
+        return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
             artifacts={"bundle": candidate.bundle},
@@ -99,7 +99,6 @@ def _log_model(recipe: "Recipe", candidate: "Candidate", examples: list[Any]) ->
             input_example=frame,
             pip_requirements=[f"{name}=={library(name).partition('+')[0]}" for name in REQUIREMENTS],
         )
-    return str(info.model_uri)
 
 
 def bundle_of(home: Home, name: str, version: int) -> Path:

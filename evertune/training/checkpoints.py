@@ -8,17 +8,18 @@ from typing import Any
 from transformers import TrainerCallback
 
 from evertune.home import read_json, write_json
+from evertune.records import file_digest
 
 logger = logging.getLogger(__name__)
 SEAL = "evertune-seal.json"
 
 
 class Seal(TrainerCallback):
-    """Notes the files of each checkpoint and their sizes once all of them are written."""
+    """Notes the files of each checkpoint and their digests once all of them are written."""
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        write_json(folder / SEAL, {file.name: file.stat().st_size for file in folder.iterdir() if file.is_file()})
+        write_json(folder / SEAL, {file.name: file_digest(file) for file in folder.iterdir() if file.is_file()})
 
 
 def newest(folder: Path) -> str | None:
@@ -28,12 +29,14 @@ def newest(folder: Path) -> str | None:
         if _is_whole(checkpoint):
             logger.info("training goes on from step %s", checkpoint.name.rpartition("-")[2])
             return str(checkpoint)
-        logger.warning("%s was cut off while it was written and is left out", checkpoint.name)
+        logger.warning("%s is not whole (cut off while it was written, or damaged) and is left out", checkpoint.name)
         shutil.rmtree(checkpoint)
     return None
 
 
 def _is_whole(checkpoint: Path) -> bool:
-    sizes = read_json(checkpoint / SEAL)
-    return bool(sizes) and all((checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size
-                               for name, size in sizes.items())  # fmt: skip
+    try:
+        digests = read_json(checkpoint / SEAL) or {}
+        return bool(digests) and all(file_digest(checkpoint / name) == known for name, known in digests.items())
+    except (OSError, ValueError):  # a file that is gone, a seal that is cut
+        return False

@@ -1,24 +1,25 @@
 """The Trainer of Hugging Face, fed with Evertune's batches and judged by Evertune's metrics."""
 
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from evertune import inference
 from evertune.batching import TokenBatches
 from evertune.config import Training
 from evertune.training import checkpoints
 from evertune.training import model as models
+from evertune.training.progress import Log, Progress, mean_loss
+from evertune.training.stopping import EarlyStop, Rule, stopped_at
 
-logger = logging.getLogger(__name__)
-Log = Callable[[Mapping[str, float], int], None]
+if TYPE_CHECKING:
+    from evertune.training.masking import Masking
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Task:
         targets: the validation rows' targets, for the metrics.
         weights: class weights, None for equal ones.
         pad_id: token id that fills a batch up.
+        masking: what hides tokens while the model learns, None for nothing.
     """
 
     objective: Any
@@ -41,6 +43,7 @@ class Task:
     targets: Sequence[Any]
     weights: Any
     pad_id: int
+    masking: "Masking | None" = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,6 @@ class Fit:
 
     steps: int
     epochs: float
-    seconds: float
     train_loss: float
 
 
@@ -61,11 +63,15 @@ def fit(model: Any, task: Task, settings: Training, precision: str, folder: Path
         folder: checkpoints are kept here.
         log: takes metrics and the optimiser step they belong to.
     Raises:
-        torch.OutOfMemoryError, OSError: as they come; the caller says what to do.
+        TrainingError: the loss is not finite.
+        RuntimeError, OSError: out of memory or disk, as it comes; the caller says what to do.
     """
     batches = TokenBatches(task.lengths, settings.tokens_per_batch, settings.epochs, settings.seed)
     updates = math.ceil(len(batches) / settings.accumulation)
-    arguments = _arguments(settings, precision, folder, updates, bool(task.validation), task)
+    checkpoint, rule = checkpoints.newest(folder), _rule(task, settings)
+    if (stopped := stopped_at(checkpoint, rule)) is not None:
+        batches.cut(stopped * settings.accumulation)
+    arguments = _arguments(settings, precision, folder, updates, task)
     optimizer = models.optimizer(model, settings.learning_rate, settings.head_learning_rate, settings.weight_decay)
     trainer = TokenTrainer(
         model=model, args=arguments, train_dataset=task.train, eval_dataset=task.validation, optimizers=(optimizer, None),
@@ -74,18 +80,23 @@ def fit(model: Any, task: Task, settings: Training, precision: str, folder: Path
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     trainer.give(task, batches, precision)
-    if settings.early_stopping and task.validation:
-        stop = settings.early_stopping
-        trainer.add_callback(EarlyStoppingCallback(stop.patience, stop.min_delta))
-    result = trainer.train(resume_from_checkpoint=checkpoints.newest(folder))
+    if rule is not None:
+        trainer.add_callback(EarlyStop(rule))
+    trainer.train(resume_from_checkpoint=checkpoint)
     done = trainer.state.global_step
-    epochs = settings.epochs * done / updates
-    return Fit(done, epochs, result.metrics["train_runtime"], result.training_loss)
+    return Fit(done, settings.epochs * done / updates, mean_loss(trainer.state.log_history))
 
 
-def _arguments(
-    settings: Training, precision: str, folder: Path, updates: int, validate: bool, task: Task
-) -> TrainingArguments:
+def _rule(task: Task, settings: Training) -> Rule | None:
+    stop = settings.early_stopping
+    if stop is None or not task.validation:
+        return None
+    falls = task.metric in task.objective.LOWER_IS_BETTER
+    return Rule(f"eval_{task.metric}", falls, stop.patience, stop.min_delta)
+
+
+def _arguments(settings: Training, precision: str, folder: Path, updates: int, task: Task) -> TrainingArguments:
+    validate = bool(task.validation)
     every = settings.checkpoint_steps or min(250, math.ceil(updates / settings.epochs))
     return TrainingArguments(
         output_dir=str(folder),
@@ -107,6 +118,7 @@ def _arguments(
         metric_for_best_model=task.metric,
         greater_is_better=task.metric not in task.objective.LOWER_IS_BETTER,
         logging_steps=max(1, updates // 50),
+        logging_nan_inf_filter=False,  # it would log the mean of the steps before instead, and train on in silence
         disable_tqdm=True,
         report_to="none",
         remove_unused_columns=False,
@@ -114,11 +126,12 @@ def _arguments(
 
 
 def _loss(task: Task, smoothing: float) -> Callable[..., Any]:
-    def loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
+    def loss(outputs: Any, labels: Any, num_items_in_batch: Any) -> Any:
         # Divided by all rows or words of the optimiser step, so that the shape of its batches does not matter.
         weights = None if task.weights is None else task.weights.to(labels.device)
         total = task.objective.loss(outputs.logits, labels, weights, smoothing)
-        return total / (num_items_in_batch if num_items_in_batch is not None else (labels != -100).sum())
+        # A step may hold no word that the model sees, such as one sentence of a zero-width space: its loss is 0, not 0/0.
+        return total / max(int(num_items_in_batch), 1)
 
     return loss
 
@@ -141,6 +154,14 @@ class TokenTrainer(Trainer):
             )
         )
 
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
+        """One batch forward and back."""
+        # Tokens are hidden here, not in `collate`: batches are collated ahead of their step, and a resumed training puts
+        # torch's generator back to where it stood between two steps.
+        if self._task.masking is not None:
+            inputs = {**inputs, "input_ids": self._task.masking.hide(inputs["input_ids"])}
+        return super().training_step(model, inputs, num_items_in_batch)
+
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The objective's metrics and the loss on the validation rows."""
         task = self._task
@@ -155,49 +176,3 @@ class TokenTrainer(Trainer):
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
-
-
-class Progress(TrainerCallback):
-    """A bar with loss and rate on a terminal, log lines elsewhere, and metrics by step for the tracker.
-
-    Metrics are handed on when a checkpoint is safe, not before: what a crash undoes was never logged, and none is logged twice.
-    """
-
-    def __init__(self, log: Log, epochs: float) -> None:
-        self._log, self._epochs = log, epochs
-        self._pending: list[tuple[dict[str, float], int]] = []
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        from tqdm.auto import tqdm
-
-        self._bar = tqdm(
-            total=state.max_steps, initial=state.global_step, unit="step", desc="  training", leave=False, disable=None
-        )
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._bar.update(state.global_step - self._bar.n)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-        epoch = self._epochs * state.global_step / max(1, state.max_steps)
-        self._pending.append(({name: value for name, value in logs.items() if name != "epoch"}, state.global_step))
-        if "loss" in logs:
-            self._bar.set_postfix(epoch=f"{epoch:.2f}", loss=f"{logs['loss']:.3f}", rate=f"{logs['learning_rate']:.1e}")
-            self._last = logs["loss"]
-        if "eval_loss" in logs:
-            metric = args.metric_for_best_model
-            logger.info(
-                "step %d of %d, epoch %.1f: validation loss %.4f, %s %.4f",
-                state.global_step, state.max_steps, epoch, logs["eval_loss"], metric, logs[f"eval_{metric}"],
-            )  # fmt: skip
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._flush()
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._bar.close()
-        self._flush()
-
-    def _flush(self) -> None:
-        for values, step in self._pending:
-            self._log(values, step)
-        self._pending.clear()

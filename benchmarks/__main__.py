@@ -1,0 +1,31 @@
+"""`python -m benchmarks [NAME ...]`: run benchmarks and write `results.json` and `docs/benchmarks.md`."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import answers, page, quality, quickstart
+
+BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
+    "quickstart": quickstart.measure,
+    "answers": answers.measure,
+    "banking77": lambda: quality.measure("configs/support_banking77.yaml"),
+    "conll2003": lambda: quality.measure("configs/ner_conll2003.yaml"),
+    "imdb": lambda: quality.measure("configs/sentiment_imdb.yaml", seeds=(17,)),
+}
+RESULTS = Path(__file__).with_name("results.json")
+
+
+def main(names: list[str]) -> None:
+    """Run the named benchmarks, or all of them, and keep the results of the others."""
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    for name in names or BENCHMARKS:
+        results[name] = BENCHMARKS[name]()
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        page.write(results)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

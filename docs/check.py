@@ -1,0 +1,80 @@
+"""The docs check: generated pages are current, links lead somewhere, commands and YAML in the text exist and load.
+
+`python docs/check.py` checks, `python docs/check.py --write` makes the generated pages anew.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+LINK = re.compile(r"\[[^\]]*\]\((?!https?:|#)([^)#\s]+)")
+COMMAND = re.compile(r"^\s*(?:\$ )?(?:\.venv/bin/)?evertune ([a-z]+)", re.MULTILINE)
+TARGET = re.compile(r"`make ([a-z]+)`")
+YAML = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
+
+
+def main(write: bool) -> int:
+    """Print every problem; the number of problems is the exit status."""
+    from docs.recipe_reference import reference
+
+    page = ROOT / "docs" / "recipe.md"
+    if write:
+        page.write_text(reference(), encoding="utf-8")
+    problems = [] if page.exists() and page.read_text(encoding="utf-8") == reference() else [stale(page)]
+    for path in pages():
+        text = path.read_text(encoding="utf-8")
+        problems += [f"{path.relative_to(ROOT)}: {problem}" for problem in problems_of(path, text)]
+    for problem in problems:
+        sys.stderr.write(problem + "\n")
+    sys.stderr.write(f"docs: {len(pages())} pages, {len(problems)} problems\n")
+    return min(len(problems), 100)
+
+
+def stale(page: Path) -> str:
+    """The message for a generated page that no longer matches the code."""
+    return f"{page.relative_to(ROOT)}: not what the config model says; run `python docs/check.py --write`"
+
+
+def pages() -> list[Path]:
+    """All Markdown pages of the project."""
+    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def problems_of(path: Path, text: str) -> Iterator[str]:
+    """Broken links, unknown commands and make targets, and recipes that do not load."""
+    from evertune.cli import COMMANDS
+
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for link in LINK.findall(text):
+        if not (path.parent / link).exists():
+            yield f"the link {link} leads nowhere"
+    for command in COMMAND.findall(text):
+        if command not in COMMANDS:
+            yield f"there is no command `evertune {command}`"
+    for target in TARGET.findall(text):
+        if target not in targets:
+            yield f"there is no target `make {target}`"
+    for snippet in YAML.findall(text):
+        yield from recipe_problems(snippet)
+
+
+def recipe_problems(snippet: str) -> Iterator[str]:
+    """Errors of a YAML snippet that is a whole recipe."""
+    import yaml
+
+    from evertune.config import Recipe
+
+    tree: Any = yaml.safe_load(snippet)
+    if isinstance(tree, dict) and {"name", "objective", "data"} <= set(tree):
+        try:
+            Recipe.model_validate(tree)
+        except ValueError as error:
+            yield f"a recipe in the text is not valid: {' '.join(str(error).split())}"
+
+
+if __name__ == "__main__":
+    sys.exit(main("--write" in sys.argv))

@@ -1,0 +1,83 @@
+"""What a training says while it runs: a bar, log lines, and metrics by step for the tracker."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from transformers import TrainerCallback
+
+from evertune.errors import TrainingError
+
+logger = logging.getLogger(__name__)
+Log = Callable[[Mapping[str, float], int], None]
+
+
+class Progress(TrainerCallback):
+    """A bar with loss and rate on a terminal, log lines elsewhere, and metrics by step for the tracker.
+
+    Metrics are handed on when a checkpoint is safe, not before: what a crash undoes was never logged, and none is
+    logged twice.
+    """
+
+    def __init__(self, log: Log, epochs: float) -> None:
+        self._log, self._epochs = log, epochs
+        self._pending: list[tuple[dict[str, float], int]] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        from tqdm.auto import tqdm
+
+        self._bar = tqdm(
+            total=state.max_steps, initial=state.global_step, unit="step", desc="  training", leave=False, disable=None
+        )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._bar.update(state.global_step - self._bar.n)
+        # The loss since the last log line is not part of a checkpoint, so none may be open when it is written.
+        control.should_log |= control.should_save
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        if "loss" in logs:
+            self._learned(args, state, logs)
+        elif "eval_loss" in logs:
+            self._validated(args, state, logs)
+        else:
+            return  # the Trainer's summary: its loss and rate leave out what was done before a crash
+        self._pending.append(({name: value for name, value in logs.items() if name != "epoch"}, state.global_step))
+
+    def _learned(self, args: Any, state: Any, logs: dict[str, float]) -> None:
+        if not math.isfinite(logs["loss"]):
+            raise TrainingError(
+                f"the loss is {logs['loss']} at step {state.global_step}; lower training.learning_rate "
+                f"(now {args.learning_rate:g})"
+            )
+        epoch = self._epoch(state)
+        self._bar.set_postfix(epoch=f"{epoch:.2f}", loss=f"{logs['loss']:.3f}", rate=f"{logs['learning_rate']:.1e}")
+
+    def _validated(self, args: Any, state: Any, logs: dict[str, float]) -> None:
+        metric = args.metric_for_best_model
+        logger.info(
+            "step %d of %d, epoch %.1f: validation loss %.4f, %s %.4f",
+            state.global_step, state.max_steps, self._epoch(state), logs["eval_loss"], metric, logs[f"eval_{metric}"],
+        )  # fmt: skip
+
+    def _epoch(self, state: Any) -> float:
+        return float(self._epochs * state.global_step / max(1, state.max_steps))
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        for values, step in self._pending:
+            self._log(values, step)
+        self._pending.clear()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._bar.close()
+
+
+def mean_loss(history: Sequence[dict[str, Any]]) -> float:
+    """The loss over all steps in a Trainer's log, those before a crash too; 0.0 where there are none."""
+    total, last = 0.0, 0
+    for entry in history:
+        if "loss" in entry:
+            total += entry["loss"] * (entry["step"] - last)
+            last = entry["step"]
+    return total / last if last else 0.0
