@@ -1,4 +1,4 @@
-"""The gate's error rates by simulation: `python -m benchmarks.gate_simulation [--histories 500]`, about 10 minutes.
+"""The gate's error rates by simulation: `python -m benchmarks.gate_simulation [--histories 500]`, about 15 minutes.
 
 Prints the tables of docs/gate.md. Every challenge goes through `evertune.gate.decide`, as in a real run.
 """

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+RULE = "|---"
 QUALITY = ("banking77", "conll2003", "imdb")
 REACH = {
     ("configs/ner_conll2003.yaml", "token_f1_weighted"): 0.972,
@@ -24,7 +25,7 @@ def write(results: dict[str, Any]) -> None:
 def lines(results: dict[str, Any]) -> Iterator[str]:
     """The page's lines."""
     yield "# Benchmarks\n"
-    yield "Made by `make bench`; the numbers are in `benchmarks/results.json`, where each run stands with its seed and seconds."
+    yield "Made by `make bench`; the numbers are in `benchmarks/results.json`, each run with seed and seconds."
     yield "Seconds come from a shared machine with two cores and are good to a factor, no more.\n"
     if found := [results[name] for name in QUALITY if name in results]:
         yield from _quality(found)
@@ -41,10 +42,11 @@ def _machine(machine: dict[str, Any]) -> str:
 
 def _quality(found: list[dict[str, Any]]) -> Iterator[str]:
     yield "## What the recipes reach on public data\n"
-    yield "`make bench NAME=conll2003` (`banking77`, `imdb`): `evertune run RECIPE --set training.seed=N --force --json` for"
-    yield "each seed, on the official test split, whole. *Clean* leaves out the test rows that stand in or near the train rows."
+    yield "`make bench NAME=conll2003` (`banking77`, `imdb`): `evertune run RECIPE --set training.seed=N --force`"
+    yield "for each seed, on the official test split, whole. *Clean* leaves out test rows in or near train rows."
     yield "\n" + _machine(found[0]["machine"])
-    yield "| recipe | seeds | metric | official split, mean | by seed | to reach | clean, mean |\n|---|---|---|---|---|---|---|"
+    yield "| recipe | seeds | metric | official split, mean | by seed | to reach | clean, mean |"
+    yield RULE * 7 + "|"
     for part in found:
         for metric, value in part["mean"]["test"].items():
             by_seed = ", ".join(f"{run['test'][metric]:.4f}" for run in part["runs"])
@@ -52,7 +54,8 @@ def _quality(found: list[dict[str, Any]]) -> Iterator[str]:
             cells += [REACH.get((part["recipe"], metric), ""), f"{part['mean']['test_clean'][metric]:.4f}"]
             yield f"| {' | '.join(map(str, cells))} |"
     yield ""
-    yield "| recipe | train tokens, all epochs | epochs | training seconds by seed | whole flow |\n|---|---|---|---|---|"
+    yield "| recipe | train tokens, all epochs | epochs | training seconds by seed | whole flow |"
+    yield RULE * 5 + "|"
     for part in found:
         runs, done = part["runs"], part["runs"][0]["training"]
         seconds = ", ".join(format(run["training"]["seconds"], ".0f") for run in runs)
@@ -74,12 +77,13 @@ def _answers(found: dict[str, Any]) -> Iterator[str]:
 
 def _quickstart(found: dict[str, Any]) -> Iterator[str]:
     yield "## The quickstart, by step\n"
-    yield "`make bench NAME=quickstart`: the first run, then the second act (`--set data.sources.0.weeks=9`), in a new home.\n"
+    yield "`make bench NAME=quickstart`: the first run, then the second act (`weeks=9`), in a new home. Seconds.\n"
     yield _machine(found["machine"])
     steps = list(found["first run"]["seconds"])
-    yield f"| run | {' | '.join(steps)} | whole | besides training and evaluation |\n|---|{'---|' * (len(steps) + 2)}"
+    yield f"| run | {' | '.join(steps)} | whole | besides training and evaluation |\n{RULE * (len(steps) + 3)}|"
     for name in ("first run", "second act"):
         part = found[name]
-        cells = " | ".join(f"{part['seconds'][step]:.1f}" for step in steps)
-        yield f"| {name}: {part['decision']} | {cells} | {part['wall']:.0f} | {part['besides training and evaluation']:.1f} |"
+        cells = [f"{name}: {part['decision']}", *(f"{part['seconds'][step]:.1f}" for step in steps)]
+        cells += [f"{part['wall']:.0f}", f"{part['besides training and evaluation']:.1f}"]
+        yield f"| {' | '.join(cells)} |"
     yield ""

@@ -40,7 +40,8 @@ def reference() -> str:
 
 
 def _section(model: type[BaseModel], path: str, title: str, level: int = 2) -> Iterator[str]:
-    yield f"\n{'#' * level} {title}\n\n{(model.__doc__ or '').strip()}\n\n| key | value | default | meaning |\n|---|---|---|---|"
+    yield f"\n{'#' * level} {title}\n\n{(model.__doc__ or '').strip()}\n"
+    yield "| key | value | default | meaning |\n|---|---|---|---|"
     nested = []
     for name, field in model.model_fields.items():
         if path == "" and name == "folder":

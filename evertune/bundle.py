@@ -77,7 +77,7 @@ def predictor(folder: Path, precision: str | None = None) -> Any:
             spec.loader.exec_module(package)
             sys.modules[name] = package
         return importlib.import_module(f"{name}.inference").Predictor(folder, precision)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # the bundle's code may be of any age, and fail in any way
         raise TrainingError(f"the model bundle {folder} cannot be loaded: {error}") from error
 
 
@@ -85,9 +85,12 @@ def card(folder: Path) -> dict[str, Any]:
     """The facts in `evertune.json`.
 
     Raises:
-        TrainingError: there is no bundle in the folder.
+        TrainingError: there is no bundle in the folder, or its card is damaged.
     """
-    facts = read_json(folder / "evertune.json")
-    if facts is None:
+    try:
+        facts = read_json(folder / "evertune.json")
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"the card of the model bundle {folder} cannot be read: {error}") from error
+    if not isinstance(facts, dict):
         raise TrainingError(f"{folder} holds no model bundle (no evertune.json)")
-    return dict(facts)
+    return facts

@@ -1,4 +1,4 @@
-"""Whether there is anything to do: what the last concluded run saw, against what is there now. Imports nothing heavy."""
+"""Whether there is anything to do: what the last concluded run saw against what is there now. Imports nothing heavy."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -46,7 +46,7 @@ def after_reading(recipe: "Recipe", home: Home, snapshot: Snapshot) -> Outcome |
     if done is None or done["recipe"] != recipe_fingerprint(recipe) or done["snapshot"] != snapshot.fingerprint:
         return None
     _note(home, done, snapshot)
-    return replace(_unchanged(done), rows=_rows(snapshot))
+    return replace(_unchanged(done), rows=rows(snapshot))
 
 
 def conclude(recipe: "Recipe", home: Home, snapshot: Snapshot, outcome: Outcome) -> None:
@@ -56,7 +56,7 @@ def conclude(recipe: "Recipe", home: Home, snapshot: Snapshot, outcome: Outcome)
 
 
 def _note(home: Home, done: dict[str, Any], snapshot: Snapshot) -> None:
-    # The sources as they were taken in, not as they are now: a file that came while the model was trained is still fresh.
+    # The sources as they were taken in, not as they are now: a file that came during the training is still fresh.
     with home.lock("state"):
         state = read_json(home.state) or {}
         state["concluded"] = {**done, "batch": snapshot.batch, "sources": state["sources"]}
@@ -73,7 +73,8 @@ def _now(recipe: "Recipe", home: Home, files: dict[str, Any], fingerprints: Fing
     return now
 
 
-def _rows(snapshot: Snapshot) -> dict[str, Any]:
+def rows(snapshot: Snapshot) -> dict[str, Any]:
+    """What came since the last concluded run, as an outcome tells it."""
     return {
         "new": snapshot.new,
         "accepted": snapshot.accepted,

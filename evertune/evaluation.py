@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evertune import bundle, statistics
-from evertune.errors import DataError, EvertuneError
+from evertune.errors import DataError
 from evertune.home import write_json
 from evertune.objectives import module
 from evertune.records import Candidate, Evaluation
@@ -42,21 +42,15 @@ def evaluate(
         TrainingError: the challenger cannot be loaded.
     """
     if not len(test):
-        raise DataError(
-            "no test rows: nothing can be promoted without evidence; raise data.split.test or give a test file"
-        )
+        raise DataError("no test rows, so no evidence to promote on; raise data.split.test or give a test file")
     start = time.perf_counter()
     objective = module(recipe.objective.type)
     role, target_role = objective.COLUMNS
     inputs, targets = test.column(role).to_pylist(), test.column(target_role).to_pylist()
-    predictions: dict[str, Any] = {"challenger": bundle.predictor(Path(candidate.bundle)).predict(inputs)}
-    since = 0
-    if champion is not None:
-        try:
-            since = bundle.card(champion)["snapshot"]["batch"]
-            predictions["champion"] = bundle.predictor(champion).predict(inputs)
-        except EvertuneError as error:
-            problem = f"the champion, version {champion_version}, cannot be read: {error}"
+    predictions = {"challenger": bundle.predictor(Path(candidate.bundle)).predict(inputs)}
+    since, theirs, failure = _champions(champion, inputs)
+    predictions |= {"champion": theirs} if theirs is not None else {}
+    problem = f"the champion, version {champion_version}, cannot be read: {failure}" if failure else problem
     names = _names(objective, candidate, targets, predictions)
     stats = {model: objective.statistics(targets, found, names) for model, found in predictions.items()}
     masks = _masks(test, leaked, since)
@@ -64,15 +58,24 @@ def evaluate(
     folder = Path(candidate.run_folder)
     _write_evidence(folder / "evidence.npz", stats, masks, slices, names)
     details = _details(recipe, objective, names, stats, masks, slices, targets, predictions, inputs)
-    write_json(folder / "details.json", {**details, "leaked": len(leaked)})
+    write_json(folder / "details.json", details)
     _write_sample(folder / "parity.json", role, inputs, predictions["challenger"])
-    empty: dict[str, dict[str, float]] = {}
     return Evaluation(
         metrics=details["challenger"]["metrics"], champion_version=champion_version,
-        champion_metrics=details["champion"]["metrics"] if details["champion"] else empty,
-        evidence=str(folder / "evidence.npz"), details=str(folder / "details.json"), leaked=int((~masks["test_clean"]).sum()),
+        champion_metrics=(details["champion"] or {"metrics": {}})["metrics"], leaked=details["leaked"],
+        evidence=str(folder / "evidence.npz"), details=str(folder / "details.json"),
         seconds=time.perf_counter() - start, problem=problem,
     )  # fmt: skip
+
+
+def _champions(folder: Path | None, inputs: list[Any]) -> tuple[int, list[dict[str, Any]] | None, str]:
+    """The newest batch that the champion knows, its predictions, and why there are none."""
+    if folder is None:
+        return 0, None, ""
+    try:
+        return int(bundle.card(folder)["snapshot"]["batch"]), bundle.predictor(folder).predict(inputs), ""
+    except Exception as error:  # its card and code may be of any age: whatever fails, the gate holds
+        return 0, None, f"{type(error).__name__}: {error}"
 
 
 def _names(objective: Any, candidate: Candidate, targets: list[Any], predictions: dict[str, Any]) -> list[str]:
@@ -126,7 +129,7 @@ def _write_evidence(
     with path.open("wb") as file:
         np.savez_compressed(
             file, names=np.array(names), slice_names=np.array(list(slices), dtype=str),
-            slices=np.array(list(slices.values()), dtype=bool),
+            slices=np.array(list(slices.values()), dtype=bool).reshape(len(slices), len(masks["test"])),
             **{f"stats_{model}": values for model, values in stats.items()},
             **{f"mask_{name}": mask for name, mask in masks.items()},
         )  # fmt: skip
@@ -148,9 +151,9 @@ def _details(
 
     return {
         "metric": recipe.metric, "names": names, "rows": {name: int(mask.sum()) for name, mask in masks.items()},
-        "challenger": judged("challenger"), "champion": judged("champion"),
+        "challenger": judged("challenger"), "champion": judged("champion"), "leaked": int((~masks["test_clean"]).sum()),
         "slices": {
-            name: {"rows": int(mask.sum()), "challenger": value("challenger", mask), "champion": value("champion", mask)}
+            name: {"rows": int(mask.sum()), **{model: value(model, mask) for model in ("challenger", "champion")}}
             for name, mask in slices.items()
         },
         "changed": _changed(objective, inputs, targets, predictions),

@@ -46,7 +46,7 @@ def built_in(recipe: Recipe, permitted: Allowed, columns: list[str]) -> list[Che
     for role in roles(recipe):
         if role in kinds or role == "id":
             checks += _present(role, recipe.column(role))
-        if role in kinds:
+        if role in kinds and recipe.contract.characters == "refuse":
             checks += _undamaged(role, recipe.column(role))
     text = kinds[given] == "string"
     bounds = recipe.contract.text if text else recipe.contract.tokens

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 STEP_VERSION = 1  # raise it when the same input gives another result
 CHUNK = 10_000  # rows encoded at a time: bounds memory
+# Families whose first position stands behind the padding id: of RoBERTa's 514 positions 512 take a token.
+FROM_PADDING = ("camembert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl")
 
 
 def fingerprint(recipe: "Recipe") -> str:
@@ -47,11 +49,14 @@ def tokenize(recipe: "Recipe", home: "Home", snapshot: Snapshot, rows: "pa.Table
     for name, part in _parts(rows):
         path = folder / f"{name}.arrow"
         if not _holds(path, part):
-            _write(path, part, encode, next(iter(module(recipe.objective.type).COLUMNS)))
+            try:
+                _write(path, part, encode, next(iter(module(recipe.objective.type).COLUMNS)))
+            except OSError as error:
+                raise DataError(f"{path} cannot be written: {error}; free some space and run again") from error
             fresh += len(part)
         files.append(str(path))
     tokens = Tokens(tuple(files), digest(key, snapshot.fingerprint), snapshot, {}, 0)
-    counts, truncated = _count(load(tokens, rows), rows, recipe.objective.max_length)
+    counts, truncated = _count(load(tokens, rows), rows)
     logger.info("%d rows tokenized, %d of them now", len(rows), fresh)
     if truncated:
         logger.warning(
@@ -70,43 +75,59 @@ def load(tokens: Tokens, rows: "pa.Table") -> "datasets.Dataset":
 
     try:
         whole = datasets.concatenate_datasets([datasets.Dataset.from_file(file) for file in tokens.files])
-    except (FileNotFoundError, OSError) as error:
-        raise DataError(
-            f"a token file cannot be read ({error}); run again with --force to encode the rows anew"
-        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"a token file cannot be read ({error}); run again: its rows are encoded anew") from error
     place = {name: index for index, name in enumerate(whole.data.column("row_version").to_pylist())}
-    return whole.select([place[name] for name in rows.column("row_version").to_pylist()])
+    try:
+        return whole.select([place[name] for name in rows.column("row_version").to_pylist()])
+    except KeyError as error:
+        raise DataError(f"no token file has the row {error}; run again: it is encoded anew") from error
 
 
 def tokenizer(recipe: "Recipe") -> Any:
     """The base model's tokenizer.
 
     Raises:
-        ConfigError: it cannot be loaded, or is not a fast one; `max_length` is beyond what the model takes.
+        ConfigError: it cannot be loaded, is not a fast one, has no padding; `max_length` is beyond the model.
     """
     from transformers import AutoConfig, AutoTokenizer
 
     place = base_models.locate(recipe)
     try:
         loaded = AutoTokenizer.from_pretrained(place)
-        limit = getattr(AutoConfig.from_pretrained(place), "max_position_embeddings", None)
+        limit = _positions(AutoConfig.from_pretrained(place))
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"base_model: {recipe.base_model}: no tokenizer can be loaded: {reason}") from error
     if not loaded.is_fast:
         raise ConfigError(f"base_model: {recipe.base_model}: needs a fast tokenizer (a tokenizer.json in its folder)")
-    if limit is not None and recipe.objective.max_length > limit:
+    if len(loaded) <= len(loaded.all_special_ids):  # what `transformers` makes of a folder without tokenizer files
+        raise ConfigError(f"base_model: {recipe.base_model}: has no vocabulary; add its tokenizer.json to the folder")
+    if loaded.pad_token_id is None:
+        raise ConfigError(f"base_model: {recipe.base_model}: its tokenizer has no padding token; choose an encoder")
+    if limit is not None and (asked := recipe.objective.max_length) > limit:
         raise ConfigError(
-            f"objective.max_length: {recipe.objective.max_length} is more than the {limit} positions of {recipe.base_model}"
+            f"objective.max_length: {asked} is more than the {limit} tokens that {recipe.base_model} takes; lower it"
         )
     return loaded
+
+
+def _positions(config: Any) -> int | None:
+    """Tokens that the model takes; None where its positions have no end."""
+    limit: int | None = getattr(config, "max_position_embeddings", None)
+    return limit if limit is None or config.model_type not in FROM_PADDING else limit - config.pad_token_id - 1
 
 
 def _encoder(recipe: "Recipe") -> Callable[[list[Any]], dict[str, list[Any]]]:
     # Loaded at the first row that needs it: a night without new rows pays nothing.
     loaded = functools.cache(lambda: tokenizer(recipe))
     encode = module(recipe.objective.type).encode
-    return lambda inputs: encode(inputs, loaded(), recipe.objective)  # type: ignore[no-any-return]
+
+    def encoded(inputs: list[Any]) -> dict[str, list[Any]]:
+        columns: dict[str, list[Any]] = encode(inputs, loaded(), recipe.objective)
+        return columns
+
+    return encoded
 
 
 def _parts(rows: "pa.Table") -> Iterator[tuple[str, "pa.Table"]]:
@@ -121,10 +142,14 @@ def _parts(rows: "pa.Table") -> Iterator[tuple[str, "pa.Table"]]:
 def _holds(path: Path, part: "pa.Table") -> bool:
     import pyarrow as pa
 
-    if not path.exists():
+    try:
+        with pa.memory_map(str(path)) as source:
+            known = set(pa.ipc.open_stream(source).read_all().column("row_version").to_pylist())
+    except FileNotFoundError:
         return False
-    with pa.memory_map(str(path)) as source:
-        known = set(pa.ipc.open_stream(source).read_all().column("row_version").to_pylist())
+    except (OSError, ValueError, KeyError) as error:
+        logger.warning("%s is damaged (%s): its rows are encoded anew", path.name, str(error).splitlines()[0])
+        return False
     return known.issuperset(part.column("row_version").to_pylist())
 
 
@@ -153,7 +178,7 @@ def _table(rows: "pa.Table", encoded: dict[str, list[Any]]) -> "pa.Table":
     return pa.table({"row_version": rows.column("row_version"), **columns})
 
 
-def _count(encoded: "datasets.Dataset", rows: "pa.Table", longest: int) -> tuple[dict[str, int], int]:
+def _count(encoded: "datasets.Dataset", rows: "pa.Table") -> tuple[dict[str, int], int]:
     import numpy as np
     import pyarrow.compute as pc
 

@@ -3,18 +3,20 @@
 from prefect import flow
 
 from evertune.config import Recipe, load
+from evertune.home import home_of
 from evertune.records import Outcome
+from flows.naming import recipe_name
 from tasks.conclude import conclude, unchanged
 from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.ingest import ingest
 from tasks.promote import promote
-from tasks.step import seconds
+from tasks.step import begin
 from tasks.tokenize import tokenize
 from tasks.validate import validate
 
 
-@flow(name="retrain", flow_run_name="{recipe}", validate_parameters=True)
+@flow(name="retrain", flow_run_name=recipe_name, validate_parameters=True)
 def retrain(recipe: Recipe | str, overrides: list[str] | None = None, force: bool = False) -> Outcome:
     """Take in fresh rows, fine-tune a challenger, and promote it if the evidence is there.
 
@@ -24,13 +26,16 @@ def retrain(recipe: Recipe | str, overrides: list[str] | None = None, force: boo
         force: retrain although nothing is new.
     """
     recipe = load(recipe, overrides or []) if isinstance(recipe, str) else recipe
-    seconds.set({})
-    batch = ingest(recipe)  # fresh rows only
-    snapshot = validate(batch, recipe)  # accepted -> corpus, refused -> quarantine
-    if not force and (same := unchanged(snapshot, recipe)):
-        return same
-    tokens = tokenize(snapshot, recipe)
-    candidate = finetune(tokens, recipe, force)  # resumes where a crash left it
-    report = evaluate(candidate, recipe)  # beside the champion, on the same rows
-    decision = promote(candidate, report, recipe)  # challenger, then champion if the gate says so
-    return conclude(candidate, report, decision, recipe)
+    begin()
+    with home_of(recipe).lock("run", timeout=2):  # one run of a recipe at a time
+        # fmt: off
+        batch     = ingest(recipe)                         # fresh rows only
+        snapshot  = validate(batch, recipe)                # accepted -> corpus, refused -> quarantine
+        if not force and (same := unchanged(snapshot, recipe)):
+            return same
+        tokens    = tokenize(snapshot, recipe)
+        candidate = finetune(tokens, recipe, force)        # resumes where a crash left it
+        report    = evaluate(candidate, recipe)            # beside the champion, on the same rows
+        decision  = promote(candidate, report, recipe)     # challenger, then champion if the gate says so
+        return conclude(candidate, report, decision, recipe)
+        # fmt: on

@@ -12,10 +12,11 @@ from evertune.home import home_of
 from evertune.objectives import module
 from evertune.records import Scores
 from evertune.registry import models
+from flows.naming import recipe_name
 from tasks.progress import rows_bar
 
 
-@flow(name="score", flow_run_name="{recipe}")
+@flow(name="score", flow_run_name=recipe_name)
 def score(recipe: Recipe | str, input: str, output: str) -> Scores:
     """Predict every row of a file with the champion.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact
 
-from evertune import conclusion, sources
+from evertune import conclusion
 from evertune import report as reports
 from evertune.config import Recipe
 from evertune.home import home_of, read_json
@@ -19,9 +19,7 @@ def unchanged(snapshot: Snapshot, recipe: Recipe) -> Outcome | None:
     """The last outcome where the sources brought nothing new, recorded in the ledger; else None."""
     home = home_of(recipe)
     same = conclusion.after_reading(recipe, home, snapshot)
-    if same is not None:
-        ledger.append(home, "unchanged", reason=same.reason, champion=same.champion_version)
-    return same
+    return None if same is None else ledger.unchanged(home, same)
 
 
 @step()
@@ -40,8 +38,7 @@ def conclude(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
     if link.startswith("http"):
         create_link_artifact(link, key=f"{recipe.name}-mlflow", link_text="MLflow run", description="the run in MLflow")
     (folder / "concluded").touch()
-    state = read_json(home.state) or {}
-    conclusion.conclude(recipe, home, snapshot, outcome, sources.fingerprints(recipe, state.setdefault("files", {})))
+    conclusion.conclude(recipe, home, snapshot, outcome)
     return outcome
 
 
@@ -49,14 +46,14 @@ def _outcome(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
     home, snapshot = home_of(recipe), candidate.tokens.snapshot
     name = recipe.registered_name
     return Outcome(
-        decision=decision.verdict, reason=decision.reason, model=name, version=models.alias(home, name, "challenger"),
-        champion_version=models.champion(home, name), run_id=candidate.run_id,
+        decision=decision.verdict, reason=decision.reason, model=name, run_id=candidate.run_id,
+        version=models.version_of(home, name, candidate.run_id), champion_version=models.champion(home, name),
         snapshot={"version": snapshot.version, "rows": snapshot.rows, "fingerprint": snapshot.fingerprint},
-        rows={"new": snapshot.new, "accepted": snapshot.accepted, "refused": snapshot.refused, "reasons": snapshot.reasons},
+        rows=conclusion.rows(snapshot),
         metrics=evaluation.metrics, seconds=dict(seconds.get()), report=None, evidence=decision.evidence,
         training={
-            "steps": candidate.steps, "epochs": candidate.epochs, "seconds": candidate.seconds, "loss": candidate.train_loss,
-            "tokens": candidate.tokens.tokens,
+            "steps": candidate.steps, "epochs": candidate.epochs, "seconds": candidate.seconds,
+            "loss": candidate.train_loss, "tokens": candidate.tokens.tokens,
         },
     )  # fmt: skip
 

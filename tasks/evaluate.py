@@ -9,12 +9,12 @@ from evertune.config import Recipe
 from evertune.errors import EvertuneError
 from evertune.home import home_of
 from evertune.records import Candidate, Evaluation
-from evertune.registry import models
+from evertune.registry import models, promotion
 from tasks.step import said, step
 
 
 def _key(candidate: Candidate, recipe: Recipe) -> list[object]:
-    champion = models.champion(home_of(recipe), recipe.registered_name)
+    champion = promotion.opponent(home_of(recipe), recipe.registered_name, candidate.run_id)
     return [
         evaluation.STEP_VERSION,
         candidate.run_id,
@@ -27,16 +27,17 @@ def _key(candidate: Candidate, recipe: Recipe) -> list[object]:
 
 @step(key=_key)
 def evaluate(candidate: Candidate, recipe: Recipe) -> Evaluation:
-    """Score both models on the snapshot's test rows; a champion that cannot be read is a reason to hold, not an error."""
-    home, problem, champion = home_of(recipe), None, None
-    version = models.champion(home, recipe.registered_name)
+    """Score both models on the test rows; a champion that cannot be read is a reason to hold, not an error."""
+    home, problem, champion, near_theirs = home_of(recipe), None, None, set[str]()
+    version = promotion.opponent(home, recipe.registered_name, candidate.run_id)
     if version is not None:
         try:
-            champion = models.bundle_of(home, recipe.registered_name, version)
-        except EvertuneError as error:
-            problem = str(error)
+            folder = models.bundle_of(home, recipe.registered_name, version)
+            champion, near_theirs = folder, _leaked_to(folder, recipe)
+        except (EvertuneError, KeyError) as error:
+            champion, problem = None, f"the champion, version {version}, cannot be read: {error}"
     rows = corpus.rows(home, candidate.tokens.snapshot.version)
-    leaked = set(splits.leaked(rows).to_pylist()) | (_leaked_to(champion, recipe) if champion else set())
+    leaked = set(splits.leaked(rows).to_pylist()) | near_theirs
     test = rows.filter([split == "test" for split in rows.column("split").to_pylist()])
     report = evaluation.evaluate(recipe, candidate, test, leaked, champion, version, problem=problem)
     _show(recipe, report)

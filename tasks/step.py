@@ -20,13 +20,21 @@ R = TypeVar("R")
 seconds: ContextVar[dict[str, float]] = ContextVar("seconds")
 
 
+def begin() -> None:
+    """Start a run's clock, and let what the library tells a person reach Prefect's run log."""
+    seconds.set({})
+    library = logging.getLogger("evertune")
+    if library.level == logging.NOTSET:
+        library.setLevel(logging.INFO)
+
+
 def step(key: Callable[..., Any] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function of the library's records a Prefect task.
 
     Args:
-        key: gives, from the task's arguments by name, the values that decide its result. The result is then kept: the same
-            step over the same input is not done again, in this run after a crash or in a later one. Without it the step
-            always runs, and is itself safe to repeat.
+        key: gives, from the task's arguments by name, the values that decide its result. The result is then kept: the
+            same step over the same input is not done again, in this run after a crash or in a later one. Without it the
+            step always runs, and is itself safe to repeat.
     """
 
     def wrap(function: Callable[P, R]) -> Callable[P, R]:

@@ -7,8 +7,8 @@ from evertune.records import Snapshot, Tokens
 from tasks.step import step
 
 
-@step(key=lambda snapshot, recipe: [snapshot.fingerprint, snapshot.version, tokenization.fingerprint(recipe)])
+@step()
 def tokenize(snapshot: Snapshot, recipe: Recipe) -> Tokens:
-    """Encode the rows that no earlier run encoded."""
+    """Encode the rows that no token file holds; a kept result would not notice that a file is gone or damaged."""
     home = home_of(recipe)
     return tokenization.tokenize(recipe, home, snapshot, corpus.rows(home, snapshot.version))

@@ -4,7 +4,7 @@ from prefect.artifacts import create_table_artifact
 
 from evertune import admission
 from evertune.config import Recipe
-from evertune.home import home_of
+from evertune.home import home_of, write_json
 from evertune.records import Batch, Snapshot
 from tasks.step import said, step
 
@@ -13,7 +13,10 @@ from tasks.step import said, step
 def validate(batch: Batch, recipe: Recipe) -> Snapshot:
     """Judge, split and commit the batch; each table takes it once, however often this runs."""
     home = home_of(recipe)
-    snapshot, _ = admission.admit(batch, recipe, home, home.model / "data_docs" / f"{batch.number:06d}")
+    docs = home.model / "data_docs" / f"{batch.number:06d}"
+    snapshot, verdicts = admission.admit(batch, recipe, home, docs)
+    if verdicts is not None:
+        write_json(docs / "result.json", verdicts.suite_result)
     said.info("validate: %s rows accepted, %s refused", f"{snapshot.accepted:,}", f"{snapshot.refused:,}")
     reasons = [{"rows": "accepted", "count": snapshot.accepted}]
     reasons += [{"rows": f"refused: {reason}", "count": count} for reason, count in snapshot.reasons.items()]

@@ -1,17 +1,22 @@
 """What the tests share: an environment of their own, the benchmark data, a small valid recipe."""
 
 import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from model_helpers import write_tiny_model
+from registry_helpers import Shop
 
 from evertune.config import Recipe, load
+from evertune.home import Home
 
 # Before anything imports huggingface_hub, mlflow or prefect, which read these once.
 os.environ.update(HF_HUB_OFFLINE="1", DO_NOT_TRACK="true", PREFECT_SERVER_ANALYTICS_ENABLED="false")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow the other test processes down
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -26,6 +31,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test has its own Evertune home."""
     monkeypatch.setenv("EVERTUNE_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a base model with random weights: 2 layers, 32 units, 64 positions."""
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture
@@ -75,3 +86,20 @@ def source_recipe(tmp_path: Path, write_recipe: Callable[..., Path]) -> Callable
         return load(write_recipe(tmp_path, objective={"type": objective}, data=data))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with an MLflow store made ready, once for all tests: that takes seconds."""
+    from evertune.registry import store
+
+    root = tmp_path_factory.mktemp("registry") / "a home"
+    store.client(Home(root, "first"))
+    return root
+
+
+@pytest.fixture
+def shop(model_store: Path, tmp_path: Path, tiny_model: Path, write_recipe: Callable[..., Path]) -> Shop:
+    """A model of its own in the shared store."""
+    recipe = load(write_recipe(tmp_path, name=f"m-{uuid.uuid4().hex[:12]}", base_model=str(tiny_model)))
+    return Shop(model_store, recipe, tiny_model)

@@ -3,42 +3,19 @@
 import logging
 import pickle
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from contract_helpers import GOOD, nothing, refused, rows_of, stopped, verdicts
 from data_helpers import TOKENS, good, keyed_rows, recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evertune.contract import BatchStoppedError, Verdicts, custom_expectations, judge, judge_rows
-from evertune.errors import ConfigError
+from evertune.contract import BatchStoppedError, judge, judge_rows
 from evertune.rows import digests
-from evertune.text_damage import CONTROL, DAMAGE, first
 
-NOTHING_KNOWN = pa.schema([("input_digest", pa.int64()), ("target_digest", pa.int64())]).empty_table()
-
-
-def nothing(_wanted: pa.Array) -> pa.Table:
-    return NOTHING_KNOWN
-
-
-def rows_of(pairs: Sequence[tuple[Any, Any]]) -> list[dict[str, Any]]:
-    return [{"text": text, "label": label} for text, label in pairs]
-
-
-def verdicts(folder: Path, rows: list[dict[str, Any]], known: tuple[str, ...] = (), **sections: Any) -> Verdicts:
-    one = recipe(folder, **sections)
-    return judge_rows(keyed_rows(one, rows), one, known, nothing)
-
-
-def refused(found: Verdicts) -> list[tuple[list[str], list[str]]]:
-    return [(row["kinds"], row["reasons"]) for row in found.refused.to_pylist()]
-
-
-GOOD = rows_of(good(20))
 MAPPED = {"sources": [{"path": "*.csv"}], "columns": {"text": "message", "label": "intent"}}
 
 
@@ -61,6 +38,11 @@ def test_a_bad_row_is_refused_with_its_reason(tmp_path: Path, row: dict[str, Any
     assert refused(found) == [([kind], [reason])]
     assert found.reasons == {kind: 1}
     assert found.accepted.num_rows == 20
+
+
+def test_damaged_characters_may_be_kept(tmp_path: Path) -> None:
+    rows = [*GOOD, {"text": "a\x85b \ufffd", "label": "card"}]
+    assert verdicts(tmp_path, rows, ("card", "refund"), contract={"characters": "keep"}).refused.num_rows == 0
 
 
 def test_a_short_text_and_an_empty_one(tmp_path: Path) -> None:
@@ -92,53 +74,6 @@ def test_labels_are_inferred_from_the_first_batch_and_then_fixed(tmp_path: Path)
     assert later.reasons == {"unknown label": 2}
     listed = verdicts(tmp_path, rows, ("card",), contract={"label": {"values": ["card", "refund", "new", "slip"]}})
     assert listed.refused.num_rows == 0
-
-
-HONEST = [
-    "L'été, à Besançon, « MÂCHÉ » et « PÂTE » : œuvre, cœur, naïve, Noël… 5\u00a0€ — l’apôtre",
-    "NÃO É SÓ A MAÇÃ, IRMÃ… “MAÇÃ” «AMANHû ‘IRMÒ A MANHÖ e a manhã",
-    "Tôi muốn biết số dư tài khoản của tôi, ĐÂY LÀ TIẾNG VIỆT: Ẫ Ã Â Á À Ả",
-    "Când vine pâinea? ÎNTÂLNIRE ÂNCĂ",
-    "På TVÅ – “PÅ” … ÅÄÖ, Ærø, Øst, smørrebrød, Ærøskøbing",
-    "Größe, Übergröße, ÄÖÜß „ÄRGER“ — 50\u00a0% · 20\u00a0°C ±2 µm ½ £3 ©®™ §5 ¿Qué? ¡Olé! N.º 1ª",
-    "Est-il là ? « voilà » « déjà »… allá»—dijo",
-    "Привет, как дела? Здравствуйте! Łódź, żółć, ğüşıİ, Kärcher, Đà Nẵng",
-    "日本語のテキスト。中文，你好！ 한국어 ไทย हिन्दी العربية עברית 👍🏽 👨‍👩‍👧 ❤️",
-    "tab\there\nnew line\r\n",
-    "the letter “Ã”, the letter „Å“, the letters (Ã, Â, Å, Ä) — Å… the river; PÅ“",
-    "Ð and ð, þorn: Ísland, góðan daginn, Það er gott",
-]
-BROKEN = [
-    "Straße", "café", "naïve", "déjà vu", "fût", "Öl", "Übung", "NOËL", "don’t", "“quoted”", "wait…", "a – b", "5 €",
-    "20 °C", "it´s", "£5", "Łódź", "ğ", "Tiếng Việt", "Привет", "你好世界", "日本語", "👍", "™ brand", "✓ done",
-    "\ufeffstart", "हिन्दी", "Ångström", "für", "español", "São Paulo", "não", "5\u00a0€", "œuvre", "cœur", "dû",
-    "à la carte",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("text", HONEST)
-def test_honest_text_is_not_damage(text: str) -> None:
-    assert (first(DAMAGE, text), first(CONTROL, text)) == ("", "")
-
-
-def as_read_wrongly(text: str) -> str:
-    """UTF-8 read as Windows-1252, as browsers and Excel do: bytes without a sign there become controls."""
-    return "".join(bytes([one]).decode("cp1252", errors="ignore") or chr(one) for one in text.encode())
-
-
-@pytest.mark.parametrize("text", BROKEN)
-def test_text_that_was_read_in_the_wrong_encoding_is_damage(text: str) -> None:
-    broken = as_read_wrongly(text)
-    assert first(DAMAGE, broken), broken
-    assert re.search(DAMAGE, text) is None
-
-
-def test_the_suite_sees_damage_as_the_patterns_do(tmp_path: Path) -> None:
-    """Great Expectations runs the patterns in another engine than `re`."""
-    rows = rows_of([(text, "card") for text in [*HONEST, *map(as_read_wrongly, BROKEN)]])
-    found = verdicts(tmp_path, [*GOOD, *rows])
-    assert found.accepted["text"].to_pylist()[20:] == HONEST
-    assert {row["text"] for row in found.refused.to_pylist()} == set(map(as_read_wrongly, BROKEN))
 
 
 @settings(deadline=None, max_examples=15)
@@ -238,13 +173,6 @@ def test_an_empty_sentence_is_refused_and_the_shape_of_tags_is_not(tmp_path: Pat
     assert inferred.reasons == {"empty tokens": 1, "rare tag": 1}
 
 
-def stopped(folder: Path, rows: list[dict[str, Any]], known: tuple[str, ...] = (), **sections: Any) -> str:
-    one = recipe(folder, **sections)
-    with pytest.raises(BatchStoppedError) as stop:
-        judge(keyed_rows(one, rows), one, known, nothing)
-    return str(stop.value)
-
-
 def test_too_many_refused_rows_stop_the_batch_with_reasons_and_three_rows(tmp_path: Path) -> None:
     bad = rows_of([("a", "refnd"), ("b", "refudn"), ("c", "x"), ("", "card"), ("d\x07", "card")])
     message = stopped(tmp_path, [*GOOD, *bad], ("card", "refund"), data=MAPPED)
@@ -289,58 +217,6 @@ def test_a_label_with_too_large_a_share_stops_a_batch_that_is_large_enough(tmp_p
     one = recipe(tmp_path)
     few = judge(keyed_rows(one, rows[:20]), one, ("card", "refund"), nothing)
     assert few.accepted.num_rows == 20
-
-
-def test_the_recipes_own_expectations(tmp_path: Path) -> None:
-    rows = [*GOOD, *rows_of([("visit http://example.org now", "card")])]
-    url = {"type": "expect_column_values_to_not_match_regex", "column": "text", "regex": "https?://"}
-    found = verdicts(tmp_path, rows, contract={"expectations": [url]})
-    assert found.reasons == {"expect_column_values_to_not_match_regex": 1}
-    reason = "text: fails expect_column_values_to_not_match_regex(regex='https?://')"
-    assert found.refused["reasons"].to_pylist() == [[reason]]
-    warned = verdicts(tmp_path, rows, contract={"expectations": [{**url, "severity": "warning"}]})
-    assert (warned.refused.num_rows, len(warned.warnings)) == (0, 1)
-    assert "1 rows fail" in warned.warnings[0]
-    mostly = verdicts(tmp_path, rows, contract={"expectations": [{**url, "mostly": 0.9}]})
-    assert mostly.refused.num_rows == 0
-
-
-def test_an_expectation_on_the_whole_batch_stops_it_or_warns(tmp_path: Path) -> None:
-    many = {"type": "ExpectTableRowCountToBeBetween", "min_value": 1000}
-    message = stopped(tmp_path, GOOD, contract={"expectations": [many]})
-    assert "the batch has 20, which fails expect_table_row_count_to_be_between(min_value=1000" in message
-    one = recipe(tmp_path, contract={"expectations": [{**many, "severity": "warning"}]})
-    assert len(judge(keyed_rows(one, GOOD), one, (), nothing).warnings) == 1
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (
-            {"type": "expect_column_values_to_match_regexp", "column": "text"},
-            "did you mean expect_column_values_to_match_regex?",
-        ),
-        ({"column": "text"}, "contract.expectations.0: missing key type"),
-        ({"type": "expect_column_pair_values_to_be_equal", "column_A": "text"}, "column_B: field required"),
-        ({"type": "ExpectColumnValuesToBeUnique", "column": "text", "regx": "a"}, "regx: extra fields not permitted"),
-        ({"type": "UnexpectedRowsExpectation", "unexpected_rows_query": "x"}, "needs a database"),
-        ({"type": "expect_column_values_to_be_unique", "column": "message"}, "no column 'message'; columns go by role"),
-    ],
-)
-def test_a_wrong_expectation_is_a_config_error(tmp_path: Path, given: dict[str, Any], expected: str) -> None:
-    one = recipe(tmp_path, contract={"expectations": [given, {"type": "nonsense"}]})
-    with pytest.raises(ConfigError) as error:
-        custom_expectations(one.contract, ["text", "label"])
-    assert expected in str(error.value)
-    assert "contract.expectations.1: unknown expectation 'nonsense'" in str(error.value)
-
-
-def test_an_expectation_that_cannot_run_is_a_config_error(tmp_path: Path) -> None:
-    given = {"type": "expect_column_mean_to_be_between", "column": "text", "min_value": 1}
-    with pytest.raises(
-        ConfigError, match=r"contract\.expectations\.0: expect_column_mean_to_be_between cannot be checked"
-    ):
-        verdicts(tmp_path, GOOD, contract={"expectations": [given]})
 
 
 def test_data_docs_are_written_where_they_are_asked_for(tmp_path: Path) -> None:

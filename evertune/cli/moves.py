@@ -27,8 +27,12 @@ def history(recipe: str, as_json: bool) -> None:
     if as_json:
         show_json(entries)
         return
-    rows = [[one["time"].replace("T", " ")[:19], one.get("verdict") or one["event"], _versions(one), one["who"], one.get("reason")]
-            for one in entries if one["event"] != "intent"]  # fmt: skip
+    rows = [
+        [one["time"].replace("T", " ")[:19], one.get("verdict") or one["event"], _versions(one), one["who"]]
+        + [one.get("reason")]
+        for one in entries
+        if one["event"] != "intent"
+    ]
     table(console(stderr=False), ["time (UTC)", "what", "version", "who", "why"], rows)
 
 

@@ -24,14 +24,14 @@ def quiet_prefect(debug: bool) -> Iterator[None]:
         os.environ["PREFECT_PROFILE"] = "ephemeral"
         os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
     else:
-        _reach(os.environ["PREFECT_API_URL"])
+        reach(os.environ["PREFECT_API_URL"])
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
 
 
-def _reach(url: str) -> None:
+def reach(url: str) -> None:
     import httpx
 
     try:

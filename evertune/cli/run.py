@@ -38,20 +38,19 @@ def _nothing_to_do(recipe: "Recipe") -> "Outcome | None":
     """Decided from fingerprints, before Prefect or torch are imported; recorded in the ledger."""
     from evertune import conclusion, sources
     from evertune.home import home_of
-    from evertune.registry import ledger
+    from evertune.registry import ledger, models
 
     home = home_of(recipe)
+    if ledger.open_intent(home) is not None:  # a process died while it moved the champion
+        models.repair(home, recipe.registered_name)
     same = conclusion.before_start(recipe, home, sources.fingerprints)
-    if same is not None:
-        ledger.append(home, "unchanged", reason=same.reason, champion=same.champion_version)
-    return same
+    return None if same is None else ledger.unchanged(home, same)
 
 
 def _flow(recipe: "Recipe", force: bool, debug: bool) -> "Outcome":
     from evertune.cli.prefect_settings import quiet_prefect
-    from evertune.home import home_of
 
-    with home_of(recipe).lock("run", timeout=2), quiet_prefect(debug):
+    with quiet_prefect(debug):
         from flows.retrain import retrain
 
         outcome: Outcome = retrain(recipe, force=force)
@@ -60,7 +59,7 @@ def _flow(recipe: "Recipe", force: bool, debug: bool) -> "Outcome":
 
 def summary(screen: Any, outcome: "Outcome", recipe: str) -> None:
     """The short table at the end."""
-    from evertune.records import plain
+    from rich.markup import escape
 
     rows = outcome.rows
     lines: list[list[Any]] = []
@@ -74,7 +73,8 @@ def summary(screen: Any, outcome: "Outcome", recipe: str) -> None:
         lines.append(
             [
                 "training",
-                f"{done['epochs']:.1f} epochs, {done['steps']:,} steps in {done['seconds']:.0f} s, loss {done['loss']:.3f}",
+                f"{done['epochs']:.1f} epochs, {done['steps']:,} steps in {done['seconds']:.0f} s, "
+                f"loss {done['loss']:.3f}",
             ]
         )
     test = outcome.metrics.get("test", {})
@@ -87,5 +87,5 @@ def summary(screen: Any, outcome: "Outcome", recipe: str) -> None:
     if rows["refused"]:
         lines.append(["", f"evertune quarantine {recipe}"])
     colour = COLOURS[outcome.decision]
-    screen.print(f"\n[bold {colour}]{outcome.decision}[/bold {colour}]  {plain(outcome.reason)}", markup=True)
+    screen.print(f"\n[bold {colour}]{outcome.decision}[/bold {colour}]  {escape(outcome.reason)}", markup=True)
     table(screen, ["", ""], lines)

@@ -2,22 +2,32 @@
 
 import contextlib
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
+from evertune.cli import prefect_profile
+from evertune.cli.prefect_settings import reach
+from evertune.cli.processes import Processes, end_leftovers
 from evertune.cli.terminal import console
 from evertune.errors import ConfigError, RegistryError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from evertune.home import Home
+
 POOL = "evertune"
-WAIT = 90.0  # seconds that a server may take to answer: a first start makes its database
+PREFECT = [sys.executable, "-m", "prefect"]
 
 
 @click.command()
@@ -27,177 +37,187 @@ WAIT = 90.0  # seconds that a server may take to answer: a first start makes its
     "--prefect-file", type=click.Path(path_type=Path), default=Path("deployments/prefect.yaml"), show_default=True
 )
 def up(port: int, mlflow_port: int, prefect_file: Path) -> None:
-    """Start everything that `prefect deployment run 'retrain/NAME'` and the schedules need; Ctrl-C stops it."""
-    from evertune.home import find_home
+    """Start everything that `prefect deployment run 'retrain/NAME'` and the schedules need; Ctrl-C stops it.
+
+    A server that PREFECT_API_URL or MLFLOW_TRACKING_URI names is used as it is, and none is started in its place.
+    """
+    from evertune.home import Home, find_home
+
+    names = _deployments(prefect_file)
+    screen, home = console(), Home(find_home(Path.cwd()), "up")
+    environment = _environment(port, mlflow_port)
+    with _alone(screen), _signals(), contextlib.ExitStack() as stack:
+        _check_ports({"--port": port, "--mlflow-port": mlflow_port})
+        processes = Processes(home.root / "up", _record())
+        stack.callback(_stop, processes, screen)
+        _servers(processes, home, environment, port, mlflow_port)
+        screen.print(f"Prefect   {environment['PREFECT_API_URL'].removesuffix('/api')}")
+        screen.print(f"MLflow    {_shown(environment['MLFLOW_TRACKING_URI'])}")
+        _deploy(prefect_file, environment)
+        processes.start("worker", [*PREFECT, "worker", "start", "--pool", POOL], environment)
+        screen.print(f"worker    started; logs in {home.root / 'up'}")
+        if _starts("PREFECT_API_URL"):
+            before = stack.enter_context(prefect_profile.serving(environment["PREFECT_API_URL"]))
+            screen.print(f"profile   {prefect_profile.NAME!r} is Prefect's active one until this ends, then {before!r}")
+        screen.print(f"{len(names)} deployments registered; in another terminal, for example:")
+        screen.print(f"          {_command('prefect')} deployment run '{names[0]}' --watch")
+        screen.print("Ctrl-C stops all of it.")
+        with contextlib.suppress(KeyboardInterrupt):
+            _watch(processes)
+
+
+def _deployments(prefect_file: Path) -> list[str]:
+    """FLOW/NAME of each deployment in the file."""
+    from evertune.config.load import read_yaml
 
     if not prefect_file.is_file():
         raise ConfigError(f"{prefect_file}: no such file; run this in the project's folder, or give --prefect-file")
-    home = find_home(Path.cwd())
-    screen = console()
-    environment = _environment(port, mlflow_port)
-    signal.signal(signal.SIGTERM, lambda *_: _interrupt())
-    with _processes(home / "up") as processes:
-        screen.print(f"logs: {home / 'up'}")
-        processes.start("mlflow", _mlflow(home, mlflow_port), environment)
-        processes.start(
-            "prefect", [*_prefect(), "server", "start", "--host", "127.0.0.1", "--port", str(port)], environment
-        )
-        processes.wait("prefect", f"http://127.0.0.1:{port}/api/health")
-        screen.print(f"Prefect   http://127.0.0.1:{port}")
-        processes.wait("mlflow", f"http://127.0.0.1:{mlflow_port}/health")
-        screen.print(f"MLflow    http://127.0.0.1:{mlflow_port}")
-        _deploy(prefect_file, environment)
-        processes.start("worker", [*_prefect(), "worker", "start", "--pool", POOL], environment)
-        with _profile(environment["PREFECT_API_URL"]):
-            screen.print("worker    started, deployments registered; in another terminal, for example:")
-            screen.print("            prefect deployment run 'retrain/support-intents'")
-            screen.print("Ctrl-C stops all of it.")
-            processes.watch()
+    found = read_yaml(prefect_file).get("deployments")
+    if not found:
+        raise ConfigError(f"{prefect_file}: there is nothing under `deployments`; docs/deploy.md shows one")
+    return [f"{one['entrypoint'].split('.')[-1]}/{one['name']}" for one in found]
 
 
-def _interrupt() -> None:
-    raise KeyboardInterrupt
-
-
-def _prefect() -> list[str]:
-    return [sys.executable, "-m", "prefect"]
-
-
-def _mlflow(home: Path, port: int) -> list[str]:
-    (home / "mlflow" / "artifacts").mkdir(parents=True, exist_ok=True)
-    return [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{home / 'mlflow' / 'mlflow.db'}", "--no-serve-artifacts",
-        "--default-artifact-root", (home / "mlflow" / "artifacts").as_uri(),
-    ]  # fmt: skip
+def _starts(variable: str) -> bool:
+    """Whether a server is started here: not where the environment names one."""
+    return not os.environ.get(variable)
 
 
 def _environment(port: int, mlflow_port: int) -> dict[str, str]:
     return {
         **os.environ,
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_API_URL": os.environ.get("PREFECT_API_URL") or f"http://127.0.0.1:{port}/api",
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or f"http://127.0.0.1:{mlflow_port}",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # with it, ten processes and 2 GB
         "PREFECT_LOGGING_EXTRA_LOGGERS": "evertune",
-        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{mlflow_port}",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", "5"),
         "EVERTUNE_PROJECT": str(Path.cwd()),
     }
 
 
-def _deploy(prefect_file: Path, environment: dict[str, str]) -> None:
-    for command in (
-        ["work-pool", "create", POOL, "--type", "process", "--overwrite"],
-        ["--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file)],
-    ):
-        done = subprocess.run([*_prefect(), *command], env=environment, capture_output=True, text=True)
-        if done.returncode:
-            raise RegistryError(f"`prefect {' '.join(command)}` failed:\n{(done.stdout + done.stderr).strip()[-2000:]}")
-
-
-class _Processes:
-    """Processes of this command, each with its log file.
-
-    Args:
-        folder: of the log files.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, name: str, command: list[str], environment: dict[str, str]) -> None:
-        """Start a process of its own session: Ctrl-C reaches this command alone, which then ends the others in order."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / f"{name}.log").open("wb") as log:
-            self._running[name] = subprocess.Popen(
-                command,
-                env=environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-
-    def wait(self, name: str, url: str) -> None:
-        """Wait until the server answers.
-
-        Raises:
-            RegistryError: it ended, or does not answer in time.
-        """
-        import httpx
-
-        end = time.monotonic() + WAIT
-        while time.monotonic() < end:
-            self._check(name)
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(url, timeout=2).is_success:
-                    return
-            time.sleep(0.3)
-        raise RegistryError(f"{name} did not answer at {url} within {WAIT:.0f} s; see {self._folder / f'{name}.log'}")
-
-    def watch(self) -> None:
-        """Stay until Ctrl-C, or until one of the processes ends.
-
-        Raises:
-            RegistryError: one of them ended by itself.
-        """
-        while True:
-            for name in self._running:
-                self._check(name)
-            time.sleep(1)
-
-    def stop(self) -> None:
-        """End all of them and whatever they started, the worker first."""
-        import psutil
-
-        for process in reversed(self._running.values()):
-            family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=10)
-            _, alive = psutil.wait_procs(family, timeout=3)
-            for one in [*alive, *([psutil.Process(process.pid)] if process.poll() is None else [])]:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    one.kill()
-
-    def _check(self, name: str) -> None:
-        status = self._running[name].poll()
-        if status is not None:
-            log = self._folder / f"{name}.log"
-            last = log.read_text(errors="replace").strip().splitlines()[-5:]
-            raise RegistryError(f"{name} ended with status {status}; the end of {log}:\n" + "\n".join(last))
-
-
 @contextlib.contextmanager
-def _processes(folder: Path) -> Iterator[_Processes]:
-    processes = _Processes(folder)
+def _alone(screen: "Console") -> Iterator[None]:
+    """One `evertune up` at a time for a PREFECT_HOME; what a killed one left behind is put in order first."""
+    import filelock
+
+    folder = prefect_profile.folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / "evertune-up.lock", timeout=0)
     try:
-        yield processes
-    finally:
-        ignored = threading.current_thread() is threading.main_thread()
-        previous: Any = signal.signal(signal.SIGINT, signal.SIG_IGN) if ignored else None
-        processes.stop()
-        if ignored:
-            signal.signal(signal.SIGINT, previous)
+        lock.acquire()
+    except filelock.Timeout:
+        raise RegistryError(
+            f"`evertune up` runs already with this PREFECT_HOME ({folder}); stop it with Ctrl-C where it runs, "
+            "or set another PREFECT_HOME (and --port, --mlflow-port) for a second one"
+        ) from None
+    with lock:
+        if left := end_leftovers(_record()):
+            screen.print(f"stopped what a killed `evertune up` had left running: {', '.join(left)}")
+        prefect_profile.restore()
+        yield
+    lock.release()
+
+
+def _record() -> Path:
+    return prefect_profile.folder() / "evertune-up.json"
 
 
 @contextlib.contextmanager
-def _profile(url: str) -> Iterator[None]:
-    """While this runs, Prefect's own commands speak with this server, unless PREFECT_API_URL says otherwise."""
-    from prefect.settings import PREFECT_API_URL, load_profiles, save_profiles
-    from prefect.settings.profiles import Profile
+def _signals() -> Iterator[None]:
+    """SIGINT, SIGTERM and a closed terminal end the command in order, also where a script started it with `&`."""
 
-    profiles = load_profiles(include_defaults=True)
-    before = profiles.active_name
-    profiles.profiles_by_name["evertune"] = Profile(name="evertune", settings={PREFECT_API_URL: url})
-    profiles.active_name = "evertune"
-    save_profiles(profiles)
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for one in handled:
+            signal.signal(one, signal.SIG_IGN)  # once is enough: stopping takes seconds and must not be cut short
+        raise KeyboardInterrupt
+
+    handled = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        handled.append(signal.SIGHUP)
+    before = {one: signal.signal(one, interrupt) for one in handled}
     try:
         yield
     finally:
-        profiles = load_profiles(include_defaults=True)
-        if profiles.active_name == "evertune":
-            profiles.active_name = before if before != "evertune" else "ephemeral"
-        profiles.profiles_by_name.pop("evertune", None)
-        save_profiles(profiles)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _check_ports(ports: Mapping[str, int]) -> None:
+    """Raise ConfigError where a server to be started finds its port taken."""
+    problems = []
+    for variable, (option, port) in zip(("PREFECT_API_URL", "MLFLOW_TRACKING_URI"), ports.items(), strict=True):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                if _starts(variable):
+                    probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                problems.append(
+                    f"{option} {port}: {os.strerror(error.errno or 0).lower()}; give another {option}, end the program "
+                    f"that has it, or set {variable} to use a server that runs there"
+                )
+    if problems:
+        raise ConfigError(problems)
+
+
+def _servers(processes: Processes, home: "Home", environment: Mapping[str, str], port: int, mlflow_port: int) -> None:
+    """Start the servers that no variable names, and wait until all answer."""
+    from evertune.registry import store
+
+    if _starts("PREFECT_API_URL"):
+        command = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        processes.start("prefect", command, environment)
+    store.client(home)  # reaches the server, or makes the local store: two that meet a fresh one at once ruin it
+    if _starts("MLFLOW_TRACKING_URI"):
+        processes.start("mlflow", _mlflow(home, store.tracking_uri(home), mlflow_port), environment)
+        processes.wait("mlflow", f"{environment['MLFLOW_TRACKING_URI']}/health")
+    if _starts("PREFECT_API_URL"):
+        processes.wait("prefect", f"{environment['PREFECT_API_URL']}/health")
+    else:
+        reach(environment["PREFECT_API_URL"])
+
+
+def _mlflow(home: "Home", store_uri: str, port: int) -> list[str]:
+    artifacts = (home.root / "mlflow" / "artifacts").as_uri()
+    return [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", store_uri, "--no-serve-artifacts", "--default-artifact-root", artifacts,
+    ]  # fmt: skip
+
+
+def _deploy(prefect_file: Path, environment: Mapping[str, str]) -> None:
+    """Make the work pool where it is missing, and register every deployment of the file."""
+    create = ["work-pool", "create", POOL, "--type", "process"]
+    deploy = ["--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file)]
+    for command, fine in ((create, "already exists"), (deploy, None)):
+        done = subprocess.run([*PREFECT, *command], env=environment, capture_output=True, text=True)
+        said = done.stdout + done.stderr
+        if done.returncode and not (fine and fine in said):
+            raise RegistryError(f"`prefect {' '.join(command)}` failed:\n{said.strip()[-2000:]}")
+
+
+def _watch(processes: Processes) -> None:
+    while True:
+        processes.check()
+        time.sleep(1)
+
+
+def _stop(processes: Processes, screen: "Console") -> None:
+    screen.print("stopping; a run that is cut off goes on from its last checkpoint the next time")
+    processes.stop()
+    screen.print("stopped")
+
+
+def _shown(uri: str) -> str:
+    from evertune.sources.redact import shown
+
+    return shown(uri)
+
+
+def _command(name: str) -> str:
+    """How a person calls a command of this environment: by name where PATH finds it, else by path."""
+    here = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    if found and Path(found).resolve() == here.resolve():
+        return name
+    return str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here)

@@ -96,7 +96,7 @@ class SplitRules(Section):
         0.8,
         gt=0,
         le=1,
-        description="Rows at least this similar (Jaccard over word 3-shingles, by MinHash) stay on one side. null: off.",
+        description="Rows at least this similar (Jaccard over word 3-shingles, by MinHash) stay together. null: off.",
     )
     leak: Literal["report", "exclude"] = Field(
         "report", description="Given split files: `exclude` leaves train rows out that stand in or near test."
@@ -149,6 +149,9 @@ class Contract(Section):
     label: LabelRules = Field(default_factory=LabelRules, description="Rules for labels and tags.")
     conflicts: Literal["refuse", "keep"] = Field(
         "refuse", description="Rows without an id whose text is already there with another label."
+    )
+    characters: Literal["refuse", "keep"] = Field(
+        "refuse", description="Rows with damaged encoding or control characters; `keep` for data that must stay so."
     )
     tolerance: float = Field(0.05, ge=0, le=1, description="A larger share of refused rows stops the run.")
     expectations: list[dict[str, Any]] = Field(

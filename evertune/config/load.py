@@ -59,7 +59,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ConfigError(
-            f"{path}: a recipe is a mapping of keys such as name, objective, data; this file holds {type(tree).__name__}"
+            f"{path}: a recipe is a mapping of keys such as name, data; this file holds {type(tree).__name__}"
         )
     return tree
 

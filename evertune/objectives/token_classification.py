@@ -111,17 +111,59 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
 
 
 def decode(logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
-    """The likeliest tag of each word, and its probability; an unseen word is `O` with probability 0."""
-    scores, best = (part.cpu().numpy() for part in logits.float().softmax(-1).max(-1))
+    """The likeliest well-formed tags of each sentence, and their probabilities; an unseen word is `O`, probability 0.
+
+    Tags are well-formed if no entity starts inside (BIO, BIOES). Where the likeliest tag of each word alone gives that,
+    it is taken; else the Viterbi algorithm finds the best sequence over the words' log-probabilities.
+    """
+    likely = logits.float().softmax(-1).cpu().numpy()
+    allowed, first = _transitions(names)
     unseen = "O" if "O" in names else names[0]
     predictions = []
     for row, one in enumerate(examples):
-        starts = one["word_starts"]
-        predictions.append({
-            "tags": [names[best[row, start]] if start >= 0 else unseen for start in starts],
-            "scores": [float(scores[row, start]) if start >= 0 else 0.0 for start in starts],
-        })  # fmt: skip
+        seen = [position for position, start in enumerate(one["word_starts"]) if start >= 0]
+        words = likely[row, [one["word_starts"][position] for position in seen]]
+        tags, scores = [unseen] * len(one["word_starts"]), [0.0] * len(one["word_starts"])
+        for position, tag, word in zip(seen, _best(words, allowed, first), words, strict=True):
+            tags[position], scores[position] = names[tag], float(word[tag])
+        predictions.append({"tags": tags, "scores": scores})
     return predictions
+
+
+def _best(words: Any, allowed: Any, first: Any) -> Any:
+    """Indices of the best allowed tags of one sentence; `words` are probabilities, (words, tags)."""
+    greedy = words.argmax(-1)
+    if not len(greedy) or (first[greedy[0]] and allowed[greedy[:-1], greedy[1:]].all()):
+        return greedy
+    emitted = np.log(np.maximum(words, 1e-30))
+    barrier = np.where(allowed, 0.0, -np.inf)
+    total, back = np.where(first, emitted[0], -np.inf), []
+    for scores in emitted[1:]:
+        paths = total[:, None] + barrier
+        back.append(paths.argmax(0))
+        total = paths.max(0) + scores
+    path = [int(total.argmax())]
+    for step in reversed(back):
+        path.append(int(step[path[-1]]))
+    return np.array(path[::-1])
+
+
+def _transitions(names: Sequence[str]) -> tuple[Any, Any]:
+    """Which tag may follow which, (tags, tags), and which may come first, (tags,); all, where no tag begins a type.
+
+    The last word may leave an entity open: a sentence can be cut.
+    """
+    parts = [_parts(name) for name in names]
+    begins = {kind for (prefix, kind) in parts if prefix in {"B", "S", "U"}}
+
+    def inside(part: tuple[str, str | None]) -> bool:
+        return part[0] in {"I", "E", "L"} and part[1] in begins
+
+    def may_follow(before: tuple[str, str | None], after: tuple[str, str | None]) -> bool:
+        return not inside(after) or (before[1] == after[1] and before[0] in {"B", "I"})
+
+    allowed = np.array([[may_follow(before, after) for after in parts] for before in parts])
+    return allowed, np.array([not inside(part) for part in parts])
 
 
 def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:

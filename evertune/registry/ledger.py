@@ -3,25 +3,25 @@
 import getpass
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from evertune.home import Home
-from evertune.records import plain
+from evertune.records import Outcome, plain
 
 
 def append(home: Home, event: str, **facts: Any) -> dict[str, Any]:
     """Add an entry, on the disk before the call returns.
 
     Args:
-        event: `decision`, `intent`, `moved`, `abandoned`, `external`, `approved` or `rejected-by-hand`.
+        event: `decision`, `intent`, `moved`, `abandoned`, `external`, `approved`, `rejected-by-hand`, `unchanged`.
         facts: JSON-ready values; `who` defaults to this process's user.
     Raises:
         OSError: the disk is full or not writable.
     """
     entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, "who": who(), **plain(facts)}
-    home.ledger.parent.mkdir(parents=True, exist_ok=True)
-    with home.ledger.open("ab+") as file:
+    with home.lock("ledger"), home.ledger.open("ab+") as file:
         # A crash in the middle of an entry leaves a line without an end: close it, so that this entry stands alone.
         if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
             file.write(b"\n")
@@ -29,6 +29,17 @@ def append(home: Home, event: str, **facts: Any) -> dict[str, Any]:
         file.flush()
         os.fsync(file.fileno())
     return entry
+
+
+def unchanged(home: Home, outcome: Outcome) -> Outcome:
+    """Record that a run found nothing to do; the outcome, with the champion of today.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    outcome = replace(outcome, champion_version=last_known(home))
+    append(home, "unchanged", reason=outcome.reason, champion=outcome.champion_version)
+    return outcome
 
 
 def entries(home: Home) -> list[dict[str, Any]]:

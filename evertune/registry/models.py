@@ -1,10 +1,11 @@
 """Registered models: one version a run, and the aliases `champion` and `challenger`."""
 
 import logging
-import os
+import shutil
 from importlib.metadata import version as library
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from evertune import bundle
 from evertune.errors import RegistryError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "tokenizers", "torch", "transformers")
+FETCH_SECONDS = 600.0  # that another process may take to fetch a model
 
 
 def champion(home: Home, name: str) -> int | None:
@@ -56,9 +58,8 @@ def register(recipe: "Recipe", home: Home, candidate: "Candidate", examples: lis
     """
     mlflow, name = client(home), recipe.registered_name
     with said(f"the model {name}"):
-        found = [one for one in mlflow.search_model_versions(f"name='{name}'") if one.run_id == candidate.run_id]
-        if found:
-            return int(found[0].version)
+        if (known := version_of(home, name, candidate.run_id)) is not None:
+            return known
         logged = _log_model(recipe, candidate, examples)
         _ensure_registered(mlflow, name)
         snapshot = candidate.tokens.snapshot
@@ -70,6 +71,11 @@ def register(recipe: "Recipe", home: Home, candidate: "Candidate", examples: lis
             },
         )  # fmt: skip
     return int(made.version)
+
+
+def version_of(home: Home, name: str, run_id: str) -> int | None:
+    """The registered version that a run made; None where it made none yet."""
+    return next((int(one.version) for one in versions(home, name) if one.run_id == run_id), None)
 
 
 def _ensure_registered(mlflow: Any, name: str) -> None:
@@ -102,27 +108,48 @@ def _log_model(recipe: "Recipe", candidate: "Candidate", examples: list[Any]) ->
 
 
 def bundle_of(home: Home, name: str, version: int) -> Path:
-    """The bundle folder of a registered version, fetched where the store is remote.
+    """The bundle folder of a registered version, with the very files of its registration; fetched from a remote store.
 
     Raises:
-        RegistryError: the version or its files are not there.
+        RegistryError: the version or its files are not there, or the files have changed.
     """
-    import mlflow
     from mlflow.exceptions import MlflowException
 
-    client(home)
-    kept = home.model / "fetched" / str(version)
+    with said(f"version {version} of {name}"):
+        registered = client(home).get_model_version(name, str(version)).tags.get("evertune.bundle")
+        place = urlsplit(client(home).get_model_version_download_uri(name, str(version)))
+    advice = "restore the artifact store, or roll back to a version that is whole with `evertune rollback`"
     try:
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        kept.mkdir(parents=True, exist_ok=True)
-        found = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", dst_path=str(kept)))
-        folder = next(path.parent for path in found.rglob("evertune.json"))
+        if place.scheme in {"", "file"}:
+            path = unquote(place.path) if place.scheme else place.path
+            folder = Path(path) / "artifacts" / "bundle"
+        else:
+            folder = _fetched(home, name, version, str(registered))
+        found = bundle.digest(folder) if (folder / "evertune.json").is_file() else None
     except (MlflowException, OSError, StopIteration) as error:
         raise RegistryError(
-            f"version {version} of {name} is registered, but its files cannot be read ({type(error).__name__}: {error}); "
-            "restore the artifact store, or roll back to a version that is whole with `evertune rollback`"
+            f"version {version} of {name} is registered, but its files cannot be read "
+            f"({type(error).__name__}: {error}); {advice}"
         ) from error
+    if found != registered:
+        state = "are not there" if found is None else "are not those that were registered"
+        raise RegistryError(f"version {version} of {name}: its files {state}; {advice}")
     return folder
+
+
+def _fetched(home: Home, name: str, version: int, digest: str) -> Path:
+    """A copy of a remote version's bundle, kept under the digest of its files."""
+    import mlflow
+
+    kept = home.model / "fetched" / digest
+    with home.lock("fetch", timeout=FETCH_SECONDS):
+        if not kept.exists():
+            scratch = kept.with_name(f".{digest}")
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(parents=True)
+            mlflow.artifacts.download_artifacts(f"models:/{name}/{version}/artifacts/bundle", dst_path=str(scratch))
+            scratch.rename(kept)
+    return next(path.parent for path in kept.rglob("evertune.json"))
 
 
 def move_champion(home: Home, name: str, to: int, *, expected: int | None, **facts: Any) -> None:
@@ -135,11 +162,12 @@ def move_champion(home: Home, name: str, to: int, *, expected: int | None, **fac
         RegistryError: somebody moved the champion since; nothing is changed.
     """
     with home.lock("champion"):
-        repair(home, name)
+        _repair(home, name)
         now = champion(home, name)
         if now != expected:
             raise RegistryError(
-                f"the champion of {name} is version {now}, not {expected} as when this was decided; run again"
+                f"the champion of {name} is version {now}, not {expected} as when this was decided; "
+                "compare anew with `evertune run RECIPE` (with --force where nothing is new)"
             )
         ledger.append(home, "intent", **{**facts, "from": now, "to": to})
         with said("the alias champion"):
@@ -148,12 +176,19 @@ def move_champion(home: Home, name: str, to: int, *, expected: int | None, **fac
 
 
 def repair(home: Home, name: str) -> None:
-    """Finish the record of a move that a crash cut off, and record moves that others made."""
+    """Finish the record of a move that a crash cut off, and record moves that others made.
+
+    Raises:
+        RegistryError: MLflow does not answer, or another process moves the champion all the time.
+    """
+    with home.lock("champion"):
+        _repair(home, name)
+
+
+def _repair(home: Home, name: str) -> None:
     now, intent = champion(home, name), ledger.open_intent(home)
     if intent is not None and now == intent["to"]:
-        ledger.append(
-            home, "moved", **{"from": intent["from"], "to": now, "reason": intent.get("reason"), "repaired": True}
-        )
+        ledger.append(home, "moved", **{**_facts(intent), "repaired": True})
     elif intent is not None:
         ledger.append(
             home,
@@ -165,6 +200,10 @@ def repair(home: Home, name: str) -> None:
         ledger.append(
             home, "external", **{"from": ledger.last_known(home), "to": now, "reason": "moved outside Evertune"}
         )
+
+
+def _facts(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key not in {"time", "event"}}
 
 
 def set_challenger(home: Home, name: str, version: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from evertune import bundle
 from evertune.errors import RegistryError
 from evertune.home import Home
-from evertune.records import Candidate, Decision, Evaluation
+from evertune.records import Candidate, Decision, Evaluation, plain
 from evertune.registry import ledger, models, parity
 
 if TYPE_CHECKING:
@@ -23,10 +23,16 @@ def settle(
 ) -> Decision:
     """Carry out a decision: the challenger alias, the parity check, then the champion alias; every step in the ledger.
 
+    A decision that was carried out before a crash is given again as it was.
+
     Raises:
         RegistryError: MLflow refused, or the champion was moved meanwhile.
     """
     name = recipe.registered_name
+    models.repair(home, name)
+    decided = _decision_on(home, version)
+    if decided is not None and models.champion(home, name) == version:
+        return Decision(decided["verdict"], decided["reason"], tuple(decided["evidence"]))
     models.set_challenger(home, name, version)
     if decision.verdict == "promoted":
         decision = _with_parity(home, name, version, candidate, decision)
@@ -38,16 +44,36 @@ def settle(
             reason=f"{decision.reason}; {WAITING}: evertune approve RECIPE --version {version}",
         )
     facts: dict[str, Any] = {
-        "version": version, "champion": evaluation.champion_version, "reason": decision.reason, "run_id": candidate.run_id,
-        "evidence": decision.evidence,
+        "version": version, "champion": evaluation.champion_version, "reason": decision.reason,
+        "run_id": candidate.run_id, "evidence": decision.evidence,
     }  # fmt: skip
-    ledger.append(home, "decision", verdict=decision.verdict, **facts)
+    _record(home, verdict=decision.verdict, **facts)
     models.tag(home, name, version, decision=WAITING if asked else decision.verdict, reason=decision.reason[:4000])
-    if decision.verdict == "promoted" and evaluation.champion_version != version:
+    if decision.verdict == "promoted":
         models.move_champion(
             home, name, version, expected=evaluation.champion_version, reason=decision.reason, run_id=candidate.run_id
         )
     return decision
+
+
+def opponent(home: Home, name: str, run_id: str) -> int | None:
+    """The champion that a run's model meets; where that model has the place already, the champion that it met then.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
+    now = models.champion(home, name)
+    if now is None or models.version_of(home, name, run_id) != now:
+        return now
+    decided = _decision_on(home, now)
+    return now if decided is None else decided["champion"]
+
+
+def _record(home: Home, **facts: Any) -> None:
+    """A decision in the ledger, once: a run that goes on after a crash decides again, and the same."""
+    last, new = _decision_on(home, facts["version"]), plain(facts)
+    if last is None or any(last[key] != value for key, value in new.items()):
+        ledger.append(home, "decision", **facts)
 
 
 def _with_parity(home: Home, name: str, version: int, candidate: Candidate, decision: Decision) -> Decision:
@@ -57,7 +83,7 @@ def _with_parity(home: Home, name: str, version: int, candidate: Candidate, deci
         models.tag(home, name, version, parity=candidate.digest)
         return replace(decision, evidence=(*decision.evidence, found))
     why = (
-        found.get("problem")
+        found["problem"]
         or f"{found['agreement']:.2%} of labels agree, probabilities differ by up to {found['difference']:.2g}"
     )
     return Decision(
@@ -80,8 +106,9 @@ def approve(home: Home, name: str, version: int, reason: str) -> None:
         raise RegistryError(f"version {version} of {name} does not wait for approval; {there}")
     if _tag(home, name, version, "parity") is None:
         raise RegistryError(f"version {version} of {name} never passed the parity check; run the recipe again")
+    if models.champion(home, name) != version:
+        models.move_champion(home, name, version, expected=decided["champion"], reason=reason)
     ledger.append(home, "approved", version=version, reason=reason)
-    models.move_champion(home, name, version, expected=decided["champion"], reason=reason)
     models.tag(home, name, version, decision="promoted", reason=reason)
 
 
@@ -101,34 +128,40 @@ def promote(home: Home, name: str, version: int, reason: str) -> None:
     """Make a version champion by hand, whatever the gate said; it must answer as it did when it was tested.
 
     Raises:
-        RegistryError: no such version, it is champion already, or it fails the parity check.
+        RegistryError: no such version, it is champion already, its files have changed, or it fails the parity check.
     """
+    _promote(home, name, version, reason=reason, by_hand=True)
+    models.tag(home, name, version, decision="promoted", reason=reason)
+
+
+def _promote(home: Home, name: str, version: int, **facts: Any) -> None:
     now = models.champion(home, name)
     if version == now:
         raise RegistryError(f"version {version} of {name} is the champion already")
     digest = _tag(home, name, version, "bundle")
     folder = models.bundle_of(home, name, version)
-    if bundle.digest(folder) != digest:
-        raise RegistryError(
-            f"version {version} of {name}: its files are not those that were registered; it is not promoted"
-        )
     if _tag(home, name, version, "parity") != digest:
         _check_parity(home, name, version, folder)
-    models.move_champion(home, name, version, expected=now, reason=reason, by_hand=True)
+    models.move_champion(home, name, version, expected=now, **facts)
 
 
 def rollback(home: Home, name: str, reason: str) -> int:
-    """Make the champion's predecessor champion again and return its version.
+    """Make the champion's predecessor champion again and return its version; a second rollback goes back further.
 
     Raises:
         RegistryError: there is no predecessor, or it is not whole.
     """
+    models.repair(home, name)
     now = models.champion(home, name)
-    moves = [one for one in ledger.entries(home) if one["event"] in {"moved", "external"} and one["to"] == now]
-    if now is None or not moves or moves[-1]["from"] is None:
+    if now is None:
+        raise RegistryError(f"{name} has no champion; there is nothing to go back to")
+    # How a rollback came to `now` does not count: its predecessor is not the version that was left then.
+    moves = [one for one in ledger.entries(home)
+             if one["event"] in {"moved", "external"} and one["to"] == now and not one.get("rollback")]  # fmt: skip
+    if not moves or moves[-1]["from"] is None:
         raise RegistryError(f"{name} has no champion before version {now}; there is nothing to go back to")
     before = int(moves[-1]["from"])
-    promote(home, name, before, f"rollback: {reason}")
+    _promote(home, name, before, reason=f"rollback: {reason}", by_hand=True, rollback=True)
     return before
 
 

@@ -12,7 +12,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 
-class BundleModel(PythonModel):  # type: ignore[misc]
+class BundleModel(PythonModel):
     """Predicts with the bundle's own code: input column in, prediction columns out, one row a row."""
 
     def load_context(self, context: Any) -> None:

@@ -21,7 +21,7 @@ def logged(model_uri: str) -> list[str]:
 
 
 def link(requirements: list[str], folder: Path) -> None:
-    """Link the installed files of the requirements, and of theirs, into `folder`: an import path without anything else."""
+    """Link the installed files of the requirements, and of theirs, into `folder`: an import path of nothing else."""
     folder.mkdir(parents=True)
     for found in closure(requirements):
         for name in {file.parts[0] for file in found.files or []} - {"..", "__pycache__"}:

@@ -28,14 +28,29 @@ def client(home: Home) -> Any:
         _prepare(home, uri)
     import mlflow
 
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI", uri))
+    with _environment_kept():
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI", uri))
     return mlflow.MlflowClient()
 
 
 def tracking_uri(home: Home) -> str:
     """MLFLOW_TRACKING_URI, else SQLite in the home."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.root / 'mlflow' / 'mlflow.db'}"
+
+
+@contextlib.contextmanager
+def _environment_kept() -> Iterator[None]:
+    """MLflow writes what it is told into the environment, where it would pass for the user's wish."""
+    had = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+    try:
+        yield
+    finally:
+        for name, value in had.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def experiment(home: Home, name: str) -> str:

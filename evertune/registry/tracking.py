@@ -79,18 +79,26 @@ def begin(recipe: "Recipe", home: Home, tokens: Tokens, folder: Path) -> Run:
     known = read_json(folder / "run.json")
     if known is not None:
         run = Run(home, known["run_id"], folder)
-        run._client.update_run(known["run_id"], status="RUNNING")
+        with said(f"the run {run.run_id}, which {folder} belongs to (delete the folder to start anew)"):
+            run._client.update_run(run.run_id, status="RUNNING")
         return run
-    mlflow = client(home)
-    with said("a new run"):
-        info = mlflow.create_run(
-            experiment(home, recipe.name), run_name=f"{recipe.name} snapshot {tokens.snapshot.version}"
-        ).info
-    write_json(folder / "run.json", {"run_id": info.run_id})
-    run = Run(home, info.run_id, folder)
-    _close_orphans(recipe, home, folder)
+    run = Run(home, _begun(recipe, home, tokens, folder), folder)
+    _close_orphans(home, folder)
     _describe(run, recipe, tokens)
+    write_json(folder / "run.json", {"run_id": run.run_id})  # last: until then, a run is found by its tag
     return run
+
+
+def _begun(recipe: "Recipe", home: Home, tokens: Tokens, folder: Path) -> str:
+    """The id of a new run, or of the one that a process had begun for this folder when it died."""
+    mlflow, tags = client(home), {"evertune.folder": f"{home.identity()}/{folder.name}"}
+    with said("a new run"):
+        place = experiment(home, recipe.name)
+        left = mlflow.search_runs([place], f"tags.`evertune.folder` = '{tags['evertune.folder']}'", max_results=1)
+        if left:
+            return str(left[0].info.run_id)
+        title = f"{recipe.name} snapshot {tokens.snapshot.version}"
+        return str(mlflow.create_run(place, tags=tags, run_name=title).info.run_id)
 
 
 @contextlib.contextmanager
@@ -134,7 +142,8 @@ def _log_dataset(run: Run, recipe: "Recipe", snapshot: Snapshot) -> None:
 
     dataset = Dataset(
         name=f"{recipe.name}-corpus", digest=snapshot.fingerprint[:36], source_type="delta",
-        source=json.dumps({"version": snapshot.version}), profile=json.dumps({"rows": snapshot.rows, "labels": len(snapshot.labels)}),
+        source=json.dumps({"version": snapshot.version}),
+        profile=json.dumps({"rows": snapshot.rows, "labels": len(snapshot.labels)}),
     )  # fmt: skip
     run._client.log_inputs(run.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
@@ -146,7 +155,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix: value}
 
 
-def _close_orphans(recipe: "Recipe", home: Home, folder: Path) -> None:
+def _close_orphans(home: Home, folder: Path) -> None:
     """Runs of other snapshots that a dead process left RUNNING will never be taken up."""
     mlflow = client(home)
     for path in home.runs.glob("*/run.json"):

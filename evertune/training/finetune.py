@@ -1,17 +1,18 @@
 """The fine-tuning step: from token data set to model bundle, resumable at any moment."""
 
+import contextlib
 import logging
+import shutil
 import time
-from collections import Counter
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evertune import base_models, bundle
-from evertune.errors import DataError, TrainingError
+from evertune.errors import TrainingError
 from evertune.home import Home, read_json, write_json
 from evertune.machine import resolve_precision
-from evertune.objectives import module
 from evertune.records import Candidate, Tokens, digest
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from evertune.config import Recipe
-    from evertune.training.loop import Log, Task
+    from evertune.training.progress import Log
 
 logger = logging.getLogger(__name__)
 STEP_VERSION = 1  # raise it when the same input gives another model
@@ -43,7 +44,7 @@ def run_folder(home: Home, key: str, *, anew: bool = False) -> Path:
     """Where the run with this fingerprint keeps its checkpoints, bundle and reports.
 
     Args:
-        anew: a folder of its own if the run was concluded before; one that was interrupted is gone on with all the same.
+        anew: a folder of its own if the run was concluded before; an interrupted one is gone on with all the same.
     """
     folders = [home.runs / key[:16], *sorted(home.runs.glob(f"{key[:16]}-*"), key=lambda one: int(one.name[17:]))]
     if anew and (folders[-1] / "concluded").exists():
@@ -63,122 +64,79 @@ def finetune(
         champion: bundle to start from where the recipe says so.
         since: with `train_on: new`, rows of later batches only.
     Raises:
+        ConfigError: frozen parameters, token masking or length do not fit the base model.
         DataError: too little to learn from.
         TrainingError: out of memory, out of disk, loss not finite.
     """
     done = read_json(folder / "candidate.json")
-    if done is not None and bundle.digest(folder / "bundle") == done["digest"]:
-        return _candidate(done, folder, run_id, tokens)
+    if done is None or bundle.digest(folder / "bundle") != done["digest"]:
+        start = time.perf_counter()
+        with _saying_what_to_do(recipe, folder):
+            facts = _train(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since)
+        done = {**facts, "seconds": time.perf_counter() - start}
+        write_json(folder / "candidate.json", done)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # several times the size of the bundle
+    return Candidate(bundle=str(folder / "bundle"), run_id=run_id, run_folder=str(folder), tokens=tokens, **done)
+
+
+def _train(
+    recipe: "Recipe", home: Home, tokens: Tokens, encoded: "datasets.Dataset", rows: "pa.Table",
+    run_id: str, folder: Path, log: "Log", champion: Path | None, since: int,
+) -> dict[str, Any]:  # fmt: skip
     from evertune import tokenization
     from evertune.training import loop
     from evertune.training import model as models
+    from evertune.training.task import task_of
 
-    objective, settings = module(recipe.objective.type), recipe.training
-    precision = resolve_precision(settings.precision, home.root / "machine.json")
+    labels, settings, memory = tokens.snapshot.labels, recipe.training, home.root / "machine.json"
     tokenizer = tokenization.tokenizer(recipe)
-    task = _task(recipe, encoded, rows, tokens.snapshot.labels, tokenizer.pad_token_id, since)
-    start = time.perf_counter()
-    place = (
-        str(champion / "model")
-        if champion and recipe.data.fresh.start_from == "champion"
-        else base_models.locate(recipe)
-    )
-    model = models.build(objective, place, tokens.snapshot.labels, recipe.objective, settings.seed)
+    task = task_of(recipe, encoded, rows, labels, tokenizer, since)
+    model = models.build(task.objective, _place(recipe, champion), labels, recipe.objective, settings.seed)
     free = models.freeze(model, settings.freeze, settings.train_top_layers)
-    logger.info(
-        "training %s of %s parameters on %d rows in %s",
-        f"{free:,}",
-        f"{model.num_parameters():,}",
-        len(task.train),
-        precision,
-    )
-    fitted = _fit(loop, model, task, settings, precision, folder / "checkpoints", log)
-    card = {
+    precision = resolve_precision(settings.precision, memory)
+    counts = f"{free:,}", f"{model.num_parameters():,}", len(task.train), precision
+    logger.info("training %s of %s parameters on %d rows in %s", *counts)
+    fitted = loop.fit(model, task, settings, precision, folder / "checkpoints", log)
+    serving = resolve_precision(recipe.evaluation.precision, memory)
+    card = _card(recipe, tokens, serving, run_id)
+    digest = bundle.write(folder / "bundle", model, tokenizer, task.objective, card)
+    return {"digest": digest, "steps": fitted.steps, "epochs": fitted.epochs, "train_loss": fitted.train_loss}
+
+
+def _place(recipe: "Recipe", champion: Path | None) -> str:
+    if champion is not None and recipe.data.fresh.start_from == "champion":
+        return str(champion / "model")
+    return base_models.locate(recipe)
+
+
+def _card(recipe: "Recipe", tokens: Tokens, precision: str, run_id: str) -> dict[str, Any]:
+    snapshot = tokens.snapshot
+    return {
         "name": recipe.name, "objective": recipe.objective.type, "options": recipe.objective.model_dump(),
-        "precision": resolve_precision(recipe.evaluation.precision, home.root / "machine.json"),
-        "tokens_per_batch": 2 * settings.tokens_per_batch,
-        "snapshot": {"version": tokens.snapshot.version, "fingerprint": tokens.snapshot.fingerprint, "batch": tokens.snapshot.batch},
+        "precision": precision, "tokens_per_batch": 2 * recipe.training.tokens_per_batch,
+        "snapshot": {"version": snapshot.version, "fingerprint": snapshot.fingerprint, "batch": snapshot.batch},
         "run_id": run_id,
     }  # fmt: skip
-    code = bundle.write(folder / "bundle", model, tokenizer, objective, card)
-    facts = {
-        "digest": code, "steps": fitted.steps, "epochs": fitted.epochs, "train_loss": fitted.train_loss,
-        "seconds": time.perf_counter() - start,
-    }  # fmt: skip
-    write_json(folder / "candidate.json", facts)
-    return _candidate(facts, folder, run_id, tokens)
 
 
-def _candidate(facts: dict[str, Any], folder: Path, run_id: str, tokens: Tokens) -> Candidate:
-    return Candidate(bundle=str(folder / "bundle"), run_id=run_id, run_folder=str(folder), tokens=tokens, **facts)
-
-
-def _fit(loop: Any, model: Any, task: "Task", settings: Any, precision: str, folder: Path, log: "Log") -> Any:
-    import math
-
+@contextlib.contextmanager
+def _saying_what_to_do(recipe: "Recipe", folder: Path) -> Iterator[None]:
+    """Lack of memory or disk as an error that a person can act on; torch has no one class for either."""
     import torch
+    from safetensors import SafetensorError
 
     try:
-        fitted = loop.fit(model, task, settings, precision, folder, log)
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"out of memory with training.tokens_per_batch {settings.tokens_per_batch}; halve it and double "
-            "training.accumulation, which learns the same"
-        ) from error
-    if not math.isfinite(fitted.train_loss):
-        raise TrainingError(
-            f"the loss is {fitted.train_loss}; lower training.learning_rate (now {settings.learning_rate:g})"
-        )
-    return fitted
-
-
-def _task(
-    recipe: "Recipe", encoded: "datasets.Dataset", rows: "pa.Table", labels: tuple[str, ...], pad_id: int, since: int
-) -> "Task":
-    import numpy as np
-
-    from evertune.training import model as models
-    from evertune.training.loop import Task
-
-    objective = module(recipe.objective.type)
-    role = list(objective.COLUMNS)[1]
-    splits = rows.column("split").to_numpy(zero_copy_only=False)
-    learned = splits == "train"
-    if recipe.data.fresh.train_on == "new":
-        learned &= rows.column("batch").to_numpy() > since
-    train, validation = np.flatnonzero(learned), np.flatnonzero(splits == "validation")
-    targets = rows.column(role)
-    learned_values = objective.label_values(targets.take(train).to_pylist())
-    _check_labels(learned_values, labels, len(train))
-    ids = {label: index for index, label in enumerate(labels)}
-    examples = {
-        name: _examples(objective, encoded.select(index), targets.take(index).to_pylist(), ids)
-        for name, index in (("train", train), ("validation", validation))
-    }
-    weights = models.balanced_weights(learned_values, labels) if recipe.training.class_weights == "balanced" else None
-    return Task(
-        objective=objective, labels=labels, metric=recipe.metric, train=examples["train"],
-        lengths=[len(one["input_ids"]) for one in examples["train"]], validation=examples["validation"],
-        targets=targets.take(validation).to_pylist(), weights=weights, pad_id=pad_id,
-    )  # fmt: skip
-
-
-def _examples(
-    objective: Any, encoded: "datasets.Dataset", targets: list[Any], ids: dict[str, int]
-) -> list[dict[str, Any]]:
-    return [objective.example(row, target, ids) for row, target in zip(encoded, targets, strict=True)]
-
-
-def _check_labels(values: list[str], labels: tuple[str, ...], rows: int) -> None:
-    counts = Counter(values)
-    if not rows:
-        raise DataError(
-            "no rows to train on: all accepted rows are in other splits; lower data.split.test and data.split.validation"
-        )
-    if len(counts) < 2:
-        only = next(iter(counts))
-        raise DataError(
-            f"the {rows} train rows have one label only, {only!r}: there is nothing to tell apart; add rows with other labels"
-        )
-    if missing := [label for label in labels if not counts[label]]:
-        logger.warning("no train row has %s: the model cannot learn it", ", ".join(map(repr, missing)))
+        yield
+    except (RuntimeError, MemoryError, OSError, SafetensorError) as error:
+        text = str(error)
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in text:
+            raise TrainingError(
+                f"out of memory with training.tokens_per_batch {recipe.training.tokens_per_batch}; halve it and double "
+                "training.accumulation, which learns the same"
+            ) from error
+        if isinstance(error, (OSError, SafetensorError)) or "PytorchStreamWriter" in text:
+            raise TrainingError(
+                f"nothing can be written to {folder}: {text.splitlines()[0]}; free some space and run again: "
+                "training goes on from the last checkpoint"
+            ) from error
+        raise

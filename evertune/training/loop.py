@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from evertune import inference
@@ -74,8 +74,8 @@ def fit(model: Any, task: Task, settings: Training, precision: str, folder: Path
     arguments = _arguments(settings, precision, folder, updates, task)
     optimizer = models.optimizer(model, settings.learning_rate, settings.head_learning_rate, settings.weight_decay)
     trainer = TokenTrainer(
-        model=model, args=arguments, train_dataset=task.train, eval_dataset=task.validation, optimizers=(optimizer, None),
-        compute_loss_func=_loss(task, settings.label_smoothing),
+        model=model, args=arguments, train_dataset=task.train, eval_dataset=task.validation,
+        optimizers=(optimizer, None), compute_loss_func=_loss(task, settings.label_smoothing),
         callbacks=[checkpoints.Seal(), Progress(log, settings.epochs)],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
@@ -130,7 +130,7 @@ def _loss(task: Task, smoothing: float) -> Callable[..., Any]:
         # Divided by all rows or words of the optimiser step, so that the shape of its batches does not matter.
         weights = None if task.weights is None else task.weights.to(labels.device)
         total = task.objective.loss(outputs.logits, labels, weights, smoothing)
-        # A step may hold no word that the model sees, such as one sentence of a zero-width space: its loss is 0, not 0/0.
+        # A step may hold no word that the model sees, such as a sentence of one zero-width space: 0, not 0/0.
         return total / max(int(num_items_in_batch), 1)
 
     return loss
@@ -139,25 +139,27 @@ def _loss(task: Task, smoothing: float) -> Callable[..., Any]:
 class TokenTrainer(Trainer):
     """Trainer's documented hooks for data and evaluation; all else is its own."""
 
+    control: Any
+
     def give(self, task: Task, batches: TokenBatches, precision: str) -> None:
         """Say what to train on."""
         self._task, self._batches, self._precision = task, batches, precision
 
-    def get_train_dataloader(self) -> DataLoader:
+    def get_train_dataloader(self) -> "DataLoader[Any]":
         """Batches of the whole training, in their fixed order."""
         task = self._task
-        return self.accelerator.prepare_data_loader(  # type: ignore[no-any-return]
-            DataLoader(
-                task.train,
-                batch_sampler=self._batches,
-                collate_fn=lambda part: task.objective.collate(part, task.pad_id),
-            )
+        loader: DataLoader[Any] = DataLoader(
+            cast("Dataset[Any]", task.train),  # any sequence will do, but torch has no type for that
+            batch_sampler=self._batches,
+            collate_fn=lambda part: task.objective.collate(part, task.pad_id),
         )
+        prepared: DataLoader[Any] = self.accelerator.prepare_data_loader(loader)
+        return prepared
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
         """One batch forward and back."""
-        # Tokens are hidden here, not in `collate`: batches are collated ahead of their step, and a resumed training puts
-        # torch's generator back to where it stood between two steps.
+        # Tokens are hidden here, not in `collate`: batches are collated ahead of their step, and a resumed training
+        # puts torch's generator back to where it stood between two steps.
         if self._task.masking is not None:
             inputs = {**inputs, "input_ids": self._task.masking.hide(inputs["input_ids"])}
         return super().training_step(model, inputs, num_items_in_batch)

@@ -42,7 +42,7 @@ def freeze(model: Any, patterns: Sequence[str], top_layers: int | None) -> int:
         fixed |= _below_top(model, names, top_layers)
     for name, parameter in model.named_parameters():
         parameter.requires_grad = name not in fixed
-    free = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    free: int = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     if not free:
         raise ConfigError("training.freeze: no parameter stays free; leave at least the head")
     return free

@@ -1,0 +1,148 @@
+"""A tiny model with random weights, rows that it can learn, and the road from rows to a bundle, as the tests of what
+learns use them."""
+
+import json
+import string
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from evertune import tokenization, training
+from evertune.config import Recipe
+from evertune.home import Home
+from evertune.records import Candidate, Snapshot, Tokens
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = "refund money back parcel arrive order card lost Paris John lives in the a".split()
+WEIGHTS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+MOVES = {  # words that tell the labels apart
+    "refund": "I want my money back for order", "delivery": "when will the parcel arrive", "card": "my card was lost",
+}  # fmt: skip
+LABELS = tuple(MOVES)
+TEXT = {"type": "text-classification", "max_length": 32}
+TOKENS = {"type": "token-classification", "max_length": 32}
+TAGS = ("O", "B-LOC", "B-PER")
+
+
+def vocabulary() -> list[str]:
+    letters = string.ascii_lowercase + string.ascii_uppercase + string.digits + string.punctuation
+    return list(dict.fromkeys([*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *WORDS]))
+
+
+def tokenizer(special: Mapping[str, str] | None = None) -> Any:
+    """A WordPiece tokenizer over letters and a few words; `special` names its special tokens."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    ids = {word: index for index, word in enumerate(vocabulary())}
+    made = Tokenizer(models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100))
+    made.normalizer = normalizers.BertNormalizer(lowercase=False)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
+    names = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="[UNK]", **(names if special is None else special))
+
+
+def write_tiny_model(folder: Path, *, special: Mapping[str, str] | None = None, **config: Any) -> Path:
+    """A BERT of 2 layers and 32 units with random weights, and its tokenizer, as a base model's folder."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    size = {"vocab_size": len(vocabulary()), "max_position_embeddings": 64, **WEIGHTS}
+    BertModel(BertConfig(**{**size, **config})).save_pretrained(folder)
+    tokenizer(special).save_pretrained(folder)
+    return folder
+
+
+def recipe(model: Path, objective: Mapping[str, Any] = TEXT, **sections: Any) -> Recipe:
+    """A recipe over the tiny model; `training` is laid over settings that suit it."""
+    settings = {
+        "epochs": 3, "learning_rate": 5e-3, "tokens_per_batch": 128, "precision": "fp32", "warmup": 0.0,
+        **sections.pop("training", {}),
+    }  # fmt: skip
+    tree = {
+        "name": "tiny", "objective": dict(objective), "base_model": str(model), "folder": str(model),
+        "data": {"sources": [{"path": "rows.csv"}]}, "training": settings,
+        "evaluation": {"precision": "fp32", "bootstrap": 200, **sections.pop("evaluation", {})}, **sections,
+    }  # fmt: skip
+    return Recipe.model_validate(tree)
+
+
+def table(rows: Sequence[Mapping[str, Any]], split: str | None = None) -> pa.Table:
+    """Rows as the corpus gives them; `split`, `batch` and `part` may stand in the row."""
+    filled = [
+        {"row_version": f"{number:032x}", "batch": 1, "part": 0, "split": split or "train", "source": "rows.csv", **row}
+        for number, row in enumerate(rows)
+    ]
+    return pa.Table.from_pylist(filled)
+
+
+def text_rows(count: int, labels: Sequence[str] = LABELS, start: int = 0) -> list[dict[str, Any]]:
+    """Rows that the tiny model can learn, of uneven length."""
+    rows = []
+    for number in range(start, start + count):
+        label = labels[number % len(labels)]
+        rows.append({"text": f"{MOVES[label]} {' '.join('the' for _ in range(number % 7))} {number}", "label": label})
+    return rows
+
+
+def tag_rows(count: int) -> list[dict[str, Any]]:
+    """Sentences with a name and a place."""
+    rows = []
+    for number in range(count):
+        filler = ["the"] * (number % 5)
+        words = [*filler, "John", "lives", "in", "Paris", str(number)]
+        rows.append({"tokens": words, "tags": [*("O" for _ in filler), "B-PER", "O", "O", "B-LOC", "O"]})
+    return rows
+
+
+def split_rows(rows: Sequence[dict[str, Any]], validation: int = 5) -> pa.Table:
+    """Every `validation`-th row to validation, the others to train."""
+    return table([{**row, "split": "validation" if n % validation == 4 else "train"} for n, row in enumerate(rows)])
+
+
+def snapshot(rows: pa.Table, labels: Sequence[str]) -> Snapshot:
+    splits = rows.column("split").to_pylist()
+    return Snapshot(3, f"snapshot of {len(rows)}", {name: splits.count(name) for name in set(splits)}, tuple(labels), 1)
+
+
+def tokens_of(one: Recipe, home: Home, rows: pa.Table, labels: Sequence[str] = LABELS) -> Tokens:
+    return tokenization.tokenize(one, home, snapshot(rows, labels), rows)
+
+
+def train(
+    one: Recipe, place: Path, rows: pa.Table, labels: Sequence[str] = LABELS, *,
+    log: Callable[[Mapping[str, float], int], None] | None = None, **how: Any,
+) -> Candidate:  # fmt: skip
+    """What the finetune step does with a snapshot, in the folder `place`; metrics by step go to its history.jsonl."""
+    home, folder = Home(place, one.name), place / "run"
+    tokens = tokens_of(one, home, rows, labels)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def note(metrics: Mapping[str, float], step: int) -> None:
+        with (folder / "history.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    encoded = tokenization.load(tokens, rows)
+    return training.finetune(one, home, tokens, encoded, rows, run_id="r", folder=folder, log=log or note, **how)
+
+
+def history(place: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (place / "run" / "history.jsonl").read_text().splitlines()]
+
+
+def weights(candidate: Candidate) -> dict[str, Any]:
+    """The bundle's tensors by name."""
+    from safetensors.torch import load_file
+
+    return dict(load_file(Path(candidate.bundle) / "model" / "model.safetensors"))
+
+
+def difference(one: Candidate, other: Candidate) -> float:
+    """The largest difference of any weight."""
+    ours, theirs = weights(one), weights(other)
+    assert ours.keys() == theirs.keys()
+    return max(float((ours[name] - theirs[name]).abs().max()) for name in ours)

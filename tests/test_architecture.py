@@ -1,0 +1,191 @@
+"""The house as DESIGN draws it: who imports whom, what happens on import, how long a function may be."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = {
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+    for folder in ("evertune", "tasks", "flows")
+    for file in sorted((ROOT / folder).rglob("*.py"))
+}
+STEPS = frozenset(
+    "sources corpus contract splits tokenization training evaluation gate registry report".split(),
+)
+# The only steps that use another, and why; everything else reads its input from the records that it is given.
+STEP_USES_STEP = {("training", "tokenization"): "the tokenizer that encoded the rows is bundled with the model"}
+# What joins steps into one act. No step may import it, directly or through others.
+COMPOSERS = {
+    "admission": {"contract", "corpus", "splits"},  # a staged batch into the corpus: the validate step, and a release
+    "quarantine": {"contract", "corpus"},  # mended rows take the same road
+    "preview": {"contract", "sources"},  # `evertune check` shows rows before anything is kept
+    "challenge": {"gate"},  # the evidence on disk, for the gate that knows no disk
+}
+HEAVY = ("torch", "transformers", "mlflow", "great_expectations", "datasets", "prefect", "pandas", "pyarrow", "sklearn")
+
+
+def imports(name: str, *, nested: bool = True, types: bool = True) -> set[str]:
+    """What a module imports, `from a import b` as `a.b`.
+
+    Args:
+        nested: those inside functions too; types: those under TYPE_CHECKING too.
+    """
+    found = set()
+    for node in _nodes(ast.parse(FILES[name].read_text(encoding="utf-8")), nested, types):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = name if FILES[name].name == "__init__.py" else name.rpartition(".")[0]
+            base = node.module or ""
+            if node.level:
+                base = ".".join([*package.split(".")[: len(package.split(".")) - node.level + 1], base]).rstrip(".")
+            found |= {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _nodes(tree: ast.AST, nested: bool, types: bool) -> Iterator[ast.AST]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not types:
+            continue
+        yield node
+        if nested or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield from _nodes(node, nested, types)
+
+
+def within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def breaches(modules: list[str], *forbidden: str, nested: bool = True) -> dict[str, list[str]]:
+    found = {name: sorted(one for one in imports(name, nested=nested) if within(one, *forbidden)) for name in modules}
+    return {name: hits for name, hits in found.items() if hits}
+
+
+def part(name: str) -> str:
+    """`evertune.training.loop` -> `training`; empty for what is not of the library."""
+    pieces = name.split(".")
+    return pieces[1] if pieces[0] == "evertune" and len(pieces) > 1 else ""
+
+
+@cache
+def parts_imported(one: str) -> frozenset[str]:
+    """The parts of the library that a part imports when it runs."""
+    modules = [name for name in FILES if part(name) == one]
+    found = {part(hit) for name in modules for hit in imports(name, types=False)}
+    return frozenset(found & {part(name) for name in FILES} - {one, ""})
+
+
+def reached(step: str) -> set[str]:
+    """The other steps and composers that a step gets at, through helpers too."""
+    met: set[str] = set()
+    waiting = [step]
+    while waiting:
+        for one in parts_imported(waiting.pop()) - met - {step}:
+            met.add(one)
+            if one not in STEPS and one not in COMPOSERS:
+                waiting.append(one)
+    return met & (STEPS | COMPOSERS.keys())
+
+
+LIBRARY = [name for name in FILES if within(name, "evertune") and not within(name, "evertune.cli", "evertune.__main__")]
+
+
+def test_the_library_knows_neither_prefect_nor_tasks_nor_flows() -> None:
+    assert breaches(LIBRARY, "prefect", "tasks", "flows", "evertune.cli") == {}
+
+
+def test_tasks_know_no_flow_and_no_command() -> None:
+    assert breaches([name for name in FILES if within(name, "tasks")], "flows", "evertune.cli") == {}
+    assert breaches([name for name in FILES if within(name, "flows")], "evertune.cli") == {}
+
+
+def test_only_the_registry_imports_mlflow() -> None:
+    assert breaches([name for name in FILES if not within(name, "evertune.registry")], "mlflow") == {}
+
+
+def test_an_objective_stands_alone() -> None:
+    from evertune.objectives import TABLE
+
+    files = [*TABLE.values(), "evertune.objectives.scoring", "evertune.batching"]
+    assert breaches(files, "evertune", nested=False) == {}
+    assert imports("evertune.inference") & set(LIBRARY) == set()
+    assert breaches(["evertune.inference"], "evertune") == {"evertune.inference": ["evertune.batching.by_length"]}
+
+
+@pytest.mark.parametrize("step", sorted(STEPS))
+def test_a_step_imports_no_other_step(step: str) -> None:
+    allowed = {used for user, used in STEP_USES_STEP if user == step}
+    assert reached(step) == allowed
+
+
+def test_composers_join_the_steps_that_the_table_names() -> None:
+    assert {name: set(parts_imported(name) & STEPS) for name in COMPOSERS} == COMPOSERS
+
+
+def functions() -> Iterator[tuple[str, int]]:
+    for name, file in FILES.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                yield f"{name}.{node.name}", (node.end_lineno or 0) - node.lineno + 1
+
+
+def test_functions_have_at_most_40_lines() -> None:
+    assert {name: lines for name, lines in functions() if lines > 40} == {}
+
+
+def test_files_have_at_most_300_lines() -> None:
+    lengths = {name: len(file.read_text(encoding="utf-8").splitlines()) for name, file in FILES.items()}
+    assert {name: lines for name, lines in lengths.items() if lines > 300} == {}
+
+
+def test_the_library_prints_nothing() -> None:
+    calls = [
+        name
+        for name in LIBRARY
+        for node in ast.walk(ast.parse(FILES[name].read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
+    ]
+    assert calls == []
+
+
+def python(program: str, folder: Path, *arguments: str) -> str:
+    """What a fresh interpreter prints that runs `program` in `folder`."""
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{program}", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout
+
+
+@pytest.mark.parametrize("module", ["evertune", "evertune.config", "evertune.cli"])
+def test_nothing_heavy_is_imported_with(module: str, tmp_path: Path) -> None:
+    loaded = python(f"import {module}\nprint(*sys.modules)", tmp_path).split()
+    assert [name for name in HEAVY if name in loaded] == []
+
+
+@pytest.mark.slow
+def test_importing_everything_makes_no_file_and_no_thread(tmp_path: Path) -> None:
+    # `pyfunc_model` is a script that MLflow runs; `__main__` is the command.
+    names = [name for name in FILES if name not in ("evertune.registry.pyfunc_model", "evertune.__main__")]
+    program = (
+        "import importlib, json, os, threading\n"
+        "names, home = json.loads(sys.argv[1]), os.environ['HOME']\n"
+        "importlib.import_module('prefect'), importlib.import_module('transformers').Trainer  # these do as they like\n"
+        "before = set(threading.enumerate()), set(os.listdir(home)), dict(os.environ), set(os.listdir('.'))\n"
+        "for name in names: importlib.import_module(name)\n"
+        "after = set(threading.enumerate()), set(os.listdir(home)), dict(os.environ), set(os.listdir('.'))\n"
+        "print(json.dumps([before[0] == after[0], before[1] == after[1], before[2] == after[2], sorted(after[3])]))\n"
+    )
+    home, here = tmp_path / "home", tmp_path / "here"
+    home.mkdir()
+    here.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("HOME", "PREFECT_HOME", "EVERTUNE_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"):
+            patch.setenv(variable, str(home))
+        patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+        said = python(program, here, json.dumps(names))
+    assert json.loads(said.splitlines()[-1]) == [True, True, True, []]

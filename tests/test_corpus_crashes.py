@@ -1,0 +1,140 @@
+"""Killed at any moment, or stopped by the contract: nothing is lost, nothing comes in twice."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data_helpers import good, home, recipe, run, write_csv
+
+from evertune import corpus, delta_tables, quarantine, staging
+from evertune.contract import BatchStoppedError
+from evertune.home import Home, read_json
+
+BAD = [("", "card"), ("caf\u00c3\u00a9 was shut", "refund")]
+TOLERANT: dict[str, Any] = {"contract": {"tolerance": 0.5}}
+POINTS = [
+    (staging, "stage", 1),
+    (staging, "write_log", 1),
+    (delta_tables, "append_once", 1),  # the corpus
+    (delta_tables, "append_once", 2),  # the quarantine
+    (corpus, "write_json", 1),  # labels.json
+    (corpus, "write_json", 2),  # state.json: the batch
+    (corpus, "write_json", 3),  # state.json: the sources
+    (staging, "forget_staged", 1),
+    (staging, "forget_stopped", 1),
+    (staging, "forget_log", 1),
+]
+
+
+class Killed(BaseException):
+    """What no `except Exception` catches, like a signal."""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("owner", "name", "call"), POINTS, ids=[f"{name}-{call}" for _, name, call in POINTS])
+def test_a_crash_at_any_point_loses_and_doubles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, when: str
+) -> None:
+    write_csv(tmp_path / "a.csv", [*good(20), *BAD])
+    one, place = recipe(tmp_path, **TOLERANT), home(tmp_path)
+    step, calls = getattr(owner, name), [0]
+
+    def killed(*arguments: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == call and when == "before":
+            raise Killed
+        result = step(*arguments)
+        if calls[0] == call:
+            raise Killed
+        return result
+
+    monkeypatch.setattr(owner, name, killed)
+    with pytest.raises(Killed):
+        run(one, place)
+    monkeypatch.setattr(owner, name, step)
+    run(one, place)
+    _check_complete(place)
+
+
+def _check_complete(place: Home) -> None:
+    texts = [row["text"] for row in delta_tables.read(place.corpus, ["text"]).to_pylist()]
+    refused = delta_tables.read(place.quarantine, ["source_row"])["source_row"].to_pylist()
+    assert sorted(texts) == sorted(text for text, _ in good(20))
+    assert sorted(refused) == [20, 21]
+    assert corpus.known_labels(place) == ("card", "refund")
+    assert set(read_json(place.state)["sources"]) == {"a.csv"}
+    assert not list(place.batches.iterdir())
+
+
+KILL = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from data_helpers import home, run
+from evertune import delta_tables
+from evertune.config import load
+folder, append = Path({folder!r}), delta_tables.append_once
+def killed(path, rows, number):
+    if path.name == "quarantine":
+        os.kill(os.getpid(), signal.SIGKILL)
+    append(path, rows, number)
+delta_tables.append_once = killed
+run(load(folder / "recipe.yaml"), home(folder))
+"""
+
+
+def test_kill_9_between_the_two_commits(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", [*good(20), *BAD])
+    one, place = recipe(tmp_path, **TOLERANT), home(tmp_path)
+    script = KILL.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    root = str(Path(__file__).parent.parent)
+    died = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": root}, check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert (delta_tables.last_batch(place.corpus), delta_tables.last_batch(place.quarantine)) == (1, 0)
+    # a looser contract in the meantime changes nothing: the verdict had been written down
+    run(recipe(tmp_path, contract={"tolerance": 0.5, "text": {"min_length": 0}}), place)
+    _check_complete(place)
+    assert run(one, place).rows == corpus.snapshot(place).rows
+
+
+def test_a_stopped_batch_takes_nothing_in_and_is_judged_again(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", [*good(20), *BAD])
+    place = home(tmp_path)
+    for _night in range(2):
+        with pytest.raises(BatchStoppedError, match="tolerance"):
+            run(recipe(tmp_path), place)
+        assert delta_tables.last_batch(place.corpus) == 0
+        assert [row["status"] for row in quarantine.listing(place).to_pylist()] == ["stopped", "stopped"]
+    assert run(recipe(tmp_path, **TOLERANT), place).refused == 2
+    _check_complete(place)
+    assert [row["status"] for row in quarantine.listing(place).to_pylist()] == ["refused", "refused"]
+
+
+def test_refused_rows_of_a_stopped_batch_outlive_the_file_that_was_mended(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", [*good(20), *BAD])
+    one, place = recipe(tmp_path), home(tmp_path)
+    with pytest.raises(BatchStoppedError):
+        run(one, place)
+    write_csv(tmp_path / "a.csv", [*good(20), ("", "refund"), ("", "")])
+    with pytest.raises(BatchStoppedError):
+        run(one, place)
+    write_csv(tmp_path / "a.csv", good(22))
+    snapshot = run(one, place)
+    assert (snapshot.accepted, snapshot.refused, snapshot.reasons) == (22, 0, {})
+    kept = quarantine.listing(place).to_pylist()
+    assert sorted((row["text"] or "", row["label"] or "") for row in kept) == sorted([*BAD, ("", "refund"), ("", "")])
+
+
+def test_rows_of_a_stopped_batch_come_in_when_its_other_files_are_gone(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", good(20))
+    bad = write_csv(tmp_path / "b.csv", [("", "card")] * 5)
+    one, place = recipe(tmp_path), home(tmp_path)
+    with pytest.raises(BatchStoppedError):
+        run(one, place)
+    bad.unlink()
+    assert run(one, place).accepted == 20
+    assert len(quarantine.listing(place)) == 5

@@ -1,0 +1,133 @@
+"""Runs and registered versions in MLflow: where they are kept, one of each a fine-tuning, and what is read back."""
+
+import os
+from pathlib import Path
+
+import pytest
+from registry_helpers import INPUTS, Shop, tokens_of
+
+from evertune import bundle
+from evertune.errors import RegistryError
+from evertune.home import Home, read_json
+from evertune.registry import models, store, tracking
+
+
+def test_all_is_kept_in_the_home_and_the_environment_is_left_alone(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = {*tmp_path.iterdir()}
+    made, version = shop.registered()
+    assert {*tmp_path.iterdir()} == before
+    assert models.bundle_of(shop.home, shop.name, version).is_relative_to(shop.home.root)
+    assert bundle.digest(models.bundle_of(shop.home, shop.name, version)) == made.digest
+    assert not {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"} & os.environ.keys()
+    assert store.tracking_uri(Home(tmp_path, "other")).startswith(f"sqlite:///{tmp_path}")
+
+
+def test_a_run_has_one_version_however_often_it_is_registered(shop: Shop) -> None:
+    made, version = shop.registered()
+    assert [models.register(shop.recipe, shop.home, made, INPUTS[:3]) for _ in range(2)] == [version, version]
+    other, second = shop.registered()
+    assert (version, second) == (1, 2)
+    assert [models.version_of(shop.home, shop.name, one.run_id) for one in (made, other)] == [1, 2]
+    assert shop.tag(1, "bundle") == made.digest
+    assert (shop.tag(1, "snapshot"), shop.tag(1, "fingerprint")) == ("1", "s1")
+
+
+def test_a_champion_whose_files_changed_or_are_gone_cannot_be_read(shop: Shop) -> None:
+    _, version = shop.registered()
+    folder = models.bundle_of(shop.home, shop.name, version)
+    weights = folder / "model" / "model.safetensors"
+    kept = weights.read_bytes()
+    weights.write_bytes(kept[:-1] + b"\0")
+    with pytest.raises(RegistryError, match="not those that were registered"):
+        models.bundle_of(shop.home, shop.name, version)
+    weights.write_bytes(kept)
+    assert models.bundle_of(shop.home, shop.name, version) == folder
+    folder.rename(folder.with_name("elsewhere"))
+    with pytest.raises(RegistryError, match="are not there; restore the artifact store"):
+        models.bundle_of(shop.home, shop.name, version)
+    with pytest.raises(RegistryError, match="version 9"):
+        models.bundle_of(shop.home, shop.name, 9)
+
+
+def test_an_interrupted_run_is_taken_up_again(shop: Shop, tmp_path: Path) -> None:
+    folder = shop.home.runs / "one"
+    run = tracking.begin(shop.recipe, shop.home, tokens_of(1), folder)
+    with pytest.raises(ZeroDivisionError), tracking.failing(run):
+        run.log({"loss": 1.0}, 1)
+        raise ZeroDivisionError
+    mlflow = store.client(shop.home)
+    assert mlflow.get_run(run.run_id).info.status == "FAILED"
+    again = tracking.begin(shop.recipe, shop.home, tokens_of(1), folder)
+    assert (again.run_id, mlflow.get_run(run.run_id).info.status) == (run.run_id, "RUNNING")
+    again.log({"loss": 0.5}, 2)
+    again.finish()
+    assert [one.value for one in mlflow.get_metric_history(run.run_id, "loss")] == [1.0, 0.5]
+    assert tracking.history(folder) == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
+
+
+def test_a_run_that_died_before_it_was_noted_is_taken_up_and_described(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, describe = shop.home.runs / "one", tracking._describe
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tracking, "_describe", dies)
+    with pytest.raises(KeyboardInterrupt):
+        tracking.begin(shop.recipe, shop.home, tokens_of(1), folder)
+    monkeypatch.setattr(tracking, "_describe", describe)
+    run = tracking.begin(shop.recipe, shop.home, tokens_of(1), folder)
+    mlflow = store.client(shop.home)
+    found = mlflow.search_runs([store.experiment(shop.home, shop.recipe.name)])
+    assert [one.info.run_id for one in found] == [run.run_id]
+    assert found[0].data.params["training.epochs"] == "1.0"
+    assert found[0].inputs.dataset_inputs[0].dataset.digest == "s1"
+
+
+def test_runs_that_nobody_will_take_up_are_closed(shop: Shop) -> None:
+    old = tracking.begin(shop.recipe, shop.home, tokens_of(1), shop.home.runs / "one")
+    done = tracking.begin(shop.recipe, shop.home, tokens_of(2), shop.home.runs / "two")
+    done.finish()
+    tracking.begin(shop.recipe, shop.home, tokens_of(3), shop.home.runs / "three")
+    mlflow = store.client(shop.home)
+    assert [mlflow.get_run(one.run_id).info.status for one in (old, done)] == ["KILLED", "FINISHED"]
+
+
+def test_a_run_tells_what_it_was_made_of(shop: Shop) -> None:
+    folder = shop.home.runs / "one"
+    run = tracking.begin(shop.recipe, shop.home, tokens_of(1), folder)
+    mlflow = store.client(shop.home)
+    data = mlflow.get_run(run.run_id).data
+    assert data.params["base_model"] == shop.recipe.base_model
+    assert {"evertune.code", "evertune.snapshot", "evertune.fingerprint"} <= data.tags.keys()
+    assert {one.path for one in mlflow.list_artifacts(run.run_id)} == {"recipe.json", "environment.json"}
+    kept = read_json(Path(mlflow.download_artifacts(run.run_id, "environment.json")))
+    assert kept["libraries"]["torch"]
+
+
+def test_a_run_that_was_deleted_in_mlflow_says_what_to_do(shop: Shop) -> None:
+    folder = shop.home.runs / "one"
+    run = tracking.begin(shop.recipe, shop.home, tokens_of(1), folder)
+    (folder / "run.json").write_text('{"run_id": "0123456789abcdef0123456789abcdef"}')
+    with pytest.raises(RegistryError, match="delete the folder to start anew"):
+        tracking.begin(shop.recipe, shop.home, tokens_of(1), folder)
+    assert run.run_id
+
+
+def test_a_server_that_does_not_answer_is_named_without_its_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hush@127.0.0.1:9")
+    with pytest.raises(RegistryError, match="http://127.0.0.1:9 does not answer") as caught:
+        store.client(Home(tmp_path, "small"))
+    assert "hush" not in str(caught.value)
+
+
+def test_outside_a_clone_the_revision_is_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(tracking.revision().removesuffix("+dirty")) == 40
+    monkeypatch.setenv("PATH", "")
+    assert tracking.revision().startswith("evertune ")
