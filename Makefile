@@ -39,7 +39,6 @@ install: .venv/installed
 	@if [ -z "$(PYTHON)" ]; then echo "Evertune needs Python 3.11, 3.12 or 3.13; say which with PYTHON=/path/to/python" >&2; exit 1; fi
 	@echo "[1/3] making the environment .venv with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip --version | cut -d' ' -f1,2
 	@echo "[2/3] installing torch (the largest part; once)"
 	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt "$$(grep '^torch==' constraints.txt)" 2> >(grep -v '^WARNING: Location' >&2)
 	@echo "[3/3] installing $$(grep -c == constraints.txt) pinned packages: two minutes, more on a slow line"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from evertune import contract, corpus, splits, staging
 from evertune.config import Recipe
+from evertune.errors import DataError
 from evertune.home import Home
 from evertune.objectives import module
 from evertune.records import Batch, Snapshot
@@ -27,8 +28,10 @@ def admit(
         The corpus after it; the verdicts, None where nothing was left to judge.
     Raises:
         BatchStoppedError: the batch is unacceptable as a whole; its refused rows are kept, the next run judges again.
-        DataError: another run replaced the staged batch, or a table cannot be written.
+        DataError: no row has ever come, another run replaced the staged batch, or a table cannot be written.
     """
+    if batch.path is None and not corpus.last_number(home):
+        raise DataError(f"the sources hold no rows ({', '.join(batch.sources) or 'nothing to read'}); add some")
     if batch.path is None or corpus.committed(batch, home):
         return corpus.snapshot(home, docs_folder), None
     table = staging.load(batch)

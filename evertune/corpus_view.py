@@ -124,8 +124,10 @@ def _brought(home: Home) -> dict[str, Any]:
     """Rows of the batches after the last concluded one; a row that was refused and then released counts as accepted."""
     since = ((read_json(home.state) or {}).get("concluded") or {}).get("batch", 0)
     accepted = len(delta_tables.read(home.corpus, ["batch"], since=since))
-    events = delta_tables.read(home.quarantine, ["row_version", "batch", "kinds", "status"], since=since)
-    last = {row["row_version"]: row for row in events.sort_by("batch").to_pylist()}
+    events = delta_tables.read(home.quarantine, ["row_version", "batch", "kinds", "status"])
+    events = events.sort_by("batch").to_pylist()
+    first = {row["row_version"]: row["batch"] for row in reversed(events)}
+    last = {row["row_version"]: row for row in events if first[row["row_version"]] > since}
     refused = [row for row in last.values() if row["status"] == "refused"]
     reasons = Counter(kind for row in refused for kind in set(row["kinds"]))
     return {

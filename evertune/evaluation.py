@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 STEP_VERSION = 1  # raise it when the same input gives another evaluation
 SAMPLE = 200  # rows on which the served model must agree with the tested one
 SHOWN = 40  # changed rows that the report shows
-CONFUSED = 40  # classes of the confusion matrix that is kept, the most frequent
+CONFUSED = 300  # classes of the confusion matrix that is kept, the most frequent: keeps the file small
 
 
 def evaluate(
@@ -142,7 +142,8 @@ def _details(
     def value(model: str, mask: Any) -> float | None:
         if model not in stats:
             return None
-        return _finite(objective.metrics(stats[model][mask].sum(0, dtype="float64"), names)[recipe.metric])
+        found = objective.metrics(stats[model][mask].sum(0, dtype="float64"), names)
+        return _finite(found[statistics.slice_metric(recipe.metric, found)])
 
     def judged(model: str) -> dict[str, Any] | None:
         if model not in stats:

@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evertune.config import Gate
-from evertune.statistics import Difference, Metrics, detectable, holm, interval, paired_difference, spend, totals
+from evertune.statistics import (
+    Difference,
+    Metrics,
+    detectable,
+    holm,
+    interval,
+    paired_difference,
+    slice_metric,
+    spend,
+    totals,
+)
 
 
 @dataclass(frozen=True)
@@ -159,7 +169,7 @@ def within(case: Case, name: str, margin: float) -> Finding:
 
 def slices(case: Case) -> Iterator[Finding]:
     """Loss in a slice beyond `drop`, where it cannot be chance after Holm's correction for the number of slices."""
-    metric = slice_metric(case)
+    metric = slice_metric(case.metric, case.metrics(totals(case.scored.challenger)))
     tested, suspects = 0, {}
     for name, mask in case.scored.slices.items():
         rows, loss = int(mask.sum()), slice_loss(case, mask, metric)
@@ -188,15 +198,6 @@ def slice_finding(case: Case, name: str, metric: str, found: Difference, level: 
         return Finding("lacking", words, evidence)
     words = f"{worded(found.estimate)} on the slice {name} ({found.rows} rows), p = {p:.2g}"
     return Finding("harm", words, evidence) if harm else Finding("passed", "", evidence)
-
-
-def slice_metric(case: Case) -> str:
-    """The metric of slices: the gate's own, but accuracy for a macro average.
-
-    In a slice of one label a macro average would weigh every wrongly named class like the slice's own.
-    """
-    available = case.metrics(totals(case.scored.challenger))
-    return "accuracy" if case.metric.endswith("_macro") and "accuracy" in available else case.metric
 
 
 def slice_loss(case: Case, mask: NDArray[np.bool_], metric: str) -> float | None:

@@ -85,6 +85,8 @@ class Predictor:
 
     def predict(self, inputs: Sequence[Any]) -> list[dict[str, Any]]:
         """One prediction for each input, in order."""
+        if not inputs:
+            return []  # a tokenizer stumbles over none
         encoded = self.objective.encode(inputs, self.tokenizer, self.options)
         rows = [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
         examples = [self.objective.example(row, None, {}) for row in rows]

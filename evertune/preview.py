@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune import base_models, contract, sources
 from evertune.config import SqlSource
+from evertune.errors import DataError
 from evertune.objectives import module
 from evertune.rows import keyed
 from evertune.statistics import detectable, spend
@@ -71,7 +72,11 @@ def look(recipe: "Recipe", limit: int) -> Preview:
 def _sample(recipe: "Recipe", limit: int) -> "pa.Table":
     import pyarrow as pa
 
-    tables = [piece.table.slice(0, limit) for piece in islice(sources.read(recipe, {}), 8)]
+    pieces = list(islice(sources.read(recipe, {}), 8))
+    tables = [piece.table.slice(0, limit) for piece in pieces]
+    if not any(map(len, tables)):
+        read = ", ".join(piece.uri for piece in pieces) or "nothing to read"
+        raise DataError(f"the sources hold no rows ({read}); add some")
     return pa.concat_tables(tables, promote_options="permissive").slice(0, limit)
 
 
@@ -104,7 +109,7 @@ def _notes(recipe: "Recipe", accepted: int) -> list[str]:
         )
     if "id" not in recipe.data.columns:
         notes.append(
-            "columns.id is not mapped: a corrected label cannot supersede its row, and one text with two labels is refused"
+            "columns.id is not mapped: a corrected label cannot supersede its row; one text with two labels is refused"
         )
     for number, source in enumerate(recipe.data.sources):
         if isinstance(source, SqlSource) and source.cursor is None:

@@ -104,7 +104,7 @@ class Evaluation:
     """Challenger and champion, scored on the same rows in the same run.
 
     Args:
-        metrics: `{split: {metric: value}}` of the challenger; `test` is the whole test split, `test_clean` without leaks.
+        metrics: `{split: {metric: value}}` of the challenger; `test` is the test split, `test_clean` without leaks.
         champion_version: registered version compared with; None where there is no champion.
         champion_metrics: like `metrics`.
         evidence: path of the `.npz` with per-row sufficient statistics that the gate reads.

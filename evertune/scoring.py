@@ -86,7 +86,8 @@ def _writer(output: Path) -> Iterator[Write]:
     except OSError as error:
         raise DataError(f"{output}: cannot be written: {error.strerror or error}") from error
     finally:
-        scratch.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # its folder may not even be one
+            scratch.unlink()
 
 
 def _open(path: Path, kind: str, stack: contextlib.ExitStack) -> Write:

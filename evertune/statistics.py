@@ -1,7 +1,7 @@
 """Resampling of per-row sufficient statistics: intervals, and the difference of two models scored on the same rows."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -220,6 +220,14 @@ def pieces(count: int, width: int) -> Iterator[int]:
 def totals(stats: Floats) -> Floats:
     """Sums of statistics (rows, m) over all rows, (m,)."""
     return np.asarray(stats.sum(axis=0, dtype=np.float64))
+
+
+def slice_metric(metric: str, available: Container[str]) -> str:
+    """The metric of slices: the gate's own, but accuracy for a macro average.
+
+    In a slice of one label a macro average would weigh every wrongly named class like the slice's own.
+    """
+    return "accuracy" if metric.endswith("_macro") and "accuracy" in available else metric
 
 
 def holm(p_values: Sequence[float], alpha: float) -> list[float]:

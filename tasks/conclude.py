@@ -4,22 +4,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prefect.artifacts import create_link_artifact
-
 from evertune import conclusion
 from evertune import report as reports
 from evertune.config import Recipe
 from evertune.home import home_of, read_json
 from evertune.records import Candidate, Decision, Evaluation, Outcome, Snapshot, plain
 from evertune.registry import ledger, models, tracking
-from tasks.step import seconds, step
+from tasks.artifacts import show_decision, show_mlflow
+from tasks.step import said, seconds, step
 
 
 def unchanged(snapshot: Snapshot, recipe: Recipe) -> Outcome | None:
     """The last outcome where the sources brought nothing new, recorded in the ledger; else None."""
     home = home_of(recipe)
     same = conclusion.after_reading(recipe, home, snapshot)
-    return None if same is None else ledger.unchanged(home, same)
+    if same is None:
+        return None
+    said.info("unchanged: %s", same.reason)
+    show_decision(recipe.name, same.decision, same.reason, same.version)
+    return ledger.unchanged(home, same)
 
 
 @step()
@@ -34,9 +37,7 @@ def conclude(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
     page = reports.page(folder / "report" / "report.html", plain(outcome), details, history, pictures)
     outcome = replace(outcome, report=str(page))
     _record(run, outcome, evaluation, snapshot)
-    link = tracking.url(home, run.run_id)
-    if link.startswith("http"):
-        create_link_artifact(link, key=f"{recipe.name}-mlflow", link_text="MLflow run", description="the run in MLflow")
+    show_mlflow(recipe.name, tracking.url(home, run.run_id))
     (folder / "concluded").touch()
     conclusion.conclude(recipe, home, snapshot, outcome)
     return outcome
@@ -64,6 +65,7 @@ def _record(run: tracking.Run, outcome: Outcome, evaluation: Evaluation, snapsho
     }
     run.log({name: value for name, value in values.items() if value is not None}, outcome.training["steps"])
     run.tag(decision=outcome.decision, reason=outcome.reason)
+    run.note(f"**{outcome.decision}**: {outcome.reason}")
     run.artifact(run.folder / "report", "report")
     run.artifact(Path(evaluation.details), "report")
     if snapshot.data_docs:

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from prefect.artifacts import create_table_artifact
-
 from evertune import bundle, corpus, evaluation, splits
 from evertune.config import Recipe
 from evertune.errors import EvertuneError
 from evertune.home import home_of
 from evertune.records import Candidate, Evaluation
 from evertune.registry import models, promotion
+from tasks.artifacts import show_metrics
 from tasks.step import said, step
 
 
@@ -40,7 +39,7 @@ def evaluate(candidate: Candidate, recipe: Recipe) -> Evaluation:
     leaked = set(splits.leaked(rows).to_pylist()) | near_theirs
     test = rows.filter([split == "test" for split in rows.column("split").to_pylist()])
     report = evaluation.evaluate(recipe, candidate, test, leaked, champion, version, problem=problem)
-    _show(recipe, report)
+    show_metrics(recipe.name, report)
     beside = f", champion {report.champion_metrics['test'][recipe.metric]:.4f}" if report.champion_metrics else ""
     said.info(
         "evaluate: %s %.4f on %s test rows%s",
@@ -55,11 +54,3 @@ def evaluate(candidate: Candidate, recipe: Recipe) -> Evaluation:
 def _leaked_to(champion: Path, recipe: Recipe) -> set[str]:
     """Test rows that stand in or near what the champion was trained on."""
     return set(splits.leaked(corpus.rows(home_of(recipe), bundle.card(champion)["snapshot"]["version"])).to_pylist())
-
-
-def _show(recipe: Recipe, report: Evaluation) -> None:
-    table = [
-        {"metric": name, "challenger": value, "champion": report.champion_metrics.get("test", {}).get(name)}
-        for name, value in report.metrics["test"].items()
-    ]
-    create_table_artifact(table, key=f"{recipe.name}-metrics", description="on the test rows")

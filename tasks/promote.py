@@ -1,12 +1,11 @@
 """Step 6: the gate's decision, and the aliases that follow from it."""
 
-from prefect.artifacts import create_markdown_artifact
-
 from evertune import challenge
 from evertune.config import Recipe
 from evertune.home import home_of
 from evertune.records import Candidate, Decision, Evaluation
 from evertune.registry import ledger, models, promotion
+from tasks.artifacts import show_decision
 from tasks.step import said, step
 
 
@@ -19,7 +18,5 @@ def promote(candidate: Candidate, report: Evaluation, recipe: Recipe) -> Decisio
     decision = challenge.decide(recipe, report, night)
     decision = promotion.settle(recipe, home, candidate, report, decision, version)
     said.info("promote: version %d is %s", version, decision.verdict)
-    create_markdown_artifact(
-        f"**{decision.verdict}**: {decision.reason}", key=f"{recipe.name}-decision", description=f"version {version}"
-    )
+    show_decision(recipe.name, decision.verdict, decision.reason, version, decision.evidence)
     return decision

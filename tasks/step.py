@@ -38,10 +38,12 @@ def step(key: Callable[..., Any] | None = None) -> Callable[[Callable[P, R]], Ca
     """
 
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
-        caching: dict[str, Any] = {"cache_policy": NO_CACHE}
+        name = function.__name__
+        options: dict[str, Any] = {"cache_policy": NO_CACHE}
         if key is not None:
-            caching = {"cache_key_fn": _cache_key(function.__name__, key), "persist_result": True}
-        made = task(retries=2, retry_delay_seconds=[2, 10], retry_condition_fn=_passes, **caching)(function)
+            options = {"cache_key_fn": _cache_key(name, key), "persist_result": True}
+        options |= {"task_run_name": name, "retries": 2, "retry_delay_seconds": [2, 10]}
+        made = task(retry_condition_fn=_passes, **options)(function)
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -49,7 +51,7 @@ def step(key: Callable[..., Any] | None = None) -> Callable[[Callable[P, R]], Ca
             try:
                 return made(*args, **kwargs)
             finally:
-                seconds.get()[function.__name__] = round(time.perf_counter() - start, 2)
+                seconds.get()[name] = round(time.perf_counter() - start, 2)
 
         return call
 

@@ -1,11 +1,10 @@
 """Step 2: fresh rows through the contract; accepted ones to the corpus, refused ones to quarantine."""
 
-from prefect.artifacts import create_table_artifact
-
 from evertune import admission
 from evertune.config import Recipe
 from evertune.home import home_of, write_json
 from evertune.records import Batch, Snapshot
+from tasks.artifacts import show_rows
 from tasks.step import said, step
 
 
@@ -18,7 +17,5 @@ def validate(batch: Batch, recipe: Recipe) -> Snapshot:
     if verdicts is not None:
         write_json(docs / "result.json", verdicts.suite_result)
     said.info("validate: %s rows accepted, %s refused", f"{snapshot.accepted:,}", f"{snapshot.refused:,}")
-    reasons = [{"rows": "accepted", "count": snapshot.accepted}]
-    reasons += [{"rows": f"refused: {reason}", "count": count} for reason, count in snapshot.reasons.items()]
-    create_table_artifact(reasons, key=f"{recipe.name}-rows", description=f"{snapshot.new} fresh rows")
+    show_rows(recipe.name, snapshot)
     return snapshot

@@ -1,13 +1,21 @@
 """What the tests share: an environment of their own, the benchmark data, a small valid recipe."""
 
 import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cli_helpers import Project, ticket_rows, write_rows
 from model_helpers import write_tiny_model
 from registry_helpers import Shop
 
@@ -90,12 +98,12 @@ def source_recipe(tmp_path: Path, write_recipe: Callable[..., Path]) -> Callable
 
 @pytest.fixture(scope="session")
 def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with an MLflow store made ready, once for all tests: that takes seconds."""
+    """A home with an MLflow store made ready, once: that takes seconds. `empty` beside it is never used."""
     from evertune.registry import store
 
-    root = tmp_path_factory.mktemp("registry") / "a home"
-    store.client(Home(root, "first"))
-    return root
+    root = tmp_path_factory.mktemp("registry")
+    store.client(Home(root / "empty", "first"))
+    return shutil.copytree(root / "empty", root / "a home")
 
 
 @pytest.fixture
@@ -103,3 +111,41 @@ def shop(model_store: Path, tmp_path: Path, tiny_model: Path, write_recipe: Call
     """A model of its own in the shared store."""
     recipe = load(write_recipe(tmp_path, name=f"m-{uuid.uuid4().hex[:12]}", base_model=str(tiny_model)))
     return Shop(model_store, recipe, tiny_model)
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API address of a Prefect server of the session's own."""
+    folder = tmp_path_factory.mktemp("prefect")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            command, env={**os.environ, "PREFECT_HOME": str(folder)}, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        while not _healthy(f"http://127.0.0.1:{port}/api/health"):
+            assert server.poll() is None, (folder / "log").read_text()
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def _healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            return bool(reply.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_model: Path, prefect_server: str, model_store: Path) -> Project:
+    """A user's project, with a recipe and 150 rows."""
+    shutil.copytree(model_store.with_name("empty"), tmp_path / "home")
+    write_rows(tmp_path / "rows" / "a.csv", ticket_rows(150))
+    return Project(tmp_path, tiny_model, prefect_server).write()

@@ -33,7 +33,7 @@ def at_most(histories, rate=ALPHA):
 @pytest.mark.parametrize("differ", [0.05, 0.10])
 def test_equal_models_are_promoted_in_at_most_alpha_of_the_histories(differ):
     """30 nights, 20 to 40 more fresh test rows each, a new challenger each night, and nothing but superiority asked."""
-    histories = 100
+    histories = 60
     promoted = nightly = 0
     for history in range(histories):
         rng = np.random.default_rng([history, int(100 * differ)])
@@ -52,7 +52,7 @@ def test_equal_models_are_promoted_in_at_most_alpha_of_the_histories(differ):
 
 def test_a_model_that_forgets_the_margin_is_promoted_in_at_most_alpha_of_the_histories():
     """Far better on 60 fresh rows, exactly the margin worse on 500 history rows; 8 nights spend 93% of the budget."""
-    histories, promoted = 100, 0
+    histories, promoted = 60, 0
     fresh = np.arange(560) >= 500
     for history in range(histories):
         rng = np.random.default_rng(history)

@@ -1,4 +1,4 @@
-"""What was tested is what is served: the check in a fresh process, and the registered model in the hands of a stranger."""
+"""What was tested is what is served: the check in a fresh process, and the registered model in strangers' hands."""
 
 import json
 import math

@@ -47,7 +47,7 @@ def _show(recipe: "Recipe", path: str, found: Any) -> None:
     )
     if found.truncated:
         screen.print(
-            f"{found.truncated:,} rows are longer than objective.max_length {recipe.objective.max_length} and will be cut"
+            f"{found.truncated:,} rows are longer than objective.max_length {recipe.objective.max_length}: cut"
         )
     for note in found.notes:
         screen.print(f"note: {note}", markup=False)

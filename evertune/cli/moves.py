@@ -28,8 +28,7 @@ def history(recipe: str, as_json: bool) -> None:
         show_json(entries)
         return
     rows = [
-        [one["time"].replace("T", " ")[:19], one.get("verdict") or one["event"], _versions(one), one["who"]]
-        + [one.get("reason")]
+        [_moment(one), one.get("verdict") or one["event"], _versions(one), one["who"], one.get("reason")]
         for one in entries
         if one["event"] != "intent"
     ]
@@ -97,6 +96,10 @@ def _open(path: str) -> tuple["Recipe", "Home"]:
 
 def _say(recipe: "Recipe", text: str) -> None:
     console().print(f"{recipe.registered_name}: {text}")
+
+
+def _moment(entry: dict[str, Any]) -> str:
+    return str(entry["time"]).replace("T", " ")[:19]
 
 
 def _versions(entry: dict[str, Any]) -> str:

@@ -88,7 +88,7 @@ def end_leftovers(record: Path) -> list[str]:
     import psutil
 
     found = []
-    for name, identity in (read_json(record) or {}).items():
+    for name, identity in reversed((read_json(record) or {}).items()):  # the worker while its server still answers
         with contextlib.suppress(psutil.NoSuchProcess):
             if _identity(identity["pid"]) == identity:
                 _end(psutil.Process(identity["pid"]))

@@ -46,7 +46,8 @@ def quarantine(recipe: str, target: Path | None, release: bool, mended: Path | N
     if target:
         count = rows.export(home, target)
         screen.print(
-            f"{count:,} rows written to {target}; mend them there, then: evertune quarantine {recipe} --release --from {target}"
+            f"{count:,} rows written to {target}; mend them there, then:\n"
+            f"  evertune quarantine {recipe} --release --from {target}"
         )
         return
     listed = rows.listing(home).to_pylist()

@@ -1,4 +1,4 @@
-"""What a person sees: step lines while it runs, short tables at the end. All of it goes to standard error but results."""
+"""What a person sees: step lines while it runs, short tables at the end; on standard error, results excepted."""
 
 import logging
 import time

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evertune.cli import prefect_profile
+from evertune.cli import prefect_pool, prefect_profile
+from evertune.cli.prefect_pool import POOL, PREFECT
 from evertune.cli.prefect_settings import reach
 from evertune.cli.processes import Processes, end_leftovers
 from evertune.cli.terminal import console
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from evertune.home import Home
-
-POOL = "evertune"
-PREFECT = [sys.executable, "-m", "prefect"]
 
 
 @click.command()
@@ -53,7 +50,9 @@ def up(port: int, mlflow_port: int, prefect_file: Path) -> None:
         _servers(processes, home, environment, port, mlflow_port)
         screen.print(f"Prefect   {environment['PREFECT_API_URL'].removesuffix('/api')}")
         screen.print(f"MLflow    {_shown(environment['MLFLOW_TRACKING_URI'])}")
-        _deploy(prefect_file, environment)
+        if _starts("PREFECT_API_URL") and (cut := prefect_pool.close_cut_off(environment["PREFECT_API_URL"])):
+            screen.print(f"marked as crashed, because nothing runs them any more: {', '.join(cut)}")
+        prefect_pool.deploy(prefect_file, environment)
         processes.start("worker", [*PREFECT, "worker", "start", "--pool", POOL], environment)
         screen.print(f"worker    started; logs in {home.root / 'up'}")
         if _starts("PREFECT_API_URL"):
@@ -183,17 +182,6 @@ def _mlflow(home: "Home", store_uri: str, port: int) -> list[str]:
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
         "--backend-store-uri", store_uri, "--no-serve-artifacts", "--default-artifact-root", artifacts,
     ]  # fmt: skip
-
-
-def _deploy(prefect_file: Path, environment: Mapping[str, str]) -> None:
-    """Make the work pool where it is missing, and register every deployment of the file."""
-    create = ["work-pool", "create", POOL, "--type", "process"]
-    deploy = ["--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file)]
-    for command, fine in ((create, "already exists"), (deploy, None)):
-        done = subprocess.run([*PREFECT, *command], env=environment, capture_output=True, text=True)
-        said = done.stdout + done.stderr
-        if done.returncode and not (fine and fine in said):
-            raise RegistryError(f"`prefect {' '.join(command)}` failed:\n{said.strip()[-2000:]}")
 
 
 def _watch(processes: Processes) -> None:

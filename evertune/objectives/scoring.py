@@ -13,7 +13,7 @@ def count(rows: Any, true: Sequence[str], guess: Sequence[str], score: Any, name
 
     Args:
         rows: row of each item, (items,); an item is a label or one word's tag.
-        score: probability of the guess, (items,).
+        score: probability of the guess, (items,); NaN makes the row's counts of confidence NaN.
     """
     index = {name: i for i, name in enumerate(names)}
     is_true = np.array([index[name] for name in true], dtype=np.int64)
@@ -21,7 +21,8 @@ def count(rows: Any, true: Sequence[str], guess: Sequence[str], score: Any, name
     correct = is_true == is_guess
     classes = len(names)
     counts = np.zeros((size, 3 * classes + 3 * BINS), dtype=np.float32)
-    slot = 3 * classes + 3 * np.minimum((score * BINS).astype(np.int64), BINS - 1)
+    # A broken model's score is no number: it stays one in the sums, where the gate sees it.
+    slot = 3 * classes + 3 * np.minimum((np.nan_to_num(score) * BINS).astype(np.int64), BINS - 1)
     for column, amount in (
         (is_true, 1.0), (classes + is_guess, 1.0), (2 * classes + is_true, correct),
         (slot, 1.0), (slot + 1, score), (slot + 2, correct),

@@ -88,14 +88,16 @@ def _model_class(config: Any) -> Any:
     if config.pooling == "model":
         return AutoModelForSequenceClassification
 
+    encoder = MODEL_MAPPING[type(config)]
+
     class MeanPooledClassifier(PreTrainedModel):
         """An encoder, the mean of its last hidden states over real tokens, dropout and a linear head."""
 
         config_class = type(config)
         # The family's own name for its encoder: under any other, `from_pretrained` finds no weight of a checkpoint
         # that was saved with a head (`bert.encoder...`) and silently draws the encoder at random.
-        base_model_prefix = MODEL_MAPPING[type(config)].base_model_prefix
-        _supports_sdpa = True
+        base_model_prefix = encoder.base_model_prefix
+        _supports_sdpa = encoder._supports_sdpa
 
         def __init__(self, config: Any) -> None:
             super().__init__(config)

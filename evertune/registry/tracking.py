@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.home import Home, read_json, write_json
 from evertune.records import Snapshot, Tokens
+from evertune.registry import ledger
 from evertune.registry.store import client, experiment, said, tracking_uri
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ class Run:
         """Set tags `evertune.NAME`."""
         for name, value in tags.items():
             self._client.set_tag(self.run_id, f"evertune.{name}", value)
+
+    def note(self, text: str) -> None:
+        """Set the run's description on MLflow's page."""
+        self._client.set_tag(self.run_id, "mlflow.note.content", text)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a file, or a folder with all in it."""
@@ -98,6 +103,7 @@ def _begun(recipe: "Recipe", home: Home, tokens: Tokens, folder: Path) -> str:
         if left:
             return str(left[0].info.run_id)
         title = f"{recipe.name} snapshot {tokens.snapshot.version}"
+        tags["mlflow.user"] = ledger.who()
         return str(mlflow.create_run(place, tags=tags, run_name=title).info.run_id)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune.report.pieces import known
+from evertune.report.pieces import DPI, known
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +75,7 @@ def confusion(matrix: Json) -> "Figure | None":
     names = [_short(matrix["names"][place]) for place in kept]
     share = counts[kept][:, kept] / np.maximum(counts[kept].sum(1, keepdims=True), 1)
     size = max(4.2, 0.26 * len(names) + 1.9)
-    figure = _figure(size + 0.5, size)
+    figure = _figure(size, size)
     axes = figure.subplots()
     # The square root of the share: an error of some percent is seen beside a diagonal of nearly one.
     axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
@@ -110,21 +110,21 @@ def per_class(ours: Json, theirs: Json) -> "Figure | None":
 
 def calibration(ours: Sequence[Json], theirs: Sequence[Json]) -> "Figure | None":
     """Accuracy by confidence, and below it how many rows (or words) have that confidence."""
-    curves = [("challenger", OURS, _bins(ours)), ("champion", THEIRS, _bins(theirs))]
-    curves = [curve for curve in curves if curve[2]]
-    if not curves:
+    if not _bins(ours):
         return None
     figure = _figure(5.6, 5.8)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     _plain(above, "", "share that is right")
     _plain(below, "confidence", "share of all")
     above.plot([0, 1], [0, 1], color=SOFT, linestyle=":", linewidth=1)
-    for label, colour, bins in curves:
+    for label, colour, bins in (("challenger", OURS, _bins(ours)), ("champion", THEIRS, _bins(theirs))):
+        if not bins:
+            continue
         confidence, accuracy, rows = zip(*bins, strict=True)
         above.plot(confidence, accuracy, color=colour, marker="o", markersize=5, label=label)
         share = np.asarray(rows) / sum(rows)
         below.vlines(confidence, 0, share, color=colour, linewidth=5 if label == "challenger" else 2)
-    above.set(xlim=(0, 1.02), ylim=(0, 1.03))
+    above.set(xlim=(0, 1.02), ylim=(-0.03, 1.03))
     below.set_ylim(bottom=0)
     _legend(above)
     return figure
@@ -134,7 +134,7 @@ def _figure(width: float, height: float) -> "Figure":
     """An opaque figure of inches: the picture is readable wherever it is shown, dark pages invert it."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
 
 
 def _plain(axes: "Axes", across: str, up: str) -> None:

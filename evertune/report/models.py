@@ -14,6 +14,7 @@ from evertune.report.pieces import (
     heading,
     join,
     known,
+    label,
     note,
     number,
     picture,
@@ -26,7 +27,7 @@ from evertune.report.pieces import (
 
 Json = dict[str, Any]
 SPLITS = {"test": "test", "test_clean": "test without leaks", "fresh": "fresh", "history": "history"}
-ASKED = {"superior": "p ≤ ", "noninferior": "low end > ", "slice": "p > "}
+ASKED = {"superior": "p ≤ ", "noninferior": "low > ", "slice": "p > "}
 CHANGED = {
     "broken": "The champion was right, the challenger is wrong",
     "fixed": "The champion was wrong, the challenger is right",
@@ -36,26 +37,26 @@ CONFUSIONS = 15  # pairs of labels in the table
 
 def evidence(outcome: Json) -> Html:
     """Every test behind the decision: estimate, interval, p-value, threshold, and whether it passed."""
-    heads = ("Test", "Result", "Rows", "Challenger", "Champion", "Difference", "Interval", "p", "Asked")
-    return table(heads, [_tested(one) for one in outcome.get("evidence") or ()], named=2)
+    heads = ("Test", "Result", "Rows", "Difference", "Interval", "p", "Asked", "Challenger", "Champion")
+    return table(heads, [_tested(one) for one in outcome.get("evidence") or ()], named=2, kind="tests")
 
 
 def _tested(one: Json) -> list[Html]:
     where = f" on {one['on']}" if one.get("on") else ""
-    name = Html(f'{text(one["test"] + where)} <span class="soft">{text(one.get("metric") or "")}</span>')
+    name = Html(f'{label(one["test"] + where)} <span class="soft pair">{text(one.get("metric") or "")}</span>')
     threshold = one.get("threshold")
     asked = Html(f"{text(ASKED.get(one['test'], ''))}{small(threshold)}") if known(threshold) else number(None)
     interval = span(one.get("low"), one.get("high"), signed=known(one.get("estimate")))
     return [
-        name, _passed(one.get("passed")), count(one.get("rows")), number(one.get("challenger")),
-        number(one.get("champion")), number(one.get("estimate"), signed=True), interval, small(one.get("p")), asked,
+        name, _passed(one.get("passed")), count(one.get("rows")), number(one.get("estimate"), signed=True),
+        interval, small(one.get("p")), asked, number(one.get("challenger")), number(one.get("champion")),
     ]  # fmt: skip
 
 
 def _passed(passed: bool | None) -> Html:
     if passed is None:
         return number(None)
-    return Html('<span class="mark good">✓ passed</span>' if passed else '<span class="mark bad">✗ not passed</span>')
+    return Html('<span class="mark good">✓ passed</span>' if passed else '<span class="mark bad">✗ failed</span>')
 
 
 def metrics(details: Json) -> Html:
@@ -71,9 +72,9 @@ def metrics(details: Json) -> Html:
 
 
 def _measured(name: str, chief: bool, ours: Json, theirs: Json) -> list[Html]:
-    label = Html(f'<span class="chief">{text(name)}</span>') if chief else text(name)
+    title = Html(f'<span class="chief">{text(name)}</span>') if chief else text(name)
     mine, other = _on(ours, "test", name), _on(theirs, "test", name)
-    row = [label, number(mine), _interval(ours, name)]
+    row = [title, number(mine), _interval(ours, name)]
     if not theirs:
         return row
     before, difference = _beside(mine, other, name)
@@ -125,18 +126,18 @@ def classes(details: Json) -> Html:
     """Precision, recall and F1 of each class, the weakest first; for tags the entities, then the words."""
     ours, theirs = _models(details)
     if "per_tag" not in ours:
-        return _classes("Class", ours.get("per_class"), theirs.get("per_class"))
-    entities = _classes("Entity type", ours.get("per_class"), theirs.get("per_class"))
-    return join(entities, heading("Words by tag", _classes("Tag", ours["per_tag"], theirs.get("per_tag"))))
+        return _classes("Class", "Rows", ours.get("per_class"), theirs.get("per_class"))
+    entities = _classes("Entity type", "Entities", ours.get("per_class"), theirs.get("per_class"))
+    return join(entities, heading("Words by tag", _classes("Tag", "Words", ours["per_tag"], theirs.get("per_tag"))))
 
 
-def _classes(kind: str, ours: Json | None, theirs: Json | None) -> Html:
+def _classes(kind: str, support: str, ours: Json | None, theirs: Json | None) -> Html:
     rows = []
     for name, one in sorted((ours or {}).items(), key=lambda item: _or(item[1].get("f1"), -1)):
         f1, precision, recall = (one.get(key) for key in ("f1", "precision", "recall"))
         row = [text(name), count(one.get("support")), bar(f1, number(f1)), number(precision), number(recall)]
         rows.append([*row, *(_beside(f1, theirs.get(name, {}).get("f1"), "f1") if theirs else [])])
-    heads = [kind, "Rows", "F1", "Precision", "Recall", *(["Champion F1", "Change"] if theirs else [])]
+    heads = [kind, support, "F1", "Precision", "Recall", *(["Champion F1", "Change"] if theirs else [])]
     return table(heads, rows)
 
 
@@ -153,7 +154,7 @@ def changed(details: Json) -> Html:
 
 
 def _labels(one: Json) -> list[Html]:
-    return [_mark(text(one[key]), one[key] == one["target"]) for key in ("target", "champion", "challenger")]
+    return [_mark(label(one[key]), one[key] == one["target"]) for key in ("target", "champion", "challenger")]
 
 
 def _tags(one: Json) -> list[Html]:
@@ -174,7 +175,6 @@ def _mark(told: Html, right: bool) -> Html:
 def confusion(details: Json, pictures: Mapping[str, Path]) -> Html:
     """The challenger's confusion matrix, and the labels that it confuses most often."""
     matrix = _models(details)[0].get("confusion") or {}
-    kind = "large" if len(matrix.get("names", ())) > 20 else "square"
     caption = "Rows are true labels, columns what the challenger said; the shade is the share of the row."
     pairs = sorted(_confused(matrix), key=lambda pair: -pair[2])[:CONFUSIONS]
     rows = [
@@ -183,7 +183,7 @@ def confusion(details: Json, pictures: Mapping[str, Path]) -> Html:
     ]
     heads = ("True", "Challenger said", "Times", "Share of true")
     confused = heading("Most frequent confusions", table(heads, rows, named=2, kind="fit"))
-    return join(picture(pictures, "confusion", caption, kind), confused)
+    return join(picture(pictures, "confusion", caption), confused)
 
 
 def _confused(matrix: Json) -> Iterator[tuple[str, str, int, int]]:
@@ -197,7 +197,7 @@ def _confused(matrix: Json) -> Iterator[tuple[str, str, int, int]]:
 
 def calibration(pictures: Mapping[str, Path]) -> Html:
     """How far the challenger's confidence can be taken at its word."""
-    return picture(pictures, "calibration", "On the dotted line, confidence is the share that is right.", "square")
+    return picture(pictures, "calibration", "On the dotted line, confidence is the share that is right.")
 
 
 def _models(details: Json) -> tuple[Json, Json]:

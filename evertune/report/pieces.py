@@ -3,13 +3,16 @@
 import base64
 import html
 import math
+import re
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NewType, TypeGuard
 
 Html = NewType("Html", str)  # markup that is safe to show; only this module makes it from data
 DASH = Html('<span class="none">&ndash;</span>')
-TALL = 16  # a table with more rows scrolls inside its box
+DPI = 150  # of the pictures
+TALL = 24  # a table with more rows scrolls inside its box
 
 
 def known(value: float | None) -> TypeGuard[float]:
@@ -25,6 +28,11 @@ def text(value: object) -> Html:
 def words(value: object) -> Html:
     """A text from the data, with its own line breaks and direction."""
     return Html(f'<span class="words" dir="auto">{text(value)}</span>')
+
+
+def label(value: str) -> Html:
+    """A name from the data, which may break after its joints."""
+    return Html(re.sub("([_=/.-])", r"\1<wbr>", text(value)))
 
 
 def number(value: float | None, signed: bool = False) -> Html:
@@ -107,20 +115,19 @@ def facts(pairs: Iterable[tuple[str, Html]]) -> Html:
     return Html(f'<dl class="facts">{items}</dl>' if items else "")
 
 
-def picture(pictures: Mapping[str, Path], name: str, caption: str, kind: str = "") -> Html:
-    """A PNG inlined as a data URI; nothing where it was not drawn.
+def picture(pictures: Mapping[str, Path], name: str, caption: str) -> Html:
+    """A PNG inlined as a data URI, at 100 pixels an inch; nothing where it was not drawn.
 
     Raises:
         OSError: the picture cannot be read.
     """
     if name not in pictures:
         return Html("")
-    data = base64.b64encode(pictures[name].read_bytes()).decode()
-    image = f'<img alt="{text(caption)}" src="data:image/png;base64,{data}">'
-    return Html(
-        f'<figure class="{text(kind)}"><div class="box" tabindex="0">{image}</div>'
-        f"<figcaption>{text(caption)}</figcaption></figure>"
-    )
+    content = pictures[name].read_bytes()
+    (wide,) = struct.unpack(">I", content[16:20])  # PNG, section 11.2.2: the width opens the header chunk
+    data = base64.b64encode(content).decode()
+    image = f'<img alt="{text(caption)}" width="{wide * 100 // DPI}" src="data:image/png;base64,{data}">'
+    return Html(f'<figure><div class="box" tabindex="0">{image}</div><figcaption>{text(caption)}</figcaption></figure>')
 
 
 def note(sentence: str) -> Html:

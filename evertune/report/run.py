@@ -8,6 +8,7 @@ from evertune.report.pieces import Html, bar, count, facts, heading, join, known
 
 Json = dict[str, Any]
 LINEAGE = {"model": "model", "version": "version", "champion_version": "champion", "run_id": "MLflow run"}
+JUDGED = {"test_clean": "test, without leaks", "fresh": "test, fresh", "history": "test, history"}
 
 
 def training(outcome: Json, history: list[Json], pictures: Mapping[str, Path]) -> Html:
@@ -33,7 +34,7 @@ def data(outcome: Json, details: Json) -> Html:
         for reason, times in sorted(reasons.items(), key=lambda item: -item[1])
     ]
     sizes = {**(snapshot if isinstance(snapshot, dict) else {}), **(details.get("rows") or {})}
-    splits = [[text(name.replace("_", " ")), count(size)] for name, size in sizes.items()]
+    splits = [[text(JUDGED.get(name, name)), count(size)] for name, size in sizes.items()]
     return join(
         facts((name, count(rows.get(name))) for name in ("new", "accepted", "refused")),
         heading("Why rows were refused", table(("Reason", "Rows"), why, kind="fit")),

@@ -29,7 +29,7 @@ h2 { font-size: 1.12rem; margin: 2.3rem 0 .6rem; } h3 { font-size: .98rem; margi
 .note, figcaption { color: var(--soft); font-size: .9rem; margin: .3rem 0 .7rem; max-width: 48rem; }
 .box { overflow: auto; background: var(--card); border: 1px solid var(--line); border-radius: 10px; max-width: 100%; }
 .box + .box, .box + figure, figure + .box { margin-top: .9rem; }
-.tall { max-height: 34rem; }
+.tall, .prose { max-height: 36rem; }
 .fit { width: fit-content; }
 table { border-collapse: separate; border-spacing: 0; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .36rem .8rem; text-align: left; vertical-align: top; white-space: nowrap;
@@ -48,25 +48,26 @@ tbody th { font-weight: 400; } tr:has(.chief) > * { font-weight: 600; }
 .value { display: inline-block; min-width: 4rem; text-align: right; }
 .prose td, .prose th { white-space: normal; min-width: 8rem; overflow-wrap: anywhere; }
 .prose tbody th { min-width: 18rem; max-width: 36rem; }
+.tests tbody th { white-space: normal; min-width: 9rem; max-width: 14rem; }
 .words { white-space: pre-wrap; }
 .pair { display: block; }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: .6rem 1.5rem; margin: 0; }
+.facts { display: grid; gap: .6rem 1.5rem; margin: 0 0 .9rem;
+  grid-template-columns: repeat(auto-fit, minmax(12rem, 1fr)); }
 .facts dt { color: var(--soft); font-size: .85rem; }
 .facts dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
-figure { margin: 0; } figure img { display: block; width: 100%; min-width: 38rem; }
-figure.square { max-width: 46rem; } figure.square img { min-width: 30rem; }
-figure.large img { min-width: 50rem; }
+figure { margin: 0; } figure .box { width: fit-content; }
+figure img { display: block; max-width: max(100%, 48rem); height: auto; }
 footer { color: var(--soft); font-size: .85rem; padding-top: .5rem; }
 @media (prefers-color-scheme: dark) { img { filter: invert(.9) hue-rotate(180deg); } }
 @media (max-width: 40rem) {
   main { padding: .9rem .8rem; } .hero { padding: .9rem 1rem; } .hero h1 { font-size: 1.15rem; }
-  th, td { padding: .34rem .55rem; } .bar { width: 4rem; } .tiles { grid-template-columns: 1fr 1fr; } }
+  th, td { padding: .34rem .55rem; } .bar { width: 4rem; } .tiles, .facts { grid-template-columns: 1fr 1fr; } }
 @media print {
   :root { --page: #fff; --card: #fff; --ink: #000; --soft: #444; --line: #ccc; --shade: #f3f4f5;
     --good: #12703c; --bad: #b42318; --ours: #2563eb; }
   body { font-size: 10.5px; } main { max-width: none; padding: 0; } nav { display: none; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  .box, .tall { overflow: visible; max-height: none; } thead { position: static; }
-  img { filter: none; min-width: 0 !important; }
+  .box, .tall, .prose { overflow: visible; max-height: none; } thead { position: static; }
+  figure img { filter: none; max-width: 100%; }
   figure, tr, .tiles { break-inside: avoid; } h2, h3 { break-after: avoid; } }
 """

@@ -1,0 +1,51 @@
+"""The work pool of `evertune up` on a Prefect server: its deployments, and the runs that a dead worker left in it."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from evertune.errors import RegistryError
+
+POOL = "evertune"
+PREFECT = [sys.executable, "-m", "prefect"]
+
+
+def deploy(prefect_file: Path, environment: Mapping[str, str]) -> None:
+    """Make the pool where it is missing, and register every deployment of the file.
+
+    Raises:
+        RegistryError: Prefect refused; with what it says.
+    """
+    create = ["work-pool", "create", POOL, "--type", "process"]
+    register = ["--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file)]
+    for command, fine in ((create, "already exists"), (register, None)):
+        done = subprocess.run([*PREFECT, *command], env=environment, capture_output=True, text=True)
+        said = done.stdout + done.stderr
+        if done.returncode and not (fine and fine in said):
+            raise RegistryError(f"`prefect {' '.join(command)}` failed:\n{said.strip()[-2000:]}")
+
+
+def close_cut_off(url: str) -> list[str]:
+    """Mark the pool's unfinished runs as crashed, and return their names: no worker is left that could end them.
+
+    Prefect would keep them running for ever, and with them the place that a deployment with a concurrency limit has:
+    its leases are in the server's memory, so after a restart nothing takes them back.
+
+    Args:
+        url: of the API.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
+    from prefect.client.schemas.objects import State
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.states import Crashed
+
+    unfinished = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}})
+    pool = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
+    state: State[None] = Crashed(message="Its worker was killed. The next run goes on from the last finished step.")
+    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(flow_run_filter=unfinished, work_pool_filter=pool)
+        for run in runs:
+            client.set_flow_run_state(run.id, state, force=True)
+    return [run.name for run in runs]

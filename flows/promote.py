@@ -1,0 +1,34 @@
+"""The promote flow: a version made champion by hand, for people who work on Prefect's page."""
+
+from typing import Annotated
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from pydantic import Field
+
+from evertune.config import Recipe, load
+from evertune.home import home_of
+from evertune.registry import promotion
+from flows.naming import recipe_name
+from tasks.artifacts import show_decision
+
+
+@flow(name="promote", flow_run_name=recipe_name)
+def promote(recipe: Recipe | str, version: int, reason: Annotated[str, Field(min_length=1)]) -> int:
+    """Make a version champion, whatever the gate said; it must answer as it did when it was tested.
+
+    Args:
+        recipe: a recipe, or the path of its YAML file.
+        version: registered version.
+        reason: kept in the ledger.
+    """
+    recipe = load(recipe) if isinstance(recipe, str) else recipe
+    return move(recipe, version, reason)
+
+
+@task(task_run_name="move", cache_policy=NO_CACHE)
+def move(recipe: Recipe, version: int, reason: str) -> int:
+    """Check the version and move the alias."""
+    promotion.promote(home_of(recipe), recipe.registered_name, version, reason)
+    show_decision(recipe.name, "promoted", f"by hand: {reason}", version)
+    return version

@@ -1,0 +1,60 @@
+"""What a run shows on Prefect's page: its rows, its metrics, the decision with its evidence, and the way to MLflow."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+from evertune.records import Evaluation, Snapshot
+
+TESTS = ("test", "on", "passed", "rows", "estimate", "low", "high", "p", "threshold", "challenger", "champion")
+
+
+def show_rows(recipe: str, snapshot: Snapshot) -> None:
+    """Fresh rows, accepted and refused, the latter by reason.
+
+    Args:
+        recipe: its name; the artifact's key begins with it.
+    """
+    table = [{"rows": "accepted", "count": snapshot.accepted}]
+    table += [{"rows": f"refused: {reason}", "count": count} for reason, count in snapshot.reasons.items()]
+    splits = ", ".join(f"{count:,} {split}" for split, count in snapshot.rows.items())
+    text = f"{snapshot.new:,} fresh rows. The corpus, version {snapshot.version}, has now {splits} rows."
+    create_table_artifact(table, key=f"{recipe}-rows", description=text)
+
+
+def show_metrics(recipe: str, report: Evaluation) -> None:
+    """Challenger beside champion on the test rows."""
+    champion = report.champion_metrics.get("test", {})
+    table = [
+        {"metric": name, "challenger": _short(value), "champion": _short(champion.get(name))}
+        for name, value in report.metrics["test"].items()
+    ]
+    against = f"version {report.champion_version}" if report.champion_version else "none yet"
+    create_table_artifact(table, key=f"{recipe}-metrics", description=f"On the test rows. Champion: {against}.")
+
+
+def show_decision(
+    recipe: str, verdict: str, reason: str, version: int | None, evidence: Iterable[Mapping[str, Any]] = ()
+) -> None:
+    """The gate's word, why, and every test behind it."""
+    rows = [[one.get(name) for name in TESTS] for one in evidence]
+    lines = [" | ".join(_short(value) for value in row) for row in rows]
+    head = [" | ".join(TESTS), " | ".join("---" for _ in TESTS)]
+    table = "\n".join(f"| {line} |" for line in [*head, *lines]) if lines else ""
+    create_markdown_artifact(
+        f"# {verdict}\n\n{reason}\n\n{table}", key=f"{recipe}-decision", description=f"{verdict}, version {version}"
+    )
+
+
+def show_mlflow(recipe: str, link: str) -> None:
+    """A link to the run's page, where a server has one."""
+    if link.startswith("http"):
+        text = f"The [run in MLflow]({link}): parameters, metrics by step, report, model."
+        create_link_artifact(link, key=f"{recipe}-mlflow", link_text="the run in MLflow", description=text)
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,140 @@
+"""What the tests of the report share: an outcome, details judged by the objectives, a page as a browser reads it."""
+
+import copy
+import itertools
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evertune.objectives import module
+from evertune.report import page, pictures
+
+Json = dict[str, Any]
+SECTIONS = [
+    "Evidence", "Metrics", "Slices", "Classes", "Changed rows", "Confusion",
+    "Calibration", "Training", "Data", "Lineage", "Time",
+]  # fmt: skip
+LABELS = ["refund", "delivery", "damage"]
+TAGS = ["O", "B-PER", "I-PER", "B-LOC"]
+HISTORY = [
+    {"step": 10, "epoch": 0.5, "loss": 1.2, "learning_rate": 1e-4, "grad_norm": 0.9},
+    {"step": 20, "epoch": 1.0, "loss": 0.7, "learning_rate": 1e-5, "grad_norm": 0.8},
+    {"step": 20, "epoch": 1.0, "eval_loss": 0.8, "eval_f1_macro": 0.75},
+]
+OUTCOME = {
+    "decision": "promoted", "reason": "better by 3.1 points", "model": "support", "version": 4, "champion_version": 3,
+    "run_id": "0a6f", "snapshot": {"version": 12, "rows": {"train": 980, "test": 60}, "fingerprint": "a2f7"},
+    "rows": {"new": 1312, "accepted": 1288, "refused": 24, "reasons": {"text: too short": 24}}, "metrics": {},
+    "seconds": {"ingest": 1.25, "finetune": 96.3}, "report": None, "training": {"steps": 20, "epochs": 1.0},
+    "evidence": [
+        {"test": "superior", "metric": "f1_macro", "rows": 312, "on": "fresh", "estimate": 0.0312345678, "low": 0.01,
+         "high": None, "p": 0.00011, "threshold": 0.0083, "passed": True, "challenger": 0.91, "champion": 0.88},
+        {"test": "minimum", "metric": "f1_macro", "rows": 1240, "on": None, "estimate": None, "low": 0.7, "high": 0.8,
+         "p": None, "threshold": 0.9, "passed": False, "challenger": 0.77, "champion": None},
+    ],
+}  # fmt: skip
+
+
+class Read(HTMLParser):
+    """A page as a browser would take it: tags with attributes, texts, and headings."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.inside: list[str] = []
+        self.headings: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.inside.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self.inside[-1:] != ["style"]:
+            self.texts.append(data)
+        if self.inside[-1:] == ["h2"]:
+            self.headings.append(data)
+            self.inside.append("")
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.texts)
+
+    def structure(self) -> list[tuple[str, list[str]]]:
+        return [(tag, list(attributes)) for tag, attributes in self.tags if tag != "wbr"]
+
+
+def judged(kind: str, names: list[str], targets: list[Any], right: float, seed: int) -> Json:
+    """A model that is right with this probability, judged by the objective itself."""
+    random, objective = np.random.default_rng(seed), module(kind)
+
+    def guess(name: str) -> str:
+        return name if random.random() < right else str(random.choice(names))
+
+    if kind == "text-classification":
+        found = [{"label": guess(target), "score": random.uniform(0.4, 1)} for target in targets]
+    else:
+        found = [
+            {"tags": [guess(tag) for tag in tags], "scores": random.uniform(0.4, 1, len(tags))} for tags in targets
+        ]
+    sums = objective.statistics(targets, found, names).sum(0, dtype="float64")
+    values = {name: float(value) for name, value in objective.metrics(sums, names).items()}
+    true, said = objective.pairs(targets, found)
+    counts = [
+        [sum(pair == (row, column) for pair in zip(true, said, strict=True)) for column in names] for row in names
+    ]
+    return {
+        "metrics": {"test": values, "test_clean": values, "fresh": values},
+        "intervals": {name: [value, value - 0.02, value + 0.02] for name, value in values.items()},
+        **objective.report(sums, names), "confusion": {"names": names, "counts": counts},
+    }  # fmt: skip
+
+
+def details_of(names: list[str], rows: int = 60, kind: str = "text-classification") -> Json:
+    """Details as `evaluate` writes them."""
+    targets: list[Any] = list(itertools.islice(itertools.cycle(names), rows))
+    if kind == "token-classification":
+        targets = [targets[place : place + 4] for place in range(0, rows, 4)]
+    ours, theirs = (judged(kind, names, targets, right, seed) for right, seed in ((0.8, 1), (0.6, 2)))
+    changed = {
+        "input": "where is my parcel",
+        "target": names[0],
+        "champion": names[1],
+        "challenger": names[0],
+        "kind": "fixed",
+    }
+    return {
+        "metric": module(kind).METRICS[0], "names": names, "leaked": 2,
+        "rows": {"test": rows, "test_clean": rows - 2, "fresh": 20, "history": rows - 22},
+        "challenger": ours, "champion": theirs,
+        "slices": {f"label={names[0]}": {"rows": 20, "challenger": 0.7, "champion": 0.8},
+                   "length=short": {"rows": 15, "challenger": 0.9, "champion": 0.6}},
+        "changed": [changed, {**changed, "champion": names[0], "challenger": names[1], "kind": "broken"}],
+    }  # fmt: skip
+
+
+DETAILS = details_of(LABELS)
+TAG_DETAILS = details_of(TAGS, kind="token-classification")
+
+
+def made(folder: Path, outcome: Json = OUTCOME, details: Json = DETAILS, history: list[Json] = HISTORY) -> Path:
+    return page(folder / "report.html", outcome, details, history, pictures(folder, details, history))
+
+
+def undrawn(folder: Path, outcome: Json = OUTCOME, details: Json = DETAILS) -> Path:
+    return page(folder / "report.html", outcome, details, HISTORY, {})
+
+
+def without(tree: Json, path: str) -> Json:
+    """A copy in which the value at `a.b` is gone."""
+    tree = copy.deepcopy(tree)
+    *parents, last = path.split(".")
+    node = tree
+    for name in parents:
+        node = node[name]
+    del node[last]
+    return tree
