@@ -29,7 +29,7 @@ def score(recipe: Recipe | str, input: str, output: str) -> Scores:
     return predict(recipe, input, output)
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="predict", cache_policy=NO_CACHE)
 def predict(recipe: Recipe, input: str, output: str) -> Scores:
     """Read, predict and write chunk by chunk."""
     home, name = home_of(recipe), recipe.registered_name

@@ -1,5 +1,6 @@
 """What the tests share: an environment of their own, the benchmark data, a small valid recipe."""
 
+import logging
 import os
 import shutil
 import signal
@@ -15,10 +16,11 @@ from typing import Any
 
 import pytest
 import yaml
-from cli_helpers import Project, ticket_rows, write_rows
+from cli_helpers import Done, Project, ticket_rows, write_rows
 from model_helpers import write_tiny_model
 from registry_helpers import Shop
 
+from evertune.cli import main
 from evertune.config import Recipe, load
 from evertune.home import Home
 
@@ -149,3 +151,27 @@ def project(tmp_path: Path, tiny_model: Path, prefect_server: str, model_store: 
     shutil.copytree(model_store.with_name("empty"), tmp_path / "home")
     write_rows(tmp_path / "rows" / "a.csv", ticket_rows(150))
     return Project(tmp_path, tiny_model, prefect_server).write()
+
+
+@pytest.fixture
+def evertune(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Done]]:
+    """`evertune("check", "recipe.yaml")`, in this process."""
+    logger = logging.getLogger("evertune")
+    before = logger.handlers, logger.level, logger.propagate
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def call(*arguments: str | Path) -> Done:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main([str(one) for one in arguments])
+        said = capsys.readouterr()
+        return Done(int(left.value.code or 0), said.out, said.err)
+
+    yield call
+    logger.handlers, logger.level, logger.propagate = before
+
+
+@pytest.fixture
+def tiny_recipe(tmp_path: Path, tiny_model: Path, write_recipe: Callable[..., Path]) -> Callable[..., Path]:
+    """`tiny_recipe(**sections)` writes a valid recipe with the tiny model and 60 rows."""
+    return lambda **sections: write_recipe(tmp_path, base_model=str(tiny_model), **sections)

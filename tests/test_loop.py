@@ -47,7 +47,7 @@ def _new_and_check(project: Project) -> list[str]:
 
 def _first_run(project: Project, changes: list[str]) -> Any:
     done = project.run(*changes, "--set", "evaluation.gate.minimum.accuracy=0.4")
-    assert done.status == 0
+    assert done.status == 0, done.err
     found = done.json
     assert found.keys() >= KEYS
     assert (found["decision"], found["version"], found["champion_version"]) == ("promoted", 1, 1)
@@ -182,6 +182,7 @@ def _check_whole(project: Project, found: Any) -> None:
     mlflow = store.client(home)
     runs = mlflow.search_runs([store.experiment(home, "tickets")])
     assert [(one.info.run_id, one.info.status) for one in runs] == [(found["run_id"], "FINISHED")]
+    assert {one.path for one in mlflow.list_artifacts(found["run_id"])} >= {"data_docs", "report", "recipe.json"}
     steps = [one.step for one in mlflow.get_metric_history(found["run_id"], "loss")]
     assert steps == sorted(set(steps))
     assert [one.run_id for one in models.versions(home, "tickets")] == [found["run_id"]]

@@ -1,11 +1,14 @@
 """Prefect's settings for a run from the command line: quiet, without heartbeats, on the server that is there."""
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from evertune.errors import RegistryError
+
+logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -17,12 +20,14 @@ def quiet_prefect(debug: bool) -> Iterator[None]:
     """
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
+    os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "evertune")
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "60")
     if "PREFECT_API_URL" not in os.environ:
         # A profile may name a server of another day; this run does not depend on it.
         os.environ["PREFECT_PROFILE"] = "ephemeral"
         os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
+        logger.info("starting Prefect's temporary server")
     else:
         reach(os.environ["PREFECT_API_URL"])
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -32,13 +37,20 @@ def quiet_prefect(debug: bool) -> Iterator[None]:
 
 
 def reach(url: str) -> None:
+    """Ask a Prefect API for a sign of life.
+
+    Raises:
+        RegistryError: it does not answer.
+    """
     import httpx
 
     try:
-        httpx.get(f"{url.rstrip('/')}/health", timeout=5).raise_for_status()
+        answer = httpx.get(f"{url.rstrip('/')}/health", timeout=5)
+        if answer.is_server_error:  # another refusal is an answer: Prefect Cloud has no such page
+            answer.raise_for_status()
     except httpx.HTTPError as error:
         parts = urlsplit(url)
         raise RegistryError(
-            f"the Prefect server at {parts.scheme}://{parts.hostname}:{parts.port or ''} does not answer; "
+            f"the Prefect server at {parts.scheme}://{parts.netloc.rpartition('@')[2]} does not answer; "
             "start it (`evertune up`), or unset PREFECT_API_URL to run without one"
         ) from error

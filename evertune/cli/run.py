@@ -49,7 +49,9 @@ def _nothing_to_do(recipe: "Recipe") -> "Outcome | None":
 
 def _flow(recipe: "Recipe", force: bool, debug: bool) -> "Outcome":
     from evertune.cli.prefect_settings import quiet_prefect
+    from evertune.registry import store
 
+    store.reach()  # before minutes of work
     with quiet_prefect(debug):
         from flows.retrain import retrain
 

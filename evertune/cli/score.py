@@ -21,10 +21,12 @@ def score(ctx: click.Context, recipe: str, source: str, output: str, as_json: bo
     from evertune.cli.prefect_settings import quiet_prefect
     from evertune.config import load
     from evertune.records import plain
+    from evertune.registry import store
 
     loaded = load(recipe)
     screen = console()
     follow(screen)
+    store.reach()
     with quiet_prefect(ctx.obj["debug"]):
         from flows.score import score as flow
 

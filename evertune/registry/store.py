@@ -17,15 +17,14 @@ def client(home: Home) -> Any:
     Raises:
         RegistryError: a server is named and does not answer.
     """
+    reach()
     uri = tracking_uri(home)
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # there only our own results go
     # Alembic tells of every migration of a new database.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    if uri.startswith("http"):
-        _reach(uri)
-    elif not (home.root / "mlflow" / "ready").exists():
+    if not (uri.startswith("http") or (home.root / "mlflow" / "ready").exists()):
         _prepare(home, uri)
     import mlflow
 
@@ -79,15 +78,23 @@ def _prepare(home: Home, uri: str) -> None:
         (home.root / "mlflow" / "ready").touch()
 
 
-def _reach(uri: str) -> None:
+def reach() -> None:
+    """Ask the server that MLFLOW_TRACKING_URI names, if any, for a sign of life: MLflow itself would try for minutes.
+
+    Raises:
+        RegistryError: it does not answer.
+    """
     import requests
 
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri.startswith("http"):
+        return
     try:
         requests.get(f"{uri.rstrip('/')}/health", timeout=5)
     except requests.RequestException as error:
         parts = urlsplit(uri)
         raise RegistryError(
-            f"the MLflow server at {parts.scheme}://{parts.hostname}:{parts.port or ''} does not answer; "
+            f"the MLflow server at {parts.scheme}://{parts.netloc.rpartition('@')[2]} does not answer; "
             "start it, or unset MLFLOW_TRACKING_URI to use the local store"
         ) from error
 

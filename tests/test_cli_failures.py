@@ -1,0 +1,127 @@
+"""Data and models that cannot be used, from the command line: the documented status, a line that helps, no secret."""
+
+import sqlite3
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_helpers import Done, Project, ticket_rows, write_rows
+
+Command = Callable[..., Done]
+
+
+def write_data(tmp_path: Path, content: str | bytes) -> None:
+    (tmp_path / "rows.csv").write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "rows.csv: no such file"),
+        (b"", "rows.csv"),
+        (b"text,label\n", "the sources hold no rows (rows.csv)"),
+        ("text,label\ncafé,card\n".encode("latin-1"), "encoding"),
+        (b"message,intent\nhi,card\n", "message"),
+        (b"text,lable\nhi,card\n", "did you mean lable?"),
+    ],
+    ids=["missing", "empty", "header", "encoding", "columns", "column"],
+)
+def test_bad_data_ends_with_status_3(
+    evertune: Command, tiny_recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    content: bytes | None, words: str, command: str,
+) -> None:  # fmt: skip
+    path = tiny_recipe()
+    (tmp_path / "rows.csv").unlink()
+    if content is not None:
+        write_data(tmp_path, content)
+    if command == "run":
+        monkeypatch.setattr("evertune.cli.run._flow", _without_prefect)
+    done = evertune(command, path)
+    assert (done.status, done.out) == (3, "")
+    assert words in done.err
+    assert "Traceback" not in done.err
+
+
+def _without_prefect(recipe: Any, *_: Any) -> None:
+    from evertune import admission, corpus, sources
+    from evertune.home import home_of
+
+    home = home_of(recipe)
+    admission.admit(corpus.ingest(recipe, home, lambda seen: sources.read(recipe, seen)), recipe, home)
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "words"),
+    [
+        ([(text, "card") for text, _ in ticket_rows(30)], {}, "label"),
+        ([*ticket_rows(30), ("only one of these", "lonely")], {"tolerance": 0.0}, "lonely"),
+        (ticket_rows(30), {"label": {"values": ["refund", "delivery"]}}, "account"),
+    ],
+    ids=["one label only", "a label with one row", "more labels than listed"],
+)
+def test_rows_that_do_not_make_a_model_end_with_status_3(
+    evertune: Command, tiny_recipe: Callable[..., Path], tmp_path: Path, rows: Any, changes: dict[str, Any], words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    path = tiny_recipe(contract=changes)
+    write_rows(tmp_path / "rows.csv", rows)
+    monkeypatch.setattr("evertune.cli.run._flow", _without_prefect)
+    done = evertune("run", path, "--json")
+    assert (done.status, done.out) == (3, "")
+    assert words in done.err
+
+
+@pytest.mark.slow
+def test_a_model_that_cannot_be_built_ends_with_status_4(project: Project, tiny_model: Path) -> None:
+    broken = project.folder / "broken"
+    broken.mkdir()
+    for file in tiny_model.iterdir():
+        if file.suffix != ".safetensors":
+            (broken / file.name).write_bytes(file.read_bytes())
+    done = project.run("--set", f"base_model={broken}")
+    assert (done.status, done.out) == (4, "")
+    assert "base_model" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_secret_in_a_failing_source_is_not_shown(
+    evertune: Command, tiny_recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "hu/sh@17")
+    url = "postgresql+nodriver://me:${DB_PASSWORD}@127.0.0.1:9/shop"
+    path = tiny_recipe(data={"sources": [{"url": url, "sql": "select 1"}]})
+    for command in (["check", path], ["check", path, "--set", "data.sources.0.url=nonsense:${DB_PASSWORD}"]):
+        done = evertune(*command)
+        assert done.status == 3
+        assert not any(part in done.err for part in ("hu/sh@17", "hush", "hu%2Fsh", "sh@17"))
+
+
+@pytest.mark.slow
+def test_a_secret_is_kept_nowhere(project: Project) -> None:
+    secret = f"hush{time.time_ns()}"
+    database = sqlite3.connect(project.folder / f"{secret}.db")
+    database.execute("create table tickets (text, label)")
+    database.executemany("insert into tickets values (?, ?)", ticket_rows(90))
+    database.commit()
+    database.close()
+    source = {"url": "sqlite:///${TICKETS}.db", "sql": "select text, label from tickets"}
+    project.write(data={"sources": [source], "split": {"validation": 0.1, "test": 0.25}})
+    project.environment["TICKETS"] = secret
+    done = project.evertune("--debug", "run", "recipe.yaml", "--json")
+    assert (done.status, done.json["rows"]["accepted"]) == (0, 90)
+    kept = {str(path): path.read_bytes() for path in project.home.root.rglob("*") if path.is_file()}
+    request = urllib.request.Request(
+        f"{project.server}/flow_runs/filter", b"{}", {"Content-Type": "application/json"}, method="POST"
+    )
+    with urllib.request.urlopen(request) as reply:
+        kept["prefect"] = reply.read()
+    logs = urllib.request.Request(f"{project.server}/logs/filter", b"{}", {"Content-Type": "application/json"})
+    with urllib.request.urlopen(logs) as reply:
+        kept["logs"] = reply.read()
+    assert b"${TICKETS}" in kept["prefect"]
+    assert [place for place, content in kept.items() if secret.encode() in content] == []
+    assert secret not in done.out + done.err
