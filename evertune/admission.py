@@ -4,8 +4,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evertune import contract, corpus, splits, staging
+from evertune import contract, corpus, splits
 from evertune.config import Recipe
+from evertune.corpus import staging
 from evertune.errors import DataError
 from evertune.home import Home
 from evertune.objectives import module

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evertune import gate
-from evertune.evidence import Scored
+from evertune.gate.evidence import Scored
 from evertune.home import read_json
 from evertune.objectives import module
 from evertune.records import Candidate, Decision, Evaluation

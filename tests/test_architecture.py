@@ -24,7 +24,7 @@ STEP_USES_STEP = {("training", "tokenization"): "the tokenizer that encoded the 
 # What joins steps into one act. No step may import it, directly or through others.
 COMPOSERS = {
     "admission": {"contract", "corpus", "splits"},  # a staged batch into the corpus: the validate step, and a release
-    "quarantine": {"contract", "corpus"},  # mended rows take the same road
+    "quarantine": {"contract", "corpus", "sources"},  # mended rows are read, and take the same road
     "preview": {"contract", "sources"},  # `evertune check` shows rows before anything is kept
     "challenge": {"gate"},  # the evidence on disk, for the gate that knows no disk
 }

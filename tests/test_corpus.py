@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from data_helpers import current, good, home, ingest, recipe, run, write_csv, write_jsonl
 
-from evertune import admission, corpus, quarantine, sources, staging
+from evertune import admission, corpus, quarantine, sources
+from evertune.corpus import staging
 from evertune.errors import ConfigError, DataError
 from evertune.home import read_json
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from data_helpers import good, home, recipe, run, write_csv
 
-from evertune import corpus, delta_tables, quarantine, staging
+from evertune import corpus, quarantine
 from evertune.contract import BatchStoppedError
+from evertune.corpus import delta_tables, staging
 from evertune.home import Home, read_json
 
 BAD = [("", "card"), ("caf\u00c3\u00a9 was shut", "refund")]
@@ -75,7 +76,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from data_helpers import home, run
-from evertune import delta_tables
+from evertune.corpus import delta_tables
 from evertune.config import load
 folder, append = Path({folder!r}), delta_tables.append_once
 def killed(path, rows, number):

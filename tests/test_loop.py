@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from cli_helpers import Done, Project, ticket_rows, write_rows
 
-from evertune import corpus, delta_tables, quarantine
+from evertune import corpus, quarantine
+from evertune.corpus import delta_tables
 from evertune.registry import ledger, models, store
 
 pytestmark = pytest.mark.slow

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pytest
 from data_helpers import TOKENS, current, good, home, ingest, recipe, run, write_csv, write_jsonl
 
-from evertune import corpus, delta_tables, quarantine, staging
+from evertune import corpus, quarantine
 from evertune.config import Recipe
 from evertune.contract import BatchStoppedError
+from evertune.corpus import delta_tables, staging
 from evertune.errors import DataError
 from evertune.home import Home
 from evertune.quarantine import read_mended

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from evertune import corpus, splits
 from evertune.config.data import SplitRules
-from evertune.near_duplicates import normalised, shingles, signatures
+from evertune.splits.near_duplicates import normalised, shingles, signatures
 
 RULES = SplitRules()
 WORDS = "alpha bravo charlie delta echo foxtrot golf hotel india juliett kilo lima mike november oscar papa".split()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from contract_helpers import GOOD, rows_of, verdicts
 
-from evertune.text_damage import CONTROL, DAMAGE, first
+from evertune.contract.text_damage import CONTROL, DAMAGE, first
 
 HONEST = [
     "L'été, à Besançon, « MÂCHÉ » et « PÂTE » : œuvre, cœur, naïve, Noël… 5\u00a0€ — l’apôtre",

@@ -19,7 +19,7 @@ from evertune.errors import RegistryError
 URL = "http://127.0.0.1:4299/api"
 CHILD = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
 WAITS = f"{CHILD} time.sleep(600)"
-DEAF = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN); {WAITS}"
+DEAF = f"from signal import *; signal(SIGINT, SIG_IGN); signal(SIGTERM, SIG_IGN); {WAITS}"
 
 
 @pytest.fixture
@@ -159,12 +159,11 @@ def test_a_second_up_says_that_one_runs(tmp_path: Path) -> None:
 def test_a_named_server_that_does_not_answer_is_told_and_none_is_started(
     tmp_path: Path, variable: str, url: str
 ) -> None:
-    both = {"PREFECT_API_URL": URL, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db", variable: url}
-    done = up(tmp_path, **both)
+    done = up(tmp_path, **{variable: url})
     assert done.returncode == 5, done.stderr
     assert "127.0.0.1:9 does not answer" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "home" / "up").exists()
+    assert not (tmp_path / "home").exists()
 
 
 def test_a_file_without_deployments_and_no_file_are_config_errors(tmp_path: Path) -> None:

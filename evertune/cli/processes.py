@@ -111,10 +111,27 @@ def _end(process: "psutil.Process") -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         children, family = process.children(), process.children(recursive=True)
         _signal(children, signal.SIGTERM)
-        psutil.wait_procs(children, timeout=GRACE)
+        _wait(children, GRACE)
         _signal([process], signal.SIGINT)
-        _, alive = psutil.wait_procs([process, *family], timeout=GRACE)
-        _signal(alive, signal.SIGKILL)
+        _signal(_wait([process, *family], GRACE), signal.SIGKILL)
+
+
+def _wait(processes: "Sequence[psutil.Process]", seconds: float) -> "list[psutil.Process]":
+    """Wait until all have ended; returns those that have not."""
+    end = time.monotonic() + seconds
+    while (alive := [one for one in processes if _lives(one)]) and time.monotonic() < end:
+        time.sleep(0.05)
+    return alive
+
+
+def _lives(process: "psutil.Process") -> bool:
+    # A zombie has ended: psutil's own waiting would wait for its parent to notice.
+    import psutil
+
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _signal(processes: Iterable["psutil.Process"], number: int) -> None:

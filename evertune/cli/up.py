@@ -45,6 +45,7 @@ def up(port: int, mlflow_port: int, prefect_file: Path) -> None:
     environment = _environment(port, mlflow_port)
     with _alone(screen), _signals(), contextlib.ExitStack() as stack:
         _check_ports({"--port": port, "--mlflow-port": mlflow_port})
+        _check_named()
         processes = Processes(home.root / "up", _record())
         stack.callback(_stop, processes, screen)
         _servers(processes, home, environment, port, mlflow_port)
@@ -159,6 +160,15 @@ def _check_ports(ports: Mapping[str, int]) -> None:
         raise ConfigError(problems)
 
 
+def _check_named() -> None:
+    """Raise RegistryError where a server that a variable names does not answer."""
+    from evertune.registry import store
+
+    store.reach()
+    if url := os.environ.get("PREFECT_API_URL"):
+        reach(url)
+
+
 def _servers(processes: Processes, home: "Home", environment: Mapping[str, str], port: int, mlflow_port: int) -> None:
     """Start the servers that no variable names, and wait until all answer."""
     from evertune.registry import store
@@ -166,14 +176,12 @@ def _servers(processes: Processes, home: "Home", environment: Mapping[str, str],
     if _starts("PREFECT_API_URL"):
         command = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         processes.start("prefect", command, environment)
-    store.client(home)  # reaches the server, or makes the local store: two that meet a fresh one at once ruin it
+    store.client(home)  # makes the local store where it is new: two that meet a fresh one at once ruin it
     if _starts("MLFLOW_TRACKING_URI"):
         processes.start("mlflow", _mlflow(home, store.tracking_uri(home), mlflow_port), environment)
         processes.wait("mlflow", f"{environment['MLFLOW_TRACKING_URI']}/health")
     if _starts("PREFECT_API_URL"):
         processes.wait("prefect", f"{environment['PREFECT_API_URL']}/health")
-    else:
-        reach(environment["PREFECT_API_URL"])
 
 
 def _mlflow(home: "Home", store_uri: str, port: int) -> list[str]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Contract
+from evertune.contract.expectations import Check, Say
+from evertune.contract.gx_runner import quiet
 from evertune.errors import ConfigError
-from evertune.expectations import Check, Say
-from evertune.gx_runner import quiet
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from evertune.components import canonical, chained, connected
 from evertune.config import Recipe
 from evertune.config.data import SplitRules
-from evertune.near_duplicates import PERMUTATIONS, links, normalised, signatures
 from evertune.rows import digests
+from evertune.splits.near_duplicates import PERMUTATIONS, links, normalised, signatures
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune import gx_runner
 from evertune.config import Contract, Recipe
-from evertune.custom_expectations import custom_expectations
+from evertune.contract import gx_runner
+from evertune.contract.custom import custom_expectations
+from evertune.contract.expectations import Check, built_in
+from evertune.contract.frame import allowed, frame, target
+from evertune.contract.gx_runner import Finding
 from evertune.errors import ConfigError, DataError
-from evertune.expectations import Check, built_in
-from evertune.frame import allowed, frame, target
-from evertune.gx_runner import Finding
 from evertune.objectives import module
 
 if TYPE_CHECKING:

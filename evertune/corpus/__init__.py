@@ -8,9 +8,9 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from evertune import delta_tables, staging
 from evertune.config import Recipe
-from evertune.corpus_view import (
+from evertune.corpus import delta_tables, staging
+from evertune.corpus.view import (
     LABELLED,
     committed,
     history,

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
 from evertune.config.data import Bounds
-from evertune.frame import Allowed
+from evertune.contract.frame import Allowed
+from evertune.contract.text_damage import BLANK, CONTROL, DAMAGE, first
 from evertune.objectives import module
 from evertune.rows import roles
-from evertune.text_damage import BLANK, CONTROL, DAMAGE, first
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune import admission, contract, corpus, delta_tables, staging
+from evertune import admission, contract, corpus
 from evertune.config import Recipe
+from evertune.corpus import delta_tables, staging
 from evertune.errors import DataError
 from evertune.home import Home
-from evertune.quarantine_files import read_mended, write_listing
+from evertune.quarantine.files import read_mended, write_listing
 from evertune.records import Batch, digest
 from evertune.rows import keyed
 

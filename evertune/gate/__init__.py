@@ -7,7 +7,7 @@ import numpy as np
 
 from evertune.config import Gate
 from evertune.errors import DataError
-from evertune.evidence import Case, Finding, Scored, entry, first_version, minimums, noninferior, slices, superior
+from evertune.gate.evidence import Case, Finding, Scored, entry, first_version, minimums, noninferior, slices, superior
 from evertune.records import Decision, Verdict
 from evertune.statistics import Metrics, totals
 

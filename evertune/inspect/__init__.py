@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evertune import column_choice as choose
-from evertune.column_profile import Profile, profile, word_profile
 from evertune.config import PathSource
 from evertune.errors import ConfigError, DataError
+from evertune.inspect import column_choice as choose
+from evertune.inspect.column_profile import Profile, profile, word_profile
+from evertune.inspect.recipe_writer import recipe_text
 from evertune.objectives import TABLE, module
-from evertune.recipe_writer import recipe_text
 from evertune.sources.files import FORMATS, found
 from evertune.sources.text_file import File, likely_encoding
 

@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from evertune.column_profile import Profile
 from evertune.errors import DataError
+from evertune.inspect.column_profile import Profile
 
 FREE_TEXT = 1.5  # mean words of a cell from which a column is free text
 MOST_LABELS = 200  # more distinct values than this are no labels, unless the column is called so

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune import delta_tables
 from evertune.components import canonical
+from evertune.corpus import delta_tables
 from evertune.errors import DataError
 from evertune.home import Home, read_json
 from evertune.records import Batch, Snapshot, digest

@@ -1,0 +1,215 @@
+"""The deployments in the repository's file; and `evertune up` over a small project, cut off once and started again."""
+
+import importlib
+import inspect
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import pytest
+import yaml
+from cli_helpers import Project, ticket_rows, write_rows
+from prefect import Flow
+
+from evertune.cli.prefect_pool import POOL
+from evertune.config import load
+
+ROOT = Path(__file__).parent.parent
+FILE = ROOT / "deployments" / "prefect.yaml"
+DEPLOYMENTS = yaml.safe_load(FILE.read_text(encoding="utf-8"))["deployments"]
+RETRAIN = [one for one in DEPLOYMENTS if one["entrypoint"] == "flows.retrain.retrain"]
+PATIENCE = 300  # seconds: only how long a failing test waits
+T = TypeVar("T")
+
+
+@pytest.mark.parametrize("one", DEPLOYMENTS, ids=lambda one: f"{one['entrypoint']}/{one['name']}")
+def test_a_deployment_names_a_recipe_a_flow_in_a_module_and_the_pool(one: dict[str, Any]) -> None:
+    recipe = load(ROOT / one["parameters"]["recipe"])
+    module, _, name = one["entrypoint"].rpartition(".")
+    flow = getattr(importlib.import_module(module), name)
+    assert isinstance(flow, Flow)
+    assert set(one["parameters"]) <= set(inspect.signature(flow.fn).parameters)
+    assert one["name"] == recipe.name
+    assert one["tags"] == ["evertune", recipe.objective.type]
+    assert one["work_pool"]["name"] == POOL
+    assert one["description"]
+
+
+@pytest.mark.parametrize("one", RETRAIN, ids=lambda one: one["name"])
+def test_a_recipes_schedule_and_its_deployments_are_the_same(one: dict[str, Any]) -> None:
+    recipe = load(ROOT / one["parameters"]["recipe"])
+    expected = [{"cron": recipe.schedule.cron, "timezone": recipe.schedule.timezone}] if recipe.schedule else []
+    assert one.get("schedules", []) == expected
+    assert one["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+
+
+def test_every_recipe_has_a_deployment() -> None:
+    recipes = sorted(f"configs/{file.name}" for file in (ROOT / "configs").glob("*.yaml"))
+    assert sorted(one["parameters"]["recipe"] for one in RETRAIN) == recipes
+
+
+def write_project(folder: Path, model: Path) -> Path:
+    """A project whose deployment retrains every 15 seconds; without training to speak of, but long enough to be cut."""
+    write_rows(folder / "rows" / "a.csv", ticket_rows(150))
+    Project(folder, model, "").write(name="tickets")
+    deployment = {
+        "name": "tickets", "entrypoint": "flows.retrain.retrain", "parameters": {"recipe": "recipe.yaml"},
+        "concurrency_limit": {"limit": 1, "collision_strategy": "ENQUEUE"}, "schedules": [{"interval": 15}],
+        "work_pool": yaml.safe_load(FILE.read_text(encoding="utf-8"))["definitions"]["worker"]["work_pool"],
+    }  # fmt: skip
+    pull = yaml.safe_load(FILE.read_text(encoding="utf-8"))["pull"]
+    (folder / "prefect.yaml").write_text(yaml.safe_dump({"name": "t", "pull": pull, "deployments": [deployment]}))
+    return folder
+
+
+class Up:
+    """`evertune up` in a project, on ports of its own, and what a user does in another shell."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.home = folder, folder / "home"
+        self.ports = [_free_port(), _free_port()]
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
+        own = {"EVERTUNE_HOME": str(self.home), "PREFECT_HOME": str(folder / "prefect"), "OMP_NUM_THREADS": "1"}
+        self.environment = {**kept, **own, "PYTHONPATH": str(ROOT), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> str:
+        """Start it and return what it printed until it was ready."""
+        command = [sys.executable, "-m", "evertune", "up", "--prefect-file", "prefect.yaml"]
+        ports = ["--port", str(self.ports[0]), "--mlflow-port", str(self.ports[1])]
+        said = self.folder / "said.txt"
+        with said.open("wb") as out:
+            self.process = subprocess.Popen(
+                [*command, *ports], cwd=self.folder, env=self.environment, stdout=out, stderr=out
+            )
+        wait_for(lambda: "Ctrl-C stops" in said.read_text() or self.process and self.process.poll() is not None)
+        assert self.process.poll() is None, said.read_text() + self.logs()
+        return said.read_text()
+
+    def family(self) -> list[psutil.Process]:
+        """It, its servers and worker, and whatever these started."""
+        assert self.process is not None
+        parent = psutil.Process(self.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(PATIENCE)
+
+    def api(self, path: str, **body: Any) -> Any:
+        import httpx
+
+        return (
+            httpx.post(f"http://127.0.0.1:{self.ports[0]}/api{path}", json=body, timeout=30).raise_for_status().json()
+        )
+
+    def runs(self, *states: str) -> list[dict[str, Any]]:
+        """Flow runs in these states, oldest first."""
+        found: list[dict[str, Any]] = self.api(
+            "/flow_runs/filter", flow_runs={"state": {"type": {"any_": states}}}, sort="START_TIME_ASC"
+        )
+        return found
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """A command in another shell, where no variable names the servers."""
+        return subprocess.run(
+            [sys.executable, "-m", *command], cwd=self.folder, env=self.environment, capture_output=True, text=True
+        )
+
+    def logs(self) -> str:
+        return "\n".join(f"== {log.name}\n{log.read_text()[-3000:]}" for log in (self.home / "up").glob("*.log"))
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def wait_for(found: Callable[[], T]) -> T:
+    """The first true value of `found`."""
+    end = time.monotonic() + PATIENCE
+    while not (value := found()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.3)
+    return value
+
+
+@pytest.fixture
+def up(tmp_path: Path, tiny_model: Path) -> Iterator[Up]:
+    made = Up(write_project(tmp_path, tiny_model))
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        for one in made.family():
+            one.kill()
+
+
+def cut_power(up: Up) -> None:
+    """Kill everything at once, as a power cut does, while a run is in its work."""
+    wait_for(lambda: up.runs("RUNNING"))
+    family = up.family()
+    for one in family:
+        one.kill()
+    psutil.wait_procs(family, timeout=PATIENCE)
+
+
+@pytest.mark.slow
+def test_up_runs_the_schedule_shows_the_run_survives_a_power_cut_and_leaves_nothing(up: Up) -> None:
+    up.start()
+    cut_power(up)
+    assert "marked as crashed" in up.start()  # and with that, the deployment's one place is free again
+    assert up.runs("CRASHED")
+
+    [flow_run, *_] = wait_for(lambda: up.runs("COMPLETED", "FAILED"))
+    assert flow_run["state_type"] == "COMPLETED", flow_run["state"]["message"] + up.logs()
+    assert flow_run["name"] == "recipe"
+    assert "auto-scheduled" in flow_run["tags"]
+    check_page(up, flow_run["id"])
+
+    done = up.run("prefect", "deployment", "run", "retrain/tickets", "--watch")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    family = up.family()
+    assert len(family) >= 4
+    assert up.stop() == 0
+    assert not [one for one in family if one.is_running()]
+    assert 'active = "evertune"' not in (up.folder / "prefect" / "profiles.toml").read_text()
+    check_local_store(up)
+
+
+def check_page(up: Up, flow_run: str) -> None:
+    """Tasks by name, artifacts, a log for people, and a link that leads to the run in MLflow."""
+    import httpx
+
+    tasks = up.api("/task_runs/filter", task_runs={"flow_run_id": {"any_": [flow_run]}})
+    steps = {"ingest", "validate", "tokenize", "finetune", "evaluate", "promote", "conclude"}
+    assert {one["name"] for one in tasks} == steps
+    artifacts = {
+        one["key"]: one for one in up.api("/artifacts/filter", artifacts={"flow_run_id": {"any_": [flow_run]}})
+    }
+    assert set(artifacts) == {"tickets-rows", "tickets-metrics", "tickets-decision", "tickets-mlflow"}
+    assert "promoted" in artifacts["tickets-decision"]["data"]
+    link = artifacts["tickets-mlflow"]["data"].partition("](")[2].rstrip(")")
+    server, _, run_id = link.partition("/#/experiments/")[0], None, link.rpartition("/")[2]
+    run = httpx.get(f"{server}/api/2.0/mlflow/runs/get", params={"run_id": run_id}).raise_for_status().json()
+    assert run["run"]["info"]["status"] == "FINISHED"
+    messages = [one["message"] for one in up.api("/logs/filter", logs={"flow_run_id": {"any_": [flow_run]}})]
+    assert any(message.startswith("promote: version") for message in messages)
+
+
+def check_local_store(up: Up) -> None:
+    """Without the servers, the same models and decisions are there."""
+    done = up.run("evertune", "run", "recipe.yaml", "--json")
+    outcome = json.loads(done.stdout)
+    assert (outcome["decision"], outcome["champion_version"]) == ("unchanged", 1)
+    done = up.run("evertune", "promote", "recipe.yaml", "--version", "1", "--reason", "again")
+    assert "is the champion already" in done.stderr
