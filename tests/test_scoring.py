@@ -53,6 +53,8 @@ def test_every_row_comes_back_in_its_place(bundle: Path, tmp_path: Path, ending:
     assert all(0 < float(row["score"]) <= 1 for row, good in zip(rows, GOOD, strict=True) if good)
     assert {str(row["model_version"]) for row in rows} == {"7"}
     assert [path.name for path in output.parent.iterdir()] == [output.name]
+    assert score(bundle, chunks(TEXTS[:1]), output) == (1, 0)
+    assert len(read(output)) == 1
 
 
 @pytest.mark.parametrize("name", ["in.csv", "in.jsonl", "in.parquet"])
