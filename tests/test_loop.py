@@ -134,8 +134,8 @@ def test_nothing_is_lost_or_doubled_whatever_crashes(project: Project) -> None:
     write_rows(project.folder / "rows" / "b.csv", BROKEN)
     stages = [
         (3, "import pyarrow.parquet as pq\npq.write_table = full"),
-        (-9, "from evertune import staging\nstaging.stage = after(staging.stage, kill)"),
-        (-9, "from evertune import delta_tables\n" + _on_second("delta_tables.append_once", "kill")),
+        (-9, "from evertune.corpus import staging\nstaging.stage = after(staging.stage, kill)"),
+        (-9, "from evertune.corpus import delta_tables\n" + _on_second("delta_tables.append_once", "kill")),
         (-9, "from evertune.training.checkpoints import Seal\nSeal.on_save = after(Seal.on_save, kill)"),
         (130, "from evertune.training.checkpoints import Seal\nSeal.on_save = after(Seal.on_save, interrupt)"),
         (4, "from evertune import bundle\nbundle.write = full"),
