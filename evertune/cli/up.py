@@ -48,6 +48,7 @@ def up(port: int, mlflow_port: int, prefect_file: Path) -> None:
         _check_named()
         processes = Processes(home.root / "up", _record())
         stack.callback(_stop, processes, screen)
+        screen.print(f"starting; logs in {home.root / 'up'}")
         _servers(processes, home, environment, port, mlflow_port)
         screen.print(f"Prefect   {environment['PREFECT_API_URL'].removesuffix('/api')}")
         screen.print(f"MLflow    {_shown(environment['MLFLOW_TRACKING_URI'])}")
@@ -55,7 +56,7 @@ def up(port: int, mlflow_port: int, prefect_file: Path) -> None:
             screen.print(f"marked as crashed, because nothing runs them any more: {', '.join(cut)}")
         prefect_pool.deploy(prefect_file, environment)
         processes.start("worker", [*PREFECT, "worker", "start", "--pool", POOL], environment)
-        screen.print(f"worker    started; logs in {home.root / 'up'}")
+        screen.print(f"worker    of the work pool {POOL!r}")
         if _starts("PREFECT_API_URL"):
             before = stack.enter_context(prefect_profile.serving(environment["PREFECT_API_URL"]))
             screen.print(f"profile   {prefect_profile.NAME!r} is Prefect's active one until this ends, then {before!r}")
