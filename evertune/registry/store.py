@@ -61,9 +61,7 @@ def experiment(home: Home, name: str) -> str:
         if found is not None:
             return str(found.experiment_id)
         local = None if os.environ.get("MLFLOW_TRACKING_URI") else (home.root / "mlflow" / "artifacts").as_uri()
-        # The kind makes MLflow's page open with training runs rather than with traces of agents.
-        tags = {"mlflow.experimentKind": "custom_model_development"}
-        return str(mlflow.create_experiment(name, artifact_location=local, tags=tags))
+        return str(mlflow.create_experiment(name, artifact_location=local))
 
 
 def _prepare(home: Home, uri: str) -> None:

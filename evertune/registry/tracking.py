@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import platform
+import re
 import socket
 import subprocess
 import time
@@ -123,7 +124,9 @@ def url(home: Home, run_id: str) -> str:
     uri = tracking_uri(home)
     if uri.startswith("http"):
         run = client(home).get_run(run_id)
-        return f"{uri.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
+        server = re.sub("(?<=//)[^/@]*@", "", uri).rstrip("/")  # no password on a page
+        page = f"{server}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
+        return f"{page}?workflowType=machine_learning"  # else MLflow shows its menu for agents
     return f"mlflow ui --backend-store-uri {uri}"
 
 
