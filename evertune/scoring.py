@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune import bundle
 from evertune.errors import ConfigError, DataError
+from evertune.objectives import ROLES
 from evertune.records import Scores
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def _predict(predictor: Any, chunk: "pa.Table", role: str, version: int) -> tupl
     good = [row for row, problem in enumerate(problems) if problem is None]
     found = dict(zip(good, predictor.predict([inputs[row] for row in good]), strict=True)) if good else {}
     names = predictor.objective.OUTPUTS
-    table = chunk.drop_columns(["problem"])
+    # A label that the input already has is not passed on: the column of that name is the prediction.
+    table = chunk.select([name for name in chunk.column_names if name in (role, *ROLES)])
     for name, kind in names.items():
         values = [found[row][name] if row in found else None for row in range(len(inputs))]
         table = table.append_column(name, pa.array(values, _arrow(kind)))
