@@ -1,5 +1,6 @@
 """Rows from outside, as tables with roles for columns. A kind of source is a module here and a line in `KINDS`."""
 
+import logging
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -12,6 +13,7 @@ from evertune.sources.piece import Piece
 
 __all__ = ["Piece", "fingerprints", "read", "read_file", "scan"]
 
+logger = logging.getLogger(__name__)
 KINDS: dict[type, ModuleType] = {
     PathSource: files,
     SampleSource: sample,
@@ -53,4 +55,6 @@ def read(recipe: Recipe, seen: dict[str, str]) -> Iterator[Piece]:
             if piece.uri in uris:
                 raise ConfigError(f"data.sources.{number}: {piece.uri} is read by an earlier source too; remove one")
             uris.add(piece.uri)
+            if not piece.table.num_rows:
+                logger.warning("%s holds no rows", piece.uri)
             yield piece

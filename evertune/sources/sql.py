@@ -21,7 +21,7 @@ from evertune.sources.tables import CHUNK, content_digest, whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from sqlalchemy import URL
+    from sqlalchemy import URL, TextClause
 
 BOUND = re.compile(r"(?<![:\w\\]):cursor\b")
 PASSWORD = re.compile(r"(?<=:)\$\{[^}]*\}(?=@)")
@@ -66,15 +66,14 @@ def read(source: SqlSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[Pi
 
 
 def _rows(source: SqlSource, recipe: Recipe, url: "URL", uri: str, start: Any) -> "tuple[pa.Table, Any]":
-    from sqlalchemy import create_engine, text
+    from sqlalchemy import create_engine
 
     wanted, largest = layout(recipe), [start]
     with _explained(source):
         engine = create_engine(url, hide_parameters=True)
         try:
             with engine.connect().execution_options(stream_results=True, yield_per=CHUNK) as connection:
-                values = {"cursor": start} if source.cursor else {}
-                result = connection.execute(text(source.sql), values)
+                result = connection.execute(_statement(source, start))
                 keys = list(result.keys())
                 if source.cursor and source.cursor not in keys:
                     raise DataError(f"cursor {source.cursor}: not in the query's result; it has {', '.join(keys)}")
@@ -83,6 +82,17 @@ def _rows(source: SqlSource, recipe: Recipe, url: "URL", uri: str, start: Any) -
                 return whole(rows, wanted, uri, source.split), largest[0]
         finally:
             engine.dispose()
+
+
+def _statement(source: SqlSource, start: Any) -> "TextClause":
+    """The query, with the cursor written into it as a literal of its dialect.
+
+    A bound parameter has no type in `:cursor IS NULL`, and PostgreSQL's drivers that bind on the server refuse it.
+    """
+    from sqlalchemy import bindparam, text
+
+    query = text(source.sql)
+    return query.bindparams(bindparam("cursor", start, literal_execute=True)) if source.cursor else query
 
 
 def _raws(rows: Iterator[Any], columns: list[str | None], cursor: str | None, largest: list[Any]) -> Iterator[Raw]:

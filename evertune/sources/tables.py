@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import json
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CHUNK = 10_000  # rows that are held as Python values at a time
-
-logger = logging.getLogger(__name__)
 
 
 def tables(rows: Iterable[Raw], wanted: Layout, uri: str, split: str | None = None) -> "Iterator[pa.Table]":
@@ -49,10 +46,7 @@ def whole(rows: Iterable[Raw], wanted: Layout, uri: str, split: str | None = Non
         if problems := part["problem"].drop_null().to_pylist():
             raise DataError(f"{uri}: {problems[0]}")
         parts.append(part.drop_columns("problem"))
-    table = pa.concat_tables(parts)
-    if not table.num_rows:
-        logger.warning("%s holds no rows", uri)
-    return table
+    return pa.concat_tables(parts)
 
 
 def content_digest(table: "pa.Table") -> str:
