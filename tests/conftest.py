@@ -128,7 +128,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             command, env={**os.environ, "PREFECT_HOME": str(folder)}, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        while not _healthy(f"http://127.0.0.1:{port}/api/health"):
+        while not healthy(f"http://127.0.0.1:{port}/api/health"):
             assert server.poll() is None, (folder / "log").read_text()
             time.sleep(0.5)
         yield f"http://127.0.0.1:{port}/api"
@@ -137,7 +137,8 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.wait()
 
 
-def _healthy(url: str) -> bool:
+def healthy(url: str) -> bool:
+    """Whether a server answers there."""
     try:
         with urllib.request.urlopen(url, timeout=5) as reply:
             return bool(reply.status == 200)

@@ -137,15 +137,16 @@ def bundle_of(home: Home, name: str, version: int) -> Path:
     return folder
 
 
-def _fetched(home: Home, name: str, version: int, digest: str) -> Path:
-    """A copy of a remote version's bundle, kept under the digest of its files."""
+def _fetched(home: Home, name: str, version: int, registered: str) -> Path:
+    """A copy of a remote version's bundle, kept under the digest of its files; a damaged copy is fetched again."""
     import mlflow
 
-    kept = home.model / "fetched" / digest
+    kept = home.model / "fetched" / registered
     with home.lock("fetch", timeout=FETCH_SECONDS):
-        if not kept.exists():
-            scratch = kept.with_name(f".{digest}")
-            shutil.rmtree(scratch, ignore_errors=True)
+        if not any(bundle.digest(path.parent) == registered for path in kept.rglob("evertune.json")):
+            scratch = kept.with_name(f".{registered}")
+            for folder in (scratch, kept):
+                shutil.rmtree(folder, ignore_errors=True)
             scratch.mkdir(parents=True)
             mlflow.artifacts.download_artifacts(f"models:/{name}/{version}/artifacts/bundle", dst_path=str(scratch))
             scratch.rename(kept)

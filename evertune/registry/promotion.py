@@ -142,6 +142,7 @@ def _promote(home: Home, name: str, version: int, **facts: Any) -> None:
     folder = models.bundle_of(home, name, version)
     if _tag(home, name, version, "parity") != digest:
         _check_parity(home, name, version, folder)
+        models.tag(home, name, version, parity=digest)
     models.move_champion(home, name, version, expected=now, **facts)
 
 

@@ -1,0 +1,94 @@
+"""A model store on a server that keeps the files too, used from two machines; and the promote flow through it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from conftest import healthy
+from registry_helpers import HELD, INPUTS, Shop, evaluation
+
+from evertune import scoring
+from evertune.config import load
+from evertune.errors import RegistryError
+from evertune.home import Home
+from evertune.registry import ledger, models, promotion
+
+
+@pytest.fixture(scope="module")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An MLflow server that hands artifacts out over HTTP only."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/files",
+    ]  # fmt: skip
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            command, env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    try:
+        while not healthy(f"http://127.0.0.1:{port}/health"):
+            assert server.poll() is None, (folder / "log").read_text()
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+@pytest.fixture
+def remote(
+    mlflow_server: str, tmp_path: Path, tiny_model: Path, write_recipe: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Shop:  # fmt: skip
+    """A model of its own in the server's store."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+    recipe = load(write_recipe(tmp_path, name=f"m-{uuid.uuid4().hex[:12]}", base_model=str(tiny_model)))
+    return Shop(tmp_path / "home", recipe, tiny_model)
+
+
+def test_the_promote_flow_moves_a_held_version_and_another_machine_scores_with_it(
+    remote: Shop, tmp_path: Path, prefect_server: str
+) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.promote import promote
+
+    made, version = remote.registered()
+    promotion.settle(remote.recipe, remote.home, made, evaluation(), HELD, version)
+    assert remote.champion() is None
+    with temporary_settings({PREFECT_API_URL: prefect_server}):
+        assert promote(remote.recipe, version, "the customer asked for it") == version
+        with pytest.raises(RegistryError, match="is the champion already"):
+            promote(remote.recipe, version, "again")
+    assert remote.champion() == version
+    moved = [one for one in ledger.entries(remote.home) if one["event"] == "moved"]
+    assert [(one["to"], one["reason"]) for one in moved] == [(version, "the customer asked for it")]
+    assert remote.tag(version, "parity") == made.digest
+
+    elsewhere = Home(tmp_path / "another machine", remote.recipe.name)
+    folder = models.bundle_of(elsewhere, remote.name, version)
+    assert folder.is_relative_to(elsewhere.root)
+    table = pa.table({"text": INPUTS, "problem": pa.array([None] * len(INPUTS), pa.string())})
+    done = scoring.score(folder, version, iter([table]), "text", tmp_path / "out.csv", lambda _: None)
+    assert (done.rows, done.bad) == (len(INPUTS), 0)
+
+
+def test_a_copy_that_was_damaged_is_fetched_again(remote: Shop, tmp_path: Path) -> None:
+    _, version = remote.registered()
+    elsewhere = Home(tmp_path / "another machine", remote.recipe.name)
+    card = models.bundle_of(elsewhere, remote.name, version) / "evertune.json"
+    card.write_text("{}")
+    assert (models.bundle_of(elsewhere, remote.name, version) / "evertune.json").read_text() != "{}"
