@@ -4,7 +4,10 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Split = Literal["train", "validation", "test", "excluded"]
 Verdict = Literal["promoted", "held", "rejected", "unchanged"]
@@ -135,6 +138,21 @@ class Decision:
     verdict: Verdict
     reason: str
     evidence: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Rows to score, at most 10,000.
+
+    Args:
+        values: the model's inputs; None where a row has none.
+        problems: why a row cannot be scored; None where it can.
+        table: the rows with the columns of their file.
+    """
+
+    values: list[Any]
+    problems: list[str | None]
+    table: "pa.Table"
 
 
 @dataclass(frozen=True)

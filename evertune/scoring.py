@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune import bundle
 from evertune.errors import ConfigError, DataError
-from evertune.objectives import ROLES
-from evertune.records import Scores
+from evertune.records import Inputs, Scores
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,13 +19,13 @@ Write = Callable[["pa.Table"], None]
 
 
 def score(
-    folder: Path, version: int, chunks: Iterable["pa.Table"], role: str, output: Path, tick: Callable[[int], None]
+    folder: Path, version: int, chunks: Iterable[Inputs], column: str, output: Path, tick: Callable[[int], None]
 ) -> Scores:
     """Predict every chunk with the bundle in `folder` and write rows, predictions, model version and problems.
 
     Args:
         version: registered version of the bundle, written beside each prediction.
-        chunks: tables with the input column `role` and a column `problem`, null where the row is fine.
+        column: name of the input column, for the reason of an empty one.
         output: `.csv`, `.jsonl` or `.parquet`; it appears when all is written, never in part.
         tick: called with the number of rows done.
     Raises:
@@ -37,31 +36,46 @@ def score(
     rows = bad = 0
     with _writer(output) as write:
         for chunk in chunks:
-            table, problems = _predict(predictor, chunk, role, version)
+            table, problems = _predict(predictor, chunk, column, version)
             write(table)
             rows, bad = rows + len(table), bad + problems
             tick(len(table))
     return Scores(str(output), rows, bad, version)
 
 
-def _predict(predictor: Any, chunk: "pa.Table", role: str, version: int) -> tuple["pa.Table", int]:
+def _predict(predictor: Any, chunk: Inputs, column: str, version: int) -> tuple["pa.Table", int]:
     import pyarrow as pa
 
-    inputs = chunk.column(role).to_pylist()
     problems = [
-        found or (None if _usable(one) else f"{role} is empty")
-        for found, one in zip(chunk.column("problem").to_pylist(), inputs, strict=True)
+        found or (None if _usable(value) else f"{column} is empty")
+        for found, value in zip(chunk.problems, chunk.values, strict=True)
     ]
     good = [row for row, problem in enumerate(problems) if problem is None]
-    found = dict(zip(good, predictor.predict([inputs[row] for row in good]), strict=True)) if good else {}
-    names = predictor.objective.OUTPUTS
-    # A label that the input already has is not passed on: the column of that name is the prediction.
-    table = chunk.select([name for name in chunk.column_names if name in (role, *ROLES)])
-    for name, kind in names.items():
-        values = [found[row][name] if row in found else None for row in range(len(inputs))]
-        table = table.append_column(name, pa.array(values, _arrow(kind)))
-    table = table.append_column("model_version", pa.array([version] * len(inputs), pa.int64()))
-    return table.append_column("problem", pa.array(problems, pa.string())), len(inputs) - len(good)
+    predictions = predictor.predict([chunk.values[row] for row in good])
+    found = dict(zip(good, predictions, strict=True))
+    added = {
+        name: pa.array([found[row][name] if row in found else None for row in range(len(problems))], _arrow(kind))
+        for name, kind in predictor.objective.OUTPUTS.items()
+    }
+    added["model_version"] = pa.array([version] * len(problems), pa.int64())
+    added["problem"] = pa.array(problems, pa.string())
+    table = _apart(chunk.table, added.keys())
+    for name, values in added.items():
+        table = table.append_column(name, values)
+    return table, len(problems) - len(good)
+
+
+def _apart(table: "pa.Table", needed: Iterable[str]) -> "pa.Table":
+    """The file's columns; one that has a name which the prediction needs becomes `input_NAME`."""
+    taken = {*needed, *table.column_names}
+    renamed = {}
+    for name in needed:
+        new = f"input_{name}"
+        while new in taken:
+            new = f"input_{new}"
+        taken.add(new)
+        renamed[name] = new
+    return table.rename_columns([renamed.get(name, name) for name in table.column_names])
 
 
 def _usable(value: Any) -> bool:
@@ -116,13 +130,13 @@ def _open(path: Path, kind: str, stack: contextlib.ExitStack) -> Write:
 
 
 def _flat(table: "pa.Table") -> "pa.Table":
-    """Lists as JSON text: CSV has no lists."""
+    """Lists and structures as JSON text: CSV has none."""
     import pyarrow as pa
 
     for index, field in enumerate(table.schema):
-        if pa.types.is_list(field.type):
+        if pa.types.is_nested(field.type):
             text = [
-                None if value is None else json.dumps(value, ensure_ascii=False)
+                None if value is None else json.dumps(value, ensure_ascii=False, default=str)
                 for value in table.column(index).to_pylist()
             ]
             table = table.set_column(index, field.name, pa.array(text, pa.string()))

@@ -37,7 +37,6 @@ def predict(recipe: Recipe, input: str, output: str) -> Scores:
     if version is None:
         raise RegistryError(f"{name} has no champion yet; `evertune run` makes one, `evertune history` tells why not")
     folder = models.bundle_of(home, name, version)
-    chunks = sources.scan(Path(input), recipe, require_target=False)
-    role = next(iter(module(recipe.objective.type).COLUMNS))
+    column = recipe.column(next(iter(module(recipe.objective.type).COLUMNS)))
     with rows_bar("scoring") as tick:
-        return scoring.score(folder, version, chunks, role, Path(output), tick)
+        return scoring.score(folder, version, sources.inputs(input, recipe), column, Path(output), tick)

@@ -19,6 +19,7 @@ from evertune import scoring
 from evertune.config import load
 from evertune.errors import RegistryError
 from evertune.home import Home
+from evertune.records import Inputs
 from evertune.registry import ledger, models, promotion
 
 
@@ -81,8 +82,8 @@ def test_the_promote_flow_moves_a_held_version_and_another_machine_scores_with_i
     elsewhere = Home(tmp_path / "another machine", remote.recipe.name)
     folder = models.bundle_of(elsewhere, remote.name, version)
     assert folder.is_relative_to(elsewhere.root)
-    table = pa.table({"text": INPUTS, "problem": pa.array([None] * len(INPUTS), pa.string())})
-    done = scoring.score(folder, version, iter([table]), "text", tmp_path / "out.csv", lambda _: None)
+    rows = Inputs(INPUTS, [None] * len(INPUTS), pa.table({"text": INPUTS}))
+    done = scoring.score(folder, version, iter([rows]), "text", tmp_path / "out.csv", lambda _: None)
     assert (done.rows, done.bad) == (len(INPUTS), 0)
 
 

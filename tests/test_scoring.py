@@ -13,6 +13,7 @@ from registry_helpers import Shop
 
 from evertune import scoring, sources
 from evertune.errors import ConfigError, DataError
+from evertune.records import Inputs
 
 TEXTS = ["where is my card", "", "refund, please\nnow", "   ", "größe “M” – refund"]
 GOOD = [bool(text.strip()) for text in TEXTS]
@@ -23,9 +24,9 @@ def bundle(shop: Shop) -> Path:
     return Path(shop.candidate().bundle)
 
 
-def chunks(*parts: list[str | None]) -> Iterator[pa.Table]:
+def chunks(*parts: list[str]) -> Iterator[Inputs]:
     for part in parts:
-        yield pa.table({"text": pa.array(part, pa.string()), "problem": pa.array([None] * len(part), pa.string())})
+        yield Inputs(part, [None] * len(part), pa.table({"text": pa.array(part, pa.string())}))
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -37,7 +38,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         return [{key: value or None for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-def score(bundle: Path, parts: Iterator[pa.Table], output: Path) -> tuple[int, int]:
+def score(bundle: Path, parts: Iterator[Inputs], output: Path) -> tuple[int, int]:
     done = scoring.score(bundle, 7, parts, "text", output, lambda _: None)
     return done.rows, done.bad
 
@@ -69,17 +70,31 @@ def test_files_of_every_format_are_scored(shop: Shop, bundle: Path, tmp_path: Pa
             csv.writer(file).writerows([["text"], *([text] for text in TEXTS)])
     output = tmp_path / "out.jsonl"
     broken = name.endswith("jsonl")
-    found = score(bundle, sources.scan(path, shop.recipe, require_target=False), output)
+    found = score(bundle, sources.inputs(path, shop.recipe), output)
     assert found == (5 + broken, 2 + broken)
     rows = read(output)
     assert [row["text"] or "" for row in rows[:5]] == TEXTS
     assert all(row["problem"] for row in rows[5:])
 
 
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_the_files_own_columns_stay_beside_the_prediction(bundle: Path, tmp_path: Path, ending: str) -> None:
+    own = {"number": ["7", "8"], "label": ["theirs", None], "input_label": ["x", "y"], "text": ["a card", ""]}
+    output = tmp_path / f"out{ending}"
+    score(bundle, iter([Inputs(own["text"], [None, None], pa.table(own))]), output)
+    rows = read(output)
+    assert list(rows[0]) == [
+        "number", "input_input_label", "input_label", "text", "label", "score", "model_version", "problem",
+    ]  # fmt: skip
+    assert [row["number"] for row in rows] == ["7", "8"]
+    assert [row["input_input_label"] for row in rows] == ["theirs", None]
+    assert rows[0]["label"] in {"card", "refund"} and rows[1]["label"] is None
+
+
 def test_what_is_read_is_written_before_more_is_read(bundle: Path, tmp_path: Path) -> None:
     steps: list[str] = []
 
-    def source() -> Iterator[pa.Table]:
+    def source() -> Iterator[Inputs]:
         for part in range(4):
             steps.append("read")
             yield from chunks([f"refund {part} {number}" for number in range(50)])
@@ -95,7 +110,7 @@ def test_a_failure_leaves_the_old_output(bundle: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.csv"
     output.write_text("old")
 
-    def source() -> Iterator[pa.Table]:
+    def source() -> Iterator[Inputs]:
         yield from chunks(["refund"])
         raise DataError("the file broke off")
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -163,27 +163,40 @@ SCANNED = {
 
 
 @pytest.mark.parametrize("name", SCANNED)
-def test_a_bad_row_never_stops_a_scan(tmp_path: Path, source_recipe: Callable[..., Recipe], name: str) -> None:
+def test_a_bad_row_never_stops_what_is_scored(tmp_path: Path, source_recipe: Callable[..., Recipe], name: str) -> None:
     (tmp_path / name).write_bytes(SCANNED[name])
-    (table,) = sources.scan(tmp_path / name, source_recipe({"path": "rows.csv"}))
-    assert table["text"].to_pylist() == ["one", None, None, None, "five"]
-    assert [problem is None for problem in table["problem"].to_pylist()] == [True, False, False, False, True]
-    assert table["label"].null_count == 5
-    with pytest.raises(DataError):
-        sources.read_file(tmp_path / name, source_recipe({"path": "rows.csv"}))
+    (found,) = sources.inputs(tmp_path / name, source_recipe({"path": "rows.csv"}))
+    assert found.values == ["one", None, None, None, "five"]
+    assert [problem is None for problem in found.problems] == [True, False, False, False, True]
 
 
-def test_a_scan_holds_a_bounded_number_of_rows(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+def test_what_is_scored_comes_in_parts(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     made = source_recipe({"path": "rows.csv"})
     (tmp_path / "long.csv").write_text("text\n" + "hello\n" * 25_000)
     pq.write_table(pa.table({"text": ["hello"] * 25_000}), tmp_path / "long.parquet")
     for name in ("long.csv", "long.parquet"):
-        tables = list(sources.scan(tmp_path / name, made))
-        assert [table.num_rows for table in tables] == [10_000, 10_000, 5_000]
-        assert tables[2]["source_row"][-1].as_py() == 24_999
-    with pytest.raises(DataError, match="label: no such column"):
-        list(sources.scan(tmp_path / "long.csv", made, require_target=True))
-    assert sources.read_file(tmp_path / "long.csv", made).num_rows == 25_000
+        assert [len(found.values) for found in sources.inputs(tmp_path / name, made)] == [10_000, 10_000, 5_000]
+    with pytest.raises(DataError, match=r"text: no such column in .*; it has label"):
+        (tmp_path / "bare.csv").write_text("label\na\n")
+        list(sources.inputs(tmp_path / "bare.csv", made))
+
+
+def test_what_is_scored_keeps_its_columns(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+    made = source_recipe({"path": "rows.csv"}, text="message", id="number")
+    (tmp_path / "a.jsonl").write_text(
+        '{"number": 7, "message": "one", "more": {"a": [1]}, "label": true}\n{"number": 8}\n'
+    )
+    (found,) = sources.inputs(tmp_path / "a.jsonl", made)
+    assert found.values == ["one", None]
+    assert found.table.to_pylist() == [
+        {"number": "7", "message": "one", "more": '{"a": [1]}', "label": "true"},
+        {"number": "8", "message": None, "more": None, "label": None},
+    ]
+    table = pa.table({"message": ["one"], "number": [7], "more": [{"a": [1]}], "day": [date(2026, 1, 5)]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    (found,) = sources.inputs(tmp_path / "a.parquet", made)
+    assert found.table.schema == table.schema
+    assert found.table.to_pylist() == table.to_pylist()
 
 
 def test_benchmark_files(shared_data: Path, source_recipe: Callable[..., Recipe]) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 from evertune.config import DeltaSource, HubSource, PathSource, Recipe, SampleSource, SqlSource
 from evertune.errors import ConfigError
 from evertune.sources import delta, files, hub, sample, sql
-from evertune.sources.files import read_file, scan
+from evertune.sources.inputs import inputs
 from evertune.sources.piece import Piece
 
-__all__ = ["Piece", "fingerprints", "read", "read_file", "scan"]
+__all__ = ["Piece", "fingerprints", "inputs", "read"]
 
 logger = logging.getLogger(__name__)
 KINDS: dict[type, ModuleType] = {

@@ -22,8 +22,22 @@ def names(file: File) -> list[str]:
     return list(_open(file).schema_arrow.names)
 
 
-def rows(file: File, columns: Sequence[str | None], strict: bool) -> Iterator[Raw]:
-    """The cells of the named columns of a Parquet file (None: an absent one).
+def types(file: File) -> "dict[str, pa.DataType]":
+    """The types of a Parquet file's columns as `rows` gives them: class numbers are names by then.
+
+    Raises:
+        DataError: it cannot be read as Parquet.
+    """
+    import pyarrow as pa
+
+    schema = _open(file).schema_arrow
+    classes = class_names(schema)
+    named = {field.name: pa.list_(pa.string()) if pa.types.is_nested(field.type) else pa.string() for field in schema}
+    return {field.name: named[field.name] if field.name in classes else field.type for field in schema}
+
+
+def rows(file: File, columns: Sequence[str], strict: bool) -> Iterator[Raw]:
+    """The cells of the named columns of a Parquet file.
 
     Args:
         strict: without effect, Parquet knows no half-readable rows.
@@ -33,7 +47,7 @@ def rows(file: File, columns: Sequence[str | None], strict: bool) -> Iterator[Ra
     import pyarrow as pa
 
     parquet = _open(file)
-    batches = parquet.iter_batches(CHUNK, columns=list({column for column in columns if column is not None}))
+    batches = parquet.iter_batches(CHUNK, columns=list(set(columns)))
     try:
         yield from batch_rows(batches, columns, parquet.schema_arrow)
     except (pa.ArrowException, OSError) as error:
@@ -41,19 +55,16 @@ def rows(file: File, columns: Sequence[str | None], strict: bool) -> Iterator[Ra
 
 
 def batch_rows(
-    batches: "Iterable[pa.RecordBatch | pa.Table]", columns: Sequence[str | None], schema: "pa.Schema"
+    batches: "Iterable[pa.RecordBatch | pa.Table]", columns: Sequence[str], schema: "pa.Schema"
 ) -> Iterator[Raw]:
-    """The cells of the named columns (None: an absent one), row by row.
+    """The cells of the named columns, row by row.
 
     Args:
         schema: of the whole table; its metadata may carry the class names of `datasets`.
     """
     classes = class_names(schema)
     for batch in batches:
-        lists = [
-            [None] * batch.num_rows if column is None else _named(batch[column].to_pylist(), classes.get(column))
-            for column in columns
-        ]
+        lists = [_named(batch[column].to_pylist(), classes.get(column)) for column in columns]
         for cells in zip(*lists, strict=True):
             yield Raw(cells)
 

@@ -25,14 +25,14 @@ def names(file: File) -> list[str]:
     raise DataError(f"{file.name}: there are no words in it; CoNLL files hold a word a line")
 
 
-def rows(file: File, columns: Sequence[str | None], strict: bool) -> Iterator[Raw]:
-    """The named columns (None: an absent one) of each sentence; one with a wrong line is a problem.
+def rows(file: File, columns: Sequence[str], strict: bool) -> Iterator[Raw]:
+    """The named columns of each sentence; one with a wrong line is a problem.
 
     Raises:
         DataError: a wrong byte, where `strict`.
     """
     header = names(file)
-    places = [None if column is None else header.index(column) for column in columns]
+    places = [header.index(column) for column in columns]
     words: list[list[str]] = []
     problem = None
     for number, line in _lines(file, strict):
@@ -68,7 +68,7 @@ def _problem(cells: Sequence[str], width: int, number: int, line: str, file: Fil
     )
 
 
-def _sentence(words: Sequence[Sequence[str]], places: Sequence[int | None], problem: str | None) -> Raw:
+def _sentence(words: Sequence[Sequence[str]], places: Sequence[int], problem: str | None) -> Raw:
     if problem:
         return Raw(None, problem)
-    return Raw([None if place is None else [word[place] for word in words] for place in places])
+    return Raw([[word[place] for word in words] for place in places])

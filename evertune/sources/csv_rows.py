@@ -24,8 +24,8 @@ def names(file: File) -> list[str]:
     return header
 
 
-def rows(file: File, columns: Sequence[str | None], strict: bool) -> Iterator[Raw]:
-    """The cells of the named columns (None: an absent one), row by row; a row that cannot be read is a problem.
+def rows(file: File, columns: Sequence[str], strict: bool) -> Iterator[Raw]:
+    """The cells of the named columns, row by row; a row that cannot be read is a problem.
 
     Raises:
         DataError: a wrong byte, where `strict`.
@@ -33,7 +33,7 @@ def rows(file: File, columns: Sequence[str | None], strict: bool) -> Iterator[Ra
     with open_text(file, strict) as stream:
         reader = _reader(stream, file)
         header = _header(reader, file)
-        places = [None if column is None else header.index(column) for column in columns]
+        places = [header.index(column) for column in columns]
         for line, record in _records(reader):
             yield _raw(record, places, len(header), line, file)
 
@@ -74,13 +74,13 @@ def _explained(error: str) -> str:
     return f"{error}; mend the line"
 
 
-def _raw(record: list[str] | str, places: Sequence[int | None], width: int, line: int, file: File) -> Raw:
+def _raw(record: list[str] | str, places: Sequence[int], width: int, line: int, file: File) -> Raw:
     if isinstance(record, str):
         return Raw(None, f"line {line}: {record}")
     if len(record) != width:
         cells = f"{len(record)} cell{'s' * (len(record) != 1)}"
         return Raw(None, f"line {line}: {cells}, but the header has {width}; quote cells that hold the delimiter")
-    found = [None if place is None else record[place] or None for place in places]
+    found = [record[place] or None for place in places]
     if any(cell is not None and damaged(cell) for cell in found):
         return Raw(None, damage(line, file.encoding))
     return Raw(found)

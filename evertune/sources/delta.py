@@ -39,7 +39,7 @@ def read(source: DeltaSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[
     try:
         data = table.to_pyarrow_dataset()
         columns = match(wanted, data.schema.names, uri)
-        batches = data.to_batches(list({column for column in columns if column is not None}), batch_size=CHUNK)
+        batches = data.to_batches(list(set(columns)), batch_size=CHUNK)
         rows = whole(batch_rows(batches, columns, data.schema), wanted, uri, source.split)
     except (OSError, ValueError, KeyError) as error:
         raise _unreadable(source, error) from error

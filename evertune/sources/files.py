@@ -4,7 +4,6 @@ import glob
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from evertune.records import digest
 from evertune.sources import arrow_rows, conll_rows, csv_rows, jsonl_rows
 from evertune.sources.content import content
 from evertune.sources.piece import Layout, Piece, layout, match
-from evertune.sources.tables import tables, whole
+from evertune.sources.tables import whole
 from evertune.sources.text_file import File
 
 if TYPE_CHECKING:
@@ -65,36 +64,6 @@ def read(source: PathSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[P
         if seen.get(file.name) != fingerprint:
             logger.info("reading %s", file.name)
             yield Piece(file.name, fingerprint, _table(file, wanted, source.split))
-
-
-def read_file(path: str | Path, recipe: Recipe, format: str = "auto", require_target: bool = False) -> "pa.Table":
-    """One file outside the recipe, with roles as columns.
-
-    Args:
-        path: relative to the working folder.
-        format: as in the recipe; `auto` goes by the ending.
-        require_target: False lets all roles but the input be absent; their cells are null.
-    Raises:
-        DataError: the file is missing, broken, lacks a column, or holds a row that cannot be read.
-    """
-    return _table(single_file(path, format), layout(recipe, require_target))
-
-
-def scan(
-    path: str | Path, recipe: Recipe, require_target: bool = False, format: str = "auto", encoding: str = "utf-8"
-) -> "Iterator[pa.Table]":
-    """One file of any size in tables of at most 10,000 rows; a row that cannot be read has nulls and a `problem`.
-
-    Args:
-        path: relative to the working folder.
-        require_target: False lets all roles but the input be absent; their cells are null.
-    Raises:
-        DataError: the file is missing, no such format, or lacks a column.
-    """
-    file = replace(single_file(path, format), encoding=encoding)
-    wanted, reader = layout(recipe, require_target), FORMATS[file.format]
-    columns = match(wanted, reader.names(file), file.name)
-    return tables(reader.rows(file, columns, strict=False), wanted, file.name)
 
 
 def single_file(path: str | Path, format: str = "auto") -> File:

@@ -29,8 +29,8 @@ def names(file: File) -> list[str]:
     return list(found)
 
 
-def rows(file: File, columns: Sequence[str | None], strict: bool) -> Iterator[Raw]:
-    """The values of the named keys (None: an absent one), line by line; a broken line is a problem.
+def rows(file: File, columns: Sequence[str], strict: bool) -> Iterator[Raw]:
+    """The values of the named keys, line by line; a broken line is a problem.
 
     Raises:
         DataError: a wrong byte, where `strict`.
@@ -39,7 +39,7 @@ def rows(file: File, columns: Sequence[str | None], strict: bool) -> Iterator[Ra
         if isinstance(value, str):
             yield Raw(None, value)
         else:
-            yield Raw([None if column is None else value.get(column) for column in columns])
+            yield Raw([value.get(column) for column in columns])
 
 
 def _values(file: File, strict: bool) -> Iterator[dict[str, Any] | str]:

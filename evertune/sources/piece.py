@@ -42,32 +42,23 @@ class Layout:
     Args:
         columns: role -> column of the source.
         kinds: role -> `string`, `strings` or `timestamp`, in the order of `columns`.
-        optional: roles that may be absent; their cells are null.
     """
 
     columns: dict[str, str]
     kinds: dict[str, str]
-    optional: frozenset[str]
 
 
-def layout(recipe: Recipe, require_target: bool = True) -> Layout:
-    """The roles that a recipe reads: its objective's, and those of `id`, `timestamp` and `group` that it maps.
-
-    Args:
-        require_target: False for rows to score, which need the input alone.
-    """
+def layout(recipe: Recipe) -> Layout:
+    """The roles that a recipe reads: its objective's, and those of `id`, `timestamp` and `group` that it maps."""
     kinds = dict(module(recipe.objective.type).COLUMNS)
-    needed = list(kinds) if require_target else list(kinds)[:1]
     for role in ROLES:
         if role in recipe.data.columns:
             kinds[role] = "timestamp" if role == "timestamp" else "string"
-            needed += [role] if require_target else []
-    columns = {role: recipe.column(role) for role in kinds}
-    return Layout(columns, kinds, frozenset(kinds) - frozenset(needed))
+    return Layout({role: recipe.column(role) for role in kinds}, kinds)
 
 
-def match(wanted: Layout, available: Sequence[str], name: str) -> list[str | None]:
-    """The column of each role, in the layout's order; None for an optional role that is absent.
+def match(wanted: Layout, available: Sequence[str], name: str) -> list[str]:
+    """The column of each role, in the layout's order.
 
     Args:
         available: the columns that the source has.
@@ -79,11 +70,11 @@ def match(wanted: Layout, available: Sequence[str], name: str) -> list[str | Non
     for role, column in wanted.columns.items():
         if available.count(column) > 1:
             problems.append(f"{role}: the column {column} stands {available.count(column)} times in {name}; rename one")
-        elif column not in available and role not in wanted.optional:
+        elif column not in available:
             problems.append(_missing(role, column, available, name))
     if problems:
         raise DataError("\n".join(problems))
-    return [column if column in available else None for column in wanted.columns.values()]
+    return list(wanted.columns.values())
 
 
 def _missing(role: str, column: str, available: Sequence[str], name: str) -> str:

@@ -35,7 +35,7 @@ def read(source: SampleSource, recipe: Recipe, seen: dict[str, str]) -> Iterator
     for ticket in tickets:
         week = (datetime.fromisoformat(str(ticket["created_at"])).replace(tzinfo=None) - MONDAY).days // 7 + 1
         if (uri := _uri(source, week)) in weeks:
-            weeks[uri].append(Raw([None if column is None else ticket[column] for column in columns]))
+            weeks[uri].append(Raw([ticket[column] for column in columns]))
     for uri, fingerprint in fresh:
         yield Piece(uri, fingerprint, whole(weeks[uri], wanted, uri, source.split))
 

@@ -95,11 +95,11 @@ def _statement(source: SqlSource, start: Any) -> "TextClause":
     return query.bindparams(bindparam("cursor", start, literal_execute=True)) if source.cursor else query
 
 
-def _raws(rows: Iterator[Any], columns: list[str | None], cursor: str | None, largest: list[Any]) -> Iterator[Raw]:
+def _raws(rows: Iterator[Any], columns: list[str], cursor: str | None, largest: list[Any]) -> Iterator[Raw]:
     for row in rows:
         if cursor and row[cursor] is not None:
             largest[0] = row[cursor] if largest[0] is None else max(largest[0], row[cursor])
-        yield Raw([None if column is None else row[column] for column in columns])
+        yield Raw([row[column] for column in columns])
 
 
 def _url(source: SqlSource, recipe: Recipe) -> "URL":

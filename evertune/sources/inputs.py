@@ -1,0 +1,94 @@
+"""A file to score: its input column as the model takes it, and its own columns, to be handed on."""
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evertune.config import Recipe
+from evertune.objectives import module
+from evertune.records import Inputs
+from evertune.sources import arrow_rows, cells
+from evertune.sources.files import FORMATS, single_file
+from evertune.sources.piece import Layout, Raw, match
+from evertune.sources.tables import CHUNK, CONVERTERS
+from evertune.sources.text_file import File
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def inputs(path: str | Path, recipe: Recipe, format: str = "auto") -> Iterator[Inputs]:
+    """The rows of a file of any size, at most 10,000 at a time; a row that cannot be read has a problem.
+
+    Columns of Parquet keep their types, all others come as text; those of JSON Lines are the keys of its first 10,000
+    objects.
+
+    Args:
+        path: relative to the working folder.
+    Raises:
+        DataError: the file is missing, no such format, or lacks the input column.
+    """
+    file = single_file(path, format)
+    role, kind = next(iter(module(recipe.objective.type).COLUMNS.items()))
+    named, reader = recipe.column(role), FORMATS[file.format]
+    names = reader.names(file)
+    match(Layout({role: named}, {role: kind}), names, file.name)
+    schema = _schema(file, list(dict.fromkeys(names)), named, kind)
+    rest, start = iter(reader.rows(file, schema.names, strict=False)), 0
+    while (chunk := list(itertools.islice(rest, CHUNK))) or start == 0:
+        yield _inputs(chunk, start, schema, named, kind)
+        start += len(chunk)
+        if len(chunk) < CHUNK:
+            return
+
+
+def _schema(file: File, names: Sequence[str], named: str, kind: str) -> "pa.Schema":
+    """The file's own columns and what they become; the input column becomes what the model takes."""
+    import pyarrow as pa
+
+    kinds = {"string": pa.string(), "strings": pa.list_(pa.string())}
+    plain = kinds["strings"] if file.format == "conll" else pa.string()
+    types = arrow_rows.types(file) if file.format == "parquet" else {}
+    return pa.schema([(name, kinds[kind] if name == named else types.get(name, plain)) for name in names])
+
+
+def _inputs(chunk: Sequence[Raw], start: int, schema: "pa.Schema", named: str, kind: str) -> Inputs:
+    import pyarrow as pa
+
+    place, width = schema.names.index(named), len(schema)
+    values: list[Any] = []
+    problems: list[str | None] = []
+    rows: list[list[Any]] = []
+    for number, raw in enumerate(chunk, start):
+        row = list(raw.cells) if raw.cells is not None else [None] * width
+        value, problem = _converted(row[place], kind, number, named) if raw.problem is None else (None, raw.problem)
+        row[place] = value
+        values.append(value)
+        problems.append(problem)
+        rows.append(row)
+    columns = zip(*rows, strict=True) if rows else [()] * width
+    arrays = [_array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return Inputs(values, problems, pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _converted(cell: Any, kind: str, number: int, named: str) -> tuple[Any, str | None]:
+    try:
+        return CONVERTERS[kind](cell), None
+    except ValueError as error:
+        return None, f"row {number}, column {named}: {error}"
+
+
+def _array(column: Sequence[Any], type: "pa.DataType") -> "pa.Array":
+    import pyarrow as pa
+
+    return pa.array([_text(cell) for cell in column] if type == pa.string() else column, type)
+
+
+def _text(cell: Any) -> str | None:
+    """Any cell as text: lists and objects as JSON."""
+    try:
+        return cells.text(cell)
+    except ValueError:
+        return json.dumps(cell, ensure_ascii=False, default=str)
