@@ -34,7 +34,7 @@ def admit(
     if batch.path is None and not corpus.last_number(home):
         raise DataError(f"the sources hold no rows ({', '.join(batch.sources) or 'nothing to read'}); add some")
     if batch.path is None or corpus.committed(batch, home):
-        return corpus.snapshot(home, docs_folder), None
+        return corpus.snapshot(home), None
     table = staging.load(batch)
     try:
         verdicts = contract.judge(table, recipe, corpus.known_labels(home), corpus.known_inputs(home), docs_folder)
@@ -44,7 +44,7 @@ def admit(
     for warning in verdicts.warnings:
         logger.warning("%s", warning)
     corpus.commit(batch, with_splits(verdicts.accepted, recipe, home), verdicts.refused, home)
-    return corpus.snapshot(home, docs_folder), verdicts
+    return corpus.snapshot(home), verdicts
 
 
 def with_splits(accepted: "pa.Table", recipe: Recipe, home: Home) -> "pa.Table":

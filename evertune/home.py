@@ -44,6 +44,10 @@ class Home:
         return self.model / "batches"
 
     @property
+    def data_docs(self) -> Path:
+        return self.model / "data_docs"
+
+    @property
     def tokens(self) -> Path:
         return self.model / "tokens"
 

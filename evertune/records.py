@@ -46,7 +46,7 @@ class Snapshot:
         batch: number of the newest batch in it.
         new, accepted, refused: rows that came since the last concluded run.
         reasons: refused rows by reason.
-        data_docs: folder of the Great Expectations Data Docs, None where nothing was validated.
+        data_docs: folders of the Great Expectations Data Docs of the batches since then.
     """
 
     version: int
@@ -58,7 +58,7 @@ class Snapshot:
     accepted: int = 0
     refused: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
-    data_docs: str | None = None
+    data_docs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

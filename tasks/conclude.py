@@ -68,6 +68,6 @@ def _record(run: tracking.Run, outcome: Outcome, evaluation: Evaluation, snapsho
     run.note(f"**{outcome.decision}**: {outcome.reason}")
     run.artifact(run.folder / "report", "report")
     run.artifact(Path(evaluation.details), "report")
-    if snapshot.data_docs:
-        run.artifact(Path(snapshot.data_docs), "data_docs")
+    for docs in map(Path, snapshot.data_docs):
+        run.artifact(docs, f"data_docs/{docs.name}")
     run.finish()

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evertune.contract import BatchStoppedError, judge, judge_rows
+from evertune.home import read_json
 from evertune.rows import digests
 
 MAPPED = {"sources": [{"path": "*.csv"}], "columns": {"text": "message", "label": "intent"}}
@@ -222,7 +223,8 @@ def test_a_label_with_too_large_a_share_stops_a_batch_that_is_large_enough(tmp_p
 def test_data_docs_are_written_where_they_are_asked_for(tmp_path: Path) -> None:
     one = recipe(tmp_path)
     found = judge(keyed_rows(one, GOOD), one, (), nothing, tmp_path / "docs")
-    assert found.data_docs == tmp_path / "docs" / "index.html"
+    assert (tmp_path / "docs" / "index.html").is_file()
+    assert read_json(tmp_path / "docs" / "result.json") == found.suite_result
     assert len(list((tmp_path / "docs" / "validations").rglob("*.html"))) == 1
     assert found.suite_result["passed"] == found.suite_result["expectations"] > 5
 

@@ -12,7 +12,7 @@ from data_helpers import current, good, home, ingest, recipe, run, write_csv, wr
 from evertune import admission, corpus, quarantine, sources
 from evertune.corpus import staging
 from evertune.errors import ConfigError, DataError
-from evertune.home import read_json
+from evertune.home import read_json, write_json
 
 BAD = [("", "card"), ("caf\u00c3\u00a9 was shut", "refund")]
 TOLERANT: dict[str, Any] = {"contract": {"tolerance": 0.5}}
@@ -91,13 +91,16 @@ def test_committing_again_changes_nothing(tmp_path: Path) -> None:
     assert corpus.snapshot(place) == first
 
 
-def test_data_docs_are_named_where_they_were_written(tmp_path: Path) -> None:
-    write_csv(tmp_path / "a.csv", good(20))
-    one, place, folder = recipe(tmp_path), home(tmp_path), tmp_path / "docs"
-    batch = ingest(one, place)
-    assert admission.admit(batch, one, place, folder)[0].data_docs == str(folder)
-    assert admission.admit(batch, one, place, folder)[0].data_docs == str(folder)
-    assert corpus.snapshot(place, tmp_path / "elsewhere").data_docs is None
+def test_data_docs_of_every_batch_since_the_last_concluded_run_are_named(tmp_path: Path) -> None:
+    one, place = recipe(tmp_path), home(tmp_path)
+    for number in (1, 2):  # the first run dies after its commit
+        write_csv(tmp_path / f"{number}.csv", good(20, start=20 * number))
+        batch = ingest(one, place)
+        found, _ = admission.admit(batch, one, place, place.data_docs / f"{batch.number:06d}")
+        assert found.data_docs == tuple(str(place.data_docs / f"{n:06d}") for n in range(1, number + 1))
+    state = read_json(place.state)
+    write_json(place.state, {**state, "concluded": {"batch": 1}})
+    assert corpus.snapshot(place).data_docs == (str(place.data_docs / "000002"),)
 
 
 def test_what_was_replaced_is_not_committed(tmp_path: Path) -> None:

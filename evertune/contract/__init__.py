@@ -13,6 +13,7 @@ from evertune.contract.expectations import Check, built_in
 from evertune.contract.frame import allowed, frame, target
 from evertune.contract.gx_runner import Finding
 from evertune.errors import ConfigError, DataError
+from evertune.home import write_json
 from evertune.objectives import module
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ class Verdicts:
         reasons: refused rows by class of reason; a row with two counts under both.
         warnings: what is odd and refuses nothing.
         suite_result: every expectation with its result, small and ready for JSON.
-        data_docs: first page of the Data Docs, None where none were asked for.
         problems: what speaks against the batch as a whole.
     """
 
@@ -44,7 +44,6 @@ class Verdicts:
     reasons: dict[str, int]
     warnings: tuple[str, ...]
     suite_result: dict[str, Any]
-    data_docs: Path | None
     problems: tuple[str, ...] = ()
 
 
@@ -72,7 +71,7 @@ def judge(
         table: rows from `rows.keyed`.
         known_labels: the corpus' labels in their order, none before the first batch.
         known_inputs: see `corpus.known_inputs`.
-        docs_folder: where Data Docs go. Default: none are written.
+        docs_folder: where Data Docs and `result.json` go. Default: none are written.
     Raises:
         BatchStoppedError: too many rows are refused, or the batch fails as a whole.
         ConfigError: an expectation of the recipe cannot be checked.
@@ -105,13 +104,14 @@ def judge_rows(
     expectations = [check.expectation for check in checks]
     findings = gx_runner.run(rows, expectations)
     _check_that_all_ran(checks, findings, recipe.contract)
-    docs = None if docs_folder is None else gx_runner.data_docs(rows, expectations, docs_folder)
-    return _verdicts(table, rows, checks, findings, docs)
+    verdicts = _verdicts(table, rows, checks, findings)
+    if docs_folder is not None:
+        gx_runner.data_docs(rows, expectations, docs_folder)
+        write_json(docs_folder / "result.json", verdicts.suite_result)
+    return verdicts
 
 
-def _verdicts(
-    table: "pa.Table", rows: "pd.DataFrame", checks: list[Check], findings: list[Finding], docs: Path | None
-) -> Verdicts:
+def _verdicts(table: "pa.Table", rows: "pd.DataFrame", checks: list[Check], findings: list[Finding]) -> Verdicts:
     import numpy as np
 
     failed = [pair for pair in zip(checks, findings, strict=True) if not pair[1].success]
@@ -127,7 +127,6 @@ def _verdicts(
         reasons=dict(kinds.most_common()),
         warnings=tuple(_told(check, found) for check, found in failed if check.warn),
         suite_result=_suite_result(checks, findings),
-        data_docs=docs,
         problems=tuple(_told(check, found) for check, found in failed if check.say is None and not check.warn),
     )
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evertune.components import canonical
@@ -28,11 +27,9 @@ def last_number(home: Home) -> int:
     return min(delta_tables.last_batch(home.corpus), delta_tables.last_batch(home.quarantine))
 
 
-def snapshot(home: Home, data_docs: Path | None = None) -> Snapshot:
+def snapshot(home: Home) -> Snapshot:
     """The corpus as it is now, and what came since the last run that was concluded: a crash in between hides nothing.
 
-    Args:
-        data_docs: folder of the newest batch's Data Docs; it need not exist.
     Raises:
         DataError: nothing has been taken in yet.
     """
@@ -46,7 +43,6 @@ def snapshot(home: Home, data_docs: Path | None = None) -> Snapshot:
         rows={split: splits.count(split) for split in (*LABELLED, "excluded")},
         labels=known_labels(home),
         batch=last_number(home),
-        data_docs=str(data_docs) if data_docs is not None and data_docs.is_dir() else None,
         **_brought(home),
     )
 
@@ -135,6 +131,7 @@ def _brought(home: Home) -> dict[str, Any]:
         "accepted": accepted,
         "refused": len(refused),
         "reasons": dict(reasons.most_common()),
+        "data_docs": tuple(str(one) for one in sorted(home.data_docs.glob("*/")) if int(one.name) > since),
     }
 
 
