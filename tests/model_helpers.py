@@ -123,8 +123,11 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
 
     def note(metrics: Mapping[str, float], step: int) -> None:
-        with (folder / "history.jsonl").open("a") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
+        entry = {"step": step, **metrics}
+        with (folder / "history.jsonl").open("a+") as file:
+            file.seek(0)
+            if entry not in map(json.loads, file.readlines()):  # once, as `tracking.Run.log`
+                file.write(json.dumps(entry) + "\n")
 
     encoded = tokenization.load(tokens, rows)
     return training.finetune(one, home, tokens, encoded, rows, run_id="r", folder=folder, log=log or note, **how)
