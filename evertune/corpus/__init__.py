@@ -74,6 +74,8 @@ def ingest(recipe: Recipe, home: Home, pieces: "Callable[[dict[str, str]], Itera
 def commit(batch: Batch, accepted: "pa.Table", refused: "pa.Table", home: Home) -> None:
     """Add a judged batch to the corpus and the quarantine, once, whatever crashes and however often it is called.
 
+    A release (a batch without a staged file) leaves the rows of a stopped batch that it does not settle where they are.
+
     Args:
         accepted: rows with their split, from `splits.assign`.
         refused: rows with `reasons` and `kinds`.
@@ -86,7 +88,10 @@ def commit(batch: Batch, accepted: "pa.Table", refused: "pa.Table", home: Home) 
             return
         if committed(batch, home) or batch.path != _staged_path(home):
             raise DataError(f"batch {batch.number} was judged while another run replaced what is staged; run again")
-        left = _left_of_stopped(home, [accepted, refused])
+        if batch.path is None:
+            refused, left = _put_back(refused, home, batch.number), None
+        else:
+            left = _left_of_stopped(home, [accepted, refused])
         staging.write_log(home, batch, _numbered(accepted, batch.number), _listed(refused, left, batch.number))
         _complete(home)
 
@@ -173,8 +178,32 @@ def _complete(home: Home) -> None:
     if staged is not None and staged[0].path == path:
         _remember(home, staged[0].sources, staged[1]["roles"])
         staging.forget_staged(home)
-    staging.forget_stopped(home)
+    _settle_stopped(home, released=path is None)
     staging.forget_log(home)
+
+
+def _settle_stopped(home: Home, *, released: bool) -> None:
+    """A judged batch has given every stopped row its place; after a release the others still wait for one."""
+    left = _left_of_stopped(home, []) if released else None
+    if left is None or not len(left):
+        staging.forget_stopped(home)
+    else:
+        staging.write_stopped(home, left)
+
+
+def _put_back(refused: "pa.Table", home: Home, number: int) -> "pa.Table":
+    """What a release refuses anew, without rows of a stopped batch: these go back to it, as mended."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if (stopped := staging.read_stopped(home)) is None:
+        return refused
+    inside = pc.is_in(refused["row_version"], value_set=stopped["row_version"])
+    back = pc.and_(inside, pc.equal(refused["status"], "refused"))
+    again = _listed(refused.filter(back), None, number).select(stopped.column_names)
+    others = stopped.filter(pc.invert(pc.is_in(stopped["row_version"], value_set=again["row_version"])))
+    staging.write_stopped(home, pa.concat_tables([others, again]))
+    return refused.filter(pc.invert(back))
 
 
 def _add_labels(home: Home, accepted: "pa.Table") -> None:
