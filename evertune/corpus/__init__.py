@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
 from evertune.corpus import delta_tables, staging
+from evertune.corpus.returns import with_returns
 from evertune.corpus.view import (
     LABELLED,
     committed,
@@ -43,6 +44,7 @@ __all__ = [
     "rows",
     "set_aside",
     "snapshot",
+    "with_returns",
 ]
 
 PART_ROWS = 20_000  # accepted rows of a batch that are tokenised, and kept, together
@@ -132,7 +134,7 @@ def _waiting(recipe: Recipe, home: Home) -> Batch | None:
 def _stage(recipe: Recipe, home: Home, tables: "list[pa.Table]", sources: dict[str, str]) -> Batch:
     number = last_number(home) + 1
     read = sum(table.num_rows for table in tables)
-    fresh = _fresh(tables, home)
+    fresh = _fresh(tables, recipe, home)
     if fresh is None:
         _remember(home, sources, roles(recipe))
         return Batch(number=number - 1, path=None, fingerprint=digest([]), rows=0, read=read, sources=sources)
@@ -140,15 +142,15 @@ def _stage(recipe: Recipe, home: Home, tables: "list[pa.Table]", sources: dict[s
     return staging.stage(fresh, home, number, notes)
 
 
-def _fresh(tables: "list[pa.Table]", home: Home) -> "pa.Table | None":
-    """Rows whose version is new, each version once, numbered by position."""
+def _fresh(tables: "list[pa.Table]", recipe: Recipe, home: Home) -> "pa.Table | None":
+    """Rows whose version is new or comes back, each version once, numbered by position."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if not tables:
         return None
-    table = pa.concat_tables(tables)
+    table = with_returns(pa.concat_tables(tables), recipe, home)
     for path in (home.corpus, home.quarantine):
         if len(table) and delta_tables.last_batch(path):
             seen = delta_tables.read(path, ["row_version"])["row_version"]
