@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
-from evertune.corpus import delta_tables, staging
+from evertune.corpus import delta_tables, fixed, staging
 from evertune.corpus.returns import with_returns
 from evertune.corpus.view import (
     LABELLED,
@@ -22,7 +22,7 @@ from evertune.corpus.view import (
     rows,
     snapshot,
 )
-from evertune.errors import ConfigError, DataError
+from evertune.errors import DataError
 from evertune.home import Home, read_json, write_json
 from evertune.records import Batch, digest
 from evertune.rows import keyed, own_columns, roles
@@ -57,7 +57,7 @@ def ingest(recipe: Recipe, home: Home, pieces: "Callable[[dict[str, str]], Itera
     Args:
         pieces: reads the sources whose fingerprints are not those that it is given.
     Raises:
-        ConfigError: the roles of the recipe are not those that the corpus was made with.
+        ConfigError: the roles, or a source's split, are not those that the corpus was made with.
         DataError: a row cannot be read, or the batch cannot be written.
     """
     with home.lock("corpus"):
@@ -65,12 +65,13 @@ def ingest(recipe: Recipe, home: Home, pieces: "Callable[[dict[str, str]], Itera
         if batch := _waiting(recipe, home):
             return batch
     state = read_json(home.state) or {}
-    _check_roles(recipe, home, state)
+    fixed.check_roles(recipe, home, state)
     read = list(pieces(dict(state.get("sources", {}))))
+    fixed.check_splits(home, state, read)
     tables = [keyed(piece.table, recipe) for piece in read]
     with home.lock("corpus"):
         # another process may have staged or committed while this one was reading
-        return _waiting(recipe, home) or _stage(recipe, home, tables, {piece.uri: piece.fingerprint for piece in read})
+        return _waiting(recipe, home) or _stage(recipe, home, tables, read)
 
 
 def commit(batch: Batch, accepted: "pa.Table", refused: "pa.Table", home: Home) -> None:
@@ -131,15 +132,16 @@ def _waiting(recipe: Recipe, home: Home) -> Batch | None:
     return None
 
 
-def _stage(recipe: Recipe, home: Home, tables: "list[pa.Table]", sources: dict[str, str]) -> Batch:
+def _stage(recipe: Recipe, home: Home, tables: "list[pa.Table]", pieces: "list[Piece]") -> Batch:
     number = last_number(home) + 1
     read = sum(table.num_rows for table in tables)
+    sources = {piece.uri: piece.fingerprint for piece in pieces}
+    notes = {"sources": sources, "roles": roles(recipe), "splits": fixed.given_splits(pieces)}
     fresh = _fresh(tables, recipe, home)
     if fresh is None:
-        _remember(home, sources, roles(recipe))
+        _remember(home, notes)
         return Batch(number=number - 1, path=None, fingerprint=digest([]), rows=0, read=read, sources=sources)
-    notes = {"read": read, "sources": sources, "roles": roles(recipe), "shape": _shape(recipe)}
-    return staging.stage(fresh, home, number, notes)
+    return staging.stage(fresh, home, number, {**notes, "read": read, "shape": _shape(recipe)})
 
 
 def _fresh(tables: "list[pa.Table]", recipe: Recipe, home: Home) -> "pa.Table | None":
@@ -178,7 +180,7 @@ def _complete(home: Home) -> None:
     _add_labels(home, accepted)
     _note(home, batch=number)
     if staged is not None and staged[0].path == path:
-        _remember(home, staged[0].sources, staged[1]["roles"])
+        _remember(home, staged[1])
         staging.forget_staged(home)
     _settle_stopped(home, released=path is None)
     staging.forget_log(home)
@@ -220,9 +222,10 @@ def _add_labels(home: Home, accepted: "pa.Table") -> None:
         write_json(home.model / "labels.json", [*known, *new])
 
 
-def _remember(home: Home, sources: dict[str, str], names: list[str]) -> None:
-    had = (read_json(home.state) or {}).get("sources", {})
-    _note(home, sources={**had, **sources}, roles=names)
+def _remember(home: Home, notes: dict[str, Any]) -> None:
+    state = read_json(home.state) or {}
+    grown = {name: {**state.get(name, {}), **notes[name]} for name in ("sources", "splits")}
+    _note(home, **grown, roles=notes["roles"])
 
 
 def _note(home: Home, **facts: Any) -> None:
@@ -271,12 +274,3 @@ def _left_of_stopped(home: Home, judged: "list[pa.Table]") -> "pa.Table | None":
 def _shape(recipe: Recipe) -> str:
     """Digest of what decides which rows the sources give."""
     return digest(recipe.objective.type, recipe.data.sources, recipe.data.columns, recipe.folder)
-
-
-def _check_roles(recipe: Recipe, home: Home, state: dict[str, Any]) -> None:
-    had, wanted = state.get("roles"), roles(recipe)
-    if had is not None and had != wanted:
-        raise ConfigError(
-            f"data.columns: the corpus of {home.name} was taken in with the roles {', '.join(had)}, the recipe now has "
-            f"{', '.join(wanted)}: every row would count as new. Give the recipe a new name, or delete {home.model}"
-        )

@@ -1,6 +1,7 @@
 """With an id: versions that stood in the corpus before and come back, such as a label that is corrected back."""
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
@@ -82,7 +83,7 @@ def _from_its_source(read: "pa.Table", now: "pa.Table", older: Any) -> Any:
     """Of the older versions those that stand, without the current one, in the source that gave it."""
     import pyarrow.compute as pc
 
-    same = pc.fill_null(pc.equal(_place(read["source"]), _place(now["source"])), False)
+    same = pc.fill_null(pc.equal(_places(read["source"]), _places(now["source"])), False)
     current = pc.fill_null(pc.equal(read["row_version"], now["row_version"]), False)
     held = pc.is_in(read["row_key"], value_set=read["row_key"].filter(pc.and_(same, current)))
     elsewhere = pc.and_(older, pc.invert(same))
@@ -96,7 +97,12 @@ def _from_its_source(read: "pa.Table", now: "pa.Table", older: Any) -> Any:
     return pc.and_(pc.and_(older, same), pc.invert(held))
 
 
-def _place(sources: Any) -> Any:
+def place(uri: str) -> str:
+    """What a source is called whatever version of a Delta table it is."""
+    return re.sub(TABLE_VERSION, r"\1", uri)
+
+
+def _places(uris: Any) -> Any:
     import pyarrow.compute as pc
 
-    return pc.replace_substring_regex(sources, TABLE_VERSION, r"\1")
+    return pc.replace_substring_regex(uris, TABLE_VERSION, r"\1")
