@@ -161,4 +161,4 @@ def _fingerprint(file: File, cache: dict[str, Any], source: PathSource, wanted: 
 def _table(file: File, wanted: Layout, split: str | None = None) -> "pa.Table":
     reader = FORMATS[file.format]
     columns = match(wanted, reader.names(file), file.name)
-    return whole(reader.rows(file, columns, strict=True), wanted, file.name, split)
+    return whole(reader.rows(file, columns), wanted, file.name, split)
