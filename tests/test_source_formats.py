@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -149,8 +150,31 @@ def test_lists_of_words_from_every_format(tmp_path: Path, source_recipe: Callabl
 def test_words_of_a_cell() -> None:
     assert words("['EU', 'rejects']") == ["EU", "rejects"]
     assert words("[ EU ]") == ["[", "EU", "]"]
+    assert words("[EU 2026]") == ["[EU", "2026]"]
     assert words("10\u00a0000 euros") == ["10\u00a0000", "euros"]
     assert words("[]") == []
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    given=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=40), object_=st.booleans()
+)
+def test_words_of_a_numpy_array_as_pandas_writes_it(given: list[str], object_: bool) -> None:
+    array = np.array(given, dtype=object if object_ else None)
+    assert words(str(array)) == array.tolist()
+    assert words(str(given)) == given
+
+
+def test_words_of_arrays_of_numbers_and_of_lists_that_are_not_whole() -> None:
+    assert words(str(np.arange(12))) == [str(number) for number in range(12)]
+    assert words(str(np.array([1.0, 2.5]))) == ["1.0", "2.5"]
+    with pytest.raises(ValueError, match="position 1 of its list is null"):
+        words(str(np.array(["a", None], dtype=object)))
+    with pytest.raises(ValueError, match="cut short"):
+        words(str(np.array(["a"] * 1001)))
+    with pytest.raises(ValueError, match="a comma missing"):
+        words("['We', 'saw' 'Anna']")
+    assert words("['it, is', 'so']") == ["it, is", "so"]
 
 
 @pytest.mark.parametrize(
