@@ -166,6 +166,28 @@ def test_classes_that_datasets_named_become_their_names(tmp_path: Path, source_r
         assert piece.table["label"].to_pylist() == ["pos", "neg", None], source
 
 
+def test_parts_of_saved_data_sets(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+    from datasets import Dataset, DatasetDict, NamedSplit
+
+    rows = {"text": [f"text {at}" for at in range(10)], "label": ["x", "y"] * 5}
+    DatasetDict(train=Dataset.from_dict(rows), test=Dataset.from_dict(rows)).save_to_disk(tmp_path / "both")
+    Dataset.from_dict(rows).save_to_disk(tmp_path / "plain")
+    Dataset.from_dict(rows, split=NamedSplit("test")).save_to_disk(tmp_path / "test")
+
+    def texts(hub: str, part: str) -> list[str]:
+        (piece,) = sources.read(source_recipe({"hub": hub, "part": part}), {})
+        return list(piece.table["text"].to_pylist())
+
+    assert texts("both", "train[:20%]") == texts("plain", "train[:2]") == ["text 0", "text 1"]
+    assert texts("both", "train[8:]+test[:1]") == ["text 8", "text 9", "text 0"]
+    assert len(texts("both", "test")) == len(texts("plain", "train")) == len(texts("test", "test")) == 10
+    assert "Should be one of ['train', 'test']" in refusal(source_recipe({"hub": "both", "part": "dev"}))
+    for hub, part, there in (("plain", "test", "train"), ("test", "train", "test")):
+        told = refusal(source_recipe({"hub": hub, "part": part}))
+        assert f"hub:{hub}#{part}" in told and f"Should be one of ['{there}']" in told
+    assert "Unrecognized instruction format" in refusal(source_recipe({"hub": "both", "part": "train["}))
+
+
 def test_a_data_set_that_cannot_be_had(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     told = refusal(source_recipe({"hub": "nobody/nothing"}))
     assert "hub:nobody/nothing#train: `datasets` cannot load it" in told and "HF_HUB_OFFLINE" in told
