@@ -1,5 +1,6 @@
 """Rows from databases, Delta tables, `datasets` and the sample corpus."""
 
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from evertune.errors import ConfigError, DataError
 from evertune.sources import sql
 from evertune.sources.redact import hidden, shown
 
+VECTOR = "^Bg9^0rr910000000000iXQKl0rr91000315c8Xg0rrl5"
 SINCE = "SELECT id, text, label FROM tickets WHERE (:cursor IS NULL OR id > :cursor)"
 
 
@@ -137,6 +139,28 @@ def test_delta_tables_that_are_not_there(tmp_path: Path, source_recipe: Callable
     assert "topic: no such column in delta:t@v0; it has text, label" in refusal(
         source_recipe({"delta": "t"}, label="topic")
     )
+
+
+def test_a_delta_table_with_deletion_vectors(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+    rows = pa.table({"text": [f"text {at}" for at in range(6)], 'a "label"': ["x", "y"] * 3})
+    write_deltalake(tmp_path / "t", rows)
+    log = tmp_path / "t/_delta_log"
+    first = [json.loads(line) for line in (log / f"{0:020}.json").read_text().splitlines()]
+    features = {"readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"]}
+    known = [{"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, **features}} if "protocol" in one else one
+             for one in first]  # fmt: skip
+    (log / f"{0:020}.json").write_text("\n".join(map(json.dumps, known)))
+    add = next(one["add"] for one in first if "add" in one)
+    # rows 1 and 4, as Spark writes them: a roaring bitmap in Z85
+    vector = {"storageType": "i", "pathOrInlineDv": VECTOR, "sizeInBytes": 36, "cardinality": 2}
+    second = [{"remove": {"path": add["path"], "dataChange": True}}, {"add": {**add, "deletionVector": vector}}]
+    (log / f"{1:020}.json").write_text("\n".join(map(json.dumps, second)))
+    (piece,) = sources.read(source_recipe({"delta": "t"}, label='a "label"'), {})
+    assert piece.table["text"].to_pylist() == ["text 0", "text 2", "text 3", "text 5"]
+    assert piece.table["label"].to_pylist() == ["x", "x", "y", "y"]
+    known[0] = {"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["new"]}}
+    (log / f"{0:020}.json").write_text("\n".join(map(json.dumps, known)))
+    assert "t: cannot be read as a Delta table" in refusal(source_recipe({"delta": "t"}))
 
 
 def test_a_local_folder_through_datasets(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
