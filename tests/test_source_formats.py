@@ -93,6 +93,43 @@ def test_a_byte_order_mark_and_spaces_in_the_header_are_no_part_of_names(
     assert only(source_recipe({"path": "excel.csv"}))[0]["label"] == "x"
 
 
+TSV = {
+    "stray quotes": (['"begins\tx', 'fine\ty', 'ends"\tx'], [('"begins', "x"), ("fine", "y"), ('ends"', "x")]),
+    "text after a quote": (['"Hello" I said\tx'], [('"Hello" I said', "x")]),
+    "quoted": (['"a ""b"" c"\tx', '"one\ttab"\ty'], [('a "b" c', "x"), ("one\ttab", "y")]),
+    "lines in the first cell": (['"one', "", 'two"\tx', 'fine\ty'], [("one\n\ntwo", "x"), ("fine", "y")]),
+    "lines in the last cell": (['word\t"one', 'two"', "fine\ty"], [("word", "one\ntwo"), ("fine", "y")]),
+    "open in the last cell": (['word\t"one', "fine\ty", 'end\t"'], [("word", '"one'), ("fine", "y"), ("end", '"')]),
+    "short": (['"open', "fine\ty", "more"], [(None, None), ("fine", "y"), (None, None)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TSV)
+def test_quotes_in_tsv(tmp_path: Path, source_recipe: Callable[..., Recipe], name: str) -> None:
+    lines, expected = TSV[name]
+    (tmp_path / "a.tsv").write_text("\n".join(["text\tlabel", *lines]) + "\n")
+    assert [(row["text"], row["label"]) for row in only(source_recipe({"path": "a.tsv"}))] == expected
+
+
+@settings(deadline=None, max_examples=40)
+@given(rows=st.lists(st.tuples(st.text(max_size=20), st.sampled_from(["x", "y"])), min_size=1))
+def test_what_pandas_writes_as_tsv_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, rows: Any) -> None:
+    stream = io.StringIO()
+    csv.writer(stream, delimiter="\t", lineterminator="\n").writerows([("text", "label"), *rows])
+    found = read_back(tmp_path_factory, "a.tsv", stream.getvalue())
+    plain = [(text, label) for text, label in rows if text and not {"\t", "\r", "\n"} & set(text)]
+    assert [row for row in found if row in plain] == plain
+
+
+@pytest.mark.parametrize("sign", [";", "\t", "|", ":"])
+def test_another_delimiter(tmp_path: Path, source_recipe: Callable[..., Recipe], sign: str) -> None:
+    (tmp_path / "a.csv").write_text(f'text{sign}label\n"well, {sign} yes"{sign}x\n')
+    made = source_recipe({"path": "a.csv", **({"delimiter": sign} if sign == ":" else {})})
+    assert [(row["text"], row["label"]) for row in only(made)] == [(f"well, {sign} yes", "x")]
+    with pytest.raises(ConfigError, match=r"delimiter: give one character, such as ';', or auto, not 'semicolon'"):
+        source_recipe({"path": "a.csv", "delimiter": "semicolon"})
+
+
 def test_numbers_nulls_and_class_names_become_text(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     lines = [
         '{"text": "a", "label": 0, "id": 7}',

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from evertune.errors import DataError
+from evertune.sources import tsv_records
 from evertune.sources.cells import without_surrogates
 from evertune.sources.piece import Raw
 from evertune.sources.text_file import File, damage, damaged, encoding_error, open_text
@@ -20,6 +21,19 @@ def names(file: File) -> list[str]:
     """
     with open_text(file) as stream:
         return _header(_records(stream, file), file)
+
+
+def delimiter(file: File) -> str:
+    """What separates the cells of a CSV file: as given, else a comma, else what its header has instead of one.
+
+    Raises:
+        DataError: the file is empty or cannot be read.
+    """
+    if file.delimiter != "auto":
+        return file.delimiter
+    with open_text(file) as stream:
+        header = next((line for line in stream if line.strip()), "")
+    return "," if "," in header else next((one for one in ";\t|" if one in header), ",")
 
 
 def rows(file: File, columns: Sequence[str]) -> Iterator[Raw]:
@@ -47,18 +61,22 @@ def _header(records: Iterator[tuple[int, str, list[str] | str]], file: File) -> 
 
 
 def _records(stream: Iterator[str], file: File) -> Iterator[tuple[int, str, list[str] | str]]:
-    """First line, text and cells of each record, or what is wrong with it; blank lines are skipped.
+    """First line, text and cells of each record, or what is wrong with it; blank lines are skipped."""
+    return tsv_records.records(stream) if file.format == "tsv" else _quoted_records(stream, delimiter(file))
+
+
+def _quoted_records(stream: Iterator[str], separator: str) -> Iterator[tuple[int, str, list[str] | str]]:
+    """See `_records`.
 
     Of a record whose quotes are wrong only the first line is given up: a quote that is never closed must not swallow
     the rows after it.
     """
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
-    delimiter = "\t" if file.format == "tsv" else ","
     start, again = 1, deque[str]()
     while True:
         taken: list[str] = []
         try:
-            for record in csv.reader(_taken(again, stream, taken), delimiter=delimiter, strict=True):
+            for record in csv.reader(_taken(again, stream, taken), delimiter=separator, strict=True):
                 if record:
                     yield start, "".join(taken).rstrip("\r\n"), record
                 start += len(taken)

@@ -21,6 +21,7 @@ class File:
         name: what messages and the column `source` call it.
         format: `csv`, `tsv`, `jsonl`, `parquet` or `conll`.
         fields: names of a CoNLL file's columns.
+        delimiter: of a CSV file's cells; `auto`: see `csv_rows.delimiter`.
     """
 
     path: Path
@@ -28,6 +29,7 @@ class File:
     format: str
     encoding: str = "utf-8"
     fields: tuple[str, ...] | None = None
+    delimiter: str = "auto"
 
 
 @contextlib.contextmanager
