@@ -42,6 +42,8 @@ def schema(recipe: Recipe) -> "pa.Schema":
             ("timestamp", pa.timestamp("us", "UTC")),
             ("group", pa.string()),
             ("timestamp_problem", pa.string()),
+            ("problem", pa.string()),
+            ("problem_digest", pa.string()),
             ("given_split", pa.string()),
             ("source", pa.string()),
             ("source_row", pa.int64()),
@@ -151,11 +153,11 @@ def _versions(columns: dict[str, Any], recipe: Recipe) -> tuple[list[str], list[
 
 
 def _contents(columns: dict[str, Any], recipe: Recipe) -> Iterator[bytes]:
-    """Canonical JSON of each row's content, missing values left out."""
+    """Canonical JSON of each row's content, missing values left out; of an unreadable row, what stands there."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    names = sorted([*roles(recipe), "given_split"])
+    names = sorted([*roles(recipe), "given_split", "problem_digest"])
     moments = pc.coalesce(columns["timestamp"].cast(pa.int64()).cast(pa.string()), columns["timestamp_problem"])
     shown = {**columns, "timestamp": moments}
     values: Iterable[tuple[Any, ...]] = zip(*(shown[name].to_pylist() for name in names), strict=True)

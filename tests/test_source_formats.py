@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -31,21 +32,20 @@ def refusal(recipe: Recipe) -> str:
     return str(caught.value)
 
 
+def problems(recipe: Recipe) -> list[str | None]:
+    return [row["problem"] for row in only(recipe)]
+
+
 BROKEN = {
     "empty.csv": (b"", "empty.csv: the file is empty"),
     "blank.csv": (b"\n\n", "there is no header line"),
-    "ragged.csv": (b'text,label\n"a\nb",x\nhello, you,x\n', "ragged.csv: line 4: 3 cells, but the header has 2"),
-    "short.csv": (b"text,label\nhello\n", "line 2: 1 cell, but the header has 2"),
-    "open.csv": (b'text,label\nhi,x\n"hello,x\nmore,x\n', "line 3: a quote that opens here is never closed"),
-    "quotes.csv": (b'text,label\n"say "hi" now",x\n', "line 2: text goes on after a closing quote"),
+    "quotes.csv": (b'"say "hi" now",label\n', "quotes.csv: the header cannot be read: text goes on after a closing"),
     "twice.csv": (b"text,label,text\na,b,c\n", "the column text stands 2 times"),
-    "latin.csv": ("text,label\nhello,x\ncaf\xe9,x\n".encode("latin-1"), "byte 22 (0xe9, line 3) is not utf-8"),
-    "broken.jsonl": (b'{"text": "a", "label": "b"}\n{"text": \n', "broken.jsonl: line 2: not JSON"),
+    "latin.csv": ("caf\xe9,label\nhello,x\n".encode("latin-1"), "latin.csv: its beginning is not utf-8; set `enc"),
     "first.jsonl": (b'{"text" "a"}\n', "first.jsonl: line 1: not JSON"),
     "array.jsonl": (b'[{"text": "a", "label": "b"}]\n', "line 1: holds a list; write one JSON object a line"),
-    "pretty.jsonl": (b'[\n{"text": "a", "label": "b"}\n]\n', "this looks like one JSON array"),
-    "list.jsonl": (b'{"text": ["a"], "label": "b"}\n', "row 0, column text: holds a list where a text is needed"),
-    "latin.jsonl": ('{"text": "caf\xe9", "label": "b"}'.encode("latin-1"), "byte 13 (0xe9, line 1) is not utf-8"),
+    "pretty.jsonl": (b'[\n {\n  "text": "a",\n  "label": "b"\n }\n]\n', "this looks like one JSON array"),
+    "wide.jsonl": ('{"text": "a"}'.encode("utf-16"), "line 1: not valid utf-8; set `encoding: latin-1` (or what it"),
     "text.parquet": (b"PAR1 or not", "text.parquet: cannot be read as Parquet"),
     "empty.jsonl": (b"", "empty.jsonl: the file is empty"),
     "objects.jsonl": (b"\n\n", "there are no objects in it"),
@@ -63,17 +63,27 @@ def test_broken_files_name_the_place_and_what_to_do(
 
 def test_an_encoding_can_be_given(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     (tmp_path / "latin.csv").write_bytes("text,label\ncafé,x\n".encode("latin-1"))
-    assert "`encoding: latin-1`" in refusal(source_recipe({"path": "latin.csv"}))
+    assert "`encoding: latin-1`" in str(problems(source_recipe({"path": "latin.csv"})))
     assert only(source_recipe({"path": "latin.csv", "encoding": "latin-1"}))[0]["text"] == "café"
     assert "is not utf-16" in refusal(source_recipe({"path": "latin.csv", "encoding": "utf-16"}))
     with pytest.raises(ConfigError, match="no encoding is called 'latin-i'"):
         list(sources.read(source_recipe({"path": "latin.csv", "encoding": "latin-i"}), {}))
 
 
-def test_the_first_wrong_byte_is_found_far_into_a_file(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
-    lines = "text,label\n" + "naïve,x\n" * 200_000
-    (tmp_path / "long.csv").write_bytes(lines.encode() + b"\xff,x\n")
-    assert f"byte {len(lines.encode())} (0xff, line 200002)" in refusal(source_recipe({"path": "long.csv"}))
+def test_a_wrong_byte_is_found_far_into_a_file(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+    lines = "text,label\n" + "naïve,x\n" * 20_000
+    (tmp_path / "long.csv").write_bytes(lines.encode() + b"\xff,x\nfine,x\n")
+    *_, before, wrong, after = problems(source_recipe({"path": "long.csv"}))
+    assert before is None and after is None
+    assert wrong is not None and wrong.startswith("line 20002: not valid utf-8")
+
+
+def test_a_quote_that_is_never_closed_swallows_no_rows(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+    lines = ['"one,x', "two,x", '"three, or\nso",y', '"four,x', '"five",x', "", "six,y"]
+    (tmp_path / "open.csv").write_text("text,label\n" + "\n".join(lines))
+    rows = only(source_recipe({"path": "open.csv"}))
+    assert [row["text"] for row in rows] == [None, "two", "three, or\nso", None, "five", "six"]
+    assert [row["problem"][:7] for row in rows if row["problem"]] == ["line 2:", "line 6:"]
 
 
 def test_a_byte_order_mark_and_spaces_in_the_header_are_no_part_of_names(
@@ -81,6 +91,43 @@ def test_a_byte_order_mark_and_spaces_in_the_header_are_no_part_of_names(
 ) -> None:
     (tmp_path / "excel.csv").write_bytes("text, label\r\nhi,x\r\n".encode("utf-8-sig"))
     assert only(source_recipe({"path": "excel.csv"}))[0]["label"] == "x"
+
+
+TSV = {
+    "stray quotes": (['"begins\tx', 'fine\ty', 'ends"\tx'], [('"begins', "x"), ("fine", "y"), ('ends"', "x")]),
+    "text after a quote": (['"Hello" I said\tx'], [('"Hello" I said', "x")]),
+    "quoted": (['"a ""b"" c"\tx', '"one\ttab"\ty'], [('a "b" c', "x"), ("one\ttab", "y")]),
+    "lines in the first cell": (['"one', "", 'two"\tx', 'fine\ty'], [("one\n\ntwo", "x"), ("fine", "y")]),
+    "lines in the last cell": (['word\t"one', 'two"', "fine\ty"], [("word", "one\ntwo"), ("fine", "y")]),
+    "open in the last cell": (['word\t"one', "fine\ty", 'end\t"'], [("word", '"one'), ("fine", "y"), ("end", '"')]),
+    "short": (['"open', "fine\ty", "more"], [(None, None), ("fine", "y"), (None, None)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TSV)
+def test_quotes_in_tsv(tmp_path: Path, source_recipe: Callable[..., Recipe], name: str) -> None:
+    lines, expected = TSV[name]
+    (tmp_path / "a.tsv").write_text("\n".join(["text\tlabel", *lines]) + "\n")
+    assert [(row["text"], row["label"]) for row in only(source_recipe({"path": "a.tsv"}))] == expected
+
+
+@settings(deadline=None, max_examples=40)
+@given(rows=st.lists(st.tuples(st.text(max_size=20), st.sampled_from(["x", "y"])), min_size=1))
+def test_what_pandas_writes_as_tsv_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, rows: Any) -> None:
+    stream = io.StringIO()
+    csv.writer(stream, delimiter="\t", lineterminator="\n").writerows([("text", "label"), *rows])
+    found = read_back(tmp_path_factory, "a.tsv", stream.getvalue())
+    plain = [(text, label) for text, label in rows if text and not {"\t", "\r", "\n"} & set(text)]
+    assert [row for row in found if row in plain] == plain
+
+
+@pytest.mark.parametrize("sign", [";", "\t", "|", ":"])
+def test_another_delimiter(tmp_path: Path, source_recipe: Callable[..., Recipe], sign: str) -> None:
+    (tmp_path / "a.csv").write_text(f'text{sign}label\n"well, {sign} yes"{sign}x\n')
+    made = source_recipe({"path": "a.csv", **({"delimiter": sign} if sign == ":" else {})})
+    assert [(row["text"], row["label"]) for row in only(made)] == [(f"well, {sign} yes", "x")]
+    with pytest.raises(ConfigError, match=r"delimiter: give one character, such as ';', or auto, not 'semicolon'"):
+        source_recipe({"path": "a.csv", "delimiter": "semicolon"})
 
 
 def test_numbers_nulls_and_class_names_become_text(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
@@ -120,8 +167,8 @@ def test_conll_sentences(tmp_path: Path, source_recipe: Callable[..., Recipe]) -
     )
     assert rows[1]["tags"] == ["NNP"]
     (tmp_path / "b.txt").write_text(text + "runs\n")
-    told = refusal(source_recipe({"path": "b.txt"}, objective="token-classification"))
-    assert "b.txt: line 8: 1 columns where 3 are expected" in told
+    told = problems(source_recipe({"path": "b.txt"}, objective="token-classification"))
+    assert "line 8: 1 columns where 3 are expected" in str(told)
 
 
 def test_lists_of_words_from_every_format(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
@@ -132,16 +179,39 @@ def test_lists_of_words_from_every_format(tmp_path: Path, source_recipe: Callabl
         row = only(source_recipe({"path": name}, objective="token-classification"))[0]
         assert (row["tokens"], row["tags"]) == (["a", "b"], ["0", "1"]), name
     (tmp_path / "a.jsonl").write_text('{"tokens": ["a", null], "tags": [0, 1]}')
-    assert "row 0, column tokens: the word at position 1 of its list is null" in refusal(
-        source_recipe({"path": "a.jsonl"}, objective="token-classification")
+    assert "row 0, column tokens: the word at position 1 of its list is null" in str(
+        problems(source_recipe({"path": "a.jsonl"}, objective="token-classification"))
     )
 
 
 def test_words_of_a_cell() -> None:
     assert words("['EU', 'rejects']") == ["EU", "rejects"]
     assert words("[ EU ]") == ["[", "EU", "]"]
+    assert words("[EU 2026]") == ["[EU", "2026]"]
     assert words("10\u00a0000 euros") == ["10\u00a0000", "euros"]
     assert words("[]") == []
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    given=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=40), object_=st.booleans()
+)
+def test_words_of_a_numpy_array_as_pandas_writes_it(given: list[str], object_: bool) -> None:
+    array = np.array(given, dtype=object if object_ else None)
+    assert words(str(array)) == array.tolist()
+    assert words(str(given)) == given
+
+
+def test_words_of_arrays_of_numbers_and_of_lists_that_are_not_whole() -> None:
+    assert words(str(np.arange(12))) == [str(number) for number in range(12)]
+    assert words(str(np.array([1.0, 2.5]))) == ["1.0", "2.5"]
+    with pytest.raises(ValueError, match="position 1 of its list is null"):
+        words(str(np.array(["a", None], dtype=object)))
+    with pytest.raises(ValueError, match="cut short"):
+        words(str(np.array(["a"] * 1001)))
+    with pytest.raises(ValueError, match="a comma missing"):
+        words("['We', 'saw' 'Anna']")
+    assert words("['it, is', 'so']") == ["it, is", "so"]
 
 
 @pytest.mark.parametrize(

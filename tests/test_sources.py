@@ -41,6 +41,7 @@ def test_rows_carry_roles_and_where_they_come_from(tmp_path: Path, source_recipe
         "text": "hi", "label": "0", "id": "007", "timestamp": datetime(2026, 1, 5, tzinfo=UTC),
         "timestamp_problem": None,
         "source": "tickets/week1.csv", "source_row": 0, "given_split": "test",
+        "problem": None, "problem_digest": None,
     }  # fmt: skip
     assert (second["text"], second["label"], second["source_row"]) == (None, "None", 1)
     assert (second["timestamp"], second["timestamp_problem"]) == (None, "soon")

@@ -1,5 +1,6 @@
 """Rows from databases, Delta tables, `datasets` and the sample corpus."""
 
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from evertune.errors import ConfigError, DataError
 from evertune.sources import sql
 from evertune.sources.redact import hidden, shown
 
+VECTOR = "^Bg9^0rr910000000000iXQKl0rr91000315c8Xg0rrl5"
 SINCE = "SELECT id, text, label FROM tickets WHERE (:cursor IS NULL OR id > :cursor)"
 
 
@@ -139,6 +141,28 @@ def test_delta_tables_that_are_not_there(tmp_path: Path, source_recipe: Callable
     )
 
 
+def test_a_delta_table_with_deletion_vectors(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+    rows = pa.table({"text": [f"text {at}" for at in range(6)], 'a "label"': ["x", "y"] * 3})
+    write_deltalake(tmp_path / "t", rows)
+    log = tmp_path / "t/_delta_log"
+    first = [json.loads(line) for line in (log / f"{0:020}.json").read_text().splitlines()]
+    features = {"readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"]}
+    known = [{"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, **features}} if "protocol" in one else one
+             for one in first]  # fmt: skip
+    (log / f"{0:020}.json").write_text("\n".join(map(json.dumps, known)))
+    add = next(one["add"] for one in first if "add" in one)
+    # rows 1 and 4, as Spark writes them: a roaring bitmap in Z85
+    vector = {"storageType": "i", "pathOrInlineDv": VECTOR, "sizeInBytes": 36, "cardinality": 2}
+    second = [{"remove": {"path": add["path"], "dataChange": True}}, {"add": {**add, "deletionVector": vector}}]
+    (log / f"{1:020}.json").write_text("\n".join(map(json.dumps, second)))
+    (piece,) = sources.read(source_recipe({"delta": "t"}, label='a "label"'), {})
+    assert piece.table["text"].to_pylist() == ["text 0", "text 2", "text 3", "text 5"]
+    assert piece.table["label"].to_pylist() == ["x", "x", "y", "y"]
+    known[0] = {"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["new"]}}
+    (log / f"{0:020}.json").write_text("\n".join(map(json.dumps, known)))
+    assert "t: cannot be read as a Delta table" in refusal(source_recipe({"delta": "t"}))
+
+
 def test_a_local_folder_through_datasets(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d/train.csv").write_text("text,label\nhello,x\nbye,y\n")
@@ -164,6 +188,28 @@ def test_classes_that_datasets_named_become_their_names(tmp_path: Path, source_r
     for source in ({"hub": "saved"}, {"path": "a.parquet"}):
         (piece,) = sources.read(source_recipe(source), {})
         assert piece.table["label"].to_pylist() == ["pos", "neg", None], source
+
+
+def test_parts_of_saved_data_sets(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+    from datasets import Dataset, DatasetDict, NamedSplit
+
+    rows = {"text": [f"text {at}" for at in range(10)], "label": ["x", "y"] * 5}
+    DatasetDict(train=Dataset.from_dict(rows), test=Dataset.from_dict(rows)).save_to_disk(tmp_path / "both")
+    Dataset.from_dict(rows).save_to_disk(tmp_path / "plain")
+    Dataset.from_dict(rows, split=NamedSplit("test")).save_to_disk(tmp_path / "test")
+
+    def texts(hub: str, part: str) -> list[str]:
+        (piece,) = sources.read(source_recipe({"hub": hub, "part": part}), {})
+        return list(piece.table["text"].to_pylist())
+
+    assert texts("both", "train[:20%]") == texts("plain", "train[:2]") == ["text 0", "text 1"]
+    assert texts("both", "train[8:]+test[:1]") == ["text 8", "text 9", "text 0"]
+    assert len(texts("both", "test")) == len(texts("plain", "train")) == len(texts("test", "test")) == 10
+    assert "Should be one of ['train', 'test']" in refusal(source_recipe({"hub": "both", "part": "dev"}))
+    for hub, part, there in (("plain", "test", "train"), ("test", "train", "test")):
+        told = refusal(source_recipe({"hub": hub, "part": part}))
+        assert f"hub:{hub}#{part}" in told and f"Should be one of ['{there}']" in told
+    assert "Unrecognized instruction format" in refusal(source_recipe({"hub": "both", "part": "train["}))
 
 
 def test_a_data_set_that_cannot_be_had(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, field_validator
 
 from evertune.config.base import Section
 
@@ -19,10 +19,22 @@ class PathSource(Section):
         "auto", description="`auto` goes by the file's ending (`.txt` and `.conll` are CoNLL columns)."
     )
     encoding: str = Field("utf-8", description="Text encoding of CSV, TSV, JSON Lines and CoNLL files.")
+    delimiter: str = Field(
+        "auto",
+        description="The character between the cells of a CSV file. `auto`: a comma, or where the header has none, "
+        "the first of semicolon, tab and `|` that it has.",
+    )
     fields: list[str] | None = Field(
         None, description="Names of a CoNLL file's columns. Default: first is `tokens`, last is `tags`."
     )
     split: SplitName | None = Field(None, description="All rows of this source belong to this split.")
+
+    @field_validator("delimiter")
+    @classmethod
+    def _is_one_character(cls, delimiter: str) -> str:
+        if delimiter != "auto" and (len(delimiter) != 1 or delimiter in '"\r\n'):
+            raise ValueError("give one character, such as ';', or auto")
+        return delimiter
 
 
 class SampleSource(Section):

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["BatchStoppedError", "Verdicts", "custom_expectations", "judge", "judge_rows"]
+__all__ = ["UNREADABLE", "BatchStoppedError", "Verdicts", "custom_expectations", "judge", "judge_rows"]
 
+UNREADABLE = "unreadable row"  # the only reason of such a row: no other check looks at it
+READING = ["problem", "problem_digest"]  # columns that end here: neither corpus nor quarantine has them
 SHOWN = 3  # rows and reasons that a message shows
 CUT = 80  # characters of a value in a message
 
@@ -95,6 +97,9 @@ def judge_rows(
     Raises:
         ConfigError: an expectation of the recipe cannot be checked.
     """
+    import pyarrow.compute as pc
+
+    unreadable, table = table.filter(pc.is_valid(table["problem"])), table.filter(pc.is_null(table["problem"]))
     permitted = allowed(table, recipe, known_labels)
     flat = frame(table, recipe, permitted, known_inputs)
     with gx_runner.quiet():
@@ -104,7 +109,7 @@ def judge_rows(
     expectations = [check.expectation for check in checks]
     findings = gx_runner.run(rows, expectations)
     _check_that_all_ran(checks, findings, recipe.contract)
-    verdicts = _verdicts(table, rows, checks, findings)
+    verdicts = _with_unreadable(_verdicts(table.drop_columns(READING), rows, checks, findings), unreadable)
     if docs_folder is not None:
         gx_runner.data_docs(rows, expectations, docs_folder)
         write_json(docs_folder / "result.json", verdicts.suite_result)
@@ -128,6 +133,29 @@ def _verdicts(table: "pa.Table", rows: "pd.DataFrame", checks: list[Check], find
         warnings=tuple(_told(check, found) for check, found in failed if check.warn),
         suite_result=_suite_result(checks, findings),
         problems=tuple(_told(check, found) for check, found in failed if check.say is None and not check.warn),
+    )
+
+
+def _with_unreadable(verdicts: Verdicts, unreadable: "pa.Table") -> Verdicts:
+    """Rows that their reader could not read are refused too, with what it said."""
+    import pyarrow as pa
+
+    count, kinds = len(unreadable), pa.array([[UNREADABLE]] * len(unreadable), pa.list_(pa.string()))
+    reasons = pa.array([[one] for one in unreadable["problem"].to_pylist()], pa.list_(pa.string()))
+    rows = unreadable.drop_columns(READING).append_column("reasons", reasons).append_column("kinds", kinds)
+    counted = Counter({**verdicts.reasons, **({UNREADABLE: count} if count else {})})
+    result = {"expectation": "row_is_readable", "column": None, "kind": UNREADABLE, "success": not count, "rows": count}
+    suite = verdicts.suite_result
+    return replace(
+        verdicts,
+        refused=pa.concat_tables([verdicts.refused, rows]),
+        reasons=dict(counted.most_common()),
+        suite_result={
+            "success": suite["success"] and not count,
+            "expectations": suite["expectations"] + 1,
+            "passed": suite["passed"] + (not count),
+            "results": [result, *suite["results"]],
+        },
     )
 
 
@@ -243,4 +271,5 @@ def _shown(row: dict[str, Any], recipe: Recipe) -> str:
     given = next(iter(module(recipe.objective.type).COLUMNS))
     value = repr(row[given])
     cut = value if len(value) <= CUT else f"{value[:CUT]}..."
-    return f"{row['source']}, row {row['source_row']}: {'; '.join(row['reasons'])} | {cut}"
+    seen = "" if row[given] is None else f" | {cut}"
+    return f"{row['source']}, row {row['source_row']}: {'; '.join(row['reasons'])}{seen}"

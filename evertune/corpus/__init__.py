@@ -25,7 +25,7 @@ from evertune.corpus.view import (
 from evertune.errors import DataError
 from evertune.home import Home, read_json, write_json
 from evertune.records import Batch, digest
-from evertune.rows import keyed, own_columns, roles
+from evertune.rows import keyed, own_columns, roles, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -272,5 +272,5 @@ def _left_of_stopped(home: Home, judged: "list[pa.Table]") -> "pa.Table | None":
 
 
 def _shape(recipe: Recipe) -> str:
-    """Digest of what decides which rows the sources give."""
-    return digest(recipe.objective.type, recipe.data.sources, recipe.data.columns, recipe.folder)
+    """Digest of what decides which rows the sources give, and in which columns."""
+    return digest(recipe.objective.type, recipe.data.sources, recipe.data.columns, recipe.folder, schema(recipe).names)

@@ -170,7 +170,7 @@ def _cells(files: list[File], names: list[str]) -> Iterator[Sequence[Any]]:
     for file in files:
         reader = FORMATS[file.format]
         here = reader.names(file)
-        for raw in reader.rows(file, [name if name in here else None for name in names], strict=True):
+        for raw in reader.rows(file, [name if name in here else None for name in names]):
             if raw.cells is None:
                 raise DataError(f"{file.name}: {raw.problem}")
             yield raw.cells

@@ -98,7 +98,10 @@ def _text(value: Any) -> str | None:
 
 
 def _is_list(value: Any) -> bool:
-    return isinstance(value, list) or (isinstance(value, str) and cells.listed(value) is not None)
+    try:
+        return isinstance(value, list) or (isinstance(value, str) and cells.listed(value) is not None)
+    except ValueError:
+        return True  # a list that is not whole
 
 
 def _is_moment(value: str) -> bool:

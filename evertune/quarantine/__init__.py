@@ -90,6 +90,7 @@ def release(recipe: Recipe, home: Home, mended: "pa.Table | None" = None) -> Rel
     if not corpus.known_labels(home):
         raise DataError(f"{home.name} has no accepted rows to judge by; run `evertune run` with the recipe first")
     listed = listing(home)
+    listed = listed.append_column("problem", _problems(listed))
     chosen = listed if mended is None else _with_mended(listed, mended)
     if not len(chosen):
         return Release(batch=None, released=0, known=0, kept=0, reasons={})
@@ -161,7 +162,17 @@ def _keyed_again(chosen: "pa.Table", recipe: Recipe, home: Home) -> "pa.Table":
     )
 
 
+def _problems(listed: "pa.Table") -> "pa.Array":
+    """Why rows could not be read: what stands of such a row is not the row, until a person has mended it."""
+    import pyarrow as pa
+
+    rows = listed.select(["kinds", "reasons"]).to_pylist()
+    found = [row["reasons"][0] if row["kinds"] == [contract.UNREADABLE] else None for row in rows]
+    return pa.array(found, pa.string())
+
+
 def _with_mended(listed: "pa.Table", mended: "pa.Table") -> "pa.Table":
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     names = mended["row_version"].to_pylist()
@@ -174,10 +185,12 @@ def _with_mended(listed: "pa.Table", mended: "pa.Table") -> "pa.Table":
             f"row_version {name} is no refused row (any more); write the list anew with "
             "`evertune quarantine RECIPE --export FILE` and mend that"
         )
-    rows = listed.take(place)
+    before = rows = listed.take(place)
     for column in mended.column_names:
         rows = rows.set_column(rows.column_names.index(column), rows.schema.field(column), mended[column])
-    return rows
+    pairs = zip(before.to_pylist(), rows.to_pylist(), strict=True)
+    problem = [one["problem"] if one == two else None for one, two in pairs]
+    return rows.set_column(rows.column_names.index("problem"), "problem", pa.array(problem, pa.string()))
 
 
 def _newest(rows: "pa.Table") -> "pa.Table":

@@ -36,11 +36,9 @@ def types(file: File) -> "dict[str, pa.DataType]":
     return {field.name: named[field.name] if field.name in classes else field.type for field in schema}
 
 
-def rows(file: File, columns: Sequence[str], strict: bool) -> Iterator[Raw]:
+def rows(file: File, columns: Sequence[str]) -> Iterator[Raw]:
     """The cells of the named columns of a Parquet file.
 
-    Args:
-        strict: without effect, Parquet knows no half-readable rows.
     Raises:
         DataError: it cannot be read as Parquet.
     """

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,6 +12,10 @@ from uuid import UUID
 UNIX = re.compile(r"\d{9,17}(\.\d+)?")  # 8 digits are a date such as 20260105, fewer are no moment at all
 MILLISECONDS = 1e11  # unix times above this are milliseconds: in seconds they would lie after the year 5000
 WORD = re.compile(r"[^ \t\r\n]+")  # not str.split(): a no-break space stands inside a word
+ITEM = re.compile(
+    r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?|True|False|None|nan|\.\.\.""", re.DOTALL
+)
+NUMPY = re.compile(rf"\[\s*(?:{ITEM.pattern})(?:\s+(?:{ITEM.pattern}))*\]", re.DOTALL)  # no commas between the items
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -36,10 +41,10 @@ def text(value: Any) -> str | None:
 
 
 def words(value: Any) -> list[str] | None:
-    """The cell as a list of words: a list as it is; a text is a JSON list, a Python list, or words between spaces.
+    """The cell as a list of words: a list as it is; a text is a spelled list (see `listed`), or words between spaces.
 
     Raises:
-        ValueError: it is neither, or an element is null or no text.
+        ValueError: it is neither, a spelled list is not whole, or an element is null or no text.
     """
     if value is None:
         return None
@@ -55,17 +60,35 @@ def words(value: Any) -> list[str] | None:
 
 
 def listed(cell: str) -> list[Any] | None:
-    """The list that a cell spells, as JSON or as Python's `str(list)` (which pandas writes), or None."""
+    """The list that a cell spells, or None: as JSON, or as `str` of a Python list or numpy array (pandas writes those).
+
+    Raises:
+        ValueError: numpy left items out, or a comma is missing.
+    """
     if not (cell.startswith("[") and cell.endswith("]")):
         return None
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            value = parse(cell)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        if isinstance(value, list):
-            return value
-    return None
+    if (value := _evaluated(json.loads, cell)) is not None:
+        return value
+    if NUMPY.fullmatch(cell):
+        return [_evaluated_item(item) for item in ITEM.findall(cell)]
+    value = _evaluated(ast.literal_eval, cell)
+    if value is not None and any(isinstance(one, str) for one in value) and len(ITEM.findall(cell)) != len(value):
+        raise ValueError("holds a list with a comma missing between two items")  # Python would glue them into one word
+    return value
+
+
+def _evaluated(parse: Callable[[str], Any], cell: str) -> list[Any] | None:
+    try:
+        value = parse(cell)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+    return value if isinstance(value, list) else None
+
+
+def _evaluated_item(item: str) -> Any:
+    if item == "...":
+        raise ValueError("holds a numpy array that was cut short with `...`; write it with .tolist()")
+    return None if item == "nan" else ast.literal_eval(item)
 
 
 def moment(value: Any) -> datetime | None:

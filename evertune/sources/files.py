@@ -127,7 +127,7 @@ def _file(path: Path, source: PathSource, folder: Path) -> File:
     inside = path.is_relative_to(folder) or not Path(expand(source.path)).is_absolute()
     name = Path(os.path.relpath(path, folder) if inside else path).as_posix()
     fields = None if source.fields is None else tuple(source.fields)
-    return File(path, name, _format(path, source.format), source.encoding, fields)
+    return File(path, name, _format(path, source.format), source.encoding, fields, source.delimiter)
 
 
 def _format(path: Path, format: str) -> str:
@@ -161,4 +161,4 @@ def _fingerprint(file: File, cache: dict[str, Any], source: PathSource, wanted: 
 def _table(file: File, wanted: Layout, split: str | None = None) -> "pa.Table":
     reader = FORMATS[file.format]
     columns = match(wanted, reader.names(file), file.name)
-    return whole(reader.rows(file, columns, strict=True), wanted, file.name, split)
+    return whole(reader.rows(file, columns), wanted, file.name, split)

@@ -70,14 +70,13 @@ def _fingerprint(source: HubSource, recipe: Recipe, held: str) -> str:
 
 
 def _load(source: HubSource, recipe: Recipe) -> "Dataset":
-    from datasets import DatasetDict, load_dataset, load_from_disk
+    from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
     folder = _folder(source, recipe)
     try:
         if folder and ((folder / "state.json").exists() or (folder / "dataset_dict.json").exists()):
-            data = load_from_disk(str(folder))
-            return data[source.part] if isinstance(data, DatasetDict) else data
+            return _saved(folder, source.part)
         name = str(folder) if folder else expand(source.hub)
         return load_dataset(name, name=source.subset, split=source.part, revision=source.revision)
     except (DatasetsError, OSError, ValueError, KeyError) as error:
@@ -86,3 +85,19 @@ def _load(source: HubSource, recipe: Recipe) -> "Dataset":
             f"{_uri(source)}: `datasets` cannot load it ({said}); check hub, subset, part and revision, "
             "and that the hub can be reached (or that HF_HUB_OFFLINE is unset)"
         ) from error
+
+
+def _saved(folder: Path, part: str) -> "Dataset":
+    """A part of what `save_to_disk` wrote; a single set that was saved without a split is called `train`.
+
+    Raises:
+        ValueError: there is no such part; it lists those that there are.
+    """
+    from datasets import DatasetDict, ReadInstruction, concatenate_datasets, load_from_disk
+
+    data = load_from_disk(str(folder))
+    parts = data if isinstance(data, DatasetDict) else {str(data.split or "train"): data}
+    if part in parts:
+        return parts[part]
+    sliced = ReadInstruction.from_spec(part).to_absolute({str(name): len(one) for name, one in parts.items()})
+    return concatenate_datasets([parts[one.splitname].select(range(one.from_, one.to)) for one in sliced])

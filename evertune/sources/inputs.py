@@ -38,7 +38,7 @@ def inputs(path: str | Path, recipe: Recipe, encoding: str | None = None) -> Ite
     names = reader.names(file)
     match(Layout({role: named}, {role: kind}), names, file.name)
     schema = _schema(file, list(dict.fromkeys(names)), named, kind)
-    rest, start = iter(reader.rows(file, schema.names, strict=False)), 0
+    rest, start = iter(reader.rows(file, schema.names)), 0
     while (chunk := list(itertools.islice(rest, CHUNK))) or start == 0:
         yield _inputs(chunk, start, schema, named, kind)
         start += len(chunk)

@@ -19,47 +19,49 @@ def names(file: File) -> list[str]:
         DataError: the file is empty, or none of its lines is an object.
     """
     found: dict[str, None] = {}
-    for value in itertools.islice(_values(file, strict=False), CHUNK):
+    problem = None
+    for _, _, value in itertools.islice(_values(file), CHUNK):
         if isinstance(value, dict):
             found.update(dict.fromkeys(value))
+        else:
+            problem = problem or value
     if not found:
-        problems = (value for value in _values(file, strict=True) if isinstance(value, str))
-        told = next(problems, "there are no objects in it")
-        raise DataError(f"{file.name}: {told}")
+        raise DataError(f"{file.name}: {problem or 'there are no objects in it'}")
     return list(found)
 
 
-def rows(file: File, columns: Sequence[str], strict: bool) -> Iterator[Raw]:
+def rows(file: File, columns: Sequence[str]) -> Iterator[Raw]:
     """The values of the named keys, line by line; a broken line is a problem.
 
     Raises:
-        DataError: a wrong byte, where `strict`.
+        DataError: the file is empty or cannot be read.
     """
-    for value in _values(file, strict):
+    for number, line, value in _values(file):
         if isinstance(value, str):
-            yield Raw(None, value)
-        else:
-            yield Raw([value.get(column) for column in columns])
+            yield Raw(None, value, line)
+            continue
+        cells = [value.get(column) for column in columns]
+        yield Raw(cells, damage(number, file.encoding), line) if damaged(line) else Raw(cells)
 
 
-def _values(file: File, strict: bool) -> Iterator[dict[str, Any] | str]:
-    """The object of each line, or what is wrong with it; blank lines are skipped."""
-    with open_text(file, strict) as stream:
+def _values(file: File) -> Iterator[tuple[int, str, dict[str, Any] | str]]:
+    """Each line with its number, and its object or what is wrong with it; blank lines are skipped."""
+    with open_text(file) as stream:
         for number, line in enumerate(stream, 1):
-            if damaged(line):
-                yield damage(number, file.encoding)
-            elif line.strip():
-                yield _value(line, number)
+            if line := line.strip():
+                yield number, line, _value(line, number, file.encoding)
 
 
-def _value(line: str, number: int) -> dict[str, Any] | str:
+def _value(line: str, number: int, encoding: str) -> dict[str, Any] | str:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        whole = "; this looks like one JSON array: write one object a line" if line.lstrip()[0] == "[" else ""
+        if damaged(line):
+            return damage(number, encoding)
+        whole = "; this looks like one JSON array: write one object a line" if line[0] == "[" else ""
         return f"line {number}: not JSON ({error}){whole or '; mend or remove the line'}"
     if not isinstance(value, dict):
         return f"line {number}: holds a {type(value).__name__}; write one JSON object a line"
-    if "\\ud" in line or "\\uD" in line:
+    if damaged(line) or "\\ud" in line or "\\uD" in line:
         return dict(without_surrogates(value))
     return value

@@ -20,7 +20,8 @@ class Piece:
     Args:
         uri: its name, as a user would write it; never with a secret.
         fingerprint: digest of content and of how it is read; equal fingerprint, equal rows.
-        table: roles as column names, beside them `source`, `source_row` (0-based) and `given_split`.
+        table: roles as column names, beside them `source`, `source_row` (0-based), `given_split`, and of a row that
+            cannot be read `problem` and `problem_digest` (of what stands there); null where a row is fine.
     """
 
     uri: str
@@ -29,10 +30,17 @@ class Piece:
 
 
 class Raw(NamedTuple):
-    """One row as its format has it: a cell for each column that was asked for, or what is wrong with the row."""
+    """One row as its format has it.
+
+    Args:
+        cells: one for each column that was asked for; None where they cannot be told apart.
+        problem: why the row cannot be read, with its line.
+        given: what stands there, where there is a problem: the same again is the same row, wherever it stands.
+    """
 
     cells: Sequence[Any] | None
     problem: str | None = None
+    given: str = ""
 
 
 @dataclass(frozen=True)

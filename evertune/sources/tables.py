@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from evertune.errors import DataError
+from evertune.records import digest
 from evertune.sources import cells
 from evertune.sources.piece import Layout, Raw
 
@@ -18,7 +18,7 @@ CHUNK = 10_000  # rows that are held as Python values at a time
 
 
 def tables(rows: Iterable[Raw], wanted: Layout, uri: str, split: str | None = None) -> "Iterator[pa.Table]":
-    """Tables of at most `CHUNK` rows, with the column `problem` (null where a row is fine); at least one table.
+    """Tables of at most `CHUNK` rows; at least one table.
 
     Args:
         rows: cells in the layout's order.
@@ -34,19 +34,10 @@ def tables(rows: Iterable[Raw], wanted: Layout, uri: str, split: str | None = No
 
 
 def whole(rows: Iterable[Raw], wanted: Layout, uri: str, split: str | None = None) -> "pa.Table":
-    """All rows in one table.
-
-    Raises:
-        DataError: a row has a problem; the first is named.
-    """
+    """All rows in one table."""
     import pyarrow as pa
 
-    parts = []
-    for part in tables(rows, wanted, uri, split):
-        if problems := part["problem"].drop_null().to_pylist():
-            raise DataError(f"{uri}: {problems[0]}")
-        parts.append(part.drop_columns("problem"))
-    return pa.concat_tables(parts)
+    return pa.concat_tables(tables(rows, wanted, uri, split))
 
 
 def content_digest(table: "pa.Table") -> str:
@@ -62,7 +53,7 @@ def _table(chunk: Sequence[Raw], start: int, wanted: Layout, uri: str, split: st
     import pyarrow as pa
 
     made = [_converted(raw, start + place, wanted) for place, raw in enumerate(chunk)]
-    columns = {role: [row[index] for row, _ in made] for index, role in enumerate(wanted.kinds)}
+    columns = {role: [row[index] for row, *_ in made] for index, role in enumerate(wanted.kinds)}
     arrays = {}
     for role, kind in wanted.kinds.items():
         if kind == "timestamp":
@@ -73,21 +64,21 @@ def _table(chunk: Sequence[Raw], start: int, wanted: Layout, uri: str, split: st
     arrays["source"] = pa.array([uri] * len(chunk), pa.string())
     arrays["source_row"] = pa.array(range(start, start + len(chunk)), pa.int64())
     arrays["given_split"] = pa.array([split] * len(chunk), pa.string())
-    arrays["problem"] = pa.array([problem for _, problem in made], pa.string())
+    arrays["problem"] = pa.array([problem for _, problem, _ in made], pa.string())
+    arrays["problem_digest"] = pa.array([held for *_, held in made], pa.string())
     return pa.table(arrays)
 
 
-def _converted(raw: Raw, row: int, wanted: Layout) -> tuple[list[Any], str | None]:
-    empty = [(None, None) if kind == "timestamp" else None for kind in wanted.kinds.values()]
-    if raw.cells is None:
-        return empty, raw.problem
-    made = []
-    for (role, kind), cell in zip(wanted.kinds.items(), raw.cells, strict=True):
+def _converted(raw: Raw, row: int, wanted: Layout) -> tuple[list[Any], str | None, str | None]:
+    """The cells as their kinds, what is wrong with the row, and the digest of what stands there if anything is."""
+    given, problem, made = raw.cells or [None] * len(wanted.kinds), raw.problem, []
+    for (role, kind), cell in zip(wanted.kinds.items(), given, strict=True):
         try:
             made.append(CONVERTERS[kind](cell))
         except ValueError as error:
-            return empty, f"row {row}, column {wanted.columns[role]}: {error}; mend the cell or leave the row out"
-    return made, None
+            made.append(None)
+            problem = problem or f"row {row}, column {wanted.columns[role]}: {error}; mend the cell"
+    return made, problem, None if problem is None else digest(raw.given or [str(cell) for cell in given])
 
 
 def _moment(cell: Any) -> tuple[datetime | None, str | None]:

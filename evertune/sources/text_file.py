@@ -21,6 +21,7 @@ class File:
         name: what messages and the column `source` call it.
         format: `csv`, `tsv`, `jsonl`, `parquet` or `conll`.
         fields: names of a CoNLL file's columns.
+        delimiter: of a CSV file's cells; `auto`: see `csv_rows.delimiter`.
     """
 
     path: Path
@@ -28,25 +29,24 @@ class File:
     format: str
     encoding: str = "utf-8"
     fields: tuple[str, ...] | None = None
+    delimiter: str = "auto"
 
 
 @contextlib.contextmanager
-def open_text(file: File, strict: bool) -> Iterator[TextIO]:
+def open_text(file: File) -> Iterator[TextIO]:
     """Open a file for reading, line ends untouched, a byte order mark taken off.
 
-    Args:
-        strict: a wrong byte is an error; else it stays in the text as a surrogate (`damaged` finds it), so that one
-            row can be reported and the others read.
+    A wrong byte stays in the text as a surrogate (`damaged` finds it), so that one row is refused and the others read.
+
     Raises:
-        DataError: the file is empty or cannot be read, or a wrong byte was met.
+        DataError: the file is empty or cannot be read, or no line can be told from another in its encoding.
         ConfigError: no such encoding.
     """
     try:
         if file.path.stat().st_size == 0:
             raise DataError(f"{file.name}: the file is empty; remove it, or write it again")
-        errors = "strict" if strict else "surrogateescape"
         newline = "\n" if file.format == "jsonl" else ""
-        with file.path.open(encoding=codec(file.encoding), errors=errors, newline=newline) as stream:
+        with file.path.open(encoding=codec(file.encoding), errors="surrogateescape", newline=newline) as stream:
             yield stream
     except UnicodeError as error:
         raise encoding_error(file) from error
@@ -86,38 +86,20 @@ def likely_encoding(path: Path) -> str:
 
 
 def damaged(text: str) -> bool:
-    """Whether a text that was opened without `strict` holds a byte that its encoding does not know."""
+    """Whether a text from `open_text` holds a byte that its encoding does not know."""
     return not text.isascii() and ESCAPED_BYTE.search(text) is not None
 
 
 def damage(line: int, encoding: str) -> str:
     """The problem of a row with wrong bytes."""
-    return f"line {line}: not valid {encoding}; give the file's encoding, or save it as UTF-8"
+    return f"line {line}: not valid {encoding}; {_mend(encoding)}"
 
 
 def encoding_error(file: File) -> DataError:
-    """The error for a file whose bytes are not in its encoding: where the first wrong byte stands, and what to do."""
-    where = _first_wrong_byte(file)
-    other = "latin-1" if "utf" in codec(file.encoding) else "utf-8"
-    return DataError(
-        f"{file.name}: {where} is not {file.encoding}; set `encoding: {other}` (or what it is) beside its path "
-        "in data.sources, or save the file as UTF-8"
-    )
+    """The error for a file of which nothing can be read in its encoding."""
+    return DataError(f"{file.name}: its beginning is not {file.encoding}; {_mend(file.encoding)}")
 
 
-def _first_wrong_byte(file: File) -> str:
-    decoder = codecs.getincrementaldecoder(codec(file.encoding))()
-    read, line = 0, 1
-    with file.path.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            try:
-                decoder.decode(piece, final=read + len(piece) == file.path.stat().st_size)
-            except UnicodeDecodeError as error:
-                inside = len(piece) - len(error.object) + error.start  # the decoder may have held bytes back
-                line += piece[: max(inside, 0)].count(b"\n")
-                return f"byte {read + inside} (0x{error.object[error.start]:02x}, line {line})"
-            except UnicodeError:  # UTF-16 without its mark
-                break
-            read += len(piece)
-            line += piece.count(b"\n")
-    return "its beginning"
+def _mend(encoding: str) -> str:
+    other = "latin-1" if "utf" in codec(encoding) else "utf-8"
+    return f"set `encoding: {other}` (or what it is) beside the path in data.sources, or save the file as UTF-8"
