@@ -54,6 +54,11 @@ def label_values(targets: Sequence[str]) -> list[str]:
     return list(targets)
 
 
+def conventions(targets: Sequence[str]) -> dict[str, Any]:
+    """Nothing: the likeliest label needs no rules."""
+    return {}
+
+
 def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     """Base weights with a new head, in fp32, one output a label."""
     import torch
@@ -152,7 +157,9 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
     )
 
 
-def decode(logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+def decode(
+    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """The likeliest label of each row, and its probability."""
     scores, best = logits.float().softmax(-1).max(-1)
     return [
