@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -126,6 +127,17 @@ def test_perfect_predictions_have_perfect_metrics(name: str, objective: ModuleTy
     assert {metric: float(value) for metric, value in values.items()} == {
         metric: 0.0 if metric in objective.LOWER_IS_BETTER else 1.0 for metric in objective.METRICS
     }
+
+
+def test_the_majority_is_the_commonest_label_alone(name: str, objective: ModuleType) -> None:
+    sample = SAMPLES[name]
+    targets = [*sample["targets"], sample["targets"][-1]]
+    found = objective.majority(targets)
+    assert len(found) == len(targets) and all(one.keys() == objective.OUTPUTS.keys() for one in found)
+    assert set(objective.pairs(targets, found)[1]) == {Counter(objective.label_values(targets)).most_common(1)[0][0]}
+    if name == "token-classification":  # all `O`: no entity is found
+        sums = objective.statistics(targets, found, sample["names"]).sum(0, dtype="float64")
+        assert float(objective.metrics(sums, sample["names"])["entity_f1"]) == 0.0
 
 
 @pytest.mark.slow
@@ -273,7 +285,7 @@ def test_entity_metrics_are_seqevals_for_any_bio_or_bioes_tags(rows: list[list[t
     figures = (f1_score, precision_score, recall_score)
     for metric, function in zip(("entity_f1", "entity_precision", "entity_recall"), figures, strict=True):
         assert values[metric] == pytest.approx(function(true, guess, zero_division=0))
-    if any(token_classification.entities(tags, TAG_NAMES) for tags in (*true, *guess)):
+    if any(set(tags) - {"O"} for tags in (*true, *guess)):
         table = token_classification.report(sums, TAG_NAMES)["per_class"]
         for kind, figure in classification_report(true, guess, output_dict=True, zero_division=0).items():
             if kind in table:
@@ -311,7 +323,7 @@ def test_tag_metrics_are_scikit_learns(row: list[tuple[str, str]]) -> None:
     ],
 )
 def test_spans_of_tags(tags: str, spans: set[tuple[str, int, int]]) -> None:
-    assert token_classification.entities(tags.split(), tags.split()) == spans
+    assert set(token_classification.entities(tags.split(), token_classification.grammar(tags.split()))) == spans
 
 
 def test_without_any_entity_the_entity_metrics_are_0_and_finite() -> None:

@@ -14,6 +14,7 @@ and the served model encodes, collates and decodes with the very code that train
 - `example(encoded, target, label_ids) -> dict` and `collate(examples, pad_id) -> {name: tensor}`;
 - `loss(logits, labels, weights, smoothing) -> sum over rows or words`;
 - `decode(logits, examples, names, conventions) -> predictions`, each with the `OUTPUTS`;
+- `majority(targets) -> predictions` of the commonest label alone, which every model must beat;
 - `statistics(targets, predictions, names) -> array (rows, m)`, additive over rows, and
   `metrics(sums, names) -> {metric: array}` of any weighted sum of them: what makes every bootstrap a matrix product;
 - `report(sums, names) -> dict`: per-class table and calibration, `pairs(targets, predictions)`: for a confusion matrix.

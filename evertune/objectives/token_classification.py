@@ -1,6 +1,7 @@
 """Token classification: one tag for each word, such as named entities in BIO tags."""
 
 import itertools
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -53,14 +54,10 @@ def label_values(targets: Sequence[Sequence[str]]) -> list[str]:
 
 def conventions(targets: Sequence[Sequence[str]]) -> dict[str, Any]:
     """`openers`: tags that go on with an entity elsewhere and open one here, as every first `I-X` of IOB1 does."""
-    parts = _grammar(set(label_values(targets)))
+    parts = grammar(set(label_values(targets)))
     begins = _begins(parts)
-    openers = {
-        tag
-        for tags in targets
-        for before, tag in itertools.pairwise(["O", *tags])
-        if not _may_follow(parts.get(before, OUTSIDE), parts[tag], begins)
-    }
+    pairs = {pair for tags in targets for pair in itertools.pairwise(["O", *tags])}
+    openers = {tag for before, tag in pairs if not _may_follow(parts.get(before, OUTSIDE), parts[tag], begins)}
     return {"openers": sorted(openers)}
 
 
@@ -173,7 +170,7 @@ def _transitions(names: Sequence[str], openers: Collection[str]) -> tuple[Any, A
 
     The last word may leave an entity open: a sentence can be cut.
     """
-    parts = _grammar(names)
+    parts = grammar(names)
     begins = _begins(parts)
 
     def may_follow(before: Part, name: str) -> bool:
@@ -192,19 +189,15 @@ def _may_follow(before: Part, after: Part, begins: Collection[str | None]) -> bo
     return not inside or (before[1] == after[1] and before[0] in {"B", "I"})
 
 
-def entities(tags: Sequence[str], names: Collection[str]) -> set[tuple[str, int, int]]:
+def entities(tags: Sequence[str], parts: Mapping[str, Part]) -> Iterator[tuple[str, int, int]]:
     """Spans (type, first word, word after the last) of BIO, BIOES or plain tags.
 
     As in the CoNLL evaluation (Tjong Kim Sang & De Meulder 2003, `conlleval`) an `I-X` that follows no X starts a span.
     Plain tags without a prefix form a span for each run of one tag; `O` is no tag.
 
     Args:
-        names: all tags that there are: they tell the prefixes from plain tags such as `E-MAIL`.
+        parts: `grammar` of all tags that there are.
     """
-    return set(_spans(tags, _grammar(names)))
-
-
-def _spans(tags: Sequence[str], parts: Mapping[str, Part]) -> Iterator[tuple[str, int, int]]:
     start, kind = 0, None
     for position, tag in enumerate([*tags, "O"]):
         prefix, found = parts.get(tag, OUTSIDE)
@@ -218,7 +211,7 @@ def _spans(tags: Sequence[str], parts: Mapping[str, Part]) -> Iterator[tuple[str
             kind = None
 
 
-def _grammar(names: Collection[str]) -> dict[str, Part]:
+def grammar(names: Collection[str]) -> dict[str, Part]:
     """Prefix and type of each tag; a plain tag has prefix I.
 
     E, S, L and U are prefixes only among tags that all have one and of which some type goes on after its B, and an end
@@ -226,8 +219,8 @@ def _grammar(names: Collection[str]) -> dict[str, Part]:
     """
     split = {name: (name[0], name[2:]) for name in names if name[:1] in PREFIXES and name[1:2] == "-"}
     begun = {kind for prefix, kind in split.values() if prefix == "B"}
-    ends = all(name in split or name == "O" for name in names)
-    ends = ends and any(prefix in {"I", "E", "L"} and kind in begun for prefix, kind in split.values())
+    goes_on = any(prefix in {"I", "E", "L"} and kind in begun for prefix, kind in split.values())
+    ends = goes_on and all(name in split or name == "O" for name in names)
 
     def part(name: str) -> Part:
         prefix, kind = split.get(name, ("I", None if name == "O" else name))
@@ -238,7 +231,13 @@ def _grammar(names: Collection[str]) -> dict[str, Part]:
 
 
 def _types(names: Sequence[str]) -> list[str]:
-    return sorted({kind for _, kind in _grammar(names).values() if kind is not None})
+    return sorted({kind for _, kind in grammar(names).values() if kind is not None})
+
+
+def majority(targets: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    """The commonest tag for every word, as if it were sure."""
+    top = Counter(label_values(targets)).most_common(1)[0][0]
+    return [{"tags": [top] * len(tags), "scores": [1.0] * len(tags)} for tags in targets]
 
 
 def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
@@ -252,9 +251,9 @@ def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[s
     types = _types(names)
     column = {kind: i for i, kind in enumerate(types)}
     spans = np.zeros((len(targets), 3 * len(types)), dtype=np.float32)
-    parts = _grammar(names)
+    parts = grammar(names)
     for row, (tags, one) in enumerate(zip(targets, predictions, strict=True)):
-        true, named = set(_spans(tags, parts)), set(_spans(one["tags"], parts))
+        true, named = set(entities(tags, parts)), set(entities(one["tags"], parts))
         for part, group in enumerate((true, named, true & named)):
             for kind, _, _ in group:
                 spans[row, part * len(types) + column[kind]] += 1
