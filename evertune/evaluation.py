@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 logger = logging.getLogger(__name__)
-STEP_VERSION = 1  # raise it when the same input gives another evaluation
+STEP_VERSION = 2  # raise it when the same input gives another evaluation
 SAMPLE = 200  # rows on which the served model must agree with the tested one
 SHOWN = 40  # changed rows that the report shows
 EVIDENCE, DETAILS, PARITY = FILES = "evidence.npz", "details.json", "parity.json"
@@ -54,7 +54,7 @@ def evaluate(
     predictions |= {"champion": theirs} if theirs is not None else {}
     problem = f"the champion, version {champion_version}, cannot be read: {failure}" if failure else problem
     names = _names(objective, candidate, targets, predictions)
-    stats = {model: objective.statistics(targets, found, names) for model, found in predictions.items()}
+    stats = _statistics(objective, targets, predictions, names)
     masks = _masks(test, leaked, since)
     slices = _slices(recipe, objective, inputs, targets, test, names)
     folder = Path(candidate.run_folder)
@@ -96,6 +96,12 @@ def _champions(folder: Path | None, inputs: list[Any]) -> tuple[int, list[dict[s
         return int(bundle.card(folder)["snapshot"]["batch"]), bundle.predictor(folder).predict(inputs), ""
     except Exception as error:  # its card and code may be of any age: whatever fails, the gate holds
         return 0, None, f"{type(error).__name__}: {error}"
+
+
+def _statistics(objective: Any, targets: list[Any], predictions: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Of each model, and of always giving the commonest label, which a first version must beat."""
+    scored = {**predictions, "majority": objective.majority(targets)}
+    return {model: objective.statistics(targets, found, names) for model, found in scored.items()}
 
 
 def _names(objective: Any, candidate: Candidate, targets: list[Any], predictions: dict[str, Any]) -> list[str]:

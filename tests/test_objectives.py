@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -100,7 +101,7 @@ def test_decoding_the_labels_own_logits_gives_the_labels_back(name: str, objecti
     part = examples(objective, sample)
     labels = objective.collate(part, pad_id=0)["labels"]
     logits = 9.0 * torch.nn.functional.one_hot(labels.clamp(min=0), len(sample["names"]))
-    predictions = objective.decode(logits, part, sample["names"])
+    predictions = objective.decode(logits, part, sample["names"], objective.conventions(sample["targets"]))
     assert all(one.keys() == objective.OUTPUTS.keys() for one in predictions)
     assert objective.pairs(sample["targets"], predictions)[0] == objective.label_values(sample["targets"])
     assert objective.pairs(sample["targets"], predictions)[1] == objective.label_values(sample["targets"])
@@ -126,6 +127,17 @@ def test_perfect_predictions_have_perfect_metrics(name: str, objective: ModuleTy
     assert {metric: float(value) for metric, value in values.items()} == {
         metric: 0.0 if metric in objective.LOWER_IS_BETTER else 1.0 for metric in objective.METRICS
     }
+
+
+def test_the_majority_is_the_commonest_label_alone(name: str, objective: ModuleType) -> None:
+    sample = SAMPLES[name]
+    targets = [*sample["targets"], sample["targets"][-1]]
+    found = objective.majority(targets)
+    assert len(found) == len(targets) and all(one.keys() == objective.OUTPUTS.keys() for one in found)
+    assert set(objective.pairs(targets, found)[1]) == {Counter(objective.label_values(targets)).most_common(1)[0][0]}
+    if name == "token-classification":  # all `O`: no entity is found
+        sums = objective.statistics(targets, found, sample["names"]).sum(0, dtype="float64")
+        assert float(objective.metrics(sums, sample["names"])["entity_f1"]) == 0.0
 
 
 @pytest.mark.slow
@@ -198,7 +210,7 @@ def test_words_that_the_model_does_not_see_are_o_with_score_0() -> None:
     row = {key: values[0] for key, values in encoded.items()}
     logits = torch.full((1, 8, 2), 0.0)
     logits[..., 1] = 3.0
-    found = token_classification.decode(logits, [token_classification.example(row, None, {})], ["O", "B-PER"])[0]
+    found = token_classification.decode(logits, [token_classification.example(row, None, {})], ["O", "B-PER"], {})[0]
     assert found["tags"] == ["O", "B-PER", "O", "B-PER", "B-PER", "O"]
     assert [score > 0.9 for score in found["scores"]] == [tag != "O" for tag in found["tags"]]
     assert {score for score, tag in zip(found["scores"], found["tags"], strict=True) if tag == "O"} == {0.0}
@@ -273,7 +285,7 @@ def test_entity_metrics_are_seqevals_for_any_bio_or_bioes_tags(rows: list[list[t
     figures = (f1_score, precision_score, recall_score)
     for metric, function in zip(("entity_f1", "entity_precision", "entity_recall"), figures, strict=True):
         assert values[metric] == pytest.approx(function(true, guess, zero_division=0))
-    if any(token_classification.entities(tags) for tags in (*true, *guess)):
+    if any(set(tags) - {"O"} for tags in (*true, *guess)):
         table = token_classification.report(sums, TAG_NAMES)["per_class"]
         for kind, figure in classification_report(true, guess, output_dict=True, zero_division=0).items():
             if kind in table:
@@ -305,10 +317,13 @@ def test_tag_metrics_are_scikit_learns(row: list[tuple[str, str]]) -> None:
         ("U-PER B-LOC L-LOC I-LOC", {("PER", 0, 1), ("LOC", 1, 3), ("LOC", 3, 4)}),  # BILOU
         ("NOUN NOUN VERB O NOUN", {("NOUN", 0, 2), ("VERB", 2, 3), ("NOUN", 4, 5)}),  # plain tags
         ("B-first-name I-first-name", {("first-name", 0, 2)}),
+        ("E-MAIL E-MAIL O S-BAHN S-BAHN", {("E-MAIL", 0, 2), ("S-BAHN", 3, 5)}),  # plain tags that look like prefixes
+        ("E-MAIL E-MAIL B-LOC I-LOC", {("E-MAIL", 0, 2), ("LOC", 2, 4)}),  # nothing that begins a MAIL
+        ("E-MAIL E-MAIL B-LOC I-LOC PHONE", {("E-MAIL", 0, 2), ("LOC", 2, 4), ("PHONE", 4, 5)}),
     ],
 )
 def test_spans_of_tags(tags: str, spans: set[tuple[str, int, int]]) -> None:
-    assert token_classification.entities(tags.split()) == spans
+    assert set(token_classification.entities(tags.split(), token_classification.grammar(tags.split()))) == spans
 
 
 def test_without_any_entity_the_entity_metrics_are_0_and_finite() -> None:
