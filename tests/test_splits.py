@@ -256,6 +256,27 @@ def test_a_leak_in_given_files_is_reported_or_left_out(grouped: Any) -> None:
     assert splits.leaked(exclude).to_pylist() == []
 
 
+def test_train_rows_that_a_later_test_file_leaks_are_left_out_of_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data: dict[str, Any] = {"sources": [{"path": "t.csv", "split": "train"}, {"path": "e*.csv", "split": "test"}]}
+    one, place = recipe(tmp_path, data={**data, "split": {"leak": "exclude"}}), home(tmp_path)
+    write_csv(tmp_path / "t.csv", good(40))
+    write_csv(tmp_path / "e1.csv", good(10, start=100))
+    run(one, place)
+    write_csv(tmp_path / "e2.csv", [(text.upper(), label) for text, label in good(10)])
+    run(one, place)
+    rows = corpus.rows(place, corpus.newest_version(place))
+    with caplog.at_level(logging.INFO, logger="evertune"):
+        learned = splits.apart(rows, one.data.split).to_pylist()
+    before = {row["text"] for row in rows.to_pylist() if row["split"] == "train"}
+    assert {row["text"] for row in learned if row["split"] == "train"} == before - {text for text, _ in good(10)}
+    left_out = sum(row["split"] == "excluded" for row in learned)
+    assert left_out > 5
+    assert f"{left_out} train rows stand in or near test rows" in caplog.text
+    assert splits.apart(rows, RULES) is rows
+
+
 def test_a_given_validation_source_keeps_train_whole(tmp_path: Path) -> None:
     sources = [{"path": "t.csv", "split": "train"}, {"path": "v.csv", "split": "validation"}]
     assert not splits.lends_validation(recipe(tmp_path, data={"sources": sources}))

@@ -84,6 +84,26 @@ def leaked(rows: "pa.Table") -> "pa.Array":
     return test.filter(pc.is_in(test["component"], value_set=pc.unique(train)))["row_version"].combine_chunks()
 
 
+def apart(rows: "pa.Table", rules: SplitRules) -> "pa.Table":
+    """The rows; with `leak: exclude` the train rows whose component holds a test row are `excluded`, and counted.
+
+    A test row that comes later finds its train rows in the corpus, with the split that they keep there.
+
+    Args:
+        rows: a snapshot's current rows, with `split` and `component`.
+    """
+    import pyarrow.compute as pc
+
+    if rules.leak == "report":
+        return rows
+    train, test = (pc.equal(rows["split"], name) for name in ("train", "test"))
+    near = pc.and_(train, pc.is_in(rows["component"], value_set=pc.unique(rows["component"].filter(test))))
+    if count := pc.sum(near).as_py():
+        logger.info("%d train rows stand in or near test rows that came later; they are left out of training", count)
+    place = rows.column_names.index("split")
+    return rows.set_column(place, "split", pc.if_else(near, "excluded", rows["split"]))
+
+
 def _signed(accepted: Any, inputs: str) -> Any:
     import pyarrow as pa
 
