@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from evertune import bundle, corpus, tokenization, training
+from evertune import bundle, corpus, splits, tokenization, training
 from evertune.config import Recipe
 from evertune.home import home_of
 from evertune.records import Candidate, Tokens
@@ -20,7 +20,7 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
     digest = bundle.digest(champion) if champion else None
     folder = training.run_folder(home, training.fingerprint(recipe, tokens, digest), anew=force)
     run = tracking.begin(recipe, home, tokens, folder)
-    rows = corpus.rows(home, tokens.snapshot.version)
+    rows = splits.apart(corpus.rows(home, tokens.snapshot.version), recipe.data.split)
     with tracking.failing(home, run.run_id):
         candidate = training.finetune(
             recipe, home, tokens, tokenization.load(tokens, rows), rows, run_id=run.run_id, folder=folder, log=run.log,

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evertune import corpus, splits
+from evertune.components import canonical
 from evertune.config.data import SplitRules
 from evertune.splits.near_duplicates import normalised, shingles, signatures
 
@@ -179,7 +180,7 @@ def test_normalised(text: str, expected: str) -> None:
     assert normalised(pa.array([text])).to_pylist() == [expected]
 
 
-def test_a_row_that_bridges_train_and_test_is_excluded_and_what_follows_too(grouped: Any) -> None:
+def test_a_row_that_bridges_train_and_test_is_excluded_and_links_nothing(grouped: Any) -> None:
     rows = [{"text": text, "group": f"g{place}"} for place, (text, _) in enumerate(good(200))]
     first = assigned(grouped, rows)
     of = {
@@ -187,10 +188,36 @@ def test_a_row_that_bridges_train_and_test_is_excluded_and_what_follows_too(grou
     }
     bridge = {"text": of["train"]["text"], "group": of["test"]["group"]}
     second = assigned(grouped, [bridge], first)
-    assert second["split"].to_pylist() == ["excluded"]
+    assert second.select(["split", "joins"]).to_pylist() == [{"split": "excluded", "joins": None}]
     known = pa.concat_tables([first.select(list(splits.KNOWN)), second.select(list(splits.KNOWN))])
-    third = assigned(grouped, [{"text": "nothing like it", "group": of["train"]["group"]}], known)
-    assert third["split"].to_pylist() == ["excluded"]
+    groups = [{"text": f"nothing like it {split}", "group": of[split]["group"]} for split in of]
+    assert assigned(grouped, groups, known)["split"].to_pylist() == ["train", "test"]
+    again = assigned(grouped, [bridge, *groups], first)
+    assert again["split"].to_pylist() == ["excluded"] * 3  # in one batch all that hangs together is a bridge
+
+
+def test_a_bridge_that_is_left_out_makes_no_leak_and_keeps_its_split(grouped: Any) -> None:
+    rows = [{"text": text, "group": f"g{place // 10}"} for place, (text, _) in enumerate(good(400))]
+    first = assigned(grouped, rows)
+    of = {row["split"]: row for row in first.to_pylist()}
+    bridge = {"text": of["train"]["text"], "group": of["test"]["group"]}
+    second = assigned(grouped, [bridge], first)
+    both = pa.concat_tables([first, second])
+    assert (
+        splits.leaked(both.set_column(both.column_names.index("component"), "component", [canonical(both)])).to_pylist()
+        == []
+    )
+    known = both.select(list(splits.KNOWN))
+    changed = second.drop_columns(["split", "component", "joins", "minhash", "normal_digest"])
+    assert splits.assign(changed, known, RULES, "text")["split"].to_pylist() == ["excluded"]
+
+
+def test_rows_with_a_split_of_their_own_are_not_linked_by_an_excluded_one(grouped: Any) -> None:
+    train, test = (text for text, _ in good(2))
+    rows = [{"text": train, "given_split": "train"}, {"text": test, "given_split": "test", "group": "g"}]
+    found = assigned(grouped, [*rows, {"text": train, "group": "g"}], lend=False)
+    assert found["split"].to_pylist() == ["train", "test", "excluded"]
+    assert splits.leaked(found).to_pylist() == []
 
 
 def test_components_that_a_row_joins_stay_joined(grouped: Any) -> None:
@@ -227,6 +254,27 @@ def test_a_leak_in_given_files_is_reported_or_left_out(grouped: Any) -> None:
     exclude = assigned(grouped, given_rows(), lend=False, rules=rules)
     assert exclude["split"].to_pylist() == ["excluded", *["train"] * 399, *["test"] * 51]
     assert splits.leaked(exclude).to_pylist() == []
+
+
+def test_train_rows_that_a_later_test_file_leaks_are_left_out_of_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data: dict[str, Any] = {"sources": [{"path": "t.csv", "split": "train"}, {"path": "e*.csv", "split": "test"}]}
+    one, place = recipe(tmp_path, data={**data, "split": {"leak": "exclude"}}), home(tmp_path)
+    write_csv(tmp_path / "t.csv", good(40))
+    write_csv(tmp_path / "e1.csv", good(10, start=100))
+    run(one, place)
+    write_csv(tmp_path / "e2.csv", [(text.upper(), label) for text, label in good(10)])
+    run(one, place)
+    rows = corpus.rows(place, corpus.newest_version(place))
+    with caplog.at_level(logging.INFO, logger="evertune"):
+        learned = splits.apart(rows, one.data.split).to_pylist()
+    before = {row["text"] for row in rows.to_pylist() if row["split"] == "train"}
+    assert {row["text"] for row in learned if row["split"] == "train"} == before - {text for text, _ in good(10)}
+    left_out = sum(row["split"] == "excluded" for row in learned)
+    assert left_out > 5
+    assert f"{left_out} train rows stand in or near test rows" in caplog.text
+    assert splits.apart(rows, RULES) is rows
 
 
 def test_a_given_validation_source_keeps_train_whole(tmp_path: Path) -> None:

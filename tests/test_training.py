@@ -17,13 +17,15 @@ from model_helpers import (
     table,
     tag_rows,
     text_rows,
+    tokens_of,
     train,
     weights,
     write_tiny_model,
 )
 
-from evertune import bundle
+from evertune import bundle, training
 from evertune.errors import DataError
+from evertune.home import Home
 from evertune.objectives import text_classification
 from evertune.training import model as models
 from evertune.training.progress import mean_loss
@@ -211,3 +213,11 @@ def test_new_rows_alone_can_be_trained_on_from_the_champion(tiny_model: Path, tm
     assert difference(done, champion) < 1e-6
     with pytest.raises(DataError, match="no rows to train on"):
         train(one, tmp_path / "none", rows, champion=Path(champion.bundle), since=2)
+
+
+def test_rows_that_are_left_out_make_another_training(tiny_model: Path, tmp_path: Path) -> None:
+    one = recipe(tiny_model)
+    split = one.data.split.model_copy(update={"leak": "exclude"})
+    other = one.model_copy(update={"data": one.data.model_copy(update={"split": split})})
+    tokens = tokens_of(one, Home(tmp_path, "small"), ROWS)
+    assert training.fingerprint(one, tokens, None) != training.fingerprint(other, tokens, None)

@@ -56,21 +56,19 @@ def assign(accepted: "pa.Table", known: "pa.Table", rules: SplitRules, inputs: s
         inputs: the role that holds the model's input.
         lend: whether given train rows lend the share `rules.validation` to validation.
     """
-    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    normal = normalised(accepted[inputs])
-    normal_digest, minhash = digests(normal), signatures(normal)
-    groups = _groups(accepted, known, normal_digest.to_numpy(), minhash, rules.near_duplicate)
-    split = _splits(accepted, known, groups, rules, lend)
+    rows = _signed(accepted, inputs)
+    around = known.filter(pc.not_equal(known["split"], "excluded"))
+    split = _of_known_keys(rows, known)
+    linking = split != EXCLUDED
+    groups = _groups(rows.filter(linking), around, rules.near_duplicate)
+    split[linking] = _splits(rows.filter(linking), split[linking], groups, rules, lend)
     _warn_of_large(groups)
-    joins = [groups.joins.get(number) for number in groups.member.tolist()]
-    return (
-        accepted.append_column("split", pa.array([NAMES[code] for code in split.tolist()], pa.string()))
-        .append_column("component", pa.array(groups.ids[groups.member], pa.int64()))
-        .append_column("joins", pa.array(joins, pa.list_(pa.int64())))
-        .append_column("minhash", pa.array([row.tobytes() for row in minhash], pa.binary()))
-        .append_column("normal_digest", normal_digest)
-    )
+    staying = split != EXCLUDED
+    if (staying != linking).any():  # what is left out links nothing: the others hang together without it
+        groups = _groups(rows.filter(staying), around, rules.near_duplicate)
+    return _assigned(rows, split, groups)
 
 
 def leaked(rows: "pa.Table") -> "pa.Array":
@@ -86,24 +84,75 @@ def leaked(rows: "pa.Table") -> "pa.Array":
     return test.filter(pc.is_in(test["component"], value_set=pc.unique(train)))["row_version"].combine_chunks()
 
 
-def _groups(accepted: Any, known: Any, normal: Any, minhash: Any, threshold: float | None) -> Groups:
+def apart(rows: "pa.Table", rules: SplitRules) -> "pa.Table":
+    """The rows; with `leak: exclude` the train rows whose component holds a test row are `excluded`, and counted.
+
+    A test row that comes later finds its train rows in the corpus, with the split that they keep there.
+
+    Args:
+        rows: a snapshot's current rows, with `split` and `component`.
+    """
+    import pyarrow.compute as pc
+
+    if rules.leak == "report":
+        return rows
+    train, test = (pc.equal(rows["split"], name) for name in ("train", "test"))
+    near = pc.and_(train, pc.is_in(rows["component"], value_set=pc.unique(rows["component"].filter(test))))
+    if count := pc.sum(near).as_py():
+        logger.info("%d train rows stand in or near test rows that came later; they are left out of training", count)
+    place = rows.column_names.index("split")
+    return rows.set_column(place, "split", pc.if_else(near, "excluded", rows["split"]))
+
+
+def _signed(accepted: Any, inputs: str) -> Any:
+    import pyarrow as pa
+
+    normal = normalised(accepted[inputs])
+    minhash = pa.array([row.tobytes() for row in signatures(normal)], pa.binary())
+    return accepted.append_column("minhash", minhash).append_column("normal_digest", digests(normal))
+
+
+def _assigned(rows: Any, split: Any, groups: Groups) -> Any:
+    """The rows with their split, component and joins; an excluded row stands alone.
+
+    Args:
+        groups: of the rows that are not excluded.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    staying = split != EXCLUDED
+    component, member = rows["normal_digest"].to_numpy().copy(), np.full(len(rows), -1)
+    component[staying], member[staying] = groups.ids[groups.member], groups.member
+    columns = {
+        "split": pa.array([NAMES[code] for code in split.tolist()], pa.string()),
+        "component": pa.array(component, pa.int64()),
+        "joins": pa.array([groups.joins.get(number) for number in member.tolist()], pa.list_(pa.int64())),
+    }
+    for name, column in columns.items():
+        rows = rows.append_column(name, column)
+    return rows
+
+
+def _groups(rows: Any, around: Any, threshold: float | None) -> Groups:
     """Link rows by group, key, normalised input and near duplication, with each other and with known components."""
     import numpy as np
 
-    rows = len(accepted)
-    known_ids, place = np.unique(canonical(known), return_inverse=True)
-    node = np.concatenate([np.arange(rows), rows + place])
-    both = np.concatenate([normal, known["normal_digest"].to_numpy()])
-    pairs = [chained(_codes(accepted, known, name)) for name in ("group", "row_key")]
+    size = len(rows)
+    known_ids, place = np.unique(canonical(around), return_inverse=True)
+    node = np.concatenate([np.arange(size), size + place])
+    normal = rows["normal_digest"].to_numpy()
+    both = np.concatenate([normal, around["normal_digest"].to_numpy()])
+    pairs = [chained(_codes(rows, around, name)) for name in ("group", "row_key")]
     pairs.append(chained(np.unique(both, return_inverse=True)[1]))
     if threshold is not None:
-        pairs.append(links(minhash, _stored(known), threshold))
-    numbers = connected(rows + len(known_ids), node[np.concatenate(pairs)])
-    size = numbers.max(initial=-1) + 1
-    held = np.zeros((size, len(NAMES)), dtype=bool)
-    held[numbers[rows + place], [NAMES.index(name) for name in known["split"].to_pylist()]] = True
-    ids, joins = _identities(numbers[:rows], numbers[rows:], normal, known_ids, size)
-    return Groups(numbers[:rows], ids, joins, held)
+        pairs.append(links(_stored(rows), _stored(around), threshold))
+    numbers = connected(size + len(known_ids), node[np.concatenate(pairs)])
+    count = numbers.max(initial=-1) + 1
+    held = np.zeros((count, len(NAMES)), dtype=bool)
+    held[numbers[size + place], [NAMES.index(name) for name in around["split"].to_pylist()]] = True
+    ids, joins = _identities(numbers[:size], numbers[size:], normal, known_ids, count)
+    return Groups(numbers[:size], ids, joins, held)
 
 
 def _identities(member: Any, around: Any, normal: Any, known_ids: Any, size: int) -> tuple[Any, dict[int, list[int]]]:
@@ -122,19 +171,21 @@ def _identities(member: Any, around: Any, normal: Any, known_ids: Any, size: int
     return np.where(has_known, known, own), joins
 
 
-def _splits(accepted: Any, known: Any, groups: Groups, rules: SplitRules, lend: bool) -> Any:
-    """Codes of the rows' splits: the key's, else the given one, else the component's, else by hash."""
+def _splits(accepted: Any, kept: Any, groups: Groups, rules: SplitRules, lend: bool) -> Any:
+    """Codes of the rows' splits: the key's, else the given one, else the component's, else by hash.
+
+    Args:
+        kept: the key's split, `OPEN` for a new key.
+    """
     import numpy as np
 
     share = _uniform(groups.ids)
-    kept = _of_known_keys(accepted, known)
     given = _given(accepted, groups, rules, share, lend)
     _warn_of_moves(kept, given)
     split = np.where(kept == OPEN, given, kept)
     held = groups.held.copy()
     decided = split != OPEN
     held[groups.member[decided], split[decided]] = True
-    held[:, EXCLUDED] = False
     hashed = np.where(share < rules.test, TEST, np.where(share < rules.test + rules.validation, VALIDATION, TRAIN))
     count = held.sum(axis=1)
     of_component = np.where(count == 0, hashed, np.where(count == 1, held.argmax(axis=1), EXCLUDED))

@@ -34,9 +34,11 @@ def fingerprint(recipe: "Recipe", tokens: Tokens, champion: str | None) -> str:
     """
     fresh = recipe.data.fresh
     since = champion if (fresh.start_from, fresh.train_on) != ("base", "all") else None
+    left_out = ["leak: exclude"] if recipe.data.split.leak == "exclude" else []
     return digest(
         STEP_VERSION, tokens.fingerprint, recipe.training, recipe.objective, fresh, recipe.metric, since,
         base_models.fingerprint(recipe), recipe.evaluation.precision, version("torch"), version("transformers"),
+        *left_out,
     )  # fmt: skip
 
 
