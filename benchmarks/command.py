@@ -35,14 +35,16 @@ def evertune(home: Path, *arguments: str) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on; names no host."""
+    """What the numbers were measured on, and at which revision of the code; names no host."""
     import platform
 
     import torch
+
+    from evertune.registry.tracking import revision
 
     model = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                   if line.startswith("model name")), platform.processor())  # fmt: skip
     return {
         "cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "torch": torch.__version__,
-        "capability": torch.backends.cpu.get_cpu_capability(),
+        "capability": torch.backends.cpu.get_cpu_capability(), "revision": revision(),
     }  # fmt: skip

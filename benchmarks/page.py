@@ -54,14 +54,15 @@ def _quality(found: list[dict[str, Any]]) -> Iterator[str]:
             cells += [REACH.get((part["recipe"], metric), ""), f"{part['mean']['test_clean'][metric]:.4f}"]
             yield f"| {' | '.join(map(str, cells))} |"
     yield ""
-    yield "| recipe | train tokens, all epochs | epochs | training seconds by seed | whole flow |"
-    yield RULE * 5 + "|"
+    yield "| recipe | train tokens, all epochs | epochs | training seconds by seed | whole flow | code |"
+    yield RULE * 6 + "|"
     for part in found:
         runs, done = part["runs"], part["runs"][0]["training"]
         seconds = ", ".join(format(run["training"]["seconds"], ".0f") for run in runs)
         walls = ", ".join(format(run["wall"], ".0f") for run in runs)
         tokens = done["tokens"]["train"] * done["epochs"]
-        yield f"| `{part['recipe']}` | {tokens:,.0f} | {done['epochs']:.1f} | {seconds} | {walls} |"
+        code = part["machine"].get("revision", "")[:7]
+        yield f"| `{part['recipe']}` | {tokens:,.0f} | {done['epochs']:.1f} | {seconds} | {walls} | {code} |"
     yield ""
 
 

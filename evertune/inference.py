@@ -16,6 +16,7 @@ def run(
     objective: Any,
     examples: Sequence[Mapping[str, Any]],
     names: Sequence[str],
+    conventions: Mapping[str, Any],
     *,
     pad_id: int,
     budget: int,
@@ -27,6 +28,7 @@ def run(
         model: a torch module that gives `.logits`.
         objective: an objective's module.
         names: label of each output.
+        conventions: of the train targets, as the objective found them.
         budget: tokens of a batch, padding counted.
         precision: `bf16` or `fp32`.
     """
@@ -45,7 +47,7 @@ def run(
             logits = model(**batch).logits
             if labels is not None:
                 total += float(objective.loss(logits, labels))
-            for index, prediction in zip(indices, objective.decode(logits, part, names), strict=True):
+            for index, prediction in zip(indices, objective.decode(logits, part, names, conventions), strict=True):
                 results[index] = prediction
     model.train(was_training)
     return results, total
@@ -91,7 +93,7 @@ class Predictor:
         rows = [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
         examples = [self.objective.example(row, None, {}) for row in rows]
         predictions, _ = run(
-            self.model, self.objective, examples, self.names,
+            self.model, self.objective, examples, self.names, self.card.get("conventions", {}),  # none in older cards
             pad_id=self.tokenizer.pad_token_id, budget=self.card["tokens_per_batch"], precision=self.precision,
         )  # fmt: skip
         return predictions

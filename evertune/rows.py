@@ -61,6 +61,7 @@ def own_columns(names: list[str]) -> list[str]:
 def keyed(table: "pa.Table", recipe: Recipe) -> "pa.Table":
     """A source's table in `schema(recipe)`, each row with its version, key and digests.
 
+    A blank id or group is a missing one: it would tie rows together that have nothing in common.
     A table that already has `occurrence` numbers keeps them: a mended row stays the same copy of its content.
 
     Raises:
@@ -70,6 +71,7 @@ def keyed(table: "pa.Table", recipe: Recipe) -> "pa.Table":
 
     wanted = schema(recipe)
     columns = {name: _column(table, wanted.field(name), recipe) for name in wanted.names}
+    columns |= {name: present(columns[name]) for name in ("id", "group")}
     if "occurrence" not in table.column_names:
         columns["occurrence"] = pa.nulls(table.num_rows, pa.int64())
     versions, occurrences = _versions(columns, recipe)
@@ -79,6 +81,14 @@ def keyed(table: "pa.Table", recipe: Recipe) -> "pa.Table":
     columns["input_digest"] = digests(columns[given])
     columns["target_digest"] = digests(columns[targets[0]]) if targets else pa.nulls(table.num_rows, pa.int64())
     return pa.table(columns, schema=wanted)
+
+
+def present(column: Any) -> Any:
+    """A column of strings in which blank ones are missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), pa.scalar(None, pa.string()), column)
 
 
 def flat(column: Any) -> Any:

@@ -29,7 +29,6 @@ def score(
         output: `.csv`, `.jsonl` or `.parquet`; it appears when all is written, never in part.
         tick: called with the number of rows done.
     Raises:
-        ConfigError: the output's ending is none of these.
         DataError: the output cannot be written.
     """
     predictor = bundle.predictor(folder)
@@ -41,6 +40,18 @@ def score(
             rows, bad = rows + len(table), bad + problems
             tick(len(table))
     return Scores(str(output), rows, bad, version)
+
+
+def check_places(source: Path, output: Path) -> None:
+    """Before anything is loaded: whether the output can be written beside the input.
+
+    Raises:
+        ConfigError: the output's ending is no known one, or the output is the input.
+    """
+    if output.suffix not in WRITERS:
+        raise ConfigError(f"--output {output}: its ending must be one of {', '.join(WRITERS)}")
+    if output.resolve() == source.resolve():
+        raise ConfigError(f"--output {output}: that is the input; give another file")
 
 
 def _predict(predictor: Any, chunk: Inputs, column: str, version: int) -> tuple["pa.Table", int]:
@@ -91,8 +102,6 @@ def _arrow(kind: str) -> "pa.DataType":
 
 @contextlib.contextmanager
 def _writer(output: Path) -> Iterator[Write]:
-    if output.suffix not in WRITERS:
-        raise ConfigError(f"--output {output}: its ending must be one of {', '.join(WRITERS)}")
     scratch = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

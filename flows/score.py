@@ -17,21 +17,29 @@ from tasks.progress import rows_bar
 
 
 @flow(name="score", flow_run_name=recipe_name)
-def score(recipe: Recipe | str, input: str, output: str) -> Scores:
+def score(recipe: Recipe | str, input: str, output: str, encoding: str | None = None) -> Scores:
     """Predict every row of a file with the champion.
 
     Args:
         recipe: a recipe, or the path of its YAML file.
         input: CSV, TSV, JSON Lines or Parquet.
         output: `.csv`, `.jsonl` or `.parquet`.
+        encoding: of a text file. Default: that of the recipe's files.
     """
     recipe = load(recipe) if isinstance(recipe, str) else recipe
-    return predict(recipe, input, output)
+    return predict(recipe, input, output, encoding)
 
 
 @task(task_run_name="predict", cache_policy=NO_CACHE)
-def predict(recipe: Recipe, input: str, output: str) -> Scores:
-    """Read, predict and write chunk by chunk."""
+def predict(recipe: Recipe, input: str, output: str, encoding: str | None = None) -> Scores:
+    """Read, predict and write chunk by chunk.
+
+    Raises:
+        ConfigError: the output is the input, or of no known kind.
+        DataError: the input cannot be read, or the output not be written.
+        RegistryError: there is no champion, or it cannot be read.
+    """
+    scoring.check_places(Path(input), Path(output))
     home, name = home_of(recipe), recipe.registered_name
     version = models.champion(home, name)
     if version is None:
@@ -39,4 +47,4 @@ def predict(recipe: Recipe, input: str, output: str) -> Scores:
     folder = models.bundle_of(home, name, version)
     column = recipe.column(next(iter(module(recipe.objective.type).COLUMNS)))
     with rows_bar("scoring") as tick:
-        return scoring.score(folder, version, sources.inputs(input, recipe), column, Path(output), tick)
+        return scoring.score(folder, version, sources.inputs(input, recipe, encoding), column, Path(output), tick)

@@ -25,7 +25,7 @@ def unchanged(snapshot: Snapshot, recipe: Recipe) -> Outcome | None:
     return ledger.unchanged(home, same)
 
 
-@step()
+@step
 def conclude(candidate: Candidate, evaluation: Evaluation, decision: Decision, recipe: Recipe) -> Outcome:
     """Write the report, close the MLflow run and return the outcome; safe to repeat."""
     home, folder = home_of(recipe), Path(candidate.run_folder)
@@ -36,7 +36,7 @@ def conclude(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
     pictures = reports.pictures(folder / "report", details, history)
     page = reports.page(folder / "report" / "report.html", plain(outcome), details, history, pictures)
     outcome = replace(outcome, report=str(page))
-    _record(run, outcome, evaluation, snapshot)
+    _record(run, recipe, outcome, evaluation, snapshot)
     show_mlflow(recipe.name, tracking.url(home, run.run_id))
     (folder / "concluded").touch()
     conclusion.conclude(recipe, home, snapshot, outcome)
@@ -59,11 +59,12 @@ def _outcome(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
     )  # fmt: skip
 
 
-def _record(run: tracking.Run, outcome: Outcome, evaluation: Evaluation, snapshot: Snapshot) -> None:
+def _record(run: tracking.Run, recipe: Recipe, outcome: Outcome, evaluation: Evaluation, snapshot: Snapshot) -> None:
     values: dict[str, Any] = {
         f"{split}_{name}": value for split, found in evaluation.metrics.items() for name, value in found.items()
     }
     run.log({name: value for name, value in values.items() if value is not None}, outcome.training["steps"])
+    run.recipe(recipe)
     run.tag(decision=outcome.decision, reason=outcome.reason)
     run.note(f"**{outcome.decision}**: {outcome.reason}")
     run.artifact(run.folder / "report", "report")

@@ -6,29 +6,33 @@ from evertune import bundle, corpus, evaluation, splits
 from evertune.config import Recipe
 from evertune.errors import EvertuneError
 from evertune.home import home_of
-from evertune.records import Candidate, Evaluation
-from evertune.registry import models, promotion
+from evertune.records import Candidate, Evaluation, digest
+from evertune.registry import models, promotion, tracking
 from tasks.artifacts import show_metrics
 from tasks.step import said, step
 
 
-def _key(candidate: Candidate, recipe: Recipe) -> list[object]:
-    champion = promotion.opponent(home_of(recipe), recipe.registered_name, candidate.run_id)
-    return [
-        evaluation.STEP_VERSION,
-        candidate.run_id,
-        candidate.digest,
-        candidate.tokens.snapshot.fingerprint,
-        champion,
-        recipe.evaluation,
-    ]
-
-
-@step(key=_key)
+@step
 def evaluate(candidate: Candidate, recipe: Recipe) -> Evaluation:
-    """Score both models on the test rows; a champion that cannot be read is a reason to hold, not an error."""
+    """Score both models on the same test rows, unless that is done."""
+    folder = Path(candidate.run_folder)
+    version = promotion.opponent(home_of(recipe), recipe.registered_name, candidate.run_id)
+    seen = candidate.tokens.snapshot.fingerprint
+    key = digest(evaluation.STEP_VERSION, candidate.digest, seen, version, recipe.evaluation)
+    report = evaluation.kept(folder, key)
+    if report is None:
+        with tracking.failing(home_of(recipe), candidate.run_id):
+            report = _scored(candidate, recipe, version)
+        evaluation.keep(folder, key, report)
+    show_metrics(recipe.name, report)
+    beside = f", champion {report.champion_metrics['test'][recipe.metric]:.4f}" if report.champion_metrics else ""
+    said.info("evaluate: %s %.4f on the test rows%s", recipe.metric, report.metrics["test"][recipe.metric], beside)
+    return report
+
+
+def _scored(candidate: Candidate, recipe: Recipe, version: int | None) -> Evaluation:
+    """Score both models; a champion that cannot be read is a reason to hold, not an error."""
     home, problem, champion, near_theirs = home_of(recipe), None, None, set[str]()
-    version = promotion.opponent(home, recipe.registered_name, candidate.run_id)
     if version is not None:
         try:
             folder = models.bundle_of(home, recipe.registered_name, version)
@@ -38,17 +42,7 @@ def evaluate(candidate: Candidate, recipe: Recipe) -> Evaluation:
     rows = corpus.rows(home, candidate.tokens.snapshot.version)
     leaked = set(splits.leaked(rows).to_pylist()) | near_theirs
     test = rows.filter([split == "test" for split in rows.column("split").to_pylist()])
-    report = evaluation.evaluate(recipe, candidate, test, leaked, champion, version, problem=problem)
-    show_metrics(recipe.name, report)
-    beside = f", champion {report.champion_metrics['test'][recipe.metric]:.4f}" if report.champion_metrics else ""
-    said.info(
-        "evaluate: %s %.4f on %s test rows%s",
-        recipe.metric,
-        report.metrics["test"][recipe.metric],
-        f"{len(test):,}",
-        beside,
-    )
-    return report
+    return evaluation.evaluate(recipe, candidate, test, leaked, champion, version, problem=problem)
 
 
 def _leaked_to(champion: Path, recipe: Recipe) -> set[str]:

@@ -10,7 +10,7 @@ from evertune.registry import models, tracking
 from tasks.step import said, step
 
 
-@step()
+@step
 def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
     """Train, or go on where a crash left the training, in one MLflow run; a whole bundle is taken as it is."""
     home = home_of(recipe)
@@ -21,7 +21,7 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
     folder = training.run_folder(home, training.fingerprint(recipe, tokens, digest), anew=force)
     run = tracking.begin(recipe, home, tokens, folder)
     rows = corpus.rows(home, tokens.snapshot.version)
-    with tracking.failing(run):
+    with tracking.failing(home, run.run_id):
         candidate = training.finetune(
             recipe, home, tokens, tokenization.load(tokens, rows), rows, run_id=run.run_id, folder=folder, log=run.log,
             champion=champion, since=bundle.card(champion)["snapshot"]["batch"] if champion else 0,

@@ -7,7 +7,7 @@ from evertune.records import Batch
 from tasks.step import said, step
 
 
-@step()
+@step
 def ingest(recipe: Recipe) -> Batch:
     """Read the sources and stage what is fresh; safe to repeat."""
     batch = corpus.ingest(recipe, home_of(recipe), lambda seen: sources.read(recipe, seen))

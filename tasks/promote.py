@@ -4,19 +4,20 @@ from evertune import challenge
 from evertune.config import Recipe
 from evertune.home import home_of
 from evertune.records import Candidate, Decision, Evaluation
-from evertune.registry import ledger, models, promotion
+from evertune.registry import ledger, models, promotion, tracking
 from tasks.artifacts import show_decision
 from tasks.step import said, step
 
 
-@step()
+@step
 def promote(candidate: Candidate, report: Evaluation, recipe: Recipe) -> Decision:
     """Register the challenger, let the gate decide, and move the champion alias if it says so; safe to repeat."""
     home = home_of(recipe)
-    version = models.register(recipe, home, candidate, challenge.examples(candidate))
-    night = challenge.night(ledger.entries(home), report.champion_version, version)
-    decision = challenge.decide(recipe, report, night)
-    decision = promotion.settle(recipe, home, candidate, report, decision, version)
+    with tracking.failing(home, candidate.run_id):
+        version = models.register(recipe, home, candidate, challenge.examples(candidate))
+        night = challenge.night(ledger.entries(home), report.champion_version, version)
+        decision = challenge.decide(recipe, report, night)
+        decision = promotion.settle(recipe, home, candidate, report, decision, version)
     said.info("promote: version %d is %s", version, decision.verdict)
     show_decision(recipe.name, decision.verdict, decision.reason, version, decision.evidence)
     return decision

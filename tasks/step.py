@@ -1,4 +1,4 @@
-"""How a step becomes a Prefect task: its cache, its retries, its seconds."""
+"""How a step becomes a Prefect task: its retries, its seconds."""
 
 import functools
 import logging
@@ -11,8 +11,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from evertune.errors import EvertuneError
-from evertune.home import home_of
-from evertune.records import digest
 
 said = logging.getLogger("evertune.step")  # what a person follows, in the terminal and in Prefect's run log
 P = ParamSpec("P")
@@ -28,39 +26,25 @@ def begin() -> None:
         library.setLevel(logging.INFO)
 
 
-def step(key: Callable[..., Any] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def step(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function of the library's records a Prefect task.
 
-    Args:
-        key: gives, from the task's arguments by name, the values that decide its result. The result is then kept: the
-            same step over the same input is not done again, in this run after a crash or in a later one. Without it the
-            step always runs, and is itself safe to repeat.
+    The step is itself safe to repeat, and does no work twice: a result that Prefect kept would not notice that the
+    files behind it are gone or damaged.
     """
+    name = function.__name__
+    options: dict[str, Any] = {"cache_policy": NO_CACHE, "task_run_name": name, "retries": 2}
+    made = task(retry_condition_fn=_passes, retry_delay_seconds=[2, 10], **options)(function)
 
-    def wrap(function: Callable[P, R]) -> Callable[P, R]:
-        name = function.__name__
-        options: dict[str, Any] = {"cache_policy": NO_CACHE}
-        if key is not None:
-            options = {"cache_key_fn": _cache_key(name, key), "persist_result": True}
-        options |= {"task_run_name": name, "retries": 2, "retry_delay_seconds": [2, 10]}
-        made = task(retry_condition_fn=_passes, **options)(function)
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        start = time.perf_counter()
+        try:
+            return made(*args, **kwargs)
+        finally:
+            seconds.get()[name] = round(time.perf_counter() - start, 2)
 
-        @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            start = time.perf_counter()
-            try:
-                return made(*args, **kwargs)
-            finally:
-                seconds.get()[name] = round(time.perf_counter() - start, 2)
-
-        return call
-
-    return wrap
-
-
-def _cache_key(name: str, key: Callable[..., Any]) -> Callable[[Any, dict[str, Any]], str]:
-    # The home's identity is part of it: the results of a home that was deleted are not found again.
-    return lambda _, arguments: f"{name}-{digest(home_of(arguments['recipe']).identity(), key(**arguments))}"
+    return call
 
 
 def _passes(task: Any, run: Any, state: Any) -> bool:

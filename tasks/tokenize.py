@@ -7,7 +7,7 @@ from evertune.records import Snapshot, Tokens
 from tasks.step import step
 
 
-@step()
+@step
 def tokenize(snapshot: Snapshot, recipe: Recipe) -> Tokens:
     """Encode the rows that no token file holds; a kept result would not notice that a file is gone or damaged."""
     home = home_of(recipe)

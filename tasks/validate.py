@@ -8,7 +8,7 @@ from tasks.artifacts import show_rows
 from tasks.step import said, step
 
 
-@step()
+@step
 def validate(batch: Batch, recipe: Recipe) -> Snapshot:
     """Judge, split and commit the batch; each table takes it once, however often this runs."""
     home = home_of(recipe)

@@ -123,8 +123,11 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
 
     def note(metrics: Mapping[str, float], step: int) -> None:
-        with (folder / "history.jsonl").open("a") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
+        entry = {"step": step, **metrics}
+        with (folder / "history.jsonl").open("a+") as file:
+            file.seek(0)
+            if entry not in map(json.loads, file.readlines()):  # once, as `tracking.Run.log`
+                file.write(json.dumps(entry) + "\n")
 
     encoded = tokenization.load(tokens, rows)
     return training.finetune(one, home, tokens, encoded, rows, run_id="r", folder=folder, log=log or note, **how)
@@ -146,3 +149,12 @@ def difference(one: Candidate, other: Candidate) -> float:
     ours, theirs = weights(one), weights(other)
     assert ours.keys() == theirs.keys()
     return max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
+
+
+def certain(objective: Any, targets: Sequence[Any], score: float = 0.9) -> list[dict[str, Any]]:
+    """Predictions that are the targets, each with the same score."""
+    made = []
+    for target in targets:
+        one = {"string": target, "strings": list(target), "number": score, "numbers": [score] * len(target)}
+        made.append({output: one[kind] for output, kind in objective.OUTPUTS.items()})
+    return made

@@ -28,6 +28,8 @@ COMPOSERS = {
     "preview": {"contract", "sources"},  # `evertune check` shows rows before anything is kept
     "challenge": {"gate"},  # the evidence on disk, for the gate that knows no disk
 }
+# Run by MLflow and by the parity check in processes of their own.
+SCRIPTS = ("evertune.registry.pyfunc_model", "evertune.registry.parity_process")
 HEAVY = ("torch", "transformers", "mlflow", "great_expectations", "datasets", "prefect", "pandas", "pyarrow", "sklearn")
 
 
@@ -145,6 +147,19 @@ def test_files_have_at_most_300_lines() -> None:
     assert {name: lines for name, lines in lengths.items() if lines > 300} == {}
 
 
+def test_public_functions_say_what_they_raise() -> None:
+    silent = [
+        f"{name}.{node.name}"
+        for name in LIBRARY
+        if not within(name, "evertune.cli")  # there a docstring is the help text
+        for node in ast.parse(FILES[name].read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+        if any(isinstance(part, ast.Raise) and part.exc for part in ast.walk(node))
+        if "Raises:" not in (ast.get_docstring(node) or "")
+    ]
+    assert silent == []
+
+
 def test_the_library_prints_nothing() -> None:
     calls = [
         name
@@ -165,6 +180,14 @@ def python(program: str, folder: Path, *arguments: str) -> str:
 def test_nothing_heavy_is_imported_with(module: str, tmp_path: Path) -> None:
     loaded = python(f"import {module}\nprint(*sys.modules)", tmp_path).split()
     assert [name for name in HEAVY if name in loaded] == []
+
+
+def test_only_what_computes_with_heavy_libraries_imports_them_at_its_top() -> None:
+    light = [name for name in LIBRARY if not within(name, "evertune.training", *SCRIPTS)]
+    found = {
+        name: sorted(one for one in imports(name, nested=False, types=False) if within(one, *HEAVY)) for name in light
+    }
+    assert {name: hits for name, hits in found.items() if hits} == {}
 
 
 @pytest.mark.slow

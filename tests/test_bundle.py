@@ -96,7 +96,7 @@ def test_a_bundle_is_deterministic_and_knows_its_labels(made: Path) -> None:
 def test_two_bundles_in_one_process_share_no_code(made: Path, copied: Path) -> None:
     code = copied / "code" / "objective.py"
     code.write_text(
-        code.read_text() + "\n\ndef decode(logits, examples, names):\n    return ['other code'] * len(examples)\n"
+        code.read_text() + "\n\ndef decode(logits, examples, *_):\n    return ['other code'] * len(examples)\n"
     )
     changed, original = bundle.predictor(copied), bundle.predictor(made)
     assert changed.predict(INPUTS) == ["other code"] * 3

@@ -27,6 +27,8 @@ MAPPED = {"sources": [{"path": "*.csv"}], "columns": {"text": "message", "label"
         ({"text": " \u00a0\u2003\t", "label": "card"}, "empty text", "message: empty"),
         ({"text": "x" * 101, "label": "card"}, "text too long", "message: longer than 100 characters"),
         ({"text": "hi", "label": None}, "missing label", "intent: missing"),
+        ({"text": "hi", "label": ""}, "missing label", "intent: missing"),
+        ({"text": "hi", "label": " \u00a0"}, "missing label", "intent: missing"),
         ({"text": "hi", "label": "refnd"}, "unknown label", "intent: 'refnd' is not one of the 2 known labels"),
         ({"text": "so \ufffd", "label": "card"}, "encoding damage", "message: damaged encoding, '\ufffd'"),
         ({"text": "a\x00b", "label": "card"}, "control character", "message: control character U+0000"),
@@ -75,6 +77,18 @@ def test_labels_are_inferred_from_the_first_batch_and_then_fixed(tmp_path: Path)
     assert later.reasons == {"unknown label": 2}
     listed = verdicts(tmp_path, rows, ("card",), contract={"label": {"values": ["card", "refund", "new", "slip"]}})
     assert listed.refused.num_rows == 0
+
+
+def test_blank_labels_tags_and_ids_are_missing_however_many_there_are(tmp_path: Path) -> None:
+    blank = rows_of([("one text", " "), ("two texts", " "), ("three texts", "\t")])
+    assert verdicts(tmp_path, [*GOOD, *blank]).reasons == {"missing label": 3}
+    tagged = [{"tokens": ["Rome", f"n{number}"], "tags": ["B-LOC", "O"]} for number in range(5)]
+    found = verdicts(tmp_path, [*tagged, *[{**tagged[0], "tags": ["B-LOC", " "]}] * 3], objective=TOKENS)
+    assert (found.accepted.num_rows, found.reasons["empty item in tags"]) == (5, 3)
+    with_id = {"sources": [{"path": "*.csv"}], "columns": {"id": "id"}}
+    rows = [{**row, "id": f"n{number}"} for number, row in enumerate(GOOD)]
+    found = verdicts(tmp_path, [*rows, {**GOOD[0], "id": ""}, {**GOOD[1], "id": " "}], data=with_id)
+    assert (found.accepted.num_rows, found.reasons) == (20, {"missing id": 2})
 
 
 @settings(deadline=None, max_examples=15)

@@ -165,6 +165,33 @@ def test_changed_roles_are_refused(tmp_path: Path) -> None:
         ingest(recipe(tmp_path, data={"sources": [{"path": "*.csv"}], "columns": {"id": "text"}}), place)
 
 
+@pytest.mark.parametrize("columns", [{}, {"id": "id"}])
+def test_a_changed_split_of_a_source_is_refused(tmp_path: Path, columns: dict[str, str]) -> None:
+    write_csv(tmp_path / "a.csv", [(*row, number) for number, row in enumerate(good(20))], ("text", "label", "id"))
+    place = home(tmp_path)
+
+    def given(*given: dict[str, Any]) -> Any:
+        return recipe(tmp_path, data={"sources": list(given), "columns": columns})
+
+    run(given({"path": "*.csv"}), place)
+    with pytest.raises(ConfigError, match=r"a\.csv was taken in with no split, the recipe now gives it `split: test`"):
+        ingest(given({"path": "a.csv", "split": "test"}), place)
+    assert not list(place.batches.iterdir())
+
+
+def test_another_file_may_have_another_split_with_the_same_rows(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", good(20))
+    place = home(tmp_path)
+    train = {"path": "a.csv", "split": "train"}
+    run(recipe(tmp_path, data={"sources": [train]}), place)
+    write_csv(tmp_path / "b.csv", good(5))
+    one = recipe(tmp_path, data={"sources": [train, {"path": "b.csv", "split": "test"}]})
+    assert run(one, place).accepted == 5
+    assert read_json(place.state)["splits"] == {"a.csv": "train", "b.csv": "test"}
+    with pytest.raises(ConfigError, match=r"b\.csv was taken in with `split: test`"):
+        ingest(recipe(tmp_path, data={"sources": [train, {"path": "b.csv", "split": "train"}]}), place)
+
+
 def test_the_fingerprint_does_not_depend_on_the_order_of_arrival(tmp_path: Path) -> None:
     one, place = recipe(tmp_path / "one"), home(tmp_path / "one")
     write_csv(tmp_path / "one" / "a.csv", good(30))

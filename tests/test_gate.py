@@ -34,7 +34,7 @@ def both(rows, fixes, breaks, right=0.85):
 def ask(challenger, champion, fresh=None, slices=None, night=1, seed=3, problem=None, metric="accuracy", **rule):
     fresh = np.ones(len(challenger), bool) if fresh is None else fresh
     rule.setdefault("noninferior_on", {})
-    scored = Scored(challenger, champion, fresh, slices or {})
+    scored = Scored(challenger, champion, fresh, slices or {}, majority=stats(np.arange(len(challenger)) % 4 == 0))
     return decide(scored, accuracy, metric, Gate(**rule), (), night, 500, seed, problem)
 
 
@@ -58,9 +58,21 @@ def test_the_evidence_is_plain_json():
     assert json.loads(json.dumps(said.evidence, allow_nan=False)) == [dict(item) for item in said.evidence]
 
 
-def test_no_champion_and_no_minimum_is_a_first_version():
-    said = ask(stats([1, 0, 1]), None)
-    assert said.verdict == "promoted" and "first version" in said.reason
+def test_a_first_version_must_beat_the_commonest_label_whatever_the_minimum():
+    said = ask(stats(np.arange(40) < 20), None)
+    assert said.verdict == "promoted"
+    assert said.reason == "first version: accuracy 0.500 on 40 test rows, the commonest label alone has 0.250"
+    for rule in ({}, {"minimum": {"accuracy": 0.1}}):
+        said = ask(stats(np.arange(40) < 10), None, **rule)
+        assert said.verdict == "held" and "no better than no model: accuracy 0.250 on 40 test rows" in said.reason
+    assert said.evidence[-1]["threshold"] == 0.25 and said.evidence[-1]["passed"] is False
+
+
+def test_a_first_version_needs_rows():
+    said = ask(stats(np.ones(29)), None)
+    assert said.verdict == "held"
+    assert "first version on 29 test rows, needs 30; add rows, or lower evaluation.gate.min_rows" in said.reason
+    assert ask(stats(np.ones(29)), None, min_rows=29).verdict == "promoted"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +96,7 @@ def test_a_minimum_on_a_falling_metric_is_a_maximum():
 
     for right, verdict in ((90, "promoted"), (40, "rejected")):
         rows = stats(np.arange(100) < right)
-        scored = Scored(rows, None, np.ones(100, bool))
+        scored = Scored(rows, None, np.ones(100, bool), majority=stats(np.arange(100) < 20))
         said = decide(scored, error, "error", Gate(minimum={"error": 0.2}), ["error"], 1, 500, 3)
         assert said.verdict == verdict, said.reason
 
@@ -250,7 +262,7 @@ def test_arrays_of_different_rows_are_refused():
 
 
 def test_leaked_rows_stand_in_the_evidence():
-    scored = Scored(stats(np.ones(40)), None, np.ones(40, bool), unusable=7)
+    scored = Scored(stats(np.ones(40)), None, np.ones(40, bool), unusable=7, majority=stats(np.zeros(40)))
     said = decide(scored, accuracy, "accuracy", Gate(), (), 1, 500, 3)
     assert [item["rows"] for item in said.evidence if item["test"] == "leakage"] == [7]
 

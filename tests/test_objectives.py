@@ -3,19 +3,18 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_helpers import LABELS, TAGS, recipe, split_rows, tag_rows, text_rows, tokenizer, train
+from model_helpers import LABELS, TAGS, certain, recipe, split_rows, tag_rows, text_rows, tokenizer, train
 
 from evertune import bundle, objectives
-from evertune.objectives import scoring, text_classification, token_classification
+from evertune.objectives import text_classification, token_classification
 
 NAMES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 # Inputs, targets and labels of an objective, rows that teach it, and their labels: a new objective needs a line here.
@@ -48,15 +47,6 @@ def examples(objective: Any, sample: dict[str, Any], targets: bool = True) -> li
     ids = {label: index for index, label in enumerate(sample["names"])}
     wanted = sample["targets"] if targets else [None] * len(rows)
     return [objective.example(row, target, ids) for row, target in zip(rows, wanted, strict=True)]
-
-
-def certain(objective: Any, targets: Sequence[Any], score: float = 0.9) -> list[dict[str, Any]]:
-    """Predictions that are the targets, each with the same score."""
-    made = []
-    for target in targets:
-        one = {"string": target, "strings": list(target), "number": score, "numbers": [score] * len(target)}
-        made.append({output: one[kind] for output, kind in objective.OUTPUTS.items()})
-    return made
 
 
 def test_every_objective_has_a_sample_here() -> None:
@@ -100,7 +90,7 @@ def test_decoding_the_labels_own_logits_gives_the_labels_back(name: str, objecti
     part = examples(objective, sample)
     labels = objective.collate(part, pad_id=0)["labels"]
     logits = 9.0 * torch.nn.functional.one_hot(labels.clamp(min=0), len(sample["names"]))
-    predictions = objective.decode(logits, part, sample["names"])
+    predictions = objective.decode(logits, part, sample["names"], objective.conventions(sample["targets"]))
     assert all(one.keys() == objective.OUTPUTS.keys() for one in predictions)
     assert objective.pairs(sample["targets"], predictions)[0] == objective.label_values(sample["targets"])
     assert objective.pairs(sample["targets"], predictions)[1] == objective.label_values(sample["targets"])
@@ -126,6 +116,17 @@ def test_perfect_predictions_have_perfect_metrics(name: str, objective: ModuleTy
     assert {metric: float(value) for metric, value in values.items()} == {
         metric: 0.0 if metric in objective.LOWER_IS_BETTER else 1.0 for metric in objective.METRICS
     }
+
+
+def test_the_majority_is_the_commonest_label_alone(name: str, objective: ModuleType) -> None:
+    sample = SAMPLES[name]
+    targets = [*sample["targets"], sample["targets"][-1]]
+    found = objective.majority(targets)
+    assert len(found) == len(targets) and all(one.keys() == objective.OUTPUTS.keys() for one in found)
+    assert set(objective.pairs(targets, found)[1]) == {Counter(objective.label_values(targets)).most_common(1)[0][0]}
+    if name == "token-classification":  # all `O`: no entity is found
+        sums = objective.statistics(targets, found, sample["names"]).sum(0, dtype="float64")
+        assert float(objective.metrics(sums, sample["names"])["entity_f1"]) == 0.0
 
 
 @pytest.mark.slow
@@ -198,7 +199,7 @@ def test_words_that_the_model_does_not_see_are_o_with_score_0() -> None:
     row = {key: values[0] for key, values in encoded.items()}
     logits = torch.full((1, 8, 2), 0.0)
     logits[..., 1] = 3.0
-    found = token_classification.decode(logits, [token_classification.example(row, None, {})], ["O", "B-PER"])[0]
+    found = token_classification.decode(logits, [token_classification.example(row, None, {})], ["O", "B-PER"], {})[0]
     assert found["tags"] == ["O", "B-PER", "O", "B-PER", "B-PER", "O"]
     assert [score > 0.9 for score in found["scores"]] == [tag != "O" for tag in found["tags"]]
     assert {score for score, tag in zip(found["scores"], found["tags"], strict=True) if tag == "O"} == {0.0}
@@ -211,131 +212,3 @@ def test_no_label_where_no_word_is_seen_and_none_on_later_sub_words() -> None:
     ids = {tag: index for index, tag in enumerate(TAGS)}
     labels = token_classification.example(row, tags, ids)["labels"]
     assert labels == [-100, ids["B-PER"], -100, ids["B-LOC"], -100]  # [CLS] John ##x Paris [SEP]
-
-
-SCORES = st.floats(0, 1, width=32)
-LABEL_ROWS = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd"), SCORES), min_size=1, max_size=40)
-
-
-@given(LABEL_ROWS)
-@settings(deadline=None)
-def test_label_metrics_are_scikit_learns(rows: list[tuple[str, str, float]]) -> None:
-    from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
-
-    true, guess, scores = (list(column) for column in zip(*rows, strict=True))
-    predictions = [{"label": label, "score": score} for label, score in zip(guess, scores, strict=True)]
-    sums = text_classification.statistics(true, predictions, "abcd").sum(0, dtype="float64")
-    values = text_classification.metrics(sums, "abcd")
-    assert values["accuracy"] == pytest.approx(accuracy_score(true, guess))
-    for average in ("macro", "micro", "weighted"):
-        assert values[f"f1_{average}"] == pytest.approx(f1_score(true, guess, average=average, zero_division=0))
-    precision, recall, _, _ = precision_recall_fscore_support(true, guess, average="macro", zero_division=0)
-    assert (values["precision_macro"], values["recall_macro"]) == (pytest.approx(precision), pytest.approx(recall))
-    table = text_classification.report(sums, "abcd")["per_class"]
-    expected = precision_recall_fscore_support(true, guess, labels=list("abcd"), zero_division=0)
-    for label, *figures in zip("abcd", *expected, strict=True):
-        assert list(table[label].values()) == pytest.approx([float(figure) for figure in figures])
-
-
-@given(LABEL_ROWS)
-@settings(deadline=None)
-def test_calibration_error_is_that_of_a_plain_loop(rows: list[tuple[str, str, float]]) -> None:
-    bins: dict[int, list[tuple[float, bool]]] = {}
-    for true, guess, score in rows:
-        bins.setdefault(min(int(score * scoring.BINS), scoring.BINS - 1), []).append((score, true == guess))
-    expected = sum(
-        len(one) / len(rows) * abs(np.mean([score for score, _ in one]) - np.mean([hit for _, hit in one]))
-        for one in bins.values()
-    )
-    predictions = [{"label": guess, "score": score} for _, guess, score in rows]
-    sums = text_classification.statistics([true for true, _, _ in rows], predictions, "abcd").sum(0, dtype="float64")
-    assert text_classification.metrics(sums, "abcd")["ece"] == pytest.approx(expected, abs=1e-6)
-    curve = text_classification.report(sums, "abcd")["calibration"]
-    assert sum(one["rows"] for one in curve) == len(rows) and len(curve) == len(bins)
-
-
-TAG_NAMES = ("O", *(f"{prefix}-{kind}" for prefix in "BIES" for kind in ("PER", "LOC")))
-
-
-def sentences(tags: Sequence[str]) -> st.SearchStrategy[list[tuple[str, str]]]:
-    return st.lists(st.tuples(st.sampled_from(tags), st.sampled_from(tags)), min_size=1, max_size=12)
-
-
-@given(st.lists(sentences(TAG_NAMES), min_size=1, max_size=5))
-@settings(deadline=None)
-def test_entity_metrics_are_seqevals_for_any_bio_or_bioes_tags(rows: list[list[tuple[str, str]]]) -> None:
-    from seqeval.metrics import classification_report, f1_score, precision_score, recall_score
-
-    true, guess = ([[pair[side] for pair in row] for row in rows] for side in (0, 1))
-    predictions = [{"tags": tags, "scores": [0.5] * len(tags)} for tags in guess]
-    sums = token_classification.statistics(true, predictions, TAG_NAMES).sum(0, dtype="float64")
-    values = token_classification.metrics(sums, TAG_NAMES)
-    figures = (f1_score, precision_score, recall_score)
-    for metric, function in zip(("entity_f1", "entity_precision", "entity_recall"), figures, strict=True):
-        assert values[metric] == pytest.approx(function(true, guess, zero_division=0))
-    if any(token_classification.entities(tags) for tags in (*true, *guess)):
-        table = token_classification.report(sums, TAG_NAMES)["per_class"]
-        for kind, figure in classification_report(true, guess, output_dict=True, zero_division=0).items():
-            if kind in table:
-                assert table[kind]["f1"] == pytest.approx(figure["f1-score"])
-                assert table[kind]["support"] == figure["support"]
-
-
-@given(sentences(TAG_NAMES))
-@settings(deadline=None)
-def test_tag_metrics_are_scikit_learns(row: list[tuple[str, str]]) -> None:
-    from sklearn.metrics import accuracy_score, f1_score
-
-    true, guess = [pair[0] for pair in row], [pair[1] for pair in row]
-    found = token_classification.statistics([true], [{"tags": guess, "scores": [0.5] * len(guess)}], TAG_NAMES)
-    values = token_classification.metrics(found.sum(0, dtype="float64"), TAG_NAMES)
-    assert values["accuracy"] == pytest.approx(accuracy_score(true, guess))
-    for average in ("macro", "micro", "weighted"):
-        assert values[f"token_f1_{average}"] == pytest.approx(f1_score(true, guess, average=average, zero_division=0))
-
-
-@pytest.mark.parametrize(
-    ("tags", "spans"),
-    [
-        ("O O", set()),
-        ("B-PER I-PER O B-LOC", {("PER", 0, 2), ("LOC", 3, 4)}),
-        ("I-PER I-PER I-LOC", {("PER", 0, 2), ("LOC", 2, 3)}),  # conlleval: an I- without its B- starts an entity
-        ("B-PER B-PER", {("PER", 0, 1), ("PER", 1, 2)}),
-        ("S-PER B-LOC I-LOC E-LOC", {("PER", 0, 1), ("LOC", 1, 4)}),
-        ("U-PER B-LOC L-LOC I-LOC", {("PER", 0, 1), ("LOC", 1, 3), ("LOC", 3, 4)}),  # BILOU
-        ("NOUN NOUN VERB O NOUN", {("NOUN", 0, 2), ("VERB", 2, 3), ("NOUN", 4, 5)}),  # plain tags
-        ("B-first-name I-first-name", {("first-name", 0, 2)}),
-    ],
-)
-def test_spans_of_tags(tags: str, spans: set[tuple[str, int, int]]) -> None:
-    assert token_classification.entities(tags.split()) == spans
-
-
-def test_without_any_entity_the_entity_metrics_are_0_and_finite() -> None:
-    found = token_classification.statistics([["O", "O"]], [{"tags": ["O", "O"], "scores": [0.9, 0.9]}], ["O"])
-    values = token_classification.metrics(found.sum(0, dtype="float64"), ["O"])
-    assert values["entity_f1"] == 0.0 and values["accuracy"] == 1.0
-
-
-@given(st.data())
-@settings(deadline=None, max_examples=40)
-def test_weighted_sums_are_the_metrics_of_the_repeated_rows(data: st.DataObject) -> None:
-    names = data.draw(st.sampled_from(sorted(objectives.TABLE)))
-    objective, labels = objectives.module(names), TAG_NAMES
-    row = sentences(labels) if objective.OUTPUTS.get("tags") else st.lists(
-        st.tuples(st.sampled_from(labels), st.sampled_from(labels)), min_size=1, max_size=1)  # fmt: skip
-    rows = data.draw(st.lists(row, min_size=1, max_size=8))
-    if objective.OUTPUTS.get("tags"):
-        targets: list[Any] = [[true for true, _ in one] for one in rows]
-        predictions = [{"tags": [guess for _, guess in one], "scores": [0.7] * len(one)} for one in rows]
-    else:
-        targets = [one[0][0] for one in rows]
-        predictions = [{"label": one[0][1], "score": 0.3} for one in rows]
-    times = data.draw(st.lists(st.integers(0, 4), min_size=len(rows), max_size=len(rows)).filter(any))
-    weighted = np.array(times) @ objective.statistics(targets, predictions, labels).astype("float64")
-    repeated = [number for number, count in enumerate(times) for _ in range(count)]
-    picked = [targets[number] for number in repeated], [predictions[number] for number in repeated]
-    again = objective.statistics(*picked, labels).sum(0, dtype="float64")
-    expected = objective.metrics(again, labels)
-    for metric, value in objective.metrics(np.stack([weighted, weighted]), labels).items():
-        assert value == pytest.approx([expected[metric]] * 2, nan_ok=True), metric

@@ -267,6 +267,68 @@ def test_a_mended_row_without_its_version_is_named(tmp_path: Path, content: str,
         read_mended(path, recipe(tmp_path))
 
 
+@pytest.fixture
+def stopped(taken: tuple[Recipe, Home], tmp_path: Path) -> tuple[Recipe, Home]:
+    """A corpus of 20 rows, and a batch of 30 rows that was stopped because 10 of them are refused."""
+    _, place = taken
+    write_csv(tmp_path / "b.csv", [*good(20, start=100), *[(f"mend me {number}", "crrd") for number in range(10)]])
+    strict = recipe(tmp_path, contract={"tolerance": 0.2})
+    with pytest.raises(BatchStoppedError, match="10 of 30"):
+        run(strict, place)
+    return strict, place
+
+
+FIRST = ("mend me 0", "crrd", "card")
+
+
+def test_a_release_does_not_let_the_rest_of_a_stopped_batch_pass(stopped: tuple[Recipe, Home]) -> None:
+    strict, place = stopped
+    assert quarantine.release(strict, place, mended(place, FIRST)).released == 1
+    assert [row["status"] for row in quarantine.listing(place).to_pylist()].count("stopped") == 9
+    with pytest.raises(BatchStoppedError, match="9 of 29"):
+        run(strict, place)
+    edits = [(f"mend me {number}", "crrd", "card") for number in range(1, 9)]
+    assert quarantine.release(strict, place, mended(place, *edits)).released == 8
+    assert run(strict, place).accepted == 29  # 20 of the file, 9 of the two releases
+    assert refused(place)[-1] == ("mend me 9", "crrd")
+
+
+def test_stopped_rows_that_fail_again_wait_as_mended_for_their_batch(stopped: tuple[Recipe, Home]) -> None:
+    strict, place = stopped
+    done = quarantine.release(strict, place, mended(place, FIRST, ("mend me 1", "crrd", "crd")))
+    assert (done.released, done.kept) == (1, 1)
+    rows = {row["text"]: row for row in quarantine.listing(place).to_pylist()}
+    assert (rows["mend me 1"]["label"], rows["mend me 1"]["status"]) == ("crd", "stopped")
+    assert quarantine.release(strict, place).released == 0
+    with pytest.raises(BatchStoppedError, match="9 of 29"):
+        run(strict, place)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("name", ["write_stopped", "write_log", "forget_log"])
+def test_a_crash_in_a_release_keeps_a_stopped_batch_stopped(
+    stopped: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch, name: str, when: str
+) -> None:
+    strict, place = stopped
+    step, file = getattr(staging, name), mended(place, FIRST)
+
+    def killed(*arguments: Any) -> None:
+        if when == "after":
+            step(*arguments)
+        raise Killed
+
+    monkeypatch.setattr(staging, name, killed)
+    with pytest.raises(Killed):
+        quarantine.release(strict, place, file)
+    monkeypatch.setattr(staging, name, step)
+    with pytest.raises(BatchStoppedError):
+        run(strict, place)
+    if FIRST[:2] in refused(place):
+        quarantine.release(strict, place, file)
+    assert len(refused(place)) == 4 + 9
+    assert [row["label"] for row in current(place) if row["text"] == FIRST[0]] == ["card"]
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [

@@ -55,13 +55,14 @@ def test_a_champion_whose_files_changed_or_are_gone_cannot_be_read(shop: Shop) -
 def test_an_interrupted_run_is_taken_up_again(shop: Shop, tmp_path: Path) -> None:
     folder = shop.home.runs / "one"
     run = tracking.begin(shop.recipe, shop.home, tokens_of(1), folder)
-    with pytest.raises(ZeroDivisionError), tracking.failing(run):
+    with pytest.raises(ZeroDivisionError), tracking.failing(shop.home, run.run_id):
         run.log({"loss": 1.0}, 1)
         raise ZeroDivisionError
     mlflow = store.client(shop.home)
     assert mlflow.get_run(run.run_id).info.status == "FAILED"
     again = tracking.begin(shop.recipe, shop.home, tokens_of(1), folder)
     assert (again.run_id, mlflow.get_run(run.run_id).info.status) == (run.run_id, "RUNNING")
+    again.log({"loss": 1.0}, 1)
     again.log({"loss": 0.5}, 2)
     again.finish()
     assert [one.value for one in mlflow.get_metric_history(run.run_id, "loss")] == [1.0, 0.5]

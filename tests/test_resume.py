@@ -15,6 +15,7 @@ from model_helpers import TAGS, TOKENS, difference, history, recipe, split_rows,
 from evertune import bundle
 from evertune.records import Candidate
 from evertune.training.loop import TokenTrainer
+from evertune.training.progress import Progress
 
 ROWS = split_rows(text_rows(60))  # 21 steps of 3 epochs, 7 each
 STEPS = 21
@@ -97,6 +98,20 @@ def test_killed_in_every_epoch_it_ends_as_if_never_killed(tiny_model: Path, tmp_
 def test_resumed_equals_uninterrupted(tiny_model: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     one = recipe(tiny_model, training=settings)
     with crash_at(settings["checkpoint_steps"] + 2):
+        train(one, tmp_path / "resumed", ROWS)
+    assert_same(train(one, tmp_path / "resumed", ROWS), train(one, tmp_path / "whole", ROWS))
+
+
+def test_metrics_that_a_crash_kept_back_at_a_checkpoint_are_handed_on(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = recipe(tiny_model, training=OFTEN)
+
+    def dies(self: Progress, *_: Any, **__: Any) -> None:
+        raise CrashError
+
+    with monkeypatch.context() as during, pytest.raises(CrashError):
+        during.setattr(Progress, "on_save", dies)
         train(one, tmp_path / "resumed", ROWS)
     assert_same(train(one, tmp_path / "resumed", ROWS), train(one, tmp_path / "whole", ROWS))
 

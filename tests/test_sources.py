@@ -187,6 +187,14 @@ def test_what_is_scored_comes_in_parts(tmp_path: Path, source_recipe: Callable[.
         list(sources.inputs(tmp_path / "bare.csv", made))
 
 
+def test_what_is_scored_is_read_in_the_recipes_encoding(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+    (tmp_path / "a.csv").write_bytes("text\ncafé\n".encode("latin-1"))
+    (found,) = sources.inputs(tmp_path / "a.csv", source_recipe({"path": "rows.csv", "encoding": "latin-1"}))
+    assert found.values == ["café"]
+    (found,) = sources.inputs(tmp_path / "a.csv", source_recipe({"path": "rows.csv"}), encoding="latin-1")
+    assert found.values == ["café"]
+
+
 def test_what_is_scored_keeps_its_columns(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     made = source_recipe({"path": "rows.csv"}, text="message", id="number")
     (tmp_path / "a.jsonl").write_text(

@@ -86,6 +86,12 @@ def test_no_group_and_no_text_stands_on_two_sides(grouped: Any, batches: list[li
         assert all(len(found) == 1 for found in sides.values())
 
 
+def test_rows_without_a_group_are_not_one_group(grouped: Any) -> None:
+    for blank in ("", "  "):
+        rows = [{"text": text, "group": blank} for text, _ in good(10)]
+        assert len(set(assigned(grouped, rows)["component"].to_pylist())) == 10
+
+
 def test_shares_are_about_right(grouped: Any) -> None:
     found = assigned(grouped, [{"text": text} for text, _ in good(4000)])["split"].to_pylist()
     assert 0.08 < found.count("test") / 4000 < 0.12

@@ -14,9 +14,10 @@ from evertune.cli.terminal import console, follow
     "--input", "source", required=True, help="CSV, TSV, JSON Lines or Parquet with the recipe's input column."
 )
 @click.option("--output", required=True, help="Ends with .csv, .jsonl or .parquet.")
+@click.option("--encoding", help="Text encoding of the input. Default: that of the recipe's files.")
 @options.as_json
 @click.pass_context
-def score(ctx: click.Context, recipe: str, source: str, output: str, as_json: bool) -> None:
+def score(ctx: click.Context, recipe: str, source: str, output: str, encoding: str | None, as_json: bool) -> None:
     """Predict every row of a file with the champion; a bad row gets a null and a reason."""
     from evertune.cli.prefect_settings import quiet_prefect
     from evertune.config import load
@@ -30,7 +31,7 @@ def score(ctx: click.Context, recipe: str, source: str, output: str, as_json: bo
     with quiet_prefect(ctx.obj["debug"]):
         from flows.score import score as flow
 
-        done: Any = flow(loaded, source, output)
+        done: Any = flow(loaded, source, output, encoding)
     if as_json:
         show_json(plain(done))
     bad = f", {done.bad:,} of them bad (see the column problem)" if done.bad else ""

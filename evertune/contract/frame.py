@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
 from evertune.objectives import module
-from evertune.rows import has_id, roles
+from evertune.rows import has_id, present, roles
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,7 +37,7 @@ def allowed(table: "pa.Table", recipe: Recipe, known_labels: tuple[str, ...]) ->
     _row, value = labels(table, recipe)
     counts = pc.value_counts(value)
     enough = counts.filter(pc.greater_equal(counts.field("counts"), rules.min_rows)).field("values")
-    return Allowed(sorted(one for one in enough.to_pylist() if one), inferred=True)
+    return Allowed(sorted(one for one in enough.to_pylist() if one.strip()), inferred=True)
 
 
 def labels(table: "pa.Table", recipe: Recipe) -> "tuple[Any, pa.Array]":
@@ -83,6 +83,8 @@ def frame(
             columns[role] = pc.binary_join(table[role], " ")
             columns[f"{role.removesuffix('s')}_count"] = pc.list_value_length(table[role])
             columns[f"{role}_problem"] = _item_problem(table[role].combine_chunks())
+        elif role == target(recipe):
+            columns[role] = present(table[role])
     columns["timestamp_problem"] = table["timestamp_problem"]
     bad = np.zeros(len(table), dtype=bool)
     row, value = labels(table, recipe)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
-from evertune.corpus import delta_tables, staging
+from evertune.corpus import delta_tables, fixed, staging
+from evertune.corpus.returns import with_returns
 from evertune.corpus.view import (
     LABELLED,
     committed,
@@ -21,7 +22,7 @@ from evertune.corpus.view import (
     rows,
     snapshot,
 )
-from evertune.errors import ConfigError, DataError
+from evertune.errors import DataError
 from evertune.home import Home, read_json, write_json
 from evertune.records import Batch, digest
 from evertune.rows import keyed, own_columns, roles, schema
@@ -43,6 +44,7 @@ __all__ = [
     "rows",
     "set_aside",
     "snapshot",
+    "with_returns",
 ]
 
 PART_ROWS = 20_000  # accepted rows of a batch that are tokenised, and kept, together
@@ -55,7 +57,7 @@ def ingest(recipe: Recipe, home: Home, pieces: "Callable[[dict[str, str]], Itera
     Args:
         pieces: reads the sources whose fingerprints are not those that it is given.
     Raises:
-        ConfigError: the roles of the recipe are not those that the corpus was made with.
+        ConfigError: the roles, or a source's split, are not those that the corpus was made with.
         DataError: a row cannot be read, or the batch cannot be written.
     """
     with home.lock("corpus"):
@@ -63,16 +65,19 @@ def ingest(recipe: Recipe, home: Home, pieces: "Callable[[dict[str, str]], Itera
         if batch := _waiting(recipe, home):
             return batch
     state = read_json(home.state) or {}
-    _check_roles(recipe, home, state)
+    fixed.check_roles(recipe, home, state)
     read = list(pieces(dict(state.get("sources", {}))))
+    fixed.check_splits(home, state, read)
     tables = [keyed(piece.table, recipe) for piece in read]
     with home.lock("corpus"):
         # another process may have staged or committed while this one was reading
-        return _waiting(recipe, home) or _stage(recipe, home, tables, {piece.uri: piece.fingerprint for piece in read})
+        return _waiting(recipe, home) or _stage(recipe, home, tables, read)
 
 
 def commit(batch: Batch, accepted: "pa.Table", refused: "pa.Table", home: Home) -> None:
     """Add a judged batch to the corpus and the quarantine, once, whatever crashes and however often it is called.
+
+    A release (a batch without a staged file) leaves the rows of a stopped batch that it does not settle where they are.
 
     Args:
         accepted: rows with their split, from `splits.assign`.
@@ -86,7 +91,10 @@ def commit(batch: Batch, accepted: "pa.Table", refused: "pa.Table", home: Home) 
             return
         if committed(batch, home) or batch.path != _staged_path(home):
             raise DataError(f"batch {batch.number} was judged while another run replaced what is staged; run again")
-        left = _left_of_stopped(home, [accepted, refused])
+        if batch.path is None:
+            refused, left = _put_back(refused, home, batch.number), None
+        else:
+            left = _left_of_stopped(home, [accepted, refused])
         staging.write_log(home, batch, _numbered(accepted, batch.number), _listed(refused, left, batch.number))
         _complete(home)
 
@@ -124,26 +132,27 @@ def _waiting(recipe: Recipe, home: Home) -> Batch | None:
     return None
 
 
-def _stage(recipe: Recipe, home: Home, tables: "list[pa.Table]", sources: dict[str, str]) -> Batch:
+def _stage(recipe: Recipe, home: Home, tables: "list[pa.Table]", pieces: "list[Piece]") -> Batch:
     number = last_number(home) + 1
     read = sum(table.num_rows for table in tables)
-    fresh = _fresh(tables, home)
+    sources = {piece.uri: piece.fingerprint for piece in pieces}
+    notes = {"sources": sources, "roles": roles(recipe), "splits": fixed.given_splits(pieces)}
+    fresh = _fresh(tables, recipe, home)
     if fresh is None:
-        _remember(home, sources, roles(recipe))
+        _remember(home, notes)
         return Batch(number=number - 1, path=None, fingerprint=digest([]), rows=0, read=read, sources=sources)
-    notes = {"read": read, "sources": sources, "roles": roles(recipe), "shape": _shape(recipe)}
-    return staging.stage(fresh, home, number, notes)
+    return staging.stage(fresh, home, number, {**notes, "read": read, "shape": _shape(recipe)})
 
 
-def _fresh(tables: "list[pa.Table]", home: Home) -> "pa.Table | None":
-    """Rows whose version is new, each version once, numbered by position."""
+def _fresh(tables: "list[pa.Table]", recipe: Recipe, home: Home) -> "pa.Table | None":
+    """Rows whose version is new or comes back, each version once, numbered by position."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if not tables:
         return None
-    table = pa.concat_tables(tables)
+    table = with_returns(pa.concat_tables(tables), recipe, home)
     for path in (home.corpus, home.quarantine):
         if len(table) and delta_tables.last_batch(path):
             seen = delta_tables.read(path, ["row_version"])["row_version"]
@@ -171,10 +180,34 @@ def _complete(home: Home) -> None:
     _add_labels(home, accepted)
     _note(home, batch=number)
     if staged is not None and staged[0].path == path:
-        _remember(home, staged[0].sources, staged[1]["roles"])
+        _remember(home, staged[1])
         staging.forget_staged(home)
-    staging.forget_stopped(home)
+    _settle_stopped(home, released=path is None)
     staging.forget_log(home)
+
+
+def _settle_stopped(home: Home, *, released: bool) -> None:
+    """A judged batch has given every stopped row its place; after a release the others still wait for one."""
+    left = _left_of_stopped(home, []) if released else None
+    if left is None or not len(left):
+        staging.forget_stopped(home)
+    else:
+        staging.write_stopped(home, left)
+
+
+def _put_back(refused: "pa.Table", home: Home, number: int) -> "pa.Table":
+    """What a release refuses anew, without rows of a stopped batch: these go back to it, as mended."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if (stopped := staging.read_stopped(home)) is None:
+        return refused
+    inside = pc.is_in(refused["row_version"], value_set=stopped["row_version"])
+    back = pc.and_(inside, pc.equal(refused["status"], "refused"))
+    again = _listed(refused.filter(back), None, number).select(stopped.column_names)
+    others = stopped.filter(pc.invert(pc.is_in(stopped["row_version"], value_set=again["row_version"])))
+    staging.write_stopped(home, pa.concat_tables([others, again]))
+    return refused.filter(pc.invert(back))
 
 
 def _add_labels(home: Home, accepted: "pa.Table") -> None:
@@ -189,9 +222,10 @@ def _add_labels(home: Home, accepted: "pa.Table") -> None:
         write_json(home.model / "labels.json", [*known, *new])
 
 
-def _remember(home: Home, sources: dict[str, str], names: list[str]) -> None:
-    had = (read_json(home.state) or {}).get("sources", {})
-    _note(home, sources={**had, **sources}, roles=names)
+def _remember(home: Home, notes: dict[str, Any]) -> None:
+    state = read_json(home.state) or {}
+    grown = {name: {**state.get(name, {}), **notes[name]} for name in ("sources", "splits")}
+    _note(home, **grown, roles=notes["roles"])
 
 
 def _note(home: Home, **facts: Any) -> None:
@@ -240,12 +274,3 @@ def _left_of_stopped(home: Home, judged: "list[pa.Table]") -> "pa.Table | None":
 def _shape(recipe: Recipe) -> str:
     """Digest of what decides which rows the sources give, and in which columns."""
     return digest(recipe.objective.type, recipe.data.sources, recipe.data.columns, recipe.folder, schema(recipe).names)
-
-
-def _check_roles(recipe: Recipe, home: Home, state: dict[str, Any]) -> None:
-    had, wanted = state.get("roles"), roles(recipe)
-    if had is not None and had != wanted:
-        raise ConfigError(
-            f"data.columns: the corpus of {home.name} was taken in with the roles {', '.join(had)}, the recipe now has "
-            f"{', '.join(wanted)}: every row would count as new. Give the recipe a new name, or delete {home.model}"
-        )

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.errors import DataError
 
@@ -60,13 +60,19 @@ def read(
     Raises:
         DataError: there is no table at `path`, or not in that version.
     """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.dataset as ds
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
 
     try:
         table = DeltaTable(str(path), version=version)
-        where: Any = None if since is None else [("batch", ">", since)]
-        return table.to_pyarrow_table(columns=columns, filters=where)
+        # Its own reader, `to_pyarrow_table`, leaves threads behind that abort a process which ends soon after.
+        files = [str(path / uri.rpartition("/")[2]) for uri in table.file_uris()]
+        found = ds.dataset(files, schema=pa.schema(table.schema().to_arrow()), format="parquet")
+        where = None if since is None else pc.field("batch") > since
+        return found.to_table(columns=columns, filter=where)
     except (DeltaError, FileNotFoundError) as error:
         which = "no readable table" if version is None else f"no readable version {version} of the table"
         raise DataError(f"{path}: {which} ({error}); run `evertune run` first, or restore the folder") from error

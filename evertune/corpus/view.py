@@ -64,7 +64,7 @@ def rows(home: Home, version: int, columns: list[str] | None = None) -> "pa.Tabl
     if joins:
         table = table.set_column(table.column_names.index("component"), "component", [canonical(table)])
     if pc.any(pc.not_equal(table["row_key"], table["row_version"])).as_py():
-        table = _newest(table)
+        table = newest(table)
     return table.take(pc.sort_indices(table, [("batch", "ascending"), ("position", "ascending")])).select(columns)
 
 
@@ -81,6 +81,19 @@ def history(home: Home, columns: Iterable[str]) -> "pa.Table":
         "minhash": pa.binary(),
     }
     return pa.schema([(name, types.get(name, pa.string())) for name in columns]).empty_table()
+
+
+def newest(table: "pa.Table") -> "pa.Table":
+    """Of each row key the version with the highest (batch, timestamp, position)."""
+    import numpy as np
+    import pyarrow as pa
+
+    keys = np.asarray(table["row_key"].combine_chunks().dictionary_encode().indices)
+    lowest = np.iinfo(np.int64).min
+    moments = table["timestamp"].cast(pa.int64()).fill_null(lowest).to_numpy()
+    order = np.lexsort((table["position"].to_numpy(), moments, table["batch"].to_numpy(), keys))
+    last = np.flatnonzero(np.append(np.diff(keys[order]) != 0, True)[: len(table)])
+    return table.take(order[last])
 
 
 def known_labels(home: Home) -> tuple[str, ...]:
@@ -101,19 +114,6 @@ def known_inputs(home: Home) -> "Callable[[pa.Array], pa.Table]":
         return table.filter(pc.is_in(table["input_digest"], value_set=wanted))
 
     return look_up
-
-
-def _newest(table: "pa.Table") -> "pa.Table":
-    """Of each row key the version with the highest (batch, timestamp, position)."""
-    import numpy as np
-    import pyarrow as pa
-
-    keys = np.asarray(table["row_key"].combine_chunks().dictionary_encode().indices)
-    lowest = np.iinfo(np.int64).min
-    moments = table["timestamp"].cast(pa.int64()).fill_null(lowest).to_numpy()
-    order = np.lexsort((table["position"].to_numpy(), moments, table["batch"].to_numpy(), keys))
-    last = np.flatnonzero(np.append(np.diff(keys[order]) != 0, True)[: len(table)])
-    return table.take(order[last])
 
 
 def _brought(home: Home) -> dict[str, Any]:

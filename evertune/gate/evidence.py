@@ -21,6 +21,8 @@ from evertune.statistics import (
     totals,
 )
 
+MORE_ROWS = "add rows, or lower evaluation.gate.min_rows if so few are enough for you"
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -31,6 +33,7 @@ class Scored:
         fresh: (rows,) the rows that came since the champion.
         slices: name, such as `label=refund_request`, -> (rows,) the rows in it.
         unusable: leaked rows that are already left out, for the record.
+        majority: statistics of always giving the rows' commonest label; needed where there is no champion.
     """
 
     challenger: NDArray[Any]
@@ -38,6 +41,7 @@ class Scored:
     fresh: NDArray[np.bool_]
     slices: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     unusable: int = 0
+    majority: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,13 +93,28 @@ class Case:
 
 
 def first_version(case: Case) -> list[Finding]:
-    """Without a champion the minimums decide; without these there is nothing to prove."""
-    if case.rule.minimum:
-        return list(minimums(case))
-    estimate, rows = float(case.metrics(totals(case.scored.challenger))[case.metric]), len(case.scored.fresh)
-    evidence = entry("first", case.metric, rows, challenger=estimate, passed=True)
-    words = f"first version: no champion and no minimum to reach ({case.metric} {estimate:.3f} on {rows} test rows)"
-    return [Finding("passed", words, evidence)]
+    """Without a champion the minimums decide, and the commonest label, which any use of a model must beat."""
+    rows = len(case.scored.fresh)
+    found = list(minimums(case))
+    if rows >= case.rule.min_rows:
+        return [*found, above_majority(case)]
+    words = f"first version on {rows} test rows, needs {case.rule.min_rows}; {MORE_ROWS}"
+    return found or [Finding("lacking", words, entry("first", case.metric, rows, passed=False))]
+
+
+def above_majority(case: Case) -> Finding:
+    """Better than always giving the commonest label of the test rows."""
+    assert case.scored.majority is not None
+    ours, theirs = (
+        float(case.metrics(totals(one))[case.metric]) for one in (case.scored.challenger, case.scored.majority)
+    )
+    passed = case.sign(case.metric) * ours > case.sign(case.metric) * theirs
+    rows = len(case.scored.fresh)
+    evidence = entry("first", case.metric, rows, challenger=ours, threshold=theirs, passed=passed)
+    words = f"{case.metric} {ours:.3f} on {rows} test rows, the commonest label alone has {theirs:.3f}"
+    if passed:
+        return Finding("passed", "" if case.rule.minimum else f"first version: {words}", evidence)
+    return Finding("lacking", f"no better than no model: {words}; train longer, or look at the labels", evidence)
 
 
 def minimums(case: Case) -> Iterator[Finding]:
@@ -114,7 +133,7 @@ def minimums(case: Case) -> Iterator[Finding]:
         asked = f"{'at least' if sign > 0 else 'at most'} {least:g} is asked"
         words = f"{metric} {estimate:.3f} on {rows} test rows, {asked}"
         if rows < case.rule.min_rows:
-            words += f", and fewer than {case.rule.min_rows} rows prove nothing"
+            words += f", and fewer than {case.rule.min_rows} rows prove nothing; {MORE_ROWS}"
         elif not passed:
             words += f" (interval {low:.3f} to {high:.3f})"
         yield Finding("passed" if passed else "harm" if surely else "lacking", words, evidence)

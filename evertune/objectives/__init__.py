@@ -9,10 +9,12 @@ and the served model encodes, collates and decodes with the very code that train
 - `METRICS`: names of the metrics, the default first, and `LOWER_IS_BETTER`, those of them that fall;
 - `encode(inputs, tokenizer, options) -> {column: list}` with `input_ids`, for training and serving alike;
 - `label_values(targets) -> list[str]`: every label in a list of targets, repeated as often as it stands there;
+- `conventions(targets) -> dict`: what decoding must know of the train targets, JSON-ready; the bundle's card keeps it;
 - `build(path, labels, options) -> model` from base weights; `load(path)` from saved ones;
 - `example(encoded, target, label_ids) -> dict` and `collate(examples, pad_id) -> {name: tensor}`;
 - `loss(logits, labels, weights, smoothing) -> sum over rows or words`;
-- `decode(logits, examples, names) -> predictions`, each with the `OUTPUTS`;
+- `decode(logits, examples, names, conventions) -> predictions`, each with the `OUTPUTS`;
+- `majority(targets) -> predictions` of the commonest label alone, which every model must beat;
 - `statistics(targets, predictions, names) -> array (rows, m)`, additive over rows, and
   `metrics(sums, names) -> {metric: array}` of any weighted sum of them: what makes every bootstrap a matrix product;
 - `report(sums, names) -> dict`: per-class table and calibration, `pairs(targets, predictions)`: for a confusion matrix.

@@ -1,5 +1,6 @@
 """Text classification: one label for a text."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -52,6 +53,11 @@ def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
 def label_values(targets: Sequence[str]) -> list[str]:
     """Every label, once a row."""
     return list(targets)
+
+
+def conventions(targets: Sequence[str]) -> dict[str, Any]:
+    """Nothing: the likeliest label needs no rules."""
+    return {}
 
 
 def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
@@ -152,12 +158,20 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
     )
 
 
-def decode(logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+def decode(
+    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """The likeliest label of each row, and its probability."""
     scores, best = logits.float().softmax(-1).max(-1)
     return [
         {"label": names[index], "score": score} for index, score in zip(best.tolist(), scores.tolist(), strict=True)
     ]
+
+
+def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+    """The commonest label for every row, as if it were sure."""
+    top = Counter(targets).most_common(1)[0][0]
+    return [{"label": top, "score": 1.0} for _ in targets]
 
 
 def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:

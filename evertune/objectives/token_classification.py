@@ -1,6 +1,8 @@
 """Token classification: one tag for each word, such as named entities in BIO tags."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +16,14 @@ METRICS = (
     "token_f1_weighted", "token_f1_macro", "token_f1_micro", "accuracy", "ece",
 )  # fmt: skip
 LOWER_IS_BETTER = ("ece",)
+PREFIXES = ("B", "I", "E", "S", "L", "U")
+Part = tuple[str, str | None]  # a tag's prefix, and its type; None for `O`
+OUTSIDE: Part = ("I", None)
 IGNORED = -100  # the label id that no loss looks at: sub-words after a word's first, and padding
 
 
 class Options(BaseModel):
-    """One tag for each word. Columns: `tokens`, `tags`, lists of equal length; BIO, BIOES or plain tags."""
+    """One tag for each word. Columns: `tokens`, `tags`, lists of equal length; IOB1, IOB2, BIOES or plain tags."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     type: Literal["token-classification"] = Field("token-classification", description="Name of the objective.")
@@ -45,6 +50,15 @@ def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Options) ->
 def label_values(targets: Sequence[Sequence[str]]) -> list[str]:
     """Every tag, once a word."""
     return [tag for tags in targets for tag in tags]
+
+
+def conventions(targets: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """`openers`: tags that go on with an entity elsewhere and open one here, as every first `I-X` of IOB1 does."""
+    parts = grammar(set(label_values(targets)))
+    begins = _begins(parts)
+    pairs = {pair for tags in targets for pair in itertools.pairwise(["O", *tags])}
+    openers = {tag for before, tag in pairs if not _may_follow(parts.get(before, OUTSIDE), parts[tag], begins)}
+    return {"openers": sorted(openers)}
 
 
 def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
@@ -110,14 +124,17 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
     )  # fmt: skip
 
 
-def decode(logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+def decode(
+    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """The likeliest well-formed tags of each sentence, and their probabilities; an unseen word is `O`, probability 0.
 
-    Tags are well-formed if no entity starts inside (BIO, BIOES). Where the likeliest tag of each word alone gives that,
-    it is taken; else the Viterbi algorithm finds the best sequence over the words' log-probabilities.
+    Tags are well-formed if no entity starts inside (BIO, BIOES), but with a tag that opened one in the train rows too.
+    Where the likeliest tag of each word alone gives that, it is taken; else the Viterbi algorithm finds the best
+    sequence over the words' log-probabilities.
     """
     likely = logits.float().softmax(-1).cpu().numpy()
-    allowed, first = _transitions(names)
+    allowed, first = _transitions(names, conventions.get("openers", ()))
     unseen = "O" if "O" in names else names[0]
     predictions = []
     for row, one in enumerate(examples):
@@ -148,37 +165,42 @@ def _best(words: Any, allowed: Any, first: Any) -> Any:
     return np.array(path[::-1])
 
 
-def _transitions(names: Sequence[str]) -> tuple[Any, Any]:
+def _transitions(names: Sequence[str], openers: Collection[str]) -> tuple[Any, Any]:
     """Which tag may follow which, (tags, tags), and which may come first, (tags,); all, where no tag begins a type.
 
     The last word may leave an entity open: a sentence can be cut.
     """
-    parts = [_parts(name) for name in names]
-    begins = {kind for (prefix, kind) in parts if prefix in {"B", "S", "U"}}
+    parts = grammar(names)
+    begins = _begins(parts)
 
-    def inside(part: tuple[str, str | None]) -> bool:
-        return part[0] in {"I", "E", "L"} and part[1] in begins
+    def may_follow(before: Part, name: str) -> bool:
+        return name in openers or _may_follow(before, parts[name], begins)
 
-    def may_follow(before: tuple[str, str | None], after: tuple[str, str | None]) -> bool:
-        return not inside(after) or (before[1] == after[1] and before[0] in {"B", "I"})
-
-    allowed = np.array([[may_follow(before, after) for after in parts] for before in parts])
-    return allowed, np.array([not inside(part) for part in parts])
+    allowed = np.array([[may_follow(parts[before], after) for after in names] for before in names])
+    return allowed, np.array([may_follow(OUTSIDE, name) for name in names])
 
 
-def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
+def _begins(parts: Mapping[str, Part]) -> set[str | None]:
+    return {kind for prefix, kind in parts.values() if prefix in {"B", "S", "U"}}
+
+
+def _may_follow(before: Part, after: Part, begins: Collection[str | None]) -> bool:
+    inside = after[0] in {"I", "E", "L"} and after[1] in begins
+    return not inside or (before[1] == after[1] and before[0] in {"B", "I"})
+
+
+def entities(tags: Sequence[str], parts: Mapping[str, Part]) -> Iterator[tuple[str, int, int]]:
     """Spans (type, first word, word after the last) of BIO, BIOES or plain tags.
 
     As in the CoNLL evaluation (Tjong Kim Sang & De Meulder 2003, `conlleval`) an `I-X` that follows no X starts a span.
     Plain tags without a prefix form a span for each run of one tag; `O` is no tag.
+
+    Args:
+        parts: `grammar` of all tags that there are.
     """
-    return set(_spans(tags))
-
-
-def _spans(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
     start, kind = 0, None
     for position, tag in enumerate([*tags, "O"]):
-        prefix, found = _parts(tag)
+        prefix, found = parts.get(tag, OUTSIDE)
         goes_on = found is not None and found == kind and prefix not in {"B", "S", "U"}
         if kind is not None and not goes_on:
             yield kind, start, position
@@ -189,15 +211,33 @@ def _spans(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
             kind = None
 
 
-def _parts(tag: str) -> tuple[str, str | None]:
-    prefix, dash, kind = tag.partition("-")
-    if dash and prefix in {"B", "I", "E", "S", "L", "U"}:
-        return prefix, kind
-    return "I", None if tag == "O" else tag
+def grammar(names: Collection[str]) -> dict[str, Part]:
+    """Prefix and type of each tag; a plain tag has prefix I.
+
+    E, S, L and U are prefixes only among tags that all have one and of which some type goes on after its B, and an end
+    only of a type that begins: among other tags `E-MAIL` is a plain one.
+    """
+    split = {name: (name[0], name[2:]) for name in names if name[:1] in PREFIXES and name[1:2] == "-"}
+    begun = {kind for prefix, kind in split.values() if prefix == "B"}
+    goes_on = any(prefix in {"I", "E", "L"} and kind in begun for prefix, kind in split.values())
+    ends = goes_on and all(name in split or name == "O" for name in names)
+
+    def part(name: str) -> Part:
+        prefix, kind = split.get(name, ("I", None if name == "O" else name))
+        plain = (prefix in {"E", "L"} and kind not in begun) or (prefix in {"E", "S", "L", "U"} and not ends)
+        return ("I", name) if plain else (prefix, kind)
+
+    return {name: part(name) for name in names}
 
 
 def _types(names: Sequence[str]) -> list[str]:
-    return sorted({kind for _, kind in map(_parts, names) if kind is not None})
+    return sorted({kind for _, kind in grammar(names).values() if kind is not None})
+
+
+def majority(targets: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    """The commonest tag for every word, as if it were sure."""
+    top = Counter(label_values(targets)).most_common(1)[0][0]
+    return [{"tags": [top] * len(tags), "scores": [1.0] * len(tags)} for tags in targets]
 
 
 def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
@@ -211,8 +251,9 @@ def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[s
     types = _types(names)
     column = {kind: i for i, kind in enumerate(types)}
     spans = np.zeros((len(targets), 3 * len(types)), dtype=np.float32)
+    parts = grammar(names)
     for row, (tags, one) in enumerate(zip(targets, predictions, strict=True)):
-        true, named = entities(tags), entities(one["tags"])
+        true, named = set(entities(tags, parts)), set(entities(one["tags"], parts))
         for part, group in enumerate((true, named, true & named)):
             for kind, _, _ in group:
                 spans[row, part * len(types) + column[kind]] += 1

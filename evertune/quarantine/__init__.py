@@ -94,7 +94,7 @@ def release(recipe: Recipe, home: Home, mended: "pa.Table | None" = None) -> Rel
     chosen = listed if mended is None else _with_mended(listed, mended)
     if not len(chosen):
         return Release(batch=None, released=0, known=0, kept=0, reasons={})
-    again = _keyed_again(chosen, recipe)
+    again = _keyed_again(chosen, recipe, home)
     verdicts = contract.judge_rows(again, recipe, corpus.known_labels(home), corpus.known_inputs(home))
     return _commit(recipe, home, verdicts, keep_edits=mended is not None)
 
@@ -151,12 +151,12 @@ def _not_in_corpus(rows: "pa.Table", home: Home) -> "pa.Table":
     return rows.take(np.sort(np.unique(codes, return_index=True)[1]))
 
 
-def _keyed_again(chosen: "pa.Table", recipe: Recipe) -> "pa.Table":
+def _keyed_again(chosen: "pa.Table", recipe: Recipe, home: Home) -> "pa.Table":
     """Rows with the versions of what they hold now, beside those that the quarantine knows them by."""
     import numpy as np
     import pyarrow as pa
 
-    again = keyed(chosen, recipe)
+    again = corpus.with_returns(keyed(chosen, recipe), recipe, home, by_hand=True)
     return again.append_column("position", pa.array(np.arange(len(again)))).append_column(
         "named", chosen["row_version"]
     )

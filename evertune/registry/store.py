@@ -80,11 +80,16 @@ def reach() -> None:
     """Ask the server that MLFLOW_TRACKING_URI names, if any, for a sign of life: MLflow itself would try for minutes.
 
     Raises:
-        RegistryError: it does not answer.
+        RegistryError: it does not answer, or is a folder.
     """
     import requests
 
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if uri.startswith("file:") or (uri and ":" not in uri):
+        raise RegistryError(
+            f"MLFLOW_TRACKING_URI={uri}: MLflow has no file store any more; name a server (http://...) or a database "
+            "(sqlite:///...), or unset it to use the local store"
+        )
     if not uri.startswith("http"):
         return
     try:
@@ -99,7 +104,11 @@ def reach() -> None:
 
 @contextlib.contextmanager
 def said(what: str) -> Iterator[None]:
-    """Turn an MLflow error about `what` into a RegistryError."""
+    """Turn an MLflow error about `what` into another.
+
+    Raises:
+        RegistryError: MLflow raised.
+    """
     from mlflow.exceptions import MlflowException
 
     try:

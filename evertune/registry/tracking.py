@@ -38,9 +38,11 @@ class Run:
         self._client, self.run_id, self.folder = client(home), run_id, folder
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Log metrics of one step."""
+        """Log metrics of one step, once."""
         from mlflow.entities import Metric
 
+        if {"step": step, **metrics} in history(self.folder):
+            return  # a training that goes on after a crash hands on again what its checkpoint holds
         now = int(time.time() * 1000)
         with said("the metrics"):
             self._client.log_batch(
@@ -63,6 +65,11 @@ class Run:
         keep = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
         with said(f"the artifact {path.name}"):
             keep(self.run_id, str(path), folder)
+
+    def recipe(self, recipe: "Recipe") -> None:
+        """Keep the recipe; that of the last decision replaces the one that the run began with."""
+        with said("the recipe"):
+            self._client.log_text(self.run_id, recipe.model_dump_json(indent=1), "recipe.json")
 
     def finish(self, status: str = "FINISHED") -> None:
         """End the run."""
@@ -90,7 +97,7 @@ def begin(recipe: "Recipe", home: Home, tokens: Tokens, folder: Path) -> Run:
         return run
     run = Run(home, _begun(recipe, home, tokens, folder), folder)
     _close_orphans(home, folder)
-    _describe(run, recipe, tokens)
+    _describe(run, recipe, home, tokens)
     write_json(folder / "run.json", {"run_id": run.run_id})  # last: until then, a run is found by its tag
     return run
 
@@ -100,7 +107,8 @@ def _begun(recipe: "Recipe", home: Home, tokens: Tokens, folder: Path) -> str:
     mlflow, tags = client(home), {"evertune.folder": f"{home.identity()}/{folder.name}"}
     with said("a new run"):
         place = experiment(home, recipe.name)
-        left = mlflow.search_runs([place], f"tags.`evertune.folder` = '{tags['evertune.folder']}'", max_results=1)
+        its = f"tags.`evertune.folder` = '{tags['evertune.folder']}' AND attributes.status != 'FINISHED'"
+        left = mlflow.search_runs([place], its, max_results=1)
         if left:
             return str(left[0].info.run_id)
         title = f"{recipe.name} snapshot {tokens.snapshot.version}"
@@ -109,13 +117,13 @@ def _begun(recipe: "Recipe", home: Home, tokens: Tokens, folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def failing(run: Run) -> Iterator[None]:
+def failing(home: Home, run_id: str) -> Iterator[None]:
     """Mark the run FAILED if the block raises; the next start takes it up again."""
     try:
         yield
     except BaseException:
         with contextlib.suppress(Exception):
-            run.finish("FAILED")
+            client(home).set_terminated(run_id, "FAILED")
         raise
 
 
@@ -130,28 +138,27 @@ def url(home: Home, run_id: str) -> str:
     return f"mlflow ui --backend-store-uri {uri}"
 
 
-def _describe(run: Run, recipe: "Recipe", tokens: Tokens) -> None:
+def _describe(run: Run, recipe: "Recipe", home: Home, tokens: Tokens) -> None:
     from mlflow.entities import Param
 
-    params = {
-        **_flat(recipe.model_dump(mode="json", include={"objective", "base_model", "training", "data", "evaluation"}))
-    }
+    # What shapes the model. How it is judged may change while the run stays the same: that is told by `recipe.json`.
+    params = _flat(recipe.model_dump(mode="json", include={"objective", "base_model", "training", "data"}))
     with said("the parameters"):
         run._client.log_batch(run.run_id, params=[Param(key, str(value)[:5000]) for key, value in params.items()])
     run.tag(
         recipe=recipe.name, snapshot=tokens.snapshot.version, fingerprint=tokens.snapshot.fingerprint, code=revision()
     )
-    run._client.log_text(run.run_id, recipe.model_dump_json(indent=1), "recipe.json")
+    run.recipe(recipe)
     run._client.log_dict(run.run_id, environment(), "environment.json")
-    _log_dataset(run, recipe, tokens.snapshot)
+    _log_dataset(run, recipe, home, tokens.snapshot)
 
 
-def _log_dataset(run: Run, recipe: "Recipe", snapshot: Snapshot) -> None:
+def _log_dataset(run: Run, recipe: "Recipe", home: Home, snapshot: Snapshot) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     dataset = Dataset(
-        name=f"{recipe.name}-corpus", digest=snapshot.fingerprint[:36], source_type="delta",
-        source=json.dumps({"version": snapshot.version}),
+        name=f"{recipe.name}-corpus", digest=snapshot.fingerprint[:36], source_type="delta_table",
+        source=json.dumps({"path": str(home.corpus), "delta_table_version": snapshot.version}),
         profile=json.dumps({"rows": snapshot.rows, "labels": len(snapshot.labels)}),
     )  # fmt: skip
     run._client.log_inputs(run.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])

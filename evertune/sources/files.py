@@ -68,7 +68,7 @@ def read(source: PathSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[P
             yield Piece(file.name, fingerprint, _table(file, wanted, source.split))
 
 
-def single_file(path: str | Path, format: str = "auto") -> File:
+def single_file(path: str | Path) -> File:
     """The file at a path, relative to the working folder.
 
     Raises:
@@ -76,7 +76,7 @@ def single_file(path: str | Path, format: str = "auto") -> File:
     """
     if not Path(path).is_file():
         raise DataError(f"{path}: no such file; check the path (it starts from the working folder)")
-    return File(Path(path), str(path), _format(Path(path), format))
+    return File(Path(path), str(path), _format(Path(path), "auto"))
 
 
 def found(source: PathSource, folder: Path) -> list[File]:

@@ -3,10 +3,11 @@
 import itertools
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.config import Recipe
+from evertune.config import PathSource, Recipe
 from evertune.objectives import module
 from evertune.records import Inputs
 from evertune.sources import arrow_rows, cells
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def inputs(path: str | Path, recipe: Recipe, format: str = "auto") -> Iterator[Inputs]:
+def inputs(path: str | Path, recipe: Recipe, encoding: str | None = None) -> Iterator[Inputs]:
     """The rows of a file of any size, at most 10,000 at a time; a row that cannot be read has a problem.
 
     Columns of Parquet keep their types, all others come as text; those of JSON Lines are the keys of its first 10,000
@@ -27,10 +28,11 @@ def inputs(path: str | Path, recipe: Recipe, format: str = "auto") -> Iterator[I
 
     Args:
         path: relative to the working folder.
+        encoding: of a text file. Default: that of the recipe's first file source, else UTF-8.
     Raises:
         DataError: the file is missing, no such format, or lacks the input column.
     """
-    file = single_file(path, format)
+    file = replace(single_file(path), encoding=encoding or _encoding(recipe))
     role, kind = next(iter(module(recipe.objective.type).COLUMNS.items()))
     named, reader = recipe.column(role), FORMATS[file.format]
     names = reader.names(file)
@@ -42,6 +44,10 @@ def inputs(path: str | Path, recipe: Recipe, format: str = "auto") -> Iterator[I
         start += len(chunk)
         if len(chunk) < CHUNK:
             return
+
+
+def _encoding(recipe: Recipe) -> str:
+    return next((source.encoding for source in recipe.data.sources if isinstance(source, PathSource)), "utf-8")
 
 
 def _schema(file: File, names: Sequence[str], named: str, kind: str) -> "pa.Schema":

@@ -136,7 +136,7 @@ def _uri(source: SqlSource, recipe: Recipe, url: "URL") -> str:
     """Another query, database, cursor or mapping is another source, whose cursor starts anew."""
     wanted = layout(recipe)
     place = [url.drivername, url.host, url.port, url.database]
-    return f"sql:{digest(source.sql, place, source.cursor, source.split, wanted.columns, wanted.kinds)}"
+    return f"sql:{digest(source.sql, place, source.cursor, wanted.columns, wanted.kinds)}"
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from evertune.training.progress import Log
 
 logger = logging.getLogger(__name__)
-STEP_VERSION = 1  # raise it when the same input gives another model
+STEP_VERSION = 2  # raise it when the same input gives another model
 
 
 def fingerprint(recipe: "Recipe", tokens: Tokens, champion: str | None) -> str:
@@ -98,7 +98,7 @@ def _train(
     logger.info("training %s of %s parameters on %d rows in %s", *counts)
     fitted = loop.fit(model, task, settings, precision, folder / "checkpoints", log)
     serving = resolve_precision(recipe.evaluation.precision, memory)
-    card = _card(recipe, tokens, serving, run_id)
+    card = {**_card(recipe, tokens, serving, run_id), "conventions": task.conventions}
     digest = bundle.write(folder / "bundle", model, tokenizer, task.objective, card)
     return {"digest": digest, "steps": fitted.steps, "epochs": fitted.epochs, "train_loss": fitted.train_loss}
 

@@ -27,6 +27,7 @@ class Task:
     """What is learned: the objective's module, its labels in order, and the metric that decides.
 
     Args:
+        conventions: of all train targets, for decoding.
         train, validation: rows as the objective's `example` makes them; validation may be empty.
         targets: the validation rows' targets, for the metrics.
         weights: class weights, None for equal ones.
@@ -36,6 +37,7 @@ class Task:
 
     objective: Any
     labels: Sequence[str]
+    conventions: Mapping[str, Any]
     metric: str
     train: Sequence[Mapping[str, Any]]
     lengths: Sequence[int]
@@ -168,7 +170,7 @@ class TokenTrainer(Trainer):
         """The objective's metrics and the loss on the validation rows."""
         task = self._task
         predictions, loss = inference.run(
-            self.model, task.objective, task.validation, task.labels,
+            self.model, task.objective, task.validation, task.labels, task.conventions,
             pad_id=task.pad_id, budget=2 * self._batches.budget, precision=self._precision,
         )  # fmt: skip
         sums = task.objective.statistics(task.targets, predictions, task.labels).sum(0, dtype="float64")

@@ -16,8 +16,8 @@ Log = Callable[[Mapping[str, float], int], None]
 class Progress(TrainerCallback):
     """A bar with loss and rate on a terminal, log lines elsewhere, and metrics by step for the tracker.
 
-    Metrics are handed on when a checkpoint is safe, not before: what a crash undoes was never logged, and none is
-    logged twice.
+    Metrics are handed on when a checkpoint is safe, not before: what a crash undoes was never logged. A training that
+    goes on hands on again what its checkpoint holds; `log` takes each once.
     """
 
     def __init__(self, log: Log, epochs: float) -> None:
@@ -30,6 +30,9 @@ class Progress(TrainerCallback):
         self._bar = tqdm(
             total=state.max_steps, initial=state.global_step, unit="step", desc="  training", leave=False, disable=None
         )
+        for entry in state.log_history:  # a crash may have come between a checkpoint and its metrics
+            if not entry.keys().isdisjoint({"loss", "eval_loss"}):
+                self._hand_on(entry, entry["step"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._bar.update(state.global_step - self._bar.n)
@@ -43,7 +46,7 @@ class Progress(TrainerCallback):
             self._validated(args, state, logs)
         else:
             return  # the Trainer's summary: its loss and rate leave out what was done before a crash
-        self._pending.append(({name: value for name, value in logs.items() if name != "epoch"}, state.global_step))
+        self._pending.append((dict(logs), state.global_step))
 
     def _learned(self, args: Any, state: Any, logs: dict[str, float]) -> None:
         if not math.isfinite(logs["loss"]):
@@ -66,8 +69,11 @@ class Progress(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         for values, step in self._pending:
-            self._log(values, step)
+            self._hand_on(values, step)
         self._pending.clear()
+
+    def _hand_on(self, logs: Mapping[str, float], step: int) -> None:
+        self._log({name: value for name, value in logs.items() if name not in {"epoch", "step"}}, step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._bar.close()

@@ -49,6 +49,7 @@ def task_of(
     }
     return Task(
         objective=objective, labels=labels, metric=recipe.metric, train=examples["train"],
+        conventions=objective.conventions(targets.take(np.flatnonzero(splits == "train")).to_pylist()),
         lengths=[len(one["input_ids"]) for one in examples["train"]], validation=examples["validation"],
         targets=targets.take(validation).to_pylist(), pad_id=tokenizer.pad_token_id,
         weights=models.balanced_weights(values, labels) if recipe.training.class_weights == "balanced" else None,

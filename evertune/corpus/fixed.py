@@ -1,0 +1,52 @@
+"""What a corpus is made with and keeps: the roles of its rows, and the split that each source gives its rows."""
+
+from typing import TYPE_CHECKING, Any
+
+from evertune.config import Recipe
+from evertune.corpus.returns import place
+from evertune.errors import ConfigError
+from evertune.home import Home
+from evertune.rows import roles
+
+if TYPE_CHECKING:
+    from evertune.sources import Piece
+
+
+def check_roles(recipe: Recipe, home: Home, state: dict[str, Any]) -> None:
+    """The recipe maps the roles that the corpus has.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    had, wanted = state.get("roles"), roles(recipe)
+    if had is not None and had != wanted:
+        raise ConfigError(
+            f"data.columns: the corpus of {home.name} was taken in with the roles {', '.join(had)}, the recipe now has "
+            f"{', '.join(wanted)}: every row would count as new. Give the recipe a new name, or delete {home.model}"
+        )
+
+
+def given_splits(pieces: "list[Piece]") -> dict[str, str | None]:
+    """The split that each source gives its rows."""
+    return {place(piece.uri): piece.table["given_split"][0].as_py() for piece in pieces if piece.table.num_rows}
+
+
+def check_splits(home: Home, state: dict[str, Any], pieces: "list[Piece]") -> None:
+    """Every source gives its rows the split that it gave them before: the split is part of a row's version.
+
+    Raises:
+        ConfigError: one gives another split.
+    """
+    had = state.get("splits", {})
+    problems = [
+        f"data.sources: {name} was taken in with {_said(had[name])}, the recipe now gives it {_said(split)}: every row "
+        f"of it would come in a second time. Set it back, give the recipe a new name, or delete {home.model}"
+        for name, split in given_splits(pieces).items()
+        if name in had and had[name] != split
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _said(split: str | None) -> str:
+    return "no split" if split is None else f"`split: {split}`"
