@@ -45,7 +45,7 @@ def look(recipe: "Recipe", limit: int) -> Preview:
 
     Raises:
         ConfigError: the recipe's expectations, columns or tokenizer do not fit.
-        DataError: a source cannot be read, or holds no row.
+        DataError: a source cannot be read, or holds no row that can.
     """
     import pyarrow as pa
 
@@ -53,6 +53,9 @@ def look(recipe: "Recipe", limit: int) -> Preview:
     table = keyed(_sample(recipe, limit), recipe)
     nothing = pa.table({"input_digest": pa.array([], pa.int64()), "target_digest": pa.array([], pa.int64())})
     verdicts = contract.judge_rows(table, recipe, (), lambda _: nothing)
+    unreadable = _unreadable(verdicts)
+    if unreadable and len(unreadable) == len(table):
+        raise DataError(f"no row can be read; {unreadable[0]}")
     objective = module(recipe.objective.type)
     role, target = objective.COLUMNS
     accepted = verdicts.accepted
@@ -65,8 +68,17 @@ def look(recipe: "Recipe", limit: int) -> Preview:
     return Preview(
         rows=len(table), accepted=len(accepted), reasons=verdicts.reasons,
         labels=dict(Counter(objective.label_values(targets)).most_common(20)), examples=examples, truncated=truncated,
-        notes=[*verdicts.warnings, *verdicts.problems, *_notes(recipe, len(accepted))],
+        notes=[
+            *(f"cannot be read: {one}" for one in unreadable[:SHOWN]),
+            *verdicts.warnings, *verdicts.problems, *_notes(recipe, len(accepted)),
+        ],
     )  # fmt: skip
+
+
+def _unreadable(verdicts: contract.Verdicts) -> list[str]:
+    """Where each row stands that could not be read, and why."""
+    rows = verdicts.refused.select(["source", "reasons", "kinds"]).to_pylist()
+    return [f"{row['source']}, {row['reasons'][0]}" for row in rows if row["kinds"] == [contract.UNREADABLE]]
 
 
 def _sample(recipe: "Recipe", limit: int) -> "pa.Table":

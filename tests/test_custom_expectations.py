@@ -29,6 +29,9 @@ def test_an_expectation_on_the_whole_batch_stops_it_or_warns(tmp_path: Path) -> 
     many = {"type": "ExpectTableRowCountToBeBetween", "min_value": 1000}
     message = stopped(tmp_path, GOOD, contract={"expectations": [many]})
     assert "the batch has 20, which fails expect_table_row_count_to_be_between(min_value=1000" in message
+    typed = {"type": "expect_column_values_to_be_in_type_list", "column": "text", "type_list": ["int64"]}
+    message = stopped(tmp_path, GOOD, contract={"expectations": [typed]})
+    assert "the batch has 'str', which fails expect_column_values_to_be_in_type_list(column='text'" in message
     one = recipe(tmp_path, contract={"expectations": [{**many, "severity": "warning"}]})
     assert len(judge(keyed_rows(one, GOOD), one, (), nothing).warnings) == 1
 

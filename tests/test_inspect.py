@@ -164,6 +164,43 @@ def test_another_encoding_is_guessed_and_written(tmp_path: Path) -> None:
     assert "encoding: cp1252" in loads(tmp_path, guess)
 
 
+def test_a_bad_byte_in_a_utf_8_file_costs_one_row(tmp_path: Path) -> None:
+    lines = [b"text,label", *["le café numéro {} est fermé,{}".format(at, "xy"[at % 2]).encode() for at in range(40)]]
+    (tmp_path / "tickets.csv").write_bytes(b"\n".join([*lines, b"caf\xe9 ole,x", b"one, two, three"]))
+    guess = inspect(tmp_path / "tickets.csv")
+    assert (guess.encoding, guess.refused) == ("utf-8", {"rows that cannot be read": 2})
+    assert any("refused: " in note and "tickets.csv, line 42: not valid utf-8" in note for note in guess.notes)
+    assert "expected now: 2 (rows that cannot be read)" in loads(tmp_path, guess)
+    (tmp_path / "tickets.csv").write_bytes(b"\n".join([*lines, *[b"one, two, three"] * 50]))
+    with pytest.raises(DataError, match=r"50 of 90 rows cannot be read; .*tickets.csv, line 42: 3 cells"):
+        inspect(tmp_path / "tickets.csv")
+
+
+def test_files_of_different_encodings_are_told(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    for name, encoding in (("a", "utf-8"), ("b", "cp1252"), ("c", "utf-8"), ("d", "ascii")):
+        accents = ["numero", "numéro"][encoding != "ascii"]
+        lines = [f"le cafe {name} {accents} {at};{'xy'[at % 2]}" for at in range(20)]
+        (tmp_path / f"d/{name}.csv").write_bytes("\n".join(["text;label", *lines]).encode(encoding))
+    guess = inspect(tmp_path / "d")
+    assert (guess.rows, guess.encoding, guess.refused) == (80, "utf-8", {})
+    told = "\n".join(guess.notes)
+    assert "d/b.csv is cp1252, other files are utf-8: before this source, give it one of its own" in told
+    assert "d/a.csv: cells are separated by ';', as its header is" in told
+    loads(tmp_path, guess, "d")
+
+
+def test_a_file_that_lacks_a_picked_column_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    written(tmp_path / "d", ROWS)
+    (tmp_path / "d/zones.csv").write_text("zone,city\n1,Rome\n")
+    with pytest.raises(DataError, match=r"(?s)message: no such column in .*zones.csv.*--data a pattern"):
+        inspect(tmp_path / "d")
+    with pytest.raises(DataError, match="was saved by `datasets`"):
+        (tmp_path / "d/dataset_dict.json").write_text("{}")
+        inspect(tmp_path / "d")
+
+
 def test_all_files_of_a_folder_are_looked_at(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     for name in ("a", "b"):

@@ -5,13 +5,15 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from data_helpers import TOKENS, current, good, home, ingest, recipe, run, write_csv, write_jsonl
 
 from evertune import corpus, quarantine
+from evertune.cli.quarantine import quarantine as command
 from evertune.config import Recipe
 from evertune.contract import BatchStoppedError
 from evertune.corpus import delta_tables, staging
-from evertune.errors import DataError
+from evertune.errors import ConfigError, DataError
 from evertune.home import Home
 from evertune.quarantine import read_mended
 
@@ -242,6 +244,27 @@ def test_rows_of_a_stopped_batch_can_be_mended_in_the_file_too(taken: tuple[Reci
     assert run(strict, place).accepted == 6  # with the released one
     assert ("mend me", "crrd") not in refused(place)
     assert [row["label"] for row in current(place) if row["text"] == "mend me"] == ["card"]
+
+
+def test_a_release_does_not_export(tmp_path: Path) -> None:
+    done = CliRunner().invoke(command, ["recipe.yaml", "--release", "--export", str(tmp_path / "rows.csv")])
+    assert isinstance(done.exception, ConfigError)
+    assert "--export and --release exclude each other" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('{"row_version": "ffff", "label": "card"}\n{"label": "card"}\n', "mended.jsonl, row 1: it has no row_version"),
+        ('{"row_version": "ffff"}\n{"row_version": 7}\n', "row 1: it has no row_version"),
+        ('{"row_version": "ffff"}\n[]\n', "mended.jsonl: row 1 is no JSON object"),
+    ],
+)
+def test_a_mended_row_without_its_version_is_named(tmp_path: Path, content: str, expected: str) -> None:
+    path = tmp_path / "mended.jsonl"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=expected):
+        read_mended(path, recipe(tmp_path))
 
 
 @pytest.fixture

@@ -115,6 +115,8 @@ def test_a_folder_gives_its_data_files(tmp_path: Path, source_recipe: Callable[.
         (tmp_path / name).write_text("text,label\nhello,x\n")
     (tmp_path / "d/a.jsonl").write_text('{"text": "hi", "label": 1}\n')
     (tmp_path / "d/read.me").write_text("nothing")
+    for name in ("README.txt", "LICENSE-data.txt", "dataset_info.json"):
+        (tmp_path / f"d/{name}").write_text("{}\n")
     made = source_recipe({"path": "d"})
     assert [piece.uri for piece in sources.read(made, {})] == ["d/a.jsonl", "d/b.csv"]
 
@@ -127,6 +129,7 @@ def test_a_folder_gives_its_data_files(tmp_path: Path, source_recipe: Callable[.
         ("*.parquet", "no file matches this pattern"),
         ("empty", "no data files in this folder"),
         ("table", "write `delta: table` instead"),
+        ("saved", "write `hub: saved` instead"),
         ("recipe.yaml", "set `format` to one of csv"),
     ],
 )
@@ -135,6 +138,8 @@ def test_missing_files_say_what_to_do(
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "table/_delta_log").mkdir(parents=True)
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved/state.json").write_text("{}")
     assert expected in refusal(source_recipe({"path": path}))
     with pytest.raises(DataError):
         sources.fingerprints(source_recipe({"path": path}), {})

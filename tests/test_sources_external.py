@@ -109,12 +109,58 @@ def test_a_password_from_the_environment_may_hold_any_sign(
 
 def test_secrets_leave_names_and_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "s3cret")
+    monkeypatch.setenv("HARD", "p@ss/w:rd")
     assert shown("postgresql://me:plain@host/db") == "postgresql://me:***@host/db"
     assert shown("s3://bucket/${TOKEN}") == "s3://bucket/${TOKEN}"
-    url = "postgresql://me:plain@host/db?key=${TOKEN}"
-    assert hidden("cannot reach plain with key=s3cret\n at postgresql://me:plain@host", url) == (
-        "cannot reach *** with key=*** at postgresql://me:***@host"
+    url = "postgresql://me:${HARD}@host/db?key=${TOKEN}"
+    assert hidden("port 1 of p@ss/w:rd or p%40ss%2Fw%3Ard with key=s3cret\n at postgresql://me:plain@host", url) == (
+        "port 1 of *** or *** with key=*** at postgresql://me:***@host"
     )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"sql": "SELECT 1", "url": "postgresql://me:hunter2@host/db"},
+        {"sql": "SELECT 1", "url": "postgresql://me:hun/ter2@host/db"},
+        {"sql": "SELECT 1", "url": "postgresql://me:${PASSWORD:-hunter2}@host/db"},
+        {"sql": "SELECT 1", "url": "postgresql://host/db?user=me&password=hunter2"},
+        {"sql": "SELECT 1", "url": "mssql+pyodbc:///?odbc_connect=Driver%3Dx%3BPWD%3Dhunter2"},
+        {"delta": "s3://key:hunter2@bucket/t"},
+        {"hub": "https://me:hunter2@hub.example/d"},
+    ],
+)
+def test_a_password_in_a_recipe_is_refused_and_not_shown(
+    source_recipe: Callable[..., Recipe], source: dict[str, str]
+) -> None:
+    with pytest.raises(ConfigError, match=r"data.sources.0.\w+: a password stands in it.*\$\{NAME\}") as caught:
+        source_recipe(source)
+    assert "hunter2" not in str(caught.value) and "hun/ter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:${TOKEN}@host:5432/db?password=${TOKEN}&options=a@b",
+        "postgresql://${TOKEN}:${TOKEN}@${TOKEN}/db",
+        "postgresql://host:5432/db?application_name=a@b",
+        "sqlite:////tmp/a:b@c.db",
+    ],
+)
+def test_a_url_without_a_password_is_none(
+    source_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("TOKEN", "s3cret")
+    assert source_recipe({"sql": "SELECT 1", "url": url})
+
+
+def test_a_cursor_of_mixed_types_is_a_data_error(
+    database: sqlite3.Connection, source_recipe: Callable[..., Recipe]
+) -> None:
+    database.execute("INSERT INTO tickets VALUES ('three', 'text 3', 0)")
+    database.commit()
+    told = refusal(source_recipe({"sql": SINCE, "url": "sqlite:///tickets.db", "cursor": "id"}))
+    assert "cursor id: its values are of different types, int (2) and str ('three')" in told
 
 
 def test_delta_tables_newest_and_fixed(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:

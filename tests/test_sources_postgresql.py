@@ -97,8 +97,11 @@ def test_a_cursor_of_any_type_goes_on_where_it_was(
     assert list(sources.read(made, {after.uri: after.fingerprint})) == []  # a cursor with quotes in it, too
 
 
-def test_a_server_that_is_not_there_is_told(database: str, source_recipe: Callable[..., Recipe]) -> None:
-    nowhere = source_recipe({"sql": "SELECT 1", "url": "postgresql+psycopg://me:secret@127.0.0.1:1/x"})
+def test_a_server_that_is_not_there_is_told(
+    database: str, source_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PASSWORD", "secret")
+    nowhere = source_recipe({"sql": "SELECT 1", "url": "postgresql+psycopg://me:${PASSWORD}@127.0.0.1:1/x"})
     with pytest.raises(DataError, match="check that the database can be reached") as caught:
         list(sources.read(nowhere, {}))
     assert "secret" not in str(caught.value)

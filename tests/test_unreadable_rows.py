@@ -16,6 +16,7 @@ from evertune import preview, quarantine
 from evertune.config import Recipe
 from evertune.contract import UNREADABLE, BatchStoppedError, judge_rows
 from evertune.corpus import staging
+from evertune.errors import DataError
 from evertune.home import Home, read_json
 from evertune.quarantine import read_mended
 
@@ -141,6 +142,10 @@ def test_check_counts_it(tmp_path: Path, write_recipe: Callable[..., Path], tiny
     one, _ = made(tmp_path, "csv", CSV.encode() + b"a,b,c\n")
     found = preview.look(one.model_copy(update={"base_model": str(tiny_model)}), 2000)
     assert (found.accepted, found.reasons) == (100, {UNREADABLE: 1})
+    assert found.notes[0].startswith("cannot be read: rows.csv, line 102: 3 cells")
+    one, _ = made(tmp_path, "csv", b"text,label\ncaf\xe9,card\n")
+    with pytest.raises(DataError, match=r"no row can be read; rows.csv, line 2: not valid utf-8"):
+        preview.look(one, 2000)
 
 
 def test_a_batch_that_an_older_evertune_staged_is_read_again(tmp_path: Path, monkeypatch: Any) -> None:

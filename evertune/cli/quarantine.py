@@ -29,9 +29,14 @@ def quarantine(recipe: str, target: Path | None, release: bool, mended: Path | N
     """List refused rows with their reasons; export them; put mended rows back."""
     from evertune import quarantine as rows
     from evertune.config import load
+    from evertune.errors import ConfigError
     from evertune.home import home_of
     from evertune.records import plain
 
+    if target and (release or mended):
+        raise ConfigError(
+            "--export and --release exclude each other: export, mend the file, then --release --from FILE"
+        )
     loaded = load(recipe)
     home, screen = home_of(loaded), console(stderr=False)
     if release or mended:

@@ -2,11 +2,17 @@
 
 import os
 import re
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic_core import PydanticCustomError
 
 from evertune.errors import ConfigError
 
+SECRET = "secret"  # type of an error whose message must not show what was given
+LITERAL_PASSWORD = re.compile(  # user:password@ but not host:5432/; or a parameter of the URL, of ODBC inside it too
+    r"(?i)://[^:/@]*:(?!\d+/)[^@]+@|(?:[?&;]|%3B)[\w-]*(?:password|passwd|pwd|secret|token)(?:=|%3D)[^&;%]"
+)
 PLACEHOLDER = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -33,6 +39,18 @@ def expand(text: str) -> str:
         return found
 
     return PLACEHOLDER.sub(value, text)
+
+
+def _without_password(url: str) -> str:
+    bare = PLACEHOLDER.sub(lambda match: "" if match[2] is None else match[2], url)
+    if LITERAL_PASSWORD.search(bare):
+        raise PydanticCustomError(
+            SECRET, "a password stands in it, and recipes are logged: write `${NAME}` and export NAME"
+        )
+    return url
+
+
+Url = Annotated[str, AfterValidator(_without_password)]  # or a path; a recipe never holds a password
 
 
 def unset(text: str) -> list[str]:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
-from evertune.config.base import Section
+from evertune.config.base import Section, Url
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -49,7 +49,7 @@ class SampleSource(Section):
 class HubSource(Section):
     """A Hugging Face data set, through `datasets`."""
 
-    hub: str = Field(description="Hub id, or a local folder that `datasets` can load.")
+    hub: Url = Field(description="Hub id, or a local folder that `datasets` can load.")
     subset: str | None = Field(None, description="The data set's configuration name.")
     part: str = Field("train", description="The data set's own split to read, such as `train` or `train[:10%]`.")
     revision: str | None = Field(None, description="Commit or tag on the hub.")
@@ -60,7 +60,7 @@ class SqlSource(Section):
     """Rows of a query, through SQLAlchemy."""
 
     sql: str = Field(description="SELECT statement. With `cursor`, `:cursor` in it stands for the largest value seen.")
-    url: str = Field(description="SQLAlchemy URL; passwords only as `${NAME}`.")
+    url: Url = Field(description="SQLAlchemy URL; passwords only as `${NAME}`.")
     cursor: str | None = Field(
         None, description="Column that only grows. Without it the query is scanned whole at every run."
     )
@@ -70,7 +70,7 @@ class SqlSource(Section):
 class DeltaSource(Section):
     """A Delta table."""
 
-    delta: str = Field(description="Folder or URI of the table.")
+    delta: Url = Field(description="Folder or URI of the table.")
     version: int | None = Field(None, ge=0, description="Fixed version. Default: the newest.")
     split: SplitName | None = Field(None, description="All rows of this source belong to this split.")
 

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from evertune.config.base import unset
+from evertune.config.base import SECRET, unset
 from evertune.config.data import SOURCE_MODELS
 from evertune.config.recipe import Recipe
 from evertune.errors import ConfigError
@@ -114,7 +114,8 @@ def _problem(item: Any) -> str:
         allowed = str(item["ctx"].get("expected_tags") or item["ctx"].get("expected"))
         options = [option.strip(" '") for option in allowed.replace(" or ", ",").split(",")]
         return f"{where}: unknown value {given!r}; {_suggest(str(given), options)}"
-    shown = "" if isinstance(item["input"], (dict, list)) or not where else f", not {item['input']!r}"
+    hidden = isinstance(item["input"], (dict, list)) or item["type"] == SECRET or not where
+    shown = "" if hidden else f", not {item['input']!r}"
     return f"{where}: {message}{shown}" if where else message
 
 

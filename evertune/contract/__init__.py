@@ -120,7 +120,9 @@ def _verdicts(table: "pa.Table", rows: "pd.DataFrame", checks: list[Check], find
     import numpy as np
 
     failed = [pair for pair in zip(checks, findings, strict=True) if not pair[1].success]
-    refusing = [(check, found) for check, found in failed if check.say is not None and not check.warn]
+    counting = [(check, found) for check, found in failed if not check.warn]
+    # one on rows may fail without saying which: `expect_column_values_to_be_in_type_list` looks at the column's type
+    refusing = [(check, found) for check, found in counting if check.say is not None and found.rows is not None]
     bad = np.zeros(len(table), dtype=bool)
     for _check, found in refusing:
         bad[found.rows] = True
@@ -132,7 +134,7 @@ def _verdicts(table: "pa.Table", rows: "pd.DataFrame", checks: list[Check], find
         reasons=dict(kinds.most_common()),
         warnings=tuple(_told(check, found) for check, found in failed if check.warn),
         suite_result=_suite_result(checks, findings),
-        problems=tuple(_told(check, found) for check, found in failed if check.say is None and not check.warn),
+        problems=tuple(_told(check, found) for check, found in counting if check.say is None or found.rows is None),
     )
 
 

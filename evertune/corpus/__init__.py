@@ -126,7 +126,7 @@ def _waiting(recipe: Recipe, home: Home) -> Batch | None:
         )
         return batch
     logger.info(
-        "the recipe's data section has changed since batch %d was staged; its sources are read again", batch.number
+        "batch %d was staged for another data section, or by another Evertune; its sources are read again", batch.number
     )
     staging.forget_staged(home)
     return None

@@ -1,25 +1,19 @@
 """Looks at rows of unknown kind and guesses what a recipe needs to know about them, with reasons."""
 
 import difflib
-import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evertune.config import PathSource
 from evertune.errors import ConfigError, DataError
 from evertune.inspect import column_choice as choose
 from evertune.inspect.column_profile import Profile, profile, word_profile
+from evertune.inspect.reading import Rows, check_columns, read
 from evertune.inspect.recipe_writer import recipe_text
 from evertune.objectives import TABLE, module
-from evertune.sources.files import FORMATS, found
-from evertune.sources.text_file import File, likely_encoding
 
 __all__ = ["Guess", "inspect", "recipe_text"]
-
-LIMIT = 200_000  # rows that are looked at
 
 
 @dataclass(frozen=True)
@@ -47,16 +41,6 @@ class Guess:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Rows:
-    """What was read: the columns with their cells."""
-
-    name: str
-    columns: dict[str, list[Any]]
-    encoding: str
-    cut: bool
-
-
 def inspect(path: str | Path, objective: str | None = None, text: str | None = None, label: str | None = None) -> Guess:
     """The objective and the columns that a file, a folder or a glob of files seems made for.
 
@@ -67,15 +51,17 @@ def inspect(path: str | Path, objective: str | None = None, text: str | None = N
         label: column of the target, given.
     Raises:
         ConfigError: no such objective.
-        DataError: the rows cannot be read, or a column cannot be picked; it says what each looks like.
+        DataError: the rows cannot be read, a column cannot be picked (it says what each looks like) or a file lacks it.
     """
     if objective is not None and objective not in TABLE:
         near = difflib.get_close_matches(objective, TABLE, 1, 0.3)
         raise ConfigError(f"--objective {objective}: no such objective; {f'did you mean {near[0]}? ' if near else ''}"
                           f"There are {', '.join(TABLE)}")  # fmt: skip
-    rows = _read(Path(path))
+    rows = read(Path(path))
     objective, profiles = _profiles(rows, objective)
-    return _guess(rows, objective, choose.choose(rows.name, profiles, objective, text, label), profiles)
+    choice = choose.choose(rows.name, profiles, objective, text, label)
+    check_columns(rows, choice.columns)
+    return _guess(rows, objective, choice, profiles)
 
 
 def _profiles(rows: Rows, objective: str | None) -> tuple[str, list[Profile]]:
@@ -101,10 +87,12 @@ def _guess(rows: Rows, objective: str, choice: choose.Choice, profiles: list[Pro
     counts = dict(by_name[target].counts.most_common())
     lists = by_name[target].is_list
     refused = _refused(rows.columns[source], rows.columns[target], counts, "id" in choice.columns, lists)
-    notes = [*choice.notes, *_warnings(rows, counts, lists)]
+    if rows.unreadable:
+        refused["rows that cannot be read"] = rows.unreadable
+    notes = [*choice.notes, *_warnings(counts, lists), *rows.notes]
     return Guess(
         objective, choice.columns, choice.why, counts, _lengths(by_name[source]),
-        by_name[source].rows, refused, rows.encoding, tuple(notes),
+        by_name[source].rows + rows.unreadable, refused, rows.encoding, tuple(notes),
     )  # fmt: skip
 
 
@@ -134,7 +122,7 @@ def _refused(
     return {reason: count for reason, count in found.items() if count}
 
 
-def _warnings(rows: Rows, counts: dict[str, int], lists: bool) -> list[str]:
+def _warnings(counts: dict[str, int], lists: bool) -> list[str]:
     notes = []
     single = [label for label, count in counts.items() if count == 1]
     if single and not lists:
@@ -144,38 +132,4 @@ def _warnings(rows: Rows, counts: dict[str, int], lists: bool) -> list[str]:
         )
     if len(counts) == 1:
         notes.append(f"there is one label only, {next(iter(counts))!r}: a classifier needs at least two")
-    if rows.encoding != "utf-8":
-        notes.append(
-            f"the files are not UTF-8; {rows.encoding} is a guess: look at accented letters with `evertune check`"
-        )
-    if rows.cut:
-        notes.append(f"only the first {LIMIT:,} rows were looked at")
     return notes
-
-
-def _read(path: Path) -> Rows:
-    files = found(PathSource(path=str(path)), Path.cwd())
-    encoding = _encoding(files)
-    files = [replace(file, encoding=encoding) for file in files]
-    names = list(dict.fromkeys(FORMATS[files[0].format].names(files[0])))
-    rows = list(itertools.islice(_cells(files, names), LIMIT + 1))
-    if not rows:
-        raise DataError(f"{path}: there are no rows in it; a recipe is inferred from rows")
-    columns = {name: [row[place] for row in rows[:LIMIT]] for place, name in enumerate(names)}
-    return Rows(str(path), columns, encoding, len(rows) > LIMIT)
-
-
-def _cells(files: list[File], names: list[str]) -> Iterator[Sequence[Any]]:
-    """The cells of the first file's columns, through all files."""
-    for file in files:
-        reader = FORMATS[file.format]
-        here = reader.names(file)
-        for raw in reader.rows(file, [name if name in here else None for name in names]):
-            if raw.cells is None:
-                raise DataError(f"{file.name}: {raw.problem}")
-            yield raw.cells
-
-
-def _encoding(files: list[File]) -> str:
-    guesses = {likely_encoding(file.path) for file in files if file.format != "parquet"}
-    return next((one for one in ("utf-16", "latin-1", "cp1252") if one in guesses), "utf-8")

@@ -188,9 +188,14 @@ def _with_mended(listed: "pa.Table", mended: "pa.Table") -> "pa.Table":
     before = rows = listed.take(place)
     for column in mended.column_names:
         rows = rows.set_column(rows.column_names.index(column), rows.schema.field(column), mended[column])
-    pairs = zip(before.to_pylist(), rows.to_pylist(), strict=True)
-    problem = [one["problem"] if one == two else None for one, two in pairs]
+    pairs = zip(_cells(before), _cells(rows), before["problem"].to_pylist(), strict=True)
+    problem = [told if one == two else None for one, two, told in pairs]
     return rows.set_column(rows.column_names.index("problem"), "problem", pa.array(problem, pa.string()))
+
+
+def _cells(rows: "pa.Table") -> "list[list[Any]]":
+    """The cells of each row; an empty one is a missing one, as in a file that was exported."""
+    return [[cell or None for cell in row.values()] for row in rows.to_pylist()]
 
 
 def _newest(rows: "pa.Table") -> "pa.Table":

@@ -56,6 +56,8 @@ def read_mended(path: Path, recipe: Recipe) -> "pa.Table":
     rows = list(_read(path))
     if not rows or "row_version" not in rows[0]:
         raise DataError(f"{path}: it has no column row_version; mend a file that `evertune quarantine --export` wrote")
+    if nameless := [place for place, row in enumerate(rows) if not isinstance(row.get("row_version"), str)]:
+        raise DataError(f"{path}, row {nameless[0]}: it has no row_version; a mended row keeps that of the export")
     columns: dict[str, Any] = {"row_version": pa.array([row["row_version"] for row in rows], pa.string())}
     for role in [role for role in kinds if role in rows[0]]:
         values = [_value(row.get(role), kinds[role], f"{path}, row {place}, {role}") for place, row in enumerate(rows)]
@@ -81,7 +83,10 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix in LINES:
-                yield from (json.loads(line) for line in file if line.strip())
+                rows = [json.loads(line) for line in file if line.strip()]
+                if broken := [place for place, row in enumerate(rows) if not isinstance(row, dict)]:
+                    raise ValueError(f"row {broken[0]} is no JSON object")
+                yield from rows
             else:
                 csv.field_size_limit(1 << 24)
                 yield from csv.DictReader(file)

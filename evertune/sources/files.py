@@ -39,6 +39,8 @@ ENDINGS = {
     ".txt": "conll",
 }
 
+SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` of `datasets` leaves
+
 logger = logging.getLogger(__name__)
 
 
@@ -78,7 +80,7 @@ def single_file(path: str | Path) -> File:
 
 
 def found(source: PathSource, folder: Path) -> list[File]:
-    """The files of a source, in order of their names; hidden ones are left out.
+    """The files of a source, in order of their names; a folder's hidden files and its read-me are left out.
 
     Args:
         folder: what a relative path starts from.
@@ -102,8 +104,22 @@ def found(source: PathSource, folder: Path) -> list[File]:
 def _inside(target: Path, source: PathSource, pattern: str) -> list[Path]:
     if (target / "_delta_log").is_dir():
         raise DataError(f"{pattern}: this folder is a Delta table; write `delta: {pattern}` instead of `path:`")
+    if any((target / name).is_file() for name in SAVED):
+        raise DataError(
+            f"{pattern}: this folder was saved by `datasets`; write `hub: {pattern}` instead of `path:`, "
+            "or give the data as files (`to_parquet`)"
+        )
     shown = [path for path in sorted(target.rglob("*")) if path.is_file() and not _hidden(path.relative_to(target))]
-    return [path for path in shown if source.format != "auto" or path.suffix.lower() in ENDINGS]
+    data = [path for path in shown if not _beside_data(path)]
+    return [path for path in data if source.format != "auto" or path.suffix.lower() in ENDINGS]
+
+
+def _beside_data(path: Path) -> bool:
+    """Whether a file of a folder tells about its data: a read-me, a licence, what `datasets` keeps beside its files."""
+    name = path.name.lower()
+    return name in {*SAVED, "dataset_info.json", "dataset_infos.json"} or (
+        path.suffix in {"", ".txt", ".md"} and name.startswith(("readme", "license", "licence"))
+    )
 
 
 def _hidden(path: Path) -> bool:

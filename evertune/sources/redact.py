@@ -1,11 +1,11 @@
 """Keeping secrets out of names and messages."""
 
 import re
+from urllib.parse import quote, quote_plus
 
 from evertune.config.base import PLACEHOLDER, expand
 
 USERINFO = re.compile(r"(?<=//)([^/@:\s]*):[^/@\s]*@")
-PASSWORD = re.compile(r"//[^/@:\s]*:([^/@\s]+)@")
 
 
 def shown(url: str) -> str:
@@ -15,7 +15,8 @@ def shown(url: str) -> str:
 
 def hidden(message: str, url: str) -> str:
     """A library's message on one line, without what the placeholders of `url` stand for and without passwords."""
-    secrets = [expand(match[0]) for match in PLACEHOLDER.finditer(url)] + PASSWORD.findall(expand(url))
-    for secret in filter(None, secrets):
+    filled = {expand(match[0]) for match in PLACEHOLDER.finditer(url)}
+    secrets = {form for one in filled for form in (one, quote(one, safe=""), quote_plus(one))}
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
         message = message.replace(secret, "***")
     return USERINFO.sub(r"\1:***@", " ".join(message.split()))

@@ -98,8 +98,19 @@ def _statement(source: SqlSource, start: Any) -> "TextClause":
 def _raws(rows: Iterator[Any], columns: list[str], cursor: str | None, largest: list[Any]) -> Iterator[Raw]:
     for row in rows:
         if cursor and row[cursor] is not None:
-            largest[0] = row[cursor] if largest[0] is None else max(largest[0], row[cursor])
+            largest[0] = _larger(largest[0], row[cursor], cursor)
         yield Raw([row[column] for column in columns])
+
+
+def _larger(one: Any, other: Any, cursor: str) -> Any:
+    try:
+        return other if one is None or other > one else one
+    except TypeError:
+        kinds = f"{type(one).__name__} ({one!r}) and {type(other).__name__} ({other!r})"
+        raise DataError(
+            f"cursor {cursor}: its values are of different types, {kinds}, and none is the larger; "
+            "name a column of one type, or CAST it in the query"
+        ) from None
 
 
 def _url(source: SqlSource, recipe: Recipe) -> "URL":
