@@ -25,7 +25,7 @@ STEP_USES_STEP = {("training", "tokenization"): "the tokenizer that encoded the 
 COMPOSERS = {
     "admission": {"contract", "corpus", "splits"},  # a staged batch into the corpus: the validate step, and a release
     "quarantine": {"contract", "corpus", "sources"},  # mended rows are read, and take the same road
-    "preview": {"contract", "sources"},  # `evertune check` shows rows before anything is kept
+    "preview": {"contract", "sources", "splits"},  # `evertune check` shows rows before anything is kept
     "challenge": {"gate"},  # the evidence on disk, for the gate that knows no disk
 }
 HEAVY = ("torch", "transformers", "mlflow", "great_expectations", "datasets", "prefect", "pandas", "pyarrow", "sklearn")

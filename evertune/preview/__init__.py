@@ -1,0 +1,131 @@
+"""A first look at a recipe's rows: contract, labels, tokens; nothing is kept and nothing is trained."""
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from evertune import base_models, contract, shortage, splits
+from evertune.config import SqlSource
+from evertune.objectives import module
+from evertune.preview.sample import judged, sample, spread
+from evertune.statistics import detectable, spend
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from evertune.config import Recipe
+
+SHOWN = 3
+CLOSELY = 2000  # accepted rows, evenly spaced, whose tokens and splits are looked at
+CUT = 160  # characters of an example
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What `look` found.
+
+    Args:
+        rows: that were looked at, of `found` in the pieces that were opened.
+        labels: label or tag -> accepted rows (words) with it, most frequent first.
+        examples: `input`, `target` and `tokens` of some rows.
+        splits: split -> rows, as a first run would deal them; estimated where not all rows were looked at.
+        leaked: test rows that stand in or near train rows, among those that were looked at closely.
+        truncated: rows longer than the model sees, estimated likewise.
+        problems: why a run would stop.
+    """
+
+    rows: int
+    found: int
+    accepted: int
+    reasons: dict[str, int]
+    labels: dict[str, int]
+    examples: list[dict[str, str]]
+    splits: dict[str, int]
+    leaked: int
+    truncated: int
+    problems: list[str]
+    notes: list[str]
+
+
+def look(recipe: "Recipe", limit: int) -> Preview:
+    """Judge about `limit` rows, evenly spaced over all sources, as a run would.
+
+    Raises:
+        ConfigError: the recipe's expectations, columns or tokenizer do not fit.
+        DataError: a source cannot be read, or there are no rows.
+    """
+    contract.custom_expectations(recipe.contract)
+    rows = sample(recipe, limit)
+    verdicts = judged(rows, recipe)
+    objective = module(recipe.objective.type)
+    role, target = objective.COLUMNS
+    close = spread(verdicts.accepted, CLOSELY)
+    factor = rows.found * len(verdicts.accepted) / len(rows.table) / max(1, len(close))
+    dealt, leaked = _splits(close, recipe, role)
+    splits = {name: round(count * factor) for name, count in dealt.items()}
+    inputs, targets = close.column(role).to_pylist(), close.column(target).to_pylist()
+    pieces, truncated = _tokens(recipe, inputs)
+    examples = [
+        {"input": _text(one), "target": _text(wanted), "tokens": " ".join(tokens[:24])}
+        for one, wanted, tokens in islice(zip(inputs, targets, pieces, strict=False), SHOWN)
+    ]
+    problems = [*contract.stops(verdicts, recipe, ()), *(shortage.missing(splits) if len(close) else [])]
+    notes = [*rows.notes, *verdicts.warnings, *shortage.warnings(splits, recipe), *_notes(recipe, splits["test"])]
+    return Preview(
+        rows=len(rows.table), found=rows.found, accepted=len(verdicts.accepted), reasons=verdicts.reasons,
+        labels=dict(Counter(objective.label_values(verdicts.accepted.column(target).to_pylist())).most_common()),
+        examples=examples, splits=splits, leaked=leaked, truncated=round(truncated * factor),
+        problems=problems, notes=notes,
+    )  # fmt: skip
+
+
+def _splits(accepted: "pa.Table", recipe: "Recipe", role: str) -> tuple[dict[str, int], int]:
+    """How many rows each split would get in an empty corpus, and how many test rows would leak."""
+    import pyarrow as pa
+
+    strings = dict.fromkeys(splits.KNOWN, pa.string())
+    numbers = {"component": pa.int64(), "joins": pa.list_(pa.int64()), "normal_digest": pa.int64()}
+    known = pa.schema([*{**strings, **numbers, "minhash": pa.binary()}.items()]).empty_table()
+    dealt = splits.assign(accepted, known, recipe.data.split, role, splits.lends_validation(recipe))
+    names = dealt["split"].to_pylist()
+    return {name: names.count(name) for name in splits.NAMES}, len(splits.leaked(dealt))
+
+
+def _tokens(recipe: "Recipe", inputs: list[Any]) -> tuple[list[list[str]], int]:
+    # The tokenizer's own file, read without transformers: the whole check stays under a few seconds.
+    from pathlib import Path
+
+    from tokenizers import Tokenizer
+
+    file = Path(base_models.locate(recipe)) / "tokenizer.json"
+    if not file.is_file():
+        return [[] for _ in inputs[:SHOWN]], 0
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    encoded = tokenizer.encode_batch(inputs, is_pretokenized=bool(inputs) and not isinstance(inputs[0], str))
+    return [one.tokens for one in encoded[:SHOWN]], sum(len(one.ids) > recipe.objective.max_length for one in encoded)
+
+
+def _notes(recipe: "Recipe", test: int) -> list[str]:
+    notes = []
+    if test:
+        least = detectable(test, spend(1 - recipe.evaluation.gate.confidence, 1))
+        notes.append(
+            f"{test:,} fresh test rows can show a difference of {100 * least:.1f} points (power 0.8, one row in ten "
+            "decided differently)"
+        )
+    if "id" not in recipe.data.columns:
+        notes.append(
+            "columns.id is not mapped: a corrected label cannot supersede its row; one text with two labels is refused"
+        )
+    for number, source in enumerate(recipe.data.sources):
+        if isinstance(source, SqlSource) and source.cursor is None:
+            notes.append(f"data.sources.{number}: no cursor, so the query is scanned whole at every run")
+    return notes
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else " ".join(value)
+    return text if len(text) <= CUT else text[: CUT - 1] + "…"
