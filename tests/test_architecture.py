@@ -26,6 +26,7 @@ COMPOSERS = {
     "admission": {"contract", "corpus", "splits"},  # a staged batch into the corpus: the validate step, and a release
     "quarantine": {"contract", "corpus", "sources"},  # mended rows are read, and take the same road
     "preview": {"contract", "sources", "splits"},  # `evertune check` shows rows before anything is kept
+    "inspect": {"contract", "sources"},  # `evertune new` asks the contract that it writes what it refuses
     "challenge": {"gate"},  # the evidence on disk, for the gate that knows no disk
 }
 HEAVY = ("torch", "transformers", "mlflow", "great_expectations", "datasets", "prefect", "pandas", "pyarrow", "sklearn")

@@ -2,7 +2,6 @@
 
 import difflib
 import itertools
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,11 +12,12 @@ from evertune.errors import ConfigError, DataError
 from evertune.inspect import column_choice as choose
 from evertune.inspect.column_profile import Profile, profile, word_profile
 from evertune.inspect.recipe_writer import recipe_text
+from evertune.inspect.trial import tried
 from evertune.objectives import TABLE, module
 from evertune.sources.files import FORMATS, found
 from evertune.sources.text_file import File, likely_encoding
 
-__all__ = ["Guess", "inspect", "recipe_text"]
+__all__ = ["Guess", "inspect", "recipe_text", "tried"]
 
 LIMIT = 200_000  # rows that are looked at
 
@@ -31,9 +31,11 @@ class Guess:
         labels: label or tag -> how many rows (words) have it, most frequent first.
         lengths: `min`, `median`, `p95`, `max`, `mean` of the input, in characters; of token lists in words.
         rows: rows that were looked at.
-        refused: reason -> rows that the inferred contract will refuse.
         encoding: of the files.
         notes: what a person should know beside that.
+        characters: `keep` where rows with damaged text are to be accepted.
+        refused: reason -> rows that the contract refuses, refused_share: their share, problems: what stops a run all
+            the same; see `tried`.
     """
 
     objective: str
@@ -42,9 +44,12 @@ class Guess:
     labels: dict[str, int]
     lengths: dict[str, float]
     rows: int
-    refused: dict[str, int] = field(default_factory=dict)
     encoding: str = "utf-8"
     notes: tuple[str, ...] = ()
+    characters: str = "refuse"
+    refused: dict[str, int] = field(default_factory=dict)
+    refused_share: float = 0.0
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,16 +79,17 @@ def inspect(path: str | Path, objective: str | None = None, text: str | None = N
         raise ConfigError(f"--objective {objective}: no such objective; {f'did you mean {near[0]}? ' if near else ''}"
                           f"There are {', '.join(TABLE)}")  # fmt: skip
     rows = _read(Path(path))
-    objective, profiles = _profiles(rows, objective)
+    objective, profiles = _profiles(rows, objective, (text, label))
     return _guess(rows, objective, choose.choose(rows.name, profiles, objective, text, label), profiles)
 
 
-def _profiles(rows: Rows, objective: str | None) -> tuple[str, list[Profile]]:
+def _profiles(rows: Rows, objective: str | None, given: tuple[str | None, str | None]) -> tuple[str, list[Profile]]:
     try:
         profiles = [profile(name, values) for name, values in rows.columns.items()]
         lists = sum(one.is_list for one in profiles)
         if objective is None:
-            objective = "token-classification" if lists > 1 else "text-classification"
+            tags = lists > 1 or choose.tags_between_spaces(profiles, rows.columns, *given)
+            objective = "token-classification" if tags else "text-classification"
         if objective == "token-classification" and lists < 2:
             profiles = [
                 word_profile(one.name, rows.columns[one.name]) if one.words >= choose.FREE_TEXT else one
@@ -99,12 +105,10 @@ def _guess(rows: Rows, objective: str, choice: choose.Choice, profiles: list[Pro
     first, second = list(module(objective).COLUMNS)
     source, target = choice.columns[first], choice.columns[second]
     counts = dict(by_name[target].counts.most_common())
-    lists = by_name[target].is_list
-    refused = _refused(rows.columns[source], rows.columns[target], counts, "id" in choice.columns, lists)
-    notes = [*choice.notes, *_warnings(rows, counts, lists)]
+    notes = [*choice.notes, *_warnings(rows, counts, by_name[target].is_list)]
     return Guess(
         objective, choice.columns, choice.why, counts, _lengths(by_name[source]),
-        by_name[source].rows, refused, rows.encoding, tuple(notes),
+        by_name[source].rows, rows.encoding, tuple(notes),
     )  # fmt: skip
 
 
@@ -117,21 +121,6 @@ def _lengths(one: Profile) -> dict[str, float]:
         "max": at[-1],
         "mean": round(one.mean_length, 1),
     }
-
-
-def _refused(
-    inputs: list[Any], targets: list[Any], counts: dict[str, int], has_id: bool, lists: bool
-) -> dict[str, int]:
-    empty = [one is None or not len(str(one)) or two is None for one, two in zip(inputs, targets, strict=True)]
-    found = {"empty cells": sum(empty)}
-    if not lists:
-        found["a label of one row"] = sum(count == 1 for count in counts.values())
-        labels_of: dict[str, set[str]] = defaultdict(set)
-        for one, two in zip(inputs, targets, strict=True):
-            labels_of[str(one)].add(str(two))
-        conflicts = sum(len(labels_of[str(one)]) > 1 for one in inputs if one is not None)
-        found["a text under two labels, without an id"] = 0 if has_id else conflicts
-    return {reason: count for reason, count in found.items() if count}
 
 
 def _warnings(rows: Rows, counts: dict[str, int], lists: bool) -> list[str]:
