@@ -41,11 +41,13 @@ def evaluate(candidate: Candidate, recipe: Recipe) -> Evaluation:
     report = evaluation.evaluate(recipe, candidate, test, leaked, champion, version, problem=problem)
     show_metrics(recipe.name, report)
     beside = f", champion {report.champion_metrics['test'][recipe.metric]:.4f}" if report.champion_metrics else ""
+    leaking = f", {report.leaked:,} of which stand in or near train rows" if report.leaked else ""
     said.info(
-        "evaluate: %s %.4f on %s test rows%s",
+        "evaluate: %s %.4f on %s test rows%s%s",
         recipe.metric,
         report.metrics["test"][recipe.metric],
         f"{len(test):,}",
+        leaking,
         beside,
     )
     return report
