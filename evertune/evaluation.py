@@ -44,7 +44,7 @@ def evaluate(
         TrainingError: the challenger cannot be loaded.
     """
     if not len(test):
-        raise DataError("no test rows, so no evidence to promote on; raise data.split.test or give a test file")
+        raise DataError("no test rows, so no evidence to promote on; add rows")
     start = time.perf_counter()
     objective = module(recipe.objective.type)
     role, target_role = objective.COLUMNS

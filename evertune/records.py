@@ -187,6 +187,7 @@ class Outcome:
     report: str | None
     evidence: tuple[dict[str, Any], ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
+    leaked: int = 0  # test rows that stand in or near a training snapshot
 
 
 def plain(value: Any) -> Any:

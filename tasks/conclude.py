@@ -51,7 +51,8 @@ def _outcome(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
         version=models.version_of(home, name, candidate.run_id), champion_version=models.champion(home, name),
         snapshot={"version": snapshot.version, "rows": snapshot.rows, "fingerprint": snapshot.fingerprint},
         rows=conclusion.rows(snapshot),
-        metrics=evaluation.metrics, seconds=dict(seconds.get()), report=None, evidence=decision.evidence,
+        metrics=evaluation.metrics, leaked=evaluation.leaked, seconds=dict(seconds.get()), report=None,
+        evidence=decision.evidence,
         training={
             "steps": candidate.steps, "epochs": candidate.epochs, "seconds": candidate.seconds,
             "loss": candidate.train_loss, "tokens": candidate.tokens.tokens,

@@ -26,7 +26,9 @@ def evaluate(candidate: Candidate, recipe: Recipe) -> Evaluation:
         evaluation.keep(folder, key, report)
     show_metrics(recipe.name, report)
     beside = f", champion {report.champion_metrics['test'][recipe.metric]:.4f}" if report.champion_metrics else ""
-    said.info("evaluate: %s %.4f on the test rows%s", recipe.metric, report.metrics["test"][recipe.metric], beside)
+    leaking = f" ({report.leaked:,} of them in or near train rows)" if report.leaked else ""
+    value = report.metrics["test"][recipe.metric]
+    said.info("evaluate: %s %.4f on the test rows%s%s", recipe.metric, value, leaking, beside)
     return report
 
 

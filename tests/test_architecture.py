@@ -25,7 +25,8 @@ STEP_USES_STEP = {("training", "tokenization"): "the tokenizer that encoded the 
 COMPOSERS = {
     "admission": {"contract", "corpus", "splits"},  # a staged batch into the corpus: the validate step, and a release
     "quarantine": {"contract", "corpus", "sources"},  # mended rows are read, and take the same road
-    "preview": {"contract", "sources"},  # `evertune check` shows rows before anything is kept
+    "preview": {"contract", "sources", "splits"},  # `evertune check` shows rows before anything is kept
+    "inspect": {"contract", "sources"},  # `evertune new` asks the contract that it writes what it refuses
     "challenge": {"gate"},  # the evidence on disk, for the gate that knows no disk
 }
 # Run by MLflow and by the parity check in processes of their own.

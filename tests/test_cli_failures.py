@@ -60,19 +60,41 @@ def _without_prefect(recipe: Any, *_: Any) -> None:
         ([(text, "card") for text, _ in ticket_rows(30)], {}, "label"),
         ([*ticket_rows(30), ("only one of these", "lonely")], {"tolerance": 0.0}, "lonely"),
         (ticket_rows(30), {"label": {"values": ["refund", "delivery"]}}, "account"),
+        ([(text + "\x07" * (at < 12), label) for at, (text, label) in enumerate(ticket_rows(120))], {}, "10.0%"),
+        ([("", label) for _, label in ticket_rows(30)], {}, "30 of 30 rows (100.0%)"),
     ],
-    ids=["one label only", "a label with one row", "more labels than listed"],
+    ids=["one label only", "a label with one row", "more labels than listed", "control characters", "nothing accepted"],
 )
-def test_rows_that_do_not_make_a_model_end_with_status_3(
+def test_rows_that_do_not_make_a_model_end_with_status_3_and_check_says_so_before(
     evertune: Command, tiny_recipe: Callable[..., Path], tmp_path: Path, rows: Any, changes: dict[str, Any], words: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     path = tiny_recipe(contract=changes)
     write_rows(tmp_path / "rows.csv", rows)
     monkeypatch.setattr("evertune.cli.run._flow", _without_prefect)
+    checked = evertune("check", path)
+    assert (checked.status, "its rows are not" in checked.out) == (3, True)
+    assert "`evertune run` would stop:\n" in checked.err
     done = evertune("run", path, "--json")
     assert (done.status, done.out) == (3, "")
     assert words in done.err
+    for problem in checked.err.splitlines()[1:]:
+        assert problem in done.err
+    found = evertune("check", path, "--json")
+    assert found.status == 3 and all(problem in found.err for problem in found.json["problems"])
+
+
+@pytest.mark.slow
+def test_a_run_without_test_rows_stops_before_it_trains(project: Project) -> None:
+    project.write(data={"sources": [{"path": "rows/*.csv"}], "split": {"validation": 0, "test": 0}})
+    for changes in ([], ["--set", "data.split.test=0.3"]):
+        done = project.run(*changes)
+        assert (done.status, done.out) == (3, "")
+        assert "none of the 150 accepted rows is a test row" in done.err
+        assert "change it together with the recipe's name" in done.err
+        assert not list(project.home.runs.glob("*"))
+    project.write(name="tickets-2", data={"sources": [{"path": "rows/*.csv"}], "split": {"test": 0.3}})
+    assert project.run().status == 0
 
 
 @pytest.mark.slow

@@ -167,7 +167,7 @@ def test_a_challenger_that_cannot_be_read_is_an_error(tiny_model: Path, candidat
 
 
 def test_without_test_rows_there_is_no_evidence(tiny_model: Path, candidate: Candidate) -> None:
-    with pytest.raises(DataError, match=r"no test rows.*data\.split\.test"):
+    with pytest.raises(DataError, match=r"no test rows.*add rows"):
         evaluate(tiny_model, candidate, rows=table(TEST).slice(0, 0))
 
 

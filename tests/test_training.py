@@ -211,7 +211,7 @@ def test_new_rows_alone_can_be_trained_on_from_the_champion(tiny_model: Path, tm
     done = train(one, tmp_path, rows, champion=Path(champion.bundle), since=1)
     assert done.steps == 10
     assert difference(done, champion) < 1e-6
-    with pytest.raises(DataError, match="no rows to train on"):
+    with pytest.raises(DataError, match=r"no train rows that came since the champion; .* set data\.fresh\.train_on to"):
         train(one, tmp_path / "none", rows, champion=Path(champion.bundle), since=2)
 
 

@@ -18,13 +18,15 @@ from evertune.errors import ConfigError
 @click.option("--output", type=click.Path(path_type=Path), help="Where to write the recipe. Default: NAME.yaml.")
 def new(name: str, data: str, objective: str | None, text: str | None, label: str | None, output: Path | None) -> None:
     """Look at data, pick its columns, infer a contract, and write a recipe with comments."""
-    from evertune.inspect import inspect, recipe_text
+    from evertune.inspect import inspect, recipe_text, tried
 
     path = output or Path(f"{name}.yaml")
     if path.exists():
         raise ConfigError(f"{path} is there already; remove it, or give --output")
-    guess = inspect(data, objective=objective, text=text, label=label)
-    recipe = recipe_text(name, os.path.relpath(data, path.absolute().parent), guess, str(path))
+    folder = path.absolute().parent
+    where = os.path.relpath(data, folder)
+    guess = tried(name, where, inspect(data, objective=objective, text=text, label=label), folder)
+    recipe = recipe_text(name, where, guess, str(path))
     screen = console()
     screen.print(f"{guess.rows:,} rows, [bold]{guess.objective}[/bold]")
     table(
@@ -35,6 +37,8 @@ def new(name: str, data: str, objective: str | None, text: str | None, label: st
     screen.print("labels: " + ", ".join(f"{label} {count:,}" for label, count in shown[:12]) + more, markup=False)
     for reason, count in guess.refused.items():
         screen.print(f"will be refused: {count:,} rows, {reason}", markup=False)
+    for problem in guess.problems:
+        screen.print(f"a run would stop: {problem}", markup=False)
     for note in guess.notes:
         screen.print(f"note: {note}", markup=False)
     path.parent.mkdir(parents=True, exist_ok=True)

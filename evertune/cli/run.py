@@ -60,34 +60,45 @@ def _flow(recipe: "Recipe", force: bool, debug: bool) -> "Outcome":
 
 
 def summary(screen: Any, outcome: "Outcome", recipe: str) -> None:
-    """The short table at the end."""
+    """The short table at the end, and below it what can be copied."""
     from rich.markup import escape
 
-    rows = outcome.rows
-    lines: list[list[Any]] = []
-    if outcome.decision != "unchanged":
-        lines.append(["rows", f"{rows['new']:,} fresh, {rows['accepted']:,} accepted, {rows['refused']:,} refused"])
-        lines += [
-            ["", f"{count:>5,}  {reason}"]
-            for reason, count in sorted(rows["reasons"].items(), key=lambda item: -item[1])
-        ]
-        done = outcome.training
-        lines.append(
-            [
-                "training",
-                f"{done['epochs']:.1f} epochs, {done['steps']:,} steps in {done['seconds']:.0f} s, "
-                f"loss {done['loss']:.3f}",
-            ]
-        )
-    test = outcome.metrics.get("test", {})
-    lines.append(["test", ", ".join(f"{name} {number(value)}" for name, value in list(test.items())[:4])])
+    lines = [*_came(outcome), *_scored(outcome)]
     champion = f"champion is version {outcome.champion_version}" if outcome.champion_version else "no champion yet"
     lines.append(["model", f"{outcome.model}, version {outcome.version}; {champion}"])
-    if outcome.report:
-        lines.append(["look at", outcome.report])
-    lines.append(["", f"evertune history {recipe}"])
-    if rows["refused"]:
-        lines.append(["", f"evertune quarantine {recipe}"])
     colour = COLOURS[outcome.decision]
     screen.print(f"\n[bold {colour}]{outcome.decision}[/bold {colour}]  {escape(outcome.reason)}", markup=True)
     table(screen, ["", ""], lines)
+    after = [f"look at   {outcome.report}"] if outcome.report else []
+    after.append(f"          evertune history {recipe}")
+    if outcome.rows["refused"]:
+        after.append(f"          evertune quarantine {recipe}")
+    for line in after:
+        screen.print(line, markup=False)
+
+
+def _came(outcome: "Outcome") -> list[list[str]]:
+    """What came, what the contract and the splits made of it, and the training; nothing where nothing was done."""
+    rows, done, kept = outcome.rows, outcome.training, outcome.snapshot["rows"]
+    if outcome.decision == "unchanged":
+        return []
+    lines = [["rows", f"{rows['new']:,} fresh, {rows['accepted']:,} accepted, {rows['refused']:,} refused"]]
+    reasons = sorted(rows["reasons"].items(), key=lambda item: -item[1])
+    lines += [["", f"{count:>5,}  {reason}"] for reason, count in reasons]
+    if left_out := kept["excluded"]:
+        lines.append(["left out", f"{left_out:,} of {sum(kept.values()):,} rows, which bridge train and test"])
+    steps = f"{done['epochs']:.1f} epochs, {done['steps']:,} steps in {done['seconds']:.0f} s"
+    return [*lines, ["training", f"{steps}, loss {done['loss']:.3f}"]]
+
+
+def _scored(outcome: "Outcome") -> list[list[str]]:
+    """The first metrics on the test rows, and without those that leak."""
+    lines = [["test", _metrics(outcome.metrics.get("test", {}))]]
+    if outcome.leaked:
+        found = _metrics(outcome.metrics.get("test_clean", {})) or "no rows"
+        lines.append(["", f"{outcome.leaked:,} test rows stand in or near train rows; without them: {found}"])
+    return lines
+
+
+def _metrics(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {number(value)}" for name, value in list(values.items())[:4])

@@ -11,10 +11,10 @@ COLOURS = {"promoted": "green", "held": "yellow", "rejected": "red", "unchanged"
 
 
 def console(stderr: bool = True) -> "Console":
-    """A rich console; colours and width follow the terminal."""
+    """A rich console; colours and width follow the terminal, which wraps long lines itself: paths can be copied."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not stderr)
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 
 class StepLines(logging.Handler):

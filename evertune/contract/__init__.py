@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["UNREADABLE", "BatchStoppedError", "Verdicts", "custom_expectations", "judge", "judge_rows"]
+__all__ = ["UNREADABLE", "BatchStoppedError", "Verdicts", "custom_expectations", "judge", "judge_rows", "stops"]
 
 UNREADABLE = "unreadable row"  # the only reason of such a row: no other check looks at it
 READING = ["problem", "problem_digest"]  # columns that end here: neither corpus nor quarantine has them
@@ -79,10 +79,14 @@ def judge(
         ConfigError: an expectation of the recipe cannot be checked.
     """
     verdicts = judge_rows(table, recipe, known_labels, known_inputs, docs_folder)
-    problems = [*_share_refused(verdicts, recipe), *_labels(verdicts, recipe, known_labels), *verdicts.problems]
-    if problems:
+    if problems := stops(verdicts, recipe, known_labels):
         raise BatchStoppedError(_message(problems, verdicts, recipe), verdicts)
     return verdicts
+
+
+def stops(verdicts: Verdicts, recipe: Recipe, known_labels: tuple[str, ...]) -> list[str]:
+    """Why a batch with these verdicts is unacceptable as a whole; empty where it is not."""
+    return [*_share_refused(verdicts, recipe), *_labels(verdicts, recipe, known_labels), *verdicts.problems]
 
 
 def judge_rows(

@@ -60,7 +60,7 @@ def _trouble(case: Case) -> str | None:
         if stats is None:
             continue
         if len(stats) == 0:
-            return "there are no clean test rows; raise data.split.test, or wait for rows"
+            return "there are no clean test rows: all of them stand in or near train rows; add others"
         if not np.isfinite(stats).all():
             return f"the {name}'s scores are not all numbers; look at its training for a loss that is not one either"
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,19 +1,18 @@
 """Looks at rows of unknown kind and guesses what a recipe needs to know about them, with reasons."""
 
 import difflib
-from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from evertune.errors import ConfigError, DataError
 from evertune.inspect import column_choice as choose
 from evertune.inspect.column_profile import Profile, profile, word_profile
 from evertune.inspect.reading import Rows, check_columns, read
 from evertune.inspect.recipe_writer import recipe_text
+from evertune.inspect.trial import tried
 from evertune.objectives import TABLE, module
 
-__all__ = ["Guess", "inspect", "recipe_text"]
+__all__ = ["Guess", "inspect", "recipe_text", "tried"]
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,11 @@ class Guess:
         labels: label or tag -> how many rows (words) have it, most frequent first.
         lengths: `min`, `median`, `p95`, `max`, `mean` of the input, in characters; of token lists in words.
         rows: rows that were looked at.
-        refused: reason -> rows that the inferred contract will refuse.
         encoding: of the files.
         notes: what a person should know beside that.
+        characters: `keep` where rows with damaged text are to be accepted.
+        refused: reason -> rows that the contract refuses, refused_share: their share, problems: what stops a run all
+            the same; see `tried`.
     """
 
     objective: str
@@ -36,9 +37,12 @@ class Guess:
     labels: dict[str, int]
     lengths: dict[str, float]
     rows: int
-    refused: dict[str, int] = field(default_factory=dict)
     encoding: str = "utf-8"
     notes: tuple[str, ...] = ()
+    characters: str = "refuse"
+    refused: dict[str, int] = field(default_factory=dict)
+    refused_share: float = 0.0
+    problems: tuple[str, ...] = ()
 
 
 def inspect(path: str | Path, objective: str | None = None, text: str | None = None, label: str | None = None) -> Guess:
@@ -58,18 +62,19 @@ def inspect(path: str | Path, objective: str | None = None, text: str | None = N
         raise ConfigError(f"--objective {objective}: no such objective; {f'did you mean {near[0]}? ' if near else ''}"
                           f"There are {', '.join(TABLE)}")  # fmt: skip
     rows = read(Path(path))
-    objective, profiles = _profiles(rows, objective)
+    objective, profiles = _profiles(rows, objective, (text, label))
     choice = choose.choose(rows.name, profiles, objective, text, label)
     check_columns(rows, choice.columns)
     return _guess(rows, objective, choice, profiles)
 
 
-def _profiles(rows: Rows, objective: str | None) -> tuple[str, list[Profile]]:
+def _profiles(rows: Rows, objective: str | None, given: tuple[str | None, str | None]) -> tuple[str, list[Profile]]:
     try:
         profiles = [profile(name, values) for name, values in rows.columns.items()]
         lists = sum(one.is_list for one in profiles)
         if objective is None:
-            objective = "token-classification" if lists > 1 else "text-classification"
+            tags = lists > 1 or choose.tags_between_spaces(profiles, rows.columns, *given)
+            objective = "token-classification" if tags else "text-classification"
         if objective == "token-classification" and lists < 2:
             profiles = [
                 word_profile(one.name, rows.columns[one.name]) if one.words >= choose.FREE_TEXT else one
@@ -85,14 +90,10 @@ def _guess(rows: Rows, objective: str, choice: choose.Choice, profiles: list[Pro
     first, second = list(module(objective).COLUMNS)
     source, target = choice.columns[first], choice.columns[second]
     counts = dict(by_name[target].counts.most_common())
-    lists = by_name[target].is_list
-    refused = _refused(rows.columns[source], rows.columns[target], counts, "id" in choice.columns, lists)
-    if rows.unreadable:
-        refused["rows that cannot be read"] = rows.unreadable
-    notes = [*choice.notes, *_warnings(counts, lists), *rows.notes]
+    notes = [*choice.notes, *_warnings(counts, by_name[target].is_list), *rows.notes]
     return Guess(
         objective, choice.columns, choice.why, counts, _lengths(by_name[source]),
-        by_name[source].rows + rows.unreadable, refused, rows.encoding, tuple(notes),
+        by_name[source].rows + rows.unreadable, rows.encoding, tuple(notes),
     )  # fmt: skip
 
 
@@ -105,21 +106,6 @@ def _lengths(one: Profile) -> dict[str, float]:
         "max": at[-1],
         "mean": round(one.mean_length, 1),
     }
-
-
-def _refused(
-    inputs: list[Any], targets: list[Any], counts: dict[str, int], has_id: bool, lists: bool
-) -> dict[str, int]:
-    empty = [one is None or not len(str(one)) or two is None for one, two in zip(inputs, targets, strict=True)]
-    found = {"empty cells": sum(empty)}
-    if not lists:
-        found["a label of one row"] = sum(count == 1 for count in counts.values())
-        labels_of: dict[str, set[str]] = defaultdict(set)
-        for one, two in zip(inputs, targets, strict=True):
-            labels_of[str(one)].add(str(two))
-        conflicts = sum(len(labels_of[str(one)]) > 1 for one in inputs if one is not None)
-        found["a text under two labels, without an id"] = 0 if has_id else conflicts
-    return {reason: count for reason, count in found.items() if count}
 
 
 def _warnings(counts: dict[str, int], lists: bool) -> list[str]:

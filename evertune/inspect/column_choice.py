@@ -1,9 +1,12 @@
 """Picks which column is what, by what the columns look like and are called; every pick has its reason."""
 
 import difflib
+import itertools
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from typing import Any
 
 from evertune.errors import DataError
 from evertune.inspect.column_profile import Profile
@@ -21,6 +24,8 @@ GROUP_NAME = re.compile(
     r"(?i).*(customer|client|user|account|thread|conversation|session|author|contact|company|e-?mail|household|patient).*"
 )
 TIME_NAME = re.compile(r"(?i).*(time|date|created|updated|when|day|_at$|^ts$|_ts$).*")
+TAG = re.compile(r"O|[BIESLU]-\S+")
+MISFITS = 0.05  # share of rows that may have another number of tags than of words: the contract refuses them
 MOST_REPEATS = 0.01  # share of rows without an id of their own, from which the column is no id
 LARGEST_GROUP = 0.2  # share of the rows; a larger group would tear the splits' shares
 
@@ -54,6 +59,8 @@ def choose(
         if column is not None and column not in [one.name for one in profiles]:
             raise DataError(f"{flag} {column}: no such column in {name}; {_near(column, profiles)}")
         _check_given(flag, next((one for one in profiles if one.name == column), None), objective)
+    if given_input is not None and given_input == given_target:
+        raise DataError(f"--text and --label are both {given_input}; name two columns")
     choice = Choice()
     if objective == "token-classification":
         _words_and_tags(choice, name, profiles, given_input, given_target)
@@ -81,12 +88,13 @@ def _text_and_label(
     choice: Choice, name: str, profiles: Sequence[Profile], text: str | None, label: str | None
 ) -> None:
     plain = [one for one in profiles if not one.is_list and one.filled and one.name != label]
-    free = [one for one in plain if one.words >= FREE_TEXT and one.dated < 0.5]
+    free = [one for one in plain if (one.words >= FREE_TEXT or _named_text(one)) and one.dated < 0.5]
     if text is None:
-        best = max(free, key=lambda one: one.mean_length, default=None)
+        best = max(free, key=lambda one: (_named_text(one), one.mean_length), default=None)
         if best is None:
             raise _cannot_pick("text", name, profiles)
-        choice.take("text", best.name, f"the longest free text, {best.mean_length:.0f} characters on average")
+        kind = f"called so, and {best.distinct} distinct texts" if _named_text(best) else "the longest free text"
+        choice.take("text", best.name, f"{kind}, {best.mean_length:.0f} characters on average")
         if others := [one.name for one in free if one is not best and one.name.lower() in TEXT_NAMES]:
             choice.notes.append(f"{', '.join(others)} could be the text too; --text COL picks another")
     else:
@@ -105,11 +113,18 @@ def _text_and_label(
         choice.notes.append(f"{', '.join(others)} could be the label too; --label COL picks another")
 
 
+def _named_text(one: Profile) -> bool:
+    """Whether a column is called as texts are and is no category: one-word and Chinese texts have no spaces."""
+    return one.name.lower() in TEXT_NAMES and one.numeric < 0.5 and one.distinct * 2 > one.filled
+
+
 def _is_label(one: Profile, text: str) -> bool:
     named = one.name.lower() in LABEL_NAMES
-    if one.name == text or one.dated > 0.9 or one.mean_length > 60 or one.distinct < 2:
+    if one.name == text or one.dated > 0.9 or one.mean_length > 60:
         return False
-    if not named and (GROUP_NAME.fullmatch(one.name) or ID_NAME.fullmatch(one.name) or one.distinct > MOST_LABELS):
+    if not named and (
+        one.distinct < 2 or GROUP_NAME.fullmatch(one.name) or ID_NAME.fullmatch(one.name) or one.distinct > MOST_LABELS
+    ):
         return False
     return one.distinct * 2 <= one.filled
 
@@ -137,13 +152,44 @@ def _words_and_tags(
         choice.take("tags", tags, "given")
         return
     lengths = next(one.lengths for one in profiles if one.name == words)
-    fitting = [one for one in lists if one.name != words and one.lengths == lengths]
+    misfits = {one.name: _misfits(one.lengths, lengths) for one in lists if one.name != words}
+    fitting = [one for one in lists if misfits.get(one.name, len(lengths)) <= MISFITS * len(lengths)]
     found = min(fitting, key=_tag_rank, default=None)
     if found is None:
-        raise _cannot_pick("tags", name, profiles)
-    choice.take("tags", found.name, f"as long as {words} in every row, {found.distinct} distinct values")
+        raise _cannot_pick("tags", f"{name}: no other list is as long as {words} in nearly every row", profiles)
+    each = f"all rows but {misfits[found.name]} or more" if misfits[found.name] else "every row"
+    choice.take("tags", found.name, f"as long as {words} in {each}, {found.distinct} distinct values")
+    if misfits[found.name]:
+        choice.notes.append(f"some rows have not as many {found.name} as {words}; the contract refuses them")
     if others := [one.name for one in fitting if one is not found]:
         choice.notes.append(f"{', '.join(others)} could be the tags too; --label COL picks another")
+
+
+def _misfits(some: Sequence[int], others: Sequence[int]) -> int:
+    """Least number of rows whose lengths differ."""
+    return max((Counter(some) - Counter(others)).total(), (Counter(others) - Counter(some)).total())
+
+
+def tags_between_spaces(
+    profiles: Sequence[Profile], columns: Mapping[str, Sequence[Any]], words: str | None, tags: str | None
+) -> bool:
+    """Whether a column's words are tags, as many as another column has words.
+
+    Args:
+        words, tags: columns that a person named.
+    """
+    texts = [one for one in profiles if not one.is_list and one.filled and one.words >= FREE_TEXT]
+    tagged = [one for one in texts if _tag_like({tag for value in one.counts for tag in value.split()})]
+    return any(
+        _misfits(*(sorted(len(str(value or "").split()) for value in columns[one.name]) for one in pair))
+        <= MISFITS * pair[0].rows
+        for pair in itertools.product(tagged, texts)
+        if pair[0] is not pair[1] and tags in {None, pair[0].name} and words in {None, pair[1].name}
+    )
+
+
+def _tag_like(words: Set[str]) -> bool:
+    return "O" in words and all(TAG.fullmatch(word) for word in words)
 
 
 def _word_rank(one: Profile) -> tuple[int, int]:

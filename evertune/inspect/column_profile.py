@@ -52,7 +52,13 @@ class Profile:
         """A line for a person who has to choose."""
         if not self.filled:
             return "empty"
-        kind = "lists of words" if self.is_list else "moments" if self.dated > 0.9 and self.numeric < 0.5 else "texts"
+        kind = (
+            f"lists of words, {self.words:.1f} a row"
+            if self.is_list
+            else "moments"
+            if self.dated > 0.9 and self.numeric < 0.5
+            else "texts"
+        )
         kind = "numbers" if self.numeric > 0.9 else kind
         shown = ", ".join(repr(value[:30]) for value, _ in self.counts.most_common(3))
         empty = f", {self.rows - self.filled} empty" if self.filled < self.rows else ""

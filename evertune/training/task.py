@@ -41,7 +41,7 @@ def task_of(
     train, validation = np.flatnonzero(learned), np.flatnonzero(splits == "validation")
     targets = rows.column(list(objective.COLUMNS)[1])
     values = objective.label_values(targets.take(train).to_pylist())
-    _check(values, labels, len(train))
+    _check(values, labels, recipe)
     ids = {label: index for index, label in enumerate(labels)}
     examples = {
         name: _examples(objective, encoded.select(index), targets.take(index).to_pylist(), ids)
@@ -63,17 +63,16 @@ def _examples(
     return [objective.example(row, target, ids) for row, target in zip(encoded, targets, strict=True)]
 
 
-def _check(values: list[str], labels: tuple[str, ...], rows: int) -> None:
-    counts = Counter(values)
-    if not rows:
-        raise DataError(
-            "no rows to train on: all accepted rows are in other splits; "
-            "lower data.split.test and data.split.validation, or give rows with `split: train`"
-        )
+def _check(values: list[str], labels: tuple[str, ...], recipe: "Recipe") -> None:
+    counts, which, remedy = Counter(values), "train rows", ""
+    if recipe.data.fresh.train_on == "new":
+        which, remedy = "train rows that came since the champion", ", or set data.fresh.train_on to all"
+    if not counts:
+        raise DataError(f"no {which}; add rows{remedy}")
     if len(counts) < 2:
         raise DataError(
-            f"the {rows} train rows have one label only, {next(iter(counts))!r}: there is nothing to tell apart; "
-            "add rows with other labels"
+            f"the {which} have one label only, {next(iter(counts))!r}: there is nothing to tell apart; "
+            f"add rows with other labels{remedy}"
         )
     if missing := [label for label in labels if not counts[label]]:
         logger.warning("no train row has %s: the model cannot learn it", ", ".join(map(repr, missing)))

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from evertune import base_models, contract, sources
+from evertune import base_models, contract, shortage, splits
 from evertune.config import SqlSource
 from evertune.errors import DataError
 from evertune.objectives import module
-from evertune.rows import keyed
+from evertune.preview.sample import judged, sample, spread
 from evertune.statistics import detectable, spend
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 SHOWN = 3
+CLOSELY = 2000  # accepted rows, evenly spaced, whose tokens and splits are looked at
 CUT = 160  # characters of an example
 
 
@@ -26,52 +27,66 @@ class Preview:
     """What `look` found.
 
     Args:
-        labels: label or tag -> accepted rows (words) with it, most frequent first, 20 at most.
+        rows: that were looked at, of `found` in the pieces that were opened.
+        labels: label or tag -> accepted rows (words) with it, most frequent first.
         examples: `input`, `target` and `tokens` of some rows.
-        truncated: rows longer than the model sees.
+        splits: split -> rows, as a first run would deal them; estimated where not all rows were looked at.
+        leaked: test rows that stand in or near train rows, among those that were looked at closely.
+        truncated: rows longer than the model sees, estimated likewise.
+        problems: why a run would stop.
     """
 
     rows: int
+    found: int
     accepted: int
     reasons: dict[str, int]
     labels: dict[str, int]
     examples: list[dict[str, str]]
+    splits: dict[str, int]
+    leaked: int
     truncated: int
+    problems: list[str]
     notes: list[str]
 
 
 def look(recipe: "Recipe", limit: int) -> Preview:
-    """Read up to `limit` rows of each source's first piece and judge them.
+    """Judge about `limit` rows, evenly spaced over all sources, as a run would.
 
     Raises:
         ConfigError: the recipe's expectations, columns or tokenizer do not fit.
         DataError: a source cannot be read, or holds no row that can.
     """
-    import pyarrow as pa
-
     contract.custom_expectations(recipe.contract)
-    table = keyed(_sample(recipe, limit), recipe)
-    nothing = pa.table({"input_digest": pa.array([], pa.int64()), "target_digest": pa.array([], pa.int64())})
-    verdicts = contract.judge_rows(table, recipe, (), lambda _: nothing)
+    rows = sample(recipe, limit)
+    verdicts = judged(rows, recipe)
     unreadable = _unreadable(verdicts)
-    if unreadable and len(unreadable) == len(table):
+    if unreadable and len(unreadable) == len(rows.table):
         raise DataError(f"no row can be read; {unreadable[0]}")
     objective = module(recipe.objective.type)
     role, target = objective.COLUMNS
-    accepted = verdicts.accepted
-    inputs, targets = accepted.column(role).to_pylist(), accepted.column(target).to_pylist()
+    close = spread(verdicts.accepted, CLOSELY)
+    factor = rows.found * len(verdicts.accepted) / len(rows.table) / max(1, len(close))
+    dealt, leaked = _splits(close, recipe, role)
+    splits = {name: round(count * factor) for name, count in dealt.items()}
+    inputs, targets = close.column(role).to_pylist(), close.column(target).to_pylist()
     pieces, truncated = _tokens(recipe, inputs)
     examples = [
         {"input": _text(one), "target": _text(wanted), "tokens": " ".join(tokens[:24])}
         for one, wanted, tokens in islice(zip(inputs, targets, pieces, strict=False), SHOWN)
     ]
+    problems = [*contract.stops(verdicts, recipe, ()), *(shortage.missing(splits) if len(close) else [])]
+    notes = [
+        *(f"cannot be read: {one}" for one in unreadable[:SHOWN]),
+        *rows.notes,
+        *verdicts.warnings,
+        *shortage.warnings(splits, recipe),
+        *_notes(recipe, splits["test"]),
+    ]
     return Preview(
-        rows=len(table), accepted=len(accepted), reasons=verdicts.reasons,
-        labels=dict(Counter(objective.label_values(targets)).most_common(20)), examples=examples, truncated=truncated,
-        notes=[
-            *(f"cannot be read: {one}" for one in unreadable[:SHOWN]),
-            *verdicts.warnings, *verdicts.problems, *_notes(recipe, len(accepted)),
-        ],
+        rows=len(rows.table), found=rows.found, accepted=len(verdicts.accepted), reasons=verdicts.reasons,
+        labels=dict(Counter(objective.label_values(verdicts.accepted.column(target).to_pylist())).most_common()),
+        examples=examples, splits=splits, leaked=leaked, truncated=round(truncated * factor),
+        problems=problems, notes=notes,
     )  # fmt: skip
 
 
@@ -81,15 +96,16 @@ def _unreadable(verdicts: contract.Verdicts) -> list[str]:
     return [f"{row['source']}, {row['reasons'][0]}" for row in rows if row["kinds"] == [contract.UNREADABLE]]
 
 
-def _sample(recipe: "Recipe", limit: int) -> "pa.Table":
+def _splits(accepted: "pa.Table", recipe: "Recipe", role: str) -> tuple[dict[str, int], int]:
+    """How many rows each split would get in an empty corpus, and how many test rows would leak."""
     import pyarrow as pa
 
-    pieces = list(islice(sources.read(recipe, {}), 8))
-    tables = [piece.table.slice(0, limit) for piece in pieces]
-    if not any(map(len, tables)):
-        read = ", ".join(piece.uri for piece in pieces) or "nothing to read"
-        raise DataError(f"the sources hold no rows ({read}); add some")
-    return pa.concat_tables(tables, promote_options="permissive").slice(0, limit)
+    strings = dict.fromkeys(splits.KNOWN, pa.string())
+    numbers = {"component": pa.int64(), "joins": pa.list_(pa.int64()), "normal_digest": pa.int64()}
+    known = pa.schema([*{**strings, **numbers, "minhash": pa.binary()}.items()]).empty_table()
+    dealt = splits.assign(accepted, known, recipe.data.split, role, splits.lends_validation(recipe))
+    names = dealt["split"].to_pylist()
+    return {name: names.count(name) for name in splits.NAMES}, len(splits.leaked(dealt))
 
 
 def _tokens(recipe: "Recipe", inputs: list[Any]) -> tuple[list[list[str]], int]:
@@ -108,16 +124,13 @@ def _tokens(recipe: "Recipe", inputs: list[Any]) -> tuple[list[list[str]], int]:
     return [one.tokens for one in encoded[:SHOWN]], sum(len(one.ids) > recipe.objective.max_length for one in encoded)
 
 
-def _notes(recipe: "Recipe", accepted: int) -> list[str]:
+def _notes(recipe: "Recipe", test: int) -> list[str]:
     notes = []
-    gate = recipe.evaluation.gate
-    given = [source for source in recipe.data.sources if source.split == "test"]
-    if not given:
-        test = round(accepted * recipe.data.split.test)
-        least = detectable(test, spend(1 - gate.confidence, 1)) if test else 1.0
+    if test:
+        least = detectable(test, spend(1 - recipe.evaluation.gate.confidence, 1))
         notes.append(
-            f"of as many fresh rows as were looked at, about {test:,} are sealed for the test: "
-            f"they can show a difference of {100 * least:.1f} points (power 0.8, one row in ten decided differently)"
+            f"{test:,} fresh test rows can show a difference of {100 * least:.1f} points (power 0.8, one row in ten "
+            "decided differently)"
         )
     if "id" not in recipe.data.columns:
         notes.append(

@@ -1,0 +1,45 @@
+"""What `evertune run` shows at its end."""
+
+from dataclasses import replace
+
+import pytest
+
+from evertune.cli.run import summary
+from evertune.cli.terminal import console
+from evertune.records import Outcome
+
+OUTCOME = Outcome(
+    decision="promoted", reason="better", model="tickets", version=2, champion_version=2, run_id="r",
+    snapshot={"version": 3, "rows": {"train": 80, "validation": 9, "test": 100, "excluded": 11}, "fingerprint": "f"},
+    rows={"new": 202, "accepted": 200, "refused": 2, "reasons": {"missing text": 2}},
+    metrics={"test": {"f1_macro": 1.0}, "test_clean": {"f1_macro": 0.875}}, seconds={},
+    report=f"/home/somebody/{'a long way/' * 9}report.html",
+    training={"epochs": 1.0, "steps": 5, "seconds": 2.0, "loss": 0.1}, leaked=26,
+)  # fmt: skip
+
+
+def told(outcome: Outcome, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setenv("COLUMNS", "80")
+    summary(console(), outcome, "configs/tickets.yaml")
+    return [" ".join(line.split()) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_what_was_left_out_and_what_leaks_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = told(OUTCOME, capsys, monkeypatch)
+    assert "left out 11 of 200 rows, which bridge train and test" in lines
+    assert "test f1_macro 1.0000" in lines
+    text = " ".join(lines)
+    assert "26 test rows stand in or near train rows; without them: f1_macro 0.8750" in text
+    assert "evertune quarantine configs/tickets.yaml" in lines
+
+
+def test_nothing_left_out_needs_no_words(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {**OUTCOME.snapshot, "rows": {"train": 80, "validation": 9, "test": 100, "excluded": 0}}
+    text = " ".join(told(replace(OUTCOME, snapshot=kept, leaked=0), capsys, monkeypatch))
+    assert "left out" not in text and "stand in or near" not in text
+
+
+def test_paths_can_be_copied(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert f"look at {OUTCOME.report}" in told(OUTCOME, capsys, monkeypatch)
