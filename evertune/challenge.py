@@ -31,6 +31,7 @@ def decide(recipe: "Recipe", report: Evaluation, night: int) -> Decision:
             fresh=evidence["mask_fresh"][clean],
             slices=dict(zip(evidence["slice_names"].tolist(), evidence["slices"][:, clean], strict=True)),
             unusable=int((~clean).sum()),
+            groups=evidence["groups"][clean],
         )
     return gate.decide(
         scored, lambda sums: objective.metrics(sums, names), recipe.metric, recipe.evaluation.gate,
