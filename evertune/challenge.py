@@ -53,6 +53,22 @@ def night(entries: list[dict[str, Any]], champion: int | None, version: int) -> 
     return order.index(version) + 1 if version in order else len(order) + 1
 
 
+def lost(entries: list[dict[str, Any]]) -> str | None:
+    """Why a registry without a champion is no first night: what the ledger knows of one; None where there was none.
+
+    Args:
+        entries: of the ledger.
+    """
+    known = [one["to"] for one in entries if one["event"] in {"moved", "external"} and one["to"] is not None]
+    if not known:
+        return None
+    return (
+        f"the ledger knows champion {known[-1]}, the registry has none: its alias or version was deleted, or "
+        "MLFLOW_TRACKING_URI names another store; if it was taken away on purpose, name the next one with "
+        "`evertune promote RECIPE --version N`"
+    )
+
+
 def examples(candidate: Candidate) -> list[Any]:
     """A few inputs for the registered model's input example."""
     return list((read_json(Path(candidate.run_folder) / "parity.json") or {}).get("inputs", [])[:3])
