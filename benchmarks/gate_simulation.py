@@ -1,4 +1,4 @@
-"""The gate's error rates by simulation: `python -m benchmarks.gate_simulation [--histories 500]`, about 15 minutes.
+"""The gate's error rates by simulation: `python -m benchmarks.gate_simulation [--histories 500]`, about 20 minutes.
 
 Prints the tables of docs/gate.md. Every challenge goes through `evertune.gate.decide`, as in a real run.
 """
@@ -39,6 +39,13 @@ def pair(rng: np.random.Generator, rows: int, fixes: float, breaks: float, champ
     return stats(np.where(was, u >= breaks / champion, u < fixes / (1 - champion))), stats(was)
 
 
+def grouped(rng: np.random.Generator, rows: int, size: int, tied: float, fixes: float, breaks: float) -> Pair:
+    """As `pair`, in groups of `size` rows; a share `tied` of the rows ends as the first one of its group does."""
+    row = np.where(rng.random(rows) < tied, np.arange(rows) // size * size, np.arange(rows))
+    ours, theirs = pair(rng, rows, fixes, breaks)
+    return ours[row], theirs[row]
+
+
 def labelled(rng: np.random.Generator, rows: int, skewed: bool, error: float = 0.1) -> Pair:
     """Two models of equal macro F1 over 8 classes; skewed: one errs in the first four classes, one in the others."""
     true = rng.integers(0, len(CLASSES), rows)
@@ -60,10 +67,14 @@ def windows(rng: np.random.Generator) -> Iterator[tuple[int, int]]:
         yield night, rows
 
 
-def ask(challenger: Any, champion: Any, fresh: Any, night: int, seed: int, macro: bool = False, **rule: Any) -> Any:
+def ask(
+    challenger: Any, champion: Any, fresh: Any, night: int, seed: int, macro: bool = False, groups: Any = None,
+    **rule: Any,
+) -> Any:  # fmt: skip
     metrics: Any = partial(text_classification.metrics, names=CLASSES) if macro else accuracy
     name = "f1_macro" if macro else "accuracy"
-    return decide(Scored(challenger, champion, fresh), metrics, name, Gate(**rule), ("ece",), night, RESAMPLES, seed)
+    scored = Scored(challenger, champion, fresh, groups=groups)
+    return decide(scored, metrics, name, Gate(**rule), ("ece",), night, RESAMPLES, seed)
 
 
 def equal_models(histories: int, draw: Draw, same: bool, macro: bool = False) -> tuple[float, float]:
@@ -126,6 +137,18 @@ def first_night(trials: int, rows: int, fixes: float, breaks: float, old: int = 
     return {name: count / trials for name, count in counts.items()}
 
 
+def together(trials: int, rows: int, size: int, tied: float, fixes: float, breaks: float) -> tuple[float, float, float]:
+    """Shares of night 1: promoted and rejected by the gate, promoted by a gate that takes each row for independent."""
+    promoted = rejected = naive = 0
+    groups, fresh = np.arange(rows) // size, np.ones(rows, bool)
+    for trial in range(trials):
+        ours, theirs = grouped(np.random.default_rng([trial, size]), rows, size, tied, fixes, breaks)
+        said = ask(ours, theirs, fresh, 1, trial, groups=groups, noninferior_on={}).verdict
+        promoted, rejected = promoted + (said == "promoted"), rejected + (said == "rejected")
+        naive += ask(ours, theirs, fresh, 1, trial, noninferior_on={}).verdict == "promoted"
+    return promoted / trials, rejected / trials, naive / trials
+
+
 def say(*cells: Any) -> None:
     row = " | ".join(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells)
     sys.stdout.write(f"| {row} |\n")
@@ -160,6 +183,13 @@ def print_single(count: int) -> None:
         say("macro F1, errors in different classes", rows, *found)
 
 
+def print_groups(count: int) -> None:
+    for name, rows, fixes, breaks in (("equal", 300, 0.05, 0.05), ("3 points better", 1000, 0.05, 0.02)):
+        say(f"{name}, night 1, {rows} rows in groups of", "tied rows", "promoted", "rejected", "single rows promote")
+        for size, tied in ((1, 1.0), (2, 1.0), (3, 1.0), (5, 1.0), (5, 0.5), (5, 0.0), (10, 1.0)):
+            say(size, f"{tied:.0%}", *together(4 * count, rows, size, tied, fixes, breaks))
+
+
 def print_rest(count: int) -> None:
     say("forgets exactly the margin (2 points), 20 points better on fresh rows, 30 nights", "history rows", "promoted")
     for rows in (300, 1000, 3000):
@@ -183,4 +213,5 @@ if __name__ == "__main__":
     histories = parser.parse_args().histories
     print_nights(histories)
     print_single(histories)
+    print_groups(histories)
     print_rest(histories)

@@ -32,6 +32,7 @@ def decide(recipe: "Recipe", report: Evaluation, night: int) -> Decision:
             slices=dict(zip(evidence["slice_names"].tolist(), evidence["slices"][:, clean], strict=True)),
             unusable=int((~clean).sum()),
             majority=evidence["stats_majority"][clean],
+            groups=evidence["groups"][clean],
         )
     return gate.decide(
         scored, lambda sums: objective.metrics(sums, names), recipe.metric, recipe.evaluation.gate,
@@ -51,6 +52,22 @@ def night(entries: list[dict[str, Any]], champion: int | None, version: int) -> 
     ]  # fmt: skip
     order = list(dict.fromkeys(met))
     return order.index(version) + 1 if version in order else len(order) + 1
+
+
+def lost(entries: list[dict[str, Any]]) -> str | None:
+    """Why a registry without a champion is no first night: what the ledger knows of one; None where there was none.
+
+    Args:
+        entries: of the ledger.
+    """
+    known = [one["to"] for one in entries if one["event"] in {"moved", "external"} and one["to"] is not None]
+    if not known:
+        return None
+    return (
+        f"the ledger knows champion {known[-1]}, the registry has none: its alias or version was deleted, or "
+        "MLFLOW_TRACKING_URI names another store; if it was taken away on purpose, name the next one with "
+        "`evertune promote RECIPE --version N`"
+    )
 
 
 def examples(candidate: Candidate) -> list[Any]:

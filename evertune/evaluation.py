@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evertune import bundle, statistics
+from evertune.clusters import summed
 from evertune.errors import DataError
 from evertune.home import read_json, write_json
 from evertune.objectives import module
@@ -45,8 +46,7 @@ def evaluate(
     """
     if not len(test):
         raise DataError("no test rows, so no evidence to promote on; add rows")
-    start = time.perf_counter()
-    objective = module(recipe.objective.type)
+    start, objective = time.perf_counter(), module(recipe.objective.type)
     role, target_role = objective.COLUMNS
     inputs, targets = test.column(role).to_pylist(), test.column(target_role).to_pylist()
     predictions = {"challenger": bundle.predictor(Path(candidate.bundle)).predict(inputs)}
@@ -57,9 +57,10 @@ def evaluate(
     stats = _statistics(objective, targets, predictions, names)
     masks = _masks(test, leaked, since)
     slices = _slices(recipe, objective, inputs, targets, test, names)
+    groups = np.unique(test.column("component").to_numpy(), return_inverse=True)[1]  # are right or wrong together
     folder = Path(candidate.run_folder)
-    _write_evidence(folder / EVIDENCE, stats, masks, slices, names)
-    details = _details(recipe, objective, names, stats, masks, slices, targets, predictions, inputs)
+    _write_evidence(folder / EVIDENCE, stats, masks, slices, names, groups)
+    details = _details(recipe, objective, names, stats, groups, masks, slices, targets, predictions, inputs)
     write_json(folder / DETAILS, details)
     _write_sample(folder / PARITY, role, inputs, predictions["challenger"])
     return Evaluation(
@@ -150,11 +151,11 @@ def _mask(size: int, rows: list[int]) -> Any:
 
 
 def _write_evidence(
-    path: Path, stats: dict[str, Any], masks: dict[str, Any], slices: dict[str, Any], names: list[str]
+    path: Path, stats: dict[str, Any], masks: dict[str, Any], slices: dict[str, Any], names: list[str], groups: Any
 ) -> None:
     with path.open("wb") as file:
         np.savez_compressed(
-            file, names=np.array(names), slice_names=np.array(list(slices), dtype=str),
+            file, names=np.array(names), groups=groups, slice_names=np.array(list(slices), dtype=str),
             slices=np.array(list(slices.values()), dtype=bool).reshape(len(slices), len(masks["test"])),
             **{f"stats_{model}": values for model, values in stats.items()},
             **{f"mask_{name}": mask for name, mask in masks.items()},
@@ -162,7 +163,7 @@ def _write_evidence(
 
 
 def _details(
-    recipe: "Recipe", objective: Any, names: list[str], stats: dict[str, Any], masks: dict[str, Any],
+    recipe: "Recipe", objective: Any, names: list[str], stats: dict[str, Any], groups: Any, masks: dict[str, Any],
     slices: dict[str, Any], targets: list[Any], predictions: dict[str, Any], inputs: list[Any],
 ) -> dict[str, Any]:  # fmt: skip
     def value(model: str, mask: Any) -> float | None:
@@ -174,7 +175,9 @@ def _details(
     def judged(model: str) -> dict[str, Any] | None:
         if model not in stats:
             return None
-        return _judged(recipe, objective, names, stats[model], masks, objective.pairs(targets, predictions[model]))
+        return _judged(
+            recipe, objective, names, stats[model], groups, masks, objective.pairs(targets, predictions[model])
+        )
 
     return {
         "metric": recipe.metric, "names": names, "rows": {name: int(mask.sum()) for name, mask in masks.items()},
@@ -188,11 +191,11 @@ def _details(
 
 
 def _judged(
-    recipe: "Recipe", objective: Any, names: list[str], stats: Any, masks: dict[str, Any], pairs: Any
+    recipe: "Recipe", objective: Any, names: list[str], stats: Any, groups: Any, masks: dict[str, Any], pairs: Any
 ) -> dict[str, Any]:
     sums = {name: stats[mask].sum(0, dtype="float64") for name, mask in masks.items() if mask.any()}
     intervals = statistics.interval(
-        stats, lambda part: objective.metrics(part, names), recipe.evaluation.bootstrap,
+        summed(stats, groups), lambda part: objective.metrics(part, names), recipe.evaluation.bootstrap,
         recipe.evaluation.gate.confidence, recipe.training.seed,
     )  # fmt: skip
     values = {name: objective.metrics(part, names) for name, part in sums.items()}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evertune.clusters import effective, summed
 from evertune.errors import DataError
 
 Floats = NDArray[Any]
@@ -29,14 +30,18 @@ class Difference:
     """How much better a challenger is than the champion on the same rows.
 
     Args:
+        groups: of rows that are right or wrong together; as many as rows where every row stands alone.
+        effective: independent rows that these are worth.
         challenger, champion: the metric of each, turned so that higher is better.
         estimate: challenger less champion.
         low, high: one-sided bounds of the difference, each at its own level.
         p_better, p_worse: one-sided p-values.
-        discordance: share of rows that two models of this spread would judge differently, were the metric an accuracy.
+        discordance: share of these that two models of this spread would judge differently, were the metric an accuracy.
     """
 
     rows: int
+    groups: int
+    effective: float
     challenger: float
     champion: float
     estimate: float
@@ -53,7 +58,7 @@ def interval(
     """Every metric with its two-sided percentile bootstrap interval: `{metric: (estimate, low, high)}`.
 
     Args:
-        stats: (rows, m), additive over rows.
+        stats: (rows, m), additive over rows; of groups, see `clusters.summed`.
     Raises:
         DataError: there are no rows.
     """
@@ -72,6 +77,7 @@ def paired_difference(
     champion: Floats,
     value: Value,
     *,
+    groups: NDArray[Any],
     resamples: int,
     seed: int,
     alpha: float,
@@ -81,14 +87,17 @@ def paired_difference(
 
     Args:
         challenger, champion: statistics (rows, m) of the same rows in the same order.
+        groups: (rows,) rows of one number are drawn and swapped together, as they are right or wrong together.
         alpha: level of `low`, and the level that `p_better` and `p_worse` must be able to reach.
         harm_alpha: level of `high`.
     Raises:
         DataError: there are no rows.
     """
     ours, theirs = float(value(totals(challenger))), float(value(totals(champion)))
-    gap, rows = ours - theirs, len(challenger)
+    gap = ours - theirs
+    challenger, champion = summed(challenger, groups), summed(champion, groups)
     drawn = bootstrap_gaps(challenger, champion, value, resamples, seed)
+    rows = effective(groups)
     discordance = float(np.clip(drawn.var(ddof=1) * rows + gap**2, abs(gap), 1))
     z = score(gap, discordance, rows, 0)
     swap_better, swap_worse = swap_test(challenger, champion, value, resamples, seed, alpha)
@@ -96,7 +105,7 @@ def paired_difference(
     # of itself; the bootstrap also covers models that err differently, which swapping does not promise for an F1. Its
     # p-value is the normal tail over its spread: counting resamples cannot reach the small levels of late nights.
     return Difference(
-        rows, ours, theirs, gap,
+        len(groups), len(challenger), rows, ours, theirs, gap,
         low=float(np.minimum(np.quantile(drawn, alpha), lower_bound(gap, discordance, rows, alpha))),
         high=float(np.maximum(np.quantile(drawn, 1 - harm_alpha), -lower_bound(-gap, discordance, rows, harm_alpha))),
         p_better=float(np.maximum(swap_better, upper_tail(z))),
@@ -105,7 +114,7 @@ def paired_difference(
     )  # fmt: skip
 
 
-def score(gap: float, discordance: float, rows: int, null: float) -> float:
+def score(gap: float, discordance: float, rows: float, null: float) -> float:
     """The z of a difference of two paired shares against a true difference `null` (Tango 1998); at 0 it is McNemar's.
 
     Its spread is what the rows would most likely have were `null` true. The resamples' own spread is too small just
@@ -124,7 +133,7 @@ def score(gap: float, discordance: float, rows: int, null: float) -> float:
     return (gap - null) / math.sqrt(variance)
 
 
-def lower_bound(gap: float, discordance: float, rows: int, alpha: float) -> float:
+def lower_bound(gap: float, discordance: float, rows: float, alpha: float) -> float:
     """The smallest true difference of two paired shares that `score` does not exclude at one-sided level `alpha`."""
     low, high = -1.0, gap
     for _ in range(50):
@@ -255,7 +264,7 @@ def spend(alpha: float, night: int) -> float:
     return alpha * 6 / (math.pi * night) ** 2
 
 
-def detectable(rows: int, alpha: float, power: float = 0.8, discordance: float = 0.1) -> float:
+def detectable(rows: float, alpha: float, power: float = 0.8, discordance: float = 0.1) -> float:
     """The smallest true difference of a share such as accuracy that the gate finds with chance `power`; at most 1.
 
     Args:

@@ -7,7 +7,10 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from evertune.records import Evaluation, Snapshot
 
-TESTS = ("test", "on", "passed", "rows", "estimate", "low", "high", "p", "threshold", "challenger", "champion")
+TESTS = (
+    "test", "metric", "on", "passed", "rows", "groups", "estimate", "low", "high", "p", "threshold", "challenger",
+    "champion",
+)  # fmt: skip
 
 
 def show_rows(recipe: str, snapshot: Snapshot) -> None:

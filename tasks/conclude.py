@@ -27,7 +27,10 @@ def unchanged(snapshot: Snapshot, recipe: Recipe) -> Outcome | None:
 
 @step
 def conclude(candidate: Candidate, evaluation: Evaluation, decision: Decision, recipe: Recipe) -> Outcome:
-    """Write the report, close the MLflow run and return the outcome; safe to repeat."""
+    """Write the report, close the MLflow run and return the outcome; safe to repeat.
+
+    Where the champion could not be read, the recipe is not done with these rows: the next run compares, and trains not.
+    """
     home, folder = home_of(recipe), Path(candidate.run_folder)
     snapshot = candidate.tokens.snapshot
     run = tracking.Run(home, candidate.run_id, folder)
@@ -38,8 +41,9 @@ def conclude(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
     outcome = replace(outcome, report=str(page))
     _record(run, recipe, outcome, evaluation, snapshot)
     show_mlflow(recipe.name, tracking.url(home, run.run_id))
-    (folder / "concluded").touch()
-    conclusion.conclude(recipe, home, snapshot, outcome)
+    if evaluation.problem is None or outcome.version == outcome.champion_version:  # or a person gave it the place
+        (folder / "concluded").touch()
+        conclusion.conclude(recipe, home, snapshot, outcome)
     return outcome
 
 

@@ -107,3 +107,13 @@ def test_nights_are_counted_for_a_champion_and_only_those_with_a_test() -> None:
     assert challenge.night(entries, 1, 4) == 2
     assert challenge.night(entries, 2, 9) == 2
     assert challenge.night(entries, 7, 9) == 1
+
+
+def test_a_champion_that_the_ledger_ever_knew_is_missed() -> None:
+    moved, taken = {"event": "moved", "from": None, "to": 1}, {"event": "external", "from": 1, "to": None}
+    assert challenge.lost([]) is None
+    assert challenge.lost([{"event": "decision", "version": 1}, {"event": "intent", "from": None, "to": 1}]) is None
+    for entries in ([moved], [moved, taken], [taken, {**moved, "to": 3}, taken]):
+        found = challenge.lost(entries)
+        assert found is not None and "evertune promote RECIPE --version N" in found
+        assert f"knows champion {3 if len(entries) == 3 else 1}, " in found

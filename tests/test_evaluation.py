@@ -109,6 +109,21 @@ def test_rows_are_fresh_if_they_came_after_the_champion_and_none_counts_that_lea
     assert report.leaked == details(report)["leaked"] == 3
 
 
+def test_rows_of_one_component_reach_the_gate_as_one_group(
+    tiny_model: Path, candidate: Candidate, champion: Path
+) -> None:
+    rows = [{**row, "component": -9 * (number // 4)} for number, row in enumerate(TEST)]
+    leaked = {table(rows)["row_version"][23].as_py()}
+    report = evaluate(tiny_model, candidate, champion, rows=table(rows), leaked=leaked)
+    assert evidence(report)["groups"].tolist() == [5 - number // 4 for number in range(len(TEST))]
+    gate = {"superior_on": "test", "noninferior_on": {}, "min_rows": 7}
+    decision = challenge.decide(recipe(tiny_model, evaluation={"gate": gate}), report, 1)
+    assert decision.verdict == "held" and "23 test rows in 6 groups, needs 7" in decision.reason
+    together = details(report)["champion"]["intervals"]["accuracy"]
+    alone = details(evaluate(tiny_model, candidate, champion))["champion"]["intervals"]["accuracy"]
+    assert together[0] == alone[0] and together[1:] != alone[1:]
+
+
 def test_without_a_champion_every_row_is_fresh(tiny_model: Path, candidate: Candidate) -> None:
     report = evaluate(tiny_model, candidate)
     assert evidence(report)["mask_fresh"].all() and "history" not in report.metrics

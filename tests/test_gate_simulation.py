@@ -21,8 +21,16 @@ def models(rng, rows, fixes, breaks, champion=0.85):
     return [np.stack([np.ones(rows), right], axis=1).astype(np.float32) for right in (now, was)]
 
 
-def ask(sides, fresh, night, seed, **rule):
-    return decide(Scored(sides[0], sides[1], fresh), accuracy, "accuracy", Gate(**rule), (), night, 200, seed)
+def grouped(rng, rows, size, tied, fixes, breaks):
+    """Models whose rows stand in groups of `size`, and the groups; a share `tied` of rows ends as its group's first."""
+    groups = np.arange(rows) // size
+    row = np.where(rng.random(rows) < tied, groups * size, np.arange(rows))
+    return [side[row] for side in models(rng, rows, fixes, breaks)], groups
+
+
+def ask(sides, fresh, night, seed, groups=None, **rule):
+    scored = Scored(sides[0], sides[1], fresh, groups=groups)
+    return decide(scored, accuracy, "accuracy", Gate(**rule), (), night, 200, seed)
 
 
 def at_most(histories, rate=ALPHA):
@@ -95,3 +103,40 @@ def test_five_points_worse_is_never_promoted_and_mostly_rejected():
         sides = models(np.random.default_rng(trial), 600, 0.02, 0.07)
         verdicts.append(ask(sides, np.ones(600, bool), 1, trial, noninferior_on={}).verdict)
     assert "promoted" not in verdicts and verdicts.count("rejected") >= 90
+
+
+@pytest.mark.parametrize(("size", "tied"), [(3, 1.0), (5, 0.5), (10, 1.0)])
+def test_rows_that_are_right_or_wrong_together_hold_the_level(size, tied):
+    """One look at night 1's level, equal models on 300 rows; were each row a witness of its own, far too many pass."""
+    trials, verdicts, naive = 300, [], 0
+    for trial in range(trials):
+        sides, groups = grouped(np.random.default_rng([trial, size]), 300, size, tied, 0.05, 0.05)
+        verdicts.append(ask(sides, np.ones(300, bool), 1, trial, groups, noninferior_on={}).verdict)
+        naive += ask(sides, np.ones(300, bool), 1, trial, noninferior_on={}).verdict == "promoted"
+    allowed = at_most(trials, ALPHA * 6 / np.pi**2)
+    assert verdicts.count("promoted") <= allowed
+    assert verdicts.count("rejected") <= at_most(trials, ALPHA)
+    assert naive > allowed, "the simulation must be one that a gate of single rows fails"
+
+
+@pytest.mark.parametrize(("size", "tied"), [(3, 1.0), (5, 0.5)])
+def test_forgetting_is_found_in_grouped_history(size, tied):
+    """Far better on 100 fresh rows, exactly the margin worse on 400 history rows in groups."""
+    trials, promoted = 300, 0
+    fresh = np.arange(500) >= 400
+    for trial in range(trials):
+        rng = np.random.default_rng([trial, size])
+        old, groups = grouped(rng, 400, size, tied, 0.04, 0.09)
+        sides = [np.concatenate(pair) for pair in zip(old, models(rng, 100, 0.75, 0.0, 0.2), strict=True)]
+        groups = np.concatenate([groups, 400 + np.arange(100)])
+        promoted += ask(sides, fresh, 1, trial, groups, noninferior_on={"history": 0.05}).verdict == "promoted"
+    assert promoted <= at_most(trials, ALPHA * 6 / np.pi**2)
+
+
+def test_a_gain_is_found_in_groups_of_rows_that_are_independent_after_all():
+    """3 points on 1,000 fresh rows: reading groups of three as if they might be one costs little."""
+    found = 0
+    for trial in range(100):
+        sides, groups = grouped(np.random.default_rng(trial), 1000, 3, 0.0, 0.05, 0.02)
+        found += ask(sides, np.ones(1000, bool), 1, trial, groups, noninferior_on={}).verdict == "promoted"
+    assert found >= 80

@@ -30,6 +30,7 @@ def test_a_model_lives_from_a_bare_csv_on(project: Project) -> None:
     _score(project)
     _mend_and_release(project)
     _unreadable_champion(project, changes)
+    _lost_champion(project, changes)
 
 
 def _new_and_check(project: Project) -> list[str]:
@@ -121,13 +122,30 @@ def _unreadable_champion(project: Project, changes: list[str]) -> None:
     version = models.champion(project.home, "tickets")
     assert version is not None
     folder = models.bundle_of(project.home, "tickets", version)
-    folder.rename(folder.with_name("lost"))
-    done = project.run(*changes, "--set", "evaluation.gate.minimum.accuracy=0.4")
-    found = done.json
+    lost = folder.rename(folder.with_name("lost"))
+    found = project.run(*changes, "--set", "evaluation.gate.minimum.accuracy=0.4").json
     assert (found["decision"], found["version"], found["champion_version"]) == ("held", 3, version)
     assert f"version {version} of tickets: its files are not there" in found["reason"]
     assert (found["rows"]["new"], found["rows"]["accepted"]) == (2, 2)  # the released ones
     assert project.evertune("score", "recipe.yaml", "--input", "in.csv", "--output", "out.csv").status == 5
+    lost.rename(folder)
+    again = project.run(*changes, "--set", "evaluation.gate.minimum.accuracy=0.4").json  # compares, and trains not
+    assert (again["version"], again["run_id"], again["champion_version"]) == (3, found["run_id"], version)
+    assert again["decision"] != "unchanged" and "cannot be read" not in again["reason"]
+    assert {one["test"] for one in again["evidence"]} >= {"superior"}
+
+
+def _lost_champion(project: Project, changes: list[str]) -> None:
+    before = models.champion(project.home, "tickets")
+    store.client(project.home).delete_registered_model_alias("tickets", "champion")
+    write_rows(project.folder / "rows" / "c.csv", ticket_rows(40, start=800))
+    found = project.run(*changes, "--set", "evaluation.gate.minimum.accuracy=0.1").json
+    assert (found["decision"], found["version"], found["champion_version"]) == ("held", 4, None)
+    assert f"the ledger knows champion {before}, the registry has none" in found["reason"]
+    by_hand = ("promote", "recipe.yaml", "--version", str(before), "--reason", "it was deleted by mistake")
+    assert project.evertune(*by_hand).status == 0
+    found = project.run(*changes, "--set", "evaluation.gate.minimum.accuracy=0.1").json
+    assert found["version"] == 4 and "superior" in {one["test"] for one in found["evidence"]}
 
 
 def test_nothing_is_lost_or_doubled_whatever_crashes(project: Project) -> None:

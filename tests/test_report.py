@@ -43,6 +43,12 @@ def test_page_opens_with_the_decision_its_colour_and_its_reason(tmp_path: Path) 
         assert f"{decision.capitalize()} : better by 3.1 points" in read.text
 
 
+def test_groups_stand_beside_the_rows_where_some_rows_stand_together(tmp_path: Path) -> None:
+    tests = [{**one, "groups": groups} for one, groups in zip(OUTCOME["evidence"], (60, 1240), strict=False)]
+    read = Read(undrawn(tmp_path, {**OUTCOME, "evidence": tests}))
+    assert "312 in 60 groups" in " ".join(read.text.split()) and "in 1,240 groups" not in read.text
+
+
 def test_page_is_self_contained(tmp_path: Path) -> None:
     path = made(tmp_path)
     read, source = Read(path), path.read_text()

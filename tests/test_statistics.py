@@ -51,7 +51,7 @@ def test_small_levels_are_reached_and_the_bounded_tail_stays_above_the_exact_one
 
 def test_a_paired_difference_has_the_variance_of_paired_proportions():
     challenger, champion = stats(np.arange(1000) >= 20), stats((np.arange(1000) < 850) | (np.arange(1000) >= 900))
-    found = paired_difference(challenger, champion, share, resamples=4000, seed=1, alpha=0.05, harm_alpha=0.05)
+    found = difference(challenger, champion, share, resamples=4000, alpha=0.05, harm_alpha=0.05)
     error = np.sqrt((0.07 - 0.03**2) / 1000)
     assert found.estimate == pytest.approx(0.03)
     assert found.low == pytest.approx(0.03 - 1.645 * error, abs=0.001)
@@ -156,8 +156,9 @@ def test_a_skewed_metric_widens_the_bounds_to_its_percentiles():
     assert difference(none, few, lambda sums: np.sqrt(share(sums))).high == 0
 
 
-def difference(challenger, champion, value):
-    return paired_difference(challenger, champion, value, resamples=1000, seed=1, alpha=0.01, harm_alpha=0.01)
+def difference(challenger, champion, value, **how):
+    how = {"resamples": 1000, "alpha": 0.01, "harm_alpha": 0.01, **how}
+    return paired_difference(challenger, champion, value, groups=np.arange(len(challenger)), seed=1, **how)
 
 
 def test_a_p_value_far_from_a_tiny_level_is_not_bounded_but_counted():

@@ -61,7 +61,9 @@ class SliceRule(Section):
     """When a slice of the test rows speaks against a challenger."""
 
     drop: float = Field(0.05, ge=0, le=1, description="Loss of the metric that counts as harm.")
-    min_rows: int = Field(50, ge=2, description="Smaller slices are reported, not tested.")
+    min_rows: int = Field(
+        50, ge=2, description="Smaller slices are reported, not tested; rows of one group count as one."
+    )
     correction: Literal["holm"] = Field("holm", description="Correction for the number of slices (Holm 1979).")
 
 
@@ -76,7 +78,7 @@ class Gate(Section):
     noninferior_on: dict[Literal["history", "test"], float] = Field(
         {"history": 0.02}, description="Rows -> margin by which it may be worse."
     )
-    min_rows: int = Field(30, ge=2, description="Fewer rows than this are no evidence.")
+    min_rows: int = Field(30, ge=2, description="Fewer rows than this are no evidence; rows of one group count as one.")
     slice: SliceRule = Field(default_factory=SliceRule, description="Harm in a slice.")
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from evertune.clusters import summed
 from evertune.config import Gate
 from evertune.statistics import (
     Difference,
@@ -34,6 +35,7 @@ class Scored:
         slices: name, such as `label=refund_request`, -> (rows,) the rows in it.
         unusable: leaked rows that are already left out, for the record.
         majority: statistics of always giving the rows' commonest label; needed where there is no champion.
+        groups: (rows,) rows of one number are right or wrong together; None where every row stands alone.
     """
 
     challenger: NDArray[Any]
@@ -42,6 +44,7 @@ class Scored:
     slices: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     unusable: int = 0
     majority: NDArray[Any] | None = None
+    groups: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,19 @@ class Case:
         fresh = self.scored.fresh
         return {"fresh": fresh, "history": ~fresh, "test": np.ones_like(fresh)}[name]
 
+    @property
+    def groups(self) -> NDArray[Any]:
+        return np.arange(len(self.scored.fresh)) if self.scored.groups is None else self.scored.groups
+
+    def size(self, mask: NDArray[np.bool_]) -> tuple[int, int]:
+        """Rows, and the groups that they stand in."""
+        return int(mask.sum()), len(np.unique(self.groups[mask]))
+
     def difference(self, mask: NDArray[np.bool_], metric: str, alpha: float) -> Difference:
         assert self.scored.champion is not None
         return paired_difference(
             self.scored.challenger[mask], self.scored.champion[mask], partial(self.value, metric),
-            resamples=self.resamples, seed=self.seed, alpha=alpha, harm_alpha=self.harm_alpha,
+            groups=self.groups[mask], resamples=self.resamples, seed=self.seed, alpha=alpha, harm_alpha=self.harm_alpha,
         )  # fmt: skip
 
     def value(self, metric: str, sums: Any) -> Any:
@@ -94,11 +105,11 @@ class Case:
 
 def first_version(case: Case) -> list[Finding]:
     """Without a champion the minimums decide, and the commonest label, which any use of a model must beat."""
-    rows = len(case.scored.fresh)
+    rows, groups = case.size(case.rows("test"))
     found = list(minimums(case))
-    if rows >= case.rule.min_rows:
+    if groups >= case.rule.min_rows:
         return [*found, above_majority(case)]
-    words = f"first version on {rows} test rows, needs {case.rule.min_rows}; {MORE_ROWS}"
+    words = f"first version on {counted(rows, groups, 'test')}, needs {case.rule.min_rows}; {MORE_ROWS}"
     return found or [Finding("lacking", words, entry("first", case.metric, rows, passed=False))]
 
 
@@ -119,21 +130,23 @@ def above_majority(case: Case) -> Finding:
 
 def minimums(case: Case) -> Iterator[Finding]:
     """The challenger against each configured minimum, on all test rows."""
-    rows = len(case.scored.fresh)
     if not case.rule.minimum:
         return
-    found = interval(case.scored.challenger, case.metrics, case.resamples, case.rule.confidence, case.seed)
+    rows, groups = case.size(case.rows("test"))
+    stats = summed(case.scored.challenger, case.groups)
+    found = interval(stats, case.metrics, case.resamples, case.rule.confidence, case.seed)
     for metric, least in case.rule.minimum.items():
         estimate, low, high = found[metric]
         sign = case.sign(metric)
-        passed = rows >= case.rule.min_rows and sign * estimate >= sign * least
-        surely = rows >= case.rule.min_rows and sign * (high if sign > 0 else low) < sign * least
-        bounds = {"low": low, "high": high, "threshold": least}
+        passed = groups >= case.rule.min_rows and sign * estimate >= sign * least
+        surely = groups >= case.rule.min_rows and sign * (high if sign > 0 else low) < sign * least
+        bounds = {"low": low, "high": high, "threshold": least, "groups": groups}
         evidence = entry("minimum", metric, rows, challenger=estimate, passed=passed, **bounds)
         asked = f"{'at least' if sign > 0 else 'at most'} {least:g} is asked"
-        words = f"{metric} {estimate:.3f} on {rows} test rows, {asked}"
-        if rows < case.rule.min_rows:
-            words += f", and fewer than {case.rule.min_rows} rows prove nothing; {MORE_ROWS}"
+        words = f"{metric} {estimate:.3f} on {counted(rows, groups, 'test')}, {asked}"
+        if groups < case.rule.min_rows:
+            unit = "rows" if groups == rows else "groups"
+            words += f", and fewer than {case.rule.min_rows} {unit} prove nothing; {MORE_ROWS}"
         elif not passed:
             words += f" (interval {low:.3f} to {high:.3f})"
         yield Finding("passed" if passed else "harm" if surely else "lacking", words, evidence)
@@ -149,15 +162,17 @@ def superior(case: Case) -> Finding:
     passed = found.estimate > 0 and found.p_better <= alpha
     p = found.p_better
     evidence = compared(case, "superior", case.metric, found, on=name, p=p, threshold=alpha, passed=passed)
-    words, where = worded(found.estimate), f"on {found.rows} {name} rows"
+    words, where = worded(found.estimate), f"on {counted(found.rows, found.groups, name)}"
     if not np.isfinite(p):
         return Finding("lacking", f"{case.metric} is undefined {where}, or in some resamples of them", evidence)
     if passed:
         return Finding("passed", f"{words} {where}, p = {p:.2g}, at most {alpha:.2g} is asked", evidence)
     if found.p_worse <= case.harm_alpha:
         return Finding("harm", f"{words} {where}, p = {found.p_worse:.2g}", evidence)
-    shown = points(detectable(found.rows, alpha, discordance=found.discordance))
-    words = f"{words} {where}, p = {p:.2g}, needs p <= {alpha:.2g}; {found.rows} rows can show {shown}"
+    shown = points(detectable(found.effective, alpha, discordance=found.discordance))
+    words = (
+        f"{words} {where}, p = {p:.2g}, needs p <= {alpha:.2g}; {counted(found.rows, found.groups)} can show {shown}"
+    )
     return Finding("lacking", words, evidence)
 
 
@@ -172,7 +187,7 @@ def within(case: Case, name: str, margin: float) -> Finding:
     found = case.difference(case.rows(name), case.metric, case.alpha)
     passed = found.low > -margin
     evidence = compared(case, "noninferior", case.metric, found, on=name, threshold=-margin, passed=passed)
-    where = f"on {found.rows} {name} rows"
+    where = f"on {counted(found.rows, found.groups, name)}"
     if passed:
         return Finding(
             "passed", f"at most {points(max(0.0, -found.low))} worse {where}, margin {points(margin)}", evidence
@@ -191,8 +206,8 @@ def slices(case: Case) -> Iterator[Finding]:
     metric = slice_metric(case.metric, case.metrics(totals(case.scored.challenger)))
     tested, suspects = 0, {}
     for name, mask in case.scored.slices.items():
-        rows, loss = int(mask.sum()), slice_loss(case, mask, metric)
-        if rows < case.rule.slice.min_rows or loss is None:
+        groups, loss = case.size(mask)[1], slice_loss(case, mask, metric)
+        if groups < case.rule.slice.min_rows or loss is None:
             continue
         tested += 1
         if not loss <= case.rule.slice.drop:
@@ -215,7 +230,7 @@ def slice_finding(case: Case, name: str, metric: str, found: Difference, level: 
     if not defined:
         words = f"{metric} on the slice {name} is undefined in a model or in some resamples"
         return Finding("lacking", words, evidence)
-    words = f"{worded(found.estimate)} on the slice {name} ({found.rows} rows), p = {p:.2g}"
+    words = f"{worded(found.estimate)} on the slice {name} ({counted(found.rows, found.groups)}), p = {p:.2g}"
     return Finding("harm", words, evidence) if harm else Finding("passed", "", evidence)
 
 
@@ -229,30 +244,36 @@ def slice_loss(case: Case, mask: NDArray[np.bool_], metric: str) -> float | None
 
 
 def too_few(case: Case, test: str, name: str) -> Finding | None:
-    """Fewer rows than the rule asks for are no evidence."""
-    rows, least = int(case.rows(name).sum()), case.rule.min_rows
-    if rows >= least:
+    """Fewer rows, or groups of rows, than the rule asks for are no evidence."""
+    (rows, groups), least = case.size(case.rows(name)), case.rule.min_rows
+    if groups >= least:
         return None
     other = "superior_on: test" if test == "superior" else "noninferior_on: {test: 0.02}"
-    words = f"{rows} {name} rows, needs {least}; wait for rows, or set evaluation.gate.{other}"
-    return Finding("lacking", words, entry(test, case.metric, rows, on=name, passed=False))
+    words = f"{counted(rows, groups, name)}, needs {least}; wait for rows, or set evaluation.gate.{other}"
+    return Finding("lacking", words, entry(test, case.metric, rows, groups=groups, on=name, passed=False))
 
 
 def compared(case: Case, test: str, metric: str, found: Difference, **more: Any) -> dict[str, Any]:
     """A comparison as evidence: the difference turned so that higher is better, the two models' metric as it is."""
     sign = case.sign(metric)
     return entry(
-        test, metric, found.rows, estimate=found.estimate, low=found.low, high=found.high,
+        test, metric, found.rows, groups=found.groups, estimate=found.estimate, low=found.low, high=found.high,
         challenger=sign * found.challenger, champion=sign * found.champion, **more,
     )  # fmt: skip
 
 
 def entry(test: str, metric: str, rows: int, **more: Any) -> dict[str, Any]:
     """One piece of evidence, JSON-ready: every key is there, what does not apply or is not a number is None."""
-    keys = ("on", "estimate", "low", "high", "p", "threshold", "passed", "challenger", "champion")
+    keys = ("groups", "on", "estimate", "low", "high", "p", "threshold", "passed", "challenger", "champion")
     values = {key: more.get(key) for key in keys}
     cleaned = {key: (float(x) if np.isfinite(x) else None) if isinstance(x, float) else x for key, x in values.items()}
     return {"test": test, "metric": metric, "rows": rows, **cleaned}
+
+
+def counted(rows: int, groups: int, which: str = "") -> str:
+    """Rows in words, with their groups where some of them stand together."""
+    words = f"{rows} {which} rows" if which else f"{rows} rows"
+    return words if groups == rows else f"{words} in {groups} groups"
 
 
 def worded(estimate: float) -> str:

@@ -48,9 +48,17 @@ def _tested(one: Json) -> list[Html]:
     asked = Html(f"{text(ASKED.get(one['test'], ''))}{small(threshold)}") if known(threshold) else number(None)
     interval = span(one.get("low"), one.get("high"), signed=known(one.get("estimate")))
     return [
-        name, _passed(one.get("passed")), count(one.get("rows")), number(one.get("estimate"), signed=True),
+        name, _passed(one.get("passed")), _rows(one), number(one.get("estimate"), signed=True),
         interval, small(one.get("p")), asked, number(one.get("challenger")), number(one.get("champion")),
     ]  # fmt: skip
+
+
+def _rows(one: Json) -> Html:
+    """Rows, and the groups that they stand in where some stand together."""
+    rows, groups = one.get("rows"), one.get("groups")
+    if groups is None or groups == rows:
+        return count(rows)
+    return Html(f'{count(rows)} <span class="soft pair">in {count(groups)} groups</span>')
 
 
 def _passed(passed: bool | None) -> Html:
