@@ -176,6 +176,13 @@ def test_a_bad_row_never_stops_what_is_scored(tmp_path: Path, source_recipe: Cal
     assert [problem is None for problem in found.problems] == [True, False, False, False, True]
 
 
+def test_what_is_scored_has_the_delimiter_of_the_recipe(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+    for sign, made in ((";", {}), (":", {"delimiter": ":"})):
+        (tmp_path / "new.csv").write_text(f"number{sign}text\n1{sign}one\n")
+        (found,) = sources.inputs(tmp_path / "new.csv", source_recipe({"path": "rows.csv", **made}))
+        assert found.values == ["one"]
+
+
 def test_what_is_scored_comes_in_parts(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     made = source_recipe({"path": "rows.csv"})
     (tmp_path / "long.csv").write_text("text\n" + "hello\n" * 25_000)

@@ -32,7 +32,8 @@ def inputs(path: str | Path, recipe: Recipe, encoding: str | None = None) -> Ite
     Raises:
         DataError: the file is missing, no such format, or lacks the input column.
     """
-    file = replace(single_file(path), encoding=encoding or _encoding(recipe))
+    like = next((source for source in recipe.data.sources if isinstance(source, PathSource)), PathSource(path=""))
+    file = replace(single_file(path), encoding=encoding or like.encoding, delimiter=like.delimiter)
     role, kind = next(iter(module(recipe.objective.type).COLUMNS.items()))
     named, reader = recipe.column(role), FORMATS[file.format]
     names = reader.names(file)
@@ -44,10 +45,6 @@ def inputs(path: str | Path, recipe: Recipe, encoding: str | None = None) -> Ite
         start += len(chunk)
         if len(chunk) < CHUNK:
             return
-
-
-def _encoding(recipe: Recipe) -> str:
-    return next((source.encoding for source in recipe.data.sources if isinstance(source, PathSource)), "utf-8")
 
 
 def _schema(file: File, names: Sequence[str], named: str, kind: str) -> "pa.Schema":
