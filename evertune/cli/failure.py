@@ -3,6 +3,7 @@
 import errno
 
 from evertune.errors import EvertuneError
+from evertune.secrets import hidden
 
 
 def explain(error: BaseException) -> tuple[str, int]:
@@ -15,7 +16,7 @@ def explain(error: BaseException) -> tuple[str, int]:
             where = f" while writing {one.filename}" if one.filename else ""
             return f"the disk is full{where}; free some space and run again: it goes on from the last finished step", 3
     first = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {first[0]} (run `evertune --debug ...` for the whole traceback)", 1
+    return f"{type(error).__name__}: {hidden(first[0])} (run `evertune --debug ...` for the whole traceback)", 1
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from evertune.errors import RegistryError
 from evertune.home import Home
+from evertune.secrets import hidden
 
 
 def client(home: Home) -> Any:
@@ -94,12 +95,12 @@ def reach() -> None:
         return
     try:
         requests.get(f"{uri.rstrip('/')}/health", timeout=5)
-    except requests.RequestException as error:
+    except requests.RequestException:
         parts = urlsplit(uri)
         raise RegistryError(
             f"the MLflow server at {parts.scheme}://{parts.netloc.rpartition('@')[2]} does not answer; "
             "start it, or unset MLFLOW_TRACKING_URI to use the local store"
-        ) from error
+        ) from None  # the chain may show the password
 
 
 @contextlib.contextmanager
@@ -110,8 +111,16 @@ def said(what: str) -> Iterator[None]:
         RegistryError: MLflow raised.
     """
     from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except MlflowException as error:
-        raise RegistryError(f"MLflow refused {what}: {str(error).splitlines()[0]}") from error
+    except (MlflowException, RequestException, SQLAlchemyError, ImportError) as error:
+        raise RegistryError(refusal(what, error)) from None  # the chain would show the address with its password
+
+
+def refusal(what: str, error: Exception) -> str:
+    """What is said of an error about `what`: its first line, without secrets."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"MLflow refused {what}: {hidden(first)}"

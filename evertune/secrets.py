@@ -1,0 +1,25 @@
+"""The model store's passwords and tokens, kept out of messages."""
+
+import os
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+TOKENS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+USERINFO = re.compile(r"(?<=://)[^/\s]*@")
+
+
+def hidden(message: str) -> str:
+    """A library's message without what stands before the @ of an address, and without what the environment hides."""
+    message = USERINFO.sub("***@", message)
+    for secret in sorted(_secrets(), key=len, reverse=True):
+        message = message.replace(secret, "***")
+    return message
+
+
+def _secrets() -> Iterator[str]:
+    yield from filter(None, map(os.environ.get, TOKENS))
+    for name in ADDRESSES:
+        user, _, after = os.environ.get(name, "").partition("://")[2].rpartition("@")[0].partition(":")
+        yield from filter(None, (f"{user}:{after}" if after else "", after, unquote(after)))
