@@ -1,12 +1,12 @@
-"""The model store's passwords and tokens, kept out of messages."""
+"""Passwords and tokens of the servers that the environment names, kept out of messages."""
 
 import os
 import re
 from collections.abc import Iterator
 from urllib.parse import unquote
 
-ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
-TOKENS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PREFECT_API_URL")
+TOKENS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
 USERINFO = re.compile(r"(?<=://)[^/\s]*@")
 
 
@@ -16,6 +16,11 @@ def hidden(message: str) -> str:
     for secret in sorted(_secrets(), key=len, reverse=True):
         message = message.replace(secret, "***")
     return message
+
+
+def bare(address: str) -> str:
+    """An address that the environment holds, without user and password."""
+    return hidden(address).replace("***@", "")
 
 
 def _secrets() -> Iterator[str]:

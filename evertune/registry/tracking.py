@@ -17,7 +17,7 @@ from evertune.home import Home, read_json, write_json
 from evertune.records import Snapshot, Tokens
 from evertune.registry import ledger
 from evertune.registry.store import client, experiment, said, tracking_uri
-from evertune.secrets import USERINFO, hidden
+from evertune.secrets import bare, hidden
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
@@ -136,7 +136,7 @@ def url(home: Home, run_id: str) -> str:
     if uri.startswith("http"):
         with said(f"the run {run_id}"):
             run = client(home).get_run(run_id)
-        server = USERINFO.sub("", uri).rstrip("/")  # no password on a page
+        server = bare(uri).rstrip("/")  # no password on a page
         page = f"{server}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
         return f"{page}?workflowType=machine_learning"  # else MLflow shows its menu for agents
     return f"mlflow ui --backend-store-uri {hidden(uri)}"
