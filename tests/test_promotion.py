@@ -175,6 +175,26 @@ def test_an_approval_holds_for_the_champion_that_was_met(shop: Shop) -> None:
 
 
 @pytest.mark.usefixtures("no_parity")
+def test_only_what_was_checked_is_approved(shop: Shop) -> None:
+    shop.asking()
+    made, version = shop.registered()
+    settle(shop, made, version)
+    models.tag(shop.home, shop.name, version, parity="of other files")
+    with pytest.raises(RegistryError, match="never passed the parity check"):
+        promotion.approve(shop.home, shop.name, version, "looks good")
+    models.tag(shop.home, shop.name, version, parity=made.digest)
+    file = models.bundle_of(shop.home, shop.name, version) / "evertune.json"
+    kept = file.read_text()
+    file.write_text(kept.replace("fp32", "bf16"))
+    with pytest.raises(RegistryError, match=r"version 1 .*: its files are not those that were registered"):
+        promotion.approve(shop.home, shop.name, version, "looks good")
+    assert (shop.champion(), events(shop, "intent", "moved", "approved")) == (None, [])
+    file.write_text(kept)
+    promotion.approve(shop.home, shop.name, version, "looks good")
+    assert shop.champion() == version
+
+
+@pytest.mark.usefixtures("no_parity")
 def test_a_version_turned_down_waits_no_more(shop: Shop) -> None:
     shop.asking()
     made, version = shop.registered()

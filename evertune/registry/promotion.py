@@ -95,7 +95,7 @@ def approve(home: Home, name: str, version: int, reason: str) -> None:
     """Make a version champion that waits for approval.
 
     Raises:
-        RegistryError: that version does not wait, or the champion changed since it was compared.
+        RegistryError: that version does not wait, its files changed, or the champion did since it was compared.
     """
     decided = _decision_on(home, version)
     if _tag(home, name, version, "decision") != WAITING or decided is None:
@@ -104,9 +104,10 @@ def approve(home: Home, name: str, version: int, reason: str) -> None:
         ]
         there = f"these wait: {', '.join(map(str, waiting))}" if waiting else "none waits"
         raise RegistryError(f"version {version} of {name} does not wait for approval; {there}")
-    if _tag(home, name, version, "parity") is None:
-        raise RegistryError(f"version {version} of {name} never passed the parity check; run the recipe again")
     if models.champion(home, name) != version:
+        models.bundle_of(home, name, version)
+        if _tag(home, name, version, "parity") != _tag(home, name, version, "bundle"):
+            raise RegistryError(f"version {version} of {name} never passed the parity check; run the recipe again")
         models.move_champion(home, name, version, expected=decided["champion"], reason=reason)
     ledger.append(home, "approved", version=version, reason=reason)
     models.tag(home, name, version, decision="promoted", reason=reason)
