@@ -83,7 +83,7 @@ def test_check_prints_one_json_object_and_trains_nothing(evertune: Command, tiny
 
 @pytest.mark.parametrize(
     ("command", "variable", "url"),
-    [("history", "MLFLOW_TRACKING_URI", "http://127.0.0.1:9"), ("run", "PREFECT_API_URL", "http://127.0.0.1:9/api")],
+    [("run", "MLFLOW_TRACKING_URI", "http://127.0.0.1:9"), ("run", "PREFECT_API_URL", "http://127.0.0.1:9/api")],
 )
 def test_a_server_that_does_not_answer_ends_with_status_5(
     evertune: Command,
@@ -156,6 +156,19 @@ def test_moves_by_hand_ask_for_a_reason_and_show_in_the_history(
     found = json.loads(evertune("history", path, "--json").out)
     assert found == ledger.entries(shop.home)
     assert [one["event"] for one in found].count("moved") == 4
+
+
+def test_history_changes_nothing_whatever_store_is_named(
+    evertune: Command, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
+    models.move_champion(shop.home, shop.name, shop.checked(), expected=None, reason="better")
+    before = shop.home.ledger.read_bytes()
+    for uri in (f"sqlite:///{tmp_path}/other.db", "sqlite:////nonexistent/x.db", "http://127.0.0.1:9"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        assert evertune("history", tmp_path / "recipe.yaml").status == 0
+    assert shop.home.ledger.read_bytes() == before
+    assert not (tmp_path / "other.db").exists()
 
 
 def test_no_reason_given_and_nobody_to_ask_moves_nothing(

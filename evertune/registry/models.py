@@ -37,13 +37,18 @@ def alias(home: Home, name: str, which: str) -> int | None:
     """The version that an alias names; None where there is none.
 
     Raises:
-        RegistryError: MLflow does not answer.
+        RegistryError: MLflow does not answer, or is not the one that the ledger tells of.
     """
     from mlflow.exceptions import MlflowException
 
     try:
         return int(client(home).get_model_version_by_alias(name, which).version)
     except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST" and ledger.knows_versions(home):
+            raise RegistryError(
+                f"MLflow has no model {name}, but the ledger tells of its versions: is this another store? Set "
+                f"MLFLOW_TRACKING_URI and registry.model as they were, or move {home.ledger} away to start anew"
+            ) from None
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             return None
         raise RegistryError(refusal(f"the alias {which} of {name}", error)) from None  # as in `said`

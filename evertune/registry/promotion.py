@@ -158,9 +158,10 @@ def rollback(home: Home, name: str, reason: str) -> int:
     if now is None:
         raise RegistryError(f"{name} has no champion; there is nothing to go back to")
     # How a rollback came to `now` does not count: its predecessor is not the version that was left then.
-    moves = [one for one in ledger.entries(home)
-             if one["event"] in {"moved", "external"} and one["to"] == now and not one.get("rollback")]  # fmt: skip
-    if not moves or moves[-1]["from"] is None:
+    # Nor does a move from nothing: for a while there was no champion, or another store was asked.
+    moves = [one for one in ledger.entries(home) if one["event"] in {"moved", "external"} and one["to"] == now
+             and one["from"] is not None and not one.get("rollback")]  # fmt: skip
+    if not moves:
         raise RegistryError(f"{name} has no champion before version {now}; there is nothing to go back to")
     before = int(moves[-1]["from"])
     _promote(home, name, before, reason=f"rollback: {reason}", by_hand=True, rollback=True)
