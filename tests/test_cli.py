@@ -178,8 +178,31 @@ def test_no_reason_given_and_nobody_to_ask_moves_nothing(
     shop.checked()
     with Path(os.devnull).open() as nothing:
         monkeypatch.setattr(sys, "stdin", nothing)
-        assert evertune("promote", tmp_path / "recipe.yaml", "--version", "1").status == 130
+        done = evertune("promote", tmp_path / "recipe.yaml", "--version", "1")
+    assert (done.status, done.out) == (2, "")
+    assert "give --reason" in done.err
+    for blank in ("", " \t"):
+        done = evertune("promote", tmp_path / "recipe.yaml", "--version", "1", "--reason", blank)
+        assert (done.status, done.out) == (2, "")
+        assert "a reason is more than blanks" in done.err
     assert shop.champion() is None
+
+
+def test_a_reason_is_asked_for_on_a_terminal_and_kept_without_its_blanks(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from evertune.cli.moves import promote
+
+    monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
+    shop.checked()
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True)
+    command = [str(tmp_path / "recipe.yaml"), "--version", "1"]
+    assert CliRunner().invoke(promote, command, input=" \n").exit_code == 2
+    assert shop.champion() is None
+    assert CliRunner().invoke(promote, command, input="  the old one was odd \n").exit_code == 0
+    assert ledger.entries(shop.home)[-1]["reason"] == "the old one was odd"
 
 
 def test_a_move_that_a_crash_cut_off_is_repaired_by_the_next_run(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
