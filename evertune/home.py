@@ -1,6 +1,7 @@
 """Where things live: one home folder a project, one folder in it for each recipe's model."""
 
 import contextlib
+import errno
 import json
 import os
 import uuid
@@ -9,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.errors import RegistryError
+from evertune.errors import ConfigError, RegistryError
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
     from evertune.config import Recipe
 
 
@@ -80,19 +83,34 @@ class Home:
             timeout: seconds to wait for another holder.
         Raises:
             RegistryError: another process held the lock for all that time.
+            ConfigError: nothing can be written there.
         """
+        lock = self._lock(self.root if what == "home" else self.model, what, timeout)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _lock(self, folder: Path, what: str, timeout: float) -> "BaseFileLock":
         import filelock
 
-        folder = self.root if what == "home" else self.model
-        folder.mkdir(parents=True, exist_ok=True)
         try:
-            with filelock.FileLock(folder / f"{what}.lock", timeout=timeout):
-                yield
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(folder / f"{what}.lock", timeout=timeout)
+            lock.acquire()
         except filelock.Timeout as error:
             raise RegistryError(
                 f"another process has held the {what} lock of {self.name} for {timeout:.0f} s; "
                 "wait until it ends, or find it with `ps aux | grep evertune`"
             ) from error
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
+            raise ConfigError(
+                f"{folder}: Evertune cannot keep anything there ({error.strerror or error}); "
+                "name another folder with EVERTUNE_HOME, or give yourself the right to write"
+            ) from error
+        return lock
 
 
 def find_home(folder: Path) -> Path:
@@ -129,7 +147,7 @@ def read_json(path: Path) -> Any:
     """The JSON in `path`, or None where there is no such file."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from pydantic import Field
+from pydantic import StringConstraints
 
 from evertune.config import Recipe, load
 from evertune.home import home_of
@@ -12,9 +12,11 @@ from evertune.registry import promotion
 from flows.naming import recipe_name
 from tasks.artifacts import show_decision
 
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"\S")]
+
 
 @flow(name="promote", flow_run_name=recipe_name)
-def promote(recipe: Recipe | str, version: int, reason: Annotated[str, Field(min_length=1)]) -> int:
+def promote(recipe: Recipe | str, version: int, reason: Reason) -> int:
     """Make a version champion, whatever the gate said; it must answer as it did when it was tested.
 
     Args:

@@ -83,7 +83,7 @@ def test_check_prints_one_json_object_and_trains_nothing(evertune: Command, tiny
 
 @pytest.mark.parametrize(
     ("command", "variable", "url"),
-    [("history", "MLFLOW_TRACKING_URI", "http://127.0.0.1:9"), ("run", "PREFECT_API_URL", "http://127.0.0.1:9/api")],
+    [("run", "MLFLOW_TRACKING_URI", "http://127.0.0.1:9"), ("run", "PREFECT_API_URL", "http://127.0.0.1:9/api")],
 )
 def test_a_server_that_does_not_answer_ends_with_status_5(
     evertune: Command,
@@ -158,6 +158,19 @@ def test_moves_by_hand_ask_for_a_reason_and_show_in_the_history(
     assert [one["event"] for one in found].count("moved") == 4
 
 
+def test_history_changes_nothing_whatever_store_is_named(
+    evertune: Command, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
+    models.move_champion(shop.home, shop.name, shop.checked(), expected=None, reason="better")
+    before = shop.home.ledger.read_bytes()
+    for uri in (f"sqlite:///{tmp_path}/other.db", "sqlite:////nonexistent/x.db", "http://127.0.0.1:9"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        assert evertune("history", tmp_path / "recipe.yaml").status == 0
+    assert shop.home.ledger.read_bytes() == before
+    assert not (tmp_path / "other.db").exists()
+
+
 def test_no_reason_given_and_nobody_to_ask_moves_nothing(
     evertune: Command, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,8 +178,31 @@ def test_no_reason_given_and_nobody_to_ask_moves_nothing(
     shop.checked()
     with Path(os.devnull).open() as nothing:
         monkeypatch.setattr(sys, "stdin", nothing)
-        assert evertune("promote", tmp_path / "recipe.yaml", "--version", "1").status == 130
+        done = evertune("promote", tmp_path / "recipe.yaml", "--version", "1")
+    assert (done.status, done.out) == (2, "")
+    assert "give --reason" in done.err
+    for blank in ("", " \t"):
+        done = evertune("promote", tmp_path / "recipe.yaml", "--version", "1", "--reason", blank)
+        assert (done.status, done.out) == (2, "")
+        assert "a reason is more than blanks" in done.err
     assert shop.champion() is None
+
+
+def test_a_reason_is_asked_for_on_a_terminal_and_kept_without_its_blanks(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from evertune.cli.moves import promote
+
+    monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
+    shop.checked()
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True)
+    command = [str(tmp_path / "recipe.yaml"), "--version", "1"]
+    assert CliRunner().invoke(promote, command, input=" \n").exit_code == 2
+    assert shop.champion() is None
+    assert CliRunner().invoke(promote, command, input="  the old one was odd \n").exit_code == 0
+    assert ledger.entries(shop.home)[-1]["reason"] == "the old one was odd"
 
 
 def test_a_move_that_a_crash_cut_off_is_repaired_by_the_next_run(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

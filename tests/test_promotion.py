@@ -175,6 +175,26 @@ def test_an_approval_holds_for_the_champion_that_was_met(shop: Shop) -> None:
 
 
 @pytest.mark.usefixtures("no_parity")
+def test_only_what_was_checked_is_approved(shop: Shop) -> None:
+    shop.asking()
+    made, version = shop.registered()
+    settle(shop, made, version)
+    models.tag(shop.home, shop.name, version, parity="of other files")
+    with pytest.raises(RegistryError, match="never passed the parity check"):
+        promotion.approve(shop.home, shop.name, version, "looks good")
+    models.tag(shop.home, shop.name, version, parity=made.digest)
+    file = models.bundle_of(shop.home, shop.name, version) / "evertune.json"
+    kept = file.read_text()
+    file.write_text(kept.replace("fp32", "bf16"))
+    with pytest.raises(RegistryError, match=r"version 1 .*: its files are not those that were registered"):
+        promotion.approve(shop.home, shop.name, version, "looks good")
+    assert (shop.champion(), events(shop, "intent", "moved", "approved")) == (None, [])
+    file.write_text(kept)
+    promotion.approve(shop.home, shop.name, version, "looks good")
+    assert shop.champion() == version
+
+
+@pytest.mark.usefixtures("no_parity")
 def test_a_version_turned_down_waits_no_more(shop: Shop) -> None:
     shop.asking()
     made, version = shop.registered()
@@ -211,6 +231,34 @@ def test_a_rollback_after_a_move_by_others_goes_back_to_what_stood_before(shop: 
     make_champion(shop, 1)
     client(shop.home).set_registered_model_alias(shop.name, "champion", "2")
     assert promotion.rollback(shop.home, shop.name, "who did this") == 1
+
+
+def test_another_store_is_refused_and_leaves_the_ledger_as_it_is(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        make_champion(shop, shop.checked())
+    before = shop.home.ledger.read_bytes()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
+        for act in (models.repair, models.champion, lambda *given: promotion.rollback(*given, "bad night")):
+            with pytest.raises(RegistryError, match="another store"):
+                act(shop.home, shop.name)
+    assert shop.home.ledger.read_bytes() == before
+    assert promotion.rollback(shop.home, shop.name, "bad night") == 1
+
+
+def test_a_time_without_champion_does_not_hide_the_one_before(shop: Shop) -> None:
+    from evertune.registry.store import client
+
+    for _ in range(2):
+        make_champion(shop, shop.checked())
+    client(shop.home).delete_registered_model_alias(shop.name, "champion")
+    models.repair(shop.home, shop.name)
+    client(shop.home).set_registered_model_alias(shop.name, "champion", "2")
+    models.repair(shop.home, shop.name)
+    assert moves(shop)[-2:] == [("external", 2, None), ("external", None, 2)]
+    assert promotion.rollback(shop.home, shop.name, "bad night") == 1
 
 
 def test_by_hand_only_a_whole_version_becomes_champion(shop: Shop) -> None:

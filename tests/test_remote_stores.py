@@ -63,6 +63,7 @@ def remote(
 def test_the_promote_flow_moves_a_held_version_and_another_machine_scores_with_it(
     remote: Shop, tmp_path: Path, prefect_server: str
 ) -> None:
+    from prefect.exceptions import ParameterTypeError
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     from flows.promote import promote
@@ -71,9 +72,11 @@ def test_the_promote_flow_moves_a_held_version_and_another_machine_scores_with_i
     promotion.settle(remote.recipe, remote.home, made, evaluation(), HELD, version)
     assert remote.champion() is None
     with temporary_settings({PREFECT_API_URL: prefect_server}):
-        assert promote(remote.recipe, version, "the customer asked for it") == version
+        assert promote(remote.recipe, version, " the customer asked for it ") == version
         with pytest.raises(RegistryError, match="is the champion already"):
             promote(remote.recipe, version, "again")
+        with pytest.raises(ParameterTypeError, match="reason"):
+            promote(remote.recipe, version, " ")
     assert remote.champion() == version
     moved = [one for one in ledger.entries(remote.home) if one["event"] == "moved"]
     assert [(one["to"], one["reason"]) for one in moved] == [(version, "the customer asked for it")]

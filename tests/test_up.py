@@ -172,3 +172,9 @@ def test_a_file_without_deployments_and_no_file_are_config_errors(tmp_path: Path
     done = up(tmp_path, "--prefect-file", "empty.yaml")
     assert done.returncode == 2
     assert "nothing under `deployments`" in done.stderr
+
+
+def test_a_home_that_cannot_be_is_told_before_anything_starts(tmp_path: Path) -> None:
+    done = up(tmp_path, "--port", "43917", "--mlflow-port", "43918", EVERTUNE_HOME="/proc/x")
+    assert done.returncode == 2, done.stderr
+    assert "/proc/x: Evertune cannot keep anything there" in done.stderr

@@ -3,19 +3,28 @@
 import errno
 
 from evertune.errors import EvertuneError
+from evertune.secrets import hidden
+
+SQLITE_FULL = "database or disk is full"
 
 
 def explain(error: BaseException) -> tuple[str, int]:
     """A message without a traceback, and the exit status."""
-    for one in _chain(error):
+    chain = _chain(error)
+    for one in chain:
+        if isinstance(one, OSError) and one.errno == errno.ENOSPC:
+            return _full(f" while writing {one.filename}" if one.filename else ""), 3
+        if SQLITE_FULL in str(one):
+            return _full(" while writing to a SQLite database"), 3
+    for one in chain:
         if isinstance(one, EvertuneError):
             return str(one), one.exit_status
-    for one in _chain(error):
-        if isinstance(one, OSError) and one.errno == errno.ENOSPC:
-            where = f" while writing {one.filename}" if one.filename else ""
-            return f"the disk is full{where}; free some space and run again: it goes on from the last finished step", 3
     first = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {first[0]} (run `evertune --debug ...` for the whole traceback)", 1
+    return f"{type(error).__name__}: {hidden(first[0])} (run `evertune --debug ...` for the whole traceback)", 1
+
+
+def _full(where: str) -> str:
+    return f"the disk is full{where}; free some space and run again: it goes on from the last finished step"
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

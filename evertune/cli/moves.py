@@ -19,10 +19,9 @@ version = click.option("--version", type=int, required=True, help="Registered ve
 @options.as_json
 def history(recipe: str, as_json: bool) -> None:
     """Show every decision and alias change, oldest first."""
-    from evertune.registry import ledger, models
+    from evertune.registry import ledger
 
-    loaded, home = _open(recipe)
-    models.repair(home, loaded.registered_name)
+    _, home = _open(recipe)
     entries = ledger.entries(home)
     if as_json:
         show_json(entries)

@@ -4,9 +4,9 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from evertune.errors import RegistryError
+from evertune.secrets import bare
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +48,8 @@ def reach(url: str) -> None:
         answer = httpx.get(f"{url.rstrip('/')}/health", timeout=5)
         if answer.is_server_error:  # another refusal is an answer: Prefect Cloud has no such page
             answer.raise_for_status()
-    except httpx.HTTPError as error:
-        parts = urlsplit(url)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         raise RegistryError(
-            f"the Prefect server at {parts.scheme}://{parts.netloc.rpartition('@')[2]} does not answer; "
+            f"the Prefect server at {bare(url).removesuffix('/api')} does not answer; "
             "start it (`evertune up`), or unset PREFECT_API_URL to run without one"
-        ) from error
+        ) from None  # the chain may show the password

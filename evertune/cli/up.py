@@ -46,6 +46,7 @@ def up(port: int, mlflow_port: int, prefect_file: Path) -> None:
     with _alone(screen), _signals(), contextlib.ExitStack() as stack:
         _check_ports({"--port": port, "--mlflow-port": mlflow_port})
         _check_named()
+        home.identity()  # raises where nothing can be kept there
         processes = Processes(home.root / "up", _record())
         stack.callback(_stop, processes, screen)
         screen.print(f"starting; logs in {home.root / 'up'}")

@@ -72,6 +72,11 @@ def last_known(home: Home) -> int | None:
     return known
 
 
+def knows_versions(home: Home) -> bool:
+    """Whether a version was decided on or had the alias."""
+    return any(one.get("version") or one.get("to") for one in entries(home))
+
+
 def open_intent(home: Home) -> dict[str, Any] | None:
     """An alias move that was begun and neither confirmed nor given up."""
     pending = None

@@ -12,7 +12,8 @@ from evertune.errors import RegistryError
 from evertune.home import Home
 from evertune.objectives import module
 from evertune.registry import ledger
-from evertune.registry.store import client, said
+from evertune.registry.store import client, refusal, said
+from evertune.secrets import hidden
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
@@ -36,16 +37,21 @@ def alias(home: Home, name: str, which: str) -> int | None:
     """The version that an alias names; None where there is none.
 
     Raises:
-        RegistryError: MLflow does not answer.
+        RegistryError: MLflow does not answer, or is not the one that the ledger tells of.
     """
     from mlflow.exceptions import MlflowException
 
     try:
         return int(client(home).get_model_version_by_alias(name, which).version)
     except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST" and ledger.knows_versions(home):
+            raise RegistryError(
+                f"MLflow has no model {name}, but the ledger tells of its versions: is this another store? Set "
+                f"MLFLOW_TRACKING_URI and registry.model as they were, or move {home.ledger} away to start anew"
+            ) from None
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             return None
-        raise RegistryError(f"MLflow refused the alias {which} of {name}: {str(error).splitlines()[0]}") from error
+        raise RegistryError(refusal(f"the alias {which} of {name}", error)) from None  # as in `said`
 
 
 def register(recipe: "Recipe", home: Home, candidate: "Candidate", examples: list[Any]) -> int:
@@ -129,8 +135,8 @@ def bundle_of(home: Home, name: str, version: int) -> Path:
     except (MlflowException, OSError, StopIteration) as error:
         raise RegistryError(
             f"version {version} of {name} is registered, but its files cannot be read "
-            f"({type(error).__name__}: {error}); {advice}"
-        ) from error
+            f"({type(error).__name__}: {hidden(str(error))}); {advice}"
+        ) from None  # as in `said`
     if found != registered:
         state = "are not there" if found is None else "are not those that were registered"
         raise RegistryError(f"version {version} of {name}: its files {state}; {advice}")
@@ -215,8 +221,9 @@ def set_challenger(home: Home, name: str, version: int) -> None:
 
 def tag(home: Home, name: str, version: int, **tags: Any) -> None:
     """Set tags `evertune.NAME` of a version."""
-    for key, value in tags.items():
-        client(home).set_model_version_tag(name, str(version), f"evertune.{key}", str(value))
+    with said(f"tags of version {version} of {name}"):
+        for key, value in tags.items():
+            client(home).set_model_version_tag(name, str(version), f"evertune.{key}", str(value))
 
 
 def versions(home: Home, name: str) -> list[Any]:

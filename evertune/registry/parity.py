@@ -11,6 +11,7 @@ from evertune.errors import RegistryError
 from evertune.home import Home, read_json
 from evertune.registry import requirements
 from evertune.registry.store import client, tracking_uri
+from evertune.secrets import hidden
 
 AGREEMENT = 0.999  # least share of equal labels
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.03}  # largest difference of a probability
@@ -41,16 +42,18 @@ def _answers(home: Home, model: str, sample: Path, scratch: Path) -> Any:
     client(home)
     requirements.link(requirements.logged(model), packages)
     script = Path(__file__).with_name("parity_process.py")
-    given = [script, packages, tracking_uri(home), model, sample, answer]
+    given = [script, packages, model, sample, answer]
     # -I and -S: no site-packages, no user site, no PYTHONPATH; only what was linked into `packages`.
     command = [sys.executable, "-I", "-S", *map(str, given)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=_environment(), cwd=scratch)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=SECONDS, env=_environment(home), cwd=scratch
+        )
     except subprocess.TimeoutExpired as error:
         raise RegistryError(f"it gave no answer within {SECONDS} s") from error
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RegistryError(f"it does not load or predict: {last}")
+        raise RegistryError(f"it does not load or predict: {hidden(last)}")
     return read_json(answer)
 
 
@@ -88,9 +91,10 @@ def _flat(prediction: dict[str, Any]) -> dict[str, list[Any]]:
     }
 
 
-def _environment() -> dict[str, str]:
+def _environment(home: Home) -> dict[str, str]:
     return {
         **os.environ,
+        "MLFLOW_TRACKING_URI": tracking_uri(home),  # not an argument: `ps` would show its password
         "HF_HUB_OFFLINE": "1",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "DO_NOT_TRACK": "true",

@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 
 
-def main(packages: str, tracking_uri: str, model_uri: str, sample: str, answer: str) -> None:
+def main(packages: str, model_uri: str, sample: str, answer: str) -> None:
     """Predict the sample's inputs with the registered model."""
     sys.path.insert(0, packages)
     import mlflow
     import pandas as pd
 
-    mlflow.set_tracking_uri(tracking_uri)
     model = mlflow.pyfunc.load_model(model_uri)
     given = json.loads(Path(sample).read_text(encoding="utf-8"))
     found = model.predict(pd.DataFrame({given["role"]: given["inputs"]}))

@@ -95,7 +95,7 @@ def approve(home: Home, name: str, version: int, reason: str) -> None:
     """Make a version champion that waits for approval.
 
     Raises:
-        RegistryError: that version does not wait, or the champion changed since it was compared.
+        RegistryError: that version does not wait, its files changed, or the champion did since it was compared.
     """
     decided = _decision_on(home, version)
     if _tag(home, name, version, "decision") != WAITING or decided is None:
@@ -104,9 +104,10 @@ def approve(home: Home, name: str, version: int, reason: str) -> None:
         ]
         there = f"these wait: {', '.join(map(str, waiting))}" if waiting else "none waits"
         raise RegistryError(f"version {version} of {name} does not wait for approval; {there}")
-    if _tag(home, name, version, "parity") is None:
-        raise RegistryError(f"version {version} of {name} never passed the parity check; run the recipe again")
     if models.champion(home, name) != version:
+        models.bundle_of(home, name, version)
+        if _tag(home, name, version, "parity") != _tag(home, name, version, "bundle"):
+            raise RegistryError(f"version {version} of {name} never passed the parity check; run the recipe again")
         models.move_champion(home, name, version, expected=decided["champion"], reason=reason)
     ledger.append(home, "approved", version=version, reason=reason)
     models.tag(home, name, version, decision="promoted", reason=reason)
@@ -157,9 +158,10 @@ def rollback(home: Home, name: str, reason: str) -> int:
     if now is None:
         raise RegistryError(f"{name} has no champion; there is nothing to go back to")
     # How a rollback came to `now` does not count: its predecessor is not the version that was left then.
-    moves = [one for one in ledger.entries(home)
-             if one["event"] in {"moved", "external"} and one["to"] == now and not one.get("rollback")]  # fmt: skip
-    if not moves or moves[-1]["from"] is None:
+    # Nor does a move from nothing: for a while there was no champion, or another store was asked.
+    moves = [one for one in ledger.entries(home) if one["event"] in {"moved", "external"} and one["to"] == now
+             and one["from"] is not None and not one.get("rollback")]  # fmt: skip
+    if not moves:
         raise RegistryError(f"{name} has no champion before version {now}; there is nothing to go back to")
     before = int(moves[-1]["from"])
     _promote(home, name, before, reason=f"rollback: {reason}", by_hand=True, rollback=True)

@@ -3,19 +3,21 @@
 import contextlib
 import logging
 import os
+import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from evertune.errors import RegistryError
 from evertune.home import Home
+from evertune.secrets import bare, hidden
 
 
 def client(home: Home) -> Any:
-    """An `MlflowClient` of MLFLOW_TRACKING_URI, else of the SQLite store in the home, made ready if it is new.
+    """An `MlflowClient` of MLFLOW_TRACKING_URI, else of the SQLite store in the home, made if it is new.
 
     Raises:
-        RegistryError: a server is named and does not answer.
+        RegistryError: what MLFLOW_TRACKING_URI names does not answer, or is no store.
     """
     reach()
     uri = tracking_uri(home)
@@ -24,19 +26,21 @@ def client(home: Home) -> Any:
     # Alembic tells of every migration of a new database.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    if not (uri.startswith("http") or (home.root / "mlflow" / "ready").exists()):
-        _prepare(home, uri)
     import mlflow
 
-    with _environment_kept():
+    with said(f"the store {uri}"), _first(home, uri), _environment_kept():
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI", uri))
-    return mlflow.MlflowClient()
+        return mlflow.MlflowClient()
 
 
 def tracking_uri(home: Home) -> str:
     """MLFLOW_TRACKING_URI, else SQLite in the home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home.root / 'mlflow' / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database(home)}"
+
+
+def _database(home: Home) -> Path:
+    return home.root / "mlflow" / "mlflow.db"
 
 
 @contextlib.contextmanager
@@ -64,23 +68,35 @@ def experiment(home: Home, name: str) -> str:
         return str(mlflow.create_experiment(name, artifact_location=local))
 
 
-def _prepare(home: Home, uri: str) -> None:
-    """Make the database under a lock: several processes that meet a fresh one at once ruin it."""
-    (home.root / "mlflow").mkdir(parents=True, exist_ok=True)
+@contextlib.contextmanager
+def _first(home: Home, uri: str) -> Iterator[None]:
+    """One process at a time opens a database: several that meet a fresh one at once ruin it."""
+    if uri.startswith("http"):
+        yield
+        return
     with home.lock("home", timeout=120):
-        if (home.root / "mlflow" / "ready").exists():
-            return
-        import mlflow
+        if uri == f"sqlite:///{_database(home)}" and not _database(home).exists():
+            _make(_database(home))
+        yield
 
-        mlflow.MlflowClient(uri).search_experiments(max_results=1)
-        (home.root / "mlflow" / "ready").touch()
+
+def _make(database: Path) -> None:
+    """Make the home's own database under another name: one that a crash left half made could never be opened again."""
+    import mlflow
+
+    scratch = database.with_name(f"new-{uuid.uuid4().hex[:8]}.db")  # MLflow keeps what it opened by its name
+    database.parent.mkdir(parents=True, exist_ok=True)
+    for left in database.parent.glob("new-*.db*"):
+        left.unlink()
+    mlflow.MlflowClient(f"sqlite:///{scratch}").search_experiments(max_results=1)
+    scratch.rename(database)
 
 
 def reach() -> None:
     """Ask the server that MLFLOW_TRACKING_URI names, if any, for a sign of life: MLflow itself would try for minutes.
 
     Raises:
-        RegistryError: it does not answer, or is a folder.
+        RegistryError: it does not answer, or is a folder, or a file in a folder that is not there.
     """
     import requests
 
@@ -90,16 +106,20 @@ def reach() -> None:
             f"MLFLOW_TRACKING_URI={uri}: MLflow has no file store any more; name a server (http://...) or a database "
             "(sqlite:///...), or unset it to use the local store"
         )
+    file = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    if uri.startswith("sqlite:///") and not file.parent.is_dir():
+        raise RegistryError(
+            f"MLFLOW_TRACKING_URI={uri}: there is no folder {file.parent}; correct it, or make the folder"
+        )
     if not uri.startswith("http"):
         return
     try:
         requests.get(f"{uri.rstrip('/')}/health", timeout=5)
-    except requests.RequestException as error:
-        parts = urlsplit(uri)
+    except (requests.RequestException, ValueError):
         raise RegistryError(
-            f"the MLflow server at {parts.scheme}://{parts.netloc.rpartition('@')[2]} does not answer; "
+            f"the MLflow server at {bare(uri)} does not answer; "
             "start it, or unset MLFLOW_TRACKING_URI to use the local store"
-        ) from error
+        ) from None  # the chain may show the password
 
 
 @contextlib.contextmanager
@@ -110,8 +130,17 @@ def said(what: str) -> Iterator[None]:
         RegistryError: MLflow raised.
     """
     from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except MlflowException as error:
-        raise RegistryError(f"MLflow refused {what}: {str(error).splitlines()[0]}") from error
+    except (MlflowException, RequestException, SQLAlchemyError, ImportError) as error:
+        raise RegistryError(refusal(what, error)) from None  # the chain would show the address with its password
+
+
+def refusal(what: str, error: Exception) -> str:
+    """What is said of an error about `what`: its first line, without secrets."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    advice = "; install it" if isinstance(error, ImportError) else ""
+    return hidden(f"MLflow refused {what}: {first}{advice}")

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import platform
-import re
 import socket
 import subprocess
 import time
@@ -18,6 +17,7 @@ from evertune.home import Home, read_json, write_json
 from evertune.records import Snapshot, Tokens
 from evertune.registry import ledger
 from evertune.registry.store import client, experiment, said, tracking_uri
+from evertune.secrets import bare, hidden
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
@@ -53,12 +53,14 @@ class Run:
 
     def tag(self, **tags: Any) -> None:
         """Set tags `evertune.NAME`."""
-        for name, value in tags.items():
-            self._client.set_tag(self.run_id, f"evertune.{name}", value)
+        with said("the tags"):
+            for name, value in tags.items():
+                self._client.set_tag(self.run_id, f"evertune.{name}", value)
 
     def note(self, text: str) -> None:
         """Set the run's description on MLflow's page."""
-        self._client.set_tag(self.run_id, "mlflow.note.content", text)
+        with said("the description"):
+            self._client.set_tag(self.run_id, "mlflow.note.content", text)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a file, or a folder with all in it."""
@@ -73,7 +75,8 @@ class Run:
 
     def finish(self, status: str = "FINISHED") -> None:
         """End the run."""
-        self._client.set_terminated(self.run_id, status)
+        with said("the end of the run"):
+            self._client.set_terminated(self.run_id, status)
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
@@ -131,11 +134,12 @@ def url(home: Home, run_id: str) -> str:
     """Where a person sees the run: the server's page, else the command that shows it."""
     uri = tracking_uri(home)
     if uri.startswith("http"):
-        run = client(home).get_run(run_id)
-        server = re.sub("(?<=//)[^/@]*@", "", uri).rstrip("/")  # no password on a page
+        with said(f"the run {run_id}"):
+            run = client(home).get_run(run_id)
+        server = bare(uri).rstrip("/")  # no password on a page
         page = f"{server}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
         return f"{page}?workflowType=machine_learning"  # else MLflow shows its menu for agents
-    return f"mlflow ui --backend-store-uri {uri}"
+    return f"mlflow ui --backend-store-uri {hidden(uri)}"
 
 
 def _describe(run: Run, recipe: "Recipe", home: Home, tokens: Tokens) -> None:
@@ -149,8 +153,9 @@ def _describe(run: Run, recipe: "Recipe", home: Home, tokens: Tokens) -> None:
         recipe=recipe.name, snapshot=tokens.snapshot.version, fingerprint=tokens.snapshot.fingerprint, code=revision()
     )
     run.recipe(recipe)
-    run._client.log_dict(run.run_id, environment(), "environment.json")
-    _log_dataset(run, recipe, home, tokens.snapshot)
+    with said("environment and data set"):
+        run._client.log_dict(run.run_id, environment(), "environment.json")
+        _log_dataset(run, recipe, home, tokens.snapshot)
 
 
 def _log_dataset(run: Run, recipe: "Recipe", home: Home, snapshot: Snapshot) -> None:
@@ -176,9 +181,10 @@ def _close_orphans(home: Home, folder: Path) -> None:
     mlflow = client(home)
     for path in home.runs.glob("*/run.json"):
         run_id = read_json(path)["run_id"]
-        if path.parent != folder and mlflow.get_run(run_id).info.status == "RUNNING":
-            logger.warning("the run %s was left unfinished and is closed: newer rows have come since", run_id)
-            mlflow.set_terminated(run_id, "KILLED")
+        with said(f"the run {run_id}, left by an earlier process"):
+            if path.parent != folder and mlflow.get_run(run_id).info.status == "RUNNING":
+                logger.warning("the run %s was left unfinished and is closed: newer rows have come since", run_id)
+                mlflow.set_terminated(run_id, "KILLED")
 
 
 def environment() -> dict[str, Any]:
