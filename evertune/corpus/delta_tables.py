@@ -51,12 +51,17 @@ def append_once(path: Path, rows: "pa.Table", number: int) -> None:
 
 
 def read(
-    path: Path, columns: list[str] | None = None, version: int | None = None, since: int | None = None
+    path: Path,
+    columns: list[str] | None = None,
+    version: int | None = None,
+    since: int | None = None,
+    versions: list[str] | None = None,
 ) -> "pa.Table":
     """Rows of a table, in no given order.
 
     Args:
         since: only rows of later batches than this.
+        versions: only rows with these row versions.
     Raises:
         DataError: there is no table at `path`, or not in that version.
     """
@@ -65,8 +70,9 @@ def read(
 
     try:
         table = DeltaTable(str(path), version=version)
-        where: Any = None if since is None else [("batch", ">", since)]
-        return table.to_pyarrow_table(columns=columns, filters=where)
+        where: Any = [("batch", ">", since)] if since is not None else []
+        where += [("row_version", "in", versions)] if versions is not None else []
+        return table.to_pyarrow_table(columns=columns, filters=where or None)
     except (DeltaError, FileNotFoundError) as error:
         which = "no readable table" if version is None else f"no readable version {version} of the table"
         raise DataError(f"{path}: {which} ({error}); run `evertune run` first, or restore the folder") from error
