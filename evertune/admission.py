@@ -51,4 +51,5 @@ def with_splits(accepted: "pa.Table", recipe: Recipe, home: Home) -> "pa.Table":
     """Accepted rows with their splits, beside all that the corpus holds."""
     inputs = next(iter(module(recipe.objective.type).COLUMNS))
     known = corpus.history(home, splits.KNOWN)
-    return splits.assign(accepted, known, recipe.data.split, inputs, splits.lends_validation(recipe))
+    look_up = corpus.inputs(home, inputs)
+    return splits.assign(accepted, known, recipe.data.split, inputs, look_up, splits.lends_validation(recipe))

@@ -38,7 +38,15 @@ def assigned(one: Any, rows: list[dict[str, Any]], known: pa.Table | None = None
     )
     table = table if rows else table.slice(0, 0)
     before = EMPTY if known is None else known.select(list(splits.KNOWN))
-    return splits.assign(table, before, how.pop("rules", RULES), "text", **how)
+    SEEN.update(zip(table["row_version"].to_pylist(), table["text"].to_pylist(), strict=True))
+    return splits.assign(table, before, how.pop("rules", RULES), "text", look_up, **how)
+
+
+SEEN: dict[str, str] = {}  # of every row that `assigned` has seen
+
+
+def look_up(versions: pa.Array) -> pa.Array:
+    return pa.array([SEEN[version] for version in versions.to_pylist()], pa.string())
 
 
 KINDS = {"component": pa.int64(), "joins": pa.list_(pa.int64()), "normal_digest": pa.int64(), "minhash": pa.binary()}
@@ -58,7 +66,7 @@ def test_the_order_of_the_rows_changes_nothing(grouped: Any, rows: list[dict[str
     bare = first.drop_columns(["split", "component", "joins", "minhash", "normal_digest"]).take(
         pa.array(places, pa.int64())
     )
-    shuffled = splits.assign(bare, EMPTY, RULES, "text")
+    shuffled = splits.assign(bare, EMPTY, RULES, "text", look_up)
     assert split_of(shuffled) == split_of(first)
 
 
@@ -209,7 +217,7 @@ def test_a_bridge_that_is_left_out_makes_no_leak_and_keeps_its_split(grouped: An
     )
     known = both.select(list(splits.KNOWN))
     changed = second.drop_columns(["split", "component", "joins", "minhash", "normal_digest"])
-    assert splits.assign(changed, known, RULES, "text")["split"].to_pylist() == ["excluded"]
+    assert splits.assign(changed, known, RULES, "text", look_up)["split"].to_pylist() == ["excluded"]
 
 
 def test_rows_with_a_split_of_their_own_are_not_linked_by_an_excluded_one(grouped: Any) -> None:

@@ -1,6 +1,8 @@
 """Delta tables that take each numbered batch exactly once."""
 
+import functools
 import logging
+import operator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,12 +53,17 @@ def append_once(path: Path, rows: "pa.Table", number: int) -> None:
 
 
 def read(
-    path: Path, columns: list[str] | None = None, version: int | None = None, since: int | None = None
+    path: Path,
+    columns: list[str] | None = None,
+    version: int | None = None,
+    since: int | None = None,
+    versions: list[str] | None = None,
 ) -> "pa.Table":
     """Rows of a table, in no given order.
 
     Args:
         since: only rows of later batches than this.
+        versions: only rows with these row versions.
     Raises:
         DataError: there is no table at `path`, or not in that version.
     """
@@ -71,7 +78,9 @@ def read(
         # Its own reader, `to_pyarrow_table`, leaves threads behind that abort a process which ends soon after.
         files = [str(path / uri.rpartition("/")[2]) for uri in table.file_uris()]
         found = ds.dataset(files, schema=pa.schema(table.schema().to_arrow()), format="parquet")
-        where = None if since is None else pc.field("batch") > since
+        wanted = [pc.field("batch") > since] if since is not None else []
+        wanted += [pc.field("row_version").isin(versions)] if versions is not None else []
+        where = functools.reduce(operator.and_, wanted) if wanted else None
         return found.to_table(columns=columns, filter=where)
     except (DeltaError, FileNotFoundError) as error:
         which = "no readable table" if version is None else f"no readable version {version} of the table"

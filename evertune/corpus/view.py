@@ -83,6 +83,17 @@ def history(home: Home, columns: Iterable[str]) -> "pa.Table":
     return pa.schema([(name, types.get(name, pa.string())) for name in columns]).empty_table()
 
 
+def inputs(home: Home, role: str) -> "Callable[[pa.Array], pa.Array]":
+    """Looks rows of the corpus up: from versions to what they hold in the role, in order."""
+    import pyarrow.compute as pc
+
+    def look_up(versions: "pa.Array") -> "pa.Array":
+        found = delta_tables.read(home.corpus, ["row_version", role], versions=versions.to_pylist())
+        return found[role].combine_chunks().take(pc.index_in(versions, value_set=found["row_version"]))
+
+    return look_up
+
+
 def newest(table: "pa.Table") -> "pa.Table":
     """Of each row key the version with the highest (batch, timestamp, position)."""
     import numpy as np

@@ -103,7 +103,9 @@ def _splits(accepted: "pa.Table", recipe: "Recipe", role: str) -> tuple[dict[str
     strings = dict.fromkeys(splits.KNOWN, pa.string())
     numbers = {"component": pa.int64(), "joins": pa.list_(pa.int64()), "normal_digest": pa.int64()}
     known = pa.schema([*{**strings, **numbers, "minhash": pa.binary()}.items()]).empty_table()
-    dealt = splits.assign(accepted, known, recipe.data.split, role, splits.lends_validation(recipe))
+    nothing = accepted[role].slice(0, 0)
+    lend = splits.lends_validation(recipe)
+    dealt = splits.assign(accepted, known, recipe.data.split, role, lambda _: nothing, lend)
     names = dealt["split"].to_pylist()
     return {name: names.count(name) for name in splits.NAMES}, len(splits.leaked(dealt))
 

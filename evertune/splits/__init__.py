@@ -1,6 +1,7 @@
 """A row's split: assigned once from what it is linked with, never from its label; and which test rows leak."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-KNOWN = ("row_key", "split", "component", "joins", "group", "normal_digest", "minhash")
+KNOWN = ("row_version", "row_key", "split", "component", "joins", "group", "normal_digest", "minhash")
 NAMES = ("train", "excluded", "validation", "test")  # in the order in which one wins over another within a row key
 TRAIN, EXCLUDED, VALIDATION, TEST = range(4)
 OPEN = -1  # not decided yet
@@ -45,7 +46,10 @@ def lends_validation(recipe: Recipe) -> bool:
     return not any(source.split == "validation" for source in recipe.data.sources)
 
 
-def assign(accepted: "pa.Table", known: "pa.Table", rules: SplitRules, inputs: str, lend: bool = True) -> "pa.Table":
+def assign(
+    accepted: "pa.Table", known: "pa.Table", rules: SplitRules, inputs: str,
+    look_up: "Callable[[pa.Array], pa.Array]", lend: bool = True,
+) -> "pa.Table":  # fmt: skip
     """The rows with `split`, `component`, `joins`, `minhash` and `normal_digest`; known rows keep theirs.
 
     The order of the rows changes nothing.
@@ -54,20 +58,23 @@ def assign(accepted: "pa.Table", known: "pa.Table", rules: SplitRules, inputs: s
         accepted: rows as the contract gives them.
         known: the `KNOWN` columns of every row version in the corpus, superseded ones too.
         inputs: the role that holds the model's input.
+        look_up: gives the inputs of known row versions, in order.
         lend: whether given train rows lend the share `rules.validation` to validation.
     """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows = _signed(accepted, inputs)
+    normal = normalised(accepted[inputs])
+    rows = _signed(accepted, normal)
     around = known.filter(pc.not_equal(known["split"], "excluded"))
     split = _of_known_keys(rows, known)
     linking = split != EXCLUDED
-    groups = _groups(rows.filter(linking), around, rules.near_duplicate)
+    groups = _groups(rows.filter(linking), around, normal.filter(pa.array(linking)), look_up, rules.near_duplicate)
     split[linking] = _splits(rows.filter(linking), split[linking], groups, rules, lend)
     _warn_of_large(groups)
     staying = split != EXCLUDED
     if (staying != linking).any():  # what is left out links nothing: the others hang together without it
-        groups = _groups(rows.filter(staying), around, rules.near_duplicate)
+        groups = _groups(rows.filter(staying), around, normal.filter(pa.array(staying)), look_up, rules.near_duplicate)
     return _assigned(rows, split, groups)
 
 
@@ -104,10 +111,9 @@ def apart(rows: "pa.Table", rules: SplitRules) -> "pa.Table":
     return rows.set_column(place, "split", pc.if_else(near, "excluded", rows["split"]))
 
 
-def _signed(accepted: Any, inputs: str) -> Any:
+def _signed(accepted: Any, normal: Any) -> Any:
     import pyarrow as pa
 
-    normal = normalised(accepted[inputs])
     minhash = pa.array([row.tobytes() for row in signatures(normal)], pa.binary())
     return accepted.append_column("minhash", minhash).append_column("normal_digest", digests(normal))
 
@@ -134,9 +140,10 @@ def _assigned(rows: Any, split: Any, groups: Groups) -> Any:
     return rows
 
 
-def _groups(rows: Any, around: Any, threshold: float | None) -> Groups:
+def _groups(rows: Any, around: Any, texts: Any, look_up: Any, threshold: float | None) -> Groups:
     """Link rows by group, key, normalised input and near duplication, with each other and with known components."""
     import numpy as np
+    import pyarrow as pa
 
     size = len(rows)
     known_ids, place = np.unique(canonical(around), return_inverse=True)
@@ -146,7 +153,12 @@ def _groups(rows: Any, around: Any, threshold: float | None) -> Groups:
     pairs = [chained(_codes(rows, around, name)) for name in ("group", "row_key")]
     pairs.append(chained(np.unique(both, return_inverse=True)[1]))
     if threshold is not None:
-        pairs.append(links(_stored(rows), _stored(around), threshold))
+
+        def with_known(places: Any) -> Any:
+            versions = around["row_version"].combine_chunks().take(pa.array(places))
+            return pa.concat_arrays([texts, normalised(look_up(versions))]) if len(places) else texts
+
+        pairs.append(links(_stored(rows), _stored(around), threshold, with_known))
     numbers = connected(size + len(known_ids), node[np.concatenate(pairs)])
     count = numbers.max(initial=-1) + 1
     held = np.zeros((count, len(NAMES)), dtype=bool)

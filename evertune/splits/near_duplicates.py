@@ -1,7 +1,10 @@
-"""Near-duplicate texts: MinHash signatures (Broder 1997), candidates by locality-sensitive hashing, links."""
+"""Near-duplicate texts: candidates by MinHash (Broder 1997) and locality-sensitive hashing, judged by shingles."""
 
 import unicodedata
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+
+from evertune.components import connected
 
 if TYPE_CHECKING:
     import numpy as np
@@ -11,7 +14,9 @@ PERMUTATIONS = 64
 SEED = 17
 CHUNK = 4096  # texts whose shingles stand in memory at once
 WINDOW = 16  # neighbours compared in an LSH bucket; larger buckets are held together by their first member
-PAIRS = 200_000  # pairs of signatures compared at once
+PAIRS = 200_000  # pairs of signatures compared at once ...
+EXACT = 5_000  # ... and pairs of texts
+ERRORS = 3  # standard errors by which the signatures' estimate may be below the threshold
 NO_SPACES = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
 
 
@@ -75,15 +80,16 @@ def shingles(normal: "pa.Array") -> "pa.ListArray":
     return pa.ListArray.from_arrays(offsets, every)
 
 
-def links(fresh: "np.ndarray[Any, Any]", known: "np.ndarray[Any, Any]", threshold: float) -> "np.ndarray[Any, Any]":
-    """Pairs of signatures that are near duplicates, with a fresh one in each, (k, 2).
+def links(fresh: Any, known: Any, threshold: float, texts: "Callable[[Any], pa.Array]") -> "np.ndarray[Any, Any]":
+    """Pairs of texts that are near duplicates, with a fresh one in each, (k, 2).
 
-    The pairs connect what belongs together and are not all of them: identical signatures, and the members of a large
-    bucket, are linked through one of them.
+    The pairs connect what belongs together and are not all of them. Signatures only propose a pair, its shingles
+    decide; texts with the same signature are linked as they are.
 
     Args:
         fresh, known: signatures, (n, 64) and (m, 64); known rows count from n on.
-        threshold: least Jaccard similarity, by the signatures' estimate.
+        threshold: least Jaccard similarity of the shingles.
+        texts: gives the normalised texts of all fresh rows and of the known rows with these numbers (below m).
     """
     import numpy as np
 
@@ -92,16 +98,17 @@ def links(fresh: "np.ndarray[Any, Any]", known: "np.ndarray[Any, Any]", threshol
     stacked = np.concatenate([fresh, known[near]])
     place = np.concatenate([np.arange(len(fresh)), len(fresh) + near])
     _, first, inverse = np.unique(_as_scalars(stacked), return_index=True, return_inverse=True)
-    same = np.column_stack([np.arange(len(stacked)), first[inverse]])
-    pairs = [same[(same[:, 0] != same[:, 1]) & (same[:, 1] < len(fresh))]]
-    distinct = np.sort(first)
-    different = stacked[distinct]
+    joined, distinct, normal = first[inverse], np.sort(first), texts(near)
+    likely = threshold - ERRORS * (threshold * (1 - threshold) / PERMUTATIONS) ** 0.5
     for band in range(PERMUTATIONS // rows):
-        found = distinct[_candidates(_band_keys(different, band, rows))]
-        found = found[found.min(axis=1) < len(fresh)]
-        pairs.append(found[_confirmed(stacked, found, threshold)])
-    linked: np.ndarray[Any, Any] = place[np.concatenate(pairs)]
-    return linked
+        for some in _candidates(_band_keys(stacked[distinct], band, rows)):
+            pairs = distinct[some]
+            pairs = pairs[(pairs.min(axis=1) < len(fresh)) & (joined[pairs[:, 0]] != joined[pairs[:, 1]])]
+            pairs = pairs[_estimated(stacked, pairs) >= likely]
+            joined = _merged(joined, pairs[_similarity(normal, pairs) >= threshold])
+    linked = np.column_stack([np.arange(len(stacked)), joined])
+    found: np.ndarray[Any, Any] = place[linked[linked[:, 0] != joined]]
+    return found
 
 
 def _rows_per_band(threshold: float) -> int:
@@ -138,29 +145,72 @@ def _as_scalars(found: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     return np.ascontiguousarray(found).view(np.dtype((np.void, found.dtype.itemsize * found.shape[1])))[:, 0]
 
 
-def _candidates(keys: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    """Pairs of positions in one bucket: each with its next `WINDOW` neighbours, and with the bucket's first."""
+def _candidates(keys: "np.ndarray[Any, Any]") -> "Iterator[np.ndarray[Any, Any]]":
+    """Pairs of positions in one bucket: each with the bucket's first, then each with its next `WINDOW` neighbours."""
     import numpy as np
 
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
-    pairs = [np.empty((0, 2), dtype=np.int64)]
-    for offset in range(1, min(WINDOW, len(keys) - 1) + 1):
-        places = np.flatnonzero(ordered[offset:] == ordered[:-offset])
-        pairs.append(np.column_stack([order[places], order[places + offset]]))
-        if not len(places):
-            return np.concatenate(pairs)
-    _, start, inverse = np.unique(ordered, return_index=True, return_inverse=True)
-    beyond = np.flatnonzero(np.arange(len(keys)) - start[inverse] > WINDOW)
-    pairs.append(np.column_stack([order[start[inverse[beyond]]], order[beyond]]))
-    return np.concatenate(pairs)
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(keys)])
+    first = np.repeat(starts, np.diff(np.append(starts, len(keys))))
+    rest = np.flatnonzero(first != np.arange(len(keys)))
+    yield np.column_stack([order[first[rest]], order[rest]])
+    for offset in range(1, WINDOW + 1):
+        rest = rest[rest > first[rest] + offset]  # the others have no neighbour at this distance but the first
+        if not len(rest):
+            return
+        yield np.column_stack([order[rest - offset], order[rest]])
 
 
-def _confirmed(found: Any, pairs: "np.ndarray[Any, Any]", threshold: float) -> "np.ndarray[Any, Any]":
+def _merged(joined: "np.ndarray[Any, Any]", pairs: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Each position's representative, once the pairs are linked too."""
     import numpy as np
 
-    agreed = np.zeros(len(pairs), dtype=bool)
+    if not len(pairs):
+        return joined
+    ends, codes = np.unique(joined[pairs], return_inverse=True)
+    numbers = connected(len(ends), codes.reshape(-1, 2))
+    head = np.arange(len(joined))
+    head[ends] = ends[np.unique(numbers, return_index=True)[1]][numbers]
+    merged: np.ndarray[Any, Any] = head[joined]
+    return merged
+
+
+def _estimated(found: Any, pairs: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    import numpy as np
+
+    share = np.zeros(len(pairs))
     for start in range(0, len(pairs), PAIRS):
         some = pairs[start : start + PAIRS]
-        agreed[start : start + PAIRS] = (found[some[:, 0]] == found[some[:, 1]]).mean(axis=1) >= threshold
-    return agreed
+        share[start : start + PAIRS] = (found[some[:, 0]] == found[some[:, 1]]).mean(axis=1)
+    return share
+
+
+def _similarity(normal: "pa.Array", pairs: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """The Jaccard similarity of each pair's sets of shingles."""
+    import numpy as np
+
+    parts = [_jaccard(normal, pairs[start : start + EXACT]) for start in range(0, len(pairs), EXACT)]
+    return np.concatenate([np.zeros(0), *parts])
+
+
+def _jaccard(normal: "pa.Array", pairs: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    import numpy as np
+    import pyarrow as pa
+
+    nodes, place = np.unique(pairs, return_inverse=True)
+    left, right = place.reshape(-1, 2).T
+    sets = shingles(normal.take(pa.array(nodes)))
+    codes = sets.flatten().dictionary_encode()
+    row = np.repeat(np.arange(len(nodes)), np.asarray(sets.value_lengths()))
+    keys = np.sort(row * len(codes.dictionary) + codes.indices.to_numpy())
+    keys = keys[np.append(True, keys[1:] != keys[:-1])]  # by row, each shingle once
+    sizes = np.bincount(keys // len(codes.dictionary), minlength=len(nodes))
+    starts, counts = np.cumsum(sizes) - sizes, sizes[left]
+    pair = np.repeat(np.arange(len(pairs)), counts)
+    within = np.arange(len(pair)) - np.repeat(np.cumsum(counts) - counts, counts)
+    wanted = keys[starts[left][pair] + within] + (right - left)[pair] * len(codes.dictionary)
+    hit = keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
+    both = np.bincount(pair[hit], minlength=len(pairs))
+    similarity: np.ndarray[Any, Any] = both / (counts + sizes[right] - both)
+    return similarity
