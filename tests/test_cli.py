@@ -158,6 +158,23 @@ def test_moves_by_hand_ask_for_a_reason_and_show_in_the_history(
     assert [one["event"] for one in found].count("moved") == 4
 
 
+def test_moves_by_hand_need_no_secret_of_a_source(
+    evertune: Command, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_recipe: Callable[..., Path]
+) -> None:
+    monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
+    for _ in range(2):
+        models.move_champion(shop.home, shop.name, shop.checked(), expected=shop.champion(), reason="better")
+    sources = [{"url": "postgresql://me:${SHOP_DB}@db/shop", "sql": "select 1"}]
+    path = write_recipe(tmp_path, name=shop.name, base_model="${SHOP_MODELS}/x", data={"sources": sources})
+    assert evertune("rollback", path, "--reason", "a bad night").status == 0
+    assert evertune("promote", path, "--version", "2", "--reason", "it was not the model").status == 0
+    assert "does not wait for approval" in evertune("approve", path, "--version", "2", "--reason", "x").err
+    assert "a bad night" in evertune("history", path).out
+    refused = evertune("check", path)
+    assert refused.status == 2
+    assert "data.sources.0.url: the environment variable SHOP_DB is not set" in refused.err
+
+
 def test_history_changes_nothing_whatever_store_is_named(
     evertune: Command, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
