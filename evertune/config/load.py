@@ -60,7 +60,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ConfigError(
-            f"{path}: a recipe is a mapping of keys such as name, data; this file holds {type(tree).__name__}"
+            f"{path}: this file holds {type(tree).__name__}, not a mapping; write lines of `key: value`, such as a name"
         )
     return tree
 
