@@ -24,7 +24,7 @@ def promote(recipe: Recipe | str, version: int, reason: Reason) -> int:
         version: registered version.
         reason: kept in the ledger.
     """
-    recipe = load(recipe) if isinstance(recipe, str) else recipe
+    recipe = load(recipe, for_data=False) if isinstance(recipe, str) else recipe
     return move(recipe, version, reason)
 
 

@@ -3,7 +3,6 @@
 from prefect import flow
 
 from evertune.config import Recipe, load
-from evertune.home import home_of
 from evertune.records import Outcome
 from flows.naming import recipe_name
 from tasks.conclude import conclude, unchanged
@@ -11,7 +10,7 @@ from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.ingest import ingest
 from tasks.promote import promote
-from tasks.step import begin
+from tasks.step import alone, begin
 from tasks.tokenize import tokenize
 from tasks.validate import validate
 
@@ -27,7 +26,7 @@ def retrain(recipe: Recipe | str, overrides: list[str] | None = None, force: boo
     """
     recipe = load(recipe, overrides or []) if isinstance(recipe, str) else recipe
     begin()
-    with home_of(recipe).lock("run", timeout=2):  # one run of a recipe at a time
+    with alone(recipe):  # one run of a recipe at a time
         # fmt: off
         batch     = ingest(recipe)                         # fresh rows only
         snapshot  = validate(batch, recipe)                # accepted -> corpus, refused -> quarantine

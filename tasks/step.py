@@ -1,18 +1,24 @@
-"""How a step becomes a Prefect task: its retries, its seconds."""
+"""How a step becomes a Prefect task: its retries, its seconds; and one run of a recipe at a time."""
 
+import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import deployment
 
-from evertune.errors import EvertuneError
+from evertune.config import Recipe
+from evertune.errors import EvertuneError, RegistryError
+from evertune.home import home_of
 
 said = logging.getLogger("evertune.step")  # what a person follows, in the terminal and in Prefect's run log
+SOON = 2.0  # seconds that a run waits for another to end
+LATER = 12 * 3600.0  # a scheduled one: longer than a training, else that night is lost
 P = ParamSpec("P")
 R = TypeVar("R")
 seconds: ContextVar[dict[str, float]] = ContextVar("seconds")
@@ -24,6 +30,25 @@ def begin() -> None:
     library = logging.getLogger("evertune")
     if library.level == logging.NOTSET:
         library.setLevel(logging.INFO)
+
+
+@contextlib.contextmanager
+def alone(recipe: Recipe) -> Iterator[None]:
+    """One run of a recipe at a time: a deployment's waits for the one at work, a person is told at once.
+
+    Raises:
+        RegistryError: another run was at work for all that time.
+    """
+    home = home_of(recipe)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(home.lock("run", timeout=SOON))
+        except RegistryError:
+            if deployment.id is None:
+                raise
+            said.info("another run of %s is at work; this one starts when it ends", recipe.name)
+            held.enter_context(home.lock("run", timeout=LATER))
+        yield
 
 
 def step(function: Callable[P, R]) -> Callable[P, R]:

@@ -82,6 +82,41 @@ def test_check_prints_one_json_object_and_trains_nothing(evertune: Command, tiny
 
 
 @pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        ({"cron": "0 25 * * *"}, "schedule.cron: bad hour; give minute, hour, day, month, weekday, not '0 25 * * *'"),
+        ({"cron": "nightly"}, "schedule.cron: give five fields"),
+        ({"cron": "0 0 3 * * *"}, "schedule.cron: give five fields"),
+        ({"cron": "0 0 31 2 *"}, "schedule.cron: bad day-of-month"),
+        (
+            {"cron": "0 3 * * *", "timezone": "Europe/Berln"},
+            "schedule.timezone: no such zone; did you mean Europe/Berl",
+        ),
+        ({"cron": "0 3 * * *", "timezone": "../etc"}, "schedule.timezone: no such zone; give one such as UTC"),
+        ({"cron": "0 3 * * *", "timezone": ""}, "schedule.timezone: no such zone"),
+        ({"cron": "0 3 * * *", "timezone": "Europe"}, "schedule.timezone: no such zone"),
+    ],
+)
+def test_a_schedule_that_never_comes_is_a_config_error(
+    evertune: Command, tiny_recipe: Callable[..., Path], schedule: dict[str, str], words: str
+) -> None:
+    done = evertune("check", tiny_recipe(schedule=schedule))
+    assert done.status == 2
+    assert words in done.err
+
+
+@pytest.mark.parametrize("cron", ["0 3 * * *", "*/15 8-18 * * mon-fri", "0 0 L * *", "0 0 * * 1#2", "5,35 * 1 jan 7"])
+def test_a_schedule_that_the_recipe_takes_is_one_for_prefect(tiny_recipe: Callable[..., Path], cron: str) -> None:
+    from prefect.client.schemas.schedules import CronSchedule
+
+    from evertune.config import load
+
+    schedule = load(tiny_recipe(schedule={"cron": cron, "timezone": "America/New_York"})).schedule
+    assert schedule is not None
+    assert CronSchedule(cron=schedule.cron, timezone=schedule.timezone).cron == cron
+
+
+@pytest.mark.parametrize(
     ("command", "variable", "url"),
     [("run", "MLFLOW_TRACKING_URI", "http://127.0.0.1:9"), ("run", "PREFECT_API_URL", "http://127.0.0.1:9/api")],
 )
@@ -156,6 +191,23 @@ def test_moves_by_hand_ask_for_a_reason_and_show_in_the_history(
     found = json.loads(evertune("history", path, "--json").out)
     assert found == ledger.entries(shop.home)
     assert [one["event"] for one in found].count("moved") == 4
+
+
+def test_moves_by_hand_need_no_secret_of_a_source(
+    evertune: Command, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_recipe: Callable[..., Path]
+) -> None:
+    monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
+    for _ in range(2):
+        models.move_champion(shop.home, shop.name, shop.checked(), expected=shop.champion(), reason="better")
+    sources = [{"url": "postgresql://me:${SHOP_DB}@db/shop", "sql": "select 1"}]
+    path = write_recipe(tmp_path, name=shop.name, base_model="${SHOP_MODELS}/x", data={"sources": sources})
+    assert evertune("rollback", path, "--reason", "a bad night").status == 0
+    assert evertune("promote", path, "--version", "2", "--reason", "it was not the model").status == 0
+    assert "does not wait for approval" in evertune("approve", path, "--version", "2", "--reason", "x").err
+    assert "a bad night" in evertune("history", path).out
+    refused = evertune("check", path)
+    assert refused.status == 2
+    assert "data.sources.0.url: the environment variable SHOP_DB is not set" in refused.err
 
 
 def test_history_changes_nothing_whatever_store_is_named(

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,9 @@ from prefect import Flow
 
 from evertune.cli.prefect_pool import POOL
 from evertune.config import load
+from evertune.errors import RegistryError
+from evertune.home import home_of
+from tasks import step
 
 ROOT = Path(__file__).parent.parent
 FILE = ROOT / "deployments" / "prefect.yaml"
@@ -52,6 +56,33 @@ def test_a_recipes_schedule_and_its_deployments_are_the_same(one: dict[str, Any]
     assert schedule.pop("active", True) == (recipe.name == "support-intents")  # whose data come with Evertune
     assert schedule == {"cron": recipe.schedule.cron, "timezone": recipe.schedule.timezone}
     assert one["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+
+
+def test_a_scheduled_run_waits_for_the_one_at_work_and_a_persons_does_not(
+    write_recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = load(write_recipe(tmp_path))
+    monkeypatch.setattr(step, "SOON", 0.1)
+    entered = threading.Event()
+
+    def scheduled() -> None:
+        with step.alone(recipe):
+            entered.set()
+
+    with home_of(recipe).lock("run"):
+        with pytest.raises(RegistryError, match="another process has held the run lock of small"), step.alone(recipe):
+            pass
+        monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "1")
+        caplog.set_level("INFO", logger="evertune")
+        waiting = threading.Thread(target=scheduled)
+        waiting.start()
+        assert not entered.wait(1)
+    waiting.join(10)
+    assert entered.is_set()
+    assert "another run of small is at work; this one starts when it ends" in caplog.text
+    monkeypatch.setattr(step, "LATER", 0.1)
+    with home_of(recipe).lock("run"), pytest.raises(RegistryError, match="run lock of small"), step.alone(recipe):
+        pass
 
 
 def test_every_recipe_has_a_deployment() -> None:

@@ -10,15 +10,17 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packaging.requirements import Requirement
 from registry_helpers import INPUTS, PROMOTED, Shop, evaluation
 
-from evertune.home import read_json
+from evertune.home import Home, read_json
 from evertune.registry import ledger, models, parity, promotion, requirements, store
 
 STRANGER = """
@@ -140,10 +142,40 @@ def test_lists_of_tags_are_compared_one_by_one() -> None:
 
 
 def test_only_what_a_model_requires_is_on_its_path(tmp_path: Path) -> None:
-    requirements.link(["pydantic==2", "no-such-package==1"], tmp_path / "packages")
+    requirements.link(["pydantic>=2"], tmp_path / "packages")
     there = {path.name for path in (tmp_path / "packages").iterdir()}
     assert {"pydantic", "pydantic_core", "annotated_types"} <= there
     assert not there & {"evertune", "numpy", "torch", "click"}
+
+
+def test_a_requirement_in_another_version_or_missing_does_not_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = tmp_path / "parity.json"
+    sample.write_text('{"role": "text", "inputs": [], "predictions": []}')
+    monkeypatch.setattr("evertune.registry.requirements.logged", lambda _: ["pydantic==1.0", "no-such-package==1"])
+    found = parity.check(Home(tmp_path / "home", "small"), "small", 1, sample, "fp32")
+    assert (found["test"], found["passed"]) == ("parity", False)
+    assert f"it requires pydantic==1.0, and {version('pydantic')} is installed here" in found["problem"]
+    assert "it requires no-such-package==1, which is not installed here" in found["problem"]
+
+
+@pytest.mark.parametrize(
+    ("installed", "wanted", "good"),
+    [
+        ("2.13.0+cpu", "torch==2.13.0", True),
+        ("2.13.0", "torch==2.13.0", True),
+        ("2.13.1", "torch==2.13.0", False),
+        ("2.13.0+cpu", "torch==2.13.0+cu128", False),
+        ("2.14.0.dev1", "torch>=2.13", True),
+        ("1.0", "torch", True),
+    ],
+)
+def test_a_local_version_satisfies_its_public_one(
+    monkeypatch: pytest.MonkeyPatch, installed: str, wanted: str, good: bool
+) -> None:
+    monkeypatch.setattr("evertune.registry.requirements.version", lambda _: installed)
+    assert (requirements._problem(Requirement(wanted)) is None) is good
 
 
 @pytest.mark.slow

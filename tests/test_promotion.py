@@ -285,10 +285,10 @@ def test_by_hand_an_unchecked_version_is_checked_first(shop: Shop, monkeypatch: 
 
     def check(home: Any, name: str, version: int, sample: Path, precision: str) -> dict[str, Any]:
         seen.append(sample)
-        return {"passed": len(seen) > 1}
+        return {"passed": len(seen) > 1, "problem": "it is too large"}
 
     monkeypatch.setattr("evertune.registry.parity.check", check)
-    with pytest.raises(RegistryError, match="does not answer as it did when it was tested"):
+    with pytest.raises(RegistryError, match="not answer as it did when tested: it is too large"):
         promotion.promote(shop.home, shop.name, version, "why")
     promotion.promote(shop.home, shop.name, version, "I know better")
     assert seen == [Path(made.run_folder) / "parity.json"] * 2

@@ -1,6 +1,9 @@
 """Runs and registered versions in MLflow: where they are kept, one of each a fine-tuning, and what is read back."""
 
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,26 @@ def test_all_is_kept_in_the_home_and_the_environment_is_left_alone(
     assert bundle.digest(models.bundle_of(shop.home, shop.name, version)) == made.digest
     assert not {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"} & os.environ.keys()
     assert store.tracking_uri(Home(tmp_path, "other")).startswith(f"sqlite:///{tmp_path}")
+
+
+def test_artifacts_stay_in_the_home_where_its_own_store_is_named(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.tracking_uri(shop.home))
+    made = store.client(shop.home).get_experiment(store.experiment(shop.home, shop.name))
+    assert made.artifact_location.startswith((shop.home.root / "mlflow" / "artifacts").as_uri())
+
+
+@pytest.mark.slow
+def test_the_page_on_the_registry_shows_how_a_stranger_loads_the_model(shop: Shop, tmp_path: Path) -> None:
+    _, version = shop.registered()
+    models.move_champion(shop.home, shop.name, version, expected=None, reason="test")
+    page = (Path(__file__).parent.parent / "docs" / "registry.md").read_text(encoding="utf-8")
+    [export] = re.findall(r"^\$ (export .*)$", page, re.MULTILINE)
+    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / ".evertune").symlink_to(shop.home.root)
+    (tmp_path / "page.py").write_text(code.replace("support-intents", shop.name) + "assert model\n")
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = ["sh", "-c", f"{export} && exec '{sys.executable}' page.py"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
 
 
 def test_a_run_has_one_version_however_often_it_is_registered(shop: Shop) -> None:

@@ -6,15 +6,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 import psutil
 import pytest
+import yaml
 
-from evertune.cli import prefect_profile, processes
-from evertune.errors import RegistryError
+from evertune.cli import deployments, prefect_profile, processes
+from evertune.errors import ConfigError, RegistryError
 
 URL = "http://127.0.0.1:4299/api"
 CHILD = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
@@ -172,6 +174,84 @@ def test_a_file_without_deployments_and_no_file_are_config_errors(tmp_path: Path
     done = up(tmp_path, "--prefect-file", "empty.yaml")
     assert done.returncode == 2
     assert "nothing under `deployments`" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[1, 2]", "this file holds list, not a mapping"),
+        ("deployments: {a: b}", "nothing under `deployments`"),
+        ("deployments: [x]", "deployments.0.name: missing"),
+        ("deployments: [{name: a}]", "deployments.0.entrypoint: missing; add it"),
+        ("deployments: [{name: a, entrypoint: null}]", "deployments.0.entrypoint: missing; add it"),
+        ("deployments: [{entrypoint: flows.score.score}]", "deployments.0.name: missing; add it"),
+        ("deployments: [{name: a, entrypoint: f.g, parameters: [1]}]", "deployments.0.parameters: write it as"),
+        ("deployments: [{name: a, entrypoint: f.g, schedules: [1]}]", "deployments.0.schedules: write it as"),
+        (
+            "deployments: [{name: a, entrypoint: flows.retrain.retrain, parameters: {recipe: x.yaml}}]",
+            "x.yaml: no such",
+        ),
+    ],
+)
+def test_a_file_that_prefect_cannot_deploy_is_a_config_error(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "mine.yaml").write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        deployments.names(tmp_path / "mine.yaml")
+    assert words in str(caught.value)
+
+
+NIGHTLY = {"cron": "0 3 * * *"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "deployment", "same"),
+    [
+        (NIGHTLY, [{"cron": "0 3 * * *"}], True),
+        (NIGHTLY, [{"cron": "0 3 * * *", "timezone": "UTC", "active": False}], True),
+        (NIGHTLY, [{"cron": "0 4 * * *"}], False),
+        (NIGHTLY, [{"cron": "0 3 * * *", "timezone": "Europe/Berlin"}], False),
+        (NIGHTLY, [{"interval": 60}], False),
+        (NIGHTLY, None, False),
+        (NIGHTLY, [{"cron": "0 3 * * *"}, {"cron": "0 4 * * *"}], False),
+        (None, [{"cron": "0 4 * * *"}], True),
+        (None, None, True),
+    ],
+)
+def test_a_recipes_schedule_is_that_of_its_deployment(
+    write_recipe: Callable[..., Path], tmp_path: Path, recipe: Any, deployment: Any, same: bool
+) -> None:
+    path = write_recipe(tmp_path, schedule=recipe)
+    entry = {
+        "name": "small", "entrypoint": "flows.retrain.retrain", "parameters": {"recipe": str(path)},
+        "schedules": deployment,
+    }  # fmt: skip
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"deployments": [entry]}))
+    if same:
+        assert deployments.names(tmp_path / "mine.yaml") == ["retrain/small"]
+        return
+    with pytest.raises(
+        ConfigError, match=r"small: its schedule is .*, that of .* is '0 3 \* \* \*' in UTC; write the same"
+    ):
+        deployments.names(tmp_path / "mine.yaml")
+
+
+def test_a_flow_is_named_by_the_end_of_its_entry_point(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("deployments: [{name: a, entrypoint: 'flows/score.py:score'}]")
+    assert deployments.names(tmp_path / "mine.yaml") == ["score/a"]
+
+
+@pytest.mark.parametrize("arguments", [["--port", "99999"], ["--mlflow-port", "0"]])
+def test_a_port_that_is_none_is_refused(tmp_path: Path, arguments: list[str]) -> None:
+    done = up(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert "is not in the range 1<=x<=65535" in done.stderr
+
+
+def test_two_servers_on_one_port_are_refused(tmp_path: Path) -> None:
+    done = up(tmp_path, "--port", "43917", "--mlflow-port", "43917")
+    assert done.returncode == 2
+    assert "--port and --mlflow-port are both 43917" in done.stderr
+    assert not (tmp_path / "home").exists()
 
 
 def test_a_home_that_cannot_be_is_told_before_anything_starts(tmp_path: Path) -> None:

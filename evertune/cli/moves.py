@@ -89,7 +89,7 @@ def _open(path: str) -> tuple["Recipe", "Home"]:
     from evertune.config import load
     from evertune.home import home_of
 
-    recipe = load(path)
+    recipe = load(path, for_data=False)  # in an incident nobody shall need the secrets of every source
     return recipe, home_of(recipe)
 
 

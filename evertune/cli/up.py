@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evertune.cli import prefect_pool, prefect_profile
+from evertune.cli import deployments, prefect_pool, prefect_profile
 from evertune.cli.prefect_pool import POOL, PREFECT
 from evertune.cli.prefect_settings import reach
 from evertune.cli.processes import Processes, end_leftovers
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from evertune.home import Home
 
 
+PORT = click.IntRange(1, 65535)
+
+
 @click.command()
-@click.option("--port", default=4200, show_default=True, help="Prefect server.")
-@click.option("--mlflow-port", default=5000, show_default=True, help="MLflow server.")
+@click.option("--port", type=PORT, default=4200, show_default=True, help="Prefect server.")
+@click.option("--mlflow-port", type=PORT, default=5000, show_default=True, help="MLflow server.")
 @click.option(
     "--prefect-file", type=click.Path(path_type=Path), default=Path("deployments/prefect.yaml"), show_default=True
 )
@@ -40,7 +43,7 @@ def up(port: int, mlflow_port: int, prefect_file: Path) -> None:
     """
     from evertune.home import Home, find_home
 
-    names = _deployments(prefect_file)
+    names = deployments.names(prefect_file)
     screen, home = console(), Home(find_home(Path.cwd()), "up")
     environment = _environment(port, mlflow_port)
     with _alone(screen), _signals(), contextlib.ExitStack() as stack:
@@ -66,18 +69,6 @@ def up(port: int, mlflow_port: int, prefect_file: Path) -> None:
         screen.print("Ctrl-C stops all of it.")
         with contextlib.suppress(KeyboardInterrupt):
             _watch(processes)
-
-
-def _deployments(prefect_file: Path) -> list[str]:
-    """FLOW/NAME of each deployment in the file."""
-    from evertune.config.load import read_yaml
-
-    if not prefect_file.is_file():
-        raise ConfigError(f"{prefect_file}: no such file; run this in the project's folder, or give --prefect-file")
-    found = read_yaml(prefect_file).get("deployments")
-    if not found:
-        raise ConfigError(f"{prefect_file}: there is nothing under `deployments`; docs/deploy.md shows one")
-    return [f"{one['entrypoint'].split('.')[-1]}/{one['name']}" for one in found]
 
 
 def _starts(variable: str) -> bool:
@@ -145,8 +136,10 @@ def _signals() -> Iterator[None]:
 
 
 def _check_ports(ports: Mapping[str, int]) -> None:
-    """Raise ConfigError where a server to be started finds its port taken."""
+    """Raise ConfigError where a server to be started finds its port taken, or that of the other."""
     problems = []
+    if len(set(ports.values())) == 1 and _starts("PREFECT_API_URL") and _starts("MLFLOW_TRACKING_URI"):
+        raise ConfigError(f"{' and '.join(ports)} are both {ports['--port']}; give each server a port of its own")
     for variable, (option, port) in zip(("PREFECT_API_URL", "MLFLOW_TRACKING_URI"), ports.items(), strict=True):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

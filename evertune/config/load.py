@@ -15,11 +15,12 @@ from evertune.errors import ConfigError
 from evertune.objectives import module
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load(path: str | Path, overrides: Sequence[str] = (), *, for_data: bool = True) -> Recipe:
     """Read a recipe.
 
     Args:
         overrides: `a.b=value` each; the value is YAML, a number in the path is a list's position.
+        for_data: whether sources and base model will be read, so that each `${NAME}` must be set.
     Raises:
         ConfigError: with every problem of file and overrides.
     """
@@ -32,7 +33,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(_problems(error), str(path)) from None
-    if problems := list(_unset_variables(recipe.model_dump(mode="json"))):
+    if for_data and (problems := list(_unset_variables(recipe.model_dump(mode="json")))):
         raise ConfigError(problems, str(path))
     return recipe
 
@@ -59,7 +60,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ConfigError(
-            f"{path}: a recipe is a mapping of keys such as name, data; this file holds {type(tree).__name__}"
+            f"{path}: this file holds {type(tree).__name__}, not a mapping; write lines of `key: value`, such as a name"
         )
     return tree
 

@@ -1,7 +1,10 @@
 """The recipe and its sections on the model's side: training, evaluation, registry, schedule."""
 
+import difflib
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -102,10 +105,34 @@ class Registry(Section):
 
 
 class Schedule(Section):
-    """When the deployment runs by itself."""
+    """When the deployment runs by itself: what its entry in deployments/prefect.yaml says, which is what counts."""
 
-    cron: str = Field(description="Five fields: minute, hour, day, month, weekday.")
-    timezone: str = Field("UTC", description="Zone of the cron fields.")
+    cron: str = Field(description="Five fields: minute, hour, day, month, weekday; the same as in the deployment.")
+    timezone: str = Field("UTC", description="Zone of the cron fields, such as `Europe/Berlin`.")
+
+    @field_validator("cron")
+    @classmethod
+    def _is_cron(cls, cron: str) -> str:
+        from cronsim import CronSim, CronSimError
+
+        if len(cron.split()) != 5:
+            raise ValueError("give five fields: minute, hour, day, month, weekday")
+        try:
+            CronSim(cron, datetime(2000, 1, 1))
+        except CronSimError as error:
+            raise ValueError(f"{str(error).lower()}; give minute, hour, day, month, weekday") from None
+        return cron
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_zone(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (KeyError, ValueError, OSError):
+            near = difflib.get_close_matches(zone, available_timezones(), 1)
+            hint = f"did you mean {near[0]}?" if near else "give one such as UTC or Europe/Berlin"
+            raise ValueError(f"no such zone; {hint}") from None
+        return zone
 
 
 class Recipe(Section):
@@ -121,7 +148,9 @@ class Recipe(Section):
     training: Training = Field(default_factory=Training, description="How the weights change.")
     evaluation: Evaluation = Field(default_factory=Evaluation, description="How models are judged.")
     registry: Registry = Field(default_factory=Registry, description="What happens to a challenger that passes.")
-    schedule: Schedule | None = Field(None, description="When the deployment runs by itself.")
+    schedule: Schedule | None = Field(
+        None, description="When the deployment runs by itself; `evertune up` compares it with deployments/prefect.yaml."
+    )
     folder: Path = Field(Path(), description="Folder that relative paths start from; set when the file is loaded.")
 
     @field_validator("folder")

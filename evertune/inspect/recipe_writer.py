@@ -46,7 +46,7 @@ def recipe_text(name: str, data_path: str, guess: "Guess", recipe_path: str | No
         *_training(guess),
         *_evaluation(guess),
         "registry: {promote: auto}  # ask: a challenger waits for `evertune approve`",
-        '# schedule: {cron: "0 3 * * *"}  # every night at three',
+        '# schedule: {cron: "0 3 * * *"}  # nightly, if deployments/prefect.yaml says the same',
     ]
     return "\n".join(lines) + "\n"
 

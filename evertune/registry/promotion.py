@@ -82,13 +82,15 @@ def _with_parity(home: Home, name: str, version: int, candidate: Candidate, deci
     if found["passed"]:
         models.tag(home, name, version, parity=candidate.digest)
         return replace(decision, evidence=(*decision.evidence, found))
-    why = (
-        found["problem"]
-        or f"{found['agreement']:.2%} of labels agree, probabilities differ by up to {found['difference']:.2g}"
-    )
-    return Decision(
-        "held", f"the registered model does not answer as the tested one did: {why}", (*decision.evidence, found)
-    )
+    reason = f"the registered model does not answer as the tested one did: {_why(found)}"
+    return Decision("held", reason, (*decision.evidence, found))
+
+
+def _why(found: dict[str, Any]) -> str:
+    """Why a parity check did not pass."""
+    if found["problem"]:
+        return str(found["problem"])
+    return f"{found['agreement']:.2%} of labels agree, probabilities differ by up to {found['difference']:.2g}"
 
 
 def approve(home: Home, name: str, version: int, reason: str) -> None:
@@ -178,7 +180,7 @@ def _check_parity(home: Home, name: str, version: int, folder: Path) -> None:
     found = parity.check(home, name, version, samples[0], bundle.card(folder)["precision"])
     if not found["passed"]:
         raise RegistryError(
-            f"version {version} of {name} does not answer as it did when it was tested; it is not promoted"
+            f"version {version} of {name} is not promoted, it does not answer as it did when tested: {_why(found)}"
         )
 
 

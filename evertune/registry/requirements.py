@@ -1,8 +1,14 @@
 """A folder with nothing in it but a model's logged requirements and what they require."""
 
 import re
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evertune.errors import RegistryError
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 
 def logged(model_uri: str) -> list[str]:
@@ -21,7 +27,11 @@ def logged(model_uri: str) -> list[str]:
 
 
 def link(requirements: list[str], folder: Path) -> None:
-    """Link the installed files of the requirements, and of theirs, into `folder`: an import path of nothing else."""
+    """Link the installed files of the requirements, and of theirs, into `folder`: an import path of nothing else.
+
+    Raises:
+        RegistryError: a requirement is not installed, or in another version.
+    """
     folder.mkdir(parents=True)
     for found in closure(requirements):
         for name in {file.parts[0] for file in found.files or []} - {"..", "__pycache__"}:
@@ -33,21 +43,39 @@ def link(requirements: list[str], folder: Path) -> None:
 def closure(requirements: list[str]) -> list[Distribution]:
     """The installed distributions that the requirements bring, their own requirements included.
 
-    A requirement that is not installed is left out: importing it then fails as it would elsewhere.
+    What only a requirement requires is left out where it is missing: importing it then fails as it would elsewhere.
+
+    Raises:
+        RegistryError: a requirement is not installed, or in another version.
     """
     from packaging.requirements import Requirement
 
-    found: dict[str, Distribution] = {}
     todo = [Requirement(line) for line in requirements]
+    if problems := [problem for one in todo if (problem := _problem(one))]:
+        raise RegistryError(f"{'; '.join(problems)}; install what the model requires, or run the recipe again")
+    found: dict[str, Distribution] = {}
     while todo:
         wanted = todo.pop()
         name = re.sub(r"[-_.]+", "-", wanted.name).lower()
-        if name in found:
+        if name in found or _installed(wanted.name) is None:
             continue
-        try:
-            found[name] = distribution(wanted.name)
-        except PackageNotFoundError:
-            continue
+        found[name] = distribution(wanted.name)
         needs = [Requirement(line) for line in found[name].requires or []]
         todo += [one for one in needs if one.marker is None or one.marker.evaluate({"extra": ""})]
     return list(found.values())
+
+
+def _problem(wanted: "Requirement") -> str | None:
+    """What is wrong with the installed version of a requirement; `2.13.0+cpu` is a 2.13.0."""
+    have = _installed(wanted.name)
+    if have is None:
+        return f"it requires {wanted}, which is not installed here"
+    good = wanted.specifier.contains(have, prereleases=True)
+    return None if good else f"it requires {wanted}, and {have} is installed here"
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -36,7 +36,11 @@ def client(home: Home) -> Any:
 
 def tracking_uri(home: Home) -> str:
     """MLFLOW_TRACKING_URI, else SQLite in the home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database(home)}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or _own(home)
+
+
+def _own(home: Home) -> str:
+    return f"sqlite:///{_database(home)}"
 
 
 def _database(home: Home) -> Path:
@@ -64,7 +68,7 @@ def experiment(home: Home, name: str) -> str:
         found = mlflow.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
-        local = None if os.environ.get("MLFLOW_TRACKING_URI") else (home.root / "mlflow" / "artifacts").as_uri()
+        local = (home.root / "mlflow" / "artifacts").as_uri() if tracking_uri(home) == _own(home) else None
         return str(mlflow.create_experiment(name, artifact_location=local))
 
 
@@ -75,7 +79,7 @@ def _first(home: Home, uri: str) -> Iterator[None]:
         yield
         return
     with home.lock("home", timeout=120):
-        if uri == f"sqlite:///{_database(home)}" and not _database(home).exists():
+        if uri == _own(home) and not _database(home).exists():
             _make(_database(home))
         yield
 
