@@ -156,7 +156,7 @@ def test_nothing_is_lost_or_doubled_whatever_crashes(project: Project) -> None:
         (-9, "from evertune.corpus import delta_tables\n" + _on_second("delta_tables.append_once", "kill")),
         (-9, "from evertune.training.checkpoints import Seal\nSeal.on_save = after(Seal.on_save, kill)"),
         (130, "from evertune.training.checkpoints import Seal\nSeal.on_save = after(Seal.on_save, interrupt)"),
-        (4, "from evertune import bundle\nbundle.write = full"),
+        (3, "from evertune import bundle\nbundle.write = full"),
         (-9, "from evertune.registry import promotion\npromotion.settle = kill"),
         (-9, "from evertune.registry import ledger\n" + _on_event("moved")),
         (-9, "from evertune import report\nreport.pictures = kill"),
