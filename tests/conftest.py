@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import data_helpers
 import pytest
 import yaml
 from cli_helpers import Done, Project, ticket_rows, write_rows
@@ -98,6 +99,22 @@ def source_recipe(tmp_path: Path, write_recipe: Callable[..., Path]) -> Callable
     return make
 
 
+@pytest.fixture
+def taken(tmp_path: Path) -> tuple[Recipe, Home]:
+    """A corpus of 20 rows with four refused ones."""
+    data_helpers.write_csv(tmp_path / "a.csv", [*data_helpers.good(20), *data_helpers.REFUSED])
+    one, place = data_helpers.recipe(tmp_path, **data_helpers.TOLERANT), data_helpers.home(tmp_path)
+    data_helpers.run(one, place)
+    return one, place
+
+
+@pytest.fixture(scope="session")
+def grouped(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """A recipe whose rows have a group column."""
+    data = {"sources": [{"path": "*.csv"}], "columns": {"group": "group"}}
+    return data_helpers.recipe(tmp_path_factory.mktemp("recipe"), data=data)
+
+
 @pytest.fixture(scope="session")
 def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with an MLflow store made ready, once: that takes seconds. `empty` beside it is never used."""
@@ -113,6 +130,13 @@ def shop(model_store: Path, tmp_path: Path, tiny_model: Path, write_recipe: Call
     """A model of its own in the shared store."""
     recipe = load(write_recipe(tmp_path, name=f"m-{uuid.uuid4().hex[:12]}", base_model=str(tiny_model)))
     return Shop(model_store, recipe, tiny_model)
+
+
+@pytest.fixture
+def no_parity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parity check has its own tests; it takes many seconds."""
+    passed = {"test": "parity", "passed": True, "problem": None}
+    monkeypatch.setattr("evertune.registry.parity.check", lambda *_: passed)
 
 
 @pytest.fixture(scope="session")

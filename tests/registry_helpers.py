@@ -1,4 +1,4 @@
-"""Candidates, evaluations and a model store for the tests of registry and promotion."""
+"""Candidates, evaluations, moves and a model store for the tests of registry and promotion."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ from evertune.config import Recipe
 from evertune.home import Home
 from evertune.objectives import text_classification
 from evertune.records import Candidate, Decision, Evaluation, Snapshot, Tokens
-from evertune.registry import models, tracking
+from evertune.registry import ledger, models, promotion, store, tracking
 
 LABELS = ("card", "refund")
 INPUTS = [f"where is my {thing} number {number}" for number in range(6) for thing in ("card", "refund", "parcel")]
@@ -76,6 +76,42 @@ def evaluation(champion: int | None = None, **changes: Any) -> Evaluation:
     """What the evaluation step hands on."""
     plain = Evaluation({"test": {"f1_macro": 0.9}}, champion, {}, "evidence.npz", "details.json", 0, 1.0)
     return replace(plain, **changes)
+
+
+def events(shop: Shop, *names: str) -> list[dict[str, Any]]:
+    """The ledger's entries of these names, or all."""
+    return [one for one in ledger.entries(shop.home) if not names or one["event"] in names]
+
+
+def moves(shop: Shop) -> list[tuple[str, int | None, int | None]]:
+    """The champion's moves in the ledger: event, from, to."""
+    return [(one["event"], one["from"], one["to"]) for one in events(shop) if "to" in one]
+
+
+def settle(shop: Shop, made: Candidate, version: int, decision: Decision = PROMOTED) -> Decision:
+    """The decision about a candidate, carried out against the champion that its run met."""
+    met = promotion.opponent(shop.home, shop.name, made.run_id)
+    return promotion.settle(shop.recipe, shop.home, made, evaluation(met), decision, version)
+
+
+def waiting(shop: Shop) -> tuple[Candidate, int]:
+    """A candidate and its registered version that waits for a person; `no_parity` saves its check."""
+    shop.asking()
+    made, version = shop.registered()
+    settle(shop, made, version)
+    return made, version
+
+
+def make_champion(shop: Shop, version: int) -> None:
+    models.move_champion(shop.home, shop.name, version, expected=shop.champion(), reason="test")
+
+
+def moved_by_others(shop: Shop, version: int | None) -> None:
+    """The champion's alias is set in MLflow, or taken away, past the ledger."""
+    if version is None:
+        store.client(shop.home).delete_registered_model_alias(shop.name, "champion")
+    else:
+        store.client(shop.home).set_registered_model_alias(shop.name, "champion", str(version))
 
 
 def _write_bundle(folder: Path, base: Path, seed: int) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from gate_helpers import accuracy, stats
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,16 +12,8 @@ from evertune.gate import Scored, decide
 from evertune.statistics import paired_difference
 
 
-def accuracy(sums):
-    return {"accuracy": sums[..., 1] / sums[..., 0]}
-
-
 def share(sums):
     return accuracy(sums)["accuracy"]
-
-
-def stats(right):
-    return np.stack([np.ones(len(right)), right], axis=1).astype(np.float32)
 
 
 def ask(challenger, champion, groups, fresh=None, slices=None, **rule):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data_helpers import good, home, recipe, run, write_csv
+from crash_helpers import killed
+from data_helpers import TOLERANT, good, home, recipe, run, write_csv
 
 from evertune import corpus, quarantine
 from evertune.contract import BatchStoppedError
@@ -16,7 +17,6 @@ from evertune.corpus import delta_tables, staging
 from evertune.home import Home, read_json
 
 BAD = [("", "card"), ("caf\u00c3\u00a9 was shut", "refund")]
-TOLERANT: dict[str, Any] = {"contract": {"tolerance": 0.5}}
 POINTS = [
     (staging, "stage", 1),
     (staging, "write_log", 1),
@@ -31,32 +31,15 @@ POINTS = [
 ]
 
 
-class Killed(BaseException):
-    """What no `except Exception` catches, like a signal."""
-
-
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(("owner", "name", "call"), POINTS, ids=[f"{name}-{call}" for _, name, call in POINTS])
 def test_a_crash_at_any_point_loses_and_doubles_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, when: str
+    tmp_path: Path, owner: Any, name: str, call: int, when: str
 ) -> None:
     write_csv(tmp_path / "a.csv", [*good(20), *BAD])
     one, place = recipe(tmp_path, **TOLERANT), home(tmp_path)
-    step, calls = getattr(owner, name), [0]
-
-    def killed(*arguments: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == call and when == "before":
-            raise Killed
-        result = step(*arguments)
-        if calls[0] == call:
-            raise Killed
-        return result
-
-    monkeypatch.setattr(owner, name, killed)
-    with pytest.raises(Killed):
+    with killed(owner, name, when, call):
         run(one, place)
-    monkeypatch.setattr(owner, name, step)
     run(one, place)
     _check_complete(place)
 

@@ -4,38 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from gate_helpers import accuracy, ask, both, error, stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evertune.config import Gate
 from evertune.errors import DataError
 from evertune.gate import Scored, decide, spent
-
-
-def accuracy(sums):
-    return {"accuracy": sums[..., 1] / sums[..., 0]}
-
-
-def stats(right):
-    right = np.asarray(right)
-    return np.stack([np.ones(len(right)), right], axis=1).astype(np.float32)
-
-
-def both(rows, fixes, breaks, right=0.85):
-    """Challenger and champion with exactly these shares of fixed, broken and right rows, in a fixed mixed order."""
-    order = np.random.default_rng(5).permutation(rows)
-    was = np.arange(rows) < round(right * rows)
-    now = was.copy()
-    now[: round(breaks * rows)] = False
-    now[rows - round(fixes * rows) :] = True
-    return stats(now[order]), stats(was[order])
-
-
-def ask(challenger, champion, fresh=None, slices=None, night=1, seed=3, problem=None, metric="accuracy", **rule):
-    fresh = np.ones(len(challenger), bool) if fresh is None else fresh
-    rule.setdefault("noninferior_on", {})
-    scored = Scored(challenger, champion, fresh, slices or {}, majority=stats(np.arange(len(challenger)) % 4 == 0))
-    return decide(scored, accuracy, metric, Gate(**rule), (), night, 500, seed, problem)
 
 
 def test_a_clear_gain_is_promoted_with_its_evidence():
@@ -58,53 +33,7 @@ def test_the_evidence_is_plain_json():
     assert json.loads(json.dumps(said.evidence, allow_nan=False)) == [dict(item) for item in said.evidence]
 
 
-def test_a_first_version_must_beat_the_commonest_label_whatever_the_minimum():
-    said = ask(stats(np.arange(40) < 20), None)
-    assert said.verdict == "promoted"
-    assert said.reason == "first version: accuracy 0.500 on 40 test rows, the commonest label alone has 0.250"
-    for rule in ({}, {"minimum": {"accuracy": 0.1}}):
-        said = ask(stats(np.arange(40) < 10), None, **rule)
-        assert said.verdict == "held" and "no better than no model: accuracy 0.250 on 40 test rows" in said.reason
-    assert said.evidence[-1]["threshold"] == 0.25 and said.evidence[-1]["passed"] is False
-
-
-def test_a_first_version_needs_rows():
-    said = ask(stats(np.ones(29)), None)
-    assert said.verdict == "held"
-    assert "first version on 29 test rows, needs 30; add rows, or lower evaluation.gate.min_rows" in said.reason
-    assert ask(stats(np.ones(29)), None, min_rows=29).verdict == "promoted"
-
-
-@pytest.mark.parametrize(
-    ("right", "rows", "verdict"), [(90, 100, "promoted"), (77, 100, "held"), (40, 100, "rejected")]
-)
-def test_without_a_champion_the_minimum_decides(right, rows, verdict):
-    said = ask(stats(np.arange(rows) < right), None, minimum={"accuracy": 0.8})
-    assert said.verdict == verdict, said.reason
-    assert "0.8" in said.reason
-
-
-def test_a_minimum_needs_rows():
-    for right in (np.ones(29), np.zeros(29)):
-        said = ask(stats(right), None, minimum={"accuracy": 0.8})
-        assert said.verdict == "held" and "fewer than 30 rows" in said.reason
-
-
-def test_a_minimum_on_a_falling_metric_is_a_maximum():
-    def error(sums):
-        return {"error": 1 - sums[..., 1] / sums[..., 0]}
-
-    for right, verdict in ((90, "promoted"), (40, "rejected")):
-        rows = stats(np.arange(100) < right)
-        scored = Scored(rows, None, np.ones(100, bool), majority=stats(np.arange(100) < 20))
-        said = decide(scored, error, "error", Gate(minimum={"error": 0.2}), ["error"], 1, 500, 3)
-        assert said.verdict == verdict, said.reason
-
-
 def test_a_falling_metric_is_better_when_it_falls():
-    def error(sums):
-        return {"error": 1 - sums[..., 1] / sums[..., 0]}
-
     better, worse = both(1000, 0.08, 0.02)
     rule, fresh = Gate(noninferior_on={}), np.ones(1000, bool)
     up = decide(Scored(better, worse, fresh), error, "error", rule, ["error"], 1, 500, 3)
@@ -113,12 +42,6 @@ def test_a_falling_metric_is_better_when_it_falls():
     found = up.evidence[0]
     assert found["estimate"] == pytest.approx(0.06)
     assert (found["challenger"], found["champion"]) == pytest.approx((0.09, 0.15))
-
-
-def test_below_the_minimum_a_better_model_is_not_promoted():
-    challenger, champion = both(1000, 0.08, 0.02, right=0.7)
-    assert ask(challenger, champion, minimum={"accuracy": 0.77}).verdict == "held"
-    assert ask(challenger, champion, minimum={"accuracy": 0.9}).verdict == "rejected"
 
 
 def test_a_problem_holds_a_perfect_challenger_and_its_words_are_kept():

@@ -2,16 +2,13 @@
 
 import numpy as np
 import pytest
+from gate_helpers import accuracy
 from scipy.stats import binom
 
 from evertune.config import Gate
 from evertune.gate import Scored, decide
 
 ALPHA, NIGHTS = 0.05, 30
-
-
-def accuracy(sums):
-    return {"accuracy": sums[..., 1] / sums[..., 0]}
 
 
 def models(rng, rows, fixes, breaks, champion=0.85):

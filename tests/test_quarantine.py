@@ -1,38 +1,19 @@
-"""Refused rows are listed, written out, mended, judged again and released: none lost, none twice."""
+"""Refused rows are listed, mended, judged again and released, those of a stopped batch too: none lost, none twice."""
 
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from click.testing import CliRunner
-from data_helpers import TOKENS, current, good, home, ingest, recipe, run, write_csv, write_jsonl
+from crash_helpers import killed
+from data_helpers import REFUSED, TOLERANT, current, good, home, ingest, recipe, run, write_csv
 
 from evertune import corpus, quarantine
-from evertune.cli.quarantine import quarantine as command
 from evertune.config import Recipe
 from evertune.contract import BatchStoppedError
 from evertune.corpus import delta_tables, staging
-from evertune.errors import ConfigError, DataError
+from evertune.errors import DataError
 from evertune.home import Home
-from evertune.quarantine import read_mended
-
-BAD = [
-    ("it was caf\u00c3\u00a9 ole", "card"),
-    ("a label with a slip", "crad"),
-    ("one text twice", "card"),
-    ("one text twice", "refund"),
-]
-TOLERANT: dict[str, Any] = {"contract": {"tolerance": 0.5}}
-
-
-@pytest.fixture
-def taken(tmp_path: Path) -> tuple[Recipe, Home]:
-    """A corpus of 20 rows with four refused ones."""
-    write_csv(tmp_path / "a.csv", [*good(20), *BAD])
-    one, place = recipe(tmp_path, **TOLERANT), home(tmp_path)
-    run(one, place)
-    return one, place
 
 
 def refused(place: Home) -> list[tuple[str, str]]:
@@ -55,7 +36,7 @@ SLIP = ("a label with a slip", "crad", "card")
 
 def test_the_listing_names_row_source_and_reasons(taken: tuple[Recipe, Home]) -> None:
     rows = quarantine.listing(taken[1]).to_pylist()
-    assert [(row["text"], row["label"]) for row in rows] == BAD
+    assert [(row["text"], row["label"]) for row in rows] == REFUSED
     assert [(row["source"], row["source_row"], row["batch"], row["status"]) for row in rows] == [
         ("a.csv", 20 + place, 1, "refused") for place in range(4)
     ]
@@ -75,7 +56,7 @@ def test_a_mended_row_is_released_once(taken: tuple[Recipe, Home]) -> None:
     before = {row["row_version"]: row["split"] for row in current(place)}
     done = quarantine.release(one, place, mended(place, SLIP))
     assert (done.batch, done.released, done.known, done.kept) == (2, 1, 0, 0)
-    assert refused(place) == [BAD[0], *BAD[2:]]
+    assert refused(place) == [REFUSED[0], *REFUSED[2:]]
     after = {row["row_version"]: row["split"] for row in current(place)}
     assert len(after) == 21
     assert before.items() <= after.items()
@@ -99,7 +80,7 @@ def test_rows_are_released_as_they_are_when_the_contract_changed(taken: tuple[Re
     loose = recipe(tmp_path, contract={"conflicts": "keep", "label": {"values": ["card", "refund", "crad"]}})
     done = quarantine.release(loose, place)
     assert (done.released, done.kept, done.reasons) == (3, 1, {"encoding damage": 1})
-    assert refused(place) == [BAD[0]]
+    assert refused(place) == [REFUSED[0]]
     versions = [row["row_version"] for row in current(place)]
     assert len(versions) == len(set(versions)) == 23
     assert ingest(loose, place).rows == 0
@@ -140,37 +121,21 @@ POINTS = [
 ]
 
 
-class Killed(BaseException):
-    """What no `except Exception` catches, like a signal."""
-
-
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(("owner", "name", "call"), POINTS, ids=[f"{name}-{call}" for _, name, call in POINTS])
 def test_a_crash_in_a_release_loses_and_doubles_nothing(
-    taken: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, when: str
+    taken: tuple[Recipe, Home], owner: Any, name: str, call: int, when: str
 ) -> None:
     one, place = taken
     file = mended(place, SLIP)
-    step, calls = getattr(owner, name), [0]
-
-    def killed(*arguments: Any) -> None:
-        calls[0] += 1
-        if calls[0] == call and when == "before":
-            raise Killed
-        step(*arguments)
-        if calls[0] == call:
-            raise Killed
-
-    monkeypatch.setattr(owner, name, killed)
-    with pytest.raises(Killed):
+    with killed(owner, name, when, call):
         quarantine.release(one, place, file)
-    monkeypatch.setattr(owner, name, step)
     ingest(one, place)
     if SLIP[:2] in refused(place):
         quarantine.release(one, place, file)
     texts = [row["text"] for row in delta_tables.read(place.corpus, ["text"]).to_pylist()]
     assert sorted(texts) == sorted([*(text for text, _ in good(20)), SLIP[0]])
-    assert refused(place) == [BAD[0], *BAD[2:]]
+    assert refused(place) == [REFUSED[0], *REFUSED[2:]]
     assert not list(place.batches.iterdir())
 
 
@@ -196,44 +161,6 @@ def test_a_row_that_its_source_mended_is_no_longer_listed(tmp_path: Path) -> Non
     assert {row["id"]: row["label"] for row in current(place)}["x"] == "card"
 
 
-@pytest.mark.parametrize("ending", ["csv", "jsonl"])
-def test_export_and_back(taken: tuple[Recipe, Home], tmp_path: Path, ending: str) -> None:
-    one, place = taken
-    path = tmp_path / f"refused.{ending}"
-    assert quarantine.export(place, path) == 4
-    path.write_text(
-        path.read_text(encoding="utf-8").replace("crad", "card").replace("caf\u00c3\u00a9", "caf\u00e9"),
-        encoding="utf-8",
-    )
-    done = quarantine.release_file(one, place, path)
-    assert (done.released, done.kept) == (2, 2)
-    assert [row["label"] for row in current(place) if row["text"] == "it was caf\u00e9 ole"] == ["card"]
-
-
-@pytest.mark.parametrize("ending", ["csv", "jsonl"])
-def test_lists_and_moments_survive_the_file(tmp_path: Path, ending: str) -> None:
-    columns = {"id": "id", "timestamp": "at"}
-    one = recipe(tmp_path, objective=TOKENS, data={"sources": [{"path": "*.json"}], "columns": columns}, **TOLERANT)
-    place = home(tmp_path)
-    rows = [
-        {"id": str(n), "at": "2026-05-01T10:00:00.250+02:00", "tokens": ["Rome", f'"n{n}, x'], "tags": ["B-LOC", "O"]}
-        for n in range(20)
-    ]
-    bad = {**rows[0], "id": "x", "tags": ["B-LOC", "P", "O"]}
-    write_jsonl(tmp_path / "a.json", [*rows, bad, {**rows[0], "id": "y", "at": "one day"}])
-    run(one, place)
-    path = tmp_path / f"refused.{ending}"
-    quarantine.export(place, path)
-    text = path.read_text(encoding="utf-8")
-    mended_text = text.replace("one day", "2026-05-02").replace('""P"", ', "").replace('"P", ', "")
-    path.write_text(mended_text, encoding="utf-8")
-    assert quarantine.release(one, place, read_mended(path, one)).released == 2
-    found = {row["id"]: row for row in current(place)}
-    assert (found["x"]["tokens"], found["x"]["tags"]) == (rows[0]["tokens"], ["B-LOC", "O"])
-    assert found["x"]["timestamp"] == found["0"]["timestamp"]
-    assert found["y"]["timestamp"].isoformat() == "2026-05-02T00:00:00+00:00"
-
-
 def test_rows_of_a_stopped_batch_can_be_mended_in_the_file_too(taken: tuple[Recipe, Home], tmp_path: Path) -> None:
     _, place = taken
     strict = recipe(tmp_path)
@@ -244,27 +171,6 @@ def test_rows_of_a_stopped_batch_can_be_mended_in_the_file_too(taken: tuple[Reci
     assert run(strict, place).accepted == 6  # with the released one
     assert ("mend me", "crrd") not in refused(place)
     assert [row["label"] for row in current(place) if row["text"] == "mend me"] == ["card"]
-
-
-def test_a_release_does_not_export(tmp_path: Path) -> None:
-    done = CliRunner().invoke(command, ["recipe.yaml", "--release", "--export", str(tmp_path / "rows.csv")])
-    assert isinstance(done.exception, ConfigError)
-    assert "--export and --release exclude each other" in str(done.exception)
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        ('{"row_version": "ffff", "label": "card"}\n{"label": "card"}\n', "mended.jsonl, row 1: it has no row_version"),
-        ('{"row_version": "ffff"}\n{"row_version": 7}\n', "row 1: it has no row_version"),
-        ('{"row_version": "ffff"}\n[]\n', "mended.jsonl: row 1 is no JSON object"),
-    ],
-)
-def test_a_mended_row_without_its_version_is_named(tmp_path: Path, content: str, expected: str) -> None:
-    path = tmp_path / "mended.jsonl"
-    path.write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match=expected):
-        read_mended(path, recipe(tmp_path))
 
 
 @pytest.fixture
@@ -306,47 +212,17 @@ def test_stopped_rows_that_fail_again_wait_as_mended_for_their_batch(stopped: tu
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("name", ["write_stopped", "write_log", "forget_log"])
-def test_a_crash_in_a_release_keeps_a_stopped_batch_stopped(
-    stopped: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch, name: str, when: str
-) -> None:
+def test_a_crash_in_a_release_keeps_a_stopped_batch_stopped(stopped: tuple[Recipe, Home], name: str, when: str) -> None:
     strict, place = stopped
-    step, file = getattr(staging, name), mended(place, FIRST)
-
-    def killed(*arguments: Any) -> None:
-        if when == "after":
-            step(*arguments)
-        raise Killed
-
-    monkeypatch.setattr(staging, name, killed)
-    with pytest.raises(Killed):
+    file = mended(place, FIRST)
+    with killed(staging, name, when):
         quarantine.release(strict, place, file)
-    monkeypatch.setattr(staging, name, step)
     with pytest.raises(BatchStoppedError):
         run(strict, place)
     if FIRST[:2] in refused(place):
         quarantine.release(strict, place, file)
     assert len(refused(place)) == 4 + 9
     assert [row["label"] for row in current(place) if row["text"] == FIRST[0]] == ["card"]
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        ("text,label\nhi,card\n", "no column row_version"),
-        ("row_version,label\nffff,card\n", "row_version ffff is no refused row"),
-        ("row_version,label\nffff,card\nffff,card\n", "stands twice"),
-    ],
-)
-def test_a_file_that_does_not_fit_is_refused(
-    taken: tuple[Recipe, Home], tmp_path: Path, content: str, expected: str
-) -> None:
-    one, place = taken
-    path = tmp_path / "mended.csv.txt"
-    path.write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match=expected):
-        quarantine.release(one, place, read_mended(path, one))
-    with pytest.raises(DataError, match="nowhere"):
-        read_mended(tmp_path / "nowhere.csv", one)
 
 
 def test_a_release_waits_for_a_staged_batch_and_for_a_first_one(taken: tuple[Recipe, Home], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from gate_helpers import accuracy, stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
@@ -21,17 +22,8 @@ from evertune.statistics import (
 )
 
 
-def accuracy(sums):
-    return {"accuracy": sums[..., 1] / sums[..., 0]}
-
-
 def share(sums):
     return accuracy(sums)["accuracy"]
-
-
-def stats(right):
-    right = np.asarray(right)
-    return np.stack([np.ones(len(right)), right], axis=1).astype(np.float32)
 
 
 def test_swapping_agrees_with_the_exact_sign_test():
