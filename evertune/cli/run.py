@@ -1,5 +1,6 @@
 """`evertune run`: the retrain flow, here and now."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -69,12 +70,17 @@ def summary(screen: Any, outcome: "Outcome", recipe: str) -> None:
     colour = COLOURS[outcome.decision]
     screen.print(f"\n[bold {colour}]{outcome.decision}[/bold {colour}]  {escape(outcome.reason)}", markup=True)
     table(screen, ["", ""], lines)
-    after = [f"look at   {outcome.report}"] if outcome.report else []
+    after = [f"look at   {_from_here(outcome.report)}"] if outcome.report else []
     after.append(f"          evertune history {recipe}")
     if outcome.rows["refused"]:
         after.append(f"          evertune quarantine {recipe}")
     for line in after:
         screen.print(line, markup=False)
+
+
+def _from_here(path: str) -> Path:
+    """A path as it is typed in the working folder."""
+    return Path(path).relative_to(Path.cwd()) if Path(path).is_relative_to(Path.cwd()) else Path(path)
 
 
 def _came(outcome: "Outcome") -> list[list[str]]:
