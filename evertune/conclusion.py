@@ -11,7 +11,7 @@ from evertune.records import Outcome, Snapshot, digest, plain
 if TYPE_CHECKING:
     from evertune.config import Recipe
 
-Fingerprints = Callable[["Recipe", dict[str, Any]], dict[str, str] | None]
+Fingerprints = Callable[["Recipe", dict[str, Any], dict[str, str]], dict[str, str] | None]
 OUTSIDE = {"folder", "schedule", "registry", "contract"}  # sections that change neither a model nor its comparison
 
 
@@ -34,7 +34,7 @@ def before_start(recipe: "Recipe", home: Home, fingerprints: Fingerprints) -> Ou
         return None
     if done.get("batch") != state.get("batch") or any(home.batches.glob("*.parquet")):
         return None  # rows were released, or a run did not end
-    now = _now(recipe, home, state.get("files", {}), fingerprints)
+    now = _now(recipe, home, state.get("files", {}), done, fingerprints)
     if now is None or any(done["sources"].get(uri) != found for uri, found in now.items()):
         return None
     return _unchanged(done)
@@ -63,10 +63,12 @@ def _note(home: Home, done: dict[str, Any], snapshot: Snapshot) -> None:
         write_json(home.state, state)
 
 
-def _now(recipe: "Recipe", home: Home, files: dict[str, Any], fingerprints: Fingerprints) -> dict[str, str] | None:
+def _now(
+    recipe: "Recipe", home: Home, files: dict[str, Any], done: dict[str, Any], fingerprints: Fingerprints
+) -> dict[str, str] | None:
     """The sources' fingerprints; those of files are kept with size and time, so that no file is read twice."""
     known = dict(files)
-    now = fingerprints(recipe, files)
+    now = fingerprints(recipe, files, done["sources"])
     if files != known:
         with home.lock("state"):
             write_json(home.state, {**(read_json(home.state) or {}), "files": files})

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,22 @@ def test_the_last_outcome_is_given_until_something_changes(write: Write, tmp_pat
     assert (same.decision, same.run_id, same.metrics) == ("unchanged", "run", DONE.metrics)
     assert (same.rows["new"], same.seconds) == (0, {})
     write_rows(tmp_path / "rows" / "b.csv", ticket_rows(5, start=100))
+    assert start(recipe) is None
+
+
+@pytest.mark.parametrize("where", ["(:cursor IS NULL OR id > :cursor)", "id > 0"])
+def test_a_query_is_asked_before_anything_starts(write: Write, tmp_path: Path, where: str) -> None:
+    add = "INSERT INTO t VALUES (?, ?, ?)"
+    with sqlite3.connect(tmp_path / "t.db") as database:
+        database.execute("CREATE TABLE t (id INTEGER, text TEXT, label TEXT)")
+        database.executemany(add, [(number, *row) for number, row in enumerate(ticket_rows(60), 1)])
+    cursor = {"cursor": "id"} if "cursor" in where else {}
+    query = {"url": "sqlite:///t.db", "sql": f"SELECT * FROM t WHERE {where}", **cursor}
+    recipe = write(data={"sources": [query]})
+    conclude(recipe, take_in(recipe))
+    assert start(recipe) is not None
+    with sqlite3.connect(tmp_path / "t.db") as database:
+        database.execute(add, (61, "something quite new", "refund"))
     assert start(recipe) is None
 
 

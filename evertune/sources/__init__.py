@@ -23,16 +23,21 @@ KINDS: dict[type, ModuleType] = {
 }
 
 
-def fingerprints(recipe: Recipe, cache: dict[str, Any]) -> dict[str, str] | None:
+def fingerprints(recipe: Recipe, cache: dict[str, Any], seen: dict[str, str] | None = None) -> dict[str, str] | None:
     """What the sources hold now, without reading rows: `{uri: fingerprint}`; None where only reading tells.
 
     Args:
         cache: `{uri: [size, mtime_ns, digest]}` of files; used, and mutated in place.
+        seen: `{uri: fingerprint}` of an earlier reading. With it a query is asked what came since; it is left out where
+            nothing did.
     Raises:
         DataError: a file or table is missing or cannot be read.
     """
     found: dict[str, str] = {}
     for source in recipe.data.sources:
+        if seen is not None and isinstance(source, SqlSource):
+            found.update(sql.changed(source, recipe, seen))
+            continue
         one = KINDS[type(source)].fingerprints(source, recipe, cache)
         if one is None:
             return None

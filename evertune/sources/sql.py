@@ -40,6 +40,15 @@ def fingerprints(source: SqlSource, recipe: Recipe, cache: dict[str, Any]) -> No
     return
 
 
+def changed(source: SqlSource, recipe: Recipe, seen: dict[str, str]) -> dict[str, str]:
+    """The query's fingerprint where it gives other rows than `seen` tells of, else nothing; it runs the query.
+
+    Raises:
+        ConfigError, DataError: as `read`.
+    """
+    return {piece.uri: piece.fingerprint for piece in read(source, recipe, seen)}
+
+
 def read(source: SqlSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[Piece]:
     """The rows of the query, unless they are those that `seen` tells of.
 
