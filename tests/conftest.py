@@ -27,6 +27,8 @@ from evertune.home import Home
 
 # Before anything imports huggingface_hub, mlflow or prefect, which read these once.
 os.environ.update(HF_HUB_OFFLINE="1", DO_NOT_TRACK="true", PREFECT_SERVER_ANALYTICS_ENABLED="false")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a script's background: Ctrl-C could not be tested
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow the other test processes down
 
 REPOSITORY = Path(__file__).parent.parent
