@@ -54,13 +54,16 @@ def inspect(path: str | Path, objective: str | None = None, text: str | None = N
         text: column of the input (of the words, for token classification), given.
         label: column of the target, given.
     Raises:
-        ConfigError: no such objective.
+        ConfigError: no such objective, or its columns are not guessed.
         DataError: the rows cannot be read, a column cannot be picked (it says what each looks like) or a file lacks it.
     """
     if objective is not None and objective not in TABLE:
         near = difflib.get_close_matches(objective, TABLE, 1, 0.3)
         raise ConfigError(f"--objective {objective}: no such objective; {f'did you mean {near[0]}? ' if near else ''}"
                           f"There are {', '.join(TABLE)}")  # fmt: skip
+    if objective is not None and (roles := tuple(module(objective).COLUMNS)) not in choose.PICKED:
+        raise ConfigError(f"--objective {objective}: it needs the columns {', '.join(roles)}, which are not guessed; "
+                          "write its recipe by hand, docs/recipe.md has every key")  # fmt: skip
     rows = read(Path(path))
     objective, profiles = _profiles(rows, objective, (text, label))
     choice = choose.choose(rows.name, profiles, objective, text, label)

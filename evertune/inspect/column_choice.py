@@ -11,6 +11,7 @@ from typing import Any
 from evertune.errors import DataError
 from evertune.inspect.column_profile import Profile
 
+PICKED = (("text", "label"), ("tokens", "tags"))  # inputs and targets that are picked here
 FREE_TEXT = 1.5  # mean words of a cell from which a column is free text
 MOST_LABELS = 200  # more distinct values than this are no labels, unless the column is called so
 LABEL_NAMES = (
