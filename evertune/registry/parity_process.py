@@ -4,6 +4,7 @@ Only the packages in the folder that it is given can be imported here, Evertune 
 beside what happens to be installed fails now, not at the customer's.
 """
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 
 def main(packages: str, model_uri: str, sample: str, answer: str) -> None:
     """Predict the sample's inputs with the registered model."""
+    gc.disable()  # a short life: collecting takes a quarter of the time that the imports need
     sys.path.insert(0, packages)
     import mlflow
     import pandas as pd
