@@ -4,11 +4,7 @@ import logging
 import os
 import shutil
 import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +16,7 @@ import yaml
 from cli_helpers import Done, Project, ticket_rows, write_rows
 from model_helpers import write_tiny_model
 from registry_helpers import Shop
+from server_helpers import free_port, serving
 
 from evertune.cli import main
 from evertune.config import Recipe, load
@@ -144,32 +141,10 @@ def no_parity(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API address of a Prefect server of the session's own."""
-    folder = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    folder, port = tmp_path_factory.mktemp("prefect"), str(free_port())
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            command, env={**os.environ, "PREFECT_HOME": str(folder)}, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        while not healthy(f"http://127.0.0.1:{port}/api/health"):
-            assert server.poll() is None, (folder / "log").read_text()
-            time.sleep(0.5)
+    with serving(command, f"http://127.0.0.1:{port}/api/health", folder, PREFECT_HOME=str(folder)):
         yield f"http://127.0.0.1:{port}/api"
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
-def healthy(url: str) -> bool:
-    """Whether a server answers there."""
-    try:
-        with urllib.request.urlopen(url, timeout=5) as reply:
-            return bool(reply.status == 200)
-    except OSError:
-        return False
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ import pytest
 import yaml
 from cli_helpers import Project, ticket_rows, write_rows
 from prefect import Flow
+from server_helpers import free_port
 
 from evertune.cli.prefect_pool import POOL
 from evertune.config import load
@@ -104,7 +104,7 @@ class Up:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.home = folder, folder / "home"
-        self.ports = [_free_port(), _free_port()]
+        self.ports = [free_port(), free_port()]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
         own = {"EVERTUNE_HOME": str(self.home), "PREFECT_HOME": str(folder / "prefect"), "OMP_NUM_THREADS": "1"}
         own["PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS"] = "3"  # not 30, until it asks again
@@ -159,12 +159,6 @@ class Up:
 
     def logs(self) -> str:
         return "\n".join(f"== {log.name}\n{log.read_text()[-3000:]}" for log in (self.home / "up").glob("*.log"))
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def wait_for(found: Callable[[], T]) -> T:

@@ -1,19 +1,14 @@
 """A model store on a server that keeps the files too, used from two machines; and the promote flow through it."""
 
-import os
-import signal
-import socket
-import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from conftest import healthy
 from registry_helpers import HELD, INPUTS, Shop, evaluation
+from server_helpers import free_port, serving
 
 from evertune import scoring
 from evertune.config import load
@@ -26,27 +21,14 @@ from evertune.registry import ledger, models, promotion
 @pytest.fixture(scope="module")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An MLflow server that hands artifacts out over HTTP only."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    folder, port = tmp_path_factory.mktemp("mlflow"), str(free_port())
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1",
         "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/files",
     ]  # fmt: skip
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            command, env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-    try:
-        while not healthy(f"http://127.0.0.1:{port}/health"):
-            assert server.poll() is None, (folder / "log").read_text()
-            time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+    url = f"http://127.0.0.1:{port}"
+    with serving(command, f"{url}/health", folder, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"):
+        yield url
 
 
 @pytest.fixture

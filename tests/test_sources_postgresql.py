@@ -3,12 +3,12 @@
 import getpass
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from server_helpers import free_port
 
 from evertune import sources
 from evertune.config import Recipe
@@ -29,9 +29,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server of the module's own, with a table of 12,000 rows."""
     if not FOUND:
         pytest.skip("no PostgreSQL server: install the Debian package postgresql")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     folder = Path("/tmp") / f"evertune-pg-{port}"  # not below tmp_path, which only root may enter
     folder.mkdir()
     shutil.chown(folder, _server_user())
