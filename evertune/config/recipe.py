@@ -57,6 +57,10 @@ class Training(Section):
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="`auto`: bf16 where this machine is faster with it."
     )
+    processes: int = Field(
+        1, ge=1, le=1024,
+        description="Processes that train together on each machine, one a GPU; `tokens_per_batch` is dealt among them.",
+    )  # fmt: skip
     seed: int = Field(17, ge=0, lt=2**32, description="Seed of weights, order and dropout.")
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import datasets
     import pyarrow as pa
 
-    from evertune.config import Recipe
+    from evertune.config import Recipe, Training
     from evertune.training.progress import Log
 
 logger = logging.getLogger(__name__)
@@ -36,10 +36,15 @@ def fingerprint(recipe: "Recipe", tokens: Tokens, champion: str | None) -> str:
     since = champion if (fresh.start_from, fresh.train_on) != ("base", "all") else None
     left_out = ["leak: exclude"] if recipe.data.split.leak == "exclude" else []
     return digest(
-        STEP_VERSION, tokens.fingerprint, recipe.training, recipe.objective, fresh, recipe.metric, since,
+        STEP_VERSION, tokens.fingerprint, _learns(recipe.training), recipe.objective, fresh, recipe.metric, since,
         base_models.fingerprint(recipe), recipe.evaluation.precision, version("torch"), version("transformers"),
         *left_out,
     )  # fmt: skip
+
+
+def _learns(settings: "Training") -> dict[str, Any]:
+    """The training section without what shapes no weight beyond noise: each step's rows are the same."""
+    return settings.model_dump(mode="json", exclude={"processes"})
 
 
 def run_folder(home: Home, key: str, *, anew: bool = False) -> Path:
@@ -70,23 +75,44 @@ def finetune(
         DataError: too little to learn from.
         TrainingError: out of memory, out of disk, loss not finite.
     """
+    from evertune.training import processes
+
     done = read_json(folder / "candidate.json")
     if done is None or bundle.digest(folder / "bundle") != done["digest"]:
         start = time.perf_counter()
-        with _saying_what_to_do(recipe, folder):
-            facts = _train(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since)
+        if processes.wanted(recipe):
+            facts = processes.train(recipe, home, tokens, rows, run_id, folder, log, champion, since)
+        else:
+            facts = train(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since) or {}
         done = {**facts, "seconds": time.perf_counter() - start}
         write_json(folder / "candidate.json", done)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # several times the size of the bundle
     return Candidate(bundle=str(folder / "bundle"), run_id=run_id, run_folder=str(folder), tokens=tokens, **done)
 
 
+def train(
+    recipe: "Recipe", home: Home, tokens: Tokens, encoded: "datasets.Dataset", rows: "pa.Table",
+    run_id: str, folder: Path, log: "Log", champion: Path | None, since: int,
+) -> dict[str, Any] | None:  # fmt: skip
+    """Train in this process, alone or as one of several; the first of them writes the bundle and returns the facts.
+
+    Raises:
+        EvertuneError: as `finetune`.
+    """
+    from evertune.training import sharing
+
+    # Processes whose parent was killed end by themselves; the next training waits until they have.
+    first = home.lock("training") if sharing.rank() == 0 else contextlib.nullcontext()
+    with first, _saying_what_to_do(recipe, folder):
+        return _train(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since)
+
+
 def _train(
     recipe: "Recipe", home: Home, tokens: Tokens, encoded: "datasets.Dataset", rows: "pa.Table",
     run_id: str, folder: Path, log: "Log", champion: Path | None, since: int,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any] | None:  # fmt: skip
     from evertune import tokenization
-    from evertune.training import loop
+    from evertune.training import loop, sharing
     from evertune.training import model as models
     from evertune.training.task import task_of
 
@@ -99,6 +125,8 @@ def _train(
     counts = f"{free:,}", f"{model.num_parameters():,}", len(task.train), precision
     logger.info("training %s of %s parameters on %d rows in %s", *counts)
     fitted = loop.fit(model, task, settings, precision, folder / "checkpoints", log)
+    if sharing.rank():
+        return None
     serving = resolve_precision(recipe.evaluation.precision, memory)
     card = {**_card(recipe, tokens, serving, run_id), "conventions": task.conventions}
     digest = bundle.write(folder / "bundle", model, tokenizer, task.objective, card)

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from evertune import inference
 from evertune.batching import TokenBatches
 from evertune.config import Training
-from evertune.training import checkpoints
+from evertune.training import checkpoints, sharing
 from evertune.training import model as models
 from evertune.training.progress import Log, Progress, mean_loss
 from evertune.training.stopping import EarlyStop, Rule, stopped_at
@@ -70,7 +71,7 @@ def fit(model: Any, task: Task, settings: Training, precision: str, folder: Path
     """
     batches = TokenBatches(task.lengths, settings.tokens_per_batch, settings.epochs, settings.seed)
     updates = math.ceil(len(batches) / settings.accumulation)
-    checkpoint, rule = checkpoints.newest(folder), _rule(task, settings)
+    checkpoint, rule = sharing.told(lambda: checkpoints.newest(folder)), _rule(task, settings)
     if (stopped := stopped_at(checkpoint, rule)) is not None:
         batches.cut(stopped * settings.accumulation)
     arguments = _arguments(settings, precision, folder, updates, task)
@@ -78,7 +79,7 @@ def fit(model: Any, task: Task, settings: Training, precision: str, folder: Path
     trainer = TokenTrainer(
         model=model, args=arguments, train_dataset=task.train, eval_dataset=task.validation,
         optimizers=(optimizer, None), compute_loss_func=_loss(task, settings.label_smoothing),
-        callbacks=[checkpoints.Seal(), Progress(log, settings.epochs)],
+        callbacks=[checkpoints.Seal(), Progress(log, settings.epochs), sharing.OwnDraws(settings.seed)],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     trainer.give(task, batches, precision)
@@ -153,9 +154,12 @@ class TokenTrainer(Trainer):
         loader: DataLoader[Any] = DataLoader(
             cast("Dataset[Any]", task.train),  # any sequence will do, but torch has no type for that
             batch_sampler=self._batches,
-            collate_fn=lambda part: task.objective.collate(part, task.pad_id),
+            collate_fn=sharing.dealt(lambda part: task.objective.collate(part, task.pad_id)),
         )
-        prepared: DataLoader[Any] = self.accelerator.prepare_data_loader(loader)
+        # Not the accelerator's own: it would give each process batches of its own, and other ones to each step.
+        prepared: DataLoader[Any] = prepare_data_loader(
+            loader, self.args.device, num_processes=1, process_index=0, put_on_device=True
+        )
         return prepared
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
@@ -169,11 +173,14 @@ class TokenTrainer(Trainer):
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The objective's metrics and the loss on the validation rows."""
         task = self._task
+        mine = sharing.own(task.validation)
         predictions, loss = inference.run(
-            self.model, task.objective, task.validation, task.labels, task.conventions,
+            self.model, task.objective, [task.validation[place] for place in mine], task.labels, task.conventions,
             pad_id=task.pad_id, budget=2 * self._batches.budget, precision=self._precision,
         )  # fmt: skip
-        sums = task.objective.statistics(task.targets, predictions, task.labels).sum(0, dtype="float64")
+        targets = [task.targets[place] for place in mine]
+        counted = task.objective.statistics(targets, predictions, task.labels).sum(0, dtype="float64")
+        sums, loss = (sum(parts) for parts in zip(*sharing.together((counted, loss)), strict=True))
         values = {f"eval_{name}": float(value) for name, value in task.objective.metrics(sums, task.labels).items()}
         items = len(task.objective.label_values(task.targets))
         metrics = {"eval_loss": loss / items, **values}
