@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from evertune.training.progress import Log
 
 logger = logging.getLogger(__name__)
-STEP_VERSION = 2  # raise it when the same input gives another model
+STEP_VERSION = 3  # raise it when the same input gives another model
 
 
 def fingerprint(recipe: "Recipe", tokens: Tokens, champion: str | None) -> str:
@@ -124,7 +124,7 @@ def _train(
     precision = resolve_precision(settings.precision, memory)
     counts = f"{free:,}", f"{model.num_parameters():,}", len(task.train), precision
     logger.info("training %s of %s parameters on %d rows in %s", *counts)
-    fitted = loop.fit(model, task, settings, precision, folder / "checkpoints", log)
+    fitted = loop.fit(model, task, settings, precision, folder / "checkpoints", log, memory)
     if sharing.rank():
         return None
     serving = resolve_precision(recipe.evaluation.precision, memory)
@@ -143,7 +143,7 @@ def _card(recipe: "Recipe", tokens: Tokens, precision: str, run_id: str) -> dict
     snapshot = tokens.snapshot
     return {
         "name": recipe.name, "objective": recipe.objective.type, "options": recipe.objective.model_dump(),
-        "precision": precision, "tokens_per_batch": 2 * recipe.training.tokens_per_batch,
+        "precision": precision, "tokens_per_batch": 2 * recipe.training.budget,
         "snapshot": {"version": snapshot.version, "fingerprint": snapshot.fingerprint, "batch": snapshot.batch},
         "run_id": run_id,
     }  # fmt: skip
@@ -152,17 +152,18 @@ def _card(recipe: "Recipe", tokens: Tokens, precision: str, run_id: str) -> dict
 @contextlib.contextmanager
 def _saying_what_to_do(recipe: "Recipe", folder: Path) -> Iterator[None]:
     """Lack of memory or disk as an error that a person can act on; torch has no one class for either."""
-    import torch
     from safetensors import SafetensorError
+
+    from evertune.training.pieces import lacks_memory
 
     try:
         yield
     except (RuntimeError, MemoryError, OSError, SafetensorError) as error:
         text = str(error)
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in text:
+        if lacks_memory(error):
             raise TrainingError(
                 f"out of memory with training.tokens_per_batch {recipe.training.tokens_per_batch}; halve it and double "
-                "training.accumulation, which learns the same"
+                "training.accumulation, which learns the same, or free some memory"
             ) from error
         if isinstance(error, (OSError, SafetensorError)) or "PytorchStreamWriter" in text:
             raise TrainingError(

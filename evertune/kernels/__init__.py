@@ -1,0 +1,49 @@
+"""What makes a training step fast and changes nothing of what is learned."""
+
+import contextlib
+import functools
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from evertune.kernels import dropout, linear, memory
+from evertune.kernels.unpadded import unpadded
+from evertune.kernels.vocabulary import compact
+
+logger = logging.getLogger(__name__)
+LAYERS = {torch.nn.Linear: linear.linear, torch.nn.LayerNorm: linear.norm}
+
+
+@contextlib.contextmanager
+def accelerated(model: Any, precision: str, named: Any) -> Iterator[None]:
+    """Train the model fast while this lasts; afterwards it is an ordinary one again.
+
+    Args:
+        precision: `bf16` or `fp32`.
+        named: sorted ids of all tokens that the model will see while it trains.
+    """
+    with contextlib.ExitStack() as held:
+        free = held.enter_context(unpadded(model))
+        if next(model.parameters()).device.type == "cpu" and not torch.cuda.is_available():
+            memory.keep()
+            small = held.enter_context(compact(model, named))
+            held.enter_context(_replaced(model, {torch.nn.Dropout: dropout.forward}))
+            if precision == "bf16":
+                held.enter_context(_replaced(model, LAYERS))
+            logger.debug("padding skipped: %s; embedding compact: %s", free, small)
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(model: Any, forwards: dict[type, Any]) -> Iterator[None]:
+    """Other forward passes for the layers of these very types."""
+    changed = [one for one in model.modules() if type(one) in forwards]
+    for layer in changed:
+        layer.forward = functools.partial(forwards[type(layer)], layer)
+    try:
+        yield
+    finally:
+        for layer in changed:
+            del layer.forward
