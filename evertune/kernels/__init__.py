@@ -27,7 +27,7 @@ def accelerated(model: Any, precision: str, named: Any) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         free = held.enter_context(unpadded(model))
         if next(model.parameters()).device.type == "cpu" and not torch.cuda.is_available():
-            memory.keep()
+            held.enter_context(memory.kept())
             small = held.enter_context(compact(model, named))
             held.enter_context(_replaced(model, {torch.nn.Dropout: dropout.forward}))
             if precision == "bf16":

@@ -18,7 +18,9 @@ class _Product(torch.autograd.Function):
         low, flat = weight.to(torch.bfloat16), states.reshape(-1, states.shape[-1])
         ctx.save_for_backward(flat, low)
         ctx.shape, ctx.kind = states.shape, weight.dtype
-        product = flat @ low.t() if bias is None else torch.addmm(bias.to(torch.bfloat16), flat, low.t())
+        added = None if bias is None else bias.to(torch.bfloat16)
+        # What `addmm` computes, to the bit; but that first fills its result with the bias, which takes a pass over it.
+        product = torch.ops.mkldnn._linear_pointwise(flat, low, added, "none", [], "")
         return product.view(*states.shape[:-1], -1)
 
     @staticmethod
