@@ -55,6 +55,15 @@ def test_a_killed_process_ends_the_others_and_any_number_of_them_goes_on(
 
 
 @pytest.mark.slow
+def test_gone_on_with_as_many_processes_each_draws_what_it_would_have(tiny_model: Path, tmp_path: Path) -> None:
+    one = in_processes(tiny_model, 2, epochs=12, mask_tokens=0.1)
+    with pytest.raises(TrainingError), killing(tmp_path / "killed", lambda: workers(os.getpid())[1]):
+        train(one, tmp_path / "killed", ROWS)
+    resumed, whole = (train(one, tmp_path / name, ROWS) for name in ("killed", "whole"))
+    assert difference(resumed, whole) < 1e-6
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_when_the_step_ends_its_processes_end_and_the_next_run_goes_on(
     steady: Path, tmp_path: Path, number: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
