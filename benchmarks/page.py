@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import processes_page
+
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 RULE = "|---"
 QUALITY = ("banking77", "conll2003", "imdb")
@@ -33,6 +35,8 @@ def lines(results: dict[str, Any]) -> Iterator[str]:
         yield from _answers(results["answers"])
     if "quickstart" in results:
         yield from _quickstart(results["quickstart"])
+    if "processes" in results:
+        yield from processes_page.section(results["processes"])
 
 
 def _machine(machine: dict[str, Any]) -> str:

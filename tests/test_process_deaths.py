@@ -3,17 +3,20 @@
 import errno
 import logging
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from cli_helpers import Project
 from model_helpers import difference, history, train, write_broken_model, write_steady_model
 from process_helpers import ROWS, in_processes, killing, launcher, newest, training_elsewhere, until, workers
 
 from evertune.cli.failure import explain
 from evertune.errors import RegistryError, TrainingError
+from evertune.registry import store
 from evertune.training import reports
 from evertune.training.loop import TokenTrainer
 
@@ -52,6 +55,15 @@ def test_a_killed_process_ends_the_others_and_any_number_of_them_goes_on(
 
 
 @pytest.mark.slow
+def test_gone_on_with_as_many_processes_each_draws_what_it_would_have(tiny_model: Path, tmp_path: Path) -> None:
+    one = in_processes(tiny_model, 2, epochs=12, mask_tokens=0.1)
+    with pytest.raises(TrainingError), killing(tmp_path / "killed", lambda: workers(os.getpid())[1]):
+        train(one, tmp_path / "killed", ROWS)
+    resumed, whole = (train(one, tmp_path / name, ROWS) for name in ("killed", "whole"))
+    assert difference(resumed, whole) < 1e-6
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_when_the_step_ends_its_processes_end_and_the_next_run_goes_on(
     steady: Path, tmp_path: Path, number: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
@@ -85,6 +97,39 @@ def test_a_full_disk_is_said_as_by_one_process(steady: Path, tmp_path: Path, sma
     assert not (tmp_path / "run" / "bundle").exists() and not (tmp_path / "run" / "candidate.json").exists()
 
 
+KILL = """
+import contextlib, psutil
+from evertune.training import reports
+listen = reports.listen
+
+def killing(lines, log):
+    def kill(*metrics):  # they come when a checkpoint is whole
+        log(*metrics)
+        for one in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.environ().get("RANK") == "1" and one.kill()
+    return listen(lines, kill)
+
+reports.listen = killing
+"""
+
+
+@pytest.mark.slow
+def test_the_command_says_which_process_died_and_goes_on_in_the_same_run(project: Project) -> None:
+    changes = ["--set", "training.processes=2"]
+    died = project.run(*changes, before=KILL)
+    assert (died.status, died.out) == (4, ""), died.err
+    assert "process 1 of the training was ended by SIGKILL" in died.err and "Traceback" not in died.err
+    done = project.run(*changes)
+    assert done.status == 0, done.err
+    assert "training goes on from step" in done.err and len(re.findall(r"step 30 of", done.err)) == 1
+    mlflow = store.client(project.home)
+    runs = mlflow.search_runs([store.experiment(project.home, "tickets")])
+    assert [(one.info.run_id, one.info.status) for one in runs] == [(done.json["run_id"], "FINISHED")]
+    steps = [one.step for one in mlflow.get_metric_history(done.json["run_id"], "loss")]
+    assert steps == sorted(set(steps)) and steps[-1] == done.json["training"]["steps"]
+
+
 def failed(error: Exception, rank: int = 0) -> dict[str, Any]:
     return reports.described(error, rank)
 
@@ -103,7 +148,7 @@ def test_the_error_that_came_first_is_raised(tmp_path: Path) -> None:
     assert "process 1 of the training was ended by SIGKILL" in of(lost, ended=[(0, -15), (1, -9)])
     assert "process 1 of the training was ended by SIGTERM" in of(lost, ended=[(0, 1), (1, -15), (2, -15)])
     assert of(lost, failed(KeyError("x"), 2)).startswith("RuntimeError: process 2 of the training: KeyError: 'x'; see ")
-    assert "process 0 of the training lost another one ([../third" in of(lost, ended=[(0, 1)])
+    assert "process 0 of the training lost its connection to another one; " in of(lost, ended=[(0, 1)])
     assert "was ended by SIGSEGV" in of(status=-signal.SIGSEGV)
     assert "ended with status 1" in of() and "last words" in of()
     assert of(failed(RegistryError("locked"))) == "RegistryError: locked"

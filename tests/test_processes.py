@@ -1,5 +1,6 @@
 """A training in several processes: the same rows in every step, the same result, metrics once."""
 
+import json
 import logging
 import re
 import subprocess
@@ -29,7 +30,7 @@ from evertune.config import load
 from evertune.home import Home
 from evertune.objectives import text_classification
 from evertune.records import Snapshot, Tokens
-from evertune.training import launcher, processes, sharing
+from evertune.training import channel, launcher, processes, reports, sharing
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 HARD = {"tokens_per_batch": 40, "accumulation": 2, "class_weights": "balanced", "label_smoothing": 0.1, "epochs": 2}
@@ -134,6 +135,20 @@ def test_each_process_draws_masks_of_its_own_and_new_ones_after_a_resume(monkeyp
     torch.manual_seed(17)
     assert drawn[0] == torch.rand(4).tolist()  # a training in one process draws what it always did
     assert len(set(map(tuple, drawn))) == len(drawn)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_first_process_draws_its_bar_where_the_step_runs(
+    terminal: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tqdm import tqdm
+
+    sent: list[bytes] = []
+    screen = channel.Screen(lambda **message: sent.append(json.dumps(message).encode()), terminal)
+    for _ in tqdm(range(3), file=screen, disable=None):
+        pass
+    reports.listen(sent, lambda *_: None)
+    assert ("3/3" in capsys.readouterr().err) == terminal
 
 
 def test_the_number_of_processes_retrains_nothing(tiny_model: Path, tmp_path: Path) -> None:

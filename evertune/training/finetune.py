@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import datasets
     import pyarrow as pa
 
-    from evertune.config import Recipe, Training
+    from evertune.config import Recipe
     from evertune.training.progress import Log
 
 logger = logging.getLogger(__name__)
@@ -34,17 +34,13 @@ def fingerprint(recipe: "Recipe", tokens: Tokens, champion: str | None) -> str:
     """
     fresh = recipe.data.fresh
     since = champion if (fresh.start_from, fresh.train_on) != ("base", "all") else None
+    settings = recipe.training.model_dump(mode="json", exclude={"processes"})  # each step's rows are the same with many
     left_out = ["leak: exclude"] if recipe.data.split.leak == "exclude" else []
     return digest(
-        STEP_VERSION, tokens.fingerprint, _learns(recipe.training), recipe.objective, fresh, recipe.metric, since,
+        STEP_VERSION, tokens.fingerprint, settings, recipe.objective, fresh, recipe.metric, since,
         base_models.fingerprint(recipe), recipe.evaluation.precision, version("torch"), version("transformers"),
         *left_out,
     )  # fmt: skip
-
-
-def _learns(settings: "Training") -> dict[str, Any]:
-    """The training section without what shapes no weight beyond noise: each step's rows are the same."""
-    return settings.model_dump(mode="json", exclude={"processes"})
 
 
 def run_folder(home: Home, key: str, *, anew: bool = False) -> Path:
@@ -81,7 +77,8 @@ def finetune(
     if done is None or bundle.digest(folder / "bundle") != done["digest"]:
         start = time.perf_counter()
         if processes.wanted(recipe):
-            facts = processes.train(recipe, home, tokens, rows, run_id, folder, log, champion, since)
+            with _saying_what_to_do(recipe, folder):
+                facts = processes.train(recipe, home, tokens, rows, run_id, folder, log, champion, since)
         else:
             facts = train(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since) or {}
         done = {**facts, "seconds": time.perf_counter() - start}

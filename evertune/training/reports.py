@@ -88,10 +88,9 @@ def error(heard: Heard, status: int, log: Path) -> Exception:
         where = f"process {other[0]['rank']} of the training"
         return RuntimeError(f"{where}: {other[0]['kind']}: {other[0]['text']}; see {log}")
     if heard.failed:
-        where, text = f"process {heard.failed[0]['rank']} of the training", heard.failed[0]["text"].splitlines()[0]
-        return TrainingError(
-            f"{where} lost another one ({text}); {log} and what the other machines say tells more; {GOES_ON}"
-        )
+        where = f"process {heard.failed[0]['rank']} of the training"
+        more = f"{log} and what the other machines say tells more"
+        return TrainingError(f"{where} lost its connection to another one; {more}; {GOES_ON}")
     last = (log.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1]
     return TrainingError(f"the training's processes ended with status {status}; {log} says: {last}; {GOES_ON}")
 
