@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import answers, page, processes, quality, quickstart
+from benchmarks import answers, learning, page, processes, quality, quickstart, training
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "quickstart": quickstart.measure,
     "answers": answers.measure,
+    "training": training.measure,
+    "learning": learning.measure,
     "processes": processes.measure,
     "banking77": lambda: quality.measure("configs/support_banking77.yaml"),
     "conll2003": lambda: quality.measure("configs/ner_conll2003.yaml"),
