@@ -1,6 +1,7 @@
 """What the plain Trainer and Evertune reach after the same epochs: the metric of the official test split, over seeds.
 
-A run takes minutes. Each is written to results.json when it is done and is not made again while its settings are the same.
+A run takes minutes. Each is written to results.json when it is done, and is not made again while its settings are the
+same.
 """
 
 import json

@@ -22,11 +22,11 @@ def section(found: dict[str, Any]) -> Iterator[str]:
     sets = {name: part for name, part in found.items() if name != "machine"}
     _draw(sets)
     yield "## How fast a model trains\n"
-    yield "`make bench NAME=training`: four loops train MiniLM-L6 on the same rows in one process, in turn; medians of the"
-    yield "rounds. (a) pads every row to 128 tokens (IMDB: 256), 16 rows a step, fp32, AdamW; (b) is the Trainer of Hugging"
-    yield "Face with dynamic padding, 16 rows a step; (c) adds bf16, grouped lengths and its best batch size; (d) is what"
-    yield "`evertune run` trains with. Tokens are real ones, without padding. The share is of the bf16 matrix peak of this"
-    yield "machine (2,048 x 2,048, best of all rounds), with operations counted for real tokens only.\n"
+    yield "`make bench NAME=training`: four loops train MiniLM-L6 on the same rows in one process, in turn; medians"
+    yield "of the rounds. (a) pads every row to 128 tokens (IMDB: 256), 16 rows a step, fp32, AdamW; (b) is the Trainer"
+    yield "of Hugging Face with dynamic padding, 16 rows a step; (c) adds bf16, grouped lengths and its best batch size;"
+    yield "(d) is what `evertune run` trains with. Tokens are real ones, without padding. The share is of the bf16 matrix"
+    yield "peak of this machine (2,048 x 2,048, best of all rounds), operations counted for real tokens only.\n"
     yield (f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
            f"Python {machine['python']}, torch {machine['torch']}.\n")  # fmt: skip
     yield f"![Real tokens a second by loop](pictures/{PICTURE.name})\n"
@@ -56,7 +56,7 @@ def section(found: dict[str, Any]) -> Iterator[str]:
 def learning(found: dict[str, Any]) -> Iterator[str]:
     """What the loops reach."""
     yield "## What is learned at that speed\n"
-    yield "`make bench NAME=learning`: (b) and (d) of the table above, the same epochs, official test split, three seeds."
+    yield "`make bench NAME=learning`: (b) and (d) of above, the same epochs, official test split, three seeds."
     yield "Settings, and the rows where not all are taken, stand in `benchmarks/training_sets.py`.\n"
     yield "| data | metric | (b), mean | (d), mean | (d) less (b) | to reach |\n|---|---|---|---|---|---|"
     for name, mean in found["means"].items():

@@ -26,14 +26,27 @@ def accelerated(model: Any, precision: str, named: Any) -> Iterator[None]:
     """
     with contextlib.ExitStack() as held:
         free = held.enter_context(unpadded(model))
-        if next(model.parameters()).device.type == "cpu" and not torch.cuda.is_available():
+        if not torch.cuda.is_available():
             held.enter_context(memory.kept())
             small = held.enter_context(compact(model, named))
             held.enter_context(_replaced(model, {torch.nn.Dropout: dropout.forward}))
             if precision == "bf16":
                 held.enter_context(_replaced(model, LAYERS))
             logger.debug("padding skipped: %s; embedding compact: %s", free, small)
+        else:
+            held.enter_context(_tensor_cores())
         yield
+
+
+@contextlib.contextmanager
+def _tensor_cores() -> Iterator[None]:
+    """What is computed in fp32 takes the GPU's tensor cores (TF32), where it has them."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextlib.contextmanager
