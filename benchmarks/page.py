@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import overhead_page
+
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 RULE = "|---"
 QUALITY = ("banking77", "conll2003", "imdb")
@@ -33,6 +35,8 @@ def lines(results: dict[str, Any]) -> Iterator[str]:
         yield from _answers(results["answers"])
     if "quickstart" in results:
         yield from _quickstart(results["quickstart"])
+    if "overhead" in results:
+        yield from overhead_page.section(results["overhead"])
 
 
 def _machine(machine: dict[str, Any]) -> str:
