@@ -30,7 +30,7 @@ Encode = Callable[[list[Any]], dict[str, list[Any]]]
 _own: list[Encode] = []  # in a process that tokenizes: its encoder
 STEP_VERSION = 1  # raise it when the same input gives another result
 CHUNK = 10_000  # rows encoded at a time: bounds memory
-MANY = 20_000_000  # bytes of input that take longer to encode than processes to start
+MANY = 100_000_000  # bytes of input: below, what processes gain does not pay for their start (docs/decisions)
 PARTS = 1_000_000  # more than a batch can have
 # Families whose first position stands behind the padding id: of RoBERTa's 514 positions 512 take a token.
 FROM_PADDING = ("camembert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl")
