@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import processes_page, training_page
+from benchmarks import overhead_page, processes_page, training_page
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 RULE = "|---"
@@ -21,6 +21,7 @@ ANSWERS = {"evertune --help": 0.5, "evertune check": 5.0, "evertune run, nothing
 SECTIONS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "training": training_page.section,
     "learning": training_page.learning,
+    "overhead": overhead_page.section,
     "processes": processes_page.section,
 }
 

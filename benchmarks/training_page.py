@@ -24,9 +24,9 @@ def section(found: dict[str, Any]) -> Iterator[str]:
     yield "## How fast a model trains\n"
     yield "`make bench NAME=training`: four loops train MiniLM-L6 on the same rows in one process, in turn; medians"
     yield "of the rounds. (a) pads every row to 128 tokens (IMDB: 256), 16 rows a step, fp32, AdamW; (b) is the"
-    yield "Trainer of Hugging Face with dynamic padding, 16 rows a step; (c) adds bf16, grouped lengths and its best"
-    yield "batch size; (d) is what `evertune run` trains with. Tokens are real ones. The share is of the bf16 matrix peak"
-    yield "of this machine (2,048 x 2,048, best of all rounds), operations counted for real tokens only.\n"
+    yield "Trainer of Hugging Face with dynamic padding, 16 rows a step; (c) adds bf16, grouped lengths and its"
+    yield "best batch size; (d) is what `evertune run` trains with. Tokens are real ones. The share is of the bf16"
+    yield "matrix peak of this machine (2,048 x 2,048, best of all rounds), operations counted for real tokens only.\n"
     yield (f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
            f"Python {machine['python']}, torch {machine['torch']}.\n")  # fmt: skip
     yield f"![Real tokens a second by loop](pictures/{PICTURE.name})\n"
