@@ -147,6 +147,7 @@ def test_the_error_that_came_first_is_raised(tmp_path: Path) -> None:
     assert of(lost, memory, ended=[(0, 1), (1, 1)]) == f"TrainingError: {memory['text']}"
     assert "process 1 of the training was ended by SIGKILL" in of(lost, ended=[(0, -15), (1, -9)])
     assert "process 1 of the training was ended by SIGTERM" in of(lost, ended=[(0, 1), (1, -15), (2, -15)])
+    assert "process 0 of the training: KeyError" in of(lost, failed(KeyError("x"), 0), ended=[(0, 1), (1, -15)])
     assert of(lost, failed(KeyError("x"), 2)).startswith("RuntimeError: process 2 of the training: KeyError: 'x'; see ")
     assert "process 0 of the training lost its connection to another one; " in of(lost, ended=[(0, 1)])
     assert "was ended by SIGSEGV" in of(status=-signal.SIGSEGV)

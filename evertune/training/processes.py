@@ -125,7 +125,7 @@ def _write_rows(rows: "pa.Table", recipe: Recipe, path: Path) -> None:
     import pyarrow as pa
 
     target = list(module(recipe.objective.type).COLUMNS)[1]
-    kept = rows.select(["row_version", "batch", "split", target])
+    kept = rows.select(["row_version", "batch", "part", "split", target])
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, kept.schema) as writer:
         writer.write_table(kept)
 

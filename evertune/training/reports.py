@@ -79,12 +79,15 @@ def error(heard: Heard, status: int, log: Path) -> Exception:
         if number := ours[0]["errno"]:
             made.__cause__ = OSError(number, os.strerror(number))
         return made
-    if signals := [(rank, -code) for rank, code in heard.ended if code < 0]:
-        rank, number = min(signals, key=lambda one: one[1] == signal.SIGTERM)  # the launcher ends the others by SIGTERM
+    other = [one for one in heard.failed if not one["lost"]]
+    # When one process fails the launcher ends the others by SIGTERM.
+    signals = [(rank, -code) for rank, code in heard.ended if code < 0 and not (other and -code == signal.SIGTERM)]
+    if signals:
+        rank, number = min(signals, key=lambda one: one[1] == signal.SIGTERM)
         return _killed(f"process {rank} of the training", number, log)
     if status < 0:
         return _killed("the launcher of the training's processes", -status, log)
-    if other := [one for one in heard.failed if not one["lost"]]:
+    if other:
         where = f"process {other[0]['rank']} of the training"
         return RuntimeError(f"{where}: {other[0]['kind']}: {other[0]['text']}; see {log}")
     if heard.failed:
