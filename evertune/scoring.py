@@ -1,21 +1,28 @@
-"""The champion over a file of any size: chunk in, chunk out, results in the order of the rows."""
+"""The champion over a file of any size: chunk in, chunk out, results in the order of the rows.
+
+At most three chunks are held: the model is at work on one, the next is read and encoded, the one before is written.
+"""
 
 import contextlib
+import functools
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune import bundle
+from evertune import bundle, machine
 from evertune.errors import ConfigError, DataError
 from evertune.records import Inputs, Scores
+from evertune.threads import ahead, behind
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 WRITERS = (".csv", ".jsonl", ".parquet")
 Write = Callable[["pa.Table"], None]
+Encode = Callable[[Sequence[Any]], Any]
+Answered = tuple[Inputs, list[str | None], list[dict[str, Any]]]  # a chunk, its problems, its predictions
 
 
 def score(
@@ -31,14 +38,20 @@ def score(
     Raises:
         DataError: the output cannot be written.
     """
+    machine.keep_freed_memory()
     predictor = bundle.predictor(folder)
+    encode, answer = bundle.stages(predictor)
     rows = bad = 0
-    with _writer(output) as write:
-        for chunk in chunks:
-            table, problems = _predict(predictor, chunk, column, version)
-            write(table)
-            rows, bad = rows + len(table), bad + problems
-            tick(len(table))
+    with (
+        _writer(output) as write,
+        contextlib.closing(ahead(_encoded(chunk, column, encode) for chunk in chunks)) as encoded,
+    ):
+        answered = ((chunk, problems, answer(examples)) for chunk, problems, examples in encoded)
+        put = functools.partial(_put, write, predictor.objective.OUTPUTS, version)
+        with contextlib.closing(behind(answered, put)) as written:
+            for done, problems in written:
+                rows, bad = rows + done, bad + problems
+                tick(done)
     return Scores(str(output), rows, bad, version)
 
 
@@ -54,26 +67,39 @@ def check_places(source: Path, output: Path) -> None:
         raise ConfigError(f"--output {output}: that is the input; give another file")
 
 
-def _predict(predictor: Any, chunk: Inputs, column: str, version: int) -> tuple["pa.Table", int]:
-    import pyarrow as pa
-
+def _encoded(chunk: Inputs, column: str, encode: Encode) -> tuple[Inputs, list[str | None], Any]:
+    """The chunk, what is wrong with each of its rows, and its good rows as the model takes them."""
     problems = [
         found or (None if _usable(value) else f"{column} is empty")
         for found, value in zip(chunk.problems, chunk.values, strict=True)
     ]
-    good = [row for row, problem in enumerate(problems) if problem is None]
-    predictions = predictor.predict([chunk.values[row] for row in good])
-    found = dict(zip(good, predictions, strict=True))
-    added = {
-        name: pa.array([found[row][name] if row in found else None for row in range(len(problems))], _arrow(kind))
-        for name, kind in predictor.objective.OUTPUTS.items()
-    }
+    good = [value for value, problem in zip(chunk.values, problems, strict=True) if problem is None]
+    return chunk, problems, encode(good)
+
+
+def _put(write: Write, outputs: Mapping[str, str], version: int, answered: Answered) -> tuple[int, int]:
+    """Write a chunk's rows with their predictions; how many they are, and how many of them bad."""
+    table = _table(*answered, outputs, version)
+    write(table)
+    return len(table), len(table) - len(answered[2])
+
+
+def _table(
+    chunk: Inputs, problems: Sequence[str | None], predictions: Sequence[dict[str, Any]], outputs: Mapping[str, str],
+    version: int,
+) -> "pa.Table":  # fmt: skip
+    """The chunk's rows with their predictions beside them; `predictions` are of those without a problem."""
+    import pyarrow as pa
+
+    rest: Iterator[dict[str, Any]] = iter(predictions)
+    found = [next(rest) if problem is None else None for problem in problems]
+    added = {name: pa.array([one and one[name] for one in found], _arrow(kind)) for name, kind in outputs.items()}
     added["model_version"] = pa.array([version] * len(problems), pa.int64())
     added["problem"] = pa.array(problems, pa.string())
     table = _apart(chunk.table, added.keys())
     for name, values in added.items():
         table = table.append_column(name, values)
-    return table, len(problems) - len(good)
+    return table
 
 
 def _apart(table: "pa.Table", needed: Iterable[str]) -> "pa.Table":
