@@ -6,6 +6,7 @@ At most three chunks are held: the model is at work on one, the next is read and
 import contextlib
 import functools
 import json
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 WRITERS = (".csv", ".jsonl", ".parquet")
 Write = Callable[["pa.Table"], None]
 Encode = Callable[[Sequence[Any]], Any]
-Answered = tuple[Inputs, list[str | None], list[dict[str, Any]]]  # a chunk, its problems, its predictions
+AT_WORK = threading.Lock()
 
 
 def score(
@@ -38,20 +39,48 @@ def score(
     Raises:
         DataError: the output cannot be written.
     """
-    machine.keep_freed_memory()
-    predictor = bundle.predictor(folder)
+    predictor = _load(folder)
     encode, answer = bundle.stages(predictor)
+    with contextlib.closing(ahead(_encoded(chunk, column, encode) for chunk in chunks)) as encoded:
+        tables = (
+            _table(chunk, problems, answer(examples), predictor.objective.OUTPUTS, version)
+            for chunk, problems, examples in encoded
+        )
+        return write(tables, output, version, tick)
+
+
+def score_chunk(folder: Path, version: int, chunk: Inputs, column: str) -> "pa.Table":
+    """One chunk's rows with their predictions, for a process that is given chunk after chunk; the model is loaded once.
+
+    Args: see `score`.
+    """
+    with AT_WORK:  # a tokenizer serves one thread at a time
+        predictor = _kept(folder)
+        encode, answer = bundle.stages(predictor)
+        chunk, problems, examples = _encoded(chunk, column, encode)
+        return _table(chunk, problems, answer(examples), predictor.objective.OUTPUTS, version)
+
+
+def _load(folder: Path) -> Any:
+    machine.keep_freed_memory()
+    return bundle.predictor(folder)
+
+
+_kept = functools.lru_cache(1)(_load)
+
+
+def write(tables: Iterable["pa.Table"], output: Path, version: int, tick: Callable[[int], None]) -> Scores:
+    """Write the scored tables, each while the next is made.
+
+    Args: see `score`.
+    Raises:
+        DataError: the output cannot be written.
+    """
     rows = bad = 0
-    with (
-        _writer(output) as write,
-        contextlib.closing(ahead(_encoded(chunk, column, encode) for chunk in chunks)) as encoded,
-    ):
-        answered = ((chunk, problems, answer(examples)) for chunk, problems, examples in encoded)
-        put = functools.partial(_put, write, predictor.objective.OUTPUTS, version)
-        with contextlib.closing(behind(answered, put)) as written:
-            for done, problems in written:
-                rows, bad = rows + done, bad + problems
-                tick(done)
+    with _writer(output) as put, contextlib.closing(behind(tables, functools.partial(_put, put))) as written:
+        for table in written:
+            rows, bad = rows + len(table), bad + len(table) - table["problem"].null_count
+            tick(len(table))
     return Scores(str(output), rows, bad, version)
 
 
@@ -77,11 +106,9 @@ def _encoded(chunk: Inputs, column: str, encode: Encode) -> tuple[Inputs, list[s
     return chunk, problems, encode(good)
 
 
-def _put(write: Write, outputs: Mapping[str, str], version: int, answered: Answered) -> tuple[int, int]:
-    """Write a chunk's rows with their predictions; how many they are, and how many of them bad."""
-    table = _table(*answered, outputs, version)
+def _put(write: Write, table: "pa.Table") -> "pa.Table":
     write(table)
-    return len(table), len(table) - len(answered[2])
+    return table
 
 
 def _table(
