@@ -96,6 +96,15 @@ def test_predictions_are_those_of_one_padded_batch_with_a_mask(made: Path) -> No
     assert [one["score"] for one in predictor.predict(texts)] == pytest.approx(likely.max(-1).values.tolist(), abs=1e-6)
 
 
+def test_bf16_is_to_the_bit_what_autocast_gives(made: Path) -> None:
+    predictor, plain = bundle.predictor(made, "bf16"), text_classification.load(made / "model").eval()
+    plain.set_attn_implementation("eager")
+    batch = predictor.objective.collate(predictor.encode([row["text"] for row in text_rows(20)]), 0)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(predictor.model(**batch).logits, plain(**batch).logits)
+    assert {weight.dtype for weight in predictor.model.parameters()} == {torch.float32, torch.bfloat16}
+
+
 def test_bf16_predicts_within_the_tolerance_of_fp32(made: Path) -> None:
     texts = [row["text"] for row in text_rows(20)]
     exact, quick = (bundle.predictor(made, precision).predict(texts) for precision in ("fp32", "bf16"))
