@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import answers, page, quality, quickstart, scoring
+from benchmarks import answers, overhead, page, quality, quickstart, scoring
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "quickstart": quickstart.measure,
     "answers": answers.measure,
     "scoring": scoring.measure,
+    "overhead": overhead.measure,
     "banking77": lambda: quality.measure("configs/support_banking77.yaml"),
     "conll2003": lambda: quality.measure("configs/ner_conll2003.yaml"),
     "imdb": lambda: quality.measure("configs/sentiment_imdb.yaml", seeds=(17,)),

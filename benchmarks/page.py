@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import scoring_page
+from benchmarks import overhead_page, scoring_page
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 RULE = "|---"
@@ -37,6 +37,8 @@ def lines(results: dict[str, Any]) -> Iterator[str]:
         yield from scoring_page.section(results["scoring"])
     if "quickstart" in results:
         yield from _quickstart(results["quickstart"])
+    if "overhead" in results:
+        yield from overhead_page.section(results["overhead"])
 
 
 def _machine(machine: dict[str, Any]) -> str:

@@ -88,7 +88,7 @@ class Predictor:
             self._prepare_for_bf16()
 
     def _prepare_for_bf16(self) -> None:
-        """Cast linear weights once, to the bit as autocast does; under `inference_mode` that casts them at every batch."""
+        """Cast linear weights once, to the bit as autocast does, which casts them every time under `inference_mode`."""
         import torch
 
         for module in self.model.modules():
