@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import answers, learning, overhead, page, processes, quality, quickstart, training
+from benchmarks import answers, learning, overhead, page, processes, quality, quickstart, scoring, training
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "quickstart": quickstart.measure,
@@ -14,6 +14,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "training": training.measure,
     "learning": learning.measure,
     "processes": processes.measure,
+    "scoring": scoring.measure,
     "overhead": overhead.measure,
     "banking77": lambda: quality.measure("configs/support_banking77.yaml"),
     "conll2003": lambda: quality.measure("configs/ner_conll2003.yaml"),

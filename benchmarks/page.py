@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import overhead_page, processes_page, training_page
+from benchmarks import overhead_page, processes_page, scoring_page, training_page
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 RULE = "|---"
@@ -22,6 +22,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "training": training_page.section,
     "learning": training_page.learning,
     "overhead": overhead_page.section,
+    "scoring": scoring_page.section,
     "processes": processes_page.section,
 }
 
