@@ -16,9 +16,10 @@ from benchmarks.command import ROOT, evertune, machine
 from benchmarks.scoring_pipeline import through_pipeline
 
 REPEATS = 3
-# Settings of the opponent, found by `search` below on a machine with two cores, rows/s by batch size:
+# Settings of the opponent, found by `search` below; rows/s by batch size, one run of 1,000 rows each, on one thread of
+# a machine that was at other work too, so neighbouring sizes are not told apart. Run `search` anew on a quiet machine.
 #   banking77: fp32 1: 86, 4: 120, 16: 103, 64: 72; bf16 4: 227, 16: 258, 64: 239
-#   conll2003: fp32 1: 74, 4: 110, 16: 87
+#   conll2003: fp32 1: 74, 4: 110, 16: 87; bf16 not searched, banking77's is taken
 BATCH = {"float32": 4, "bfloat16": 16}
 SIZES = (1, 4, 16, 64)
 TASKS: dict[str, dict[str, Any]] = {

@@ -6,7 +6,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 Encode = Callable[[list[Any]], dict[str, list[Any]]]
+Spread = Callable[[Callable[..., None], Iterable[dict[str, Any]]], Iterable[None]]
 _own: list[Encode] = []  # in a process that tokenizes: its encoder
 STEP_VERSION = 1  # raise it when the same input gives another result
 CHUNK = 10_000  # rows encoded at a time: bounds memory
@@ -43,11 +45,14 @@ def fingerprint(recipe: "Recipe") -> str:
     )
 
 
-def tokenize(recipe: "Recipe", home: "Home", snapshot: Snapshot, rows: "pa.Table") -> Tokens:
+def tokenize(
+    recipe: "Recipe", home: "Home", snapshot: Snapshot, rows: "pa.Table", spread: Spread | None = None
+) -> Tokens:
     """Encode the rows that no earlier run has encoded.
 
     Args:
         rows: the snapshot's current rows with `row_version`, `batch`, `part`, `split` and the input column.
+        spread: calls a function with each of many jobs, elsewhere; it is given `write_part`. Default: on this machine.
     Raises:
         ConfigError: the base model has no tokenizer that fits.
         DataError: a row cannot be encoded, or the disk is full.
@@ -57,7 +62,7 @@ def tokenize(recipe: "Recipe", home: "Home", snapshot: Snapshot, rows: "pa.Table
     versions = rows.column("row_version")
     lacking = {path: places for path, places in parts.items() if not _holds(path, versions.take(places))}
     fresh = sum(map(len, lacking.values()))
-    _encode(recipe, rows, lacking)
+    _encode(recipe, rows, lacking, spread)
     files = tuple(str(path) for path in parts)
     tokens = Tokens(files, digest(key, snapshot.fingerprint), snapshot, {}, 0)
     counts, truncated = _count(tokens, rows)
@@ -156,10 +161,25 @@ def _parts(rows: "pa.Table") -> Iterator[tuple[str, Any]]:
         yield f"{number // PARTS:06d}-{number % PARTS:03d}", places
 
 
-def _encode(recipe: "Recipe", rows: "pa.Table", lacking: dict[Path, Any]) -> None:
-    """Write the token files: here where the rows are few, else in a process a core, each a file at a time."""
+def write_part(recipe: "Recipe", path: Path, part: "pa.Table") -> None:
+    """Write one token file, for a process elsewhere that sees the home.
+
+    Args:
+        part: `row_version` and the input column.
+    Raises:
+        DataError: the disk is full or not writable.
+    """
+    _write(path, part, _encoder(recipe))
+
+
+def _encode(recipe: "Recipe", rows: "pa.Table", lacking: dict[Path, Any], spread: Spread | None) -> None:
+    """Write the token files: elsewhere, or here where the rows are few, or in a process a core, a file at a time."""
     role, cores = next(iter(module(recipe.objective.type).COLUMNS)), os.cpu_count() or 1
     work = ((path, rows.select(["row_version", role]).take(places)) for path, places in lacking.items())
+    if spread is not None and lacking:
+        for _ in spread(write_part, ({"recipe": recipe, "path": path, "part": part} for path, part in work)):
+            pass  # each file is its own record that it is done
+        return
     size = sum(map(len, lacking.values())) / max(1, len(rows)) * rows.column(role).nbytes
     if size < MANY or min(cores, len(lacking)) < 2:
         encode = _encoder(recipe)
@@ -230,7 +250,7 @@ def _write(path: Path, part: "pa.Table", encode: Encode) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_suffix(".part")
+        scratch = path.with_suffix(f".{uuid.uuid4().hex[:8]}.part")  # an engine may give a job to two workers
         _write_tables(scratch, part, encode)
         scratch.replace(path)
     except OSError as error:

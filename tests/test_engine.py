@@ -7,12 +7,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from dask_jobs import broken, deadly
+from model_helpers import LABELS, recipe, snapshot, table, text_rows
 from prefect import flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from registry_helpers import Shop
 
-from evertune import scoring
+from evertune import scoring, tokenization
 from evertune.errors import ConfigError, DataError
+from evertune.home import Home
 from evertune.records import Inputs
 from tasks import engine
 
@@ -61,6 +63,26 @@ def test_chunks_are_scored_as_in_one_process(shop: Shop, tmp_path: Path) -> None
     done = scoring.write(spread(scoring.score_chunk, jobs), there, 3, lambda _: None)
     assert (done.rows, done.bad) == (27, 6)
     assert there.read_text() == here.read_text()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_token_files_are_written_as_in_one_process(tiny_model: Path, tmp_path: Path) -> None:
+    one, rows = recipe(tiny_model), pa.concat_tables([part(number) for number in range(5)])
+    here, there = Home(tmp_path / "here", one.name), Home(tmp_path / "there", one.name)
+    expected = tokenization.tokenize(one, here, snapshot(rows, LABELS), rows)
+    found = flow(name="tokens")(
+        lambda: tokenization.tokenize(one, there, snapshot(rows, LABELS), rows, engine.spread)
+    )()
+    assert (len(found.files), found.tokens, found.fingerprint) == (5, expected.tokens, expected.fingerprint)
+    for file, other in zip(found.files, expected.files, strict=True):
+        assert Path(file).read_bytes() == Path(other).read_bytes()
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def part(number: int) -> pa.Table:
+    """The rows of one part of a batch."""
+    known = [{**row, "row_version": f"{number}-{place}", "part": number} for place, row in enumerate(text_rows(20))]
+    return table(known)
 
 
 @pytest.mark.usefixtures("cluster")
