@@ -1,6 +1,7 @@
 """How fast four loops train, side by side in one process, alternating; and what each needs of memory."""
 
 import functools
+import gc
 import statistics
 import subprocess
 import sys
@@ -27,6 +28,8 @@ def measure(names: tuple[str, ...] = tuple(SETTINGS)) -> dict[str, Any]:
 def _measured(name: str) -> dict[str, Any]:
     data = prepared(name)
     flops = operations(data)
+    gc.collect()
+    gc.freeze()  # as the command line does: else the collector looks through all examples within the steps
     rounds: dict[str, list[dict[str, float]]] = {loop: [] for loop in LOOPS}
     peaks = {"bf16": 0.0, "fp32": 0.0}
     for seed in range(ROUNDS):
