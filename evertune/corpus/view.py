@@ -78,7 +78,7 @@ def history(home: Home, columns: Iterable[str]) -> "pa.Table":
         "component": pa.int64(),
         "joins": pa.list_(pa.int64()),
         "normal_digest": pa.int64(),
-        "minhash": pa.binary(),
+        "signature": pa.binary(),
     }
     return pa.schema([(name, types.get(name, pa.string())) for name in columns]).empty_table()
 
