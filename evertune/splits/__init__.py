@@ -2,12 +2,13 @@
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
 from evertune.config.data import SplitRules
+from evertune.parts import Rows, of_table
 from evertune.rows import digests
 from evertune.splits.groups import (
     EXCLUDED,
@@ -17,7 +18,6 @@ from evertune.splits.groups import (
     VALIDATION,
     Groups,
     LookUp,
-    Rows,
     Tied,
     codes,
     gathered,
@@ -28,7 +28,7 @@ from evertune.splits.signatures import PERMUTATIONS, normalised, signatures
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["KNOWN", "NAMES", "Rows", "apart", "assign", "dealt", "leaked", "lends_validation", "signed"]
+__all__ = ["KNOWN", "NAMES", "apart", "assign", "dealt", "leaked", "lends_validation", "signed"]
 
 KNOWN = ("row_version", "row_key", "split", "component", "joins", "group", "normal_digest", "signature")
 OPEN = -1  # not decided yet
@@ -58,7 +58,7 @@ def assign(
     """
     rows = signed(accepted, inputs)
     with tempfile.TemporaryDirectory() as scratch:
-        dealing = dealt(_read(rows), _read(known), rules, inputs, look_up, Path(scratch), lend)
+        dealing = dealt(of_table(rows), of_table(known), rules, inputs, look_up, Path(scratch), lend)
     for name in dealing.column_names:
         rows = rows.append_column(name, dealing[name])
     return rows
@@ -99,13 +99,6 @@ def dealt(
     if (staying != linking).any():  # what is left out links nothing: the others hang together without it
         groups = grouped(links, staying, rules.near_duplicate)
     return _dealt(split, groups, links.normal[: links.size])
-
-
-def _read(table: "pa.Table") -> Rows:
-    def read(names: Sequence[str]) -> "Iterator[pa.Table]":
-        yield table.select(list(names))
-
-    return read
 
 
 def _given_codes(rows: Rows) -> Iterator[Any]:

@@ -1,20 +1,20 @@
 """Components: what links a batch's rows with each other and with the corpus; most of it is read, little of it held."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.components import canonical, chained, connected, repeated
+from evertune.components import canonical, chained, connected
+from evertune.parts import Rows, chosen, column, numbers, standing_again
 from evertune.splits.near_duplicates import links, sharing
 from evertune.splits.signatures import PERMUTATIONS, normalised
-from evertune.strings import hashes
+from evertune.strings import contents
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-Rows = Callable[[Sequence[str]], "Iterator[pa.Table]"]  # the named columns of all rows, in parts, in a fixed order
 LookUp = Callable[["pa.Array"], "pa.Array"]
 NAMES = ("train", "excluded", "validation", "test")  # in the order in which one wins over another within a row key
 TRAIN, EXCLUDED, VALIDATION, TEST = range(4)
@@ -89,7 +89,7 @@ def gathered(
     """All links, and the rows tied by key."""
     import numpy as np
 
-    normals = [_numbers(one, "normal_digest") for one in (rows, known)]
+    normals = [numbers(one, "normal_digest") for one in (rows, known)]
     normal, size = np.concatenate(normals), len(normals[0])
     split, component = _stands(known)
     around = split != EXCLUDED
@@ -120,12 +120,12 @@ def grouped(found: Links, staying: "np.ndarray[Any, Any]", threshold: float | No
         pairs.append(chained(tied.places[some], tied.values[some]))
     if found.near is not None and threshold is not None:
         pairs.append(_linked(found.near, found.normal, linking, size, threshold))
-    numbers = connected(size + len(known_ids), node[np.concatenate(pairs)])
-    count = numbers.max(initial=-1) + 1
+    member = connected(size + len(known_ids), node[np.concatenate(pairs)])
+    count = member.max(initial=-1) + 1
     held = np.zeros((count, len(NAMES)), dtype=bool)
-    held[numbers[size + place], found.split[around]] = True
-    ids, joins = _identities(numbers[:size], numbers[size:], found.normal[:size], known_ids, count)
-    return Groups(numbers[:size], ids, joins, held)
+    held[member[size + place], found.split[around]] = True
+    ids, joins = _identities(member[:size], member[size:], found.normal[:size], known_ids, count)
+    return Groups(member[:size], ids, joins, held)
 
 
 def _linked(near: Near, normal: Any, linking: Any, size: int, threshold: float) -> "np.ndarray[Any, Any]":
@@ -168,8 +168,8 @@ def _near(rows: Rows, known: Rows, inputs: str, look_up: LookUp, threshold: floa
     some, more = sharing(_signatures(rows, first), _signatures(known, others), threshold, scratch)
     fresh, old = first[some], others[more]
     found = [np.zeros((0, PERMUTATIONS), dtype=np.uint16), *_signatures(rows, fresh), *_signatures(known, old)]
-    texts = [normalised(one) for one in _chosen(rows, inputs, fresh)]
-    versions = pa.chunked_array(list(_chosen(known, "row_version", old)), pa.string()).combine_chunks()
+    texts = [normalised(part[inputs]) for part in chosen(rows, [inputs], fresh)]
+    versions = column(known, "row_version", old)
     if len(versions):
         texts.append(normalised(look_up(versions)))
     return Near(normal[fresh], there[old], np.concatenate(found), pa.concat_arrays([pa.array([], pa.string()), *texts]))
@@ -185,30 +185,12 @@ def _firsts(values: Any, considered: Any) -> "np.ndarray[Any, Any]":
     return np.asarray(np.sort(places[order[np.append(True, ordered[1:] != ordered[:-1])[: len(order)]]]))
 
 
-def _chosen(rows: Rows, name: str, places: Any) -> "Iterator[pa.Array]":
-    """The named column of the rows in these places, which are in order."""
-    import numpy as np
-    import pyarrow as pa
-
-    start = 0
-    for part in rows([name]) if len(places) else ():
-        low, high = np.searchsorted(places, [start, start + len(part)])
-        if high > low:
-            yield part[name].take(pa.array(places[low:high] - start)).combine_chunks()
-        start += len(part)
-
-
 def _signatures(rows: Rows, places: Any) -> "Iterator[np.ndarray[Any, Any]]":
     import numpy as np
 
-    for column in _chosen(rows, "signature", places):
-        yield np.frombuffer(b"".join(column.to_pylist()), dtype=np.uint16).reshape(-1, PERMUTATIONS)
-
-
-def _numbers(rows: Rows, name: str) -> "np.ndarray[Any, Any]":
-    import numpy as np
-
-    return np.concatenate([np.zeros(0, dtype=np.int64), *(part[name].to_numpy() for part in rows([name]))])
+    for part in chosen(rows, ["signature"], places):
+        for chunk in part["signature"].chunks:
+            yield np.frombuffer(contents(chunk)[0], dtype=np.uint16).reshape(-1, PERMUTATIONS)
 
 
 def _stands(known: Rows) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
@@ -241,18 +223,9 @@ def _tied(rows: Rows, known: Rows, name: str, size: int) -> Tied:
     import numpy as np
     import pyarrow as pa
 
-    found = [np.zeros(0, dtype=np.uint64)]
-    present = [np.zeros(0, dtype=bool)]
-    for part in (part for side in (rows, known) for part in side([name])):
-        column = part[name].combine_chunks()
-        column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        found.append(hashes(column))
-        present.append(np.asarray(column.is_valid()))
-    places = np.flatnonzero(np.concatenate(present))
-    some = np.sort(places[repeated(np.concatenate(found)[places], int(np.searchsorted(places, size)))])
-    strings = [*_chosen(rows, name, some[some < size]), *_chosen(known, name, some[some >= size] - size)]
-    values = pa.chunked_array(strings, pa.string()).combine_chunks().dictionary_encode()
-    return Tied(some, np.asarray(values.indices, dtype=np.int64))
+    some = standing_again([rows, known], name)
+    strings = [column(rows, name, some[some < size]), column(known, name, some[some >= size] - size)]
+    return Tied(some, np.asarray(pa.concat_arrays(strings).dictionary_encode().indices, dtype=np.int64))
 
 
 def _identities(member: Any, around: Any, normal: Any, known_ids: Any, size: int) -> tuple[Any, dict[int, list[int]]]:
