@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import ingest_page
+
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 RULE = "|---"
 QUALITY = ("banking77", "conll2003", "imdb")
@@ -31,6 +33,8 @@ def lines(results: dict[str, Any]) -> Iterator[str]:
         yield from _quality(found)
     if "answers" in results:
         yield from _answers(results["answers"])
+    if "ingest" in results:
+        yield from ingest_page.section(results["ingest"])
     if "quickstart" in results:
         yield from _quickstart(results["quickstart"])
 

@@ -22,6 +22,35 @@ def of_table(table: "pa.Table") -> Rows:
     return read
 
 
+def larger(parts: "Iterator[pa.Table]", size: int) -> "Iterator[pa.Table]":
+    """The same rows in parts of at least `size`, but the last."""
+    import pyarrow as pa
+
+    waiting: list[pa.Table] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(map(len, waiting)) >= size:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def beside(rows: Rows, names: Sequence[str], others: Rows, more: Sequence[str]) -> "Iterator[pa.Table]":
+    """The named columns of rows that stand in two places, in the same order."""
+    import pyarrow as pa
+
+    waiting, rest = others(more), None
+    for part in rows(names):
+        while rest is None or len(rest) < len(part):
+            after = next(waiting)
+            rest = after if rest is None else pa.concat_tables([rest, after])
+        for name in more:
+            part = part.append_column(name, rest[name].slice(0, len(part)))
+        rest = rest.slice(len(part))
+        yield part
+
+
 def numbers(rows: Rows, name: str) -> "np.ndarray[Any, Any]":
     """A column of whole numbers without nulls."""
     import numpy as np

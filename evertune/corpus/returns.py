@@ -31,8 +31,7 @@ def with_returns(read: "pa.Table", recipe: Recipe, home: Home, *, by_hand: bool 
 
     if not has_id(recipe) or not len(read):
         return read
-    past = history(home, PAST)
-    past = past.filter(pc.is_in(past["row_key"], value_set=read["row_key"]))
+    past = history(home, PAST, read["row_key"])
     if not len(past):
         return read
     current = newest(past)

@@ -67,7 +67,11 @@ def tables(file: File, columns: Sequence[str], wanted: Layout) -> "Iterator[pa.T
     import pyarrow as pa
 
     parquet = _open(file)
-    batches = parquet.iter_batches(PART, columns=list(set(columns)))
+    batches = (  # a group at a time: it would hold on to those that it has read
+        batch
+        for group in range(parquet.num_row_groups)
+        for batch in parquet.iter_batches(PART, row_groups=[group], columns=list(set(columns)))
+    )
     try:
         yield from batch_tables(batches, columns, parquet.schema_arrow, wanted)
     except (pa.ArrowException, OSError) as error:

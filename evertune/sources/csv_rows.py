@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from evertune.errors import DataError
-from evertune.parallel import mapped
+from evertune.parallel import ahead, mapped
 from evertune.sources import tsv_records
 from evertune.sources.cells import without_surrogates
 from evertune.sources.columns import arrow_roles
@@ -80,7 +80,7 @@ def tables(file: File, columns: Sequence[str], wanted: Layout) -> "Iterator[pa.T
             return _merged(plain, odd, block, wanted)
 
         yield roles_of((), (), wanted)  # a header alone is a table without rows
-        yield from mapped(made, blocks(stream, len(taken) + 1, separator, len(header)))
+        yield from mapped(made, ahead(blocks(stream, len(taken) + 1, separator, len(header))))
 
 
 def _merged(plain: "list[pa.Array]", odd: list[Raw], block: Block, wanted: Layout) -> "pa.Table":

@@ -92,7 +92,7 @@ def dealt(
     split = _of_known_keys(keys, links.split, links.size)
     linking = split != EXCLUDED
     groups = grouped(links, linking, rules.near_duplicate)
-    given = np.concatenate([np.zeros(0, dtype=np.int64), *_given_codes(rows)])
+    given = np.concatenate([np.zeros(0, dtype=np.int8), *_given_codes(rows)])
     split[linking] = _splits(given, keys, split, groups, rules, lend)[linking]
     _warn_of_large(groups)
     staying = split != EXCLUDED
@@ -102,8 +102,10 @@ def dealt(
 
 
 def _given_codes(rows: Rows) -> Iterator[Any]:
+    import numpy as np
+
     for part in rows(["given_split"]):
-        yield codes(part["given_split"]).fill_null(OPEN).to_numpy()
+        yield codes(part["given_split"]).fill_null(OPEN).to_numpy().astype(np.int8)
 
 
 def leaked(rows: "pa.Table") -> "pa.Array":
@@ -180,9 +182,13 @@ def _splits(given: Any, keys: Tied, kept: Any, groups: Groups, rules: SplitRules
     decided = split != OPEN
     counted = decided & (kept != EXCLUDED)
     held[groups.member[counted], split[counted]] = True
-    hashed = np.where(share < rules.test, TEST, np.where(share < rules.test + rules.validation, VALIDATION, TRAIN))
-    count = held.sum(axis=1)
-    of_component = np.where(count == 0, hashed, np.where(count == 1, held.argmax(axis=1), EXCLUDED))
+    of_component = np.where(
+        share < rules.test, TEST, np.where(share < rules.test + rules.validation, VALIDATION, TRAIN)
+    )
+    of_component = of_component.astype(np.int8)
+    count = held.sum(axis=1, dtype=np.int8)
+    of_component[count == 1] = held[count == 1].argmax(axis=1)
+    of_component[count > 1] = EXCLUDED
     return _one_a_key(keys, np.where(decided, split, of_component[groups.member]))
 
 
@@ -206,10 +212,10 @@ def _of_known_keys(keys: Tied, known: Any, size: int) -> Any:
     """The split that each row's key has in the corpus, of the first row there; `OPEN` for a new key."""
     import numpy as np
 
-    split = np.full(size, OPEN, dtype=np.int64)
+    split = np.full(size, OPEN, dtype=np.int8)
     there = keys.places >= size
     values, first = np.unique(keys.values[there], return_index=True)
-    of_value = np.full(keys.values.max(initial=-1) + 1, OPEN, dtype=np.int64)
+    of_value = np.full(keys.values.max(initial=-1) + 1, OPEN, dtype=np.int8)
     of_value[values] = known[keys.places[there][first] - size]
     split[keys.places[~there]] = of_value[keys.values[~there]]
     return split
@@ -221,7 +227,7 @@ def _one_a_key(keys: Tied, split: Any) -> Any:
 
     here = keys.places < len(split)
     places, values = keys.places[here], keys.values[here]
-    best = np.zeros(values.max(initial=-1) + 1, dtype=np.int64)
+    best = np.zeros(values.max(initial=-1) + 1, dtype=split.dtype)
     np.maximum.at(best, values, split[places])
     split[places] = best[values]
     return split

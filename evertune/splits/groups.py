@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.components import canonical, chained, connected
+from evertune.components import canonical, chained, connected, within
 from evertune.parts import Rows, chosen, column, numbers, standing_again
 from evertune.splits.near_duplicates import links, sharing
 from evertune.splits.signatures import PERMUTATIONS, normalised
@@ -164,7 +164,7 @@ def _near(rows: Rows, known: Rows, inputs: str, look_up: LookUp, threshold: floa
 
     normal, there, around = normals
     first = _firsts(normal, np.ones(len(normal), dtype=bool))
-    others = _firsts(there, around & ~np.isin(there, normal))
+    others = _firsts(there, around & ~within(there, normal))
     some, more = sharing(_signatures(rows, first), _signatures(known, others), threshold, scratch)
     fresh, old = first[some], others[more]
     found = [np.zeros((0, PERMUTATIONS), dtype=np.uint16), *_signatures(rows, fresh), *_signatures(known, old)]
@@ -202,9 +202,9 @@ def _stands(known: Rows) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
     columns = ["split", "component", "joins"]
     parts = [part.set_column(0, "split", codes(part["split"])) for part in known(columns)]
     if not parts:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        return np.zeros(0, dtype=np.int8), np.zeros(0, dtype=np.int64)
     whole = pa.concat_tables(parts)
-    split = whole["split"].to_numpy().astype(np.int64)
+    split = whole["split"].to_numpy().astype(np.int8)
     component = whole["component"].to_numpy().copy()
     component[split != EXCLUDED] = canonical(whole.filter(pc.not_equal(whole["split"], EXCLUDED)))
     return split, component

@@ -38,14 +38,18 @@ def sharing(
     with ExitStack() as stack:
         files = [stack.enter_context(tempfile.TemporaryFile(dir=scratch)) for _ in range(PERMUTATIONS // rows)]
         for which, parts in enumerate((fresh, known)):
-            for found in parts:
-                sizes[which] += len(found)
-                for band, file in enumerate(files):
-                    _band_keys(found, band, rows).tofile(file)
+            for keys in mapped(lambda found: _keys(found, rows), parts):
+                sizes[which] += len(keys[0])
+                for key, file in zip(keys, files, strict=True):
+                    key.tofile(file)
         met = np.zeros(sum(sizes), dtype=bool)
         for places in mapped(lambda file: repeated(_keys_of(file), sizes[0]), files):
             met[places] = True
     return np.flatnonzero(met[: sizes[0]]), np.flatnonzero(met[sizes[0] :])
+
+
+def _keys(found: "np.ndarray[Any, Any]", rows: int) -> "list[np.ndarray[Any, Any]]":
+    return [_band_keys(found, band, rows) for band in range(PERMUTATIONS // rows)]
 
 
 def _keys_of(file: Any) -> "np.ndarray[Any, Any]":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 PERMUTATIONS = 64
 SEED = 17
-BLOCK = 2048  # texts whose shingles are permuted at once: they stay in the processor's cache
+BLOCK = 8192  # texts whose shingles are permuted at once: few calls of numpy, and all stays in the cache
 SPACE = ord(" ")
 NO_SPACES = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
 
