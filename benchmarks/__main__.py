@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import answers, learning, overhead, page, processes, quality, quickstart, scoring, training
+from benchmarks import answers, ingest, learning, overhead, page, processes, quality, quickstart, scoring, training
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "quickstart": quickstart.measure,
@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "processes": processes.measure,
     "scoring": scoring.measure,
     "overhead": overhead.measure,
+    "ingest": ingest.measure,
     "banking77": lambda: quality.measure("configs/support_banking77.yaml"),
     "conll2003": lambda: quality.measure("configs/ner_conll2003.yaml"),
     "imdb": lambda: quality.measure("configs/sentiment_imdb.yaml", seeds=(17,)),

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from evertune import contract, corpus, splits
 from evertune.config import Recipe
 from evertune.corpus import staging
+from evertune.corpus.parts_file import rows_of
 from evertune.errors import DataError
 from evertune.home import Home
 from evertune.objectives import module
+from evertune.parallel import Behind, give_back
+from evertune.parts import Rows
 from evertune.records import Batch, Snapshot
 
 if TYPE_CHECKING:
@@ -35,21 +38,53 @@ def admit(
         raise DataError(f"the sources hold no rows ({', '.join(batch.sources) or 'nothing to read'}); add some")
     if batch.path is None or corpus.committed(batch, home):
         return corpus.snapshot(home), None
-    table = staging.load(batch)
+    rows, names = staging.load(batch)
+    accepted = corpus.PartsFile(home.batches)
     try:
-        verdicts = contract.judge(table, recipe, corpus.known_labels(home), corpus.known_inputs(home), docs_folder)
+        verdicts = _judged(rows, names, recipe, home, accepted, docs_folder)
+        for warning in verdicts.warnings:
+            logger.warning("%s", warning)
+        accepted.close()
+        give_back()  # what the contract took: the splits of many rows need it
+        corpus.commit(batch, accepted, dealt(accepted, recipe, home), verdicts.refused, home)
     except contract.BatchStoppedError as stop:
         corpus.set_aside(batch, stop.verdicts.refused, home)
         raise
-    for warning in verdicts.warnings:
-        logger.warning("%s", warning)
-    corpus.commit(batch, with_splits(verdicts.accepted, recipe, home), verdicts.refused, home)
+    finally:
+        accepted.drop()
     return corpus.snapshot(home), verdicts
 
 
-def with_splits(accepted: "pa.Table", recipe: Recipe, home: Home) -> "pa.Table":
-    """Accepted rows with their splits, beside all that the corpus holds."""
+def _judged(
+    rows: Rows, names: list[str], recipe: Recipe, home: Home, accepted: corpus.PartsFile, docs_folder: Path | None
+) -> contract.Verdicts:
+    """The verdicts; accepted rows go to the file, as `splits.signed` gives them, while others are judged."""
     inputs = next(iter(module(recipe.objective.type).COLUMNS))
-    known = corpus.history(home, splits.KNOWN)
-    look_up = corpus.inputs(home, inputs)
-    return splits.assign(accepted, known, recipe.data.split, inputs, look_up, splits.lends_validation(recipe))
+    with Behind(lambda part: accepted.add(splits.signed(part, inputs))) as behind:
+        labels, known = corpus.known_labels(home), corpus.known_inputs(home)
+        return contract.judge(rows, names, recipe, labels, known, behind.take, docs_folder)
+
+
+def dealt(accepted: corpus.PartsFile, recipe: Recipe, home: Home) -> "pa.Table":
+    """The splits of accepted rows, beside all that the corpus holds."""
+    inputs = next(iter(module(recipe.objective.type).COLUMNS))
+    return splits.dealt(
+        rows_of(accepted.path), corpus.known_rows(home), recipe.data.split, inputs, corpus.inputs(home, inputs),
+        home.batches, splits.lends_validation(recipe),
+    )  # fmt: skip
+
+
+def release(batch: Batch, passed: "pa.Table", events: "pa.Table", recipe: Recipe, home: Home) -> None:
+    """Commit a release: rows for the corpus, which get their splits, and what the quarantine is told.
+
+    Raises:
+        DataError: another run has taken its number, or a table cannot be written.
+    """
+    accepted = corpus.PartsFile(home.batches)
+    try:
+        accepted.add(splits.signed(passed, next(iter(module(recipe.objective.type).COLUMNS))))
+        accepted.close()
+        give_back()  # what the contract took: the splits of many rows need it
+        corpus.commit(batch, accepted, dealt(accepted, recipe, home), events, home)
+    finally:
+        accepted.drop()

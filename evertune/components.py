@@ -46,14 +46,58 @@ def canonical(rows: "pa.Table") -> "np.ndarray[Any, Any]":
     return named
 
 
-def chained(codes: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    """Pairs that link every position with the first one of the same code.
+def chained(places: "np.ndarray[Any, Any]", values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Pairs that link all places with the same value, (k, 2).
 
     Args:
-        codes: one integer a position; negative ones link nothing.
+        places: node numbers; values: one a place.
     """
     import numpy as np
 
-    places = np.flatnonzero(codes >= 0)
-    _, first, inverse = np.unique(codes[places], return_index=True, return_inverse=True)
-    return np.column_stack([places, places[first[inverse]]])
+    order = np.argsort(values, kind="stable")
+    ordered, places = values[order], places[order]
+    same = np.flatnonzero(ordered[1:] == ordered[:-1])
+    return np.column_stack([places[same], places[same + 1]])
+
+
+def repeated(keys: "np.ndarray[Any, Any]", fresh: int | None = None) -> "np.ndarray[Any, Any]":
+    """Positions of all keys that stand more than once, and perhaps of a few that do not: it sorts plain numbers once.
+
+    Args:
+        keys: 64 bits each, every one as good as random.
+        fresh: of a repeated key one must stand at a lower position than this. Default: anywhere.
+    """
+    import numpy as np
+
+    bits = np.uint64(len(keys).bit_length())
+    packed = keys >> bits << bits  # a key's upper bits, with its position below them
+    packed |= np.arange(len(keys), dtype=np.uint64)
+    packed.sort()
+    upper = packed >> bits
+    same = np.concatenate([[False], upper[1:] == upper[:-1], [False]])[: len(keys) + 1]
+    inside = np.flatnonzero(same[1:] | same[:-1])
+    first = np.flatnonzero(~same[inside])
+    position = (packed[inside] & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
+    met = position[first] < (len(keys) if fresh is None else fresh)
+    chosen: np.ndarray[Any, Any] = position[np.repeat(met, np.diff(np.append(first, len(inside))))]
+    return chosen
+
+
+def distinct(values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Each value once, in order; numpy's `unique` hashes, which takes ten times as long where most are different."""
+    import numpy as np
+
+    ordered = np.sort(values)
+    found: np.ndarray[Any, Any] = ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
+    return found
+
+
+def within(values: "np.ndarray[Any, Any]", others: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Which values are among the others."""
+    import numpy as np
+
+    if not len(values) or not len(others):
+        return np.zeros(len(values), dtype=bool)
+    ordered = np.sort(others)
+    hit: np.ndarray[Any, Any] = ordered[np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)] == values
+    return hit

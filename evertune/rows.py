@@ -2,17 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from evertune.components import repeated
 from evertune.config import Recipe
 from evertune.errors import DataError
 from evertune.objectives import ROLES, module
+from evertune.strings import contents
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 UNIT_SEPARATOR = "\x1f"  # joins a list's items before hashing; a contract refuses it inside a token
+ESCAPED = r'["\\\x00-\x1f]'  # signs that JSON writes in another way
+FEW = 1000  # values that are looked at to see whether they repeat
 ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -67,20 +71,103 @@ def keyed(table: "pa.Table", recipe: Recipe) -> "pa.Table":
     Raises:
         DataError: a column is missing or cannot be brought into the schema.
     """
+    import numpy as np
+
+    made = versioned(table, recipe)
+    if has_id(recipe):
+        return made
+    open_ = np.ones(len(made), dtype=bool)
+    if "occurrence" in table.column_names:
+        open_ = np.asarray(table["occurrence"].is_null())
+    one = made.filter(open_)
+    sources = np.asarray(one["source"].combine_chunks().dictionary_encode().indices.fill_null(-1))
+    places, numbers = occurrences(as_numbers(one["row_version"]), sources)
+    return renumbered(made, np.flatnonzero(open_)[places], numbers, recipe)
+
+
+def versioned(table: "pa.Table", recipe: Recipe) -> "pa.Table":
+    """As `keyed`, each row for itself: where the table has no `occurrence` number, the row is the first of its content.
+
+    Raises:
+        DataError: a column is missing or cannot be brought into the schema.
+    """
     import pyarrow as pa
 
     wanted = schema(recipe)
     columns = {name: _column(table, wanted.field(name), recipe) for name in wanted.names}
     columns |= {name: present(columns[name]) for name in ("id", "group")}
-    if "occurrence" not in table.column_names:
-        columns["occurrence"] = pa.nulls(table.num_rows, pa.int64())
-    versions, occurrences = _versions(columns, recipe)
-    columns["row_version"], columns["occurrence"] = pa.array(versions, pa.string()), pa.array(occurrences, pa.int64())
+    columns["occurrence"] = columns["occurrence"].fill_null(0)
+    columns["row_version"] = _versions(columns, recipe)
     columns["row_key"] = _keys(columns, recipe)
     given, *targets = module(recipe.objective.type).COLUMNS
     columns["input_digest"] = digests(columns[given])
     columns["target_digest"] = digests(columns[targets[0]]) if targets else pa.nulls(table.num_rows, pa.int64())
     return pa.table(columns, schema=wanted)
+
+
+def occurrences(versions: "np.ndarray[Any, Any]", sources: "np.ndarray[Any, Any]") -> "tuple[Any, Any]":
+    """Rows whose content stands further up in their source too, in order, and how often it does.
+
+    Args:
+        versions: from `as_numbers`; sources: a number for each row's source.
+    """
+    import numpy as np
+
+    some = np.sort(repeated(versions[:, 0]))
+    order = some[np.lexsort((some, versions[some, 1], versions[some, 0], sources[some]))]
+    columns = np.column_stack([versions[order], sources[order].astype(np.uint64)])
+    starts = np.flatnonzero(np.append(True, (columns[1:] != columns[:-1]).any(axis=1))[: len(order)])
+    number = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
+    again = np.flatnonzero(number)
+    again = again[np.argsort(order[again])]
+    return order[again], number[again]
+
+
+def renumbered(rows: "pa.Table", places: Any, numbers: Any, recipe: Recipe) -> "pa.Table":
+    """The rows, those in the given places with this occurrence number and the version that follows from it.
+
+    Args:
+        places: in order.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not len(places):
+        return rows
+    some = rows.take(pa.array(places))
+    at = rows.column_names.index("occurrence")
+    again = versioned(some.set_column(at, "occurrence", pa.array(numbers, pa.int64())), recipe)
+    mask = np.zeros(len(rows), dtype=bool)
+    mask[places] = True
+    for name in ("occurrence", "row_version", "row_key"):
+        column = pc.replace_with_mask(rows[name].combine_chunks(), pa.array(mask), again[name].combine_chunks())
+        rows = rows.set_column(rows.column_names.index(name), name, column)
+    return rows
+
+
+def as_numbers(versions: Any) -> "np.ndarray[Any, Any]":
+    """Row versions as two numbers each, (rows, 2); they sort as the versions do."""
+    import numpy as np
+    import pyarrow as pa
+
+    chunks = versions.chunks if isinstance(versions, pa.ChunkedArray) else [versions]
+    data = b"".join(bytes.fromhex(contents(chunk)[0].tobytes().decode()) for chunk in chunks)
+    return np.frombuffer(data, dtype=">u8").astype(np.uint64).reshape(-1, 2)
+
+
+def in_order(versions: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """The places of versions from `as_numbers`, in the versions' order."""
+    import numpy as np
+
+    order = np.argsort(versions[:, 0])
+    upper = versions[order, 0]
+    return np.lexsort((versions[:, 1], versions[:, 0])) if (upper[1:] == upper[:-1]).any() else order
+
+
+def as_versions(numbers: "np.ndarray[Any, Any]") -> "pa.Array":
+    """What `as_numbers` took."""
+    return _digits(numbers.astype(">u8").tobytes())
 
 
 def present(column: Any) -> Any:
@@ -103,14 +190,32 @@ def digests(column: Any) -> "pa.Array":
     """64 bits of BLAKE2b of each value, null for null: equal values, equal digest, on every machine."""
     import pyarrow as pa
 
-    return pa.array(
-        [None if value is None else _digest64(value) for value in flat(column).to_pylist()],
-        pa.int64(),
-    )
+    texts = flat(column)
+    texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+    if len(texts.slice(0, FEW).unique()) < FEW // 2:  # labels: the same few again and again
+        coded = texts.dictionary_encode()
+        return _each_digest(coded.dictionary).take(coded.indices)
+    return _each_digest(texts)
 
 
-def _digest64(value: str) -> int:
-    return int.from_bytes(hashlib.blake2b(value.encode(), digest_size=8).digest(), "little", signed=True)
+def _each_digest(texts: "pa.Array") -> "pa.Array":
+    """`digests`, each value for itself."""
+    import numpy as np
+    import pyarrow as pa
+
+    found = np.frombuffer(_hashed(texts.fill_null(""), 8), dtype="<i8")
+    return pa.array(found, pa.int64(), mask=np.asarray(texts.is_null()) if texts.null_count else None)
+
+
+def _hashed(texts: "pa.Array", size: int) -> bytes:
+    import pyarrow as pa
+
+    made, start = list[bytes](), hashlib.blake2b(digest_size=size).copy
+    for value in texts.cast(pa.binary()).to_pylist():
+        state = start()  # a copy of an empty one is made in two thirds of the time
+        state.update(value)
+        made.append(state.digest())
+    return b"".join(made)
 
 
 def _column(table: "pa.Table", field: Any, recipe: Recipe) -> Any:
@@ -134,25 +239,29 @@ def _column(table: "pa.Table", field: Any, recipe: Recipe) -> Any:
         ) from None
 
 
-def _versions(columns: dict[str, Any], recipe: Recipe) -> tuple[list[str], list[int]]:
-    numbered = columns["occurrence"].to_pylist()
-    counts: dict[tuple[str, bytes], int] = {}
-    versions, occurrences = [], []
-    for source, number, content in zip(
-        columns["source"].to_pylist(), numbered, _contents(columns, recipe), strict=True
-    ):
-        digest = hashlib.blake2b(content, digest_size=16)
-        if number is None:
-            number = 0 if has_id(recipe) else counts.get((source, digest.digest()), 0)
-            counts[source, digest.digest()] = number + 1
-        if number:
-            digest.update(f"#{number}".encode())
-        versions.append(digest.hexdigest())
-        occurrences.append(number)
-    return versions, occurrences
+def _versions(columns: dict[str, Any], recipe: Recipe) -> "pa.Array":
+    """128 bits of BLAKE2b of each row's content, and of its occurrence number where it is not the first."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    content, number = _contents(columns, recipe), columns["occurrence"]
+    if pc.any(pc.not_equal(number, 0)).as_py():
+        counted = pc.binary_join_element_wise(content, number.cast(pa.string()), "#")
+        content = pc.if_else(pc.equal(number, 0), content, counted)
+    return _digits(_hashed(content, 16))
 
 
-def _contents(columns: dict[str, Any], recipe: Recipe) -> Iterator[bytes]:
+def _digits(versions: bytes) -> "pa.Array":
+    """Versions of 16 bytes in hexadecimal digits."""
+    import numpy as np
+    import pyarrow as pa
+
+    count = len(versions) // 16
+    ends = np.arange(0, 32 * count + 1, 32, dtype=np.int32)
+    return pa.Array.from_buffers(pa.string(), count, [None, pa.py_buffer(ends), pa.py_buffer(versions.hex().encode())])
+
+
+def _contents(columns: dict[str, Any], recipe: Recipe) -> "pa.Array":
     """Canonical JSON of each row's content, missing values left out; of an unreadable row, what stands there."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -160,9 +269,27 @@ def _contents(columns: dict[str, Any], recipe: Recipe) -> Iterator[bytes]:
     names = sorted([*roles(recipe), "given_split", "problem_digest"])
     moments = pc.coalesce(columns["timestamp"].cast(pa.int64()).cast(pa.string()), columns["timestamp_problem"])
     shown = {**columns, "timestamp": moments}
-    values: Iterable[tuple[Any, ...]] = zip(*(shown[name].to_pylist() for name in names), strict=True)
-    for row in values:
-        yield ENCODE({name: value for name, value in zip(names, row, strict=True) if value is not None}).encode()
+    parts = [pa.repeat(pa.scalar("{"), len(moments))]
+    for name in names:
+        if shown[name].null_count < len(moments):
+            member = pc.binary_join_element_wise(f',"{name}":', _json(shown[name]), "")
+            parts.append(pc.fill_null(member, ""))
+    joined = pc.binary_join_element_wise(*parts, "}", "")
+    return pc.replace_substring(joined, "{,", "{", max_replacements=1)
+
+
+def _json(column: Any) -> "pa.Array":
+    """Each value as JSON; null for null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_list(column.type):
+        return pa.array([None if value is None else ENCODE(value) for value in column.to_pylist()], pa.string())
+    quoted = pc.binary_join_element_wise('"', column, '"', "")
+    odd = pc.fill_null(pc.match_substring_regex(column, ESCAPED), False)
+    if not pc.any(odd).as_py():
+        return quoted
+    return pc.replace_with_mask(quoted, odd, pa.array([ENCODE(value) for value in column.filter(odd).to_pylist()]))
 
 
 def _keys(columns: dict[str, Any], recipe: Recipe) -> Any:

@@ -1,6 +1,7 @@
 """Rows and verdicts, as the contract's tests use them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import pyarrow as pa
 import pytest
 from data_helpers import good, keyed_rows, recipe
 
+from evertune.config import Recipe
 from evertune.contract import BatchStoppedError, Verdicts, judge, judge_rows
+from evertune.parts import of_table
 
 NOTHING_KNOWN = pa.schema([("input_digest", pa.int64()), ("target_digest", pa.int64())]).empty_table()
 
@@ -30,10 +33,17 @@ def refused(found: Verdicts) -> list[tuple[list[str], list[str]]]:
     return [(row["kinds"], row["reasons"]) for row in found.refused.to_pylist()]
 
 
+def judged(table: pa.Table, one: Recipe, known: tuple[str, ...] = (), docs: Path | None = None) -> Verdicts:
+    """What the contract says of a batch; the rows that it accepts are there too."""
+    taken: list[pa.Table] = []
+    found = judge(of_table(table), table.column_names, one, known, nothing, taken.append, docs)
+    return replace(found, accepted=pa.concat_tables(taken))
+
+
 def stopped(folder: Path, rows: list[dict[str, Any]], known: tuple[str, ...] = (), **sections: Any) -> str:
     one = recipe(folder, **sections)
     with pytest.raises(BatchStoppedError) as stop:
-        judge(keyed_rows(one, rows), one, known, nothing)
+        judged(keyed_rows(one, rows), one, known)
     return str(stop.value)
 
 

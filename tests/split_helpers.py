@@ -10,7 +10,7 @@ from evertune.config.data import SplitRules
 
 RULES = SplitRules()
 SEEN: dict[str, str] = {}  # of every row that `assigned` has seen
-KINDS = {"component": pa.int64(), "joins": pa.list_(pa.int64()), "normal_digest": pa.int64(), "minhash": pa.binary()}
+KINDS = {"component": pa.int64(), "joins": pa.list_(pa.int64()), "normal_digest": pa.int64(), "signature": pa.binary()}
 EMPTY = pa.schema([(name, KINDS.get(name, pa.string())) for name in splits.KNOWN]).empty_table()
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from contract_helpers import GOOD, nothing, refused, rows_of, stopped, verdicts
+from contract_helpers import GOOD, judged, refused, rows_of, stopped, verdicts
 from data_helpers import TOKENS, good, keyed_rows, recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evertune.contract import BatchStoppedError, judge, judge_rows
+from evertune.contract import BatchStoppedError, judge_rows
 from evertune.home import read_json
 from evertune.rows import digests
 
@@ -203,7 +203,7 @@ def test_too_many_refused_rows_stop_the_batch_with_reasons_and_three_rows(tmp_pa
 def test_a_stop_survives_pickling_with_its_verdicts(tmp_path: Path) -> None:
     one = recipe(tmp_path)
     with pytest.raises(BatchStoppedError) as stop:
-        judge(keyed_rows(one, [*GOOD, {"text": "", "label": "card"}] * 2), one, ("card",), nothing)
+        judged(keyed_rows(one, [*GOOD, {"text": "", "label": "card"}] * 2), one, ("card",))
     again = pickle.loads(pickle.dumps(stop.value))
     assert str(again) == str(stop.value)
     assert again.verdicts.refused.equals(stop.value.verdicts.refused)
@@ -212,7 +212,7 @@ def test_a_stop_survives_pickling_with_its_verdicts(tmp_path: Path) -> None:
 def test_the_tolerance_itself_is_tolerated(tmp_path: Path) -> None:
     one = recipe(tmp_path, contract={"tolerance": 0.2})
     rows = [*GOOD, *rows_of([("", "card")] * 5)]
-    assert judge(keyed_rows(one, rows), one, (), nothing).refused.num_rows == 5
+    assert judged(keyed_rows(one, rows), one, ()).refused.num_rows == 5
 
 
 def test_one_label_only_and_no_row_at_all_stop_a_first_batch(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_one_label_only_and_no_row_at_all_stop_a_first_batch(tmp_path: Path) -> 
     assert "every accepted row has the label 'card'" in stopped(tmp_path, same)
     assert "no row was accepted" in stopped(tmp_path, rows_of([("", "card")]), contract={"tolerance": 1.0})
     one = recipe(tmp_path)
-    assert judge(keyed_rows(one, same), one, ("card", "refund"), nothing).accepted.num_rows == 10
+    assert judged(keyed_rows(one, same), one, ("card", "refund")).accepted.num_rows == 10
 
 
 def test_a_label_with_too_large_a_share_stops_a_batch_that_is_large_enough(tmp_path: Path) -> None:
@@ -230,13 +230,13 @@ def test_a_label_with_too_large_a_share_stops_a_batch_that_is_large_enough(tmp_p
         tmp_path, [*rows[30:60], *GOOD], contract={"label": {"max_share": 0.6}}
     )
     one = recipe(tmp_path)
-    few = judge(keyed_rows(one, rows[:20]), one, ("card", "refund"), nothing)
+    few = judged(keyed_rows(one, rows[:20]), one, ("card", "refund"))
     assert few.accepted.num_rows == 20
 
 
 def test_data_docs_are_written_where_they_are_asked_for(tmp_path: Path) -> None:
     one = recipe(tmp_path)
-    found = judge(keyed_rows(one, GOOD), one, (), nothing, tmp_path / "docs")
+    found = judged(keyed_rows(one, GOOD), one, (), tmp_path / "docs")
     assert (tmp_path / "docs" / "index.html").is_file()
     assert read_json(tmp_path / "docs" / "result.json") == found.suite_result
     assert len(list((tmp_path / "docs" / "validations").rglob("*.html"))) == 1
@@ -251,6 +251,6 @@ def test_nothing_reaches_the_terminal(
         contract={"expectations": [{"type": "expect_column_values_to_match_regex", "column": "text", "regex": "(a)"}]},
     )
     with caplog.at_level(logging.DEBUG):
-        judge_rows(keyed_rows(one, GOOD), one, (), nothing, tmp_path / "docs")
+        judged(keyed_rows(one, GOOD), one, (), tmp_path / "docs")
     assert capfd.readouterr() == ("", "")
     assert [record for record in caplog.records if record.name.startswith("great_expectations")] == []

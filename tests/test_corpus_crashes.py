@@ -4,20 +4,30 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from crash_helpers import killed
 from data_helpers import TOLERANT, good, home, recipe, run, write_csv
+from deltalake import CommitProperties, Transaction, write_deltalake
 
 from evertune import corpus, quarantine
 from evertune.contract import BatchStoppedError
-from evertune.corpus import delta_tables, staging
+from evertune.corpus import delta_tables, parts_file, staging
+from evertune.errors import DataError
 from evertune.home import Home, read_json
 
 BAD = [("", "card"), ("caf\u00c3\u00a9 was shut", "refund")]
+PUT = parts_file.PartsFile, "put"
 POINTS = [
+    (*PUT, 1),  # the staged file
+    (*PUT, 2),  # the verdict: splits,
+    (*PUT, 3),  # accepted rows,
+    (*PUT, 4),  # refused rows
+    (*PUT, 5),  # a file in the corpus' folder that the table does not know yet
+    (*PUT, 6),  # and one in the quarantine's
     (staging, "stage", 1),
     (staging, "write_log", 1),
     (delta_tables, "append_once", 1),  # the corpus
@@ -62,10 +72,10 @@ from data_helpers import home, run
 from evertune.corpus import delta_tables
 from evertune.config import load
 folder, append = Path({folder!r}), delta_tables.append_once
-def killed(path, rows, number):
+def killed(path, *rest):
     if path.name == "quarantine":
         os.kill(os.getpid(), signal.SIGKILL)
-    append(path, rows, number)
+    append(path, *rest)
 delta_tables.append_once = killed
 run(load(folder / "recipe.yaml"), home(folder))
 """
@@ -122,3 +132,28 @@ def test_rows_of_a_stopped_batch_come_in_when_its_other_files_are_gone(tmp_path:
     bad.unlink()
     assert run(one, place).accepted == 20
     assert len(quarantine.listing(place)) == 5
+
+
+def test_a_file_that_a_killed_process_left_half_written_goes_with_time(tmp_path: Path) -> None:
+    one, place = recipe(tmp_path), home(tmp_path)
+    place.batches.mkdir(parents=True)
+    old, young = (place.batches / f".{name}.parquet" for name in ("old", "young"))
+    for path, age in ((old, 2 * parts_file.FORGOTTEN), (young, 0)):
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age, time.time() - age))
+    write_csv(tmp_path / "a.csv", good(20))
+    run(one, place)
+    assert not old.exists()  # its process has been dead for a day
+    assert young.exists()  # another process may be writing it
+
+
+def test_a_corpus_with_signatures_of_another_kind_is_refused(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", good(20))
+    one, place = recipe(tmp_path), home(tmp_path)
+    run(one, place)
+    rows = delta_tables.read(place.corpus).drop_columns("signature")
+    carries = CommitProperties(app_transactions=[Transaction(delta_tables.APPLICATION, 1)])
+    write_deltalake(place.corpus, rows, mode="overwrite", schema_mode="overwrite", commit_properties=carries)
+    write_csv(tmp_path / "b.csv", good(5, 20))
+    with pytest.raises(DataError, match="made by an older Evertune"):
+        run(one, place)

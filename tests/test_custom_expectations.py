@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract_helpers import GOOD, nothing, rows_of, stopped, verdicts
+from contract_helpers import GOOD, judged, rows_of, stopped, verdicts
 from data_helpers import keyed_rows, recipe
 
-from evertune.contract import custom_expectations, judge
+from evertune.contract import custom_expectations
 from evertune.errors import ConfigError
 
 
@@ -33,7 +33,7 @@ def test_an_expectation_on_the_whole_batch_stops_it_or_warns(tmp_path: Path) -> 
     message = stopped(tmp_path, GOOD, contract={"expectations": [typed]})
     assert "the batch has 'str', which fails expect_column_values_to_be_in_type_list(column='text'" in message
     one = recipe(tmp_path, contract={"expectations": [{**many, "severity": "warning"}]})
-    assert len(judge(keyed_rows(one, GOOD), one, (), nothing).warnings) == 1
+    assert len(judged(keyed_rows(one, GOOD), one, ()).warnings) == 1
 
 
 @pytest.mark.parametrize(

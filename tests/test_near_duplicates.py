@@ -9,7 +9,8 @@ import pytest
 from data_helpers import TOKENS, current, good, home, recipe, run, write_csv, write_jsonl
 
 from evertune.components import connected
-from evertune.splits.near_duplicates import links, normalised, signatures
+from evertune.splits.near_duplicates import links
+from evertune.splits.signatures import normalised, signatures
 
 
 def linked(texts: list[str], threshold: float, known: int = 0) -> np.ndarray:

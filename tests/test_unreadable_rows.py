@@ -8,13 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from contract_helpers import GOOD, nothing
+from contract_helpers import GOOD, judged
 from data_helpers import TOKENS, current, good, home, ingest, keyed_rows, recipe, run
 from deltalake import DeltaTable
 
 from evertune import preview, quarantine
 from evertune.config import Recipe
-from evertune.contract import UNREADABLE, BatchStoppedError, judge_rows
+from evertune.contract import UNREADABLE, BatchStoppedError
 from evertune.corpus import staging
 from evertune.errors import DataError
 from evertune.home import Home, read_json
@@ -111,7 +111,7 @@ def test_no_other_check_looks_at_it_and_the_tables_keep_their_columns(tmp_path: 
         contract={"expectations": [{"type": "expect_column_values_to_not_be_null", "column": "text"}]},
     )
     rows = keyed_rows(one, [*GOOD, {"text": None, "label": "slip", "problem": "line 9: torn"}])
-    found = judge_rows(rows, one, (), nothing, tmp_path / "docs")
+    found = judged(rows, one, (), tmp_path / "docs")
     assert found.reasons == {UNREADABLE: 1}
     assert found.refused["reasons"].to_pylist() == [["line 9: torn"]]
     result = read_json(tmp_path / "docs" / "result.json")
@@ -151,7 +151,7 @@ def test_check_counts_it(tmp_path: Path, write_recipe: Callable[..., Path], tiny
 def test_a_batch_that_an_older_evertune_staged_is_read_again(tmp_path: Path, monkeypatch: Any) -> None:
     one, place = made(tmp_path, "csv", CSV.encode())
     batch = ingest(one, place)
-    rows = staging.load(batch).drop_columns(["problem", "problem_digest"])
+    rows = pq.read_table(str(batch.path)).drop_columns(["problem", "problem_digest"])
     _, notes = staging.waiting(place) or (None, {})
     staging.write(Path(str(batch.path)), rows, {**notes, "shape": "as it was before"})
     assert run(one, place).accepted == 100

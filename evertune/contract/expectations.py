@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from evertune.config import Recipe
 from evertune.config.data import Bounds
 from evertune.contract.frame import Allowed
-from evertune.contract.text_damage import BLANK, CONTROL, DAMAGE, first
+from evertune.contract.text_damage import CONTROL, DAMAGE, SIGN, first
 from evertune.objectives import module
 from evertune.rows import roles
 
@@ -90,8 +90,8 @@ def _lengths(role: str, column: str, bounds: Bounds, text: bool) -> list[Check]:
     long = between(column=checked, max_value=bounds.max_length)
     checks = [Check(long, f"{role} too long", _fixed(f"{column}: longer than {bounds.max_length} {unit}"))]
     if bounds.min_length > 0:
-        blank = gxe.ExpectColumnValuesToNotMatchRegex(column=role, regex=BLANK)
-        checks.append(Check(blank, f"empty {role}", _fixed(f"{column}: empty")))
+        sign = gxe.ExpectColumnValuesToMatchRegex(column=role, regex=SIGN)
+        checks.append(Check(sign, f"empty {role}", _fixed(f"{column}: empty")))
     if bounds.min_length > 1:
         short = between(column=checked, min_value=bounds.min_length)
         checks.append(Check(short, f"{role} too short", _fixed(f"{column}: shorter than {bounds.min_length} {unit}")))

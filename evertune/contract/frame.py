@@ -1,15 +1,21 @@
 """What the contract looks at: a batch's rows as one flat frame, with columns that name a row's problem."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from evertune.components import distinct, repeated, within
 from evertune.config import Recipe
 from evertune.objectives import module
+from evertune.parts import Rows, chosen, standing_again
 from evertune.rows import has_id, present, roles
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+
+KnownInputs = Callable[["pa.Array"], "pa.Table"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,36 @@ class Allowed:
     inferred: bool
 
 
-def allowed(table: "pa.Table", recipe: Recipe, known_labels: tuple[str, ...]) -> Allowed:
+@dataclass(frozen=True)
+class Whole:
+    """What only a batch as a whole tells of its rows.
+
+    Args:
+        permitted: values of the label.
+        told: for a column that names a problem: the rows that have it, in order, and what it says.
+    """
+
+    permitted: Allowed
+    told: "dict[str, tuple[np.ndarray[Any, Any], pa.Array]]"
+
+
+def whole(rows: Rows, recipe: Recipe, known_labels: tuple[str, ...], known_inputs: KnownInputs) -> Whole:
+    """Look at the columns that it takes to find allowed labels, repeated ids and inputs with two labels.
+
+    Args:
+        rows: reads rows from `rows.keyed`.
+        known_inputs: see `corpus.known_inputs`.
+    """
+    permitted = allowed(rows, recipe, known_labels)
+    told = {}
+    if has_id(recipe):
+        told["duplicate_id"] = _duplicate_ids(rows)
+    elif recipe.contract.conflicts == "refuse":
+        told["two_labels"] = _two_labels(rows, recipe, permitted, known_inputs)
+    return Whole(permitted, told)
+
+
+def allowed(rows: Rows, recipe: Recipe, known_labels: tuple[str, ...]) -> Allowed:
     """The recipe's list, else the corpus' labels, else every value that stands on enough rows of this batch."""
     import pyarrow.compute as pc
 
@@ -34,10 +69,11 @@ def allowed(table: "pa.Table", recipe: Recipe, known_labels: tuple[str, ...]) ->
         return Allowed(list(rules.values), inferred=False)
     if known_labels:
         return Allowed(list(known_labels), inferred=False)
-    _row, value = labels(table, recipe)
-    counts = pc.value_counts(value)
-    enough = counts.filter(pc.greater_equal(counts.field("counts"), rules.min_rows)).field("values")
-    return Allowed(sorted(one for one in enough.to_pylist() if one.strip()), inferred=True)
+    counts = Counter[str]()
+    for part in rows([target(recipe)]):
+        found = pc.value_counts(labels(part, recipe)[1])
+        counts.update(dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)))
+    return Allowed(sorted(one for one in counts if counts[one] >= rules.min_rows and one.strip()), inferred=True)
 
 
 def labels(table: "pa.Table", recipe: Recipe) -> "tuple[Any, pa.Array]":
@@ -63,16 +99,13 @@ def target(recipe: Recipe) -> str:
     return str(list(module(recipe.objective.type).COLUMNS)[-1])
 
 
-def frame(
-    table: "pa.Table", recipe: Recipe, permitted: Allowed, known_inputs: "Callable[[pa.Array], pa.Table]"
-) -> "pa.Table":
-    """The roles and the derived columns of a batch; lists are joined by spaces beside their counts.
+def frame(table: "pa.Table", recipe: Recipe, known: Whole, start: int = 0) -> "pa.Table":
+    """The roles and the derived columns of a part of a batch; lists are joined by spaces beside their counts.
 
     Args:
         table: rows from `rows.keyed`.
-        known_inputs: see `corpus.known_inputs`.
+        start: number of the first row.
     """
-    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -86,17 +119,34 @@ def frame(
         elif role == target(recipe):
             columns[role] = present(table[role])
     columns["timestamp_problem"] = table["timestamp_problem"]
-    bad = np.zeros(len(table), dtype=bool)
+    if pa.types.is_list(table[target(recipe)].type):
+        row, value = _foreign(table, recipe, known.permitted)
+        columns["unknown_tag"] = _first_of_each(row, value, len(table))
+    for name, (places, text) in known.told.items():
+        columns[name] = _spread(places, text, start, len(table))
+    return pa.table(columns)
+
+
+def _foreign(table: "pa.Table", recipe: Recipe, permitted: Allowed) -> "tuple[Any, pa.Array]":
+    """Labels that are not allowed, with their rows."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     row, value = labels(table, recipe)
     foreign = np.asarray(pc.invert(pc.is_in(value, value_set=pa.array(permitted.values, pa.string()))))
-    bad[row[foreign]] = True
-    if pa.types.is_list(table[target(recipe)].type):
-        columns["unknown_tag"] = _first_of_each(row[foreign], value.filter(pa.array(foreign)), len(table))
-    if has_id(recipe):
-        columns["duplicate_id"] = _duplicate_ids(table)
-    elif recipe.contract.conflicts == "refuse":
-        columns["two_labels"] = _two_labels(table, ~bad, known_inputs)
-    return pa.table(columns)
+    return row[foreign], value.filter(pa.array(foreign))
+
+
+def _spread(places: Any, text: "pa.Array", start: int, size: int) -> "pa.Array":
+    """What is told of rows, as a column of a part; null where nothing is."""
+    import numpy as np
+    import pyarrow as pa
+
+    low, high = np.searchsorted(places, [start, start + size])
+    at = np.full(size, -1)
+    at[places[low:high] - start] = np.arange(low, high)
+    return text.take(pa.array(at, mask=at < 0))
 
 
 def _item_problem(lists: Any) -> Any:
@@ -123,43 +173,61 @@ def _first_of_each(row: Any, value: "pa.Array", size: int) -> "pa.Array":
     return value.take(pa.array(place, mask=place < 0))
 
 
-def _duplicate_ids(table: "pa.Table") -> "pa.Array":
+def _duplicate_ids(rows: Rows) -> "tuple[Any, pa.Array]":
     """Rows whose id stands on another row of the batch too, unless each of them has a moment of its own."""
+    import numpy as np
+    import pyarrow as pa
+
+    places = standing_again([rows], "id")
+    empty = pa.schema([("id", pa.string()), ("timestamp", pa.timestamp("us", "UTC"))]).empty_table()
+    table = pa.concat_tables([empty, *chosen(rows, ["id", "timestamp"], places)])
+    codes = np.asarray(table["id"].combine_chunks().dictionary_encode().indices, dtype=np.int64)
+    moments = table["timestamp"].combine_chunks().cast(pa.int64())
+    pairs = np.column_stack([codes, moments.fill_null(0).to_numpy(), np.asarray(moments.is_null())])
+    together = np.bincount(codes)
+    distinct = np.unique(pairs, axis=0)
+    ordered = np.bincount(distinct[distinct[:, 2] == 0][:, 0], minlength=len(together))
+    hit = ((together > ordered) & (together > 1))[codes]
+    text = [f"{count} different rows have this id" for count in together[codes][hit].tolist()]
+    return places[hit], pa.array(text, pa.string())
+
+
+def _two_labels(rows: Rows, recipe: Recipe, permitted: Allowed, known_inputs: KnownInputs) -> "tuple[Any, pa.Array]":
+    """Rows whose input also stands with another target, in the batch or in the corpus."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    ids = pc.dictionary_encode(table["id"].combine_chunks())
-    codes, missing = ids.indices.fill_null(0).to_numpy(), np.asarray(ids.is_null())
-    moments = table["timestamp"].combine_chunks().cast(pa.int64())
-    pairs = np.column_stack([codes, moments.fill_null(0).to_numpy(), np.asarray(moments.is_null())])[~missing]
-    together = np.bincount(codes[~missing], minlength=len(ids.dictionary) + 1)
-    distinct = np.unique(pairs, axis=0)
-    ordered = np.bincount(distinct[distinct[:, 2] == 0][:, 0], minlength=len(together))
-    doubtful = (together > ordered) & (together > 1)
-    hit = doubtful[codes] & ~missing
-    counts = zip(hit.tolist(), together[codes].tolist(), strict=True)
-    text = [f"{count} different rows have this id" if one else None for one, count in counts]
-    return pa.array(text, pa.string())
-
-
-def _two_labels(table: "pa.Table", considered: Any, known_inputs: "Callable[[pa.Array], pa.Table]") -> "pa.Array":
-    """Rows whose input also stands with another target, in the batch or in the corpus."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    names = ["input_digest", "target_digest"]
-    usable = pc.and_(pa.array(considered), pc.and_(table[names[0]].is_valid(), table[names[1]].is_valid()))
-    here = table.select(names).filter(usable)
-    known = known_inputs(pc.unique(here[names[0]])).select(names)
+    pairs, usable = _digests(rows, recipe, permitted)
+    known = known_inputs(pa.array(distinct(pairs[usable, 0]), pa.int64())).select(["input_digest", "target_digest"])
+    doubtful = np.zeros(len(pairs), dtype=bool)
+    doubtful[usable[repeated(pairs[usable, 0].view(np.uint64))]] = True
+    doubtful[usable[within(pairs[usable, 0], known["input_digest"].to_numpy())]] = True
+    places = np.flatnonzero(doubtful)
+    here = pa.table(dict(zip(known.column_names, pairs[places].T, strict=True)))
     in_batch, anywhere = _disputed(here), _disputed(pa.concat_tables([here, known]))
-    inside = pc.and_(usable, pc.is_in(table[names[0]], value_set=in_batch))
-    outside = pc.and_(usable, pc.is_in(table[names[0]], value_set=anywhere))
-    return pc.case_when(
+    inside, outside = (pc.is_in(here["input_digest"], value_set=one).combine_chunks() for one in (in_batch, anywhere))
+    text = pc.case_when(
         pc.make_struct(inside, outside),
         "the same input stands with another label in this batch",
         "the same input stands with another label in the corpus",
-    ).combine_chunks()
+    )
+    hit = np.asarray(text.is_valid())
+    return places[hit], text.filter(pa.array(hit))
+
+
+def _digests(rows: Rows, recipe: Recipe, permitted: Allowed) -> "tuple[Any, Any]":
+    """Digests of each row's input and target, (rows, 2), and the rows that have both and an allowed label."""
+    import numpy as np
+
+    names = ["input_digest", "target_digest"]
+    pairs, fine = [np.zeros((0, 2), dtype=np.int64)], [np.zeros(0, dtype=bool)]
+    for part in rows([*names, target(recipe)]):
+        good = np.asarray(part[names[0]].is_valid()) & np.asarray(part[names[1]].is_valid())
+        good[_foreign(part, recipe, permitted)[0]] = False
+        pairs.append(np.column_stack([part[name].fill_null(0).to_numpy() for name in names]))
+        fine.append(good)
+    return np.concatenate(pairs), np.flatnonzero(np.concatenate(fine))
 
 
 def _disputed(pairs: "pa.Table") -> "pa.Array":

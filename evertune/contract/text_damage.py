@@ -33,7 +33,8 @@ MOJIBAKE = (
 )
 DAMAGE = "\ufffd|" + "|".join(f"(?:{pattern})" for pattern in MOJIBAKE)
 CONTROL = "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f]"  # C0 without tab, newline and return; DEL; C1
-BLANK = "^[\\s\\x1c-\\x1f\\x85\u00a0\u1680\u2000-\u200d\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]*$"
+# anything but blanks; without `\s` and `$` it is Arrow's to look for, and not Python's, row by row
+SIGN = "[^\\t-\\r \\x1c-\\x1f\\x85\u00a0\u1680\u2000-\u200d\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]"
 
 
 def first(pattern: str, text: str) -> str:

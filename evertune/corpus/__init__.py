@@ -5,11 +5,13 @@ two Delta tables, `state.json`. See `docs/decisions/2026-11-22-rows.md`.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
 from evertune.corpus import delta_tables, fixed, staging
+from evertune.corpus.parts_file import PartsFile, rows_of, sweep
+from evertune.corpus.reading import Reading
 from evertune.corpus.returns import with_returns
 from evertune.corpus.view import (
     LABELLED,
@@ -18,6 +20,7 @@ from evertune.corpus.view import (
     inputs,
     known_inputs,
     known_labels,
+    known_rows,
     last_number,
     newest_version,
     rows,
@@ -25,8 +28,9 @@ from evertune.corpus.view import (
 )
 from evertune.errors import DataError
 from evertune.home import Home, read_json, write_json
+from evertune.parts import Rows, of_table
 from evertune.records import Batch, digest
-from evertune.rows import keyed, own_columns, roles, schema
+from evertune.rows import own_columns, roles, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from evertune.sources import Piece
 
 __all__ = [
+    "PartsFile",
     "commit",
     "committed",
     "history",
@@ -41,6 +46,7 @@ __all__ = [
     "inputs",
     "known_inputs",
     "known_labels",
+    "known_rows",
     "last_number",
     "newest_version",
     "rows",
@@ -64,25 +70,29 @@ def ingest(recipe: Recipe, home: Home, pieces: "Callable[[dict[str, str]], Itera
     """
     with home.lock("corpus"):
         _complete(home)
+        sweep(home.batches)
         if batch := _waiting(recipe, home):
             return batch
     state = read_json(home.state) or {}
     fixed.check_roles(recipe, home, state)
-    read = list(pieces(dict(state.get("sources", {}))))
-    fixed.check_splits(home, state, read)
-    tables = [keyed(piece.table, recipe) for piece in read]
-    with home.lock("corpus"):
-        # another process may have staged or committed while this one was reading
-        return _waiting(recipe, home) or _stage(recipe, home, tables, read)
+    reading = Reading(recipe, home)
+    try:
+        reading.take(pieces(dict(state.get("sources", {}))))
+        fixed.check_splits(home, state, reading.splits)
+        with home.lock("corpus"):
+            # another process may have staged or committed while this one was reading
+            return _waiting(recipe, home) or _stage(recipe, home, reading)
+    finally:
+        reading.drop()
 
 
-def commit(batch: Batch, accepted: "pa.Table", refused: "pa.Table", home: Home) -> None:
+def commit(batch: Batch, accepted: PartsFile, dealt: "pa.Table", refused: "pa.Table", home: Home) -> None:
     """Add a judged batch to the corpus and the quarantine, once, whatever crashes and however often it is called.
 
     A release (a batch without a staged file) leaves the rows of a stopped batch that it does not settle where they are.
 
     Args:
-        accepted: rows with their split, from `splits.assign`.
+        accepted: rows from `splits.signed`; dealt: their columns from `splits.dealt`.
         refused: rows with `reasons` and `kinds`.
     Raises:
         DataError: the staged batch was replaced by another one, or a table cannot be written.
@@ -96,8 +106,9 @@ def commit(batch: Batch, accepted: "pa.Table", refused: "pa.Table", home: Home) 
         if batch.path is None:
             refused, left = _put_back(refused, home, batch.number), None
         else:
-            left = _left_of_stopped(home, [accepted, refused])
-        staging.write_log(home, batch, _numbered(accepted, batch.number), _listed(refused, left, batch.number))
+            accepted.close()
+            left = _left_of_stopped(home, [rows_of(accepted.path), of_table(refused)])
+        staging.write_log(home, batch, accepted, dealt, _listed(refused, left, batch.number))
         _complete(home)
 
 
@@ -112,7 +123,7 @@ def set_aside(batch: Batch, refused: "pa.Table", home: Home) -> None:
     with home.lock("corpus"):
         if batch.path is None or batch.path != _staged_path(home):
             return
-        left = _left_of_stopped(home, [staging.load(batch)])
+        left = _left_of_stopped(home, [staging.load(batch)[0]])
         staging.write_stopped(home, _listed(refused, left, batch.number))
         staging.forget_staged(home)
 
@@ -134,36 +145,15 @@ def _waiting(recipe: Recipe, home: Home) -> Batch | None:
     return None
 
 
-def _stage(recipe: Recipe, home: Home, tables: "list[pa.Table]", pieces: "list[Piece]") -> Batch:
-    number = last_number(home) + 1
-    read = sum(table.num_rows for table in tables)
-    sources = {piece.uri: piece.fingerprint for piece in pieces}
-    notes = {"sources": sources, "roles": roles(recipe), "splits": fixed.given_splits(pieces)}
-    fresh = _fresh(tables, recipe, home)
+def _stage(recipe: Recipe, home: Home, reading: Reading) -> Batch:
+    number, sources = last_number(home) + 1, reading.sources
+    notes: dict[str, Any] = {"sources": sources, "roles": roles(recipe), "splits": reading.splits}
+    fresh = reading.fresh()
     if fresh is None:
         _remember(home, notes)
-        return Batch(number=number - 1, path=None, fingerprint=digest([]), rows=0, read=read, sources=sources)
-    return staging.stage(fresh, home, number, {**notes, "read": read, "shape": _shape(recipe)})
-
-
-def _fresh(tables: "list[pa.Table]", recipe: Recipe, home: Home) -> "pa.Table | None":
-    """Rows whose version is new or comes back, each version once, numbered by position."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not tables:
-        return None
-    table = with_returns(pa.concat_tables(tables), recipe, home)
-    for path in (home.corpus, home.quarantine):
-        if len(table) and delta_tables.last_batch(path):
-            seen = delta_tables.read(path, ["row_version"])["row_version"]
-            table = table.filter(pc.invert(pc.is_in(table["row_version"], value_set=seen)))
-    if not len(table):
-        return None
-    codes = np.asarray(table["row_version"].combine_chunks().dictionary_encode().indices)
-    table = table.take(np.sort(np.unique(codes, return_index=True)[1]))
-    return table.append_column("position", pa.array(np.arange(len(table))))
+        return Batch(number - 1, None, digest([]), rows=0, read=reading.rows, sources=sources)
+    notes |= {"number": number, "read": reading.rows, "shape": _shape(recipe)}
+    return staging.stage(fresh, home, reading.fingerprint(), notes)
 
 
 def _staged_path(home: Home) -> str | None:
@@ -175,16 +165,15 @@ def _complete(home: Home) -> None:
     """Bring a commit that was begun to its end; without one, do nothing. Every line can be repeated."""
     if (begun := staging.read_log(home)) is None:
         return
-    number, path, accepted, refused = begun
-    staged = staging.waiting(home)
-    delta_tables.append_once(home.corpus, accepted, number)
-    delta_tables.append_once(home.quarantine, refused, number)
-    _add_labels(home, accepted)
+    staged, number = staging.waiting(home), begun.number
+    delta_tables.append_once(home.corpus, _numbered(begun.corpus, number), [*begun.names, "batch", "part"], number)
+    delta_tables.append_once(home.quarantine, of_table(begun.quarantine), begun.quarantine.column_names, number)
+    _add_labels(home, begun)
     _note(home, batch=number)
-    if staged is not None and staged[0].path == path:
+    if staged is not None and staged[0].path == begun.path:
         _remember(home, staged[1])
         staging.forget_staged(home)
-    _settle_stopped(home, released=path is None)
+    _settle_stopped(home, released=begun.path is None)
     staging.forget_log(home)
 
 
@@ -212,15 +201,17 @@ def _put_back(refused: "pa.Table", home: Home, number: int) -> "pa.Table":
     return refused.filter(pc.invert(back))
 
 
-def _add_labels(home: Home, accepted: "pa.Table") -> None:
+def _add_labels(home: Home, begun: staging.Log) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    known = known_labels(home)
-    used = accepted.filter(pc.is_in(accepted["split"], value_set=pa.array(LABELLED)))
-    _given, *targets = own_columns(accepted.column_names)
-    values = [pc.list_flatten(used[name]) if pa.types.is_list(used[name].type) else used[name] for name in targets]
-    if new := sorted({label for value in values for label in pc.unique(value).to_pylist()} - set(known)):
+    known, found = known_labels(home), set[str]()
+    _given, *targets = own_columns(begun.names)
+    for part in begun.corpus(["split", *targets]):
+        used = part.filter(pc.is_in(part["split"], value_set=pa.array(LABELLED)))
+        values = [pc.list_flatten(used[name]) if pa.types.is_list(used[name].type) else used[name] for name in targets]
+        found.update(label for value in values for label in pc.unique(value).to_pylist())
+    if new := sorted(found - set(known)):
         write_json(home.model / "labels.json", [*known, *new])
 
 
@@ -235,13 +226,18 @@ def _note(home: Home, **facts: Any) -> None:
         write_json(home.state, {**(read_json(home.state) or {}), **facts})
 
 
-def _numbered(accepted: "pa.Table", number: int) -> "pa.Table":
-    import pyarrow as pa
-    import pyarrow.compute as pc
+def _numbered(rows: Rows, number: int) -> Rows:
+    """The rows with the columns `batch` and `part`."""
 
-    size = len(accepted)
-    part = pc.divide(accepted["position"], PART_ROWS)
-    return accepted.append_column("batch", pa.array([number] * size, pa.int64())).append_column("part", part)
+    def read(names: Sequence[str]) -> "Iterator[pa.Table]":
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        for part in rows([name for name in names if name not in {"batch", "part"}]):
+            batch, place = pa.repeat(pa.scalar(number, pa.int64()), len(part)), pc.divide(part["position"], PART_ROWS)
+            yield part.append_column("batch", batch).append_column("part", place)
+
+    return read
 
 
 def _listed(refused: "pa.Table", left: "pa.Table | None", number: int) -> "pa.Table":
@@ -259,18 +255,16 @@ def _listed(refused: "pa.Table", left: "pa.Table | None", number: int) -> "pa.Ta
     return pa.concat_tables([refused, left.select(refused.column_names)])
 
 
-def _left_of_stopped(home: Home, judged: "list[pa.Table]") -> "pa.Table | None":
+def _left_of_stopped(home: Home, judged: list[Rows]) -> "pa.Table | None":
     """Stopped rows that the batch does not hold: their source changed, and they must not be lost."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    if (stopped := staging.read_stopped(home)) is None:
+    if (left := staging.read_stopped(home)) is None:
         return None
-    seen = pa.chunked_array([chunk for table in judged for chunk in table["row_version"].chunks], pa.string())
-    if delta_tables.last_batch(home.quarantine):
-        known = delta_tables.read(home.quarantine, ["row_version"])["row_version"]
-        seen = pa.chunked_array([*seen.chunks, *known.chunks], pa.string())
-    return stopped.filter(pc.invert(pc.is_in(stopped["row_version"], value_set=seen)))
+    for read in [*judged, delta_tables.rows_of(home.quarantine)]:
+        for part in read(["row_version"]):
+            left = left.filter(pc.invert(pc.is_in(left["row_version"], value_set=part["row_version"])))
+    return left
 
 
 def _shape(recipe: Recipe) -> str:

@@ -1,15 +1,11 @@
 """What a corpus is made with and keeps: the roles of its rows, and the split that each source gives its rows."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evertune.config import Recipe
-from evertune.corpus.returns import place
 from evertune.errors import ConfigError
 from evertune.home import Home
 from evertune.rows import roles
-
-if TYPE_CHECKING:
-    from evertune.sources import Piece
 
 
 def check_roles(recipe: Recipe, home: Home, state: dict[str, Any]) -> None:
@@ -26,14 +22,11 @@ def check_roles(recipe: Recipe, home: Home, state: dict[str, Any]) -> None:
         )
 
 
-def given_splits(pieces: "list[Piece]") -> dict[str, str | None]:
-    """The split that each source gives its rows."""
-    return {place(piece.uri): piece.table["given_split"][0].as_py() for piece in pieces if piece.table.num_rows}
-
-
-def check_splits(home: Home, state: dict[str, Any], pieces: "list[Piece]") -> None:
+def check_splits(home: Home, state: dict[str, Any], given: dict[str, str | None]) -> None:
     """Every source gives its rows the split that it gave them before: the split is part of a row's version.
 
+    Args:
+        given: the split that each source gives its rows now.
     Raises:
         ConfigError: one gives another split.
     """
@@ -41,7 +34,7 @@ def check_splits(home: Home, state: dict[str, Any], pieces: "list[Piece]") -> No
     problems = [
         f"data.sources: {name} was taken in with {_said(had[name])}, the recipe now gives it {_said(split)}: every row "
         f"of it would come in a second time. Set it back, give the recipe a new name, or delete {home.model}"
-        for name, split in given_splits(pieces).items()
+        for name, split in given.items()
         if name in had and had[name] != split
     ]
     if problems:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from evertune.config import Recipe
 from evertune.corpus.view import history, newest
 from evertune.home import Home
-from evertune.rows import has_id, keyed
+from evertune.rows import has_id, renumbered
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,8 +31,7 @@ def with_returns(read: "pa.Table", recipe: Recipe, home: Home, *, by_hand: bool 
 
     if not has_id(recipe) or not len(read):
         return read
-    past = history(home, PAST)
-    past = past.filter(pc.is_in(past["row_key"], value_set=read["row_key"]))
+    past = history(home, PAST, read["row_key"])
     if not len(past):
         return read
     current = newest(past)
@@ -60,16 +59,10 @@ def _under_current_version(read: "pa.Table", now: "pa.Table", recipe: Recipe) ->
 
 def _renumbered(read: "pa.Table", chosen: Any, numbers: Any, recipe: Recipe) -> "pa.Table":
     """The chosen rows with this occurrence number and the version that follows from it."""
-    import pyarrow.compute as pc
+    import numpy as np
 
-    place = read.column_names.index("occurrence")
-    some = read.filter(chosen)
-    again = keyed(some.set_column(place, "occurrence", numbers.filter(chosen)), recipe)
-    for name in ("occurrence", "row_version"):
-        old, new = read[name].combine_chunks(), again[name].combine_chunks()
-        column = pc.replace_with_mask(old, chosen.combine_chunks(), new)
-        read = read.set_column(read.column_names.index(name), name, column)
-    return read
+    places = np.flatnonzero(chosen)
+    return renumbered(read, places, numbers.take(places), recipe)
 
 
 def _superseded(read: "pa.Table", now: "pa.Table", past: "pa.Table") -> Any:

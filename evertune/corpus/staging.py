@@ -1,46 +1,42 @@
 """Batches on their way into the tables: staged rows, the write-ahead log of a verdict, rows of a stopped batch.
 
-All three are single Parquet files in `home.batches`, put in place by an atomic rename: a crash leaves old or new.
+All are Parquet files in `home.batches`, put in place by an atomic rename: a crash leaves old or new.
 
 - `NNNNNN-FINGERPRINT.parquet`: fresh rows that no contract has judged yet;
-- `judged.parquet`: what a batch adds to both tables, written before the first of its two commits;
+- `judged.parquet`, beside `judged-rows.parquet` and `judged-splits.parquet`: what a batch adds to the quarantine and to
+  the corpus, written before the first of its two commits;
 - `stopped.parquet`: rows that a batch refused which was stopped as a whole, with their reasons.
 """
 
-import json
-import os
-import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evertune.corpus.parts_file import PART, PartsFile, notes_of, rows_of
 from evertune.errors import DataError
 from evertune.home import Home
-from evertune.records import Batch, digest
+from evertune.parts import Rows, beside
+from evertune.records import Batch
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def stage(fresh: "pa.Table", home: Home, number: int, notes: dict[str, Any]) -> Batch:
-    """Put fresh rows into the staged file of batch `number`.
+def stage(fresh: PartsFile, home: Home, fingerprint: str, notes: dict[str, Any]) -> Batch:
+    """Put fresh rows into the staged file of a batch.
 
     Args:
-        fresh: rows with their versions.
-        notes: `read`, `sources`, `roles`, `shape`: travel in the file.
+        fresh: rows with their versions and positions.
+        fingerprint: of the row versions.
+        notes: `number`, `read`, `sources`, `roles`, `splits`, `shape`: travel in the file.
     Raises:
         DataError: the file cannot be written.
     """
-    batch = Batch(
-        number=number,
-        path=None,
-        fingerprint=digest(sorted(fresh["row_version"].to_pylist())),
-        rows=fresh.num_rows,
-        read=notes["read"],
-        sources=notes["sources"],
-    )
-    path = home.batches / f"{number:06d}-{batch.fingerprint[:12]}.parquet"
-    write(path, fresh, {**notes, "number": number, "fingerprint": batch.fingerprint})
-    return _at(batch, path)
+    number = notes["number"]
+    path = home.batches / f"{number:06d}-{fingerprint[:12]}.parquet"
+    fresh.put(path, {**notes, "fingerprint": fingerprint})
+    return Batch(number, str(path), fingerprint, fresh.rows, notes["read"], notes["sources"])
 
 
 def waiting(home: Home) -> tuple[Batch, dict[str, Any]] | None:
@@ -50,14 +46,12 @@ def waiting(home: Home) -> tuple[Batch, dict[str, Any]] | None:
     path = next(home.batches.glob("[0-9]*-*.parquet"), None)
     if path is None:
         return None
-    meta = pq.read_metadata(path)
-    notes = _notes(meta.metadata)
-    batch = Batch(notes["number"], str(path), notes["fingerprint"], meta.num_rows, notes["read"], notes["sources"])
-    return batch, notes
+    notes, rows = notes_of(path), pq.read_metadata(path).num_rows
+    return Batch(notes["number"], str(path), notes["fingerprint"], rows, notes["read"], notes["sources"]), notes
 
 
-def load(batch: Batch) -> "pa.Table":
-    """The rows of a staged batch.
+def load(batch: Batch) -> tuple[Rows, list[str]]:
+    """Reads the rows of a staged batch; the names of their columns.
 
     Raises:
         DataError: it has been committed, set aside or replaced in the meantime.
@@ -66,33 +60,60 @@ def load(batch: Batch) -> "pa.Table":
 
     if batch.path is None or not Path(batch.path).exists():
         raise DataError(f"batch {batch.number} is no longer staged: another run took it over; run again")
-    return pq.read_table(batch.path)
+    return rows_of(Path(batch.path)), list(pq.read_schema(batch.path).names)
 
 
-def write_log(home: Home, batch: Batch, accepted: "pa.Table", refused: "pa.Table") -> None:
-    """Write down what a batch adds to the corpus and to the quarantine, before it does."""
-    import pyarrow as pa
+@dataclass(frozen=True)
+class Log:
+    """What a batch adds to both tables.
 
-    parts = {"corpus": accepted, "quarantine": refused}
-    marked = [
-        rows.append_column("table", pa.array([name] * rows.num_rows, pa.string())) for name, rows in parts.items()
-    ]
-    notes = {"number": batch.number, "path": batch.path, **{name: rows.column_names for name, rows in parts.items()}}
-    write(_log(home), pa.concat_tables(marked, promote_options="default"), notes)
+    Args:
+        number, path: of the batch, and of its staged file.
+        corpus: reads the rows for the corpus; names: of their columns.
+        quarantine: the rows for the quarantine.
+    """
+
+    number: int
+    path: str | None
+    corpus: Rows
+    names: list[str]
+    quarantine: "pa.Table"
 
 
-def read_log(home: Home) -> "tuple[int, str | None, pa.Table, pa.Table] | None":
-    """Number, staged file, corpus rows and quarantine rows of the batch whose commit was begun, if there is one."""
-    import pyarrow.compute as pc
+def write_log(home: Home, batch: Batch, accepted: PartsFile, dealt: "pa.Table", refused: "pa.Table") -> None:
+    """Write down what a batch adds to the corpus and to the quarantine, before it does.
+
+    Args:
+        dealt: more columns of the accepted rows.
+    """
+    more = PartsFile(home.batches)
+    try:
+        for start in range(0, max(1, len(dealt)), PART):
+            more.add(dealt.slice(start, PART))
+        more.put(_part(home, "splits"))
+    finally:
+        more.drop()
+    accepted.put(_part(home, "rows"))
+    # the last one: where it is, the others are
+    write(_log(home), refused, {"number": batch.number, "path": batch.path})
+
+
+def read_log(home: Home) -> Log | None:
+    """What was written down of the batch whose commit was begun, if there is one."""
     import pyarrow.parquet as pq
 
     if not _log(home).exists():
         return None
-    table = pq.read_table(_log(home))
-    notes = _notes(table.schema.metadata)
-    table = table.replace_schema_metadata()
-    rows = [table.filter(pc.equal(table["table"], name)).select(notes[name]) for name in ("corpus", "quarantine")]
-    return notes["number"], notes["path"], rows[0], rows[1]
+    notes, parts = notes_of(_log(home)), [_part(home, name) for name in ("rows", "splits")]
+    own = [list(pq.read_schema(part).names) for part in parts]
+
+    def read(names: Sequence[str]) -> "Iterator[pa.Table]":
+        first, second = ([name for name in has if name in names] for has in own)
+        for part in beside(rows_of(parts[0]), first, rows_of(parts[1]), second):
+            yield part.select(list(names))
+
+    refused = pq.read_table(_log(home)).replace_schema_metadata()
+    return Log(notes["number"], notes["path"], read, [*own[0], *own[1]], refused)
 
 
 def read_stopped(home: Home) -> "pa.Table | None":
@@ -121,7 +142,8 @@ def forget_staged(home: Home) -> None:
 
 def forget_log(home: Home) -> None:
     """Both tables have the batch."""
-    _log(home).unlink(missing_ok=True)
+    for path in (_log(home), _part(home, "rows"), _part(home, "splits")):
+        path.unlink(missing_ok=True)
 
 
 def write(path: Path, rows: "pa.Table", notes: dict[str, Any]) -> None:
@@ -130,30 +152,16 @@ def write(path: Path, rows: "pa.Table", notes: dict[str, Any]) -> None:
     Raises:
         DataError: the disk is full or the folder cannot be written.
     """
-    import pyarrow.parquet as pq
-
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    file = PartsFile(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(rows.replace_schema_metadata({"evertune": json.dumps(notes)}), scratch, compression="zstd")
-        with scratch.open("rb") as file:
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written: {error}; free some space or mend its rights, and run again"
-        ) from error
+        file.add(rows)
+        file.put(path, notes)
     finally:
-        scratch.unlink(missing_ok=True)
+        file.drop()
 
 
-def _at(batch: Batch, path: Path) -> Batch:
-    return Batch(batch.number, str(path), batch.fingerprint, batch.rows, batch.read, batch.sources)
-
-
-def _notes(metadata: dict[bytes, bytes]) -> dict[str, Any]:
-    notes: dict[str, Any] = json.loads(metadata[b"evertune"])
-    return notes
+def _part(home: Home, name: str) -> Path:
+    return home.batches / f"judged-{name}.parquet"
 
 
 def _log(home: Home) -> Path:

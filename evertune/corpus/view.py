@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.components import canonical
 from evertune.corpus import delta_tables
+from evertune.corpus.parts_file import PART
 from evertune.errors import DataError
 from evertune.home import Home, read_json
-from evertune.records import Batch, Snapshot, digest
-from evertune.rows import own_columns
+from evertune.parts import Rows, chosen, standing_again
+from evertune.records import Batch, Snapshot
+from evertune.rows import as_numbers, as_versions, in_order, own_columns
+from evertune.strings import list_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,18 +36,50 @@ def snapshot(home: Home) -> Snapshot:
     Raises:
         DataError: nothing has been taken in yet.
     """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     version = newest_version(home)
-    current = rows(home, version, ["row_version", "split"])
-    splits = current["split"].to_pylist()
-    pairs = sorted(f"{one}{split}" for one, split in zip(current["row_version"].to_pylist(), splits, strict=True))
+    read, names = delta_tables.rows_of(home.corpus, version), (*LABELLED, "excluded")
+    versions, splits = [], []
+    for part in read(["row_version", "split"]):
+        versions.append(as_numbers(part["row_version"]))
+        splits.append(pc.index_in(part["split"], value_set=pa.array(names)).to_numpy().astype(np.int8))
+    current = _current(read, sum(map(len, splits)))
+    number, split = np.concatenate(versions)[current], np.concatenate(splits)[current]
+    order = in_order(number)
+    pairs = (_pairs(number[some], split[some], names) for some in np.split(order, range(PART, len(order), PART)))
     return Snapshot(
         version=version,
-        fingerprint=digest(pairs),
-        rows={split: splits.count(split) for split in (*LABELLED, "excluded")},
+        fingerprint=list_digest(pairs),
+        rows=dict(zip(names, np.bincount(split, minlength=len(names)).tolist(), strict=True)),
         labels=known_labels(home),
         batch=last_number(home),
         **_brought(home),
     )
+
+
+def _pairs(versions: Any, splits: Any, names: Iterable[str]) -> "pa.Array":
+    """Row versions, each with its split."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.binary_join_element_wise(as_versions(versions), pa.array(names).take(pa.array(splits)), "")
+
+
+def _current(read: Rows, size: int) -> Any:
+    """Which rows are their key's newest version."""
+    import numpy as np
+    import pyarrow as pa
+
+    current = np.ones(size, dtype=bool)
+    places = standing_again([read], "row_key")
+    if len(places):
+        some = pa.concat_tables(chosen(read, ["row_key", "batch", "timestamp", "position"], places))
+        current[places] = False
+        current[newest(some.append_column("place", pa.array(places)))["place"].to_numpy()] = True
+    return current
 
 
 def rows(home: Home, version: int, columns: list[str] | None = None) -> "pa.Table":
@@ -68,19 +103,39 @@ def rows(home: Home, version: int, columns: list[str] | None = None) -> "pa.Tabl
     return table.take(pc.sort_indices(table, [("batch", "ascending"), ("position", "ascending")])).select(columns)
 
 
-def history(home: Home, columns: Iterable[str]) -> "pa.Table":
-    """Columns of every row version in the corpus, superseded ones too; no rows where there is no corpus yet."""
+def history(home: Home, columns: Iterable[str], keys: "pa.Array | None" = None) -> "pa.Table":
+    """Columns of every row version in the corpus, superseded ones too; no rows where there is no corpus yet.
+
+    Args:
+        keys: only rows with these row keys; `row_key` is among the columns then. Default: all.
+    """
     import pyarrow as pa
+    import pyarrow.compute as pc
+
+    types = {"component": pa.int64(), "joins": pa.list_(pa.int64()), "normal_digest": pa.int64()}
+    nothing = pa.schema([(name, types.get(name, pa.string())) for name in columns]).empty_table()
+    parts = delta_tables.rows_of(home.corpus)(list(nothing.column_names))
+    if keys is not None:
+        parts = (part.filter(pc.is_in(part["row_key"], value_set=keys)) for part in parts)
+    return pa.concat_tables(found) if (found := list(parts)) else nothing
+
+
+def known_rows(home: Home) -> Rows:
+    """Reads every row version in the corpus, superseded ones too.
+
+    Raises:
+        DataError: an Evertune whose signatures are no longer read has made the corpus.
+    """
+    from deltalake import DeltaTable
 
     if delta_tables.last_batch(home.corpus):
-        return delta_tables.read(home.corpus, list(columns))
-    types = {
-        "component": pa.int64(),
-        "joins": pa.list_(pa.int64()),
-        "normal_digest": pa.int64(),
-        "minhash": pa.binary(),
-    }
-    return pa.schema([(name, types.get(name, pa.string())) for name in columns]).empty_table()
+        names = [field.name for field in DeltaTable(str(home.corpus)).schema().fields]
+        if "signature" not in names:
+            raise DataError(
+                f"{home.corpus} was made by an older Evertune: near duplicates of its rows could not be found; "
+                f"give the recipe a new name, or delete {home.model} and take its sources in again"
+            )
+    return delta_tables.rows_of(home.corpus)
 
 
 def inputs(home: Home, role: str) -> "Callable[[pa.Array], pa.Array]":
@@ -117,12 +172,14 @@ def known_inputs(home: Home) -> "Callable[[pa.Array], pa.Table]":
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    names = ["input_digest", "target_digest"]
+    nothing = pa.schema([(name, pa.int64()) for name in names]).empty_table()
+
     def look_up(wanted: "pa.Array") -> "pa.Table":
-        names = ["input_digest", "target_digest"]
-        if not delta_tables.last_batch(home.corpus):
-            return pa.schema([(name, pa.int64()) for name in names]).empty_table()
-        table = delta_tables.read(home.corpus, names)
-        return table.filter(pc.is_in(table["input_digest"], value_set=wanted))
+        parts = delta_tables.rows_of(home.corpus)(names)
+        return pa.concat_tables(
+            [nothing, *(part.filter(pc.is_in(part["input_digest"], value_set=wanted)) for part in parts)]
+        )
 
     return look_up
 

@@ -102,7 +102,7 @@ def _splits(accepted: "pa.Table", recipe: "Recipe", role: str) -> tuple[dict[str
 
     strings = dict.fromkeys(splits.KNOWN, pa.string())
     numbers = {"component": pa.int64(), "joins": pa.list_(pa.int64()), "normal_digest": pa.int64()}
-    known = pa.schema([*{**strings, **numbers, "minhash": pa.binary()}.items()]).empty_table()
+    known = pa.schema([*{**strings, **numbers, "signature": pa.binary()}.items()]).empty_table()
     nothing = accepted[role].slice(0, 0)
     lend = splits.lends_validation(recipe)
     dealt = splits.assign(accepted, known, recipe.data.split, role, lambda _: nothing, lend)

@@ -117,8 +117,7 @@ def _commit(recipe: Recipe, home: Home, verdicts: contract.Verdicts, keep_edits:
     new = _not_in_corpus(passed, home)
     events = _events(passed, stay)
     batch = Batch(number, None, digest(sorted(passed["named"].to_pylist())), len(passed), len(passed) + len(stay))
-    accepted = admission.with_splits(new.drop_columns("named"), recipe, home)
-    corpus.commit(batch, accepted, events, home)
+    admission.release(batch, new.drop_columns("named"), events, recipe, home)
     return Release(number, len(passed), len(passed) - len(new), len(stay), verdicts.reasons)
 
 

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evertune.config import DeltaSource, HubSource, PathSource, Recipe, SampleSource, SqlSource
 from evertune.errors import ConfigError
@@ -12,6 +13,9 @@ from evertune.sources.inputs import inputs
 from evertune.sources.piece import Piece
 
 __all__ = ["Piece", "fingerprints", "inputs", "read"]
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 logger = logging.getLogger(__name__)
 KINDS: dict[type, ModuleType] = {
@@ -60,6 +64,13 @@ def read(recipe: Recipe, seen: dict[str, str]) -> Iterator[Piece]:
             if piece.uri in uris:
                 raise ConfigError(f"data.sources.{number}: {piece.uri} is read by an earlier source too; remove one")
             uris.add(piece.uri)
-            if not piece.table.num_rows:
-                logger.warning("%s holds no rows", piece.uri)
-            yield piece
+            yield replace(piece, tables=_counted(piece))
+
+
+def _counted(piece: Piece) -> "Iterator[pa.Table]":
+    count = 0
+    for table in piece.tables:
+        count += len(table)
+        yield table
+    if not count:
+        logger.warning("%s holds no rows", piece.uri)

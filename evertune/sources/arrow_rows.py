@@ -5,12 +5,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evertune.errors import DataError
-from evertune.sources.piece import Raw
+from evertune.parallel import mapped
+from evertune.sources.columns import arrow_roles
+from evertune.sources.piece import Layout, Raw
 from evertune.sources.tables import CHUNK
 from evertune.sources.text_file import File
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+PART = 50_000  # rows that are read at once
 
 
 def names(file: File) -> list[str]:
@@ -50,6 +54,63 @@ def rows(file: File, columns: Sequence[str]) -> Iterator[Raw]:
         yield from batch_rows(batches, columns, parquet.schema_arrow)
     except (pa.ArrowException, OSError) as error:
         raise _broken(file, error) from error
+
+
+def tables(file: File, columns: Sequence[str], wanted: Layout) -> "Iterator[pa.Table]":
+    """The same rows as tables of roles, in parts.
+
+    Args:
+        columns: of the roles, in the layout's order.
+    Raises:
+        DataError: it cannot be read as Parquet.
+    """
+    import pyarrow as pa
+
+    parquet = _open(file)
+    batches = (  # a group at a time: it would hold on to those that it has read
+        batch
+        for group in range(parquet.num_row_groups)
+        for batch in parquet.iter_batches(PART, row_groups=[group], columns=list(set(columns)))
+    )
+    try:
+        yield from batch_tables(batches, columns, parquet.schema_arrow, wanted)
+    except (pa.ArrowException, OSError) as error:
+        raise _broken(file, error) from error
+
+
+def batch_tables(
+    batches: "Iterable[pa.RecordBatch | pa.Table]", columns: Sequence[str], schema: "pa.Schema", wanted: Layout
+) -> "Iterator[pa.Table]":
+    """The named columns as tables of roles; at least one table.
+
+    Args:
+        schema: of the whole table; its metadata may carry the class names of `datasets`.
+    """
+    classes = class_names(schema)
+
+    def made(numbered: "tuple[int, pa.RecordBatch | pa.Table]") -> "pa.Table":
+        start, batch = numbered
+        arrays = [_array(batch[column], classes.get(column)) for column in columns]
+        return arrow_roles(arrays, range(start, start + len(batch)), wanted)
+
+    yield made((0, schema.empty_table()))
+    yield from mapped(made, _numbered(batches))
+
+
+def _numbered(batches: "Iterable[pa.RecordBatch | pa.Table]") -> "Iterator[tuple[int, pa.RecordBatch | pa.Table]]":
+    start = 0
+    for batch in batches:
+        yield start, batch
+        start += len(batch)
+
+
+def _array(column: Any, classes: Sequence[str] | None) -> "pa.Array":
+    """A column in one piece, with names for class numbers."""
+    import pyarrow as pa
+
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    whole = whole.combine_chunks() if isinstance(whole, pa.ChunkedArray) else whole
+    return whole if classes is None else pa.array(_named(whole.to_pylist(), classes))
 
 
 def batch_rows(

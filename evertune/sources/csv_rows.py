@@ -3,12 +3,20 @@
 import csv
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from evertune.errors import DataError
+from evertune.parallel import ahead, mapped
 from evertune.sources import tsv_records
 from evertune.sources.cells import without_surrogates
-from evertune.sources.piece import Raw
+from evertune.sources.columns import arrow_roles
+from evertune.sources.csv_blocks import Block, blocks, cells, explained
+from evertune.sources.piece import Layout, Raw
+from evertune.sources.tables import role_tables, roles_of
 from evertune.sources.text_file import File, damage, damaged, encoding_error, open_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LONGEST_CELL = 1 << 24  # characters; csv's own limit of 131,072 would refuse long documents
 
@@ -50,6 +58,50 @@ def rows(file: File, columns: Sequence[str]) -> Iterator[Raw]:
             yield _raw(record, places, len(header), line, text, file)
 
 
+def tables(file: File, columns: Sequence[str], wanted: Layout) -> "Iterator[pa.Table]":
+    """The same rows as tables of roles, in parts; at least one.
+
+    Args:
+        columns: of the roles, in the layout's order.
+    Raises:
+        DataError: the file is empty, or has no header that can be read.
+    """
+    if file.format == "tsv":
+        yield from role_tables(rows(file, columns), wanted)
+        return
+    separator, taken = delimiter(file), list[str]()
+    with open_text(file) as stream:
+        header = _header(_quoted_records(_taken(deque(), stream, taken), separator), file)
+        places = [header.index(column) for column in columns]
+
+        def made(block: Block) -> "pa.Table":
+            plain = cells(block.plain, places, separator, len(header))
+            odd = [_raw(record, places, len(header), line, text, file) for line, text, record in block.odd]
+            return _merged(plain, odd, block, wanted)
+
+        yield roles_of((), (), wanted)  # a header alone is a table without rows
+        yield from mapped(made, ahead(blocks(stream, len(taken) + 1, separator, len(header))))
+
+
+def _merged(plain: "list[pa.Array]", odd: list[Raw], block: Block, wanted: Layout) -> "pa.Table":
+    """The rows of a block in their order."""
+    import numpy as np
+    import pyarrow as pa
+
+    size = len(plain[0]) + len(odd)
+    at = np.asarray(block.places, dtype=np.int64) + np.arange(len(odd))
+    others = np.delete(np.arange(size), at)
+    one = arrow_roles(plain, (block.start + others).tolist(), wanted)
+    if not odd:
+        return one
+    both = pa.concat_tables([one, roles_of(odd, (block.start + at).tolist(), wanted)])
+    return both.take(pa.array(np.argsort(np.concatenate([others, at]))))
+
+
+def _allow_long_cells() -> None:
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
+
+
 def _header(records: Iterator[tuple[int, str, list[str] | str]], file: File) -> list[str]:
     for _, text, record in records:
         if damaged(text):
@@ -71,7 +123,7 @@ def _quoted_records(stream: Iterator[str], separator: str) -> Iterator[tuple[int
     Of a record whose quotes are wrong only the first line is given up: a quote that is never closed must not swallow
     the rows after it.
     """
-    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
+    _allow_long_cells()
     start, again = 1, deque[str]()
     while True:
         taken: list[str] = []
@@ -83,7 +135,7 @@ def _quoted_records(stream: Iterator[str], separator: str) -> Iterator[tuple[int
                 taken.clear()
             return
         except csv.Error as error:
-            yield start, taken[0].rstrip("\r\n"), _explained(str(error))
+            yield start, taken[0].rstrip("\r\n"), explained(str(error))
             again.extendleft(reversed(taken[1:]))
             start += 1
 
@@ -93,14 +145,6 @@ def _taken(again: deque[str], stream: Iterator[str], taken: list[str]) -> Iterat
     while (line := again.popleft() if again else next(stream, None)) is not None:
         taken.append(line)
         yield line
-
-
-def _explained(error: str) -> str:
-    if error == "unexpected end of data":
-        return 'a quote that opens here is never closed; close it, or double it ("") where it belongs to the text'
-    if "expected after" in error:
-        return 'text goes on after a closing quote; double the quotes ("") that belong to the text'
-    return f"{error}; mend the line"
 
 
 def _raw(record: list[str] | str, places: Sequence[int], width: int, line: int, text: str, file: File) -> Raw:

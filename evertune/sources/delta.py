@@ -7,12 +7,13 @@ from evertune.config import DeltaSource, Recipe
 from evertune.config.base import expand
 from evertune.errors import DataError
 from evertune.records import digest
-from evertune.sources.arrow_rows import batch_rows
-from evertune.sources.piece import Layout, Piece, Raw, layout, match
+from evertune.sources.arrow_rows import PART, batch_tables
+from evertune.sources.piece import Layout, Piece, layout, match
 from evertune.sources.redact import hidden, shown
-from evertune.sources.tables import CHUNK, whole
+from evertune.sources.tables import named
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from deltalake import DeltaTable
 
 
@@ -32,38 +33,41 @@ def read(source: DeltaSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[
     Raises:
         DataError: there is no such table or version, or it cannot be read, or lacks a column.
     """
-    from deltalake.exceptions import DeltaError
-
     table = _open(source, recipe)
     uri, fingerprint, wanted = _uri(source, table), _fingerprint(source, recipe, table), layout(recipe)
     if seen.get(uri) == fingerprint:
         return
+    columns = match(wanted, [field.name for field in table.schema().fields], uri)
+    yield Piece(uri, fingerprint, named(_tables(table, columns, wanted, source), uri, source.split))
+
+
+def _tables(table: "DeltaTable", columns: list[str], wanted: Layout, source: DeltaSource) -> "Iterator[pa.Table]":
+    from deltalake.exceptions import DeltaError
+
     try:
-        rows = whole(_rows(table, wanted, uri), wanted, uri, source.split)
+        yield from _parts(table, columns, wanted)
     except (DeltaError, OSError, ValueError, KeyError) as error:
         raise _unreadable(source, error) from error
-    yield Piece(uri, fingerprint, rows)
 
 
-def _rows(table: "DeltaTable", wanted: Layout, uri: str) -> Iterator[Raw]:
+def _parts(table: "DeltaTable", columns: list[str], wanted: Layout) -> "Iterator[pa.Table]":
     from deltalake.exceptions import DeltaProtocolError
 
-    columns = match(wanted, [field.name for field in table.schema().fields], uri)
     try:
         data = table.to_pyarrow_dataset()
     except DeltaProtocolError:  # deletion vectors, say: the query engine knows them, the plain reader does not
-        return _queried(table, columns)
-    return batch_rows(data.to_batches(list(set(columns)), batch_size=CHUNK), columns, data.schema)
+        reader = _queried(table, columns)
+        return batch_tables(reader, columns, reader.schema, wanted)
+    return batch_tables(data.to_batches(list(set(columns)), batch_size=PART), columns, data.schema, wanted)
 
 
-def _queried(table: "DeltaTable", columns: list[str]) -> Iterator[Raw]:
+def _queried(table: "DeltaTable", columns: list[str]) -> "pa.RecordBatchReader":
     import pyarrow as pa
     from deltalake import QueryBuilder
 
     chosen = ", ".join('"{}"'.format(column.replace('"', '""')) for column in set(columns))
     result = QueryBuilder().register("rows", table).execute(f"SELECT {chosen} FROM rows")
-    reader = pa.RecordBatchReader.from_stream(result)
-    return batch_rows(reader, columns, reader.schema)
+    return pa.RecordBatchReader.from_stream(result)
 
 
 def _uri(source: DeltaSource, table: "DeltaTable") -> str:

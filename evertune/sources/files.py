@@ -15,7 +15,7 @@ from evertune.records import digest
 from evertune.sources import arrow_rows, conll_rows, csv_rows, jsonl_rows
 from evertune.sources.content import content
 from evertune.sources.piece import Layout, Piece, layout, match
-from evertune.sources.tables import whole
+from evertune.sources.tables import named, role_tables
 from evertune.sources.text_file import File
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def read(source: PathSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[P
         fingerprint = _fingerprint(file, {}, source, wanted)
         if seen.get(file.name) != fingerprint:
             logger.info("reading %s", file.name)
-            yield Piece(file.name, fingerprint, _table(file, wanted, source.split))
+            yield Piece(file.name, fingerprint, _tables(file, wanted, source.split))
 
 
 def single_file(path: str | Path) -> File:
@@ -174,7 +174,11 @@ def _fingerprint(file: File, cache: dict[str, Any], source: PathSource, wanted: 
     return digest(content(file.path, file.name, cache), file.format, how, wanted.columns, wanted.kinds)
 
 
-def _table(file: File, wanted: Layout, split: str | None = None) -> "pa.Table":
+def _tables(file: File, wanted: Layout, split: str | None) -> "Iterator[pa.Table]":
     reader = FORMATS[file.format]
     columns = match(wanted, reader.names(file), file.name)
-    return whole(reader.rows(file, columns), wanted, file.name, split)
+    if reader in (csv_rows, arrow_rows):
+        parts = reader.tables(file, columns, wanted)
+    else:
+        parts = role_tables(reader.rows(file, columns), wanted)
+    return named(parts, file.name, split)

@@ -9,10 +9,10 @@ from evertune.config import HubSource, Recipe
 from evertune.config.base import expand
 from evertune.errors import DataError
 from evertune.records import digest
-from evertune.sources.arrow_rows import batch_rows
+from evertune.sources.arrow_rows import PART, batch_tables
 from evertune.sources.content import content
 from evertune.sources.piece import Piece, layout, match
-from evertune.sources.tables import CHUNK, content_digest, whole
+from evertune.sources.tables import content_digest, named
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -32,16 +32,22 @@ def read(source: HubSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[Pi
     Raises:
         DataError: it cannot be loaded, or lacks a column.
     """
+    import pyarrow as pa
+
     uri, wanted, held = _uri(source), layout(recipe), _held(source, recipe, {})
     if held is not None and seen.get(uri) == _fingerprint(source, recipe, held):
         return
     data = _load(source, recipe)
     columns = match(wanted, data.column_names, uri)
-    batches = data.with_format("arrow").iter(CHUNK)
-    table = whole(batch_rows(batches, columns, data.features.arrow_schema), wanted, uri, source.split)
-    fingerprint = _fingerprint(source, recipe, held or content_digest(table))
+    batches = data.with_format("arrow").iter(PART)
+    tables = named(batch_tables(batches, columns, data.features.arrow_schema, wanted), uri, source.split)
+    if held is not None:
+        yield Piece(uri, _fingerprint(source, recipe, held), tables)
+        return
+    table = pa.concat_tables(tables)
+    fingerprint = _fingerprint(source, recipe, content_digest(table))
     if seen.get(uri) != fingerprint:
-        yield Piece(uri, fingerprint, table)
+        yield Piece(uri, fingerprint, [table])
 
 
 def _uri(source: HubSource) -> str:

@@ -1,7 +1,8 @@
 """What a source gives: pieces of rows, and the layout that their columns get."""
 
 import difflib
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,13 +21,21 @@ class Piece:
     Args:
         uri: its name, as a user would write it; never with a secret.
         fingerprint: digest of content and of how it is read; equal fingerprint, equal rows.
-        table: roles as column names, beside them `source`, `source_row` (0-based), `given_split`, and of a row that
-            cannot be read `problem` and `problem_digest` (of what stands there); null where a row is fine.
+        tables: its rows in parts, to be read once: roles as column names, beside them `source`, `source_row` (0-based),
+            `given_split`, and of a row that cannot be read `problem` and `problem_digest` (of what stands there); null
+            where a row is fine.
     """
 
     uri: str
     fingerprint: str
-    table: "pa.Table"
+    tables: "Iterable[pa.Table]"
+
+    @functools.cached_property
+    def table(self) -> "pa.Table":
+        """All rows at once."""
+        import pyarrow as pa
+
+        return pa.concat_tables(self.tables)
 
 
 class Raw(NamedTuple):

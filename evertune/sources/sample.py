@@ -37,7 +37,7 @@ def read(source: SampleSource, recipe: Recipe, seen: dict[str, str]) -> Iterator
         if (uri := _uri(source, week)) in weeks:
             weeks[uri].append(Raw([ticket[column] for column in columns]))
     for uri, fingerprint in fresh:
-        yield Piece(uri, fingerprint, whole(weeks[uri], wanted, uri, source.split))
+        yield Piece(uri, fingerprint, [whole(weeks[uri], wanted, uri, source.split)])
 
 
 def _uri(source: SampleSource, week: int) -> str:

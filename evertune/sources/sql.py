@@ -71,7 +71,7 @@ def read(source: SqlSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[Pi
         logger.warning("%s gave no rows for :cursor = NULL; write %s in the query", uri, CURSOR_HOW)
     fingerprint = _text(largest) if source.cursor else content_digest(table)
     if table.num_rows and fingerprint != before:
-        yield Piece(uri, fingerprint, table)
+        yield Piece(uri, fingerprint, [table])
 
 
 def _rows(source: SqlSource, recipe: Recipe, url: "URL", uri: str, start: Any) -> "tuple[pa.Table, Any]":

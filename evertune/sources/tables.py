@@ -17,27 +17,38 @@ if TYPE_CHECKING:
 CHUNK = 10_000  # rows that are held as Python values at a time
 
 
-def tables(rows: Iterable[Raw], wanted: Layout, uri: str, split: str | None = None) -> "Iterator[pa.Table]":
-    """Tables of at most `CHUNK` rows; at least one table.
+def role_tables(rows: Iterable[Raw], wanted: Layout) -> "Iterator[pa.Table]":
+    """The roles of rows in tables of at most `CHUNK` rows; at least one table.
 
     Args:
         rows: cells in the layout's order.
-        uri: goes to the column `source`.
-        split: goes to the column `given_split`.
     """
     start, rest = 0, iter(rows)
     while (chunk := list(itertools.islice(rest, CHUNK))) or start == 0:
-        yield _table(chunk, start, wanted, uri, split)
+        yield roles_of(chunk, range(start, start + len(chunk)), wanted)
         start += len(chunk)
         if len(chunk) < CHUNK:
             return
 
 
-def whole(rows: Iterable[Raw], wanted: Layout, uri: str, split: str | None = None) -> "pa.Table":
-    """All rows in one table."""
+def named(parts: "Iterable[pa.Table]", uri: str, split: str | None) -> "Iterator[pa.Table]":
+    """Tables of roles with the columns `source` and `given_split`."""
     import pyarrow as pa
 
-    return pa.concat_tables(tables(rows, wanted, uri, split))
+    for part in parts:
+        source, given = (pa.repeat(pa.scalar(value, pa.string()), len(part)) for value in (uri, split))
+        yield part.append_column("source", source).append_column("given_split", given)
+
+
+def whole(rows: Iterable[Raw], wanted: Layout, uri: str, split: str | None = None) -> "pa.Table":
+    """All rows in one table.
+
+    Args:
+        uri: goes to the column `source`; split: to `given_split`.
+    """
+    import pyarrow as pa
+
+    return pa.concat_tables(named(role_tables(rows, wanted), uri, split))
 
 
 def content_digest(table: "pa.Table") -> str:
@@ -49,10 +60,15 @@ def content_digest(table: "pa.Table") -> str:
     return state.hexdigest()
 
 
-def _table(chunk: Sequence[Raw], start: int, wanted: Layout, uri: str, split: str | None) -> "pa.Table":
+def roles_of(chunk: Sequence[Raw], numbers: Sequence[int], wanted: Layout) -> "pa.Table":
+    """The roles of rows, and `source_row`, `problem` and `problem_digest`.
+
+    Args:
+        numbers: of the rows.
+    """
     import pyarrow as pa
 
-    made = [_converted(raw, start + place, wanted) for place, raw in enumerate(chunk)]
+    made = [_converted(raw, number, wanted) for raw, number in zip(chunk, numbers, strict=True)]
     columns = {role: [row[index] for row, *_ in made] for index, role in enumerate(wanted.kinds)}
     arrays = {}
     for role, kind in wanted.kinds.items():
@@ -61,9 +77,7 @@ def _table(chunk: Sequence[Raw], start: int, wanted: Layout, uri: str, split: st
             arrays[f"{role}_problem"] = pa.array([one[1] for one in columns[role]], pa.string())
         else:
             arrays[role] = pa.array(columns[role], pa.string() if kind == "string" else pa.list_(pa.string()))
-    arrays["source"] = pa.array([uri] * len(chunk), pa.string())
-    arrays["source_row"] = pa.array(range(start, start + len(chunk)), pa.int64())
-    arrays["given_split"] = pa.array([split] * len(chunk), pa.string())
+    arrays["source_row"] = pa.array(numbers, pa.int64())
     arrays["problem"] = pa.array([problem for _, problem, _ in made], pa.string())
     arrays["problem_digest"] = pa.array([held for *_, held in made], pa.string())
     return pa.table(arrays)

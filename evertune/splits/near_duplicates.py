@@ -1,83 +1,62 @@
 """Near-duplicate texts: candidates by MinHash (Broder 1997) and locality-sensitive hashing, judged by shingles."""
 
-import unicodedata
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.components import connected
+from evertune.components import connected, repeated
+from evertune.parallel import mapped
+from evertune.splits.signatures import PERMUTATIONS, shingles
+from evertune.strings import mixed
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-PERMUTATIONS = 64
-SEED = 17
-CHUNK = 4096  # texts whose shingles stand in memory at once
 WINDOW = 16  # neighbours compared in an LSH bucket; larger buckets are held together by their first member
 PAIRS = 200_000  # pairs of signatures compared at once ...
 EXACT = 5_000  # ... and pairs of texts
-ERRORS = 3  # standard errors by which the signatures' estimate may be below the threshold
-NO_SPACES = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
+ERRORS = 4  # standard errors by which the signatures' estimate may be below the threshold
 
 
-def normalised(inputs: Any) -> "pa.Array":
-    """The input as comparisons see it: NFKC, lower case, no punctuation, single spaces.
+def sharing(
+    fresh: "Iterable[np.ndarray[Any, Any]]", known: "Iterable[np.ndarray[Any, Any]]", threshold: float, scratch: Path
+) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
+    """Numbers of the fresh and of the known texts that share an LSH bucket with a fresh one: no other can be linked.
 
-    Scripts that are written without spaces get one around every character. A text of punctuation alone stays as it is.
-
-    Args:
-        inputs: strings, or lists of strings that count as words.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    texts = pc.binary_join(inputs, " ") if pa.types.is_list(inputs.type) else inputs
-    # pyarrow 25's utf8_normalize leaves NFC and NFKC decomposed, and is slower than this
-    composed = [unicodedata.normalize("NFKC", text or "").lower() for text in texts.to_pylist()]
-    lower = pc.utf8_trim_whitespace(pa.array(composed, pa.string()))
-    spaced = pc.replace_substring_regex(lower, NO_SPACES, r" \1 ")
-    words = pc.utf8_trim_whitespace(pc.replace_substring_regex(spaced, r"[^\p{L}\p{M}\p{N}]+", " "))
-    return pc.if_else(pc.equal(words, ""), lower, words)
-
-
-def signatures(normal: "pa.Array") -> "np.ndarray[Any, Any]":
-    """MinHash signatures over word 3-shingles, (texts, 64), the lower 16 bits of each minimum.
-
-    Sixteen bits are b-bit MinHash (Li and König 2010): two minima that differ agree by chance once in 65,536.
+    The memory that it takes is that of one band, whatever the number of signatures: the others wait in files.
 
     Args:
-        normal: from `normalised`; a text of fewer than three words is one shingle.
+        fresh, known: signatures in parts, (n, 64) each.
+        scratch: folder for the files.
     """
     import numpy as np
-    import rensa
 
-    found = np.zeros((len(normal), PERMUTATIONS), dtype=np.uint16)
-    for start in range(0, len(normal), CHUNK):
-        sets = shingles(normal.slice(start, CHUNK)).to_pylist()
-        rows = rensa.RMinHash.digest_matrix_from_token_sets(sets, num_perm=PERMUTATIONS, seed=SEED).to_rows()
-        found[start : start + len(rows)] = np.array(rows, dtype=np.uint32).astype(np.uint16)
-    return found
+    rows, sizes = _rows_per_band(threshold), [0, 0]
+    with ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile(dir=scratch)) for _ in range(PERMUTATIONS // rows)]
+        for which, parts in enumerate((fresh, known)):
+            for keys in mapped(lambda found: _keys(found, rows), parts):
+                sizes[which] += len(keys[0])
+                for key, file in zip(keys, files, strict=True):
+                    key.tofile(file)
+        met = np.zeros(sum(sizes), dtype=bool)
+        for places in mapped(lambda file: repeated(_keys_of(file), sizes[0]), files):
+            met[places] = True
+    return np.flatnonzero(met[: sizes[0]]), np.flatnonzero(met[sizes[0] :])
 
 
-def shingles(normal: "pa.Array") -> "pa.ListArray":
-    """Every three words in a row of each text."""
+def _keys(found: "np.ndarray[Any, Any]", rows: int) -> "list[np.ndarray[Any, Any]]":
+    return [_band_keys(found, band, rows) for band in range(PERMUTATIONS // rows)]
+
+
+def _keys_of(file: Any) -> "np.ndarray[Any, Any]":
     import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
 
-    split = pc.split_pattern(normal, " ")
-    counts = np.asarray(split.value_lengths())
-    words = split.flatten()
-    starts = np.cumsum(counts) - counts
-    inside = np.arange(len(words)) - np.repeat(starts, counts) <= np.repeat(counts, counts) - 3
-    three = np.flatnonzero(inside)
-    joined = pc.binary_join_element_wise(words.take(three), words.take(three + 1), words.take(three + 2), " ")
-    sizes = np.maximum(counts - 2, 0)
-    short = np.flatnonzero(sizes == 0)
-    places = np.concatenate([np.repeat(np.arange(len(normal)), sizes), short])
-    every = pa.concat_arrays([joined, normal.take(short)]).take(np.argsort(places, kind="stable"))
-    offsets = np.concatenate([[0], np.cumsum(np.maximum(sizes, 1))]).astype(np.int32)
-    return pa.ListArray.from_arrays(offsets, every)
+    file.seek(0)
+    return np.fromfile(file, dtype=np.uint64)
 
 
 def links(fresh: Any, known: Any, threshold: float, texts: "Callable[[Any], pa.Array]") -> "np.ndarray[Any, Any]":
@@ -97,8 +76,8 @@ def links(fresh: Any, known: Any, threshold: float, texts: "Callable[[Any], pa.A
     near = _sharing_a_band(fresh, known, rows)
     stacked = np.concatenate([fresh, known[near]])
     place = np.concatenate([np.arange(len(fresh)), len(fresh) + near])
-    _, first, inverse = np.unique(_as_scalars(stacked), return_index=True, return_inverse=True)
-    joined, distinct, normal = first[inverse], np.sort(first), texts(near)
+    joined = _first_alike(stacked)
+    distinct, normal = np.flatnonzero(joined == np.arange(len(stacked))), texts(near)
     likely = threshold - ERRORS * (threshold * (1 - threshold) / PERMUTATIONS) ** 0.5
     for band in range(PERMUTATIONS // rows):
         for some in _candidates(_band_keys(stacked[distinct], band, rows)):
@@ -125,7 +104,7 @@ def _band_keys(found: "np.ndarray[Any, Any]", band: int, rows: int) -> "np.ndarr
     keys = np.zeros(len(found), dtype=np.uint64)
     for column in range(band * rows, (band + 1) * rows):
         keys = keys * np.uint64(0x9E3779B97F4A7C15) + found[:, column].astype(np.uint64) + np.uint64(1)
-    return keys
+    return mixed(keys)
 
 
 def _sharing_a_band(fresh: Any, known: Any, rows: int) -> "np.ndarray[Any, Any]":
@@ -139,10 +118,17 @@ def _sharing_a_band(fresh: Any, known: Any, rows: int) -> "np.ndarray[Any, Any]"
     return np.flatnonzero(sharing)
 
 
-def _as_scalars(found: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def _first_alike(found: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Of each signature the position of the first that is the same."""
     import numpy as np
 
-    return np.ascontiguousarray(found).view(np.dtype((np.void, found.dtype.itemsize * found.shape[1])))[:, 0]
+    wide = np.ascontiguousarray(found).view(np.uint64)
+    keys = np.zeros(len(wide), dtype=np.uint64)
+    for column in range(wide.shape[1]):
+        keys = mixed(keys + wide[:, column])
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    alike = (found[first[inverse]] == found).all(axis=1)  # as good as always: 64 bits stand for 1,024
+    return np.where(alike, first[inverse], np.arange(len(found)))
 
 
 def _candidates(keys: "np.ndarray[Any, Any]") -> "Iterator[np.ndarray[Any, Any]]":

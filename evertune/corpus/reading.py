@@ -1,0 +1,197 @@
+"""What the sources give: written down as it comes, row by row known or fresh in the end."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from evertune.components import repeated, within
+from evertune.config import Recipe
+from evertune.corpus import delta_tables
+from evertune.corpus.parts_file import PART, PartsFile, rows_of
+from evertune.corpus.returns import place, with_returns
+from evertune.home import Home
+from evertune.parallel import Behind, mapped
+from evertune.parts import chosen
+from evertune.rows import as_numbers, as_versions, has_id, in_order, occurrences, renumbered, versioned
+from evertune.strings import hashes, list_digest
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from evertune.sources import Piece
+
+
+class Reading:
+    """Rows on their way from the sources to a staged file.
+
+    Args:
+        sources: fingerprints of what was read; splits: the split that each source gives its rows.
+        rows: how many were read.
+        versions: of the rows, as `rows.as_numbers` gives them.
+    """
+
+    def __init__(self, recipe: Recipe, home: Home) -> None:
+        import numpy as np
+
+        self.recipe, self.home = recipe, home
+        self.sources: dict[str, str] = {}
+        self.splits: dict[str, str | None] = {}
+        self.rows = 0
+        self.versions: Any = np.zeros((0, 2), dtype=np.uint64)
+        self._pieces: Any = np.zeros(0, dtype=np.int32)
+        self._file = PartsFile(home.batches)
+
+    def take(self, pieces: "Iterable[Piece]") -> None:
+        """Write down the rows of all pieces, each with its version.
+
+        Raises:
+            DataError: a column is missing or cannot be brought into the schema, or the disk is full.
+        """
+        import numpy as np
+        import pyarrow as pa
+
+        versions, numbers = [self.versions], [self._pieces]
+        with Behind(self._file.add) as writing:
+            for number, part in mapped(lambda one: (one[0], versioned(one[1], self.recipe)), self._parts(pieces)):
+                position = pa.array(np.arange(self.rows, self.rows + len(part)))
+                writing.take(part.append_column("position", position))
+                self.rows += len(part)
+                versions.append(as_numbers(part["row_version"]))
+                numbers.append(np.full(len(part), number, dtype=np.int32))
+        self.versions, self._pieces = np.concatenate(versions), np.concatenate(numbers)
+
+    def fresh(self) -> PartsFile | None:
+        """The rows whose version is new or comes back, each version once, numbered by position; None where none is."""
+        import numpy as np
+
+        if not self.rows:
+            return None
+        places, changed = self._renumbered()
+        if changed is not None:
+            self.versions[places] = as_numbers(changed["row_version"])
+        keep = ~_known(self.versions, self.home)
+        keep[_again(self.versions)] = False
+        self.versions = self.versions[keep]
+        if not len(self.versions):
+            return None
+        if changed is not None or not keep.all():
+            self._file.close()
+            self._file, old = self._rewritten(np.flatnonzero(keep), places, changed), self._file
+            old.drop()
+        return self._file
+
+    def fingerprint(self) -> str:
+        """Of the versions of the fresh rows, whatever their order."""
+        import numpy as np
+
+        order = in_order(self.versions)
+        return list_digest(as_versions(self.versions[some]) for some in np.split(order, range(PART, len(order), PART)))
+
+    def drop(self) -> None:
+        """What was written down is not needed any more."""
+        self._file.drop()
+
+    def _parts(self, pieces: "Iterable[Piece]") -> "Iterator[tuple[int, pa.Table]]":
+        for number, piece in enumerate(pieces):
+            for table in piece.tables:
+                if len(table):
+                    self.splits[place(piece.uri)] = table["given_split"][0].as_py()
+                for start in range(0, len(table), PART):
+                    yield number, table.slice(start, PART)
+            self.sources[piece.uri] = piece.fingerprint
+
+    def _renumbered(self) -> "tuple[Any, pa.Table | None]":
+        """Rows that are not the first of their content, or come back, and what they are then."""
+        import numpy as np
+        import pyarrow as pa
+
+        if not has_id(self.recipe):
+            places, numbers = occurrences(self.versions, self._pieces)
+        else:
+            places, numbers = self._of_changed_keys(), None
+        if not len(places):
+            return places, None
+        self._file.close()
+        read = rows_of(self._file.path)
+        names = [name for name in self._names() if name != "position"]
+        some = pa.concat_tables(chosen(read, names, places))
+        if numbers is not None:
+            return places, renumbered(some, np.arange(len(some)), numbers, self.recipe)
+        return places, with_returns(some, self.recipe, self.home)
+
+    def _of_changed_keys(self) -> "np.ndarray[Any, Any]":
+        """Rows whose key has had several versions: only such a version can come back."""
+        import numpy as np
+
+        parts = delta_tables.rows_of(self.home.corpus)(["row_key"])
+        known = np.concatenate([np.zeros(0, np.uint64), *(hashes(part["row_key"].combine_chunks()) for part in parts)])
+        changed = known[repeated(known)]
+        if not len(changed):
+            return np.zeros(0, dtype=np.int64)
+        self._file.close()
+        read = rows_of(self._file.path)(["row_key"])
+        return np.flatnonzero(
+            np.concatenate([within(hashes(part["row_key"].combine_chunks()), changed) for part in read])
+        )
+
+    def _names(self) -> list[str]:
+        import pyarrow.parquet as pq
+
+        return list(pq.read_schema(self._file.path).names)
+
+    def _rewritten(self, keep: Any, places: Any, changed: "pa.Table | None") -> PartsFile:
+        """The kept rows, changed ones as they are now, numbered anew."""
+        import numpy as np
+        import pyarrow as pa
+
+        file, start = PartsFile(self.home.batches), 0
+        for part in rows_of(self._file.path)(self._names()):
+            if changed is not None:
+                part = _with(part, changed, places, start)
+            low, high = np.searchsorted(keep, [start, start + len(part)])
+            start += len(part)
+            position = pa.array(np.arange(low, high))
+            some = part.drop_columns("position").take(pa.array(keep[low:high] - start + len(part)))
+            file.add(some.append_column("position", position))
+        return file
+
+
+def _with(part: "pa.Table", changed: "pa.Table", places: Any, start: int) -> "pa.Table":
+    """A part in which the changed rows stand in their places."""
+    import numpy as np
+    import pyarrow as pa
+
+    low, high = np.searchsorted(places, [start, start + len(part)])
+    at = np.arange(len(part))
+    at[places[low:high] - start] = len(part) + np.arange(high - low)
+    others = changed.slice(low, high - low)
+    both = pa.concat_tables([part.drop_columns("position"), others.select(part.column_names[:-1])])
+    return both.take(pa.array(at)).append_column("position", part["position"])
+
+
+def _known(versions: "np.ndarray[Any, Any]", home: Home) -> "np.ndarray[Any, Any]":
+    """Which versions the corpus or the quarantine has."""
+    import numpy as np
+
+    found = np.zeros(len(versions), dtype=bool)
+    order = np.argsort(versions[:, 0])
+    upper = versions[order, 0]
+    for path in (home.corpus, home.quarantine):
+        for part in delta_tables.rows_of(path)(["row_version"]):
+            known = as_numbers(part["row_version"])
+            low, high = (np.searchsorted(upper, known[:, 0], side=side) for side in ("left", "right"))
+            counts = high - low
+            row = np.repeat(np.arange(len(known)), counts)
+            at = order[np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts) + low[row]]
+            found[at[versions[at, 1] == known[row, 1]]] = True
+    return found
+
+
+def _again(versions: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Rows whose version stands further up too."""
+    import numpy as np
+
+    some = np.sort(repeated(versions[:, 0]))
+    order = some[np.lexsort((some, versions[some, 1], versions[some, 0]))]
+    same = (versions[order[1:]] == versions[order[:-1]]).all(axis=1)
+    return np.asarray(order[1:][same])

@@ -1,0 +1,106 @@
+"""Arrow strings as numbers: hashes of strings and of parts of them, without a Python object for each."""
+
+import functools
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
+SLICE = 1 << 22  # bytes of text that are worked on at once
+
+
+def slices(texts: "pa.Array") -> "Iterator[pa.Array]":
+    """The array in parts of at most `SLICE` bytes, or one string."""
+    import numpy as np
+
+    ends = offsets(texts)
+    start = 0
+    while start < len(texts):
+        stop = int(np.searchsorted(ends, ends[start] + SLICE, side="right")) - 1
+        stop = max(stop, start + 1)
+        yield texts.slice(start, stop - start)
+        start = stop
+
+
+def offsets(texts: "pa.Array") -> "np.ndarray[Any, Any]":
+    """Where each string begins in the array's buffer, and where the last one ends."""
+    import numpy as np
+
+    if not len(texts):
+        return np.zeros(1, dtype=np.int32)
+    return np.frombuffer(texts.buffers()[1], dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
+
+
+def contents(texts: "pa.Array") -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
+    """The bytes of all strings one behind the other, and where each begins and the last one ends."""
+    import numpy as np
+
+    ends, data = offsets(texts), texts.buffers()[2] if len(texts) else None
+    if data is None or ends[-1] == ends[0]:
+        return np.zeros(0, dtype=np.uint8), np.zeros(len(texts) + 1, dtype=np.int64)
+    return np.frombuffer(data, dtype=np.uint8)[ends[0] : ends[-1]], ends.astype(np.int64) - ends[0]
+
+
+def part_hashes(data: "np.ndarray[Any, Any]", starts: Any, ends: Any) -> "np.ndarray[Any, Any]":
+    """64 bits for each part of the bytes: a polynomial of them, taken from sums over all (Karp and Rabin 1987), mixed.
+
+    Args:
+        starts, ends: of the parts; they may overlap.
+    """
+    import numpy as np
+
+    powers, inverses = _powers(1 << max(10, len(data).bit_length()))
+    sums = np.zeros(len(data) + 1, dtype=np.uint64)
+    np.cumsum((data.astype(np.uint64) + np.uint64(1)) * powers[: len(data)], out=sums[1:])
+    return mixed((sums[ends] - sums[starts]) * inverses[starts])
+
+
+def hashes(texts: "pa.Array") -> "np.ndarray[Any, Any]":
+    """64 bits for each string; null is the empty one."""
+    import numpy as np
+
+    found = [np.zeros(0, dtype=np.uint64)]
+    for some in slices(texts):
+        data, ends = contents(some)
+        found.append(part_hashes(data, ends[:-1], ends[1:]))
+    return np.concatenate(found)
+
+
+def list_digest(parts: "Iterable[pa.Array]") -> str:
+    """What `records.digest` gives for the list of all strings of the arrays; none has a sign that JSON escapes."""
+    import pyarrow.compute as pc
+
+    state, first = hashlib.blake2b(b"[[", digest_size=16), True
+    for part in parts:
+        if len(part):
+            members = contents(pc.binary_join_element_wise(',"', part, '"', ""))[0].tobytes()
+            state.update(members[1:] if first else members)
+            first = False
+    state.update(b"]]")
+    return state.hexdigest()
+
+
+def mixed(values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Every bit of the results depends on every bit of the values (splitmix64, Steele et al. 2014)."""
+    import numpy as np
+
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(values ^ (values >> np.uint64(31)))
+
+
+@functools.lru_cache(maxsize=4)
+def _powers(count: int) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
+    """Powers of `BASE` and of its inverse modulo 2**64."""
+    import numpy as np
+
+    found = []
+    for base in (BASE, pow(BASE, -1, 1 << 64)):
+        powers = np.full(count, base, dtype=np.uint64)
+        powers[0] = 1
+        found.append(np.multiply.accumulate(powers))
+    return found[0], found[1]

@@ -1,0 +1,71 @@
+"""Hashes and digests over Arrow's buffers tell what Python tells of the strings one by one."""
+
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evertune import strings
+from evertune.components import chained, connected, distinct, repeated, within
+from evertune.parts import of_table, standing_again
+from evertune.records import digest
+from evertune.rows import digests
+
+TEXTS = st.lists(st.text(max_size=4) | st.sampled_from(["", "a", "aa"]), max_size=30)
+
+
+@settings(deadline=None)
+@given(texts=TEXTS, start=st.integers(0, 3))
+def test_equal_strings_have_equal_hashes_and_others_do_not(texts: list[str], start: int) -> None:
+    some = pa.array(texts, pa.string()).slice(start)
+    found = strings.hashes(some).tolist()
+    assert len(set(zip(some.to_pylist(), found, strict=True))) == len(set(some.to_pylist())) == len(set(found))
+
+
+def test_slices_change_no_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = pa.array([f"text {number}" * (number % 5) for number in range(50)])
+    whole = strings.hashes(some)
+    monkeypatch.setattr(strings, "SLICE", 7)
+    assert strings.hashes(some).tolist() == whole.tolist()
+    assert pa.concat_arrays(strings.slices(some)).equals(some)
+
+
+@given(rows=st.lists(st.none() | st.sampled_from("abcdefgh"), max_size=20), size=st.integers(0, 20))
+def test_what_stands_again_is_found(rows: list[str | None], size: int) -> None:
+    sides = [pa.table({"id": pa.array(part, pa.string())}) for part in (rows[:size], rows[size:])]
+    found = set(standing_again([of_table(side) for side in sides], "id").tolist())
+    first = set(rows[:size]) - {None}
+    assert found == {place for place, one in enumerate(rows) if one in first and rows.count(one) > 1}
+
+
+@given(values=st.lists(st.integers(-3, 3), max_size=20), others=st.lists(st.integers(-3, 3), max_size=5))
+def test_numbers_that_are_among_others(values: list[int], others: list[int]) -> None:
+    ours, theirs = np.array(values, dtype=np.int64), np.array(others, dtype=np.int64)
+    assert within(ours, theirs).tolist() == [value in others for value in values]
+    assert distinct(ours).tolist() == sorted(set(values))
+    numbers = connected(len(ours), chained(np.arange(len(ours)), ours))
+    assert len(set(zip(values, numbers.tolist(), strict=True))) == len(set(values)) == len(set(numbers.tolist()))
+
+
+def test_repeated_keys_of_which_one_is_fresh() -> None:
+    keys = np.array([5, 7, 5, 9, 9, 7], dtype=np.uint64) << np.uint64(40)
+    assert sorted(repeated(keys).tolist()) == [0, 1, 2, 3, 4, 5]
+    assert sorted(repeated(keys, 3).tolist()) == [0, 1, 2, 5]
+
+
+def test_digests_are_those_of_the_values_and_of_the_list() -> None:
+    texts = ["one", None, "two", "one", "", "é"]
+    expected = [
+        None
+        if text is None
+        else int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
+        for text in texts
+    ]
+    many = [*texts, *(f"text {number}" for number in range(700))]  # so many that they are not counted first
+    assert digests(pa.array(texts)).to_pylist() == digests(pa.array(many)).to_pylist()[:6] == expected
+    parts = [pa.array(["a", "b"]), pa.array([], pa.string()), pa.array(["c"])]
+    assert strings.list_digest(parts) == digest(["a", "b", "c"])
+    assert strings.list_digest([]) == digest([])
