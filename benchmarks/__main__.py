@@ -6,12 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import answers, ingest, page, quality, quickstart
+from benchmarks import answers, ingest, learning, overhead, page, processes, quality, quickstart, scoring, training
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "quickstart": quickstart.measure,
     "answers": answers.measure,
     "ingest": ingest.measure,
+    "ingest": ingest.measure,
+    "training": training.measure,
+    "learning": learning.measure,
+    "processes": processes.measure,
+    "scoring": scoring.measure,
+    "overhead": overhead.measure,
     "banking77": lambda: quality.measure("configs/support_banking77.yaml"),
     "conll2003": lambda: quality.measure("configs/ner_conll2003.yaml"),
     "imdb": lambda: quality.measure("configs/sentiment_imdb.yaml", seeds=(17,)),

@@ -1,10 +1,10 @@
 """Writes docs/benchmarks.md from the results, so that no number in it is typed by hand."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ingest_page
+from benchmarks import ingest_page, overhead_page, processes_page, scoring_page, training_page
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 RULE = "|---"
@@ -17,6 +17,15 @@ REACH = {
     ("configs/sentiment_imdb.yaml", "f1_macro"): 0.87,
 }
 ANSWERS = {"evertune --help": 0.5, "evertune check": 5.0, "evertune run, nothing new": 3.0}
+
+SECTIONS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
+    "training": training_page.section,
+    "learning": training_page.learning,
+    "overhead": overhead_page.section,
+    "scoring": scoring_page.section,
+    "processes": processes_page.section,
+    "ingest": ingest_page.section,
+}
 
 
 def write(results: dict[str, Any]) -> None:
@@ -33,10 +42,11 @@ def lines(results: dict[str, Any]) -> Iterator[str]:
         yield from _quality(found)
     if "answers" in results:
         yield from _answers(results["answers"])
-    if "ingest" in results:
-        yield from ingest_page.section(results["ingest"])
     if "quickstart" in results:
         yield from _quickstart(results["quickstart"])
+    for name, section in SECTIONS.items():
+        if name in results:
+            yield from section(results[name])
 
 
 def _machine(machine: dict[str, Any]) -> str:

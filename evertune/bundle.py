@@ -10,6 +10,7 @@ import importlib.util
 import shutil
 import sys
 import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -79,6 +80,16 @@ def predictor(folder: Path, precision: str | None = None) -> Any:
         return importlib.import_module(f"{name}.inference").Predictor(folder, precision)
     except Exception as error:  # the bundle's code may be of any age, and fail in any way
         raise TrainingError(f"the model bundle {folder} cannot be loaded: {error}") from error
+
+
+def stages(predictor: Any) -> tuple[Callable[[Sequence[Any]], Any], Callable[[Any], list[dict[str, Any]]]]:
+    """Two functions that predict one after the other: what encodes inputs, and what the model says of those.
+
+    The code of a bundle made before November 2026 does both in one: there the first does nothing.
+    """
+    if hasattr(predictor, "encode"):
+        return predictor.encode, predictor.answer
+    return list, predictor.predict
 
 
 def card(folder: Path) -> dict[str, Any]:

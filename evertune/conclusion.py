@@ -19,6 +19,7 @@ def recipe_fingerprint(recipe: "Recipe") -> str:
     """What of the recipe decides a run's result; its sources are told apart by what they hold."""
     sections = recipe.model_dump(mode="json", exclude=OUTSIDE)
     sections["data"].pop("sources")
+    sections["training"].pop("processes")  # shapes no weight beyond noise
     return digest(sections, base_models.fingerprint(recipe))
 
 

@@ -1,21 +1,29 @@
-"""The champion over a file of any size: chunk in, chunk out, results in the order of the rows."""
+"""The champion over a file of any size: chunk in, chunk out, results in the order of the rows.
+
+At most three chunks are held: the model is at work on one, the next is read and encoded, the one before is written.
+"""
 
 import contextlib
+import functools
 import json
+import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune import bundle
+from evertune import bundle, machine
 from evertune.errors import ConfigError, DataError
 from evertune.records import Inputs, Scores
+from evertune.threads import ahead, behind
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 WRITERS = (".csv", ".jsonl", ".parquet")
 Write = Callable[["pa.Table"], None]
+Encode = Callable[[Sequence[Any]], Any]
+AT_WORK = threading.Lock()
 
 
 def score(
@@ -31,13 +39,47 @@ def score(
     Raises:
         DataError: the output cannot be written.
     """
-    predictor = bundle.predictor(folder)
+    predictor = _load(folder)
+    encode, answer = bundle.stages(predictor)
+    with contextlib.closing(ahead(_encoded(chunk, column, encode) for chunk in chunks)) as encoded:
+        tables = (
+            _table(chunk, problems, answer(examples), predictor.objective.OUTPUTS, version)
+            for chunk, problems, examples in encoded
+        )
+        return write(tables, output, version, tick)
+
+
+def score_chunk(folder: Path, version: int, chunk: Inputs, column: str) -> "pa.Table":
+    """One chunk's rows with their predictions, for a process that is given chunk after chunk; the model is loaded once.
+
+    Args: see `score`.
+    """
+    with AT_WORK:  # a tokenizer serves one thread at a time
+        predictor = _kept(folder)
+        encode, answer = bundle.stages(predictor)
+        chunk, problems, examples = _encoded(chunk, column, encode)
+        return _table(chunk, problems, answer(examples), predictor.objective.OUTPUTS, version)
+
+
+def _load(folder: Path) -> Any:
+    machine.keep_freed_memory()
+    return bundle.predictor(folder)
+
+
+_kept = functools.lru_cache(1)(_load)
+
+
+def write(tables: Iterable["pa.Table"], output: Path, version: int, tick: Callable[[int], None]) -> Scores:
+    """Write the scored tables, each while the next is made.
+
+    Args: see `score`.
+    Raises:
+        DataError: the output cannot be written.
+    """
     rows = bad = 0
-    with _writer(output) as write:
-        for chunk in chunks:
-            table, problems = _predict(predictor, chunk, column, version)
-            write(table)
-            rows, bad = rows + len(table), bad + problems
+    with _writer(output) as put, contextlib.closing(behind(tables, functools.partial(_put, put))) as written:
+        for table in written:
+            rows, bad = rows + len(table), bad + len(table) - table["problem"].null_count
             tick(len(table))
     return Scores(str(output), rows, bad, version)
 
@@ -54,26 +96,37 @@ def check_places(source: Path, output: Path) -> None:
         raise ConfigError(f"--output {output}: that is the input; give another file")
 
 
-def _predict(predictor: Any, chunk: Inputs, column: str, version: int) -> tuple["pa.Table", int]:
-    import pyarrow as pa
-
+def _encoded(chunk: Inputs, column: str, encode: Encode) -> tuple[Inputs, list[str | None], Any]:
+    """The chunk, what is wrong with each of its rows, and its good rows as the model takes them."""
     problems = [
         found or (None if _usable(value) else f"{column} is empty")
         for found, value in zip(chunk.problems, chunk.values, strict=True)
     ]
-    good = [row for row, problem in enumerate(problems) if problem is None]
-    predictions = predictor.predict([chunk.values[row] for row in good])
-    found = dict(zip(good, predictions, strict=True))
-    added = {
-        name: pa.array([found[row][name] if row in found else None for row in range(len(problems))], _arrow(kind))
-        for name, kind in predictor.objective.OUTPUTS.items()
-    }
+    good = [value for value, problem in zip(chunk.values, problems, strict=True) if problem is None]
+    return chunk, problems, encode(good)
+
+
+def _put(write: Write, table: "pa.Table") -> "pa.Table":
+    write(table)
+    return table
+
+
+def _table(
+    chunk: Inputs, problems: Sequence[str | None], predictions: Sequence[dict[str, Any]], outputs: Mapping[str, str],
+    version: int,
+) -> "pa.Table":  # fmt: skip
+    """The chunk's rows with their predictions beside them; `predictions` are of those without a problem."""
+    import pyarrow as pa
+
+    rest: Iterator[dict[str, Any]] = iter(predictions)
+    found = [next(rest) if problem is None else None for problem in problems]
+    added = {name: pa.array([one and one[name] for one in found], _arrow(kind)) for name, kind in outputs.items()}
     added["model_version"] = pa.array([version] * len(problems), pa.int64())
     added["problem"] = pa.array(problems, pa.string())
     table = _apart(chunk.table, added.keys())
     for name, values in added.items():
         table = table.append_column(name, values)
-    return table, len(problems) - len(good)
+    return table
 
 
 def _apart(table: "pa.Table", needed: Iterable[str]) -> "pa.Table":

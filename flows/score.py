@@ -1,5 +1,6 @@
 """The score flow: the champion over a file."""
 
+import contextlib
 from pathlib import Path
 
 from prefect import flow, task
@@ -13,6 +14,7 @@ from evertune.objectives import module
 from evertune.records import Scores
 from evertune.registry import models
 from flows.naming import recipe_name
+from tasks import engine
 from tasks.progress import rows_bar
 
 
@@ -46,5 +48,10 @@ def predict(recipe: Recipe, input: str, output: str, encoding: str | None = None
         raise RegistryError(f"{name} has no champion yet; `evertune run` makes one, `evertune history` tells why not")
     folder = models.bundle_of(home, name, version)
     column = recipe.column(next(iter(module(recipe.objective.type).COLUMNS)))
+    chunks = sources.inputs(input, recipe, encoding)
     with rows_bar("scoring") as tick:
-        return scoring.score(folder, version, sources.inputs(input, recipe, encoding), column, Path(output), tick)
+        if engine.cluster() is None:
+            return scoring.score(folder, version, chunks, column, Path(output), tick)
+        jobs = ({"folder": folder, "version": version, "chunk": chunk, "column": column} for chunk in chunks)
+        with contextlib.closing(engine.spread(scoring.score_chunk, jobs)) as tables:
+            return scoring.write(tables, Path(output), version, tick)

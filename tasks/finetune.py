@@ -6,7 +6,7 @@ from evertune import bundle, corpus, splits, tokenization, training
 from evertune.config import Recipe
 from evertune.home import home_of
 from evertune.records import Candidate, Tokens
-from evertune.registry import models, tracking
+from evertune.registry import models, parity, tracking
 from tasks.step import said, step
 
 
@@ -19,6 +19,8 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
     )
     digest = bundle.digest(champion) if champion else None
     folder = training.run_folder(home, training.fingerprint(recipe, tokens, digest), anew=force)
+    if not (folder / "candidate.json").exists():
+        parity.prepare(home, models.required())  # its imports take as long as those of training, on another core
     run = tracking.begin(recipe, home, tokens, folder)
     rows = splits.apart(corpus.rows(home, tokens.snapshot.version), recipe.data.split)
     with tracking.failing(home, run.run_id):
@@ -26,6 +28,7 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
             recipe, home, tokens, tokenization.load(tokens, rows), rows, run_id=run.run_id, folder=folder, log=run.log,
             champion=champion, since=bundle.card(champion)["snapshot"]["batch"] if champion else 0,
         )  # fmt: skip
+        run.flush()
     said.info("finetune: %s steps, loss %.3f, %.0f s", f"{candidate.steps:,}", candidate.train_loss, candidate.seconds)
     return candidate
 

@@ -1,7 +1,9 @@
 """How a step becomes a Prefect task: its retries, its seconds; and one run of a recipe at a time."""
 
+import atexit
 import contextlib
 import functools
+import gc
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from prefect.runtime import deployment
 from evertune.config import Recipe
 from evertune.errors import EvertuneError, RegistryError
 from evertune.home import home_of
+from evertune.registry import parity
 
 said = logging.getLogger("evertune.step")  # what a person follows, in the terminal and in Prefect's run log
 SOON = 2.0  # seconds that a run waits for another to end
@@ -27,6 +30,7 @@ seconds: ContextVar[dict[str, float]] = ContextVar("seconds")
 def begin() -> None:
     """Start a run's clock, and let what the library tells a person reach Prefect's run log."""
     seconds.set({})
+    atexit.register(gc.freeze)  # looking through what large imports left, at a worker's end, took three seconds
     library = logging.getLogger("evertune")
     if library.level == logging.NOTSET:
         library.setLevel(logging.INFO)
@@ -48,6 +52,7 @@ def alone(recipe: Recipe) -> Iterator[None]:
                 raise
             said.info("another run of %s is at work; this one starts when it ends", recipe.name)
             held.enter_context(home.lock("run", timeout=LATER))
+        held.callback(parity.dismiss)
         yield
 
 

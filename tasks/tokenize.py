@@ -4,6 +4,7 @@ from evertune import corpus, shortage, tokenization
 from evertune.config import Recipe
 from evertune.home import home_of
 from evertune.records import Snapshot, Tokens
+from tasks import engine
 from tasks.step import step
 
 
@@ -15,4 +16,5 @@ def tokenize(snapshot: Snapshot, recipe: Recipe) -> Tokens:
     """
     shortage.check(snapshot.rows, recipe)
     home = home_of(recipe)
-    return tokenization.tokenize(recipe, home, snapshot, corpus.rows(home, snapshot.version))
+    spread = engine.spread if engine.cluster() else None
+    return tokenization.tokenize(recipe, home, snapshot, corpus.rows(home, snapshot.version), spread)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -177,3 +178,12 @@ def evertune(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 def tiny_recipe(tmp_path: Path, tiny_model: Path, write_recipe: Callable[..., Path]) -> Callable[..., Path]:
     """`tiny_recipe(**sections)` writes a valid recipe with the tiny model and 60 rows."""
     return lambda **sections: write_recipe(tmp_path, base_model=str(tiny_model), **sections)
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file may grow beyond 60 kB: the weights do not fit, all before them does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -57,6 +57,22 @@ def write_tiny_model(folder: Path, *, special: Mapping[str, str] | None = None, 
     return folder
 
 
+def write_broken_model(folder: Path) -> Path:
+    """A tiny model with a weight that is not a number: so is its loss."""
+    from safetensors.torch import load_file, save_file
+
+    file = write_tiny_model(folder) / "model.safetensors"
+    tensors = load_file(file)
+    tensors["encoder.layer.0.output.dense.weight"][0, 0] = float("nan")
+    save_file(tensors, file, metadata={"format": "pt"})
+    return folder
+
+
+def write_steady_model(folder: Path) -> Path:
+    """A tiny model without dropout: however its training is cut or shared, it learns the same."""
+    return write_tiny_model(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+
+
 def recipe(model: Path, objective: Mapping[str, Any] = TEXT, **sections: Any) -> Recipe:
     """A recipe over the tiny model; `training` is laid over settings that suit it."""
     settings = {

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from model_helpers import LABELS, recipe, split_rows, text_rows, tokenizer, train
 
 from evertune import bundle
 from evertune.errors import TrainingError
 from evertune.objectives import text_classification
+from evertune.registry.parity import TOLERANCE
 
 INPUTS = ["my card was lost", "when will the parcel arrive", ""]
 
@@ -83,6 +85,31 @@ def test_predictions_come_in_order_whatever_the_batches(made: Path) -> None:
     assert [one["label"] for one in together] == [one["label"] for one in alone]
     assert [one["score"] for one in together] == pytest.approx([one["score"] for one in alone], abs=1e-5)
     assert predictor.predict([]) == []
+
+
+def test_predictions_are_those_of_one_padded_batch_with_a_mask(made: Path) -> None:
+    predictor, texts = bundle.predictor(made), [row["text"] for row in text_rows(20)]
+    batch = predictor.objective.collate(predictor.encode(texts), predictor.tokenizer.pad_token_id)
+    with torch.inference_mode():
+        likely = predictor.model(**batch).logits.softmax(-1)
+    assert [one["label"] for one in predictor.predict(texts)] == [LABELS[index] for index in likely.argmax(-1)]
+    assert [one["score"] for one in predictor.predict(texts)] == pytest.approx(likely.max(-1).values.tolist(), abs=1e-6)
+
+
+def test_bf16_is_to_the_bit_what_autocast_gives(made: Path) -> None:
+    predictor, plain = bundle.predictor(made, "bf16"), text_classification.load(made / "model").eval()
+    plain.set_attn_implementation("eager")
+    batch = predictor.objective.collate(predictor.encode([row["text"] for row in text_rows(20)]), 0)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(predictor.model(**batch).logits, plain(**batch).logits)
+    assert {weight.dtype for weight in predictor.model.parameters()} == {torch.float32, torch.bfloat16}
+
+
+def test_bf16_predicts_within_the_tolerance_of_fp32(made: Path) -> None:
+    texts = [row["text"] for row in text_rows(20)]
+    exact, quick = (bundle.predictor(made, precision).predict(texts) for precision in ("fp32", "bf16"))
+    assert [one["label"] for one in quick] == [one["label"] for one in exact]
+    assert [one["score"] for one in quick] == pytest.approx([one["score"] for one in exact], abs=TOLERANCE["bf16"])
 
 
 def test_a_bundle_is_deterministic_and_knows_its_labels(made: Path) -> None:

@@ -63,6 +63,14 @@ def test_the_last_outcome_is_given_until_something_changes(write: Write, tmp_pat
     assert start(recipe) is None
 
 
+def test_another_number_of_processes_is_nothing_new(write: Write) -> None:
+    recipe = write()
+    conclude(recipe, take_in(recipe))
+    training = recipe.training.model_dump(mode="json")
+    assert start(write(training={**training, "processes": 4})) is not None
+    assert start(write(training={**training, "seed": 4})) is None
+
+
 @pytest.mark.parametrize("where", ["(:cursor IS NULL OR id > :cursor)", "id > 0"])
 def test_a_query_is_asked_before_anything_starts(write: Write, tmp_path: Path, where: str) -> None:
     add = "INSERT INTO t VALUES (?, ?, ?)"

@@ -79,8 +79,9 @@ def test_a_good_model_passes_and_answers_strangers(shop: Shop) -> None:
         (prepend("inference.py", "import evertune"), "No module named 'evertune'"),
         (prepend("batching.py", "import prefect"), "No module named 'prefect'"),
         (prepend("inference.py", "import sys\nif sys.flags.isolated: raise MemoryError('too large')"), "too large"),
+        (prepend("inference.py", "import sys\nif sys.flags.isolated: sys.exit(0)"), "does not load or predict"),
     ],
-    ids=["weights", "evertune", "package", "raises"],
+    ids=["weights", "evertune", "package", "raises", "ends"],
 )
 def test_a_model_that_is_not_what_was_tested_is_held(shop: Shop, edit: Callable[[Path], None], words: str) -> None:
     first = shop.checked()

@@ -4,7 +4,9 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from registry_helpers import INPUTS, Shop, tokens_of
@@ -90,6 +92,54 @@ def test_an_interrupted_run_is_taken_up_again(shop: Shop, tmp_path: Path) -> Non
     again.finish()
     assert [one.value for one in mlflow.get_metric_history(run.run_id, "loss")] == [1.0, 0.5]
     assert tracking.history(folder) == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
+
+
+class Counting:
+    """An MLflow client that counts its requests."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner, self.asked = inner, []
+
+    def __getattr__(self, name: str) -> Any:
+        self.asked.append(name)
+        return getattr(self._inner, name)
+
+
+def test_metrics_and_tags_go_in_one_request_each(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "SOON", 3600)
+    run = tracking.begin(shop.recipe, shop.home, tokens_of(1), shop.home.runs / "one")
+    counting = run._client = Counting(run._client)
+    for step in range(30):
+        run.log({"loss": 1.0 - step / 100, "rate": 0.1}, step)
+    assert counting.asked == []
+    run.flush()
+    run.flush()
+    run.tag(decision="held", reason="too few rows")
+    assert counting.asked == ["log_batch", "log_batch"]
+    assert [one.step for one in store.client(shop.home).get_metric_history(run.run_id, "loss")] == list(range(30))
+    assert len(tracking.history(run.folder)) == 30
+
+
+def test_metrics_are_sent_while_the_training_goes_on(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "SOON", 0.0)
+    run = tracking.begin(shop.recipe, shop.home, tokens_of(1), shop.home.runs / "one")
+    run.log({"loss": 1.0}, 1)
+    while not store.client(shop.home).get_metric_history(run.run_id, "loss"):
+        time.sleep(0.05)
+
+
+def test_metrics_that_a_crash_left_are_sent_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "SOON", 3600)
+    run = tracking.begin(shop.recipe, shop.home, tokens_of(1), shop.home.runs / "one")
+    run.log({"loss": 1.0}, 1)
+    run.flush()
+    (run.folder / tracking.SENT).unlink()  # as where the crash came between the request and its note
+    run.log({"loss": 0.5}, 2)
+    again = tracking.begin(shop.recipe, shop.home, tokens_of(1), run.folder)
+    again.log({"loss": 0.5}, 2)
+    again.finish()
+    found = store.client(shop.home).get_metric_history(run.run_id, "loss")
+    assert [(one.step, one.value) for one in found] == [(1, 1.0), (2, 0.5)]
 
 
 def test_a_run_that_died_before_it_was_noted_is_taken_up_and_described(

@@ -1,7 +1,11 @@
 """Scoring a file with a model: every row comes back in its place, in bounded memory, whatever its format."""
 
+import contextlib
 import csv
+import errno
 import json
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,19 +95,86 @@ def test_the_files_own_columns_stay_beside_the_prediction(bundle: Path, tmp_path
     assert rows[0]["label"] in {"card", "refund"} and rows[1]["label"] is None
 
 
-def test_what_is_read_is_written_before_more_is_read(bundle: Path, tmp_path: Path) -> None:
-    steps: list[str] = []
+def test_at_most_three_chunks_are_held_at_a_time_whatever_the_size_of_the_file(bundle: Path, tmp_path: Path) -> None:
+    held, most = 0, 0
 
     def source() -> Iterator[Inputs]:
-        for part in range(4):
-            steps.append("read")
+        nonlocal held, most
+        for part in range(12):
+            held += 1
+            most = max(most, held)
             yield from chunks([f"refund {part} {number}" for number in range(50)])
 
-    done = scoring.score(
-        bundle, 1, source(), "text", tmp_path / "out.csv", lambda count: steps.append(f"wrote {count}")
-    )
-    assert steps == ["read", "wrote 50"] * 4
-    assert done.rows == len(read(tmp_path / "out.csv")) == 200
+    def tick(count: int) -> None:
+        nonlocal held
+        assert count == 50
+        held -= 1
+
+    done = scoring.score(bundle, 1, source(), "text", tmp_path / "out.csv", tick)
+    assert (held, done.rows) == (0, 600)
+    assert most <= 4  # three, and the one whose writing has ended but is not yet counted
+    assert [row["text"] for row in read(tmp_path / "out.csv")][::50] == [f"refund {part} 0" for part in range(12)]
+
+
+def test_a_full_disk_ends_the_job_and_is_said(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def source() -> Iterator[Inputs]:
+        for part in range(50):
+            asked.append(part)
+            yield from chunks(["refund"] * 5)
+
+    real = scoring._open
+
+    def filling(path: Path, kind: str, stack: contextlib.ExitStack) -> Any:
+        write, written = real(path, kind, stack), []
+
+        def until_full(table: pa.Table) -> None:
+            if len(written) == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written.append(write(table))
+
+        return until_full
+
+    monkeypatch.setattr(scoring, "_open", filling)
+    with pytest.raises(DataError, match=r"out\.csv: cannot be written: No space left on device"):
+        score(bundle, source(), tmp_path / "out.csv")
+    assert len(asked) <= 6 and not any("out" in path.name for path in tmp_path.iterdir())
+    assert not any(thread.name.startswith(("ahead", "behind")) for thread in threading.enumerate())
+
+
+def test_ctrl_c_ends_all_stages_and_leaves_nothing(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = scoring.bundle.stages
+
+    def stages(predictor: Any) -> Any:
+        encode, answer = real(predictor)
+        calls: list[Any] = []
+
+        def interrupted(examples: Any) -> Any:
+            if len(calls) == 2:
+                signal.raise_signal(signal.SIGINT)
+            calls.append(None)
+            return answer(examples)
+
+        return encode, interrupted
+
+    monkeypatch.setattr(scoring.bundle, "stages", stages)
+    with pytest.raises(KeyboardInterrupt):
+        score(bundle, chunks(*[["refund"]] * 9), tmp_path / "out.jsonl")
+    assert not any("out" in path.name for path in tmp_path.iterdir())
+    assert not any(thread.name.startswith(("ahead", "behind")) for thread in threading.enumerate())
+
+
+def test_a_bundle_of_older_code_is_scored_too(bundle: Path, tmp_path: Path) -> None:
+    score(bundle, chunks(TEXTS), tmp_path / "new.jsonl")
+    code = bundle / "code" / "inference.py"
+    older = code.read_text().replace("def encode", "def _encode").replace("self.encode", "self._encode")
+    code.write_text(older)
+    old = bundle.rename(bundle.with_name("older"))
+    score(old, chunks(TEXTS), tmp_path / "old.jsonl")
+    assert read(tmp_path / "old.jsonl") == read(tmp_path / "new.jsonl")
 
 
 def test_a_failure_leaves_the_old_output(bundle: Path, tmp_path: Path) -> None:
@@ -111,7 +182,7 @@ def test_a_failure_leaves_the_old_output(bundle: Path, tmp_path: Path) -> None:
     output.write_text("old")
 
     def source() -> Iterator[Inputs]:
-        yield from chunks(["refund"])
+        yield from chunks(["refund"], ["card"], ["refund"])
         raise DataError("the file broke off")
 
     with pytest.raises(DataError, match="broke off"):

@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,3 +90,29 @@ def test_a_bundle_knows_the_conventions_of_its_train_rows(tiny_model: Path, tmp_
     one = recipe(tiny_model, TOKENS, training={"epochs": 1})
     made = train(one, tmp_path, split_rows(rows), ["B-LOC", "I-LOC", "I-PER", "O"])
     assert bundle.card(Path(made.bundle))["conventions"] == {"openers": ["I-LOC"]}
+
+
+def one_by_one(logits: torch.Tensor, examples: list[dict[str, list[int]]], names: list[str]) -> list[dict[str, Any]]:
+    """Decoding as it was before it took a batch at once."""
+    likely = logits.float().softmax(-1).numpy()
+    allowed, first = objective._transitions(names, ())
+    made = []
+    for row, one in enumerate(examples):
+        seen = [position for position, start in enumerate(one["word_starts"]) if start >= 0]
+        words = likely[row, [one["word_starts"][position] for position in seen]]
+        greedy = words.argmax(-1)
+        if len(greedy) and not (first[greedy[0]] and allowed[greedy[:-1], greedy[1:]].all()):
+            greedy = objective._viterbi(words, allowed, first)
+        tags, scores = ["O"] * len(one["word_starts"]), [0.0] * len(one["word_starts"])
+        for position, tag, word in zip(seen, greedy, words, strict=True):
+            tags[position], scores[position] = names[tag], float(word[tag])
+        made.append({"tags": tags, "scores": scores})
+    return made
+
+
+@settings(deadline=None, max_examples=60)
+@given(starts=st.lists(st.lists(st.integers(-1, 6), max_size=7), min_size=1, max_size=6), seed=st.integers(0, 10_000))
+def test_a_batch_is_decoded_as_its_sentences_one_by_one(starts: list[list[int]], seed: int) -> None:
+    logits = torch.tensor(np.random.default_rng(seed).normal(size=(len(starts), 7, len(BIO))) * 2)
+    examples = [{"word_starts": one} for one in starts]
+    assert objective.decode(logits, examples, BIO, {}) == one_by_one(logits, examples, BIO)

@@ -1,8 +1,6 @@
 """What a training says when it cannot go on, and what it leaves behind then."""
 
 import logging
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from model_helpers import (
     table,
     text_rows,
     train,
-    write_tiny_model,
+    write_broken_model,
 )
 
 from evertune.errors import ConfigError, DataError, TrainingError
@@ -38,12 +36,7 @@ def test_what_cannot_be_frozen_is_a_config_error(
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    model = write_tiny_model(tmp_path / "model")
-    tensors = load_file(model / "model.safetensors")
-    tensors["encoder.layer.0.output.dense.weight"][0, 0] = float("nan")
-    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    model = write_broken_model(tmp_path / "model")
     with pytest.raises(TrainingError, match=r"the loss is nan at step 1; lower training.learning_rate \(now 0.005\)"):
         train(recipe(model), tmp_path / "home", ROWS)
     assert not list((tmp_path / "home").rglob("*.safetensors"))  # no checkpoint of it to go on from
@@ -55,15 +48,6 @@ def test_out_of_memory_says_what_to_halve(tiny_model: Path, tmp_path: Path) -> N
     one = recipe(tiny_model)
     with pytest.raises(TrainingError, match=r"out of memory with training.tokens_per_batch 128; halve it and double"):
         train(one, tmp_path, ROWS, log=lambda *_: torch.empty(10**15))
-
-
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """No file may grow beyond 60 kB: the weights do not fit, all before them does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_is_said_and_leaves_no_half_bundle(tiny_model: Path, tmp_path: Path, small_disk: None) -> None:

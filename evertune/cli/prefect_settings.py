@@ -1,9 +1,11 @@
 """Prefect's settings for a run from the command line: quiet, without heartbeats, on the server that is there."""
 
 import contextlib
+import importlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from evertune.errors import RegistryError
 from evertune.secrets import bare
@@ -12,9 +14,11 @@ logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def quiet_prefect(debug: bool) -> Iterator[None]:
+def quiet_prefect(debug: bool, needed: Iterable[str]) -> Iterator[None]:
     """Run flows within this block; PREFECT_API_URL names the server, else a temporary one is started.
 
+    Args:
+        needed: modules that the flow will need, imported while a temporary server starts.
     Raises:
         RegistryError: a server is named and does not answer.
     """
@@ -28,12 +32,24 @@ def quiet_prefect(debug: bool) -> Iterator[None]:
         os.environ["PREFECT_PROFILE"] = "ephemeral"
         os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
         logger.info("starting Prefect's temporary server")
+        _start_server(needed)
     else:
         reach(os.environ["PREFECT_API_URL"])
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
+
+
+def _start_server(needed: Iterable[str]) -> None:
+    """Start Prefect's temporary server, and import what the flow needs until it answers."""
+    from prefect.server.api.server import SubprocessASGIServer
+
+    with ThreadPoolExecutor(1) as other:
+        started = other.submit(SubprocessASGIServer().start)
+        for name in needed:
+            importlib.import_module(name)
+        started.result()
 
 
 def reach(url: str) -> None:

@@ -53,7 +53,7 @@ def _flow(recipe: "Recipe", force: bool, debug: bool) -> "Outcome":
     from evertune.registry import store
 
     store.reach()  # before minutes of work
-    with quiet_prefect(debug):
+    with quiet_prefect(debug, ("great_expectations", "torch", "transformers")):
         from flows.retrain import retrain
 
         outcome: Outcome = retrain(recipe, force=force)

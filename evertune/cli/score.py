@@ -28,7 +28,7 @@ def score(ctx: click.Context, recipe: str, source: str, output: str, encoding: s
     screen = console()
     follow(screen)
     store.reach()
-    with quiet_prefect(ctx.obj["debug"]):
+    with quiet_prefect(ctx.obj["debug"], ("torch", "transformers")):
         from flows.score import score as flow
 
         done: Any = flow(loaded, source, output, encoding)

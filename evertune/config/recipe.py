@@ -20,6 +20,9 @@ class EarlyStopping(Section):
     min_delta: float = Field(0.0, ge=0, description="Smallest change that counts as improvement.")
 
 
+AUTO_TOKENS = 4096  # of a batch, where the recipe does not say
+
+
 class Training(Section):
     """How the weights change."""
 
@@ -39,7 +42,11 @@ class Training(Section):
         0.0, ge=0, lt=0.5, description="Share of the tokens that training hides behind the mask token (word dropout)."
     )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping by global norm.")
-    tokens_per_batch: int = Field(4096, ge=16, description="Token budget of one forward pass.")
+    tokens_per_batch: Annotated[int, Field(ge=16)] | Literal["auto"] = Field(
+        AUTO_TOKENS,
+        description="Token budget of a batch; `auto`: an optimiser step learns from "
+        f"{AUTO_TOKENS} times `accumulation`, computed in pieces of the size that is fastest here.",
+    )
     accumulation: int = Field(1, ge=1, description="Batches per optimiser step.")
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="`balanced`: weights inverse to label frequency."
@@ -57,7 +64,16 @@ class Training(Section):
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="`auto`: bf16 where this machine is faster with it."
     )
+    processes: int = Field(
+        1, ge=1, le=1024,
+        description="Processes that train together on each machine, one a GPU; `tokens_per_batch` is dealt among them.",
+    )  # fmt: skip
     seed: int = Field(17, ge=0, lt=2**32, description="Seed of weights, order and dropout.")
+
+    @property
+    def budget(self) -> int:
+        """Tokens of a batch."""
+        return AUTO_TOKENS if self.tokens_per_batch == "auto" else self.tokens_per_batch
 
 
 class SliceRule(Section):

@@ -33,7 +33,8 @@ def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str,
     """Token ids of each text, special tokens included, and the length before cutting."""
     start, end = _special_tokens(tokenizer)
     room = options.max_length - len(start) - len(end)
-    ids = tokenizer(list(inputs), add_special_tokens=False, verbose=False)["input_ids"]
+    plain = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
+    ids = tokenizer(list(inputs), verbose=False, **plain)["input_ids"]
     head = room if options.keep == "head" else room // 2
     kept = [one if len(one) <= room else one[:head] + one[len(one) - (room - head) :] for one in ids]
     return {

@@ -129,29 +129,33 @@ def decode(
 ) -> list[dict[str, Any]]:
     """The likeliest well-formed tags of each sentence, and their probabilities; an unseen word is `O`, probability 0.
 
-    Tags are well-formed if no entity starts inside (BIO, BIOES), but with a tag that opened one in the train rows too.
-    Where the likeliest tag of each word alone gives that, it is taken; else the Viterbi algorithm finds the best
-    sequence over the words' log-probabilities.
+    Well-formed: no entity starts inside (BIO, BIOES), but with a tag that opened one in the train rows too. Where the
+    likeliest tag of each word gives that, it is taken; else Viterbi's best sequence over the words' log-probabilities.
     """
-    likely = logits.float().softmax(-1).cpu().numpy()
-    allowed, first = _transitions(names, conventions.get("openers", ()))
-    unseen = "O" if "O" in names else names[0]
-    predictions = []
-    for row, one in enumerate(examples):
-        seen = [position for position, start in enumerate(one["word_starts"]) if start >= 0]
-        words = likely[row, [one["word_starts"][position] for position in seen]]
-        tags, scores = [unseen] * len(one["word_starts"]), [0.0] * len(one["word_starts"])
-        for position, tag, word in zip(seen, _best(words, allowed, first), words, strict=True):
-            tags[position], scores[position] = names[tag], float(word[tag])
-        predictions.append({"tags": tags, "scores": scores})
-    return predictions
+    counts = [len(one["word_starts"]) for one in examples]
+    starts = np.fromiter((start for one in examples for start in one["word_starts"]), np.int64, sum(counts))
+    seen = np.flatnonzero(starts >= 0)
+    rows = np.repeat(np.arange(len(examples)), counts)[seen]
+    likely = logits.float().softmax(-1).cpu().numpy()[rows, starts[seen]]
+    best = _best_of_all(likely, rows, *_transitions(names, conventions.get("openers", ())))
+    tags, scores = np.full(len(starts), "O" if "O" in names else names[0], dtype=object), np.zeros(len(starts))
+    tags[seen], scores[seen] = np.array(names, dtype=object)[best], likely[range(len(best)), best]
+    parts = (np.split(values, np.cumsum(counts)[:-1]) for values in (tags, scores))
+    return [{"tags": one.tolist(), "scores": other.tolist()} for one, other in zip(*parts, strict=True)]
 
 
-def _best(words: Any, allowed: Any, first: Any) -> Any:
+def _best_of_all(likely: Any, rows: Any, allowed: Any, first: Any) -> Any:
+    """Best allowed tags of all sentences, as indices; `likely` are probabilities, (words, tags), `rows` sentences."""
+    best = likely.argmax(-1)
+    formed = np.where(np.diff(rows, prepend=-1) > 0, first[best], allowed[np.roll(best, 1), best])
+    for row in np.unique(rows[~formed]):
+        words = slice(*np.searchsorted(rows, [row, row + 1]))
+        best[words] = _viterbi(likely[words], allowed, first)
+    return best
+
+
+def _viterbi(words: Any, allowed: Any, first: Any) -> Any:
     """Indices of the best allowed tags of one sentence; `words` are probabilities, (words, tags)."""
-    greedy = words.argmax(-1)
-    if not len(greedy) or (first[greedy[0]] and allowed[greedy[:-1], greedy[1:]].all()):
-        return greedy
     emitted = np.log(np.maximum(words, 1e-30))
     barrier = np.where(allowed, 0.0, -np.inf)
     total, back = np.where(first, emitted[0], -np.inf), []

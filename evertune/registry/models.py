@@ -109,8 +109,13 @@ def _log_model(recipe: "Recipe", candidate: "Candidate", examples: list[Any]) ->
             artifacts={"bundle": candidate.bundle},
             signature=infer_signature(frame, predictions),
             input_example=frame,
-            pip_requirements=[f"{name}=={library(name).partition('+')[0]}" for name in REQUIREMENTS],
+            pip_requirements=required(),
         )
+
+
+def required() -> list[str]:
+    """The requirements that a model is logged with: what its bundle imports, in the versions that are installed."""
+    return [f"{name}=={library(name).partition('+')[0]}" for name in REQUIREMENTS]
 
 
 def bundle_of(home: Home, name: str, version: int) -> Path:

@@ -1,9 +1,12 @@
 """What was tested is what is served: the registered model, in a fresh process with only its logged requirements."""
 
+import contextlib
+import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from evertune.secrets import hidden
 AGREEMENT = 0.999  # least share of equal labels
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.03}  # largest difference of a probability
 SECONDS = 600
+_waiting: "dict[tuple[str, frozenset[str]], _Stranger]" = {}  # started by `prepare`, by store and requirements
 
 
 def check(home: Home, name: str, version: int, sample: Path, precision: str) -> dict[str, Any]:
@@ -28,33 +32,87 @@ def check(home: Home, name: str, version: int, sample: Path, precision: str) -> 
         evidence for the gate: `passed`, `problem` (None where it answers), `agreement` and `difference`.
     """
     expected = read_json(sample)
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            found = _answers(home, f"models:/{name}/{version}", sample, Path(scratch))
-        except RegistryError as error:
-            return _failed(str(error))
-        return compare(expected["predictions"], found, TOLERANCE[precision])
-
-
-def _answers(home: Home, model: str, sample: Path, scratch: Path) -> Any:
-    """What the registered model predicts in a process that has its logged requirements and nothing else."""
-    answer, packages = scratch / "answer.json", scratch / "packages"
-    client(home)
-    requirements.link(requirements.logged(model), packages)
-    script = Path(__file__).with_name("parity_process.py")
-    given = [script, packages, model, sample, answer]
-    # -I and -S: no site-packages, no user site, no PYTHONPATH; only what was linked into `packages`.
-    command = [sys.executable, "-I", "-S", *map(str, given)]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=SECONDS, env=_environment(home), cwd=scratch
-        )
-    except subprocess.TimeoutExpired as error:
-        raise RegistryError(f"it gave no answer within {SECONDS} s") from error
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RegistryError(f"it does not load or predict: {hidden(last)}")
-    return read_json(answer)
+        found = _answers(home, f"models:/{name}/{version}", sample)
+    except RegistryError as error:
+        return _failed(str(error))
+    return compare(expected["predictions"], found, TOLERANCE[precision])
+
+
+def prepare(home: Home, required: Sequence[str]) -> None:
+    """Start the process of a coming check now: by the time that there is a model, its imports are done.
+
+    It sees what any check's process sees, and is used only for a model that was logged with these very requirements.
+
+    Args:
+        required: requirements that the model will be logged with.
+    """
+    with contextlib.suppress(RegistryError):  # the check itself will say it
+        _waiting[tracking_uri(home), frozenset(required)] = _Stranger(home, required)
+
+
+def dismiss() -> None:
+    """End what `prepare` has started and no check has used."""
+    while _waiting:
+        _waiting.popitem()[1].end()
+
+
+def _answers(home: Home, model: str, sample: Path) -> Any:
+    """What the registered model predicts in a process that has its logged requirements and nothing else."""
+    client(home)
+    required = requirements.logged(model)
+    stranger = _waiting.pop((tracking_uri(home), frozenset(required)), None)
+    if stranger is None or not stranger.lives():
+        stranger = _Stranger(home, required)
+    try:
+        return stranger.answer(model, sample)
+    finally:
+        stranger.end()
+
+
+class _Stranger:
+    """A process without Evertune: it imports the libraries that are linked for it, and waits for a model.
+
+    Raises:
+        RegistryError: a requirement is not installed, or in another version.
+    """
+
+    def __init__(self, home: Home, required: Sequence[str]) -> None:
+        self._scratch = tempfile.TemporaryDirectory()
+        self._answer, packages = Path(self._scratch.name) / "answer.json", Path(self._scratch.name) / "packages"
+        requirements.link(required, packages)
+        script = Path(__file__).with_name("parity_process.py")
+        # -I and -S: no site-packages, no user site, no PYTHONPATH; only what was linked into `packages`.
+        command = [sys.executable, "-I", "-S", *map(str, (script, packages, self._answer))]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env=_environment(home), cwd=self._scratch.name,
+        )  # fmt: skip
+
+    def lives(self) -> bool:
+        """Whether it can still be asked."""
+        return self._process.poll() is None
+
+    def answer(self, model: str, sample: Path) -> Any:
+        """The model's predictions of the sample.
+
+        Raises:
+            RegistryError: it gives none.
+        """
+        try:
+            _, said = self._process.communicate(json.dumps([model, str(sample.resolve())]) + "\n", timeout=SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise RegistryError(f"it gave no answer within {SECONDS} s") from error
+        if self._process.returncode or not self._answer.exists():
+            last = (said.strip().splitlines() or ["no message"])[-1]
+            raise RegistryError(f"it does not load or predict: {hidden(last)}")
+        return read_json(self._answer)
+
+    def end(self) -> None:
+        """Leave no process and no file behind."""
+        self._process.kill()
+        self._process.wait()
+        self._scratch.cleanup()
 
 
 def _failed(problem: str) -> dict[str, Any]:

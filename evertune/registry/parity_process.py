@@ -1,26 +1,41 @@
-"""Run by `parity.check` in a process of its own: load a registered model as a stranger would, predict, write JSON.
+"""Run by `parity` in a process of its own: load a registered model as a stranger would, predict, write JSON.
 
 Only the packages in the folder that it is given can be imported here, Evertune not among them: a model that works only
 beside what happens to be installed fails now, not at the customer's.
 """
 
+import contextlib
 import gc
+import importlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
+
+# What loading imports anyway, so that it is done by the time that there is a model; whatever is not linked fails later.
+SOON = ("mlflow.pyfunc", "pandas", "torch", "transformers.modeling_utils", "transformers.models.auto.tokenization_auto")
 
 
-def main(packages: str, model_uri: str, sample: str, answer: str) -> None:
-    """Predict the sample's inputs with the registered model."""
+def main(packages: str, answer: str) -> None:
+    """Import the libraries, wait for `[model_uri, sample]` on standard input, and predict the sample's inputs."""
     gc.disable()  # a short life: collecting takes a quarter of the time that the imports need
     sys.path.insert(0, packages)
+    for name in SOON:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    if line := sys.stdin.readline():  # none where the process that wanted the answer is gone
+        Path(answer).write_text(json.dumps(_predictions(*json.loads(line))), encoding="utf-8")
+    gc.freeze()  # nor is there anything to collect at the end
+
+
+def _predictions(model_uri: str, sample: str) -> Any:
     import mlflow
     import pandas as pd
 
-    model = mlflow.pyfunc.load_model(model_uri)
+    # Its warnings are of other versions than the logged ones: those are not linked.
+    model = mlflow.pyfunc.load_model(model_uri, suppress_warnings=True)
     given = json.loads(Path(sample).read_text(encoding="utf-8"))
-    found = model.predict(pd.DataFrame({given["role"]: given["inputs"]}))
-    Path(answer).write_text(json.dumps(found.to_dict("records")), encoding="utf-8")
+    return model.predict(pd.DataFrame({given["role"]: given["inputs"]})).to_dict("records")
 
 
 if __name__ == "__main__":

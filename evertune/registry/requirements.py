@@ -1,6 +1,9 @@
 """A folder with nothing in it but a model's logged requirements and what they require."""
 
+import contextlib
+import csv
 import re
+from collections.abc import Iterable
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +29,7 @@ def logged(model_uri: str) -> list[str]:
     return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
-def link(requirements: list[str], folder: Path) -> None:
+def link(requirements: Iterable[str], folder: Path) -> None:
     """Link the installed files of the requirements, and of theirs, into `folder`: an import path of nothing else.
 
     Raises:
@@ -34,13 +37,24 @@ def link(requirements: list[str], folder: Path) -> None:
     """
     folder.mkdir(parents=True)
     for found in closure(requirements):
-        for name in {file.parts[0] for file in found.files or []} - {"..", "__pycache__"}:
+        for name in _tops(found) - {"..", "__pycache__"}:
             target = Path(str(found.locate_file(name)))
             if target.suffix != ".pth" and target.exists() and not (folder / name).exists():
                 (folder / name).symlink_to(target.resolve())
 
 
-def closure(requirements: list[str]) -> list[Distribution]:
+def _tops(found: Distribution) -> set[str]:
+    """The files and folders that a distribution has in site-packages.
+
+    Read from its RECORD: `files` would ask the disk for each of torch's twelve thousand.
+    """
+    record = found.read_text("RECORD")
+    if record is None:
+        return {file.parts[0] for file in found.files or []}
+    return {line[0].partition("/")[0] for line in csv.reader(record.splitlines()) if line}
+
+
+def closure(requirements: Iterable[str]) -> list[Distribution]:
     """The installed distributions that the requirements bring, their own requirements included.
 
     What only a requirement requires is left out where it is missing: importing it then fails as it would elsewhere.
@@ -57,11 +71,12 @@ def closure(requirements: list[str]) -> list[Distribution]:
     while todo:
         wanted = todo.pop()
         name = re.sub(r"[-_.]+", "-", wanted.name).lower()
-        if name in found or _installed(wanted.name) is None:
+        if name in found:
             continue
-        found[name] = distribution(wanted.name)
-        needs = [Requirement(line) for line in found[name].requires or []]
-        todo += [one for one in needs if one.marker is None or one.marker.evaluate({"extra": ""})]
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = distribution(wanted.name)
+            needs = [Requirement(line) for line in found[name].requires or []]
+            todo += [one for one in needs if one.marker is None or one.marker.evaluate({"extra": ""})]
     return list(found.values())
 
 

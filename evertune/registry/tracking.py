@@ -7,12 +7,14 @@ import os
 import platform
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evertune.errors import RegistryError
 from evertune.home import Home, read_json, write_json
 from evertune.records import Snapshot, Tokens
 from evertune.registry import ledger
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 logger = logging.getLogger(__name__)
+HISTORY, SENT = "history.jsonl", "sent.json"  # metrics by step, and how many of its lines MLflow has
+SOON = 1.0  # seconds that a metric waits for others to be sent with
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "mlflow", "prefect", "great-expectations")
 
 
@@ -36,26 +40,57 @@ class Run:
 
     def __init__(self, home: Home, run_id: str, folder: Path) -> None:
         self._client, self.run_id, self.folder = client(home), run_id, folder
+        self._noted = {frozenset(line.items()) for line in history(folder)}
+        self._lock, self._waiting = threading.Lock(), False
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Log metrics of one step, once."""
+        """Log metrics of one step, once; they are on the disk at once, and sent within seconds together with others."""
+        entry = {"step": step, **metrics}
+        if frozenset(entry.items()) in self._noted:
+            return  # a training that goes on after a crash hands on again what its checkpoint holds
+        with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": int(time.time() * 1000), **entry}) + "\n")
+        self._noted.add(frozenset(entry.items()))
+        if not self._waiting:
+            self._waiting = True
+            threading.Thread(target=self._send_soon, daemon=True).start()  # training does not wait for it
+
+    def _send_soon(self) -> None:
+        time.sleep(SOON)
+        self._waiting = False
+        try:
+            self.flush()
+        except RegistryError as error:  # the next time they are sent, or by the flush at the end
+            logger.warning("%s; the metrics are kept and sent later", error)
+
+    def flush(self) -> None:
+        """Send the metrics that MLflow does not have yet, in one request.
+
+        A crash between request and note sends them again: MLflow keeps a metric of the same time and value once.
+
+        Raises:
+            RegistryError: MLflow does not answer.
+        """
         from mlflow.entities import Metric
 
-        if {"step": step, **metrics} in history(self.folder):
-            return  # a training that goes on after a crash hands on again what its checkpoint holds
-        now = int(time.time() * 1000)
-        with said("the metrics"):
-            self._client.log_batch(
-                self.run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()]
-            )
-        with (self.folder / "history.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
+        with self._lock, said("the metrics"):
+            lines, sent = _lines(self.folder), read_json(self.folder / SENT) or 0
+            metrics = [
+                Metric(name, float(value), line["time"], line["step"])
+                for line in lines[sent:] for name, value in line.items() if name not in {"time", "step"}
+            ]  # fmt: skip
+            if metrics:
+                self._client.log_batch(self.run_id, metrics=metrics)
+                write_json(self.folder / SENT, len(lines))
 
     def tag(self, **tags: Any) -> None:
-        """Set tags `evertune.NAME`."""
+        """Set tags `evertune.NAME`, in one request."""
+        from mlflow.entities import RunTag
+
         with said("the tags"):
-            for name, value in tags.items():
-                self._client.set_tag(self.run_id, f"evertune.{name}", value)
+            self._client.log_batch(
+                self.run_id, tags=[RunTag(f"evertune.{name}", str(value)) for name, value in tags.items()]
+            )
 
     def note(self, text: str) -> None:
         """Set the run's description on MLflow's page."""
@@ -74,16 +109,21 @@ class Run:
             self._client.log_text(self.run_id, recipe.model_dump_json(indent=1), "recipe.json")
 
     def finish(self, status: str = "FINISHED") -> None:
-        """End the run."""
+        """End the run, once all its metrics are sent."""
+        self.flush()
         with said("the end of the run"):
             self._client.set_terminated(self.run_id, status)
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
     """Metrics by step of a run, oldest first; of a step that was repeated after a crash, the last."""
-    path = folder / "history.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    lines = [{name: value for name, value in line.items() if name != "time"} for line in _lines(folder)]
     return list({(line["step"], frozenset(line)): line for line in lines}.values())
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    path = folder / HISTORY
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def begin(recipe: "Recipe", home: Home, tokens: Tokens, folder: Path) -> Run:

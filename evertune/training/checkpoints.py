@@ -9,6 +9,7 @@ from transformers import TrainerCallback
 
 from evertune.home import read_json, write_json
 from evertune.records import file_digest
+from evertune.training import sharing
 
 logger = logging.getLogger(__name__)
 SEAL = "evertune-seal.json"
@@ -18,6 +19,9 @@ class Seal(TrainerCallback):
     """Notes the files of each checkpoint and their digests once all of them are written."""
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        sharing.all_here()  # each process has written the state of its generator
+        if sharing.rank():
+            return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         write_json(folder / SEAL, {file.name: file_digest(file) for file in folder.iterdir() if file.is_file()})
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from evertune.training.progress import Log
 
 logger = logging.getLogger(__name__)
-STEP_VERSION = 2  # raise it when the same input gives another model
+STEP_VERSION = 3  # raise it when the same input gives another model
 
 
 def fingerprint(recipe: "Recipe", tokens: Tokens, champion: str | None) -> str:
@@ -34,9 +34,10 @@ def fingerprint(recipe: "Recipe", tokens: Tokens, champion: str | None) -> str:
     """
     fresh = recipe.data.fresh
     since = champion if (fresh.start_from, fresh.train_on) != ("base", "all") else None
+    settings = recipe.training.model_dump(mode="json", exclude={"processes"})  # each step's rows are the same with many
     left_out = ["leak: exclude"] if recipe.data.split.leak == "exclude" else []
     return digest(
-        STEP_VERSION, tokens.fingerprint, recipe.training, recipe.objective, fresh, recipe.metric, since,
+        STEP_VERSION, tokens.fingerprint, settings, recipe.objective, fresh, recipe.metric, since,
         base_models.fingerprint(recipe), recipe.evaluation.precision, version("torch"), version("transformers"),
         *left_out,
     )  # fmt: skip
@@ -70,23 +71,45 @@ def finetune(
         DataError: too little to learn from.
         TrainingError: out of memory, out of disk, loss not finite.
     """
+    from evertune.training import processes
+
     done = read_json(folder / "candidate.json")
     if done is None or bundle.digest(folder / "bundle") != done["digest"]:
         start = time.perf_counter()
-        with _saying_what_to_do(recipe, folder):
-            facts = _train(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since)
+        if processes.wanted(recipe):
+            with _saying_what_to_do(recipe, folder):
+                facts = processes.train(recipe, home, tokens, rows, run_id, folder, log, champion, since)
+        else:
+            facts = train(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since) or {}
         done = {**facts, "seconds": time.perf_counter() - start}
         write_json(folder / "candidate.json", done)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # several times the size of the bundle
     return Candidate(bundle=str(folder / "bundle"), run_id=run_id, run_folder=str(folder), tokens=tokens, **done)
 
 
+def train(
+    recipe: "Recipe", home: Home, tokens: Tokens, encoded: "datasets.Dataset", rows: "pa.Table",
+    run_id: str, folder: Path, log: "Log", champion: Path | None, since: int,
+) -> dict[str, Any] | None:  # fmt: skip
+    """Train in this process, alone or as one of several; the first of them writes the bundle and returns the facts.
+
+    Raises:
+        EvertuneError: as `finetune`.
+    """
+    from evertune.training import sharing
+
+    # Processes whose parent was killed end by themselves; the next training waits until they have.
+    first = home.lock("training") if sharing.rank() == 0 else contextlib.nullcontext()
+    with first, _saying_what_to_do(recipe, folder):
+        return _train(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since)
+
+
 def _train(
     recipe: "Recipe", home: Home, tokens: Tokens, encoded: "datasets.Dataset", rows: "pa.Table",
     run_id: str, folder: Path, log: "Log", champion: Path | None, since: int,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any] | None:  # fmt: skip
     from evertune import tokenization
-    from evertune.training import loop
+    from evertune.training import loop, sharing
     from evertune.training import model as models
     from evertune.training.task import task_of
 
@@ -98,7 +121,9 @@ def _train(
     precision = resolve_precision(settings.precision, memory)
     counts = f"{free:,}", f"{model.num_parameters():,}", len(task.train), precision
     logger.info("training %s of %s parameters on %d rows in %s", *counts)
-    fitted = loop.fit(model, task, settings, precision, folder / "checkpoints", log)
+    fitted = loop.fit(model, task, settings, precision, folder / "checkpoints", log, memory)
+    if sharing.rank():
+        return None
     serving = resolve_precision(recipe.evaluation.precision, memory)
     card = {**_card(recipe, tokens, serving, run_id), "conventions": task.conventions}
     digest = bundle.write(folder / "bundle", model, tokenizer, task.objective, card)
@@ -115,7 +140,7 @@ def _card(recipe: "Recipe", tokens: Tokens, precision: str, run_id: str) -> dict
     snapshot = tokens.snapshot
     return {
         "name": recipe.name, "objective": recipe.objective.type, "options": recipe.objective.model_dump(),
-        "precision": precision, "tokens_per_batch": 2 * recipe.training.tokens_per_batch,
+        "precision": precision, "tokens_per_batch": 2 * recipe.training.budget,
         "snapshot": {"version": snapshot.version, "fingerprint": snapshot.fingerprint, "batch": snapshot.batch},
         "run_id": run_id,
     }  # fmt: skip
@@ -124,17 +149,18 @@ def _card(recipe: "Recipe", tokens: Tokens, precision: str, run_id: str) -> dict
 @contextlib.contextmanager
 def _saying_what_to_do(recipe: "Recipe", folder: Path) -> Iterator[None]:
     """Lack of memory or disk as an error that a person can act on; torch has no one class for either."""
-    import torch
     from safetensors import SafetensorError
+
+    from evertune.training.pieces import lacks_memory
 
     try:
         yield
     except (RuntimeError, MemoryError, OSError, SafetensorError) as error:
         text = str(error)
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in text:
+        if lacks_memory(error):
             raise TrainingError(
                 f"out of memory with training.tokens_per_batch {recipe.training.tokens_per_batch}; halve it and double "
-                "training.accumulation, which learns the same"
+                "training.accumulation, which learns the same, or free some memory"
             ) from error
         if isinstance(error, (OSError, SafetensorError)) or "PytorchStreamWriter" in text:
             raise TrainingError(

@@ -1,5 +1,6 @@
 """The Trainer of Hugging Face, fed with Evertune's batches and judged by Evertune's metrics."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from evertune import inference
+from evertune import inference, kernels
 from evertune.batching import TokenBatches
 from evertune.config import Training
-from evertune.training import checkpoints
+from evertune.training import checkpoints, pieces, sharing
 from evertune.training import model as models
+from evertune.training.pieces import Pieces
 from evertune.training.progress import Log, Progress, mean_loss
 from evertune.training.stopping import EarlyStop, Rule, stopped_at
 
@@ -32,6 +35,7 @@ class Task:
         targets: the validation rows' targets, for the metrics.
         weights: class weights, None for equal ones.
         pad_id: token id that fills a batch up.
+        vocabulary: sorted ids of all tokens that the model may see while it learns.
         masking: what hides tokens while the model learns, None for nothing.
     """
 
@@ -45,6 +49,7 @@ class Task:
     targets: Sequence[Any]
     weights: Any
     pad_id: int
+    vocabulary: Any
     masking: "Masking | None" = None
 
 
@@ -57,34 +62,40 @@ class Fit:
     train_loss: float
 
 
-def fit(model: Any, task: Task, settings: Training, precision: str, folder: Path, log: Log) -> Fit:
+def fit(model: Any, task: Task, settings: Training, precision: str, folder: Path, log: Log, memory: Path) -> Fit:
     """Train `model` in place, from the newest whole checkpoint in `folder` if there is one.
 
     Args:
         precision: `bf16` or `fp32`.
         folder: checkpoints are kept here.
         log: takes metrics and the optimiser step they belong to.
+        memory: JSON file in which this machine's measurements are remembered.
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite, or there is not memory for a single row.
         RuntimeError, OSError: out of memory or disk, as it comes; the caller says what to do.
     """
-    batches = TokenBatches(task.lengths, settings.tokens_per_batch, settings.epochs, settings.seed)
+    parts = pieces.for_this_machine(model, settings, precision, memory)
+    if settings.tokens_per_batch == "auto":  # a batch is all that an optimiser step learns from, and cut into pieces
+        whole = {"tokens_per_batch": settings.budget * settings.accumulation, "accumulation": 1}
+        settings = settings.model_copy(update=whole)
+    batches = TokenBatches(task.lengths, settings.budget, settings.epochs, settings.seed)
     updates = math.ceil(len(batches) / settings.accumulation)
-    checkpoint, rule = checkpoints.newest(folder), _rule(task, settings)
+    checkpoint, rule = sharing.told(lambda: checkpoints.newest(folder)), _rule(task, settings)
     if (stopped := stopped_at(checkpoint, rule)) is not None:
         batches.cut(stopped * settings.accumulation)
     arguments = _arguments(settings, precision, folder, updates, task)
-    optimizer = models.optimizer(model, settings.learning_rate, settings.head_learning_rate, settings.weight_decay)
-    trainer = TokenTrainer(
-        model=model, args=arguments, train_dataset=task.train, eval_dataset=task.validation,
-        optimizers=(optimizer, None), compute_loss_func=_loss(task, settings.label_smoothing),
-        callbacks=[checkpoints.Seal(), Progress(log, settings.epochs)],
-    )  # fmt: skip
-    trainer.remove_callback(PrinterCallback)
-    trainer.give(task, batches, precision)
-    if rule is not None:
-        trainer.add_callback(EarlyStop(rule))
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with kernels.accelerated(model, precision, task.vocabulary):
+        optimizer = models.optimizer(model, settings.learning_rate, settings.head_learning_rate, settings.weight_decay)
+        trainer = TokenTrainer(
+            model=model, args=arguments, train_dataset=task.train, eval_dataset=task.validation,
+            optimizers=(optimizer, None), compute_loss_func=_loss(task, settings.label_smoothing),
+            callbacks=[checkpoints.Seal(), Progress(log, settings.epochs), sharing.OwnDraws(settings.seed)],
+        )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)
+        trainer.give(task, batches, precision, parts)
+        if rule is not None:
+            trainer.add_callback(EarlyStop(rule))
+        trainer.train(resume_from_checkpoint=checkpoint)
     done = trainer.state.global_step
     return Fit(done, settings.epochs * done / updates, mean_loss(trainer.state.log_history))
 
@@ -143,9 +154,9 @@ class TokenTrainer(Trainer):
 
     control: Any
 
-    def give(self, task: Task, batches: TokenBatches, precision: str) -> None:
+    def give(self, task: Task, batches: TokenBatches, precision: str, parts: Pieces) -> None:
         """Say what to train on."""
-        self._task, self._batches, self._precision = task, batches, precision
+        self._task, self._batches, self._precision, self._pieces = task, batches, precision, parts
 
     def get_train_dataloader(self) -> "DataLoader[Any]":
         """Batches of the whole training, in their fixed order."""
@@ -153,9 +164,12 @@ class TokenTrainer(Trainer):
         loader: DataLoader[Any] = DataLoader(
             cast("Dataset[Any]", task.train),  # any sequence will do, but torch has no type for that
             batch_sampler=self._batches,
-            collate_fn=lambda part: task.objective.collate(part, task.pad_id),
+            collate_fn=sharing.dealt(lambda part: task.objective.collate(part, task.pad_id)),
         )
-        prepared: DataLoader[Any] = self.accelerator.prepare_data_loader(loader)
+        # Not the accelerator's own: it would give each process batches of its own, and other ones to each step.
+        prepared: DataLoader[Any] = prepare_data_loader(
+            loader, self.args.device, num_processes=1, process_index=0, put_on_device=True
+        )
         return prepared
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
@@ -164,16 +178,20 @@ class TokenTrainer(Trainer):
         # puts torch's generator back to where it stood between two steps.
         if self._task.masking is not None:
             inputs = {**inputs, "input_ids": self._task.masking.hide(inputs["input_ids"])}
-        return super().training_step(model, inputs, num_items_in_batch)
+        compute = functools.partial(super().training_step, model, num_items_in_batch=num_items_in_batch)
+        return self._pieces.run(inputs, compute, model)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The objective's metrics and the loss on the validation rows."""
         task = self._task
+        mine = sharing.own(task.validation)
         predictions, loss = inference.run(
-            self.model, task.objective, task.validation, task.labels, task.conventions,
+            self.model, task.objective, [task.validation[place] for place in mine], task.labels, task.conventions,
             pad_id=task.pad_id, budget=2 * self._batches.budget, precision=self._precision,
         )  # fmt: skip
-        sums = task.objective.statistics(task.targets, predictions, task.labels).sum(0, dtype="float64")
+        targets = [task.targets[place] for place in mine]
+        counted = task.objective.statistics(targets, predictions, task.labels).sum(0, dtype="float64")
+        sums, loss = (sum(parts) for parts in zip(*sharing.together((counted, loss)), strict=True))
         values = {f"eval_{name}": float(value) for name, value in task.objective.metrics(sums, task.labels).items()}
         items = len(task.objective.label_values(task.targets))
         metrics = {"eval_loss": loss / items, **values}

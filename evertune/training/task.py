@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from evertune.errors import DataError
 from evertune.objectives import module
 from evertune.training import model as models
+from evertune.training.examples import Examples
 from evertune.training.loop import Task
-from evertune.training.masking import masking
+from evertune.training.masking import Masking, masking
 
 if TYPE_CHECKING:
     import datasets
@@ -42,25 +43,27 @@ def task_of(
     targets = rows.column(list(objective.COLUMNS)[1])
     values = objective.label_values(targets.take(train).to_pylist())
     _check(values, labels, recipe)
-    ids = {label: index for index, label in enumerate(labels)}
+    ids, hidden = {label: index for index, label in enumerate(labels)}, masking(tokenizer, recipe.training.mask_tokens)
     examples = {
-        name: _examples(objective, encoded.select(index), targets.take(index).to_pylist(), ids)
+        name: Examples(objective, encoded.select(index), targets.take(index).to_pylist(), ids)
         for name, index in (("train", train), ("validation", validation))
     }
     return Task(
         objective=objective, labels=labels, metric=recipe.metric, train=examples["train"],
         conventions=objective.conventions(targets.take(np.flatnonzero(splits == "train")).to_pylist()),
-        lengths=[len(one["input_ids"]) for one in examples["train"]], validation=examples["validation"],
+        lengths=examples["train"].lengths.tolist(), validation=examples["validation"],
         targets=targets.take(validation).to_pylist(), pad_id=tokenizer.pad_token_id,
+        vocabulary=_vocabulary(examples["train"], hidden), masking=hidden,
         weights=models.balanced_weights(values, labels) if recipe.training.class_weights == "balanced" else None,
-        masking=masking(tokenizer, recipe.training.mask_tokens),
     )  # fmt: skip
 
 
-def _examples(
-    objective: Any, encoded: "datasets.Dataset", targets: list[Any], ids: dict[str, int]
-) -> list[dict[str, Any]]:
-    return [objective.example(row, target, ids) for row, target in zip(encoded, targets, strict=True)]
+def _vocabulary(train: Examples, hidden: Masking | None) -> Any:
+    """Sorted ids of all tokens that training may show the model."""
+    import numpy as np
+    import torch
+
+    return torch.from_numpy(np.union1d(train.token_ids, [] if hidden is None else [hidden.mask_id]).astype(np.int64))
 
 
 def _check(values: list[str], labels: tuple[str, ...], recipe: "Recipe") -> None:

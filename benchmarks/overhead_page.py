@@ -1,0 +1,22 @@
+"""The section of docs/benchmarks.md on what a flow spends beside its work."""
+
+from collections.abc import Iterator
+from typing import Any
+
+REACH = {("warm server", "besides training and evaluation"): 10.0, ("no server", "nothing new"): 2.0}
+
+
+def section(found: dict[str, Any]) -> Iterator[str]:
+    """The section's lines."""
+    yield "## What a flow spends beside training and evaluation\n"
+    yield f"`make bench NAME=overhead`: the quickstart with a short training, median of {found['repeats']} whole"
+    yield "processes, the arms by turns; then a run with nothing new. Importing torch and transformers counts where"
+    yield "it is done: in `tokenize`, without a server while the server starts. Seconds.\n"
+    arms = found["arms"]
+    yield f"| part | {' | '.join(arms)} | to reach |"
+    yield f"|---|{'---|' * len(arms)}---|"
+    for part in next(iter(arms.values())):
+        wanted = ", ".join(f"{arm}: {value:.0f}" for (arm, name), value in REACH.items() if name == part)
+        cells = [f"{arm[part]:.0%}" if part == "share" else f"{arm[part]:.1f}" for arm in arms.values()]
+        yield f"| {part} | {' | '.join(cells)} | {wanted} |"
+    yield ""

@@ -1,0 +1,88 @@
+"""The sections of docs/benchmarks.md on the speed of training and on what is learned at that speed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+PICTURE = Path(__file__).resolve().parent.parent / "docs" / "pictures" / "training.svg"
+NAMES = {
+    "a": "(a) tutorial loop",
+    "b": "(b) Trainer",
+    "c": "(c) Trainer, tuned",
+    "d": "(d) Evertune",
+}
+REACH = {("conll2003", "d/a"): 25, ("conll2003", "d/b"): 8, ("conll2003", "d/c"): 2}
+SHARE = {"conll2003": 0.45, "imdb": 0.45}
+LEAST = -0.003
+
+
+def section(found: dict[str, Any]) -> Iterator[str]:
+    """How fast the four loops are."""
+    machine = found["machine"]
+    sets = {name: part for name, part in found.items() if name != "machine"}
+    _draw(sets)
+    yield "## How fast a model trains\n"
+    yield "`make bench NAME=training`: four loops train MiniLM-L6 on the same rows in one process, in turn; medians"
+    yield "of the rounds. (a) pads every row to 128 tokens (IMDB: 256), 16 rows a step, fp32, AdamW; (b) is the"
+    yield "Trainer of Hugging Face with dynamic padding, 16 rows a step; (c) adds bf16, grouped lengths and its"
+    yield "best batch size; (d) is what `evertune run` trains with. Tokens are real ones. The share is of the bf16"
+    yield "matrix peak of this machine (2,048 x 2,048, best of all rounds), operations counted for real tokens only.\n"
+    yield (f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
+           f"Python {machine['python']}, torch {machine['torch']}.\n")  # fmt: skip
+    yield f"![Real tokens a second by loop](pictures/{PICTURE.name})\n"
+    yield "| data | loop | rows/s | real tokens/s | share of the peak | peak memory, MB |\n|---|---|---|---|---|---|"
+    for name, part in sets.items():
+        for loop, one in part["loops"].items():
+            cells = [
+                name,
+                NAMES[loop],
+                f"{one['rows']:.1f}",
+                f"{one['tokens']:,.0f}",
+                f"{one['share of bf16 peak']:.1%}",
+            ]
+            yield f"| {' | '.join([*cells, format(one['peak memory, MB'], ',.0f')])} |"
+    yield "\n| data | ratio | measured | to reach |\n|---|---|---|---|"
+    for name, part in sets.items():
+        for ratio, value in part["ratios"].items():
+            yield f"| {name} | ({ratio[0]}) over ({ratio[2]}) | **{value:.2f}** | {REACH.get((name, ratio), '')} |"
+        share = part["loops"]["d"]["share of bf16 peak"]
+        yield f"| {name} | (d), share of the peak | **{share:.1%}** | {SHARE.get(name, '')} |"
+    yield "\nBatch sizes tried for (c), real tokens/s: " + "; ".join(
+        f"{name}: " + ", ".join(f"{size} rows {value:,.0f}" for size, value in part["search"].items())
+        for name, part in sets.items()
+    ) + ".\n"  # fmt: skip
+
+
+def learning(found: dict[str, Any]) -> Iterator[str]:
+    """What the loops reach."""
+    yield "## What is learned at that speed\n"
+    yield "`make bench NAME=learning`: (b) and (d) of above, the same epochs, official test split, three seeds."
+    yield "Settings, and the rows where not all are taken, stand in `benchmarks/training_sets.py`.\n"
+    yield "| data | metric | (b), mean | (d), mean | (d) less (b) | to reach |\n|---|---|---|---|---|---|"
+    for name, mean in found["means"].items():
+        metric = next(run["setting"]["metric"] for key, run in found["runs"].items() if key.startswith(name))
+        cells = [name, f"`{metric}`", f"{mean['b']:.4f}", f"{mean['d']:.4f}", f"**{mean['d - b']:+.4f}**", f"{LEAST}"]
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+
+
+def _draw(sets: dict[str, Any]) -> None:
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "evertune"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(sets), figsize=(9, 2.6), layout="constrained")
+    for axis, (name, part) in zip(axes, sets.items(), strict=True):
+        loops = list(part["loops"])[::-1]
+        values = [part["loops"][loop]["tokens"] for loop in loops]
+        bars = axis.barh([NAMES[loop] for loop in loops], values, color=["#2563eb", *["#94a3b8"] * 3])
+        axis.bar_label(bars, [f"{value:,.0f}" for value in values], padding=3, fontsize=8)
+        axis.set(title=name, xlim=(0, 1.25 * max(values)), xticks=[])
+        axis.spines[["top", "right", "bottom"]].set_visible(False)
+        if axis is not axes[0]:
+            axis.set_yticks([])
+    PICTURE.parent.mkdir(exist_ok=True)
+    figure.savefig(PICTURE, metadata={"Date": None})
+    pyplot.close(figure)

@@ -1,0 +1,51 @@
+"""Linear layers and layer norms in bfloat16 over weights in fp32 (Micikevicius et al. 2018, section 3.1).
+
+Autocast gives the same products, but leaves every layer norm and residual sum in fp32 and casts them anew for each
+linear layer. Here the states stay in bfloat16 from layer to layer; sums inside a product or a norm are in fp32.
+"""
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+
+class _Product(torch.autograd.Function):
+    """`states @ weight.T + bias` in bfloat16; gradients of the parameters in their own dtype."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Any, weight: Any, bias: Any) -> Any:
+        low, flat = weight.to(torch.bfloat16), states.reshape(-1, states.shape[-1])
+        ctx.save_for_backward(flat, low)
+        ctx.shape, ctx.kind = states.shape, weight.dtype
+        added = None if bias is None else bias.to(torch.bfloat16)
+        # What `addmm` computes, to the bit; but that first fills its result with the bias, which takes a pass over it.
+        product = torch.ops.mkldnn._linear_pointwise(flat, low, added, "none", [], "")
+        return product.view(*states.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:
+        flat, low = ctx.saved_tensors
+        gradient = gradient.reshape(-1, gradient.shape[-1])
+        states, weight, bias = ctx.needs_input_grad
+        return (
+            (gradient @ low).view(ctx.shape) if states else None,
+            (gradient.t() @ flat).to(ctx.kind) if weight else None,
+            gradient.sum(0).to(ctx.kind) if bias else None,
+        )
+
+
+def linear(module: torch.nn.Linear, states: Any) -> Any:
+    """What `torch.nn.Linear` computes, in bfloat16 while it trains."""
+    if not module.training:
+        return functional.linear(states, module.weight, module.bias)
+    return _Product.apply(states.to(torch.bfloat16), module.weight, module.bias)  # type: ignore[no-untyped-call]
+
+
+def norm(module: torch.nn.LayerNorm, states: Any) -> Any:
+    """What `torch.nn.LayerNorm` computes, with its result in bfloat16 while it trains."""
+    shape, weight, bias = module.normalized_shape, module.weight, module.bias
+    if not module.training:
+        return functional.layer_norm(states, shape, weight, bias, module.eps)
+    with torch.autocast(states.device.type, enabled=False):  # which would make fp32 of the states
+        return functional.layer_norm(states, shape, weight, bias, module.eps).to(torch.bfloat16)

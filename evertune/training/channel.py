@@ -1,0 +1,68 @@
+"""How the processes of a training speak with the one that started them: one JSON object a line, on standard output."""
+
+import json
+import logging
+import os
+import select
+import threading
+from collections.abc import Callable
+from io import TextIOBase
+
+Tell = Callable[..., None]
+LOOK = 1.0  # seconds between two looks at who started this process
+
+
+def to(descriptor: int) -> Tell:
+    """What sends its keyword arguments as one message."""
+    return lambda **message: (os.write(descriptor, json.dumps(message).encode() + b"\n"), None)[1]
+
+
+def reserved() -> Tell:
+    """Standard output for messages alone: what else is printed goes to standard error."""
+    descriptor = os.dup(1)
+    os.dup2(2, 1)
+    return to(descriptor)
+
+
+def watch(stdin: bool) -> None:
+    """End this process as soon as the one that started it is gone, however that ended: no orphan trains on.
+
+    Args:
+        stdin: also when standard input ends, which the step that wants the training holds open.
+    """
+    before = os.getppid()
+
+    def wait() -> None:
+        while os.getppid() == before and not select.select([0] if stdin else [], [], [], LOOK)[0]:
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+class Lines(logging.Handler):
+    """Sends log records."""
+
+    def __init__(self, tell: Tell) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record."""
+        self._tell(log=[record.name, record.levelno, record.getMessage()])
+
+
+class Screen(TextIOBase):
+    """A standard error that is the one of the process that started the training: there the bar is seen."""
+
+    def __init__(self, tell: Tell, terminal: bool) -> None:
+        self._tell, self._terminal = tell, terminal
+
+    def isatty(self) -> bool:
+        """Whether a person looks at it."""
+        return self._terminal
+
+    def write(self, text: str) -> int:
+        """Send text."""
+        self._tell(screen=text)
+        return len(text)

@@ -1,0 +1,73 @@
+"""Tokenized rows with their targets, made into examples when they are asked for."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import datasets
+
+
+class Examples(Sequence[Mapping[str, Any]]):
+    """The rows as the objective's `example` makes them; a million rows cost the memory of their token ids.
+
+    Args:
+        objective: its module.
+        encoded: tokenized rows; a column holds numbers or lists of them.
+        targets: of the same rows.
+        ids: label -> index.
+    """
+
+    def __init__(
+        self, objective: Any, encoded: "datasets.Dataset", targets: Sequence[Any], ids: Mapping[str, int]
+    ) -> None:
+        self._objective, self._targets, self._ids = objective, targets, ids
+        table = encoded.with_format("arrow")[:]
+        names = [name for name in table.column_names if name != "row_version"]
+        self._columns = {name: _column(table.column(name)) for name in names}
+
+    @property
+    def lengths(self) -> Any:
+        """Tokens of every row, (rows,)."""
+        _, ends = self._columns["input_ids"]
+        return np.diff(ends)
+
+    @property
+    def token_ids(self) -> Any:
+        """Ids of all tokens, one row behind the other."""
+        values, _ = self._columns["input_ids"]
+        return values
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    @overload
+    def __getitem__(self, place: int) -> Mapping[str, Any]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Mapping[str, Any]]: ...
+    def __getitem__(self, place: int | slice) -> Mapping[str, Any] | list[Mapping[str, Any]]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(len(self))[place]]
+        place = range(len(self))[place]  # IndexError at the end, by which a loop over a sequence stops
+        row = {name: _cell(column, place) for name, column in self._columns.items()}
+        made: Mapping[str, Any] = self._objective.example(row, self._targets[place], self._ids)
+        return made
+
+
+def _column(column: Any) -> tuple[Any, Any]:
+    """A column's numbers, and for one of lists where each begins."""
+    import pyarrow as pa
+
+    values = column.combine_chunks()
+    if isinstance(values, pa.ChunkedArray):  # of an empty column, or one of more than 2**31 numbers
+        values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
+    if not pa.types.is_list(values.type):
+        return values.to_numpy(zero_copy_only=False), None
+    starts = values.offsets.to_numpy()
+    return values.flatten().to_numpy(zero_copy_only=False), starts - starts[0]
+
+
+def _cell(column: tuple[Any, Any], place: int) -> Any:
+    values, starts = column
+    return int(values[place]) if starts is None else values[starts[place] : starts[place + 1]]

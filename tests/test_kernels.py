@@ -1,0 +1,196 @@
+"""What makes a training step fast must compute what the plain model computes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from model_helpers import WEIGHTS
+
+from evertune import kernels
+from evertune.kernels import attention, dropout
+from evertune.kernels.unpadded import unpadded
+from evertune.kernels.vocabulary import compact
+from evertune.training.model import optimizer
+
+SIZE = {"vocab_size": 50, "max_position_embeddings": 40, "pad_token_id": 1, **WEIGHTS}
+LENGTHS = [5, 9, 1, 5, 12, 9]
+
+
+def model(family: str, **config: Any) -> Any:
+    import transformers
+
+    torch.manual_seed(3)
+    settings = getattr(transformers, f"{family}Config")(**{**SIZE, "num_labels": 3, **config})
+    kind = "Model" if family in {"Llama", "MPNet"} else "ForTokenClassification"
+    return getattr(transformers, f"{family}{kind}")(settings)
+
+
+def batch(seed: int = 0) -> dict[str, Any]:
+    random = np.random.default_rng(seed)
+    ids = np.full((len(LENGTHS), max(LENGTHS)), SIZE["pad_token_id"])
+    mask = np.zeros_like(ids)
+    for row, length in enumerate(LENGTHS):
+        ids[row, :length], mask[row, :length] = random.integers(2, 40, length), 1
+    return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+
+
+def states(one: Any, given: dict[str, Any]) -> Any:
+    """Logits or states of the real tokens."""
+    found = one(**given)
+    return (found.logits if "logits" in found else found.last_hidden_state)[given["attention_mask"] == 1]
+
+
+@pytest.mark.parametrize(
+    ("family", "config"),
+    [("Bert", {}), ("Roberta", {}), ("DistilBert", {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}),
+     ("Electra", {"embedding_size": 16}), ("Llama", {"num_key_value_heads": 1})],
+)  # fmt: skip
+def test_without_padding_the_logits_are_those_of_the_padded_model(family: str, config: dict[str, Any]) -> None:
+    one = model(family, **config).eval()
+    with torch.no_grad():
+        wanted = states(one, batch())
+        with unpadded(one) as free:
+            assert free
+            torch.testing.assert_close(states(one, batch()), wanted, atol=1e-5, rtol=0)
+        torch.testing.assert_close(states(one, batch()), wanted, atol=0, rtol=0)  # and an ordinary model again
+
+
+def test_a_model_with_positions_of_its_own_keeps_its_padding(caplog: pytest.LogCaptureFixture) -> None:
+    one = model(
+        "MPNet",
+    ).eval()
+    caplog.set_level("INFO", "evertune")
+    with torch.no_grad():
+        wanted = states(one, batch())
+        with unpadded(one) as free:
+            assert not free
+            torch.testing.assert_close(states(one, batch()), wanted, atol=0, rtol=0)
+    assert "mpnet keeps its padding" in caplog.text
+
+
+@pytest.mark.parametrize("chance", [0.0, 1e-9])  # torch's kernel, and the one with dropout
+def test_no_token_attends_to_another_row(chance: float) -> None:
+    one = model("Bert", attention_probs_dropout_prob=chance, hidden_dropout_prob=0.0).train()
+    given, other = batch(), batch()
+    other["input_ids"][4, :12] = 7
+    rows = given["attention_mask"].nonzero()[:, 0]
+    with unpadded(one) as free:
+        assert free
+        before, after = states(one, given), states(one, other)
+    assert torch.equal(before[rows != 4], after[rows != 4]) and not torch.equal(before[rows == 4], after[rows == 4])
+
+
+def gradients(one: Any, given: dict[str, Any], precision: str) -> dict[str, Any]:
+    one.zero_grad()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+        loss = states(one, given).float().pow(2).sum()
+    loss.backward()
+    return {name: part.grad.clone() for name, part in one.named_parameters() if part.grad is not None}
+
+
+@pytest.mark.parametrize(("precision", "close"), [("fp32", 1e-5), ("bf16", 0.05)])
+def test_the_gradients_are_those_of_the_plain_model(precision: str, close: float) -> None:
+    one = model("Bert", attention_probs_dropout_prob=0.0, hidden_dropout_prob=0.0).train()
+    wanted = gradients(one, batch(), "fp32")
+    with kernels.accelerated(one, precision, torch.arange(50)):  # all named: the embedding trains as it is
+        found = gradients(one, batch(), precision)
+    scale = max(float(part.norm()) for part in wanted.values())
+    assert found.keys() == wanted.keys()
+    for name, part in wanted.items():
+        assert float((found[name] - part).norm()) < close * max(float(part.norm()), 0.1 * scale), name
+
+
+def test_attention_with_dropout_computes_what_its_formula_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    masks: list[Any] = []
+
+    def kept(shape: Any, chance: float, dtype: Any) -> Any:
+        masks.append((torch.rand(shape) >= chance).to(dtype) / (1 - chance))
+        return masks[-1]
+
+    monkeypatch.setattr(dropout, "mask", kept)
+    monkeypatch.setattr(attention, "CACHED", 120)  # several pieces a group
+    lengths = [3, 3, 3, 5, 8, 8]
+    q, k, v = (torch.randn(1, 2, sum(lengths), 4, requires_grad=True) for _ in range(3))
+    layer = torch.nn.Module()
+    found, _ = attention.attend(layer, q, k, v, None, groups=attention.groups(lengths), dropout=0.3)
+    above = torch.randn_like(found)
+    given = torch.autograd.grad(found, (q, k, v), above)
+
+    drawn = iter(torch.cat([one.flatten() for one in masks]))
+    parts, start = [], 0
+    for length in lengths:
+        rows = slice(start, start + length)
+        weights = (q[0, :, rows] @ k[0, :, rows].transpose(1, 2) / 2).softmax(-1)
+        mask = torch.stack([next(drawn) for _ in range(weights.numel())]).view_as(weights)
+        parts.append((weights * mask @ v[0, :, rows]).transpose(0, 1))
+        start += length
+    wanted = torch.cat(parts)[None]
+    torch.testing.assert_close(found, wanted)
+    for one, other in zip(given, torch.autograd.grad(wanted, (q, k, v), above), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("chance", [0.001, 0.1, 0.5])
+def test_a_mask_drops_its_share_and_keeps_the_mean(chance: float, kind: Any) -> None:
+    torch.manual_seed(1)
+    masks = torch.stack([dropout.mask((30, 101), chance, kind) for _ in range(200)]).float()
+    scale = float(torch.tensor(1 / (1 - chance), dtype=kind))
+    assert set(masks.unique().tolist()) == {0.0, scale}
+    share = float((masks == 0).float().mean())
+    assert abs(share - chance) < 5 * (chance / masks.numel()) ** 0.5 + 5 / 256 / 200**0.5  # the level is drawn by mask
+
+
+def test_masks_follow_torchs_generator() -> None:
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first, second = dropout.mask((64,), 0.5, torch.float32), dropout.mask((64,), 0.5, torch.float32)
+    torch.set_rng_state(state)
+    assert torch.equal(dropout.mask((64,), 0.5, torch.float32), first) and not torch.equal(first, second)
+
+
+def trained(one: Any, named: Any, hold: Callable[[Any, Any], Any], steps: int = 6) -> tuple[Any, Any]:
+    """The weights after some steps of AdamW, and the logits of other words in the midst of the training."""
+    with hold(one, named):
+        update = optimizer(one, 1e-2, None, 0.1)
+        for step in range(steps):
+            gradients(one, batch(step), "fp32")
+            torch.nn.utils.clip_grad_norm_(one.parameters(), 1.0)
+            update.step()
+        one.eval()
+        with torch.no_grad():
+            ids = torch.arange(2, 50)[None]
+            seen = states(one, {"input_ids": ids[:, 10:], "attention_mask": torch.ones_like(ids[:, 10:])})
+        one.train()
+    return seen, one.state_dict()
+
+
+def test_a_compact_embedding_learns_what_the_whole_one_does() -> None:
+    import contextlib
+
+    named = torch.from_numpy(np.unique(np.concatenate([batch(step)["input_ids"].flatten() for step in range(6)])))
+    named = torch.unique(torch.cat([named, torch.tensor([1])]))
+    plain, small = (model("Bert", attention_probs_dropout_prob=0.0, hidden_dropout_prob=0.0, vocab_size=90).train()
+                    for _ in range(2))  # fmt: skip
+    wanted, weights = trained(plain, named, lambda *_: contextlib.nullcontext())
+    with compact(small, named) as held:
+        assert held and len(small.get_input_embeddings().weight) == len(named) + 1
+    found, learned = trained(small, named, compact)
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+    for name, part in weights.items():
+        torch.testing.assert_close(learned[name], part, atol=1e-4, rtol=0, msg=name)
+    table = "bert.embeddings.word_embeddings.weight"
+    assert not torch.equal(learned[table][80], model("Bert", vocab_size=90).state_dict()[table][80])  # it decayed
+
+
+def test_all_is_as_before_afterwards(tmp_path: Path) -> None:
+    one = model("Bert").train()
+    before = {name: id(part) for name, part in one.named_parameters()}
+    with kernels.accelerated(one, "bf16", torch.arange(2, 20)):
+        assert any("forward" in vars(part) for part in one.modules())
+    assert not any("forward" in vars(part) for part in one.modules())
+    assert {name: id(part) for name, part in one.named_parameters()} == before
+    assert one.config._attn_implementation != attention.NAME

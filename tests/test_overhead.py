@@ -1,0 +1,76 @@
+"""What a run spends beside its work: what it imports, when, and what it leaves to look through at its end."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_helpers import Project
+
+from evertune.cli import prefect_settings
+
+HEAVY = ("torch", "transformers", "mlflow", "great_expectations", "prefect", "pandas", "matplotlib")
+# Tells at the process's end which of the heavy libraries it imported, and what its last collection leaves alone.
+TELLING = f"""
+import atexit, gc, json, sys
+def tell():
+    found = [name for name in {HEAVY} if name in sys.modules]
+    print(json.dumps([found, gc.get_freeze_count() > 0]), file=open("told.json", "w"))
+atexit.register(tell)
+"""
+
+
+def told(project: Project) -> tuple[set[str], bool]:
+    """What a run imported, and whether its end was spared the looking through."""
+    done = project.run(before=TELLING)
+    assert done.status == 0, done.err
+    imported, frozen = json.loads((project.folder / "told.json").read_text())
+    return set(imported), frozen
+
+
+@pytest.mark.slow
+def test_a_flow_whose_steps_are_done_imports_no_torch(project: Project) -> None:
+    project.run(before="import tasks.conclude as one\none._record = kill")  # dies when all but the report is done
+    imported, frozen = told(project)
+    assert "prefect" in imported
+    assert not imported & {"torch", "transformers"}
+    assert frozen
+
+
+@pytest.mark.slow
+def test_nothing_new_imports_nothing_large(project: Project) -> None:
+    assert project.run().status == 0
+    imported, frozen = told(project)
+    assert imported == set()
+    assert frozen
+
+
+def test_what_the_flow_needs_is_imported_while_the_server_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.server.api.server import SubprocessASGIServer
+
+    imported: list[bool] = []
+
+    def start(_: SubprocessASGIServer) -> None:  # answers only once the import is done
+        while "needed_by_a_flow" not in sys.modules:
+            time.sleep(0.01)
+        imported.append(True)
+
+    (tmp_path / "needed_by_a_flow.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(SubprocessASGIServer, "start", start)
+    prefect_settings._start_server(["needed_by_a_flow"])
+    assert imported == [True]
+
+
+def test_a_server_that_does_not_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.server.api.server import SubprocessASGIServer
+
+    def start(_: SubprocessASGIServer) -> None:
+        raise RuntimeError("timed out")
+
+    monkeypatch.setattr(SubprocessASGIServer, "start", start)
+    with pytest.raises(RuntimeError, match="timed out"):
+        prefect_settings._start_server([])
