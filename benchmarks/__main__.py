@@ -12,7 +12,6 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "quickstart": quickstart.measure,
     "answers": answers.measure,
     "ingest": ingest.measure,
-    "ingest": ingest.measure,
     "training": training.measure,
     "learning": learning.measure,
     "processes": processes.measure,
