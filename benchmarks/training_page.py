@@ -50,6 +50,8 @@ def section(found: dict[str, Any]) -> Iterator[str]:
     yield "\nBatch sizes tried for (c), real tokens/s: " + "; ".join(
         f"{name}: " + ", ".join(f"{size} rows {value:,.0f}" for size, value in part["search"].items())
         for name, part in sets.items()
+    ) + ". (d) over the best of these: " + ", ".join(
+        f"{name} {part['loops']['d']['tokens'] / max(part['search'].values()):.2f}" for name, part in sets.items()
     ) + ".\n"  # fmt: skip
 
 
