@@ -151,7 +151,7 @@ def _lost_champion(project: Project, changes: list[str]) -> None:
 def test_nothing_is_lost_or_doubled_whatever_crashes(project: Project) -> None:
     write_rows(project.folder / "rows" / "b.csv", BROKEN)
     stages = [
-        (3, "import pyarrow.parquet as pq\npq.write_table = full"),
+        (3, "import pyarrow.parquet as pq\npq.ParquetWriter.write_table = full"),
         (-9, "from evertune.corpus import staging\nstaging.stage = after(staging.stage, kill)"),
         (-9, "from evertune.corpus import delta_tables\n" + _on_second("delta_tables.append_once", "kill")),
         (-9, "from evertune.training.checkpoints import Seal\nSeal.on_save = after(Seal.on_save, kill)"),
