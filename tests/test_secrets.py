@@ -115,7 +115,7 @@ def test_the_parity_process_is_not_given_the_address_as_an_argument(
     sample.write_text('{"role": "text", "inputs": [], "predictions": []}')
     for name in ("client", "requirements.logged", "requirements.link"):
         monkeypatch.setattr(f"evertune.registry.parity.{name}", lambda *_: [])
-    monkeypatch.setattr("subprocess.run", run)
+    monkeypatch.setattr("subprocess.Popen", run)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:{SECRET}@127.0.0.1:9")
     assert parity.check(Home(tmp_path, "small"), "small", 1, sample, "fp32")["problem"] == "enough"
     assert SECRET not in " ".join(seen["command"])
