@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evertune import sources
@@ -235,6 +235,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters='",\
 
 
 @settings(deadline=None, max_examples=40)
+@example(column="0\x850", label="a\u2028b")
 @given(column=NAMES.filter(lambda name: name and name != "text" and "${" not in name), label=NAMES.filter(bool))
 def test_any_column_name_and_label_gives_a_recipe_that_loads(
     tmp_path_factory: pytest.TempPathFactory, column: str, label: str

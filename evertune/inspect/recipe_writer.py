@@ -151,7 +151,8 @@ def _round_up(value: float) -> int:
 
 def _scalar(value: Any) -> str:
     """The value as YAML inside a flow sequence or mapping, quoted where it must be."""
-    return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=2**20).strip()[1:-1]
+    plain = str(value).isprintable()  # YAML takes signs such as U+0085 for line breaks, unless they are escaped
+    return yaml.safe_dump([value], default_flow_style=True, allow_unicode=plain, width=2**20).strip()[1:-1]
 
 
 def _one_line(text: str) -> str:
