@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune import bundle, statistics
+from evertune import bundle, memory, statistics
 from evertune.clusters import summed
 from evertune.errors import DataError
 from evertune.home import read_json, write_json
@@ -29,6 +29,7 @@ KEPT = "evaluation.json"
 CONFUSED = 300  # classes of the confusion matrix that is kept, the most frequent: keeps the file small
 
 
+@memory.kept()
 def evaluate(
     recipe: "Recipe", candidate: Candidate, test: "pa.Table", leaked: set[str], champion: Path | None,
     champion_version: int | None, *, problem: str | None = None,

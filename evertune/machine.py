@@ -1,14 +1,10 @@
 """What this machine is good at, measured once and remembered."""
 
-import ctypes
-import platform
 import time
 from pathlib import Path
 from typing import Any
 
 from evertune.home import read_json, write_json
-
-KEPT = 1 << 30  # bytes of freed memory that a process keeps at most
 
 
 def resolve_precision(precision: str, memory: Path) -> str:
@@ -33,18 +29,6 @@ def resolve_precision(precision: str, memory: Path) -> str:
         }
         write_json(memory, known)
     return str(known[name]["precision"])
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep memory that it frees, for its next use of as much.
-
-    glibc else gives large blocks back to the system at once, and every batch pays for all its pages anew: 10% of the
-    time of a small encoder's forward pass on two cores.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc, (trim, mmap) = ctypes.CDLL(None), (-1, -3)  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-        for parameter in (trim, mmap):
-            libc.mallopt(parameter, KEPT)
 
 
 def _seconds(dtype: Any) -> float:

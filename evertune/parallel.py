@@ -1,9 +1,11 @@
-"""The same work on many items, in as many threads as the machine has cores."""
+"""Work in threads: the same on many items, or several stages at once, in order and in bounded memory.
 
-import itertools
+Close a generator that is not wanted to its end: its threads end then, after the item that they are at.
+"""
+
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -28,22 +30,30 @@ def mapped(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Re
             yield waiting.popleft().result()
 
 
-def ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """The same items; each is made ready in another thread while the one before it is worked on."""
-    rest = iter(items)
+def ahead(items: Iterable[Item]) -> Generator[Item, None, None]:
+    """The items, each made by a thread while the one before it is in use; an error comes in its place."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1, "ahead") as thread:
+        coming: Future[Item | object] = thread.submit(next, iterator, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, iterator, end)
+            yield item  # type: ignore[misc]
 
-    def following() -> tuple[Item, ...]:
-        return tuple(itertools.islice(rest, 1))
 
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(following)
-        while item := waiting.result():
-            waiting = pool.submit(following)
-            yield item[0]
+def behind(items: Iterable[Item], function: Callable[[Item], Result]) -> Generator[Result, None, None]:
+    """`function` of each item, in order, in a thread that works while the next item is made; an error ends both."""
+    with ThreadPoolExecutor(1, "behind") as thread:
+        before: Future[Result] | None = None
+        for item in items:
+            if before is not None:
+                yield before.result()
+            before = thread.submit(function, item)
+        if before is not None:
+            yield before.result()
 
 
 class Behind:
-    """Work that goes on in another thread, on one item after the other, while the next is made ready."""
+    """As `behind`, for one who is handed the items: each is worked on in another thread while the next is made."""
 
     def __init__(self, work: Callable[[Any], object]) -> None:
         self.work, self.pool = work, ThreadPoolExecutor(1)

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune import bundle, machine
+from evertune import bundle, memory
 from evertune.errors import ConfigError, DataError
+from evertune.parallel import ahead, behind
 from evertune.records import Inputs, Scores
-from evertune.threads import ahead, behind
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,9 +39,10 @@ def score(
     Raises:
         DataError: the output cannot be written.
     """
-    predictor = _load(folder)
+    predictor = bundle.predictor(folder)
     encode, answer = bundle.stages(predictor)
-    with contextlib.closing(ahead(_encoded(chunk, column, encode) for chunk in chunks)) as encoded:
+    made = ahead(_encoded(chunk, column, encode) for chunk in chunks)
+    with memory.kept(), contextlib.closing(made) as encoded:
         tables = (
             _table(chunk, problems, answer(examples), predictor.objective.OUTPUTS, version)
             for chunk, problems, examples in encoded
@@ -54,19 +55,14 @@ def score_chunk(folder: Path, version: int, chunk: Inputs, column: str) -> "pa.T
 
     Args: see `score`.
     """
-    with AT_WORK:  # a tokenizer serves one thread at a time
+    with AT_WORK, memory.kept():  # a tokenizer serves one thread at a time
         predictor = _kept(folder)
         encode, answer = bundle.stages(predictor)
         chunk, problems, examples = _encoded(chunk, column, encode)
         return _table(chunk, problems, answer(examples), predictor.objective.OUTPUTS, version)
 
 
-def _load(folder: Path) -> Any:
-    machine.keep_freed_memory()
-    return bundle.predictor(folder)
-
-
-_kept = functools.lru_cache(1)(_load)
+_kept = functools.lru_cache(1)(bundle.predictor)
 
 
 def write(tables: Iterable["pa.Table"], output: Path, version: int, tick: Callable[[int], None]) -> Scores:

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from evertune.kernels import dropout, linear, memory
+from evertune import memory
+from evertune.kernels import dropout, linear
 from evertune.kernels.unpadded import unpadded
 from evertune.kernels.vocabulary import compact
 
