@@ -1,10 +1,12 @@
 """A staged batch through contract and split into the corpus: what the validate step and a release have in common."""
 
 import logging
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evertune import contract, corpus, splits
+from evertune import beside, contract, corpus, splits
 from evertune.config import Recipe
 from evertune.corpus import staging
 from evertune.corpus.parts_file import rows_of
@@ -12,39 +14,46 @@ from evertune.errors import DataError
 from evertune.home import Home
 from evertune.objectives import module
 from evertune.parallel import Behind, give_back
-from evertune.parts import Rows
 from evertune.records import Batch, Snapshot
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 logger = logging.getLogger(__name__)
+NEEDED = ("great_expectations", "deltalake", "evertune.splits.signatures")  # what judging imports
+
+
+def prepare() -> None:
+    """A batch will come: start the process that judges it, which has imported Great Expectations by then."""
+    beside.prepare(*NEEDED)
 
 
 def admit(
-    batch: Batch, recipe: Recipe, home: Home, docs_folder: Path | None = None
-) -> tuple[Snapshot, contract.Verdicts | None]:
+    batch: Batch, recipe: Recipe, home: Home, docs_folder: Path | None = None,
+    meanwhile: Sequence[str] = (), afterwards: Callable[[], object] | None = None,
+) -> tuple[Snapshot, contract.Verdicts | None]:  # fmt: skip
     """Judge a staged batch and commit it; a batch that is committed already, or holds nothing, changes nothing.
 
     Args:
         docs_folder: where Data Docs go. Default: none are written.
+        meanwhile, afterwards: see `beside.call`; of the process that `prepare` started, which judges.
     Returns:
         The corpus after it; the verdicts, None where nothing was left to judge.
     Raises:
         BatchStoppedError: the batch is unacceptable as a whole; its refused rows are kept, the next run judges again.
         DataError: no row has ever come, another run replaced the staged batch, or a table cannot be written.
     """
+    if batch.path is None or corpus.committed(batch, home):
+        beside.dismiss()
     if batch.path is None and not corpus.last_number(home):
         raise DataError(f"the sources hold no rows ({', '.join(batch.sources) or 'nothing to read'}); add some")
     if batch.path is None or corpus.committed(batch, home):
         return corpus.snapshot(home), None
-    rows, names = staging.load(batch)
     accepted = corpus.PartsFile(home.batches)
     try:
-        verdicts = _judged(rows, names, recipe, home, accepted, docs_folder)
+        verdicts = beside.call(partial(_judged, batch, recipe, home, accepted, docs_folder), meanwhile, afterwards)
         for warning in verdicts.warnings:
             logger.warning("%s", warning)
-        accepted.close()
         give_back()  # what the contract took: the splits of many rows need it
         corpus.commit(batch, accepted, dealt(accepted, recipe, home), verdicts.refused, home)
     except contract.BatchStoppedError as stop:
@@ -56,13 +65,16 @@ def admit(
 
 
 def _judged(
-    rows: Rows, names: list[str], recipe: Recipe, home: Home, accepted: corpus.PartsFile, docs_folder: Path | None
+    batch: Batch, recipe: Recipe, home: Home, accepted: corpus.PartsFile, docs_folder: Path | None
 ) -> contract.Verdicts:
     """The verdicts; accepted rows go to the file, as `splits.signed` gives them, while others are judged."""
+    rows, names = staging.load(batch)
     inputs = next(iter(module(recipe.objective.type).COLUMNS))
     with Behind(lambda part: accepted.add(splits.signed(part, inputs))) as behind:
         labels, known = corpus.known_labels(home), corpus.known_inputs(home)
-        return contract.judge(rows, names, recipe, labels, known, behind.take, docs_folder)
+        verdicts = contract.judge(rows, names, recipe, labels, known, behind.take, docs_folder)
+    accepted.close()
+    return verdicts
 
 
 def dealt(accepted: corpus.PartsFile, recipe: Recipe, home: Home) -> "pa.Table":

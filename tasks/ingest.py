@@ -1,6 +1,9 @@
 """Step 1: rows that no run has seen, staged."""
 
-from evertune import corpus, sources
+from collections.abc import Iterator
+from typing import Any
+
+from evertune import admission, corpus, sources
 from evertune.config import Recipe
 from evertune.home import home_of
 from evertune.records import Batch
@@ -10,6 +13,13 @@ from tasks.step import said, step
 @step
 def ingest(recipe: Recipe) -> Batch:
     """Read the sources and stage what is fresh; safe to repeat."""
-    batch = corpus.ingest(recipe, home_of(recipe), lambda seen: sources.read(recipe, seen))
+    batch = corpus.ingest(recipe, home_of(recipe), lambda seen: _read(recipe, seen))
     said.info("ingest: %s fresh rows of %s read", f"{batch.rows:,}", f"{batch.read:,}")
     return batch
+
+
+def _read(recipe: Recipe, seen: Any) -> Iterator[Any]:
+    """What the sources hold; with the first of it, the process starts that will judge it."""
+    for piece in sources.read(recipe, seen):
+        admission.prepare()
+        yield piece

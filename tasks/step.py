@@ -14,6 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import deployment
 
+from evertune import beside
 from evertune.config import Recipe
 from evertune.errors import EvertuneError, RegistryError
 from evertune.home import home_of
@@ -30,7 +31,8 @@ seconds: ContextVar[dict[str, float]] = ContextVar("seconds")
 def begin() -> None:
     """Start a run's clock, and let what the library tells a person reach Prefect's run log."""
     seconds.set({})
-    atexit.register(gc.freeze)  # looking through what large imports left, at a worker's end, took three seconds
+    gc.set_threshold(100_000)  # looking through what large imports leave, again and again, took a fifth of their time
+    atexit.register(gc.freeze)  # and once more at a worker's end took three seconds
     library = logging.getLogger("evertune")
     if library.level == logging.NOTSET:
         library.setLevel(logging.INFO)
@@ -53,6 +55,7 @@ def alone(recipe: Recipe) -> Iterator[None]:
             said.info("another run of %s is at work; this one starts when it ends", recipe.name)
             held.enter_context(home.lock("run", timeout=LATER))
         held.callback(parity.dismiss)
+        held.callback(beside.dismiss)
         yield
 
 

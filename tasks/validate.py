@@ -1,18 +1,25 @@
 """Step 2: fresh rows through the contract; accepted ones to the corpus, refused ones to quarantine."""
 
+from functools import partial
+
 from evertune import admission
 from evertune.config import Recipe
 from evertune.home import home_of
 from evertune.records import Batch, Snapshot
+from evertune.registry import store
 from tasks.artifacts import show_rows
 from tasks.step import said, step
+
+NEXT = ("torch", "transformers", "transformers.trainer")  # what the steps after this one import
 
 
 @step
 def validate(batch: Batch, recipe: Recipe) -> Snapshot:
     """Judge, split and commit the batch; each table takes it once, however often this runs."""
     home = home_of(recipe)
-    snapshot, _ = admission.admit(batch, recipe, home, home.data_docs / f"{batch.number:06d}")
+    snapshot, _ = admission.admit(
+        batch, recipe, home, home.data_docs / f"{batch.number:06d}", NEXT, partial(store.open_own, home)
+    )
     said.info("validate: %s rows accepted, %s refused", f"{snapshot.accepted:,}", f"{snapshot.refused:,}")
     show_rows(recipe.name, snapshot)
     return snapshot

@@ -25,12 +25,12 @@ from model_helpers import (
 from process_helpers import ROWS, in_processes
 from server_helpers import free_port
 
-from evertune import training
+from evertune import channel, training
 from evertune.config import load
 from evertune.home import Home
 from evertune.objectives import text_classification
 from evertune.records import Snapshot, Tokens
-from evertune.training import channel, launcher, processes, reports, sharing
+from evertune.training import launcher, processes, reports, sharing
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 HARD = {"tokens_per_batch": 40, "accumulation": 2, "class_weights": "balanced", "label_smoothing": 0.1, "epochs": 2}

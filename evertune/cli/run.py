@@ -49,11 +49,13 @@ def _nothing_to_do(recipe: "Recipe") -> "Outcome | None":
 
 
 def _flow(recipe: "Recipe", force: bool, debug: bool) -> "Outcome":
+    from evertune import admission
     from evertune.cli.prefect_settings import quiet_prefect
     from evertune.registry import store
 
     store.reach()  # before minutes of work
-    with quiet_prefect(debug, ("great_expectations", "torch", "transformers")):
+    admission.prepare()  # its process imports while this one does
+    with quiet_prefect(debug, ("torch", "transformers")):
         from flows.retrain import retrain
 
         outcome: Outcome = retrain(recipe, force=force)

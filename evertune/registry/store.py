@@ -34,6 +34,12 @@ def client(home: Home) -> Any:
         return mlflow.MlflowClient()
 
 
+def open_own(home: Home) -> None:
+    """Make the home's own store if it is the one in use and new: its first opening takes seconds."""
+    if tracking_uri(home) == _own(home) and not _database(home).exists():
+        client(home)
+
+
 def tracking_uri(home: Home) -> str:
     """MLFLOW_TRACKING_URI, else SQLite in the home."""
     return os.environ.get("MLFLOW_TRACKING_URI") or _own(home)

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from evertune.training import channel
+from evertune import channel
 
 
 def machines(environment: Mapping[str, str], processes: int) -> int:

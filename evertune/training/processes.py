@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import shutil
-import site
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import evertune
+from evertune import beside
 from evertune.config import Recipe
 from evertune.errors import ConfigError
 from evertune.home import Home, write_atomic
@@ -155,14 +154,10 @@ def _launched(place: Path, processes: int) -> Iterator["subprocess.Popen[bytes]"
 def _environment(processes: int) -> dict[str, str]:
     import torch
 
-    library = str(Path(evertune.__file__).parent.parent)
-    paths = [] if library in site.getsitepackages() else [library]
     return {
         "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin slow the other processes down (docs/decisions)
-        **os.environ,
+        **beside.environment(),
         "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // processes)),
-        "PYTHONPATH": os.pathsep.join([*paths, *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "PYTHONSAFEPATH": "1",  # what lies in the working folder hides no library
     }
 
 

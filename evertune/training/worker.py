@@ -8,8 +8,9 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evertune import channel
 from evertune.errors import TrainingError
-from evertune.training import channel, reports
+from evertune.training import reports
 
 if TYPE_CHECKING:
     from evertune.training.processes import Order

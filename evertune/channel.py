@@ -1,4 +1,4 @@
-"""How the processes of a training speak with the one that started them: one JSON object a line, on standard output."""
+"""How a process speaks with the one that started it: one JSON object a line, on standard output."""
 
 import json
 import logging
@@ -25,10 +25,10 @@ def reserved() -> Tell:
 
 
 def watch(stdin: bool) -> None:
-    """End this process as soon as the one that started it is gone, however that ended: no orphan trains on.
+    """End this process as soon as the one that started it is gone, however that ended: no orphan works on.
 
     Args:
-        stdin: also when standard input ends, which the step that wants the training holds open.
+        stdin: also when standard input ends, which the one that wants the work holds open.
     """
     before = os.getppid()
 
