@@ -40,7 +40,7 @@ class Setting:
 BATCHES = (16, 32, 64, 128)
 SETTINGS = {
     "conll2003": Setting("configs/ner_conll2003.yaml", None, 3, (3e-4, 8e-4), 64, 2048, "token_f1_weighted", None),
-    "banking77": Setting("configs/support_banking77.yaml", None, 2, (3e-4, 1e-3), 64, 2048, "accuracy", None),
+    "banking77": Setting("configs/support_banking77.yaml", None, 2, (3e-4, 7e-4), 64, 1024, "accuracy", None),
     "imdb": Setting("configs/sentiment_imdb.yaml", 3000, 1, (1e-4, 3e-4), 16, 4096, "accuracy", 4000),
 }
 LENGTH = {"imdb": 256}  # tokens of a row at most, where it is not the recipe's

@@ -31,6 +31,20 @@ def pack(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list
     return batches
 
 
+def cut(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Cut `order` into batches of at most `budget` tokens, padding left out; a longer row is a batch of its own."""
+    batches: list[list[int]] = []
+    tokens = 0
+    for index in order:
+        tokens += lengths[index]
+        if batches and tokens <= budget:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+            tokens = lengths[index]
+    return batches
+
+
 def by_length(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Batches of all rows, the longest first, so that a lack of memory shows at once."""
     return pack(np.argsort(np.asarray(lengths), kind="stable")[::-1].tolist(), lengths, budget)
@@ -39,20 +53,24 @@ def by_length(lengths: Sequence[int], budget: int) -> list[list[int]]:
 class TokenBatches:
     """The batches of a whole training, all its epochs in one sequence.
 
+    A batch is a random draw of rows: one of rows of about one length teaches less (docs/decisions). Only a model that
+    computes its padding is given such, as its batches would else be mostly padding.
+
     The sequence is a function of (lengths, budget, epochs, seed) alone: a resumed training skips the batches that it
     has done and sees the very ones that an uninterrupted one sees. Epochs may differ in their number of batches.
 
     Args:
         lengths: tokens of each training row.
-        budget: tokens of a batch, padding counted.
+        budget: tokens of a batch; a longer row is a batch of its own.
         epochs: passes over the rows; a fraction ends inside an epoch.
         seed: of the shuffle.
+        padded: whether the model computes padding. It counts as tokens then, and rows are batched by length.
     """
 
-    def __init__(self, lengths: Sequence[int], budget: int, epochs: float, seed: int) -> None:
+    def __init__(self, lengths: Sequence[int], budget: int, epochs: float, seed: int, *, padded: bool = False) -> None:
         self._lengths = [int(length) for length in lengths]
         self.budget = budget
-        self._seed = seed
+        self._seed, self._padded = seed, padded
         whole = int(epochs)
         self.per_epoch = [len(self.epoch(number)) for number in range(whole)]
         if epochs > whole:
@@ -60,9 +78,11 @@ class TokenBatches:
         self._end = sum(self.per_epoch)
 
     def epoch(self, number: int) -> list[list[int]]:
-        """All batches of one epoch: rows shuffled, sorted by length within windows, packed, batches shuffled."""
+        """All batches of one epoch."""
         random = np.random.default_rng([self._seed, number])
         order = random.permutation(len(self._lengths))
+        if not self._padded:
+            return cut(order.tolist(), self._lengths, self.budget)
         tokens = np.asarray(self._lengths)[order]
         window = np.cumsum(tokens) // (self.budget * WINDOW)
         order = order[np.lexsort((tokens, window))]

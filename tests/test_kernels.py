@@ -4,19 +4,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from hypothesis import strategies as st
 from model_helpers import WEIGHTS
 
 from evertune import kernels
 from evertune.kernels import attention, dropout
+from evertune.kernels.layout import FromBuckets, Layout, ToBuckets
 from evertune.kernels.unpadded import unpadded
 from evertune.kernels.vocabulary import compact
 from evertune.training.model import optimizer
 
 SIZE = {"vocab_size": 50, "max_position_embeddings": 40, "pad_token_id": 1, **WEIGHTS}
-LENGTHS = [5, 9, 1, 5, 12, 9]
+LENGTHS = [5, 9, 1, 5, 30, 9]
 
 
 def model(family: str, **config: Any) -> Any:
@@ -75,7 +78,7 @@ def test_a_model_with_positions_of_its_own_keeps_its_padding(caplog: pytest.LogC
 def test_no_token_attends_to_another_row(chance: float) -> None:
     one = model("Bert", attention_probs_dropout_prob=chance, hidden_dropout_prob=0.0).train()
     given, other = batch(), batch()
-    other["input_ids"][4, :12] = 7
+    other["input_ids"][4, :30] = 7
     rows = given["attention_mask"].nonzero()[:, 0]
     with unpadded(one) as free:
         assert free
@@ -111,26 +114,55 @@ def test_attention_with_dropout_computes_what_its_formula_says(monkeypatch: pyte
         return masks[-1]
 
     monkeypatch.setattr(dropout, "mask", kept)
-    monkeypatch.setattr(attention, "CACHED", 120)  # several pieces a group
-    lengths = [3, 3, 3, 5, 8, 8]
-    q, k, v = (torch.randn(1, 2, sum(lengths), 4, requires_grad=True) for _ in range(3))
-    layer = torch.nn.Module()
-    found, _ = attention.attend(layer, q, k, v, None, groups=attention.groups(lengths), dropout=0.3)
+    monkeypatch.setattr("evertune.kernels.layout.VAIN", 100)  # several buckets
+    monkeypatch.setattr(attention, "CACHED", 500)  # several pieces a bucket
+    lengths = [12, 12, 9, 5, 5, 5, 5, 5, 5, 5, 3, 1]
+    flat = sum(lengths) + 4  # the last belong to no row
+    q, k, v = (torch.randn(1, 2, flat, 4, requires_grad=True) for _ in range(3))
+    layout = Layout(lengths, flat, "cpu")
+    assert len(layout.buckets) > 1 and not all(one.full for one in layout.buckets)
+    found, _ = attention.attend(torch.nn.Module(), q, k, v, None, layout=layout, dropout=0.3)
     above = torch.randn_like(found)
     given = torch.autograd.grad(found, (q, k, v), above)
 
-    drawn = iter(torch.cat([one.flatten() for one in masks]))
+    drawn = [row for one in masks for row in one.unflatten(0, (-1, 2))]  # by row: (heads, width, width)
+    assert len(drawn) == len(lengths) < 2 * len(masks)
     parts, start = [], 0
-    for length in lengths:
+    for length, mask in zip(lengths, drawn, strict=True):
         rows = slice(start, start + length)
         weights = (q[0, :, rows] @ k[0, :, rows].transpose(1, 2) / 2).softmax(-1)
-        mask = torch.stack([next(drawn) for _ in range(weights.numel())]).view_as(weights)
-        parts.append((weights * mask @ v[0, :, rows]).transpose(0, 1))
+        parts.append((weights * mask[:, :length, :length] @ v[0, :, rows]).transpose(0, 1))
         start += length
-    wanted = torch.cat(parts)[None]
+    wanted = torch.cat([*parts, torch.zeros(4, 2, 4)])[None]
     torch.testing.assert_close(found, wanted)
     for one, other in zip(given, torch.autograd.grad(wanted, (q, k, v), above), strict=True):
         torch.testing.assert_close(one, other)
+
+
+@hypothesis.given(st.lists(st.integers(1, 70), min_size=1, max_size=60), st.integers(1, 4), st.integers(0, 9))
+@hypothesis.settings(deadline=None, max_examples=50)
+def test_every_vector_has_one_place_in_the_buckets_and_finds_its_way_back(
+    lengths: list[int], heads: int, more: int
+) -> None:
+    lengths = sorted(lengths, reverse=True)
+    flat = torch.randn(sum(lengths) + more, heads, 2, requires_grad=True)
+    layout = Layout(lengths, len(flat), "cpu")
+    assert sum(one.rows for one in layout.buckets) == len(lengths)
+    laid = ToBuckets.apply(flat, layout.moves(heads))
+    start = first = 0
+    for bucket in layout.buckets:
+        part = laid[bucket.start * heads :][: bucket.rows * heads * bucket.width]
+        for row, states in enumerate(part.view(bucket.rows, heads, bucket.width, 2)):
+            length = lengths[first + row]
+            assert bucket.full <= (length == bucket.width)
+            assert torch.equal(states[:, :length], flat[start : start + length].transpose(0, 1))
+            start += length
+        first += bucket.rows
+    again = FromBuckets.apply(laid, layout.moves(heads), heads)
+    assert torch.equal(again[: sum(lengths)], flat[: sum(lengths)]) and not again[sum(lengths) :].any()
+    above = torch.randn_like(flat)
+    (gradient,) = torch.autograd.grad(again, flat, above)
+    assert torch.equal(gradient[: sum(lengths)], above[: sum(lengths)]) and not gradient[sum(lengths) :].any()
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32])

@@ -18,8 +18,8 @@ LAYERS = {torch.nn.Linear: linear.linear, torch.nn.LayerNorm: linear.norm}
 
 
 @contextlib.contextmanager
-def accelerated(model: Any, precision: str, named: Any) -> Iterator[None]:
-    """Train the model fast while this lasts; afterwards it is an ordinary one again.
+def accelerated(model: Any, precision: str, named: Any) -> Iterator[bool]:
+    """Train the model fast while this lasts; afterwards it is an ordinary one again. Tells whether it skips padding.
 
     Args:
         precision: `bf16` or `fp32`.
@@ -36,7 +36,7 @@ def accelerated(model: Any, precision: str, named: Any) -> Iterator[None]:
             logger.debug("padding skipped: %s; embedding compact: %s", free, small)
         else:
             held.enter_context(_tensor_cores())
-        yield
+        yield free
 
 
 @contextlib.contextmanager

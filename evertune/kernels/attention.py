@@ -1,133 +1,126 @@
-"""Attention without padding: rows of one length lie side by side, and each attends to itself alone.
+"""Attention without padding: each row of a flat batch attends to itself alone, rows of about one length together."""
 
-A batch is a flat run of tokens, sorted by the length of their rows. Rows of equal length form a group, which is a plain
-tensor (rows, length, ...) without any mask. Batches are packed by length, so that groups are few and large.
-"""
-
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch.nn import functional
 
 from evertune.kernels import dropout
+from evertune.kernels.layout import Bucket, FromBuckets, Layout, ToBuckets
 
 NAME = "evertune"  # among the attention functions of transformers
 CACHED = 1 << 20  # scores that are worked on at once: with their mask they stay in the caches
-SHORT, SHORTER = (
-    128,
-    32,
-)  # rows below these have their softmax (its gradient) in fp32: torch's own in bfloat16 is slower
-
-
-class Group(NamedTuple):
-    """Rows of one length in a flat batch.
-
-    Args:
-        start: first token of the first row.
-        rows, length: their number, and the tokens of each.
-    """
-
-    start: int
-    rows: int
-    length: int
-
-
-def groups(lengths: Sequence[int]) -> list[Group]:
-    """The groups of rows with these lengths, which are sorted."""
-    found: list[Group] = []
-    start = 0
-    for length in lengths:
-        if found and found[-1].length == length:
-            found[-1] = found[-1]._replace(rows=found[-1].rows + 1)
-        else:
-            found.append(Group(start, 1, length))
-        start += length
-    return found
+SHORT, SHORTER = 128, 32  # rows below have their softmax (its gradient) in fp32: torch's own in bfloat16 is slower
 
 
 def attend(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any,
-    *, groups: Sequence[Group], dropout: float = 0.0, scaling: float | None = None, **_: Any,
+    *, layout: Layout, dropout: float = 0.0, scaling: float | None = None, **_: Any,
 ) -> tuple[Any, None]:  # fmt: skip
     """An attention function of transformers for flat batches.
 
     Args:
         query, key, value: (1, heads, tokens, size); key and value may have fewer heads.
         attention_mask: not looked at.
-        groups: of the rows.
+        layout: of the batch.
     Returns:
         (1, tokens, heads, size), and no weights.
     """
-    causal = bool(getattr(module, "is_causal", False))
+    causal, heads = bool(getattr(module, "is_causal", False)), query.shape[1]
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    q, k, v = (one[0].transpose(0, 1) for one in (query, key, value))
-    if query.device.type == "cpu" and dropout and not causal and k.shape[1] == q.shape[1]:
-        result: Any = _Dropped.apply(q, k, v, groups, scale, dropout)  # type: ignore[no-untyped-call]
+    q, k, v = (_laid(one[0].transpose(0, 1), layout) for one in (query, key, value))
+    if query.device.type == "cpu" and dropout and not causal and key.shape[1] == heads:
+        result: Any = _Dropped.apply(q, k, v, layout, heads, scale, dropout)  # type: ignore[no-untyped-call]
     else:
-        result = _plain(q, k, v, groups, scale, dropout, causal)
-    return result.unsqueeze(0), None
+        result = _plain(q, k, v, layout, (heads, key.shape[1]), scale, dropout, causal)
+    flat: Any = FromBuckets.apply(result, layout.moves(heads), heads)  # type: ignore[no-untyped-call]
+    return flat.unsqueeze(0), None
 
 
-def _plain(query: Any, key: Any, value: Any, groups: Sequence[Group], scale: float, chance: float, causal: bool) -> Any:
-    """Torch's own kernel, a group at a time; states are (tokens, heads, size)."""
-    shared = key.shape[1] != query.shape[1]
+def _laid(states: Any, layout: Layout) -> Any:
+    return ToBuckets.apply(states, layout.moves(states.shape[1]))  # type: ignore[no-untyped-call]
+
+
+def _plain(
+    query: Any, key: Any, value: Any, layout: Layout, heads: tuple[int, int], scale: float, chance: float, causal: bool
+) -> Any:
+    """Torch's own kernel, a bucket at a time.
+
+    Args:
+        heads: of the queries; of keys and values.
+    """
     found = []
-    for group in groups:
-        q, k, v = (_cut(one, group).transpose(1, 2) for one in (query, key, value))
+    for place, bucket in enumerate(layout.buckets):
+        q = _part(query, bucket, heads[0], 0, bucket.rows).unflatten(0, (-1, heads[0]))
+        k, v = (_part(one, bucket, heads[1], 0, bucket.rows).unflatten(0, (-1, heads[1])) for one in (key, value))
+        # Rows are filled up at their end, where a causal mask hides it from all tokens.
+        mask = None if bucket.full or causal else layout.real(place)
         attended = functional.scaled_dot_product_attention(
-            q, k, v, dropout_p=chance, is_causal=causal, scale=scale, enable_gqa=shared
+            q, k, v, attn_mask=mask, dropout_p=chance, is_causal=causal, scale=scale, enable_gqa=heads[0] != heads[1]
         )
-        found.append(attended.transpose(1, 2).flatten(0, 1))
+        found.append(attended.flatten(0, 2))
     return torch.cat(found)
 
 
-def _cut(states: Any, group: Group) -> Any:
-    """(rows, length, heads, size) of a group, a view."""
-    part = states[group.start : group.start + group.rows * group.length]
-    return part.view(group.rows, group.length, *states.shape[1:])
+def _part(vectors: Any, bucket: Bucket, heads: int, first: int, rows: int) -> Any:
+    """(rows * heads, width, size) of a bucket, a view."""
+    start = (bucket.start + first * bucket.width) * heads
+    part = vectors[start : start + rows * heads * bucket.width]
+    return part.view(rows * heads, bucket.width, -1)
 
 
-def _pieces(groups: Sequence[Group], heads: int) -> Iterator[Group]:
-    """Groups cut so small that a piece's scores stay in the cache."""
-    for start, rows, length in groups:
-        step = max(1, CACHED // (heads * length * length))
-        for first in range(0, rows, step):
-            yield Group(start + first * length, min(step, rows - first), length)
+def _pieces(layout: Layout, heads: int) -> Iterator[tuple[int, Bucket, int, int]]:
+    """Buckets cut so small that a piece's scores stay in the cache: place, bucket, first row, rows."""
+    for place, bucket in enumerate(layout.buckets):
+        most = max(1, CACHED // (heads * bucket.width**2))
+        step = 1 << (most.bit_length() - 1)  # shapes that recur
+        for first in range(0, bucket.rows, step):
+            yield place, bucket, first, min(step, bucket.rows - first)
 
 
 class _Dropped(torch.autograd.Function):
-    """Attention with dropout on its weights, for which torch has no fast kernel on CPUs."""
+    """Attention with dropout on its weights, for which torch has no fast kernel on CPUs.
+
+    Queries, keys, values and the result are vectors in the order of the buckets.
+    """
 
     @staticmethod
-    def forward(ctx: Any, query: Any, key: Any, value: Any, groups: Any, scale: float, chance: float) -> Any:
-        result = torch.empty_like(query, memory_format=torch.contiguous_format)
-        query = query * scale
-        ctx.pieces, ctx.scale = list(_pieces(groups, query.shape[1])), scale
+    def forward(
+        ctx: Any, query: Any, key: Any, value: Any, layout: Any, heads: int, scale: float, chance: float
+    ) -> Any:
+        result, query = torch.empty_like(value), query * scale
+        ctx.layout, ctx.heads, ctx.scale = layout, heads, scale
         kept: list[Any] = []
         with torch.autocast(query.device.type, enabled=False):  # which would make fp32 of the weights
-            for piece in ctx.pieces:
-                q, k, v = (_matrices(one, piece) for one in (query, key, value))
-                weights = _softmax(torch.bmm(q, k.transpose(1, 2)))
+            for place, bucket, first, rows in _pieces(layout, heads):
+                q, k, v, made = (_part(one, bucket, heads, first, rows) for one in (query, key, value, result))
+                scores = torch.bmm(q, k.transpose(1, 2))
+                if not bucket.full:
+                    hidden = layout.hidden(place, heads, scores.dtype)
+                    scores.add_(hidden[first * heads : (first + rows) * heads])
+                weights = _softmax(scores)
                 mask = dropout.mask(weights.shape, chance, weights.dtype)
-                _put(result, piece, torch.bmm(weights * mask, v))
-                kept += [q, k, v, weights, mask]
-        ctx.save_for_backward(*kept)
+                torch.bmm(weights * mask, v, out=made)
+                kept += [weights, mask]
+        ctx.save_for_backward(query, key, value, *kept)
         return result
 
     @staticmethod
     def backward(ctx: Any, gradient: Any) -> Any:
-        found = [torch.empty_like(gradient, memory_format=torch.contiguous_format) for _ in range(3)]
-        kept = iter(ctx.saved_tensors)
-        for piece, q, k, v, weights, mask in zip(ctx.pieces, kept, kept, kept, kept, kept, strict=True):
-            above = _matrices(gradient, piece)
+        query, key, value, *saved = ctx.saved_tensors
+        found, kept = [torch.empty_like(one) for one in (query, key, value)], iter(saved)
+        gradient = gradient.contiguous()
+        for (_, bucket, first, rows), weights, mask in zip(_pieces(ctx.layout, ctx.heads), kept, kept, strict=True):
+            every = (gradient, query, key, value, *found)
+            above, q, k, v, dq, dk, dv = (_part(one, bucket, ctx.heads, first, rows) for one in every)
             inner = torch.bmm(above, v.transpose(1, 2)).mul_(mask)
             scores = _softmax_gradient(inner, weights)
-            _put(found[0], piece, torch.bmm(scores, k).mul_(ctx.scale))
-            # The small factor is transposed, not the (length, length) one: `bmm` copies what is transposed.
-            _put(found[1], piece, torch.bmm(q.transpose(1, 2), scores).transpose(1, 2))
-            _put(found[2], piece, torch.bmm(above.transpose(1, 2), weights * mask).transpose(1, 2))
-        return *found, None, None, None
+            torch.bmm(scores, k, out=dq)
+            # The small factor is transposed, not the (width, width) one: `bmm` copies what is transposed.
+            dk.copy_(torch.bmm(q.transpose(1, 2), scores).transpose(1, 2))
+            dv.copy_(torch.bmm(above.transpose(1, 2), weights * mask).transpose(1, 2))
+        return found[0].mul_(ctx.scale), *found[1:], None, None, None, None
 
 
 def _softmax(scores: Any) -> Any:
@@ -139,13 +132,3 @@ def _softmax_gradient(above: Any, weights: Any) -> Any:
     kind = torch.float32 if weights.shape[-1] < SHORTER else weights.dtype
     found = torch.ops.aten._softmax_backward_data(above.to(kind), weights.to(kind), -1, kind)
     return found.to(weights.dtype)
-
-
-def _matrices(states: Any, piece: Group) -> Any:
-    """(rows * heads, length, size) of a piece, contiguous: a view of a single row would be copied by each product."""
-    return _cut(states, piece).transpose(1, 2).contiguous().view(-1, piece.length, states.shape[-1])
-
-
-def _put(states: Any, piece: Group, matrices: Any) -> None:
-    """The reverse of `_matrices`."""
-    _cut(states, piece).copy_(matrices.view(piece.rows, -1, *matrices.shape[1:]).transpose(1, 2))

@@ -2,13 +2,14 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from transformers import AttentionInterface
 
 from evertune.kernels import attention
+from evertune.kernels.layout import Layout
 
 logger = logging.getLogger(__name__)
 CLOSE = 1e-4  # largest difference of a state in fp32
@@ -73,21 +74,21 @@ def _flat(padded: Callable[..., Any], first: int) -> Callable[..., Any]:
     def forward(input_ids: Any, attention_mask: Any, position_ids: None = None, **others: Any) -> Any:
         """States of the real tokens, which stand before the padding of each row; those of padding are 0."""
         rows, width = input_ids.shape
-        lengths = attention_mask.sum(1).tolist()
-        order = sorted(range(rows), key=lengths.__getitem__)
-        groups = attention.groups([lengths[row] for row in order])
-        places, positions = _places(order, groups, width, input_ids.device)
+        lengths = attention_mask.sum(1)
+        order = lengths.argsort(descending=True, stable=True).cpu()
+        sizes = lengths.cpu()[order]
+        places, positions = _places(order, sizes, width, input_ids.device)
         real = len(places)
-        if missing := -real % MULTIPLE if real >= LARGE else 0:  # a row of its own, that nothing is made of
+        if missing := -real % MULTIPLE if real >= LARGE else 0:  # tokens of no row, that nothing is made of
             places = torch.cat([places, places[:1].expand(missing)])
             positions = torch.cat([positions, positions[:1].expand(missing)])
-            groups.append(attention.Group(real, 1, missing))
+        layout = Layout(sizes.tolist(), len(places), input_ids.device)
         given = {"input_ids": input_ids, **{name: value for name, value in others.items() if value is not None}}
         flat = {
             name: value.flatten()[places][None] if getattr(value, "shape", None) == input_ids.shape else value
             for name, value in given.items()
         }
-        result = padded(**flat, position_ids=(positions + first)[None], groups=groups)
+        result = padded(**flat, position_ids=(positions + first)[None], layout=layout)
         states = result.last_hidden_state[0, :real]
         empty = states.new_zeros(rows * width, states.shape[-1])
         result.last_hidden_state = empty.index_copy(0, places[:real], states).view(rows, width, -1)
@@ -96,13 +97,13 @@ def _flat(padded: Callable[..., Any], first: int) -> Callable[..., Any]:
     return forward
 
 
-def _places(order: Sequence[int], groups: Sequence[attention.Group], width: int, device: Any) -> tuple[Any, Any]:
-    """Where each flat token stands in the padded batch's flat view, and its position in its row."""
-    places, positions, start = [], [], 0
-    for group in groups:
-        inside = torch.arange(group.length)
-        rows = torch.tensor(order[start : start + group.rows])
-        places.append((rows[:, None] * width + inside).flatten())
-        positions.append(inside.repeat(group.rows))
-        start += group.rows
-    return torch.cat(places).to(device), torch.cat(positions).to(device)
+def _places(order: Any, lengths: Any, width: int, device: Any) -> tuple[Any, Any]:
+    """Where each flat token stands in the padded batch's flat view, and its position in its row.
+
+    Args:
+        order: rows in the order of the flat batch; lengths: of them, in this order.
+    """
+    starts = lengths.cumsum(0) - lengths
+    positions = torch.arange(int(lengths.sum())) - starts.repeat_interleave(lengths)
+    places = (order * width).repeat_interleave(lengths) + positions
+    return places.to(device), positions.to(device)

@@ -78,17 +78,17 @@ def fit(model: Any, task: Task, settings: Training, precision: str, folder: Path
     if settings.tokens_per_batch == "auto":  # a batch is all that an optimiser step learns from, and cut into pieces
         whole = {"tokens_per_batch": settings.budget * settings.accumulation, "accumulation": 1}
         settings = settings.model_copy(update=whole)
-    batches = TokenBatches(task.lengths, settings.budget, settings.epochs, settings.seed)
-    updates = math.ceil(len(batches) / settings.accumulation)
-    checkpoint, rule = sharing.told(lambda: checkpoints.newest(folder)), _rule(task, settings)
-    if (stopped := stopped_at(checkpoint, rule)) is not None:
-        batches.cut(stopped * settings.accumulation)
-    arguments = _arguments(settings, precision, folder, updates, task)
-    with kernels.accelerated(model, precision, task.vocabulary):
+    with kernels.accelerated(model, precision, task.vocabulary) as free:
+        batches = TokenBatches(task.lengths, settings.budget, settings.epochs, settings.seed, padded=not free)
+        updates = math.ceil(len(batches) / settings.accumulation)
+        checkpoint, rule = sharing.told(lambda: checkpoints.newest(folder)), _rule(task, settings)
+        if (stopped := stopped_at(checkpoint, rule)) is not None:
+            batches.cut(stopped * settings.accumulation)
         optimizer = models.optimizer(model, settings.learning_rate, settings.head_learning_rate, settings.weight_decay)
         trainer = TokenTrainer(
-            model=model, args=arguments, train_dataset=task.train, eval_dataset=task.validation,
-            optimizers=(optimizer, None), compute_loss_func=_loss(task, settings.label_smoothing),
+            model=model, args=_arguments(settings, precision, folder, updates, task), train_dataset=task.train,
+            eval_dataset=task.validation, optimizers=(optimizer, None),
+            compute_loss_func=_loss(task, settings.label_smoothing),
             callbacks=[checkpoints.Seal(), Progress(log, settings.epochs), sharing.OwnDraws(settings.seed)],
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
