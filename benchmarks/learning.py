@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.command import machine
 from benchmarks.training_loops import LOOPS, Clock
-from benchmarks.training_sets import SETTINGS, prepared
+from benchmarks.training_sets import SETTINGS, Setting, prepared
 
 SEEDS = (17, 18, 19)
 COMPARED = ("b", "d")
@@ -28,10 +28,23 @@ def measure() -> dict[str, Any]:
         for seed in SEEDS:
             for loop in COMPARED:
                 key = f"{name} {loop} {seed}"
-                if known.get(key, {}).get("setting") != json.loads(json.dumps(asdict(setting))):
-                    known[key] = {"setting": asdict(setting), **_run(name, loop, seed)}
+                used = _used(setting, loop)
+                if known.get(key, {}).get("setting") != used:
+                    known[key] = {"setting": used, **_run(name, loop, seed)}
                     _keep(known)
-    return {"machine": machine(), "runs": known, "means": {name: _means(known, name) for name in SETTINGS}}
+    return summary(known)
+
+
+def summary(runs: dict[str, Any]) -> dict[str, Any]:
+    """The runs, and the means of the data sets of which all are there."""
+    whole = [name for name in SETTINGS if all(f"{name} {loop} {seed}" in runs for loop in COMPARED for seed in SEEDS)]
+    return {"machine": machine(), "runs": runs, "means": {name: _means(runs, name) for name in whole}}
+
+
+def _used(setting: Setting, loop: str) -> dict[str, Any]:
+    """What a loop's result hangs on: the other's settings may change without it."""
+    used = {name: value for name, value in asdict(setting).items() if name not in {"rate", "batch", "tokens"}}
+    return used | {"rate": setting.rate[COMPARED.index(loop)], **({"tokens": setting.tokens} if loop == "d" else {})}
 
 
 def _run(name: str, loop: str, seed: int) -> dict[str, float]:
@@ -69,7 +82,7 @@ def _kept() -> dict[str, Any]:
 
 def _keep(runs: dict[str, Any]) -> None:
     results = _results()
-    results.setdefault("learning", {})["runs"] = runs
+    results["learning"] = summary(runs)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 

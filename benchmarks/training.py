@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import json
 import statistics
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from benchmarks.command import machine
 from benchmarks.training_loops import LOOPS, Clock, tuned
 from benchmarks.training_sets import BATCHES, SETTINGS, Prepared, prepared
 
+RESULTS = Path(__file__).with_name("results.json")
 ROUNDS = 5
 STEPS = {"a": 6, "b": 8, "c": 7, "d": 9}  # of a round, about as long for each
 SKIPPED = 2  # steps of a round before the caches are warm
@@ -22,8 +24,13 @@ PEAK = 2048  # side of the square matrices whose product gives the machine's pea
 
 
 def measure(names: tuple[str, ...] = tuple(SETTINGS)) -> dict[str, Any]:
-    """Medians over the rounds, by data set and loop."""
-    return {"machine": machine(), **{name: _measured(name) for name in names}}
+    """Medians over the rounds, by data set and loop; written to results.json as soon as a data set is done."""
+    for name in names:
+        found = _measured(name)
+        kept = json.loads(RESULTS.read_text(encoding="utf-8"))
+        kept["training"] = {**kept.get("training", {}), "machine": machine(), name: found}
+        RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    return dict(kept["training"])
 
 
 def _measured(name: str) -> dict[str, Any]:

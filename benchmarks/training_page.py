@@ -60,11 +60,18 @@ def learning(found: dict[str, Any]) -> Iterator[str]:
     yield "## What is learned at that speed\n"
     yield "`make bench NAME=learning`: (b) and (d) of above, the same epochs, official test split, three seeds."
     yield "Settings, and the rows where not all are taken, stand in `benchmarks/training_sets.py`.\n"
-    yield "| data | metric | (b), mean | (d), mean | (d) less (b) | to reach |\n|---|---|---|---|---|---|"
+    yield "| data | metric | seed | (b) | (d) | (d) less (b) | to reach |\n|---|---|---|---|---|---|---|"
+    runs = found["runs"]
+    for name, seed in dict.fromkeys((key.split()[0], key.split()[2]) for key in runs):
+        b, d = (runs.get(f"{name} {loop} {seed}") for loop in "bd")
+        if b and d:
+            cells = [name, f"`{d['setting']['metric']}`", seed, *(f"{one['metric']:.4f}" for one in (b, d))]
+            yield f"| {' | '.join([*cells, format(d['metric'] - b['metric'], '+.4f'), ''])} |"
     for name, mean in found["means"].items():
-        metric = next(run["setting"]["metric"] for key, run in found["runs"].items() if key.startswith(name))
-        cells = [name, f"`{metric}`", f"{mean['b']:.4f}", f"{mean['d']:.4f}", f"**{mean['d - b']:+.4f}**", f"{LEAST}"]
+        cells = [name, "", "mean", f"{mean['b']:.4f}", f"{mean['d']:.4f}", f"**{mean['d - b']:+.4f}**", f"{LEAST}"]
         yield f"| {' | '.join(cells)} |"
+    if missing := sorted({key.split()[0] for key in runs} - set(found["means"])):
+        yield f"\nNot all seeds have been run on {', '.join(missing)}."
     yield ""
 
 
