@@ -10,7 +10,7 @@ from data_helpers import current, good, home, ingest, recipe, run, write_csv
 from deltalake import write_deltalake
 
 from evertune import corpus, quarantine
-from evertune.config import Recipe
+from evertune.config import Recipe, load
 from evertune.contract import BatchStoppedError
 from evertune.corpus import delta_tables, staging
 from evertune.home import Home
@@ -156,3 +156,21 @@ def test_a_refused_row_can_be_mended_into_an_older_version(changed: tuple[Recipe
     assert (done.released, done.known) == (1, 0)
     assert label_of(place) == ["refund"]
     assert corpus.last_number(place) == 4
+
+
+def test_a_source_of_nothing_but_new_rows_is_taken_in_where_keys_have_changed(
+    changed: tuple[Recipe, Home], tmp_path: Path
+) -> None:
+    """What was read is looked into for keys that changed, holds none, and is taken in as it is."""
+    one, place = changed
+    write_csv(tmp_path / "b.csv", [(f"m{number}", *row) for number, row in enumerate(good(5, start=500))], HEADER)
+    assert run(one, place).accepted == 5
+    assert len(current(place)) == 25 and label_of(place) == ["card"]
+
+
+def test_the_ninth_week_of_the_sample_corpus_comes_after_the_eighth(tmp_path: Path) -> None:
+    """The README's second act, as far as its rows go."""
+    path, place = Path(__file__).parents[1] / "configs" / "support_intents.yaml", home(tmp_path)
+    first = run(load(path, ["data.sources.0.weeks=8"]), place)
+    second = run(load(path, ["data.sources.0.weeks=9"]), place)
+    assert (first.accepted, second.accepted) == (2387, 440)

@@ -74,6 +74,11 @@ class PartsFile:
                 os.fsync(file.fileno())
             self.path.replace(path)
 
+    @property
+    def closed(self) -> bool:
+        """Whether the file has ended: it can be read, and takes no more rows or notes."""
+        return self.rows > 0 and self._writer is None
+
     def close(self) -> None:
         """End the file as it is; it can be read now."""
         if self._writer is not None:

@@ -74,7 +74,7 @@ class Reading:
         self.versions = self.versions[keep]
         if not len(self.versions):
             return None
-        if changed is not None or not keep.all():
+        if self._file.closed or not keep.all():  # a closed one was looked into, and takes no notes any more
             self._file.close()
             self._file, old = self._rewritten(np.flatnonzero(keep), places, changed), self._file
             old.drop()
