@@ -28,7 +28,7 @@ def section(found: dict[str, Any]) -> Iterator[str]:
     yield "best batch size; (d) is what `evertune run` trains with. Tokens are real ones. The share is of the bf16"
     yield "matrix peak of this machine (2,048 x 2,048, best of all rounds), operations counted for real tokens only.\n"
     yield (f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
-           f"Python {machine['python']}, torch {machine['torch']}.\n")  # fmt: skip
+           f"Python {machine['python']}, torch {machine['torch']}; revision {machine['revision']}.\n")  # fmt: skip
     yield f"![Real tokens a second by loop](pictures/{PICTURE.name})\n"
     yield "| data | loop | rows/s | real tokens/s | share of the peak | peak memory, MB |\n|---|---|---|---|---|---|"
     for name, part in sets.items():
