@@ -23,7 +23,7 @@ def unpadded(model: Any) -> Iterator[bool]:
     """Let the model's encoder skip all padding while this lasts, where it then still computes the same.
 
     A model whose positions or attention do not come from where this looks (relative positions, an attention function of
-    its own) is left as it is; a trial with two rows of different length shows it.
+    its own) is left as it is; a trial with three rows of different length shows it.
     """
     encoder = model.base_model
     AttentionInterface.register(attention.NAME, attention.attend)
