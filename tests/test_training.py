@@ -1,5 +1,6 @@
 """What a training does with its settings and its rows."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from model_helpers import (
     write_tiny_model,
 )
 
-from evertune import bundle, training
+from evertune import bundle, kernels, training
 from evertune.errors import DataError
 from evertune.home import Home
 from evertune.objectives import text_classification
+from evertune.training import loop
 from evertune.training import model as models
 from evertune.training.progress import mean_loss
 from evertune.training.stopping import Rule
@@ -60,6 +62,24 @@ def test_the_best_weights_are_kept_not_the_last(tiny_model: Path, tmp_path: Path
     found = bundle.predictor(Path(done.bundle)).predict(rows["text"].to_pylist())
     sums = text_classification.statistics(rows["label"].to_pylist(), found, LABELS).sum(0, dtype="float64")
     assert text_classification.metrics(sums, LABELS)[metric] == pytest.approx(best(values), abs=1e-6)
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_a_model_that_computes_padding_gets_batches_by_length(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: bool
+) -> None:
+    made: list[bool] = []
+
+    class Watched(loop.TokenBatches):
+        def __init__(self, *given: Any, padded: bool) -> None:
+            made.append(padded)
+            super().__init__(*given, padded=padded)
+
+    monkeypatch.setattr(loop, "TokenBatches", Watched)
+    if not free:
+        monkeypatch.setattr(kernels, "unpadded", lambda _: contextlib.nullcontext(False))
+    train(recipe(tiny_model, training={"epochs": 1}), tmp_path, ROWS)
+    assert made == [not free]
 
 
 def test_the_last_steps_are_validated_too(tiny_model: Path, tmp_path: Path) -> None:
