@@ -13,7 +13,7 @@ from evertune.corpus.parts_file import rows_of
 from evertune.errors import DataError
 from evertune.home import Home
 from evertune.objectives import module
-from evertune.parallel import Behind, give_back
+from evertune.parallel import Behind, Spread, give_back
 from evertune.records import Batch, Snapshot
 
 if TYPE_CHECKING:
@@ -30,13 +30,14 @@ def prepare() -> None:
 
 def admit(
     batch: Batch, recipe: Recipe, home: Home, docs_folder: Path | None = None,
-    meanwhile: Sequence[str] = (), afterwards: Callable[[], object] | None = None,
+    meanwhile: Sequence[str] = (), afterwards: Callable[[], object] | None = None, spread: Spread | None = None,
 ) -> tuple[Snapshot, contract.Verdicts | None]:  # fmt: skip
     """Judge a staged batch and commit it; a batch that is committed already, or holds nothing, changes nothing.
 
     Args:
         docs_folder: where Data Docs go. Default: none are written.
         meanwhile, afterwards: see `beside.call`; of the process that `prepare` started, which judges.
+        spread: has other machines judge a batch of many parts instead.
     Returns:
         The corpus after it; the verdicts, None where nothing was left to judge.
     Raises:
@@ -51,7 +52,11 @@ def admit(
         return corpus.snapshot(home), None
     accepted = corpus.PartsFile(home.batches)
     try:
-        verdicts = beside.call(partial(_judged, batch, recipe, home, accepted, docs_folder), meanwhile, afterwards)
+        if spread is not None and batch.rows > contract.SENT:
+            beside.dismiss()
+            verdicts = _judged(batch, recipe, home, accepted, docs_folder, spread)
+        else:
+            verdicts = beside.call(partial(_judged, batch, recipe, home, accepted, docs_folder), meanwhile, afterwards)
         for warning in verdicts.warnings:
             logger.warning("%s", warning)
         give_back()  # what the contract took: the splits of many rows need it
@@ -65,14 +70,16 @@ def admit(
 
 
 def _judged(
-    batch: Batch, recipe: Recipe, home: Home, accepted: corpus.PartsFile, docs_folder: Path | None
-) -> contract.Verdicts:
+    batch: Batch, recipe: Recipe, home: Home, accepted: corpus.PartsFile, docs_folder: Path | None,
+    spread: Spread | None = None,
+) -> contract.Verdicts:  # fmt: skip
     """The verdicts; accepted rows go to the file, as `splits.signed` gives them, while others are judged."""
     rows, names = staging.load(batch)
-    inputs = next(iter(module(recipe.objective.type).COLUMNS))
-    with Behind(lambda part: accepted.add(splits.signed(part, inputs))) as behind:
+    finish = partial(splits.signed, inputs=next(iter(module(recipe.objective.type).COLUMNS)))
+    elsewhere = spread and contract.Elsewhere(spread, finish)
+    with Behind(lambda part: accepted.add(part if elsewhere else finish(part))) as behind:
         labels, known = corpus.known_labels(home), corpus.known_inputs(home)
-        verdicts = contract.judge(rows, names, recipe, labels, known, behind.take, docs_folder)
+        verdicts = contract.judge(rows, names, recipe, labels, known, behind.take, docs_folder, elsewhere)
     accepted.close()
     return verdicts
 

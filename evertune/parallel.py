@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+Spread = Callable[[Callable[..., Any], Iterable[dict[str, Any]]], Iterable[Any]]  # calls a function with each of many
+# jobs on other machines, and gives the results in their order
+
 AHEAD = 2  # results that wait for their turn
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from evertune import base_models
 from evertune.errors import ConfigError, DataError
 from evertune.objectives import module
+from evertune.parallel import Spread
 from evertune.records import Snapshot, Tokens, digest
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 Encode = Callable[[list[Any]], dict[str, list[Any]]]
-Spread = Callable[[Callable[..., None], Iterable[dict[str, Any]]], Iterable[None]]
 _own: list[Encode] = []  # in a process that tokenizes: its encoder
 STEP_VERSION = 1  # raise it when the same input gives another result
 CHUNK = 10_000  # rows encoded at a time: bounds memory

@@ -7,6 +7,7 @@ from evertune.config import Recipe
 from evertune.home import home_of
 from evertune.records import Batch, Snapshot
 from evertune.registry import store
+from tasks import engine
 from tasks.artifacts import show_rows
 from tasks.step import said, step
 
@@ -17,9 +18,9 @@ NEXT = ("torch", "transformers", "transformers.trainer")  # what the steps after
 def validate(batch: Batch, recipe: Recipe) -> Snapshot:
     """Judge, split and commit the batch; each table takes it once, however often this runs."""
     home = home_of(recipe)
-    snapshot, _ = admission.admit(
-        batch, recipe, home, home.data_docs / f"{batch.number:06d}", NEXT, partial(store.open_own, home)
-    )
+    docs = home.data_docs / f"{batch.number:06d}"
+    spread = engine.spread if engine.cluster() else None
+    snapshot, _ = admission.admit(batch, recipe, home, docs, NEXT, partial(store.open_own, home), spread)
     said.info("validate: %s rows accepted, %s refused", f"{snapshot.accepted:,}", f"{snapshot.refused:,}")
     show_rows(recipe.name, snapshot)
     return snapshot

@@ -12,6 +12,7 @@ import yaml
 from evertune import admission, corpus, sources
 from evertune.config import Recipe, load
 from evertune.home import Home, read_json, write_json
+from evertune.parallel import Spread
 from evertune.records import Batch, Snapshot
 from evertune.rows import keyed
 
@@ -66,9 +67,9 @@ def ingest(one: Recipe, place: Home) -> Batch:
     return corpus.ingest(one, place, lambda seen: sources.read(one, seen))
 
 
-def run(one: Recipe, place: Home) -> Snapshot:
+def run(one: Recipe, place: Home, spread: Spread | None = None, docs: Path | None = None) -> Snapshot:
     """What the flow does with fresh rows: ingest, judge, commit; and the note that the run came to its end."""
-    snapshot = admission.admit(ingest(one, place), one, place)[0]
+    snapshot = admission.admit(ingest(one, place), one, place, docs, spread=spread)[0]
     write_json(place.state, {**(read_json(place.state) or {}), "concluded": {"batch": snapshot.batch}})
     return snapshot
 

@@ -7,12 +7,16 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from dask_jobs import broken, deadly
+from data_helpers import good, home, run, write_csv
+from data_helpers import recipe as data_recipe
 from model_helpers import LABELS, recipe, snapshot, table, text_rows
 from prefect import flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from registry_helpers import Shop
 
-from evertune import scoring, tokenization
+from evertune import contract, scoring, tokenization
+from evertune.contract import judging
+from evertune.corpus import delta_tables
 from evertune.errors import ConfigError, DataError
 from evertune.home import Home
 from evertune.records import Inputs
@@ -77,6 +81,23 @@ def test_token_files_are_written_as_in_one_process(tiny_model: Path, tmp_path: P
     for file, other in zip(found.files, expected.files, strict=True):
         assert Path(file).read_bytes() == Path(other).read_bytes()
     assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_rows_are_judged_as_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (contract, judging):
+        monkeypatch.setattr(module, "SENT", 20)
+    homes = []
+    for name, how in (("here", None), ("there", engine.spread)):
+        place = home(tmp_path / name)
+        write_csv(tmp_path / name / "rows.csv", [*good(90), ("cafÃ© ole", "card"), ("", "refund"), *good(3)])
+        one = data_recipe(tmp_path / name, contract={"tolerance": 0.5})
+        flow(name="judge")(run)(one, place, how)
+        homes.append(place)
+    for table_of in ("corpus", "quarantine"):
+        here, there = (delta_tables.read(getattr(place, table_of)).sort_by("row_version") for place in homes)
+        assert len(here) > 1
+        assert here.equals(there)
 
 
 def part(number: int) -> pa.Table:

@@ -1,14 +1,18 @@
 """A batch that is worked on in small parts gives the tables that it gives as a whole."""
 
+import pickle
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from data_helpers import good, home, recipe, run, write_csv
 
+from evertune import contract
 from evertune.contract import judging
 from evertune.corpus import delta_tables, parts_file, reading, staging, view
 from evertune.home import Home, read_json
+from evertune.parallel import Spread
 
 COLUMNS = {"id": "id", "timestamp": "at", "group": "who"}
 EXPECTATIONS = [
@@ -38,7 +42,7 @@ def nights(folder: Path, mapped: bool) -> list[list[list[Any]]]:
     return found
 
 
-def tables(folder: Path, mapped: bool) -> tuple[Home, list[Any]]:
+def tables(folder: Path, mapped: bool, spread: Spread | None = None) -> tuple[Home, list[Any]]:
     sections = {"data": {"sources": [{"path": "rows.csv"}], "columns": COLUMNS}} if mapped else {}
     contract = {"tolerance": 0.9, "expectations": EXPECTATIONS, "label": {"values": ["card", "refund"]}}
     one, place = recipe(folder, contract=contract, **sections), home(folder)
@@ -46,7 +50,7 @@ def tables(folder: Path, mapped: bool) -> tuple[Home, list[Any]]:
     snapshots = []
     for rows in nights(folder, mapped):
         write_csv(folder / "rows.csv", rows, header)
-        snapshots.append(run(one, place))
+        snapshots.append(run(one, place, spread, folder / "docs"))
     return place, snapshots
 
 
@@ -61,11 +65,37 @@ def test_small_parts_change_nothing(tmp_path: Path, mapped: bool, monkeypatch: p
     for module in (judging, parts_file, reading, staging, view):
         monkeypatch.setattr(module, "PART", 3)
     parts, same = tables(tmp_path / "parts", mapped)
-    assert kept(parts) == kept(whole)
-    assert len(kept(parts)[0]) > 30
-    assert len(kept(parts)[1]) > 4
+    assert_equal(parts, whole, tmp_path)
     assert same == snapshots
-    assert (read_json(parts.model / "labels.json"), read_json(parts.state)["batch"]) == (
-        read_json(whole.model / "labels.json"),
-        read_json(whole.state)["batch"],
-    )
+
+
+def assert_equal(place: Home, other: Home, folder: Path) -> None:
+    """The same rows, labels and verdicts."""
+    assert kept(place) == kept(other)
+    assert (len(kept(place)[0]) > 30, len(kept(place)[1]) > 4) == (True, True)
+    assert read_json(place.model / "labels.json") == read_json(other.model / "labels.json")
+    assert read_json(place.state)["batch"] == read_json(other.state)["batch"]
+    verdicts = [read_json(file) for file in folder.glob("*/docs/result.json")]
+    assert verdicts[0] == verdicts[1]
+    assert verdicts[0]["expectations"] > len(EXPECTATIONS)
+
+
+@pytest.mark.parametrize("mapped", [False, True], ids=["no id", "id"])
+def test_parts_that_travel_are_judged_the_same(tmp_path: Path, mapped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The jobs' arguments and results are pickled, as a cluster does; the real one is in test_engine.py."""
+    whole, snapshots = tables(tmp_path / "whole", mapped)
+    sizes: list[int] = []
+
+    def spread(function: Callable[..., Any], jobs: Iterable[dict[str, Any]]) -> Iterator[Any]:
+        for job in jobs:
+            travelled = pickle.loads(pickle.dumps(job))
+            sizes.append(len(travelled["part"].rows) + len(travelled["part"].unreadable))
+            yield pickle.loads(pickle.dumps(function(**travelled)))
+
+    for module in (judging, contract):
+        monkeypatch.setattr(module, "SENT", 3)
+    travelled, same = tables(tmp_path / "travelled", mapped, spread)
+    assert max(sizes) == 3
+    assert sum(sizes) > 30
+    assert_equal(travelled, whole, tmp_path)
+    assert same == snapshots

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from evertune.config import Recipe
 from evertune.contract.custom import custom_expectations
 from evertune.contract.frame import KnownInputs, target
-from evertune.contract.judging import UNREADABLE, Verdicts, judge_parts
+from evertune.contract.judging import SENT, Elsewhere, Verdicts, judge_parts
+from evertune.contract.part import UNREADABLE
 from evertune.errors import DataError
 from evertune.objectives import module
 from evertune.parts import Rows, of_table
@@ -16,7 +17,10 @@ from evertune.parts import Rows, of_table
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["UNREADABLE", "BatchStoppedError", "Verdicts", "custom_expectations", "judge", "judge_rows", "stops"]
+__all__ = [
+    "SENT", "UNREADABLE", "BatchStoppedError", "Elsewhere", "Verdicts", "custom_expectations", "judge", "judge_rows",
+    "stops",
+]  # fmt: skip
 
 SHOWN = 3  # rows and reasons that a message shows
 CUT = 80  # characters of a value in a message
@@ -35,7 +39,7 @@ class BatchStoppedError(DataError):
 
 def judge(
     rows: Rows, names: Sequence[str], recipe: Recipe, known_labels: tuple[str, ...], known_inputs: KnownInputs,
-    take: "Callable[[pa.Table], None]", docs_folder: Path | None = None,
+    take: "Callable[[pa.Table], None]", docs_folder: Path | None = None, elsewhere: Elsewhere | None = None,
 ) -> Verdicts:  # fmt: skip
     """Check a batch, row by row and as a whole.
 
@@ -45,11 +49,12 @@ def judge(
         known_inputs: see `corpus.known_inputs`.
         take: is given the accepted rows, part by part.
         docs_folder: where Data Docs and `result.json` go. Default: none are written.
+        elsewhere: where the parts are judged. Default: in this process.
     Raises:
         BatchStoppedError: too many rows are refused, or the batch fails as a whole.
         ConfigError: an expectation of the recipe cannot be checked.
     """
-    verdicts = judge_parts(rows, names, recipe, known_labels, known_inputs, take, docs_folder)
+    verdicts = judge_parts(rows, names, recipe, known_labels, known_inputs, take, docs_folder, elsewhere)
     if problems := stops(verdicts, recipe, known_labels):
         raise BatchStoppedError(_message(problems, verdicts, recipe), verdicts)
     return verdicts

@@ -43,6 +43,14 @@ class Whole:
     permitted: Allowed
     told: "dict[str, tuple[np.ndarray[Any, Any], pa.Array]]"
 
+    def within(self, start: int, size: int) -> "Whole":
+        """The same of the rows from `start` on, numbered from there."""
+        told = {}
+        for name, (places, text) in self.told.items():
+            low, high = places.searchsorted([start, start + size])
+            told[name] = (places[low:high] - start, text.slice(low, high - low))
+        return Whole(self.permitted, told)
+
 
 def whole(rows: Rows, recipe: Recipe, known_labels: tuple[str, ...], known_inputs: KnownInputs) -> Whole:
     """Look at the columns that it takes to find allowed labels, repeated ids and inputs with two labels.
@@ -99,12 +107,12 @@ def target(recipe: Recipe) -> str:
     return str(list(module(recipe.objective.type).COLUMNS)[-1])
 
 
-def frame(table: "pa.Table", recipe: Recipe, known: Whole, start: int = 0) -> "pa.Table":
+def frame(table: "pa.Table", recipe: Recipe, known: Whole) -> "pa.Table":
     """The roles and the derived columns of a part of a batch; lists are joined by spaces beside their counts.
 
     Args:
         table: rows from `rows.keyed`.
-        start: number of the first row.
+        known: of these rows.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -123,7 +131,7 @@ def frame(table: "pa.Table", recipe: Recipe, known: Whole, start: int = 0) -> "p
         row, value = _foreign(table, recipe, known.permitted)
         columns["unknown_tag"] = _first_of_each(row, value, len(table))
     for name, (places, text) in known.told.items():
-        columns[name] = _spread(places, text, start, len(table))
+        columns[name] = _filled(places, text, len(table))
     return pa.table(columns)
 
 
@@ -138,14 +146,13 @@ def _foreign(table: "pa.Table", recipe: Recipe, permitted: Allowed) -> "tuple[An
     return row[foreign], value.filter(pa.array(foreign))
 
 
-def _spread(places: Any, text: "pa.Array", start: int, size: int) -> "pa.Array":
-    """What is told of rows, as a column of a part; null where nothing is."""
+def _filled(places: Any, text: "pa.Array", size: int) -> "pa.Array":
+    """What is told of rows, as a column; null where nothing is."""
     import numpy as np
     import pyarrow as pa
 
-    low, high = np.searchsorted(places, [start, start + size])
     at = np.full(size, -1)
-    at[places[low:high] - start] = np.arange(low, high)
+    at[places] = np.arange(len(places))
     return text.take(pa.array(at, mask=at < 0))
 
 

@@ -37,10 +37,11 @@ class Finding:
     result: Any = None
 
     def within(self, start: int, size: int) -> "Finding":
-        """The same of the rows from `start` on, numbered from there."""
+        """The same of the rows from `start` on, numbered from there, without `result`."""
         if self.rows is None:
-            return self
-        return replace(self, rows=self.rows[(self.rows >= start) & (self.rows < start + size)] - start)
+            return replace(self, result=None)
+        here = self.rows[(self.rows >= start) & (self.rows < start + size)]
+        return replace(self, rows=here - start, result=None)
 
 
 class Runner:
