@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from evertune import base_models
 from evertune.home import Home, read_json, write_json
-from evertune.records import Outcome, Snapshot, digest, plain
+from evertune.records import Outcome, Snapshot, digest, plain, settled
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
 
 Fingerprints = Callable[["Recipe", dict[str, Any], dict[str, str]], dict[str, str] | None]
-OUTSIDE = {"folder", "schedule", "registry", "contract"}  # sections that change neither a model nor its comparison
+OUTSIDE = ("folder", "schedule", "registry", "contract")  # sections that change neither a model nor its comparison
 
 
 def recipe_fingerprint(recipe: "Recipe") -> str:
     """What of the recipe decides a run's result; its sources are told apart by what they hold."""
-    sections = recipe.model_dump(mode="json", exclude=OUTSIDE)
+    sections = settled(recipe, *OUTSIDE)
     sections["data"].pop("sources")
-    sections["training"].pop("processes")  # shapes no weight beyond noise
+    for name in recipe.training.HOW:
+        sections.get("training", {}).pop(name, None)
     return digest(sections, base_models.fingerprint(recipe))
 
 

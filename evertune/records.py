@@ -203,9 +203,24 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def settled(section: Any, *left_out: str) -> dict[str, Any]:
+    """What a section of a recipe sets other than by default: a field that a later version adds changes no fingerprint.
+
+    Args:
+        section: a pydantic model.
+        left_out: names of fields.
+    """
+    values: dict[str, Any] = section.model_dump(mode="json", exclude_defaults=True, exclude=set(left_out))
+    return values
+
+
 def digest(*values: Any) -> str:
-    """A 32-digit hexadecimal fingerprint of JSON-ready values; equal values, equal digest, on every machine."""
-    text = json.dumps(plain(list(values)), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    """A 32-digit hexadecimal fingerprint of JSON-ready values; equal values, equal digest, on every machine.
+
+    Of a recipe's section only what is not the default counts.
+    """
+    told = [settled(value) if hasattr(value, "model_dump") else plain(value) for value in values]
+    text = json.dumps(told, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from cli_helpers import ticket_rows, write_rows
 from model_helpers import write_tiny_model
+from pydantic import create_model
 
 from evertune import admission, conclusion, corpus, quarantine, sources
 from evertune.config import Recipe, load
+from evertune.config.recipe import Training
 from evertune.home import Home, home_of, read_json
-from evertune.records import Outcome, Snapshot
+from evertune.records import Outcome, Snapshot, digest
 
 DONE = Outcome(
     "promoted", "good", "small", 1, 1, "run", {}, {"new": 60}, {"test": {"accuracy": 0.9}}, {"ingest": 1.0}, "page"
@@ -68,7 +70,24 @@ def test_another_number_of_processes_is_nothing_new(write: Write) -> None:
     conclude(recipe, take_in(recipe))
     training = recipe.training.model_dump(mode="json")
     assert start(write(training={**training, "processes": 4})) is not None
+    assert start(write(training={**training, "compile": True})) is not None
     assert start(write(training={**training, "seed": 4})) is None
+
+
+def test_a_default_that_is_said_is_nothing_new(write: Write) -> None:
+    recipe = write()
+    conclude(recipe, take_in(recipe))
+    said = recipe.training.model_dump(mode="json", exclude_defaults=True)
+    assert start(write(training={**said, "warmup": 0.1})) is not None
+    assert start(write(training={**said, "warmup": 0.2})) is None
+
+
+def test_a_field_that_a_later_version_adds_changes_no_fingerprint(write: Write) -> None:
+    recipe = write()
+    later = create_model("Later", __base__=Training, new=(int, 3))
+    given = recipe.training.model_dump(mode="json")
+    assert digest(later(**given)) == digest(recipe.training)
+    assert digest(later(**given, new=4)) != digest(recipe.training)
 
 
 @pytest.mark.parametrize("where", ["(:cursor IS NULL OR id > :cursor)", "id > 0"])

@@ -3,7 +3,7 @@
 import difflib
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -25,6 +25,8 @@ AUTO_TOKENS = 4096  # of a batch, where the recipe does not say
 
 class Training(Section):
     """How the weights change."""
+
+    HOW: ClassVar = ("processes", "compile")  # how it is computed: shapes no weight beyond noise
 
     method: Literal["full"] = Field(
         "full", description="`full`: all weights that `freeze` and `train_top_layers` leave free."
@@ -68,6 +70,10 @@ class Training(Section):
         1, ge=1, le=1024,
         description="Processes that train together on each machine, one a GPU; `tokens_per_batch` is dealt among them.",
     )  # fmt: skip
+    compile: bool = Field(
+        False,
+        description="Compile the layers with `torch.compile`: costs about a minute, for long trainings on a GPU.",
+    )
     seed: int = Field(17, ge=0, lt=2**32, description="Seed of weights, order and dropout.")
 
     @property

@@ -13,7 +13,7 @@ from evertune import base_models, bundle
 from evertune.errors import TrainingError
 from evertune.home import Home, read_json, write_json
 from evertune.machine import resolve_precision
-from evertune.records import Candidate, Tokens, digest
+from evertune.records import Candidate, Tokens, digest, settled
 
 if TYPE_CHECKING:
     import datasets
@@ -34,7 +34,7 @@ def fingerprint(recipe: "Recipe", tokens: Tokens, champion: str | None) -> str:
     """
     fresh = recipe.data.fresh
     since = champion if (fresh.start_from, fresh.train_on) != ("base", "all") else None
-    settings = recipe.training.model_dump(mode="json", exclude={"processes"})  # each step's rows are the same with many
+    settings = settled(recipe.training, *recipe.training.HOW)
     left_out = ["leak: exclude"] if recipe.data.split.leak == "exclude" else []
     return digest(
         STEP_VERSION, tokens.fingerprint, settings, recipe.objective, fresh, recipe.metric, since,
@@ -65,7 +65,7 @@ def finetune(
         encoded, rows: the snapshot's rows, tokenized and with their targets, in the same order.
         folder: this run's folder; a whole bundle or checkpoint found there is used.
         champion: bundle to start from where the recipe says so.
-        since: with `train_on: new`, rows of later batches only.
+        since: rows of later batches are new to the champion.
     Raises:
         ConfigError: frozen parameters, token masking or length do not fit the base model.
         DataError: too little to learn from.
