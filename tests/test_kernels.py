@@ -1,5 +1,6 @@
 """What makes a training step fast must compute what the plain model computes."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from model_helpers import WEIGHTS
 
 from evertune import kernels
-from evertune.kernels import attention, dropout
+from evertune.kernels import attention, dropout, varlen
 from evertune.kernels.layout import FromBuckets, Layout, ToBuckets
 from evertune.kernels.unpadded import unpadded
 from evertune.kernels.vocabulary import compact
@@ -59,6 +60,49 @@ def test_without_padding_the_logits_are_those_of_the_padded_model(family: str, c
             assert free
             torch.testing.assert_close(states(one, batch()), wanted, atol=1e-5, rtol=0)
         torch.testing.assert_close(states(one, batch()), wanted, atol=0, rtol=0)  # and an ordinary model again
+
+
+@pytest.mark.parametrize(("family", "config"), [("Bert", {}), ("Roberta", {})])
+def test_over_cumulative_lengths_logits_and_gradients_are_the_same(
+    family: str, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The way of a GPU; torch computes it on a CPU too, without causal masks."""
+    one = model(family, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **config).train()
+    wanted = states(one, batch())
+    slopes = torch.autograd.grad(wanted.square().sum(), one.base_model.embeddings.word_embeddings.weight)[0]
+    monkeypatch.setattr(varlen, "fits", lambda device: True)
+    caplog.set_level("DEBUG", "evertune")
+    before = torch.get_rng_state()
+    with unpadded(one) as free:
+        assert free
+        assert "varlen=True" in caplog.text
+        assert torch.get_rng_state().equal(before)
+        found = states(one, batch())
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+        mine = torch.autograd.grad(found.square().sum(), one.base_model.embeddings.word_embeddings.weight)[0]
+        torch.testing.assert_close(mine, slopes, atol=1e-5, rtol=1e-4)
+
+
+def test_a_model_for_which_torch_has_no_such_kernel_takes_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU: one with a causal mask."""
+    one = model("Llama", num_key_value_heads=1).eval()
+    monkeypatch.setattr(varlen, "fits", lambda device: True)
+    with torch.no_grad():
+        wanted = states(one, batch())
+        with unpadded(one) as free:
+            assert free
+            torch.testing.assert_close(states(one, batch()), wanted, atol=1e-5, rtol=0)
+
+
+def test_jagged_attention_takes_fewer_heads_of_keys_and_leaves_tokens_of_no_row_empty() -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(20, 4, 8), torch.randn(20, 2, 8), torch.randn(20, 2, 8)
+    found = varlen.attended(query, key, value, Layout([9, 7], 20, "cpu", varlen=True), 0.3, 0.0, False)
+    for rows in (slice(0, 9), slice(9, 16)):
+        q, k, v = (one[rows].transpose(0, 1) for one in (query, key, value))
+        wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=0.3, enable_gqa=True)
+        torch.testing.assert_close(found[rows], wanted.transpose(0, 1))
+    assert not found[16:].any()
 
 
 def test_a_model_with_positions_of_its_own_keeps_its_padding(caplog: pytest.LogCaptureFixture) -> None:
@@ -216,6 +260,20 @@ def test_a_compact_embedding_learns_what_the_whole_one_does() -> None:
         torch.testing.assert_close(learned[name], part, atol=1e-4, rtol=0, msg=name)
     table = "bert.embeddings.word_embeddings.weight"
     assert not torch.equal(learned[table][80], model("Bert", vocab_size=90).state_dict()[table][80])  # it decayed
+
+
+@pytest.mark.slow
+def test_compiled_layers_learn_the_same() -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler here: install g++")
+    plain, other = (model("Bert", attention_probs_dropout_prob=0.0, hidden_dropout_prob=0.0).train() for _ in range(2))
+    named = torch.arange(50)
+    wanted, weights = trained(plain, named, lambda one, ids: kernels.accelerated(one, "fp32", ids))
+    found, learned = trained(other, named, lambda one, ids: kernels.accelerated(one, "fp32", ids, compiled=True))
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+    for name, part in weights.items():
+        torch.testing.assert_close(learned[name], part, atol=1e-4, rtol=0, msg=name)
+    assert not any(one._compiled_call_impl for one in other.modules())
 
 
 def test_all_is_as_before_afterwards(tmp_path: Path) -> None:

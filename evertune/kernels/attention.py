@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from evertune.kernels import dropout
+from evertune.kernels import dropout, varlen
 from evertune.kernels.layout import Bucket, FromBuckets, Layout, ToBuckets
 
 NAME = "evertune"  # among the attention functions of transformers
@@ -29,7 +29,10 @@ def attend(
     """
     causal, heads = bool(getattr(module, "is_causal", False)), query.shape[1]
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    q, k, v = (_laid(one[0].transpose(0, 1), layout) for one in (query, key, value))
+    query, key, value = (one[0].transpose(0, 1) for one in (query, key, value))
+    if layout.varlen:
+        return varlen.attended(query, key, value, layout, scale, dropout, causal).unsqueeze(0), None
+    q, k, v = (_laid(one, layout) for one in (query, key, value))
     if query.device.type == "cpu" and dropout and not causal and key.shape[1] == heads:
         result: Any = _Dropped.apply(q, k, v, layout, heads, scale, dropout)  # type: ignore[no-untyped-call]
     else:

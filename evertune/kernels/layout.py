@@ -1,5 +1,6 @@
 """Rows of about one length side by side: how the tokens of a flat batch are laid out while they attend."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -64,10 +65,13 @@ class Layout:
     Args:
         lengths: of its rows, the longest first.
         total: its tokens; those behind the rows belong to none.
+        varlen: whether attention takes the cumulative lengths (`varlen.py`), not the buckets.
     """
 
-    def __init__(self, lengths: Sequence[int], total: int, device: Any) -> None:
-        self.buckets = list(buckets(lengths))
+    def __init__(self, lengths: Sequence[int], total: int, device: Any, varlen: bool = False) -> None:
+        self.lengths, self.varlen = lengths, varlen
+        self.offsets = torch.tensor([0, *itertools.accumulate(lengths)], device=device)
+        self.buckets = [] if varlen else list(buckets(lengths))
         self._total, self._device, sizes = total, device, torch.tensor(lengths)
         starts, first = sizes.cumsum(0) - sizes, 0
         self._tokens, self._real = [], []  # by bucket, (rows, width): the flat batch's token, and whether it is one

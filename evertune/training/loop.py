@@ -78,7 +78,7 @@ def fit(model: Any, task: Task, settings: Training, precision: str, folder: Path
     if settings.tokens_per_batch == "auto":  # a batch is all that an optimiser step learns from, and cut into pieces
         whole = {"tokens_per_batch": settings.budget * settings.accumulation, "accumulation": 1}
         settings = settings.model_copy(update=whole)
-    with kernels.accelerated(model, precision, task.vocabulary) as free:
+    with kernels.accelerated(model, precision, task.vocabulary, settings.compile) as free:
         batches = TokenBatches(task.lengths, settings.budget, settings.epochs, settings.seed, padded=not free)
         updates = math.ceil(len(batches) / settings.accumulation)
         checkpoint, rule = sharing.told(lambda: checkpoints.newest(folder)), _rule(task, settings)
@@ -111,7 +111,7 @@ def _rule(task: Task, settings: Training) -> Rule | None:
 def _arguments(settings: Training, precision: str, folder: Path, updates: int, task: Task) -> TrainingArguments:
     validate = bool(task.validation)
     every = settings.checkpoint_steps or min(250, math.ceil(updates / settings.epochs))
-    return TrainingArguments(
+    made = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,  # one pass over `TokenBatches`, which holds all epochs
         gradient_accumulation_steps=settings.accumulation,
@@ -136,6 +136,8 @@ def _arguments(settings: Training, precision: str, folder: Path, updates: int, t
         report_to="none",
         remove_unused_columns=False,
     )
+    made._n_gpu = min(1, made.n_gpu)  # several are for `training.processes`; the Trainer would take nn.DataParallel
+    return made
 
 
 def _loss(task: Task, smoothing: float) -> Callable[..., Any]:
