@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evertune import beside, contract, corpus, splits
+from evertune import beside, contract, corpus, relabel, splits
 from evertune.config import Recipe
 from evertune.corpus import staging
 from evertune.corpus.parts_file import rows_of
@@ -49,15 +49,16 @@ def admit(
     if batch.path is None and not corpus.last_number(home):
         raise DataError(f"the sources hold no rows ({', '.join(batch.sources) or 'nothing to read'}); add some")
     if batch.path is None or corpus.committed(batch, home):
-        return corpus.snapshot(home), None
-    accepted = corpus.PartsFile(home.batches)
+        return relabel.snapshot(corpus.snapshot(home), recipe), None
+    accepted, before = corpus.PartsFile(home.batches), corpus.label_counts(home)
     try:
         if spread is not None and batch.rows > contract.SENT:
             beside.dismiss()
             verdicts = _judged(batch, recipe, home, accepted, docs_folder, spread)
         else:
             verdicts = beside.call(partial(_judged, batch, recipe, home, accepted, docs_folder), meanwhile, afterwards)
-        for warning in verdicts.warnings:
+        changes = contract.label_changes.notes(verdicts, recipe, before)
+        for warning in (*verdicts.warnings, *changes):
             logger.warning("%s", warning)
         give_back()  # what the contract took: the splits of many rows need it
         corpus.commit(batch, accepted, dealt(accepted, recipe, home), verdicts.refused, home)
@@ -66,7 +67,7 @@ def admit(
         raise
     finally:
         accepted.drop()
-    return corpus.snapshot(home), verdicts
+    return relabel.snapshot(corpus.snapshot(home), recipe), verdicts
 
 
 def _judged(

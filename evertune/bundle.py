@@ -92,6 +92,16 @@ def stages(predictor: Any) -> tuple[Callable[[Sequence[Any]], Any], Callable[[An
     return list, predictor.predict
 
 
+def labels(folder: Path) -> list[str]:
+    """The labels that the model was taught, in the order of its outputs.
+
+    Raises:
+        OSError, ValueError, KeyError: it has no configuration that can be read.
+    """
+    names = read_json(folder / "model" / "config.json")["id2label"]
+    return [names[str(number)] for number in range(len(names))]
+
+
 def card(folder: Path) -> dict[str, Any]:
     """The facts in `evertune.json`.
 

@@ -33,6 +33,7 @@ def decide(recipe: "Recipe", report: Evaluation, night: int) -> Decision:
             unusable=int((~clean).sum()),
             majority=evidence["stats_majority"][clean],
             groups=evidence["groups"][clean],
+            apart=evidence["mask_new_labels"][clean] if "mask_new_labels" in evidence else None,
         )
     return gate.decide(
         scored, lambda sums: objective.metrics(sums, names), recipe.metric, recipe.evaluation.gate,

@@ -21,7 +21,8 @@ def recipe_fingerprint(recipe: "Recipe") -> str:
     sections["data"].pop("sources")
     for name in recipe.training.HOW:
         sections.get("training", {}).pop(name, None)
-    return digest(sections, base_models.fingerprint(recipe))
+    renamed = [recipe.contract.label.rename] if recipe.contract.label.rename else []  # the one part of `contract`
+    return digest(sections, base_models.fingerprint(recipe), *renamed)
 
 
 def before_start(recipe: "Recipe", home: Home, fingerprints: Fingerprints) -> Outcome | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune import bundle, memory, statistics
+from evertune import bundle, memory, relabel, slicing, statistics
 from evertune.clusters import summed
 from evertune.errors import DataError
 from evertune.home import read_json, write_json
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 logger = logging.getLogger(__name__)
-STEP_VERSION = 2  # raise it when the same input gives another evaluation
+STEP_VERSION = 3  # raise it when the same input gives another evaluation
 SAMPLE = 200  # rows on which the served model must agree with the tested one
 SHOWN = 40  # changed rows that the report shows
 EVIDENCE, DETAILS, PARITY = FILES = "evidence.npz", "details.json", "parity.json"
@@ -52,12 +52,12 @@ def evaluate(
     inputs, targets = test.column(role).to_pylist(), test.column(target_role).to_pylist()
     predictions = {"challenger": bundle.predictor(Path(candidate.bundle)).predict(inputs)}
     since, theirs, failure = _champions(champion, inputs)
-    predictions |= {"champion": theirs} if theirs is not None else {}
+    predictions |= {"champion": relabel.predictions(theirs, recipe)} if theirs is not None else {}
     problem = f"the champion, version {champion_version}, cannot be read: {failure}" if failure else problem
     names = _names(objective, candidate, targets, predictions)
     stats = _statistics(objective, targets, predictions, names)
-    masks = _masks(test, leaked, since)
-    slices = _slices(recipe, objective, inputs, targets, test, names)
+    masks = _masks(test, leaked, since, _unknown_to(champion if theirs else None, recipe, objective, targets))
+    slices = slicing.slices(recipe, objective, inputs, targets, test, names, since)
     groups = np.unique(test.column("component").to_numpy(), return_inverse=True)[1]  # are right or wrong together
     folder = Path(candidate.run_folder)
     _write_evidence(folder / EVIDENCE, stats, masks, slices, names, groups)
@@ -114,41 +114,29 @@ def _names(objective: Any, candidate: Candidate, targets: list[Any], predictions
     return list(known | dict.fromkeys(sorted(set(objective.label_values(targets)))))
 
 
-def _masks(test: "pa.Table", leaked: set[str], since: int) -> dict[str, Any]:
+def _masks(test: "pa.Table", leaked: set[str], since: int, apart: Any) -> dict[str, Any]:
+    """Both models are compared on `fresh` and `history`; rows with a label that the champion does not know are apart.
+
+    Args:
+        since: newest batch that the champion knew; apart: (rows,) see `_unknown_to`.
+    """
     clean = np.array([name not in leaked for name in test.column("row_version").to_pylist()])
     fresh = test.column("batch").to_numpy() > since
     return {
         "test": np.ones(len(test), dtype=bool),
         "test_clean": clean,
-        "fresh": clean & fresh,
-        "history": clean & ~fresh,
+        "fresh": clean & fresh & ~apart,
+        "history": clean & ~fresh & ~apart,
+        "new_labels": clean & apart,
     }
 
 
-def _slices(
-    recipe: "Recipe", objective: Any, inputs: list[Any], targets: list[Any], test: "pa.Table", names: list[str]
-) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if "label" in recipe.evaluation.slices:
-        rows_of: dict[str, list[int]] = {name: [] for name in names}
-        for row, target in enumerate(targets):
-            for name in set(objective.label_values([target])):
-                rows_of[name].append(row)
-        found |= {f"label={name}": _mask(len(targets), rows) for name, rows in rows_of.items()}
-    if "length" in recipe.evaluation.slices:
-        lengths = np.array([len(one) for one in inputs])
-        third = np.searchsorted(np.quantile(lengths, [1 / 3, 2 / 3]), lengths)
-        found |= {f"length={name}": third == part for part, name in enumerate(("short", "medium", "long"))}
-    if "source" in recipe.evaluation.slices:
-        sources = np.array(test.column("source").to_pylist())
-        found |= {f"source={name}": sources == name for name in sorted(set(sources.tolist()))}
-    return {name: mask for name, mask in found.items() if mask.any() and not mask.all()}
-
-
-def _mask(size: int, rows: list[int]) -> Any:
-    mask = np.zeros(size, dtype=bool)
-    mask[rows] = True
-    return mask
+def _unknown_to(champion: Path | None, recipe: "Recipe", objective: Any, targets: list[Any]) -> Any:
+    """(rows,) which rows have a label that the champion was never taught."""
+    if champion is None:
+        return np.zeros(len(targets), dtype=bool)
+    known = set(relabel.names(bundle.labels(champion), recipe.contract.label.rename))
+    return np.array([not known.issuperset(objective.label_values([target])) for target in targets])
 
 
 def _write_evidence(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from evertune import bundle, challenge, corpus, evaluation, splits
+from evertune import bundle, challenge, corpus, evaluation, relabel, splits
 from evertune.config import Recipe
 from evertune.errors import EvertuneError
 from evertune.home import home_of
@@ -47,7 +47,7 @@ def _scored(candidate: Candidate, recipe: Recipe, version: int | None, problem: 
             problem = f"the champion, version {version}, cannot be read: {error}"
     rows = corpus.rows(home, candidate.tokens.snapshot.version)
     leaked = set(splits.leaked(rows).to_pylist()) | near_theirs
-    test = rows.filter([split == "test" for split in rows.column("split").to_pylist()])
+    test = relabel.rows(rows.filter([split == "test" for split in rows.column("split").to_pylist()]), recipe)
     return evaluation.evaluate(recipe, candidate, test, leaked, champion, version, problem=problem)
 
 

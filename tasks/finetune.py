@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from evertune import bundle, corpus, splits, tokenization, training
+from evertune import bundle, corpus, relabel, splits, tokenization, training
 from evertune.config import Recipe
 from evertune.home import home_of
 from evertune.records import Candidate, Tokens
@@ -22,7 +22,7 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
     if not (folder / "candidate.json").exists():
         parity.prepare(home, models.required())  # its imports take as long as those of training, on another core
     run = tracking.begin(recipe, home, tokens, folder)
-    rows = splits.apart(corpus.rows(home, tokens.snapshot.version), recipe.data.split)
+    rows = relabel.rows(splits.apart(corpus.rows(home, tokens.snapshot.version), recipe.data.split), recipe)
     with tracking.failing(home, run.run_id):
         candidate = training.finetune(
             recipe, home, tokens, tokenization.load(tokens, rows), rows, run_id=run.run_id, folder=folder, log=run.log,

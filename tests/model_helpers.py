@@ -89,7 +89,7 @@ def recipe(model: Path, objective: Mapping[str, Any] = TEXT, **sections: Any) ->
 
 def table(rows: Sequence[Mapping[str, Any]], split: str | None = None) -> pa.Table:
     """Rows as the corpus gives them; what is filled in may stand in the row."""
-    same = {"batch": 1, "part": 0, "split": split or "train", "source": "rows.csv"}
+    same = {"batch": 1, "part": 0, "split": split or "train", "source": "rows.csv", "timestamp": None}
     filled = [{"row_version": f"{number:032x}", "component": number, **same, **row} for number, row in enumerate(rows)]
     return pa.Table.from_pylist(filled)
 

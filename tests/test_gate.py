@@ -1,6 +1,7 @@
 """The gate's verdicts: what promotes, what holds, what rejects, and how each says why."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,6 +25,21 @@ def test_a_clear_gain_is_promoted_with_its_evidence():
     assert found["rows"] == 600 and found["p"] <= found["threshold"] == pytest.approx(0.05 * 6 / np.pi**2)
     assert found["estimate"] == pytest.approx(found["challenger"] - found["champion"])
     assert found["low"] < found["estimate"] < found["high"]
+
+
+def test_rows_with_labels_that_the_champion_does_not_know_are_not_compared():
+    challenger, champion = both(1000, 0.06, 0.02)
+    other_way = both(600, 0.0, 0.3)  # on the new labels the challenger is the worse one
+    scored = Scored(
+        np.concatenate([challenger, other_way[0]]), np.concatenate([champion, other_way[1]]), np.ones(1600, bool),
+        {"new": np.arange(1600) >= 1000, "old": np.arange(1600) % 2 == 0}, apart=np.arange(1600) >= 1000,
+    )  # fmt: skip
+    said = decide(scored, accuracy, "accuracy", Gate(noninferior_on={}), (), 1, 500, 3)
+    assert said.verdict == "promoted", said.reason
+    found = {item["test"]: item for item in said.evidence}
+    assert (found["superior"]["rows"], found["new labels"]["rows"], found["new labels"]["passed"]) == (1000, 600, None)
+    assert found["new labels"]["challenger"] == pytest.approx(float(other_way[0][:, 1].mean()))
+    assert decide(replace(scored, apart=None), accuracy, "accuracy", Gate(noninferior_on={}), (), 1, 500, 3) != said
 
 
 def test_the_evidence_is_plain_json():

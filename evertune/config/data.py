@@ -1,8 +1,8 @@
 """The recipe's `data` and `contract`: where rows come from, what they must be, how they are split."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from evertune.config.base import Section, Url
 
@@ -115,10 +115,23 @@ class SplitRules(Section):
     )
 
 
+class Replay(Section):
+    """Old rows that are learned again beside the new ones."""
+
+    ratio: float = Field(1.0, gt=0, le=1000, description="Old rows for each new one.")
+    by: Literal["uniform", "recency", "balance"] = Field(
+        "uniform", description="How they are drawn. `recency`: newer ones sooner; `balance`: every label as often."
+    )
+    half_life: float = Field(4, gt=0, description="With `recency`: batches after which a row is drawn half as soon.")
+
+
 class Fresh(Section):
     """What a retraining learns from."""
 
-    train_on: Literal["all", "new"] = Field("all", description="`new`: only rows that came since the champion.")
+    train_on: Literal["all", "new", "replay"] = Field(
+        "all", description="`new`: only rows that came since the champion; `replay`: these and a draw of older ones."
+    )
+    replay: Replay = Field(default_factory=Replay, description="With `train_on: replay`: the draw.")
     start_from: Literal["base", "champion"] = Field("base", description="Weights that a retraining starts from.")
 
 
@@ -147,7 +160,30 @@ class LabelRules(Section):
     values: Literal["inferred"] | list[str] = Field(
         "inferred", description="Allowed values. `inferred`: those of the first accepted batch, from then on fixed."
     )
-    min_rows: int = Field(2, ge=1, description="While inferring: a value with fewer rows is refused as a slip.")
+    min_rows: int = Field(
+        2, ge=1, description="While inferring, and with `new: grow`: a value with fewer rows is refused as a slip."
+    )
+    new: Literal["refuse", "stop", "grow"] = Field(
+        "refuse",
+        description="A value that the corpus does not know: its rows are refused; they stop the run; the labels grow.",
+    )
+    rename: dict[str, str] = Field(
+        default_factory=dict,
+        description="Old value -> the one that it is called now, in all rows, old and new; several for one are merged.",
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if again := [old for old, now in self.rename.items() if now in self.rename]:
+            old, now = again[0], self.rename[again[0]]
+            raise ValueError(f"rename: {old} -> {now} -> {self.rename[now]}; write {old}: {self.rename[now]}")
+        if self.values != "inferred":
+            if missing := [now for now in self.rename.values() if now not in self.values]:
+                raise ValueError(f"rename: values has no {missing[0]}; add it")
+            if self.new == "grow":
+                raise ValueError("new: grow needs `values: inferred`; with a list, add the new value to it")
+        return self
+
     max_share: float = Field(
         0.98, gt=0, le=1, description="Label balance: a batch in which one label has a larger share stops the run."
     )

@@ -111,8 +111,9 @@ class Evaluation(Section):
     """How models are judged."""
 
     metric: str | None = Field(None, description="Metric of early stopping and gate. Default: the objective's own.")
-    slices: list[Literal["label", "length", "source"]] = Field(
-        ["label", "length"], description="How test rows are cut into slices."
+    slices: list[Literal["label", "length", "source", "window"]] = Field(
+        ["label", "length", "window"],
+        description="How test rows are cut into slices. `window`: those that the champion knew, by when they came.",
     )
     bootstrap: int = Field(2000, ge=200, le=100_000, description="Resamples behind every interval.")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="Arithmetic of evaluation and serving.")

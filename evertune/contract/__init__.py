@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
+from evertune.contract import label_changes
 from evertune.contract.custom import custom_expectations
 from evertune.contract.frame import KnownInputs, target
 from evertune.contract.judging import SENT, Elsewhere, Verdicts, judge_parts
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SENT", "UNREADABLE", "BatchStoppedError", "Elsewhere", "Verdicts", "custom_expectations", "judge", "judge_rows",
-    "stops",
+    "label_changes", "stops",
 ]  # fmt: skip
 
 SHOWN = 3  # rows and reasons that a message shows
@@ -62,7 +63,8 @@ def judge(
 
 def stops(verdicts: Verdicts, recipe: Recipe, known_labels: tuple[str, ...]) -> list[str]:
     """Why a batch with these verdicts is unacceptable as a whole; empty where it is not."""
-    return [*_share_refused(verdicts, recipe), *_labels(verdicts, recipe, known_labels), *verdicts.problems]
+    changed = label_changes.stopping(verdicts, recipe)
+    return [*_share_refused(verdicts, recipe), *changed, *_labels(verdicts, recipe, known_labels), *verdicts.problems]
 
 
 def judge_rows(table: "pa.Table", recipe: Recipe, known_labels: tuple[str, ...], known_inputs: KnownInputs) -> Verdicts:

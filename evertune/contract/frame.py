@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from evertune.components import distinct, repeated, within
@@ -23,12 +23,16 @@ class Allowed:
     """The values that a label or tag may have.
 
     Args:
-        values: sorted.
+        values: those that the corpus knows first.
         inferred: whether this batch itself told them, as the first one does.
+        joining: those that the corpus did not know before, with the rows of this batch that have them.
+        unknown: values of this batch that are not allowed, with their rows.
     """
 
     values: list[str]
     inferred: bool
+    joining: dict[str, int] = field(default_factory=dict)
+    unknown: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,19 +73,31 @@ def whole(rows: Rows, recipe: Recipe, known_labels: tuple[str, ...], known_input
 
 
 def allowed(rows: Rows, recipe: Recipe, known_labels: tuple[str, ...]) -> Allowed:
-    """The recipe's list, else the corpus' labels, else every value that stands on enough rows of this batch."""
+    """The recipe's list, else the corpus' labels, else every value that stands on enough rows of this batch.
+
+    With `new: grow` such values join those of the corpus. What a label was called before is allowed with it.
+    """
+    rules, counts = recipe.contract.label, _counts(rows, recipe)
+    often = sorted(one for one in counts if counts[one] >= rules.min_rows and one.strip())
+    known = list(rules.values) if rules.values != "inferred" else list(known_labels)
+    inferred = rules.values == "inferred" and not known_labels
+    grows = inferred or (rules.new == "grow" and rules.values == "inferred")
+    others = [one for one in often if one not in known] if grows else []
+    values = list(dict.fromkeys([*known, *others, *rules.rename, *rules.rename.values()]))
+    allowed_ones = set(values)
+    unknown = {one: count for one, count in counts.items() if one not in allowed_ones}
+    return Allowed(values, inferred, {} if inferred else {one: counts[one] for one in others}, unknown)
+
+
+def _counts(rows: Rows, recipe: Recipe) -> Counter[str]:
+    """On how many rows each value of the label stands."""
     import pyarrow.compute as pc
 
-    rules = recipe.contract.label
-    if rules.values != "inferred":
-        return Allowed(list(rules.values), inferred=False)
-    if known_labels:
-        return Allowed(list(known_labels), inferred=False)
     counts = Counter[str]()
     for part in rows([target(recipe)]):
         found = pc.value_counts(labels(part, recipe)[1])
         counts.update(dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)))
-    return Allowed(sorted(one for one in counts if counts[one] >= rules.min_rows and one.strip()), inferred=True)
+    return counts
 
 
 def labels(table: "pa.Table", recipe: Recipe) -> "tuple[Any, pa.Array]":

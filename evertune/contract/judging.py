@@ -3,7 +3,7 @@
 import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ class Verdicts:
         suite_result: every expectation with its result, small and ready for JSON.
         problems: what speaks against the batch as a whole.
         rows: how many were accepted; labels: how often each label stands on them.
+        joining, unknown: labels that the corpus did not know, see `frame.Allowed`.
     """
 
     accepted: "pa.Table"
@@ -47,6 +48,8 @@ class Verdicts:
     problems: tuple[str, ...] = ()
     rows: int = 0
     labels: dict[str, int] = field(default_factory=dict)
+    joining: dict[str, int] = field(default_factory=dict)
+    unknown: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def judge_parts(
     totals = [at_large.get(place) or gx_runner.joined([(at, findings[place]) for at, findings in found])
               for place in range(len(judge.checks))]  # fmt: skip
     verdicts = _verdicts(one.accepted.slice(0, 0), pa.concat_tables(refused), accepted, labels, judge.checks, totals)
+    verdicts = replace(verdicts, joining=known.permitted.joining, unknown=known.permitted.unknown)
     if docs_folder is not None:
         gx_runner.data_docs(totals, [check.expectation for check in judge.checks], docs_folder)
         write_json(docs_folder / "result.json", verdicts.suite_result)

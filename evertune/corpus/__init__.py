@@ -5,6 +5,7 @@ two Delta tables, `state.json`. See `docs/decisions/2026-11-22-rows.md`.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from evertune.corpus.parts_file import PartsFile, rows_of, sweep
 from evertune.corpus.reading import Reading
 from evertune.corpus.returns import with_returns
 from evertune.corpus.view import (
+    COUNTS,
     LABELLED,
     committed,
     history,
@@ -21,6 +23,7 @@ from evertune.corpus.view import (
     known_inputs,
     known_labels,
     known_rows,
+    label_counts,
     last_number,
     newest_version,
     rows,
@@ -47,6 +50,7 @@ __all__ = [
     "known_inputs",
     "known_labels",
     "known_rows",
+    "label_counts",
     "last_number",
     "newest_version",
     "rows",
@@ -205,14 +209,18 @@ def _add_labels(home: Home, begun: staging.Log) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    known, found = known_labels(home), set[str]()
+    known, found = known_labels(home), Counter[str]()
     _given, *targets = own_columns(begun.names)
     for part in begun.corpus(["split", *targets]):
         used = part.filter(pc.is_in(part["split"], value_set=pa.array(LABELLED)))
         values = [pc.list_flatten(used[name]) if pa.types.is_list(used[name].type) else used[name] for name in targets]
-        found.update(label for value in values for label in pc.unique(value).to_pylist())
-    if new := sorted(found - set(known)):
+        counts = [pc.value_counts(value) for value in values]
+        found.update({one["values"]: one["counts"] for count in counts for one in count.to_pylist()})
+    if new := sorted(set(found) - set(known)):
         write_json(home.model / "labels.json", [*known, *new])
+    if (before := read_json(home.model / COUNTS) or {"batch": 0, "rows": {}})["batch"] < begun.number:
+        rows = dict(Counter(before["rows"]) + found)
+        write_json(home.model / COUNTS, {"batch": begun.number, "rows": rows})  # once a batch, whatever crashes
 
 
 def _remember(home: Home, notes: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LABELLED = ("train", "validation", "test")
+COUNTS = "label_counts.json"
 
 
 def committed(batch: Batch, home: Home) -> bool:
@@ -165,6 +166,11 @@ def newest(table: "pa.Table") -> "pa.Table":
 def known_labels(home: Home) -> tuple[str, ...]:
     """Every label of the corpus in its fixed order: a label keeps its index for ever, new ones come at the end."""
     return tuple(read_json(home.model / "labels.json") or ())
+
+
+def label_counts(home: Home) -> dict[str, int]:
+    """Rows by label, of all batches; a row whose label was corrected counts under both."""
+    return dict((read_json(home.model / COUNTS) or {"rows": {}})["rows"])
 
 
 def known_inputs(home: Home) -> "Callable[[pa.Array], pa.Table]":

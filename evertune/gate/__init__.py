@@ -9,7 +9,7 @@ from evertune.config import Gate
 from evertune.errors import DataError
 from evertune.gate.evidence import Case, Finding, Scored, entry, first_version, minimums, noninferior, slices, superior
 from evertune.records import Decision, Verdict
-from evertune.statistics import Metrics, totals
+from evertune.statistics import Metrics, slice_metric, totals
 
 __all__ = ["Scored", "decide", "spent"]
 
@@ -73,6 +73,13 @@ def _trouble(case: Case) -> str | None:
     return None
 
 
+def _new_labels(case: Case, apart: Any) -> dict[str, Any]:
+    """How the challenger does on rows whose labels the champion does not know; it proves nothing."""
+    found = case.metrics(totals(case.scored.challenger[apart]))
+    name = slice_metric(case.metric, found)
+    return entry("new labels", name, int(apart.sum()), challenger=float(found[name]), passed=None)
+
+
 def _check_shapes(scored: Scored) -> None:
     """Fail where the arrays cannot be of the same rows.
 
@@ -90,6 +97,8 @@ def _check_shapes(scored: Scored) -> None:
 def _verdict(case: Case, findings: list[Finding]) -> Decision:
     """The findings' sum: any harm rejects, anything lacking holds."""
     evidence = [item.evidence for item in findings if item.evidence]
+    if case.scored.apart is not None and case.scored.apart.any():
+        evidence.append(_new_labels(case, case.scored.apart))
     if case.scored.unusable:
         evidence.append(entry("leakage", case.metric, case.scored.unusable, passed=None))
     outcomes: tuple[tuple[str, Verdict], ...] = (("harm", "rejected"), ("lacking", "held"), ("passed", "promoted"))

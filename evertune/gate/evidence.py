@@ -36,6 +36,7 @@ class Scored:
         unusable: leaked rows that are already left out, for the record.
         majority: statistics of always giving the rows' commonest label; needed where there is no champion.
         groups: (rows,) rows of one number are right or wrong together; None where every row stands alone.
+        apart: (rows,) rows with a label that the champion does not know: the models are not compared on them.
     """
 
     challenger: NDArray[Any]
@@ -45,6 +46,12 @@ class Scored:
     unusable: int = 0
     majority: NDArray[Any] | None = None
     groups: NDArray[Any] | None = None
+    apart: NDArray[np.bool_] | None = None
+
+    @property
+    def compared(self) -> NDArray[np.bool_]:
+        """(rows,) rows on which the models are compared."""
+        return np.ones_like(self.fresh) if self.apart is None else ~self.apart
 
 
 @dataclass(frozen=True)
@@ -81,8 +88,10 @@ class Case:
         return -1 if metric in self.falling else 1
 
     def rows(self, name: str) -> NDArray[np.bool_]:
-        fresh = self.scored.fresh
-        return {"fresh": fresh, "history": ~fresh, "test": np.ones_like(fresh)}[name]
+        """Those of one name on which the models are compared; `all`: every test row."""
+        fresh, compared = self.scored.fresh, self.scored.compared
+        rows = {"fresh": fresh, "history": ~fresh, "test": np.ones_like(fresh)}
+        return np.ones_like(fresh) if name == "all" else rows[name] & compared
 
     @property
     def groups(self) -> NDArray[Any]:
@@ -105,7 +114,7 @@ class Case:
 
 def first_version(case: Case) -> list[Finding]:
     """Without a champion the minimums decide, and the commonest label, which any use of a model must beat."""
-    rows, groups = case.size(case.rows("test"))
+    rows, groups = case.size(case.rows("all"))
     found = list(minimums(case))
     if groups >= case.rule.min_rows:
         return [*found, above_majority(case)]
@@ -132,7 +141,7 @@ def minimums(case: Case) -> Iterator[Finding]:
     """The challenger against each configured minimum, on all test rows."""
     if not case.rule.minimum:
         return
-    rows, groups = case.size(case.rows("test"))
+    rows, groups = case.size(case.rows("all"))
     stats = summed(case.scored.challenger, case.groups)
     found = interval(stats, case.metrics, case.resamples, case.rule.confidence, case.seed)
     for metric, least in case.rule.minimum.items():
@@ -205,7 +214,8 @@ def slices(case: Case) -> Iterator[Finding]:
     """Loss in a slice beyond `drop`, where it cannot be chance after Holm's correction for the number of slices."""
     metric = slice_metric(case.metric, case.metrics(totals(case.scored.challenger)))
     tested, suspects = 0, {}
-    for name, mask in case.scored.slices.items():
+    for name, whole in case.scored.slices.items():
+        mask = whole & case.scored.compared
         groups, loss = case.size(mask)[1], slice_loss(case, mask, metric)
         if groups < case.rule.slice.min_rows or loss is None:
             continue

@@ -26,7 +26,10 @@ from evertune.report.pieces import (
 )  # fmt: skip
 
 Json = dict[str, Any]
-SPLITS = {"test": "test", "test_clean": "test without leaks", "fresh": "fresh", "history": "history"}
+SPLITS = {
+    "test": "test", "test_clean": "test without leaks", "fresh": "fresh", "history": "history",
+    "new_labels": "labels that the champion does not know",
+}  # fmt: skip
 ASKED = {"superior": "p ≤ ", "noninferior": "low > ", "slice": "p > "}
 CHANGED = {
     "broken": "The champion was right, the challenger is wrong",

@@ -8,7 +8,10 @@ from evertune.report.pieces import Html, bar, count, facts, heading, join, known
 
 Json = dict[str, Any]
 LINEAGE = {"model": "model", "version": "version", "champion_version": "champion", "run_id": "MLflow run"}
-JUDGED = {"test_clean": "test, without leaks", "fresh": "test, fresh", "history": "test, history"}
+JUDGED = {
+    "test_clean": "test, without leaks", "fresh": "test, fresh", "history": "test, history",
+    "new_labels": "test, labels that the champion does not know",
+}  # fmt: skip
 
 
 def training(outcome: Json, history: list[Json], pictures: Mapping[str, Path]) -> Html:

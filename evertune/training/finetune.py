@@ -109,14 +109,18 @@ def _train(
     run_id: str, folder: Path, log: "Log", champion: Path | None, since: int,
 ) -> dict[str, Any] | None:  # fmt: skip
     from evertune import tokenization
-    from evertune.training import loop, sharing
+    from evertune.training import head, loop, sharing
     from evertune.training import model as models
     from evertune.training.task import task_of
 
     labels, settings, memory = tokens.snapshot.labels, recipe.training, home.root / "machine.json"
     tokenizer = tokenization.tokenizer(recipe)
     task = task_of(recipe, encoded, rows, labels, tokenizer, since)
-    model = models.build(task.objective, _place(recipe, champion), labels, recipe.objective, settings.seed)
+    start = champion if recipe.data.fresh.start_from == "champion" else None
+    place = base_models.locate(recipe) if start is None else str(start / "model")
+    model = models.build(task.objective, place, labels, recipe.objective, settings.seed)
+    if start is not None:
+        head.carry_over(model, task.objective, start / "model", labels, recipe.contract.label.rename)
     free = models.freeze(model, settings.freeze, settings.train_top_layers)
     precision = resolve_precision(settings.precision, memory)
     counts = f"{free:,}", f"{model.num_parameters():,}", len(task.train), precision
@@ -128,12 +132,6 @@ def _train(
     card = {**_card(recipe, tokens, serving, run_id), "conventions": task.conventions}
     digest = bundle.write(folder / "bundle", model, tokenizer, task.objective, card)
     return {"digest": digest, "steps": fitted.steps, "epochs": fitted.epochs, "train_loss": fitted.train_loss}
-
-
-def _place(recipe: "Recipe", champion: Path | None) -> str:
-    if champion is not None and recipe.data.fresh.start_from == "champion":
-        return str(champion / "model")
-    return base_models.locate(recipe)
 
 
 def _card(recipe: "Recipe", tokens: Tokens, precision: str, run_id: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from evertune.errors import DataError
 from evertune.objectives import module
 from evertune.training import model as models
+from evertune.training import selection
 from evertune.training.examples import Examples
 from evertune.training.loop import Task
 from evertune.training.masking import Masking, masking
@@ -27,7 +28,7 @@ def task_of(
 
     Args:
         encoded, rows: the same rows in the same order, tokenized and with their targets.
-        since: with `train_on: new`, rows of later batches only.
+        since: rows of later batches are new to the champion.
     Raises:
         ConfigError: tokens are to be masked, and the tokenizer has no mask token.
         DataError: too little to learn from.
@@ -36,10 +37,8 @@ def task_of(
 
     objective = module(recipe.objective.type)
     splits = rows.column("split").to_numpy(zero_copy_only=False)
-    learned = splits == "train"
-    if recipe.data.fresh.train_on == "new":
-        learned &= rows.column("batch").to_numpy() > since
-    train, validation = np.flatnonzero(learned), np.flatnonzero(splits == "validation")
+    train = np.flatnonzero(selection.learned(rows, recipe, since))
+    validation = np.flatnonzero(splits == "validation")
     targets = rows.column(list(objective.COLUMNS)[1])
     values = objective.label_values(targets.take(train).to_pylist())
     _check(values, labels, recipe)
@@ -68,7 +67,7 @@ def _vocabulary(train: Examples, hidden: Masking | None) -> Any:
 
 def _check(values: list[str], labels: tuple[str, ...], recipe: "Recipe") -> None:
     counts, which, remedy = Counter(values), "train rows", ""
-    if recipe.data.fresh.train_on == "new":
+    if recipe.data.fresh.train_on != "all":
         which, remedy = "train rows that came since the champion", ", or set data.fresh.train_on to all"
     if not counts:
         raise DataError(f"no {which}; add rows{remedy}")

@@ -1,0 +1,54 @@
+"""The head of a model that starts from a champion whose labels were others: what it knows of a label stays with it."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evertune.training.model import is_backbone
+
+logger = logging.getLogger(__name__)
+
+
+def carry_over(model: Any, objective: Any, place: Path, labels: Sequence[str], renamed: Mapping[str, str]) -> None:
+    """Give each label's output the champion's weights for that label, wherever it stood there; new labels start anew.
+
+    Args:
+        model: built from `place`, with one output for each of `labels`.
+        objective: its module.
+        place: the champion's `model` folder.
+        renamed: old label -> the one that it is called now; several for one were merged, and give their mean.
+    """
+    champion = objective.load(place)
+    known = [champion.config.id2label[number] for number in range(champion.config.num_labels)]
+    if known == list(labels):
+        return
+    origins: dict[str, list[int]] = {label: [] for label in labels}
+    for number, label in enumerate(known):
+        origins.setdefault(renamed.get(label, label), []).append(number)
+    weights = dict(champion.named_parameters())
+    for name, parameter in model.named_parameters():
+        if not is_backbone(model, name) and _has_rows(parameter, weights.get(name), len(labels), len(known)):
+            _fill(parameter, weights[name], [origins[label] for label in labels], model.config)
+    new, gone = [one for one in labels if not origins[one]], [one for one in origins if one not in labels]
+    logger.info("the head keeps %d labels, %d are new, %d are gone", len(labels) - len(new), len(new), len(gone))
+
+
+def _has_rows(parameter: Any, before: Any, labels: int, known: int) -> bool:
+    """Whether it has a row for each label, as it had in the champion."""
+    if before is None or parameter.shape[1:] != before.shape[1:]:
+        return False
+    return (len(parameter), len(before)) == (labels, known)
+
+
+def _fill(parameter: Any, before: Any, origins: Sequence[Sequence[int]], config: Any) -> None:
+    import torch
+
+    with torch.no_grad():
+        for row, places in enumerate(origins):
+            if places:
+                parameter[row] = before[list(places)].mean(0)
+            elif parameter.ndim > 1:
+                parameter[row].normal_(0.0, getattr(config, "initializer_range", 0.02))
+            else:
+                parameter[row] = 0.0

@@ -1,0 +1,71 @@
+"""Which of a snapshot's train rows a retraining learns from: `data.fresh`."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from evertune.config import Recipe
+from evertune.objectives import module
+from evertune.strings import BASE, hashes, mixed
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+
+def learned(rows: "pa.Table", recipe: Recipe, since: int) -> "np.ndarray[Any, Any]":
+    """(rows,) whether each row is learned from.
+
+    Args:
+        rows: the snapshot's rows with `row_version`, `batch`, `split` and their targets.
+        since: batch of the champion's snapshot; rows of later ones are new. 0 where there is none.
+    """
+    train = rows.column("split").to_numpy(zero_copy_only=False) == "train"
+    fresh = recipe.data.fresh
+    if fresh.train_on == "all":
+        return train  # type: ignore[no-any-return]
+    new: np.ndarray[Any, Any] = train & (rows.column("batch").to_numpy() > since)
+    if fresh.train_on == "new":
+        return new
+    return _with_old(rows, recipe, new, train & ~new, since)
+
+
+def _with_old(rows: "pa.Table", recipe: Recipe, new: Any, old: Any, since: int) -> "np.ndarray[Any, Any]":
+    """The new rows, and as many old ones for each as the recipe says.
+
+    A weighted draw without replacement (Efraimidis & Spirakis 2006): the rows with the largest `u ** (1 / weight)`. `u`
+    comes from row, seed and champion: a resumed run draws the same rows, and the next champion others.
+    """
+    import numpy as np
+
+    chosen, places = new.copy(), np.flatnonzero(old)
+    count = min(len(places), round(recipe.data.fresh.replay.ratio * int(new.sum())))
+    if count:
+        uniform = _uniform(rows.column("row_version").take(places), recipe.training.seed, since)
+        keys = np.log(uniform) / _weights(rows, recipe, places)
+        chosen[places[np.argpartition(-keys, count - 1)[:count]]] = True
+    return chosen  # type: ignore[no-any-return]
+
+
+def _weights(rows: "pa.Table", recipe: Recipe, places: "np.ndarray[Any, Any]") -> Any:
+    import numpy as np
+
+    rule = recipe.data.fresh.replay
+    if rule.by == "recency":
+        batches = rows.column("batch").to_numpy()
+        return 0.5 ** np.minimum((batches.max() - batches[places]) / rule.half_life, 900)
+    if rule.by == "balance":
+        objective = module(recipe.objective.type)
+        targets = rows.column(list(objective.COLUMNS)[1]).take(places).to_pylist()
+        labels = [objective.label_values([one]) for one in targets]
+        counts = Counter(label for found in labels for label in set(found))
+        return np.array([1 / min((counts[one] for one in found), default=len(places)) for found in labels])
+    return np.ones(len(places))
+
+
+def _uniform(versions: Any, seed: int, since: int) -> Any:
+    """A number in (0, 1) for each row."""
+    import numpy as np
+
+    salt = mixed(np.array([BASE], dtype=np.uint64) * np.uint64(seed + 1) + np.uint64(since))
+    words = mixed(hashes(versions.combine_chunks()) ^ salt)
+    return ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53

@@ -1,0 +1,158 @@
+"""Labels that come, go, and are called otherwise: from the contract to the gate."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from data_helpers import good, home, recipe, run, write_csv
+from model_helpers import LABELS, TOKENS, split_rows, table, text_rows, train
+from model_helpers import recipe as model_recipe
+from pydantic import ValidationError
+
+from evertune import bundle, contract, corpus, evaluation, relabel
+from evertune.config.data import LabelRules
+from evertune.home import Home, read_json
+from evertune.objectives import text_classification
+
+NEW = [(f"the coin {place} fell", "crypto") for place in range(12)]
+
+
+def nights(folder: Path, second: list[Any], **label: Any) -> Home:
+    """A first night of 60 rows with two labels, then a second one."""
+    place = home(folder)
+    for rows in (good(60), second):
+        write_csv(folder / "rows.csv", rows)
+        run(recipe(folder, contract={"tolerance": 0.9, "label": label}), place)
+    return place
+
+
+def test_a_new_label_is_refused_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    place = nights(tmp_path, [*NEW, *good(80)])
+    assert "crypto" not in corpus.known_labels(place)
+    assert "label: 'crypto' (12 rows) the corpus does not know, the rows are refused" in caplog.text
+
+
+def test_a_new_label_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(contract.BatchStoppedError, match=r"label: 'crypto' \(12 rows\) the corpus does not know; mend"):
+        nights(tmp_path, [*NEW, *good(80)], new="stop")
+
+
+def test_a_new_label_joins_behind_the_others_if_it_stands_on_enough_rows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = nights(tmp_path, [*NEW, ("a slip of the pen", "crad")], new="grow")
+    assert corpus.known_labels(place) == ("card", "refund", "crypto")
+    assert "label: 'crypto' (12 rows) are new and join the labels" in caplog.text
+    assert corpus.label_counts(place)["crypto"] == 12
+
+
+def test_a_label_that_has_vanished_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    others = [(f"about the card number {place}", "card") for place in range(40)]
+    nights(tmp_path, [*others[:39], ("one of the others", "refund")])
+    assert "vanished" not in caplog.text
+    nights(tmp_path / "again", others)
+    assert "label: 'refund' has vanished: none of 40, but 50.0% of those before" in caplog.text
+
+
+def test_counts_are_those_of_each_batch_once(tmp_path: Path) -> None:
+    place = nights(tmp_path, NEW, new="grow")
+    counts = corpus.label_counts(place)
+    rows = corpus.rows(place, corpus.newest_version(place))["label"].to_pylist()
+    assert counts == {label: rows.count(label) for label in set(rows)}
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [({"rename": {"a": "b", "b": "c"}}, "a -> b -> c; write a: c"), ({"values": ["x"], "rename": {"a": "b"}}, "no b"),
+     ({"values": ["x"], "new": "grow"}, "needs `values: inferred`")],
+)  # fmt: skip
+def test_rules_that_contradict_each_other_are_config_errors(rules: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        LabelRules(**rules)
+
+
+def test_a_renamed_label_is_one_with_the_old_one_in_snapshot_and_rows(tmp_path: Path) -> None:
+    place = nights(
+        tmp_path, [(f"give the money {n} back", "reimburse") for n in range(9)], rename={"refund": "reimburse"}
+    )
+    one = recipe(tmp_path, contract={"label": {"rename": {"refund": "reimburse"}}})
+    plain = corpus.snapshot(place)
+    named = relabel.snapshot(plain, one)
+    assert plain.labels == ("card", "refund", "reimburse")
+    assert named.labels == ("card", "reimburse")
+    assert named.fingerprint != plain.fingerprint
+    kept = corpus.rows(place, plain.version)
+    labels = relabel.rows(kept, one)["label"].to_pylist()
+    assert (labels.count("reimburse"), labels.count("card"), len(labels)) == (39, 30, 69)
+    assert relabel.rows(kept, recipe(tmp_path)) is kept
+
+
+def test_tags_are_renamed_inside_their_lists() -> None:
+    column = pa.array([["O", "B-PER"], None, [], ["B-PER", None]], pa.list_(pa.string()))
+    renamed = relabel.values(column.slice(0), {"B-PER": "B-P"})
+    assert renamed.to_pylist() == [["O", "B-P"], None, [], ["B-P", None]]
+    assert relabel.values(column.slice(3), {"B-PER": "B-P"}).to_pylist() == [["B-P", None]]
+    one = model_recipe(Path("model"), TOKENS, contract={"label": {"rename": {"B-PER": "B-P"}}})
+    assert relabel.predictions([{"tags": ["O", "B-PER"], "scores": [1.0, 1.0]}], one)[0]["tags"] == ["O", "B-P"]
+
+
+def champion(tiny_model: Path, folder: Path, labels: tuple[str, ...]) -> Path:
+    return Path(train(model_recipe(tiny_model), folder, split_rows(text_rows(40, labels)), labels).bundle)
+
+
+def head_of(folder: Path) -> tuple[list[str], Any, Any]:
+    model = text_classification.load(folder / "model")
+    return bundle.labels(folder), model.classifier.weight.detach().numpy(), model.classifier.bias.detach().numpy()
+
+
+def test_each_labels_output_keeps_its_weights_wherever_it_stands(tiny_model: Path, tmp_path: Path) -> None:
+    """Trained on with a rate of nothing, so that the weights are those that the training began with."""
+    before, others = LABELS[:2], (LABELS[1], "new one", LABELS[0])
+    theirs = champion(tiny_model, tmp_path / "champion", before)
+    fresh = {"sources": [{"path": "rows.csv"}], "fresh": {"start_from": "champion"}}
+    one = model_recipe(tiny_model, data=fresh, training={"learning_rate": 1e-12, "epochs": 1})
+    rows = [{**row, "label": "new one"} if number % 3 == 0 else row for number, row in enumerate(text_rows(60, before))]
+    made = train(one, tmp_path / "next", split_rows(rows), others, champion=theirs)
+    (_, was, bias), (labels, now, shift) = head_of(theirs), head_of(Path(made.bundle))
+    assert labels == list(others)
+    np.testing.assert_allclose(now[[2, 0]], was, atol=1e-6)
+    np.testing.assert_allclose(shift[[2, 0]], bias, atol=1e-6)
+    assert not np.allclose(now[1], was[1], atol=1e-3)
+
+
+def test_merged_labels_give_their_mean(tiny_model: Path, tmp_path: Path) -> None:
+    theirs = champion(tiny_model, tmp_path / "champion", LABELS)
+    renamed = {LABELS[0]: LABELS[1]}
+    fresh = {"sources": [{"path": "rows.csv"}], "fresh": {"start_from": "champion"}}
+    one = model_recipe(tiny_model, data=fresh, training={"learning_rate": 1e-12, "epochs": 1},
+                       contract={"label": {"rename": renamed}})  # fmt: skip
+    made = train(one, tmp_path / "next", split_rows(text_rows(60, LABELS[1:])), LABELS[1:], champion=theirs)
+    was, now = head_of(theirs)[1], head_of(Path(made.bundle))[1]
+    np.testing.assert_allclose(now[0], was[:2].mean(0), atol=1e-6)
+    np.testing.assert_allclose(now[1:], was[2:], atol=1e-6)
+
+
+def test_rows_of_labels_that_the_champion_does_not_know_stand_apart(tiny_model: Path, tmp_path: Path) -> None:
+    theirs = champion(tiny_model, tmp_path / "champion", LABELS[:2])
+    one = model_recipe(tiny_model)
+    made = train(one, tmp_path / "next", split_rows(text_rows(60)))
+    test = [{**row, "split": "test", "batch": 1 + number % 2} for number, row in enumerate(text_rows(90, start=500))]
+    report = evaluation.evaluate(one, made, table(test), set(), theirs, 1)
+    rows = read_json(Path(report.details))["rows"]
+    new = sum(row["label"] not in LABELS[:2] for row in test)
+    assert (rows["new_labels"], rows["fresh"] + rows["history"]) == (new, 90 - new)
+    assert report.champion_metrics["new_labels"]["accuracy"] == 0
+
+
+def test_an_older_models_answers_are_read_under_the_names_of_today(tiny_model: Path, tmp_path: Path) -> None:
+    theirs = champion(tiny_model, tmp_path / "champion", LABELS)
+    renamed = {label: f"{label} now" for label in LABELS}
+    one = model_recipe(tiny_model, contract={"label": {"rename": renamed}})
+    rows = [{**row, "label": renamed[row["label"]]} for row in text_rows(60)]
+    made = train(one, tmp_path / "next", split_rows(rows), tuple(renamed.values()))
+    plain = evaluation.evaluate(model_recipe(tiny_model), made, table(text_rows(30), "test"), set(), theirs, 1)
+    now = evaluation.evaluate(one, made, table(rows[:30], "test"), set(), theirs, 1)
+    assert now.champion_metrics["test"] == plain.champion_metrics["test"]
+    assert read_json(Path(now.details))["rows"]["new_labels"] == 0
