@@ -1,0 +1,208 @@
+"""Have the rows changed? Several two-sample tests by the same permutations, one p-value for all of them.
+
+Under the null all rows come from one source, so any deal of them into two sides is as likely as the one that was seen.
+Each statistic is ranked among those of random deals; the smallest of the ranks is ranked again among the smallest of
+each deal (Westfall & Young 1993, minP): the chance of a false alarm is the stated one, however many tests there are and
+however they hang together. Rows of one group (near duplicates, a thread) are dealt together.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Statistic = Callable[[Floats], Floats]
+DEALS = 999
+MOST = 1000  # rows of a side, drawn where there are more: the kernel of the embeddings has the square of it
+STEPS = 64  # thresholds at which two distributions of a number are compared
+WORDS = 500  # most frequent token ids whose shares are compared
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is looked at of each row. What is empty is not tested.
+
+    Args:
+        embeddings: (rows, size) of a fixed model.
+        lengths: (rows,) tokens.
+        tokens: token ids of each row.
+        predicted: (rows,) the champion's label, or the commonest of its labels.
+        scores: (rows,) how sure it is, 0 to 1.
+        wrong: (rows,) 1 where it is wrong, 0 where it is right; needs the rows' labels.
+        groups: (rows,) rows of one number are dealt together; None where each stands alone.
+    """
+
+    embeddings: Floats | None = None
+    lengths: NDArray[Any] | None = None
+    tokens: list[NDArray[np.int64]] | None = None
+    predicted: NDArray[Any] | None = None
+    scores: Floats | None = None
+    wrong: NDArray[Any] | None = None
+    groups: NDArray[Any] | None = None
+
+    def take(self, places: NDArray[np.int64]) -> "Rows":
+        """Some of the rows."""
+        found: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if value is not None:
+                found[name] = [value[place] for place in places] if isinstance(value, list) else value[places]
+        return Rows(**found)
+
+    def __len__(self) -> int:
+        return next((len(value) for value in vars(self).values() if value is not None), 0)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One test.
+
+    Args:
+        statistic: its value; usual: the mean over random deals.
+        p: of this test alone; adjusted: corrected for the number of tests.
+    """
+
+    test: str
+    statistic: float
+    usual: float
+    p: float
+    adjusted: float
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What all tests say together.
+
+    Args:
+        p: chance of findings as strong as these, or stronger, in any of the tests where nothing has changed.
+        rows: compared, on either side.
+    """
+
+    p: float
+    rows: tuple[int, int]
+    findings: tuple[Finding, ...] = field(default_factory=tuple)
+
+
+def compare(reference: Rows, current: Rows, seed: int, deals: int = DEALS, most: int = MOST) -> Drift:
+    """Test all that both sides have.
+
+    Args:
+        reference: rows that the champion was not trained on, of the time that it knows; current: the new ones.
+        deals: random ones, so that the smallest p-value is `1 / (deals + 1)`.
+        most: rows of a side.
+    Raises:
+        ValueError: a side has no rows, or they have nothing in common to test.
+    """
+    random = np.random.default_rng(seed)
+    sides = [_drawn(side, most, random) for side in (reference, current)]
+    if not all(map(len, sides)):
+        raise ValueError("both sides need rows")
+    pooled = {name: _pooled(sides, name) for name in sides[0].__dataclass_fields__}
+    weights = _weights(sides, deals, random)
+    names, values = zip(*((name, statistic(weights)) for name, statistic in _tests(pooled)), strict=True)
+    ranks = np.array([_p_values(one) for one in values])  # (tests, deals + 1), what was seen comes first
+    findings = tuple(
+        Finding(name, float(one[0]), float(one[1:].mean()), float(p[0]), float(adjusted))
+        for name, one, p, adjusted in zip(names, values, ranks, _adjusted(ranks), strict=True)
+    )
+    return Drift(min(one.adjusted for one in findings), (len(sides[0]), len(sides[1])), findings)
+
+
+def _drawn(rows: Rows, most: int, random: np.random.Generator) -> Rows:
+    return rows if len(rows) <= most else rows.take(np.sort(random.choice(len(rows), most, replace=False)))
+
+
+def _pooled(sides: list[Rows], name: str) -> Any:
+    parts = [getattr(side, name) for side in sides]
+    if any(part is None for part in parts):
+        return None
+    return [*parts[0], *parts[1]] if name == "tokens" else np.concatenate(parts)
+
+
+def _weights(sides: list[Rows], deals: int, random: np.random.Generator) -> Floats:
+    """(deals + 1, rows): 1/n for each of n rows on the current side, -1/m on the other; what was seen comes first."""
+    sizes = [len(side) for side in sides]
+    side = np.repeat([False, True], sizes)
+    groups = _pooled(sides, "groups")
+    group = np.unique(np.arange(sum(sizes)) if groups is None else groups, return_inverse=True)[1]
+    # A group that stands on both sides is dealt as the two parts that it is.
+    part = np.unique(group * 2 + side, return_inverse=True)[1]
+    first = np.unique(part, return_index=True)[1]
+    kinds = side[first]
+    dealt = np.array([kinds, *(random.permutation(kinds) for _ in range(deals))])[:, part]
+    count = dealt.sum(1, keepdims=True)
+    found: Floats = np.where(dealt, 1 / np.maximum(count, 1), -1 / np.maximum(len(part) - count, 1))
+    return found
+
+
+def _tests(pooled: dict[str, Any]) -> Iterator[tuple[str, Statistic]]:
+    if pooled["embeddings"] is not None:
+        yield "embedding", _discrepancy(pooled["embeddings"])
+    if pooled["tokens"] is not None:
+        yield "vocabulary", _shares(_words(pooled["tokens"]))
+    for name, test in (("lengths", "length"), ("scores", "confidence")):
+        if pooled[name] is not None:
+            yield test, _distribution(pooled[name])
+    if pooled["predicted"] is not None:
+        yield "prediction", _shares(_one_hot(pooled["predicted"]))
+    if pooled["wrong"] is not None:
+        yield "performance", lambda weights: weights @ pooled["wrong"].astype(np.float64)
+
+
+def _discrepancy(embeddings: Floats) -> Statistic:
+    """Maximum mean discrepancy (Gretton et al. 2012), Gaussian kernel as wide as the median distance."""
+    states = embeddings.astype(np.float64)
+    squares = (states**2).sum(1)
+    distances = np.maximum(squares[:, None] + squares - 2 * states @ states.T, 0)
+    kernel = np.exp(-distances / max(float(np.median(distances)), 1e-12))
+    return lambda weights: ((weights @ kernel) * weights).sum(1)
+
+
+def _distribution(values: NDArray[Any]) -> Statistic:
+    """The largest difference of the two distribution functions (Kolmogorov & Smirnov), at quantiles of all rows."""
+    bounds = np.unique(np.quantile(values, np.linspace(0, 1, STEPS + 2)[1:-1], method="lower"))
+    below = (values[:, None] <= bounds).astype(np.float64)
+    return lambda weights: np.abs(weights @ below).max(1)
+
+
+def _shares(features: Floats) -> Statistic:
+    """The sum of squared differences of the features' means, each over its variance."""
+    variance = features.var(0)
+    used = variance > 0
+    scaled = features[:, used] / np.sqrt(variance[used])
+    return lambda weights: ((weights @ scaled) ** 2).sum(1)
+
+
+def _words(tokens: list[NDArray[np.int64]]) -> Floats:
+    """(rows, words) whether a row has each of the most frequent token ids."""
+    distinct = [np.unique(one) for one in tokens]
+    ids, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *distinct]), return_counts=True)
+    kept = np.sort(ids[np.argsort(-counts, kind="stable")[:WORDS]])
+    found = np.zeros((len(tokens), len(kept)))
+    for row, one in enumerate(distinct):
+        found[row, np.flatnonzero(np.isin(kept, one))] = 1
+    return found
+
+
+def _one_hot(values: NDArray[Any]) -> Floats:
+    names, codes = np.unique(values, return_inverse=True)
+    return np.eye(len(names))[codes]
+
+
+def _p_values(values: Floats) -> Floats:
+    """Of each deal: the share of deals, itself included, whose statistic is as large."""
+    rounded = np.round(values, 12)  # equal but for the order of a sum
+    return 1 - np.searchsorted(np.sort(rounded), rounded, side="left") / len(values)
+
+
+def _adjusted(ranks: Floats) -> Floats:
+    """Step-down minP: the p-value of each test, corrected for all whose own is not smaller."""
+    order = np.argsort(ranks[:, 0], kind="stable")
+    found, before = np.empty(len(ranks)), 0.0
+    for place, test in enumerate(order):
+        smallest = ranks[order[place:]].min(0)
+        before = max(before, float((smallest <= smallest[0]).mean()))
+        found[test] = before
+    return found
