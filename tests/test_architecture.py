@@ -27,6 +27,7 @@ COMPOSERS = {
     "quarantine": {"contract", "corpus", "sources"},  # mended rows are read, and take the same road
     "preview": {"contract", "sources", "splits"},  # `evertune check` shows rows before anything is kept
     "inspect": {"contract", "sources"},  # `evertune new` asks the contract that it writes what it refuses
+    "backtest": {"corpus", "evaluation", "gate", "splits", "tokenization", "training"},  # many runs, in a world apart
     "challenge": {"gate"},  # the evidence on disk, for the gate that knows no disk
 }
 # Run by MLflow and by the parity check in processes of their own.

@@ -23,8 +23,20 @@ def page(path: Path, outcome: Json, details: Json, history: list[Json], pictures
     Raises:
         OSError: a picture cannot be read, or the page cannot be written.
     """
-    sections = {name: part for name, part in _sections(outcome, details, history, pictures).items() if part}
     title = f"{outcome['model']}{_version(outcome)}: {outcome['decision']}"
+    hero = Html(f"{_hero(outcome)}{_tiles(outcome, details)}")
+    return write(path, title, hero, _sections(outcome, details, history, pictures), _run(outcome))
+
+
+def write(path: Path, title: str, hero: Html, sections: Mapping[str, Html], of: str) -> Path:
+    """Write a page of sections; those that are empty are left out.
+
+    Args:
+        of: what the last line says that the page belongs to, markup.
+    Raises:
+        OSError: the page cannot be written.
+    """
+    sections = {name: part for name, part in sections.items() if part}
     links = "".join(f'<a href="#{_anchor(name)}">{name}</a>' for name in sections)
     blocks = "".join(
         f'<section id="{_anchor(name)}"><h2>{name}</h2>{part}</section>' for name, part in sections.items()
@@ -33,8 +45,8 @@ def page(path: Path, outcome: Json, details: Json, history: list[Json], pictures
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{text(title)}</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
-        f"<body><main>{_hero(outcome)}{_tiles(outcome, details)}<nav>{links}</nav>{blocks}</main>"
-        f"<footer>Written by Evertune{_run(outcome)}.</footer></body></html>\n"
+        f"<body><main>{hero}<nav>{links}</nav>{blocks}</main>"
+        f"<footer>Written by Evertune{of}.</footer></body></html>\n"
     ))  # fmt: skip
     return path
 

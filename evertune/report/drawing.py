@@ -28,8 +28,6 @@ def pictures(folder: Path, details: Json, history: list[Json]) -> dict[str, Path
     Raises:
         OSError: the folder cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     ours, theirs = details.get("challenger") or {}, details.get("champion") or {}
     drawn = {
         "loss_curve": loss_curve(history, details.get("metric")),
@@ -38,10 +36,19 @@ def pictures(folder: Path, details: Json, history: list[Json]) -> dict[str, Path
         "calibration": calibration(ours.get("calibration") or [], theirs.get("calibration") or []),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {name: folder / f"{name}.png" for name, figure in drawn.items() if figure is not None}
-    for name, path in paths.items():
-        FigureCanvasAgg(drawn[name]).print_png(path)
-    return paths
+    return {name: save(figure, folder / f"{name}.png") for name, figure in drawn.items() if figure is not None}
+
+
+def save(figure: "Figure", path: Path) -> Path:
+    """Write a picture as PNG.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure).print_png(path)
+    return path
 
 
 def loss_curve(history: Sequence[Json], metric: str | None) -> "Figure | None":
@@ -50,9 +57,9 @@ def loss_curve(history: Sequence[Json], metric: str | None) -> "Figure | None":
     scores = _series(history, f"eval_{metric}")
     if not train and not judged:
         return None
-    figure = _figure(9.6, 3.4)
+    figure = figure_of(9.6, 3.4)
     left, *right = figure.subplots(1, 2 if scores else 1, squeeze=False)[0]
-    _plain(left, "step", "loss")
+    plain_axes(left, "step", "loss")
     for points, colour, label in ((train, SOFT, "training"), (judged, OURS, "validation")):
         if points:
             left.plot(
@@ -61,7 +68,7 @@ def loss_curve(history: Sequence[Json], metric: str | None) -> "Figure | None":
     left.set_ylim(bottom=0)
     _legend(left)
     for axes in right:
-        _plain(axes, "step", f"{metric}, validation")
+        plain_axes(axes, "step", f"{metric}, validation")
         axes.plot(*zip(*scores, strict=True), color=OURS, marker="o", markersize=4)
     return figure
 
@@ -75,7 +82,7 @@ def confusion(matrix: Json) -> "Figure | None":
     names = [_short(matrix["names"][place]) for place in kept]
     share = counts[kept][:, kept] / np.maximum(counts[kept].sum(1, keepdims=True), 1)
     size = max(4.2, 0.26 * len(names) + 1.9)
-    figure = _figure(size, size)
+    figure = figure_of(size, size)
     axes = figure.subplots()
     # The square root of the share: an error of some percent is seen beside a diagonal of nearly one.
     axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
@@ -92,9 +99,11 @@ def per_class(ours: Json, theirs: Json) -> "Figure | None":
     names = sorted(scores, key=lambda name: (scores[name], name))[:MOST]
     if not names:
         return None
-    figure = _figure(7.2, 1.1 + 0.26 * len(names))
+    figure = figure_of(7.2, 1.1 + 0.26 * len(names))
     axes = figure.subplots()
-    _plain(axes, "F1" if len(names) == len(scores) else f"F1, the {len(names)} weakest of {len(scores)} classes", "")
+    plain_axes(
+        axes, "F1" if len(names) == len(scores) else f"F1, the {len(names)} weakest of {len(scores)} classes", ""
+    )
     places = np.arange(len(names))
     axes.barh(places, [scores[name] for name in names], height=0.66, color=OURS, label="challenger")
     marks = [(theirs[name]["f1"], place) for place, name in enumerate(names) if known(theirs.get(name, {}).get("f1"))]
@@ -112,10 +121,10 @@ def calibration(ours: Sequence[Json], theirs: Sequence[Json]) -> "Figure | None"
     """Accuracy by confidence, and below it how many rows (or words) have that confidence."""
     if not _bins(ours):
         return None
-    figure = _figure(5.6, 5.8)
+    figure = figure_of(5.6, 5.8)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    _plain(above, "", "share that is right")
-    _plain(below, "confidence", "share of all")
+    plain_axes(above, "", "share that is right")
+    plain_axes(below, "confidence", "share of all")
     above.plot([0, 1], [0, 1], color=SOFT, linestyle=":", linewidth=1)
     for label, colour, bins in (("challenger", OURS, _bins(ours)), ("champion", THEIRS, _bins(theirs))):
         if not bins:
@@ -130,14 +139,14 @@ def calibration(ours: Sequence[Json], theirs: Sequence[Json]) -> "Figure | None"
     return figure
 
 
-def _figure(width: float, height: float) -> "Figure":
+def figure_of(width: float, height: float) -> "Figure":
     """An opaque figure of inches: the picture is readable wherever it is shown, dark pages invert it."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
 
 
-def _plain(axes: "Axes", across: str, up: str) -> None:
+def plain_axes(axes: "Axes", across: str, up: str) -> None:
     """Axes that step back behind the data."""
     axes.set_xlabel(across, color=SOFT, fontsize=9, parse_math=False)
     axes.set_ylabel(up, color=SOFT, fontsize=9, parse_math=False)

@@ -1,0 +1,214 @@
+"""Replay a corpus by its timestamps: what would each retraining policy have done, and what would it have been worth?"""
+
+import contextlib
+import json
+import logging
+import math
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from evertune import corpus, gate, relabel, tokenization
+from evertune.backtest import verdict, windows
+from evertune.backtest.policies import TABLE, Policy, parse
+from evertune.backtest.replay import Model, Replay
+from evertune.backtest.verdict import Step, Summary
+from evertune.config import Recipe
+from evertune.errors import ConfigError, DataError
+from evertune.home import Home
+from evertune.objectives import module
+from evertune.records import Candidate, Snapshot, digest
+from evertune.rows import roles
+
+__all__ = ["TABLE", "Policy", "Result", "Step", "Summary", "parse", "run"]
+logger = logging.getLogger(__name__)
+STEPS = "steps.jsonl"
+ALARM = 0.05  # p-value of drift at which the policy `drift` retrains
+
+
+@dataclass(frozen=True)
+class Result:
+    """A replayed history.
+
+    Args:
+        first: the window at whose end the first model was trained; windows: first day of each.
+        left_out: rows that stand in no window, by reason.
+    """
+
+    folder: str
+    every: str
+    metric: str
+    first: int
+    windows: tuple[str, ...]
+    steps: tuple[Step, ...]
+    summaries: tuple[Summary, ...]
+    recommended: str
+    sentence: str
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class State:
+    """Where a policy stands: the model in use, and how often it was challenged with evidence."""
+
+    champion: Model
+    met: int = 0
+
+
+def run(
+    recipe: Recipe, home: Home, snapshot: Snapshot, every: str, policies: Sequence[Policy],
+    begun: Callable[[Path], str], told: Callable[[Step], None], *, start: int | None = None,
+) -> Result:  # fmt: skip
+    """Replay the corpus, window by window, all policies side by side; what an earlier call has done is not done again.
+
+    Args:
+        snapshot: of the corpus, under the names of today.
+        every: see `windows.cut`.
+        begun: is given the folder of this backtest, and names its run.
+        told: hears of each step, those of an earlier call too.
+        start: window at whose end the first model is trained. Default: a third of them, or as many as a model takes.
+    Raises:
+        ConfigError: the recipe names no timestamp, or `every` is no unit.
+        DataError: too few windows, or too few rows before the last.
+        EvertuneError: a training fails.
+    """
+    if "timestamp" not in roles(recipe):
+        raise ConfigError("data.columns: a backtest needs a timestamp; map one, such as `timestamp: created_at`")
+    rows = relabel.rows(corpus.rows(home, snapshot.version), recipe)
+    cut = windows.cut(rows["timestamp"], every, datetime.now(UTC))
+    tokens = tokenization.tokenize(recipe, home, snapshot, rows)
+    settings = recipe.model_dump(mode="json", exclude={"folder", "schedule", "registry"}, exclude_defaults=True)
+    names = [policy.name for policy in policies]
+    folder = home.model / "backtests" / digest(snapshot.fingerprint, every, names, settings, start)[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    replay = Replay(recipe, home, rows, tokens, cut, folder, begun(folder))
+    first = _first(replay, start or math.ceil(len(cut) / 3))
+    steps = []
+    for step in _steps(replay, policies, first):
+        steps.append(step)
+        told(step)
+    found = verdict.summaries(steps, recipe.metric, recipe.metric in module(recipe.objective.type).LOWER_IS_BETTER)
+    return Result(
+        str(folder), every, recipe.metric, first, tuple(day.isoformat() for day in cut.starts), tuple(steps),
+        tuple(found), verdict.recommended(found).policy, verdict.sentence(found, recipe.metric),
+        {name: count for name, count in (("without a timestamp", cut.undated), ("in the future", cut.future)) if count},
+    )  # fmt: skip
+
+
+def _first(replay: Replay, least_windows: int) -> int:
+    """The first window, not before this one, at whose end there are rows enough to train and to test on."""
+    target = list(module(replay.recipe.objective.type).COLUMNS)[1]
+    least = replay.recipe.evaluation.gate.min_rows
+    for window in range(least_windows, len(replay.windows)):
+        rows = replay.known(window)
+        split = rows["split"].to_pylist()
+        train = rows.filter([one == "train" for one in split])[target].to_pylist()
+        labels = set(module(replay.recipe.objective.type).label_values(train))
+        if split.count("test") >= least and len(labels) >= 2:
+            return window
+    raise DataError(
+        f"{len(replay.windows)} windows, and none from number {least_windows} on but the last has {least} test rows "
+        "(evaluation.gate.min_rows) and train rows of two labels before its end; take shorter windows with --every, an "
+        "earlier --start, or add rows"
+    )
+
+
+def _steps(replay: Replay, policies: Sequence[Policy], first: int) -> Iterator[Step]:
+    """Window by window, so that policies that train the same share it."""
+    done = {(step.policy, step.window): (step, state) for step, state in _kept(replay.folder)}
+    states: dict[str, State] = {}
+    for window in range(first, len(replay.windows)):
+        anew = False
+        for policy in policies:
+            if (policy.name, window) in done:
+                step, states[policy.name] = done[policy.name, window]
+            else:
+                step, anew = _taken(replay, policy, states, window, first), True
+                _keep(replay.folder, step, states[policy.name])
+            yield step
+        if anew:  # else the models of windows that an earlier call has done are still in use
+            _clean(replay.folder, [state.champion for state in states.values()])
+
+
+def _taken(replay: Replay, policy: Policy, states: dict[str, State], window: int, first: int) -> Step:
+    """What the policy does at a window's end, and what comes of it in the next."""
+    state = states.get(policy.name)
+    if state is None:
+        made = replay.train(window, None)
+        states[policy.name] = State(Model(Path(made.bundle), window))
+        return _told(replay, policy, states[policy.name], window, retrained=True, promoted=True, seconds=made.seconds)
+    new = len(replay.came(state.champion.window, window))
+    due = policy.retrains != "never" and (window - first) % policy.period == 0 and new > 0
+    looks = due and policy.retrains == "drift"
+    found = replay.drift(state.champion, max(state.champion.window, window - policy.period), window) if looks else None
+    if not due or (policy.retrains == "drift" and (found is None or found > ALARM)):
+        return _told(replay, policy, state, window, drift=found)
+    made = replay.train(window, state.champion)
+    return _challenged(replay, policy, state, made, window, found)
+
+
+def _challenged(
+    replay: Replay, policy: Policy, state: State, made: Candidate, window: int, found: float | None
+) -> Step:
+    before, said = state.champion, None
+    if policy.gated:
+        said = replay.judge(made, before, window, state.met + 1, f"{policy.name}-{window}".replace(":", "-"))
+        state.met += gate.spent(said.evidence)
+    promoted = said is None or said.verdict == "promoted"
+    if promoted:
+        state.champion, state.met = Model(Path(made.bundle), window), 0
+    more: dict[str, Any] = {"verdict": said.verdict, "reason": said.reason} if said else {}
+    return _told(
+        replay, policy, state, window, before if promoted else None,
+        retrained=True, promoted=promoted, seconds=made.seconds, drift=found, **more,
+    )  # fmt: skip
+
+
+def _told(
+    replay: Replay, policy: Policy, state: State, window: int, replaced: Model | None = None, **facts: Any
+) -> Step:
+    metric = replay.recipe.metric
+    now = replay.scored(state.champion.folder, window + 1)
+    then = replay.scored(replaced.folder, window + 1).get(metric) if replaced is not None else None
+    wrong = False
+    if then is not None and (value := now.get(metric)) is not None:
+        falls = metric in module(replay.recipe.objective.type).LOWER_IS_BETTER
+        wrong = value > then if falls else value < then
+    return Step(
+        policy=policy.name, window=window, day=replay.windows.starts[window].isoformat(), metrics=now, before=then,
+        rows=len(replay.came(window, window + 1)), wrong=wrong, model=state.champion.window, **facts,
+    )  # fmt: skip
+
+
+def _kept(folder: Path) -> list[tuple[Step, State]]:
+    """The steps that are done, each with where it left its policy; a line that a crash cut short is none."""
+    path, found = folder / STEPS, []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            facts = json.loads(line)
+            champion = Model(folder / facts["champion"], facts["window"])
+            found.append((Step(**facts["step"]), State(champion, facts["met"])))
+    return found
+
+
+def _keep(folder: Path, step: Step, state: State) -> None:
+    place = {"champion": str(state.champion.folder.relative_to(folder)), "window": state.champion.window}
+    with (folder / STEPS).open("a", encoding="utf-8") as file:
+        file.write("\n" * _torn(folder / STEPS) + json.dumps({"step": asdict(step), **place, "met": state.met}) + "\n")
+
+
+def _torn(path: Path) -> bool:
+    """Whether a crash cut the last line short."""
+    text = path.read_bytes()
+    return bool(text) and not text.endswith(b"\n")
+
+
+def _clean(folder: Path, champions: Sequence[Model]) -> None:
+    """Remove the models that no policy uses any more: a year of weeks would be gigabytes."""
+    used = {model.folder.parent for model in champions}
+    for path in (folder / "models").iterdir():
+        if path not in used:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,57 @@
+"""Retraining policies: when a window's end is a reason to retrain, and what gives a challenger its place."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from evertune.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One policy.
+
+    Args:
+        name: as it was asked for.
+        retrains: at every window's end, at none, or where drift is found.
+        gated: whether the gate decides on a promotion; else every challenger is promoted.
+        period: windows from one occasion to the next.
+    """
+
+    name: str
+    retrains: str
+    gated: bool
+    period: int = 1
+
+
+TABLE = {
+    "never": Policy("never", "never", gated=False),
+    "always": Policy("always", "always", gated=False),
+    "gated": Policy("gated", "always", gated=True),
+    "drift": Policy("drift", "drift", gated=True),
+}
+
+
+def parse(names: str) -> list[Policy]:
+    """Policies by name, each with a period where one is given: `never,always,gated:4`.
+
+    Raises:
+        ConfigError: no such policy.
+    """
+    wanted = dict.fromkeys(name.strip() for name in names.split(","))
+    return [_parsed(name) for name in wanted if name] or _none()
+
+
+def _parsed(name: str) -> Policy:
+    kind, _, period = name.partition(":")
+    if kind not in TABLE:
+        near: Sequence[str] = difflib.get_close_matches(kind, TABLE, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(TABLE)}"
+        raise ConfigError(f"--policies: no policy {kind}; {hint}")
+    if period and not (period.isdecimal() and int(period)):
+        raise ConfigError(f"--policies: {name}: give a number of windows, such as {kind}:4")
+    return replace(TABLE[kind], name=name, period=int(period or 1))
+
+
+def _none() -> list[Policy]:
+    raise ConfigError(f"--policies: name one at least of {', '.join(TABLE)}")

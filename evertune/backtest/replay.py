@@ -1,0 +1,149 @@
+"""The parts of a replayed history: train on what was known, compare, look for drift, score what came next."""
+
+import logging
+import shutil
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evertune import bundle, challenge, drift, evaluation, observing, splits, tokenization, training
+from evertune.backtest.windows import Windows
+from evertune.config import Recipe
+from evertune.home import Home
+from evertune.objectives import module
+from evertune.records import Candidate, Decision, Snapshot, Tokens, digest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that was trained at a window's end.
+
+    Args:
+        folder: its bundle; window: the last one that it knew.
+    """
+
+    folder: Path
+    window: int
+
+
+class Replay:
+    """The corpus as it was at each window's end.
+
+    Args:
+        rows: all rows of the corpus under the names of today, in the order of `windows`.
+        tokens: of all rows; labels: in their order.
+        folder: for models and what is compared.
+        run_id: that the models' cards name.
+    """
+
+    def __init__(
+        self, recipe: Recipe, home: Home, rows: "pa.Table", tokens: Tokens, windows: Windows, folder: Path, run_id: str
+    ) -> None:
+        self.recipe, self.home, self.rows, self.tokens, self.windows = recipe, home, rows, tokens, windows
+        self.folder, self._run_id, self._objective = folder, run_id, module(recipe.objective.type)
+        self._input, self._target = list(self._objective.COLUMNS)
+        self._predictor = lru_cache(maxsize=3)(bundle.predictor)
+        self.scored = lru_cache(maxsize=None)(self._scored)
+
+    def known(self, window: int) -> "pa.Table":
+        """The rows up to a window's end; their batch is the window that they came in."""
+        there = (self.windows.number > 0) & (self.windows.number <= window)
+        return self._numbered(there)
+
+    def came(self, after: int, until: int) -> "pa.Table":
+        """The rows of the windows behind `after`, up to the end of `until`."""
+        return self._numbered((self.windows.number > after) & (self.windows.number <= until))
+
+    def _numbered(self, chosen: Any) -> "pa.Table":
+        import pyarrow as pa
+
+        rows = self.rows.filter(pa.array(chosen))
+        return rows.append_column("window", pa.array(self.windows.number[chosen], pa.int64()))
+
+    def train(self, window: int, champion: Model | None) -> Candidate:
+        """A model of what was known at a window's end; what another policy has trained there is taken as it is.
+
+        Raises:
+            EvertuneError: see `training.finetune`.
+        """
+        rows = self.known(window)
+        snapshot = self._snapshot(rows, window)
+        tokens = replace(self.tokens, snapshot=snapshot, fingerprint=digest(self.tokens.fingerprint, window))
+        rows = splits.apart(rows, self.recipe.data.split)
+        encoded = tokenization.load(tokens, rows)
+        fresh = self.recipe.data.fresh
+        since = champion if (fresh.start_from, fresh.train_on) != ("base", "all") else None
+        key = training.fingerprint(self.recipe, tokens, bundle.digest(since.folder) if since else None)
+        return training.finetune(
+            self.recipe, self.home, tokens, encoded, _by_window(rows), run_id=self._run_id,
+            folder=self.folder / "models" / f"{window:04d}-{key[:12]}", log=lambda metrics, step: None,
+            champion=since.folder if since else None, since=since.window if since else 0,
+        )  # fmt: skip
+
+    def _snapshot(self, rows: "pa.Table", window: int) -> Snapshot:
+        whole, target = self.tokens.snapshot, rows[self._target].to_pylist()
+        present = set(self._objective.label_values(target))
+        return Snapshot(
+            version=whole.version, fingerprint=digest(whole.fingerprint, window, self.windows.starts[0].isoformat()),
+            rows=dict(Counter(rows["split"].to_pylist())), batch=window,
+            labels=tuple(label for label in whole.labels if label in present),
+        )  # fmt: skip
+
+    def judge(self, candidate: Candidate, champion: Model, window: int, night: int, name: str) -> Decision:
+        """What the gate says, on the test rows that were known then.
+
+        Args:
+            night: how many challengers, this one included, this champion has met.
+        """
+        rows = _by_window(self.known(window))
+        leaked = set(splits.leaked(rows).to_pylist())
+        test = rows.filter([split == "test" for split in rows["split"].to_pylist()])
+        folder = self.folder / "compared" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        apart = replace(candidate, run_folder=str(folder))
+        report = evaluation.evaluate(self.recipe, apart, test, leaked, champion.folder, champion.window)
+        decision = challenge.decide(self.recipe, report, night)
+        shutil.rmtree(folder)
+        return decision
+
+    def drift(self, champion: Model, after: int, until: int) -> float | None:
+        """P-value of a change between the test rows that the champion's window knew and the rows of some windows."""
+        rows, current = self.known(champion.window), self.came(after, until)
+        reference = rows.filter([split == "test" for split in rows["split"].to_pylist()])
+        if not len(reference) or not len(current):
+            return None
+        predictor = self._predictor(champion.folder)
+        before, since = (
+            observing.observed(
+                predictor, part[self._input].to_pylist(), part[self._target].to_pylist(), part["component"].to_numpy()
+            )
+            for part in (reference, current)
+        )
+        return drift.compare(before, since, self.recipe.training.seed).p
+
+    def _scored(self, folder: Path, window: int) -> dict[str, float | None]:
+        """Metrics of a model on all rows of a window; none where it has no rows."""
+        rows = self.came(window - 1, window)
+        if not len(rows):
+            return {}
+        targets, predictions = rows[self._target].to_pylist(), self._predictor(folder).predict(
+            rows[self._input].to_pylist()
+        )  # fmt: skip
+        names = sorted({*bundle.labels(folder), *self._objective.label_values(targets)})
+        sums = self._objective.statistics(targets, predictions, names).sum(0, dtype="float64")
+        found = self._objective.metrics(sums, names)
+        return {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
+
+
+def _by_window(rows: "pa.Table") -> "pa.Table":
+    """The rows with their window for their batch, which tells old rows from new ones."""
+    return rows.set_column(rows.column_names.index("batch"), "batch", rows["window"]).drop_columns("window")

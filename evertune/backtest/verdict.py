@@ -1,0 +1,128 @@
+"""What a replayed history says of the policies: sums by policy, and the one to take."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+TOLERANCE = 0.005  # of the metric: a policy that is no further below the best is as good
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Step:
+    """One policy at the end of one window.
+
+    Args:
+        window: its number; day: the first of the next window, which is scored.
+        rows: of that window; metrics: of the model in use on them, empty where there are none.
+        retrained, promoted: what was done.
+        verdict, reason: of the gate, where it was asked.
+        wrong: whether the promotion made the next window worse.
+        before: the main metric that the replaced model has there.
+        drift: p-value, where drift was looked for.
+        seconds: of training.
+        model: window whose end the model in use was trained at.
+    """
+
+    policy: str
+    window: int
+    day: str
+    rows: int
+    metrics: dict[str, float | None]
+    retrained: bool = False
+    promoted: bool = False
+    wrong: bool = False
+    before: float | None = None
+    verdict: str | None = None
+    reason: str | None = None
+    drift: float | None = None
+    seconds: float = 0.0
+    model: int = 0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A policy over all windows.
+
+    Args:
+        metric: mean over the windows that have rows.
+        below: how far it is below the best policy; low, high: the 95% interval of that, over windows.
+        seconds: of training.
+    """
+
+    policy: str
+    metric: float
+    below: float
+    low: float
+    high: float
+    windows: int
+    retrainings: int
+    promotions: int
+    wrong: int
+    seconds: float
+
+
+def summaries(steps: Sequence[Step], metric: str, falls: bool) -> list[Summary]:
+    """One of each policy, in their order.
+
+    Args:
+        falls: whether the metric falls as a model improves.
+    """
+    policies = list(dict.fromkeys(step.policy for step in steps))
+    sign = -1 if falls else 1
+    values = {name: _values([step for step in steps if step.policy == name], metric) for name in policies}
+    best = max(policies, key=lambda name: sign * float(np.nanmean(values[name])))
+    return [_summary(name, steps, values[name], sign * (values[best] - values[name])) for name in policies]
+
+
+def _values(steps: Sequence[Step], metric: str) -> Any:
+    found = [step.metrics.get(metric) for step in steps]
+    return np.array([np.nan if value is None else value for value in found], dtype=float)
+
+
+def _summary(name: str, steps: Sequence[Step], values: Any, below: Any) -> Summary:
+    own = [step for step in steps if step.policy == name]
+    known = below[~np.isnan(below)]
+    drawn = np.random.default_rng(0).choice(known, (RESAMPLES, len(known))).mean(1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Summary(
+        name, float(np.nanmean(values)), float(known.mean()), float(low), float(high), len(known),
+        sum(step.retrained for step in own), sum(step.promoted for step in own), sum(step.wrong for step in own),
+        sum(step.seconds for step in own),
+    )  # fmt: skip
+
+
+def recommended(found: Sequence[Summary]) -> Summary:
+    """Of the policies that are as good as the best the one with the fewest wrong promotions, then the cheapest."""
+    good = [one for one in found if one.below <= TOLERANCE]
+    return min(good, key=lambda one: (one.wrong, one.seconds, one.below))
+
+
+def sentence(found: Sequence[Summary], metric: str) -> str:
+    """The recommendation with its evidence."""
+    chosen, best = recommended(found), min(found, key=lambda one: one.below)
+    cost = f"{_counted(chosen.wrong, 'wrong promotion')} and {chosen.seconds:,.0f} s of training"
+    words = f"{chosen.policy}: mean {metric} {chosen.metric:.4f} over {_counted(chosen.windows, 'window')}, {cost}"
+    if chosen is not best:
+        gap = f"{100 * chosen.below:.2f} points (95% interval {100 * chosen.low:.2f} to {100 * chosen.high:.2f})"
+        words += f"; {best.policy} is better by {gap}, with {_counted(best.wrong, 'wrong promotion')} and "
+        words += f"{best.seconds:,.0f} s"
+    elif gated := _refused(found, chosen):
+        words += f"; {gated}"
+    return words
+
+
+def _refused(found: Sequence[Summary], chosen: Summary) -> str:
+    """Why not the gated policy, where it was tried and is not as good."""
+    lost = [one for one in found if one.policy.startswith("gated") and one.below > TOLERANCE]
+    if not lost or chosen.policy.startswith("gated"):
+        return ""
+    return (
+        f"{lost[0].policy} would lose {100 * lost[0].below:.2f} points here: its gate asks for more than the rows show"
+    )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"

@@ -1,0 +1,83 @@
+"""The corpus cut by time into windows: what was known when, and what came next."""
+
+import calendar
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from evertune.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+UNITS = ("day", "week", "month")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows from the first row's to the last one's.
+
+    Args:
+        starts: first day of each window, the first of them being number 1.
+        number: (rows,) the window of each row; 0 for one that stands in none.
+        undated, future: rows without a timestamp, and with one that is still to come: they stand in none.
+    """
+
+    starts: tuple[date, ...]
+    number: "np.ndarray[Any, Any]"
+    undated: int
+    future: int
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+def cut(moments: "pa.ChunkedArray", every: str, now: datetime) -> Windows:
+    """Cut by calendar: a week begins on Monday, all in UTC.
+
+    Args:
+        moments: timestamps of all rows, in microseconds; null where there is none.
+        every: one of `UNITS`, or `N days`.
+    Raises:
+        ConfigError: no such unit.
+        DataError: no row can be placed.
+    """
+    import numpy as np
+
+    size = _days(every)
+    missing = np.asarray(moments.is_null())
+    values = moments.cast("int64").fill_null(0).to_numpy()
+    future = ~missing & (values > int(now.timestamp() * 1e6))
+    placed = ~missing & ~future
+    if not placed.any():
+        raise DataError("no row has a timestamp of the past; map one with data.columns.timestamp")
+    days = values // 86_400_000_000  # since 1970
+    starts = list(_starts(int(days[placed].min()), int(days[placed].max()), every, size))
+    number = np.where(placed, np.searchsorted(starts, days, side="right"), 0)
+    dates = tuple(date(1970, 1, 1) + timedelta(days=start) for start in starts)
+    return Windows(dates, number, int(missing.sum()), int(future.sum()))
+
+
+def _days(every: str) -> int:
+    """Days of a window; 0 for months."""
+    if every in UNITS:
+        return {"day": 1, "week": 7, "month": 0}[every]
+    number, _, unit = every.partition(" ")
+    if number.isdecimal() and int(number) and unit in {"day", "days"}:
+        return int(number)
+    raise ConfigError(f"--every {every}: give day, week, month, or a number of days such as '10 days'")
+
+
+def _starts(first: int, last: int, every: str, size: int) -> "list[int]":
+    """First days of the windows that hold these two days and all between, as days since 1970."""
+    begin = datetime.fromtimestamp(first * 86_400, UTC).date()
+    if every == "week":
+        first -= begin.weekday()
+    if size:
+        return list(range(first, last + 1, size))
+    found, day = [], begin.replace(day=1)
+    while (number := (day - date(1970, 1, 1)).days) <= last:
+        found.append(number)
+        day += timedelta(days=calendar.monthrange(day.year, day.month)[1])
+    return found

@@ -1,0 +1,123 @@
+"""`evertune backtest`: what would each retraining policy have been worth on the rows that came so far?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evertune.cli import options, show_json
+from evertune.cli.terminal import console, follow, number, table
+
+if TYPE_CHECKING:
+    from evertune.config import Recipe
+    from evertune.home import Home
+    from evertune.records import Snapshot
+
+WAIT = 2.0  # seconds that another run may take to end
+
+
+@click.command()
+@options.recipe
+@options.overrides
+@click.option("--every", default="week", show_default=True, help="day, week, month, or a number of days: '10 days'.")
+@click.option(
+    "--policies", default="never,always,gated,drift", show_default=True,
+    help="With a period in windows where one is wanted: gated:4.",
+)  # fmt: skip
+@click.option("--start", type=click.IntRange(min=1), help="Windows before the first model. Default: a third of them.")
+@options.as_json
+def backtest(
+    recipe: str, overrides: tuple[str, ...], every: str, policies: str, start: int | None, as_json: bool
+) -> None:
+    """Replay the corpus by its timestamps under several policies and recommend one.
+
+    Rows that the sources hold and no run has seen are taken in first. Killed and started again, it goes on.
+    """
+    from evertune import backtest as history
+    from evertune.config import load
+    from evertune.home import home_of
+    from evertune.records import plain
+    from evertune.registry import store
+    from evertune.report import policies as pages
+
+    wanted, loaded = history.parse(policies), load(recipe, overrides)
+    screen, home = console(), home_of(loaded)
+    follow(screen)
+    store.reach()
+    kept = _Kept(loaded, home, every, screen)
+    result = history.run(
+        loaded, home, _taken_in(loaded, home), every, wanted, kept.begin, kept.step, start=start
+    )  # fmt: skip
+    found = plain(result)
+    page = pages.page(Path(result.folder) / "report", found, loaded.name)
+    kept.end(found, page)
+    if as_json:
+        show_json({**found, "report": str(page), "run_id": kept.run_id})
+    _show(screen, found, page)
+
+
+def _taken_in(recipe: "Recipe", home: "Home") -> "Snapshot":
+    """The corpus with all that the sources hold now."""
+    from evertune import admission, corpus, sources
+
+    with home.lock("run", timeout=WAIT):
+        batch = corpus.ingest(recipe, home, lambda seen: sources.read(recipe, seen))
+        return admission.admit(batch, recipe, home, home.data_docs / f"{batch.number:06d}")[0]
+
+
+class _Kept:
+    """The backtest's run in MLflow, and its lines on the screen."""
+
+    def __init__(self, recipe: "Recipe", home: "Home", every: str, screen: Any) -> None:
+        self._recipe, self._home, self._every, self._screen = recipe, home, every, screen
+        self.run_id = ""
+
+    def begin(self, folder: Path) -> str:
+        from evertune.registry.backtests import Backtest
+
+        self._run = Backtest(self._recipe, self._home, folder, self._every)
+        self.run_id = self._run.run_id
+        return self.run_id
+
+    def step(self, step: Any) -> None:
+        from evertune.records import plain
+
+        self._run.tell(plain(step))
+        value = number(step.metrics.get(self._recipe.metric))
+        self._screen.print(f"{step.day}  {step.policy:<10} {value}  {_done(step)}", markup=False)
+
+    def end(self, found: dict[str, Any], page: Path) -> None:
+        names = ("metric", "below", "retrainings", "promotions", "wrong", "seconds")
+        numbers = {
+            f"{one['policy']}_{name}".replace(":", "_"): float(one[name])
+            for one in found["summaries"]
+            for name in names
+        }
+        self._run.finish(numbers, f"**{found['recommended']}**: {found['sentence']}", page.parent)
+
+
+def _done(step: Any) -> str:
+    p = "" if step.drift is None else f"drift p = {step.drift:.3f}; "
+    if not step.retrained:
+        return f"{p}kept" if p else ""
+    cost = f"trained in {step.seconds:.0f} s"
+    if step.wrong:
+        return f"{p}{cost}, promoted, wrongly: {number(step.before)} before"
+    return f"{p}{cost}, {'promoted' if step.promoted else step.verdict}"
+
+
+def _show(screen: Any, found: dict[str, Any], page: Path) -> None:
+    from rich.markup import escape
+
+    rows = [
+        [one["policy"], number(one["metric"]), f"{100 * one['below']:.2f}", one["retrainings"], one["promotions"],
+         one["wrong"], f"{one['seconds']:,.0f}"]
+        for one in found["summaries"]
+    ]  # fmt: skip
+    heads = ["policy", f"mean {found['metric']}", "below, points", "retrainings", "promotions", "wrong", "s"]
+    screen.print()
+    table(screen, heads, rows, right=1)
+    screen.print(f"[bold green]recommended[/bold green]  {escape(found['sentence'])}", markup=True)
+    for why, count in found["left_out"].items():
+        screen.print(f"left out     {count:,} rows {why}", markup=False)
+    screen.print(f"look at      {page}", markup=False)

@@ -1,0 +1,72 @@
+"""What a model sees in rows, as `drift` compares it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from evertune.batching import by_length
+from evertune.drift import MOST, Rows
+
+
+def observed(
+    predictor: Any, inputs: Sequence[Any], targets: Sequence[Any] | None, groups: Any = None, seed: int = 0
+) -> Rows:
+    """Look at rows with a model; of many a draw, for they are not all compared.
+
+    Args:
+        predictor: of a bundle.
+        targets: what the model should say; None where nobody knows.
+        groups: (rows,) see `drift.Rows`.
+    """
+    places = list(range(len(inputs)))
+    if len(places) > MOST:
+        places = sorted(np.random.default_rng(seed).choice(len(inputs), MOST, replace=False).tolist())
+    inputs = [inputs[place] for place in places]
+    examples = predictor.encode(inputs)
+    predictions = predictor.answer(examples)
+    said = [_said(predictor.objective, one) for one in predictions]
+    return Rows(
+        embeddings=_states(predictor, examples),
+        lengths=np.array([len(one["input_ids"]) for one in examples]),
+        tokens=[np.asarray(one["input_ids"], dtype=np.int64) for one in examples],
+        predicted=np.array([label for label, _ in said]),
+        scores=np.array([score for _, score in said]),
+        wrong=None if targets is None else _wrong(predictor.objective, [targets[at] for at in places], predictions),
+        groups=None if groups is None else np.asarray(groups)[places],
+    )
+
+
+def _said(objective: Any, prediction: dict[str, Any]) -> tuple[str, float]:
+    """The label of a prediction, of many the commonest, and how sure the model is, in the mean."""
+    kinds = objective.OUTPUTS
+    label = next(prediction[name] for name in kinds if kinds[name] in {"string", "strings"})
+    score = next(prediction[name] for name in kinds if kinds[name] in {"number", "numbers"})
+    if isinstance(label, str):
+        return label, float(score)
+    return Counter(label).most_common(1)[0][0] if label else "", float(np.mean(score)) if score else 1.0
+
+
+def _wrong(objective: Any, targets: list[Any], predictions: list[dict[str, Any]]) -> Any:
+    """(rows,) 1 where any label of a row is not the right one."""
+    pairs = (objective.pairs([target], [said]) for target, said in zip(targets, predictions, strict=True))
+    return np.array([float(true != guess) for true, guess in pairs])
+
+
+def _states(predictor: Any, examples: Sequence[Any]) -> Any:
+    """(rows, size) the mean of each row's token states."""
+    import torch
+
+    model, found = predictor.model, [np.zeros(0)] * len(examples)
+    kind = torch.bfloat16 if predictor.precision == "bf16" else torch.float32
+    with torch.inference_mode(), torch.autocast(model.device.type, dtype=kind, enabled=kind == torch.bfloat16):
+        for indices in by_length([len(one["input_ids"]) for one in examples], predictor.card["tokens_per_batch"]):
+            part = predictor.objective.collate([examples[index] for index in indices], predictor.tokenizer.pad_token_id)
+            given = {name: part[name].to(model.device) for name in ("input_ids", "attention_mask")}
+            states = model.base_model(**given).last_hidden_state.float()
+            real = given["attention_mask"].unsqueeze(-1)
+            means = ((states * real).sum(1) / real.sum(1)).cpu().numpy()
+            for index, mean in zip(indices, means, strict=True):
+                found[index] = mean
+    return np.stack(found) if found else np.zeros((0, 1))

@@ -1,0 +1,240 @@
+"""A replayed history: windows, policies, the recommendation, and a kill in the middle."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+from cli_helpers import ticket_rows
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evertune import admission, backtest, corpus, sources
+from evertune.backtest import verdict, windows
+from evertune.backtest.verdict import Step
+from evertune.cli import cli
+from evertune.config import Recipe, load
+from evertune.errors import ConfigError, DataError
+from evertune.home import Home, home_of
+from evertune.records import Snapshot
+
+MONDAY = datetime(2026, 1, 5, 12, tzinfo=UTC)
+NOW = MONDAY + timedelta(days=400)
+WEEKS, ROWS = 6, 60
+CHANGED = 3  # from this week on, what was said of one label is said of another
+
+
+def moments(*days: float | None) -> Any:
+    values = [None if day is None else MONDAY + timedelta(days=day) for day in days]
+    return pa.chunked_array([pa.array(values, pa.timestamp("us", "UTC"))])
+
+
+def test_windows_are_those_of_the_calendar() -> None:
+    found = windows.cut(moments(3, 0, 6.4, 7, None, 500, 20), "week", NOW)
+    assert found.number.tolist() == [1, 1, 1, 2, 0, 0, 3]
+    assert (found.undated, found.future) == (1, 1)
+    assert found.starts == (date(2026, 1, 5), date(2026, 1, 12), date(2026, 1, 19))
+    months = windows.cut(moments(0, 26, 27, 80), "month", NOW)
+    assert months.starts == (date(2026, 1, 1), date(2026, 2, 1), date(2026, 3, 1))
+    assert months.number.tolist() == [1, 1, 2, 3]
+    assert windows.cut(moments(2, 11, 12), "10 days", NOW).number.tolist() == [1, 1, 2]
+
+
+@given(st.lists(st.floats(0, 300), min_size=1, max_size=30), st.sampled_from(["day", "week", "month", "9 days"]))
+def test_each_row_stands_in_the_window_of_its_day(days: list[float], every: str) -> None:
+    found = windows.cut(moments(*days), every, NOW)
+    ends = [*found.starts[1:], date(9999, 1, 1)]
+    for day, number in zip(days, found.number, strict=True):
+        assert found.starts[number - 1] <= (MONDAY + timedelta(days=day)).date() < ends[number - 1]
+    assert found.number.min() == 1 and found.number.max() == len(found)
+
+
+def test_what_cannot_be_cut_is_said() -> None:
+    with pytest.raises(ConfigError, match="give day, week, month"):
+        windows.cut(moments(1), "fortnight", NOW)
+    with pytest.raises(DataError, match=r"no row has a timestamp of the past"):
+        windows.cut(moments(None, 900), "week", NOW)
+
+
+def test_policies_are_read_by_name_and_period() -> None:
+    assert [(one.name, one.period, one.gated) for one in backtest.parse("never, gated:4,gated:4")] == [
+        ("never", 1, False), ("gated:4", 4, True)
+    ]  # fmt: skip
+    for given_, words in (("gatd", "did you mean gated"), ("gated:x", "such as gated:4"), (" ", "name one at least")):
+        with pytest.raises(ConfigError, match=words):
+            backtest.parse(given_)
+
+
+def steps(policy: str, values: list[float | None], wrong: int = 0, seconds: float = 10) -> list[Step]:
+    return [
+        Step(policy, window, "2026-01-05", 9, {} if value is None else {"accuracy": value}, retrained=True,
+             promoted=True, wrong=window < wrong, seconds=seconds)
+        for window, value in enumerate(values)
+    ]  # fmt: skip
+
+
+def test_of_equally_good_policies_the_one_with_fewer_wrong_promotions_is_recommended() -> None:
+    history = [*steps("always", [0.9, 0.8, None, 0.9], 3), *steps("gated", [0.9, 0.79, None, 0.9], 1, seconds=20)]
+    found = verdict.summaries(history, "accuracy", falls=False)
+    assert verdict.recommended(found).policy == "gated"
+    assert [(one.windows, one.wrong, one.seconds) for one in found] == [(3, 3, 40), (3, 1, 80)]
+    words = verdict.sentence(found, "accuracy")
+    assert words.startswith(
+        "gated: mean accuracy 0.8633 over 3 windows, 1 wrong promotion and 80 s of training; always"
+    )
+    assert "always is better by 0.33 points (95% interval 0.00 to 1.00), with 3 wrong promotions" in words
+
+
+def test_a_gate_that_costs_too_much_is_said_to() -> None:
+    found = verdict.summaries([*steps("always", [0.9, 0.9]), *steps("gated", [0.9, 0.7])], "accuracy", falls=False)
+    assert verdict.recommended(found).policy == "always"
+    assert "gated would lose 10.00 points here" in verdict.sentence(found, "accuracy")
+
+
+def test_a_falling_metric_is_better_when_it_falls() -> None:
+    found = verdict.summaries([*steps("one", [0.1]), *steps("two", [0.2])], "accuracy", falls=True)
+    assert [one.below for one in found] == pytest.approx([0, 0.1])
+
+
+def written(folder: Path, base: Path, weeks: int = WEEKS) -> Recipe:
+    """Weeks of tickets; from the fourth on, two labels have changed their words."""
+    swap = {"refund": "delivery", "delivery": "refund"}
+    with (folder / "tickets.csv").open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["text", "label", "at"])
+        for number, (text, label) in enumerate(ticket_rows(weeks * ROWS)):
+            week = number // ROWS
+            day = MONDAY + timedelta(days=7 * week + number % 5)
+            lines.writerow([text, swap.get(label, label) if week >= CHANGED else label, day.isoformat()])
+    tree = {
+        "name": "tickets", "objective": {"type": "text-classification", "max_length": 32}, "base_model": str(base),
+        "data": {"sources": [{"path": "tickets.csv"}], "columns": {"timestamp": "at"},
+                 "split": {"validation": 0.1, "test": 0.25, "near_duplicate": None}},
+        "contract": {"tolerance": 1.0},
+        "training": {"epochs": 6, "learning_rate": 5e-3, "tokens_per_batch": 256, "precision": "fp32", "warmup": 0.0},
+        "evaluation": {
+            "metric": "accuracy", "precision": "fp32", "bootstrap": 200,
+            "gate": {"min_rows": 5, "minimum": {}, "noninferior_on": {}, "confidence": 0.8},
+        },
+    }  # fmt: skip
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(tree))
+    return load(folder / "recipe.yaml")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[backtest.Result]:
+    """The whole history, replayed once."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVERTUNE_HOME", str(folder / "home"))
+        yield replayed(written(folder, tiny_model))
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    monkeypatch.setenv("EVERTUNE_HOME", str(tmp_path / "home"))
+    return written(tmp_path, tiny_model)
+
+
+def taken_in(recipe: Recipe) -> tuple[Home, Snapshot]:
+    home = home_of(recipe)
+    batch = corpus.ingest(recipe, home, lambda seen: sources.read(recipe, seen))
+    return home, admission.admit(batch, recipe, home)[0]
+
+
+def replayed(recipe: Recipe, told: Callable[[Step], None] = lambda step: None, **more: Any) -> backtest.Result:
+    home, snapshot = taken_in(recipe)
+    policies = backtest.parse("never,always,gated,drift")
+    return backtest.run(recipe, home, snapshot, "week", policies, lambda folder: "run", told, **more)
+
+
+def plain(result: backtest.Result) -> list[Step]:
+    return [replace(step, seconds=0.0) for step in result.steps]
+
+
+def test_policies_are_told_apart_by_a_history_with_a_change(whole: backtest.Result) -> None:
+    result = whole
+    assert (result.first, len(result.windows), len(result.steps)) == (2, 6, 4 * 4)
+    by = {one.policy: one for one in result.summaries}
+    assert (by["never"].retrainings, by["always"].retrainings, by["always"].promotions) == (1, 4, 4)
+    assert by["always"].metric > by["never"].metric
+    for step in result.steps:
+        assert step.rows == ROWS
+        assert step.day == (MONDAY + timedelta(days=7 * step.window)).date().isoformat()
+    never = [step for step in result.steps if step.policy == "never"]
+    assert [step.model for step in never] == [2, 2, 2, 2]
+    assert never[2].metrics["accuracy"] < never[0].metrics["accuracy"] - 0.1  # the change shows in week 4
+    checked = {step.window: step.drift for step in result.steps if step.policy == "drift" and step.window > 2}
+    assert checked[4] is not None and checked[4] <= 0.05 < checked[3]
+    left = {path.name[:4] for path in (Path(result.folder) / "models").iterdir()}
+    assert left == {f"{step.model:04d}" for step in result.steps if step.window == 5}
+
+
+def test_a_policy_sees_nothing_of_what_comes_later(
+    whole: backtest.Result, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same history without its last two weeks gives the same steps before."""
+    monkeypatch.setenv("EVERTUNE_HOME", str(tmp_path / "home"))
+    short = replayed(written(tmp_path, tiny_model, weeks=4))
+    assert plain(short) == [step for step in plain(whole) if step.window < 4]
+
+
+class Killed(BaseException):
+    """As if the process had died."""
+
+
+def test_it_goes_on_where_it_was_cut_off(recipe: Recipe, whole: backtest.Result) -> None:
+    told: list[Step] = []
+
+    def until(step: Step) -> None:
+        told.append(step)
+        if len(told) == 7:  # in the middle of the second window
+            raise Killed
+
+    with pytest.raises(Killed):
+        replayed(recipe, until)
+    steps_file = next((home_of(recipe).model / "backtests").glob("*/steps.jsonl"))
+    before = steps_file.read_text().splitlines()
+    steps_file.write_text("\n".join([*before, before[0][:40]]))  # the crash cut a line short
+    result = replayed(recipe)
+    assert list(result.steps[: len(before)]) == [Step(**json.loads(line)["step"]) for line in before]
+    assert plain(result) == plain(whole)
+
+
+def test_rows_without_a_timestamp_column_or_too_few_windows_are_errors(recipe: Recipe) -> None:
+    without = recipe.model_copy(update={"data": recipe.data.model_copy(update={"columns": {}})})
+    with pytest.raises(ConfigError, match="a backtest needs a timestamp"):
+        backtest.run(without, home_of(recipe), taken_in(recipe)[1], "week", [], lambda _: "", lambda _: None)
+    with pytest.raises(DataError, match=r"1 windows, and none .* take shorter windows"):
+        home, snapshot = taken_in(recipe)
+        backtest.run(recipe, home, snapshot, "90 days", backtest.parse("never"), lambda _: "", lambda _: None)
+
+
+def test_the_command_prints_keeps_and_shows_it(recipe: Recipe, tmp_path: Path) -> None:
+    arguments = ["backtest", str(recipe.folder / "recipe.yaml"), "--policies", "never,gated:2", "--json"]
+    first, second = (CliRunner().invoke(cli, arguments) for _ in range(2))
+    assert first.exit_code == second.exit_code == 0, first.output
+    found, again = json.loads(first.stdout), json.loads(second.stdout)
+    assert {**found, "run_id": ""} == {**again, "run_id": ""}
+    assert found["sentence"] in first.stderr
+    page = Path(found["report"]).read_text()
+    assert found["sentence"] in page and "data:image/png" in page and "<script" not in page
+    from evertune.registry.store import client
+
+    mlflow = client(Home(tmp_path / "home", recipe.name))
+    runs = mlflow.search_runs([mlflow.get_experiment_by_name(recipe.name).experiment_id])
+    parents = Counter(run.data.tags.get("mlflow.parentRunId") for run in runs)
+    assert parents == {None: 1, found["run_id"]: len(found["steps"])}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    own = mlflow.get_run(found["run_id"])
+    assert own.data.metrics["gated_2_metric"] == pytest.approx(found["summaries"][1]["metric"])
+    assert np.isfinite(list(own.data.metrics.values())).all()
