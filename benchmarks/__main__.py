@@ -6,7 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import answers, ingest, learning, overhead, page, processes, quality, quickstart, scoring, training
+from benchmarks import (
+    answers,
+    drift,
+    ingest,
+    learning,
+    overhead,
+    page,
+    processes,
+    quality,
+    quickstart,
+    scoring,
+    training,
+)
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "quickstart": quickstart.measure,
@@ -17,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "scoring": scoring.measure,
     "overhead": overhead.measure,
     "ingest": ingest.measure,
+    "drift": drift.measure,
     "banking77": lambda: quality.measure("configs/support_banking77.yaml"),
     "conll2003": lambda: quality.measure("configs/ner_conll2003.yaml"),
     "imdb": lambda: quality.measure("configs/sentiment_imdb.yaml", seeds=(17,)),

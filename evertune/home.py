@@ -59,6 +59,10 @@ class Home:
         return self.model / "runs"
 
     @property
+    def monitors(self) -> Path:
+        return self.model / "monitors"
+
+    @property
     def ledger(self) -> Path:
         return self.model / "ledger.jsonl"
 

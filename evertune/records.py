@@ -171,6 +171,30 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Monitoring:
+    """What `monitor` found.
+
+    Args:
+        drifted: whether `p` is at most `level`; reason: one sentence for a person.
+        p: chance of findings as strong as these where nothing has changed; None where there are too few rows.
+        rows: compared, `reference` and `current`; source: of the latter.
+        findings: each test with its p-value, corrected for their number, and what changed in words.
+    """
+
+    model: str
+    version: int
+    drifted: bool
+    reason: str
+    p: float | None
+    level: float
+    rows: dict[str, int]
+    source: str
+    findings: tuple[dict[str, Any], ...] = ()
+    report: str | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a retrain ended; `evertune run --json` prints it (see `cli/`)."""
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from evertune.records import Evaluation, Snapshot
+from evertune.records import Evaluation, Monitoring, Snapshot
 
 TESTS = (
     "test", "metric", "on", "passed", "rows", "groups", "estimate", "low", "high", "p", "threshold", "challenger",
@@ -48,6 +48,14 @@ def show_decision(
     create_markdown_artifact(
         f"# {verdict}\n\n{reason}\n\n{table}", key=f"{recipe}-decision", description=f"{verdict}, version {version}"
     )
+
+
+def show_drift(recipe: str, found: Monitoring) -> None:
+    """Whether rows have changed, and what each test says."""
+    lines = [f"| {one['test']} | {_short(one['adjusted'])} | {one['words']} |" for one in found.findings]
+    table = "\n".join(["| test | p | found |", "| --- | --- | --- |", *lines]) if lines else ""
+    word = "drift" if found.drifted else "no drift"
+    create_markdown_artifact(f"# {word}\n\n{found.reason}\n\n{table}", key=f"{recipe}-drift", description=word)
 
 
 def show_mlflow(recipe: str, link: str) -> None:

@@ -80,7 +80,9 @@ def run(
     rows = relabel.rows(corpus.rows(home, snapshot.version), recipe)
     cut = windows.cut(rows["timestamp"], every, datetime.now(UTC))
     tokens = tokenization.tokenize(recipe, home, snapshot, rows)
-    settings = recipe.model_dump(mode="json", exclude={"folder", "schedule", "registry"}, exclude_defaults=True)
+    settings = recipe.model_dump(
+        mode="json", exclude={"folder", "schedule", "registry", "monitor"}, exclude_defaults=True
+    )
     names = [policy.name for policy in policies]
     folder = home.model / "backtests" / digest(snapshot.fingerprint, every, names, settings, start)[:16]
     folder.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,7 @@ COMMANDS = {
     "approve": ("evertune.cli.moves", "Make a waiting version champion."),
     "reject": ("evertune.cli.moves", "Turn a waiting version down."),
     "rollback": ("evertune.cli.moves", "Make the champion's predecessor champion again."),
+    "monitor": ("evertune.cli.monitor", "Look for drift in rows that the champion was not trained on."),
     "backtest": ("evertune.cli.backtest", "Replay the past under several retraining policies."),
     "quarantine": ("evertune.cli.quarantine", "Show refused rows, export them, put mended rows back."),
 }

@@ -127,6 +127,21 @@ class Registry(Section):
     model: str | None = Field(None, description="Registered name. Default: the recipe's name.")
 
 
+class Monitor(Section):
+    """When rows that came are another kind than those that the champion knows."""
+
+    false_alarms: float = Field(0.05, gt=0, lt=0.5, description="Chance of a false alarm in `checks` checks.")
+    checks: int = Field(
+        1, ge=1, le=10_000, description="Checks that `false_alarms` is meant for, such as 52 weekly ones."
+    )
+    min_rows: int = Field(30, ge=2, description="With fewer rows on a side nothing is said.")
+
+    @property
+    def level(self) -> float:
+        """The p-value at which one check tells of drift (Sidak 1967)."""
+        return float(1 - (1 - self.false_alarms) ** (1 / self.checks))
+
+
 class Schedule(Section):
     """When the deployment runs by itself: what its entry in deployments/prefect.yaml says, which is what counts."""
 
@@ -171,6 +186,7 @@ class Recipe(Section):
     training: Training = Field(default_factory=Training, description="How the weights change.")
     evaluation: Evaluation = Field(default_factory=Evaluation, description="How models are judged.")
     registry: Registry = Field(default_factory=Registry, description="What happens to a challenger that passes.")
+    monitor: Monitor = Field(default_factory=Monitor, description="How drift is looked for.")
     schedule: Schedule | None = Field(
         None, description="When the deployment runs by itself; `evertune up` compares it with deployments/prefect.yaml."
     )

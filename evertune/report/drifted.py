@@ -1,0 +1,114 @@
+"""The page of a look for drift: what was found, test by test, and how the two sides differ."""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evertune.report.document import write
+from evertune.report.drawing import INK, OURS, SOFT, figure_of, plain_axes, save
+from evertune.report.pieces import Html, count, join, note, number, picture, small, table, text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from evertune.drift import Rows
+
+Json = dict[str, Any]
+MOST = 15  # labels in the picture, those whose shares changed most
+WHAT = {
+    "embedding": "what the texts mean: maximum mean discrepancy of the champion's states (Gretton et al. 2012)",
+    "vocabulary": "which words they use: shares of the 500 most frequent tokens",
+    "length": "how long they are: Kolmogorov-Smirnov over tokens",
+    "confidence": "how sure the champion is: Kolmogorov-Smirnov",
+    "prediction": "what the champion says: shares of its labels",
+    "performance": "how often it is right, where labels are known: worse only",
+}
+
+
+def page(folder: Path, found: Json, reference: "Rows | None", current: "Rows | None") -> Path:
+    """Write `monitor.html` and its picture.
+
+    Args:
+        found: `plain(Monitoring)`.
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = None if reference is None or current is None else sides(reference, current)
+    pictures = {} if drawn is None else {"sides": save(drawn, folder / "sides.png")}
+    sections = {
+        "Tests": join(tests(found), note(
+            "p: corrected for the number of tests by the permutations themselves (Westfall & Young 1993), so that the "
+            f"chance of any false alarm in this check is {found['level']:.2g}."
+        )) if found["findings"] else Html(""),
+        "Both sides": picture(pictures, "sides", "What the champion says, lengths in tokens, and how sure it is."),
+    }  # fmt: skip
+    kind, word = ("rejected", "Drift") if found["drifted"] else ("promoted", "No drift")
+    kind, word = ("held", "Too few rows") if found["p"] is None else (kind, word)
+    hero = Html(
+        f'<header class="hero {kind}"><p class="where">{text(found["model"])} version {found["version"]} on '
+        f"{text(found['source'])}</p><h1><b>{word}</b>: {text(found['reason'])}</h1></header>{_tiles(found)}"
+    )
+    return write(folder / "monitor.html", f"{found['model']}: {word.lower()}", hero, sections, "")
+
+
+def tests(found: Json) -> Html:
+    """One line a test, the surest first."""
+    rows = [
+        [
+            _said(one),
+            Html(f'<span class="{"bad mark" if one["found"] else ""}">{small(one["adjusted"])}</span>'),
+            small(one["p"]), number(one["statistic"]), number(one["usual"]),
+        ]
+        for one in sorted(found["findings"], key=lambda one: one["p"])
+    ]  # fmt: skip
+    return table(("Test, and what it found", "p", "p alone", "Statistic", "Usual"), rows, kind="prose")
+
+
+def _said(one: Json) -> Html:
+    what = Html(f'<span class="soft">{text(WHAT[one["test"]])}</span>')
+    return Html(f"<b>{text(one['test'])}</b>: {text(one['words'])}<br>{what}")
+
+
+def sides(reference: "Rows", current: "Rows") -> "Figure":
+    """Labels, lengths and confidence of both sides."""
+    figure = figure_of(9.6, 5.6)
+    left, above, below = figure.subplot_mosaic([["labels", "length"], ["labels", "confidence"]]).values()
+    _labels(left, np.asarray(reference.predicted), np.asarray(current.predicted))
+    _spread(above, reference.lengths, current.lengths, "tokens")
+    _spread(below, reference.scores, current.scores, "confidence")
+    return figure
+
+
+def _labels(axes: Any, before: Any, now: Any) -> None:
+    plain_axes(axes, "share of the rows", "")
+    shares = [{name: times / len(side) for name, times in Counter(side.tolist()).items()} for side in (before, now)]
+    change = {name: abs(shares[1].get(name, 0) - shares[0].get(name, 0)) for name in {*shares[0], *shares[1]}}
+    names = sorted(change, key=lambda name: (-change[name], name))[:MOST]
+    places = np.arange(len(names))
+    for shift, side, colour, word in ((-0.2, 0, SOFT, "reference"), (0.2, 1, OURS, "now")):
+        axes.barh(places + shift, [shares[side].get(name, 0) for name in names], 0.38, color=colour, label=word)
+    axes.set_yticks(places, [str(name)[:26] for name in names], fontsize=8, parse_math=False)
+    axes.invert_yaxis()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=9, labelcolor=INK)
+
+
+def _spread(axes: Any, before: Any, now: Any, name: str) -> None:
+    plain_axes(axes, name, "share of the rows")
+    bounds = np.histogram_bin_edges(np.concatenate([before, now]), bins=24)
+    for values, colour in ((before, SOFT), (now, OURS)):
+        axes.hist(values, bounds, weights=np.full(len(values), 1 / len(values)), histtype="step", color=colour, lw=1.6)
+
+
+def _tiles(found: Json) -> Html:
+    tiles = [
+        ("p", small(found["p"]), f"at most {found['level']:.2g} tells of drift"),
+        *((f"rows, {side}", count(rows), "compared") for side, rows in found["rows"].items()),
+    ]
+    shown = "".join(
+        f"<div><dt>{text(name)}</dt><dd><b>{value}</b><small>{text(more)}</small></dd></div>"
+        for name, value, more in tiles
+    )
+    return Html(f'<dl class="tiles">{shown}</dl>')

@@ -1,0 +1,163 @@
+"""A look for drift: which rows are compared, what is said, and the command over a champion."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cli_helpers import Project, ticket_rows, write_rows
+from model_helpers import LABELS, TAGS, TOKENS, recipe, split_rows, tag_rows, text_rows, train
+
+from evertune import bundle, monitoring, observing
+from evertune.errors import DataError
+from evertune.monitoring import Side
+
+
+@pytest.fixture(scope="module")
+def champion(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    one = recipe(tiny_model, training={"epochs": 8, "learning_rate": 1e-2})
+    return Path(train(one, tmp_path_factory.mktemp("champion"), split_rows(text_rows(60))).bundle)
+
+
+def side(rows: list[dict[str, Any]], labelled: bool = True) -> Side:
+    return Side("here", [row["text"] for row in rows], [row["label"] for row in rows] if labelled else None)
+
+
+def mixed(rows: list[Any]) -> list[Any]:
+    """The same rows in another order, so that the first of them are of one kind with the rest."""
+    return [rows[place] for place in np.random.default_rng(0).permutation(len(rows))]
+
+
+def test_what_is_observed_is_what_the_model_says_of_each_row(champion: Path) -> None:
+    predictor, rows = bundle.predictor(champion), text_rows(30, start=700)
+    inputs, targets = [row["text"] for row in rows], [row["label"] for row in rows]
+    seen = observing.observed(predictor, inputs, targets, np.arange(30) // 2)
+    said = predictor.predict(inputs)
+    assert seen.predicted is not None and seen.scores is not None and seen.wrong is not None
+    assert seen.predicted.tolist() == [one["label"] for one in said]
+    np.testing.assert_allclose(seen.scores, [one["score"] for one in said])
+    assert seen.wrong.tolist() == [one["label"] != target for one, target in zip(said, targets, strict=True)]
+    assert seen.tokens is not None and seen.lengths is not None and seen.embeddings is not None
+    assert [len(one) for one in seen.tokens] == seen.lengths.tolist()
+    assert seen.embeddings.shape == (30, predictor.model.config.hidden_size)
+    alone = observing.observed(predictor, inputs[3:4], None)
+    np.testing.assert_allclose(alone.embeddings[0], seen.embeddings[3], atol=1e-5)  # type: ignore[index]
+    assert alone.wrong is None
+
+
+def test_of_many_rows_the_same_draw_is_looked_at(champion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observing, "MOST", 10)
+    predictor, rows = bundle.predictor(champion), text_rows(40)
+    inputs, targets = [row["text"] for row in rows], [row["label"] for row in rows]
+    first, second = (observing.observed(predictor, inputs, targets, np.arange(40)) for _ in range(2))
+    assert len(first) == 10
+    assert first.groups is not None and second.groups is not None
+    assert first.groups.tolist() == second.groups.tolist() == sorted(first.groups.tolist())
+
+
+def test_tags_are_observed_too(tiny_model: Path, tmp_path: Path) -> None:
+    one = recipe(tiny_model, TOKENS, training={"epochs": 2})
+    predictor = bundle.predictor(Path(train(one, tmp_path, split_rows(tag_rows(30)), TAGS).bundle))
+    rows = tag_rows(8)
+    seen = observing.observed(predictor, [row["tokens"] for row in rows], [row["tags"] for row in rows])
+    assert seen.predicted is not None and set(seen.predicted.tolist()) <= {*TAGS}
+    assert seen.scores is not None and ((seen.scores > 0) & (seen.scores <= 1)).all()
+
+
+def test_rows_of_the_same_kind_are_no_drift_and_others_are_said_to_be(tiny_model: Path, champion: Path) -> None:
+    one = recipe(tiny_model)
+    rows = mixed(text_rows(240, start=1000))
+    before = side(rows[:150])
+    same = monitoring.look(one, champion, 3, before, side(rows[150:]))
+    assert (same.found.drifted, same.found.version, same.found.rows) == (False, 3, {"reference": 150, "current": 90})
+    assert same.found.reason.endswith("0.05 or less would tell of drift")
+    long = [{**row, "text": row["text"] + " the" * 9} for row in text_rows(90, LABELS[:1], start=1000)]
+    other = monitoring.look(one, champion, 3, before, side(long, labelled=False)).found
+    told = {one["test"]: one["words"] for one in other.findings if one["found"]}
+    assert other.drifted and {"length", "prediction"} <= set(told)
+    assert "tokens in the mean" in told["length"] and "to 100%" in told["prediction"]
+    assert "performance" not in {one["test"] for one in other.findings}
+    assert "length (" in other.reason
+
+
+def test_few_rows_tell_nothing(tiny_model: Path, champion: Path) -> None:
+    found = monitoring.look(recipe(tiny_model), champion, 3, side(text_rows(40)), side(text_rows(29))).found
+    assert (found.drifted, found.p) == (False, None)
+    assert found.reason == "29 rows beside 40 test rows, needs 30 on either side"
+
+
+def test_the_level_keeps_the_rate_over_many_checks(tiny_model: Path) -> None:
+    one = recipe(tiny_model, monitor={"false_alarms": 0.05, "checks": 52}).monitor
+    assert 1 - (1 - one.level) ** 52 == pytest.approx(0.05)
+
+
+def test_a_file_is_compared_with_its_labels_if_every_row_has_one(tiny_model: Path, tmp_path: Path) -> None:
+    one = recipe(tiny_model)
+    path = write_rows(tmp_path / "a.csv", [("one", "card"), ("two", "card"), ("", "card")])
+    assert monitoring.of_file(one, str(path)).targets == ["card", "card"]
+    assert monitoring.of_file(one, str(write_rows(path, [("one", "card"), ("two", "")]))).targets is None
+    path.write_text("text\none\n")
+    assert monitoring.of_file(one, str(path)).targets is None
+    path.write_text("text\n\n")
+    with pytest.raises(DataError, match=r"a\.csv: no row has text"):
+        monitoring.of_file(one, str(path))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, prefect_server: str) -> Iterator[Project]:
+    """A project with a champion."""
+    made = Project(tmp_path_factory.mktemp("project"), tiny_model, prefect_server).write(monitor={"min_rows": 20})
+    write_rows(made.folder / "rows" / "a.csv", mixed(ticket_rows(340))[:240])
+    done = made.run()
+    assert done.json["decision"] == "promoted", done.err
+    yield made
+
+
+def test_the_command_tells_of_drift_in_a_file_and_records_it(project: Project) -> None:
+    same = write_rows(project.folder / "same.csv", mixed(ticket_rows(340))[240:])
+    other = write_rows(project.folder / "other.csv", [(f"{text} " * 3, "refund") for text, _ in ticket_rows(90)])
+    found = {}
+    for name, path in (("same", same), ("other", other)):
+        done = project.evertune("monitor", str(project.recipe), "--input", str(path), "--json")
+        assert done.status == 0, done.err
+        found[name] = done.json
+        assert done.json["reason"] in " ".join(done.err.split())
+    assert (found["same"]["drifted"], found["other"]["drifted"]) == (False, True)
+    page = Path(found["other"]["report"]).read_text()
+    assert "data:image/png" in page and "length" in page and "<script" not in page
+    from evertune.registry.store import client
+
+    run = client(project.home).get_run(found["other"]["run_id"])
+    assert run.data.tags["evertune.monitor"] == "drift"
+    assert run.data.metrics["p"] == pytest.approx(found["other"]["p"])
+
+
+def test_without_a_file_the_rows_since_the_champion_are_looked_at(project: Project) -> None:
+    done = project.evertune("monitor", str(project.recipe), "--json")
+    assert (done.status, done.json["p"], done.json["rows"]["current"]) == (0, None, 0)
+    assert "too few rows" in done.err
+
+
+def test_drift_is_an_event_that_prefect_hears_of(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows import monitor
+
+    sent: list[Any] = []
+    monkeypatch.setenv("EVERTUNE_HOME", str(project.home.root))
+    monkeypatch.setattr(monitor, "emit_event", lambda name, resource, payload: sent.append((name, resource, payload)))
+    path = write_rows(project.folder / "event.csv", [(f"{text} " * 3, "refund") for text, _ in ticket_rows(60)])
+    with temporary_settings({PREFECT_API_URL: project.server}):
+        found = monitor.monitor(str(project.recipe), str(path))
+    [(name, resource, payload)] = sent
+    assert (name, resource["prefect.resource.id"]) == ("evertune.drift", "evertune.model.tickets")
+    assert json.loads(json.dumps(payload)) == {"reason": found.reason, "p": found.p, "version": found.version}
+
+
+def test_a_model_without_a_champion_is_a_registry_error(tmp_path: Path, tiny_model: Path, prefect_server: str) -> None:
+    empty = Project(tmp_path, tiny_model, prefect_server).write()
+    write_rows(tmp_path / "rows" / "a.csv", ticket_rows(3))
+    done = empty.evertune("monitor", str(empty.recipe))
+    assert done.status == 5 and "has no champion yet" in done.err
