@@ -19,7 +19,7 @@ SEED = 1000  # of the corpora, none of which the champion has seen
 
 
 def measure() -> dict[str, Any]:
-    """Alarms over null windows, and by share of changed rows; each window, and what it is beside, is of a new corpus."""
+    """Alarms over null windows, and by share of changed rows; each window and what it is beside is of a new corpus."""
     with tempfile.TemporaryDirectory() as home:
         evertune(Path(home), "run", RECIPE, "--json")
         predictor = _champion(Path(home))

@@ -94,7 +94,10 @@ def write_deployment(folder: Path, *, scheduled: bool) -> None:
     """A deployment like the repository's own, every 10 seconds."""
     shipped = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     schedules = [{"interval": 10, "active": scheduled}]
+    [trigger] = RETRAIN[0]["triggers"]
+    drift = {**trigger, "name": "tickets have drifted", "match": {"prefect.resource.id": "evertune.model.tickets"}}
     own = {**RETRAIN[0], "name": "tickets", "parameters": {"recipe": "tickets.yaml"}, "schedules": schedules}
+    own["triggers"] = [drift]
     tree = {"name": "project", "pull": shipped["pull"], "deployments": [own]}
     (folder / "prefect.yaml").write_text(yaml.safe_dump(tree))
 
@@ -205,6 +208,7 @@ def test_up_runs_the_schedule_shows_the_run_survives_a_power_cut_and_leaves_noth
     assert done.returncode == 0, done.stdout + done.stderr + up.logs()
     [first, *_] = up.runs("COMPLETED")
     check_page(up, first)
+    check_that_drift_retrains(up)
 
     family = up.family()
     assert len(family) >= 4
@@ -230,6 +234,20 @@ def check_page(up: Up, flow_run: dict[str, Any]) -> None:
     run = httpx.get(f"{server}/api/2.0/mlflow/runs/get", params={"run_id": run_id}).raise_for_status().json()
     assert run["run"]["info"]["status"] == "FINISHED"
     wait_for(lambda: [one for one in up.api("/logs/filter", logs=its) if one["message"].startswith("promote: version")])
+
+
+def check_that_drift_retrains(up: Up) -> None:
+    """The event that `flows/monitor.py` sends becomes a run of the deployment by its trigger; a second one none."""
+
+    def started() -> list[dict[str, Any]]:
+        found = up.runs("SCHEDULED", "PENDING", "RUNNING", "COMPLETED")
+        return [run for run in found if (run["created_by"] or {}).get("type") == "AUTOMATION"]
+
+    for _ in range(2):
+        told = up.run("prefect", "event", "emit", "evertune.drift", "--resource-id", "evertune.model.tickets")
+        assert told.returncode == 0, told.stderr
+    wait_for(lambda: [run for run in started() if run["state_type"] == "COMPLETED"])
+    assert len(started()) == 1
 
 
 def check_local_store(up: Up) -> None:
