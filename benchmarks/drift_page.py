@@ -13,7 +13,7 @@ def section(found: dict[str, Any]) -> Iterator[str]:
     _draw(found)
     yield "## False alarms and power of the drift tests\n"
     yield "`make bench NAME=drift`: the quickstart's champion looks at windows of the same kind of tickets, each window"
-    yield "and its reference from corpora of their own seeds; then a share of the rows is of the weeks in which customers"
+    yield "and its reference from corpora of their own seeds; then some rows are of the weeks in which customers"
     yield f"write of the app. {found['rows']} rows beside {found['reference']}, {found['tries']} windows a share.\n"
     yield (f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
            f"Python {machine['python']}, torch {machine['torch']}.\n")  # fmt: skip
