@@ -29,6 +29,7 @@ COMPOSERS = {
     "inspect": {"contract", "sources"},  # `evertune new` asks the contract that it writes what it refuses
     "backtest": {"corpus", "evaluation", "gate", "splits", "tokenization", "training"},  # many runs, in a world apart
     "monitoring": {"corpus", "sources"},  # the rows of both sides
+    "tracing": {"corpus", "registry"},  # from a version back to its rows
     "challenge": {"gate"},  # the evidence on disk, for the gate that knows no disk
 }
 # Run by MLflow and by the parity check in processes of their own.

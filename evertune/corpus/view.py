@@ -37,11 +37,20 @@ def snapshot(home: Home) -> Snapshot:
     Raises:
         DataError: nothing has been taken in yet.
     """
+    version = newest_version(home)
+    fingerprint, sizes = contents(home, version)
+    return Snapshot(
+        version=version, fingerprint=fingerprint, rows=sizes, labels=known_labels(home), batch=last_number(home),
+        **_brought(home),
+    )  # fmt: skip
+
+
+def contents(home: Home, version: int) -> tuple[str, dict[str, int]]:
+    """Fingerprint of the corpus at a version, order-free over row versions with their splits; and its rows by split."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    version = newest_version(home)
     read, names = delta_tables.rows_of(home.corpus, version), (*LABELLED, "excluded")
     versions, splits = [], []
     for part in read(["row_version", "split"]):
@@ -51,14 +60,7 @@ def snapshot(home: Home) -> Snapshot:
     number, split = np.concatenate(versions)[current], np.concatenate(splits)[current]
     order = in_order(number)
     pairs = (_pairs(number[some], split[some], names) for some in np.split(order, range(PART, len(order), PART)))
-    return Snapshot(
-        version=version,
-        fingerprint=list_digest(pairs),
-        rows=dict(zip(names, np.bincount(split, minlength=len(names)).tolist(), strict=True)),
-        labels=known_labels(home),
-        batch=last_number(home),
-        **_brought(home),
-    )
+    return list_digest(pairs), dict(zip(names, np.bincount(split, minlength=len(names)).tolist(), strict=True))
 
 
 def _pairs(versions: Any, splits: Any, names: Iterable[str]) -> "pa.Array":

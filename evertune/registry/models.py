@@ -79,6 +79,59 @@ def register(recipe: "Recipe", home: Home, candidate: "Candidate", examples: lis
     return int(made.version)
 
 
+def facts(home: Home, name: str, version: int) -> dict[str, Any]:
+    """What MLflow keeps of a version: `model`, and of the run that made it `run`, `recipe` and `environment`.
+
+    Raises:
+        RegistryError: there is no such version, or MLflow does not answer.
+    """
+    mlflow = client(home)
+    with said(f"version {version} of {name}"):
+        made = mlflow.get_model_version(name, str(version))
+        run = mlflow.get_run(made.run_id)
+        tags = {key.removeprefix("evertune."): value for key, value in {**run.data.tags, **made.tags}.items()}
+        aliases = mlflow.get_registered_model(name).aliases
+        files = {kind: mlflow_json(home, made.run_id, f"{kind}.json") for kind in ("recipe", "environment")}
+    shown = ("snapshot", "fingerprint", "bundle", "decision", "code")
+    return {
+        "model": {
+            "registered": _moment(made.creation_timestamp), "run_id": made.run_id,
+            "aliases": sorted(alias for alias, number in aliases.items() if int(number) == version),
+            **{key: tags.get(key) for key in shown},
+        },
+        "run": {
+            "name": run.info.run_name, "started": _moment(run.info.start_time), "ended": _moment(run.info.end_time),
+            "who": run.data.tags.get("mlflow.user"), "metrics": dict(run.data.metrics),
+        },
+        **files,
+    }  # fmt: skip
+
+
+def mlflow_json(home: Home, run_id: str, path: str) -> dict[str, Any]:
+    """A JSON artifact of a run; empty where the run has none.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
+    import json
+    import tempfile
+
+    if not any(one.path == path for one in client(home).list_artifacts(run_id)):
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(client(home).download_artifacts(run_id, path, folder)).read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _moment(milliseconds: int | None) -> str | None:
+    from datetime import UTC, datetime
+
+    if milliseconds is None:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
+
+
 def version_of(home: Home, name: str, run_id: str) -> int | None:
     """The registered version that a run made; None where it made none yet."""
     return next((int(one.version) for one in versions(home, name) if one.run_id == run_id), None)

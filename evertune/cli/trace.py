@@ -1,0 +1,90 @@
+"""`evertune trace`: from a version back to rows, recipe, code, and the people who moved it."""
+
+from typing import Any
+
+import click
+
+from evertune.cli import options, show_json
+from evertune.cli.terminal import console, number, table
+
+
+@click.command()
+@options.recipe
+@click.option("--version", type=int, help="Registered version. Default: the champion.")
+@options.as_json
+def trace(recipe: str, version: int | None, as_json: bool) -> None:
+    """Tell which rows, recipe and code made a version, who or what promoted it, and what it replaced."""
+    from evertune import tracing
+    from evertune.config import load
+    from evertune.errors import RegistryError
+    from evertune.home import home_of
+    from evertune.registry import models
+
+    loaded = load(recipe, for_data=False)
+    home = home_of(loaded)
+    wanted = version if version is not None else models.champion(home, loaded.registered_name)
+    if wanted is None:
+        raise RegistryError(f"{loaded.registered_name} has no champion yet; name one with --version")
+    found = tracing.trace(loaded, home, wanted)
+    if as_json:
+        show_json(found)
+    else:
+        _show(console(stderr=False), found)
+
+
+def _show(screen: Any, found: dict[str, Any]) -> None:
+    model, run, rows = found["model"], found["run"], found["rows"]
+    aliases = f" ({', '.join(model['aliases'])})" if model["aliases"] else ""
+    lines = [
+        ["model", f"{model['name']}, version {model['version']}{aliases}, registered {model['registered']}"],
+        ["run", f"{model['run_id']}, {run['started']} to {run['ended']}, by {run['who']}"],
+        ["code", model["code"]],
+        ["bundle", model["bundle"]],
+        ["recipe", f"{found['recipe'].get('name')}: {_recipe(found['recipe'])}"],
+        ["libraries", ", ".join(f"{name} {value}" for name, value in _libraries(found["environment"]))],
+        ["snapshot", f"{rows['snapshot']}, fingerprint {rows['fingerprint']}{_still(rows)}"],
+        ["rows", ", ".join(f"{count:,} {split}" for split, count in rows.get("splits", {}).items())],
+    ]
+    table(screen, ["", ""], lines)
+    if sources := rows.get("sources"):
+        screen.print("\nsources")
+        table(
+            screen,
+            ["source", "rows", "digest"],
+            [[one["source"], f"{one['rows']:,}", one["digest"]] for one in sources],
+        )
+    screen.print("\ndecisions and moves")
+    table(screen, ["time (UTC)", "what", "who", "why"], [
+        [one["time"][:16].replace("T", " "), one.get("verdict") or _move(one), one["who"], one.get("reason")]
+        for one in sorted([*found["decisions"], *found["moves"]], key=lambda one: one["time"])
+    ])  # fmt: skip
+    told = [one["evidence"] for one in found["decisions"] if one.get("evidence")]
+    if told:
+        screen.print("\nevidence")
+        table(screen, ["test", "on", "rows", "challenger", "champion", "p", "passed"], [
+            [one["test"], one.get("on"), one.get("rows"), *(number(one.get(key)) for key in
+             ("challenger", "champion", "p")), {True: "yes", False: "no"}.get(one.get("passed"), "")]
+            for one in told[-1]
+        ])  # fmt: skip
+
+
+def _recipe(recipe: dict[str, Any]) -> str:
+    training = recipe.get("training") or {}
+    return ", ".join([str(recipe.get("base_model")), *(f"{name} {training.get(name)}" for name in
+                     ("epochs", "learning_rate", "tokens_per_batch", "seed"))])  # fmt: skip
+
+
+def _libraries(environment: dict[str, Any]) -> list[tuple[str, Any]]:
+    return list((environment.get("libraries") or {}).items())
+
+
+def _still(rows: dict[str, Any]) -> str:
+    if "problem" in rows:
+        return f"; {rows['problem']}"
+    return ", its rows are still those" if rows["unchanged"] else ", but its rows are NOT those any more"
+
+
+def _move(entry: dict[str, Any]) -> str:
+    if entry["event"] in {"moved", "external"}:
+        return f"champion: version {entry['from'] or 'none'} to {entry['to']}"
+    return str(entry["event"])

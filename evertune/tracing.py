@@ -1,0 +1,65 @@
+"""Why is a version what it is? From the registered model back to rows, recipe, code, and the people who moved it."""
+
+from typing import TYPE_CHECKING, Any
+
+from evertune import corpus, relabel
+from evertune.config import Recipe
+from evertune.errors import DataError
+from evertune.home import Home
+from evertune.records import Snapshot, digest
+from evertune.registry import ledger, models
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SPLITS = ("train", "validation", "test", "excluded")
+
+
+def trace(recipe: Recipe, home: Home, version: int) -> dict[str, Any]:
+    """All that is known of a registered version, JSON-ready: `model`, `run`, `recipe`, `rows`, `decisions`, `moves`.
+
+    Raises:
+        RegistryError: there is no such version, or MLflow does not answer.
+    """
+    name = recipe.registered_name
+    known = models.facts(home, name, version)
+    entries = ledger.entries(home)
+    return {
+        "model": {"name": name, "version": version, **known["model"]},
+        "run": known["run"],
+        "recipe": known["recipe"],
+        "environment": known["environment"],
+        "rows": _rows(recipe, home, known),
+        "decisions": [one for one in entries if one.get("version") == version],
+        "moves": [one for one in entries if one["event"] in {"moved", "external"} and version in _ends(one)],
+    }
+
+
+def _ends(entry: dict[str, Any]) -> tuple[Any, Any]:
+    return entry.get("from"), entry.get("to")
+
+
+def _rows(recipe: Recipe, home: Home, known: dict[str, Any]) -> dict[str, Any]:
+    """The snapshot that it was trained and tested on, by split and by source, and whether it is still what it was."""
+    version, registered = int(known["model"]["snapshot"]), known["model"]["fingerprint"]
+    found: dict[str, Any] = {"snapshot": version, "fingerprint": registered}
+    try:
+        rows = corpus.rows(home, version)
+        now, sizes = corpus.contents(home, version)
+    except (DataError, OSError, KeyError, ValueError) as error:  # the table was cleaned or lies elsewhere
+        return {**found, "problem": f"snapshot {version} cannot be read: {error}"}
+    renamed = ((known["recipe"].get("contract") or {}).get("label") or {}).get("rename") or {}
+    contract = recipe.contract.model_copy(
+        update={"label": recipe.contract.label.model_copy(update={"rename": renamed})}
+    )
+    past = recipe.model_copy(update={"contract": contract})
+    again = relabel.snapshot(Snapshot(version, now, sizes, (), 0), past)
+    return {**found, "unchanged": again.fingerprint == registered, "splits": sizes, "sources": _sources(rows)}
+
+
+def _sources(rows: "pa.Table") -> list[dict[str, Any]]:
+    """Rows of each source, with a digest over their versions: each version is a digest of the row itself."""
+    by: dict[str, list[str]] = {}
+    for source, row in zip(rows["source"].to_pylist(), rows["row_version"].to_pylist(), strict=True):
+        by.setdefault(source, []).append(row)
+    return [{"source": name, "rows": len(own), "digest": digest(sorted(own))} for name, own in sorted(by.items())]
