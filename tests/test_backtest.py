@@ -179,6 +179,17 @@ def test_policies_are_told_apart_by_a_history_with_a_change(whole: backtest.Resu
     assert left == {f"{step.model:04d}" for step in result.steps if step.window == 5}
 
 
+def test_a_lenient_policy_promotes_what_is_held(recipe: Recipe) -> None:
+    """A gate that asks for more than these rows can show holds every challenger."""
+    gate = recipe.evaluation.gate.model_copy(update={"min_rows": 5, "confidence": 0.9999})
+    strict = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"gate": gate})})
+    home, snapshot = taken_in(strict)
+    policies = backtest.parse("gated,unless-harm")
+    found = backtest.run(strict, home, snapshot, "week", policies, lambda _: "run", lambda _: None, start=4)
+    said = {(step.policy, step.verdict, step.promoted) for step in found.steps if step.window == 5}
+    assert said == {("gated", "held", False), ("unless-harm", "held", True)}
+
+
 def test_a_policy_sees_nothing_of_what_comes_later(
     whole: backtest.Result, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -159,7 +159,7 @@ def _challenged(
     if policy.gated:
         said = replay.judge(made, before, window, state.met + 1, f"{policy.name}-{window}".replace(":", "-"))
         state.met += gate.spent(said.evidence)
-    promoted = said is None or said.verdict == "promoted"
+    promoted = said is None or said.verdict == "promoted" or (policy.lenient and said.verdict == "held")
     if promoted:
         state.champion, state.met = Model(Path(made.bundle), window), 0
     more: dict[str, Any] = {"verdict": said.verdict, "reason": said.reason} if said else {}

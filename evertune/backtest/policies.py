@@ -15,12 +15,14 @@ class Policy:
         name: as it was asked for.
         retrains: at every window's end, at none, or where drift is found.
         gated: whether the gate decides on a promotion; else every challenger is promoted.
+        lenient: whether what the gate holds for want of evidence is promoted all the same.
         period: windows from one occasion to the next.
     """
 
     name: str
     retrains: str
     gated: bool
+    lenient: bool = False
     period: int = 1
 
 
@@ -29,6 +31,7 @@ TABLE = {
     "always": Policy("always", "always", gated=False),
     "gated": Policy("gated", "always", gated=True),
     "drift": Policy("drift", "drift", gated=True),
+    "unless-harm": Policy("unless-harm", "always", gated=True, lenient=True),
 }
 
 

@@ -48,7 +48,10 @@ class Replay:
     def __init__(
         self, recipe: Recipe, home: Home, rows: "pa.Table", tokens: Tokens, windows: Windows, folder: Path, run_id: str
     ) -> None:
-        self.recipe, self.home, self.rows, self.tokens, self.windows = recipe, home, rows, tokens, windows
+        # One process: others would look for the rows' tokens by their batch, which is the window here.
+        alone = recipe.training.model_copy(update={"processes": 1})
+        self.recipe, self.home = recipe.model_copy(update={"training": alone}), home
+        self.rows, self.tokens, self.windows = rows, tokens, windows
         self.folder, self._run_id, self._objective = folder, run_id, module(recipe.objective.type)
         self._input, self._target = list(self._objective.COLUMNS)
         self._predictor = lru_cache(maxsize=3)(bundle.predictor)
