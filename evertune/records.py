@@ -230,11 +230,18 @@ def plain(value: Any) -> Any:
 def settled(section: Any, *left_out: str) -> dict[str, Any]:
     """What a section of a recipe sets other than by default: a field that a later version adds changes no fingerprint.
 
+    Its `type`, and that of a section in it, always counts: each type has its own for the default.
+
     Args:
         section: a pydantic model.
         left_out: names of fields.
     """
     values: dict[str, Any] = section.model_dump(mode="json", exclude_defaults=True, exclude=set(left_out))
+    for name, value in section:
+        if name == "type":
+            values[name] = value
+        elif "type" in getattr(type(value), "model_fields", {}) and name not in left_out:
+            values[name] = {**values.get(name, {}), "type": value.type}
     return values
 
 

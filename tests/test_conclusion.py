@@ -90,6 +90,13 @@ def test_a_field_that_a_later_version_adds_changes_no_fingerprint(write: Write) 
     assert digest(later(**given, new=4)) != digest(recipe.training)
 
 
+def test_another_objective_is_another_fingerprint_though_all_its_options_are_defaults(write: Write) -> None:
+    one = write(objective={"type": "text-classification"})
+    other = write(objective={"type": "token-classification"})
+    assert digest(one.objective) != digest(other.objective)
+    assert conclusion.recipe_fingerprint(one) != conclusion.recipe_fingerprint(other)
+
+
 @pytest.mark.parametrize("where", ["(:cursor IS NULL OR id > :cursor)", "id > 0"])
 def test_a_query_is_asked_before_anything_starts(write: Write, tmp_path: Path, where: str) -> None:
     add = "INSERT INTO t VALUES (?, ?, ?)"
