@@ -1,4 +1,4 @@
-"""A look for drift: which rows are compared, what is said, and the command over a champion."""
+"""A look for drift and a trace: which rows are compared, what is said, and the commands over a champion."""
 
 import json
 from collections.abc import Iterator
@@ -10,8 +10,9 @@ import pytest
 from cli_helpers import Project, ticket_rows, write_rows
 from model_helpers import LABELS, TAGS, TOKENS, recipe, split_rows, tag_rows, text_rows, train
 
-from evertune import bundle, monitoring, observing
-from evertune.errors import DataError
+from evertune import bundle, monitoring, observing, tracing
+from evertune.config import load
+from evertune.errors import DataError, RegistryError
 from evertune.monitoring import Side
 
 
@@ -156,8 +157,45 @@ def test_drift_is_an_event_that_prefect_hears_of(project: Project, monkeypatch: 
     assert json.loads(json.dumps(payload)) == {"reason": found.reason, "p": found.p, "version": found.version}
 
 
-def test_a_model_without_a_champion_is_a_registry_error(tmp_path: Path, tiny_model: Path, prefect_server: str) -> None:
-    empty = Project(tmp_path, tiny_model, prefect_server).write()
-    write_rows(tmp_path / "rows" / "a.csv", ticket_rows(3))
-    done = empty.evertune("monitor", str(empty.recipe))
-    assert done.status == 5 and "has no champion yet" in done.err
+def test_a_model_without_a_champion_is_a_registry_error(tmp_path: Path, tiny_model: Path) -> None:
+    from flows import monitor
+
+    with pytest.raises(RegistryError, match="tiny has no champion yet"):
+        monitor.look.fn(recipe(tiny_model, folder=tmp_path), None, None)
+
+
+def test_a_version_names_its_rows_recipe_code_and_who_promoted_it(project: Project) -> None:
+    done = project.evertune("trace", str(project.recipe), "--version", "1", "--json")
+    assert done.status == 0, done.err
+    found = done.json
+    assert found["model"]["aliases"] == ["challenger", "champion"]
+    assert found["recipe"]["training"]["epochs"] == 8
+    assert {"torch", "transformers", "mlflow"} <= set(found["environment"]["libraries"])
+    rows = found["rows"]
+    assert rows["unchanged"] and sum(rows["splits"].values()) == 240
+    assert [(one["source"].rpartition("/")[2], one["rows"]) for one in rows["sources"]] == [("a.csv", 240)]
+    [decision] = found["decisions"]
+    assert decision["verdict"] == "promoted" and decision["evidence"]
+    [move] = found["moves"]
+    assert (move["from"], move["to"], move["who"]) == (None, 1, decision["who"])
+
+
+def test_a_trace_for_a_person_of_the_champion_whose_rows_are_gone(project: Project) -> None:
+    """The table's files are away, as after a clean-up by hand."""
+    moved = [(file, file.with_suffix(".away")) for file in sorted(project.home.corpus.glob("*.parquet"))]
+    for file, away in moved:
+        file.rename(away)
+    try:
+        done = project.evertune("trace", str(project.recipe))
+    finally:
+        for file, away in moved:
+            away.rename(file)
+    assert done.status == 0, done.err
+    for words in ("version 1 (challenger, champion)", "snapshot 1 cannot be read", "champion: version", "evidence"):
+        assert words in " ".join(done.out.split())
+
+
+def test_a_version_that_is_not_there_is_a_registry_error(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERTUNE_HOME", str(project.home.root))
+    with pytest.raises(RegistryError, match="version 9 of tickets"):
+        tracing.trace(load(project.recipe), project.home, 9)
