@@ -12,13 +12,8 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 Fingerprints = Callable[["Recipe", dict[str, Any], dict[str, str]], dict[str, str] | None]
-OUTSIDE = (
-    "folder",
-    "schedule",
-    "registry",
-    "contract",
-    "monitor",
-)  # sections that change neither a model nor its comparison
+# Sections that change neither a model nor its comparison.
+OUTSIDE = ("folder", "schedule", "registry", "contract", "monitor")
 
 
 def recipe_fingerprint(recipe: "Recipe") -> str:

@@ -6,6 +6,7 @@ each deal (Westfall & Young 1993, minP): the chance of a false alarm is the stat
 however they hang together. Rows of one group (near duplicates, a thread) are dealt together.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
-DEALS = 999
+DEALS = 999  # at least; see `enough`
+AT_ONCE = 1000  # deals that are held in memory
 MOST = 1000  # rows of a side, drawn where there are more: the kernel of the embeddings has the square of it
 STEPS = 64  # thresholds at which two distributions of a number are compared
 WORDS = 500  # most frequent token ids whose shares are compared
@@ -85,6 +87,11 @@ class Drift:
     findings: tuple[Finding, ...] = field(default_factory=tuple)
 
 
+def enough(level: float) -> int:
+    """Deals with which a p-value can be well below a level: of k tests that all see a change it is about k / deals."""
+    return max(DEALS, math.ceil(20 / level))
+
+
 def compare(reference: Rows, current: Rows, seed: int, deals: int = DEALS, most: int = MOST) -> Drift:
     """Test all that both sides have.
 
@@ -100,8 +107,9 @@ def compare(reference: Rows, current: Rows, seed: int, deals: int = DEALS, most:
     if not all(map(len, sides)):
         raise ValueError("both sides need rows")
     pooled = {name: _pooled(sides, name) for name in sides[0].__dataclass_fields__}
-    weights = _weights(sides, deals, random)
-    names, values = zip(*((name, statistic(weights)) for name, statistic in _tests(pooled)), strict=True)
+    tests = dict(_tests(pooled))
+    parts = [[statistic(some) for statistic in tests.values()] for some in _weights(sides, deals, random)]
+    names, values = list(tests), [np.concatenate(one) for one in zip(*parts, strict=True)]
     ranks = np.array([_p_values(one) for one in values])  # (tests, deals + 1), what was seen comes first
     findings = tuple(
         Finding(name, float(one[0]), float(one[1:].mean()), float(p[0]), float(adjusted))
@@ -121,8 +129,11 @@ def _pooled(sides: list[Rows], name: str) -> Any:
     return [*parts[0], *parts[1]] if name == "tokens" else np.concatenate(parts)
 
 
-def _weights(sides: list[Rows], deals: int, random: np.random.Generator) -> Floats:
-    """(deals + 1, rows): 1/n for each of n rows on the current side, -1/m on the other; what was seen comes first."""
+def _weights(sides: list[Rows], deals: int, random: np.random.Generator) -> Iterator[Floats]:
+    """(deals, rows), some at a time: 1/n for each of n rows on the current side, -1/m on the other.
+
+    What was seen comes first.
+    """
     sizes = [len(side) for side in sides]
     side = np.repeat([False, True], sizes)
     groups = _pooled(sides, "groups")
@@ -131,9 +142,16 @@ def _weights(sides: list[Rows], deals: int, random: np.random.Generator) -> Floa
     part = np.unique(group * 2 + side, return_inverse=True)[1]
     first = np.unique(part, return_index=True)[1]
     kinds = side[first]
-    dealt = np.array([kinds, *(random.permutation(kinds) for _ in range(deals))])[:, part]
-    count = dealt.sum(1, keepdims=True)
-    found: Floats = np.where(dealt, 1 / np.maximum(count, 1), -1 / np.maximum(len(part) - count, 1))
+    yield _apart(kinds[None, part])
+    for done in range(0, deals, AT_ONCE):
+        dealt = np.array([random.permutation(kinds) for _ in range(min(AT_ONCE, deals - done))])
+        yield _apart(dealt[:, part])
+
+
+def _apart(current: NDArray[np.bool_]) -> Floats:
+    """The weights of deals (deals, rows) that say which rows are on the current side."""
+    count = current.sum(1, keepdims=True)
+    found: Floats = np.where(current, 1 / np.maximum(count, 1), -1 / np.maximum(current.shape[1] - count, 1))
     return found
 
 

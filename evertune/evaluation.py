@@ -51,12 +51,12 @@ def evaluate(
     role, target_role = objective.COLUMNS
     inputs, targets = test.column(role).to_pylist(), test.column(target_role).to_pylist()
     predictions = {"challenger": bundle.predictor(Path(candidate.bundle)).predict(inputs)}
-    since, theirs, failure = _champions(champion, inputs)
+    since, theirs, taught, failure = _champions(champion, inputs)
     predictions |= {"champion": relabel.predictions(theirs, recipe)} if theirs is not None else {}
     problem = f"the champion, version {champion_version}, cannot be read: {failure}" if failure else problem
     names = _names(objective, candidate, targets, predictions)
     stats = _statistics(objective, targets, predictions, names)
-    masks = _masks(test, leaked, since, _unknown_to(champion if theirs else None, recipe, objective, targets))
+    masks = _masks(test, leaked, since, _untaught(taught, recipe, objective, targets))
     slices = slicing.slices(recipe, objective, inputs, targets, test, names, since)
     groups = np.unique(test.column("component").to_numpy(), return_inverse=True)[1]  # are right or wrong together
     folder = Path(candidate.run_folder)
@@ -90,14 +90,17 @@ def _digests(folder: Path) -> dict[str, str | None]:
     return {file.name: file_digest(file) if file.is_file() else None for file in files}
 
 
-def _champions(folder: Path | None, inputs: list[Any]) -> tuple[int, list[dict[str, Any]] | None, str]:
-    """The newest batch that the champion knows, its predictions, and why there are none."""
+def _champions(
+    folder: Path | None, inputs: list[Any]
+) -> tuple[int, list[dict[str, Any]] | None, list[str] | None, str]:
+    """The newest batch that the champion knows, its predictions and its labels, and why there are none."""
     if folder is None:
-        return 0, None, ""
+        return 0, None, None, ""
     try:
-        return int(bundle.card(folder)["snapshot"]["batch"]), bundle.predictor(folder).predict(inputs), ""
+        since, labels = int(bundle.card(folder)["snapshot"]["batch"]), bundle.labels(folder)
+        return since, bundle.predictor(folder).predict(inputs), labels, ""
     except Exception as error:  # its card and code may be of any age: whatever fails, the gate holds
-        return 0, None, f"{type(error).__name__}: {error}"
+        return 0, None, None, f"{type(error).__name__}: {error}"
 
 
 def _statistics(objective: Any, targets: list[Any], predictions: dict[str, Any], names: list[str]) -> dict[str, Any]:
@@ -118,7 +121,7 @@ def _masks(test: "pa.Table", leaked: set[str], since: int, apart: Any) -> dict[s
     """Both models are compared on `fresh` and `history`; rows with a label that the champion does not know are apart.
 
     Args:
-        since: newest batch that the champion knew; apart: (rows,) see `_unknown_to`.
+        since: newest batch that the champion knew; apart: (rows,) see `_untaught`.
     """
     clean = np.array([name not in leaked for name in test.column("row_version").to_pylist()])
     fresh = test.column("batch").to_numpy() > since
@@ -131,11 +134,11 @@ def _masks(test: "pa.Table", leaked: set[str], since: int, apart: Any) -> dict[s
     }
 
 
-def _unknown_to(champion: Path | None, recipe: "Recipe", objective: Any, targets: list[Any]) -> Any:
-    """(rows,) which rows have a label that the champion was never taught."""
-    if champion is None:
+def _untaught(taught: list[str] | None, recipe: "Recipe", objective: Any, targets: list[Any]) -> Any:
+    """(rows,) which rows have a label that is not among those that the champion was taught; None: there is none."""
+    if taught is None:
         return np.zeros(len(targets), dtype=bool)
-    known = set(relabel.names(bundle.labels(champion), recipe.contract.label.rename))
+    known = set(relabel.names(taught, recipe.contract.label.rename))
     return np.array([not known.issuperset(objective.label_values([target])) for target in targets])
 
 

@@ -97,7 +97,7 @@ def look(recipe: Recipe, champion: Path, version: int, before: Side, now: Side) 
         observing.observed(predictor, side.inputs, side.targets if with_labels else None, groups)
         for side, groups in zip((before, now), _groups(before, now), strict=True)
     ]
-    said = drift.compare(seen[0], seen[1], recipe.training.seed)
+    said = drift.compare(seen[0], seen[1], recipe.training.seed, drift.enough(rules.level))
     told = {one.test: _words(one.test, seen[0], seen[1], predictor) for one in said.findings}
     findings = tuple(
         {**asdict(one), "found": one.adjusted <= rules.level, "words": told[one.test]} for one in said.findings

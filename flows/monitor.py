@@ -14,7 +14,7 @@ from evertune.errors import RegistryError
 from evertune.home import home_of
 from evertune.records import Monitoring, plain
 from evertune.registry import models, monitors
-from evertune.report import drifted
+from evertune.report import drift as pages
 from flows.naming import recipe_name
 from tasks.artifacts import show_drift
 
@@ -55,6 +55,6 @@ def look(recipe: Recipe, input: str | None, encoding: str | None) -> Monitoring:
     now = monitoring.of_file(recipe, input, encoding) if input else monitoring.since(recipe, home, champion)
     seen = monitoring.look(recipe, champion, version, monitoring.reference(recipe, home, champion), now)
     folder: Path = home.monitors / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
-    page = drifted.page(folder, plain(seen.found), seen.reference, seen.current)
+    page = pages.page(folder, plain(seen.found), seen.reference, seen.current)
     found = replace(seen.found, report=str(page))
     return replace(found, run_id=monitors.keep(recipe, home, found, folder))

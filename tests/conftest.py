@@ -44,6 +44,14 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERTUNE_HOME", str(tmp_path / "home"))
 
 
+@pytest.fixture(autouse=True)
+def own_log() -> None:
+    """No test sees what another one, or the fixture of a file, has set for the library's log."""
+    logger = logging.getLogger("evertune")
+    logger.handlers, logger.propagate = [], True
+    logger.setLevel(logging.NOTSET)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a base model with random weights: 2 layers, 32 units, 64 positions."""
@@ -157,10 +165,8 @@ def project(tmp_path: Path, tiny_model: Path, prefect_server: str, model_store: 
 
 
 @pytest.fixture
-def evertune(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Done]]:
+def evertune(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
     """`evertune("check", "recipe.yaml")`, in this process."""
-    logger = logging.getLogger("evertune")
-    before = logger.handlers, logger.level, logger.propagate
     monkeypatch.setenv("COLUMNS", "300")
 
     def call(*arguments: str | Path) -> Done:
@@ -170,8 +176,7 @@ def evertune(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         said = capsys.readouterr()
         return Done(int(left.value.code or 0), said.out, said.err)
 
-    yield call
-    logger.handlers, logger.level, logger.propagate = before
+    return call
 
 
 @pytest.fixture

@@ -39,6 +39,13 @@ def test_a_new_label_stops_the_run(tmp_path: Path) -> None:
         nights(tmp_path, [*NEW, *good(80)], new="stop")
 
 
+def test_a_slip_in_the_first_batch_is_no_new_label(tmp_path: Path) -> None:
+    write_csv(tmp_path / "rows.csv", [*good(60), ("a slip of the pen", "crad")])
+    one, place = recipe(tmp_path, contract={"tolerance": 0.5, "label": {"new": "stop"}}), home(tmp_path)
+    run(one, place)
+    assert corpus.known_labels(place) == ("card", "refund")
+
+
 def test_a_new_label_joins_behind_the_others_if_it_stands_on_enough_rows(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -94,6 +94,13 @@ def test_the_level_keeps_the_rate_over_many_checks(tiny_model: Path) -> None:
     assert 1 - (1 - one.level) ** 52 == pytest.approx(0.05)
 
 
+def test_at_the_level_of_a_year_of_checks_drift_can_still_be_told(tiny_model: Path, champion: Path) -> None:
+    one = recipe(tiny_model, monitor={"checks": 52})
+    long = [{**row, "text": row["text"] + " the" * 9} for row in text_rows(60, LABELS[:1], start=1000)]
+    found = monitoring.look(one, champion, 3, side(text_rows(60, start=1000)), side(long)).found
+    assert found.drifted and found.p is not None and found.p <= found.level < 0.001
+
+
 def test_a_file_is_compared_with_its_labels_if_every_row_has_one(tiny_model: Path, tmp_path: Path) -> None:
     one = recipe(tiny_model)
     path = write_rows(tmp_path / "a.csv", [("one", "card"), ("two", "card"), ("", "card")])

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from evertune import corpus, gate, relabel, tokenization
+from evertune import corpus, evaluation, gate, relabel, tokenization, training
 from evertune.backtest import verdict, windows
 from evertune.backtest.policies import TABLE, Policy, parse
 from evertune.backtest.replay import Model, Replay
@@ -20,11 +19,10 @@ from evertune.config import Recipe
 from evertune.errors import ConfigError, DataError
 from evertune.home import Home
 from evertune.objectives import module
-from evertune.records import Candidate, Snapshot, digest
+from evertune.records import Candidate, Snapshot, digest, settled
 from evertune.rows import roles
 
 __all__ = ["TABLE", "Policy", "Result", "Step", "Summary", "parse", "run"]
-logger = logging.getLogger(__name__)
 STEPS = "steps.jsonl"
 ALARM = 0.05  # p-value of drift at which the policy `drift` retrains
 
@@ -80,11 +78,9 @@ def run(
     rows = relabel.rows(corpus.rows(home, snapshot.version), recipe)
     cut = windows.cut(rows["timestamp"], every, datetime.now(UTC))
     tokens = tokenization.tokenize(recipe, home, snapshot, rows)
-    settings = recipe.model_dump(
-        mode="json", exclude={"folder", "schedule", "registry", "monitor"}, exclude_defaults=True
-    )
-    names = [policy.name for policy in policies]
-    folder = home.model / "backtests" / digest(snapshot.fingerprint, every, names, settings, start)[:16]
+    settings, names = settled(recipe, "folder", "schedule", "registry", "monitor"), [one.name for one in policies]
+    steps_of = (training.STEP_VERSION, evaluation.STEP_VERSION)
+    folder = home.model / "backtests" / digest(tokens.fingerprint, every, names, settings, start, steps_of)[:16]
     folder.mkdir(parents=True, exist_ok=True)
     replay = Replay(recipe, home, rows, tokens, cut, folder, begun(folder))
     first = _first(replay, start or math.ceil(len(cut) / 3))

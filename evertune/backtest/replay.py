@@ -1,12 +1,11 @@
 """The parts of a replayed history: train on what was known, compare, look for drift, score what came next."""
 
-import logging
 import shutil
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,8 +18,6 @@ from evertune.records import Candidate, Decision, Snapshot, Tokens, digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Replay:
 
     Args:
         rows: all rows of the corpus under the names of today, in the order of `windows`.
-        tokens: of all rows; labels: in their order.
+        tokens: of all rows.
         folder: for models and what is compared.
         run_id: that the models' cards name.
     """
@@ -58,17 +55,14 @@ class Replay:
         self.scored = lru_cache(maxsize=None)(self._scored)
 
     def known(self, window: int) -> "pa.Table":
-        """The rows up to a window's end; their batch is the window that they came in."""
-        there = (self.windows.number > 0) & (self.windows.number <= window)
-        return self._numbered(there)
+        """The rows up to a window's end, with the `window` that each came in."""
+        return self.came(0, window)
 
     def came(self, after: int, until: int) -> "pa.Table":
-        """The rows of the windows behind `after`, up to the end of `until`."""
-        return self._numbered((self.windows.number > after) & (self.windows.number <= until))
-
-    def _numbered(self, chosen: Any) -> "pa.Table":
+        """The rows of the windows behind `after`, up to the end of `until`, with the `window` that each came in."""
         import pyarrow as pa
 
+        chosen = (self.windows.number > after) & (self.windows.number <= until)
         rows = self.rows.filter(pa.array(chosen))
         return rows.append_column("window", pa.array(self.windows.number[chosen], pa.int64()))
 

@@ -38,7 +38,7 @@ def backtest(
     from evertune.home import home_of
     from evertune.records import plain
     from evertune.registry import store
-    from evertune.report import policies as pages
+    from evertune.report import backtest as pages
 
     wanted, loaded = history.parse(policies), load(recipe, overrides)
     screen, home = console(), home_of(loaded)

@@ -130,10 +130,8 @@ class Registry(Section):
 class Monitor(Section):
     """When rows that came are another kind than those that the champion knows."""
 
-    false_alarms: float = Field(0.05, gt=0, lt=0.5, description="Chance of a false alarm in `checks` checks.")
-    checks: int = Field(
-        1, ge=1, le=10_000, description="Checks that `false_alarms` is meant for, such as 52 weekly ones."
-    )
+    false_alarms: float = Field(0.05, ge=0.01, lt=0.5, description="Chance of a false alarm in `checks` checks.")
+    checks: int = Field(1, ge=1, le=366, description="Checks that `false_alarms` is meant for, such as 52 weekly ones.")
     min_rows: int = Field(30, ge=2, description="With fewer rows on a side nothing is said.")
 
     @property

@@ -85,8 +85,10 @@ def allowed(rows: Rows, recipe: Recipe, known_labels: tuple[str, ...]) -> Allowe
     others = [one for one in often if one not in known] if grows else []
     values = list(dict.fromkeys([*known, *others, *rules.rename, *rules.rename.values()]))
     allowed_ones = set(values)
+    if inferred:  # nothing was known before
+        return Allowed(values, inferred)
     unknown = {one: count for one, count in counts.items() if one not in allowed_ones}
-    return Allowed(values, inferred, {} if inferred else {one: counts[one] for one in others}, unknown)
+    return Allowed(values, inferred, {one: counts[one] for one in others}, unknown)
 
 
 def _counts(rows: Rows, recipe: Recipe) -> Counter[str]:

@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 UNREADABLE = "unreadable row"  # the only reason of such a row: no other check looks at it
+AT_WORK = threading.Lock()  # a runner checks one frame at a time
 READING = ["problem", "problem_digest"]  # columns that end here: neither corpus nor quarantine has them
 ROW_BY_ROW = {  # what they say of a row hangs on no other row
     f"expect_column_{name}"
@@ -118,7 +120,8 @@ def judged_elsewhere(judge: bytes, part: Part, finish: "Callable[[pa.Table], pa.
         judge: pickled.
         finish: what is made of the accepted rows there.
     """
-    said = _unpacked(judge).judged(part)
+    with AT_WORK:
+        said = _unpacked(judge).judged(part)
     sent = replace(part, rows=part.rows.slice(0, 0), at_large={})  # the one who asks has them
     return replace(said, part=sent, accepted=finish(said.accepted))
 

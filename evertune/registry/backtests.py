@@ -1,6 +1,5 @@
 """A replayed history in MLflow: one run for the backtest, a child run for each policy at each window's end."""
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ from evertune.registry.tracking import revision
 if TYPE_CHECKING:
     from evertune.config import Recipe
 
-logger = logging.getLogger(__name__)
 RUN, SENT = "run.json", "sent.json"
 
 

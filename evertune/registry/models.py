@@ -1,7 +1,10 @@
 """Registered models: one version a run, and the aliases `champion` and `challenger`."""
 
+import json
 import logging
 import shutil
+import tempfile
+from datetime import UTC, datetime
 from importlib.metadata import version as library
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,7 +94,7 @@ def facts(home: Home, name: str, version: int) -> dict[str, Any]:
         run = mlflow.get_run(made.run_id)
         tags = {key.removeprefix("evertune."): value for key, value in {**run.data.tags, **made.tags}.items()}
         aliases = mlflow.get_registered_model(name).aliases
-        files = {kind: mlflow_json(home, made.run_id, f"{kind}.json") for kind in ("recipe", "environment")}
+        files = {kind: _kept_json(home, made.run_id, f"{kind}.json") for kind in ("recipe", "environment")}
     shown = ("snapshot", "fingerprint", "bundle", "decision", "code")
     return {
         "model": {
@@ -107,15 +110,12 @@ def facts(home: Home, name: str, version: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def mlflow_json(home: Home, run_id: str, path: str) -> dict[str, Any]:
+def _kept_json(home: Home, run_id: str, path: str) -> dict[str, Any]:
     """A JSON artifact of a run; empty where the run has none.
 
     Raises:
         RegistryError: MLflow does not answer.
     """
-    import json
-    import tempfile
-
     if not any(one.path == path for one in client(home).list_artifacts(run_id)):
         return {}
     with tempfile.TemporaryDirectory() as folder:
@@ -125,8 +125,6 @@ def mlflow_json(home: Home, run_id: str, path: str) -> dict[str, Any]:
 
 
 def _moment(milliseconds: int | None) -> str | None:
-    from datetime import UTC, datetime
-
     if milliseconds is None:
         return None
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

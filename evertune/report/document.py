@@ -6,7 +6,7 @@ from typing import Any
 
 from evertune.home import write_atomic
 from evertune.report import models, run
-from evertune.report.pieces import Html, count, number, span, text
+from evertune.report.pieces import Html, count, number, span, text, tiles
 from evertune.report.style import STYLE
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # nothing is fetched, nothing runs
@@ -78,14 +78,11 @@ def _hero(outcome: Json) -> Html:
 
 def _tiles(outcome: Json, details: Json) -> Html:
     """The few numbers that a reader looks for first."""
-    tiles = [*_scores(details), ("rows taken in", count(outcome["rows"].get("new")), _refused(outcome))]
+    found = [*_scores(details), ("rows taken in", count(outcome["rows"].get("new")), _refused(outcome))]
     if rows := details.get("rows"):
         leaked = f"{count(details.get('leaked'))} of them leaked"
-        tiles.append(("test rows", count(rows.get("test")), leaked if details.get("leaked") else "none of them leaked"))
-    shown = "".join(
-        f"<div><dt>{text(name)}</dt><dd><b>{value}</b><small>{more}</small></dd></div>" for name, value, more in tiles
-    )
-    return Html(f'<dl class="tiles">{shown}</dl>')
+        found.append(("test rows", count(rows.get("test")), leaked if details.get("leaked") else "none of them leaked"))
+    return tiles(found)
 
 
 def _scores(details: Json) -> list[tuple[str, Html, str]]:

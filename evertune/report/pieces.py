@@ -115,6 +115,15 @@ def facts(pairs: Iterable[tuple[str, Html]]) -> Html:
     return Html(f'<dl class="facts">{items}</dl>' if items else "")
 
 
+def tiles(items: Iterable[tuple[str, Html, str]]) -> Html:
+    """The few numbers that a reader looks for first: name, value, and a remark below it, which is markup."""
+    shown = "".join(
+        f"<div><dt>{text(name)}</dt><dd><b>{value}</b><small>{remark}</small></dd></div>"
+        for name, value, remark in items
+    )
+    return Html(f'<dl class="tiles">{shown}</dl>')
+
+
 def picture(pictures: Mapping[str, Path], name: str, caption: str) -> Html:
     """A PNG inlined as a data URI, at 100 pixels an inch; nothing where it was not drawn.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.report.document import write
 from evertune.report.drawing import INK, OURS, SOFT, THEIRS, figure_of, plain_axes, save
-from evertune.report.pieces import Html, bar, count, join, note, number, picture, span, table, text
+from evertune.report.pieces import Html, bar, count, join, note, number, picture, span, table, text, tiles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,14 +104,10 @@ def _done(step: Json) -> Html:
 
 def _tiles(result: Json) -> Html:
     chosen = next(one for one in result["summaries"] if one["policy"] == result["recommended"])
-    tiles = [
+    found = [
         (f"mean {result['metric']}", number(chosen["metric"]), f"{chosen['windows']} windows"),
         ("wrong promotions", count(chosen["wrong"]), f"of {chosen['promotions']}"),
         ("retrainings", count(chosen["retrainings"]), f"{chosen['seconds']:,.0f} s of training"),
         *((f"rows {why}", count(rows), "left out") for why, rows in result["left_out"].items()),
     ]
-    shown = "".join(
-        f"<div><dt>{text(name)}</dt><dd><b>{value}</b><small>{text(more)}</small></dd></div>"
-        for name, value, more in tiles
-    )
-    return Html(f'<dl class="tiles">{shown}</dl>')
+    return tiles(found)

@@ -8,7 +8,7 @@ import numpy as np
 
 from evertune.report.document import write
 from evertune.report.drawing import INK, OURS, SOFT, figure_of, plain_axes, save
-from evertune.report.pieces import Html, count, join, note, number, picture, small, table, text
+from evertune.report.pieces import Html, count, join, note, number, picture, small, table, text, tiles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,12 +103,8 @@ def _spread(axes: Any, before: Any, now: Any, name: str) -> None:
 
 
 def _tiles(found: Json) -> Html:
-    tiles = [
+    shown = [
         ("p", small(found["p"]), f"at most {found['level']:.2g} tells of drift"),
         *((f"rows, {side}", count(rows), "compared") for side, rows in found["rows"].items()),
     ]
-    shown = "".join(
-        f"<div><dt>{text(name)}</dt><dd><b>{value}</b><small>{text(more)}</small></dd></div>"
-        for name, value, more in tiles
-    )
-    return Html(f'<dl class="tiles">{shown}</dl>')
+    return tiles(shown)
