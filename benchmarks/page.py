@@ -4,7 +4,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import drift_page, ingest_page, overhead_page, processes_page, scoring_page, training_page
+from benchmarks import (
+    drift_page,
+    ingest_page,
+    overhead_page,
+    policies_page,
+    processes_page,
+    scoring_page,
+    training_page,
+)
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 RULE = "|---"
@@ -26,6 +34,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "ingest": ingest_page.section,
     "processes": processes_page.section,
     "drift": drift_page.section,
+    "policies": policies_page.section,
 }
 
 

@@ -184,10 +184,13 @@ def test_a_lenient_policy_promotes_what_is_held(recipe: Recipe) -> None:
     gate = recipe.evaluation.gate.model_copy(update={"min_rows": 5, "confidence": 0.9999})
     strict = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"gate": gate})})
     home, snapshot = taken_in(strict)
-    policies = backtest.parse("gated,unless-harm")
+    policies = backtest.parse("gated,unless-harm,gated-test")
     found = backtest.run(strict, home, snapshot, "week", policies, lambda _: "run", lambda _: None, start=4)
-    said = {(step.policy, step.verdict, step.promoted) for step in found.steps if step.window == 5}
-    assert said == {("gated", "held", False), ("unless-harm", "held", True)}
+    last = [step for step in found.steps if step.window == 5]
+    said = {(step.policy, step.verdict, step.promoted) for step in last}
+    assert said == {("gated", "held", False), ("unless-harm", "held", True), ("gated-test", "held", False)}
+    asked = {step.policy: step.reason or "" for step in last}
+    assert " fresh rows" in asked["gated"] and " test rows" in asked["gated-test"]
 
 
 def test_a_policy_sees_nothing_of_what_comes_later(

@@ -153,7 +153,8 @@ def _challenged(
 ) -> Step:
     before, said = state.champion, None
     if policy.gated:
-        said = replay.judge(made, before, window, state.met + 1, f"{policy.name}-{window}".replace(":", "-"))
+        name = f"{policy.name}-{window}".replace(":", "-")
+        said = replay.judge(made, before, window, state.met + 1, name, policy.superior_on)
         state.met += gate.spent(said.evidence)
     promoted = said is None or said.verdict == "promoted" or (policy.lenient and said.verdict == "held")
     if promoted:

@@ -16,6 +16,7 @@ class Policy:
         retrains: at every window's end, at none, or where drift is found.
         gated: whether the gate decides on a promotion; else every challenger is promoted.
         lenient: whether what the gate holds for want of evidence is promoted all the same.
+        superior_on: test rows on which the gate asks for superiority. Default: those that the recipe names.
         period: windows from one occasion to the next.
     """
 
@@ -23,6 +24,7 @@ class Policy:
     retrains: str
     gated: bool
     lenient: bool = False
+    superior_on: str | None = None
     period: int = 1
 
 
@@ -30,6 +32,7 @@ TABLE = {
     "never": Policy("never", "never", gated=False),
     "always": Policy("always", "always", gated=False),
     "gated": Policy("gated", "always", gated=True),
+    "gated-test": Policy("gated-test", "always", gated=True, superior_on="test"),
     "drift": Policy("drift", "drift", gated=True),
     "unless-harm": Policy("unless-harm", "always", gated=True, lenient=True),
 }

@@ -95,11 +95,14 @@ class Replay:
             labels=tuple(label for label in whole.labels if label in present),
         )  # fmt: skip
 
-    def judge(self, candidate: Candidate, champion: Model, window: int, night: int, name: str) -> Decision:
+    def judge(
+        self, candidate: Candidate, champion: Model, window: int, night: int, name: str, superior_on: str | None
+    ) -> Decision:
         """What the gate says, on the test rows that were known then.
 
         Args:
             night: how many challengers, this one included, this champion has met.
+            superior_on: test rows on which superiority is asked. Default: those that the recipe names.
         """
         rows = _by_window(self.known(window))
         leaked = set(splits.leaked(rows).to_pylist())
@@ -108,9 +111,17 @@ class Replay:
         folder.mkdir(parents=True, exist_ok=True)
         apart = replace(candidate, run_folder=str(folder))
         report = evaluation.evaluate(self.recipe, apart, test, leaked, champion.folder, champion.window)
-        decision = challenge.decide(self.recipe, report, night)
+        decision = challenge.decide(self._asking(superior_on), report, night)
         shutil.rmtree(folder)
         return decision
+
+    def _asking(self, superior_on: str | None) -> Recipe:
+        """The recipe with a gate that asks for superiority on these rows."""
+        if superior_on is None:
+            return self.recipe
+        rule = self.recipe.evaluation.gate.model_copy(update={"superior_on": superior_on})
+        asking = self.recipe.evaluation.model_copy(update={"gate": rule})
+        return self.recipe.model_copy(update={"evaluation": asking})
 
     def drift(self, champion: Model, after: int, until: int) -> float | None:
         """P-value of a change between the test rows that the champion's window knew and the rows of some windows."""
