@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks import (
     answers,
+    deployment,
     drift,
     ingest,
     learning,
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "processes": processes.measure,
     "scoring": scoring.measure,
     "overhead": overhead.measure,
+    "deployment": deployment.measure,
     "ingest": ingest.measure,
     "drift": drift.measure,
     "policies": policies.measure,

@@ -20,3 +20,14 @@ def section(found: dict[str, Any]) -> Iterator[str]:
         cells = [f"{arm[part]:.0%}" if part == "share" else f"{arm[part]:.1f}" for arm in arms.values()]
         yield f"| {part} | {' | '.join(cells)} | {wanted} |"
     yield ""
+
+
+def deployment(found: dict[str, Any]) -> Iterator[str]:
+    """The lines on a night with nothing new."""
+    yield "## A night with nothing new, as a deployment's flow\n"
+    yield "`make bench NAME=deployment`: `evertune up`, then `prefect deployment run 'retrain/support-intents'` over a"
+    yield f"home in which the quickstart has run; median of {found['repeats']} runs. Seconds.\n"
+    yield "| part | seconds | to reach |\n|---|---|---|"
+    for part, seconds in found["parts"].items():
+        yield f"| {part} | {seconds:.1f} | {'4' if part == 'in the flow' else ''} |"
+    yield ""

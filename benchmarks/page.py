@@ -30,6 +30,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "training": training_page.section,
     "learning": training_page.learning,
     "overhead": overhead_page.section,
+    "deployment": overhead_page.deployment,
     "scoring": scoring_page.section,
     "ingest": ingest_page.section,
     "processes": processes_page.section,
