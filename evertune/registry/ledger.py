@@ -3,8 +3,9 @@
 import getpass
 import json
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from evertune.home import Home
@@ -46,8 +47,34 @@ def entries(home: Home) -> list[dict[str, Any]]:
     """All whole entries, oldest first."""
     if not home.ledger.exists():
         return []
+    with home.ledger.open("rb") as file:
+        made = os.fstat(file.fileno()).st_ino
+        read = _read.get(home.ledger)
+        if read is None or read.inode != made or read.size > os.fstat(file.fileno()).st_size:
+            read = _Read(made)
+        file.seek(read.size)
+        new = file.read()
+    whole = new[: new.rfind(b"\n") + 1]  # what is behind may still be written
+    found = [*read.entries, *_parsed(whole)]
+    _read[home.ledger] = _Read(made, read.size + len(whole), tuple(found))
+    return found + _parsed(new[len(whole) :])
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What this process has read of a ledger: it only grows, and a run asks for it a dozen times."""
+
+    inode: int
+    size: int = 0
+    entries: tuple[dict[str, Any], ...] = ()
+
+
+_read: dict[Path, _Read] = {}
+
+
+def _parsed(lines: bytes) -> list[dict[str, Any]]:
     found = []
-    for line in home.ledger.read_bytes().splitlines():
+    for line in lines.splitlines():
         try:
             found.append(json.loads(line))
         except ValueError:

@@ -132,7 +132,9 @@ def _moment(milliseconds: int | None) -> str | None:
 
 def version_of(home: Home, name: str, run_id: str) -> int | None:
     """The registered version that a run made; None where it made none yet."""
-    return next((int(one.version) for one in versions(home, name) if one.run_id == run_id), None)
+    with said(f"the version of the run {run_id}"):
+        found = client(home).search_model_versions(f"name='{name}' and run_id='{run_id}'")
+    return min((int(one.version) for one in found), default=None)
 
 
 def _ensure_registered(mlflow: Any, name: str) -> None:

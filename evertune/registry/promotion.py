@@ -10,6 +10,7 @@ from evertune.errors import RegistryError
 from evertune.home import Home
 from evertune.records import Candidate, Decision, Evaluation, plain
 from evertune.registry import ledger, models, parity
+from evertune.registry.store import client, refusal, said
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
@@ -171,7 +172,8 @@ def rollback(home: Home, name: str, reason: str) -> int:
 
 
 def _check_parity(home: Home, name: str, version: int, folder: Path) -> None:
-    run = next(one.run_id for one in models.versions(home, name) if int(one.version) == version)
+    with said(f"version {version} of {name}"):
+        run = client(home).get_model_version(name, str(version)).run_id
     samples = [path.parent / "parity.json" for path in home.runs.glob("*/run.json") if run in path.read_text()]
     if not samples or not samples[0].exists():
         raise RegistryError(
@@ -190,8 +192,12 @@ def _decision_on(home: Home, version: int) -> dict[str, Any] | None:
 
 
 def _tag(home: Home, name: str, version: int, key: str) -> str | None:
-    for one in models.versions(home, name):
-        if int(one.version) == version:
-            value = one.tags.get(f"evertune.{key}")
-            return None if value is None else str(value)
-    raise RegistryError(f"{name} has no version {version}; `evertune history RECIPE` lists them")
+    from mlflow.exceptions import MlflowException
+
+    try:
+        value = client(home).get_model_version(name, str(version)).tags.get(f"evertune.{key}")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise RegistryError(refusal(f"version {version} of {name}", error)) from None  # as in `said`
+        raise RegistryError(f"{name} has no version {version}; `evertune history RECIPE` lists them") from None
+    return None if value is None else str(value)

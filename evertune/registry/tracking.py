@@ -219,12 +219,15 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 def _close_orphans(home: Home, folder: Path) -> None:
     """Runs of other snapshots that a dead process left RUNNING will never be taken up."""
     mlflow = client(home)
-    for path in home.runs.glob("*/run.json"):
-        run_id = read_json(path)["run_id"]
-        with said(f"the run {run_id}, left by an earlier process"):
-            if path.parent != folder and mlflow.get_run(run_id).info.status == "RUNNING":
-                logger.warning("the run %s was left unfinished and is closed: newer rows have come since", run_id)
-                mlflow.set_terminated(run_id, "KILLED")
+    recipe, own = home.name, f"{home.identity()}/{folder.name}"
+    with said(f"the runs of {recipe}"):
+        mine = f"tags.`evertune.folder` LIKE '{home.identity()}/%' AND attributes.status = 'RUNNING'"
+        for run in mlflow.search_runs([experiment(home, recipe)], mine):
+            if run.data.tags["evertune.folder"] != own:
+                logger.warning(
+                    "the run %s was left unfinished and is closed: newer rows have come since", run.info.run_id
+                )
+                mlflow.set_terminated(run.info.run_id, "KILLED")
 
 
 def environment() -> dict[str, Any]:
