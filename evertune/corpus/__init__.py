@@ -181,6 +181,8 @@ def _complete(home: Home) -> None:
         staging.forget_staged(home)
     _settle_stopped(home, released=begun.path is None)
     staging.forget_log(home)
+    for table in (home.corpus, home.quarantine):
+        delta_tables.compact(table)
 
 
 def _settle_stopped(home: Home, *, released: bool) -> None:

@@ -5,8 +5,9 @@ import json
 import logging
 import operator
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evertune.corpus import parts_file
 from evertune.corpus.parts_file import PartsFile
@@ -16,20 +17,114 @@ from evertune.parts import Rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from deltalake import DeltaTable
     from deltalake.transaction import AddAction
 
 APPLICATION = "evertune"  # the name under which a commit carries its batch number
 ATTEMPTS = 5
+MANY = 32  # small files, one a batch, that become one: each would be opened by every look at the table
+SMALL = 64 << 20  # bytes: larger files stay as they are
+GROUP = 10_000  # rows that are read together: who wants the newest batches reads few others
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The table as this process has read it last.
+
+    Args:
+        commit: inode and time of that version's entry in the log: another table at the same place has another.
+    """
+
+    table: "DeltaTable"
+    commit: tuple[int, int]
+
+
+_opened: dict[Path, _Opened] = {}
+
+
+def _newest(path: Path) -> "DeltaTable | None":
+    """The table at its newest version, read again only where its log has grown; None where there is no table."""
+    from deltalake import DeltaTable
+
+    known = _opened.get(path)
+    if known is not None:
+        number = known.table.version()
+        if _commit(path, number) == known.commit and _commit(path, number + 1) is None:
+            return known.table
+    if not DeltaTable.is_deltatable(str(path)):
+        return None
+    return _kept(path, DeltaTable(str(path)))
+
+
+def _kept(path: Path, table: "DeltaTable") -> "DeltaTable":
+    commit = _commit(path, table.version())
+    if commit is not None:
+        _opened[path] = _Opened(table, commit)
+    return table
+
+
+def _commit(path: Path, number: int) -> tuple[int, int] | None:
+    try:
+        state = (path / "_delta_log" / f"{number:020d}.json").stat()
+    except FileNotFoundError:
+        return None
+    return state.st_ino, state.st_mtime_ns
+
+
+def _at(path: Path, version: int | None) -> "DeltaTable":
+    """The table at a version, or the newest.
+
+    Raises:
+        DeltaError: there is no such table or version.
+    """
+    from deltalake import DeltaTable
+
+    newest = _newest(path)
+    if newest is not None and version in {None, newest.version()}:
+        return newest
+    return DeltaTable(str(path), version=version)
 
 
 def last_batch(path: Path) -> int:
     """Number of the newest batch that the table has; 0 where there is no table yet."""
-    from deltalake import DeltaTable
+    table = _newest(path)
+    return 0 if table is None else table.transaction_version(APPLICATION) or 0
 
-    if not DeltaTable.is_deltatable(str(path)):
-        return 0
-    return DeltaTable(str(path)).transaction_version(APPLICATION) or 0
+
+def columns(path: Path) -> list[str]:
+    """Names of the table's columns."""
+    return [field.name for field in _at(path, None).schema().fields]
+
+
+def compact(path: Path) -> None:
+    """Write many small files anew as one, in a commit that adds and removes no row; older versions keep theirs.
+
+    Raises:
+        DataError: the table cannot be written.
+    """
+    from deltalake import WriterProperties
+    from deltalake.exceptions import CommitFailedError
+
+    table = _newest(path)
+    if table is None or sum(one["size_bytes"] < SMALL for one in _files(table)) < MANY:
+        return
+    try:
+        table.optimize.compact(target_size=SMALL, writer_properties=WriterProperties(max_row_group_size=GROUP))
+        _kept(path, table)
+    except CommitFailedError as conflict:  # another writer was faster: the next batch tries again
+        log.warning("%s: its small files stay as they are: %s", path, conflict)
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written: {error}; free some space or mend its rights, and run again"
+        ) from error
+
+
+def _files(table: "DeltaTable") -> "list[dict[str, Any]]":
+    import pyarrow as pa
+
+    found: list[dict[str, Any]] = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    return found
 
 
 def append_once(path: Path, rows: Rows, names: list[str], number: int) -> None:
@@ -48,12 +143,13 @@ def append_once(path: Path, rows: Rows, names: list[str], number: int) -> None:
     added = None
     try:
         for _attempt in range(ATTEMPTS):
-            table = DeltaTable.create(str(path), schema=schema, mode="ignore")
+            table = _newest(path) or DeltaTable.create(str(path), schema=schema, mode="ignore")
             if (table.transaction_version(APPLICATION) or 0) >= number:
                 return
             added = _written(path, rows, names, number) if added is None else added
             try:
                 table.create_write_transaction(added, "append", schema, commit_properties=carries_number)
+                _kept(path, table)
                 return
             except CommitFailedError as conflict:  # another writer was faster: look again whether it was our batch
                 log.warning("%s: a commit conflicted and is tried again: %s", path, conflict)
@@ -92,11 +188,12 @@ def read(
     version: int | None = None,
     since: int | None = None,
     versions: list[str] | None = None,
+    until: int | None = None,
 ) -> "pa.Table":
     """Rows of a table, in no given order.
 
     Args:
-        since: only rows of later batches than this.
+        since: only rows of later batches than this; until: of no later ones.
         versions: only rows with these row versions.
     Raises:
         DataError: there is no table at `path`, or not in that version.
@@ -104,15 +201,15 @@ def read(
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.dataset as ds
-    from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
 
     try:
-        table = DeltaTable(str(path), version=version)
+        table = _at(path, version)
         # Its own reader, `to_pyarrow_table`, leaves threads behind that abort a process which ends soon after.
         files = [str(path / uri.rpartition("/")[2]) for uri in table.file_uris()]
         found = ds.dataset(files, schema=pa.schema(table.schema().to_arrow()), format="parquet")
         wanted = [pc.field("batch") > since] if since is not None else []
+        wanted += [pc.field("batch") <= until] if until is not None else []
         wanted += [pc.field("row_version").isin(versions)] if versions is not None else []
         where = functools.reduce(operator.and_, wanted) if wanted else None
         return found.to_table(columns=columns, filter=where)
@@ -125,14 +222,10 @@ def rows_of(path: Path, version: int | None = None) -> Rows:
     """Reads the rows of a table at a version: always in the same order. A table that is not there has no rows."""
     if not last_batch(path):
         return parts_file.rows_of()
-    from deltalake import DeltaTable
-
-    uris = DeltaTable(str(path), version=version).file_uris()
+    uris = _at(path, version).file_uris()
     return parts_file.rows_of(*(path / uri.rpartition("/")[2] for uri in uris))
 
 
 def version(path: Path) -> int:
     """The newest version of the table at `path`."""
-    from deltalake import DeltaTable
-
-    return int(DeltaTable(str(path)).version())
+    return int(_at(path, None).version())

@@ -85,20 +85,25 @@ def _current(read: Rows, size: int) -> Any:
     return current
 
 
-def rows(home: Home, version: int, columns: list[str] | None = None) -> "pa.Table":
+def rows(
+    home: Home, version: int, columns: list[str] | None = None, since: int | None = None, until: int | None = None
+) -> "pa.Table":
     """The current rows at a version of the corpus, one a row key, in the order in which they came.
 
     Args:
         columns: those to read. Default: all that steps need (no signatures).
+        since: only rows of later batches than this, without `component`, which older rows have a say in.
+        until: the rows as they were once this batch was in.
     Raises:
         DataError: there is no such version.
     """
     import pyarrow.compute as pc
 
-    columns = columns or _step_columns(home)
+    columns = columns or [name for name in _step_columns(home) if since is None or name != "component"]
     order = ["row_version", "row_key", "batch", "timestamp", "position"]
     joins = ["component", "joins"] if "component" in columns else []
-    table = delta_tables.read(home.corpus, list(dict.fromkeys([*order, *columns, *joins])), version)
+    names = list(dict.fromkeys([*order, *columns, *joins]))
+    table = delta_tables.read(home.corpus, names, version, since=since, until=until)
     if joins:
         table = table.set_column(table.column_names.index("component"), "component", [canonical(table)])
     if pc.any(pc.not_equal(table["row_key"], table["row_version"])).as_py():
@@ -129,15 +134,11 @@ def known_rows(home: Home) -> Rows:
     Raises:
         DataError: an Evertune whose signatures are no longer read has made the corpus.
     """
-    from deltalake import DeltaTable
-
-    if delta_tables.last_batch(home.corpus):
-        names = [field.name for field in DeltaTable(str(home.corpus)).schema().fields]
-        if "signature" not in names:
-            raise DataError(
-                f"{home.corpus} was made by an older Evertune: near duplicates of its rows could not be found; "
-                f"give the recipe a new name, or delete {home.model} and take its sources in again"
-            )
+    if delta_tables.last_batch(home.corpus) and "signature" not in delta_tables.columns(home.corpus):
+        raise DataError(
+            f"{home.corpus} was made by an older Evertune: near duplicates of its rows could not be found; "
+            f"give the recipe a new name, or delete {home.model} and take its sources in again"
+        )
     return delta_tables.rows_of(home.corpus)
 
 
@@ -223,8 +224,6 @@ def newest_version(home: Home) -> int:
 
 
 def _step_columns(home: Home) -> list[str]:
-    from deltalake import DeltaTable
-
-    own = own_columns([field.name for field in DeltaTable(str(home.corpus)).schema().fields])
+    own = own_columns(delta_tables.columns(home.corpus))
     first = ["row_version", "row_key", "batch", "part", "split", "component"]
     return [*first, *own, "id", "timestamp", "group", "source", "source_row"]
