@@ -1,4 +1,4 @@
-"""A snapshot's rows as token ids: encoded once a row, kept in memory-mapped Arrow files, one a batch part."""
+"""A snapshot's rows as token ids: encoded once a row, kept in memory-mapped Arrow files."""
 
 import functools
 import logging
@@ -7,14 +7,14 @@ import os
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune import base_models
+from evertune import base_models, token_files
 from evertune.errors import ConfigError, DataError
 from evertune.objectives import module
 from evertune.parallel import Spread
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 Encode = Callable[[list[Any]], dict[str, list[Any]]]
+Inputs = Callable[[int], "pa.Table"]
 _own: list[Encode] = []  # in a process that tokenizes: its encoder
 STEP_VERSION = 1  # raise it when the same input gives another result
 CHUNK = 10_000  # rows encoded at a time: bounds memory
 MANY = 100_000_000  # bytes of input: below, what processes gain does not pay for their start (docs/decisions)
-PARTS = 1_000_000  # more than a batch can have
 # Families whose first position stands behind the padding id: of RoBERTa's 514 positions 512 take a token.
 FROM_PADDING = ("camembert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl")
 
@@ -46,23 +46,32 @@ def fingerprint(recipe: "Recipe") -> str:
 
 
 def tokenize(
-    recipe: "Recipe", home: "Home", snapshot: Snapshot, rows: "pa.Table", spread: Spread | None = None
-) -> Tokens:
+    recipe: "Recipe", home: "Home", snapshot: Snapshot, rows: "pa.Table", spread: Spread | None = None,
+    inputs: Inputs | None = None,
+) -> Tokens:  # fmt: skip
     """Encode the rows that no earlier run has encoded.
 
     Args:
-        rows: the snapshot's current rows with `row_version`, `batch`, `part`, `split` and the input column.
+        rows: the snapshot's current rows with `row_version`, `batch`, `part` and `split`.
+        inputs: reads `row_version` and the input column of the rows from a batch on. Default: `rows` has them.
         spread: calls a function with each of many jobs, elsewhere; it is given `write_part`. Default: on this machine.
     Raises:
         ConfigError: the base model has no tokenizer that fits.
         DataError: a row cannot be encoded, or the disk is full.
     """
     key = fingerprint(recipe)
-    parts = {home.tokens / key / f"{name}.arrow": places for name, places in _parts(rows)}
-    versions = rows.column("row_version")
-    lacking = {path: places for path, places in parts.items() if not _holds(path, versions.take(places))}
+    named = token_files.parts(rows, token_files.closed(rows))
+    parts = {home.tokens / key / f"{name}.arrow": places for name, places in named}
+    lacking = {
+        path: versions for path, places in parts.items()
+        if not token_files.holds(path, versions := rows.column("row_version").take(places))
+        and not token_files.join(path, versions)
+    }  # fmt: skip
     fresh = sum(map(len, lacking.values()))
-    _encode(recipe, rows, lacking, spread)
+    if lacking:
+        first = min(rows["batch"][parts[path][0]].as_py() for path in lacking)
+        role = next(iter(module(recipe.objective.type).COLUMNS))
+        _encode(recipe, inputs(first) if inputs else rows.select(["row_version", role]), lacking, spread)
     files = tuple(str(path) for path in parts)
     tokens = Tokens(files, digest(key, snapshot.fingerprint), snapshot, {}, 0)
     counts, truncated = _count(tokens, rows)
@@ -82,38 +91,9 @@ def load(tokens: Tokens, rows: "pa.Table") -> "datasets.Dataset":
     """
     import datasets
 
-    tables = _mapped(tokens)
-    places = _places(tables, rows)
+    tables = token_files.mapped(tokens)
+    places = token_files.places(tables, rows)
     return datasets.concatenate_datasets([datasets.Dataset(table) for table in tables.values()]).select(places)
-
-
-def _mapped(tokens: Tokens) -> dict[str, Any]:
-    """The token files by part, as tables of `datasets`, whose columns stay on the disk until they are read."""
-    from datasets.table import MemoryMappedTable
-
-    try:
-        return {Path(file).stem: MemoryMappedTable.from_file(file) for file in tokens.files}
-    except (OSError, ValueError) as error:
-        raise DataError(f"a token file cannot be read ({error}); run again: its rows are encoded anew") from error
-
-
-def _places(tables: dict[str, Any], rows: "pa.Table") -> Any:
-    """Where each row stands in the tables, one behind the other; looked up part by part, so that memory is bounded."""
-    import numpy as np
-    import pyarrow.compute as pc
-
-    ends = np.cumsum([len(table) for table in tables.values()], dtype=np.int64)
-    starts = {name: int(end) - len(table) for (name, table), end in zip(tables.items(), ends, strict=True)}
-    found = np.empty(len(rows), np.int64)
-    for name, places in _parts(rows):
-        asked = rows.column("row_version").take(places)
-        known = tables[name].column("row_version").combine_chunks() if name in tables else asked[:0].combine_chunks()
-        there = pc.index_in(asked, value_set=known)
-        if there.null_count:
-            lacking = asked.filter(pc.is_null(there))[0].as_py()
-            raise DataError(f"no token file has the row {lacking!r}; run again: it is encoded anew")
-        found[places] = starts[name] + there.to_numpy()
-    return found
 
 
 def tokenizer(recipe: "Recipe") -> Any:
@@ -150,17 +130,6 @@ def _positions(config: Any) -> int | None:
     return limit if limit is None or config.model_type not in FROM_PADDING else limit - config.pad_token_id - 1
 
 
-def _parts(rows: "pa.Table") -> Iterator[tuple[str, Any]]:
-    """Each batch part's name, and where its rows stand, in the corpus' order."""
-    import numpy as np
-
-    numbers = rows["batch"].to_numpy().astype(np.int64) * PARTS + rows["part"].to_numpy()
-    order = np.argsort(numbers, kind="stable")
-    found, starts = np.unique(numbers[order], return_index=True)
-    for number, places in zip(found.tolist(), np.split(order, starts[1:]), strict=True):
-        yield f"{number // PARTS:06d}-{number % PARTS:03d}", places
-
-
 def write_part(recipe: "Recipe", path: Path, part: "pa.Table") -> None:
     """Write one token file, for a process elsewhere that sees the home.
 
@@ -173,14 +142,20 @@ def write_part(recipe: "Recipe", path: Path, part: "pa.Table") -> None:
 
 
 def _encode(recipe: "Recipe", rows: "pa.Table", lacking: dict[Path, Any], spread: Spread | None) -> None:
-    """Write the token files: elsewhere, or here where the rows are few, or in a process a core, a file at a time."""
-    role, cores = next(iter(module(recipe.objective.type).COLUMNS)), os.cpu_count() or 1
-    work = ((path, rows.select(["row_version", role]).take(places)) for path, places in lacking.items())
-    if spread is not None and lacking:
+    """Write the token files: elsewhere, or here where the rows are few, or in a process a core, a file at a time.
+
+    Args:
+        rows: `row_version` and the input; lacking: row versions by file.
+    """
+    import pyarrow.compute as pc
+
+    cores, known = os.cpu_count() or 1, rows["row_version"]
+    work = ((path, rows.take(pc.index_in(versions, value_set=known))) for path, versions in lacking.items())
+    if spread is not None:
         for _ in spread(write_part, ({"recipe": recipe, "path": path, "part": part} for path, part in work)):
             pass  # each file is its own record that it is done
         return
-    size = sum(map(len, lacking.values())) / max(1, len(rows)) * rows.column(role).nbytes
+    size = sum(map(len, lacking.values())) / max(1, len(rows)) * rows.column(1).nbytes
     if size < MANY or min(cores, len(lacking)) < 2:
         encode = _encoder(recipe)
         for path, part in work:
@@ -227,21 +202,6 @@ def _encoder(recipe: "Recipe") -> Encode:
     return encoded
 
 
-def _holds(path: Path, versions: "pa.ChunkedArray") -> bool:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    try:
-        with pa.memory_map(str(path)) as source:
-            known = pa.ipc.open_stream(source).read_all().column("row_version")
-            return bool(pc.all(pc.is_in(versions, value_set=known.combine_chunks())).as_py())
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError, KeyError) as error:
-        logger.warning("%s is damaged (%s): its rows are encoded anew", path.name, str(error).splitlines()[0])
-        return False
-
-
 def _write(path: Path, part: "pa.Table", encode: Encode) -> None:
     """Write a part's token file, whole or not at all.
 
@@ -278,11 +238,11 @@ def _count(tokens: Tokens, rows: "pa.Table") -> tuple[dict[str, int], int]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    tables = _mapped(tokens)
+    tables = token_files.mapped(tokens)
     lengths = pa.concat_tables(
         pa.table({"kept": pc.list_value_length(table["input_ids"]), "whole": table["full_length"]})
         for table in tables.values()
-    ).take(_places(tables, rows))
+    ).take(token_files.places(tables, rows))
     truncated = pc.sum(pc.greater(lengths["whole"], lengths["kept"])).as_py()
     found = lengths.append_column("split", rows["split"]).group_by("split").aggregate([("kept", "sum")])
     counts = dict(zip(found["split"].to_pylist(), found["kept_sum"].to_pylist(), strict=True))

@@ -1,11 +1,17 @@
 """Step 3: the snapshot's rows as token ids."""
 
+from typing import TYPE_CHECKING
+
 from evertune import corpus, shortage, tokenization
 from evertune.config import Recipe
 from evertune.home import home_of
+from evertune.objectives import module
 from evertune.records import Snapshot, Tokens
 from tasks import engine
 from tasks.step import step
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @step
@@ -16,5 +22,11 @@ def tokenize(snapshot: Snapshot, recipe: Recipe) -> Tokens:
     """
     shortage.check(snapshot.rows, recipe)
     home = home_of(recipe)
-    spread = engine.spread if engine.cluster() else None
-    return tokenization.tokenize(recipe, home, snapshot, corpus.rows(home, snapshot.version), spread)
+    spread, version = engine.spread if engine.cluster() else None, snapshot.version
+    role = next(iter(module(recipe.objective.type).COLUMNS))
+    rows = corpus.rows(home, version, ["row_version", "batch", "part", "split"])
+
+    def inputs(batch: int) -> "pa.Table":
+        return corpus.rows(home, version, ["row_version", role], since=batch - 1)
+
+    return tokenization.tokenize(recipe, home, snapshot, rows, spread, inputs)

@@ -21,7 +21,7 @@ from model_helpers import (
     write_tiny_model,
 )
 
-from evertune import tokenization
+from evertune import token_files, tokenization
 from evertune.errors import ConfigError, DataError
 from evertune.home import Home
 from evertune.objectives import text_classification
@@ -55,6 +55,34 @@ def test_only_fresh_batches_are_encoded(tiny_model: Path, place: Home) -> None:
     assert after.keys() - before.keys() == {"000003-000.arrow"}
     assert {name: after[name] for name in before} == before
     assert [Path(file).name for file in again.files] == sorted(after)
+
+
+def test_old_batches_have_one_file_together_made_of_theirs(
+    tiny_model: Path, place: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_files, "GROUP", 3)
+    one, rows = recipe(tiny_model), batches(4, 2, 3, 2, 1, 2, 3)
+    for newest in range(1, 7):
+        tokens_of(one, place, rows.filter(pa.array([batch <= newest for batch in rows["batch"].to_pylist()])))
+    before = written(place)
+    monkeypatch.setattr(tokenization, "_encode", lambda _recipe, _rows, lacking, _spread: _only(lacking, "000007-000"))
+    with pytest.raises(DataError, match="run again"):  # what was to be encoded is not there
+        tokens_of(one, place, rows)
+    assert written(place).keys() - before.keys() == {"group-000001.arrow"}
+    monkeypatch.undo()
+    monkeypatch.setattr(token_files, "GROUP", 3)
+    tokens = tokens_of(one, place, rows)
+    assert [Path(file).stem for file in tokens.files] == ["group-000000", "group-000001", "000007-000"]
+    encoded = tokenization.load(tokens, rows)[:]
+    assert encoded["row_version"] == rows["row_version"].to_pylist()
+    older = rows.filter(pa.array([batch <= 2 for batch in rows["batch"].to_pylist()]))
+    assert tokenization.load(tokens, older)[:]["row_version"] == older["row_version"].to_pylist()
+    (place.tokens / Path(tokens.files[0]).parent.name / "group-000000.arrow").write_bytes(b"torn")
+    assert tokenization.load(tokens_of(one, place, rows), rows)[:] == encoded
+
+
+def _only(lacking: dict[Path, Any], name: str) -> None:
+    assert [path.stem for path in lacking] == [name]
 
 
 def test_what_is_encoded_already_needs_no_tokenizer(

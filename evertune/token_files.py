@@ -1,0 +1,134 @@
+"""Token files: one a batch part, and one for many small old batches; a row is found in them by its batch."""
+
+import logging
+import uuid
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evertune.errors import DataError
+from evertune.records import Tokens
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+logger = logging.getLogger(__name__)
+PARTS = 1_000_000  # more than a batch can have
+GROUP = 32  # batches in a row that get one file together, once newer ones have come ...
+SMALL = 100_000  # ... if they have no more rows than this
+NAME = "group-"
+
+
+def parts(rows: "pa.Table", groups: Collection[int] = ()) -> Iterator[tuple[str, Any]]:
+    """Each file's name, and where its rows stand, in the corpus' order.
+
+    Args:
+        rows: with `batch` and `part`.
+        groups: numbers of those whose batches have one file together.
+    """
+    import numpy as np
+
+    batch = rows["batch"].to_numpy().astype(np.int64)
+    group = (batch - 1) // GROUP
+    together = np.isin(group, list(groups))
+    numbers = np.where(together, group * GROUP * PARTS, batch * PARTS + rows["part"].to_numpy())
+    order = np.argsort(numbers, kind="stable")
+    found, starts = np.unique(numbers[order], return_index=True)
+    for number, places in zip(found.tolist(), np.split(order, starts[1:]), strict=True):
+        name = f"{number // PARTS:06d}-{number % PARTS:03d}"
+        yield f"{NAME}{group[places[0]]:06d}" if together[places[0]] else name, places
+
+
+def closed(rows: "pa.Table") -> list[int]:
+    """Numbers of the groups of small batches behind which newer ones have come."""
+    import numpy as np
+
+    group = (rows["batch"].to_numpy().astype(np.int64) - 1) // GROUP
+    numbers, counts = np.unique(group, return_counts=True)
+    return [number for number, count in zip(numbers[:-1].tolist(), counts[:-1], strict=True) if count <= SMALL]
+
+
+def holds(path: Path, versions: "pa.ChunkedArray") -> bool:
+    """Whether the file has all these rows; one that is damaged has none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        with pa.memory_map(str(path)) as source:
+            known = pa.ipc.open_stream(source).read_all().column("row_version")
+            return bool(pc.all(pc.is_in(versions, value_set=known.combine_chunks())).as_py())
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError) as error:
+        logger.warning("%s is damaged (%s): its rows are encoded anew", path.name, str(error).splitlines()[0])
+        return False
+
+
+def join(path: Path, versions: "pa.ChunkedArray") -> bool:
+    """Make a group's file of the files of its batches; whether it has all these rows now.
+
+    The files of the batches stay for whoever reads them now; `evertune clean` removes them.
+    """
+    import pyarrow as pa
+
+    if not path.stem.startswith(NAME):
+        return False
+    number = int(path.stem.removeprefix(NAME))
+    own = [one for one in path.parent.glob("[0-9]*-[0-9]*.arrow") if _group_of(one) == number]
+    tables = []
+    for one in sorted(own):
+        try:
+            with pa.memory_map(str(one)) as source:
+                tables.append(pa.ipc.open_stream(source).read_all())
+        except (OSError, ValueError):
+            return False
+    if not tables:
+        return False
+    scratch = path.with_suffix(f".{uuid.uuid4().hex[:8]}.part")
+    whole = pa.concat_tables(tables).combine_chunks()
+    with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_stream(sink, whole.schema) as writer:
+        writer.write_table(whole)
+    scratch.replace(path)
+    return holds(path, versions)
+
+
+def _group_of(path: Path) -> int:
+    return (int(path.stem.partition("-")[0]) - 1) // GROUP
+
+
+def mapped(tokens: Tokens) -> dict[str, Any]:
+    """The token files by name, as tables of `datasets`, whose columns stay on the disk until they are read.
+
+    Raises:
+        DataError: a file is gone or damaged.
+    """
+    from datasets.table import MemoryMappedTable
+
+    try:
+        return {Path(file).stem: MemoryMappedTable.from_file(file) for file in tokens.files}
+    except (OSError, ValueError) as error:
+        raise DataError(f"a token file cannot be read ({error}); run again: its rows are encoded anew") from error
+
+
+def places(tables: dict[str, Any], rows: "pa.Table") -> "np.ndarray[Any, Any]":
+    """Where each row stands in the tables, one behind the other; looked up file by file, so that memory is bounded.
+
+    Raises:
+        DataError: no file has a row.
+    """
+    import numpy as np
+    import pyarrow.compute as pc
+
+    ends = np.cumsum([len(table) for table in tables.values()], dtype=np.int64)
+    starts = {name: int(end) - len(table) for (name, table), end in zip(tables.items(), ends, strict=True)}
+    found = np.empty(len(rows), np.int64)
+    for name, some in parts(rows, [int(one.removeprefix(NAME)) for one in tables if one.startswith(NAME)]):
+        asked = rows.column("row_version").take(some)
+        known = tables[name].column("row_version").combine_chunks() if name in tables else asked[:0].combine_chunks()
+        there = pc.index_in(asked, value_set=known)
+        if there.null_count:
+            lacking = asked.filter(pc.is_null(there))[0].as_py()
+            raise DataError(f"no token file has the row {lacking!r}; run again: it is encoded anew")
+        found[some] = starts[name] + there.to_numpy()
+    return found
