@@ -72,6 +72,22 @@ def evaluate(
     )  # fmt: skip
 
 
+def scored(rows: "pa.Table", window: int | None, since: int | None) -> Any:
+    """(rows,) which rows of a snapshot are scored: the test rows that are new to the champion, and the newest others.
+
+    Args:
+        rows: in the order in which they came, with `batch` and `split`.
+        window: how many others. Default: all.
+        since: newest batch that the champion knew. Default: there is none, and every row is another.
+    """
+    test = rows["split"].to_numpy(zero_copy_only=False) == "test"
+    if window is None:
+        return test
+    known = np.flatnonzero(test & (rows["batch"].to_numpy() <= since)) if since is not None else np.flatnonzero(test)
+    test[known[: max(0, len(known) - window)]] = False
+    return test
+
+
 def kept(folder: Path, key: str) -> Evaluation | None:
     """The evaluation that an earlier process wrote under this key, if its files are as they were."""
     found = read_json(folder / KEPT)

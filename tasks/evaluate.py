@@ -1,6 +1,7 @@
 """Step 5: challenger and champion on the same sealed rows."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evertune import bundle, challenge, corpus, evaluation, relabel, splits
 from evertune.config import Recipe
@@ -10,6 +11,9 @@ from evertune.records import Candidate, Evaluation, digest
 from evertune.registry import ledger, models, promotion, tracking
 from tasks.artifacts import show_metrics
 from tasks.step import said, step
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @step
@@ -38,19 +42,34 @@ def evaluate(candidate: Candidate, recipe: Recipe) -> Evaluation:
 
 def _scored(candidate: Candidate, recipe: Recipe, version: int | None, problem: str | None) -> Evaluation:
     """Score both models; a champion that cannot be read is a reason to hold, not an error."""
-    home, champion, near_theirs = home_of(recipe), None, set[str]()
+    home, champion, since = home_of(recipe), None, None
     if version is not None:
         try:
             folder = models.bundle_of(home, recipe.registered_name, version)
-            champion, near_theirs = folder, _leaked_to(folder, recipe)
+            champion, since = folder, int(bundle.card(folder)["snapshot"]["batch"])
         except (EvertuneError, KeyError) as error:
             problem = f"the champion, version {version}, cannot be read: {error}"
-    rows = corpus.rows(home, candidate.tokens.snapshot.version)
-    leaked = set(splits.leaked(rows).to_pylist()) | near_theirs
-    test = relabel.rows(rows.filter([split == "test" for split in rows.column("split").to_pylist()]), recipe)
-    return evaluation.evaluate(recipe, candidate, test, leaked, champion, version, problem=problem)
+    rows, leaked = _test_rows(recipe, candidate.tokens.snapshot.version, since)
+    return evaluation.evaluate(recipe, candidate, rows, leaked, champion, version, problem=problem)
 
 
-def _leaked_to(champion: Path, recipe: Recipe) -> set[str]:
-    """Test rows that stand in or near what the champion was trained on."""
-    return set(splits.leaked(corpus.rows(home_of(recipe), bundle.card(champion)["snapshot"]["version"])).to_pylist())
+def _test_rows(recipe: Recipe, version: int, since: int | None) -> "tuple[pa.Table, set[str]]":
+    """The test rows to score; which of them stand in or near what the challenger or the champion was trained on.
+
+    Args:
+        since: newest batch that the champion knew; None where there is none.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    home, columns = home_of(recipe), ["row_version", "batch", "split", "component"]
+    every = corpus.rows(home, version, columns)
+    leaked = set(splits.leaked(every).to_pylist())
+    if since is not None:
+        leaked |= set(splits.leaked(corpus.rows(home, version, columns, until=since)).to_pylist())
+    chosen = every.filter(pa.array(evaluation.scored(every, recipe.evaluation.window, since)))
+    found = corpus.rows(home, version, since=chosen["batch"][0].as_py() - 1 if len(chosen) else None)
+    found = found.take(pc.index_in(chosen["row_version"], value_set=found["row_version"]))
+    if "component" not in found.column_names:
+        found = found.append_column("component", chosen["component"])
+    return relabel.rows(found, recipe), leaked

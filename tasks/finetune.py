@@ -5,9 +5,12 @@ from pathlib import Path
 from evertune import bundle, corpus, relabel, splits, tokenization, training
 from evertune.config import Recipe
 from evertune.home import home_of
+from evertune.objectives import module
 from evertune.records import Candidate, Tokens
 from evertune.registry import models, parity, tracking
 from tasks.step import said, step
+
+NEEDED = ("row_version", "batch", "part", "split", "component")
 
 
 @step
@@ -22,7 +25,9 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
     if not (folder / "candidate.json").exists():
         parity.prepare(home, models.required())  # its imports take as long as those of training, on another core
     run = tracking.begin(recipe, home, tokens, folder)
-    rows = relabel.rows(splits.apart(corpus.rows(home, tokens.snapshot.version), recipe.data.split), recipe)
+    target = list(module(recipe.objective.type).COLUMNS)[1]
+    found = corpus.rows(home, tokens.snapshot.version, [*NEEDED, target])  # no inputs: they are in the token files
+    rows = relabel.rows(splits.apart(found, recipe.data.split), recipe)
     with tracking.failing(home, run.run_id):
         candidate = training.finetune(
             recipe, home, tokens, tokenization.load(tokens, rows), rows, run_id=run.run_id, folder=folder, log=run.log,

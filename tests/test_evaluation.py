@@ -237,3 +237,14 @@ def test_tags_are_judged_by_entities_and_words(tiny_model: Path, tmp_path: Path)
     assert found["metric"] == "entity_f1" and set(found["challenger"]["per_class"]) == {"LOC", "PER"}
     assert found["challenger"]["metrics"] == found["champion"]["metrics"] and found["changed"] == []
     assert {name.partition("=")[0] for name in found["slices"]} == {"length"}  # every sentence has every tag
+
+
+@pytest.mark.parametrize(("window", "since", "expected"), [
+    (None, 3, [1, 2, 3, 4, 5]), (2, 3, [2, 3, 4, 5]), (2, None, [4, 5]), (9, 3, [1, 2, 3, 4, 5]), (1, 5, [5]),
+])  # fmt: skip
+def test_a_window_leaves_out_old_test_rows_that_the_champion_knew(
+    window: int | None, since: int | None, expected: list[int]
+) -> None:
+    rows = pa.table({"batch": [1, 1, 2, 3, 4, 5, 5], "split": ["test", "train", *["test"] * 4, "validation"]})
+    found = rows.filter(pa.array(evaluation.scored(rows, window, since)))
+    assert found["batch"].to_pylist() == expected

@@ -115,6 +115,12 @@ class Evaluation(Section):
         ["label", "length", "window"],
         description="How test rows are cut into slices. `window`: those that the champion knew, by when they came.",
     )
+    window: int | None = Field(
+        None,
+        ge=100,
+        description="How many validation rows, and test rows that the champion knew, are scored: the newest ones. "
+        "Default: all, which costs more with every year.",
+    )
     bootstrap: int = Field(2000, ge=200, le=100_000, description="Resamples behind every interval.")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="Arithmetic of evaluation and serving.")
     gate: Gate = Field(default_factory=Gate, description="The rule for promotion.")

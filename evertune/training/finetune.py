@@ -35,7 +35,8 @@ def fingerprint(recipe: "Recipe", tokens: Tokens, champion: str | None) -> str:
     fresh = recipe.data.fresh
     since = champion if (fresh.start_from, fresh.train_on) != ("base", "all") else None
     settings = settled(recipe.training, *recipe.training.HOW)
-    left_out = ["leak: exclude"] if recipe.data.split.leak == "exclude" else []
+    left_out: list[Any] = ["leak: exclude"] if recipe.data.split.leak == "exclude" else []
+    left_out += [recipe.evaluation.window] if recipe.evaluation.window is not None else []
     return digest(
         STEP_VERSION, tokens.fingerprint, settings, recipe.objective, fresh, recipe.metric, since,
         base_models.fingerprint(recipe), recipe.evaluation.precision, version("torch"), version("transformers"),

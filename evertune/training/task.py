@@ -38,7 +38,7 @@ def task_of(
     objective = module(recipe.objective.type)
     splits = rows.column("split").to_numpy(zero_copy_only=False)
     train = np.flatnonzero(selection.learned(rows, recipe, since))
-    validation = np.flatnonzero(splits == "validation")
+    validation = np.flatnonzero(splits == "validation")[-(recipe.evaluation.window or len(rows)) :]
     targets = rows.column(list(objective.COLUMNS)[1])
     values = objective.label_values(targets.take(train).to_pylist())
     _check(values, labels, recipe)
