@@ -133,11 +133,13 @@ class Decision:
         verdict: `promoted`, `held` or `rejected`.
         reason: one sentence for a person.
         evidence: every test behind it: estimate, interval, p-value, rows, threshold, passed.
+        waiting: it passed, and a person is asked.
     """
 
     verdict: Verdict
     reason: str
     evidence: tuple[dict[str, Any], ...] = ()
+    waiting: bool = False
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,7 @@ class Outcome:
     evidence: tuple[dict[str, Any], ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
     leaked: int = 0  # test rows that stand in or near a training snapshot
+    waiting: bool = False  # held because a person is asked
 
 
 def plain(value: Any) -> Any:

@@ -21,11 +21,11 @@ def killed(owner: Any, name: str, when: str, call: int = 1) -> Iterator[None]:
     """
     step, calls = getattr(owner, name), itertools.count(1)
 
-    def dies(*arguments: Any) -> Any:
+    def dies(*arguments: Any, **options: Any) -> Any:
         now = next(calls) == call
         if now and when == "before":
             raise Killed
-        result = step(*arguments)
+        result = step(*arguments, **options)
         if now:
             raise Killed
         return result

@@ -1,13 +1,20 @@
 """What people do by hand: approve, reject, promote, roll back; each with its reason, never past a check."""
 
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_helpers import Done
+from crash_helpers import killed
 from registry_helpers import HELD, Shop, events, make_champion, moved_by_others, moves, settle, waiting
 
-from evertune.errors import RegistryError
-from evertune.registry import models, promotion
+from evertune.config import load
+from evertune.errors import ConfigError, RegistryError
+from evertune.home import Home
+from evertune.registry import ledger, models, promotion
 
 
 @pytest.mark.usefixtures("no_parity")
@@ -34,7 +41,9 @@ def test_a_version_that_waits_is_not_overwritten_and_is_approved_by_name(shop: S
 def test_an_approval_holds_for_the_champion_that_was_met(shop: Shop) -> None:
     _, first = waiting(shop)
     make_champion(shop, shop.checked())
-    with pytest.raises(RegistryError, match="is version 2, not None as when this was decided"):
+    with pytest.raises(
+        RegistryError, match=r"compared with no champion, and the champion is version 2 now.*run RECIPE --force"
+    ):
         promotion.approve(shop.home, shop.name, first, "late")
     assert shop.champion() == 2
     assert events(shop, "approved") == []
@@ -150,3 +159,79 @@ def test_a_waiting_version_that_is_promoted_by_hand_waits_no_more(shop: Shop) ->
     promotion.promote(shop.home, shop.name, version, "now")
     with pytest.raises(RegistryError, match="none waits"):
         promotion.approve(shop.home, shop.name, version, "too late")
+
+
+def age(home: Home, days: float) -> None:
+    """All that stands in the ledger happened so many days earlier."""
+    now = datetime.now(UTC)
+    moved = [{**one, "time": (now - timedelta(days=days)).isoformat()} for one in ledger.entries(home)]
+    home.ledger.write_text("".join(f"{json.dumps(one)}\n" for one in moved))
+
+
+@pytest.mark.usefixtures("no_parity")
+def test_who_has_waited_too_long_is_told_so_in_ledger_and_message(
+    shop: Shop, evertune: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
+    _, version = waiting(shop)
+    command = ("approve", tmp_path / "recipe.yaml", "--version", str(version), "--reason", "late")
+    recipe = (tmp_path / "recipe.yaml").read_text()
+    (tmp_path / "recipe.yaml").write_text(f"{recipe}registry: {{promote: ask, expires: 14 days}}\n")
+    age(shop.home, 14.1)
+    for _ in range(2):
+        done = evertune(*command)
+        assert (done.status, shop.champion()) == (5, None)
+        assert "waited 14.1 days for approval, registry.expires allows 14; compare anew" in done.err
+        assert "`evertune promote`" in done.err
+    [entry] = events(shop, "expired")
+    assert (entry["version"], shop.tag(version, "decision")) == (version, "expired")
+    assert "expired" in evertune("history", tmp_path / "recipe.yaml").out
+    with pytest.raises(RegistryError, match="does not wait"):
+        promotion.reject(shop.home, shop.name, version, "late")
+    promotion.promote(shop.home, shop.name, version, "I looked at it myself")
+    assert shop.champion() == version
+
+
+@pytest.mark.usefixtures("no_parity")
+def test_before_that_it_is_approved_and_never_is_never(shop: Shop) -> None:
+    _, first = waiting(shop)
+    age(shop.home, 13.9)
+    promotion.approve(shop.home, shop.name, first, "in time", timedelta(days=14))
+    _, second = waiting(shop)
+    age(shop.home, 5000)
+    promotion.approve(shop.home, shop.name, second, "at last", None)
+    assert (shop.champion(), events(shop, "expired")) == (second, [])
+
+
+@pytest.mark.usefixtures("no_parity")
+def test_the_next_night_takes_those_off_that_have_waited_too_long(shop: Shop) -> None:
+    _, first = waiting(shop)
+    age(shop.home, 31)
+    _, second = waiting(shop)
+    assert [one["version"] for one in events(shop, "expired")] == [first]
+    assert promotion.waiting(shop.home, shop.name) == [second]
+
+
+@pytest.mark.usefixtures("no_parity")
+def test_an_approval_that_a_crash_cut_off_does_not_expire(shop: Shop) -> None:
+    _, version = waiting(shop)
+    with killed(models, "tag", "before"):
+        promotion.approve(shop.home, shop.name, version, "fine")
+    age(shop.home, 31)
+    promotion.approve(shop.home, shop.name, version, "fine", timedelta(days=14))
+    assert (shop.champion(), shop.tag(version, "decision")) == (version, "promoted")
+
+
+@pytest.mark.usefixtures("no_parity")
+def test_a_no_stays_one_when_the_run_goes_on_after_a_crash(shop: Shop) -> None:
+    made, version = waiting(shop)
+    promotion.reject(shop.home, shop.name, version, "too odd")
+    decision = settle(shop, made, version)
+    assert (decision.verdict, decision.waiting, shop.tag(version, "decision")) == ("rejected", False, "rejected")
+    assert decision.reason.endswith(": too odd")
+
+
+@pytest.mark.parametrize("given", ["0 days", "two weeks", "14", "14 d"])
+def test_a_time_of_expiry_is_in_days(write_recipe: Callable[..., Path], tmp_path: Path, given: str) -> None:
+    with pytest.raises(ConfigError, match=r"registry.expires: write a number of days, such as `14 days`, or `never`"):
+        load(write_recipe(tmp_path, registry={"expires": given}))

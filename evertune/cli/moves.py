@@ -56,7 +56,7 @@ def approve(recipe: str, version: int, reason: str) -> None:
     from evertune.registry import promotion
 
     loaded, home = _open(recipe)
-    promotion.approve(home, loaded.registered_name, version, reason)
+    promotion.approve(home, loaded.registered_name, version, reason, loaded.registry.waits)
     _say(loaded, f"version {version} is approved and champion")
 
 

@@ -1,7 +1,8 @@
 """The recipe and its sections on the model's side: training, evaluation, registry, schedule."""
 
 import difflib
-from datetime import datetime
+import re
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
@@ -130,7 +131,22 @@ class Registry(Section):
     """What happens to a challenger that passes."""
 
     promote: Literal["auto", "ask"] = Field("auto", description="`ask`: it waits for `evertune approve`.")
+    expires: str = Field(
+        "30 days", description="`14 days`, or `never`: a challenger that has waited longer can no longer be approved."
+    )
     model: str | None = Field(None, description="Registered name. Default: the recipe's name.")
+
+    @field_validator("expires")
+    @classmethod
+    def _are_days(cls, expires: str) -> str:
+        if not re.fullmatch(r"[1-9]\d{0,3} days?|never", expires):
+            raise ValueError("write a number of days, such as `14 days`, or `never`")
+        return expires
+
+    @property
+    def waits(self) -> timedelta | None:
+        """How long a challenger may wait; None for ever."""
+        return None if self.expires == "never" else timedelta(days=int(self.expires.split()[0]))
 
 
 class Monitor(Section):

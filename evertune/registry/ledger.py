@@ -16,7 +16,8 @@ def append(home: Home, event: str, **facts: Any) -> dict[str, Any]:
     """Add an entry, on the disk before the call returns.
 
     Args:
-        event: `decision`, `intent`, `moved`, `abandoned`, `external`, `approved`, `rejected-by-hand`, `unchanged`.
+        event: `decision`, `intent`, `moved`, `abandoned`, `external`, `approved`, `rejected-by-hand`, `expired`,
+            `unchanged`.
         facts: JSON-ready values; `who` defaults to this process's user.
     Raises:
         OSError: the disk is full or not writable.

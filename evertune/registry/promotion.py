@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 WAITING = "awaiting approval"
+EXPIRED = "expired"
+ANEW = "compare anew with `evertune run RECIPE --force`, or make it champion by hand with `evertune promote`"
 
 
 def settle(
@@ -24,7 +27,7 @@ def settle(
 ) -> Decision:
     """Carry out a decision: the challenger alias, the parity check, then the champion alias; every step in the ledger.
 
-    A decision that was carried out before a crash is given again as it was.
+    A decision that was carried out before a crash is given again as it was, and a person's no stays one.
 
     Raises:
         RegistryError: MLflow refused, or the champion was moved meanwhile.
@@ -34,6 +37,9 @@ def settle(
     decided = _decision_on(home, version)
     if decided is not None and models.champion(home, name) == version:
         return Decision(decided["verdict"], decided["reason"], tuple(decided["evidence"]))
+    if (no := _turned_down(home, version)) is not None:
+        return Decision("rejected", f"turned down by {no['who']}: {no['reason']}", decision.evidence)
+    expire(home, name, recipe.registry.waits)
     models.set_challenger(home, name, version)
     if decision.verdict == "promoted":
         decision = _with_parity(home, name, version, candidate, decision)
@@ -41,6 +47,7 @@ def settle(
     if asked:
         decision = replace(
             decision,
+            waiting=True,
             verdict="held",
             reason=f"{decision.reason}; {WAITING}: evertune approve RECIPE --version {version}",
         )
@@ -94,26 +101,59 @@ def _why(found: dict[str, Any]) -> str:
     return f"{found['agreement']:.2%} of labels agree, probabilities differ by up to {found['difference']:.2g}"
 
 
-def approve(home: Home, name: str, version: int, reason: str) -> None:
+def approve(home: Home, name: str, version: int, reason: str, waits: timedelta | None = None) -> None:
     """Make a version champion that waits for approval.
 
+    Args:
+        waits: how long a version may wait; None for ever.
     Raises:
-        RegistryError: that version does not wait, its files changed, or the champion did since it was compared.
+        RegistryError: that version does not wait, or has waited too long, its files changed, or the champion did since
+            it was compared.
     """
-    decided = _decision_on(home, version)
-    if _tag(home, name, version, "decision") != WAITING or decided is None:
-        waiting = [
-            int(one.version) for one in models.versions(home, name) if one.tags.get("evertune.decision") == WAITING
-        ]
-        there = f"these wait: {', '.join(map(str, waiting))}" if waiting else "none waits"
+    expire(home, name, waits)
+    decided, state = _decision_on(home, version), _tag(home, name, version, "decision")
+    if state == EXPIRED:
+        raise RegistryError(f"version {version} of {name} {_tag(home, name, version, 'reason')}; {ANEW}")
+    if state != WAITING or decided is None:
+        there = f"these wait: {', '.join(map(str, found))}" if (found := waiting(home, name)) else "none waits"
         raise RegistryError(f"version {version} of {name} does not wait for approval; {there}")
-    if models.champion(home, name) != version:
+    now = models.champion(home, name)
+    if now != version:
+        if now != decided["champion"]:
+            before = f"version {decided['champion']}" if decided["champion"] else "no champion"
+            raise RegistryError(
+                f"version {version} of {name} was compared with {before}, and the champion is version {now} now: "
+                f"that is no evidence any more; {ANEW}"
+            )
         models.bundle_of(home, name, version)
         if _tag(home, name, version, "parity") != _tag(home, name, version, "bundle"):
             raise RegistryError(f"version {version} of {name} never passed the parity check; run the recipe again")
         models.move_champion(home, name, version, expected=decided["champion"], reason=reason)
     ledger.append(home, "approved", version=version, reason=reason)
     models.tag(home, name, version, decision="promoted", reason=reason)
+
+
+def waiting(home: Home, name: str) -> list[int]:
+    """The versions that wait for approval."""
+    return [int(one.version) for one in models.versions(home, name) if one.tags.get("evertune.decision") == WAITING]
+
+
+def expire(home: Home, name: str, waits: timedelta | None) -> None:
+    """Take versions that have waited too long off the list, and say so in the ledger; the champion is none of them.
+
+    Args:
+        waits: how long a version may wait; None for ever.
+    """
+    for version in waiting(home, name) if waits else []:
+        decided = _decision_on(home, version)
+        if decided is None or models.champion(home, name) == version:
+            continue  # a crash cut its approval off
+        age = datetime.now(UTC) - datetime.fromisoformat(decided["time"])
+        if waits is not None and age > waits:
+            days = age / timedelta(days=1)
+            reason = f"has waited {days:.1f} days for approval, registry.expires allows {waits.days}"
+            ledger.append(home, EXPIRED, version=version, reason=reason)
+            models.tag(home, name, version, decision=EXPIRED, reason=reason)
 
 
 def reject(home: Home, name: str, version: int, reason: str) -> None:
@@ -189,6 +229,15 @@ def _check_parity(home: Home, name: str, version: int, folder: Path) -> None:
 def _decision_on(home: Home, version: int) -> dict[str, Any] | None:
     found = [one for one in ledger.entries(home) if one["event"] == "decision" and one["version"] == version]
     return found[-1] if found else None
+
+
+def _turned_down(home: Home, version: int) -> dict[str, Any] | None:
+    """A person's no to a version, where it is the last word on it."""
+    said = [
+        one for one in ledger.entries(home)
+        if one["event"] in {"decision", "rejected-by-hand"} and one["version"] == version
+    ]  # fmt: skip
+    return said[-1] if said and said[-1]["event"] == "rejected-by-hand" else None
 
 
 def _tag(home: Home, name: str, version: int, key: str) -> str | None:
