@@ -1,7 +1,7 @@
 """Writes docs/recipe.md from the config model, so that the page cannot say what the code does not."""
 
 from collections.abc import Iterator
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -44,7 +44,7 @@ def _section(model: type[BaseModel], path: str, title: str, level: int = 2) -> I
     yield "| key | value | default | meaning |\n|---|---|---|---|"
     nested = []
     for name, field in model.model_fields.items():
-        if path == "" and name == "folder":
+        if path == "" and name in {"folder", "file"}:
             continue
         inner = _model(field.annotation) if name not in {"objective", "sources"} else None
         kind = f"[section](#{_anchor(path + name)})" if inner else LISTS.get(path + name) or _kind(field)
@@ -74,6 +74,8 @@ def _kind(field: Any) -> str:
 
 def _words(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _words(arguments[0])
     if origin is Literal:
         return " or ".join(f"`{one}`" for one in arguments)
     if annotation is type(None):

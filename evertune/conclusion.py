@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Fingerprints = Callable[["Recipe", dict[str, Any], dict[str, str]], dict[str, str] | None]
 # Sections that change neither a model nor its comparison.
-OUTSIDE = ("folder", "schedule", "registry", "contract", "monitor")
+OUTSIDE = ("folder", "file", "schedule", "registry", "contract", "monitor", "notify")
 
 
 def recipe_fingerprint(recipe: "Recipe") -> str:
@@ -94,4 +94,5 @@ def _unchanged(done: dict[str, Any]) -> Outcome:
     return replace(
         last, decision="unchanged", reason="no fresh rows and the same recipe as in the last run", evidence=(),
         rows={"new": 0, "accepted": 0, "refused": 0, "reasons": {}}, seconds={}, training={},
+        waiting=False,
     )  # fmt: skip

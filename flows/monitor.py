@@ -8,7 +8,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
-from evertune import monitoring
+from evertune import monitoring, notices
 from evertune.config import Recipe, load
 from evertune.errors import RegistryError
 from evertune.home import home_of
@@ -17,11 +17,13 @@ from evertune.registry import models, monitors
 from evertune.report import drift as pages
 from flows.naming import recipe_name
 from tasks.artifacts import show_drift
+from tasks.notify import tell, telling
 
 DRIFT = "evertune.drift"  # the event that an automation turns into a retraining
 
 
 @flow(name="monitor", flow_run_name=recipe_name)
+@telling  # people, when it fails
 def monitor(recipe: Recipe | str, input: str | None = None, encoding: str | None = None) -> Monitoring:
     """Look for drift; what is found goes to MLflow, and drift as an event to Prefect.
 
@@ -36,6 +38,7 @@ def monitor(recipe: Recipe | str, input: str | None = None, encoding: str | None
     if found.drifted:
         names = {"prefect.resource.id": f"evertune.model.{recipe.name}", "prefect.resource.name": recipe.name}
         emit_event(DRIFT, names, payload={"reason": found.reason, "p": found.p, "version": found.version})
+        tell(recipe, notices.drift(recipe, found))
     return found
 
 

@@ -9,6 +9,7 @@ from tasks.conclude import conclude, unchanged
 from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.ingest import ingest
+from tasks.notify import telling
 from tasks.promote import promote
 from tasks.step import alone, begin
 from tasks.tokenize import tokenize
@@ -16,6 +17,7 @@ from tasks.validate import validate
 
 
 @flow(name="retrain", flow_run_name=recipe_name, validate_parameters=True)
+@telling  # people, when it fails
 def retrain(recipe: Recipe | str, overrides: list[str] | None = None, force: bool = False) -> Outcome:
     """Take in fresh rows, fine-tune a challenger, and promote it if the evidence is there.
 

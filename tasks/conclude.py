@@ -4,13 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evertune import conclusion
+from evertune import conclusion, notices
 from evertune import report as reports
 from evertune.config import Recipe
 from evertune.home import home_of, read_json
 from evertune.records import Candidate, Decision, Evaluation, Outcome, Snapshot, plain
 from evertune.registry import ledger, models, tracking
 from tasks.artifacts import show_decision, show_mlflow
+from tasks.notify import tell
 from tasks.step import said, seconds, step
 
 
@@ -40,7 +41,10 @@ def conclude(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
     page = reports.page(folder / "report" / "report.html", plain(outcome), details, history, pictures)
     outcome = replace(outcome, report=str(page))
     _record(run, recipe, outcome, evaluation, snapshot)
-    show_mlflow(recipe.name, tracking.url(home, run.run_id))
+    link = tracking.url(home, run.run_id)
+    show_mlflow(recipe.name, link)
+    # Before the end is noted: a crash in between tells people twice, never not at all.
+    tell(recipe, notices.outcome(recipe, outcome, evaluation.champion_metrics.get("test", {}), link))
     if evaluation.problem is None or outcome.version == outcome.champion_version:  # or a person gave it the place
         (folder / "concluded").touch()
         conclusion.conclude(recipe, home, snapshot, outcome)
@@ -56,7 +60,7 @@ def _outcome(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
         snapshot={"version": snapshot.version, "rows": snapshot.rows, "fingerprint": snapshot.fingerprint},
         rows=conclusion.rows(snapshot),
         metrics=evaluation.metrics, leaked=evaluation.leaked, seconds=dict(seconds.get()), report=None,
-        evidence=decision.evidence,
+        evidence=decision.evidence, waiting=decision.waiting,
         training={
             "steps": candidate.steps, "epochs": candidate.epochs, "seconds": candidate.seconds,
             "loss": candidate.train_loss, "tokens": candidate.tokens.tokens,

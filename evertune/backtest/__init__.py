@@ -78,7 +78,8 @@ def run(
     rows = relabel.rows(corpus.rows(home, snapshot.version), recipe)
     cut = windows.cut(rows["timestamp"], every, datetime.now(UTC))
     tokens = tokenization.tokenize(recipe, home, snapshot, rows)
-    settings, names = settled(recipe, "folder", "schedule", "registry", "monitor"), [one.name for one in policies]
+    settings = settled(recipe, "folder", "file", "schedule", "registry", "monitor", "notify")
+    names = [one.name for one in policies]
     steps_of = (training.STEP_VERSION, evaluation.STEP_VERSION)
     folder = home.model / "backtests" / digest(tokens.fingerprint, every, names, settings, start, steps_of)[:16]
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,13 @@
 """`evertune check`: every config error at once, then a sample of rows through the contract; trains nothing."""
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from evertune.cli import options, show_json
 from evertune.cli.terminal import console, table
-from evertune.errors import DataError
+from evertune.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
@@ -18,8 +19,9 @@ SHOWN = 20  # labels
 @click.command()
 @options.recipe
 @options.overrides
+@click.option("--notify", "send", is_flag=True, help="Send a test message to every target of `notify`.")
 @options.as_json
-def check(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
+def check(recipe: str, overrides: tuple[str, ...], send: bool, as_json: bool) -> None:
     """Find every error of a recipe, put a sample of its rows through the contract, and show how they are read."""
     from evertune import base_models, preview
     from evertune.config import load
@@ -28,12 +30,38 @@ def check(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     loaded = load(recipe, overrides)
     base_models.locate(loaded)
     found = preview.look(loaded, SAMPLE)
+    told = _told(loaded, send) if loaded.notify.targets else []
     if as_json:
-        show_json(plain(found))
+        show_json({**plain(found), "notify": [one._asdict() for one in told]})
     else:
         _show(loaded, recipe, found)
+        _show_told(loaded, told, send)
+    if unreachable := [f"{one.target}, {one.kind}: {one.problem}" for one in told if one.problem]:
+        raise ConfigError(unreachable, recipe)
     if found.problems:
         raise DataError("\n".join(["`evertune run` would stop:", *(f"  {problem}" for problem in found.problems)]))
+
+
+def _told(recipe: "Recipe", send: bool) -> list[Any]:
+    """Where people would be told; with `send`, each was sent a test message."""
+    from evertune import notices
+    from evertune.cli.prefect_settings import quiet_prefect
+    from tasks import notify
+
+    if not send:
+        return notify.kinds(recipe)
+    blocks = any(target.startswith("block:") for target in recipe.notify.targets)
+    with quiet_prefect(False, ()) if blocks else contextlib.nullcontext():
+        return notify.sent(recipe, notices.trial(recipe))
+
+
+def _show_told(recipe: "Recipe", told: list[Any], sent: bool) -> None:
+    if not told:
+        return
+    screen = console(stderr=False)
+    screen.print(f"people are told of: {', '.join(recipe.notify.events)}", markup=False)
+    state = "a test message was sent" if sent else "not tried; `--notify` sends a test message"
+    table(screen, ["target", "kind", ""], [[one.target, one.kind, one.problem or state] for one in told])
 
 
 def _show(recipe: "Recipe", path: str, found: Any) -> None:

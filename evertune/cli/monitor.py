@@ -23,15 +23,17 @@ def monitor(
     from evertune.config import load
     from evertune.records import Monitoring, plain
     from evertune.registry import store
+    from tasks.notify import failures
 
-    loaded = load(recipe, overrides)
     screen = console()
     follow(screen)
-    store.reach()
-    with quiet_prefect(ctx.obj["debug"], ("torch", "transformers")):
-        from flows.monitor import monitor as flow
+    with failures(recipe, overrides, "monitor"):
+        loaded = load(recipe, overrides)
+        store.reach()
+        with quiet_prefect(ctx.obj["debug"], ("torch", "transformers")):
+            from flows.monitor import monitor as flow
 
-        found: Monitoring = flow(loaded, source, encoding)
+            found: Monitoring = flow(loaded, source, encoding)
     if as_json:
         show_json(plain(found))
     colour, word = ("red", "drift") if found.drifted else ("green", "no drift")

@@ -23,13 +23,15 @@ def run(ctx: click.Context, recipe: str, overrides: tuple[str, ...], force: bool
     """Take in fresh rows, fine-tune a challenger, and promote it if the evidence is there."""
     from evertune.config import load
     from evertune.records import plain
+    from tasks.notify import failures
 
-    loaded = load(recipe, overrides)
     screen = console()
     follow(screen)
-    outcome = None if force else _nothing_to_do(loaded)
-    if outcome is None:
-        outcome = _flow(loaded, force, bool(ctx.obj["debug"]))
+    with failures(recipe, overrides, "retrain"):
+        loaded = load(recipe, overrides)
+        outcome = None if force else _nothing_to_do(loaded)
+        if outcome is None:
+            outcome = _flow(loaded, force, bool(ctx.obj["debug"]))
     if as_json:
         show_json(plain(outcome))
     summary(screen, outcome, recipe)
@@ -73,6 +75,8 @@ def summary(screen: Any, outcome: "Outcome", recipe: str) -> None:
     screen.print(f"\n[bold {colour}]{outcome.decision}[/bold {colour}]  {escape(outcome.reason)}", markup=True)
     table(screen, ["", ""], lines)
     after = [f"look at   {_from_here(outcome.report)}"] if outcome.report else []
+    if outcome.waiting:
+        after += [f"          evertune {move} {recipe} --version {outcome.version}" for move in ("approve", "reject")]
     after.append(f"          evertune history {recipe}")
     if outcome.rows["refused"]:
         after.append(f"          evertune quarantine {recipe}")

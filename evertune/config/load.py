@@ -28,12 +28,12 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, for_data: bool = Tr
     tree = read_yaml(path)
     for override in overrides:
         _apply(tree, override)
-    tree["folder"] = str(path.absolute().parent)
+    tree["folder"], tree["file"] = str(path.absolute().parent), path.name
     try:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(_problems(error), str(path)) from None
-    if for_data and (problems := list(_unset_variables(recipe.model_dump(mode="json")))):
+    if for_data and (problems := list(_unset_variables(recipe.model_dump(mode="json", exclude={"notify"})))):
         raise ConfigError(problems, str(path))
     return recipe
 
@@ -143,7 +143,7 @@ def _keys_at(location: Sequence[int | str]) -> list[str]:
     model: Any = Recipe
     for part in location:
         model = next(_models(model.model_fields[str(part)].annotation))
-    return [key for key in model.model_fields if key != "folder"]
+    return [key for key in model.model_fields if key not in {"folder", "file"}]
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

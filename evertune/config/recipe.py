@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from evertune.config.base import Section
 from evertune.config.data import Contract, Data
+from evertune.config.notify import Notify
 from evertune.objectives import ROLES, Options, module
 
 
@@ -207,10 +208,12 @@ class Recipe(Section):
     evaluation: Evaluation = Field(default_factory=Evaluation, description="How models are judged.")
     registry: Registry = Field(default_factory=Registry, description="What happens to a challenger that passes.")
     monitor: Monitor = Field(default_factory=Monitor, description="How drift is looked for.")
+    notify: Notify = Field(default_factory=Notify, description="Who is told how a run ended.")
     schedule: Schedule | None = Field(
         None, description="When the deployment runs by itself; `evertune up` compares it with deployments/prefect.yaml."
     )
     folder: Path = Field(Path(), description="Folder that relative paths start from; set when the file is loaded.")
+    file: str = Field("", description="Name of its file in that folder, for the commands in messages.")
 
     @field_validator("folder")
     @classmethod

@@ -28,11 +28,15 @@ CUT = 80  # characters of a value in a message
 
 
 class BatchStoppedError(DataError):
-    """A batch that is unacceptable as a whole; `verdicts` holds its refused rows, which must not be lost."""
+    """A batch that is unacceptable as a whole; `verdicts` holds its refused rows, which must not be lost.
 
-    def __init__(self, message: str, verdicts: Verdicts) -> None:
-        self.verdicts = verdicts
-        super().__init__(message, verdicts)  # both, or it could not be unpickled
+    Args:
+        summary: the message without any row's text.
+    """
+
+    def __init__(self, message: str, verdicts: Verdicts, summary: str) -> None:
+        self.verdicts, self.summary = verdicts, summary
+        super().__init__(message, verdicts, summary)  # all, or it could not be unpickled
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -57,7 +61,8 @@ def judge(
     """
     verdicts = judge_parts(rows, names, recipe, known_labels, known_inputs, take, docs_folder, elsewhere)
     if problems := stops(verdicts, recipe, known_labels):
-        raise BatchStoppedError(_message(problems, verdicts, recipe), verdicts)
+        summary = _summary(problems, verdicts)
+        raise BatchStoppedError(_message(summary, verdicts, recipe), verdicts, "\n".join(summary))
     return verdicts
 
 
@@ -105,19 +110,22 @@ def _labels(verdicts: Verdicts, recipe: Recipe, known_labels: tuple[str, ...]) -
     return [f"{name}: {share:.1%} of the labels are {top!r}; contract.label.max_share allows {most:.1%}"]
 
 
-def _message(problems: Sequence[str], verdicts: Verdicts, recipe: Recipe) -> str:
+def _summary(problems: Sequence[str], verdicts: Verdicts) -> list[str]:
     lines = [f"the batch of {len(verdicts.refused) + verdicts.rows:,} rows was stopped, nothing was taken in:"]
     lines += [f"  {problem}" for problem in problems]
     if verdicts.reasons:
         lines.append("refused rows by reason:")
         lines += [f"  {count:6,}  {kind}" for kind, count in list(verdicts.reasons.items())[:10]]
-        lines.append("such as:")
-        lines += [f"  {_shown(row, recipe)}" for row in _samples(verdicts)]
-    lines.append(
+    return lines
+
+
+def _message(summary: list[str], verdicts: Verdicts, recipe: Recipe) -> str:
+    shown = [f"  {_shown(row, recipe)}" for row in _samples(verdicts)]
+    advice = (
         "`evertune quarantine RECIPE` lists every refused row; mend the source, or change the contract's "
         "settings that are named here, and run again: all rows are read and judged anew"
     )
-    return "\n".join(lines)
+    return "\n".join([*summary, *(["such as:", *shown] if verdicts.reasons else []), advice])
 
 
 def _samples(verdicts: Verdicts) -> list[dict[str, Any]]:

@@ -1,0 +1,38 @@
+"""Who is told of what: the recipe's section `notify`."""
+
+import re
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from evertune.config.base import SECRET, Section
+
+Event = Literal["promoted", "held", "waiting", "rejected", "failed", "quarantine", "drift"]
+TARGET = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|block:(?:[a-z0-9-]+/)?[a-z0-9-]+")
+
+
+def _a_name(target: str) -> str:
+    if not TARGET.fullmatch(target):
+        raise PydanticCustomError(
+            SECRET,
+            "an address of people is a secret, and recipes are logged: write `${NAME}` and export NAME with the "
+            "address, or `block:NAME` for a Prefect Secret block of that name (docs/notifications.md)",
+        )
+    return target
+
+
+class Notify(Section):
+    """Who is told how a run ended: people and channels, through Apprise."""
+
+    targets: list[Annotated[str, AfterValidator(_a_name)]] = Field(
+        default_factory=list,
+        description="`${NAME}`: the Apprise URL that the environment variable holds; `block:NAME`: that of a Prefect "
+        "Secret block, `block:TYPE/NAME`: of a notification block, such as `block:slack-webhook/ops`.",
+    )
+    events: list[Event] = Field(
+        list(get_args(Event)),
+        description="`waiting`: a challenger asks for approval; `failed`: a run ended with an error; `quarantine`: a "
+        "batch was stopped, as more rows were refused than `contract.tolerance` allows; `drift`: from `monitor`.",
+    )
+    timeout: float = Field(10, ge=1, le=120, description="Seconds that a target may take; then the run goes on.")
