@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 Fingerprints = Callable[["Recipe", dict[str, Any], dict[str, str]], dict[str, str] | None]
+INTENT = "intent.json"  # in `home.forgotten`: what is still to be forgotten
 # Sections that change neither a model nor its comparison.
 OUTSIDE = ("folder", "file", "schedule", "registry", "contract", "monitor", "notify")
 
@@ -38,6 +39,8 @@ def before_start(recipe: "Recipe", home: Home, fingerprints: Fingerprints) -> Ou
         return None
     if done.get("batch") != state.get("batch") or any(home.batches.glob("*.parquet")):
         return None  # rows were released, or a run did not end
+    if (home.forgotten / INTENT).exists():
+        return None  # rows are still to be forgotten
     now = _now(recipe, home, state.get("files", {}), done, fingerprints)
     if now is None or any(done["sources"].get(uri) != found for uri, found in now.items()):
         return None
@@ -77,6 +80,15 @@ def _now(
         with home.lock("state"):
             write_json(home.state, {**(read_json(home.state) or {}), "files": files})
     return now
+
+
+def void(home: Home) -> None:
+    """The corpus has lost rows: the next run looks at it again, though the sources are as they were."""
+    with home.lock("state"):
+        state = read_json(home.state) or {}
+        if "concluded" in state:
+            state["concluded"]["sources"] = {}
+            write_json(home.state, state)
 
 
 def rows(snapshot: Snapshot) -> dict[str, Any]:

@@ -63,6 +63,10 @@ class Home:
         return self.model / "monitors"
 
     @property
+    def forgotten(self) -> Path:
+        return self.model / "forgotten"
+
+    @property
     def ledger(self) -> Path:
         return self.model / "ledger.jsonl"
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from evertune import admission, corpus, sources
+from evertune import admission, corpus, forgetting, sources
 from evertune.config import Recipe
 from evertune.home import home_of
 from evertune.records import Batch
@@ -13,7 +13,9 @@ from tasks.step import said, step
 @step
 def ingest(recipe: Recipe) -> Batch:
     """Read the sources and stage what is fresh; safe to repeat."""
-    batch = corpus.ingest(recipe, home_of(recipe), lambda seen: _read(recipe, seen))
+    home = home_of(recipe)
+    forgetting.resume(home)
+    batch = corpus.ingest(recipe, home, lambda seen: _read(recipe, seen))
     said.info("ingest: %s fresh rows of %s read", f"{batch.rows:,}", f"{batch.read:,}")
     return batch
 

@@ -30,6 +30,7 @@ COMPOSERS = {
     "backtest": {"corpus", "evaluation", "gate", "splits", "tokenization", "training"},  # many runs, in a world apart
     "monitoring": {"corpus", "sources"},  # the rows of both sides
     "tracing": {"corpus", "registry"},  # from a version back to its rows
+    "forgetting": {"corpus", "registry"},  # rows out of the tables, and the versions that have seen them
     "challenge": {"gate"},  # the evidence on disk, for the gate that knows no disk
 }
 # Run by MLflow and by the parity check in processes of their own.

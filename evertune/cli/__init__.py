@@ -30,6 +30,7 @@ COMMANDS = {
     "rollback": ("evertune.cli.moves", "Make the champion's predecessor champion again."),
     "monitor": ("evertune.cli.monitor", "Look for drift in rows that the champion was not trained on."),
     "backtest": ("evertune.cli.backtest", "Replay the past under several retraining policies."),
+    "forget": ("evertune.cli.forget", "Remove a person's rows from everything that is kept."),
     "quarantine": ("evertune.cli.quarantine", "Show refused rows, export them, put mended rows back."),
 }
 

@@ -6,17 +6,18 @@ two Delta tables, `state.json`. See `docs/decisions/2026-11-22-rows.md`.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
-from evertune.corpus import delta_tables, fixed, staging
+from evertune.corpus import delta_tables, fixed, removal, staging
 from evertune.corpus.parts_file import PartsFile, rows_of, sweep
 from evertune.corpus.reading import Reading
 from evertune.corpus.returns import with_returns
 from evertune.corpus.view import (
     COUNTS,
     LABELLED,
+    batch_of,
     committed,
     contents,
     history,
@@ -43,9 +44,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PartsFile",
+    "batch_of",
     "commit",
     "committed",
     "contents",
+    "everywhere",
     "history",
     "ingest",
     "inputs",
@@ -55,13 +58,13 @@ __all__ = [
     "label_counts",
     "last_number",
     "newest_version",
+    "remove",
     "rows",
     "set_aside",
     "snapshot",
     "with_returns",
 ]
 
-PART_ROWS = 20_000  # accepted rows of a batch that are tokenised, and kept, together
 logger = logging.getLogger(__name__)
 
 
@@ -84,6 +87,8 @@ def ingest(recipe: Recipe, home: Home, pieces: "Callable[[dict[str, str]], Itera
     reading = Reading(recipe, home)
     try:
         reading.take(pieces(dict(state.get("sources", {}))))
+        if reading.forgotten:
+            logger.info("%d rows of the sources are left out: they were forgotten", reading.forgotten)
         fixed.check_splits(home, state, reading.splits)
         with home.lock("corpus"):
             # another process may have staged or committed while this one was reading
@@ -134,6 +139,25 @@ def set_aside(batch: Batch, refused: "pa.Table", home: Home) -> None:
         staging.forget_staged(home)
 
 
+def everywhere(home: Home) -> "Iterator[tuple[str, pa.Table]]":
+    """Every row that is kept, in parts, each with where it stands: `corpus`, `quarantine` or `batches`."""
+    with home.lock("corpus"):
+        _complete(home)
+        yield from removal.everywhere(home)
+
+
+def remove(home: Home, doomed: removal.Doomed) -> None:
+    """Take rows out of corpus, quarantine and batches, and out of their past; safe to repeat.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    with home.lock("corpus"):
+        _complete(home)
+        staging.forget_log(home)  # the half of one that a crash left
+        removal.remove(home, doomed)
+
+
 def _waiting(recipe: Recipe, home: Home) -> Batch | None:
     """A staged batch that is still to be judged; one that another mapping made is thrown away and read again."""
     if (found := staging.waiting(home)) is None:
@@ -172,7 +196,9 @@ def _complete(home: Home) -> None:
     if (begun := staging.read_log(home)) is None:
         return
     staged, number = staging.waiting(home), begun.number
-    delta_tables.append_once(home.corpus, _numbered(begun.corpus, number), [*begun.names, "batch", "part"], number)
+    delta_tables.append_once(
+        home.corpus, staging.numbered(begun.corpus, number), [*begun.names, "batch", "part"], number
+    )
     delta_tables.append_once(home.quarantine, of_table(begun.quarantine), begun.quarantine.column_names, number)
     _add_labels(home, begun)
     _note(home, batch=number)
@@ -236,20 +262,6 @@ def _remember(home: Home, notes: dict[str, Any]) -> None:
 def _note(home: Home, **facts: Any) -> None:
     with home.lock("state"):
         write_json(home.state, {**(read_json(home.state) or {}), **facts})
-
-
-def _numbered(rows: Rows, number: int) -> Rows:
-    """The rows with the columns `batch` and `part`."""
-
-    def read(names: Sequence[str]) -> "Iterator[pa.Table]":
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        for part in rows([name for name in names if name not in {"batch", "part"}]):
-            batch, place = pa.repeat(pa.scalar(number, pa.int64()), len(part)), pc.divide(part["position"], PART_ROWS)
-            yield part.append_column("batch", batch).append_column("part", place)
-
-    return read
 
 
 def _listed(refused: "pa.Table", left: "pa.Table | None", number: int) -> "pa.Table":

@@ -16,6 +16,8 @@ from evertune.parallel import ahead
 from evertune.parts import Rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     import pyarrow as pa
     from deltalake import DeltaTable
     from deltalake.transaction import AddAction
@@ -165,8 +167,6 @@ def _written(path: Path, rows: Rows, names: list[str], number: int) -> "list[Add
 
     Its own writer took three times the time for rows such as these, and held them in memory.
     """
-    from deltalake.transaction import AddAction
-
     file = PartsFile(path, compression="snappy")  # what every reader of Delta tables knows
     try:
         for part in ahead(rows(names)):
@@ -175,11 +175,17 @@ def _written(path: Path, rows: Rows, names: list[str], number: int) -> "list[Add
             return []
         name = f"{number:06d}-{uuid.uuid4().hex[:12]}.parquet"
         file.put(path / name)
-        state = (path / name).stat()
-        stats = json.dumps({"numRecords": file.rows})
-        return [AddAction(name, state.st_size, {}, int(state.st_mtime * 1000), True, stats)]
+        return [added(path / name, file.rows)]
     finally:
         file.drop()
+
+
+def added(file: Path, rows: int) -> "AddAction":
+    """What a commit says of a file in the table's folder that it adds."""
+    from deltalake.transaction import AddAction
+
+    state, stats = file.stat(), json.dumps({"numRecords": rows})
+    return AddAction(file.name, state.st_size, {}, int(state.st_mtime * 1000), True, stats)
 
 
 def read(
@@ -204,12 +210,12 @@ def read(
     from deltalake.exceptions import DeltaError
 
     try:
-        table = _at(path, version)
+        schema = pa.schema(_at(path, version).schema().to_arrow())
+        places, last = files(path, version)
         # Its own reader, `to_pyarrow_table`, leaves threads behind that abort a process which ends soon after.
-        files = [str(path / uri.rpartition("/")[2]) for uri in table.file_uris()]
-        found = ds.dataset(files, schema=pa.schema(table.schema().to_arrow()), format="parquet")
+        found = ds.dataset([str(place) for place in places], schema=schema, format="parquet")
         wanted = [pc.field("batch") > since] if since is not None else []
-        wanted += [pc.field("batch") <= until] if until is not None else []
+        wanted += [pc.field("batch") <= end for end in (until, last) if end is not None]
         wanted += [pc.field("row_version").isin(versions)] if versions is not None else []
         where = functools.reduce(operator.and_, wanted) if wanted else None
         return found.to_table(columns=columns, filter=where)
@@ -222,8 +228,51 @@ def rows_of(path: Path, version: int | None = None) -> Rows:
     """Reads the rows of a table at a version: always in the same order. A table that is not there has no rows."""
     if not last_batch(path):
         return parts_file.rows_of()
-    uris = _at(path, version).file_uris()
-    return parts_file.rows_of(*(path / uri.rpartition("/")[2] for uri in uris))
+    places, last = files(path, version)
+    return parts_file.rows_of(*places) if last is None else _until(parts_file.rows_of(*places), last)
+
+
+def files(path: Path, version: int | None = None) -> tuple[list[Path], int | None]:
+    """The files that hold a version's rows; and, where its own are gone, the last batch of it.
+
+    A batch is appended once and never changed, so a version is the batches up to its own: where rows were forgotten,
+    the newest version's files hold what is left of it.
+    """
+    table = _at(path, version)
+    own = _places(path, table)
+    if version is None or all(place.exists() for place in own):
+        return own, None
+    return _places(path, _at(path, None)), table.transaction_version(APPLICATION) or 0
+
+
+def batch_of(path: Path, version: int) -> int:
+    """Number of the newest batch in a version of the table.
+
+    Raises:
+        DataError: there is no such version.
+    """
+    from deltalake.exceptions import DeltaError
+
+    try:
+        return _at(path, version).transaction_version(APPLICATION) or 0
+    except (DeltaError, OSError) as error:
+        raise DataError(f"{path}: no readable version {version} of the table ({error})") from error
+
+
+def _places(path: Path, table: "DeltaTable") -> list[Path]:
+    return [path / uri.rpartition("/")[2] for uri in table.file_uris()]
+
+
+def _until(rows: Rows, last: int) -> Rows:
+    """The rows of batches up to the last."""
+
+    def read(names: "Sequence[str]") -> "Iterator[pa.Table]":
+        import pyarrow.compute as pc
+
+        for part in rows(list(dict.fromkeys([*names, "batch"]))):
+            yield part.filter(pc.less_equal(part["batch"], last)).select(list(names))
+
+    return read
 
 
 def version(path: Path) -> int:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.components import repeated, within
 from evertune.config import Recipe
-from evertune.corpus import delta_tables
+from evertune.corpus import delta_tables, tombstones
 from evertune.corpus.parts_file import PART, PartsFile, rows_of
 from evertune.corpus.returns import place, with_returns
 from evertune.home import Home
@@ -26,7 +26,7 @@ class Reading:
 
     Args:
         sources: fingerprints of what was read; splits: the split that each source gives its rows.
-        rows: how many were read.
+        rows: how many were read; forgotten: others, which are never taken in again.
         versions: of the rows, as `rows.as_numbers` gives them.
     """
 
@@ -36,7 +36,7 @@ class Reading:
         self.recipe, self.home = recipe, home
         self.sources: dict[str, str] = {}
         self.splits: dict[str, str | None] = {}
-        self.rows = 0
+        self.rows = self.forgotten = 0
         self.versions: Any = np.zeros((0, 2), dtype=np.uint64)
         self._pieces: Any = np.zeros(0, dtype=np.int32)
         self._file = PartsFile(home.batches)
@@ -50,9 +50,11 @@ class Reading:
         import numpy as np
         import pyarrow as pa
 
-        versions, numbers = [self.versions], [self._pieces]
+        versions, numbers, stones = [self.versions], [self._pieces], tombstones.load(self.home)
         with Behind(self._file.add) as writing:
-            for number, part in mapped(lambda one: (one[0], versioned(one[1], self.recipe)), self._parts(pieces)):
+            for number, read in mapped(lambda one: (one[0], versioned(one[1], self.recipe)), self._parts(pieces)):
+                part = stones.without(read)
+                self.forgotten += len(read) - len(part)
                 position = pa.array(np.arange(self.rows, self.rows + len(part)))
                 writing.take(part.append_column("position", position))
                 self.rows += len(part)

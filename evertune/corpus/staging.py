@@ -22,6 +22,8 @@ from evertune.records import Batch
 if TYPE_CHECKING:
     import pyarrow as pa
 
+PART_ROWS = 20_000  # accepted rows of a batch that are tokenised, and kept, together
+
 
 def stage(fresh: PartsFile, home: Home, fingerprint: str, notes: dict[str, Any]) -> Batch:
     """Put fresh rows into the staged file of a batch.
@@ -170,3 +172,17 @@ def _log(home: Home) -> Path:
 
 def _stopped(home: Home) -> Path:
     return home.batches / "stopped.parquet"
+
+
+def numbered(rows: Rows, number: int) -> Rows:
+    """The rows with the columns `batch` and `part`."""
+
+    def read(names: Sequence[str]) -> "Iterator[pa.Table]":
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        for part in rows([name for name in names if name not in {"batch", "part"}]):
+            batch, place = pa.repeat(pa.scalar(number, pa.int64()), len(part)), pc.divide(part["position"], PART_ROWS)
+            yield part.append_column("batch", batch).append_column("part", place)
+
+    return read

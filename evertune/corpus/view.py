@@ -223,6 +223,15 @@ def newest_version(home: Home) -> int:
     return delta_tables.version(home.corpus)
 
 
+def batch_of(home: Home, version: int) -> int:
+    """Number of the newest batch in a version of the corpus.
+
+    Raises:
+        DataError: there is no such version.
+    """
+    return delta_tables.batch_of(home.corpus, version)
+
+
 def _step_columns(home: Home) -> list[str]:
     own = own_columns(delta_tables.columns(home.corpus))
     first = ["row_version", "row_key", "batch", "part", "split", "component"]

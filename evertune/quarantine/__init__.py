@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune import admission, contract, corpus
 from evertune.config import Recipe
-from evertune.corpus import delta_tables, staging
+from evertune.corpus import delta_tables, staging, tombstones
 from evertune.errors import DataError
 from evertune.home import Home
 from evertune.quarantine.files import read_mended, write_listing
@@ -95,6 +95,8 @@ def release(recipe: Recipe, home: Home, mended: "pa.Table | None" = None) -> Rel
     if not len(chosen):
         return Release(batch=None, released=0, known=0, kept=0, reasons={})
     again = _keyed_again(chosen, recipe, home)
+    if count := int(tombstones.load(home).on(again).sum()):
+        raise DataError(f"{count:,} of the mended rows were forgotten (`evertune forget`); take them out of the file")
     verdicts = contract.judge_rows(again, recipe, corpus.known_labels(home), corpus.known_inputs(home))
     return _commit(recipe, home, verdicts, keep_edits=mended is not None)
 

@@ -1,0 +1,78 @@
+"""What is to be forgotten, written down before the first row goes: a process that is killed leaves work to be finished.
+
+`forgotten/intent.json` holds the texts that pages are searched for, until all is done. What stays is `tombstones.json`
+and `gone.json`: keyed digests, batch and split of each row, so that a version's rows can be counted for ever.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from evertune.conclusion import INTENT
+from evertune.home import Home, read_json, write_json
+
+GONE = "gone.json"
+
+
+@dataclass(frozen=True)
+class Intent:
+    """One act of forgetting.
+
+    Args:
+        mark: names the act; asked: how many ids, groups and texts were given.
+        digests: the tombstones, by kind.
+        rows: how many row versions go, by place.
+        gone: of each row that stood in the corpus its keyed digest, the batch that it came with, and its split.
+        versions: row versions, for the token files; texts: for the pages.
+    """
+
+    mark: str
+    time: str
+    who: str
+    reason: str
+    asked: int
+    digests: dict[str, list[str]]
+    rows: dict[str, int]
+    gone: list[tuple[str, int, str]]
+    versions: list[str] = field(repr=False)
+    texts: list[str] = field(repr=False)
+
+
+def write(home: Home, intent: Intent) -> None:
+    """Keep it until it is done."""
+    path = home.forgotten / INTENT
+    write_json(path, asdict(intent))
+
+
+def read(home: Home) -> Intent | None:
+    """The one that was begun, if there is one."""
+    known = read_json(home.forgotten / INTENT)
+    return None if known is None else Intent(**{**known, "gone": [tuple(one) for one in known["gone"]]})
+
+
+def done(home: Home) -> None:
+    """It is done."""
+    (home.forgotten / INTENT).unlink(missing_ok=True)
+
+
+def keep_gone(home: Home, rows: Iterable[tuple[str, int, str]]) -> None:
+    """Remember the rows that the corpus has lost, each once."""
+    known = {one[0]: one for one in _kept(home)}
+    write_json(home.forgotten / GONE, list({**known, **{one[0]: one for one in rows}}.values()))
+
+
+def lost(home: Home, batch: int, rows: Iterable[tuple[str, int, str]] | None = None) -> dict[str, int]:
+    """How many rows of a snapshot were forgotten, by split.
+
+    Args:
+        batch: the newest one in the snapshot; rows: those to count. Default: all that were ever forgotten.
+    """
+    found: dict[str, int] = {}
+    for _, first, split in _kept(home) if rows is None else rows:
+        if first <= batch:
+            found[split] = found.get(split, 0) + 1
+    return found
+
+
+def _kept(home: Home) -> Any:
+    return read_json(home.forgotten / GONE) or []

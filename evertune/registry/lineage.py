@@ -1,0 +1,46 @@
+"""Registered versions and the snapshots that they learned from."""
+
+from dataclasses import dataclass
+
+from evertune.home import Home
+from evertune.registry import models
+from evertune.registry.store import client, said, tracking_uri
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A registered version.
+
+    Args:
+        snapshot: version of the corpus that it was trained on.
+    """
+
+    version: int
+    snapshot: int
+    aliases: tuple[str, ...]
+
+
+def learned(home: Home, name: str) -> list[Learned]:
+    """Every registered version, oldest first; those that others registered under the name are left out.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
+    found = [one for one in models.versions(home, name) if "evertune.snapshot" in one.tags]
+    if not found:
+        return []
+    with said(f"the aliases of {name}"):
+        aliases = client(home).get_registered_model(name).aliases
+    return [
+        Learned(
+            int(one.version), int(one.tags["evertune.snapshot"]),
+            tuple(sorted(alias for alias, number in aliases.items() if int(number) == int(one.version))),
+        )
+        for one in found
+    ]  # fmt: skip
+
+
+def elsewhere(home: Home) -> str | None:
+    """The MLflow store in use, where it is not the home's own."""
+    uri = tracking_uri(home)
+    return None if str(home.root) in uri else uri

@@ -1,0 +1,37 @@
+"""A forgotten text is taken out of what shows it, in whatever form it is shown there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evertune.forgetting import pages
+from evertune.home import Home
+from evertune.texts import Texts
+
+SECRET = "ada lovelace wrote of her engine and its punched cards"
+OTHER = "grace hopper found a moth between the relays of her machine"
+PAGES = [
+    ("page.html", f"<p>{SECRET}</p><p>others</p>", "<p>[forgotten]</p><p>others</p>"),
+    ("cut.html", f"<p>{SECRET[:-6]}</p>", "<p>[forgotten]</p>"),
+    ("marked.html", "<p>" + SECRET.replace("engine", "<mark>engine</mark>") + "</p>", pages.INSTEAD),
+    ("title.html", f'<a title="{SECRET}">row 3</a>', pages.INSTEAD),
+    ("other.html", f"<p>{OTHER}</p>", f"<p>{OTHER}</p>"),
+    ("example.json", json.dumps({"data": [[SECRET], [OTHER]]}), [["[forgotten]"], [OTHER]]),
+    ("words.json", json.dumps({"data": [SECRET.split(), OTHER.split()]}), [["[forgotten]"], OTHER.split()]),
+    ("scored.csv", f'text,label\r\n"{SECRET}",card\r\n{OTHER},refund\r\n', f"text,label\r\n{OTHER},refund\r\n"),
+    ("scored.jsonl", json.dumps({"text": SECRET}) + '\n{"text": "x"}\n', '{"text": "x"}\n'),
+    ("worker.log", f"one\nrefused: {SECRET!r}\n", "one\n[forgotten]\n"),
+]
+
+
+@pytest.mark.parametrize(("name", "before", "after"), PAGES, ids=[name for name, *_ in PAGES])
+def test_a_text_is_taken_out_of_what_shows_it(tmp_path: Path, name: str, before: str, after: Any) -> None:
+    place = Home(tmp_path, "m")
+    path = place.runs / "r1" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(before.encode())
+    pages.clean(place, Texts([SECRET]))
+    found = path.read_bytes().decode()
+    assert (json.loads(found)["data"] if name.endswith(".json") else found) == after
