@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 USER, PASSWORD, TOKEN = "night-watch", "hunter2hunter2", "T0kenInThePath"
-SECRETS = (PASSWORD, TOKEN, base64.b64encode(PASSWORD.encode()).decode())
+BASIC = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 
 @dataclass
@@ -29,6 +29,12 @@ class Sink:
     titles: list[str] = field(default_factory=list)
     bodies: list[str] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
+
+
+def secrets_in(*said: str | bytes) -> list[str]:
+    """The secrets that stand in texts or files."""
+    texts = [one if isinstance(one, str) else one.decode("utf-8", "replace") for one in said]
+    return [secret for secret in (PASSWORD, TOKEN, BASIC) if any(secret in text for text in texts)]
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from cli_helpers import Project, ticket_rows, write_rows
 from model_helpers import LABELS, TAGS, TOKENS, recipe, split_rows, tag_rows, text_rows, train
+from notify_helpers import Sink, http_sink, secrets_in, smtp_sink
 
 from evertune import bundle, monitoring, observing, tracing
 from evertune.config import load
@@ -114,16 +115,29 @@ def test_a_file_is_compared_with_its_labels_if_every_row_has_one(tiny_model: Pat
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, prefect_server: str) -> Iterator[Project]:
-    """A project with a champion."""
-    made = Project(tmp_path_factory.mktemp("project"), tiny_model, prefect_server).write(monitor={"min_rows": 20})
+def people() -> Iterator[list[Sink]]:
+    """A webhook and a mailbox."""
+    with http_sink() as web, smtp_sink() as mail:
+        yield [web, mail]
+
+
+@pytest.fixture(scope="module")
+def project(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, prefect_server: str, people: list[Sink]
+) -> Iterator[Project]:
+    """A project with a champion, of which people were told."""
+    made = Project(tmp_path_factory.mktemp("project"), tiny_model, prefect_server)
+    made.environment = {"OPS_WEB": people[0].address, "OPS_MAIL": people[1].address}
+    made.write(monitor={"min_rows": 20}, notify={"targets": ["${OPS_WEB}", "${OPS_MAIL}"]})
     write_rows(made.folder / "rows" / "a.csv", mixed(ticket_rows(340))[:240])
     done = made.run()
     assert done.json["decision"] == "promoted", done.err
+    assert [one.titles for one in people] == [["tickets: version 1 is promoted"]] * 2
+    assert secrets_in(done.out, done.err) == []
     yield made
 
 
-def test_the_command_tells_of_drift_in_a_file_and_records_it(project: Project) -> None:
+def test_the_command_tells_of_drift_in_a_file_and_records_it(project: Project, people: list[Sink]) -> None:
     same = write_rows(project.folder / "same.csv", mixed(ticket_rows(340))[240:])
     other = write_rows(project.folder / "other.csv", [(f"{text} " * 3, "refund") for text, _ in ticket_rows(90)])
     found = {}
@@ -132,7 +146,10 @@ def test_the_command_tells_of_drift_in_a_file_and_records_it(project: Project) -
         assert done.status == 0, done.err
         found[name] = done.json
         assert done.json["reason"] in " ".join(done.err.split())
+        assert secrets_in(done.out, done.err) == []
     assert (found["same"]["drifted"], found["other"]["drifted"]) == (False, True)
+    assert [one.titles[1:] for one in people] == [["tickets: drift since version 1"]] * 2
+    assert all(found["other"]["reason"] in one.bodies[1] for one in people[:1])
     page = Path(found["other"]["report"]).read_text()
     assert "data:image/png" in page and "length" in page and "<script" not in page
     from evertune.registry.store import client
@@ -140,6 +157,18 @@ def test_the_command_tells_of_drift_in_a_file_and_records_it(project: Project) -
     run = client(project.home).get_run(found["other"]["run_id"])
     assert run.data.tags["evertune.monitor"] == "drift"
     assert run.data.metrics["p"] == pytest.approx(found["other"]["p"])
+
+
+def test_a_night_without_news_tells_nobody_and_no_file_holds_an_address(
+    project: Project, people: list[Sink], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    told = [len(one.titles) for one in people]
+    assert project.run().json["decision"] == "unchanged"
+    assert [len(one.titles) for one in people] == told
+    of_prefect = tmp_path_factory.getbasetemp().glob("prefect*/prefect.db*")
+    files = [file for file in [*project.folder.rglob("*"), *of_prefect] if file.is_file()]
+    assert len(files) > 50
+    assert [file for file in files if secrets_in(file.read_bytes())] == []
 
 
 def test_without_a_file_the_rows_since_the_champion_are_looked_at(project: Project) -> None:

@@ -12,7 +12,7 @@ from cli_helpers import Done
 from contract_helpers import judged, rows_of
 from crash_helpers import killed
 from data_helpers import good, keyed_rows
-from notify_helpers import PASSWORD, SECRETS, TOKEN, USER, Sink, http_sink, smtp_sink
+from notify_helpers import PASSWORD, TOKEN, USER, Sink, http_sink, secrets_in, smtp_sink
 from report_helpers import OUTCOME
 
 from evertune import conclusion, delivery, notices
@@ -43,10 +43,6 @@ def recipe(tmp_path: Path, write_recipe: Write, web: Sink, monkeypatch: pytest.M
 
 def waiting(recipe: Recipe) -> notices.Notice:
     return notices.outcome(recipe, WAITING, {"f1_macro": 0.88}, "http://mlflow/run")
-
-
-def free_of_secrets(*texts: str) -> bool:
-    return not [secret for text in texts for secret in SECRETS if secret in text]
 
 
 @pytest.mark.parametrize(
@@ -141,6 +137,9 @@ def test_a_batch_that_was_stopped_is_told_without_the_texts_of_its_rows(
 def test_a_secret_of_a_source_that_is_not_set_is_told(
     evertune: Callable[..., Done], write_recipe: Write, recipe: Recipe, web: Sink, tmp_path: Path
 ) -> None:
+    from flows.monitor import monitor
+    from flows.retrain import retrain
+
     data = {"sources": [{"sql": "select 1", "url": "postgresql://me:${NO_PASSWORD}@db/x"}]}
     path = write_recipe(tmp_path, data=data, notify={"targets": ["${OPS_WEB}"]})
     done = evertune("run", path)
@@ -150,6 +149,10 @@ def test_a_secret_of_a_source_that_is_not_set_is_told(
     assert "NO_PASSWORD is not set" in web.bodies[0]
     assert evertune("run", tmp_path / "nowhere.yaml").status == 2
     assert len(web.titles) == 1
+    for flow in (monitor, retrain):  # as a worker calls them
+        with pytest.raises(ConfigError):
+            flow.fn(str(path))
+    assert web.titles[1:] == ["small: monitor failed", "small: retrain failed"]
 
 
 @pytest.fixture
@@ -181,7 +184,7 @@ def test_who_cannot_be_reached_is_warned_of_by_kind_and_never_by_address(
     notify.tell(recipe.model_copy(update={"notify": hurried}), waiting(recipe))
     [warning] = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert warning.startswith(f"notify: notify.targets.0 (${{OPS_WEB}}), {told}")
-    assert free_of_secrets(caplog.text, *capfd.readouterr())
+    assert secrets_in(caplog.text, *capfd.readouterr()) == []
 
 
 def test_an_error_of_a_service_itself_is_a_warning(
@@ -193,7 +196,7 @@ def test_an_error_of_a_service_itself_is_a_warning(
     monkeypatch.setattr("apprise.Apprise.notify", breaks)
     notify.tell(recipe, waiting(recipe))
     assert "it did not take the message" in caplog.text
-    assert free_of_secrets(caplog.text)
+    assert secrets_in(caplog.text) == []
 
 
 def test_check_says_who_would_be_told_and_sends_a_letter_on_demand(
@@ -213,7 +216,7 @@ def test_check_says_who_would_be_told_and_sends_a_letter_on_demand(
     assert mail.titles == ["small: a test message"] * 2
     assert "where people are told of small: waiting" in mail.bodies[0]
     assert mail.logins == [f"{USER}:{PASSWORD}"] * 2
-    assert free_of_secrets(quiet.out, quiet.err, sent.out, sent.err)
+    assert secrets_in(quiet.out, quiet.err, sent.out, sent.err) == []
 
 
 def test_prefect_blocks_hold_addresses_too(recipe: Recipe, web: Sink, prefect_server: str) -> None:
