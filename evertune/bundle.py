@@ -30,6 +30,8 @@ def write(folder: Path, model: Any, tokenizer: Any, objective: ModuleType, card:
     Raises:
         OSError: the disk is full or not writable.
     """
+    for left in folder.parent.glob(f".{folder.name}.*"):  # of a process that was killed while it wrote
+        shutil.rmtree(left)
     scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     try:
         model.save_pretrained(scratch / "model")

@@ -4,9 +4,11 @@ import contextlib
 import errno
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
     from evertune.config import Recipe
+
+FORGOTTEN = 86_400  # seconds after which a scratch file is that of a process that was killed
 
 
 @dataclass(frozen=True)
@@ -84,17 +88,20 @@ class Home:
         return path.read_text().strip()
 
     @contextlib.contextmanager
-    def lock(self, what: str, timeout: float = 60.0) -> Iterator[None]:
+    def lock(self, what: str, timeout: float = 60.0, *, noted: bool = False) -> Iterator[None]:
         """Hold the lock `what` of this model; it dies with the process that holds it.
 
         Args:
             timeout: seconds to wait for another holder.
+            noted: others are told who holds it: for work of minutes.
         Raises:
             RegistryError: another process held the lock for all that time.
             ConfigError: nothing can be written there.
         """
         lock = self._lock(self.root if what == "home" else self.model, what, timeout)
         try:
+            if noted:
+                note_holder(Path(lock.lock_file), self.name)
             yield
         finally:
             lock.release()
@@ -107,9 +114,10 @@ class Home:
             lock = filelock.FileLock(folder / f"{what}.lock", timeout=timeout)
             lock.acquire()
         except filelock.Timeout as error:
+            who = holder(folder / f"{what}.lock") or "find it with `ps aux | grep evertune`"
             raise RegistryError(
                 f"another process has held the {what} lock of {self.name} for {timeout:.0f} s; "
-                "wait until it ends, or find it with `ps aux | grep evertune`"
+                f"wait until it ends ({who})"
             ) from error
         except OSError as error:
             if error.errno == errno.ENOSPC:
@@ -157,6 +165,61 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def note_holder(lock: Path, recipe: str) -> None:
+    """Tell those who wait for a lock that this process has it."""
+    path = _beside(lock)
+    write_json(path, {"recipe": recipe, "pid": os.getpid(), "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"})
+    path.chmod(0o644)  # another user may wait
+
+
+def holder(lock: Path) -> str | None:
+    """Which recipe's process had the lock last, for a person; None where none was noted."""
+    known = read_json(_beside(lock))
+    return known and f"recipe {known['recipe']}, process {known['pid']}, since {known['since']} UTC"
+
+
+def _beside(lock: Path) -> Path:
+    return lock.with_suffix(".holder.json")
+
+
+def append_json(path: Path, value: Any) -> None:
+    """Add a line of JSON, on the disk before the call returns.
+
+    A crash, or a full disk, may have cut the last line short: that is ended first, so that this one stands alone.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    with path.open("ab+") as file:
+        if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+            file.write(b"\n")
+        file.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """The values of all whole lines, oldest first; none where there is no such file."""
+    return json_lines(path.read_bytes()) if path.exists() else []
+
+
+def json_lines(lines: bytes) -> list[Any]:
+    """The values of all whole lines."""
+    found = []
+    for line in lines.splitlines():
+        with contextlib.suppress(ValueError):  # cut short; what it told of was repeated or repaired
+            found.append(json.loads(line))
+    return found
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """Remove the files of a pattern that processes left behind which were killed while they wrote."""
+    for path in folder.glob(pattern):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > FORGOTTEN:
+                path.unlink()
 
 
 def home_of(recipe: "Recipe") -> Home:

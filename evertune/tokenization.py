@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune import base_models, token_files
 from evertune.errors import ConfigError, DataError
+from evertune.home import sweep
 from evertune.objectives import module
 from evertune.parallel import Spread
 from evertune.records import Snapshot, Tokens, digest
@@ -68,6 +69,7 @@ def tokenize(
         and not token_files.join(path, versions)
     }  # fmt: skip
     fresh = sum(map(len, lacking.values()))
+    sweep(home.tokens / key, "*.part")
     if lacking:
         first = min(rows["batch"][parts[path][0]].as_py() for path in lacking)
         role = next(iter(module(recipe.objective.type).COLUMNS))

@@ -77,6 +77,14 @@ def test_a_write_that_fails_leaves_no_half_bundle(made: Path, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_process_had_written_goes_with_the_next_write(made: Path, tmp_path: Path) -> None:
+    left = tmp_path / ".bundle.0a1b2c3d" / "model"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"half")
+    bundle.write(tmp_path / "bundle", *load(made))
+    assert [file.name for file in tmp_path.iterdir()] == ["bundle"]
+
+
 def test_predictions_come_in_order_whatever_the_batches(made: Path) -> None:
     predictor = bundle.predictor(made)
     rows = [row["text"] for row in text_rows(20)]

@@ -17,7 +17,7 @@ from evertune import corpus, quarantine
 from evertune.contract import BatchStoppedError
 from evertune.corpus import delta_tables, parts_file, staging
 from evertune.errors import DataError
-from evertune.home import Home, read_json
+from evertune.home import FORGOTTEN, Home, read_json
 
 BAD = [("", "card"), ("caf\u00c3\u00a9 was shut", "refund")]
 PUT = parts_file.PartsFile, "put"
@@ -138,13 +138,24 @@ def test_a_file_that_a_killed_process_left_half_written_goes_with_time(tmp_path:
     one, place = recipe(tmp_path), home(tmp_path)
     place.batches.mkdir(parents=True)
     old, young = (place.batches / f".{name}.parquet" for name in ("old", "young"))
-    for path, age in ((old, 2 * parts_file.FORGOTTEN), (young, 0)):
+    for path, age in ((old, 2 * FORGOTTEN), (young, 0)):
         path.write_bytes(b"half")
         os.utime(path, (time.time() - age, time.time() - age))
     write_csv(tmp_path / "a.csv", good(20))
     run(one, place)
     assert not old.exists()  # its process has been dead for a day
     assert young.exists()  # another process may be writing it
+
+
+def test_a_file_that_the_table_never_knew_goes_when_its_batch_is_written_again(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", good(20))
+    one, place = recipe(tmp_path), home(tmp_path)
+    with killed(parts_file.PartsFile, "put", "after", 5):  # in the corpus' folder
+        run(one, place)
+    assert len(list(place.corpus.glob("*.parquet"))) == 1
+    run(one, place)
+    assert len(list(place.corpus.glob("*.parquet"))) == 1
+    assert len(delta_tables.read(place.corpus)) == 20
 
 
 def test_a_corpus_with_signatures_of_another_kind_is_refused(tmp_path: Path) -> None:

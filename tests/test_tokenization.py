@@ -1,5 +1,7 @@
 """Rows as token ids: encoded once, found again in their order, and anew where a file is damaged."""
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from model_helpers import (
 
 from evertune import token_files, tokenization
 from evertune.errors import ConfigError, DataError
-from evertune.home import Home
+from evertune.home import FORGOTTEN, Home
 from evertune.objectives import text_classification
 
 
@@ -92,6 +94,17 @@ def test_what_is_encoded_already_needs_no_tokenizer(
     first = tokens_of(one, place, rows)
     monkeypatch.delattr(tokenization, "tokenizer")
     assert tokens_of(one, place, rows) == first
+
+
+def test_what_a_killed_process_had_written_goes_with_time(tiny_model: Path, place: Home) -> None:
+    tokens_of(recipe(tiny_model), place, batches(10))
+    [folder] = place.tokens.iterdir()
+    old, young = folder / "000002-000.0a1b2c3d.part", folder / "000002-000.4e5f6a7b.part"
+    for path, age in ((old, 2 * FORGOTTEN), (young, 0)):
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age, time.time() - age))
+    tokens_of(recipe(tiny_model), place, batches(10))
+    assert (old.exists(), young.exists()) == (False, True)  # another process may be writing the young one
 
 
 def test_a_superseded_row_is_left_out_and_costs_nothing(tiny_model: Path, place: Home) -> None:

@@ -1,7 +1,5 @@
 """Replay a corpus by its timestamps: what would each retraining policy have done, and what would it have been worth?"""
 
-import contextlib
-import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +15,7 @@ from evertune.backtest.replay import Model, Replay
 from evertune.backtest.verdict import Step, Summary
 from evertune.config import Recipe
 from evertune.errors import ConfigError, DataError
-from evertune.home import Home
+from evertune.home import Home, append_json, read_json_lines
 from evertune.objectives import module
 from evertune.records import Candidate, Snapshot, digest, settled
 from evertune.rows import roles
@@ -185,25 +183,16 @@ def _told(
 
 def _kept(folder: Path) -> list[tuple[Step, State]]:
     """The steps that are done, each with where it left its policy; a line that a crash cut short is none."""
-    path, found = folder / STEPS, []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        with contextlib.suppress(json.JSONDecodeError):
-            facts = json.loads(line)
-            champion = Model(folder / facts["champion"], facts["window"])
-            found.append((Step(**facts["step"]), State(champion, facts["met"])))
+    found = []
+    for facts in read_json_lines(folder / STEPS):
+        champion = Model(folder / facts["champion"], facts["window"])
+        found.append((Step(**facts["step"]), State(champion, facts["met"])))
     return found
 
 
 def _keep(folder: Path, step: Step, state: State) -> None:
     place = {"champion": str(state.champion.folder.relative_to(folder)), "window": state.champion.window}
-    with (folder / STEPS).open("a", encoding="utf-8") as file:
-        file.write("\n" * _torn(folder / STEPS) + json.dumps({"step": asdict(step), **place, "met": state.met}) + "\n")
-
-
-def _torn(path: Path) -> bool:
-    """Whether a crash cut the last line short."""
-    text = path.read_bytes()
-    return bool(text) and not text.endswith(b"\n")
+    append_json(folder / STEPS, {"step": asdict(step), **place, "met": state.met})
 
 
 def _clean(folder: Path, champions: Sequence[Model]) -> None:

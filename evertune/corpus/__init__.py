@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
 from evertune.corpus import delta_tables, fixed, removal, staging
-from evertune.corpus.parts_file import PartsFile, rows_of, sweep
+from evertune.corpus.parts_file import PartsFile, rows_of
 from evertune.corpus.reading import Reading
 from evertune.corpus.returns import with_returns
 from evertune.corpus.view import (
@@ -32,7 +32,7 @@ from evertune.corpus.view import (
     snapshot,
 )
 from evertune.errors import DataError
-from evertune.home import Home, read_json, write_json
+from evertune.home import Home, read_json, sweep, write_json
 from evertune.parts import Rows, of_table
 from evertune.records import Batch, digest
 from evertune.rows import own_columns, roles, schema
@@ -79,7 +79,8 @@ def ingest(recipe: Recipe, home: Home, pieces: "Callable[[dict[str, str]], Itera
     """
     with home.lock("corpus"):
         _complete(home)
-        sweep(home.batches)
+        for folder in (home.batches, home.corpus, home.quarantine):
+            sweep(folder, ".*.parquet")
         if batch := _waiting(recipe, home):
             return batch
     state = read_json(home.state) or {}

@@ -167,6 +167,8 @@ def _written(path: Path, rows: Rows, names: list[str], number: int) -> "list[Add
 
     Its own writer took three times the time for rows such as these, and held them in memory.
     """
+    for left in path.glob(f"{number:06d}-*.parquet"):  # of a process that was killed before the table knew of it
+        left.unlink()
     file = PartsFile(path, compression="snappy")  # what every reader of Delta tables knows
     try:
         for part in ahead(rows(names)):

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PART = 100_000  # rows in a row group
-FORGOTTEN = 86_400  # seconds after which a scratch file is that of a process that was killed
 # Values that are nearly all different: a dictionary of them, or packing them, would cost time and save nothing.
 DISTINCT = {
     "row_version",
@@ -114,14 +112,6 @@ def notes_of(path: Path) -> dict[str, Any]:
 
     notes: dict[str, Any] = json.loads(pq.read_metadata(path).metadata[b"evertune"])
     return notes
-
-
-def sweep(folder: Path) -> None:
-    """Remove what processes left behind that were killed while they wrote."""
-    for path in folder.glob(".*.parquet"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > FORGOTTEN:
-                path.unlink()
 
 
 @contextlib.contextmanager

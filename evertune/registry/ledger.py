@@ -1,14 +1,13 @@
 """The ledger: every decision and alias change of a model, in an append-only file that survives a torn write."""
 
 import getpass
-import json
 import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from evertune.home import Home
+from evertune.home import Home, append_json, json_lines
 from evertune.records import Outcome, plain
 
 
@@ -23,13 +22,8 @@ def append(home: Home, event: str, **facts: Any) -> dict[str, Any]:
         OSError: the disk is full or not writable.
     """
     entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, "who": who(), **plain(facts)}
-    with home.lock("ledger"), home.ledger.open("ab+") as file:
-        # A crash in the middle of an entry leaves a line without an end: close it, so that this entry stands alone.
-        if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
-            file.write(b"\n")
-        file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    with home.lock("ledger"):
+        append_json(home.ledger, entry)
     return entry
 
 
@@ -56,9 +50,9 @@ def entries(home: Home) -> list[dict[str, Any]]:
         file.seek(read.size)
         new = file.read()
     whole = new[: new.rfind(b"\n") + 1]  # what is behind may still be written
-    found = [*read.entries, *_parsed(whole)]
+    found = [*read.entries, *json_lines(whole)]
     _read[home.ledger] = _Read(made, read.size + len(whole), tuple(found))
-    return found + _parsed(new[len(whole) :])
+    return found + json_lines(new[len(whole) :])
 
 
 @dataclass(frozen=True)
@@ -71,16 +65,6 @@ class _Read:
 
 
 _read: dict[Path, _Read] = {}
-
-
-def _parsed(lines: bytes) -> list[dict[str, Any]]:
-    found = []
-    for line in lines.splitlines():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue  # torn by a crash; what it told of was repeated or repaired
-    return found
 
 
 def who() -> str:
