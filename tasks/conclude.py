@@ -9,7 +9,7 @@ from evertune import report as reports
 from evertune.config import Recipe
 from evertune.home import home_of, read_json
 from evertune.records import Candidate, Decision, Evaluation, Outcome, Snapshot, plain
-from evertune.registry import ledger, models, tracking
+from evertune.registry import ledger, models, tracking, unfinished
 from tasks.artifacts import show_decision, show_mlflow
 from tasks.notify import tell
 from tasks.step import said, seconds, step
@@ -21,6 +21,7 @@ def unchanged(snapshot: Snapshot, recipe: Recipe) -> Outcome | None:
     same = conclusion.after_reading(recipe, home, snapshot)
     if same is None:
         return None
+    unfinished.close(home, recipe.name, holding="run")
     said.info("unchanged: %s", same.reason)
     show_decision(recipe.name, same.decision, same.reason, same.version)
     return ledger.unchanged(home, same)

@@ -142,14 +142,59 @@ def test_metrics_that_a_crash_left_are_sent_once(shop: Shop, monkeypatch: pytest
     assert [(one.step, one.value) for one in found] == [(1, 1.0), (2, 0.5)]
 
 
+def test_a_metric_that_a_kill_cut_short_costs_itself_only(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "SOON", 3600)
+    run = tracking.begin(shop.recipe, shop.home, tokens_of(1), shop.home.runs / "one")
+    run.log({"loss": 1.0}, 1)
+    run.flush()
+    with (run.folder / tracking.HISTORY).open("a") as file:
+        file.write('{"time": 17, "st')
+    again = tracking.begin(shop.recipe, shop.home, tokens_of(1), run.folder)
+    again.log({"loss": 0.5}, 2)
+    again.finish()
+    found = store.client(shop.home).get_metric_history(run.run_id, "loss")
+    assert [(one.step, one.value) for one in found] == [(1, 1.0), (2, 0.5)]
+
+
+def test_a_model_that_was_logged_and_not_registered_is_registered_not_logged_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = shop.candidate()
+    monkeypatch.setattr(models, "_ensure_registered", dies)
+    with pytest.raises(KeyboardInterrupt):
+        models.register(shop.recipe, shop.home, made, INPUTS[:3])
+    monkeypatch.undo()
+    assert models.register(shop.recipe, shop.home, made, INPUTS[:3]) == 1
+    [one] = logged(shop, made.run_id)
+    assert store.client(shop.home).get_model_version(shop.name, "1").source == f"models:/{one.model_id}"
+    assert bundle.digest(models.bundle_of(shop.home, shop.name, 1)) == made.digest
+
+
+def test_a_model_that_was_logged_in_part_is_given_up(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = shop.candidate()
+    monkeypatch.setattr("mlflow.MlflowClient.log_model_artifacts", dies)
+    with pytest.raises(KeyboardInterrupt):
+        models.register(shop.recipe, shop.home, made, INPUTS[:3])
+    [part] = logged(shop, made.run_id)
+    monkeypatch.undo()
+    assert models.register(shop.recipe, shop.home, made, INPUTS[:3]) == 1
+    assert [one.model_id != part.model_id for one in logged(shop, made.run_id)] == [True]
+
+
+def logged(shop: Shop, run_id: str) -> list[Any]:
+    """The models in MLflow that a run has logged."""
+    place = store.experiment(shop.home, shop.recipe.name)
+    return list(store.client(shop.home).search_logged_models([place], f"source_run_id = '{run_id}'"))
+
+
+def dies(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_run_that_died_before_it_was_noted_is_taken_up_and_described(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, describe = shop.home.runs / "one", tracking._describe
-
-    def dies(*_: object) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(tracking, "_describe", dies)
     with pytest.raises(KeyboardInterrupt):
         tracking.begin(shop.recipe, shop.home, tokens_of(1), folder)
@@ -160,15 +205,6 @@ def test_a_run_that_died_before_it_was_noted_is_taken_up_and_described(
     assert [one.info.run_id for one in found] == [run.run_id]
     assert found[0].data.params["training.epochs"] == "1.0"
     assert found[0].inputs.dataset_inputs[0].dataset.digest == "s1"
-
-
-def test_runs_that_nobody_will_take_up_are_closed(shop: Shop) -> None:
-    old = tracking.begin(shop.recipe, shop.home, tokens_of(1), shop.home.runs / "one")
-    done = tracking.begin(shop.recipe, shop.home, tokens_of(2), shop.home.runs / "two")
-    done.finish()
-    tracking.begin(shop.recipe, shop.home, tokens_of(3), shop.home.runs / "three")
-    mlflow = store.client(shop.home)
-    assert [mlflow.get_run(one.run_id).info.status for one in (old, done)] == ["KILLED", "FINISHED"]
 
 
 def test_a_run_tells_what_it_was_made_of(shop: Shop) -> None:

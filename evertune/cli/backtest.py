@@ -1,5 +1,7 @@
 """`evertune backtest`: what would each retraining policy have been worth on the rows that came so far?"""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,12 +47,13 @@ def backtest(
     follow(screen)
     store.reach()
     kept = _Kept(loaded, home, every, screen)
-    result = history.run(
-        loaded, home, _taken_in(loaded, home), every, wanted, kept.begin, kept.step, start=start
-    )  # fmt: skip
-    found = plain(result)
-    page = pages.page(Path(result.folder) / "report", found, loaded.name)
-    kept.end(found, page)
+    with home.lock("backtest", timeout=WAIT, noted=True), kept.failing():
+        result = history.run(
+            loaded, home, _taken_in(loaded, home), every, wanted, kept.begin, kept.step, start=start
+        )  # fmt: skip
+        found = plain(result)
+        page = pages.page(Path(result.folder) / "report", found, loaded.name)
+        kept.end(found, page)
     if as_json:
         show_json({**found, "report": str(page), "run_id": kept.run_id})
     _show(screen, found, page)
@@ -71,6 +74,18 @@ class _Kept:
     def __init__(self, recipe: "Recipe", home: "Home", every: str, screen: Any) -> None:
         self._recipe, self._home, self._every, self._screen = recipe, home, every, screen
         self.run_id = ""
+
+    @contextlib.contextmanager
+    def failing(self) -> Iterator[None]:
+        """What was begun is FAILED where the block raises; started again, it goes on."""
+        from evertune.registry import tracking
+
+        try:
+            yield
+        except BaseException:
+            if self.run_id:
+                tracking.fail(self._home, self.run_id)
+            raise
 
     def begin(self, folder: Path) -> str:
         from evertune.registry.backtests import Backtest

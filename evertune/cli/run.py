@@ -41,13 +41,17 @@ def _nothing_to_do(recipe: "Recipe") -> "Outcome | None":
     """Decided from fingerprints, before Prefect or torch are imported; recorded in the ledger."""
     from evertune import conclusion, sources
     from evertune.home import home_of
-    from evertune.registry import ledger, models
+    from evertune.registry import ledger, models, unfinished
 
     home = home_of(recipe)
     if ledger.open_intent(home) is not None:  # a process died while it moved the champion
         models.repair(home, recipe.registered_name)
     same = conclusion.before_start(recipe, home, sources.fingerprints)
-    return None if same is None else ledger.unchanged(home, same)
+    if same is None:
+        return None
+    if unfinished.left(home):  # of a forced run, a monitor or a backtest that was killed, or that is at work
+        unfinished.close(home, recipe.name)
+    return ledger.unchanged(home, same)
 
 
 def _flow(recipe: "Recipe", force: bool, debug: bool) -> "Outcome":

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evertune.home import Home, read_json, write_json
-from evertune.registry import ledger
+from evertune.registry import ledger, unfinished
 from evertune.registry.store import client, experiment, said
 from evertune.registry.tracking import revision
 
@@ -25,14 +25,17 @@ class Backtest:
 
     def __init__(self, recipe: "Recipe", home: Home, folder: Path, every: str) -> None:
         self._client, self._folder, self._place = client(home), folder, experiment(home, recipe.name)
+        self._home, self._tags = home, unfinished.begun(home, "backtest", folder)
         self._sent: list[str] = read_json(folder / SENT) or []
         known = read_json(folder / RUN)
         self.run_id = known["run_id"] if known else self._begun(recipe, every)
         with said(f"the run {self.run_id}, which {folder} belongs to (delete the folder to start anew)"):
             self._client.update_run(self.run_id, status="RUNNING")
+        unfinished.close(home, recipe.name, holding="backtest", but=self.run_id)
 
     def _begun(self, recipe: "Recipe", every: str) -> str:
         tags = {"evertune.backtest": self._folder.name, "mlflow.user": ledger.who(), "evertune.code": str(revision())}
+        tags |= self._tags
         with said("a new run"):
             run = self._client.create_run(self._place, tags=tags, run_name=f"{recipe.name} backtest, every {every}")
             write_json(self._folder / RUN, {"run_id": run.info.run_id})
@@ -54,7 +57,7 @@ class Backtest:
 
         mine = f"tags.`mlflow.parentRunId` = '{self.run_id}' AND tags.`mlflow.runName` = '{name}'"
         left = self._client.search_runs([self._place], mine, max_results=1)  # of a process that died here
-        tags = {"mlflow.parentRunId": self.run_id, "mlflow.user": ledger.who()}
+        tags = {"mlflow.parentRunId": self.run_id, "mlflow.user": ledger.who(), **self._tags}
         run = left[0] if left else self._client.create_run(self._place, tags=tags, run_name=name)
         numbers = {**step["metrics"], "rows": step["rows"], "seconds": step["seconds"], "drift_p": step["drift"]}
         metrics = [
@@ -77,3 +80,4 @@ class Backtest:
             self._client.set_tag(self.run_id, "mlflow.note.content", note)
             self._client.log_artifacts(self.run_id, str(files), "report")
             self._client.set_terminated(self.run_id)
+        unfinished.ended(self._home, "backtest")

@@ -13,8 +13,7 @@ from urllib.parse import unquote, urlsplit
 from evertune import bundle
 from evertune.errors import RegistryError
 from evertune.home import Home
-from evertune.objectives import module
-from evertune.registry import ledger
+from evertune.registry import ledger, logged_models
 from evertune.registry.store import client, refusal, said
 from evertune.secrets import hidden
 
@@ -69,7 +68,7 @@ def register(recipe: "Recipe", home: Home, candidate: "Candidate", examples: lis
     with said(f"the model {name}"):
         if (known := version_of(home, name, candidate.run_id)) is not None:
             return known
-        logged = _log_model(recipe, candidate, examples)
+        logged = logged_models.of(recipe, home, candidate, examples, required())
         _ensure_registered(mlflow, name)
         snapshot = candidate.tokens.snapshot
         made = mlflow.create_model_version(
@@ -145,25 +144,6 @@ def _ensure_registered(mlflow: Any, name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-def _log_model(recipe: "Recipe", candidate: "Candidate", examples: list[Any]) -> Any:
-    import mlflow
-    import pandas as pd
-    from mlflow.models import infer_signature
-
-    role = next(iter(module(recipe.objective.type).COLUMNS))
-    frame = pd.DataFrame({role: examples})
-    predictions = pd.DataFrame(bundle.predictor(Path(candidate.bundle)).predict(examples))
-    with mlflow.start_run(run_id=candidate.run_id):
-        return mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-            artifacts={"bundle": candidate.bundle},
-            signature=infer_signature(frame, predictions),
-            input_example=frame,
-            pip_requirements=required(),
-        )
 
 
 def required() -> list[str]:

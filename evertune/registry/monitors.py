@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evertune.home import Home
-from evertune.registry import ledger
+from evertune.registry import ledger, unfinished
 from evertune.registry.store import client, experiment, said
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ def keep(recipe: "Recipe", home: Home, found: "Monitoring", files: Path) -> str:
         "evertune.monitor": "drift" if found.drifted else "no drift", "evertune.version": str(found.version),
         "evertune.source": found.source[:500], "mlflow.user": ledger.who(), "mlflow.note.content": found.reason[:5000],
     }  # fmt: skip
-    with said("what the monitor found"):
+    with home.lock("monitor"), said("what the monitor found"):
+        tags |= unfinished.begun(home, "monitor", files)
+        unfinished.close(home, recipe.name, holding="monitor")
         run = mlflow.create_run(experiment(home, recipe.name), tags=tags, run_name=f"{recipe.name} monitor")
         numbers = {"p": found.p, **{f"p_{one['test']}": one["adjusted"] for one in found.findings}}
         numbers |= {f"rows_{side}": float(count) for side, count in found.rows.items()}
@@ -35,4 +37,5 @@ def keep(recipe: "Recipe", home: Home, found: "Monitoring", files: Path) -> str:
         mlflow.log_batch(run.info.run_id, metrics=metrics)
         mlflow.log_artifacts(run.info.run_id, str(files), "report")
         mlflow.set_terminated(run.info.run_id)
+        unfinished.ended(home, "monitor")
     return str(run.info.run_id)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evertune.errors import RegistryError
-from evertune.home import Home, read_json, write_json
+from evertune.home import Home, append_json, read_json, read_json_lines, write_json
 from evertune.records import Snapshot, Tokens
-from evertune.registry import ledger
+from evertune.registry import ledger, unfinished
 from evertune.registry.store import client, experiment, said, tracking_uri
 from evertune.secrets import bare, hidden
 
@@ -39,7 +39,7 @@ class Run:
     """
 
     def __init__(self, home: Home, run_id: str, folder: Path) -> None:
-        self._client, self.run_id, self.folder = client(home), run_id, folder
+        self._client, self._home, self.run_id, self.folder = client(home), home, run_id, folder
         self._noted = {frozenset(line.items()) for line in history(folder)}
         self._lock, self._waiting = threading.Lock(), False
 
@@ -48,8 +48,7 @@ class Run:
         entry = {"step": step, **metrics}
         if frozenset(entry.items()) in self._noted:
             return  # a training that goes on after a crash hands on again what its checkpoint holds
-        with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"time": int(time.time() * 1000), **entry}) + "\n")
+        append_json(self.folder / HISTORY, {"time": int(time.time() * 1000), **entry})
         self._noted.add(frozenset(entry.items()))
         if not self._waiting:
             self._waiting = True
@@ -113,6 +112,7 @@ class Run:
         self.flush()
         with said("the end of the run"):
             self._client.set_terminated(self.run_id, status)
+        unfinished.ended(self._home, "run")
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
@@ -122,8 +122,7 @@ def history(folder: Path) -> list[dict[str, Any]]:
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:
-    path = folder / HISTORY
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return read_json_lines(folder / HISTORY)
 
 
 def begin(recipe: "Recipe", home: Home, tokens: Tokens, folder: Path) -> Run:
@@ -132,31 +131,30 @@ def begin(recipe: "Recipe", home: Home, tokens: Tokens, folder: Path) -> Run:
     Raises:
         RegistryError: MLflow does not answer.
     """
-    known = read_json(folder / "run.json")
-    if known is not None:
-        run = Run(home, known["run_id"], folder)
+    known, tags = read_json(folder / "run.json"), unfinished.begun(home, "run", folder)
+    run = Run(home, known["run_id"] if known else _begun(recipe, home, tokens, tags), folder)
+    if known:
         with said(f"the run {run.run_id}, which {folder} belongs to (delete the folder to start anew)"):
             run._client.update_run(run.run_id, status="RUNNING")
-        return run
-    run = Run(home, _begun(recipe, home, tokens, folder), folder)
-    _close_orphans(home, folder)
-    _describe(run, recipe, home, tokens)
-    write_json(folder / "run.json", {"run_id": run.run_id})  # last: until then, a run is found by its tag
+    unfinished.close(home, recipe.name, holding="run", but=run.run_id)
+    if not known:
+        _describe(run, recipe, home, tokens)
+        write_json(folder / "run.json", {"run_id": run.run_id})  # last: until then, a run is found by its tag
     return run
 
 
-def _begun(recipe: "Recipe", home: Home, tokens: Tokens, folder: Path) -> str:
+def _begun(recipe: "Recipe", home: Home, tokens: Tokens, tags: dict[str, str]) -> str:
     """The id of a new run, or of the one that a process had begun for this folder when it died."""
-    mlflow, tags = client(home), {"evertune.folder": f"{home.identity()}/{folder.name}"}
+    mlflow = client(home)
     with said("a new run"):
-        place = experiment(home, recipe.name)
-        its = f"tags.`evertune.folder` = '{tags['evertune.folder']}' AND attributes.status != 'FINISHED'"
+        place, [(tag, value)] = experiment(home, recipe.name), tags.items()
+        its = f"tags.`{tag}` = '{value}' AND attributes.status != 'FINISHED'"
         left = mlflow.search_runs([place], its, max_results=1)
         if left:
+            mlflow.update_run(left[0].info.run_id, status="RUNNING")
             return str(left[0].info.run_id)
         title = f"{recipe.name} snapshot {tokens.snapshot.version}"
-        tags["mlflow.user"] = ledger.who()
-        return str(mlflow.create_run(place, tags=tags, run_name=title).info.run_id)
+        return str(mlflow.create_run(place, tags={**tags, "mlflow.user": ledger.who()}, run_name=title).info.run_id)
 
 
 @contextlib.contextmanager
@@ -165,9 +163,14 @@ def failing(home: Home, run_id: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with contextlib.suppress(Exception):
-            client(home).set_terminated(run_id, "FAILED")
+        fail(home, run_id)
         raise
+
+
+def fail(home: Home, run_id: str) -> None:
+    """Mark the run FAILED where MLflow answers: what made it fail is what a person shall hear of."""
+    with contextlib.suppress(Exception):
+        client(home).set_terminated(run_id, "FAILED")
 
 
 def url(home: Home, run_id: str) -> str:
@@ -214,20 +217,6 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
         parts = [_flat(item, f"{prefix}.{key}" if prefix else key) for key, item in value.items()]
         return {key: item for part in parts for key, item in part.items()}
     return {prefix: value}
-
-
-def _close_orphans(home: Home, folder: Path) -> None:
-    """Runs of other snapshots that a dead process left RUNNING will never be taken up."""
-    mlflow = client(home)
-    recipe, own = home.name, f"{home.identity()}/{folder.name}"
-    with said(f"the runs of {recipe}"):
-        mine = f"tags.`evertune.folder` LIKE '{home.identity()}/%' AND attributes.status = 'RUNNING'"
-        for run in mlflow.search_runs([experiment(home, recipe)], mine):
-            if run.data.tags["evertune.folder"] != own:
-                logger.warning(
-                    "the run %s was left unfinished and is closed: newer rows have come since", run.info.run_id
-                )
-                mlflow.set_terminated(run.info.run_id, "KILLED")
 
 
 def environment() -> dict[str, Any]:
