@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evertune import bundle, challenge, corpus, evaluation, relabel, splits
+from evertune import bundle, challenge, corpus, evaluation, jobs, relabel, splits
 from evertune.config import Recipe
 from evertune.errors import EvertuneError
 from evertune.home import home_of
@@ -28,7 +28,7 @@ def evaluate(candidate: Candidate, recipe: Recipe) -> Evaluation:
     key = digest(evaluation.STEP_VERSION, candidate.digest, seen, version, lost, recipe.evaluation)
     report = evaluation.kept(folder, key)
     if report is None:
-        with tracking.failing(home, candidate.run_id):
+        with tracking.failing(home, candidate.run_id), jobs.place(recipe.name):
             report = _scored(candidate, recipe, version, lost)
         if report.problem is None:  # else it is to be made again once a person has mended what it needs
             evaluation.keep(folder, key, report)

@@ -48,12 +48,12 @@ def alone(recipe: Recipe) -> Iterator[None]:
     home = home_of(recipe)
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(home.lock("run", timeout=SOON))
-        except RegistryError:
+            held.enter_context(home.lock("run", timeout=SOON, noted=True))
+        except RegistryError as taken:
             if deployment.id is None:
                 raise
-            said.info("another run of %s is at work; this one starts when it ends", recipe.name)
-            held.enter_context(home.lock("run", timeout=LATER))
+            said.info("%s; this run starts then", taken)
+            held.enter_context(home.lock("run", timeout=LATER, noted=True))
         held.callback(parity.dismiss)
         held.callback(beside.dismiss)
         yield

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evertune import bundle, challenge, drift, evaluation, observing, splits, tokenization, training
+from evertune import bundle, challenge, drift, evaluation, jobs, observing, splits, tokenization, training
 from evertune.backtest.windows import Windows
 from evertune.config import Recipe
 from evertune.home import Home
@@ -110,7 +110,8 @@ class Replay:
         folder = self.folder / "compared" / name
         folder.mkdir(parents=True, exist_ok=True)
         apart = replace(candidate, run_folder=str(folder))
-        report = evaluation.evaluate(self.recipe, apart, test, leaked, champion.folder, champion.window)
+        with jobs.place(self.recipe.name):
+            report = evaluation.evaluate(self.recipe, apart, test, leaked, champion.folder, champion.window)
         decision = challenge.decide(self._asking(superior_on), report, night)
         shutil.rmtree(folder)
         return decision

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune import base_models, bundle
+from evertune import base_models, bundle, jobs
 from evertune.errors import TrainingError
 from evertune.home import Home, read_json, write_json
 from evertune.machine import resolve_precision
@@ -76,13 +76,14 @@ def finetune(
 
     done = read_json(folder / "candidate.json")
     if done is None or bundle.digest(folder / "bundle") != done["digest"]:
-        start = time.perf_counter()
-        if processes.wanted(recipe):
-            with _saying_what_to_do(recipe, folder):
-                facts = processes.train(recipe, home, tokens, rows, run_id, folder, log, champion, since)
-        else:
-            facts = train(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since) or {}
-        done = {**facts, "seconds": time.perf_counter() - start}
+        with jobs.place(recipe.name):
+            start = time.perf_counter()
+            if processes.wanted(recipe):
+                with _saying_what_to_do(recipe, folder):
+                    facts = processes.train(recipe, home, tokens, rows, run_id, folder, log, champion, since)
+            else:
+                facts = train(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since) or {}
+            done = {**facts, "seconds": time.perf_counter() - start}
         write_json(folder / "candidate.json", done)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # several times the size of the bundle
     return Candidate(bundle=str(folder / "bundle"), run_id=run_id, run_folder=str(folder), tokens=tokens, **done)
