@@ -1,0 +1,79 @@
+"""Killed at every step boundary and inside each step, started again: after weeks of it all is as if never killed.
+
+EVERTUNE_CRASH_POINTS raises the number of kills, EVERTUNE_CRASH_SEED chooses others.
+"""
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_helpers import Project
+from crash_history import WORDS, Worker, new_project, state, working, write_week
+from crash_worker import STEPS
+
+KILLS = int(os.environ.get("EVERTUNE_CRASH_POINTS", "20"))
+SEED = int(os.environ.get("EVERTUNE_CRASH_SEED", "17"))
+PROCESSES = bool(os.environ.get("EVERTUNE_CRASH_PROCESSES"))  # judge and check parity in other processes, as on a night
+Counts = dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    root = str(Path(__file__).parent.parent)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_"))}
+    own = {"PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")), "PREFECT_LOGGING_LEVEL": "CRITICAL"}
+    with working({**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": root, **own}) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    worker: Worker, tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, model_store: Path
+) -> tuple[list[Any], list[Counts]]:
+    """What is true at each week's end of a project that nobody kills, and how many points each step has."""
+    project = new_project(tmp_path_factory.mktemp("whole"), tiny_model, model_store.with_name("empty"))
+    states, counts = [], []
+    for week in range(len(WORDS)):
+        write_week(project, week)
+        told = worker.run(project, processes=PROCESSES)
+        assert "error" not in told, told
+        states.append((told["outcome"]["decision"], state(project)))
+        counts.append(told["counts"])
+    return states, counts
+
+
+def plan(counts: Counts, draw: random.Random, boundaries: bool) -> list[dict[str, Any]]:
+    """A point inside each step, or the one before each and the one behind the last."""
+    if boundaries:
+        return [{"step": step, "number": 1, "torn": False} for step in (*STEPS, f"after {STEPS[-1]}")]
+    return [{"step": step, "number": draw.randint(2, counts[step]), "torn": draw.random() < 0.5} for step in STEPS]
+
+
+def test_killed_at_any_point_it_ends_as_if_never_killed(
+    worker: Worker, uninterrupted: tuple[list[Any], list[Counts]], tiny_model: Path, model_store: Path, tmp_path: Path
+) -> None:
+    states, counts = uninterrupted
+    draw, killed = random.Random(SEED), list[str]()
+    for life in range(1000):
+        project = new_project(tmp_path / str(life), tiny_model, model_store.with_name("empty"))
+        for week in range(len(WORDS)):
+            write_week(project, week)
+            killed += die(worker, project, plan(counts[week], draw, boundaries=not killed))
+            told = worker.run(project, processes=PROCESSES)
+            assert "error" not in told, (told, killed)
+            assert state(project) == states[week][1], killed
+        if len(killed) >= KILLS:
+            break
+
+
+def die(worker: Worker, project: Project, points: list[dict[str, Any]]) -> list[str]:
+    """Run into one point after the other; each run goes on where the last was killed."""
+    killed = []
+    for point in points:
+        told = worker.run(project, point, PROCESSES)
+        assert told.get("killed"), told
+        killed.append(told["killed"])
+    return killed
