@@ -58,7 +58,7 @@ def admit(
         else:
             verdicts = beside.call(partial(_judged, batch, recipe, home, accepted, docs_folder), meanwhile, afterwards)
         changes = contract.label_changes.notes(verdicts, recipe, before)
-        for warning in (*verdicts.warnings, *changes):
+        for warning in (*verdicts.warnings, *changes, *corpus.late(rows_of(accepted.path), recipe, home)):
             logger.warning("%s", warning)
         give_back()  # what the contract took: the splits of many rows need it
         corpus.commit(batch, accepted, dealt(accepted, recipe, home), verdicts.refused, home)

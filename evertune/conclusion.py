@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from evertune import base_models
+from evertune import base_models, recipe_changes
 from evertune.home import Home, read_json, write_json
 from evertune.records import Outcome, Snapshot, digest, plain, settled
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Fingerprints = Callable[["Recipe", dict[str, Any], dict[str, str]], dict[str, str] | None]
 INTENT = "intent.json"  # in `home.forgotten`: what is still to be forgotten
 # Sections that change neither a model nor its comparison.
-OUTSIDE = ("folder", "file", "schedule", "registry", "contract", "monitor", "notify")
+OUTSIDE = ("folder", "file", "schedule", "registry", "contract", "monitor", "notify", "triggers")
 
 
 def recipe_fingerprint(recipe: "Recipe") -> str:
@@ -52,21 +52,22 @@ def after_reading(recipe: "Recipe", home: Home, snapshot: Snapshot) -> Outcome |
     done = (read_json(home.state) or {}).get("concluded")
     if done is None or done["recipe"] != recipe_fingerprint(recipe) or done["snapshot"] != snapshot.fingerprint:
         return None
-    _note(home, done, snapshot)
+    _note(recipe, home, done, snapshot)
     return replace(_unchanged(done), rows=rows(snapshot))
 
 
 def conclude(recipe: "Recipe", home: Home, snapshot: Snapshot, outcome: Outcome) -> None:
     """Remember that this recipe over this snapshot is done."""
     done = {"recipe": recipe_fingerprint(recipe), "snapshot": snapshot.fingerprint, "outcome": plain(outcome)}
-    _note(home, done, snapshot)
+    _note(recipe, home, done, snapshot)
 
 
-def _note(home: Home, done: dict[str, Any], snapshot: Snapshot) -> None:
+def _note(recipe: "Recipe", home: Home, done: dict[str, Any], snapshot: Snapshot) -> None:
     # The sources as they were taken in, not as they are now: a file that came during the training is still fresh.
     with home.lock("state"):
         state = read_json(home.state) or {}
         state["concluded"] = {**done, "batch": snapshot.batch, "sources": state["sources"]}
+        state["recipe"] = recipe_changes.kept(recipe)
         write_json(home.state, state)
 
 

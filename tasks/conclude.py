@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evertune import conclusion, notices
+from evertune import conclusion, notices, recipe_changes
 from evertune import report as reports
 from evertune.config import Recipe
-from evertune.home import home_of, read_json
+from evertune.home import Home, home_of, read_json
 from evertune.records import Candidate, Decision, Evaluation, Outcome, Snapshot, plain
 from evertune.registry import ledger, models, tracking, unfinished
 from tasks.artifacts import show_decision, show_mlflow
@@ -18,12 +18,14 @@ from tasks.step import said, seconds, step
 def unchanged(snapshot: Snapshot, recipe: Recipe) -> Outcome | None:
     """The last outcome where the sources brought nothing new, recorded in the ledger; else None."""
     home = home_of(recipe)
+    changes = recipe_changes.since(recipe, home)
     same = conclusion.after_reading(recipe, home, snapshot)
     if same is None:
         return None
     unfinished.close(home, recipe.name, holding="run")
     said.info("unchanged: %s", same.reason)
     show_decision(recipe.name, same.decision, same.reason, same.version)
+    ledger.recipe_changed(home, changes)
     return ledger.unchanged(home, same)
 
 
@@ -37,6 +39,8 @@ def conclude(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
     snapshot = candidate.tokens.snapshot
     run = tracking.Run(home, candidate.run_id, folder)
     outcome = _outcome(candidate, evaluation, decision, recipe)
+    if _is_again(home, folder, outcome.version):
+        return _champion_again(run, recipe, outcome, snapshot)
     details, history = read_json(Path(evaluation.details)), tracking.history(folder)
     pictures = reports.pictures(folder / "report", details, history)
     page = reports.page(folder / "report" / "report.html", plain(outcome), details, history, pictures)
@@ -47,8 +51,8 @@ def conclude(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
     # Before the end is noted: a crash in between tells people twice, never not at all.
     tell(recipe, notices.outcome(recipe, outcome, evaluation.champion_metrics.get("test", {}), link))
     if evaluation.problem is None or outcome.version == outcome.champion_version:  # or a person gave it the place
-        (folder / "concluded").touch()
         conclusion.conclude(recipe, home, snapshot, outcome)
+        (folder / "concluded").touch()  # last: from now on a repetition is no going on
     return outcome
 
 
@@ -67,6 +71,21 @@ def _outcome(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
             "loss": candidate.train_loss, "tokens": candidate.tokens.tokens,
         },
     )  # fmt: skip
+
+
+def _is_again(home: Home, folder: Path, version: int | None) -> bool:
+    """Whether this very training was concluded before, and its model was the champion when this run began."""
+    done = (read_json(home.state) or {}).get("concluded") or {}
+    return (folder / "concluded").exists() and done["outcome"]["champion_version"] == version
+
+
+def _champion_again(run: tracking.Run, recipe: Recipe, outcome: Outcome, snapshot: Snapshot) -> Outcome:
+    """The edited recipe makes the champion of these rows once more: its run, page and decision stay as they are."""
+    home, why = home_of(recipe), "these rows and this recipe make the champion again; nothing was trained"
+    outcome = replace(outcome, decision="unchanged", reason=why, report=str(run.folder / "report" / "report.html"))
+    run.finish()
+    conclusion.conclude(recipe, home, snapshot, outcome)
+    return ledger.unchanged(home, outcome)
 
 
 def _record(run: tracking.Run, recipe: Recipe, outcome: Outcome, evaluation: Evaluation, snapshot: Snapshot) -> None:

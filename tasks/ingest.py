@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from evertune import admission, corpus, forgetting, sources
+from evertune import admission, corpus, forgetting, recipe_changes, sources
 from evertune.config import Recipe
 from evertune.home import home_of
 from evertune.records import Batch
@@ -15,6 +15,8 @@ def ingest(recipe: Recipe) -> Batch:
     """Read the sources and stage what is fresh; safe to repeat."""
     home = home_of(recipe)
     forgetting.resume(home)
+    for change in recipe_changes.since(recipe, home):
+        said.warning("the recipe has changed: %s", change)
     batch = corpus.ingest(recipe, home, lambda seen: _read(recipe, seen))
     said.info("ingest: %s fresh rows of %s read", f"{batch.rows:,}", f"{batch.read:,}")
     return batch

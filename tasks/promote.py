@@ -1,6 +1,6 @@
 """Step 6: the gate's decision, and the aliases that follow from it."""
 
-from evertune import challenge
+from evertune import challenge, recipe_changes
 from evertune.config import Recipe
 from evertune.home import home_of
 from evertune.records import Candidate, Decision, Evaluation
@@ -14,6 +14,7 @@ def promote(candidate: Candidate, report: Evaluation, recipe: Recipe) -> Decisio
     """Register the challenger, let the gate decide, and move the champion alias if it says so; safe to repeat."""
     home = home_of(recipe)
     with tracking.failing(home, candidate.run_id):
+        ledger.recipe_changed(home, recipe_changes.since(recipe, home))
         version = models.register(recipe, home, candidate, challenge.examples(candidate))
         night = challenge.night(ledger.entries(home), report.champion_version, version)
         decision = challenge.decide(recipe, report, night)

@@ -128,7 +128,7 @@ def test_another_label_than_in_the_corpus(tmp_path: Path) -> None:
 def test_duplicate_ids_unless_moments_order_them(tmp_path: Path) -> None:
     data = {"sources": [{"path": "*.csv"}], "columns": {"id": "ticket", "timestamp": "at"}}
     plain = [{**row, "id": f"n{place}"} for place, row in enumerate(GOOD)]
-    one, two = 1_700_000_000_000_000, 1_800_000_000_000_000
+    one, two = 1_700_000_000_000_000, 1_750_000_000_000_000
 
     def found(*moments: int | None) -> list[tuple[list[str], list[str]]]:
         twins = [

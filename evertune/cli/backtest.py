@@ -112,6 +112,8 @@ class _Kept:
 
 
 def _done(step: Any) -> str:
+    if not step.rows:
+        return "no rows came in the window after it" + (f"; trained in {step.seconds:.0f} s" if step.retrained else "")
     p = "" if step.drift is None else f"drift p = {step.drift:.3f}; "
     if not step.retrained:
         return f"{p}kept" if p else ""

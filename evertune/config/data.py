@@ -199,7 +199,12 @@ class Contract(Section):
         "refuse", description="Rows without an id whose text is already there with another label."
     )
     characters: Literal["refuse", "keep"] = Field(
-        "refuse", description="Rows with damaged encoding or control characters; `keep` for data that must stay so."
+        "refuse",
+        description="Rows with damaged encoding or control characters, and a batch of bare numbers; `keep` for data "
+        "that must stay so.",
+    )
+    future: Literal["refuse", "keep"] = Field(
+        "refuse", description="Rows whose timestamp lies more than a day after this machine's clock."
     )
     tolerance: float = Field(0.05, ge=0, le=1, description="A larger share of refused rows stops the run.")
     expectations: list[dict[str, Any]] = Field(

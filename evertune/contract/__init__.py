@@ -24,6 +24,7 @@ __all__ = [
 ]  # fmt: skip
 
 SHOWN = 3  # rows and reasons that a message shows
+FEW = 10  # rows of which nothing is said as a whole
 CUT = 80  # characters of a value in a message
 
 
@@ -69,7 +70,13 @@ def judge(
 def stops(verdicts: Verdicts, recipe: Recipe, known_labels: tuple[str, ...]) -> list[str]:
     """Why a batch with these verdicts is unacceptable as a whole; empty where it is not."""
     changed = label_changes.stopping(verdicts, recipe)
-    return [*_share_refused(verdicts, recipe), *changed, *_labels(verdicts, recipe, known_labels), *verdicts.problems]
+    return [
+        *_share_refused(verdicts, recipe),
+        *_numbers(verdicts, recipe),
+        *changed,
+        *_labels(verdicts, recipe, known_labels),
+        *verdicts.problems,
+    ]
 
 
 def judge_rows(table: "pa.Table", recipe: Recipe, known_labels: tuple[str, ...], known_inputs: KnownInputs) -> Verdicts:
@@ -92,6 +99,17 @@ def _share_refused(verdicts: Verdicts, recipe: Recipe) -> list[str]:
         return []
     allows = f"contract.tolerance allows {recipe.contract.tolerance:.1%}"
     return [f"the contract refused {count:,} of {total:,} rows ({count / total:.1%}); {allows}"]
+
+
+def _numbers(verdicts: Verdicts, recipe: Recipe) -> list[str]:
+    """A column of numbers where texts should be: the source has changed its columns."""
+    if recipe.contract.characters == "keep" or verdicts.rows < FEW or 2 * verdicts.numbers <= verdicts.rows:
+        return []
+    role = next(iter(module(recipe.objective.type).COLUMNS))
+    return [
+        f"{recipe.column(role)}: {verdicts.numbers:,} of {verdicts.rows:,} texts are bare numbers: has the column "
+        f"changed? data.columns.{role} names it; contract.characters: keep takes such texts in"
+    ]
 
 
 def _labels(verdicts: Verdicts, recipe: Recipe, known_labels: tuple[str, ...]) -> list[str]:

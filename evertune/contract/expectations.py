@@ -144,6 +144,7 @@ def _told(recipe: Recipe, columns: list[str]) -> list[Check]:
     text = next(iter(module(recipe.objective.type).COLUMNS))
     kinds = {
         "timestamp_problem": ("unreadable timestamp", recipe.column("timestamp"), "{!r} is no date or time"),
+        "future": ("timestamp in the future", recipe.column("timestamp"), "{}"),
         "duplicate_id": ("duplicate id", recipe.column("id"), "{}"),
         "two_labels": ("two labels for one input", recipe.column(text), "{}"),
     }

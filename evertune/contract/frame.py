@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from evertune.components import distinct, repeated, within
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+SKEW = timedelta(days=1)  # clocks go wrong by minutes, and a local time without its zone by half a day
 KnownInputs = Callable[["pa.Array"], "pa.Table"]
 
 
@@ -57,7 +59,7 @@ class Whole:
 
 
 def whole(rows: Rows, recipe: Recipe, known_labels: tuple[str, ...], known_inputs: KnownInputs) -> Whole:
-    """Look at the columns that it takes to find allowed labels, repeated ids and inputs with two labels.
+    """Look at the columns that it takes to find allowed labels, repeated ids, late moments, inputs with two labels.
 
     Args:
         rows: reads rows from `rows.keyed`.
@@ -69,6 +71,8 @@ def whole(rows: Rows, recipe: Recipe, known_labels: tuple[str, ...], known_input
         told["duplicate_id"] = _duplicate_ids(rows)
     elif recipe.contract.conflicts == "refuse":
         told["two_labels"] = _two_labels(rows, recipe, permitted, known_inputs)
+    if "timestamp" in roles(recipe) and recipe.contract.future == "refuse":
+        told["future"] = _to_come(rows, datetime.now(UTC))
     return Whole(permitted, told)
 
 
@@ -215,6 +219,23 @@ def _duplicate_ids(rows: Rows) -> "tuple[Any, pa.Array]":
     hit = ((together > ordered) & (together > 1))[codes]
     text = [f"{count} different rows have this id" for count in together[codes][hit].tolist()]
     return places[hit], pa.array(text, pa.string())
+
+
+def _to_come(rows: Rows, now: datetime) -> "tuple[Any, pa.Array]":
+    """Rows with a moment that lies further ahead than clocks go wrong."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    start, places, moments, last = 0, [np.zeros(0, dtype=np.int64)], list[datetime](), pa.scalar(now + SKEW)
+    for part in rows(["timestamp"]):
+        hit = np.asarray(pc.fill_null(pc.greater(part["timestamp"], last), False))
+        places.append(start + np.flatnonzero(hit))
+        moments += part["timestamp"].filter(pa.array(hit)).to_pylist()
+        start += len(part)
+    text = [f"{one:%Y-%m-%d %H:%M} lies in the future, this machine's clock says {now:%Y-%m-%d %H:%M}"
+            for one in moments]  # fmt: skip
+    return np.concatenate(places), pa.array(text, pa.string())
 
 
 def _two_labels(rows: Rows, recipe: Recipe, permitted: Allowed, known_inputs: KnownInputs) -> "tuple[Any, pa.Array]":

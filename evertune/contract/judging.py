@@ -37,6 +37,7 @@ class Verdicts:
         suite_result: every expectation with its result, small and ready for JSON.
         problems: what speaks against the batch as a whole.
         rows: how many were accepted; labels: how often each label stands on them.
+        numbers: how many of them have a bare number for their text.
         joining, unknown: labels that the corpus did not know, see `frame.Allowed`.
     """
 
@@ -48,6 +49,7 @@ class Verdicts:
     problems: tuple[str, ...] = ()
     rows: int = 0
     labels: dict[str, int] = field(default_factory=dict)
+    numbers: int = 0
     joining: dict[str, int] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
 
@@ -82,17 +84,19 @@ def judge_parts(
     known = whole(_readable(rows), recipe, known_labels, known_inputs)
     judge = Judge(recipe, known.permitted, _columns(_readable(rows), names, recipe, known))
     at_large = _at_large(judge, _readable(rows), names, known)
-    labels, refused, found, accepted = Counter[str](), list[Any](), list[tuple[int, list[Finding]]](), 0
+    labels, refused, found = Counter[str](), list[Any](), list[tuple[int, list[Finding]]]()
+    accepted = numbers = 0
     for one in _judged(judge, partial(_parts, rows, names, known, at_large), elsewhere):
         found.append((one.part.start, one.findings))
         accepted += len(one.accepted)
+        numbers += one.numbers
         refused.append(one.refused)
         labels.update(one.labels)
         take(one.accepted)
     totals = [at_large.get(place) or gx_runner.joined([(at, findings[place]) for at, findings in found])
               for place in range(len(judge.checks))]  # fmt: skip
     verdicts = _verdicts(one.accepted.slice(0, 0), pa.concat_tables(refused), accepted, labels, judge.checks, totals)
-    verdicts = replace(verdicts, joining=known.permitted.joining, unknown=known.permitted.unknown)
+    verdicts = replace(verdicts, numbers=numbers, joining=known.permitted.joining, unknown=known.permitted.unknown)
     if docs_folder is not None:
         gx_runner.data_docs(totals, [check.expectation for check in judge.checks], docs_folder)
         write_json(docs_folder / "result.json", verdicts.suite_result)

@@ -13,11 +13,13 @@ from evertune.contract.expectations import Check, built_in
 from evertune.contract.frame import Allowed, Whole, frame, target
 from evertune.contract.gx_runner import Finding, Runner, quiet
 from evertune.errors import ConfigError
+from evertune.objectives import module
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+NUMBER = r"^\s*[-+]?\d+([.,]\d+)?([eE][-+]?\d+)?\s*$"
 UNREADABLE = "unreadable row"  # the only reason of such a row: no other check looks at it
 AT_WORK = threading.Lock()  # a runner checks one frame at a time
 READING = ["problem", "problem_digest"]  # columns that end here: neither corpus nor quarantine has them
@@ -56,6 +58,7 @@ class Judged:
     Args:
         findings: of each expectation, in their order.
         labels: how often each stands on the accepted rows.
+        numbers: accepted rows whose text is a bare number.
     """
 
     part: Part
@@ -63,6 +66,7 @@ class Judged:
     accepted: "pa.Table"
     refused: "pa.Table"
     labels: dict[str, int]
+    numbers: int
 
 
 class Judge:
@@ -110,7 +114,8 @@ class Judge:
         accepted, refused = kept.filter(~bad), _with_reasons(kept.filter(bad), bad, rows, refusing)
         if len(part.unreadable):
             refused = pa.concat_tables([refused, _unreadable(part.unreadable)])
-        return Judged(part, findings, accepted, refused, _counted(accepted[target(self.recipe)]))
+        return Judged(part, findings, accepted, refused, _counted(accepted[target(self.recipe)]),
+                      _bare_numbers(accepted[next(iter(module(self.recipe.objective.type).COLUMNS))]))  # fmt: skip
 
 
 def judged_elsewhere(judge: bytes, part: Part, finish: "Callable[[pa.Table], pa.Table]") -> Judged:
@@ -191,6 +196,15 @@ def _unreadable(rows: "pa.Table") -> "pa.Table":
     kinds = pa.array([[UNREADABLE]] * len(rows), pa.list_(pa.string()))
     reasons = pa.array([[one] for one in rows["problem"].to_pylist()], pa.list_(pa.string()))
     return rows.drop_columns(READING).append_column("reasons", reasons).append_column("kinds", kinds)
+
+
+def _bare_numbers(inputs: Any) -> int:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_string(inputs.type):
+        return 0
+    return int(pc.sum(pc.match_substring_regex(inputs, NUMBER)).as_py() or 0)
 
 
 def _counted(labels: Any) -> dict[str, int]:

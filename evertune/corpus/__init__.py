@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
 from evertune.corpus import delta_tables, fixed, removal, staging
+from evertune.corpus.lateness import late
 from evertune.corpus.parts_file import PartsFile, rows_of
 from evertune.corpus.reading import Reading
 from evertune.corpus.returns import with_returns
@@ -27,6 +28,7 @@ from evertune.corpus.view import (
     known_rows,
     label_counts,
     last_number,
+    newest_moment,
     newest_version,
     rows,
     snapshot,
@@ -57,6 +59,7 @@ __all__ = [
     "known_rows",
     "label_counts",
     "last_number",
+    "late",
     "newest_version",
     "remove",
     "rows",
@@ -240,9 +243,10 @@ def _add_labels(home: Home, begun: staging.Log) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    known, found = known_labels(home), Counter[str]()
+    known, found, moments = known_labels(home), Counter[str](), [newest_moment(home)]
     _given, *targets = own_columns(begun.names)
-    for part in begun.corpus(["split", *targets]):
+    for part in begun.corpus(["split", "timestamp", *targets]):
+        moments.append(pc.max(part["timestamp"]).as_py())
         used = part.filter(pc.is_in(part["split"], value_set=pa.array(LABELLED)))
         values = [pc.list_flatten(used[name]) if pa.types.is_list(used[name].type) else used[name] for name in targets]
         counts = [pc.value_counts(value) for value in values]
@@ -250,8 +254,9 @@ def _add_labels(home: Home, begun: staging.Log) -> None:
     if new := sorted(set(found) - set(known)):
         write_json(home.model / "labels.json", [*known, *new])
     if (before := read_json(home.model / COUNTS) or {"batch": 0, "rows": {}})["batch"] < begun.number:
-        rows = dict(Counter(before["rows"]) + found)
-        write_json(home.model / COUNTS, {"batch": begun.number, "rows": rows})  # once a batch, whatever crashes
+        rows, newest = dict(Counter(before["rows"]) + found), max((one for one in moments if one), default=None)
+        facts = {"batch": begun.number, "rows": rows, "newest": newest and newest.isoformat()}
+        write_json(home.model / COUNTS, facts)  # once a batch, whatever crashes
 
 
 def _remember(home: Home, notes: dict[str, Any]) -> None:

@@ -18,7 +18,8 @@ def check_roles(recipe: Recipe, home: Home, state: dict[str, Any]) -> None:
     if had is not None and had != wanted:
         raise ConfigError(
             f"data.columns: the corpus of {home.name} was taken in with the roles {', '.join(had)}, the recipe now has "
-            f"{', '.join(wanted)}: every row would count as new. Give the recipe a new name, or delete {home.model}"
+            f"{', '.join(wanted)}: every row would count as new. Set them back, give the recipe a new name, or delete "
+            f"{home.model}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from evertune.components import canonical
@@ -120,7 +121,8 @@ def history(home: Home, columns: Iterable[str], keys: "pa.Array | None" = None) 
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    types = {"component": pa.int64(), "joins": pa.list_(pa.int64()), "normal_digest": pa.int64()}
+    types = {"component": pa.int64(), "joins": pa.list_(pa.int64()), "normal_digest": pa.int64(),
+             "timestamp": pa.timestamp("us", "UTC")}  # fmt: skip
     nothing = pa.schema([(name, types.get(name, pa.string())) for name in columns]).empty_table()
     parts = delta_tables.rows_of(home.corpus)(list(nothing.column_names))
     if keys is not None:
@@ -174,6 +176,12 @@ def known_labels(home: Home) -> tuple[str, ...]:
 def label_counts(home: Home) -> dict[str, int]:
     """Rows by label, of all batches; a row whose label was corrected counts under both."""
     return dict((read_json(home.model / COUNTS) or {"rows": {}})["rows"])
+
+
+def newest_moment(home: Home) -> datetime | None:
+    """The newest timestamp of all batches; None where no row has one."""
+    found = (read_json(home.model / COUNTS) or {}).get("newest")
+    return None if found is None else datetime.fromisoformat(found)
 
 
 def known_inputs(home: Home) -> "Callable[[pa.Array], pa.Table]":

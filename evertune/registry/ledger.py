@@ -1,14 +1,19 @@
 """The ledger: every decision and alias change of a model, in an append-only file that survives a torn write."""
 
 import getpass
+import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from evertune.home import Home, append_json, json_lines
 from evertune.records import Outcome, plain
+
+logger = logging.getLogger(__name__)
+SKEW = timedelta(minutes=5)  # that clocks of machines differ, or are set back by
 
 
 def append(home: Home, event: str, **facts: Any) -> dict[str, Any]:
@@ -16,15 +21,27 @@ def append(home: Home, event: str, **facts: Any) -> dict[str, Any]:
 
     Args:
         event: `decision`, `intent`, `moved`, `abandoned`, `external`, `approved`, `rejected-by-hand`, `expired`,
-            `unchanged`.
+            `unchanged`, `recipe` (it was edited), `trigger`.
         facts: JSON-ready values; `who` defaults to this process's user.
     Raises:
         OSError: the disk is full or not writable.
     """
-    entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, "who": who(), **plain(facts)}
+    now = datetime.now(UTC)
+    entry = {"time": now.isoformat(timespec="seconds"), "event": event, "who": who(), **plain(facts)}
+    _look_at_clock(home, now)
     with home.lock("ledger"):
         append_json(home.ledger, entry)
     return entry
+
+
+def _look_at_clock(home: Home, now: datetime) -> None:
+    last = entries(home)[-1:]
+    if last and datetime.fromisoformat(last[0]["time"]) > now + SKEW:
+        logger.warning(
+            "this machine's clock went back: it says %s, the ledger's last entry is of %s; the ledger goes by order, "
+            "not by time, but set the clock: rows are refused that it takes for future ones",
+            f"{now:%Y-%m-%d %H:%M}", last[0]["time"].replace("T", " ")[:16],
+        )  # fmt: skip
 
 
 def unchanged(home: Home, outcome: Outcome) -> Outcome:
@@ -36,6 +53,18 @@ def unchanged(home: Home, outcome: Outcome) -> Outcome:
     outcome = replace(outcome, champion_version=last_known(home))
     append(home, "unchanged", reason=outcome.reason, champion=outcome.champion_version)
     return outcome
+
+
+def recipe_changed(home: Home, changes: Sequence[str]) -> None:
+    """Record what the recipe of this run changed, once: a run that goes on after a crash tells the same.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    words = "; ".join(changes)
+    last = next((one["reason"] for one in reversed(entries(home)) if one["event"] == "recipe"), None)
+    if words and words != last:
+        append(home, "recipe", reason=words)
 
 
 def entries(home: Home) -> list[dict[str, Any]]:

@@ -162,7 +162,10 @@ def bundle_of(home: Home, name: str, version: int) -> Path:
     with said(f"version {version} of {name}"):
         registered = client(home).get_model_version(name, str(version)).tags.get("evertune.bundle")
         place = urlsplit(client(home).get_model_version_download_uri(name, str(version)))
-    advice = "restore the artifact store, or roll back to a version that is whole with `evertune rollback`"
+    advice = (
+        "restore the artifact store, go back to a version that is whole with `evertune rollback RECIPE`, or give "
+        "another one the place with `evertune promote RECIPE --version N` (`evertune run RECIPE` trains one)"
+    )
     try:
         if place.scheme in {"", "file"}:
             path = unquote(place.path) if place.scheme else place.path

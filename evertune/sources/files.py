@@ -65,7 +65,7 @@ def read(source: PathSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[P
         fingerprint = _fingerprint(file, {}, source, wanted)
         if seen.get(file.name) != fingerprint:
             logger.info("reading %s", file.name)
-            yield Piece(file.name, fingerprint, _tables(file, wanted, source.split))
+            yield Piece(file.name, fingerprint, _tables(file, wanted, source.split, file.name in seen))
 
 
 def single_file(path: str | Path) -> File:
@@ -174,9 +174,17 @@ def _fingerprint(file: File, cache: dict[str, Any], source: PathSource, wanted: 
     return digest(content(file.path, file.name, cache), file.format, how, wanted.columns, wanted.kinds)
 
 
-def _tables(file: File, wanted: Layout, split: str | None) -> "Iterator[pa.Table]":
+def _tables(file: File, wanted: Layout, split: str | None, known: bool) -> "Iterator[pa.Table]":
     reader = FORMATS[file.format]
-    columns = match(wanted, reader.names(file), file.name)
+    try:
+        columns = match(wanted, reader.names(file), file.name)
+    except DataError as error:
+        if not known:
+            raise
+        raise DataError(
+            f"{error}\n{file.name} was taken in before, when it or data.columns was another; its rows stay in the "
+            "corpus. Have data.sources name the newer files alone, or put the old mapping back"
+        ) from None
     if reader in (csv_rows, arrow_rows):
         parts = reader.tables(file, columns, wanted)
     else:

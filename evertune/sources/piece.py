@@ -99,4 +99,4 @@ def _missing(role: str, column: str, available: Sequence[str], name: str) -> str
     near = difflib.get_close_matches(column.lower(), list(lower), 1, 0.5)
     hint = f"did you mean {lower[near[0]]}? " if near else ""
     has = ", ".join(available) or "no columns"
-    return f"{column}: no such column in {name}; it has {has}; {hint}Name the right one in data.columns.{role}"
+    return f"{column}: no such column in {name}; it has {has}; {hint}name the right one in data.columns.{role}"
