@@ -48,10 +48,10 @@ def outcome(recipe: "Recipe", found: Outcome, champion: Mapping[str, float], lin
     rows = found.rows
     lines = [
         found.reason, "", *_metrics(recipe.metric, found, champion), *_evidence(found.evidence),
-        f"rows      {rows['new']:,} fresh, {rows['accepted']:,} accepted, {rows['refused']:,} refused",
-        f"champion  {f'version {found.champion_version}' if found.champion_version else 'none yet'}",
-        *([f"run       {link}"] if link.startswith("http") else []),
-        f"report    {found.report}", *_next(recipe, _moves(event, found.version)),
+        f"rows: {rows['new']:,} fresh, {rows['accepted']:,} accepted, {rows['refused']:,} refused",
+        f"champion: {f'version {found.champion_version}' if found.champion_version else 'none yet'}",
+        *([f"run: {link}"] if link.startswith("http") else []),
+        f"report: {found.report}", *_next(recipe, _moves(event, found.version)),
     ]  # fmt: skip
     key = digest(event, found.run_id, found.version, found.reason)
     return Notice((event,), TONES[event], f"{found.model}: version {found.version} {word}", "\n".join(lines), key)
@@ -59,10 +59,10 @@ def outcome(recipe: "Recipe", found: Outcome, champion: Mapping[str, float], lin
 
 def drift(recipe: "Recipe", found: Monitoring) -> Notice:
     """What `monitor` found; the same finding over the same rows is the same notice."""
-    findings = [f"{one['test']:<12}p = {one['adjusted']:.3f}  {one['words']}" for one in found.findings]
-    rows = f"rows      {found.rows['current']:,} of {found.source}, beside {found.rows['reference']:,} test rows"
+    findings = [f"{one['test']}: p = {one['adjusted']:.3f}, {one['words']}" for one in found.findings]
+    rows = f"rows: {found.rows['current']:,} of {found.source}, beside {found.rows['reference']:,} test rows"
     commands = ("evertune run {}", "evertune monitor {}")
-    lines = [found.reason, "", *findings, rows, f"report    {found.report}", *_next(recipe, commands)]
+    lines = [found.reason, "", *findings, rows, f"report: {found.report}", *_next(recipe, commands)]
     key = digest("drift", found.version, found.p, found.rows, found.source, found.reason)
     title = f"{found.model}: drift since version {found.version}"
     return Notice(("drift",), "warning", title, "\n".join(lines), key)
@@ -74,8 +74,9 @@ def failure(recipe: "Recipe", error: BaseException, job: str) -> Notice:
     Args:
         job: the flow's name.
     """
-    lines = [_words(error), "", f"The next `{job}` goes on from the last finished step.",
-             *_next(recipe, (f"evertune {_command(job)} {{}}", "evertune check {}"))]  # fmt: skip
+    after = ["", "The next run goes on from the last finished step."] if job == "retrain" else []
+    command = "run" if job == "retrain" else job
+    lines = [_words(error), *after, *_next(recipe, (f"evertune {command} {{}}", "evertune check {}"))]
     return Notice(("failed",), "failure", f"{recipe.registered_name}: {job} failed", "\n".join(lines))
 
 
@@ -92,16 +93,9 @@ def stopped(recipe: "Recipe", summary: str) -> Notice:
 
 def trial(recipe: "Recipe") -> Notice:
     """What `evertune check --notify` sends."""
-    body = f"A test message. This is where people are told of {recipe.registered_name}: {_told(recipe)}."
+    events = ", ".join(recipe.notify.events)
+    body = f"A test message. This is where people are told of {recipe.registered_name}: {events}."
     return Notice((), "info", f"{recipe.registered_name}: a test message", body)
-
-
-def _told(recipe: "Recipe") -> str:
-    return ", ".join(recipe.notify.events)
-
-
-def _command(job: str) -> str:
-    return "run" if job == "retrain" else job
 
 
 def _metrics(metric: str, found: Outcome, champion: Mapping[str, float]) -> Iterator[str]:
@@ -109,7 +103,7 @@ def _metrics(metric: str, found: Outcome, champion: Mapping[str, float]) -> Iter
     ours, theirs = found.metrics.get("test", {}).get(metric), champion.get(metric)
     beside = "" if theirs is None else f", champion {theirs:.4f}"
     if ours is not None:
-        yield f"{metric:<10}challenger {ours:.4f}{beside} on all test rows"
+        yield f"{metric}: challenger {ours:.4f}{beside} on all test rows"
 
 
 def _evidence(evidence: tuple[dict[str, Any], ...]) -> Iterator[str]:

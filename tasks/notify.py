@@ -27,7 +27,7 @@ class Told(NamedTuple):
     """What came of one target.
 
     Args:
-        target: its place in the recipe, and what stands there.
+        target: as it stands in the recipe.
         kind: such as `Slack`.
         problem: why nobody is told there; None where all is well.
     """
@@ -51,25 +51,25 @@ def tell(recipe: Recipe, notice: Notice) -> None:
         return
     for one in sent(recipe, notice):
         if one.problem is None:
-            said.info("notify: %s, %s: told", one.target, one.kind)
+            said.info("notify: told %s (%s)", one.kind, one.target)
         else:
-            said.warning("notify: %s, %s: not told: %s", one.target, one.kind, one.problem)
+            said.warning("notify: nobody told at %s (%s): %s", one.kind, one.target, one.problem)
     if notice.key is not None:
         delivery.note(home, notice.key)
 
 
 def sent(recipe: Recipe, notice: Notice) -> list[Told]:
     """Send a notice to each target, one after the other."""
-    return [_sent(number, target, recipe, notice) for number, target in enumerate(recipe.notify.targets)]
+    return [_sent(target, recipe, notice) for target in recipe.notify.targets]
 
 
 def kinds(recipe: Recipe) -> list[Told]:
     """Where notices would go; what a Prefect block holds is asked for only when one is sent."""
-    return [_known(number, target) for number, target in enumerate(recipe.notify.targets)]
+    return [_known(target) for target in recipe.notify.targets]
 
 
-def _sent(number: int, target: str, recipe: Recipe, notice: Notice) -> Told:
-    known = _known(number, target)
+def _sent(target: str, recipe: Recipe, notice: Notice) -> Told:
+    known = _known(target)
     if known.problem is not None:
         return known
     try:
@@ -80,15 +80,14 @@ def _sent(number: int, target: str, recipe: Recipe, notice: Notice) -> Told:
     return Told(known.target, delivery.kind(address) or known.kind, problem)
 
 
-def _known(number: int, target: str) -> Told:
-    where = f"notify.targets.{number} ({target})"
+def _known(target: str) -> Told:
     if target.startswith("block:"):
-        return Told(where, BLOCK)
+        return Told(target, BLOCK)
     try:
         kind = delivery.kind(_address(target))
     except ConfigError as error:
-        return Told(where, "not set", str(error))
-    return Told(where, kind or "unknown", None if kind else delivery.UNKNOWN)
+        return Told(target, "an unknown service", str(error))
+    return Told(target, kind or "an unknown service", None if kind else delivery.UNKNOWN)
 
 
 @contextlib.contextmanager

@@ -73,7 +73,7 @@ def test_what_waits_is_told_with_its_evidence_and_the_commands(recipe: Recipe, w
     [body] = web.bodies
     path = recipe.folder / "recipe.yaml"
     for words in (
-        "better by 3.1 points", "f1_macro  challenger 0.9100, champion 0.8800 on all test rows",
+        "better by 3.1 points", "f1_macro: challenger 0.9100, champion 0.8800 on all test rows",
         "superior on fresh: passed (challenger 0.9100; champion 0.8800; p = 0.00011; 312 rows)",
         "minimum: not passed (challenger 0.7700; interval 0.7000 to 0.8000; 1,240 rows)", "http://mlflow/run",
         f'  evertune approve {path} --version 4 --reason "..."\n',
@@ -88,7 +88,7 @@ def test_what_has_drifted_is_told_once(recipe: Recipe, web: Sink) -> None:
     for found in (FOUND, FOUND, replace(FOUND, rows={"reference": 60, "current": 91})):
         notify.tell(recipe, notices.drift(recipe, found))
     assert web.titles == ["small: drift since version 4"] * 2
-    assert "length      p = 0.001  9 tokens in the mean" in web.bodies[0]
+    assert "length: p = 0.001, 9 tokens in the mean" in web.bodies[0]
 
 
 def test_each_event_is_told_once_and_after_a_crash_rather_twice_than_never(recipe: Recipe, web: Sink) -> None:
@@ -165,12 +165,15 @@ def silent() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        (None, "JSON: not told: no answer within 1 s"),
-        (f"json://{USER}:{PASSWORD}@127.0.0.1:9/{TOKEN}", "JSON: not told: not reached: connection refused"),
-        (f"mailto://{USER}:{PASSWORD}@example.org:9?smtp=127.0.0.1&to=a@example.org", "E-Mail: not told: not reached"),
-        (f"nonsense://{PASSWORD}", "unknown: not told: Apprise cannot read this address"),
-        ("", "not set: not told: the environment variable OPS_WEB is not set"),
-        ("403", "JSON: not told: it answered with status 403"),
+        (None, "JSON (${OPS_WEB}): no answer within 1 s"),
+        (f"json://{USER}:{PASSWORD}@127.0.0.1:9/{TOKEN}", "JSON (${OPS_WEB}): not reached: connection refused"),
+        (
+            f"mailto://{USER}:{PASSWORD}@example.org:9?smtp=127.0.0.1&to=a@example.org",
+            "E-Mail (${OPS_WEB}): not reached",
+        ),
+        (f"nonsense://{PASSWORD}", "an unknown service (${OPS_WEB}): Apprise cannot read this address"),
+        ("", "an unknown service (${OPS_WEB}): the environment variable OPS_WEB is not set"),
+        ("403", "JSON (${OPS_WEB}): it answered with status 403"),
     ],
 )
 def test_who_cannot_be_reached_is_warned_of_by_kind_and_never_by_address(
@@ -183,7 +186,7 @@ def test_who_cannot_be_reached_is_warned_of_by_kind_and_never_by_address(
     hurried = recipe.notify.model_copy(update={"timeout": 1})
     notify.tell(recipe.model_copy(update={"notify": hurried}), waiting(recipe))
     [warning] = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
-    assert warning.startswith(f"notify: notify.targets.0 (${{OPS_WEB}}), {told}")
+    assert warning.startswith(f"notify: nobody told at {told}")
     assert secrets_in(caplog.text, *capfd.readouterr()) == []
 
 
@@ -212,7 +215,7 @@ def test_check_says_who_would_be_told_and_sends_a_letter_on_demand(
         monkeypatch.setenv("OPS_WEB", mail.address)
         sent = evertune("check", path, "--notify", "--json")
     assert sent.status == 0, sent.err
-    assert sent.json["notify"][0] == {"target": "notify.targets.0 (${OPS_MAIL})", "kind": "E-Mail", "problem": None}
+    assert sent.json["notify"][0] == {"target": "${OPS_MAIL}", "kind": "E-Mail", "problem": None}
     assert mail.titles == ["small: a test message"] * 2
     assert "where people are told of small: waiting" in mail.bodies[0]
     assert mail.logins == [f"{USER}:{PASSWORD}"] * 2

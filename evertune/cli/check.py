@@ -36,7 +36,7 @@ def check(recipe: str, overrides: tuple[str, ...], send: bool, as_json: bool) ->
     else:
         _show(loaded, recipe, found)
         _show_told(loaded, told, send)
-    if unreachable := [f"{one.target}, {one.kind}: {one.problem}" for one in told if one.problem]:
+    if unreachable := [f"notify.targets: {one.target}, {one.kind}: {one.problem}" for one in told if one.problem]:
         raise ConfigError(unreachable, recipe)
     if found.problems:
         raise DataError("\n".join(["`evertune run` would stop:", *(f"  {problem}" for problem in found.problems)]))
