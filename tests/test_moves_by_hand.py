@@ -94,6 +94,25 @@ def test_rollbacks_go_back_step_by_step_and_never_to_what_was_left(shop: Shop) -
     assert [one["reason"] for one in events(shop, "moved")][3:5] == ["rollback: bad night", "rollback: still bad"]
 
 
+def test_a_rollback_that_was_killed_is_not_done_twice(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        make_champion(shop, shop.checked())
+    append = ledger.append
+
+    def dies(home: Home, event: str, **facts: Any) -> Any:
+        if event == "moved":
+            raise KeyboardInterrupt
+        return append(home, event, **facts)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ledger, "append", dies)
+        promotion.rollback(shop.home, shop.name, "a bad night")
+    assert shop.champion() == 2
+    assert promotion.rollback(shop.home, shop.name, "a bad night") == 2
+    assert (shop.champion(), moves(shop)[-1]) == (2, ("moved", 3, 2))
+    assert promotion.rollback(shop.home, shop.name, "a worse one") == 1
+
+
 def test_a_rollback_after_a_move_by_others_goes_back_to_what_stood_before(shop: Shop) -> None:
     for _ in range(2):
         shop.checked()

@@ -139,6 +139,18 @@ def test_a_crash_in_a_release_loses_and_doubles_nothing(
     assert not list(place.batches.iterdir())
 
 
+def test_a_release_that_was_killed_is_brought_to_its_end_by_the_next(taken: tuple[Recipe, Home]) -> None:
+    one, place = taken
+    file = mended(place, SLIP)
+    with killed(delta_tables, "append_once", "before"):
+        quarantine.release(one, place, file)
+    with pytest.raises(DataError, match="is no refused row, or was released already"):
+        quarantine.release(one, place, file)
+    texts = [row["text"] for row in delta_tables.read(place.corpus, ["text"]).to_pylist()]
+    assert sorted(texts) == sorted([*(text for text, _ in good(20)), SLIP[0]])
+    assert refused(place) == [REFUSED[0], *REFUSED[2:]]
+
+
 def test_a_row_that_its_source_mended_is_no_longer_listed(tmp_path: Path) -> None:
     one = recipe(tmp_path, data={"sources": [{"path": "*.csv"}], "columns": {"id": "id"}}, **TOLERANT)
     place, header = home(tmp_path), ("id", "text", "label")

@@ -51,6 +51,7 @@ __all__ = [
     "committed",
     "contents",
     "everywhere",
+    "finish",
     "history",
     "ingest",
     "inputs",
@@ -124,6 +125,12 @@ def commit(batch: Batch, accepted: PartsFile, dealt: "pa.Table", refused: "pa.Ta
             accepted.close()
             left = _left_of_stopped(home, [rows_of(accepted.path), of_table(refused)])
         staging.write_log(home, batch, accepted, dealt, _listed(refused, left, batch.number))
+        _complete(home)
+
+
+def finish(home: Home) -> None:
+    """Bring a commit that a killed process had begun to its end, if there is one."""
+    with home.lock("corpus"):
         _complete(home)
 
 

@@ -83,7 +83,8 @@ def release(recipe: Recipe, home: Home, mended: "pa.Table | None" = None) -> Rel
     Raises:
         DataError: nothing has been taken in yet, a staged batch waits, or `mended` does not fit the quarantine.
     """
-    if staging.waiting(home) is not None and staging.read_log(home) is None:
+    corpus.finish(home)  # else rows that a killed release had judged would be judged again
+    if staging.waiting(home) is not None:
         raise DataError(
             f"a batch of {home.name} is staged and not judged yet; run `evertune run` with the recipe first"
         )
@@ -183,7 +184,7 @@ def _with_mended(listed: "pa.Table", mended: "pa.Table") -> "pa.Table":
     if place.null_count:
         name = mended["row_version"].filter(place.is_null())[0].as_py()
         raise DataError(
-            f"row_version {name} is no refused row (any more); write the list anew with "
+            f"row_version {name} is no refused row, or was released already; write the list anew with "
             "`evertune quarantine RECIPE --export FILE` and mend that"
         )
     before = rows = listed.take(place)

@@ -193,11 +193,16 @@ def _promote(home: Home, name: str, version: int, **facts: Any) -> None:
 def rollback(home: Home, name: str, reason: str) -> int:
     """Make the champion's predecessor champion again and return its version; a second rollback goes back further.
 
+    One that was killed after the alias moved is confirmed, and no second one: nobody was told of the first.
+
     Raises:
         RegistryError: there is no predecessor, or it is not whole.
     """
+    begun = ledger.open_intent(home)
     models.repair(home, name)
     now = models.champion(home, name)
+    if begun is not None and begun.get("rollback") and begun["to"] == now:
+        return int(begun["to"])
     if now is None:
         raise RegistryError(f"{name} has no champion; there is nothing to go back to")
     # How a rollback came to `now` does not count: its predecessor is not the version that was left then.
