@@ -66,6 +66,23 @@ def test_what_the_flow_needs_is_imported_while_the_server_starts(
     assert imported == [True]
 
 
+def test_of_two_runs_one_starts_its_server_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import filelock
+    from prefect.server.api.server import SubprocessASGIServer
+
+    monkeypatch.setattr("evertune.cli.prefect_profile.folder", lambda: tmp_path / "prefect")
+    taken: list[bool] = []
+
+    def start(_: SubprocessASGIServer) -> None:
+        with pytest.raises(filelock.Timeout):
+            filelock.FileLock(tmp_path / "prefect" / "evertune-server.lock", timeout=0).acquire()
+        taken.append(True)
+
+    monkeypatch.setattr(SubprocessASGIServer, "start", start)
+    prefect_settings._start_server([])
+    assert taken == [True]
+
+
 def test_a_server_that_does_not_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.server.api.server import SubprocessASGIServer
 

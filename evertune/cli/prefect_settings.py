@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from evertune.cli import prefect_profile
 from evertune.errors import RegistryError
 from evertune.secrets import bare
 
@@ -43,13 +44,21 @@ def quiet_prefect(debug: bool, needed: Iterable[str]) -> Iterator[None]:
 
 def _start_server(needed: Iterable[str]) -> None:
     """Start Prefect's temporary server, and import what the flow needs until it answers."""
-    from prefect.server.api.server import SubprocessASGIServer
-
     with ThreadPoolExecutor(1) as other:
-        started = other.submit(SubprocessASGIServer().start)
+        started = other.submit(_server_alone)
         for name in needed:
             importlib.import_module(name)
         started.result()
+
+
+def _server_alone() -> None:
+    """Start it while no other run does: two that meet a fresh database at once, or one to be upgraded, ruin it."""
+    import filelock
+    from prefect.server.api.server import SubprocessASGIServer
+
+    prefect_profile.folder().mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(prefect_profile.folder() / "evertune-server.lock"):
+        SubprocessASGIServer().start()
 
 
 def reach(url: str) -> None:
