@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from evertune import corpus, relabel
+from evertune import corpus, forgetting, relabel
 from evertune.config import Recipe
 from evertune.errors import DataError
 from evertune.home import Home
@@ -42,7 +42,7 @@ def _ends(entry: dict[str, Any]) -> tuple[Any, Any]:
 def _rows(recipe: Recipe, home: Home, known: dict[str, Any]) -> dict[str, Any]:
     """The snapshot that it was trained and tested on, by split and by source, and whether it is still what it was."""
     version, registered = int(known["model"]["snapshot"]), known["model"]["fingerprint"]
-    found: dict[str, Any] = {"snapshot": version, "fingerprint": registered}
+    found: dict[str, Any] = {"snapshot": version, "fingerprint": registered, "then": known["run"]["rows"]}
     try:
         rows = corpus.rows(home, version)
         now, sizes = corpus.contents(home, version)
@@ -54,7 +54,12 @@ def _rows(recipe: Recipe, home: Home, known: dict[str, Any]) -> dict[str, Any]:
     )
     past = recipe.model_copy(update={"contract": contract})
     again = relabel.snapshot(Snapshot(version, now, sizes, (), 0), past)
-    return {**found, "unchanged": again.fingerprint == registered, "splits": sizes, "sources": _sources(rows)}
+    forgotten = forgetting.lost(home, corpus.batch_of(home, version))
+    return {
+        **found, "unchanged": again.fingerprint == registered, "splits": sizes, "forgotten": forgotten,
+        "gone": {split: count - sizes.get(split, 0) for split, count in found["then"].items()},
+        "sources": _sources(rows),
+    }  # fmt: skip
 
 
 def _sources(rows: "pa.Table") -> list[dict[str, Any]]:

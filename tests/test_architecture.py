@@ -29,6 +29,7 @@ COMPOSERS = {
     "inspect": {"contract", "sources"},  # `evertune new` asks the contract that it writes what it refuses
     "backtest": {"corpus", "evaluation", "gate", "splits", "tokenization", "training"},  # many runs, in a world apart
     "monitoring": {"corpus", "sources"},  # the rows of both sides
+    "reproduction": {"corpus", "evaluation", "registry", "splits", "tokenization", "training"},  # a run from its record
     "tracing": {"corpus", "registry"},  # from a version back to its rows
     "forgetting": {"corpus", "registry"},  # rows out of the tables, and the versions that have seen them
     "challenge": {"gate"},  # the evidence on disk, for the gate that knows no disk

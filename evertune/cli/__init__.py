@@ -24,6 +24,7 @@ COMMANDS = {
     "score": ("evertune.cli.score", "Predict a file with the champion."),
     "history": ("evertune.cli.moves", "Show every decision and alias change of a model."),
     "trace": ("evertune.cli.trace", "Tell which rows, recipe and code made a version, and who promoted it."),
+    "reproduce": ("evertune.cli.reproduce", "Train a version again from its record, and compare."),
     "promote": ("evertune.cli.moves", "Make a version champion by hand."),
     "approve": ("evertune.cli.moves", "Make a waiting version champion."),
     "reject": ("evertune.cli.moves", "Turn a waiting version down."),

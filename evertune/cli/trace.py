@@ -7,6 +7,8 @@ import click
 from evertune.cli import options, show_json
 from evertune.cli.terminal import console, number, table
 
+MACHINE = ("platform", "python", "cpus", "threads", "arithmetic", "base_model")
+
 
 @click.command()
 @options.recipe
@@ -44,6 +46,12 @@ def _show(screen: Any, found: dict[str, Any]) -> None:
         ["libraries", ", ".join(f"{name} {value}" for name, value in _libraries(found["environment"]))],
         ["snapshot", f"{rows['snapshot']}, fingerprint {rows['fingerprint']}{_still(rows)}"],
         ["rows", ", ".join(f"{count:,} {split}" for split, count in rows.get("splits", {}).items())],
+        *([["forgotten since", _counts(rows["forgotten"])]] if rows.get("forgotten") else []),
+        [
+            "machine",
+            ", ".join(f"{name} {found['environment'][name]}" for name in MACHINE if name in found["environment"]),
+        ],
+        ["replaced", _replaced(found)],
     ]
     table(screen, ["", ""], lines)
     if sources := rows.get("sources"):
@@ -81,7 +89,22 @@ def _libraries(environment: dict[str, Any]) -> list[tuple[str, Any]]:
 def _still(rows: dict[str, Any]) -> str:
     if "problem" in rows:
         return f"; {rows['problem']}"
+    if rows["forgotten"] and all(count == rows["forgotten"].get(split, 0) for split, count in rows["gone"].items()):
+        return ", all its rows are there but those that were forgotten"
     return ", its rows are still those" if rows["unchanged"] else ", but its rows are NOT those any more"
+
+
+def _counts(rows: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {split}" for split, count in rows.items())
+
+
+def _replaced(found: dict[str, Any]) -> str:
+    """The versions in whose place it came."""
+    version = found["model"]["version"]
+    before = [one["from"] for one in found["moves"] if one["to"] == version]
+    if not before:
+        return "nothing: it was never champion"
+    return ", ".join("nothing: it was the first champion" if one is None else f"version {one}" for one in before)
 
 
 def _move(entry: dict[str, Any]) -> str:

@@ -6,10 +6,12 @@ whoever comes next finishes it. Each step can be done again.
 
 import logging
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evertune import conclusion, corpus
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Forgotten", "forget", "lost", "resume"]
 
 WAIT = 5.0  # seconds for a run that is at work
+DEAD = 600.0  # seconds after which a half-written file is that of a process that was killed
 SHOWN = 10  # ids that a message names
 logger = logging.getLogger(__name__)
 
@@ -190,8 +193,8 @@ def _finished(home: Home, found: Intent) -> dict[str, int]:
     stones = tombstones.add(home, found.digests)
     cleaned = pages.clean(home, _texts(home, found))
     stale = _token_files(home, found)
-    for path in [*stale, *home.tokens.glob("*/*.part")]:
-        path.unlink()
+    for path in [*stale, *home.tokens.glob("*/*.part"), *_scratch(home)]:
+        path.unlink(missing_ok=True)
     _drop_trained(home)
     corpus.remove(home, stones.on)
     intents.keep_gone(home, found.gone)
@@ -204,7 +207,7 @@ def _finished(home: Home, found: Intent) -> dict[str, int]:
     return {"pages": cleaned, "tokens": len(stale)}
 
 
-def _token_files(home: Home, found: Intent) -> list[Any]:
+def _token_files(home: Home, found: Intent) -> list[Path]:
     """Token files that hold one of the rows: they are encoded anew when they are needed."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -216,6 +219,13 @@ def _token_files(home: Home, found: Intent) -> list[Any]:
             if pc.any(pc.is_in(known, value_set=gone)).as_py():
                 stale.append(path)
     return stale
+
+
+def _scratch(home: Home) -> list[Path]:
+    """Files that processes were writing when they were killed, see `home.write_atomic`."""
+    then = time.time() - DEAD
+    found = (path for path in home.model.rglob(".*.????????") if path.is_file())
+    return [path for path in found if path.stat().st_mtime < then]
 
 
 def _drop_trained(home: Home) -> None:

@@ -51,8 +51,9 @@ def read(home: Home) -> Intent | None:
 
 
 def done(home: Home) -> None:
-    """It is done."""
-    (home.forgotten / INTENT).unlink(missing_ok=True)
+    """It is done; nor does what a crash left of it hold a text."""
+    for path in [home.forgotten / INTENT, *home.forgotten.glob(f".{INTENT}.*")]:
+        path.unlink(missing_ok=True)
 
 
 def keep_gone(home: Home, rows: Iterable[tuple[str, int, str]]) -> None:

@@ -103,10 +103,16 @@ def facts(home: Home, name: str, version: int) -> dict[str, Any]:
         },
         "run": {
             "name": run.info.run_name, "started": _moment(run.info.start_time), "ended": _moment(run.info.end_time),
-            "who": run.data.tags.get("mlflow.user"), "metrics": dict(run.data.metrics),
+            "who": run.data.tags.get("mlflow.user"), "metrics": dict(run.data.metrics), "rows": _rows(run),
         },
         **files,
     }  # fmt: skip
+
+
+def _rows(run: Any) -> dict[str, int]:
+    """Rows of the run's snapshot by split, as they were when it began; none where others made the run."""
+    profiles = [one.dataset.profile for one in run.inputs.dataset_inputs]
+    return dict(json.loads(profiles[0]).get("rows", {})) if profiles and profiles[0] else {}
 
 
 def _kept_json(home: Home, run_id: str, path: str) -> dict[str, Any]:

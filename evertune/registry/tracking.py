@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evertune import base_models
 from evertune.errors import RegistryError
 from evertune.home import Home, append_json, read_json, read_json_lines, write_json
 from evertune.records import Snapshot, Tokens
@@ -197,7 +198,8 @@ def _describe(run: Run, recipe: "Recipe", home: Home, tokens: Tokens) -> None:
     )
     run.recipe(recipe)
     with said("environment and data set"):
-        run._client.log_dict(run.run_id, environment(), "environment.json")
+        made_with = {**environment(), "base_model": base_models.fingerprint(recipe)}
+        run._client.log_dict(run.run_id, made_with, "environment.json")
         _log_dataset(run, recipe, home, tokens.snapshot)
 
 
@@ -220,11 +222,21 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Machine and library versions."""
+    """Machine, threads and library versions: what arithmetic depends on."""
+    import torch
+
     return {
         "python": platform.python_version(), "platform": platform.platform(), "host": socket.gethostname(),
-        "cpus": os.cpu_count(), "libraries": {name: version(name) for name in LIBRARIES},
+        "cpus": os.cpu_count(), "threads": torch.get_num_threads(), "arithmetic": _arithmetic(),
+        "libraries": {name: version(name) for name in LIBRARIES},
     }  # fmt: skip
+
+
+def _arithmetic() -> str:
+    """The GPU that computes, or what the processor's vector unit can do."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else torch.backends.cpu.get_cpu_capability()
 
 
 def revision() -> str:

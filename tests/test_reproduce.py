@@ -1,0 +1,125 @@
+"""A version trained again from its record is the same bit for bit, or it is said what is not as it was."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_helpers import Done, ticket_rows, write_rows
+from crash_helpers import Killed
+from data_helpers import run as take_in
+
+from evertune import bundle, corpus, forgetting, relabel, reproduction, splits, tokenization, training
+from evertune.config import Recipe, load
+from evertune.home import Home
+from evertune.records import Candidate, Snapshot
+from evertune.registry import models, tracking
+from evertune.training import loop
+
+SECTIONS: dict[str, Any] = {
+    "data": {"sources": [{"path": "rows/*.csv"}], "split": {"validation": 0.1, "test": 0.25}},
+    "training": {"epochs": 2, "tokens_per_batch": 256, "precision": "fp32", "learning_rate": 5e-3},
+    "evaluation": {"precision": "fp32", "bootstrap": 200},
+}
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, model_store: Path) -> Path:
+    """A folder with a recipe, and a home that has its version 1."""
+    import yaml
+
+    folder = tmp_path_factory.mktemp("reproduce")
+    write_rows(folder / "rows" / "a.csv", ticket_rows(80))
+    tree = {"name": "tickets", "objective": {"type": "text-classification", "max_length": 32}, **SECTIONS}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({**tree, "base_model": str(tiny_model)}), encoding="utf-8")
+    shutil.copytree(model_store.with_name("empty") / "mlflow", folder / "home" / "mlflow")
+    one, home = load(folder / "recipe.yaml"), Home(folder / "home", "tickets")
+    made = trained(one, home, take_in(one, home))
+    models.register(one, home, made, ["a text"])
+    return folder
+
+
+def trained(one: Recipe, home: Home, snapshot: Snapshot) -> Candidate:
+    """What the steps do up to the bundle."""
+    rows = relabel.rows(splits.apart(corpus.rows(home, snapshot.version), one.data.split), one)
+    tokens = tokenization.tokenize(one, home, snapshot, rows)
+    folder = training.run_folder(home, training.fingerprint(one, tokens, None))
+    run = tracking.begin(one, home, tokens, folder)
+    return training.finetune(
+        one, home, tokens, tokenization.load(tokens, rows), rows, run_id=run.run_id, folder=folder, log=run.log
+    )
+
+
+@pytest.fixture
+def known(registered: Path) -> tuple[Recipe, Home]:
+    return load(registered / "recipe.yaml"), Home(registered / "home", "tickets")
+
+
+def test_it_is_identical_bit_for_bit_and_leaves_nothing(known: tuple[Recipe, Home], registered: Path) -> None:
+    one, home = known
+    files = {path for path in home.root.rglob("*") if path.suffix != ".lock" and "reproduced" not in path.parts}
+    edited = one.model_copy(update={"training": one.training.model_copy(update={"seed": 99})})
+    found = reproduction.reproduce(edited, home, 1)  # by the recipe of then, not by today's
+    assert (found.verdict, found.weights, found.missing, found.lost) == ("identical", 0.0, (), {})
+    assert found.metrics == found.registered
+    assert found.environment == {}
+    assert {path for path in home.root.rglob("*") if path.suffix != ".lock"} - files == {home.model / "reproduced"}
+
+
+def test_one_that_was_killed_goes_on(known: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(bundle, "write", dies)
+        reproduction.reproduce(*known, 1)
+    steps: list[int] = []
+    step = loop.TokenTrainer.training_step
+    monkeypatch.setattr(loop.TokenTrainer, "training_step", lambda *a, **k: (steps.append(1), step(*a, **k))[1])
+    assert reproduction.reproduce(*known, 1).verdict == "identical"
+    assert steps == []  # its last checkpoint was the whole training
+
+
+def test_what_differs_is_told(known: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "environment", lambda: {"threads": 1, "libraries": {"torch": "9.0"}})
+    monkeypatch.setattr("evertune.base_models.fingerprint", lambda _: "another")
+    monkeypatch.setattr(reproduction, "difference", lambda *_: 0.5)
+    found = reproduction.reproduce(*known, 1)
+    assert found.verdict == "same"  # the metrics are those
+    assert found.environment["torch"][1] == "9.0"
+    assert found.missing == (f"the base model {known[0].base_model} is not the one of then",)
+
+
+VERDICTS = [(0.0, 0.9, 0.9, "identical"), (1e-6, 0.9, 0.905, "same"), (1e-6, 0.9, 0.95, "different"),
+            (None, 0.9, 0.9, "same"), (1e-6, 0.9, None, "different")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("weights", "ours", "theirs", "verdict"), VERDICTS)
+def test_the_verdict(weights: Any, ours: Any, theirs: Any, verdict: str) -> None:
+    assert reproduction._verdict(weights, {"accuracy": ours}, {"accuracy": theirs}) == verdict
+
+
+def test_forgotten_rows_are_counted_by_reproduce_and_trace(
+    registered: Path, tmp_path: Path, evertune: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(registered, tmp_path, dirs_exist_ok=True)  # MLflow's database still names the first folder
+    monkeypatch.setenv("EVERTUNE_HOME", str(tmp_path / "home"))
+    one, home = load(tmp_path / "recipe.yaml"), Home(tmp_path / "home", "tickets")
+    text = next(row["text"] for row in corpus.rows(home, 1).to_pylist() if row["split"] == "train")
+    told = forgetting.forget(one, home, {"text": [text]}, "a letter")
+    assert [version["rows"] for version in told.versions] == [{"train": 1}]
+    done = evertune("reproduce", tmp_path / "recipe.yaml", "--version", "1", "--json")
+    assert (done.json["lost"], done.json["forgotten"]) == ({"train": 1}, {"train": 1})
+    assert done.status == (4 if done.json["verdict"] == "different" else 0)
+    shown = evertune("trace", tmp_path / "recipe.yaml", "--version", "1").out
+    assert "all its rows are there but those that were forgotten" in shown
+    assert "threads" in shown
+
+
+def test_no_such_version_is_a_registry_error(
+    registered: Path, evertune: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERTUNE_HOME", str(registered / "home"))
+    assert evertune("reproduce", registered / "recipe.yaml", "--version", "7").status == 5
+    assert "no champion yet" in evertune("reproduce", registered / "recipe.yaml").err
