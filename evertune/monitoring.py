@@ -62,6 +62,13 @@ def since(recipe: Recipe, home: Home, champion: Path) -> Side:
     return _side(recipe, rows, "the rows that came since the champion was trained")
 
 
+def came_since(home: Home, champion: Path) -> int:
+    """How many rows of the corpus came since the champion was trained; every one has its label."""
+    batch = int(bundle.card(champion)["snapshot"]["batch"])
+    numbers = corpus.rows(home, corpus.newest_version(home), ["batch"])["batch"].to_pylist()
+    return sum(number > batch for number in numbers)
+
+
 def of_file(recipe: Recipe, path: str, encoding: str | None = None) -> Side:
     """The rows of a file; with the label column they tell of performance too.
 
@@ -150,6 +157,8 @@ def _words(test: str, before: Rows, now: Rows, predictor: Any) -> str:
         return _means(1 - np.asarray(before.wrong), 1 - np.asarray(now.wrong), "{:.1%} of the rows right, {:.1%} now")
     if test == "prediction":
         return _most(*(_shares([[label] for label in side.predicted.tolist()]) for side in (before, now)))  # type: ignore[union-attr]
+    if test == "language":
+        return _came(*(_shares([[one] for one in side.languages.tolist()]) for side in (before, now)))  # type: ignore[union-attr]
     if test == "vocabulary":
         sides = (_shares([np.unique(row).tolist() for row in side.tokens or []]) for side in (before, now))
         return _most(*({predictor.tokenizer.decode([one]).strip(): share for one, share in side.items()}
@@ -168,6 +177,12 @@ def _shares(rows: Sequence[Sequence[Any]]) -> dict[Any, float]:
         for value in row:
             counts[value] = counts.get(value, 0) + 1
     return {value: count / len(rows) for value, count in counts.items()}
+
+
+def _came(before: dict[Any, float], now: dict[Any, float]) -> str:
+    """The values whose shares have grown most."""
+    grown = sorted(now, key=lambda value: (before.get(value, 0.0) - now[value], str(value)))[:2]
+    return ", ".join(f"{value!r} {before.get(value, 0):.1%} to {now[value]:.1%}" for value in grown)
 
 
 def _most(before: dict[Any, float], now: dict[Any, float]) -> str:

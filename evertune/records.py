@@ -173,6 +173,21 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Trigger:
+    """A reason for a retraining that the monitor saw.
+
+    Args:
+        name: `drift`, `new_labels` or `performance_drop`; reason: one sentence for a person.
+        starts: whether it starts a retraining; held: why not, and what to do.
+    """
+
+    name: str
+    reason: str
+    starts: bool
+    held: str | None = None
+
+
+@dataclass(frozen=True)
 class Monitoring:
     """What `monitor` found.
 
@@ -181,6 +196,7 @@ class Monitoring:
         p: chance of findings as strong as these where nothing has changed; None where there are too few rows.
         rows: compared, `reference` and `current`; source: of the latter.
         findings: each test with its p-value, corrected for their number, and what changed in words.
+        triggers: of the recipe that have been met.
     """
 
     model: str
@@ -194,6 +210,7 @@ class Monitoring:
     findings: tuple[dict[str, Any], ...] = ()
     report: str | None = None
     run_id: str | None = None
+    triggers: tuple[Trigger, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The monitor flow: are the rows that come still those that the champion was tested on?"""
+"""The monitor flow: are the rows that come still those that the champion was tested on, and is it time to retrain?"""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -8,24 +8,30 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
-from evertune import monitoring, notices
+from evertune import monitoring, notices, triggers
 from evertune.config import Recipe, load
 from evertune.errors import RegistryError
 from evertune.home import home_of
 from evertune.records import Monitoring, plain
-from evertune.registry import models, monitors
+from evertune.registry import costs, ledger, models, monitors
 from evertune.report import drift as pages
 from flows.naming import recipe_name
 from tasks.artifacts import show_drift
+from tasks.ingest import ingest
 from tasks.notify import tell, telling
+from tasks.step import alone, begin, said
+from tasks.validate import validate
 
-DRIFT = "evertune.drift"  # the event that an automation turns into a retraining
+DRIFT = "evertune.drift"
+RETRAIN, HELD = "evertune.retrain", "evertune.trigger-held"  # an automation turns the first into a retraining
 
 
 @flow(name="monitor", flow_run_name=recipe_name)
 @telling  # people, when it fails
 def monitor(recipe: Recipe | str, input: str | None = None, encoding: str | None = None) -> Monitoring:
-    """Look for drift; what is found goes to MLflow, and drift as an event to Prefect.
+    """Look for drift; what is found goes to MLflow, drift and the recipe's triggers as events to Prefect.
+
+    Without an input the rows that the sources hold are taken in first, as a retraining does.
 
     Args:
         recipe: a recipe, or the path of its YAML file.
@@ -33,13 +39,29 @@ def monitor(recipe: Recipe | str, input: str | None = None, encoding: str | None
         encoding: of a text file. Default: that of the recipe's files.
     """
     recipe = load(recipe) if isinstance(recipe, str) else recipe
+    begin()
+    if input is None:
+        with alone(recipe):
+            validate(ingest(recipe), recipe)
     found = look(recipe, input, encoding)
     show_drift(recipe.name, found)
+    announce(recipe, found)
     if found.drifted:
-        names = {"prefect.resource.id": f"evertune.model.{recipe.name}", "prefect.resource.name": recipe.name}
-        emit_event(DRIFT, names, payload={"reason": found.reason, "p": found.p, "version": found.version})
         tell(recipe, notices.drift(recipe, found))
     return found
+
+
+def announce(recipe: Recipe, found: Monitoring) -> None:
+    """Send the events, and write each trigger into the ledger: after its event, so that a crash repeats it."""
+    names = {"prefect.resource.id": f"evertune.model.{recipe.name}", "prefect.resource.name": recipe.name}
+    if found.drifted:
+        emit_event(DRIFT, names, payload={"reason": found.reason, "p": found.p, "version": found.version})
+    for one in found.triggers:
+        said.info("trigger %s: %s; %s", one.name, one.reason, one.held or "a retraining is asked for")
+        facts = {"trigger": one.name, "reason": one.reason}
+        why = {} if one.starts else {"held": one.held}
+        emit_event(RETRAIN if one.starts else HELD, names, payload={**facts, "version": found.version, **why})
+        ledger.append(home_of(recipe), "trigger", starts=one.starts, held=one.held, champion=found.version, **facts)
 
 
 @task(task_run_name="look", cache_policy=NO_CACHE)
@@ -55,9 +77,16 @@ def look(recipe: Recipe, input: str | None, encoding: str | None) -> Monitoring:
     if version is None:
         raise RegistryError(f"{name} has no champion yet; `evertune run` makes one, `evertune history` tells why not")
     champion = models.bundle_of(home, name, version)
-    now = monitoring.of_file(recipe, input, encoding) if input else monitoring.since(recipe, home, champion)
-    seen = monitoring.look(recipe, champion, version, monitoring.reference(recipe, home, champion), now)
+    came = monitoring.of_file(recipe, input, encoding) if input else monitoring.since(recipe, home, champion)
+    seen = monitoring.look(recipe, champion, version, monitoring.reference(recipe, home, champion), came)
     folder: Path = home.monitors / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
     page = pages.page(folder, plain(seen.found), seen.reference, seen.current)
-    found = replace(seen.found, report=str(page))
+    now = datetime.now(UTC)
+    known = triggers.Known(
+        monitoring.came_since(home, champion),
+        ledger.entries(home),
+        costs.trained_since(recipe, home, now - triggers.WEEK),
+        now,
+    )
+    found = replace(seen.found, report=str(page), triggers=triggers.decide(recipe.triggers, seen.found, known))
     return replace(found, run_id=monitors.keep(recipe, home, found, folder))

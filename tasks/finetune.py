@@ -4,10 +4,11 @@ from pathlib import Path
 
 from evertune import bundle, corpus, relabel, splits, tokenization, training
 from evertune.config import Recipe
+from evertune.errors import RegistryError
 from evertune.home import home_of
 from evertune.objectives import module
 from evertune.records import Candidate, Tokens
-from evertune.registry import models, parity, tracking
+from evertune.registry import costs, models, parity, tracking
 from tasks.step import said, step
 
 NEEDED = ("row_version", "batch", "part", "split", "component")
@@ -33,6 +34,7 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
             recipe, home, tokens, tokenization.load(tokens, rows), rows, run_id=run.run_id, folder=folder, log=run.log,
             champion=champion, since=bundle.card(champion)["snapshot"]["batch"] if champion else 0,
         )  # fmt: skip
+        run.log({costs.SECONDS: candidate.seconds}, candidate.steps)
         run.flush()
     said.info("finetune: %s steps, loss %.3f, %.0f s", f"{candidate.steps:,}", candidate.train_loss, candidate.seconds)
     return candidate
@@ -41,4 +43,10 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
 def _champion(recipe: Recipe) -> Path | None:
     home, name = home_of(recipe), recipe.registered_name
     version = models.champion(home, name)
-    return models.bundle_of(home, name, version) if version is not None else None
+    try:
+        return models.bundle_of(home, name, version) if version is not None else None
+    except RegistryError as error:
+        raise RegistryError(
+            f"{error}; without it train anew from the base: `evertune run RECIPE --set data.fresh.start_from=base "
+            "--set data.fresh.train_on=all`"
+        ) from None

@@ -95,7 +95,11 @@ def write_deployment(folder: Path, *, scheduled: bool) -> None:
     shipped = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     schedules = [{"interval": 10, "active": scheduled}]
     [trigger] = RETRAIN[0]["triggers"]
-    drift = {**trigger, "name": "tickets have drifted", "match": {"prefect.resource.id": "evertune.model.tickets"}}
+    drift = {
+        **trigger,
+        "name": "tickets are to be retrained",
+        "match": {"prefect.resource.id": "evertune.model.tickets"},
+    }
     own = {**RETRAIN[0], "name": "tickets", "parameters": {"recipe": "tickets.yaml"}, "schedules": schedules}
     own["triggers"] = [drift]
     tree = {"name": "project", "pull": shipped["pull"], "deployments": [own]}
@@ -208,7 +212,7 @@ def test_up_runs_the_schedule_shows_the_run_survives_a_power_cut_and_leaves_noth
     assert done.returncode == 0, done.stdout + done.stderr + up.logs()
     [first, *_] = up.runs("COMPLETED")
     check_page(up, first)
-    check_that_drift_retrains(up)
+    check_that_a_trigger_retrains(up)
 
     family = up.family()
     assert len(family) >= 4
@@ -236,16 +240,22 @@ def check_page(up: Up, flow_run: dict[str, Any]) -> None:
     wait_for(lambda: [one for one in up.api("/logs/filter", logs=its) if one["message"].startswith("promote: version")])
 
 
-def check_that_drift_retrains(up: Up) -> None:
-    """The event that `flows/monitor.py` sends becomes a run of the deployment by its trigger; a second one none."""
+def check_that_a_trigger_retrains(up: Up) -> None:
+    """The event of `evertune monitor` becomes a run of the deployment; two that ask at once start one."""
 
     def started() -> list[dict[str, Any]]:
         found = up.runs("SCHEDULED", "PENDING", "RUNNING", "COMPLETED")
         return [run for run in found if (run["created_by"] or {}).get("type") == "AUTOMATION"]
 
-    for _ in range(2):
-        told = up.run("prefect", "event", "emit", "evertune.drift", "--resource-id", "evertune.model.tickets")
-        assert told.returncode == 0, told.stderr
+    write_rows(up.folder / "other.csv", [(f"{text} " * 3, "refund") for text, _ in ticket_rows(60)])
+    up.environment["PREFECT_API_URL"] = f"http://127.0.0.1:{up.ports[0]}/api"
+    look = up.run("evertune", "monitor", "tickets.yaml", "--input", "other.csv", "--json")
+    assert look.returncode == 0, look.stderr
+    [found] = json.loads(look.stdout)["triggers"]
+    assert (found["name"], found["starts"]) == ("drift", True)
+    told = up.run("prefect", "event", "emit", "evertune.retrain", "--resource-id", "evertune.model.tickets")
+    assert told.returncode == 0, told.stderr
+    del up.environment["PREFECT_API_URL"]
     wait_for(lambda: [run for run in started() if run["state_type"] == "COMPLETED"])
     assert len(started()) == 1
 

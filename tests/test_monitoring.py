@@ -172,9 +172,16 @@ def test_a_night_without_news_tells_nobody_and_no_file_holds_an_address(
 
 
 def test_without_a_file_the_rows_since_the_champion_are_looked_at(project: Project) -> None:
-    done = project.evertune("monitor", str(project.recipe), "--json")
-    assert (done.status, done.json["p"], done.json["rows"]["current"]) == (0, None, 0)
+    """They are taken in first; and so many are a reason to retrain where the recipe says so."""
+    added = write_rows(project.folder / "rows" / "b.csv", ticket_rows(9, start=600))
+    done = project.evertune("monitor", str(project.recipe), "--json", "--set", "triggers.new_labels=9", "--set",
+                            "triggers.cooldown=0")  # fmt: skip
+    assert (done.status, done.json["p"], done.json["rows"]["current"]) == (0, None, 9), done.err
     assert "too few rows" in done.err
+    [one] = done.json["triggers"]
+    assert (one["name"], one["starts"]) == ("new_labels", True)
+    assert "trigger    new_labels, retrain: 9 labelled rows since the champion, 9 are asked" in done.err
+    added.unlink()
 
 
 def test_drift_is_an_event_that_prefect_hears_of(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,8 +194,15 @@ def test_drift_is_an_event_that_prefect_hears_of(project: Project, monkeypatch: 
     monkeypatch.setattr(monitor, "emit_event", lambda name, resource, payload: sent.append((name, resource, payload)))
     path = write_rows(project.folder / "event.csv", [(f"{text} " * 3, "refund") for text, _ in ticket_rows(60)])
     with temporary_settings({PREFECT_API_URL: project.server}):
-        found = monitor.monitor(str(project.recipe), str(path))
-    [(name, resource, payload)] = sent
+        found = monitor.monitor(load(project.recipe, ["triggers.cooldown=0"]), str(path))
+        again = monitor.monitor(str(project.recipe), str(path))
+    assert [one[0] for one in sent] == ["evertune.drift", "evertune.retrain", "evertune.drift", "evertune.trigger-held"]
+    assert sent[1][2] == {"trigger": "drift", "reason": found.reason, "version": 1}
+    held = again.triggers[0].held
+    assert held == sent[3][2]["held"] and "triggers.cooldown: 24.0 of 24 hours are left" in str(held)
+    entries = [(one["starts"], one["held"]) for one in project.entries("trigger")[-2:]]
+    assert entries == [(True, None), (False, held)]
+    name, resource, payload = sent[0]
     assert (name, resource["prefect.resource.id"]) == ("evertune.drift", "evertune.model.tickets")
     assert json.loads(json.dumps(payload)) == {"reason": found.reason, "p": found.p, "version": found.version}
 

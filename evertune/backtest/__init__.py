@@ -76,7 +76,7 @@ def run(
     rows = relabel.rows(corpus.rows(home, snapshot.version), recipe)
     cut = windows.cut(rows["timestamp"], every, datetime.now(UTC))
     tokens = tokenization.tokenize(recipe, home, snapshot, rows)
-    settings = settled(recipe, "folder", "file", "schedule", "registry", "monitor", "notify")
+    settings = settled(recipe, "folder", "file", "schedule", "registry", "monitor", "notify", "triggers")
     names = [one.name for one in policies]
     steps_of = (training.STEP_VERSION, evaluation.STEP_VERSION)
     folder = home.model / "backtests" / digest(tokens.fingerprint, every, names, settings, start, steps_of)[:16]

@@ -42,5 +42,8 @@ def monitor(
     rows = [[one["test"], f"{one['adjusted']:.3f}", one["words"]] for one in found.findings]
     if rows:
         table(screen, ["test", "p", "found"], rows)
+    for one in found.triggers:
+        words = f"{one.name}, {'retrain' if one.starts else 'held'}: {one.held or one.reason}"
+        screen.print(f"trigger    {words}", markup=False)
     screen.print(f"rows       {found.rows['current']:,}, beside {found.rows['reference']:,} test rows", markup=False)
     screen.print(f"look at    {found.report}", markup=False)

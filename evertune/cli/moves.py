@@ -27,7 +27,7 @@ def history(recipe: str, as_json: bool) -> None:
         show_json(entries)
         return
     rows = [
-        [_moment(one), one.get("verdict") or one["event"], _versions(one), one["who"], one.get("reason")]
+        [_moment(one), _what(one), _versions(one), one["who"], one.get("held") or one.get("reason")]
         for one in entries
         if one["event"] != "intent"
     ]
@@ -95,6 +95,12 @@ def _open(path: str) -> tuple["Recipe", "Home"]:
 
 def _say(recipe: "Recipe", text: str) -> None:
     console().print(f"{recipe.registered_name}: {text}")
+
+
+def _what(entry: dict[str, Any]) -> str:
+    if entry["event"] == "trigger":
+        return f"{entry['trigger']}: {'retrain' if entry['starts'] else 'held'}"
+    return str(entry.get("verdict") or entry["event"])
 
 
 def _moment(entry: dict[str, Any]) -> str:

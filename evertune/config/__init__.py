@@ -2,7 +2,7 @@
 
 from evertune.config.data import Contract, Data, DeltaSource, HubSource, PathSource, SampleSource, Source, SqlSource
 from evertune.config.load import load
-from evertune.config.recipe import Evaluation, Gate, Recipe, Registry, Schedule, Training
+from evertune.config.recipe import Evaluation, Gate, Recipe, Registry, Schedule, Training, Triggers
 
 __all__ = [
     "Contract",
@@ -19,5 +19,6 @@ __all__ = [
     "Source",
     "SqlSource",
     "Training",
+    "Triggers",
     "load",
 ]

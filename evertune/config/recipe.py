@@ -163,6 +163,31 @@ class Monitor(Section):
         return float(1 - (1 - self.false_alarms) ** (1 / self.checks))
 
 
+Hours = Annotated[float, Field(ge=0, le=8784)]
+
+
+class Triggers(Section):
+    """What the monitor has to see to start a retraining, beside the deployment's `schedule`."""
+
+    drift: bool = Field(True, description="Drift of any kind; see `monitor` for its rate of false alarms.")
+    new_labels: int | None = Field(
+        None, ge=1, description="So many accepted rows since the champion's. Default: none start one."
+    )
+    performance_drop: float | None = Field(
+        None, gt=0, lt=1, description="So large a loss of the share of right answers, proven. Default: none starts one."
+    )
+    cooldown: Hours | dict[Literal["drift", "new_labels", "performance_drop"], Hours] = Field(
+        24.0, description="Hours after a start by any trigger in which one starts nothing; or one number a trigger."
+    )
+    budget: float | None = Field(
+        None, gt=0, le=168, description="Hours of training in the last 7 days after which no trigger starts one."
+    )
+
+    def cooldown_of(self, name: str) -> float:
+        """The hours of a trigger's cooldown; a day for one that is not named."""
+        return self.cooldown.get(name, 24.0) if isinstance(self.cooldown, dict) else self.cooldown  # type: ignore[call-overload]
+
+
 class Schedule(Section):
     """When the deployment runs by itself: what its entry in deployments/prefect.yaml says, which is what counts."""
 
@@ -209,6 +234,7 @@ class Recipe(Section):
     registry: Registry = Field(default_factory=Registry, description="What happens to a challenger that passes.")
     monitor: Monitor = Field(default_factory=Monitor, description="How drift is looked for.")
     notify: Notify = Field(default_factory=Notify, description="Who is told how a run ended.")
+    triggers: Triggers = Field(default_factory=Triggers, description="What the monitor sees that starts a retraining.")
     schedule: Schedule | None = Field(
         None, description="When the deployment runs by itself; `evertune up` compares it with deployments/prefect.yaml."
     )

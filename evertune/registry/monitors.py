@@ -25,6 +25,8 @@ def keep(recipe: "Recipe", home: Home, found: "Monitoring", files: Path) -> str:
         "evertune.monitor": "drift" if found.drifted else "no drift", "evertune.version": str(found.version),
         "evertune.source": found.source[:500], "mlflow.user": ledger.who(), "mlflow.note.content": found.reason[:5000],
     }  # fmt: skip
+    if found.triggers:
+        tags["evertune.triggers"] = "; ".join(f"{one.name}: {one.held or 'retrain'}" for one in found.triggers)[:5000]
     with home.lock("monitor"), said("what the monitor found"):
         tags |= unfinished.begun(home, "monitor", files)
         unfinished.close(home, recipe.name, holding="monitor")
