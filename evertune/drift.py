@@ -31,6 +31,7 @@ class Rows:
         embeddings: (rows, size) of a fixed model.
         lengths: (rows,) tokens.
         tokens: token ids of each row.
+        languages: (rows,) code of the text's language.
         predicted: (rows,) the champion's label, or the commonest of its labels.
         scores: (rows,) how sure it is, 0 to 1.
         wrong: (rows,) 1 where it is wrong, 0 where it is right; needs the rows' labels.
@@ -40,6 +41,7 @@ class Rows:
     embeddings: Floats | None = None
     lengths: NDArray[Any] | None = None
     tokens: list[NDArray[np.int64]] | None = None
+    languages: NDArray[np.str_] | None = None
     predicted: NDArray[Any] | None = None
     scores: Floats | None = None
     wrong: NDArray[Any] | None = None
@@ -160,6 +162,8 @@ def _tests(pooled: dict[str, Any]) -> Iterator[tuple[str, Statistic]]:
         yield "embedding", _discrepancy(pooled["embeddings"])
     if pooled["tokens"] is not None:
         yield "vocabulary", _shares(_words(pooled["tokens"]))
+    if pooled["languages"] is not None:
+        yield "language", _total_variation(_one_hot(pooled["languages"]))
     for name, test in (("lengths", "length"), ("scores", "confidence")):
         if pooled[name] is not None:
             yield test, _distribution(pooled[name])
@@ -191,6 +195,11 @@ def _shares(features: Floats) -> Statistic:
     used = variance > 0
     scaled = features[:, used] / np.sqrt(variance[used])
     return lambda weights: ((weights @ scaled) ** 2).sum(1)
+
+
+def _total_variation(features: Floats) -> Statistic:
+    """Half the sum of the absolute differences of shares: the share of rows that would have to be others."""
+    return lambda weights: np.abs(weights @ features).sum(1) / 2
 
 
 def _words(tokens: list[NDArray[np.int64]]) -> Floats:

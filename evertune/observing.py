@@ -8,6 +8,7 @@ import numpy as np
 
 from evertune.batching import by_length
 from evertune.drift import MOST, Rows
+from evertune.languages import spoken
 
 
 def observed(
@@ -31,6 +32,7 @@ def observed(
         embeddings=_states(predictor, examples),
         lengths=np.array([len(one["input_ids"]) for one in examples]),
         tokens=[np.asarray(one["input_ids"], dtype=np.int64) for one in examples],
+        languages=spoken(inputs),
         predicted=np.array([label for label, _ in said]),
         scores=np.array([score for _, score in said]),
         wrong=None if targets is None else _wrong(predictor.objective, [targets[at] for at in places], predictions),

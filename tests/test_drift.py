@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from evertune import drift
+from evertune import drift, monitoring
 from evertune.drift import Rows, compare
+from evertune.languages import spoken
+from evertune.samples.support_tickets import tickets
 
 LABELS = np.array(["card", "refund", "order"])
 
@@ -22,6 +24,7 @@ def rows(count: int, seed: int, **shift: float) -> Rows:
         embeddings=random.normal(shift.get("states", 0), 1, (count, 8)),
         lengths=random.poisson(12 + shift.get("length", 0), count),
         tokens=[random.zipf(1.5, 12) % 50 + int(shift.get("words", 0)) for _ in range(count)],
+        languages=np.where(random.random(count) < 0.02 + shift.get("german", 0), "de", "en"),
         predicted=random.choice(LABELS, count, p=[0.5 * (1 - third), 0.5 * (1 - third), third]),
         scores=random.beta(8 - shift.get("doubt", 0), 2, count),
         wrong=random.random(count) < 0.1 + shift.get("mistakes", 0),
@@ -45,13 +48,38 @@ def test_under_the_null_all_p_values_are_as_likely() -> None:
 @pytest.mark.parametrize(
     ("shift", "test"),
     [({"states": 0.5}, "embedding"), ({"length": 3}, "length"), ({"words": 9}, "vocabulary"),
-     ({"labels": 0.3}, "prediction"), ({"doubt": 3}, "confidence"), ({"mistakes": 0.25}, "performance")],
+     ({"german": 0.1}, "language"), ({"labels": 0.3}, "prediction"),
+     ({"doubt": 3}, "confidence"), ({"mistakes": 0.25}, "performance")],
 )  # fmt: skip
 def test_each_shift_is_found_by_its_test_and_by_no_other(shift: dict[str, float], test: str) -> None:
     found = compare(rows(300, 1), rows(200, 2, **shift), 3)
     assert found.p <= 0.01
     assert {name for name, p in p_of(found).items() if p <= 0.01} == {test}
     assert found.rows == (300, 200)
+
+
+GERMAN = (
+    "Wo bleibt mein Paket? Es sollte gestern ankommen.", "Bitte erstatten Sie mir den doppelt abgebuchten Betrag.",
+    "Die Lieferung ist besch\u00e4digt angekommen.", "Meine Karte wurde abgelehnt, was soll ich tun?",
+    "Kann ich die Bestellung noch stornieren?", "R\u00fcckerstattung bitte", "Warum wurde zweimal abgebucht",
+    "Ich m\u00f6chte meine Adresse \u00e4ndern", "Der Rabattcode funktioniert nicht",
+    "Wann kommt mein Geld zur\u00fcck?",
+    "Das Passwort geht nicht mehr", "Ich habe die falsche Gr\u00f6\u00dfe bestellt", "Hallo, der Artikel ist kaputt.",
+    "Gibt es eine Rechnung dazu?", "Mein Konto wurde gesperrt",
+)  # fmt: skip
+
+
+def test_one_row_in_ten_of_another_language_is_found_and_its_language_named() -> None:
+    """Real texts, real detection: 300 English tickets, then 135 more and 15 German ones."""
+    texts = [one.message for one in tickets(2) if one.message]
+    before, now = (spoken(some) for some in (texts[:300], [*texts[300:435], *GERMAN]))
+    assert (spoken(GERMAN) == "de").sum() >= 14 and (before == "en").mean() > 0.9
+    found = compare(Rows(languages=before), Rows(languages=now), 3)
+    assert found.p <= 0.001
+    words = monitoring._words("language", Rows(languages=before), Rows(languages=now), None)
+    assert words.startswith("'de' 0.0% to ")
+    assert compare(Rows(languages=before), Rows(languages=spoken(texts[300:435])), 3).p > 0.01
+    assert spoken([["Wo", "bleibt", "mein", "Paket", "?"]]).tolist() == ["de"]
 
 
 def test_a_champion_that_does_better_is_no_drift_of_performance() -> None:
@@ -74,7 +102,7 @@ def test_rows_of_one_group_are_one_piece_of_evidence() -> None:
 def test_what_one_side_lacks_is_not_tested() -> None:
     one, other = rows(50, 1), rows(50, 2)
     without = Rows(**{**vars(other), "wrong": None, "embeddings": None})
-    assert set(p_of(compare(one, without, 1))) == {"vocabulary", "length", "confidence", "prediction"}
+    assert set(p_of(compare(one, without, 1))) == {"vocabulary", "language", "length", "confidence", "prediction"}
     with pytest.raises(ValueError, match="need rows"):
         compare(one, other.take(np.zeros(0, np.int64)), 1)
 

@@ -20,6 +20,7 @@ MOST = 15  # labels in the picture, those whose shares changed most
 WHAT = {
     "embedding": "what the texts mean: maximum mean discrepancy of the champion's states (Gretton et al. 2012)",
     "vocabulary": "which words they use: shares of the 500 most frequent tokens",
+    "language": "the languages that they are written in: total variation of shares",
     "length": "how long they are: Kolmogorov-Smirnov over tokens",
     "confidence": "how sure the champion is: Kolmogorov-Smirnov",
     "prediction": "what the champion says: shares of its labels",
