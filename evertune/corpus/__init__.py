@@ -5,19 +5,16 @@ two Delta tables, `state.json`. See `docs/decisions/2026-11-22-rows.md`.
 """
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
-from evertune.corpus import delta_tables, fixed, removal, staging
+from evertune.corpus import delta_tables, fixed, labels, removal, staging
 from evertune.corpus.lateness import late
 from evertune.corpus.parts_file import PartsFile, rows_of
 from evertune.corpus.reading import Reading
 from evertune.corpus.returns import with_returns
 from evertune.corpus.view import (
-    COUNTS,
-    LABELLED,
     batch_of,
     committed,
     contents,
@@ -28,7 +25,6 @@ from evertune.corpus.view import (
     known_rows,
     label_counts,
     last_number,
-    newest_moment,
     newest_version,
     rows,
     snapshot,
@@ -37,7 +33,7 @@ from evertune.errors import DataError
 from evertune.home import Home, read_json, sweep, write_json
 from evertune.parts import Rows, of_table
 from evertune.records import Batch, digest
-from evertune.rows import own_columns, roles, schema
+from evertune.rows import roles, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -211,7 +207,7 @@ def _complete(home: Home) -> None:
         home.corpus, staging.numbered(begun.corpus, number), [*begun.names, "batch", "part"], number
     )
     delta_tables.append_once(home.quarantine, of_table(begun.quarantine), begun.quarantine.column_names, number)
-    _add_labels(home, begun)
+    labels.add(home, begun)
     _note(home, batch=number)
     if staged is not None and staged[0].path == begun.path:
         _remember(home, staged[1])
@@ -244,26 +240,6 @@ def _put_back(refused: "pa.Table", home: Home, number: int) -> "pa.Table":
     others = stopped.filter(pc.invert(pc.is_in(stopped["row_version"], value_set=again["row_version"])))
     staging.write_stopped(home, pa.concat_tables([others, again]))
     return refused.filter(pc.invert(back))
-
-
-def _add_labels(home: Home, begun: staging.Log) -> None:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    known, found, moments = known_labels(home), Counter[str](), [newest_moment(home)]
-    _given, *targets = own_columns(begun.names)
-    for part in begun.corpus(["split", "timestamp", *targets]):
-        moments.append(pc.max(part["timestamp"]).as_py())
-        used = part.filter(pc.is_in(part["split"], value_set=pa.array(LABELLED)))
-        values = [pc.list_flatten(used[name]) if pa.types.is_list(used[name].type) else used[name] for name in targets]
-        counts = [pc.value_counts(value) for value in values]
-        found.update({one["values"]: one["counts"] for count in counts for one in count.to_pylist()})
-    if new := sorted(set(found) - set(known)):
-        write_json(home.model / "labels.json", [*known, *new])
-    if (before := read_json(home.model / COUNTS) or {"batch": 0, "rows": {}})["batch"] < begun.number:
-        rows, newest = dict(Counter(before["rows"]) + found), max((one for one in moments if one), default=None)
-        facts = {"batch": begun.number, "rows": rows, "newest": newest and newest.isoformat()}
-        write_json(home.model / COUNTS, facts)  # once a batch, whatever crashes
 
 
 def _remember(home: Home, notes: dict[str, Any]) -> None:
