@@ -59,7 +59,7 @@ def _taken(count: int, recipe: str) -> Iterator[None]:
     while (lock := _free(files)) is None:
         if (held := "; ".join(holder(file) or "a process that has just begun" for file in files)) != told:
             told = held
-            logger.info("this host computes %d at a time (%s); %s waits for %s", count, PLACES, recipe, held)
+            logger.info("jobs at a time on this host: %d (%s); %s waits for %s", count, PLACES, recipe, held)
         time.sleep(LOOK)
     try:
         note_holder(Path(lock.lock_file), recipe)

@@ -128,10 +128,12 @@ def run(job: dict[str, Any], points: Points) -> Any:
     from evertune import beside
     from evertune.config import load
     from evertune.records import plain
+    from evertune.registry import tracking
     from flows import retrain as flow
     from tasks import conclude, evaluate, promote, validate
 
     watch_writes(points)
+    tracking.SOON = 3600  # metrics are sent at the step's end: the same moments in each run
     if not job["processes"]:  # else as many processes as on a night
         beside.prepare = lambda *_: None  # what it would do is done in this process then
         answer_here()

@@ -88,7 +88,7 @@ def test_a_place_is_free_once_its_holder_is_killed_and_who_waits_says_for_whom(
             pass
     [said] = [one.getMessage() for one in caplog.records]
     words = (
-        f"this host computes 1 at a time (EVERTUNE_JOBS); mine waits for recipe tickets, process {holder.pid}, since"
+        f"jobs at a time on this host: 1 (EVERTUNE_JOBS); mine waits for recipe tickets, process {holder.pid}, since"
     )
     assert said.startswith(words)
 
