@@ -128,7 +128,7 @@ def project(
     """A project with a champion, of which people were told."""
     made = Project(tmp_path_factory.mktemp("project"), tiny_model, prefect_server)
     made.environment = {"OPS_WEB": people[0].address, "OPS_MAIL": people[1].address}
-    made.write(monitor={"min_rows": 20}, notify={"targets": ["${OPS_WEB}", "${OPS_MAIL}"]})
+    made.write(monitor={"min_rows": 20}, notify={"targets": ["${OPS_WEB}", "${OPS_MAIL}"], "timeout": 60})
     write_rows(made.folder / "rows" / "a.csv", mixed(ticket_rows(340))[:240])
     done = made.run()
     assert done.json["decision"] == "promoted", done.err

@@ -38,7 +38,7 @@ def web() -> Iterator[Sink]:
 @pytest.fixture
 def recipe(tmp_path: Path, write_recipe: Write, web: Sink, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     monkeypatch.setenv("OPS_WEB", web.address)
-    return load(write_recipe(tmp_path, notify={"targets": ["${OPS_WEB}"], "timeout": 2}))
+    return load(write_recipe(tmp_path, notify={"targets": ["${OPS_WEB}"], "timeout": 60}))
 
 
 def waiting(recipe: Recipe) -> notices.Notice:
@@ -58,6 +58,16 @@ def test_an_address_in_a_recipe_is_an_error_that_does_not_show_it(
     with pytest.raises(ConfigError, match=r"notify.targets.1: an address .* write `\$\{NAME\}` and export") as caught:
         load(write_recipe(tmp_path, notify={"targets": ["block:slack-webhook/ops", target]}))
     assert target not in str(caught.value).replace("`block:NAME`", "")
+
+
+@pytest.mark.parametrize("given", [f"json://{PASSWORD}", {"slack": f"json://{PASSWORD}"}, [{"slack": PASSWORD}]])
+def test_a_wrong_shape_does_not_show_it_either(write_recipe: Write, tmp_path: Path, given: Any) -> None:
+    with pytest.raises(ConfigError, match=r"notify.targets") as caught:
+        load(write_recipe(tmp_path, notify={"targets": given}))
+    assert secrets_in(str(caught.value)) == []
+    with pytest.raises(ConfigError, match=r"--set notify.targets.0: '0' is not a position") as caught:
+        load(write_recipe(tmp_path, notify={"targets": []}), [f"notify.targets.0=json://{PASSWORD}"])
+    assert secrets_in(str(caught.value)) == []
 
 
 def test_who_is_told_makes_no_run_and_a_missing_variable_stops_none(write_recipe: Write, tmp_path: Path) -> None:
@@ -183,8 +193,8 @@ def test_who_cannot_be_reached_is_warned_of_by_kind_and_never_by_address(
     web.status = 403
     monkeypatch.setenv("OPS_WEB", {None: silent, "403": web.address}.get(address, address or ""))
     caplog.set_level(logging.DEBUG)
-    hurried = recipe.notify.model_copy(update={"timeout": 1})
-    notify.tell(recipe.model_copy(update={"notify": hurried}), waiting(recipe))
+    patience = recipe.notify.model_copy(update={"timeout": 1 if address is None else 60})
+    notify.tell(recipe.model_copy(update={"notify": patience}), waiting(recipe))
     [warning] = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert warning.startswith(f"notify: nobody told at {told}")
     assert secrets_in(caplog.text, *capfd.readouterr()) == []
@@ -205,7 +215,7 @@ def test_an_error_of_a_service_itself_is_a_warning(
 def test_check_says_who_would_be_told_and_sends_a_letter_on_demand(
     evertune: Callable[..., Done], tiny_recipe: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tiny_recipe(notify={"targets": ["${OPS_MAIL}", "${OPS_WEB}"], "events": ["waiting"], "timeout": 5})
+    path = tiny_recipe(notify={"targets": ["${OPS_MAIL}", "${OPS_WEB}"], "events": ["waiting"], "timeout": 60})
     with smtp_sink() as mail:
         monkeypatch.setenv("OPS_MAIL", mail.address)
         quiet = evertune("check", path)

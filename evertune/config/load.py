@@ -76,21 +76,21 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     node: Any = tree
     for part in parents:
-        node = _child(node, part, override)
+        node = _child(node, part, key)
     if isinstance(node, list):
-        _child(node, last, override)
+        _child(node, last, key)
         node[int(last)] = value
     else:
         node[last] = value
 
 
-def _child(node: Any, part: str, override: str) -> Any:
+def _child(node: Any, part: str, key: str) -> Any:  # the value may be a secret
     if isinstance(node, list):
         if not part.isdigit() or int(part) >= len(node):
-            raise ConfigError(f"--set {override}: {part!r} is not a position in a list of {len(node)}; the first is 0")
+            raise ConfigError(f"--set {key}: {part!r} is not a position in a list of {len(node)}; the first is 0")
         return node[int(part)]
     if not isinstance(node, dict):
-        raise ConfigError(f"--set {override}: there is nothing below {part!r}, its parent holds {node!r}")
+        raise ConfigError(f"--set {key}: there is nothing below {part!r}, its parent holds {node!r}")
     if node.get(part) is None:
         node[part] = {}
     return node[part]

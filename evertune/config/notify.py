@@ -1,9 +1,9 @@
 """Who is told of what: the recipe's section `notify`."""
 
 import re
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from evertune.config.base import SECRET, Section
@@ -36,3 +36,10 @@ class Notify(Section):
         "batch was stopped, as more rows were refused than `contract.tolerance` allows; `drift`: from `monitor`.",
     )
     timeout: float = Field(10, ge=1, le=120, description="Seconds that a target may take; then the run goes on.")
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _are_a_list(cls, targets: Any) -> Any:
+        if isinstance(targets, str):  # pydantic's own error would show it
+            raise PydanticCustomError(SECRET, 'give a list of names, such as `["${OPS_MAIL}"]`')
+        return targets

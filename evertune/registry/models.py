@@ -273,7 +273,8 @@ def tag(home: Home, name: str, version: int, **tags: Any) -> None:
             client(home).set_model_version_tag(name, str(version), f"evertune.{key}", str(value))
 
 
-def versions(home: Home, name: str) -> list[Any]:
-    """All registered versions, oldest first, with their tags."""
+def versions(home: Home, name: str, decision: str | None = None) -> list[Any]:
+    """All registered versions, or those with this tag `evertune.decision`, oldest first, with their tags."""
+    only = "" if decision is None else f" and tags.`evertune.decision` = '{decision}'"
     with said(f"the versions of {name}"):
-        return sorted(client(home).search_model_versions(f"name='{name}'"), key=lambda one: int(one.version))
+        return sorted(client(home).search_model_versions(f"name='{name}'{only}"), key=lambda one: int(one.version))

@@ -135,7 +135,7 @@ def approve(home: Home, name: str, version: int, reason: str, waits: timedelta |
 
 def waiting(home: Home, name: str) -> list[int]:
     """The versions that wait for approval."""
-    return [int(one.version) for one in models.versions(home, name) if one.tags.get("evertune.decision") == WAITING]
+    return [int(one.version) for one in models.versions(home, name, WAITING)]
 
 
 def expire(home: Home, name: str, waits: timedelta | None) -> None:
