@@ -122,7 +122,7 @@ def _snapshot(past: Recipe, home: Home, known: dict[str, Any], registered: Path)
 def _lost(home: Home, known: dict[str, Any], snapshot: Snapshot) -> tuple[dict[str, int], dict[str, int]]:
     """Rows of the snapshot that are gone, and those of them that were forgotten, by split."""
     gone = {split: count - snapshot.rows.get(split, 0) for split, count in known["run"]["rows"].items()}
-    forgotten = forgetting.lost(home, snapshot.batch)
+    forgotten = forgetting.lost(home, snapshot.version, snapshot.batch)
     return {split: count for split, count in gone.items() if count}, forgotten
 
 

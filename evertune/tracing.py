@@ -54,7 +54,7 @@ def _rows(recipe: Recipe, home: Home, known: dict[str, Any]) -> dict[str, Any]:
     )
     past = recipe.model_copy(update={"contract": contract})
     again = relabel.snapshot(Snapshot(version, now, sizes, (), 0), past)
-    forgotten = forgetting.lost(home, corpus.batch_of(home, version))
+    forgotten = forgetting.lost(home, version, corpus.batch_of(home, version))
     return {
         **found, "unchanged": again.fingerprint == registered, "splits": sizes, "forgotten": forgotten,
         "gone": {split: count - sizes.get(split, 0) for split, count in found["then"].items()},

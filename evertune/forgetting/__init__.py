@@ -151,12 +151,9 @@ def _subject(part: "pa.Table", place: int, recipe: Recipe) -> tuple[str, str]:
 
 
 def _intent(home: Home, stones: Tombstones, before: int, asked: Mapping[str, set[str]], reason: str) -> Intent:
-    rows, gone, versions, texts = (
-        {"corpus": 0, "quarantine": 0, "batches": 0},
-        dict[str, Any](),
-        list[str](),
-        set[str](),
-    )
+    rows, gone = {"corpus": 0, "quarantine": 0, "batches": 0}, dict[str, Any]()
+    versions, texts = list[str](), set[str]()
+    last = corpus.newest_version(home) if corpus.last_number(home) else 0
     for place, part in corpus.everywhere(home):
         some = part.filter(stones.on(part)) if any(stones.digests.values()) else part.slice(0, 0)
         rows[place] += len(some)
@@ -166,7 +163,7 @@ def _intent(home: Home, stones: Tombstones, before: int, asked: Mapping[str, set
             for row in some.select(["row_key", "batch", "split"]).to_pylist():
                 key = stones.digest("row", row["row_key"])
                 batch = min(row["batch"], gone[key][1]) if key in gone else row["batch"]
-                gone[key] = (key, batch, row["split"])
+                gone[key] = (key, batch, row["split"], last)
     return Intent(
         mark=uuid.uuid4().hex[:12], time=datetime.now(UTC).isoformat(timespec="seconds"), who=ledger.who(),
         reason=reason, asked=sum(map(len, asked.values())) - before, rows=rows, gone=list(gone.values()),
@@ -239,7 +236,9 @@ def _drop_trained(home: Home) -> None:
 def _told(home: Home, one: lineage.Learned, found: Intent) -> dict[str, Any]:
     """A registered version and how many of the rows it has seen, by split."""
     batch = corpus.batch_of(home, one.snapshot)
-    return {"version": one.version, "aliases": list(one.aliases), "rows": lost(home, batch, found.gone)}
+    return {
+        "version": one.version, "aliases": list(one.aliases), "rows": lost(home, one.snapshot, batch, found.gone),
+    }  # fmt: skip
 
 
 def _outside(recipe: Recipe, home: Home) -> Iterable[str]:

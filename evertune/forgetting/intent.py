@@ -12,6 +12,7 @@ from evertune.conclusion import INTENT
 from evertune.home import Home, read_json, write_json
 
 GONE = "gone.json"
+Gone = tuple[str, int, str, int]  # keyed digest, batch that it came with, split, last version of the corpus that had it
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Intent:
         mark: names the act; asked: how many ids, groups and texts were given.
         digests: the tombstones, by kind.
         rows: how many row versions go, by place.
-        gone: of each row that stood in the corpus its keyed digest, the batch that it came with, and its split.
+        gone: each row that stood in the corpus.
         versions: row versions, for the token files; texts: for the pages.
     """
 
@@ -33,7 +34,7 @@ class Intent:
     asked: int
     digests: dict[str, list[str]]
     rows: dict[str, int]
-    gone: list[tuple[str, int, str]]
+    gone: list[Gone]
     versions: list[str] = field(repr=False)
     texts: list[str] = field(repr=False)
 
@@ -56,21 +57,22 @@ def done(home: Home) -> None:
         path.unlink(missing_ok=True)
 
 
-def keep_gone(home: Home, rows: Iterable[tuple[str, int, str]]) -> None:
+def keep_gone(home: Home, rows: Iterable[Gone]) -> None:
     """Remember the rows that the corpus has lost, each once."""
     known = {one[0]: one for one in _kept(home)}
     write_json(home.forgotten / GONE, list({**known, **{one[0]: one for one in rows}}.values()))
 
 
-def lost(home: Home, batch: int, rows: Iterable[tuple[str, int, str]] | None = None) -> dict[str, int]:
+def lost(home: Home, snapshot: int, batch: int, rows: Iterable[Gone] | None = None) -> dict[str, int]:
     """How many rows of a snapshot were forgotten, by split.
 
     Args:
-        batch: the newest one in the snapshot; rows: those to count. Default: all that were ever forgotten.
+        snapshot: version of the corpus; batch: the newest one in it.
+        rows: those to count. Default: all that were ever forgotten.
     """
     found: dict[str, int] = {}
-    for _, first, split in _kept(home) if rows is None else rows:
-        if first <= batch:
+    for _, first, split, last in _kept(home) if rows is None else rows:
+        if first <= batch and snapshot <= last:
             found[split] = found.get(split, 0) + 1
     return found
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Release", "export", "listing", "read_mended", "release", "release_file"]
 
+WAIT = 5.0  # seconds for a run that is at work
+
 
 @dataclass(frozen=True)
 class Release:
@@ -107,8 +109,10 @@ def release_file(recipe: Recipe, home: Home, path: Path | None) -> Release:
 
     Raises:
         DataError: see `release` and `read_mended`.
+        RegistryError: a run is at work, or rows are being forgotten.
     """
-    return release(recipe, home, None if path is None else read_mended(path, recipe))
+    with home.lock("run", timeout=WAIT):
+        return release(recipe, home, None if path is None else read_mended(path, recipe))
 
 
 def _commit(recipe: Recipe, home: Home, verdicts: contract.Verdicts, keep_edits: bool) -> Release:
