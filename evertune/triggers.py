@@ -63,10 +63,10 @@ def _held(rules: "Triggers", name: str, known: Known) -> str | None:
     cooldown, since = timedelta(hours=rules.cooldown_of(name)), since_start(known.entries, known.now)
     if since is not None and since < cooldown:
         rest = (cooldown - since).total_seconds() / 3600
-        return f"triggers.cooldown: {rest:.1f} of {rules.cooldown_of(name):g} hours are left since the last start"
+        return f"cooldown: {rest:.1f} of {rules.cooldown_of(name):g} hours are left since the last start"
     if rules.budget is not None and known.trained >= 3600 * rules.budget:
         return (
-            f"triggers.budget: {known.trained / 3600:.2f} hours were trained in the last 7 days, {rules.budget:g} are "
+            f"triggers.budget: {known.trained / 3600:.3g} hours were trained in the last 7 days, {rules.budget:g} are "
             "allowed; raise it, wait, or start one by hand with `evertune run RECIPE`"
         )
     return None

@@ -57,7 +57,7 @@ def announce(recipe: Recipe, found: Monitoring) -> None:
     if found.drifted:
         emit_event(DRIFT, names, payload={"reason": found.reason, "p": found.p, "version": found.version})
     for one in found.triggers:
-        said.info("trigger %s: %s; %s", one.name, one.reason, one.held or "a retraining is asked for")
+        said.info("trigger %s: %s", one.name, "a retraining is asked for" if one.starts else f"held, {one.held}")
         facts = {"trigger": one.name, "reason": one.reason}
         why = {} if one.starts else {"held": one.held}
         emit_event(RETRAIN if one.starts else HELD, names, payload={**facts, "version": found.version, **why})

@@ -1,5 +1,6 @@
 """What a history can bring: clocks, gaps, other columns, edited recipes, a lost champion. Each with a clear outcome."""
 
+import contextlib
 import csv
 import json
 import shutil
@@ -12,6 +13,7 @@ import pytest
 from cli_helpers import Done, Project, ticket_rows
 
 from evertune import recipe_changes
+from evertune.cli import main
 from evertune.config import Data, Recipe, load
 from evertune.home import read_json
 from evertune.registry import ledger, models
@@ -38,36 +40,43 @@ def write(path: Path, count: int, first: int, begin: datetime = START, only: str
     return path
 
 
+@contextlib.contextmanager
+def inside(project: Project) -> Iterator[None]:
+    """Commands over the project run in this process, and start none of their own."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    passed = {"test": "parity", "passed": True, "problem": None}
+    with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_API_URL: project.server}):
+        patch.setenv("EVERTUNE_HOME", str(project.home.root))
+        patch.setenv("PREFECT_API_URL", project.server)
+        patch.setattr("evertune.admission.prepare", lambda: None)
+        patch.setattr("evertune.registry.parity.prepare", lambda *_: None)
+        patch.setattr("evertune.registry.parity.check", lambda *_: passed)
+        yield
+
+
 @pytest.fixture(scope="module")
-def old(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, prefect_server: str, model_store: Path
-) -> Iterator[Project]:
+def old(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, prefect_server: str, model_store: Path) -> Project:
     """A project with a champion, trained on five weeks of rows."""
     folder = tmp_path_factory.mktemp("old")
     shutil.copytree(model_store.with_name("empty"), folder / "home")
     write(folder / "rows" / "a.csv", 200, 0)
     project = Project(folder, tiny_model, prefect_server).write(data=DATA)
-    done = project.run()
-    assert done.json["decision"] == "promoted", done.err
-    yield project
+    with inside(project), pytest.raises(SystemExit):
+        main(["run", str(project.recipe)])
+    assert project.entries("decision")[-1]["verdict"] == "promoted"
+    return project
 
 
 @pytest.fixture
-def ask(
-    old: Project, evertune: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., tuple[int, str]]]:
-    """`ask("run", ...)`: a command over the project, in this process; its status, and all that it printed."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    monkeypatch.setenv("EVERTUNE_HOME", str(old.home.root))
-    monkeypatch.setenv("PREFECT_API_URL", old.server)
-    monkeypatch.setattr("evertune.admission.prepare", lambda: None)  # judged in this process
+def ask(old: Project, evertune: Callable[..., Done]) -> Iterator[Callable[..., tuple[int, str]]]:
+    """`ask("run", ...)`: a command over the project; its status, and all that it printed."""
 
     def call(command: str, *arguments: str) -> tuple[int, str]:
         done = evertune(command, old.recipe, *arguments)
         return done.status, " ".join((done.out + done.err).split())
 
-    with temporary_settings({PREFECT_API_URL: old.server}):
+    with inside(old):
         yield call
     (old.folder / "rows" / "b.csv").unlink(missing_ok=True)
     old.write(data=DATA)
@@ -184,9 +193,7 @@ def test_late_rows_and_an_edited_recipe_are_told_and_kept_in_the_ledger(old: Pro
     assert json.loads(state)["concluded"] != read_json(old.home.state)["concluded"]
 
 
-def test_a_lost_champion_holds_what_comes_and_says_how_to_go_on(
-    old: Project, ask: Ask, no_parity: None, tmp_path: Path
-) -> None:
+def test_a_lost_champion_holds_what_comes_and_says_how_to_go_on(old: Project, ask: Ask, tmp_path: Path) -> None:
     artifacts = models.bundle_of(old.home, "tickets", 1)
     away = artifacts.with_name("away")
     artifacts.rename(away)

@@ -199,7 +199,7 @@ def test_drift_is_an_event_that_prefect_hears_of(project: Project, monkeypatch: 
     assert [one[0] for one in sent] == ["evertune.drift", "evertune.retrain", "evertune.drift", "evertune.trigger-held"]
     assert sent[1][2] == {"trigger": "drift", "reason": found.reason, "version": 1}
     held = again.triggers[0].held
-    assert held == sent[3][2]["held"] and "triggers.cooldown: 24.0 of 24 hours are left" in str(held)
+    assert held == sent[3][2]["held"] and "cooldown: 24.0 of 24 hours are left" in str(held)
     entries = [(one["starts"], one["held"]) for one in project.entries("trigger")[-2:]]
     assert entries == [(True, None), (False, held)]
     name, resource, payload = sent[0]

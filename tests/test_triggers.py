@@ -62,14 +62,14 @@ def test_one_start_is_enough_for_all_that_have_a_reason() -> None:
 
 
 def test_a_cooldown_is_that_of_the_trigger() -> None:
-    rules = Triggers(new_labels=1, cooldown={"drift": 48, "new_labels": 2})
+    rules = Triggers(new_labels=1, cooldowns={"drift": 48, "new_labels": 2})
     told = decide(rules, found(), known(entry(5), entry(4, None), labelled=9))
     assert [(one.name, one.starts) for one in told] == [("drift", False), ("new_labels", True)]
-    assert told[0].held == "triggers.cooldown: 43.0 of 48 hours are left since the last start"
+    assert told[0].held == "cooldown: 43.0 of 48 hours are left since the last start"
     assert said(rules, found(), known(entry(49), labelled=0)) == [("drift", True)]
     assert said(Triggers(cooldown=0), found(), known(entry(0))) == [("drift", True)]
     with pytest.raises(ValidationError):
-        Triggers(cooldown={"drfit": 48})  # type: ignore[dict-item]
+        Triggers(cooldowns={"drfit": 48})  # type: ignore[dict-item]
 
 
 def test_a_spent_budget_starts_nothing_and_says_what_to_do() -> None:
@@ -77,9 +77,7 @@ def test_a_spent_budget_starts_nothing_and_says_what_to_do() -> None:
     assert said(rules, found(), known(trained=7199)) == [("drift", True)]
     [one] = decide(rules, found(), known(trained=7200))
     assert one == Trigger("drift", "p = 0.001: length", False, one.held)
-    assert str(one.held).startswith(
-        "triggers.budget: 2.00 hours were trained in the last 7 days, 2 are allowed; raise it"
-    )
+    assert str(one.held).startswith("triggers.budget: 2 hours were trained in the last 7 days, 2 are allowed; raise it")
 
 
 def test_a_clock_that_was_ahead_at_the_start_holds_no_trigger_for_years() -> None:

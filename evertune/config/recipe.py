@@ -176,16 +176,17 @@ class Triggers(Section):
     performance_drop: float | None = Field(
         None, gt=0, lt=1, description="So large a loss of the share of right answers, proven. Default: none starts one."
     )
-    cooldown: Hours | dict[Literal["drift", "new_labels", "performance_drop"], Hours] = Field(
-        24.0, description="Hours after a start by any trigger in which one starts nothing; or one number a trigger."
+    cooldown: Hours = Field(24.0, description="Hours after a start by any trigger in which one starts nothing.")
+    cooldowns: dict[Literal["drift", "new_labels", "performance_drop"], Hours] = Field(
+        default_factory=dict, description="Hours of single triggers, in the place of `cooldown`."
     )
     budget: float | None = Field(
         None, gt=0, le=168, description="Hours of training in the last 7 days after which no trigger starts one."
     )
 
     def cooldown_of(self, name: str) -> float:
-        """The hours of a trigger's cooldown; a day for one that is not named."""
-        return self.cooldown.get(name, 24.0) if isinstance(self.cooldown, dict) else self.cooldown  # type: ignore[call-overload]
+        """The hours of a trigger's cooldown."""
+        return {str(one): hours for one, hours in self.cooldowns.items()}.get(name, self.cooldown)
 
 
 class Schedule(Section):
