@@ -229,3 +229,19 @@ def test_every_row_of_a_table_fills_its_columns(tmp_path: Path, details: Json, c
     for table in tables:
         head, *rows = (len(re.findall(r"<t[hd][ >]", row)) for row in re.findall(r"<tr>(.*?)</tr>", table))
         assert set(rows) == {head}
+
+
+def test_on_a_phone_every_cell_of_a_wide_table_has_its_heading(tmp_path: Path) -> None:
+    source = undrawn(tmp_path).read_text()
+    wide = [box for box in re.findall(r'<div class="box([^"]*)".*?</div>', source) if "wide" in box]
+    assert len(wide) >= 6
+    assert '<td class="number" data-head="Precision">' in source
+    assert not re.search(r"<td(?![^>]*data-head=)", source)
+
+
+def test_tokens_of_the_splits_are_numbers_not_a_dictionary(tmp_path: Path) -> None:
+    training = {"epochs": 2.0, "seconds": 4.0, "tokens": {"train": 1000, "test": 50}}
+    read = Read(undrawn(tmp_path, {**OUTCOME, "training": training}))
+    text = " ".join(read.text.split())
+    assert "train tokens 1,000" in text and "test tokens 50" in text and "train tokens a second 500" in text
+    assert "{" not in text

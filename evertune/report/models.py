@@ -76,7 +76,7 @@ def metrics(details: Json) -> Html:
     if not ours:
         return Html("")
     chief = details.get("metric")
-    heads = ["Metric", "Challenger", "Interval", *(["Champion", "Interval", "Change"] if theirs else [])]
+    heads = ["Metric", "Challenger", "Interval", *(["Champion", "Its interval", "Change"] if theirs else [])]
     names = sorted(ours["metrics"].get("test", {}), key=lambda name: name != chief)
     rows = [_measured(name, name == chief, ours, theirs) for name in names]
     return join(table(heads, rows), _by_rows(details, ours, theirs))

@@ -13,6 +13,7 @@ Html = NewType("Html", str)  # markup that is safe to show; only this module mak
 DASH = Html('<span class="none">&ndash;</span>')
 DPI = 150  # of the pictures
 TALL = 24  # a table with more rows scrolls inside its box
+NARROW = 3  # a table with more columns is told row by row on a phone, each cell with its heading
 
 
 def known(value: float | None) -> TypeGuard[float]:
@@ -100,8 +101,9 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[Html]], *, named: int = 
     if not rows:
         return Html("")
     head = "".join(f'<th scope="col"{_side(place, named)}>{text(name)}</th>' for place, name in enumerate(heads))
-    body = "".join(f"<tr>{_cells(row, named)}</tr>" for row in rows)
+    body = "".join(f"<tr>{_cells(heads, row, named)}</tr>" for row in rows)
     box = "box tall" if len(rows) > TALL else "box"
+    kind = f"{kind} wide" if len(heads) > NARROW else kind
     # What scrolls can be reached by the keyboard: tabindex.
     return Html(
         f'<div class="{box} {text(kind)}" tabindex="0"><table><thead><tr>{head}</tr></thead>'
@@ -163,6 +165,10 @@ def _side(place: int, named: int) -> str:
     return "" if place < named else ' class="number"'
 
 
-def _cells(row: Sequence[Html], named: int) -> str:
+def _cells(heads: Sequence[str], row: Sequence[Html], named: int) -> str:
+    """The cells of a row; each carries its heading for a screen too narrow for columns."""
     first = f'<th scope="row">{row[0]}</th>'
-    return first + "".join(f"<td{_side(place, named)}>{cell}</td>" for place, cell in enumerate(row[1:], 1))
+    return first + "".join(
+        f'<td{_side(place, named)} data-head="{text(heads[place])}">{cell}</td>'
+        for place, cell in enumerate(row[1:], 1)
+    )

@@ -1,13 +1,18 @@
 """The page's sections on the run; each is empty where there is nothing to say, and is then left out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from evertune.report.pieces import Html, bar, count, facts, heading, join, known, number, picture, shown, table, text
 
 Json = dict[str, Any]
-LINEAGE = {"model": "model", "version": "version", "champion_version": "champion", "run_id": "MLflow run"}
+LINEAGE = {
+    "model": "model",
+    "version": "version",
+    "champion_version": "champion after this run",
+    "run_id": "MLflow run",
+}
 JUDGED = {
     "test_clean": "test, without leaks", "fresh": "test, fresh", "history": "test, history",
     "new_labels": "test, labels that the champion does not know",
@@ -21,10 +26,22 @@ def training(outcome: Json, history: list[Json], pictures: Mapping[str, Path]) -
     rows = [[count(one.get("step")), *(number(one.get(name)) for name in names)] for one in judged]
     heads = ["Step", *(name.removeprefix("eval_") for name in names)]
     return join(
-        facts((name, shown(value)) for name, value in (outcome.get("training") or {}).items()),
+        facts(_trained(outcome.get("training") or {})),
         picture(pictures, "loss_curve", "Loss and validation metric by step."),
         heading("Validations", table(heads, rows)),
     )
+
+
+def _trained(training: Json) -> Iterator[tuple[str, Html]]:
+    """Numbers of the training; tokens by split, and how many a second."""
+    for name, value in training.items():
+        if isinstance(value, dict):
+            yield from ((f"{split} {name}", count(times)) for split, times in value.items())
+        else:
+            yield name, shown(value)
+    tokens, spent = (training.get("tokens") or {}).get("train"), training.get("seconds")
+    if known(tokens) and known(spent) and spent > 0:
+        yield "train tokens a second", count(tokens * training.get("epochs", 1) / spent)
 
 
 def data(outcome: Json, details: Json) -> Html:

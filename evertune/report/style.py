@@ -48,7 +48,8 @@ tbody th { font-weight: 400; } tr:has(.chief) > * { font-weight: 600; }
 .value { display: inline-block; min-width: 4rem; text-align: right; }
 .prose td, .prose th { white-space: normal; min-width: 8rem; overflow-wrap: anywhere; }
 .prose tbody th { min-width: 18rem; max-width: 36rem; }
-.tests tbody th { white-space: normal; min-width: 9rem; max-width: 14rem; }
+.tests tbody th { white-space: normal; min-width: 7rem; max-width: 14rem; }
+.tests th, .tests td { padding-left: .55rem; padding-right: .55rem; }
 .words { white-space: pre-wrap; }
 .pair { display: block; }
 .facts { display: grid; gap: .6rem 1.5rem; margin: 0 0 .9rem;
@@ -61,7 +62,18 @@ footer { color: var(--soft); font-size: .85rem; padding-top: .5rem; }
 @media (prefers-color-scheme: dark) { img { filter: invert(.9) hue-rotate(180deg); } }
 @media (max-width: 40rem) {
   main { padding: .9rem .8rem; } .hero { padding: .9rem 1rem; } .hero h1 { font-size: 1.15rem; }
-  th, td { padding: .34rem .55rem; } .bar { width: 4rem; } .tiles, .facts { grid-template-columns: 1fr 1fr; } }
+  th, td { padding: .34rem .55rem; } .bar { width: 4rem; } .tiles, .facts { grid-template-columns: 1fr 1fr; }
+  nav { flex-wrap: wrap; white-space: normal; } figure .box { width: auto; } figure img { max-width: 100%; }
+  td, th { overflow-wrap: anywhere; white-space: normal; } .value { min-width: 3rem; }
+  .wide .bar { display: none; } .wide.fit { width: auto; } .wide .value { min-width: 0; }
+  .wide thead { position: absolute; clip-path: inset(50%); }
+  .wide tr { display: grid; grid-template-columns: repeat(auto-fit, minmax(5.6rem, 1fr)); padding: .35rem 0;
+    border-bottom: 1px solid var(--line); }
+  .wide tbody tr > * { border: 0; padding: .12rem .7rem; text-align: left; }
+  .wide tbody th { grid-column: 1 / -1; font-weight: 600; }
+  .prose tbody th, .tests tbody th { min-width: 0; max-width: none; } .prose tbody th { font-weight: 400; }
+  .prose td { min-width: 0; }
+  .wide td::before { content: attr(data-head); display: block; color: var(--soft); font-size: .8rem; } }
 @media print {
   :root { --page: #fff; --card: #fff; --ink: #000; --soft: #444; --line: #ccc; --shade: #f3f4f5;
     --good: #12703c; --bad: #b42318; --ours: #2563eb; }
