@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Fingerprints = Callable[["Recipe", dict[str, Any], dict[str, str]], dict[str, str] | None]
 INTENT = "intent.json"  # in `home.forgotten`: what is still to be forgotten
 # Sections that change neither a model nor its comparison.
-OUTSIDE = ("folder", "file", "schedule", "registry", "contract", "monitor", "notify", "triggers")
+OUTSIDE = ("folder", "file", "schedule", "registry", "contract", "monitor", "notify", "retention", "triggers")
 
 
 def recipe_fingerprint(recipe: "Recipe") -> str:

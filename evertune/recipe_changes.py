@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 SHOWN = 60  # characters of a value
 # Sections that shape neither rows nor models nor decisions.
-UNCOUNTED = ("folder", "file", "name", "schedule", "registry", "monitor", "notify", "triggers")
+UNCOUNTED = ("folder", "file", "name", "schedule", "registry", "monitor", "notify", "retention", "triggers")
 METRICS_COMPARE = "metrics on the test rows still compare with those of earlier versions"
 # Where a key begins so, what its change means; the first that fits counts.
 MEANS = (

@@ -132,3 +132,9 @@ def places(tables: dict[str, Any], rows: "pa.Table") -> "np.ndarray[Any, Any]":
             raise DataError(f"no token file has the row {lacking!r}; run again: it is encoded anew")
         found[some] = starts[name] + there.to_numpy()
     return found
+
+
+def joined(folder: Path) -> Iterator[Path]:
+    """Files of batches whose rows stand in their group's file too."""
+    groups = {int(one.stem.removeprefix(NAME)) for one in folder.glob(f"{NAME}*.arrow")}
+    yield from (one for one in folder.glob("[0-9]*-[0-9]*.arrow") if _group_of(one) in groups)

@@ -32,6 +32,7 @@ COMPOSERS = {
     "reproduction": {"corpus", "evaluation", "registry", "splits", "tokenization", "training"},  # a run from its record
     "tracing": {"corpus", "registry"},  # from a version back to its rows
     "forgetting": {"corpus", "registry"},  # rows out of the tables, and the versions that have seen them
+    "cleaning": {"corpus", "registry", "tokenization"},  # what nobody needs any more, wherever it lies
     "challenge": {"gate"},  # the evidence on disk, for the gate that knows no disk
 }
 # Run by MLflow and by the parity check in processes of their own.

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from evertune import corpus, evaluation, gate, relabel, tokenization, training
+from evertune import conclusion, corpus, evaluation, gate, relabel, tokenization, training
 from evertune.backtest import verdict, windows
 from evertune.backtest.policies import TABLE, Policy, parse
 from evertune.backtest.replay import Model, Replay
@@ -76,7 +76,7 @@ def run(
     rows = relabel.rows(corpus.rows(home, snapshot.version), recipe)
     cut = windows.cut(rows["timestamp"], every, datetime.now(UTC))
     tokens = tokenization.tokenize(recipe, home, snapshot, rows)
-    settings = settled(recipe, "folder", "file", "schedule", "registry", "monitor", "notify", "triggers")
+    settings = settled(recipe, *(name for name in conclusion.OUTSIDE if name != "contract"))
     names = [one.name for one in policies]
     steps_of = (training.STEP_VERSION, evaluation.STEP_VERSION)
     folder = home.model / "backtests" / digest(tokens.fingerprint, every, names, settings, start, steps_of)[:16]

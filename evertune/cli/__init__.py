@@ -32,6 +32,7 @@ COMMANDS = {
     "monitor": ("evertune.cli.monitor", "Look for drift in rows that the champion was not trained on."),
     "backtest": ("evertune.cli.backtest", "Replay the past under several retraining policies."),
     "forget": ("evertune.cli.forget", "Remove a person's rows from everything that is kept."),
+    "clean": ("evertune.cli.clean", "List what no run needs any more, and remove it."),
     "quarantine": ("evertune.cli.quarantine", "Show refused rows, export them, put mended rows back."),
 }
 

@@ -189,6 +189,16 @@ class Triggers(Section):
         return {str(one): hours for one, hours in self.cooldowns.items()}.get(name, self.cooldown)
 
 
+class Retention(Section):
+    """What `evertune clean` leaves in place, whatever its age: the rest is removed once it is `days` old."""
+
+    runs: int = Field(20, ge=1, description="The newest versions, and the newest folders of runs, that stay whole.")
+    predecessors: int | None = Field(
+        None, ge=1, description="Champions before this one that stay whole, for a rollback. Default: all of them."
+    )
+    days: int = Field(30, ge=0, description="Nothing younger than this goes.")
+
+
 class Schedule(Section):
     """When the deployment runs by itself: what its entry in deployments/prefect.yaml says, which is what counts."""
 
@@ -236,6 +246,7 @@ class Recipe(Section):
     monitor: Monitor = Field(default_factory=Monitor, description="How drift is looked for.")
     notify: Notify = Field(default_factory=Notify, description="Who is told how a run ended.")
     triggers: Triggers = Field(default_factory=Triggers, description="What the monitor sees that starts a retraining.")
+    retention: Retention = Field(default_factory=Retention, description="What `evertune clean` leaves in place.")
     schedule: Schedule | None = Field(
         None, description="When the deployment runs by itself; `evertune up` compares it with deployments/prefect.yaml."
     )

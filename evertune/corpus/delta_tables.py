@@ -5,6 +5,7 @@ import json
 import logging
 import operator
 import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,6 @@ from evertune.parallel import ahead
 from evertune.parts import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     import pyarrow as pa
     from deltalake import DeltaTable
     from deltalake.transaction import AddAction
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 APPLICATION = "evertune"  # the name under which a commit carries its batch number
 ATTEMPTS = 5
 MANY = 32  # small files, one a batch, that become one: each would be opened by every look at the table
-SMALL = 64 << 20  # bytes: larger files stay as they are
+SMALL = 16 << 20  # bytes: larger files stay as they are
 GROUP = 10_000  # rows that are read together: who wants the newest batches reads few others
 log = logging.getLogger(__name__)
 
@@ -74,18 +73,31 @@ def _commit(path: Path, number: int) -> tuple[int, int] | None:
     return state.st_ino, state.st_mtime_ns
 
 
-def _at(path: Path, version: int | None) -> "DeltaTable":
-    """The table at a version, or the newest.
+def _present(path: Path) -> "DeltaTable":
+    """The table at its newest version.
 
     Raises:
-        DeltaError: there is no such table or version.
+        DataError: there is no such table.
+    """
+    table = _newest(path)
+    if table is None:
+        raise DataError(f"{path}: no readable table; run `evertune run` first, or restore the folder")
+    return table
+
+
+def _end(path: Path, version: int | None) -> int | None:
+    """The newest batch of a version of the table; None for the newest version: all that there are.
+
+    Rows are only ever added, batch by batch: an older version is the batches up to one, whatever became of its files.
+
+    Raises:
+        DataError: there is no such table; DeltaError: it has no such version.
     """
     from deltalake import DeltaTable
 
-    newest = _newest(path)
-    if newest is not None and version in {None, newest.version()}:
-        return newest
-    return DeltaTable(str(path), version=version)
+    if version is None or version == _present(path).version():
+        return None
+    return DeltaTable(str(path), version=version).transaction_version(APPLICATION) or 0
 
 
 def last_batch(path: Path) -> int:
@@ -96,7 +108,7 @@ def last_batch(path: Path) -> int:
 
 def columns(path: Path) -> list[str]:
     """Names of the table's columns."""
-    return [field.name for field in _at(path, None).schema().fields]
+    return [field.name for field in _present(path).schema().fields]
 
 
 def compact(path: Path) -> None:
@@ -109,7 +121,7 @@ def compact(path: Path) -> None:
     from deltalake.exceptions import CommitFailedError
 
     table = _newest(path)
-    if table is None or sum(one["size_bytes"] < SMALL for one in _files(table)) < MANY:
+    if table is None or sum(one["size_bytes"] < SMALL / 2 for one in _files(table)) < MANY:
         return
     try:
         table.optimize.compact(target_size=SMALL, writer_properties=WriterProperties(max_row_group_size=GROUP))
@@ -120,6 +132,26 @@ def compact(path: Path) -> None:
         raise DataError(
             f"{path} cannot be written: {error}; free some space or mend its rights, and run again"
         ) from error
+
+
+def spare(path: Path, days: int, *, remove: bool) -> list[Path]:
+    """Files of the table's folder that its newest version does not need, older than this; removed if so wished.
+
+    Raises:
+        DataError: they cannot be removed.
+    """
+    table = _newest(path)
+    if table is None:
+        return []
+    how: dict[str, Any] = {"retention_hours": 24 * days, "enforce_retention_duration": False, "full": True}
+    found = [path / name for name in table.vacuum(dry_run=True, **how) if (path / name).exists()]
+    if remove and found:
+        try:
+            table.vacuum(dry_run=False, **how)
+            _kept(path, table)
+        except OSError as error:
+            raise DataError(f"{path}: old files cannot be removed: {error}; mend its rights, and run again") from error
+    return found
 
 
 def _files(table: "DeltaTable") -> "list[dict[str, Any]]":
@@ -212,12 +244,12 @@ def read(
     from deltalake.exceptions import DeltaError
 
     try:
-        schema = pa.schema(_at(path, version).schema().to_arrow())
-        places, last = files(path, version)
+        table, end = _present(path), _end(path, version)
         # Its own reader, `to_pyarrow_table`, leaves threads behind that abort a process which ends soon after.
-        found = ds.dataset([str(place) for place in places], schema=schema, format="parquet")
+        schema, places = pa.schema(table.schema().to_arrow()), [str(file) for file in files(path)]
+        found = ds.dataset(places, schema=schema, format="parquet")
         wanted = [pc.field("batch") > since] if since is not None else []
-        wanted += [pc.field("batch") <= end for end in (until, last) if end is not None]
+        wanted += [pc.field("batch") <= one for one in (until, end) if one is not None]
         wanted += [pc.field("row_version").isin(versions)] if versions is not None else []
         where = functools.reduce(operator.and_, wanted) if wanted else None
         return found.to_table(columns=columns, filter=where)
@@ -230,21 +262,20 @@ def rows_of(path: Path, version: int | None = None) -> Rows:
     """Reads the rows of a table at a version: always in the same order. A table that is not there has no rows."""
     if not last_batch(path):
         return parts_file.rows_of()
-    places, last = files(path, version)
-    return parts_file.rows_of(*places) if last is None else _until(parts_file.rows_of(*places), last)
+    end, every = _end(path, version), parts_file.rows_of(*files(path))
+
+    def read(names: "Sequence[str]") -> "Iterator[pa.Table]":
+        import pyarrow.compute as pc
+
+        for part in every(list(dict.fromkeys([*names, "batch"]))):
+            yield part.filter(pc.less_equal(part["batch"], end)).select(list(names))
+
+    return every if end is None else read
 
 
-def files(path: Path, version: int | None = None) -> tuple[list[Path], int | None]:
-    """The files that hold a version's rows; and, where its own are gone, the last batch of it.
-
-    A batch is appended once and never changed, so a version is the batches up to its own: where rows were forgotten,
-    the newest version's files hold what is left of it.
-    """
-    table = _at(path, version)
-    own = _places(path, table)
-    if version is None or all(place.exists() for place in own):
-        return own, None
-    return _places(path, _at(path, None)), table.transaction_version(APPLICATION) or 0
+def files(path: Path) -> list[Path]:
+    """The files that hold the table's rows."""
+    return [path / uri.rpartition("/")[2] for uri in _present(path).file_uris()]
 
 
 def batch_of(path: Path, version: int) -> int:
@@ -256,27 +287,12 @@ def batch_of(path: Path, version: int) -> int:
     from deltalake.exceptions import DeltaError
 
     try:
-        return _at(path, version).transaction_version(APPLICATION) or 0
+        end = _end(path, version)
     except (DeltaError, OSError) as error:
         raise DataError(f"{path}: no readable version {version} of the table ({error})") from error
-
-
-def _places(path: Path, table: "DeltaTable") -> list[Path]:
-    return [path / uri.rpartition("/")[2] for uri in table.file_uris()]
-
-
-def _until(rows: Rows, last: int) -> Rows:
-    """The rows of batches up to the last."""
-
-    def read(names: "Sequence[str]") -> "Iterator[pa.Table]":
-        import pyarrow.compute as pc
-
-        for part in rows(list(dict.fromkeys([*names, "batch"]))):
-            yield part.filter(pc.less_equal(part["batch"], last)).select(list(names))
-
-    return read
+    return last_batch(path) if end is None else end
 
 
 def version(path: Path) -> int:
     """The newest version of the table at `path`."""
-    return int(_at(path, None).version())
+    return int(_present(path).version())

@@ -20,7 +20,7 @@ def everywhere(home: Home) -> "Iterator[tuple[str, pa.Table]]":
     """Every row that is kept, in parts with all columns, and where it stands: `corpus`, `quarantine` or `batches`."""
     for name, table in (("corpus", home.corpus), ("quarantine", home.quarantine)):
         if delta_tables.last_batch(table):
-            for path in delta_tables.files(table)[0]:
+            for path in delta_tables.files(table):
                 yield from ((name, part) for part in _parts(path))
     for path in _waiting(home):
         yield from (("batches", part) for part in _parts(path))
@@ -81,7 +81,7 @@ def _rewrite_table(table: Path, doomed: Doomed) -> None:
     """One commit that replaces all files by ones without the rows; none where no row is to go."""
     from deltalake import DeltaTable
 
-    files = delta_tables.files(table)[0]
+    files = delta_tables.files(table)
     left = {path: PartsFile(table, compression="snappy") for path in files}
     try:
         gone = {path: _copied(path, file, doomed) for path, file in left.items() if _has(path, doomed)}
@@ -117,7 +117,7 @@ def _replaced(path: Path, rewritten: PartsFile | None) -> tuple[Path, int]:
 
 def _drop_past(table: Path) -> None:
     """Delete the files of older versions, and what killed processes left: time travel brings no row back."""
-    now = set(delta_tables.files(table)[0])
+    now = set(delta_tables.files(table))
     for path in table.glob("*.parquet"):
         if path not in now:
             path.unlink()

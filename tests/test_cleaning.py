@@ -1,0 +1,118 @@
+"""`evertune clean`: what may go is listed, then gone; what trace, rollback and the next run need stays."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_helpers import Done
+from crash_helpers import killed
+from data_helpers import current, good, home, recipe, run, write_csv
+from registry_helpers import Shop, make_champion
+
+from evertune import cleaning, conclusion, corpus, tracing
+from evertune.config import Recipe
+from evertune.corpus import delta_tables
+from evertune.errors import RegistryError
+from evertune.home import write_json
+from evertune.registry import ledger, models, promotion, store
+
+NOW = ("--set", "retention.days=0", "--set", "retention.runs=1")
+
+
+@pytest.fixture
+def clean(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evertune: Callable[..., Done]
+) -> Callable[..., Done]:
+    """`clean("--yes")` over the shop's recipe, with nothing kept for its age."""
+    monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
+    return lambda *arguments: evertune("clean", tmp_path / "recipe.yaml", *NOW, *arguments)
+
+
+def _whole(shop: Shop, version: int) -> bool:
+    try:
+        return models.bundle_of(shop.home, shop.name, version).is_dir()
+    except RegistryError:
+        return False
+
+
+def test_only_the_files_of_versions_that_nobody_needs_go(
+    shop: Shop, clean: Callable[..., Done], no_parity: None
+) -> None:
+    made = {version: candidate for candidate, version in (shop.registered() for _ in range(5))}
+    make_champion(shop, 1)
+    make_champion(shop, 3)
+    store.client(shop.home).set_registered_model_alias(shop.name, "eu", "4")
+    listed = clean("--json").json
+    assert {one["name"] for one in listed["spare"] if one["what"] == "model"} == {"version 2"}
+    assert {one["name"] for one in listed["spare"] if one["what"] == "run"} == {"runs/run2"}
+    assert listed["kept"] == {"1": "was champion", "3": "champion", "4": "eu", "5": "one of the newest 1"}
+    assert "nothing was removed" in clean().out
+    assert all(_whole(shop, version) for version in made)
+    assert Path(made[2].run_folder).is_dir()
+    done = clean("--yes", "--json").json
+    assert (done["removed"], done["spare"]) == (True, listed["spare"])
+    assert [version for version in made if _whole(shop, version)] == [1, 3, 4, 5]
+    assert not Path(made[2].run_folder).exists()
+    assert "nothing to remove" in clean("--yes").out
+    assert ledger.entries(shop.home)[-1]["versions"] == [2]
+    told = tracing.trace(shop.recipe, shop.home, 2)
+    assert told["recipe"]["name"] == shop.recipe.name
+    assert told["environment"]["libraries"]
+    assert promotion.rollback(shop.home, shop.name, "test") == 1
+
+
+def test_what_a_crash_left_half_removed_goes_the_next_time(shop: Shop, clean: Callable[..., Done]) -> None:
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository as Artifacts
+
+    loaded, made = _without_age(shop.recipe), [shop.registered()[0] for _ in range(3)]
+    make_champion(shop, 3)
+    with killed(Artifacts, "delete_artifacts", "after"):
+        cleaning.clean(loaded, shop.home, remove=True)
+    with killed(Path, "rename", "after"):
+        cleaning.clean(loaded, shop.home, remove=True)
+    assert cleaning.clean(loaded, shop.home, remove=True).spare
+    assert not cleaning.clean(loaded, shop.home, remove=False).spare
+    assert not any(Path(one.run_folder).exists() for one in made[:2])
+    assert not list((shop.home.model / cleaning.GOING).iterdir())
+    assert _whole(shop, 3)
+
+
+def test_it_waits_for_no_run_that_is_at_work(shop: Shop, clean: Callable[..., Done]) -> None:
+    with shop.home.lock("run"):
+        done = clean("--yes")
+    assert (done.status, "has held the run lock" in done.err) == (5, True)
+
+
+def test_old_files_of_the_corpus_go_and_every_version_stays_readable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delta_tables, "MANY", 3)
+    one, place, versions = _without_age(recipe(tmp_path)), home(tmp_path), list[int]()
+    for day in range(1, 5):
+        write_csv(tmp_path / f"{day}.csv", good(4, 4 * day))
+        run(one, place)
+        versions.append(corpus.newest_version(place))
+    before = [corpus.contents(place, version) for version in versions]
+    monkeypatch.setattr(cleaning.tokenization, "fingerprint", lambda _: "now")
+    for name in ("now", "then"):
+        write_json(place.tokens / name / "000001-000.arrow", {})
+    found = cleaning.clean(one, place, remove=True).spare
+    assert {(each.what, each.name) for each in found} >= {("old files", "corpus"), ("token files", "tokens/then")}
+    assert len(list(place.corpus.glob("*.parquet"))) < 4
+    assert (place.tokens / "now").is_dir()
+    assert [corpus.contents(place, version) for version in versions] == before
+    assert not cleaning.clean(one, place, remove=True).spare
+    write_csv(tmp_path / "5.csv", good(4, 20))
+    assert run(one, place).accepted == 4
+    assert [row["text"] for row in current(place, "text")] == [text for text, _ in good(20, 4)]
+
+
+def test_what_is_kept_decides_no_model(tmp_path: Path) -> None:
+    one = recipe(tmp_path)
+    assert conclusion.OUTSIDE.count("retention") == 1
+    assert _without_age(one) != one
+
+
+def _without_age(one: Recipe) -> Any:
+    return one.model_copy(update={"retention": one.retention.model_copy(update={"days": 0, "runs": 1})})
