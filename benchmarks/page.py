@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks import (
     drift_page,
+    growth_page,
     ingest_page,
     overhead_page,
     policies_page,
@@ -36,6 +37,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "processes": processes_page.section,
     "drift": drift_page.section,
     "policies": policies_page.section,
+    "growth": growth_page.section,
 }
 
 

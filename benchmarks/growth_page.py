@@ -1,0 +1,43 @@
+"""The section of docs/benchmarks.md on growth: what a day costs as the history gets longer."""
+
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+AROUND = 5  # days before and after, over which the median is taken
+ASKED = (10, 50, 100, 200, 500, 1000)
+STEPS = ("ingest", "validate", "tokenize", "finetune", "evaluate", "promote")
+
+
+def section(found: dict[str, Any]) -> Iterator[str]:
+    """The section's lines."""
+    machine = found["machine"]
+    yield "## What a day costs after many days\n"
+    yield f"`make bench NAME=growth`: {found['rows']} rows a day, a run a day, a model of one layer, one step;"
+    yield "each seventh version is promoted by hand. Medians of the days around. *Processor* counts the seconds of this"
+    yield "process alone, without Prefect's server and without the two processes that a run starts (Great"
+    yield "Expectations, the parity check), which cost the same each day.\n"
+    yield (f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
+           f"Python {machine['python']}, torch {machine['torch']}.\n")  # fmt: skip
+    for arm in ("replay", "all"):
+        if days := found.get(arm):
+            yield from _table(arm, days)
+
+
+def _table(arm: str, days: list[dict[str, Any]]) -> Iterator[str]:
+    yield f"`train_on: {arm}`, {len(days)} days:\n"
+    yield f"| day | processor | {' | '.join(STEPS)} | database, MB | corpus, MB | disk, MB | files |"
+    yield "|---" * (len(STEPS) + 6) + "|"
+    last = len(days)
+    for day in [*(one for one in ASKED if one < last), last]:
+        some = days[max(0, day - AROUND - 1) : day + AROUND]
+        cells = [f"**{_median(some, 'cpu'):.2f}**"]
+        cells += [f"{statistics.median(one['seconds'].get(step, 0) for one in some):.2f}" for step in STEPS]
+        sizes = days[day - 1]["bytes"]
+        cells += [f"{sizes[name] / 1e6:.1f}" for name in ("database", "corpus", "all")]
+        yield f"| {day} | {' | '.join(cells)} | {days[day - 1]['files']:,} |"
+    yield ""
+
+
+def _median(days: list[dict[str, Any]], name: str) -> float:
+    return statistics.median(one[name] for one in days)
