@@ -63,8 +63,7 @@ def _show(done: "Cleaning") -> None:
 
 
 def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN:,} more (--json lists all)" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return ", ".join(names) if len(names) <= SHOWN else f"{names[0]} to {names[-1]}: {len(names):,} (--json lists all)"
 
 
 def _size(count: int) -> str:
