@@ -1,11 +1,8 @@
 """Messages to people through Apprise, which speaks e-mail, Slack, Teams, webhooks and a hundred others; each once."""
 
-import contextlib
 import logging
 import re
 import threading
-from collections.abc import Iterator
-from io import StringIO
 from typing import Any
 
 from evertune.home import Home, read_json, write_json
@@ -15,13 +12,12 @@ UNKNOWN = "Apprise cannot read this address; https://appriseit.com lists the for
 KEPT = 200  # keys of notices that were sent
 STATUS = re.compile(r"error=(\d{3})\b")
 SYSTEM = re.compile(r"\[Errno -?\d+\] ([A-Za-z ]+)")  # the operating system's own words
-URL_LOGS = ("apprise", "urllib3")  # they log addresses, at low levels
+HEARD: dict[int, list[str]] = {}  # what Apprise logs while it sends, by thread; it holds addresses
 
 
 def kind(address: str) -> str | None:
     """What an address leads to, such as `Slack` or `E-Mail`; None where Apprise cannot read it."""
-    with _quiet():
-        found = list(_apprise(address))
+    found = list(_apprise(address))
     return str(found[0].service_name) if found else None
 
 
@@ -31,18 +27,14 @@ def send(address: str, notice: Notice, timeout: float) -> str | None:
     Args:
         timeout: seconds; a service that has not answered by then is left to itself.
     """
-    done: list[bool] = []
-    with _quiet() as log:
-        service = _apprise(address)
-        if not len(service):
-            return UNKNOWN
-        how = {"title": notice.title, "body": notice.body, "notify_type": notice.tone, "body_format": "text"}
-        worker = threading.Thread(target=_try, args=(service, how, done), daemon=True)
-        worker.start()
-        worker.join(timeout)
-        if not done:
-            return f"no answer within {timeout:g} s"
-        return None if done[0] else _why(log.getvalue())
+    service, problems = _apprise(address), list[str | None]()
+    if not len(service):
+        return UNKNOWN
+    how = {"title": notice.title, "body": notice.body, "notify_type": notice.tone, "body_format": "text"}
+    worker = threading.Thread(target=_try, args=(service, how, problems), daemon=True)
+    worker.start()
+    worker.join(timeout)
+    return problems[0] if problems else f"no answer within {timeout:g} s"
 
 
 def told(home: Home, key: str) -> bool:
@@ -64,16 +56,33 @@ def note(home: Home, key: str) -> None:
 def _apprise(address: str) -> Any:
     import apprise
 
+    _silence()
     service = apprise.Apprise(asset=apprise.AppriseAsset(app_id="Evertune", app_desc="Evertune", app_url=""))
     service.add(address)
     return service
 
 
-def _try(service: Any, how: dict[str, Any], done: list[bool]) -> None:
+def _silence() -> None:
+    """Nothing that Apprise and its HTTP library log is shown, for good: who answers too late logs later."""
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+    logging.getLogger("apprise").setLevel(logging.DEBUG)
+    logging.getLogger("apprise").addFilter(_keep)
+
+
+def _keep(record: logging.LogRecord) -> bool:
+    if record.thread in HEARD:
+        HEARD[record.thread].append(record.getMessage())
+    return False
+
+
+def _try(service: Any, how: dict[str, Any], problems: list[str | None]) -> None:
+    heard = HEARD.setdefault(threading.get_ident(), [])
     try:
-        done.append(bool(service.notify(**how)))
+        sent = bool(service.notify(**how))
     except Exception:  # of any service's code; a traceback could show the address
-        done.append(False)
+        sent = False
+    del HEARD[threading.get_ident()]
+    problems.append(None if sent else _why("\n".join(heard)))
 
 
 def _why(log: str) -> str:
@@ -83,21 +92,3 @@ def _why(log: str) -> str:
     if words := SYSTEM.search(log):
         return f"not reached: {words[1].strip().lower()}"
     return "it did not take the message; is the address, with user and password, right?"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[StringIO]:
-    """Nothing that Apprise or its HTTP library log gets further than to the text that is given."""
-    log = StringIO()
-    handler = logging.StreamHandler(log)
-    loggers = [logging.getLogger(name) for name in URL_LOGS]
-    before = [(one.propagate, one.level, one.handlers) for one in loggers]
-    for one in loggers:
-        one.propagate, one.handlers = False, [handler]
-        one.setLevel(logging.DEBUG if one.name == "apprise" else logging.CRITICAL)
-    try:
-        yield log
-    finally:
-        for one, (propagate, level, handlers) in zip(loggers, before, strict=True):
-            one.propagate, one.handlers = propagate, handlers
-            one.setLevel(level)
