@@ -23,6 +23,7 @@ COMMANDS = {
     "up": ("evertune.cli.up", "Start Prefect, MLflow and a worker here, with the deployments."),
     "score": ("evertune.cli.score", "Predict a file with the champion."),
     "history": ("evertune.cli.moves", "Show every decision and alias change of a model."),
+    "report": ("evertune.cli.report", "Write a model's whole history as one HTML page."),
     "trace": ("evertune.cli.trace", "Tell which rows, recipe and code made a version, and who promoted it."),
     "reproduce": ("evertune.cli.reproduce", "Train a version again from its record, and compare."),
     "promote": ("evertune.cli.moves", "Make a version champion by hand."),

@@ -97,12 +97,12 @@ def facts(home: Home, name: str, version: int) -> dict[str, Any]:
     shown = ("snapshot", "fingerprint", "bundle", "decision", "code")
     return {
         "model": {
-            "registered": _moment(made.creation_timestamp), "run_id": made.run_id,
+            "registered": moment(made.creation_timestamp), "run_id": made.run_id,
             "aliases": sorted(alias for alias, number in aliases.items() if int(number) == version),
             **{key: tags.get(key) for key in shown},
         },
         "run": {
-            "name": run.info.run_name, "started": _moment(run.info.start_time), "ended": _moment(run.info.end_time),
+            "name": run.info.run_name, "started": moment(run.info.start_time), "ended": moment(run.info.end_time),
             "who": run.data.tags.get("mlflow.user"), "metrics": dict(run.data.metrics), "rows": _rows(run),
         },
         **files,
@@ -129,7 +129,8 @@ def _kept_json(home: Home, run_id: str, path: str) -> dict[str, Any]:
     return found
 
 
-def _moment(milliseconds: int | None) -> str | None:
+def moment(milliseconds: int | None) -> str | None:
+    """Milliseconds since 1970 as ISO time in UTC."""
     if milliseconds is None:
         return None
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

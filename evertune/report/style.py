@@ -48,6 +48,7 @@ tbody th { font-weight: 400; } tr:has(.chief) > * { font-weight: 600; }
 .value { display: inline-block; min-width: 4rem; text-align: right; }
 .prose td, .prose th { white-space: normal; min-width: 8rem; overflow-wrap: anywhere; }
 .prose tbody th { min-width: 18rem; max-width: 36rem; }
+.told tbody td, .told tbody th { min-width: 0; padding-left: .5rem; padding-right: .5rem; white-space: normal; }
 .tests tbody th { white-space: normal; min-width: 7rem; max-width: 14rem; }
 .tests th, .tests td { padding-left: .55rem; padding-right: .55rem; }
 .words { white-space: pre-wrap; }
@@ -58,6 +59,7 @@ tbody th { font-weight: 400; } tr:has(.chief) > * { font-weight: 600; }
 .facts dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 figure { margin: 0; } figure .box { width: fit-content; }
 figure img { display: block; max-width: max(100%, 48rem); height: auto; }
+summary { cursor: pointer; color: var(--ours); margin: .7rem 0; }
 footer { color: var(--soft); font-size: .85rem; padding-top: .5rem; }
 @media (prefers-color-scheme: dark) { img { filter: invert(.9) hue-rotate(180deg); } }
 @media (max-width: 40rem) {
