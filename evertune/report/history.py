@@ -70,10 +70,10 @@ def over_time(told: Json) -> "Figure | None":
     judged = [one for one in told["decisions"] if one["event"] == "decision" and known(one["challenger"])]
     if not judged:
         return None
-    figure = figure_of(9.6, 5.2)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    sized = [one for one in told["trainings"] if known(one["rows_corpus"])]
+    figure = figure_of(9.6, 5.2 if sized else 3.6)
+    above, *below = figure.subplots(2 if sized else 1, 1, sharex=True, squeeze=False)[:, 0]
     plain_axes(above, "", told["metric"])
-    plain_axes(below, "", "rows")
     times, values = [_time(one) for one in judged], [one["challenger"] for one in judged]
     bounds = [
         [_or(one["low"], one["challenger"]) for one in judged],
@@ -85,11 +85,13 @@ def over_time(told: Json) -> "Figure | None":
     if line:
         above.step(*zip(*line, strict=True), where="post", color=OURS, linewidth=1.8, label="champion")
     above.legend(frameon=False, fontsize=9)
-    sized = [one for one in told["trainings"] if known(one["rows_corpus"])]
-    for name, colour, word in (("rows_corpus", OURS, "corpus"), ("rows_refused", THEIRS, "refused")):
-        below.plot([_time(one) for one in sized], [_or(one[name], 0) for one in sized], ".-", color=colour, label=word)
-    if sized:
-        below.legend(frameon=False, fontsize=9)
+    for axes in below:
+        plain_axes(axes, "", "rows")
+        for name, colour, word in (("rows_corpus", OURS, "corpus"), ("rows_refused", THEIRS, "refused")):
+            axes.plot(
+                [_time(one) for one in sized], [_or(one[name], 0) for one in sized], ".-", color=colour, label=word
+            )
+        axes.legend(frameon=False, fontsize=9)
     figure.autofmt_xdate()
     return figure
 
@@ -150,14 +152,14 @@ def _told(heads: Sequence[str], rows: list[list[Html]]) -> Html:
 
 def _tiles(told: Json) -> Html:
     made = [one for one in told["decisions"] if one["event"] == "decision"]
-    spent = sum(_or(one["training_seconds"], 0) for one in told["trainings"])
+    spent = [one["training_seconds"] for one in told["trainings"] if known(one["training_seconds"])]
     promoted = sum(one["what"] == "promoted" for one in made)
     drifted = sum(one["found"] == "drift" for one in told["monitors"])
     return tiles([
         ("versions decided on", count(len(made)), f"{promoted:,} promoted"),
         ("runs without news", count(told["unchanged"]), "nothing retrained"),
         ("drift checks", count(len(told["monitors"])), f"{drifted:,} told of drift"),
-        ("training, seconds", count(spent), f"{len(told['trainings']):,} runs"),
+        ("training, seconds", count(sum(spent) if spent else None), f"{len(told['trainings']):,} runs"),
     ]) + facts((f"alias {name}", text(f"version {version}")) for name, version in told["aliases"].items())  # type: ignore[return-value]  # fmt: skip
 
 
