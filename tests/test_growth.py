@@ -1,8 +1,10 @@
 """What a long history costs: small files become one, and what is kept in memory is never older than the disk."""
 
+import os
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from crash_helpers import killed
 from data_helpers import current, good, home, recipe, run, write_csv
@@ -11,6 +13,7 @@ from registry_helpers import Shop
 
 from evertune import corpus
 from evertune.corpus import delta_tables
+from evertune.parts import of_table
 from evertune.registry import ledger, store, tracking
 
 
@@ -33,6 +36,26 @@ def test_small_files_of_the_corpus_become_one_and_its_rows_and_versions_stay(
     assert [row["text"] for row in current(place, "text")] == [text for text, _ in good(24, 4)]
     for day, version in versions.items():
         assert len(corpus.rows(place, version)) == 4 * day
+
+
+def test_a_version_can_be_read_after_months_and_a_hundred_batches(tmp_path: Path) -> None:
+    """By default its entry in the log would go, 30 days later, with the next checkpoint."""
+    place = tmp_path / "corpus"
+
+    def take(days: range) -> None:
+        for day in days:
+            rows = of_table(pa.table({"batch": [day], "row_version": [str(day)]}))
+            delta_tables.append_once(place, rows, ["batch", "row_version"], day)
+
+    take(range(1, 4))
+    third = delta_tables.version(place)
+    take(range(4, 99))
+    for entry in (place / "_delta_log").iterdir():
+        os.utime(entry, (0, 0))
+    take(range(99, 103))
+    assert list((place / "_delta_log").glob("*.checkpoint.parquet"))
+    assert delta_tables.batch_of(place, third) == 3
+    assert sorted(delta_tables.read(place, version=third)["batch"].to_pylist()) == [1, 2, 3]
 
 
 def test_a_crash_in_the_middle_of_that_loses_and_doubles_nothing(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 APPLICATION = "evertune"  # the name under which a commit carries its batch number
 ATTEMPTS = 5
+FOR_EVER = {"delta.enableExpiredLogCleanup": "false"}  # else old versions are gone 30 days later, at a checkpoint
 MANY = 32  # small files, one a batch, that become one: each would be opened by every look at the table
 SMALL = 16 << 20  # bytes: larger files stay as they are
 GROUP = 10_000  # rows that are read together: who wants the newest batches reads few others
@@ -177,7 +178,7 @@ def append_once(path: Path, rows: Rows, names: list[str], number: int) -> None:
     added = None
     try:
         for _attempt in range(ATTEMPTS):
-            table = _newest(path) or DeltaTable.create(str(path), schema=schema, mode="ignore")
+            table = _newest(path) or DeltaTable.create(str(path), schema=schema, mode="ignore", configuration=FOR_EVER)
             if (table.transaction_version(APPLICATION) or 0) >= number:
                 return
             added = _written(path, rows, names, number) if added is None else added
