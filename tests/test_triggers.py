@@ -13,7 +13,7 @@ from registry_helpers import Shop
 from evertune import triggers
 from evertune.config import Triggers
 from evertune.records import Monitoring, Trigger
-from evertune.registry import costs, tracking
+from evertune.registry import costs, tracking, unfinished
 from evertune.registry.store import client
 from evertune.triggers import Known, decide, since_start
 
@@ -126,7 +126,8 @@ def test_the_hours_of_training_are_those_that_mlflow_has(shop: Shop) -> None:
         run.log({costs.SECONDS: 1800.0}, 1)
         run.finish()
     mlflow.set_terminated(made[2].run_id, "FAILED", end_time=mlflow.get_run(made[2].run_id).info.start_time + 5000)
-    looked = mlflow.create_run(mlflow.get_run(made[0].run_id).info.experiment_id)
+    tags = unfinished.begun(shop.home, "monitor", shop.home.monitors / "one")
+    looked = mlflow.create_run(mlflow.get_run(made[0].run_id).info.experiment_id, tags=tags)
     mlflow.set_terminated(looked.info.run_id, end_time=looked.info.start_time + 10_000_000)
     assert costs.trained_since(shop.recipe, shop.home, started) == 3605
     assert costs.trained_since(shop.recipe, shop.home, datetime.now(UTC) + HOUR) == 0

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from evertune.home import Home
+from evertune.registry import unfinished
 from evertune.registry.store import client, experiment, said
 
 if TYPE_CHECKING:
@@ -35,6 +36,6 @@ def trained_since(recipe: "Recipe", home: Home, moment: datetime) -> float:
 def _seconds(run: Any) -> float:
     if (told := run.data.metrics.get(SECONDS)) is not None:
         return float(told)
-    if "evertune.folder" not in run.data.tags or run.info.end_time is None:  # no training, or one at work
+    if unfinished.kind_of(run) != "run" or run.info.end_time is None:  # no training, or one at work
         return 0.0
     return max(0.0, float(run.info.end_time - run.info.start_time) / 1000)

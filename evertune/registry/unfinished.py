@@ -52,7 +52,7 @@ def close(home: Home, name: str, *, holding: str = "", but: str | None = None) -
         with contextlib.ExitStack() as stack:
             if kind != holding and not _held(stack, home, kind):
                 continue  # its process lives
-            for run in [one for one in found if _kind(one) == kind and one.info.run_id != but]:
+            for run in [one for one in found if kind_of(one) == kind and one.info.run_id != but]:
                 logger.warning("the run %s was left by a process that died, and is closed", run.info.run_name)
                 with said(f"the run {run.info.run_id}, left by an earlier process"):
                     client(home).set_terminated(run.info.run_id, "KILLED")
@@ -79,6 +79,9 @@ def _running(home: Home, name: str) -> list[Any]:
         return list(client(home).search_runs([experiment(home, name)], mine))
 
 
-def _kind(run: Any) -> str:
+def kind_of(run: Any) -> str | None:
+    """One of `KINDS`; None for a run that no home has begun."""
+    if FOLDER not in run.data.tags:
+        return None
     _home, _, folder = run.data.tags[FOLDER].partition("/")
     return next((kind for kind, start in KINDS.items() if start and folder.startswith(start)), "run")
