@@ -93,7 +93,7 @@ def _record(run: tracking.Run, recipe: Recipe, outcome: Outcome, evaluation: Eva
         f"{split}_{name}": value for split, found in evaluation.metrics.items() for name, value in found.items()
     }
     values |= {f"rows_{name}": outcome.rows[name] for name in ("accepted", "refused")}  # for the model's history
-    values |= {"rows_corpus": sum(snapshot.rows.values()), "training_seconds": outcome.training["seconds"]}
+    values["rows_corpus"] = sum(snapshot.rows.values())
     run.log({name: value for name, value in values.items() if value is not None}, outcome.training["steps"])
     run.recipe(recipe)
     run.tag(decision=outcome.decision, reason=outcome.reason)

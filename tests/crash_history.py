@@ -15,7 +15,7 @@ from data_helpers import write_csv
 
 from evertune import corpus, quarantine
 from evertune.home import Home
-from evertune.registry import ledger, models, store
+from evertune.registry import costs, ledger, models, store
 
 WORDS = (  # of each week: what was said before, and what no champion has seen
     {"refund": "money back amount", "delivery": "parcel van courier", "account": "password login email"},
@@ -131,6 +131,7 @@ def runs(home: Home) -> list[Any]:
     found = []
     for one in client.search_runs([place], order_by=["attributes.start_time ASC"]):
         run_id, metrics = one.info.run_id, sorted(one.data.metrics.items())
+        metrics = [(key, 0.0 if key == costs.SECONDS else value) for key, value in metrics]
         times = [len(client.get_metric_history(run_id, key)) for key, _ in metrics]
         models_logged = len(client.search_logged_models([place], f"source_run_id = '{run_id}'"))
         found.append((one.info.status, [(key, round(value, 5)) for key, value in metrics], times, models_logged))

@@ -15,7 +15,7 @@ from deltalake import CommitProperties, Transaction, write_deltalake
 
 from evertune import corpus, quarantine
 from evertune.contract import BatchStoppedError
-from evertune.corpus import delta_tables, parts_file, staging
+from evertune.corpus import delta_tables, labels, parts_file, staging
 from evertune.errors import DataError
 from evertune.home import FORGOTTEN, Home, read_json
 
@@ -32,9 +32,10 @@ POINTS = [
     (staging, "write_log", 1),
     (delta_tables, "append_once", 1),  # the corpus
     (delta_tables, "append_once", 2),  # the quarantine
-    (corpus, "write_json", 1),  # labels.json
-    (corpus, "write_json", 2),  # state.json: the batch
-    (corpus, "write_json", 3),  # state.json: the sources
+    (labels, "write_json", 1),  # labels.json
+    (labels, "write_json", 2),  # their counts
+    (corpus, "write_json", 1),  # state.json: the batch
+    (corpus, "write_json", 2),  # state.json: the sources
     (staging, "forget_staged", 1),
     (staging, "forget_stopped", 1),
     (staging, "forget_log", 1),

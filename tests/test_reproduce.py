@@ -46,9 +46,11 @@ def trained(one: Recipe, home: Home, snapshot: Snapshot) -> Candidate:
     tokens = tokenization.tokenize(one, home, snapshot, rows)
     folder = training.run_folder(home, training.fingerprint(one, tokens, None))
     run = tracking.begin(one, home, tokens, folder)
-    return training.finetune(
+    made = training.finetune(
         one, home, tokens, tokenization.load(tokens, rows), rows, run_id=run.run_id, folder=folder, log=run.log
     )
+    run.flush()
+    return made
 
 
 @pytest.fixture
