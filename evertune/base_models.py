@@ -3,7 +3,7 @@
 import hashlib
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evertune.config.base import expand
 from evertune.errors import ConfigError
@@ -46,6 +46,38 @@ def _in_package(text: str) -> Path:
     if not (folder / "config.json").is_file():
         raise ConfigError(f"base_model: {text}: the package is there, but has no model in the folder {inside!r}")
     return folder
+
+
+def told(recipe: "Recipe") -> dict[str, Any]:
+    """What a reader wants to know of the base model: its name, and the licence and languages that its own card states.
+
+    Raises:
+        ConfigError: as `locate`.
+    """
+    place = Path(locate(recipe))
+    known = _stated(place / "README.md") if place.is_dir() else {}
+    languages = known.get("language") or []
+    return {
+        # Of a folder only its name: where it lies is nobody's business who reads a card
+        "name": recipe.base_model if recipe.base_model.startswith("package:") else _name(recipe, place),
+        "hub": not place.is_dir(), "license": known.get("license"),
+        "languages": [languages] if isinstance(languages, str) else list(languages),
+    }  # fmt: skip
+
+
+def _name(recipe: "Recipe", place: Path) -> str:
+    return place.name if place.is_dir() else expand(recipe.base_model)
+
+
+def _stated(card: Path) -> dict[str, Any]:
+    """The metadata of a model card; none where there is no card, or nobody can read it."""
+    import yaml
+    from huggingface_hub import metadata_load
+
+    try:
+        return metadata_load(card) or {}
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
 
 
 def fingerprint(recipe: "Recipe") -> str:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evertune import conclusion, notices, recipe_changes
+from evertune import conclusion, notices, origins, recipe_changes
 from evertune import report as reports
 from evertune.config import Recipe
 from evertune.home import Home, home_of, read_json
@@ -44,6 +44,8 @@ def conclude(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
     details, history = read_json(Path(evaluation.details)), tracking.history(folder)
     pictures = reports.pictures(folder / "report", details, history)
     page = reports.page(folder / "report" / "report.html", plain(outcome), details, history, pictures)
+    origin = origins.told(recipe, home, snapshot, run.run_id)
+    reports.card(folder / "report" / "README.md", recipe, plain(outcome), details, origin)
     outcome = replace(outcome, report=str(page))
     _record(run, recipe, outcome, evaluation, snapshot)
     link = tracking.url(home, run.run_id)

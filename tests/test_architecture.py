@@ -30,6 +30,7 @@ COMPOSERS = {
     "backtest": {"corpus", "evaluation", "gate", "splits", "tokenization", "training"},  # many runs, in a world apart
     "monitoring": {"corpus", "sources"},  # the rows of both sides
     "reproduction": {"corpus", "evaluation", "registry", "splits", "tokenization", "training"},  # a run from its record
+    "origins": {"corpus", "registry"},  # what the report tells of a run's rows, and what the run noted of itself
     "tracing": {"corpus", "registry"},  # from a version back to its rows
     "forgetting": {"corpus", "registry"},  # rows out of the tables, and the versions that have seen them
     "cleaning": {"corpus", "registry", "tokenization"},  # what nobody needs any more, wherever it lies

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from cli_helpers import Done, Project, ticket_rows, write_rows
+from huggingface_hub import ModelCard
 
 from evertune import corpus, quarantine
 from evertune.corpus import delta_tables
@@ -56,10 +57,14 @@ def _first_run(project: Project, changes: list[str]) -> Any:
     assert (found["rows"]["new"], found["rows"]["accepted"], found["rows"]["refused"]) == (150, 150, 0)
     assert sum(found["snapshot"]["rows"].values()) == 150
     assert Path(found["report"]).is_file()
+    card = ModelCard.load(Path(found["report"]).with_name("README.md"))  # written, and an artifact beside the report
+    assert card.data.model_name == "tickets" and "| rows/a.csv | 150 |" in card.content
     assert found["seconds"].keys() >= {"ingest", "validate", "tokenize", "finetune", "evaluate", "promote"}
     assert found["metrics"]["test"]["accuracy"] >= 0.4
     run = store.client(project.home).get_run(found["run_id"])
     assert (run.info.status, run.data.tags["evertune.decision"]) == ("FINISHED", "promoted")
+    kept = {one.path for one in store.client(project.home).list_artifacts(found["run_id"], "report")}
+    assert kept >= {"report/README.md", "report/report.html"}
     return found
 
 

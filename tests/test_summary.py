@@ -1,6 +1,7 @@
 """What `evertune run` shows at its end."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +44,12 @@ def test_nothing_left_out_needs_no_words(capsys: pytest.CaptureFixture[str], mon
 
 def test_paths_can_be_copied(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"look at {OUTCOME.report}" in told(OUTCOME, capsys, monkeypatch)
+
+
+def test_the_model_card_is_named_where_there_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, card = tmp_path / "report.html", tmp_path / "README.md"
+    assert str(card) not in told(replace(OUTCOME, report=str(report)), capsys, monkeypatch)
+    card.touch()
+    assert str(card) in told(replace(OUTCOME, report=str(report)), capsys, monkeypatch)

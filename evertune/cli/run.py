@@ -79,6 +79,8 @@ def summary(screen: Any, outcome: "Outcome", recipe: str) -> None:
     screen.print(f"\n[bold {colour}]{outcome.decision}[/bold {colour}]  {escape(outcome.reason)}", markup=True)
     table(screen, ["", ""], lines)
     after = [f"look at   {_from_here(outcome.report)}"] if outcome.report else []
+    if outcome.report and (card := Path(outcome.report).with_name("README.md")).is_file():  # none by older runs
+        after.append(f"          {_from_here(str(card))}")
     if outcome.waiting:
         after += [f"          evertune {move} {recipe} --version {outcome.version}" for move in ("approve", "reject")]
     after.append(f"          evertune history {recipe}")

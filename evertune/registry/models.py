@@ -109,6 +109,17 @@ def facts(home: Home, name: str, version: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def made_with(home: Home, run_id: str) -> dict[str, Any]:
+    """The revision of the code and the environment that a run noted when it began.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
+    with said(f"the environment of the run {run_id}"):
+        tags = client(home).get_run(run_id).data.tags
+        return {"code": tags.get("evertune.code"), "environment": _kept_json(home, run_id, "environment.json")}
+
+
 def _rows(run: Any) -> dict[str, int]:
     """Rows of the run's snapshot by split, as they were when it began; none where others made the run."""
     profiles = [one.dataset.profile for one in run.inputs.dataset_inputs]
