@@ -30,6 +30,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a script's backgr
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow the other test processes down
 
 REPOSITORY = Path(__file__).parent.parent
+# Files with a minute in one test begin first: else one worker has them left when the other has nothing.
+LONG = {
+    f"test_{name}.py"
+    for name in (
+        "deployment",
+        "loop",
+        "process_deaths",
+        "crash_matrix",
+        "overhead",
+        "cli_failures",
+        "parity",
+        "backtest",
+    )
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first, the others in their order."""
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @pytest.fixture(scope="session", autouse=True)
