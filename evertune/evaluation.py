@@ -174,11 +174,13 @@ def _details(
     recipe: "Recipe", objective: Any, names: list[str], stats: dict[str, Any], groups: Any, masks: dict[str, Any],
     slices: dict[str, Any], targets: list[Any], predictions: dict[str, Any], inputs: list[Any],
 ) -> dict[str, Any]:  # fmt: skip
-    def value(model: str, mask: Any) -> float | None:
-        if model not in stats:
-            return None
-        found = objective.metrics(stats[model][mask].sum(0, dtype="float64"), names)
-        return _finite(found[statistics.slice_metric(recipe.metric, found)])
+    def value(mask: Any) -> dict[str, Any]:
+        """What each model reaches on a slice, and between what bounds."""
+        found = {model: _intervals(recipe, objective, names, stats[model][mask], groups[mask])
+                 for model in ("challenger", "champion") if model in stats}  # fmt: skip
+        chief = {model: one[statistics.slice_metric(recipe.metric, one)] for model, one in found.items()}
+        return {"challenger": None, "champion": None, **{model: one[0] for model, one in chief.items()},
+                "intervals": chief}  # fmt: skip
 
     def judged(model: str) -> dict[str, Any] | None:
         if model not in stats:
@@ -190,9 +192,9 @@ def _details(
     return {
         "metric": recipe.metric, "names": names, "rows": {name: int(mask.sum()) for name, mask in masks.items()},
         "challenger": judged("challenger"), "champion": judged("champion"), "leaked": int((~masks["test_clean"]).sum()),
+        "slice_metric": statistics.slice_metric(recipe.metric, objective.METRICS),
         "slices": {
-            name: {"rows": int(mask.sum()), **{model: value(model, mask) for model in ("challenger", "champion")}}
-            for name, mask in slices.items()
+            name: {"rows": int(mask.sum()), **value(mask)} for name, mask in slices.items()
         },
         "changed": _changed(objective, inputs, targets, predictions),
     }  # fmt: skip
@@ -202,17 +204,34 @@ def _judged(
     recipe: "Recipe", objective: Any, names: list[str], stats: Any, groups: Any, masks: dict[str, Any], pairs: Any
 ) -> dict[str, Any]:
     sums = {name: stats[mask].sum(0, dtype="float64") for name, mask in masks.items() if mask.any()}
-    intervals = statistics.interval(
-        summed(stats, groups), lambda part: objective.metrics(part, names), recipe.evaluation.bootstrap,
-        recipe.evaluation.gate.confidence, recipe.training.seed,
-    )  # fmt: skip
     values = {name: objective.metrics(part, names) for name, part in sums.items()}
     return {
         "metrics": {name: {key: _finite(one) for key, one in found.items()} for name, found in values.items()},
-        "intervals": {key: [_finite(one) for one in triple] for key, triple in intervals.items()},
+        "intervals": _intervals(recipe, objective, names, stats, groups),
+        "class_intervals": _class_intervals(recipe, objective, names, stats, groups),
         **objective.report(sums["test"], names),
         "confusion": _confusion(*pairs),
     }
+
+
+def _intervals(recipe: "Recipe", objective: Any, names: list[str], stats: Any, groups: Any) -> dict[str, Any]:
+    """Of each metric: estimate, low, high."""
+    found = statistics.interval(
+        summed(stats, groups), lambda part: objective.metrics(part, names), recipe.evaluation.bootstrap,
+        recipe.evaluation.gate.confidence, recipe.training.seed,
+    )  # fmt: skip
+    return {key: [_finite(one) for one in triple] for key, triple in found.items()}
+
+
+def _class_intervals(recipe: "Recipe", objective: Any, names: list[str], stats: Any, groups: Any) -> dict[str, Any]:
+    """Low and high of the F1 of each class that has rows, from the same resamples as the other intervals."""
+    rules, judged = recipe.evaluation, objective.report(statistics.totals(stats), names)["per_class"]
+    sums = statistics.bootstrap_sums(summed(stats, groups), rules.bootstrap, recipe.training.seed)
+    drawn = [[one["f1"] for one in objective.report(each, names)["per_class"].values()] for part in sums
+             for each in part]  # fmt: skip
+    tail = (1 - rules.gate.confidence) / 2
+    bounds = np.quantile(drawn, [tail, 1 - tail], axis=0).T.tolist()
+    return {name: bound for (name, one), bound in zip(judged.items(), bounds, strict=True) if one["support"]}
 
 
 def _finite(value: Any) -> float | None:

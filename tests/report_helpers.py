@@ -14,7 +14,7 @@ from evertune.report import page, pictures
 Json = dict[str, Any]
 SECTIONS = [
     "Evidence", "Metrics", "Slices", "Classes", "Changed rows", "Confusion",
-    "Calibration", "Training", "Data", "Lineage", "Time",
+    "Calibration", "Training", "Data", "Lineage", "Cost",
 ]  # fmt: skip
 LABELS = ["refund", "delivery", "damage"]
 TAGS = ["O", "B-PER", "I-PER", "B-LOC"]
@@ -34,6 +34,18 @@ OUTCOME = {
         {"test": "minimum", "metric": "f1_macro", "rows": 1240, "on": None, "estimate": None, "low": 0.7, "high": 0.8,
          "p": None, "threshold": 0.9, "passed": False, "challenger": 0.77, "champion": None},
     ],
+}  # fmt: skip
+
+
+ORIGIN = {
+    "recipe": "support.yaml", "recipe_fingerprint": "c0ffee", "code": "3d10", "labels": ["a", "b"],
+    "base_model": {"name": "minilm", "hub": False, "license": "apache-2.0", "languages": ["en"]},
+    "dates": {"train": ["2026-01-05", "2026-03-08"]},
+    "sources": [{"source": "tickets/9.csv", "rows": 439, "digest": "d1", "days": ["2026-03-02", "2026-03-08"]},
+                {"source": "tickets/8.csv", "rows": 7, "digest": None, "days": None}],
+    "others": {"sources": 3, "rows": 1200},
+    "environment": {"cpus": 2, "threads": 2, "arithmetic": "AVX512", "libraries": {"torch": "2.13.0"},
+                    "base_model": "ba5e"},
 }  # fmt: skip
 
 
@@ -122,11 +134,11 @@ TAG_DETAILS = details_of(TAGS, kind="token-classification")
 
 
 def made(folder: Path, outcome: Json = OUTCOME, details: Json = DETAILS, history: list[Json] = HISTORY) -> Path:
-    return page(folder / "report.html", outcome, details, history, pictures(folder, details, history))
+    return page(folder / "report.html", outcome, details, history, pictures(folder, details, history), ORIGIN)
 
 
-def undrawn(folder: Path, outcome: Json = OUTCOME, details: Json = DETAILS) -> Path:
-    return page(folder / "report.html", outcome, details, HISTORY, {})
+def undrawn(folder: Path, outcome: Json = OUTCOME, details: Json = DETAILS, origin: Json = ORIGIN) -> Path:
+    return page(folder / "report.html", outcome, details, HISTORY, {}, origin)
 
 
 def without(tree: Json, path: str) -> Json:

@@ -62,6 +62,9 @@ def test_the_page_of_many_decisions_is_small_newest_first_older_ones_folded(tmp_
     assert read.text.index("reason 1499 ") < read.text.index("reason 1450 ") < read.text.index("1,000 older")
     assert "reason 450 " in read.text and "reason 449 " not in read.text
     assert "450 still older ones are not shown" in read.text
+    assert "Below: rows of the corpus" in read.text
+    unknown = [{**one, "rows_corpus": None} for one in long_history(3)["trainings"]]
+    assert "Below" not in Read(history.page(path, {**long_history(3), "trainings": unknown})).text
     assert "<b>length</b>" not in source and "://" not in source and "<script" not in source
 
 

@@ -93,6 +93,13 @@ def test_evidence_and_details_tell_the_same(tiny_model: Path, candidate: Candida
         assert count == stats[f"mask_{name}"].sum()
     for name, mask in zip(stats["slice_names"].tolist(), stats["slices"], strict=True):
         assert found["slices"][name]["rows"] == mask.sum()
+        for model, (estimate, low, high) in found["slices"][name]["intervals"].items():
+            assert estimate == found["slices"][name][model] and low <= estimate <= high
+    theirs = found["champion"]
+    assert theirs["class_intervals"].keys() == {*NEW}
+    for name, (low, high) in theirs["class_intervals"].items():
+        assert low <= theirs["per_class"][name]["f1"] <= high
+    assert any(low < high for low, high in theirs["class_intervals"].values())
 
 
 def test_rows_are_fresh_if_they_came_after_the_champion_and_none_counts_that_leaks(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 from model_helpers import recipe
-from report_helpers import DETAILS, OUTCOME, Json, details_of
+from report_helpers import DETAILS, ORIGIN, OUTCOME, Json, details_of
 
 from evertune import base_models, corpus, origins
 from evertune.config import Recipe
@@ -15,13 +15,6 @@ from evertune.home import Home
 from evertune.records import Outcome, Snapshot, plain
 from evertune.report import card
 
-ORIGIN = {
-    "recipe": "support.yaml", "recipe_fingerprint": "c0ffee", "code": "3d10", "environment": {}, "labels": ["a", "b"],
-    "base_model": {"name": "minilm", "hub": False, "license": "apache-2.0", "languages": ["en"]},
-    "dates": {"train": ["2026-01-05", "2026-03-08"]},
-    "sources": [{"source": "tickets/9.csv", "rows": 439, "digest": "d1", "days": ["2026-03-02", "2026-03-08"]}],
-    "others": {"sources": 3, "rows": 1200},
-}  # fmt: skip
 FOUND = Outcome(**OUTCOME)
 
 
@@ -41,7 +34,7 @@ def test_hugging_face_reads_name_task_languages_and_every_metric(made: Any) -> N
     assert values == DETAILS["challenger"]["metrics"]["test"]
     assert {(one.dataset_split, one.dataset_revision) for one in data.eval_results} == {("test", "a2f7")}
     assert data.base_model is None
-    hub = {**ORIGIN["base_model"], "name": "org/model", "hub": True}  # type: ignore[dict-item]
+    hub = {**ORIGIN["base_model"], "name": "org/model", "hub": True}
     assert made(base_model=hub).data.base_model == "org/model"
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from report_helpers import (
     DETAILS,
     HISTORY,
+    ORIGIN,
     OUTCOME,
     SECTIONS,
     TAG_DETAILS,
@@ -66,7 +67,7 @@ def test_every_link_in_the_page_leads_to_a_section(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("missing", "section"),
-    [("evidence", "Evidence"), ("seconds", "Time")],
+    [("evidence", "Evidence"), ("seconds", "Cost")],
 )
 def test_sections_without_an_outcome_of_theirs_are_left_out(tmp_path: Path, missing: str, section: str) -> None:
     assert Read(made(tmp_path, without(OUTCOME, missing))).headings == [one for one in SECTIONS if one != section]
@@ -245,3 +246,26 @@ def test_tokens_of_the_splits_are_numbers_not_a_dictionary(tmp_path: Path) -> No
     text = " ".join(read.text.split())
     assert "train tokens 1,000" in text and "test tokens 50" in text and "train tokens a second 500" in text
     assert "{" not in text
+
+
+def test_lineage_goes_back_to_the_source_files_and_cost_names_the_machine(tmp_path: Path) -> None:
+    read = Read(undrawn(tmp_path))
+    assert {"tickets/9.csv", "439", "2026-03-02 to 2026-03-08", "d1", "3d10", "minilm", "ba5e", "AVX512"} <= {
+        *read.texts
+    }
+    assert "1,200 more rows are from 3 older sources." in read.text and "README.md" in read.text
+    assert "torch 2.13.0" in read.texts
+    few = Read(undrawn(tmp_path, origin={**ORIGIN, "others": {"sources": 0, "rows": 0}}))
+    assert "older sources" not in few.text
+
+
+def test_slices_and_classes_have_intervals_and_the_picture_of_classes_is_shown(tmp_path: Path) -> None:
+    details = copy.deepcopy(DETAILS)
+    details["slices"]["length=short"]["intervals"] = {
+        "challenger": [0.9, 0.8123, 0.9712],
+        "champion": [0.6, 0.5123, 0.7212],
+    }
+    details["champion"]["class_intervals"] = {"refund": [0.4321, 0.6543]}
+    read = Read(made(tmp_path, details=details))
+    assert {"0.8123 to 0.9712", "0.5123 to 0.7212", "0.4321 to 0.6543"} <= {*read.texts}
+    assert sum("F1 of each class" in (attributes.get("alt") or "") for _, attributes in read.tags) == 1

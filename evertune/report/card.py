@@ -41,7 +41,7 @@ def card(path: Path, recipe: "Recipe", outcome: Json, details: Json, origin: Jso
     base = origin["base_model"]
     data = ModelCardData(
         model_name=outcome["model"], pipeline_tag=recipe.objective.type, tags=["evertune"],
-        language=_spoken(details) or base["languages"] or None, base_model=base["name"] if base["hub"] else None,
+        language=base["languages"] or None, base_model=base["name"] if base["hub"] else None,
         metrics=list(_measured(details)) or None, eval_results=list(_results(recipe, outcome, details)) or None,
     )  # fmt: skip
     text = "\n\n".join(f"## {title}\n\n{part}" for title, part in _sections(recipe, outcome, details, origin))
@@ -157,9 +157,11 @@ def _metrics(details: Json) -> str:
 
 def _slices(details: Json) -> str:
     found = sorted(details["slices"].items(), key=lambda item: _or(item[1]["challenger"], 2.0))
-    rows = [[name, one["rows"], one["challenger"], _between(one.get("interval")), one["champion"]]
-            for name, one in found[:LISTED]]  # fmt: skip
-    said = f"{details['metric']} on parts of the test rows, the lowest first."
+    rows = [
+        [name, one["rows"], one["challenger"], _between(one.get("intervals", {}).get("challenger")), one["champion"]]
+        for name, one in found[:LISTED]
+    ]
+    said = f"{details.get('slice_metric') or details['metric']} on parts of the test rows, the lowest first."
     return "\n\n".join([said, *_table(("Slice", "Rows", "This model", "Interval", "Champion"), rows)])
 
 
@@ -206,12 +208,10 @@ def _results(recipe: "Recipe", outcome: Json, details: Json) -> "Iterator[EvalRe
         )  # fmt: skip
 
 
-def _spoken(details: Json) -> list[str]:
-    return list(details.get("languages") or {})
-
-
 def _between(interval: Sequence[float | None] | None) -> str:
     _, low, high = interval or (None, None, None)
+    if low == high:  # unknown, or all rows are alike, of which resamples tell nothing
+        return ""
     if low is None or high is None:
         return f"at least {_plain(low)}" if low is not None else f"at most {_plain(high)}" if high is not None else ""
     return f"{_plain(low)} to {_plain(high)}"

@@ -14,18 +14,19 @@ Json = dict[str, Any]
 Pictures = Mapping[str, Path]
 
 
-def page(path: Path, outcome: Json, details: Json, history: list[Json], pictures: Pictures) -> Path:
+def page(path: Path, outcome: Json, details: Json, history: list[Json], pictures: Pictures, origin: Json) -> Path:
     """Write the report as one self-contained HTML file: no script, no network, every value escaped.
 
     Args:
         outcome: `plain(Outcome)`; details: what `evaluate` wrote; history: metrics by step.
         pictures: PNGs by name, as `pictures` draws them; they are inlined.
+        origin: as `origins.told`.
     Raises:
         OSError: a picture cannot be read, or the page cannot be written.
     """
     title = f"{outcome['model']}{_version(outcome)}: {outcome['decision']}"
     hero = Html(f"{_hero(outcome)}{_tiles(outcome, details)}")
-    return write(path, title, hero, _sections(outcome, details, history, pictures), _run(outcome))
+    return write(path, title, hero, _sections(outcome, details, history, pictures, origin), _run(outcome))
 
 
 def write(path: Path, title: str, hero: Html, sections: Mapping[str, Html], of: str) -> Path:
@@ -51,20 +52,20 @@ def write(path: Path, title: str, hero: Html, sections: Mapping[str, Html], of: 
     return path
 
 
-def _sections(outcome: Json, details: Json, history: list[Json], pictures: Pictures) -> dict[str, Html]:
+def _sections(outcome: Json, details: Json, history: list[Json], pictures: Pictures, origin: Json) -> dict[str, Html]:
     """Every section by its heading, in the page's order; some may be empty."""
     return {
         "Evidence": models.evidence(outcome),
         "Metrics": models.metrics(details),
         "Slices": models.slices(details),
-        "Classes": models.classes(details),
+        "Classes": models.classes(details, pictures),
         "Changed rows": models.changed(details),
         "Confusion": models.confusion(details, pictures),
         "Calibration": models.calibration(pictures),
         "Training": run.training(outcome, history, pictures),
         "Data": run.data(outcome, details),
-        "Lineage": run.lineage(outcome),
-        "Time": run.seconds(outcome),
+        "Lineage": run.lineage(outcome, origin),
+        "Cost": run.cost(outcome, origin),
     }
 
 

@@ -44,10 +44,11 @@ def page(path: Path, told: Json) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn = over_time(told)
     pictures = {} if drawn is None else {"history": save(drawn, path.with_suffix(".png"))}
+    below = "Below: rows of the corpus, and those refused, at each training. " if _sized(told) else ""
     caption = (
-        f"Above: {told['metric']} on the test rows of its time with the gate's interval, of each version; the line is "
-        "the version in use. Below: rows of the corpus, and those refused, at each training. Test rows grow, so that "
-        "two versions were not always judged on the same ones: each decision compares both models on the same rows."
+        f"{'Above: ' if below else ''}{told['metric']} on the test rows of its time with the gate's interval, of each "
+        f"version; the line is the version in use. {below}Test rows grow, so that two versions were not always judged "
+        "on the same ones: each decision compares both models on the same rows."
     )
     sections = {
         "Over time": picture(pictures, "history", caption),
@@ -70,7 +71,7 @@ def over_time(told: Json) -> "Figure | None":
     judged = [one for one in told["decisions"] if one["event"] == "decision" and known(one["challenger"])]
     if not judged:
         return None
-    sized = [one for one in told["trainings"] if known(one["rows_corpus"])]
+    sized = _sized(told)
     figure = figure_of(9.6, 5.2 if sized else 3.6)
     above, *below = figure.subplots(2 if sized else 1, 1, sharex=True, squeeze=False)[:, 0]
     plain_axes(above, "", told["metric"])
@@ -94,6 +95,11 @@ def over_time(told: Json) -> "Figure | None":
         axes.legend(frameon=False, fontsize=9)
     figure.autofmt_xdate()
     return figure
+
+
+def _sized(told: Json) -> list[Json]:
+    """The trainings whose rows are known."""
+    return [one for one in told["trainings"] if known(one["rows_corpus"])]
 
 
 def _champions(decisions: Sequence[Json], scores: dict[Any, float]) -> list[tuple[datetime, float]]:

@@ -1,7 +1,7 @@
 """The page's sections on the models; each is empty where there is nothing to say, and is then left out."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ CHANGED = {
     "broken": "The champion was right, the challenger is wrong",
     "fixed": "The champion was wrong, the challenger is right",
 }
+BESIDE = ("Champion", "Its interval", "Change")
 CONFUSIONS = 15  # pairs of labels in the table
 
 
@@ -76,7 +77,7 @@ def metrics(details: Json) -> Html:
     if not ours:
         return Html("")
     chief = details.get("metric")
-    heads = ["Metric", "Challenger", "Interval", *(["Champion", "Its interval", "Change"] if theirs else [])]
+    heads = ["Metric", "Challenger", "Interval", *(BESIDE if theirs else [])]
     names = sorted(ours["metrics"].get("test", {}), key=lambda name: name != chief)
     rows = [_measured(name, name == chief, ours, theirs) for name in names]
     return join(table(heads, rows), _by_rows(details, ours, theirs))
@@ -88,13 +89,24 @@ def _measured(name: str, chief: bool, ours: Json, theirs: Json) -> list[Html]:
     row = [title, number(mine), _interval(ours, name)]
     if not theirs:
         return row
-    before, difference = _beside(mine, other, name)
-    return [*row, before, _interval(theirs, name), difference]
+    return [*row, *_compared(mine, other, name, theirs.get("intervals", {}).get(name))]
 
 
 def _interval(model: Json, name: str) -> Html:
-    _, low, high = model.get("intervals", {}).get(name) or (None, None, None)
-    return span(low, high)
+    return _bounds(model.get("intervals", {}).get(name))
+
+
+def _bounds(interval: Sequence[float | None] | None) -> Html:
+    """Low and high, the last two of an interval; a dash where all rows are alike, of which resamples tell nothing."""
+    if not interval or interval[-2] == interval[-1]:
+        return number(None)
+    return span(interval[-2], interval[-1])
+
+
+def _compared(mine: float | None, other: float | None, metric: str, interval: Any) -> list[Html]:
+    """The champion's value, its interval, and the challenger's difference from it."""
+    before, difference = _beside(mine, other, metric)
+    return [before, _bounds(interval), difference]
 
 
 def _by_rows(details: Json, ours: Json, theirs: Json) -> Html:
@@ -114,14 +126,14 @@ def _by_rows(details: Json, ours: Json, theirs: Json) -> Html:
 
 def slices(details: Json) -> Html:
     """The metric on each slice of the test rows, the greatest losses first."""
-    metric, (_, theirs) = str(details.get("metric")), _models(details)
+    metric, (_, theirs) = str(details.get("slice_metric") or details.get("metric")), _models(details)
     found = sorted((details.get("slices") or {}).items(), key=lambda item: _loss(item[1], metric, bool(theirs)))
     rows = []
     for name, one in found:
-        mine = one.get("challenger")
-        beside = _beside(mine, one.get("champion"), metric) if theirs else []
-        rows.append([text(name), count(one.get("rows")), bar(mine, number(mine)), *beside])
-    heads = ["Slice", "Rows", "Challenger", *(["Champion", "Change"] if theirs else [])]
+        mine, bounds = one.get("challenger"), one.get("intervals", {})
+        row = [text(name), count(one.get("rows")), bar(mine, number(mine)), _bounds(bounds.get("challenger"))]
+        rows.append([*row, *(_compared(mine, one.get("champion"), metric, bounds.get("champion")) if theirs else [])])
+    heads = ["Slice", "Rows", "Challenger", "Interval", *(BESIDE if theirs else [])]
     said = f"{metric} on the test rows, the {'greatest losses' if theirs else 'weakest'} first."
     return join(note(said), table(heads, rows)) if rows else Html("")
 
@@ -133,22 +145,31 @@ def _loss(one: Json, metric: str, compared: bool) -> tuple[float, ...]:
     return tuple(sign * value if known(value) else math.inf for value in (difference, mine))
 
 
-def classes(details: Json) -> Html:
+def classes(details: Json, pictures: Mapping[str, Path]) -> Html:
     """Precision, recall and F1 of each class, the weakest first; for tags the entities, then the words."""
     ours, theirs = _models(details)
+    drawn = picture(pictures, "per_class", "F1 of each class, its rows in brackets; the mark is the champion's.")
+    intervals = [model.get("class_intervals") or {} for model in (ours, theirs)]
     if "per_tag" not in ours:
-        return _classes("Class", "Rows", ours.get("per_class"), theirs.get("per_class"))
-    entities = _classes("Entity type", "Entities", ours.get("per_class"), theirs.get("per_class"))
-    return join(entities, heading("Words by tag", _classes("Tag", "Words", ours["per_tag"], theirs.get("per_tag"))))
+        return join(_classes("Class", "Rows", ours.get("per_class"), theirs.get("per_class"), *intervals), drawn)
+    entities = _classes("Entity type", "Entities", ours.get("per_class"), theirs.get("per_class"), *intervals)
+    words = _classes("Tag", "Words", ours["per_tag"], theirs.get("per_tag"), {}, {})
+    return join(entities, drawn, heading("Words by tag", words))
 
 
-def _classes(kind: str, support: str, ours: Json | None, theirs: Json | None) -> Html:
+def _classes(kind: str, support: str, ours: Json | None, theirs: Json | None, mine: Json, other: Json) -> Html:
+    """One line a class.
+
+    Args:
+        mine, other: intervals of F1 by class, the challenger's and the champion's.
+    """
     rows = []
     for name, one in sorted((ours or {}).items(), key=lambda item: _or(item[1].get("f1"), -1)):
         f1, precision, recall = (one.get(key) for key in ("f1", "precision", "recall"))
-        row = [text(name), count(one.get("support")), bar(f1, number(f1)), number(precision), number(recall)]
-        rows.append([*row, *(_beside(f1, theirs.get(name, {}).get("f1"), "f1") if theirs else [])])
-    heads = [kind, support, "F1", "Precision", "Recall", *(["Champion F1", "Change"] if theirs else [])]
+        row = [text(name), count(one.get("support")), number(f1), _bounds(mine.get(name)), number(precision)]
+        before = _compared(f1, theirs.get(name, {}).get("f1"), "f1", other.get(name)) if theirs else []
+        rows.append([*row, number(recall), *before])
+    heads = [kind, support, "F1", "Interval", "Precision", "Recall", *(["Champion F1", *BESIDE[1:]] if theirs else [])]
     return table(heads, rows)
 
 

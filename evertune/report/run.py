@@ -4,7 +4,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from evertune.report.pieces import Html, bar, count, facts, heading, join, known, number, picture, shown, table, text
+from evertune.report.pieces import (
+    Html,
+    bar,
+    count,
+    facts,
+    heading,
+    join,
+    known,
+    note,
+    number,
+    picture,
+    shown,
+    table,
+    text,
+)
 
 Json = dict[str, Any]
 LINEAGE = {
@@ -62,11 +76,50 @@ def data(outcome: Json, details: Json) -> Html:
     )
 
 
-def lineage(outcome: Json) -> Html:
-    """Which model, run and snapshot this is."""
+def lineage(outcome: Json, origin: Json) -> Html:
+    """From the version back to the source files: run, recipe, code, base model, snapshot, and what was read."""
+    base = origin.get("base_model") or {}
     named = [(label, text(outcome[key])) for key, label in LINEAGE.items() if outcome.get(key) is not None]
     snapshot = {key: value for key, value in outcome["snapshot"].items() if not isinstance(value, dict)}
-    return facts([*named, *((f"snapshot {key}", text(value)) for key, value in snapshot.items())])
+    made = {
+        "recipe": origin.get("recipe"), "recipe, fingerprint": origin.get("recipe_fingerprint"),
+        "code": origin.get("code"), "base model": base.get("name"), "its licence": base.get("license"),
+        "base model, digest": (origin.get("environment") or {}).get("base_model"),
+    }  # fmt: skip
+    return join(
+        facts([*named, *((f"snapshot {key}", text(value)) for key, value in snapshot.items()),
+               *((name, text(value)) for name, value in made.items() if value)]),
+        heading("Sources of the snapshot", _sources(origin)),
+        note("The model card is README.md, beside this page."),
+    )  # fmt: skip
+
+
+def _sources(origin: Json) -> Html:
+    """What was read, the newest first, with the digest of its content as it was read last."""
+    rows = [
+        [
+            text(one["source"]),
+            count(one["rows"]),
+            text(" to ".join(one["days"] or ["\N{EN DASH}"])),
+            shown(one["digest"]),
+        ]
+        for one in origin.get("sources") or ()
+    ]
+    others = origin.get("others") or {}
+    rest = f"{others.get('rows', 0):,} more rows are from {others.get('sources', 0):,} older sources."
+    listed = table(("Source", "Rows", "Dates", "Digest"), rows)
+    return join(listed, note(rest)) if others.get("sources") else listed
+
+
+def cost(outcome: Json, origin: Json) -> Html:
+    """Seconds of each step, and the machine that spent them."""
+    machine = origin.get("environment") or {}
+    told = {"processors": "cpus", "threads": "threads", "arithmetic": "arithmetic", "host": "host",
+            "platform": "platform", "python": "python"}  # fmt: skip
+    libraries = ", ".join(f"{name} {version}" for name, version in (machine.get("libraries") or {}).items())
+    known_of = [(name, shown(machine[key])) for name, key in told.items() if machine.get(key) is not None]
+    spent = seconds(outcome)
+    return join(spent, heading("Machine", facts([*known_of, ("libraries", text(libraries))]))) if spent else spent
 
 
 def seconds(outcome: Json) -> Html:
