@@ -1,6 +1,7 @@
 """What a run shows on Prefect's page: its rows, its metrics, the decision with its evidence, and the way to MLflow."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
@@ -58,9 +59,20 @@ def show_drift(recipe: str, found: Monitoring) -> None:
     create_markdown_artifact(f"# {word}\n\n{found.reason}\n\n{table}", key=f"{recipe}-drift", description=word)
 
 
-def show_mlflow(recipe: str, link: str) -> None:
-    """A link to the run's page, where a server has one."""
-    if link.startswith("http"):
+def show_report(recipe: str, report: str, link: str) -> None:
+    """Where the run's report and model card lie, and the way to its run in MLflow, where they are artifacts.
+
+    Args:
+        link: as `tracking.url`: the run's page where a server has one, else the command that shows it.
+    """
+    served = link.startswith("http")
+    run = f"[the run in MLflow]({link})" if served else f"the run in MLflow, which `{link}` shows"
+    lines = [
+        f"- the report: `{report}`", f"- the model card: `{Path(report).with_name('README.md')}`",
+        f"- both as artifacts, in the folder `report`, of {run}: parameters, metrics and the model are there too",
+    ]  # fmt: skip
+    create_markdown_artifact("\n".join(lines), key=f"{recipe}-report", description="Where the report lies.")
+    if served:
         text = f"The [run in MLflow]({link}): parameters, metrics by step, report, model."
         create_link_artifact(link, key=f"{recipe}-mlflow", link_text="the run in MLflow", description=text)
 

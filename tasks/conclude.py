@@ -10,7 +10,7 @@ from evertune.config import Recipe
 from evertune.home import Home, home_of, read_json
 from evertune.records import Candidate, Decision, Evaluation, Outcome, Snapshot, plain
 from evertune.registry import ledger, models, tracking, unfinished
-from tasks.artifacts import show_decision, show_mlflow
+from tasks.artifacts import show_decision, show_report
 from tasks.notify import tell
 from tasks.step import said, seconds, step
 
@@ -49,7 +49,7 @@ def conclude(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
     outcome = replace(outcome, report=str(page))
     _record(run, recipe, outcome, evaluation, snapshot)
     link = tracking.url(home, run.run_id)
-    show_mlflow(recipe.name, link)
+    show_report(recipe.name, str(page), link)
     # Before the end is noted: a crash in between tells people twice, never not at all.
     tell(recipe, notices.outcome(recipe, outcome, evaluation.champion_metrics.get("test", {}), link))
     if evaluation.problem is None or outcome.version == outcome.champion_version:  # or a person gave it the place

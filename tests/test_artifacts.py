@@ -3,7 +3,7 @@
 import pytest
 
 from evertune.gate.evidence import entry
-from tasks.artifacts import show_decision
+from tasks.artifacts import show_decision, show_report
 
 
 def test_every_test_of_a_decision_names_its_metric_and_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,3 +17,14 @@ def test_every_test_of_a_decision_names_its_metric_and_its_rows(monkeypatch: pyt
     assert [(one["test"], one["metric"], one["rows"], one["groups"]) for one in found] == [
         ("minimum", "accuracy", "90", ""), ("superior", "f1_macro", "300", "60"), ("parity", "", "", ""),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("link", ["http://mlflow:5000/#/experiments/1/runs/r", "mlflow ui --backend-store-uri x.db"])
+def test_the_run_leads_to_its_report_with_and_without_a_server(monkeypatch: pytest.MonkeyPatch, link: str) -> None:
+    shown: list[str] = []
+    links: list[str] = []
+    monkeypatch.setattr("tasks.artifacts.create_markdown_artifact", lambda text, **_: shown.append(text))
+    monkeypatch.setattr("tasks.artifacts.create_link_artifact", lambda to, **_: links.append(to))
+    show_report("tickets", "runs/a/report/report.html", link)
+    assert all(said in shown[0] for said in ("`runs/a/report/report.html`", "`runs/a/report/README.md`", link))
+    assert links == ([link] if link.startswith("http") else [])

@@ -231,7 +231,7 @@ def check_page(up: Up, flow_run: dict[str, Any]) -> None:
     steps = {"ingest", "validate", "tokenize", "finetune", "evaluate", "promote", "conclude"}
     assert {one["name"] for one in up.api("/task_runs/filter", task_runs=its)} == steps
     artifacts = {one["key"]: one for one in up.api("/artifacts/filter", artifacts=its)}
-    assert set(artifacts) == {"tickets-rows", "tickets-metrics", "tickets-decision", "tickets-mlflow"}
+    assert set(artifacts) == {"tickets-rows", "tickets-metrics", "tickets-decision", "tickets-report", "tickets-mlflow"}
     assert "promoted" in artifacts["tickets-decision"]["data"]
     link = artifacts["tickets-mlflow"]["data"].partition("](")[2].rstrip(")")
     server, run_id = link.partition("/#/")[0], link.rpartition("/")[2].partition("?")[0]
