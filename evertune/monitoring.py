@@ -18,6 +18,7 @@ from evertune.records import Monitoring
 if TYPE_CHECKING:
     import pyarrow as pa
 
+BESIDE = 400  # test rows of a side that a run looks at, beside what it has to do
 SHOWN = 5  # labels or words that a sentence names
 
 
@@ -90,6 +91,27 @@ def of_file(recipe: Recipe, path: str, encoding: str | None = None) -> Side:
     kinds = module(recipe.objective.type).COLUMNS[target]
     whole = labelled and all(isinstance(one, str if kinds == "string" else list) and one for one in targets)
     return Side(path, inputs, _named(recipe, targets) if whole else None)
+
+
+def of_run(recipe: Recipe, champion: Path, version: int, rows: "pa.Table", since: int) -> Monitoring | None:
+    """How the test rows that came since the champion differ from those before them; None where either are too few.
+
+    Args:
+        rows: test rows as the run has them; since: newest batch that the champion knew.
+    """
+    came = rows["batch"].to_numpy() > since
+    sides = [rows.filter(~came), rows.filter(came)]
+    if min(map(len, sides)) < recipe.monitor.min_rows:
+        return None
+    words = ("the test rows that the champion knew of", "the test rows that came since")
+    before, now = (_side(recipe, _drawn(side, recipe), name) for side, name in zip(sides, words, strict=True))
+    return look(recipe, champion, version, before, now).found
+
+
+def _drawn(rows: "pa.Table", recipe: Recipe) -> "pa.Table":
+    if len(rows) <= BESIDE:
+        return rows
+    return rows.take(np.sort(np.random.default_rng(recipe.training.seed).choice(len(rows), BESIDE, replace=False)))
 
 
 def look(recipe: Recipe, champion: Path, version: int, before: Side, now: Side) -> Look:

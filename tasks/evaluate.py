@@ -1,13 +1,13 @@
 """Step 5: challenger and champion on the same sealed rows."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from evertune import bundle, challenge, corpus, evaluation, jobs, relabel, splits
+from evertune import bundle, challenge, corpus, evaluation, jobs, monitoring, relabel, splits
 from evertune.config import Recipe
 from evertune.errors import EvertuneError
-from evertune.home import home_of
-from evertune.records import Candidate, Evaluation, digest
+from evertune.home import home_of, write_json
+from evertune.records import Candidate, Evaluation, digest, plain
 from evertune.registry import ledger, models, promotion, tracking
 from tasks.artifacts import show_metrics
 from tasks.step import said, step
@@ -50,7 +50,21 @@ def _scored(candidate: Candidate, recipe: Recipe, version: int | None, problem: 
         except (EvertuneError, KeyError) as error:
             problem = f"the champion, version {version}, cannot be read: {error}"
     rows, leaked = _test_rows(recipe, candidate.tokens.snapshot.version, since)
-    return evaluation.evaluate(recipe, candidate, rows, leaked, champion, version, problem=problem)
+    report = evaluation.evaluate(recipe, candidate, rows, leaked, champion, version, problem=problem)
+    seen = None
+    if champion is not None and version is not None and since is not None and report.problem is None:
+        seen = _drift(recipe, champion, version, rows, since)
+    write_json(Path(candidate.run_folder) / "drift.json", seen)
+    return report
+
+
+def _drift(recipe: Recipe, champion: Path, version: int, rows: "pa.Table", since: int) -> Any:
+    """Whether the new test rows are of another kind, for the page: it decides nothing, so it ends no run either."""
+    try:
+        return plain(monitoring.of_run(recipe, champion, version, rows, since))
+    except Exception as error:  # the champion's code may be of any age
+        said.warning("evaluate: no look for drift in the new rows: %s: %s", type(error).__name__, error)
+        return None
 
 
 def _test_rows(recipe: Recipe, version: int, since: int | None) -> "tuple[pa.Table, set[str]]":

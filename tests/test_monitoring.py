@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_helpers import Project, ticket_rows, write_rows
-from model_helpers import LABELS, TAGS, TOKENS, recipe, split_rows, tag_rows, text_rows, train
+from model_helpers import LABELS, TAGS, TOKENS, recipe, split_rows, table, tag_rows, text_rows, train
 from notify_helpers import Sink, http_sink, secrets_in, smtp_sink
 
 from evertune import bundle, monitoring, observing, tracing
@@ -82,6 +82,30 @@ def test_rows_of_the_same_kind_are_no_drift_and_others_are_said_to_be(tiny_model
     assert "tokens in the mean" in told["length"] and "to 100%" in told["prediction"]
     assert "performance" not in {one["test"] for one in other.findings}
     assert "length (" in other.reason
+
+
+def test_a_run_compares_its_test_rows_before_and_since_the_champion(
+    tiny_model: Path, champion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = recipe(tiny_model, monitor={"min_rows": 40})
+    old = [{**row, "batch": 1} for row in mixed(text_rows(90, start=1000))]
+    new = [{**row, "text": row["text"] + " the" * 9, "batch": 2} for row in text_rows(45, start=2000)]
+    rows = table(old + new, "test")
+    monkeypatch.setattr(monitoring, "BESIDE", 60)
+    found = monitoring.of_run(one, champion, 3, rows, since=1)
+    assert found is not None and found.drifted and found.rows == {"reference": 60, "current": 45}
+    assert {"length", "performance"} <= {finding["test"] for finding in found.findings}
+    assert monitoring.of_run(one, champion, 3, rows.slice(0, 129), since=1) is None
+
+
+def test_a_look_that_fails_ends_no_run(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks import evaluate
+
+    told: list[str] = []
+    monkeypatch.setattr(evaluate.said, "warning", lambda words, *values: told.append(words % values))
+    rows = table([{**row, "batch": 1 + number // 40} for number, row in enumerate(text_rows(80))], "test")
+    assert evaluate._drift(recipe(tiny_model), tmp_path / "no bundle", 3, rows, 1) is None
+    assert "no look for drift in the new rows: TrainingError" in told[0]
 
 
 def test_few_rows_tell_nothing(tiny_model: Path, champion: Path) -> None:

@@ -269,3 +269,14 @@ def test_slices_and_classes_have_intervals_and_the_picture_of_classes_is_shown(t
     read = Read(made(tmp_path, details=details))
     assert {"0.8123 to 0.9712", "0.5123 to 0.7212", "0.4321 to 0.6543"} <= {*read.texts}
     assert sum("F1 of each class" in (attributes.get("alt") or "") for _, attributes in read.tags) == 1
+
+
+def test_drift_of_the_new_rows_is_told_as_information_where_there_was_a_look(tmp_path: Path) -> None:
+    finding = {"test": "length", "statistic": 0.2, "usual": 0.1, "p": 0.001, "adjusted": 0.004, "found": True,
+               "words": "9 <tokens>, 12 now"}  # fmt: skip
+    found = {"drifted": True, "reason": "p = 0.004: length", "p": 0.004, "level": 0.05, "version": 3,
+             "rows": {"reference": 400, "current": 102}, "findings": [finding]}  # fmt: skip
+    read = Read(undrawn(tmp_path, origin={**ORIGIN, "drift": found}))
+    assert "They are of another kind: p = 0.004: length. 102 test rows that came since version 3" in read.text
+    assert "it decided nothing, no trigger hears of it" in read.text and ": 9 <tokens>, 12 now" in read.texts
+    assert "Drift of the new rows" not in Read(undrawn(tmp_path)).text

@@ -20,7 +20,7 @@ def page(path: Path, outcome: Json, details: Json, history: list[Json], pictures
     Args:
         outcome: `plain(Outcome)`; details: what `evaluate` wrote; history: metrics by step.
         pictures: PNGs by name, as `pictures` draws them; they are inlined.
-        origin: as `origins.told`.
+        origin: as `origins.told`; `drift` in it is what was found of the new rows.
     Raises:
         OSError: a picture cannot be read, or the page cannot be written.
     """
@@ -63,7 +63,7 @@ def _sections(outcome: Json, details: Json, history: list[Json], pictures: Pictu
         "Confusion": models.confusion(details, pictures),
         "Calibration": models.calibration(pictures),
         "Training": run.training(outcome, history, pictures),
-        "Data": run.data(outcome, details),
+        "Data": run.data(outcome, details, origin),
         "Lineage": run.lineage(outcome, origin),
         "Cost": run.cost(outcome, origin),
     }

@@ -8,7 +8,8 @@ import numpy as np
 
 from evertune.report.document import write
 from evertune.report.drawing import INK, OURS, SOFT, figure_of, plain_axes, save
-from evertune.report.pieces import Html, count, join, note, number, picture, small, table, text, tiles
+from evertune.report.findings import tests
+from evertune.report.pieces import Html, count, join, note, picture, small, text, tiles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,15 +18,6 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 MOST = 15  # labels in the picture, those whose shares changed most
-WHAT = {
-    "embedding": "what the texts mean: maximum mean discrepancy of the champion's states (Gretton et al. 2012)",
-    "vocabulary": "which words they use: shares of the 500 most frequent tokens",
-    "language": "the languages that they are written in: total variation of shares",
-    "length": "how long they are: Kolmogorov-Smirnov over tokens",
-    "confidence": "how sure the champion is: Kolmogorov-Smirnov",
-    "prediction": "what the champion says: shares of its labels",
-    "performance": "how often it is right, where labels are known: worse only",
-}
 
 
 def page(folder: Path, found: Json, reference: "Rows | None", current: "Rows | None") -> Path:
@@ -53,24 +45,6 @@ def page(folder: Path, found: Json, reference: "Rows | None", current: "Rows | N
         f"{text(found['source'])}</p><h1><b>{word}</b>: {text(found['reason'])}</h1></header>{_tiles(found)}"
     )
     return write(folder / "monitor.html", f"{found['model']}: {word.lower()}", hero, sections, "")
-
-
-def tests(found: Json) -> Html:
-    """One line a test, the surest first."""
-    rows = [
-        [
-            _said(one),
-            Html(f'<span class="{"bad mark" if one["found"] else ""}">{small(one["adjusted"])}</span>'),
-            small(one["p"]), number(one["statistic"]), number(one["usual"]),
-        ]
-        for one in sorted(found["findings"], key=lambda one: one["p"])
-    ]  # fmt: skip
-    return table(("Test, and what it found", "p", "p alone", "Statistic", "Usual"), rows, kind="prose")
-
-
-def _said(one: Json) -> Html:
-    what = Html(f'<span class="soft">{text(WHAT[one["test"]])}</span>')
-    return Html(f"<b>{text(one['test'])}</b>: {text(one['words'])}<br>{what}")
 
 
 def sides(reference: "Rows", current: "Rows") -> "Figure":

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from evertune.report.findings import tests
 from evertune.report.pieces import (
     Html,
     bar,
@@ -58,8 +59,8 @@ def _trained(training: Json) -> Iterator[tuple[str, Html]]:
         yield "train tokens a second", count(tokens * training.get("epochs", 1) / spent)
 
 
-def data(outcome: Json, details: Json) -> Html:
-    """Rows new, accepted and refused and why, and the rows of each split."""
+def data(outcome: Json, details: Json, origin: Json) -> Html:
+    """Rows new, accepted and refused and why, the rows of each split, and whether the new ones are of another kind."""
     rows, snapshot = outcome["rows"], outcome["snapshot"].get("rows")
     reasons = {reason: times for reason, times in (rows.get("reasons") or {}).items() if times}
     refused = sum(reasons.values())
@@ -73,7 +74,24 @@ def data(outcome: Json, details: Json) -> Html:
         facts((name, count(rows.get(name))) for name in ("new", "accepted", "refused")),
         heading("Why rows were refused", table(("Reason", "Rows"), why, kind="fit")),
         heading("Rows of the snapshot", table(("Split", "Rows"), splits, kind="fit")),
+        heading("Drift of the new rows", _drift(origin.get("drift"))),
     )
+
+
+def _drift(found: Json | None) -> Html:
+    """What a look at the new test rows found; nothing where there was none."""
+    if found is None:
+        return Html("")
+    word = "They are of another kind" if found["drifted"] else "No drift was found"
+    old, new = (found["rows"][side] for side in ("reference", "current"))
+    level = found["level"]
+    said = (
+        f"{word}: {found['reason']}. {new:,} test rows that came since version {found['version']}, then the champion, "
+        f"beside {old:,} older ones; p is corrected for the number of tests. This is information: it decided nothing, "
+        "no trigger hears of it, and it spends none of the checks that the recipe's false alarms are meant for. Where "
+        f"nothing has changed, such a look finds something with probability {level:.2g}."
+    )
+    return join(note(said), tests(found))
 
 
 def lineage(outcome: Json, origin: Json) -> Html:
