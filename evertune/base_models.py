@@ -58,15 +58,11 @@ def told(recipe: "Recipe") -> dict[str, Any]:
     known = _stated(place / "README.md") if place.is_dir() else {}
     languages = known.get("language") or []
     return {
-        # Of a folder only its name: where it lies is nobody's business who reads a card
-        "name": recipe.base_model if recipe.base_model.startswith("package:") else _name(recipe, place),
+        # As the recipe has it, placeholders unfilled; of a folder its name: where it lies is of no use to a reader.
+        "name": place.name if place.is_dir() and not recipe.base_model.startswith("package:") else recipe.base_model,
         "hub": not place.is_dir(), "license": known.get("license"),
-        "languages": [languages] if isinstance(languages, str) else list(languages),
+        "languages": [languages] if isinstance(languages, str) else [str(one) for one in languages],
     }  # fmt: skip
-
-
-def _name(recipe: "Recipe", place: Path) -> str:
-    return place.name if place.is_dir() else expand(recipe.base_model)
 
 
 def _stated(card: Path) -> dict[str, Any]:
