@@ -76,7 +76,8 @@ footer { color: var(--soft); font-size: .85rem; padding-top: .5rem; }
   .prose tbody th, .tests tbody th { min-width: 0; max-width: none; } .prose tbody th { font-weight: 400; }
   .prose td { min-width: 0; }
   .fit .number { white-space: nowrap; }
-  .wide td:is([data-head="Why"], [data-head="Recommended"], [data-head="Dates"], [data-head="Digest"]) { grid-column: 1 / -1; }
+  .wide td:is([data-head="Why"], [data-head="Recommended"], [data-head="Dates"], [data-head="Digest"]) {
+    grid-column: 1 / -1; }
   .wide.told .mark { white-space: nowrap; }
   .wide td::before { content: attr(data-head); display: block; color: var(--soft); font-size: .8rem; } }
 @media print {
