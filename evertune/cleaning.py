@@ -3,7 +3,7 @@
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from evertune.home import Home, read_json
 from evertune.registry import ledger, models, retention
 
 DAY = 86_400
+WAIT = 2.0  # seconds for one that is at work
 GOING = ".going"  # folder that what is removed is moved to first: a crash leaves it there whole, or here
 
 
@@ -41,14 +42,14 @@ class Cleaning:
 
 
 def clean(recipe: Recipe, home: Home, *, remove: bool) -> Cleaning:
-    """What `retention` lets go, the run lock held; removed if so wished. It is safe to repeat after a crash.
+    """What `retention` lets go; removed if so wished. It is safe to repeat after a crash.
 
     Raises:
-        RegistryError: a run is at work, or MLflow does not answer.
+        RegistryError: a run or a backtest is at work, or MLflow does not answer.
         DataError: files of the corpus cannot be removed.
         OSError: other files cannot be removed.
     """
-    with home.lock("run", timeout=2.0):
+    with home.lock("backtest", timeout=WAIT), home.lock("run", timeout=WAIT):
         if remove:
             shutil.rmtree(home.model / GOING, ignore_errors=True)
         found = [*_versions(recipe, home, remove), *_folders(recipe, home, remove), *_tables(recipe, home, remove)]
@@ -144,13 +145,11 @@ def _docs(home: Home) -> Iterator[Path]:
 
 def _tables(recipe: Recipe, home: Home, remove: bool) -> Iterator[Spare]:
     """Files of both tables whose rows stand in newer files."""
-    spare: Callable[[Path], list[tuple[Path, int]]] = lambda path: [  # noqa: E731
-        (one, one.stat().st_size) for one in delta_tables.spare(path, recipe.retention.days, remove=False)
-    ]
+    days, why = recipe.retention.days, "its rows stand in newer files; every version of the table stays readable"
     with home.lock("corpus"):
         for table in (home.corpus, home.quarantine):
-            if found := spare(table):
-                why = "its rows stand in newer files; every version of the table stays readable"
-                yield Spare("old files", table.name, why, len(found), sum(size for _, size in found))
-                if remove:
-                    delta_tables.spare(table, recipe.retention.days, remove=True)
+            sizes = [one.stat().st_size for one in delta_tables.spare(table, days, remove=False)]
+            if sizes:
+                yield Spare("old files", table.name, why, len(sizes), sum(sizes))
+            if sizes and remove:
+                delta_tables.spare(table, days, remove=True)

@@ -78,10 +78,14 @@ def test_what_a_crash_left_half_removed_goes_the_next_time(shop: Shop, clean: Ca
     assert _whole(shop, 3)
 
 
-def test_it_waits_for_no_run_that_is_at_work(shop: Shop, clean: Callable[..., Done]) -> None:
-    with shop.home.lock("run"):
+@pytest.mark.parametrize("work", ["run", "backtest"])
+def test_what_is_at_work_is_not_disturbed(
+    shop: Shop, clean: Callable[..., Done], work: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleaning, "WAIT", 0.1)
+    with shop.home.lock(work):
         done = clean("--yes")
-    assert (done.status, "has held the run lock" in done.err) == (5, True)
+    assert (done.status, f"has held the {work} lock" in done.err) == (5, True)
 
 
 def test_old_files_of_the_corpus_go_and_every_version_stays_readable(

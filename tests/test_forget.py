@@ -269,10 +269,11 @@ def test_the_next_run_is_not_unchanged(people: tuple[Recipe, Home]) -> None:
     assert conclusion.after_reading(one, place, corpus.snapshot(place)) is None
 
 
-def test_a_run_at_work_is_not_disturbed(people: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_at_work_is_not_disturbed(people: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forgetting, "WAIT", 0.1)
-    with people[1].lock("run"), pytest.raises(RegistryError, match="run lock"):
-        forget(people, "ada")
+    for work in ("run", "backtest"):
+        with people[1].lock(work), pytest.raises(RegistryError, match=f"{work} lock"):
+            forget(people, "ada")
 
 
 def test_the_key_is_needed(people: tuple[Recipe, Home]) -> None:
@@ -289,9 +290,8 @@ def test_the_command_tells_what_goes_and_what_is_out_of_reach(
     monkeypatch.setenv("EVERTUNE_HOME", str(people[1].root))
     (tmp_path / "ids.txt").write_text("ada\n\nalan\n", encoding="utf-8")
     given = ("forget", tmp_path / "recipe.yaml", "--ids-file", tmp_path / "ids.txt", "--reason", "a letter")
-    assert evertune(*given, "--dry-run").out.startswith(
-        "would go  3 row versions: 2 in the corpus, 1 in the quarantine"
-    )
+    dry = evertune(*given, "--dry-run").out
+    assert dry.startswith("would go  3 row versions: 2 in the corpus, 1 in the quarantine")
     done = evertune(*given, "--json")
     assert (done.json["rows"]["corpus"], done.json["dry_run"]) == (2, False)
     assert "2 of those named had been forgotten already" in evertune(*given).out
