@@ -45,5 +45,7 @@ def monitor(
     for one in found.triggers:
         words = f"{one.name}, {'retrain' if one.starts else 'held'}: {one.held or one.reason}"
         screen.print(f"trigger    {words}", markup=False)
+    if any(one.starts for one in found.triggers):
+        screen.print(f"next       a server's automation starts it; without one: evertune run {recipe}", markup=False)
     screen.print(f"rows       {found.rows['current']:,}, beside {found.rows['reference']:,} test rows", markup=False)
     screen.print(f"look at    {found.report}", markup=False)

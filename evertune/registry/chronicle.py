@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evertune.home import Home
-from evertune.registry import ledger, models
+from evertune.registry import costs, ledger, models
 from evertune.registry.store import client, said
 
 if TYPE_CHECKING:
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 MOST = 5_000  # runs of a kind, the newest
-SPENT = "training_seconds"
 MOVES = {"moved", "external"}
 SHOWN = {*MOVES, "decision", "approved", "rejected-by-hand", "abandoned"}
 
@@ -77,7 +76,7 @@ def _report(home: Home, run: Any) -> str | None:
 
 
 def _training(run: Any) -> Json:
-    names = ("rows_corpus", "rows_accepted", "rows_refused", SPENT)
+    names = ("rows_corpus", "rows_accepted", "rows_refused", costs.SECONDS)
     return {**_about(run), **{name: run.data.metrics.get(name) for name in names}}
 
 
