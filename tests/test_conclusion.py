@@ -13,8 +13,7 @@ from model_helpers import write_tiny_model
 from pydantic import create_model
 
 from evertune import admission, conclusion, corpus, quarantine, sources
-from evertune.config import Recipe, load
-from evertune.config.recipe import Training
+from evertune.config import Recipe, Training, load
 from evertune.home import Home, home_of, read_json
 from evertune.records import Outcome, Snapshot, digest
 

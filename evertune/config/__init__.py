@@ -2,7 +2,8 @@
 
 from evertune.config.data import Contract, Data, DeltaSource, HubSource, PathSource, SampleSource, Source, SqlSource
 from evertune.config.load import load
-from evertune.config.recipe import Evaluation, Gate, Recipe, Registry, Schedule, Training, Triggers
+from evertune.config.recipe import Evaluation, Gate, Recipe, Registry, Schedule, Triggers
+from evertune.config.training import Training
 
 __all__ = [
     "Contract",
