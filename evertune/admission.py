@@ -76,7 +76,7 @@ def _judged(
 ) -> contract.Verdicts:  # fmt: skip
     """The verdicts; accepted rows go to the file, as `splits.signed` gives them, while others are judged."""
     rows, names = staging.load(batch)
-    finish = partial(splits.signed, inputs=next(iter(module(recipe.objective.type).COLUMNS)))
+    finish = partial(splits.signed, inputs=module(recipe.objective.type).INPUTS[0])
     elsewhere = spread and contract.Elsewhere(spread, finish)
     with Behind(lambda part: accepted.add(part if elsewhere else finish(part))) as behind:
         labels, known = corpus.known_labels(home), corpus.known_inputs(home)
@@ -87,7 +87,7 @@ def _judged(
 
 def dealt(accepted: corpus.PartsFile, recipe: Recipe, home: Home) -> "pa.Table":
     """The splits of accepted rows, beside all that the corpus holds."""
-    inputs = next(iter(module(recipe.objective.type).COLUMNS))
+    inputs = module(recipe.objective.type).INPUTS[0]
     return splits.dealt(
         rows_of(accepted.path), corpus.known_rows(home), recipe.data.split, inputs, corpus.inputs(home, inputs),
         home.batches, splits.lends_validation(recipe),
@@ -102,7 +102,7 @@ def release(batch: Batch, passed: "pa.Table", events: "pa.Table", recipe: Recipe
     """
     accepted = corpus.PartsFile(home.batches)
     try:
-        accepted.add(splits.signed(passed, next(iter(module(recipe.objective.type).COLUMNS))))
+        accepted.add(splits.signed(passed, module(recipe.objective.type).INPUTS[0]))
         accepted.close()
         give_back()  # what the contract took: the splits of many rows need it
         corpus.commit(batch, accepted, dealt(accepted, recipe, home), events, home)

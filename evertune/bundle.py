@@ -2,7 +2,7 @@
 
 bundle/evertune.json   what it is: objective, options, precision, lineage
 bundle/model/          weights (safetensors), config and tokenizer, as `transformers` saves them
-bundle/code/           copies of objective, inference and batching: a package that imports no Evertune
+bundle/code/           copies of objective, its neighbours, inference and batching: a package that imports no Evertune
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from typing import Any
 
 from evertune.errors import TrainingError
 from evertune.home import read_json, write_json
+from evertune.objectives import module
 from evertune.records import file_digest
 
 CODE = ("batching.py", "inference.py")
@@ -44,6 +45,8 @@ def write(folder: Path, model: Any, tokenizer: Any, objective: ModuleType, card:
         for name in CODE:
             shutil.copyfile(Path(__file__).parent / name, code / name)
         shutil.copyfile(str(objective.__file__), code / "objective.py")
+        for name in objective.TRAVELS_WITH:
+            shutil.copyfile(Path(str(objective.__file__)).with_name(f"{name}.py"), code / f"{name}.py")
         write_json(scratch / "evertune.json", {**card, "module": objective.__name__})
         shutil.rmtree(folder, ignore_errors=True)
         scratch.rename(folder)
@@ -100,6 +103,8 @@ def labels(folder: Path) -> list[str]:
     Raises:
         OSError, ValueError, KeyError: it has no configuration that can be read.
     """
+    if not module(card(folder)["objective"]).LABELED:
+        return []
     names = read_json(folder / "model" / "config.json")["id2label"]
     return [names[str(number)] for number in range(len(names))]
 

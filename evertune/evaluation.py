@@ -12,7 +12,7 @@ from evertune import bundle, memory, relabel, slicing, statistics
 from evertune.clusters import summed
 from evertune.errors import DataError
 from evertune.home import read_json, write_json
-from evertune.objectives import module
+from evertune.objectives import cells, module
 from evertune.records import Candidate, Evaluation, file_digest, plain
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 STEP_VERSION = 3  # raise it when the same input gives another evaluation
 SAMPLE = 200  # rows on which the served model must agree with the tested one
+FEW = 20  # where they are made again, for what is served is less than what is judged; writing takes long
 SHOWN = 40  # changed rows that the report shows
 EVIDENCE, DETAILS, PARITY = FILES = "evidence.npz", "details.json", "parity.json"
 KEPT = "evaluation.json"
@@ -48,10 +49,10 @@ def evaluate(
     if not len(test):
         raise DataError("no test rows, so no evidence to promote on; add rows")
     start, objective = time.perf_counter(), module(recipe.objective.type)
-    role, target_role = objective.COLUMNS
-    inputs, targets = test.column(role).to_pylist(), test.column(target_role).to_pylist()
-    predictions = {"challenger": bundle.predictor(Path(candidate.bundle)).predict(inputs)}
-    since, theirs, taught, failure = _champions(champion, inputs)
+    inputs, targets = cells(test, objective.INPUTS), cells(test, [objective.TARGET])
+    challenger = bundle.predictor(Path(candidate.bundle))
+    predictions = {"challenger": _said(objective, challenger, inputs, targets)}
+    since, theirs, taught, failure = _champions(objective, champion, inputs, targets)
     predictions |= {"champion": relabel.predictions(theirs, recipe)} if theirs is not None else {}
     problem = f"the champion, version {champion_version}, cannot be read: {failure}" if failure else problem
     names = _names(objective, candidate, targets, predictions)
@@ -63,7 +64,7 @@ def evaluate(
     _write_evidence(folder / EVIDENCE, stats, masks, slices, names, groups)
     details = _details(recipe, objective, names, stats, groups, masks, slices, targets, predictions, inputs)
     write_json(folder / DETAILS, details)
-    _write_sample(folder / PARITY, role, inputs, predictions["challenger"])
+    _write_sample(folder / PARITY, challenger, inputs, predictions["challenger"])
     return Evaluation(
         metrics=details["challenger"]["metrics"], champion_version=champion_version,
         champion_metrics=(details["champion"] or {"metrics": {}})["metrics"], leaked=details["leaked"],
@@ -106,15 +107,20 @@ def _digests(folder: Path) -> dict[str, str | None]:
     return {file.name: file_digest(file) if file.is_file() else None for file in files}
 
 
+def _said(objective: Any, predictor: Any, inputs: list[Any], targets: list[Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = predictor.assess(inputs, targets) if objective.ASSESSED else predictor.predict(inputs)
+    return found
+
+
 def _champions(
-    folder: Path | None, inputs: list[Any]
+    objective: Any, folder: Path | None, inputs: list[Any], targets: list[Any]
 ) -> tuple[int, list[dict[str, Any]] | None, list[str] | None, str]:
     """The newest batch that the champion knows, its predictions and its labels, and why there are none."""
     if folder is None:
         return 0, None, None, ""
     try:
         since, labels = int(bundle.card(folder)["snapshot"]["batch"]), bundle.labels(folder)
-        return since, bundle.predictor(folder).predict(inputs), labels, ""
+        return since, _said(objective, bundle.predictor(folder), inputs, targets), labels, ""
     except Exception as error:  # its card and code may be of any age: whatever fails, the gate holds
         return 0, None, None, f"{type(error).__name__}: {error}"
 
@@ -127,9 +133,11 @@ def _statistics(objective: Any, targets: list[Any], predictions: dict[str, Any],
 
 def _names(objective: Any, candidate: Candidate, targets: list[Any], predictions: dict[str, Any]) -> list[str]:
     """The challenger's labels in their order, then those that only the champion or the rows know."""
+    if not objective.LABELED:
+        return []
     known = dict.fromkeys(candidate.tokens.snapshot.labels)
     for found in predictions.values():
-        known |= dict.fromkeys(sorted(set(objective.pairs(targets, found)[1])))
+        known |= dict.fromkeys(sorted(set(objective.label_values([one[objective.TARGET] for one in found]))))
     return list(known | dict.fromkeys(sorted(set(objective.label_values(targets)))))
 
 
@@ -152,7 +160,7 @@ def _masks(test: "pa.Table", leaked: set[str], since: int, apart: Any) -> dict[s
 
 def _untaught(taught: list[str] | None, recipe: "Recipe", objective: Any, targets: list[Any]) -> Any:
     """(rows,) which rows have a label that is not among those that the champion was taught; None: there is none."""
-    if taught is None:
+    if taught is None or not objective.LABELED:
         return np.zeros(len(targets), dtype=bool)
     known = set(relabel.names(taught, recipe.contract.label.rename))
     return np.array([not known.issuperset(objective.label_values([target])) for target in targets])
@@ -185,9 +193,8 @@ def _details(
     def judged(model: str) -> dict[str, Any] | None:
         if model not in stats:
             return None
-        return _judged(
-            recipe, objective, names, stats[model], groups, masks, objective.pairs(targets, predictions[model])
-        )
+        pairs = objective.pairs(targets, predictions[model]) if objective.LABELED else None
+        return _judged(recipe, objective, names, stats[model], groups, masks, pairs)
 
     return {
         "metric": recipe.metric, "names": names, "rows": {name: int(mask.sum()) for name, mask in masks.items()},
@@ -210,7 +217,7 @@ def _judged(
         "intervals": _intervals(recipe, objective, names, stats, groups),
         "class_intervals": _class_intervals(recipe, objective, names, stats, groups),
         **objective.report(sums["test"], names),
-        "confusion": _confusion(*pairs),
+        "confusion": _confusion(*pairs) if pairs else {},
     }
 
 
@@ -226,6 +233,8 @@ def _intervals(recipe: "Recipe", objective: Any, names: list[str], stats: Any, g
 def _class_intervals(recipe: "Recipe", objective: Any, names: list[str], stats: Any, groups: Any) -> dict[str, Any]:
     """Low and high of the F1 of each class that has rows, from the same resamples as the other intervals."""
     rules, judged = recipe.evaluation, objective.report(statistics.totals(stats), names)["per_class"]
+    if not judged:
+        return {}
     sums = statistics.bootstrap_sums(summed(stats, groups), rules.bootstrap, recipe.training.seed)
     drawn = [[one["f1"] for one in objective.report(each, names)["per_class"].values()] for part in sums
              for each in part]  # fmt: skip
@@ -248,7 +257,7 @@ def _changed(
     objective: Any, inputs: list[Any], targets: list[Any], predictions: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Rows that one model has right and the other wrong, as many of either kind as the report can show."""
-    if "champion" not in predictions:
+    if "champion" not in predictions or not objective.LABELED:
         return []
     kinds: dict[str, list[dict[str, Any]]] = {"broken": [], "fixed": []}
     for one, target, old, new in zip(inputs, targets, predictions["champion"], predictions["challenger"], strict=True):
@@ -261,9 +270,18 @@ def _changed(
 
 
 def _text(value: Any) -> str:
+    """An input or a target in words; the parts of an input of several are told apart by a line."""
+    if isinstance(value, tuple):
+        return " | ".join(map(_text, value))
     return (value if isinstance(value, str) else " ".join(value))[:500]
 
 
-def _write_sample(path: Path, role: str, inputs: list[Any], predictions: list[dict[str, Any]]) -> None:
-    step = max(1, len(inputs) // SAMPLE)
-    write_json(path, {"role": role, "inputs": inputs[::step][:SAMPLE], "predictions": predictions[::step][:SAMPLE]})
+def _write_sample(path: Path, predictor: Any, inputs: list[Any], predictions: list[dict[str, Any]]) -> None:
+    objective = predictor.objective
+    many = SAMPLE if not objective.ASSESSED else FEW
+    step = max(1, len(inputs) // many)
+    inputs, predictions = inputs[::step][:many], predictions[::step][:many]
+    if objective.ASSESSED:  # what was judged is not what is served
+        predictions = predictor.predict(inputs)
+    role = objective.INPUTS[0] if len(objective.INPUTS) == 1 else list(objective.INPUTS)
+    write_json(path, {"role": role, "inputs": inputs, "predictions": predictions})

@@ -2,13 +2,28 @@
 neighbour `batching`, relatively, and the objective that it is given."""
 
 import contextlib
+import functools
 import importlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .batching import by_length
+
+IGNORED = -100  # a label that no loss looks at
+
+
+class Answers(NamedTuple):
+    """What a model says.
+
+    Args:
+        loss: summed over the examples' labels, 0.0 where they carry none; items: how many those are.
+    """
+
+    predictions: list[dict[str, Any]]
+    loss: float
+    items: int
 
 
 def run(
@@ -21,11 +36,11 @@ def run(
     pad_id: int,
     budget: int,
     precision: str,
-) -> tuple[list[dict[str, Any]], float]:
-    """Predictions in the order of `examples`, and the loss summed over them (0.0 where they carry no labels).
+) -> Answers:
+    """Predictions in the order of `examples`.
 
     Args:
-        model: a torch module that gives `.logits`.
+        model: a torch module; where the objective has no `answer` of its own, one that gives `.logits`.
         objective: an objective's module.
         names: label of each output.
         conventions: of the train targets, as the objective found them.
@@ -35,22 +50,31 @@ def run(
     import torch
 
     device = next(model.parameters()).device
-    results: list[Any] = [None] * len(examples)
-    total = 0.0
+    results, total, items = [{}] * len(examples), 0.0, 0  # type: tuple[list[dict[str, Any]], float, int]
+    answer = getattr(objective, "answer", functools.partial(_by_logits, objective))
     was_training = model.training
     model.eval()
     with torch.inference_mode(), _autocast(device.type, precision):
         for indices in by_length([len(one["input_ids"]) for one in examples], budget):
             part = [examples[index] for index in indices]
             batch = {key: value.to(device) for key, value in objective.collate(part, pad_id).items()}
-            labels = batch.pop("labels", None)
-            logits = model(**batch).logits
-            if labels is not None:
-                total += float(objective.loss(logits, labels))
-            for index, prediction in zip(indices, objective.decode(logits, part, names, conventions), strict=True):
+            if "labels" in batch:
+                items += int((batch["labels"] != IGNORED).sum())
+            predictions, loss = answer(model, batch, part, names, conventions)
+            total += loss
+            for index, prediction in zip(indices, predictions, strict=True):
                 results[index] = prediction
     model.train(was_training)
-    return results, total
+    return Answers(results, total, items)
+
+
+def _by_logits(
+    objective: Any, model: Any, batch: dict[str, Any], examples: Any, names: Any, conventions: Any
+) -> tuple[list[dict[str, Any]], float]:
+    labels = batch.pop("labels", None)
+    logits = model(**batch).logits
+    loss = 0.0 if labels is None else float(objective.loss(logits, labels))
+    return objective.decode(logits, examples, names, conventions), loss
 
 
 @contextlib.contextmanager
@@ -82,7 +106,8 @@ class Predictor:
         self.tokenizer = AutoTokenizer.from_pretrained(folder / "model")
         self.model = self.objective.load(folder / "model").eval()
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")
-        self.names = [self.model.config.id2label[index] for index in range(self.model.config.num_labels)]
+        outputs = range(self.model.config.num_labels if self.objective.LABELED else 0)
+        self.names = [self.model.config.id2label[index] for index in outputs]
         self.precision = precision or self.card["precision"]
         if self.precision == "bf16":
             self._prepare_for_bf16()
@@ -102,18 +127,25 @@ class Predictor:
         """One prediction for each input, in order."""
         return self.answer(self.encode(inputs))
 
-    def encode(self, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+    def assess(self, inputs: Sequence[Any], targets: Sequence[Any]) -> list[dict[str, Any]]:
+        """As `predict`, where the right answers are known: how likely the model finds each of them."""
+        return self.answer(self.encode(inputs, targets))
+
+    def encode(self, inputs: Sequence[Any], targets: Sequence[Any] | None = None) -> list[dict[str, Any]]:
         """What `answer` takes; any thread may encode the next inputs while the model is at work."""
         if not inputs:
             return []  # a tokenizer stumbles over none
-        encoded = self.objective.encode(inputs, self.tokenizer, self.options)
+        known = () if targets is None or not self.objective.ENCODES_TARGET else (targets,)
+        encoded = self.objective.encode(inputs, self.tokenizer, self.options, *known)
         rows = (dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True))
-        return [self.objective.example(row, None, {}) for row in rows]
+        wanted = targets if targets is not None else [None] * len(inputs)
+        ids = {name: index for index, name in enumerate(self.names)}
+        return [self.objective.example(row, target, ids) for row, target in zip(rows, wanted, strict=True)]
 
     def answer(self, examples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """One prediction for each encoded input, in order."""
-        predictions, _ = run(
+        found = run(
             self.model, self.objective, examples, self.names, self.card.get("conventions", {}),  # none in older cards
             pad_id=self.tokenizer.pad_token_id, budget=self.card["tokens_per_batch"], precision=self.precision,
         )  # fmt: skip
-        return predictions
+        return found.predictions

@@ -12,7 +12,7 @@ from evertune.config import Recipe
 from evertune.drift import Rows
 from evertune.errors import DataError
 from evertune.home import Home
-from evertune.objectives import module
+from evertune.objectives import LISTS, cells, module
 from evertune.records import Monitoring
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ def of_file(recipe: Recipe, path: str, encoding: str | None = None) -> Side:
     Raises:
         DataError: the file cannot be read, or has no row with an input.
     """
-    role, target = module(recipe.objective.type).COLUMNS
-    column = recipe.column(target)
-    inputs, targets, labelled = list[Any](), list[Any](), True
+    objective = module(recipe.objective.type)
+    column = recipe.column(objective.TARGET)
+    inputs, targets, labelled = list[Any](), list[Any](), bool(objective.LABELED)
     for chunk in sources.inputs(path, recipe, encoding):
         good = [place for place, value in enumerate(chunk.values) if value and chunk.problems[place] is None]
         inputs += [chunk.values[place] for place in good]
@@ -87,9 +87,9 @@ def of_file(recipe: Recipe, path: str, encoding: str | None = None) -> Side:
             values = chunk.table[column].to_pylist()
             targets += [values[place] for place in good]
     if not inputs:
-        raise DataError(f"{path}: no row has {recipe.column(role)}; there is nothing to look at")
-    kinds = module(recipe.objective.type).COLUMNS[target]
-    whole = labelled and all(isinstance(one, str if kinds == "string" else list) and one for one in targets)
+        raise DataError(f"{path}: no row has {recipe.column(objective.INPUTS[0])}; there is nothing to look at")
+    listed = objective.COLUMNS[objective.TARGET] in LISTS
+    whole = labelled and all(isinstance(one, list if listed else str) and one for one in targets)
     return Side(path, inputs, _named(recipe, targets) if whole else None)
 
 
@@ -151,8 +151,9 @@ def _rows(recipe: Recipe, home: Home, version: int) -> "pa.Table":
 
 
 def _side(recipe: Recipe, rows: "pa.Table", source: str) -> Side:
-    role, target = module(recipe.objective.type).COLUMNS
-    return Side(source, rows[role].to_pylist(), rows[target].to_pylist(), rows["component"].to_numpy())
+    objective = module(recipe.objective.type)
+    targets = cells(rows, [objective.TARGET]) if objective.LABELED else None
+    return Side(source, cells(rows, objective.INPUTS), targets, rows["component"].to_numpy())
 
 
 def _named(recipe: Recipe, targets: list[Any]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from evertune.batching import by_length
 from evertune.drift import MOST, Rows
 from evertune.languages import spoken
+from evertune.objectives import module
 
 
 def observed(
@@ -26,18 +28,29 @@ def observed(
         places = sorted(np.random.default_rng(seed).choice(len(inputs), MOST, replace=False).tolist())
     inputs = [inputs[place] for place in places]
     examples = predictor.encode(inputs)
-    predictions = predictor.answer(examples)
-    said = [_said(predictor.objective, one) for one in predictions]
-    return Rows(
+    objective = module(predictor.card["objective"])  # the predictor's own may be of any age
+    seen = Rows(
         embeddings=_states(predictor, examples),
         lengths=np.array([len(one["input_ids"]) for one in examples]),
         tokens=[np.asarray(one["input_ids"], dtype=np.int64) for one in examples],
-        languages=spoken(inputs),
+        languages=spoken(_texts(objective, inputs)),
+        groups=None if groups is None else np.asarray(groups)[places],
+    )
+    if not objective.LABELED:
+        return seen
+    predictions = predictor.answer(examples)
+    said = [_said(predictor.objective, one) for one in predictions]
+    return replace(
+        seen,
         predicted=np.array([label for label, _ in said]),
         scores=np.array([score for _, score in said]),
         wrong=None if targets is None else _wrong(predictor.objective, [targets[at] for at in places], predictions),
-        groups=None if groups is None else np.asarray(groups)[places],
     )
+
+
+def _texts(objective: Any, inputs: Sequence[Any]) -> Sequence[Any]:
+    """The first text of each input."""
+    return inputs if len(objective.INPUTS) == 1 else [one[0] for one in inputs]
 
 
 def _said(objective: Any, prediction: dict[str, Any]) -> tuple[str, float]:

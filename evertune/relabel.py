@@ -32,7 +32,7 @@ def names(labels: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
 
 def rows(table: "pa.Table", recipe: Recipe) -> "pa.Table":
     """Rows of the corpus with the targets of today."""
-    renamed, target = recipe.contract.label.rename, list(module(recipe.objective.type).COLUMNS)[1]
+    renamed, target = recipe.contract.label.rename, module(recipe.objective.type).TARGET
     if not renamed:
         return table
     place = table.column_names.index(target)
@@ -55,10 +55,19 @@ def values(column: Any, renamed: Mapping[str, str]) -> Any:
 
 def predictions(found: list[dict[str, Any]], recipe: Recipe) -> list[dict[str, Any]]:
     """What an older model says, under the names of today."""
-    renamed, target = recipe.contract.label.rename, list(module(recipe.objective.type).COLUMNS)[1]
+    renamed, target = recipe.contract.label.rename, module(recipe.objective.type).TARGET
     if not renamed:
         return found
-    return [{**one, target: _named(one[target], renamed)} for one in found]
+    return [{**one, target: _named(one[target], renamed), **_scores(one, renamed)} for one in found]
+
+
+def _scores(one: dict[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+    """The scores of all labels, where a prediction has them; of labels that were merged the highest."""
+    found: dict[str, float] = {}
+    for label, score in one.get("all_scores", {}).items():
+        now = renamed.get(label, label)
+        found[now] = max(score, found.get(now, 0.0))
+    return {"all_scores": found} if found else {}
 
 
 def _named(value: Any, renamed: Mapping[str, str]) -> Any:

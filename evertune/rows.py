@@ -1,22 +1,20 @@
 """What a kept row is: its schema, its version, its key and the digests by which rows are compared."""
 
-import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
 from evertune.components import repeated
 from evertune.config import Recipe
+from evertune.digests import digests, hashed, joined
 from evertune.errors import DataError
-from evertune.objectives import ROLES, module
+from evertune.objectives import LISTS, ROLES, module
 from evertune.strings import contents
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-UNIT_SEPARATOR = "\x1f"  # joins a list's items before hashing; a contract refuses it inside a token
 ESCAPED = r'["\\\x00-\x1f]'  # signs that JSON writes in another way
-FEW = 1000  # values that are looked at to see whether they repeat
 ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -34,8 +32,7 @@ def schema(recipe: Recipe) -> "pa.Schema":
     """Columns of a row on its way from a source to the corpus or the quarantine."""
     import pyarrow as pa
 
-    kinds = {"string": pa.string(), "strings": pa.list_(pa.string())}
-    own = [(role, kinds[kind]) for role, kind in module(recipe.objective.type).COLUMNS.items()]
+    own = [(role, arrow(kind)) for role, kind in module(recipe.objective.type).COLUMNS.items()]
     return pa.schema(
         [
             ("row_version", pa.string()),
@@ -57,8 +54,15 @@ def schema(recipe: Recipe) -> "pa.Schema":
     )
 
 
+def arrow(kind: str) -> "pa.DataType":
+    """What holds the cells of a column of this kind."""
+    import pyarrow as pa
+
+    return pa.list_(pa.string()) if kind in LISTS else pa.string()
+
+
 def own_columns(names: list[str]) -> list[str]:
-    """The objective's columns among those of a table in `schema`'s order: the input first, then the target."""
+    """The objective's columns among those of a table in `schema`'s order: the inputs first, then the target."""
     return names[names.index("occurrence") + 1 : names.index("id")]
 
 
@@ -99,9 +103,9 @@ def versioned(table: "pa.Table", recipe: Recipe) -> "pa.Table":
     columns["occurrence"] = columns["occurrence"].fill_null(0)
     columns["row_version"] = _versions(columns, recipe)
     columns["row_key"] = _keys(columns, recipe)
-    given, *targets = module(recipe.objective.type).COLUMNS
-    columns["input_digest"] = digests(columns[given])
-    columns["target_digest"] = digests(columns[targets[0]]) if targets else pa.nulls(table.num_rows, pa.int64())
+    objective = module(recipe.objective.type)
+    columns["input_digest"] = digests(joined([columns[role] for role in objective.INPUTS]))
+    columns["target_digest"] = digests(columns[objective.TARGET])
     return pa.table(columns, schema=wanted)
 
 
@@ -178,46 +182,6 @@ def present(column: Any) -> Any:
     return pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), pa.scalar(None, pa.string()), column)
 
 
-def flat(column: Any) -> Any:
-    """A column of strings as it is, a column of lists with each list joined; a missing item makes the whole missing."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return pc.binary_join(column, UNIT_SEPARATOR) if pa.types.is_list(column.type) else column
-
-
-def digests(column: Any) -> "pa.Array":
-    """64 bits of BLAKE2b of each value, null for null: equal values, equal digest, on every machine."""
-    import pyarrow as pa
-
-    texts = flat(column)
-    texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
-    if len(texts.slice(0, FEW).unique()) < FEW // 2:  # labels: the same few again and again
-        coded = texts.dictionary_encode()
-        return _each_digest(coded.dictionary).take(coded.indices)
-    return _each_digest(texts)
-
-
-def _each_digest(texts: "pa.Array") -> "pa.Array":
-    """`digests`, each value for itself."""
-    import numpy as np
-    import pyarrow as pa
-
-    found = np.frombuffer(_hashed(texts.fill_null(""), 8), dtype="<i8")
-    return pa.array(found, pa.int64(), mask=np.asarray(texts.is_null()) if texts.null_count else None)
-
-
-def _hashed(texts: "pa.Array", size: int) -> bytes:
-    import pyarrow as pa
-
-    made, start = list[bytes](), hashlib.blake2b(digest_size=size).copy
-    for value in texts.cast(pa.binary()).to_pylist():
-        state = start()  # a copy of an empty one is made in two thirds of the time
-        state.update(value)
-        made.append(state.digest())
-    return b"".join(made)
-
-
 def _column(table: "pa.Table", field: Any, recipe: Recipe) -> Any:
     import pyarrow as pa
 
@@ -248,7 +212,7 @@ def _versions(columns: dict[str, Any], recipe: Recipe) -> "pa.Array":
     if pc.any(pc.not_equal(number, 0)).as_py():
         counted = pc.binary_join_element_wise(content, number.cast(pa.string()), "#")
         content = pc.if_else(pc.equal(number, 0), content, counted)
-    return _digits(_hashed(content, 16))
+    return _digits(hashed(content, 16))
 
 
 def _digits(versions: bytes) -> "pa.Array":

@@ -33,7 +33,7 @@ def score(
 
     Args:
         version: registered version of the bundle, written beside each prediction.
-        column: name of the input column, for the reason of an empty one.
+        column: names of the input columns, for the reason of an empty one.
         output: `.csv`, `.jsonl` or `.parquet`; it appears when all is written, never in part.
         tick: called with the number of rows done.
     Raises:
@@ -139,6 +139,8 @@ def _apart(table: "pa.Table", needed: Iterable[str]) -> "pa.Table":
 
 
 def _usable(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_usable, value))
     return bool(value) and (not isinstance(value, str) or bool(value.strip()))
 
 

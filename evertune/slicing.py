@@ -28,7 +28,8 @@ def slices(
         "source": lambda: _by_source(test),
         "window": lambda: _by_window(test, since),
     }
-    found = {name: mask for cut in recipe.evaluation.slices for name, mask in cuts[cut]().items()}
+    chosen = [cut for cut in recipe.evaluation.slices if cut != "label" or objective.LABELED]
+    found = {name: mask for cut in chosen for name, mask in cuts[cut]().items()}
     return {name: mask for name, mask in found.items() if mask.any() and not mask.all()}
 
 
@@ -41,7 +42,7 @@ def _by_label(objective: Any, targets: list[Any], names: list[str]) -> dict[str,
 
 
 def _by_length(inputs: list[Any]) -> dict[str, Any]:
-    lengths = np.array([len(one) for one in inputs])
+    lengths = np.array([sum(map(len, one)) if isinstance(one, tuple) else len(one) for one in inputs])
     third = np.searchsorted(np.quantile(lengths, [1 / 3, 2 / 3]), lengths)
     return {f"length={name}": third == part for part, name in enumerate(("short", "medium", "long"))}
 

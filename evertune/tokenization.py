@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from evertune import base_models, token_files
 from evertune.errors import ConfigError, DataError
 from evertune.home import sweep
-from evertune.objectives import module
+from evertune.objectives import cells, encoded_roles, module
 from evertune.parallel import Spread
 from evertune.records import Snapshot, Tokens, digest
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from evertune.home import Home
 
 logger = logging.getLogger(__name__)
-Encode = Callable[[list[Any]], dict[str, list[Any]]]
+Encode = Callable[["pa.Table"], dict[str, list[Any]]]
 Inputs = Callable[[int], "pa.Table"]
 _own: list[Encode] = []  # in a process that tokenizes: its encoder
 STEP_VERSION = 1  # raise it when the same input gives another result
@@ -54,7 +54,7 @@ def tokenize(
 
     Args:
         rows: the snapshot's current rows with `row_version`, `batch`, `part` and `split`.
-        inputs: reads `row_version` and the input column of the rows from a batch on. Default: `rows` has them.
+        inputs: reads `row_version` and the roles to encode of the rows from a batch on. Default: `rows` has them.
         spread: calls a function with each of many jobs, elsewhere; it is given `write_part`. Default: on this machine.
     Raises:
         ConfigError: the base model has no tokenizer that fits.
@@ -72,8 +72,8 @@ def tokenize(
     sweep(home.tokens / key, "*.part")
     if lacking:
         first = min(rows["batch"][parts[path][0]].as_py() for path in lacking)
-        role = next(iter(module(recipe.objective.type).COLUMNS))
-        _encode(recipe, inputs(first) if inputs else rows.select(["row_version", role]), lacking, spread)
+        roles = encoded_roles(module(recipe.objective.type))
+        _encode(recipe, inputs(first) if inputs else rows.select(["row_version", *roles]), lacking, spread)
     files = tuple(str(path) for path in parts)
     tokens = Tokens(files, digest(key, snapshot.fingerprint), snapshot, {}, 0)
     counts, truncated = _count(tokens, rows)
@@ -136,7 +136,7 @@ def write_part(recipe: "Recipe", path: Path, part: "pa.Table") -> None:
     """Write one token file, for a process elsewhere that sees the home.
 
     Args:
-        part: `row_version` and the input column.
+        part: `row_version` and the roles to encode.
     Raises:
         DataError: the disk is full or not writable.
     """
@@ -147,7 +147,7 @@ def _encode(recipe: "Recipe", rows: "pa.Table", lacking: dict[Path, Any], spread
     """Write the token files: elsewhere, or here where the rows are few, or in a process a core, a file at a time.
 
     Args:
-        rows: `row_version` and the input; lacking: row versions by file.
+        rows: `row_version` and the roles to encode; lacking: row versions by file.
     """
     import pyarrow.compute as pc
 
@@ -157,7 +157,7 @@ def _encode(recipe: "Recipe", rows: "pa.Table", lacking: dict[Path, Any], spread
         for _ in spread(write_part, ({"recipe": recipe, "path": path, "part": part} for path, part in work)):
             pass  # each file is its own record that it is done
         return
-    size = sum(map(len, lacking.values())) / max(1, len(rows)) * rows.column(1).nbytes
+    size = sum(map(len, lacking.values())) / max(1, len(rows)) * rows.drop_columns("row_version").nbytes
     if size < MANY or min(cores, len(lacking)) < 2:
         encode = _encoder(recipe)
         for path, part in work:
@@ -195,10 +195,13 @@ def _write_part(path: Path, part: "pa.Table") -> None:
 def _encoder(recipe: "Recipe") -> Encode:
     # Loaded at the first row that needs it: a night without new rows pays nothing.
     loaded = functools.cache(lambda: tokenizer(recipe))
-    encode = module(recipe.objective.type).encode
+    objective = module(recipe.objective.type)
 
-    def encoded(inputs: list[Any]) -> dict[str, list[Any]]:
-        columns: dict[str, list[Any]] = encode(inputs, loaded(), recipe.objective)
+    def encoded(rows: "pa.Table") -> dict[str, list[Any]]:
+        targets = (cells(rows, [objective.TARGET]),) if objective.ENCODES_TARGET else ()
+        columns: dict[str, list[Any]] = objective.encode(
+            cells(rows, objective.INPUTS), loaded(), recipe.objective, *targets
+        )
         return columns
 
     return encoded
@@ -226,7 +229,7 @@ def _write_tables(path: Path, part: "pa.Table", encode: Encode) -> None:
     with pa.OSFile(str(path), "wb") as sink:
         for start in range(0, len(part), CHUNK):
             rows = part.slice(start, CHUNK)
-            columns = encode(rows.column(1).to_pylist())
+            columns = encode(rows)
             arrays = {name: pa.array(values, kinds.get(name, pa.list_(pa.int32()))) for name, values in columns.items()}
             table = pa.table({"row_version": rows.column("row_version"), **arrays})
             writer = writer or pa.ipc.new_stream(sink, table.schema)

@@ -47,7 +47,7 @@ def predict(recipe: Recipe, input: str, output: str, encoding: str | None = None
     if version is None:
         raise RegistryError(f"{name} has no champion yet; `evertune run` makes one, `evertune history` tells why not")
     folder = models.bundle_of(home, name, version)
-    column = recipe.column(next(iter(module(recipe.objective.type).COLUMNS)))
+    column = " or ".join(map(recipe.column, module(recipe.objective.type).INPUTS))
     chunks = sources.inputs(input, recipe, encoding)
     with rows_bar("scoring") as tick:
         if engine.cluster() is None:

@@ -26,7 +26,7 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
     if not (folder / "candidate.json").exists():
         parity.prepare(home, models.required())  # its imports take as long as those of training, on another core
     run = tracking.begin(recipe, home, tokens, folder)
-    target = list(module(recipe.objective.type).COLUMNS)[1]
+    target = module(recipe.objective.type).TARGET
     found = corpus.rows(home, tokens.snapshot.version, [*NEEDED, target])  # no inputs: they are in the token files
     rows = relabel.rows(splits.apart(found, recipe.data.split), recipe)
     with tracking.failing(home, run.run_id):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from evertune import corpus, shortage, tokenization
 from evertune.config import Recipe
 from evertune.home import home_of
-from evertune.objectives import module
+from evertune.objectives import encoded_roles, module
 from evertune.records import Snapshot, Tokens
 from tasks import engine
 from tasks.step import step
@@ -23,10 +23,10 @@ def tokenize(snapshot: Snapshot, recipe: Recipe) -> Tokens:
     shortage.check(snapshot.rows, recipe)
     home = home_of(recipe)
     spread, version = engine.spread if engine.cluster() else None, snapshot.version
-    role = next(iter(module(recipe.objective.type).COLUMNS))
+    roles = encoded_roles(module(recipe.objective.type))
     rows = corpus.rows(home, version, ["row_version", "batch", "part", "split"])
 
     def inputs(batch: int) -> "pa.Table":
-        return corpus.rows(home, version, ["row_version", role], since=batch - 1)
+        return corpus.rows(home, version, ["row_version", *roles], since=batch - 1)
 
     return tokenization.tokenize(recipe, home, snapshot, rows, spread, inputs)

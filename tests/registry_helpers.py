@@ -123,6 +123,7 @@ def _write_bundle(folder: Path, base: Path, seed: int) -> None:
     model = text_classification.build(base, LABELS, text_classification.Options(max_length=32))
     torch.nn.init.normal_(model.classifier.weight)
     card = {
+        "objective": "text-classification",
         "options": {"type": "text-classification", "max_length": 32}, "precision": "fp32", "tokens_per_batch": 512,
         "snapshot": {"version": seed, "fingerprint": f"s{seed}", "batch": seed},
     }  # fmt: skip

@@ -121,10 +121,15 @@ def test_only_the_registry_imports_mlflow() -> None:
 
 
 def test_an_objective_stands_alone() -> None:
-    from evertune.objectives import TABLE
+    from evertune.objectives import TABLE, module
 
-    files = [*TABLE.values(), "evertune.objectives.scoring", "evertune.batching"]
-    assert breaches(files, "evertune", nested=False) == {}
+    neighbours = {f"evertune.objectives.{one}" for name in TABLE for one in module(name).TRAVELS_WITH}
+    files = {*TABLE.values(), *neighbours, "evertune.objectives.scoring", "evertune.batching"}
+    used = {name: {one for one in imports(name, nested=False) if within(one, "evertune")} for name in files}
+    for name, found in used.items():  # and what it imports travels with it
+        mine = [one for one in TABLE if TABLE[one] == name]
+        beside = {f"evertune.objectives.{one}" for which in mine for one in module(which).TRAVELS_WITH}
+        assert all(within(one, *(beside if mine else neighbours)) for one in found), (name, found)
     assert imports("evertune.inference") & set(LIBRARY) == set()
     assert breaches(["evertune.inference"], "evertune") == {"evertune.inference": ["evertune.batching.by_length"]}
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evertune.contract import BatchStoppedError, judge_rows
+from evertune.digests import digests
 from evertune.home import read_json
-from evertune.rows import digests
 
 MAPPED = {"sources": [{"path": "*.csv"}], "columns": {"text": "message", "label": "intent"}}
 

@@ -11,28 +11,24 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_helpers import LABELS, TAGS, certain, recipe, split_rows, tag_rows, text_rows, tokenizer, train
+from model_helpers import TAGS, certain, recipe, split_rows, tokenizer, train
+from objective_samples import SAMPLES, labels_of
 
 from evertune import bundle, objectives
 from evertune.objectives import text_classification, token_classification
+from evertune.sources.tables import CONVERTERS
 
-NAMES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
-# Inputs, targets and labels of an objective, rows that teach it, and their labels: a new objective needs a line here.
-SAMPLES: dict[str, dict[str, Any]] = {
-    "text-classification": {
-        "inputs": ["my card was lost", "", "when " * 40], "targets": ["card", "refund", "delivery"], "names": LABELS,
-        "rows": text_rows(30), "labels": LABELS,
-    },
-    "token-classification": {
-        "inputs": [["John", "lives", "in", "Paris"], ["Paris"], ["the"] * 40],
-        "targets": [["B-PER", "O", "O", "B-LOC"], ["B-LOC"], ["O"] * 40], "names": NAMES,
-        "rows": tag_rows(30), "labels": TAGS,
-    },
-}  # fmt: skip
+# Of these each item, a row or a word, has one label; what other objectives give is tested in files of their own.
+ONE_LABEL = ("text-classification", "token-classification", "pair-classification")
 
 
 @pytest.fixture(params=objectives.TABLE)
 def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=ONE_LABEL)
+def labeled(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
@@ -55,9 +51,11 @@ def test_every_objective_has_a_sample_here() -> None:
 
 def test_an_objective_offers_all_that_the_table_promises(name: str, objective: ModuleType) -> None:
     assert objective.Options().type == name
-    assert len(objective.COLUMNS) == 2 and set(objective.COLUMNS.values()) <= {"string", "strings"}
+    assert {*objective.INPUTS, objective.TARGET} == objective.COLUMNS.keys()
+    assert set(objective.COLUMNS.values()) <= CONVERTERS.keys()
     assert set(objective.LOWER_IS_BETTER) < set(objective.METRICS)
-    stated = [line.split("`")[1].split("(")[0] for line in (objectives.__doc__ or "").splitlines() if line[:3] == "- `"]
+    promised = (objectives.__doc__ or "").partition("It may offer")[0]
+    stated = [line.split("`")[1].split("(")[0] for line in promised.splitlines() if line[:3] == "- `"]
     assert "encode" in stated and [one for one in stated if not hasattr(objective, one)] == []
 
 
@@ -83,7 +81,8 @@ def test_collate_pads_to_the_longest(name: str, objective: ModuleType) -> None:
     assert "labels" not in objective.collate(examples(objective, SAMPLES[name], targets=False), pad_id=0)
 
 
-def test_decoding_the_labels_own_logits_gives_the_labels_back(name: str, objective: ModuleType) -> None:
+def test_decoding_the_labels_own_logits_gives_the_labels_back(labeled: str) -> None:
+    name, objective = labeled, objectives.module(labeled)
     import torch
 
     sample = SAMPLES[name]
@@ -96,7 +95,8 @@ def test_decoding_the_labels_own_logits_gives_the_labels_back(name: str, objecti
     assert objective.pairs(sample["targets"], predictions)[1] == objective.label_values(sample["targets"])
 
 
-def test_loss_is_a_sum_so_that_batches_add_up(name: str, objective: ModuleType) -> None:
+def test_loss_is_a_sum_so_that_batches_add_up(labeled: str) -> None:
+    name, objective = labeled, objectives.module(labeled)
     import torch
 
     part = examples(objective, SAMPLES[name])
@@ -108,7 +108,8 @@ def test_loss_is_a_sum_so_that_batches_add_up(name: str, objective: ModuleType) 
         assert torch.allclose(whole, torch.stack(rows).sum(), atol=1e-5)
 
 
-def test_perfect_predictions_have_perfect_metrics(name: str, objective: ModuleType) -> None:
+def test_perfect_predictions_have_perfect_metrics(labeled: str) -> None:
+    name, objective = labeled, objectives.module(labeled)
     sample = SAMPLES[name]
     found = objective.statistics(sample["targets"], certain(objective, sample["targets"], 1.0), sample["names"])
     values = objective.metrics(found.sum(0, dtype="float64"), sample["names"])
@@ -118,7 +119,8 @@ def test_perfect_predictions_have_perfect_metrics(name: str, objective: ModuleTy
     }
 
 
-def test_the_majority_is_the_commonest_label_alone(name: str, objective: ModuleType) -> None:
+def test_the_majority_is_the_commonest_label_alone(labeled: str) -> None:
+    name, objective = labeled, objectives.module(labeled)
     sample = SAMPLES[name]
     targets = [*sample["targets"], sample["targets"][-1]]
     found = objective.majority(targets)
@@ -133,7 +135,7 @@ def test_the_majority_is_the_commonest_label_alone(name: str, objective: ModuleT
 def test_a_bundle_predicts_without_evertune(name: str, tiny_model: Path, tmp_path: Path) -> None:
     sample = SAMPLES[name]
     one = recipe(tiny_model, {"type": name, "max_length": 16}, training={"epochs": 1})
-    folder = Path(train(one, tmp_path, split_rows(sample["rows"]), sample["labels"]).bundle)
+    folder = Path(train(one, tmp_path, split_rows(sample["rows"](30)), labels_of(name)).bundle)
     program = (
         "import importlib, importlib.util, json, sys\n"
         "sys.modules['evertune'] = None  # any import of it fails\n"

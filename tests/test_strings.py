@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from evertune import strings
 from evertune.components import chained, connected, distinct, repeated, within
+from evertune.digests import digests
 from evertune.parts import of_table, standing_again
 from evertune.records import digest
-from evertune.rows import digests
 
 TEXTS = st.lists(st.text(max_size=4) | st.sampled_from(["", "a", "aa"]), max_size=30)
 

@@ -97,7 +97,7 @@ def run(
 
 def _first(replay: Replay, least_windows: int) -> int:
     """The first window, not before this one, at whose end there are rows enough to train and to test on."""
-    target = list(module(replay.recipe.objective.type).COLUMNS)[1]
+    target = module(replay.recipe.objective.type).TARGET
     least = replay.recipe.evaluation.gate.min_rows
     for window in range(least_windows, len(replay.windows)):
         rows = replay.known(window)

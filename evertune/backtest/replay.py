@@ -13,7 +13,7 @@ from evertune import bundle, challenge, drift, evaluation, jobs, observing, spli
 from evertune.backtest.windows import Windows
 from evertune.config import Recipe
 from evertune.home import Home
-from evertune.objectives import module
+from evertune.objectives import cells, module
 from evertune.records import Candidate, Decision, Snapshot, Tokens, digest
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Replay:
         self.recipe, self.home = recipe.model_copy(update={"training": alone}), home
         self.rows, self.tokens, self.windows = rows, tokens, windows
         self.folder, self._run_id, self._objective = folder, run_id, module(recipe.objective.type)
-        self._input, self._target = list(self._objective.COLUMNS)
+        self._target = self._objective.TARGET
         self._predictor = lru_cache(maxsize=3)(bundle.predictor)
         self.scored = lru_cache(maxsize=None)(self._scored)
 
@@ -133,7 +133,10 @@ class Replay:
         predictor = self._predictor(champion.folder)
         before, since = (
             observing.observed(
-                predictor, part[self._input].to_pylist(), part[self._target].to_pylist(), part["component"].to_numpy()
+                predictor,
+                cells(part, self._objective.INPUTS),
+                part[self._target].to_pylist(),
+                part["component"].to_numpy(),
             )
             for part in (reference, current)
         )
@@ -144,9 +147,10 @@ class Replay:
         rows = self.came(window - 1, window)
         if not len(rows):
             return {}
-        targets, predictions = rows[self._target].to_pylist(), self._predictor(folder).predict(
-            rows[self._input].to_pylist()
-        )  # fmt: skip
+        targets, inputs = rows[self._target].to_pylist(), cells(rows, self._objective.INPUTS)
+        predictor = self._predictor(folder)
+        known = self._objective.ASSESSED
+        predictions = predictor.assess(inputs, targets) if known else predictor.predict(inputs)
         names = sorted({*bundle.labels(folder), *self._objective.label_values(targets)})
         sums = self._objective.statistics(targets, predictions, names).sum(0, dtype="float64")
         found = self._objective.metrics(sums, names)

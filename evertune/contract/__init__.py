@@ -105,7 +105,7 @@ def _numbers(verdicts: Verdicts, recipe: Recipe) -> list[str]:
     """A column of numbers where texts should be: the source has changed its columns."""
     if recipe.contract.characters == "keep" or verdicts.rows < FEW or 2 * verdicts.numbers <= verdicts.rows:
         return []
-    role = next(iter(module(recipe.objective.type).COLUMNS))
+    role = module(recipe.objective.type).INPUTS[0]
     return [
         f"{recipe.column(role)}: {verdicts.numbers:,} of {verdicts.rows:,} texts are bare numbers: has the column "
         f"changed? data.columns.{role} names it; contract.characters: keep takes such texts in"
@@ -114,6 +114,8 @@ def _numbers(verdicts: Verdicts, recipe: Recipe) -> list[str]:
 
 def _labels(verdicts: Verdicts, recipe: Recipe, known_labels: tuple[str, ...]) -> list[str]:
     """A batch that no model can learn from: no rows, one label only, or nearly so."""
+    if not module(recipe.objective.type).LABELED:
+        return []
     counts, name = verdicts.labels, recipe.column(target(recipe))
     total = sum(counts.values())
     if not known_labels and not counts:
@@ -156,7 +158,7 @@ def _samples(verdicts: Verdicts) -> list[dict[str, Any]]:
 
 
 def _shown(row: dict[str, Any], recipe: Recipe) -> str:
-    given = next(iter(module(recipe.objective.type).COLUMNS))
+    given = module(recipe.objective.type).INPUTS[0]
     value = repr(row[given])
     cut = value if len(value) <= CUT else f"{value[:CUT]}..."
     seen = "" if row[given] is None else f" | {cut}"

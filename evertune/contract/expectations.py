@@ -14,6 +14,7 @@ from evertune.rows import roles
 if TYPE_CHECKING:
     import pandas as pd
 
+WRITTEN = ("string", "strings", "labels")  # kinds of columns that people write
 Say = Callable[["pd.DataFrame"], list[str]]
 
 
@@ -40,19 +41,21 @@ def built_in(recipe: Recipe, permitted: Allowed, columns: list[str]) -> list[Che
     Args:
         columns: those of the frame.
     """
-    kinds = module(recipe.objective.type).COLUMNS
-    given, *targets = kinds
+    objective = module(recipe.objective.type)
+    kinds = objective.COLUMNS
     checks: list[Check] = []
     for role in roles(recipe):
         if role in kinds or role == "id":
             checks += _present(role, recipe.column(role))
-        if role in kinds and recipe.contract.characters == "refuse":
+        if kinds.get(role) in WRITTEN and recipe.contract.characters == "refuse":
             checks += _undamaged(role, recipe.column(role))
-    text = kinds[given] == "string"
-    bounds = recipe.contract.text if text else recipe.contract.tokens
-    checks += _lengths(given, recipe.column(given), bounds, text)
-    for role in targets:
-        checks += (_string_label if kinds[role] == "string" else _tags)(role, recipe, permitted)
+    for role in objective.INPUTS:
+        if kinds[role] in WRITTEN:
+            text = kinds[role] == "string"
+            bounds = recipe.contract.text if text else recipe.contract.tokens
+            checks += _lengths(role, recipe.column(role), bounds, text)
+    if objective.LABELED:
+        checks += LABELS[kinds[objective.TARGET]](objective.TARGET, recipe, permitted)
     return [*checks, *_told(recipe, columns)]
 
 
@@ -109,7 +112,7 @@ def _string_label(role: str, recipe: Recipe, permitted: Allowed) -> list[Check]:
 def _tags(role: str, recipe: Recipe, permitted: Allowed) -> list[Check]:
     import great_expectations.expectations as gxe
 
-    given = next(iter(module(recipe.objective.type).COLUMNS))
+    given = module(recipe.objective.type).INPUTS[0]
     words, tags = f"{given.removesuffix('s')}_count", f"{role.removesuffix('s')}_count"
     same = gxe.ExpectColumnPairValuesToBeEqual(column_A=words, column_B=tags, ignore_row_if="either_value_is_missing")
     known = gxe.ExpectColumnValuesToBeNull(column="unknown_tag")
@@ -123,6 +126,14 @@ def _tags(role: str, recipe: Recipe, permitted: Allowed) -> list[Check]:
         Check(same, "word and tag counts differ", say),
         Check(known, why[0], _each("unknown_tag", lambda value: f"{column}: {value!r} {why[1]}")),
     ]
+
+
+def _set(role: str, recipe: Recipe, permitted: Allowed) -> list[Check]:
+    import great_expectations.expectations as gxe
+
+    known = gxe.ExpectColumnValuesToBeNull(column="unknown_tag")
+    column, why = recipe.column(role), _not_allowed(recipe, permitted, "label")
+    return [Check(known, why[0], _each("unknown_tag", lambda value: f"{column}: {value!r} {why[1]}"))]
 
 
 def _not_allowed(recipe: Recipe, permitted: Allowed, noun: str) -> tuple[str, str]:
@@ -141,8 +152,9 @@ def _told(recipe: Recipe, columns: list[str]) -> list[Check]:
     """Checks of the columns that tell a row's problem themselves."""
     import great_expectations.expectations as gxe
 
-    text = next(iter(module(recipe.objective.type).COLUMNS))
+    text = module(recipe.objective.type).INPUTS[0]
     kinds = {
+        "row_problem": ("row that makes no sense", recipe.column(text), "{}"),
         "timestamp_problem": ("unreadable timestamp", recipe.column("timestamp"), "{!r} is no date or time"),
         "future": ("timestamp in the future", recipe.column("timestamp"), "{}"),
         "duplicate_id": ("duplicate id", recipe.column("id"), "{}"),
@@ -164,3 +176,6 @@ def _fixed(reason: str) -> Say:
 
 def _each(column: str, words: Callable[..., str]) -> Say:
     return lambda rows: [words(value) for value in rows[column].tolist()]
+
+
+LABELS = {"string": _string_label, "strings": _tags, "labels": _set}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.components import distinct, repeated, within
 from evertune.config import Recipe
-from evertune.objectives import module
+from evertune.objectives import cells, module
 from evertune.parts import Rows, chosen, standing_again
 from evertune.rows import has_id, present, roles
 
@@ -69,7 +69,7 @@ def whole(rows: Rows, recipe: Recipe, known_labels: tuple[str, ...], known_input
     told = {}
     if has_id(recipe):
         told["duplicate_id"] = _duplicate_ids(rows)
-    elif recipe.contract.conflicts == "refuse":
+    elif recipe.contract.conflicts == "refuse" and module(recipe.objective.type).LABELED:
         told["two_labels"] = _two_labels(rows, recipe, permitted, known_inputs)
     if "timestamp" in roles(recipe) and recipe.contract.future == "refuse":
         told["future"] = _to_come(rows, datetime.now(UTC))
@@ -100,6 +100,8 @@ def _counts(rows: Rows, recipe: Recipe) -> Counter[str]:
     import pyarrow.compute as pc
 
     counts = Counter[str]()
+    if not module(recipe.objective.type).LABELED:
+        return counts
     for part in rows([target(recipe)]):
         found = pc.value_counts(labels(part, recipe)[1])
         counts.update(dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)))
@@ -126,7 +128,7 @@ def labels(table: "pa.Table", recipe: Recipe) -> "tuple[Any, pa.Array]":
 
 def target(recipe: Recipe) -> str:
     """The role that the model learns to give."""
-    return str(list(module(recipe.objective.type).COLUMNS)[-1])
+    return str(module(recipe.objective.type).TARGET)
 
 
 def frame(table: "pa.Table", recipe: Recipe, known: Whole) -> "pa.Table":
@@ -140,16 +142,20 @@ def frame(table: "pa.Table", recipe: Recipe, known: Whole) -> "pa.Table":
     import pyarrow.compute as pc
 
     columns: dict[str, Any] = {}
+    objective = module(recipe.objective.type)
     for role in roles(recipe):
         columns[role] = table[role]
         if pa.types.is_list(table[role].type):
             columns[role] = pc.binary_join(table[role], " ")
             columns[f"{role.removesuffix('s')}_count"] = pc.list_value_length(table[role])
             columns[f"{role}_problem"] = _item_problem(table[role].combine_chunks())
-        elif role == target(recipe):
+        elif role == objective.TARGET and role not in objective.INPUTS:
             columns[role] = present(table[role])
+    if hasattr(objective, "problems"):
+        told = objective.problems(cells(table, objective.INPUTS), table[objective.TARGET].to_pylist())
+        columns["row_problem"] = pa.array(told, pa.string())
     columns["timestamp_problem"] = table["timestamp_problem"]
-    if pa.types.is_list(table[target(recipe)].type):
+    if pa.types.is_list(table[target(recipe)].type) and objective.LABELED:
         row, value = _foreign(table, recipe, known.permitted)
         columns["unknown_tag"] = _first_of_each(row, value, len(table))
     for name, (places, text) in known.told.items():

@@ -114,8 +114,13 @@ class Judge:
         accepted, refused = kept.filter(~bad), _with_reasons(kept.filter(bad), bad, rows, refusing)
         if len(part.unreadable):
             refused = pa.concat_tables([refused, _unreadable(part.unreadable)])
-        return Judged(part, findings, accepted, refused, _counted(accepted[target(self.recipe)]),
-                      _bare_numbers(accepted[next(iter(module(self.recipe.objective.type).COLUMNS))]))  # fmt: skip
+        return Judged(part, findings, accepted, refused, self._labels(accepted),
+                      _bare_numbers(accepted[module(self.recipe.objective.type).INPUTS[0]]))  # fmt: skip
+
+    def _labels(self, accepted: "pa.Table") -> dict[str, int]:
+        if not module(self.recipe.objective.type).LABELED:
+            return {}
+        return _counted(accepted[target(self.recipe)])
 
 
 def judged_elsewhere(judge: bytes, part: Part, finish: "Callable[[pa.Table], pa.Table]") -> Judged:

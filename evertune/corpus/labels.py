@@ -5,6 +5,7 @@ from collections import Counter
 from evertune.corpus.staging import Log
 from evertune.corpus.view import COUNTS, LABELLED, known_labels, newest_moment
 from evertune.home import Home, read_json, write_json
+from evertune.objectives import label_roles
 from evertune.rows import own_columns
 
 
@@ -14,7 +15,7 @@ def add(home: Home, begun: Log) -> None:
     import pyarrow.compute as pc
 
     known, found, moments = known_labels(home), Counter[str](), [newest_moment(home)]
-    _given, *targets = own_columns(begun.names)
+    targets = [name for name in own_columns(begun.names) if name in label_roles()]
     for part in begun.corpus(["split", "timestamp", *targets]):
         moments.append(pc.max(part["timestamp"]).as_py())
         used = part.filter(pc.is_in(part["split"], value_set=pa.array(LABELLED)))

@@ -4,10 +4,18 @@ An objective's file stands alone: it imports nothing of Evertune, because a copy
 and the served model encodes, collates and decodes with the very code that training and evaluation used. It offers
 
 - `Options`: a frozen pydantic model with `type: Literal[NAME]`, the recipe's `objective` section;
-- `COLUMNS`: role -> kind (`string` or `strings`), the input first, then the target;
+- `COLUMNS`: role -> kind, the inputs first, then the target; a kind is `string`, `strings` (words, or tags of words),
+  `labels` (a set of them), `number`, `span` (of a text) or `image`; in tables those of `LISTS` are lists of strings,
+  all others strings;
+- `INPUTS`: the roles that a prediction is made from; an input is a value, or a tuple of values where they are several;
+- `TARGET`: the role that a model learns to give, which may be an input too: a language model's text;
+- `LABELED`: whether targets are labels, which the contract knows and counts, and a model has outputs for;
+- `ENCODES_TARGET`: whether `encode` takes the targets too, where they are known; `ASSESSED`: whether predictions hold
+  more where they are, such as how likely the model finds each: what `statistics` needs and no user asks for;
+- `TRAVELS_WITH`: names of the neighbours in this folder that it imports, relatively;
 - `OUTPUTS`: name -> kind (`string`, `number`, `strings`, `numbers`) of what a prediction holds;
 - `METRICS`: names of the metrics, the default first, and `LOWER_IS_BETTER`, those of them that fall;
-- `encode(inputs, tokenizer, options) -> {column: list}` with `input_ids`, for training and serving alike;
+- `encode(inputs, tokenizer, options) -> {column: list}` with `input_ids` and `full_length`, for training and serving;
 - `label_values(targets) -> list[str]`: every label in a list of targets, repeated as often as it stands there;
 - `conventions(targets) -> dict`: what decoding must know of the train targets, JSON-ready; the bundle's card keeps it;
 - `build(path, labels, options) -> model` from base weights; `load(path)` from saved ones;
@@ -18,14 +26,22 @@ and the served model encodes, collates and decodes with the very code that train
 - `statistics(targets, predictions, names) -> array (rows, m)`, additive over rows, and
   `metrics(sums, names) -> {metric: array}` of any weighted sum of them: what makes every bootstrap a matrix product;
 - `report(sums, names) -> dict`: per-class table and calibration, `pairs(targets, predictions)`: for a confusion matrix.
+
+It may offer
+
+- `problems(inputs, targets) -> [text or None]`: what is wrong with a row as a whole;
+- `answer(model, batch, examples, names, conventions) -> (predictions, loss)` where logits are not all that it takes;
+- `finish(model, examples, names)`: what is left to do when the weights have been learned.
 """
 
 import functools
 import importlib
+from collections.abc import Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pydantic import BaseModel
 
     class Options(BaseModel):
@@ -38,7 +54,12 @@ if TYPE_CHECKING:
 TABLE = {
     "text-classification": "evertune.objectives.text_classification",
     "token-classification": "evertune.objectives.token_classification",
+    "multi-label": "evertune.objectives.multi_label",
+    "pair-classification": "evertune.objectives.pair_classification",
+    "pair-regression": "evertune.objectives.pair_regression",
+    "question-answering": "evertune.objectives.question_answering",
 }
+LISTS = ("strings", "labels")  # kinds of which a cell holds a list
 ROLES = ("id", "timestamp", "group")  # what any row may carry beside its objective's own columns
 
 
@@ -50,6 +71,23 @@ def module(name: str) -> ModuleType:
         KeyError: no such objective.
     """
     return importlib.import_module(TABLE[name])
+
+
+def cells(rows: "pa.Table", roles: Sequence[str]) -> list[Any]:
+    """What stands under these roles: of each row a value, or a tuple of the values of several roles."""
+    columns = [rows[role].to_pylist() for role in roles]
+    return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+
+
+def encoded_roles(objective: ModuleType) -> list[str]:
+    """The roles that `encode` takes, the target last where it is one of them."""
+    return [*objective.INPUTS, *([objective.TARGET] if objective.ENCODES_TARGET else [])]
+
+
+@functools.cache
+def label_roles() -> frozenset[str]:
+    """The roles under which labels stand, of any objective."""
+    return frozenset(one.TARGET for one in map(module, TABLE) if one.LABELED)
 
 
 def __getattr__(name: str) -> object:

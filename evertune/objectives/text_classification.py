@@ -9,6 +9,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 COLUMNS = {"text": "string", "label": "string"}
+INPUTS, TARGET = ("text",), "label"
+LABELED, ENCODES_TARGET, ASSESSED = True, False, False
+TRAVELS_WITH: tuple[str, ...] = ()
 OUTPUTS = {"label": "string", "score": "number"}
 METRICS = ("f1_macro", "accuracy", "f1_micro", "f1_weighted", "precision_macro", "recall_macro", "ece")
 LOWER_IS_BETTER = ("ece",)
@@ -146,7 +149,7 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
         mask[row, : len(one["input_ids"])] = 1
     batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
     if "labels" in examples[0]:
-        batch["labels"] = torch.tensor([one["labels"] for one in examples])
+        batch["labels"] = torch.from_numpy(np.array([one["labels"] for one in examples]))
     return batch
 
 

@@ -10,10 +10,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 COLUMNS = {"tokens": "strings", "tags": "strings"}
+INPUTS, TARGET, TRAVELS_WITH = ("tokens",), "tags", ()
+LABELED, ENCODES_TARGET, ASSESSED = True, False, False
 OUTPUTS = {"tags": "strings", "scores": "numbers"}
 METRICS = (
-    "entity_f1", "entity_precision", "entity_recall",
-    "token_f1_weighted", "token_f1_macro", "token_f1_micro", "accuracy", "ece",
+    "entity_f1", "entity_precision", "entity_recall", "token_f1_weighted", "token_f1_macro", "token_f1_micro",
+    "accuracy", "ece",
 )  # fmt: skip
 LOWER_IS_BETTER = ("ece",)
 PREFIXES = ("B", "I", "E", "S", "L", "U")
@@ -90,7 +92,7 @@ def example(encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids:
     row = {"input_ids": encoded["input_ids"], "word_starts": encoded["word_starts"]}
     if target is None:
         return row
-    labels = [IGNORED] * len(encoded["input_ids"])
+    labels = [IGNORED] * len(row["input_ids"])
     for start, tag in zip(encoded["word_starts"], target, strict=True):
         if start >= 0:
             labels[start] = label_ids[tag]
@@ -235,7 +237,7 @@ def grammar(names: Collection[str]) -> dict[str, Part]:
 
 
 def _types(names: Sequence[str]) -> list[str]:
-    return sorted({kind for _, kind in grammar(names).values() if kind is not None})
+    return sorted({kind for _, kind in grammar(names).values() if kind})
 
 
 def majority(targets: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
@@ -252,10 +254,9 @@ def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[s
     guess = [tag for one in predictions for tag in one["tags"]]
     score = np.array([score for one in predictions for score in one["scores"]], dtype=np.float64)
     words = scoring.count(rows, label_values(targets), guess, score, names, len(targets))
-    types = _types(names)
+    types, parts = _types(names), grammar(names)
     column = {kind: i for i, kind in enumerate(types)}
     spans = np.zeros((len(targets), 3 * len(types)), dtype=np.float32)
-    parts = grammar(names)
     for row, (tags, one) in enumerate(zip(targets, predictions, strict=True)):
         true, named = set(entities(tags, parts)), set(entities(one["tags"], parts))
         for part, group in enumerate((true, named, true & named)):
@@ -287,9 +288,8 @@ def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     """Entities by type, words by tag, and the reliability curve."""
     from evertune.objectives import scoring
 
-    types = _types(names)
     return {
-        "per_class": scoring.per_class(sums[len(sums) - 3 * len(types) :], types),
+        "per_class": scoring.per_class(sums[len(sums) - 3 * len(_types(names)) :], _types(names)),
         "per_tag": scoring.per_class(sums, names),
         "calibration": scoring.reliability(sums, len(names)),
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from evertune import base_models, contract, shortage, splits
 from evertune.config import SqlSource
 from evertune.errors import DataError
-from evertune.objectives import module
+from evertune.objectives import cells, module
 from evertune.preview.sample import judged, sample, spread
 from evertune.statistics import detectable, spend
 
@@ -63,12 +63,12 @@ def look(recipe: "Recipe", limit: int) -> Preview:
     if unreadable and len(unreadable) == len(rows.table):
         raise DataError(f"no row can be read; {unreadable[0]}")
     objective = module(recipe.objective.type)
-    role, target = objective.COLUMNS
+    target = objective.TARGET
     close = spread(verdicts.accepted, CLOSELY)
     factor = rows.found * len(verdicts.accepted) / len(rows.table) / max(1, len(close))
-    dealt, leaked = _splits(close, recipe, role)
+    dealt, leaked = _splits(close, recipe, objective.INPUTS[0])
     splits = {name: round(count * factor) for name, count in dealt.items()}
-    inputs, targets = close.column(role).to_pylist(), close.column(target).to_pylist()
+    inputs, targets = cells(close, objective.INPUTS), cells(close, [target])
     pieces, truncated = _tokens(recipe, inputs)
     examples = [
         {"input": _text(one), "target": _text(wanted), "tokens": " ".join(tokens[:24])}
@@ -84,10 +84,16 @@ def look(recipe: "Recipe", limit: int) -> Preview:
     ]
     return Preview(
         rows=len(rows.table), found=rows.found, accepted=len(verdicts.accepted), reasons=verdicts.reasons,
-        labels=dict(Counter(objective.label_values(verdicts.accepted.column(target).to_pylist())).most_common()),
+        labels=_labels(verdicts, objective),
         examples=examples, splits=splits, leaked=leaked, truncated=round(truncated * factor),
         problems=problems, notes=notes,
     )  # fmt: skip
+
+
+def _labels(verdicts: contract.Verdicts, objective: Any) -> dict[str, int]:
+    if not objective.LABELED:
+        return {}
+    return dict(Counter(objective.label_values(verdicts.accepted.column(objective.TARGET).to_pylist())).most_common())
 
 
 def _unreadable(verdicts: contract.Verdicts) -> list[str]:
@@ -134,7 +140,7 @@ def _notes(recipe: "Recipe", test: int) -> list[str]:
             f"{test:,} fresh test rows can show a difference of {100 * least:.1f} points (power 0.8, one row in ten "
             "decided differently)"
         )
-    if "id" not in recipe.data.columns:
+    if "id" not in recipe.data.columns and module(recipe.objective.type).LABELED:
         notes.append(
             "columns.id is not mapped: a corrected label cannot supersede its row; one text with two labels is refused"
         )
@@ -145,5 +151,7 @@ def _notes(recipe: "Recipe", test: int) -> list[str]:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " | ".join(map(_text, value))
     text = value if isinstance(value, str) else " ".join(value)
     return text if len(text) <= CUT else text[: CUT - 1] + "…"

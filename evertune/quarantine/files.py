@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from evertune.config import Recipe
 from evertune.errors import DataError
 from evertune.objectives import module
-from evertune.rows import own_columns, roles
+from evertune.rows import arrow, own_columns, roles
 from evertune.sources import cells
+from evertune.sources.tables import CONVERTERS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +62,7 @@ def read_mended(path: Path, recipe: Recipe) -> "pa.Table":
     columns: dict[str, Any] = {"row_version": pa.array([row["row_version"] for row in rows], pa.string())}
     for role in [role for role in kinds if role in rows[0]]:
         values = [_value(row.get(role), kinds[role], f"{path}, row {place}, {role}") for place, row in enumerate(rows)]
-        columns[role] = pa.array(values, pa.list_(pa.string()) if kinds[role] == "strings" else pa.string())
+        columns[role] = pa.array(values, arrow(kinds[role]))
     if "timestamp" in columns:
         moments = [_moment(value) for value in columns["timestamp"].to_pylist()]
         columns["timestamp"] = pa.array([one[0] for one in moments], pa.timestamp("us", "UTC"))
@@ -98,7 +99,7 @@ def _value(cell: Any, kind: str, where: str) -> Any:
     if cell is None or cell == "":
         return None
     try:
-        return cells.words(cell) if kind == "strings" else cells.text(cell)
+        return CONVERTERS[kind](cell)
     except ValueError as error:
         raise DataError(f"{where}: {error}; mend the cell") from error
 

@@ -40,8 +40,8 @@ def _log(recipe: "Recipe", candidate: "Candidate", examples: list[Any], required
     import pandas as pd
     from mlflow.models import infer_signature
 
-    role = next(iter(module(recipe.objective.type).COLUMNS))
-    frame = pd.DataFrame({role: examples})
+    roles = list(module(recipe.objective.type).INPUTS)
+    frame = pd.DataFrame(examples if len(roles) > 1 else [[one] for one in examples], columns=roles)
     predictions = pd.DataFrame(bundle.predictor(Path(candidate.bundle)).predict(examples))
     with mlflow.start_run(run_id=candidate.run_id):
         return mlflow.pyfunc.log_model(

@@ -129,11 +129,11 @@ def compare(expected: list[dict[str, Any]], found: list[dict[str, Any]], toleran
         same = [a == b for a, b in zip(one["labels"], other["labels"], strict=True)]
         labels += same
         differences += [abs(a - b) for a, b, equal in zip(one["scores"], other["scores"], same, strict=True) if equal]
-    agreement = sum(labels) / max(1, len(labels))
+    agreement = sum(labels) / len(labels) if labels else 1.0
     close = all(one <= tolerance for one in differences)  # false for what is not a number
     return {
         "test": "parity", "rows": len(expected), "agreement": agreement, "difference": max(differences),
-        "threshold": tolerance, "passed": bool(labels) and agreement >= AGREEMENT and close, "problem": None,
+        "threshold": tolerance, "passed": bool(pairs) and agreement >= AGREEMENT and close, "problem": None,
     }  # fmt: skip
 
 

@@ -39,7 +39,9 @@ def _predictions(model_uri: str, sample: str) -> Any:
     # Its warnings are of other versions than the logged ones: those are not linked.
     model = mlflow.pyfunc.load_model(model_uri, suppress_warnings=True)
     given = json.loads(Path(sample).read_text(encoding="utf-8"))
-    return model.predict(pd.DataFrame({given["role"]: given["inputs"]})).to_dict("records")
+    roles = given["role"] if isinstance(given["role"], list) else [given["role"]]
+    rows = given["inputs"] if len(roles) > 1 else [[one] for one in given["inputs"]]
+    return model.predict(pd.DataFrame(rows, columns=roles)).to_dict("records")
 
 
 if __name__ == "__main__":

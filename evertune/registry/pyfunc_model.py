@@ -13,7 +13,7 @@ from mlflow.pyfunc import PythonModel
 
 
 class BundleModel(PythonModel):
-    """Predicts with the bundle's own code: input column in, prediction columns out, one row a row."""
+    """Predicts with the bundle's own code: input columns in, prediction columns out, one row a row."""
 
     def load_context(self, context: Any) -> None:
         """Load the bundle under a module name of its own, so that two versions in one process do not share code."""
@@ -27,8 +27,10 @@ class BundleModel(PythonModel):
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """One prediction for each row of `model_input`."""
-        role = next(iter(self._predictor.objective.COLUMNS))
-        rows = model_input[role] if isinstance(model_input, pd.DataFrame) else model_input
+        roles = list(self._predictor.objective.INPUTS)
+        framed = isinstance(model_input, pd.DataFrame)
+        columns = [model_input[role] for role in roles] if framed else [model_input]
+        rows = columns[0] if len(columns) == 1 else zip(*columns, strict=True)
         return pd.DataFrame(self._predictor.predict(list(rows)))
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 Json = dict[str, Any]
+EXAMPLES = {  # of an input, by its kind
+    "string": '"some text"', "strings": '["some", "words"]', "image": 'base64.b64encode(open("a.png", "rb").read())',
+}  # fmt: skip
 LISTED = 100  # labels, or slices, that are named
 ROWS = {
     "test": "all test rows", "test_clean": "test rows without leaks", "fresh": "fresh test rows",
@@ -92,8 +95,8 @@ def _found(one: Json) -> str:
 
 
 def _use(recipe: "Recipe", outcome: Json) -> str:
-    role = next(iter(module(recipe.objective.type).COLUMNS))
-    example = '"some text"' if role == "text" else '["some", "words"]'
+    objective = module(recipe.objective.type)
+    example = ", ".join(f'"{role}": [{EXAMPLES[objective.COLUMNS[role]]}]' for role in objective.INPUTS)
     where = (
         f"models:/{outcome['model']}/{outcome['version']}" if outcome["version"] else f"runs:/{outcome['run_id']}/model"
     )
@@ -102,7 +105,7 @@ def _use(recipe: "Recipe", outcome: Json) -> str:
         f"```sh\nevertune score {recipe.file} --input rows.csv --output scores.csv\n```\n\n"
         "This version, wherever MLflow's store can be reached (Evertune need not be installed):\n\n"
         f'```python\nimport mlflow\nimport pandas as pd\n\nmodel = mlflow.pyfunc.load_model("{where}")\n'
-        f'model.predict(pd.DataFrame({{"{role}": [{example}]}}))\n```'
+        f"model.predict(pd.DataFrame({{{example}}}))\n```"
     )
 
 

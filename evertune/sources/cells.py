@@ -1,7 +1,9 @@
-"""One cell, as CSV, JSON, Arrow or a database gives it, becomes a text, a list of words or a moment."""
+"""One cell, as a file or a database gives it, becomes a text, words, labels, a number, a span or a moment."""
 
 import ast
+import contextlib
 import json
+import math
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -57,6 +59,63 @@ def words(value: Any) -> list[str] | None:
     if None in found:
         raise ValueError(f"the word at position {found.index(None)} of its list is null")
     return [one for one in found if one is not None]
+
+
+def labels(value: Any) -> list[str] | None:
+    """The cell as a set of labels in order, perhaps an empty one: a list, a spelled list, or labels between `|` or `;`.
+
+    Raises:
+        ValueError: see `words`.
+    """
+    if isinstance(value, str) and listed(value) is None:
+        value = [one.strip() for one in re.split(r"[|;]", value) if one.strip()]
+    found = words(value)
+    return None if found is None else sorted(set(found))
+
+
+def number(value: Any) -> str | None:
+    """The cell as a number, written as Python writes it.
+
+    Raises:
+        ValueError: it is no finite number.
+    """
+    given = text(value)
+    if given is None or not given.strip():
+        return None
+    try:
+        found = float(given)
+    except ValueError:
+        raise ValueError(f"{given[:40]!r} is no number") from None
+    if not math.isfinite(found):
+        raise ValueError(f"{given!r} is no finite number")
+    return repr(found)
+
+
+def span(value: Any) -> str | None:
+    """The cell as a part of a text, as JSON `{"start": 17, "text": "..."}`; `start` is null for a text alone.
+
+    It may be such JSON, a text, or SQuAD's `{"answer_start": [17], "text": ["..."]}`, of which the first counts.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, str) and value.startswith("{"):
+        with contextlib.suppress(ValueError):
+            value = json.loads(value)
+    if value is None or isinstance(value, str):
+        return None if value is None else _span(None, value)
+    if not isinstance(value, dict) or "text" not in value:
+        raise ValueError(f"holds a {type(value).__name__} where a text, or its `start` and `text`, is needed")
+    start, said = value.get("start", value.get("answer_start")), value["text"]
+    if isinstance(said, (list, tuple)):
+        start, said = (start or [None])[0], (said or [None])[0]
+    if not isinstance(said, str) or not (start is None or isinstance(start, int)):
+        raise ValueError("holds a span whose `text` is no text or whose `start` is no whole number")
+    return _span(start, said)
+
+
+def _span(start: int | None, said: str) -> str:
+    return json.dumps({"start": start, "text": said}, ensure_ascii=False)
 
 
 def listed(cell: str) -> list[Any] | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evertune.records import digest
+from evertune.rows import arrow
 from evertune.sources.piece import Layout
 from evertune.sources.tables import CONVERTERS
 
@@ -49,7 +50,7 @@ def _converted(column: "pa.Array", kind: str) -> "tuple[tuple[pa.Array, ...], di
     if kind == "timestamp":
         return _moments(column), {}
     made, odd = _one_by_one(column, kind)
-    return (pa.array(made, pa.string() if kind == "string" else pa.list_(pa.string())),), odd
+    return (pa.array(made, arrow(kind)),), odd
 
 
 def _one_by_one(column: "pa.Array", kind: str) -> tuple[list[Any], dict[int, str]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from evertune.config import PathSource, Recipe
 from evertune.objectives import module
 from evertune.records import Inputs
+from evertune.rows import arrow
 from evertune.sources import arrow_rows, cells
 from evertune.sources.files import FORMATS, single_file
 from evertune.sources.piece import Layout, Raw, match
@@ -34,41 +35,48 @@ def inputs(path: str | Path, recipe: Recipe, encoding: str | None = None) -> Ite
     """
     like = next((source for source in recipe.data.sources if isinstance(source, PathSource)), PathSource(path=""))
     file = replace(single_file(path), encoding=encoding or like.encoding, delimiter=like.delimiter)
-    role, kind = next(iter(module(recipe.objective.type).COLUMNS.items()))
-    named, reader = recipe.column(role), FORMATS[file.format]
+    objective, reader = module(recipe.objective.type), FORMATS[file.format]
+    kinds = {recipe.column(role): objective.COLUMNS[role] for role in objective.INPUTS}
     names = reader.names(file)
-    match(Layout({role: named}, {role: kind}), names, file.name)
-    schema = _schema(file, list(dict.fromkeys(names)), named, kind)
+    wanted = Layout({role: recipe.column(role) for role in objective.INPUTS}, dict.fromkeys(objective.INPUTS, ""))
+    match(wanted, names, file.name)
+    schema = _schema(file, list(dict.fromkeys(names)), kinds)
     rest, start = iter(reader.rows(file, schema.names)), 0
     while (chunk := list(itertools.islice(rest, CHUNK))) or start == 0:
-        yield _inputs(chunk, start, schema, named, kind)
+        yield _inputs(chunk, start, schema, kinds)
         start += len(chunk)
         if len(chunk) < CHUNK:
             return
 
 
-def _schema(file: File, names: Sequence[str], named: str, kind: str) -> "pa.Schema":
-    """The file's own columns and what they become; the input column becomes what the model takes."""
+def _schema(file: File, names: Sequence[str], kinds: dict[str, str]) -> "pa.Schema":
+    """The file's own columns and what they become; the input columns become what the model takes.
+
+    Args:
+        kinds: of the input columns, by name.
+    """
     import pyarrow as pa
 
-    kinds = {"string": pa.string(), "strings": pa.list_(pa.string())}
-    plain = kinds["strings"] if file.format == "conll" else pa.string()
+    plain = pa.list_(pa.string()) if file.format == "conll" else pa.string()
     types = arrow_rows.types(file) if file.format == "parquet" else {}
-    return pa.schema([(name, kinds[kind] if name == named else types.get(name, plain)) for name in names])
+    return pa.schema([(name, arrow(kinds[name]) if name in kinds else types.get(name, plain)) for name in names])
 
 
-def _inputs(chunk: Sequence[Raw], start: int, schema: "pa.Schema", named: str, kind: str) -> Inputs:
+def _inputs(chunk: Sequence[Raw], start: int, schema: "pa.Schema", kinds: dict[str, str]) -> Inputs:
     import pyarrow as pa
 
-    place, width = schema.names.index(named), len(schema)
+    places, width = {name: schema.names.index(name) for name in kinds}, len(schema)
     values: list[Any] = []
     problems: list[str | None] = []
     rows: list[list[Any]] = []
     for number, raw in enumerate(chunk, start):
         row = list(raw.cells) if raw.cells is not None else [None] * width
-        value, problem = _converted(row[place], kind, number, named) if raw.problem is None else (None, raw.problem)
-        row[place] = value
-        values.append(value)
+        problem = raw.problem
+        for name, place in places.items():
+            row[place], wrong = _converted(row[place], kinds[name], number, name) if problem is None else (None, None)
+            problem = problem or wrong
+        given = tuple(row[place] for place in places.values())
+        values.append(None if problem else given[0] if len(given) == 1 else given)
         problems.append(problem)
         rows.append(row)
     columns = zip(*rows, strict=True) if rows else [()] * width

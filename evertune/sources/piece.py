@@ -58,7 +58,7 @@ class Layout:
 
     Args:
         columns: role -> column of the source.
-        kinds: role -> `string`, `strings` or `timestamp`, in the order of `columns`.
+        kinds: role -> an objective's kind or `timestamp`, in the order of `columns`.
     """
 
     columns: dict[str, str]

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from evertune.records import digest
-from evertune.sources import cells
+from evertune.rows import arrow
+from evertune.sources import cells, pictures
 from evertune.sources.piece import Layout, Raw
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def roles_of(chunk: Sequence[Raw], numbers: Sequence[int], wanted: Layout) -> "p
             arrays[role] = pa.array([one[0] for one in columns[role]], pa.timestamp("us", tz="UTC"))
             arrays[f"{role}_problem"] = pa.array([one[1] for one in columns[role]], pa.string())
         else:
-            arrays[role] = pa.array(columns[role], pa.string() if kind == "string" else pa.list_(pa.string()))
+            arrays[role] = pa.array(columns[role], arrow(kind))
     arrays["source_row"] = pa.array(numbers, pa.int64())
     arrays["problem"] = pa.array([problem for _, problem, _ in made], pa.string())
     arrays["problem_digest"] = pa.array([held for *_, held in made], pa.string())
@@ -103,4 +104,7 @@ def _moment(cell: Any) -> tuple[datetime | None, str | None]:
         return None, str(cell)
 
 
-CONVERTERS: dict[str, Callable[[Any], Any]] = {"string": cells.text, "strings": cells.words, "timestamp": _moment}
+CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "string": cells.text, "strings": cells.words, "labels": cells.labels, "number": cells.number, "span": cells.span,
+    "image": pictures.image, "timestamp": _moment,
+}  # fmt: skip

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
 from evertune.config.data import SplitRules
+from evertune.digests import digests
 from evertune.parts import Rows, of_table
-from evertune.rows import digests
 from evertune.splits.groups import (
     EXCLUDED,
     NAMES,

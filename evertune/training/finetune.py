@@ -130,6 +130,8 @@ def _train(
     fitted = loop.fit(model, task, settings, precision, folder / "checkpoints", log, memory)
     if sharing.rank():
         return None
+    if hasattr(task.objective, "finish"):
+        task.objective.finish(model, task.train, labels)
     serving = resolve_precision(recipe.evaluation.precision, memory)
     card = {**_card(recipe, tokens, serving, run_id), "conventions": task.conventions}
     digest = bundle.write(folder / "bundle", model, tokenizer, task.objective, card)

@@ -19,6 +19,8 @@ def carry_over(model: Any, objective: Any, place: Path, labels: Sequence[str], r
         place: the champion's `model` folder.
         renamed: old label -> the one that it is called now; several for one were merged, and give their mean.
     """
+    if not objective.LABELED:
+        return
     champion = objective.load(place)
     known = [champion.config.id2label[number] for number in range(champion.config.num_labels)]
     if known == list(labels):

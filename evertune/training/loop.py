@@ -187,16 +187,16 @@ class TokenTrainer(Trainer):
         """The objective's metrics and the loss on the validation rows."""
         task = self._task
         mine = sharing.own(task.validation)
-        predictions, loss = inference.run(
+        found = inference.run(
             self.model, task.objective, [task.validation[place] for place in mine], task.labels, task.conventions,
             pad_id=task.pad_id, budget=2 * self._batches.budget, precision=self._precision,
         )  # fmt: skip
         targets = [task.targets[place] for place in mine]
-        counted = task.objective.statistics(targets, predictions, task.labels).sum(0, dtype="float64")
-        sums, loss = (sum(parts) for parts in zip(*sharing.together((counted, loss)), strict=True))
+        counted = task.objective.statistics(targets, found.predictions, task.labels).sum(0, dtype="float64")
+        shares = sharing.together((counted, found.loss, found.items))
+        sums, loss, items = (sum(parts) for parts in zip(*shares, strict=True))
         values = {f"eval_{name}": float(value) for name, value in task.objective.metrics(sums, task.labels).items()}
-        items = len(task.objective.label_values(task.targets))
-        metrics = {"eval_loss": loss / items, **values}
+        metrics = {"eval_loss": loss / max(1, items), **values}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics

@@ -123,7 +123,7 @@ def _decided(recipe: Recipe, home: Home) -> Recipe:
 def _write_rows(rows: "pa.Table", recipe: Recipe, path: Path) -> None:
     import pyarrow as pa
 
-    target = list(module(recipe.objective.type).COLUMNS)[1]
+    target = module(recipe.objective.type).TARGET
     kept = rows.select(["row_version", "batch", "part", "split", target])
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, kept.schema) as writer:
         writer.write_table(kept)

@@ -55,7 +55,7 @@ def _weights(rows: "pa.Table", recipe: Recipe, places: "np.ndarray[Any, Any]") -
         return 0.5 ** np.minimum((batches.max() - batches[places]) / rule.half_life, 900)
     if rule.by == "balance":
         objective = module(recipe.objective.type)
-        targets = rows.column(list(objective.COLUMNS)[1]).take(places).to_pylist()
+        targets = rows.column(objective.TARGET).take(places).to_pylist()
         labels = [objective.label_values([one]) for one in targets]
         counts = Counter(label for found in labels for label in set(found))
         return np.array([1 / min((counts[one] for one in found), default=len(places)) for found in labels])

@@ -39,9 +39,12 @@ def task_of(
     splits = rows.column("split").to_numpy(zero_copy_only=False)
     train = np.flatnonzero(selection.learned(rows, recipe, since))
     validation = np.flatnonzero(splits == "validation")[-(recipe.evaluation.window or len(rows)) :]
-    targets = rows.column(list(objective.COLUMNS)[1])
+    targets = rows.column(objective.TARGET)
     values = objective.label_values(targets.take(train).to_pylist())
-    _check(values, labels, recipe)
+    if objective.LABELED:
+        _check(values, labels, recipe)
+    elif not len(train):
+        raise DataError("no train rows; add rows")
     ids, hidden = {label: index for index, label in enumerate(labels)}, masking(tokenizer, recipe.training.mask_tokens)
     examples = {
         name: Examples(objective, encoded.select(index), targets.take(index).to_pylist(), ids)

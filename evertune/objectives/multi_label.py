@@ -1,0 +1,186 @@
+"""Multi-label classification: any number of labels for a text, none among them."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from . import text_classification
+
+COLUMNS = {"text": "string", "labels": "labels"}
+INPUTS, TARGET = ("text",), "labels"
+LABELED, ENCODES_TARGET, ASSESSED = True, False, True
+TRAVELS_WITH = ("text_classification",)
+OUTPUTS = {"labels": "strings", "scores": "numbers"}
+METRICS = ("f1_micro", "f1_macro", "mean_average_precision", "precision_micro", "recall_micro", "accuracy")
+LOWER_IS_BETTER: tuple[str, ...] = ()
+BINS = 32  # of a label's probability, by which its average precision is found from counts
+
+
+class Options(text_classification.Options):
+    """Any number of labels for a text. Columns: `text`, `labels` (a list, or labels between `|` or `;`)."""
+
+    type: Literal["multi-label"] = Field("multi-label", description="Name of the objective.")  # type: ignore[assignment]
+    threshold: float = Field(0.5, gt=0, lt=1, description="A label is given from this probability on.")
+
+
+encode, load, collate = text_classification.encode, text_classification.load, text_classification.collate
+
+
+def label_values(targets: Sequence[Sequence[str]]) -> list[str]:
+    """Every label of every row."""
+    return [label for labels in targets for label in labels]
+
+
+def conventions(targets: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Nothing: each label stands for itself."""
+    return {}
+
+
+def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Base weights with a new head, in fp32, one output a label; the threshold is kept in its configuration."""
+    model = text_classification.build(path, labels, options)
+    model.config.threshold = options.threshold
+    return model
+
+
+def example(encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """One row as `collate` takes it; a label that the model does not know teaches nothing."""
+    row: dict[str, Any] = {"input_ids": encoded["input_ids"]}
+    if target is None:
+        return row
+    labels = np.zeros(len(label_ids), dtype=np.float32)
+    labels[[label_ids[label] for label in target if label in label_ids]] = 1
+    return {**row, "labels": labels}
+
+
+def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Binary cross-entropy, summed over rows and labels; `weights` weigh where a label is given."""
+    import torch
+
+    wanted = labels * (1 - smoothing) + smoothing / 2
+    return torch.nn.functional.binary_cross_entropy_with_logits(
+        logits.float(), wanted, pos_weight=weights, reduction="sum"
+    )
+
+
+def answer(
+    model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]], names: Sequence[str],
+    conventions: Mapping[str, Any],
+) -> tuple[list[dict[str, Any]], float]:  # fmt: skip
+    """Predictions, and the loss; where the labels are known, the probability of every label too."""
+    labels = batch.pop("labels", None)
+    logits = model(**batch).logits
+    found = decode(logits, examples, names, {**conventions, "threshold": model.config.threshold})
+    return found, 0.0 if labels is None else float(loss(logits, labels))
+
+
+def decode(
+    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The labels from the threshold on, the likeliest first."""
+    threshold = conventions.get("threshold", 0.5)
+    predictions = []
+    for row, one in zip(logits.float().sigmoid().cpu().numpy(), examples, strict=True):
+        chosen = [place for place in np.argsort(-row, kind="stable") if row[place] >= threshold]
+        found = {"labels": [names[place] for place in chosen], "scores": [float(row[place]) for place in chosen]}
+        known = {"all_scores": dict(zip(names, row.tolist(), strict=True))} if "labels" in one else {}
+        predictions.append({**found, **known})
+    return predictions
+
+
+def majority(targets: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    """The commonest set of labels for every row, as if it were sure."""
+    top = list(Counter(tuple(one) for one in targets).most_common(1)[0][0])
+    sure = {"all_scores": dict.fromkeys(top, 1.0)}
+    return [{"labels": top, "scores": [1.0] * len(top), **sure} for _ in targets]
+
+
+def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Counts of each row, (rows, (3 + 2 * BINS) * labels + 2): true, named and hit labels; rows and true rows by bin of
+    each label's probability; the row, and whether it has all labels right."""
+    index = {name: place for place, name in enumerate(names)}
+    true, guess = (_indicators(sets, index) for sets in (targets, [one["labels"] for one in predictions]))
+    scores = np.zeros((len(targets), len(names)))
+    for row, one in enumerate(predictions):
+        for name, score in one["all_scores"].items():
+            if name in index:  # a champion may know labels that no row has any more
+                scores[row, index[name]] = score
+    bins = np.minimum((np.nan_to_num(scores) * BINS).astype(int), BINS - 1)
+    spread = (bins[:, :, None] == np.arange(BINS)).astype(np.float32)
+    hits = spread * true[:, :, None]
+    exact = (true == guess).all(1)[:, None]
+    flat = [part.reshape(len(targets), -1) for part in (true, guess, true * guess, spread, hits)]
+    found: Any = np.concatenate([*flat, np.ones_like(exact, dtype=np.float32), exact.astype(np.float32)], axis=1)
+    return found
+
+
+def _indicators(sets: Sequence[Sequence[str]], index: Mapping[str, int]) -> Any:
+    found = np.zeros((len(sets), len(index)), dtype=np.float32)
+    for row, labels in enumerate(sets):
+        found[row, [index[label] for label in labels]] = 1
+    return found
+
+
+def _parts(sums: Any, labels: int) -> tuple[Any, Any, Any, Any, Any, Any]:
+    """True, named, hit labels; rows and true rows by label and bin; rows and exact rows."""
+    true, guess, hit = (sums[..., part * labels : (part + 1) * labels] for part in range(3))
+    start, size = 3 * labels, labels * BINS
+    all_, positive = (sums[..., start + part * size : start + (part + 1) * size] for part in range(2))
+    shape = (*sums.shape[:-1], labels, BINS)
+    return true, guess, hit, all_.reshape(shape), positive.reshape(shape), sums[..., -2:]
+
+
+def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Metrics of weighted sums of `statistics`, (..., m) -> (...).
+
+    `accuracy` is the share of rows with exactly the right labels; average precision counts rows of one bin as tied.
+    """
+    sums = np.asarray(sums)
+    true, guess, hit, rows, positive, exact = _parts(sums, len(names))
+    seen = (true + guess) > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = np.nan_to_num(2 * hit / (true + guess))
+        precision = np.nan_to_num(hit.sum(-1) / guess.sum(-1))
+        recall = np.nan_to_num(hit.sum(-1) / true.sum(-1))
+        return {
+            "f1_micro": np.nan_to_num(2 * hit.sum(-1) / (true.sum(-1) + guess.sum(-1))),
+            "f1_macro": np.nan_to_num((each * seen).sum(-1) / seen.sum(-1)),
+            "mean_average_precision": _average_precision(rows, positive),
+            "precision_micro": precision,
+            "recall_micro": recall,
+            "accuracy": exact[..., 1] / exact[..., 0],
+        }
+
+
+def _average_precision(rows: Any, positive: Any) -> Any:
+    """Mean over the labels that stand on a row, of the precision at each rise of recall (Everingham et al. 2010)."""
+    above = np.flip(np.flip(rows, -1).cumsum(-1), -1)
+    found = np.flip(np.flip(positive, -1).cumsum(-1), -1)
+    total = positive.sum(-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = np.nan_to_num((np.nan_to_num(found / above) * positive).sum(-1) / total)
+        return np.nan_to_num((each * (total > 0)).sum(-1) / (total > 0).sum(-1))
+
+
+def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Per-class precision, recall, F1 and support."""
+    from evertune.objectives import scoring
+
+    return {"per_class": scoring.per_class(sums, names), "calibration": []}
+
+
+def pairs(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """True and predicted labels, of each row those alone that both or only one of them have; `-` for none."""
+    true, guess = [], []
+    for labels, one in zip(targets, predictions, strict=True):
+        known, named = set(labels), set(one["labels"])
+        missed, added = sorted(known - named), sorted(named - known)
+        width = max(len(missed), len(added))
+        both = sorted(known & named)
+        true += both + missed + ["-"] * (width - len(missed))
+        guess += both + added + ["-"] * (width - len(added))
+    return true, guess

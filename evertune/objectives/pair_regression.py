@@ -1,0 +1,123 @@
+"""Pair regression: a number for two texts, such as how alike they are."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from . import text_classification as single
+from . import two_texts
+
+COLUMNS = {"text": "string", "text_pair": "string", "score": "number"}
+INPUTS, TARGET = ("text", "text_pair"), "score"
+LABELED, ENCODES_TARGET, ASSESSED = False, False, False
+TRAVELS_WITH = ("text_classification", "two_texts")
+OUTPUTS = {"score": "number"}
+METRICS = ("spearman", "pearson", "mse", "mae")
+LOWER_IS_BETTER = ("mse", "mae")
+
+
+class Options(BaseModel):
+    """A number for two texts. Columns: `text`, `text_pair`, `score`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    type: Literal["pair-regression"] = Field("pair-regression", description="Name of the objective.")
+    max_length: int = Field(
+        256, ge=8, description="Tokens of both texts that the model sees; the longer one is cut first."
+    )
+    pooling: Literal["mean", "model"] = Field(
+        "mean", description="What the head sees: the mean of the token states, or what the model's own head takes."
+    )
+
+
+encode, load, collate = two_texts.encode, single.load, single.collate
+
+
+def label_values(targets: Sequence[str]) -> list[str]:
+    """None: a number is no label."""
+    return []
+
+
+def conventions(targets: Sequence[str]) -> dict[str, Any]:
+    """Nothing."""
+    return {}
+
+
+def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Base weights with a new head of one output, in fp32."""
+    return single.build(path, ["score"], single.Options(max_length=options.max_length, pooling=options.pooling))
+
+
+def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """One row as `collate` takes it; without a target for serving."""
+    row: dict[str, Any] = {"input_ids": encoded["input_ids"]}
+    return row if target is None else {**row, "labels": np.float32(target)}
+
+
+def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Squared error, summed over the rows."""
+    import torch
+
+    return torch.nn.functional.mse_loss(logits.float().squeeze(-1), labels.float(), reduction="sum")
+
+
+def decode(
+    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The number of each row."""
+    return [{"score": score} for score in logits.float().squeeze(-1).tolist()]
+
+
+def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+    """The median for every row."""
+    middle = float(np.median([float(one) for one in targets]))
+    return [{"score": middle} for _ in targets]
+
+
+def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Moments of each row, (rows, 13): 1, and x, y, xx, yy, xy of the numbers and of their ranks, both errors.
+
+    Ranks are among all the rows given; a resample's Spearman correlation is that of these ranks.
+    """
+    from scipy.stats import rankdata
+
+    wanted = np.array([float(one) for one in targets])
+    found = np.array([one["score"] for one in predictions], dtype=np.float64)
+    columns = [np.ones(len(wanted))]
+    for x, y in ((wanted, found), (rankdata(wanted) / len(wanted), rankdata(found) / len(found))):
+        columns += [x, y, x * x, y * y, x * y]
+    stacked: Any = np.stack([*columns, (wanted - found) ** 2, np.abs(wanted - found)], axis=1)
+    return stacked
+
+
+def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Metrics of weighted sums of `statistics`, (..., 13) -> (...); a correlation with a constant is 0."""
+    sums = np.asarray(sums, dtype=np.float64)
+    rows = sums[..., 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            "spearman": _correlation(sums[..., 6:11], rows),
+            "pearson": _correlation(sums[..., 1:6], rows),
+            "mse": sums[..., 11] / rows,
+            "mae": sums[..., 12] / rows,
+        }
+
+
+def _correlation(moments: Any, rows: Any) -> Any:
+    x, y, xx, yy, xy = (moments[..., place] / rows for place in range(5))
+    spread = (xx - x * x) * (yy - y * y)
+    known = np.isfinite(spread)
+    found = np.where(spread > 1e-18, (xy - x * y) / np.sqrt(np.maximum(spread, 1e-18)), 0.0)
+    return np.where(known, found, np.nan)
+
+
+def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Nothing by class: there are none."""
+    return {"per_class": {}, "calibration": []}
+
+
+def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """Nothing: numbers are not confused."""
+    return [], []

@@ -1,0 +1,222 @@
+"""Extractive question answering: the part of a context that answers a question (Rajpurkar et al. 2016)."""
+
+import json
+import re
+import string
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from .two_texts import special_tokens
+
+COLUMNS = {"context": "string", "question": "string", "answer": "span"}
+INPUTS, TARGET = ("context", "question"), "answer"
+LABELED, ENCODES_TARGET, ASSESSED = False, False, False
+TRAVELS_WITH = ("two_texts",)
+OUTPUTS = {"answer": "string", "start": "number", "score": "number"}
+METRICS = ("f1", "exact_match")
+LOWER_IS_BETTER: tuple[str, ...] = ()
+IGNORED = -100  # where an answer stands in no token that the model sees
+LONGEST = 40  # tokens of an answer
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+
+
+class Options(BaseModel):
+    """The part of a context that answers a question. Columns: `context`, `question`, `answer`.
+
+    An answer is a text that stands in the context, JSON `{"start": 17, "text": "..."}`, or SQuAD's `answers`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    type: Literal["question-answering"] = Field("question-answering", description="Name of the objective.")
+    max_length: int = Field(384, ge=16, description="Tokens of question and context; a longer context is cut.")
+
+
+def problems(inputs: Sequence[Sequence[str | None]], targets: Sequence[str | None]) -> list[str | None]:
+    """Where an answer does not stand in its context."""
+    return [_problem(context, target) for (context, _), target in zip(inputs, targets, strict=True)]
+
+
+def _problem(context: str | None, target: str | None) -> str | None:
+    if context is None or target is None:
+        return None  # is told elsewhere
+    answer = json.loads(target)
+    start, text = answer["start"], answer["text"]
+    if not text.strip():
+        return "the answer is empty"
+    if start is None:
+        return None if text in context else f"the answer {text[:40]!r} does not stand in the context"
+    if context[start : start + len(text)] == text and start >= 0:
+        return None
+    return f"the answer {text[:40]!r} does not stand at {start} in the context of {len(context)} characters"
+
+
+def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
+    """Token ids of question and context; where each token's text begins and ends in the context, -1 outside of it; and
+    the context's characters, of which an answer is cut."""
+    before, between, behind = special_tokens(tokenizer)
+    plain = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
+    questions = tokenizer([question for _, question in inputs], verbose=False, **plain)["input_ids"]
+    given = tokenizer([context for context, _ in inputs], verbose=False, return_offsets_mapping=True, **plain)
+    found: dict[str, list[Any]] = {name: [] for name in ("input_ids", "full_length", "starts", "ends", "characters")}
+    frame = len(before) + len(between) + len(behind)
+    for row, question in enumerate(questions):
+        asked = question[: (options.max_length - frame) // 2]
+        room = options.max_length - frame - len(asked)
+        ids, offsets = given["input_ids"][row][:room], given["offset_mapping"][row][:room]
+        head, tail = len(before) + len(asked) + len(between), len(behind)
+        found["input_ids"].append([*before, *asked, *between, *ids, *behind])
+        for side, name in enumerate(("starts", "ends")):
+            found[name].append([-1] * head + [pair[side] for pair in offsets] + [-1] * tail)
+        found["full_length"].append(frame + len(question) + len(given["input_ids"][row]))
+        found["characters"].append([ord(sign) for sign in inputs[row][0]])
+    return found
+
+
+def label_values(targets: Sequence[str]) -> list[str]:
+    """None: a span is no label."""
+    return []
+
+
+def conventions(targets: Sequence[str]) -> dict[str, Any]:
+    """Nothing."""
+    return {}
+
+
+def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Base weights with a new head, in fp32: of each token whether an answer begins, and ends, there."""
+    import torch
+    from transformers import AutoModelForTokenClassification
+
+    return AutoModelForTokenClassification.from_pretrained(
+        path, num_labels=2, dtype=torch.float32, ignore_mismatched_sizes=True
+    )
+
+
+def load(path: str | Path) -> Any:
+    """A tuned model, as it was saved.
+
+    Raises:
+        OSError: no weights in the folder.
+    """
+    import torch
+    from transformers import AutoModelForTokenClassification
+
+    return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32)
+
+
+def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """One row as `collate` takes it; without a target for serving."""
+    row = {name: encoded[name] for name in ("input_ids", "starts", "ends", "characters")}
+    if target is None:
+        return row
+    answer = json.loads(target)
+    start = answer["start"]
+    if start is None:
+        start = "".join(map(chr, encoded["characters"])).find(answer["text"])
+    return {**row, "labels": _tokens(encoded, start, start + len(answer["text"]))}
+
+
+def _tokens(encoded: Mapping[str, Any], start: int, end: int) -> list[int]:
+    """The first and the last token that have a part of the answer."""
+    starts, ends = np.asarray(encoded["starts"]), np.asarray(encoded["ends"])
+    inside = np.flatnonzero((starts < end) & (ends > start) & (starts >= 0))
+    if not len(inside) or ends[inside[-1]] < end:  # cut off
+        return [IGNORED, IGNORED]
+    return [int(inside[0]), int(inside[-1])]
+
+
+def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+    """Pad to the longest: `input_ids`, `attention_mask` (rows, length), `labels` (rows, 2)."""
+    import torch
+
+    longest = max(len(one["input_ids"]) for one in examples)
+    ids = np.full((len(examples), longest), pad_id, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for row, one in enumerate(examples):
+        ids[row, : len(one["input_ids"])] = one["input_ids"]
+        mask[row, : len(one["input_ids"])] = 1
+    batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+    if "labels" in examples[0]:
+        batch["labels"] = torch.tensor([one["labels"] for one in examples])
+    return batch
+
+
+def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Cross-entropy of first and last token, summed over the rows.
+
+    Padding takes part, as it does in the usual model: it soon learns that no answer stands there.
+    """
+    import torch
+
+    both = logits.float().transpose(1, 2).flatten(0, 1)
+    return torch.nn.functional.cross_entropy(
+        both, labels.flatten(), reduction="sum", label_smoothing=smoothing, ignore_index=IGNORED
+    )
+
+
+def decode(
+    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The likeliest span of each context, at most `LONGEST` tokens; its probability among all spans' ends."""
+    found = logits.float().cpu().numpy()
+    return [_best(found[row], one) for row, one in enumerate(examples)]
+
+
+def _best(logits: Any, one: Mapping[str, Any]) -> dict[str, Any]:
+    starts, ends = np.asarray(one["starts"]), np.asarray(one["ends"])
+    inside = np.flatnonzero(starts >= 0)
+    if not len(inside):
+        return {"answer": "", "start": 0.0, "score": 0.0}
+    begin, end = (logits[inside, side] - np.logaddexp.reduce(logits[inside, side]) for side in (0, 1))
+    size = len(inside)
+    gap = np.arange(size)[None, :] - np.arange(size)[:, None]
+    total = np.where((gap >= 0) & (gap < LONGEST), begin[:, None] + end[None, :], -np.inf)
+    first, last = np.unravel_index(int(total.argmax()), total.shape)
+    at, until = int(starts[inside[first]]), int(ends[inside[last]])
+    answer = "".join(map(chr, one["characters"][at:until]))
+    return {"answer": answer, "start": float(at), "score": float(np.exp(total[first, last]))}
+
+
+def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+    """The commonest answer for every row."""
+    top = Counter(json.loads(one)["text"] for one in targets).most_common(1)[0][0]
+    return [{"answer": top, "start": 0.0, "score": 1.0} for _ in targets]
+
+
+def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Of each row, (rows, 3): 1, F1 of the words, whether all are right; as SQuAD counts them."""
+    found = np.ones((len(targets), 3))
+    for row, (target, one) in enumerate(zip(targets, predictions, strict=True)):
+        wanted, said = _words(json.loads(target)["text"]), _words(one["answer"])
+        common = sum((Counter(wanted) & Counter(said)).values())
+        score = 2 * common / (len(wanted) + len(said)) if wanted and said else float(wanted == said)
+        found[row, 1:] = (score if np.isfinite(one["score"]) else np.nan), wanted == said
+    return found
+
+
+def _words(text: str) -> list[str]:
+    """The words without case, articles and punctuation (Rajpurkar et al. 2016, section 6.1)."""
+    bare = "".join(sign for sign in text.lower() if sign not in string.punctuation)
+    return ARTICLES.sub(" ", bare).split()
+
+
+def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Metrics of weighted sums of `statistics`, (..., 3) -> (...)."""
+    sums = np.asarray(sums, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {"f1": sums[..., 1] / sums[..., 0], "exact_match": sums[..., 2] / sums[..., 0]}
+
+
+def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Nothing by class: there are none."""
+    return {"per_class": {}, "calibration": []}
+
+
+def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """Nothing: spans are not confused."""
+    return [], []

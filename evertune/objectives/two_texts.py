@@ -1,0 +1,41 @@
+"""Two texts as one row of token ids; no objective, but what several share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Any) -> dict[str, list[Any]]:
+    """Token ids of each pair, special tokens included, and the length before cutting: the longer text is cut first.
+
+    Args:
+        options: `max_length`.
+    """
+    before, between, behind = special_tokens(tokenizer)
+    room = options.max_length - len(before) - len(between) - len(behind)
+    plain = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
+    sides = [tokenizer([one[side] for one in inputs], verbose=False, **plain)["input_ids"] for side in (0, 1)]
+    found: dict[str, list[Any]] = {"input_ids": [], "full_length": []}
+    for first, second in zip(*sides, strict=True):
+        one, other = _cut(len(first), len(second), room)
+        found["input_ids"].append(before + first[:one] + between + second[:other] + behind)
+        found["full_length"].append(options.max_length - room + len(first) + len(second))
+    return found
+
+
+def _cut(first: int, second: int, room: int) -> tuple[int, int]:
+    """What is left of two lengths when the longer one loses tokens until both fit."""
+    half = room // 2
+    if first + second <= room:
+        return first, second
+    if second <= half:
+        return room - second, second
+    return (first, room - first) if first <= half else (room - half, half)
+
+
+def special_tokens(tokenizer: Any) -> tuple[list[int], list[int], list[int]]:
+    """What the tokenizer puts before, between and behind two texts, such as `[CLS]`, `[SEP]`, `[SEP]`."""
+    one, other = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", "b"))
+    whole = tokenizer("a", "b")["input_ids"]
+    first = whole.index(one[0])
+    second = whole.index(other[0], first + len(one))
+    return whole[:first], whole[first + len(one) : second], whole[second + len(other) :]

@@ -1,0 +1,94 @@
+"""What the tests over all objectives give each of them: a few inputs and targets, and rows that a tiny model learns."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from model_helpers import LABELS, MOVES, TAGS, tag_rows, text_rows
+
+NAMES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+ADJECTIVES = "amber birch cedar dune ember fjord grove heath inlet jade kelp lagoon maple north ochre pine".split()
+PLACES = "Paris Rome Oslo Lima".split()
+
+
+def apart(number: int) -> str:
+    """Words that make a row unlike the others, so that no two are near duplicates."""
+    return " ".join([*(ADJECTIVES[number * step % 16] for step in (3, 5, 7, 11)), str(number * 7919)])
+
+
+def texts(count: int, start: int = 0) -> list[dict[str, Any]]:
+    return [{**row, "text": f"{row['text']} {apart(place + start)}"}
+            for place, row in enumerate(text_rows(count, start=start))]  # fmt: skip
+
+
+def tags(count: int, start: int = 0) -> list[dict[str, Any]]:
+    rows = []
+    for place, row in enumerate(tag_rows(count)):
+        more = apart(place + start).split()
+        rows.append({"tokens": [*row["tokens"], *more], "tags": [*row["tags"], *["O"] * len(more)]})
+    return rows
+
+
+def several(count: int, start: int = 0) -> list[dict[str, Any]]:
+    """Texts with none, one or two labels."""
+    rows = []
+    for number in range(start, start + count):
+        chosen = [label for place, label in enumerate(LABELS) if (number % 8) >> place & 1]
+        rows.append({"text": f"{' '.join(MOVES[label] for label in chosen)} {apart(number)}", "labels": chosen})
+    return rows
+
+
+def two(count: int, start: int = 0, target: str = "label") -> list[dict[str, Any]]:
+    """Two texts that are of one kind or not."""
+    rows = []
+    for number in range(start, start + count):
+        first, second = LABELS[number % 3], LABELS[(number + number // 3 % 2) % 3]
+        same = first == second
+        given = {"label": "same" if same else "other", "score": float(same) + number % 5 / 10}[target]
+        rows.append({"text": f"{MOVES[first]} {apart(number)}", "text_pair": MOVES[second], target: given})
+    return rows
+
+
+def questions(count: int, start: int = 0) -> list[dict[str, Any]]:
+    rows = []
+    for number in range(start, start + count):
+        context = f"{apart(number)} John lives in {PLACES[number % 4]} the a"
+        answer = {"start": context.index("John"), "text": "John"}
+        rows.append({"context": context, "question": "the card lives in", "answer": json.dumps(answer)})
+    return rows
+
+
+SPAN = '{"start": 0, "text": "John"}'
+# Inputs, targets and labels of an objective, rows that teach it, and their labels: a new objective needs a line here.
+SAMPLES: dict[str, dict[str, Any]] = {
+    "text-classification": {
+        "inputs": ["my card was lost", "", "when " * 40], "targets": ["card", "refund", "delivery"], "names": LABELS,
+        "rows": texts,
+    },
+    "token-classification": {
+        "inputs": [["John", "lives", "in", "Paris"], ["Paris"], ["the"] * 40],
+        "targets": [["B-PER", "O", "O", "B-LOC"], ["B-LOC"], ["O"] * 40], "names": NAMES, "rows": tags, "labels": TAGS,
+    },
+    "multi-label": {
+        "inputs": ["my card was lost", "", "when " * 40], "targets": [["card"], [], ["card", "delivery"]],
+        "names": LABELS, "rows": several,
+    },
+    "pair-classification": {
+        "inputs": [("my card", "was lost"), ("", ""), ("when " * 40, "the")], "targets": ["same", "other", "same"],
+        "names": ("other", "same"), "rows": two,
+    },
+    "pair-regression": {
+        "inputs": [("my card", "was lost"), ("", ""), ("when " * 40, "the")], "targets": ["0.5", "1.0", "0.0"],
+        "names": (), "rows": lambda count, start=0: two(count, start, "score"),
+    },
+    "question-answering": {
+        "inputs": [("John lives", "the card"), ("John", ""), ("John " * 40, "the")], "targets": [SPAN] * 3,
+        "names": (), "rows": questions,
+    },
+}  # fmt: skip
+
+
+def labels_of(name: str) -> Sequence[str]:
+    """Of the rows that teach an objective."""
+    found: Sequence[str] = SAMPLES[name].get("labels", SAMPLES[name]["names"])
+    return found
