@@ -85,6 +85,10 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "inputs": [("John lives", "the card"), ("John", ""), ("John " * 40, "the")], "targets": [SPAN] * 3,
         "names": (), "rows": questions,
     },
+    "embedding": {
+        "inputs": ["my card was lost", "", "when " * 40], "targets": ["card", "refund", "delivery"], "names": LABELS,
+        "rows": texts,
+    },
 }  # fmt: skip
 
 

@@ -63,3 +63,14 @@ def test_all_new_rows_and_the_asked_number_of_old_ones(by: str, ratio: float, si
     new = 100 * max(0, 4 - since)
     assert sum(count for batch, count in found.items() if batch > since) == new
     assert found.total() - new == min(400 - new, round(ratio * new))
+
+
+def test_of_each_label_a_few_rows_are_learned_from_the_same_ones_again() -> None:
+    data = {"sources": [{"path": "rows.csv"}], "fresh": {"examples_per_label": 8}}
+    one = recipe(Path("model"), data=data)
+    kept = ROWS.filter(pa.array(selection.learned(ROWS, one, 0)))
+    assert counts(kept, "label") == Counter({"refund": 8, "card": 8})
+    assert counts(kept)[4] < 16  # drawn from all of them, not from the last
+    assert kept.equals(ROWS.filter(pa.array(selection.learned(ROWS, one, 0))))
+    other = recipe(Path("model"), data=data, training={"seed": 18})
+    assert not kept.equals(ROWS.filter(pa.array(selection.learned(ROWS, other, 0))))

@@ -133,6 +133,9 @@ class Fresh(Section):
     )
     replay: Replay = Field(default_factory=Replay, description="With `train_on: replay`: the draw.")
     start_from: Literal["base", "champion"] = Field("base", description="Weights that a retraining starts from.")
+    examples_per_label: int | None = Field(
+        None, ge=1, description="Few-shot: learn from so many train rows of a label at most. Default: from all."
+    )
 
 
 class Data(Section):

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from evertune.config.base import Section
-from evertune.config.data import Contract, Data
+from evertune.config.data import Contract, Data, LabelRules
 from evertune.config.notify import Notify
 from evertune.config.training import Training
 from evertune.objectives import ROLES, Options, module
@@ -199,6 +199,10 @@ class Recipe(Section):
             raise ValueError(
                 f"data.columns: unknown role {', '.join(unknown)}; {self.objective.type} has {', '.join(allowed)}"
             )
+        if self.data.fresh.examples_per_label and not objective.LABELED:
+            raise ValueError(f"data.fresh.examples_per_label: the targets of {self.objective.type} are no labels")
+        if self.contract.label != LabelRules() and not objective.LABELED:
+            raise ValueError(f"contract.label: the targets of {self.objective.type} are no labels; take it out")
         asked = {self.metric, *self.evaluation.gate.minimum}
         if missing := sorted(asked - set(objective.METRICS)):
             raise ValueError(

@@ -58,6 +58,7 @@ TABLE = {
     "pair-classification": "evertune.objectives.pair_classification",
     "pair-regression": "evertune.objectives.pair_regression",
     "question-answering": "evertune.objectives.question_answering",
+    "embedding": "evertune.objectives.embedding",
 }
 LISTS = ("strings", "labels")  # kinds of which a cell holds a list
 ROLES = ("id", "timestamp", "group")  # what any row may carry beside its objective's own columns

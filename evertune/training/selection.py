@@ -19,6 +19,13 @@ def learned(rows: "pa.Table", recipe: Recipe, since: int) -> "np.ndarray[Any, An
         rows: the snapshot's rows with `row_version`, `batch`, `split` and their targets.
         since: batch of the champion's snapshot; rows of later ones are new. 0 where there is none.
     """
+    chosen = _by_age(rows, recipe, since)
+    most = recipe.data.fresh.examples_per_label
+    return chosen if most is None else _few(rows, recipe, chosen, most)
+
+
+def _by_age(rows: "pa.Table", recipe: Recipe, since: int) -> "np.ndarray[Any, Any]":
+    """(rows,) as `learned`, however many rows a label has."""
     train = rows.column("split").to_numpy(zero_copy_only=False) == "train"
     fresh = recipe.data.fresh
     if fresh.train_on == "all":
@@ -27,6 +34,22 @@ def learned(rows: "pa.Table", recipe: Recipe, since: int) -> "np.ndarray[Any, An
     if fresh.train_on == "new":
         return new
     return _with_old(rows, recipe, new, train & ~new, since)
+
+
+def _few(rows: "pa.Table", recipe: Recipe, chosen: Any, most: int) -> "np.ndarray[Any, Any]":
+    """Of the chosen rows so many of a label at most, drawn by row and seed; a row of several counts for each."""
+    import numpy as np
+
+    objective, places = module(recipe.objective.type), np.flatnonzero(chosen)
+    targets = rows.column(objective.TARGET).take(places).to_pylist()
+    order = np.argsort(_uniform(rows["row_version"].take(places), recipe.training.seed, 0))
+    counts, kept = Counter[str](), np.zeros(len(rows), dtype=bool)
+    for place in order.tolist():
+        labels = set(objective.label_values([targets[place]]))
+        if any(counts[label] < most for label in labels):
+            kept[places[place]] = True
+            counts.update(labels)
+    return kept
 
 
 def _with_old(rows: "pa.Table", recipe: Recipe, new: Any, old: Any, since: int) -> "np.ndarray[Any, Any]":

@@ -1,0 +1,219 @@
+"""Embedding: texts as vectors in which those of one label lie together, for retrieval and for classes of few examples.
+
+The encoder learns contrastively, then a logistic regression learns the labels from its vectors (SetFit: Tunstall et al.
+2022). In the place of SetFit's sampled pairs each batch gives all of its pairs (supervised contrastive loss: Khosla et
+al. 2020, equation 2), so that a step learns from thousands of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from . import text_classification as single
+
+COLUMNS = {"text": "string", "label": "string"}
+INPUTS, TARGET, TRAVELS_WITH = ("text",), "label", ("text_classification",)
+LABELED, ENCODES_TARGET, ASSESSED = True, False, True
+OUTPUTS = {"label": "string", "score": "number", "embedding": "numbers"}
+KS = (1, 5, 10)
+METRICS = ("accuracy", "f1_macro", "f1_weighted", *(f"recall_at_{k}" for k in KS), "ece")
+LOWER_IS_BETTER = ("ece",)
+MOST = 20_000  # train rows that are kept to be found
+AT_ONCE = 256  # rows embedded at a time when the weights have been learned
+
+
+class Options(single.Options):
+    """Vectors for texts, and their labels. Columns: `text`, `label`."""
+
+    type: Literal["embedding"] = Field("embedding", description="Name of the objective.")  # type: ignore[assignment]
+    temperature: float = Field(
+        0.1, gt=0, le=1, description="Of the contrastive loss: a lower one looks at the nearest rows alone."
+    )
+
+
+encode, label_values, conventions = single.encode, single.label_values, single.conventions
+example, collate, pairs = single.example, single.collate, single.pairs
+
+
+def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Base weights with a new head, in fp32, and nothing to be found yet."""
+    import torch
+    from transformers import AutoConfig
+
+    names = dict(enumerate(labels))
+    config = AutoConfig.from_pretrained(
+        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}
+    )
+    config.contrastive_temperature, config.index_size = options.temperature, 0
+    return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
+
+
+def load(path: str | Path) -> Any:
+    """A tuned model, as it was saved.
+
+    Raises:
+        OSError: no weights in the folder.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(path)
+    return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
+
+
+def _model_class(config: Any) -> Any:
+    import torch
+    from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel
+    from transformers.modeling_outputs import SequenceClassifierOutput
+
+    encoder = MODEL_MAPPING[type(config)]
+
+    class Embedder(PreTrainedModel):
+        """An encoder; the mean of its states over real tokens, of length 1; a linear head that teaches it nothing."""
+
+        config_class = type(config)
+        base_model_prefix = encoder.base_model_prefix
+        _supports_sdpa = encoder._supports_sdpa
+
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            setattr(self, self.base_model_prefix, AutoModel.from_config(config))
+            self.classifier = torch.nn.Linear(config.hidden_size, config.num_labels)
+            self.index = torch.nn.Parameter(torch.zeros(config.index_size, config.hidden_size), requires_grad=False)
+            self.index_labels = torch.nn.Parameter(torch.zeros(config.index_size), requires_grad=False)
+            self.post_init()
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            hidden = self.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            real = attention_mask.unsqueeze(-1).to(hidden.dtype)
+            vector = torch.nn.functional.normalize(((hidden * real).sum(1) / real.sum(1)).float(), dim=-1)
+            scores = self.classifier(vector.detach().to(self.classifier.weight.dtype))
+            return SequenceClassifierOutput(logits=(vector / self.config.contrastive_temperature**0.5, scores))
+
+    return Embedder
+
+
+def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Supervised contrastive loss of all pairs of the batch, and the head's cross-entropy, summed over the rows.
+
+    A row alone with its label has no pair; it only pushes others away.
+
+    Args:
+        logits: vectors of length 1 / sqrt(temperature), (rows, size), and scores of the labels, (rows, labels).
+    """
+    import torch
+
+    vectors, scores = logits
+    head = single.loss(scores, labels, weights, smoothing)
+    others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    same = (labels[:, None] == labels[None, :]) & others
+    alike = (vectors @ vectors.T).float().masked_fill(~others, float("-inf"))
+    surprise = torch.logsumexp(alike, 1, keepdim=True) - alike
+    count = same.sum(1)
+    each = surprise.masked_fill(~same, 0.0).sum(1) / count.clamp(min=1)
+    return each[count > 0].sum() + head
+
+
+def finish(model: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Fit the head to the vectors of all train rows (Tunstall et al. 2022, section 3.2), and keep the rows to be found.
+
+    Of more than `MOST` rows that many are kept, evenly spaced.
+    """
+    import torch
+    from sklearn.linear_model import LogisticRegression
+
+    vectors = _vectors(model, examples)
+    labels = np.array([one["labels"] for one in examples])
+    fitted = LogisticRegression(max_iter=1000, C=10.0).fit(vectors, labels)
+    with torch.no_grad():
+        weight, bias = _both(fitted, len(names))
+        model.classifier.weight.copy_(torch.from_numpy(weight))
+        model.classifier.bias.copy_(torch.from_numpy(bias))
+    kept = np.linspace(0, len(labels) - 1, min(MOST, len(labels))).astype(int)
+    model.config.index_size = len(kept)
+    model.index = torch.nn.Parameter(torch.from_numpy(vectors[kept]), requires_grad=False)
+    model.index_labels = torch.nn.Parameter(torch.from_numpy(labels[kept]).float(), requires_grad=False)
+
+
+def _both(fitted: Any, labels: int) -> tuple[Any, Any]:
+    """Weights and biases with a row for each label: of two, scikit-learn has but one; unseen ones never win."""
+    coefficients, intercepts = fitted.coef_, fitted.intercept_
+    if len(fitted.classes_) == 2:
+        coefficients, intercepts = np.vstack([-coefficients, coefficients]) / 2, np.append(-intercepts, intercepts) / 2
+    weight, bias = np.zeros((labels, coefficients.shape[1])), np.full(labels, -20.0)
+    weight[fitted.classes_], bias[fitted.classes_] = coefficients, intercepts
+    return weight, bias
+
+
+def _vectors(model: Any, examples: Sequence[Mapping[str, Any]]) -> Any:
+    """(rows, size) of length 1, in fp32."""
+    import torch
+
+    was_training, found = model.training, []
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(examples), AT_ONCE):
+            part = [examples[place] for place in range(start, min(start + AT_ONCE, len(examples)))]
+            batch = {name: value.to(model.device) for name, value in collate(part, 0).items() if name != "labels"}
+            vectors, _ = model(**batch).logits
+            found.append(torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy())
+    model.train(was_training)
+    return np.concatenate(found)
+
+
+def answer(
+    model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]], names: Sequence[str],
+    conventions: Mapping[str, Any],
+) -> tuple[list[dict[str, Any]], float]:  # fmt: skip
+    """Label and vector of each row, and the loss; where the labels are known, those of the nearest rows too."""
+    import torch
+
+    labels = batch.pop("labels", None)
+    vectors, scores = model(**batch).logits
+    vectors = torch.nn.functional.normalize(vectors.float(), dim=-1)
+    found = single.decode(scores, examples, names, conventions)
+    found = [{**one, "embedding": vector} for one, vector in zip(found, vectors.tolist(), strict=True)]
+    if labels is None:
+        return found, 0.0
+    size = min(max(KS), len(model.index))
+    nearest = (vectors @ model.index.float().T).topk(size).indices
+    near = model.index_labels[nearest].long().tolist()
+    known = [{**one, "nearest": [names[place] for place in row]} for one, row in zip(found, near, strict=True)]
+    return known, float(loss((vectors / model.config.contrastive_temperature**0.5, scores), labels))
+
+
+def decode(
+    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The likeliest label of each row, its probability, and the vector."""
+    vectors, scores = logits
+    found = single.decode(scores, examples, names, conventions)
+    return [{**one, "embedding": vector} for one, vector in zip(found, vectors.tolist(), strict=True)]
+
+
+def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+    """The commonest label for every row, as if it were sure, and rows of it alone for neighbours."""
+    return [{**one, "embedding": [], "nearest": [one["label"]]} for one in single.majority(targets)]
+
+
+def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Additive counts of each row: as of text classification, then whether its label is among the nearest rows'."""
+    near = [[target in one["nearest"][:k] for k in KS] for target, one in zip(targets, predictions, strict=True)]
+    return np.concatenate([single.statistics(targets, predictions, names), np.array(near, dtype=np.float32)], axis=1)
+
+
+def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Metrics of weighted sums of `statistics`, (..., m) -> (...)."""
+    sums = np.asarray(sums)
+    found = single.metrics(sums[..., : -len(KS)], names)
+    rows = sums[..., : len(names)].sum(-1)
+    recalls = {f"recall_at_{k}": sums[..., place - len(KS)] / rows for place, k in enumerate(KS)}
+    return {**{name: found[name] for name in METRICS if name in found}, **recalls}
+
+
+def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Per-class precision, recall, F1 and support, and the reliability curve."""
+    return single.report(sums[: -len(KS)], names)
