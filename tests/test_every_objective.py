@@ -10,12 +10,12 @@ import pytest
 import yaml
 from objective_samples import SAMPLES
 
-from evertune import objectives, scoring, sources
+from evertune import bundle, objectives, scoring, sources
 from evertune.config import Recipe, load
 from evertune.errors import TrainingError
-from evertune.home import home_of
+from evertune.home import home_of, read_json
 from evertune.records import Outcome
-from evertune.registry import models
+from evertune.registry import models, parity
 from flows import retrain as flow
 from tasks import conclude, evaluate, promote, validate
 
@@ -92,6 +92,11 @@ def test_every_objective_lives_through_two_retrains_a_crash_and_a_file_to_score(
 
     chunks = sources.inputs(tmp_path / "rows0.jsonl", recipe)
     champion = models.bundle_of(home, recipe.registered_name, 1)
+    sample = read_json(Path(champion).parent / "parity.json")
+    inputs = [tuple(one) if isinstance(one, list) and len(objective.INPUTS) > 1 else one for one in sample["inputs"]]
+    again = bundle.predictor(champion).predict(inputs)
+    assert parity.compare(sample["predictions"], again, 1e-4)["passed"]
+    assert not parity.compare(sample["predictions"], bundle.predictor(champion).predict(inputs[::-1]), 1e-9)["passed"]
     done = scoring.score(champion, 1, chunks, "input", tmp_path / "scores.jsonl", lambda _: None)
     scored = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
     assert (done.rows, done.bad) == (ROWS, 0) and objective.OUTPUTS.keys() <= scored[0].keys()

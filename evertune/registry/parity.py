@@ -128,7 +128,9 @@ def compare(expected: list[dict[str, Any]], found: list[dict[str, Any]], toleran
     for one, other in pairs:
         same = [a == b for a, b in zip(one["labels"], other["labels"], strict=True)]
         labels += same
-        differences += [abs(a - b) for a, b, equal in zip(one["scores"], other["scores"], same, strict=True) if equal]
+        scores = list(zip(one["scores"], other["scores"], strict=True))
+        alike = same if len(same) == len(scores) else [all(same)] * len(scores)  # a score a label, or of the whole
+        differences += [abs(a - b) for (a, b), equal in zip(scores, alike, strict=True) if equal]
     agreement = sum(labels) / len(labels) if labels else 1.0
     close = all(one <= tolerance for one in differences)  # false for what is not a number
     return {
