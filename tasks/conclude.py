@@ -43,7 +43,8 @@ def conclude(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
         return _champion_again(run, recipe, outcome, snapshot)
     details, history = read_json(Path(evaluation.details)), tracking.history(folder)
     pictures = reports.pictures(folder / "report", details, history)
-    origin = {**origins.told(recipe, home, snapshot, run.run_id), "drift": read_json(folder / "drift.json")}
+    beside = {name: read_json(folder / f"{name}.json") for name in ("drift", "zero_shot")}
+    origin = {**origins.told(recipe, home, snapshot, run.run_id), **beside}
     page = reports.page(folder / "report" / "report.html", plain(outcome), details, history, pictures, origin)
     reports.card(folder / "report" / "README.md", recipe, plain(outcome), details, origin)
     outcome = replace(outcome, report=str(page))

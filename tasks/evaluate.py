@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune import bundle, challenge, corpus, evaluation, jobs, monitoring, relabel, splits
+from evertune import bundle, challenge, corpus, evaluation, jobs, monitoring, relabel, splits, zero_shot
 from evertune.config import Recipe
 from evertune.errors import EvertuneError
 from evertune.home import home_of, write_json
@@ -55,7 +55,18 @@ def _scored(candidate: Candidate, recipe: Recipe, version: int | None, problem: 
     if champion is not None and version is not None and since is not None and report.problem is None:
         seen = _drift(recipe, champion, version, rows, since)
     write_json(Path(candidate.run_folder) / "drift.json", seen)
+    write_json(Path(candidate.run_folder) / "zero_shot.json", _untrained(recipe, rows, candidate))
     return report
+
+
+def _untrained(recipe: Recipe, rows: "pa.Table", candidate: Candidate) -> Any:
+    """What the base model reaches without training, for the page: it decides nothing, so it ends no run either."""
+    try:
+        labels = candidate.tokens.snapshot.labels
+        return zero_shot.baseline(recipe, rows, labels) if zero_shot.possible(recipe) else None
+    except Exception as error:
+        said.warning("evaluate: no baseline without training: %s: %s", type(error).__name__, error)
+        return None
 
 
 def _drift(recipe: Recipe, champion: Path, version: int, rows: "pa.Table", since: int) -> Any:

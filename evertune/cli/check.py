@@ -73,7 +73,8 @@ def _show(recipe: "Recipe", path: str, found: Any) -> None:
     lines += [[f"refused: {reason}", f"{count:,}"] for reason, count in found.reasons.items()]
     table(screen, ["contract", "rows"], lines, right=1)
     shown = [[label, f"{count:,}"] for label, count in list(found.labels.items())[:SHOWN]]
-    table(screen, ["label", "rows"], shown, right=1)
+    if shown:
+        table(screen, ["label", "rows"], shown, right=1)
     if len(found.labels) > SHOWN:
         screen.print(f"and {len(found.labels) - SHOWN:,} labels more")
     dealt = ", ".join(f"{count:,} {name}" for name, count in found.splits.items() if count)

@@ -30,6 +30,9 @@ class Options(BaseModel):
     pooling: Literal["mean", "model"] = Field(
         "mean", description="What the head sees: the mean of the token states, or what the model's own head takes."
     )
+    descriptions: dict[str, str] = Field(
+        default_factory=dict, description="Label -> what it means, in words, for the zero-shot baseline."
+    )
 
 
 def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str, list[Any]]:

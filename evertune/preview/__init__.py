@@ -128,7 +128,7 @@ def _tokens(recipe: "Recipe", inputs: list[Any]) -> tuple[list[list[str]], int]:
     tokenizer = Tokenizer.from_file(str(file))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    encoded = tokenizer.encode_batch(inputs, is_pretokenized=bool(inputs) and not isinstance(inputs[0], str))
+    encoded = tokenizer.encode_batch(inputs, is_pretokenized=bool(inputs) and isinstance(inputs[0], list))
     return [one.tokens for one in encoded[:SHOWN]], sum(len(one.ids) > recipe.objective.max_length for one in encoded)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from evertune.home import write_atomic
 from evertune.report import models, run
-from evertune.report.pieces import Html, count, number, span, text, tiles
+from evertune.report.pieces import Html, count, join, number, span, text, tiles
 from evertune.report.style import STYLE
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # nothing is fetched, nothing runs
@@ -20,7 +20,8 @@ def page(path: Path, outcome: Json, details: Json, history: list[Json], pictures
     Args:
         outcome: `plain(Outcome)`; details: what `evaluate` wrote; history: metrics by step.
         pictures: PNGs by name, as `pictures` draws them; they are inlined.
-        origin: as `origins.told`; `drift` in it is what was found of the new rows.
+        origin: as `origins.told`; `drift` in it is what was found of the new rows, `zero_shot` what the base model
+            reaches.
     Raises:
         OSError: a picture cannot be read, or the page cannot be written.
     """
@@ -56,7 +57,7 @@ def _sections(outcome: Json, details: Json, history: list[Json], pictures: Pictu
     """Every section by its heading, in the page's order; some may be empty."""
     return {
         "Evidence": models.evidence(outcome),
-        "Metrics": models.metrics(details),
+        "Metrics": join(models.metrics(details), models.untrained(origin.get("zero_shot"))),
         "Slices": models.slices(details),
         "Classes": models.classes(details, pictures),
         "Changed rows": models.changed(details),

@@ -83,6 +83,14 @@ def metrics(details: Json) -> Html:
     return join(table(heads, rows), _by_rows(details, ours, theirs))
 
 
+def untrained(found: Json | None) -> Html:
+    """What the base model reaches without training."""
+    if not found:
+        return Html("")
+    told = ", ".join(f"{name} {value:.4f}" for name, value in found["metrics"].items())
+    return note(f"Without training, zero-shot ({found['how']}): {told} on {found['rows']:,} of the test rows.")
+
+
 def _measured(name: str, chief: bool, ours: Json, theirs: Json) -> list[Html]:
     title = Html(f'<span class="chief">{text(name)}</span>') if chief else text(name)
     mine, other = _on(ours, "test", name), _on(theirs, "test", name)
