@@ -89,6 +89,10 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "inputs": ["my card was lost", "", "when " * 40], "targets": ["card", "refund", "delivery"], "names": LABELS,
         "rows": texts,
     },
+    "masked-lm": {
+        "inputs": ["my [MASK] was lost", "", "when " * 40], "targets": ["my card was lost", "", "when " * 40],
+        "names": (), "rows": lambda count, start=0: [{"text": one["text"]} for one in texts(count, start)],
+    },
 }  # fmt: skip
 
 

@@ -92,7 +92,7 @@ def test_every_objective_lives_through_two_retrains_a_crash_and_a_file_to_score(
 
     chunks = sources.inputs(tmp_path / "rows0.jsonl", recipe)
     champion = models.bundle_of(home, recipe.registered_name, 1)
-    sample = read_json(Path(champion).parent / "parity.json")
+    sample = read_json(Path(first.report).parent.parent / "parity.json")
     inputs = [tuple(one) if isinstance(one, list) and len(objective.INPUTS) > 1 else one for one in sample["inputs"]]
     again = bundle.predictor(champion).predict(inputs)
     assert parity.compare(sample["predictions"], again, 1e-4)["passed"]

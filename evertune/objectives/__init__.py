@@ -59,6 +59,7 @@ TABLE = {
     "pair-regression": "evertune.objectives.pair_regression",
     "question-answering": "evertune.objectives.question_answering",
     "embedding": "evertune.objectives.embedding",
+    "masked-lm": "evertune.objectives.masked_lm",
 }
 LISTS = ("strings", "labels")  # kinds of which a cell holds a list
 ROLES = ("id", "timestamp", "group")  # what any row may carry beside its objective's own columns

@@ -1,0 +1,256 @@
+"""Masked language modelling: words from their context (Devlin et al. 2019), for continued pretraining on bare texts.
+
+Its champion serves as another recipe's base: `base_model: champion:NAME` (Gururangan et al. 2020).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from . import text_classification as single
+
+COLUMNS = {"text": "string"}
+INPUTS, TARGET, TRAVELS_WITH = ("text",), "text", ("text_classification",)
+LABELED, ENCODES_TARGET, ASSESSED = False, False, True
+OUTPUTS = {"text": "string", "score": "number"}
+METRICS = ("perplexity", "accuracy")
+LOWER_IS_BETTER = ("perplexity",)
+IGNORED = -100
+EVERY = 7  # of a row that is judged one token in so many is hidden, always the same ones
+
+
+class Options(BaseModel):
+    """Words from their context. Column: `text`. Served, it fills in what stands as the tokenizer's mask, `[MASK]`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    type: Literal["masked-lm"] = Field("masked-lm", description="Name of the objective.")
+    max_length: int = Field(128, ge=8, description="Tokens of a text that the model sees; longer ones are cut.")
+    keep: Literal["head", "head-tail"] = Field("head", description="What is kept of a longer text.")
+    share: float = Field(
+        0.15, gt=0, lt=0.6, description="Share of the tokens that training hides; of a small model 0.15 to 0.4."
+    )
+
+
+encode = single.encode
+
+
+def label_values(targets: Sequence[str]) -> list[str]:
+    """None: a text is no label."""
+    return []
+
+
+def conventions(targets: Sequence[str]) -> dict[str, Any]:
+    """Nothing."""
+    return {}
+
+
+def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Base weights with a new language model head, tied to the embeddings, in fp32.
+
+    Raises:
+        ValueError: the tokenizer has no mask token.
+    """
+    import torch
+    from transformers import AutoConfig, AutoTokenizer
+
+    tokenizer, config = AutoTokenizer.from_pretrained(path), AutoConfig.from_pretrained(path)
+    if tokenizer.mask_token_id is None:
+        raise ValueError("its tokenizer has no mask token, which masked-lm needs")
+    config.mask_id, config.special_ids = tokenizer.mask_token_id, sorted(tokenizer.all_special_ids)
+    config.hidden_share, config.tie_word_embeddings = options.share, True
+    return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
+
+
+def load(path: str | Path) -> Any:
+    """A tuned model, as it was saved.
+
+    Raises:
+        OSError: no weights in the folder.
+    """
+    import torch
+    from transformers import AutoConfig, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(path)
+    model = _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
+    model.tokenizer = AutoTokenizer.from_pretrained(path)  # what is filled in is told in words
+    return model
+
+
+def _model_class(config: Any) -> Any:
+    import torch
+    from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel
+    from transformers.modeling_outputs import MaskedLMOutput
+
+    encoder = MODEL_MAPPING[type(config)]
+
+    class MaskedLanguageModel(PreTrainedModel):
+        """An encoder, and BERT's head over the tokens that are hidden; while it learns it hides them itself."""
+
+        config_class = type(config)
+        base_model_prefix = encoder.base_model_prefix
+        _supports_sdpa = encoder._supports_sdpa
+
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            setattr(self, self.base_model_prefix, AutoModel.from_config(config))
+            embeddings, size = self.base_model.get_input_embeddings(), config.hidden_size
+            width = embeddings.weight.shape[1]
+            self.transform = torch.nn.Sequential(
+                torch.nn.Linear(size, width), torch.nn.GELU(), torch.nn.LayerNorm(width)
+            )
+            self.decoder = torch.nn.Linear(width, config.vocab_size)
+            name = next(name for name, one in self.named_parameters() if one is embeddings.weight)
+            self._tied_weights_keys = {"decoder.weight": name}
+            self.post_init()
+
+        def get_output_embeddings(self) -> Any:
+            """What is tied to the input's embeddings."""
+            return self.decoder
+
+        def forward(self, input_ids: Any, attention_mask: Any, hidden: Any = None) -> Any:
+            """Scores of the hidden tokens alone, (hidden, vocabulary), and which those are, (rows, length)."""
+            if hidden is None:
+                hidden = self.draw(input_ids) if self.training else input_ids == self.config.mask_id
+                input_ids = self.cover(input_ids, hidden) if self.training else input_ids
+            states = self.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            return MaskedLMOutput(logits=(self.decoder(self.transform(states[hidden])), hidden))
+
+        def draw(self, ids: Any) -> Any:
+            """Which tokens are hidden, from torch's own generator of their device."""
+            special = torch.tensor(self.config.special_ids, device=ids.device)
+            return ~torch.isin(ids, special) & (torch.rand(ids.shape, device=ids.device) < self.config.hidden_share)
+
+        def cover(self, ids: Any, hidden: Any) -> Any:
+            """Of the hidden ones 80% become the mask, 10% any token, 10% stay (Devlin et al. 2019, section 3.1)."""
+            chance = torch.rand(ids.shape, device=ids.device)
+            others = torch.randint(self.config.vocab_size, ids.shape, device=ids.device)
+            covered = torch.where(hidden & (chance < 0.8), torch.full_like(ids, self.config.mask_id), ids)
+            return torch.where(hidden & (chance >= 0.9), others, covered)
+
+    return MaskedLanguageModel
+
+
+def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """One row as `collate` takes it; where it is to be learned or judged, its tokens are the labels too."""
+    row: dict[str, Any] = {"input_ids": encoded["input_ids"]}
+    return row if target is None else {**row, "labels": encoded["input_ids"]}
+
+
+def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+    """Pad to the longest: `input_ids`, `attention_mask` and `labels`, all (rows, length)."""
+    import torch
+
+    batch = single.collate([{"input_ids": one["input_ids"]} for one in examples], pad_id)
+    if "labels" in examples[0]:
+        batch["labels"] = torch.where(batch["attention_mask"] == 1, batch["input_ids"], IGNORED)
+    return batch
+
+
+def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Cross-entropy of the hidden tokens, summed and scaled to what it would be were all tokens hidden.
+
+    Args:
+        logits: scores (hidden, vocabulary), and which tokens are hidden (rows, length).
+    """
+    import torch
+
+    scores, hidden = logits
+    total = torch.nn.functional.cross_entropy(
+        scores.float(), labels[hidden], reduction="sum", label_smoothing=smoothing
+    )
+    return total * (labels != IGNORED).sum() / hidden.sum().clamp(min=1)
+
+
+def answer(
+    model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]], names: Sequence[str],
+    conventions: Mapping[str, Any],
+) -> tuple[list[dict[str, Any]], float]:  # fmt: skip
+    """Where the labels are known, how likely hidden tokens are; else the likeliest tokens in the place of masks, or of a
+    text without any the mean probability of its words."""
+    labels = batch.pop("labels", None)
+    if labels is None:
+        filled, read = _filled(model, batch, examples), _read(model, batch, batch["attention_mask"] == 1)[0]
+        return [one if one["text"] else {"text": "", "score": _expected(other)}
+                for one, other in zip(filled, read, strict=True)], 0.0  # fmt: skip
+    return _read(model, batch, labels != IGNORED)
+
+
+def _expected(read: Mapping[str, Any]) -> float:
+    return float(np.exp(-read["surprise"] / read["tokens"])) if read["tokens"] else 1.0
+
+
+def _read(model: Any, batch: dict[str, Any], real: Any) -> tuple[list[dict[str, Any]], float]:
+    """How likely a few hidden tokens of each row are, and the loss of all of them."""
+    import torch
+
+    ids = batch["input_ids"]
+    special = torch.tensor(model.config.special_ids, device=ids.device)
+    places = torch.arange(ids.shape[1], device=ids.device) + ids[:, 1:2]  # not the same words of each text
+    hidden = ~torch.isin(ids, special) & (places % EVERY == 0) & real
+    covered = ids.masked_fill(hidden, model.config.mask_id)
+    scores, _ = model(covered, batch["attention_mask"], hidden).logits
+    likely = scores.float().log_softmax(-1)
+    surprise = -likely.gather(1, ids[hidden][:, None])[:, 0]
+    right = likely.argmax(-1) == ids[hidden]
+    rows = hidden.nonzero()[:, 0]
+    sums = [torch.zeros(len(ids), device=ids.device).index_add_(0, rows, one.float())
+            for one in (torch.ones_like(surprise), surprise, right)]  # fmt: skip
+    found = [
+        {"text": "", "score": 0.0, "tokens": tokens, "surprise": nats, "right": hits}
+        for tokens, nats, hits in zip(*(one.tolist() for one in sums), strict=True)
+    ]
+    return found, float(loss((scores, hidden), ids.masked_fill(~real, IGNORED)))
+
+
+def _filled(model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The likeliest tokens in the place of the masks, between spaces, and their mean probability."""
+    scores, hidden = model(**batch).logits
+    best = scores.float().softmax(-1).max(-1)
+    rows = hidden.nonzero()[:, 0].tolist()
+    found: list[list[tuple[int, float]]] = [[] for _ in examples]
+    for row, token, score in zip(rows, best.indices.tolist(), best.values.tolist(), strict=True):
+        found[row].append((token, score))
+    return [
+        {
+            "text": " ".join(model.tokenizer.decode([token]).strip() for token, _ in one),
+            "score": float(np.mean([p for _, p in one])) if one else 1.0,
+        }
+        for one in found
+    ]
+
+
+def decode(
+    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Nothing of itself: see `answer`."""
+    raise NotImplementedError("masked-lm answers with `answer`")
+
+
+def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+    """As likely as a draw among 30,000 tokens, of one token a row: what any model must beat."""
+    return [{"text": "", "score": 0.0, "tokens": 1.0, "surprise": float(np.log(30_000)), "right": 0.0} for _ in targets]
+
+
+def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Of each row, (rows, 3): hidden tokens, their surprise in nats, and how many are found."""
+    return np.array([[one["tokens"], one["surprise"], one["right"]] for one in predictions], dtype=np.float64)
+
+
+def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Metrics of weighted sums of `statistics`, (..., 3) -> (...)."""
+    sums = np.asarray(sums, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return {"perplexity": np.exp(sums[..., 1] / sums[..., 0]), "accuracy": sums[..., 2] / sums[..., 0]}
+
+
+def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Nothing by class: there are none."""
+    return {"per_class": {}, "calibration": []}
+
+
+def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """Nothing: texts are not confused."""
+    return [], []
