@@ -96,7 +96,6 @@ class Predictor:
     """
 
     def __init__(self, folder: str | Path, precision: str | None = None) -> None:
-        import torch
         from transformers import AutoTokenizer
 
         folder = Path(folder)
@@ -104,13 +103,20 @@ class Predictor:
         self.objective = importlib.import_module(f"{__name__.rpartition('.')[0]}.objective")
         self.options = self.objective.Options(**self.card["options"])
         self.tokenizer = AutoTokenizer.from_pretrained(folder / "model")
-        self.model = self.objective.load(folder / "model").eval()
-        self.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = self._loaded(folder / "model")
         outputs = range(self.model.config.num_labels if self.objective.LABELED else 0)
         self.names = [self.model.config.id2label[index] for index in outputs]
         self.precision = precision or self.card["precision"]
         if self.precision == "bf16":
             self._prepare_for_bf16()
+
+    def _loaded(self, folder: Path) -> Any:
+        import torch
+
+        if how := self.card.get("compression"):
+            compressed = importlib.import_module(f"{__name__.rpartition('.')[0]}.compressed")
+            return compressed.load(self.objective, folder, how["method"])
+        return self.objective.load(folder).eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
     def _prepare_for_bf16(self) -> None:
         """Cast linear weights once, to the bit as autocast does, which casts them every time under `inference_mode`."""

@@ -34,6 +34,7 @@ COMPOSERS = {
     "tracing": {"corpus", "registry"},  # from a version back to its rows
     "forgetting": {"corpus", "registry"},  # rows out of the tables, and the versions that have seen them
     "cleaning": {"corpus", "registry", "tokenization"},  # what nobody needs any more, wherever it lies
+    "compression": {"corpus", "evaluation", "registry", "splits"},  # a variant beside its original, on the same rows
     "challenge": {"gate"},  # the evidence on disk, for the gate that knows no disk
 }
 # Run by MLflow and by the parity check in processes of their own.

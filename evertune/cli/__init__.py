@@ -25,6 +25,7 @@ COMMANDS = {
     "history": ("evertune.cli.moves", "Show every decision and alias change of a model."),
     "report": ("evertune.cli.report", "Write a model's whole history as one HTML page."),
     "trace": ("evertune.cli.trace", "Tell which rows, recipe and code made a version, and who promoted it."),
+    "compress": ("evertune.cli.compress", "Make a smaller or faster variant of a version, and compare."),
     "reproduce": ("evertune.cli.reproduce", "Train a version again from its record, and compare."),
     "promote": ("evertune.cli.moves", "Make a version champion by hand."),
     "approve": ("evertune.cli.moves", "Make a waiting version champion."),

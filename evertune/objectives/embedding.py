@@ -90,7 +90,7 @@ def _model_class(config: Any) -> Any:
             hidden = self.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
             real = attention_mask.unsqueeze(-1).to(hidden.dtype)
             vector = torch.nn.functional.normalize(((hidden * real).sum(1) / real.sum(1)).float(), dim=-1)
-            scores = self.classifier(vector.detach().to(self.classifier.weight.dtype))
+            scores = self.classifier(vector.detach())
             return SequenceClassifierOutput(logits=(vector / self.config.contrastive_temperature**0.5, scores))
 
     return Embedder

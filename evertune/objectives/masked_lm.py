@@ -168,8 +168,10 @@ def answer(
     model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]], names: Sequence[str],
     conventions: Mapping[str, Any],
 ) -> tuple[list[dict[str, Any]], float]:  # fmt: skip
-    """Where the labels are known, how likely hidden tokens are; else the likeliest tokens in the place of masks, or of a
-    text without any the mean probability of its words."""
+    """Where the labels are known, how likely hidden tokens are; else what stands behind masks, or how likely a text is.
+
+    Of a text without masks the score is the mean probability of some of its words.
+    """
     labels = batch.pop("labels", None)
     if labels is None:
         filled, read = _filled(model, batch, examples), _read(model, batch, batch["attention_mask"] == 1)[0]

@@ -1,0 +1,188 @@
+"""Models in fewer bytes, or for another engine. A copy of this file travels in the bundles that need it: it imports
+nothing of Evertune, but is given the objective.
+
+`int8`: linear weights as 8-bit integers with a scale an output, computed with dynamically quantised inputs; `prune`:
+the linear weights of least magnitude are 0 and take no bytes; `onnx`, `onnx-int8`: the graph, for ONNX Runtime.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+PACKED, GRAPH = "packed.safetensors", "model.onnx"
+HALF = 1 << 16  # numbers from which a tensor that is no linear weight is kept in 16 bits
+
+
+def pack_int8(state: Mapping[str, Any], linear: set[str]) -> dict[str, Any]:
+    """Linear weights as integers with a scale for each output (Jacob et al. 2018); the others in 16 or 32 bits."""
+    import torch
+
+    packed = {}
+    for name, tensor in state.items():
+        if name in linear:
+            scale = tensor.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+            packed[f"{name}:int8"] = (tensor / scale).round().clamp(-127, 127).to(torch.int8)
+            packed[f"{name}:scale"] = scale
+        else:
+            packed[name] = _smaller(tensor)
+    return packed
+
+
+def pack_sparse(state: Mapping[str, Any], linear: set[str], sparsity: float) -> dict[str, Any]:
+    """Linear weights but the share that is smallest over all layers (Han et al. 2015); the others as for int8."""
+    import numpy as np
+    import torch
+
+    sizes = torch.cat([state[name].abs().flatten() for name in linear])
+    least = float(sizes.kthvalue(max(1, int(sparsity * len(sizes)))).values) if sparsity > 0 else -1.0
+    packed = {}
+    for name, tensor in state.items():
+        if name not in linear:
+            packed[name] = _smaller(tensor)
+            continue
+        kept = (tensor.abs() > least).flatten()
+        packed[f"{name}:bits"] = torch.from_numpy(np.packbits(kept.numpy()))
+        packed[f"{name}:values"] = tensor.flatten()[kept].clone()
+        packed[f"{name}:shape"] = torch.tensor(tensor.shape)
+    return packed
+
+
+def _smaller(tensor: Any) -> Any:
+    import torch
+
+    large = tensor.numel() >= HALF and tensor.is_floating_point()
+    return tensor.to(torch.float16).contiguous() if large else tensor.clone().contiguous()
+
+
+def unpacked(packed: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights in fp32 that stand behind packed ones."""
+    import numpy as np
+    import torch
+
+    state: dict[str, Any] = {}
+    for key, tensor in packed.items():
+        name, _, kind = key.partition(":")
+        if kind == "int8":
+            state[name] = tensor.float() * packed[f"{name}:scale"]
+        elif kind == "bits":
+            shape = packed[f"{name}:shape"].tolist()
+            flat = torch.zeros(int(np.prod(shape)))
+            flat[torch.from_numpy(np.unpackbits(tensor.numpy(), count=len(flat)).astype(bool))] = packed[
+                f"{name}:values"
+            ]
+            state[name] = flat.view(shape)
+        elif not kind:
+            state[name] = tensor.float() if tensor.dtype == torch.float16 else tensor
+    return state
+
+
+def load(objective: Any, folder: Path, method: str) -> Any:
+    """The model of a bundle's `model` folder, ready to predict on the processor.
+
+    Args:
+        objective: its module.
+    Raises:
+        OSError: there are no weights.
+        ImportError: ONNX Runtime is not installed.
+    """
+    if method.startswith("onnx"):
+        return _session(folder)
+    from safetensors.torch import load_file, save_file
+
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = Path(scratch) / "model"
+        shutil.copytree(folder, whole, ignore=shutil.ignore_patterns(PACKED))
+        save_file(unpacked(load_file(folder / PACKED)), whole / "model.safetensors", metadata={"format": "pt"})
+        model = objective.load(whole).eval()
+        model.load_state_dict({name: tensor.clone() for name, tensor in model.state_dict().items()})
+    return quantised(model) if method == "int8" else model
+
+
+def quantised(model: Any) -> Any:
+    """The model with linear layers in 8-bit arithmetic, a scale for each output; inputs are quantised as they come."""
+    import warnings
+
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that this has moved to another package
+        layers = {torch.nn.Linear: torch.ao.quantization.per_channel_dynamic_qconfig}
+        return torch.ao.quantization.quantize_dynamic(model, layers)  # type: ignore[no-untyped-call]
+
+
+def _session(folder: Path) -> Any:
+    import onnxruntime
+    import torch
+    from transformers import AutoConfig
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(folder / GRAPH), options, providers=["CPUExecutionProvider"])
+
+    class Session(torch.nn.Module):
+        """The graph as a module that gives `.logits`."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.config = AutoConfig.from_pretrained(folder)
+            self.place = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+            self.device = self.place.device
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            """Run the graph."""
+            given = {"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()}
+            return SimpleNamespace(logits=torch.from_numpy(session.run(["logits"], given)[0]))
+
+    return Session().eval()
+
+
+def export(model: Any, path: Path, *, int8: bool) -> None:
+    """Write a model that gives `.logits` of token ids and mask as a graph for any number of rows and tokens.
+
+    Raises:
+        RuntimeError, TypeError: the model cannot be traced.
+    """
+    import logging
+    import warnings
+
+    import torch
+
+    class Logits(torch.nn.Module):
+        """The model, its output a tensor."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            """Logits alone."""
+            return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+
+    ids, mask = torch.ones(2, 8, dtype=torch.long), torch.ones(2, 8, dtype=torch.long)
+    mask[0, 5:] = 0
+    names = ["input_ids", "attention_mask", "logits"]
+    axes = {name: {0: "rows", 1: "length"} for name in names[:2]} | {"logits": {0: "rows"}}
+    model.set_attn_implementation("eager")
+    target = path.with_suffix(".fp32") if int8 else path
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Logits().eval(), (ids, mask), str(target), input_names=names[:2], output_names=names[2:], dynamic_axes=axes,
+            opset_version=17, dynamo=False,
+        )  # fmt: skip
+    if int8:
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        logging.getLogger().addFilter(_quiet)
+        try:
+            quantize_dynamic(str(target), str(path), per_channel=True, weight_type=QuantType.QInt8)
+        finally:
+            logging.getLogger().removeFilter(_quiet)
+        target.unlink()
+
+
+def _quiet(record: Any) -> bool:
+    return "pre-processing" not in record.getMessage()
