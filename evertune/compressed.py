@@ -143,7 +143,7 @@ def export(model: Any, path: Path, *, int8: bool) -> None:
     """Write a model that gives `.logits` of token ids and mask as a graph for any number of rows and tokens.
 
     Raises:
-        RuntimeError, TypeError: the model cannot be traced.
+        RuntimeError, TypeError: the model cannot be traced, or takes or gives something else.
     """
     import logging
     import warnings
@@ -163,6 +163,8 @@ def export(model: Any, path: Path, *, int8: bool) -> None:
 
     ids, mask = torch.ones(2, 8, dtype=torch.long), torch.ones(2, 8, dtype=torch.long)
     mask[0, 5:] = 0
+    if not torch.is_tensor(model(input_ids=ids, attention_mask=mask).logits):
+        raise TypeError("it gives more than one tensor")
     names = ["input_ids", "attention_mask", "logits"]
     axes = {name: {0: "rows", 1: "length"} for name in names[:2]} | {"logits": {0: "rows"}}
     model.set_attn_implementation("eager")

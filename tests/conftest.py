@@ -166,6 +166,21 @@ def no_parity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evertune.registry.parity.check", lambda *_: passed)
 
 
+@pytest.fixture
+def retrain(monkeypatch: pytest.MonkeyPatch, no_parity: None) -> Callable[[Recipe], Any]:
+    """The flow in this process, without Prefect around its steps."""
+    from flows import retrain as flow
+    from tasks import conclude, evaluate, promote, validate
+
+    for step in ("ingest", "validate", "tokenize", "finetune", "evaluate", "promote", "conclude"):
+        monkeypatch.setattr(flow, step, getattr(flow, step).__wrapped__)
+    for module in (validate, evaluate, promote, conclude):
+        for shown in [one for one in vars(module) if one.startswith("show_")]:
+            monkeypatch.setattr(module, shown, lambda *_: None)
+    monkeypatch.setattr("evertune.registry.parity.prepare", lambda *_: None)
+    return lambda recipe: flow.retrain.fn(recipe)
+
+
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API address of a Prefect server of the session's own."""

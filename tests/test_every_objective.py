@@ -16,28 +16,13 @@ from evertune.errors import TrainingError
 from evertune.home import home_of, read_json
 from evertune.records import Outcome
 from evertune.registry import models, parity
-from flows import retrain as flow
-from tasks import conclude, evaluate, promote, validate
 
-STEPS = ("ingest", "validate", "tokenize", "finetune", "evaluate", "promote", "conclude")
 ROWS = 90
 
 
 @pytest.fixture(params=objectives.TABLE)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture
-def retrain(monkeypatch: pytest.MonkeyPatch, no_parity: None) -> Callable[[Recipe], Outcome]:
-    """The flow in this process, without Prefect around its steps."""
-    for step in STEPS:
-        monkeypatch.setattr(flow, step, getattr(flow, step).__wrapped__)
-    for module in (validate, evaluate, promote, conclude):
-        for shown in [one for one in vars(module) if one.startswith("show_")]:
-            monkeypatch.setattr(module, shown, lambda *_: None)
-    monkeypatch.setattr("evertune.registry.parity.prepare", lambda *_: None)
-    return lambda recipe: flow.retrain.fn(recipe)  # type: ignore[no-any-return]
 
 
 def project(folder: Path, name: str, base: Path) -> Recipe:

@@ -1,0 +1,89 @@
+"""Variants of a bundle: what is packed comes back, and only what answers as well becomes champion."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cli_helpers import Done
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from model_helpers import LABELS, recipe, split_rows, text_rows, train
+
+from evertune import bundle, compressed, compression
+from evertune.compression import variants
+from evertune.errors import ConfigError
+
+INPUTS = [row["text"] for row in text_rows(12)]
+
+
+@pytest.fixture(scope="module")
+def original(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that has learned its rows."""
+    one = recipe(tiny_model, training={"epochs": 8})
+    return Path(train(one, tmp_path_factory.mktemp("original"), split_rows(text_rows(60)), LABELS).bundle)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 99), st.floats(0, 0.95))
+@settings(deadline=None, max_examples=40)
+def test_what_is_packed_comes_back(rows: int, columns: int, seed: int, sparsity: float) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    weight, other = torch.randn(rows, columns, generator=draw), torch.randn(5, generator=draw)
+    state = {"a.weight": weight, "b": other}
+    back = compressed.unpacked(compressed.pack_int8(state, {"a.weight"}))
+    step = weight.abs().amax(1, keepdim=True) / 127
+    assert ((back["a.weight"] - weight).abs() <= step / 2 + 1e-6).all() and torch.equal(back["b"], other)
+    sparse = compressed.unpacked(compressed.pack_sparse(state, {"a.weight"}, sparsity))["a.weight"]
+    kept = sparse != 0
+    assert torch.equal(sparse[kept], weight[kept])
+    gone = int((~kept).sum())
+    assert abs(gone - sparsity * weight.numel()) <= 1
+    if gone and kept.any():
+        assert weight[~kept].abs().max() <= weight[kept].abs().min()
+
+
+@pytest.mark.parametrize("method", variants.METHODS)
+def test_a_variant_answers_as_its_original(method: compression.Method, original: Path, tmp_path: Path) -> None:
+    variants.write(original, tmp_path / "variant", method, 0.2)
+    said = [bundle.predictor(place).predict(INPUTS) for place in (original, tmp_path / "variant")]
+    assert [one["label"] for one in said[0]] == [one["label"] for one in said[1]]
+    close = 1e-4 if method == "onnx" else 0.1
+    assert all(abs(one["score"] - other["score"]) < close for one, other in zip(*said, strict=True))
+    told = variants.told(tmp_path / "variant")
+    assert told is not None and (told["method"], told["of"]) == (method, bundle.digest(original))
+    if method in {"int8", "prune"}:
+        assert variants.size(tmp_path / "variant") < variants.size(original)
+    with pytest.raises(ConfigError, match="a variant already"):
+        variants.write(tmp_path / "variant", tmp_path / "again", "int8", 0.2)
+
+
+def test_a_model_that_gives_more_than_logits_is_no_graph(tiny_model: Path, tmp_path: Path) -> None:
+    one = recipe(tiny_model, {"type": "embedding", "max_length": 32}, training={"epochs": 1})
+    made = Path(train(one, tmp_path, split_rows(text_rows(30)), LABELS).bundle)
+    with pytest.raises(ConfigError, match="cannot be written as an ONNX graph: it gives more than one tensor"):
+        variants.write(made, tmp_path / "variant", "onnx", 0.0)
+    assert not (tmp_path / "variant").exists()
+
+
+def test_a_variant_of_the_champion_takes_its_place_only_within_the_limits(
+    tiny_recipe: Callable[..., Path], evertune: Callable[..., Done], model_store: Path, tmp_path: Path,
+    no_parity: None, monkeypatch: pytest.MonkeyPatch, retrain: Callable[[Any], Any],
+) -> None:  # fmt: skip
+    from evertune.config import load
+
+    monkeypatch.setenv("EVERTUNE_HOME", str(tmp_path / "own"))
+    shutil.copytree(model_store.with_name("empty"), tmp_path / "own")
+    data = {"sources": [{"path": "rows.csv"}], "split": {"test": 0.4, "validation": 0.1}}
+    training = {"epochs": 12, "learning_rate": 5e-3, "tokens_per_batch": 256, "precision": "fp32"}
+    path = tiny_recipe(data=data, evaluation={"gate": {"min_rows": 5}, "bootstrap": 200}, training=training)
+    assert retrain(load(path)).decision == "promoted"
+    strict = evertune("compress", path, "--method", "prune", "--sparsity", "0.99", "--json")
+    assert strict.status == 0 and strict.json["verdict"] == "held" and "must agree" in strict.json["reason"], strict
+    loose = evertune("compress", path, "--method", "int8", "--drop", "1", "--agreement", "0", "--json")
+    assert (loose.json["verdict"], loose.json["version"], loose.json["of"]) == ("promoted", 3, 1), loose.json
+    history = evertune("history", path)
+    assert "int8 variant of version 1" in history.out
+    again = evertune("compress", path, "--method", "prune", "--json")
+    assert again.status == 2 and "a variant already" in again.err
