@@ -104,13 +104,26 @@ class Predictor:
         self.objective = importlib.import_module(f"{__name__.rpartition('.')[0]}.objective")
         self.options = self.objective.Options(**self.card["options"])
         self.tokenizer = AutoTokenizer.from_pretrained(folder / "model")
-        self.model = self.objective.load(folder / "model").eval()
+        self.model = self._load(folder / "model").eval()
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")
         outputs = range(self.model.config.num_labels if self.objective.LABELED else 0)
         self.names = [self.model.config.id2label[index] for index in outputs]
         self.precision = precision or self.card["precision"]
         if self.precision == "bf16":
             self._prepare_for_bf16()
+
+    def _load(self, place: Path) -> Any:
+        """The model; one whose adapter is not merged needs its base, and takes no other."""
+        known = self.card.get("adapter")
+        if known is None:
+            return self.objective.load(place)
+        from . import adapters, base_files
+
+        names = json.loads((place / "config.json").read_text(encoding="utf-8"))["id2label"]
+        labels = [names[str(number)] for number in range(len(names))]
+        model = self.objective.build(base_files.same(known["base"], known["fingerprint"]), labels, self.options)
+        adapters.load(model, known["method"], place)
+        return model
 
     def _prepare_for_bf16(self) -> None:
         """Cast linear weights once, to the bit as autocast does, which casts them every time under `inference_mode`."""
