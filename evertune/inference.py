@@ -120,7 +120,7 @@ class Predictor:
         from . import adapters, base_files
 
         names = json.loads((place / "config.json").read_text(encoding="utf-8"))["id2label"]
-        labels = [names[str(number)] for number in range(len(names))]
+        labels = [names[str(number)] for number in range(len(names))] if self.objective.LABELED else []
         model = self.objective.build(base_files.same(known["base"], known["fingerprint"]), labels, self.options)
         adapters.load(model, known["method"], place)
         return model
