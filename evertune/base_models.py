@@ -1,51 +1,70 @@
 """Where a recipe's base model lies, and what tells it from another."""
 
-import hashlib
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evertune import base_files
 from evertune.config.base import expand
 from evertune.errors import ConfigError
+from evertune.home import CHAMPION, Home, home_of, read_json
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
 
-PIECE = 1 << 20  # bytes at either end of a large file that stand for its content
+CHAMPION_OF = "champion:"  # what stands before the name of a recipe whose champion is the base
 
 
 def locate(recipe: "Recipe") -> str:
-    """A folder, or a hub id for `from_pretrained`.
+    """A folder, or a hub id for `from_pretrained`; of a GGUF file a folder that is made from it once, in the home.
 
     Raises:
-        ConfigError: the package is not installed, or the folder is not there or holds no model.
+        ConfigError: the package is not installed, the folder or file is not there, or it holds no model.
+    """
+    place = source(recipe)
+    try:
+        return base_files.ordinary(place, home_of(recipe).root / "base_models")
+    except OSError as error:
+        raise ConfigError(f"base_model: {recipe.base_model}: {error}") from error
+
+
+def source(recipe: "Recipe") -> str:
+    """The folder, GGUF file or hub id that the recipe names.
+
+    Raises:
+        ConfigError: as `locate`.
     """
     text = expand(recipe.base_model)
-    if text.startswith("package:"):
-        return str(_in_package(text))
-    folder = (recipe.folder / Path(text).expanduser()).resolve()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ConfigError(
-                f"base_model: {text}: the folder has no config.json; give the folder that holds the model"
-            )
-        return str(folder)
-    if text.startswith((".", "/", "~")) or text.count("/") > 1:
-        raise ConfigError(f"base_model: {text}: no such folder; give a hub id, a folder, or package:NAME/FOLDER")
-    return text
+    if text.startswith(CHAMPION_OF):
+        return _champion(recipe, text.removeprefix(CHAMPION_OF))
+    try:
+        return base_files.find(text, recipe.folder)
+    except OSError as error:
+        raise ConfigError(f"base_model: {text}: {error}") from None
 
 
-def _in_package(text: str) -> Path:
-    name, _, inside = text.removeprefix("package:").partition("/")
-    spec = importlib.util.find_spec(name) if name.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations:
+def _champion(recipe: "Recipe", name: str) -> str:
+    """The champion of another recipe in the same home, as the base of this one (Gururangan et al. 2020)."""
+    known = read_json(Home(home_of(recipe).root, name).model / CHAMPION) if name != recipe.name else None
+    if known is None or not (Path(known["model"]) / "config.json").is_file():
         raise ConfigError(
-            f"base_model: {text}: no package {name!r} is installed here; try `pip install {name.replace('_', '-')}`"
+            f"base_model: {CHAMPION_OF}{name}: there is no recipe of that name with a champion in this home; train it "
+            "first with `evertune run`, or name another base"
         )
-    folder = Path(spec.submodule_search_locations[0]) / inside
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"base_model: {text}: the package is there, but has no model in the folder {inside!r}")
-    return folder
+    if not (Path(known["model"]) / "model.safetensors").is_file():
+        raise ConfigError(
+            f"base_model: {CHAMPION_OF}{name}: its champion is a variant or an adapter, not whole weights"
+        )
+    return str(known["model"])
+
+
+def name(recipe: "Recipe") -> str:
+    """What an adapter calls its base: a hub id, `package:NAME/FOLDER`, else where the folder or file lies.
+
+    Raises:
+        ConfigError: as `locate`.
+    """
+    text = expand(recipe.base_model)
+    return text if text.startswith("package:") else source(recipe)
 
 
 def told(recipe: "Recipe") -> dict[str, Any]:
@@ -54,13 +73,13 @@ def told(recipe: "Recipe") -> dict[str, Any]:
     Raises:
         ConfigError: as `locate`.
     """
-    place = Path(locate(recipe))
+    place = Path(source(recipe))
     known = _stated(place / "README.md") if place.is_dir() else {}
     languages = known.get("language") or []
     return {
         # As the recipe has it, placeholders unfilled; of a folder its name: where it lies is of no use to a reader.
-        "name": place.name if place.is_dir() and not recipe.base_model.startswith("package:") else recipe.base_model,
-        "hub": not place.is_dir(), "license": known.get("license"),
+        "name": place.name if place.exists() and not recipe.base_model.startswith("package:") else recipe.base_model,
+        "hub": not place.exists(), "license": known.get("license"),
         "languages": [languages] if isinstance(languages, str) else [str(one) for one in languages],
     }  # fmt: skip
 
@@ -77,25 +96,9 @@ def _stated(card: Path) -> dict[str, Any]:
 
 
 def fingerprint(recipe: "Recipe") -> str:
-    """A digest of the base model: of a folder its files, of a hub id the name.
+    """A digest of the base model: of a folder its files, of a GGUF file its content, of a hub id the name.
 
     Raises:
         ConfigError: as `locate`.
     """
-    place = locate(recipe)
-    state = hashlib.blake2b(digest_size=16)
-    if not Path(place).is_dir():
-        state.update(place.encode())
-        return state.hexdigest()
-    for file in sorted(Path(place).glob("*")):
-        if file.is_file() and file.suffix in {".json", ".txt", ".safetensors", ".bin", ".model", ".gguf"}:
-            state.update(f"{file.name}:{file.stat().st_size}".encode())
-            state.update(_ends(file))
-    return state.hexdigest()
-
-
-def _ends(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        head = stream.read(PIECE)
-        stream.seek(max(PIECE, file.stat().st_size - PIECE))
-        return head + stream.read(PIECE)
+    return base_files.fingerprint(source(recipe))

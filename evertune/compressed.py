@@ -145,7 +145,23 @@ def export(model: Any, path: Path, *, int8: bool) -> None:
     Raises:
         RuntimeError, TypeError: the model cannot be traced, or takes or gives something else.
     """
-    import logging
+    import torch
+
+    mask = torch.ones(2, 8, dtype=torch.long)
+    mask[0, 5:] = 0
+    given = torch.ones_like(mask), mask
+    model.set_attn_implementation("eager")
+    with torch.inference_mode():
+        if not torch.is_tensor(model(*given).logits):
+            raise TypeError("it gives more than one tensor")
+    target = path.with_suffix(".fp32") if int8 else path
+    _traced(model, given, target)
+    if int8:
+        _quantise_graph(target, path)
+        target.unlink()
+
+
+def _traced(model: Any, given: Any, path: Path) -> None:
     import warnings
 
     import torch
@@ -161,29 +177,26 @@ def export(model: Any, path: Path, *, int8: bool) -> None:
             """Logits alone."""
             return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
 
-    ids, mask = torch.ones(2, 8, dtype=torch.long), torch.ones(2, 8, dtype=torch.long)
-    mask[0, 5:] = 0
-    if not torch.is_tensor(model(input_ids=ids, attention_mask=mask).logits):
-        raise TypeError("it gives more than one tensor")
-    names = ["input_ids", "attention_mask", "logits"]
-    axes = {name: {0: "rows", 1: "length"} for name in names[:2]} | {"logits": {0: "rows"}}
-    model.set_attn_implementation("eager")
-    target = path.with_suffix(".fp32") if int8 else path
+    names = ["input_ids", "attention_mask"]
+    axes = {name: {0: "rows", 1: "length"} for name in names} | {"logits": {0: "rows"}}
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            Logits().eval(), (ids, mask), str(target), input_names=names[:2], output_names=names[2:], dynamic_axes=axes,
+            Logits().eval(), given, str(path), input_names=names, output_names=["logits"], dynamic_axes=axes,
             opset_version=17, dynamo=False,
         )  # fmt: skip
-    if int8:
-        from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        logging.getLogger().addFilter(_quiet)
-        try:
-            quantize_dynamic(str(target), str(path), per_channel=True, weight_type=QuantType.QInt8)
-        finally:
-            logging.getLogger().removeFilter(_quiet)
-        target.unlink()
+
+def _quantise_graph(source: Path, path: Path) -> None:
+    import logging
+
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    logging.getLogger().addFilter(_quiet)
+    try:
+        quantize_dynamic(str(source), str(path), per_channel=True, weight_type=QuantType.QInt8)
+    finally:
+        logging.getLogger().removeFilter(_quiet)
 
 
 def _quiet(record: Any) -> bool:

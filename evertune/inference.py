@@ -116,7 +116,20 @@ class Predictor:
         if how := self.card.get("compression"):
             compressed = importlib.import_module(f"{__name__.rpartition('.')[0]}.compressed")
             return compressed.load(self.objective, folder, how["method"])
-        return self.objective.load(folder).eval().to("cuda" if torch.cuda.is_available() else "cpu")
+        return self._load(folder).eval().to("cuda" if torch.cuda.is_available() else "cpu")
+
+    def _load(self, place: Path) -> Any:
+        """The model; one whose adapter is not merged needs its base, and takes no other."""
+        known = self.card.get("adapter")
+        if known is None:
+            return self.objective.load(place)
+        from . import adapters, base_files
+
+        names = json.loads((place / "config.json").read_text(encoding="utf-8"))["id2label"]
+        labels = [names[str(number)] for number in range(len(names))] if self.objective.LABELED else []
+        model = self.objective.build(base_files.same(known["base"], known["fingerprint"]), labels, self.options)
+        adapters.load(model, known["method"], place)
+        return model
 
     def _prepare_for_bf16(self) -> None:
         """Cast linear weights once, to the bit as autocast does, which casts them every time under `inference_mode`."""

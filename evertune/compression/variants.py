@@ -26,6 +26,8 @@ def write(original: Path, folder: Path, method: Method, sparsity: float) -> str:
     card = bundle.card(original)
     if "compression" in card:
         raise ConfigError(f"that version is a variant already ({card['compression']['method']}); compress the original")
+    if "adapter" in card:
+        raise ConfigError("that version is an adapter beside its base; train one with training.method.merge: true")
     objective = module(card["objective"])
     scratch = folder.with_name(f".{folder.name}")
     shutil.rmtree(scratch, ignore_errors=True)

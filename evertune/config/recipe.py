@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from evertune.config.base import Section
 from evertune.config.data import Contract, Data, LabelRules
+from evertune.config.methods import misfit
 from evertune.config.notify import Notify
 from evertune.config.training import Training
 from evertune.objectives import ROLES, Options, module
@@ -169,7 +170,10 @@ class Recipe(Section):
         pattern=r"^[a-z0-9][a-z0-9-]{1,62}$", description="MLflow experiment, registered model, deployment."
     )
     objective: Annotated[Options, Field(discriminator="type")] = Field(description="What the model is tuned for.")
-    base_model: str = Field(description="A hub id, a folder, or `package:NAME/FOLDER` of an installed package.")
+    base_model: str = Field(
+        description="A hub id, a folder, `package:NAME/FOLDER` of an installed package, a `.gguf` file of a decoder, "
+        "or `champion:NAME`, the champion of another recipe, such as one that goes on with pretraining."
+    )
     data: Data = Field(description="Where rows come from.")
     contract: Contract = Field(default_factory=Contract, description="What a row must be.")
     training: Training = Field(default_factory=Training, description="How the weights change.")
@@ -208,6 +212,9 @@ class Recipe(Section):
             raise ValueError(
                 f"evaluation: unknown metric {', '.join(missing)}; there are {', '.join(objective.METRICS)}"
             )
+        training, finishes = self.training, hasattr(objective, "finish")
+        if problem := misfit(training.method, self.objective, finishes, training.train_top_layers, training.freeze):
+            raise ValueError(f"training.method: {problem}")
         return self
 
     @property

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from evertune.config.base import Section
+from evertune.config.methods import FULL, Method
 
 
 class EarlyStopping(Section):
@@ -22,14 +23,20 @@ class Training(Section):
 
     HOW: ClassVar = ("processes", "compile")  # how it is computed: shapes no weight beyond noise
 
-    method: Literal["full"] = Field(
-        "full", description="`full`: all weights that `freeze` and `train_top_layers` leave free."
+    method: Method = Field(
+        "full",
+        description="`full`: all weights that `freeze` and `train_top_layers` leave free; else the name of one of the "
+        "[methods](#methods), or a mapping of its `type` and options.",
     )
     epochs: float = Field(3, gt=0, le=1000, description="Passes over the training rows.")
     learning_rate: float = Field(3e-4, gt=0, le=1, description="Peak learning rate.")
     head_learning_rate: float | None = Field(
         None, gt=0, le=1, description="Peak learning rate of the new head. Default: the same."
     )
+    layer_decay: float = Field(
+        1.0, gt=0, le=1,
+        description="The rate of each layer as a multiple of the one above it, down to the embeddings.",
+    )  # fmt: skip
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field("linear", description="Decay after warm-up.")
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the rate rises from 0.")
     weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW's decoupled weight decay.")
@@ -74,3 +81,13 @@ class Training(Section):
     def budget(self) -> int:
         """Tokens of a batch."""
         return AUTO_TOKENS if self.tokens_per_batch == "auto" else self.tokens_per_batch
+
+    @property
+    def apart(self) -> bool:
+        """Whether the bundle holds an adapter alone, which needs its base."""
+        return self.method != FULL and not getattr(self.method, "merge", False)
+
+    @property
+    def virtual_tokens(self) -> int:
+        """Tokens that the method adds to every row."""
+        return getattr(self.method, "virtual_tokens", 0)

@@ -113,24 +113,30 @@ def _model_class(config: Any) -> Any:
         def forward(self, input_ids: Any, attention_mask: Any, hidden: Any = None) -> Any:
             """Scores of the hidden tokens alone, (hidden, vocabulary), and which those are, (rows, length)."""
             if hidden is None:
-                hidden = self.draw(input_ids) if self.training else input_ids == self.config.mask_id
-                input_ids = self.cover(input_ids, hidden) if self.training else input_ids
+                hidden = _drawn(input_ids, self.config) if self.training else input_ids == self.config.mask_id
+                input_ids = _covered(input_ids, hidden, self.config) if self.training else input_ids
             states = self.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
             return MaskedLMOutput(logits=(self.decoder(self.transform(states[hidden])), hidden))
 
-        def draw(self, ids: Any) -> Any:
-            """Which tokens are hidden, from torch's own generator of their device."""
-            special = torch.tensor(self.config.special_ids, device=ids.device)
-            return ~torch.isin(ids, special) & (torch.rand(ids.shape, device=ids.device) < self.config.hidden_share)
-
-        def cover(self, ids: Any, hidden: Any) -> Any:
-            """Of the hidden ones 80% become the mask, 10% any token, 10% stay (Devlin et al. 2019, section 3.1)."""
-            chance = torch.rand(ids.shape, device=ids.device)
-            others = torch.randint(self.config.vocab_size, ids.shape, device=ids.device)
-            covered = torch.where(hidden & (chance < 0.8), torch.full_like(ids, self.config.mask_id), ids)
-            return torch.where(hidden & (chance >= 0.9), others, covered)
-
     return MaskedLanguageModel
+
+
+def _drawn(ids: Any, config: Any) -> Any:
+    """Which tokens are hidden, from torch's own generator of their device."""
+    import torch
+
+    special = torch.tensor(config.special_ids, device=ids.device)
+    return ~torch.isin(ids, special) & (torch.rand(ids.shape, device=ids.device) < config.hidden_share)
+
+
+def _covered(ids: Any, hidden: Any, config: Any) -> Any:
+    """Of the hidden ones 80% become the mask, 10% any token, 10% stay (Devlin et al. 2019, section 3.1)."""
+    import torch
+
+    chance = torch.rand(ids.shape, device=ids.device)
+    others = torch.randint(config.vocab_size, ids.shape, device=ids.device)
+    covered = torch.where(hidden & (chance < 0.8), torch.full_like(ids, config.mask_id), ids)
+    return torch.where(hidden & (chance >= 0.9), others, covered)
 
 
 def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
@@ -227,7 +233,11 @@ def _filled(model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, A
 def decode(
     logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Nothing of itself: see `answer`."""
+    """Nothing of itself: see `answer`.
+
+    Raises:
+        NotImplementedError: always.
+    """
     raise NotImplementedError("masked-lm answers with `answer`")
 
 

@@ -5,15 +5,14 @@ import logging
 import shutil
 import tempfile
 from datetime import UTC, datetime
-from importlib.metadata import version as library
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from evertune import bundle
 from evertune.errors import RegistryError
-from evertune.home import Home
-from evertune.registry import ledger, logged_models
+from evertune.home import CHAMPION, Home, read_json, write_json
+from evertune.registry import ledger, logged_models, requirements
 from evertune.registry.store import client, refusal, said
 from evertune.secrets import hidden
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from evertune.records import Candidate
 
 logger = logging.getLogger(__name__)
-REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "tokenizers", "torch", "transformers")
 FETCH_SECONDS = 600.0  # that another process may take to fetch a model
 
 
@@ -68,7 +66,8 @@ def register(recipe: "Recipe", home: Home, candidate: "Candidate", examples: lis
     with said(f"the model {name}"):
         if (known := version_of(home, name, candidate.run_id)) is not None:
             return known
-        logged = logged_models.of(recipe, home, candidate, examples, required())
+        method = bundle.card(Path(candidate.bundle)).get("compression", {}).get("method", "")
+        logged = logged_models.of(recipe, home, candidate, examples, requirements.required(recipe, method))
         _ensure_registered(mlflow, name)
         snapshot = candidate.tokens.snapshot
         made = mlflow.create_model_version(
@@ -164,11 +163,6 @@ def _ensure_registered(mlflow: Any, name: str) -> None:
             raise
 
 
-def required() -> list[str]:
-    """The requirements that a model is logged with: what its bundle imports, in the versions that are installed."""
-    return [f"{name}=={library(name).partition('+')[0]}" for name in REQUIREMENTS]
-
-
 def bundle_of(home: Home, name: str, version: int) -> Path:
     """The bundle folder of a registered version, with the very files of its registration; fetched from a remote store.
 
@@ -239,6 +233,15 @@ def move_champion(home: Home, name: str, to: int, *, expected: int | None, **fac
         with said("the alias champion"):
             client(home).set_registered_model_alias(name, "champion", str(to))
         ledger.append(home, "moved", **{**facts, "from": now, "to": to})
+        _point(home, name, to)
+
+
+def _point(home: Home, name: str, version: int) -> None:
+    """Say on the disk where the champion lies: a recipe whose base it is asks no registry (see `base_models`)."""
+    try:
+        write_json(home.model / CHAMPION, {"version": version, "model": str(bundle_of(home, name, version) / "model")})
+    except RegistryError as error:
+        logger.warning("%s: no recipe can build on this champion: %s", name, error)
 
 
 def repair(home: Home, name: str) -> None:
@@ -266,6 +269,8 @@ def _repair(home: Home, name: str) -> None:
         ledger.append(
             home, "external", **{"from": ledger.last_known(home), "to": now, "reason": "moved outside Evertune"}
         )
+    if now is not None and (read_json(home.model / CHAMPION) or {}).get("version") != now:
+        _point(home, name, now)
 
 
 def _facts(entry: dict[str, Any]) -> dict[str, Any]:

@@ -4,14 +4,35 @@ import contextlib
 import csv
 import re
 from collections.abc import Iterable
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evertune import base_files
 from evertune.errors import RegistryError
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
+
+    from evertune.config import Recipe
+
+REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "tokenizers", "torch", "transformers")
+
+
+def required(recipe: "Recipe", compression: str = "") -> list[str]:
+    """The requirements that a model is logged with: what its bundle imports, in the versions that are installed.
+
+    One whose adapter is not merged also needs what brings its base.
+
+    Args:
+        compression: method of a variant.
+    """
+    names = [*REQUIREMENTS, *(["onnxruntime"] if compression.startswith("onnx") else [])]
+    if recipe.training.apart:
+        names += ["peft", *(["gguf"] if recipe.base_model.endswith(base_files.GGUF) else [])]
+        if recipe.base_model.startswith("package:"):
+            names += packages_distributions()[recipe.base_model.removeprefix("package:").partition("/")[0]][:1]
+    return [f"{name}=={version(name).partition('+')[0]}" for name in names]
 
 
 def logged(model_uri: str) -> list[str]:

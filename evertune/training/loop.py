@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader, Dataset
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from evertune import inference, kernels
 from evertune.batching import TokenBatches
@@ -62,13 +62,16 @@ class Fit:
     train_loss: float
 
 
-def fit(model: Any, task: Task, settings: Training, precision: str, folder: Path, log: Log, memory: Path) -> Fit:
+def fit(
+    model: Any, task: Task, settings: Training, precision: str, folder: Path, log: Log, memory: Path,
+    others: Sequence[TrainerCallback] = (),
+) -> Fit:  # fmt: skip
     """Train `model` in place, from the newest whole checkpoint in `folder` if there is one.
 
     Args:
         precision: `bf16` or `fp32`.
         folder: checkpoints are kept here.
-        log: takes metrics and the optimiser step they belong to.
+        log: takes metrics and the optimiser step they belong to; others: callbacks of the method.
         memory: JSON file in which this machine's measurements are remembered.
     Raises:
         TrainingError: the loss is not finite, or there is not memory for a single row.
@@ -84,12 +87,13 @@ def fit(model: Any, task: Task, settings: Training, precision: str, folder: Path
         checkpoint, rule = sharing.told(lambda: checkpoints.newest(folder)), _rule(task, settings)
         if (stopped := stopped_at(checkpoint, rule)) is not None:
             batches.cut(stopped * settings.accumulation)
-        optimizer = models.optimizer(model, settings.learning_rate, settings.head_learning_rate, settings.weight_decay)
+        rates = settings.learning_rate, settings.head_learning_rate, settings.weight_decay, settings.layer_decay
+        optimizer = models.optimizer(model, *rates)
         trainer = TokenTrainer(
             model=model, args=_arguments(settings, precision, folder, updates, task), train_dataset=task.train,
             eval_dataset=task.validation, optimizers=(optimizer, None),
             compute_loss_func=_loss(task, settings.label_smoothing),
-            callbacks=[checkpoints.Seal(), Progress(log, settings.epochs), sharing.OwnDraws(settings.seed)],
+            callbacks=[*others, checkpoints.Seal(), Progress(log, settings.epochs), sharing.OwnDraws(settings.seed)],
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         trainer.give(task, batches, precision, parts)
