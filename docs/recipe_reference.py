@@ -8,6 +8,7 @@ from pydantic_core import PydanticUndefined
 
 from evertune.config import Recipe
 from evertune.config.data import SOURCE_MODELS
+from evertune.config.methods import METHODS
 from evertune.objectives import TABLE, module
 
 HEAD = """# The recipe
@@ -21,7 +22,10 @@ Any key can be changed for one run: `evertune run RECIPE --set training.epochs=1
 """
 
 
-LISTS = {"objective": "[one of these](#objectives)", "data.sources": "list of [sources](#sources)"}
+LISTS = {
+    "objective": "[one of these](#objectives)", "data.sources": "list of [sources](#sources)",
+    "training.method": "`full`, or [one of these](#methods)",
+}  # fmt: skip
 
 
 def reference() -> str:
@@ -33,6 +37,9 @@ def reference() -> str:
         parts += _section(objective.Options, "objective.", f"`{name}`", level=3)
         parts.append(f"Columns: {', '.join(map(_code, objective.COLUMNS))}. Metrics, the default first: "
                      f"{', '.join(map(_code, objective.METRICS))}.\n")  # fmt: skip
+    parts += ["\n## Methods\n", "`training.method` is one of these names, or a mapping of `type` and options.\n"]
+    for name, model in METHODS.items():
+        parts += _section(model, "training.method.", f"`{name}`", level=3)
     parts += ["\n## Sources\n", "Each entry of `data.sources` is of one kind, told by its key.\n"]
     for kind, model in SOURCE_MODELS.items():
         parts += _section(model, "data.sources.N.", f"`{kind}`", level=3)
@@ -46,7 +53,7 @@ def _section(model: type[BaseModel], path: str, title: str, level: int = 2) -> I
     for name, field in model.model_fields.items():
         if path == "" and name in {"folder", "file"}:
             continue
-        inner = _model(field.annotation) if name not in {"objective", "sources"} else None
+        inner = _model(field.annotation) if name not in {"objective", "sources", "method"} else None
         kind = f"[section](#{_anchor(path + name)})" if inner else LISTS.get(path + name) or _kind(field)
         yield f"| `{path}{name}` | {kind} | {_default(field, inner)} | {_cell(field.description)} |"
         if inner:

@@ -1,17 +1,14 @@
 """Where a recipe's base model lies, and what tells it from another."""
 
-import hashlib
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evertune import base_files
 from evertune.config.base import expand
 from evertune.errors import ConfigError
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
-
-PIECE = 1 << 20  # bytes at either end of a large file that stand for its content
 
 
 def locate(recipe: "Recipe") -> str:
@@ -21,31 +18,20 @@ def locate(recipe: "Recipe") -> str:
         ConfigError: the package is not installed, or the folder is not there or holds no model.
     """
     text = expand(recipe.base_model)
-    if text.startswith("package:"):
-        return str(_in_package(text))
-    folder = (recipe.folder / Path(text).expanduser()).resolve()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ConfigError(
-                f"base_model: {text}: the folder has no config.json; give the folder that holds the model"
-            )
-        return str(folder)
-    if text.startswith((".", "/", "~")) or text.count("/") > 1:
-        raise ConfigError(f"base_model: {text}: no such folder; give a hub id, a folder, or package:NAME/FOLDER")
-    return text
+    try:
+        return base_files.find(text, recipe.folder)
+    except OSError as error:
+        raise ConfigError(f"base_model: {text}: {error}") from None
 
 
-def _in_package(text: str) -> Path:
-    name, _, inside = text.removeprefix("package:").partition("/")
-    spec = importlib.util.find_spec(name) if name.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(
-            f"base_model: {text}: no package {name!r} is installed here; try `pip install {name.replace('_', '-')}`"
-        )
-    folder = Path(spec.submodule_search_locations[0]) / inside
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"base_model: {text}: the package is there, but has no model in the folder {inside!r}")
-    return folder
+def name(recipe: "Recipe") -> str:
+    """What an adapter calls its base: a hub id, `package:NAME/FOLDER`, else the folder's place.
+
+    Raises:
+        ConfigError: as `locate`.
+    """
+    text = expand(recipe.base_model)
+    return text if text.startswith("package:") else locate(recipe)
 
 
 def told(recipe: "Recipe") -> dict[str, Any]:
@@ -82,20 +68,4 @@ def fingerprint(recipe: "Recipe") -> str:
     Raises:
         ConfigError: as `locate`.
     """
-    place = locate(recipe)
-    state = hashlib.blake2b(digest_size=16)
-    if not Path(place).is_dir():
-        state.update(place.encode())
-        return state.hexdigest()
-    for file in sorted(Path(place).glob("*")):
-        if file.is_file() and file.suffix in {".json", ".txt", ".safetensors", ".bin", ".model", ".gguf"}:
-            state.update(f"{file.name}:{file.stat().st_size}".encode())
-            state.update(_ends(file))
-    return state.hexdigest()
-
-
-def _ends(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        head = stream.read(PIECE)
-        stream.seek(max(PIECE, file.stat().st_size - PIECE))
-        return head + stream.read(PIECE)
+    return base_files.fingerprint(locate(recipe))

@@ -1,7 +1,8 @@
 """A model bundle: one folder with weights, tokenizer, and the very code that encodes, batches and decodes.
 
 bundle/evertune.json   what it is: objective, options, precision, lineage
-bundle/model/          weights (safetensors), config and tokenizer, as `transformers` saves them
+bundle/model/          weights (safetensors), config and tokenizer, as `transformers` saves them; with `merge: false`
+                       those of the adapter alone, as `peft` saves them
 bundle/code/           copies of objective, its neighbours, inference and batching: a package that imports no Evertune
 """
 
@@ -21,6 +22,7 @@ from evertune.objectives import module
 from evertune.records import file_digest
 
 CODE = ("batching.py", "inference.py")
+ADAPTER_CODE = ("adapters.py", "base_files.py")  # where the adapter is not merged
 
 
 def write(folder: Path, model: Any, tokenizer: Any, objective: ModuleType, card: dict[str, Any]) -> str:
@@ -42,7 +44,7 @@ def write(folder: Path, model: Any, tokenizer: Any, objective: ModuleType, card:
         (code / "__init__.py").write_text(
             '"""The code of one Evertune model, as it was when the model was trained."""\n'
         )
-        for name in CODE:
+        for name in (*CODE, *(ADAPTER_CODE if "adapter" in card else ())):
             shutil.copyfile(Path(__file__).parent / name, code / name)
         shutil.copyfile(str(objective.__file__), code / "objective.py")
         for name in objective.TRAVELS_WITH:

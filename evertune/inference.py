@@ -116,7 +116,19 @@ class Predictor:
         if how := self.card.get("compression"):
             compressed = importlib.import_module(f"{__name__.rpartition('.')[0]}.compressed")
             return compressed.load(self.objective, folder, how["method"])
-        return self.objective.load(folder).eval().to("cuda" if torch.cuda.is_available() else "cpu")
+        model = self._beside_base(folder) if "adapter" in self.card else self.objective.load(folder)
+        return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+
+    def _beside_base(self, folder: Path) -> Any:
+        """A model whose adapter is not merged: it needs its base, and takes no other."""
+        from . import adapters, base_files
+
+        known = self.card["adapter"]
+        names = json.loads((folder / "config.json").read_text(encoding="utf-8"))["id2label"]
+        labels = [names[str(number)] for number in range(len(names))]
+        model = self.objective.build(base_files.same(known["base"], known["fingerprint"]), labels, self.options)
+        adapters.load(model, known["method"], folder)
+        return model
 
     def _prepare_for_bf16(self) -> None:
         """Cast linear weights once, to the bit as autocast does, which casts them every time under `inference_mode`."""

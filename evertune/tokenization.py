@@ -119,9 +119,12 @@ def tokenizer(recipe: "Recipe") -> Any:
         raise ConfigError(f"base_model: {recipe.base_model}: has no vocabulary; add its tokenizer.json to the folder")
     if loaded.pad_token_id is None:
         raise ConfigError(f"base_model: {recipe.base_model}: its tokenizer has no padding token; choose an encoder")
-    if limit is not None and (asked := recipe.objective.max_length) > limit:
+    virtual = recipe.training.virtual_tokens
+    if limit is not None and (asked := recipe.objective.max_length) + virtual > limit:
+        added = f" and {virtual} of training.method" if virtual else ""
         raise ConfigError(
-            f"objective.max_length: {asked} is more than the {limit} tokens that {recipe.base_model} takes; lower it"
+            f"objective.max_length: {asked}{added} is more than the {limit} tokens that {recipe.base_model} takes; "
+            "lower it"
         )
     return loaded
 

@@ -8,7 +8,7 @@ from evertune.errors import RegistryError
 from evertune.home import home_of
 from evertune.objectives import module
 from evertune.records import Candidate, Tokens
-from evertune.registry import costs, models, parity, tracking
+from evertune.registry import costs, models, parity, requirements, tracking
 from tasks.step import said, step
 
 NEEDED = ("row_version", "batch", "part", "split", "component")
@@ -24,7 +24,8 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
     digest = bundle.digest(champion) if champion else None
     folder = training.run_folder(home, training.fingerprint(recipe, tokens, digest), anew=force)
     if not (folder / "candidate.json").exists():
-        parity.prepare(home, models.required())  # its imports take as long as those of training, on another core
+        # Its imports take as long as those of training, on another core.
+        parity.prepare(home, requirements.required(recipe))
     run = tracking.begin(recipe, home, tokens, folder)
     target = module(recipe.objective.type).TARGET
     found = corpus.rows(home, tokens.snapshot.version, [*NEEDED, target])  # no inputs: they are in the token files

@@ -9,7 +9,7 @@ import pytest
 from registry_helpers import Shop
 
 from evertune.home import Home
-from evertune.registry import models, parity
+from evertune.registry import parity, requirements
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def check(shop: Shop) -> dict[str, object]:
 
 @pytest.mark.slow
 def test_a_process_started_ahead_answers(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    parity.prepare(shop.home, models.required())
+    parity.prepare(shop.home, requirements.required(shop.recipe))
     (ahead,) = waiting()
     monkeypatch.setattr(parity, "_Stranger", None)  # no other can be started
     assert check(shop)["passed"] is True
@@ -38,15 +38,15 @@ def test_a_process_started_ahead_answers(shop: Shop, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 def test_a_process_that_died_is_replaced(shop: Shop) -> None:
-    parity.prepare(shop.home, models.required())
+    parity.prepare(shop.home, requirements.required(shop.recipe))
     waiting()[0].end()
     assert check(shop)["passed"] is True
 
 
 @pytest.mark.slow
 def test_a_model_with_other_requirements_gets_a_process_of_its_own(shop: Shop) -> None:
-    parity.prepare(shop.home, [*models.required(), "click"])
-    parity.prepare(Home(shop.home.root.parent / "another", shop.name), models.required())
+    parity.prepare(shop.home, [*requirements.required(shop.recipe), "click"])
+    parity.prepare(Home(shop.home.root.parent / "another", shop.name), requirements.required(shop.recipe))
     ahead = waiting()
     assert check(shop)["passed"] is True
     assert waiting() == ahead

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from evertune.config.base import SECRET, unset
 from evertune.config.data import SOURCE_MODELS
+from evertune.config.methods import METHODS
 from evertune.config.recipe import Recipe
 from evertune.errors import ConfigError
 from evertune.objectives import module
@@ -108,7 +109,7 @@ def _problem(item: Any) -> str:
     if item["type"] == "missing":
         return f"{where}: missing; add it"
     if item["type"] == "union_tag_not_found":
-        keys = "type" if item["loc"][0] == "objective" else f"one of {', '.join(SOURCE_MODELS)}"
+        keys = "type" if item["loc"][0] in {"objective", "training"} else f"one of {', '.join(SOURCE_MODELS)}"
         return f"{where}: what kind is this? Give {keys}"
     if item["type"] in {"union_tag_invalid", "literal_error"}:
         given = item["input"].get("type") if isinstance(item["input"], dict) else item["input"]
@@ -132,6 +133,8 @@ def _path(location: Sequence[int | str]) -> list[int | str]:
         del parts[3]
     if parts[:1] == ["objective"] and len(parts) > 1:
         del parts[1]
+    if parts[:2] == ["training", "method"] and len(parts) > 2:
+        del parts[2]
     return parts
 
 
@@ -140,6 +143,8 @@ def _keys_at(location: Sequence[int | str]) -> list[str]:
         return list(module(str(location[1])).Options.model_fields)
     if location[:2] == ("data", "sources"):
         return list(SOURCE_MODELS[str(location[3])].model_fields)
+    if location[:2] == ("training", "method"):
+        return list(METHODS[str(location[2])].model_fields)
     model: Any = Recipe
     for part in location:
         model = next(_models(model.model_fields[str(part)].annotation))

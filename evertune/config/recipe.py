@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from evertune.config.base import Section
 from evertune.config.data import Contract, Data, LabelRules
+from evertune.config.methods import misfit
 from evertune.config.notify import Notify
 from evertune.config.training import Training
 from evertune.objectives import ROLES, Options, module
@@ -208,6 +209,9 @@ class Recipe(Section):
             raise ValueError(
                 f"evaluation: unknown metric {', '.join(missing)}; there are {', '.join(objective.METRICS)}"
             )
+        training = self.training
+        if problem := misfit(training.method, self.objective, training.train_top_layers, training.freeze):
+            raise ValueError(f"training.method: {problem}")
         return self
 
     @property

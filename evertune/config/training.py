@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from evertune.config.base import Section
+from evertune.config.methods import FULL, Method
 
 
 class EarlyStopping(Section):
@@ -22,8 +23,10 @@ class Training(Section):
 
     HOW: ClassVar = ("processes", "compile")  # how it is computed: shapes no weight beyond noise
 
-    method: Literal["full"] = Field(
-        "full", description="`full`: all weights that `freeze` and `train_top_layers` leave free."
+    method: Method = Field(
+        "full",
+        description="`full`: all weights that `freeze` and `train_top_layers` leave free; else the name of one of the "
+        "[methods](#methods), or a mapping of its `type` and options.",
     )
     epochs: float = Field(3, gt=0, le=1000, description="Passes over the training rows.")
     learning_rate: float = Field(3e-4, gt=0, le=1, description="Peak learning rate.")
@@ -74,3 +77,13 @@ class Training(Section):
     def budget(self) -> int:
         """Tokens of a batch."""
         return AUTO_TOKENS if self.tokens_per_batch == "auto" else self.tokens_per_batch
+
+    @property
+    def apart(self) -> bool:
+        """Whether the bundle holds an adapter alone, which needs its base."""
+        return self.method != FULL and not getattr(self.method, "merge", False)
+
+    @property
+    def virtual_tokens(self) -> int:
+        """Tokens that the method adds to every row."""
+        return getattr(self.method, "virtual_tokens", 0)

@@ -11,25 +11,26 @@ from torch.nn import functional
 
 
 class _Product(torch.autograd.Function):
-    """`states @ weight.T + bias` in bfloat16; gradients of the parameters in their own dtype."""
+    """`states @ weight.T + bias` in bfloat16, of (tokens, size); gradients of the parameters in their own dtype.
+
+    Its result is no view: an adapter may add to it in place (`peft`'s AdaLoRA), and torch differentiates that.
+    """
 
     @staticmethod
     def forward(ctx: Any, states: Any, weight: Any, bias: Any) -> Any:
-        low, flat = weight.to(torch.bfloat16), states.reshape(-1, states.shape[-1])
-        ctx.save_for_backward(flat, low)
-        ctx.shape, ctx.kind = states.shape, weight.dtype
+        low = weight.to(torch.bfloat16)
+        ctx.save_for_backward(states, low)
+        ctx.kind = weight.dtype
         added = None if bias is None else bias.to(torch.bfloat16)
         # What `addmm` computes, to the bit; but that first fills its result with the bias, which takes a pass over it.
-        product = torch.ops.mkldnn._linear_pointwise(flat, low, added, "none", [], "")
-        return product.view(*states.shape[:-1], -1)
+        return torch.ops.mkldnn._linear_pointwise(states, low, added, "none", [], "")
 
     @staticmethod
     def backward(ctx: Any, gradient: Any) -> Any:
         flat, low = ctx.saved_tensors
-        gradient = gradient.reshape(-1, gradient.shape[-1])
         states, weight, bias = ctx.needs_input_grad
         return (
-            (gradient @ low).view(ctx.shape) if states else None,
+            gradient @ low if states else None,
             (gradient.t() @ flat).to(ctx.kind) if weight else None,
             gradient.sum(0).to(ctx.kind) if bias else None,
         )
@@ -39,7 +40,9 @@ def linear(module: torch.nn.Linear, states: Any) -> Any:
     """What `torch.nn.Linear` computes, in bfloat16 while it trains."""
     if not module.training:
         return functional.linear(states, module.weight, module.bias)
-    return _Product.apply(states.to(torch.bfloat16), module.weight, module.bias)  # type: ignore[no-untyped-call]
+    flat = states.to(torch.bfloat16).reshape(-1, states.shape[-1])
+    product = _Product.apply(flat, module.weight, module.bias)  # type: ignore[no-untyped-call]
+    return product.view(*states.shape[:-1], -1)
 
 
 def norm(module: torch.nn.LayerNorm, states: Any) -> Any:

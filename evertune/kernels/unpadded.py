@@ -42,7 +42,8 @@ def unpadded(model: Any) -> Iterator[bool]:
     AttentionInterface.register(attention.NAME, torch.compiler.disable(attention.attend))  # type: ignore[no-untyped-call]
     before = encoder.config._attn_implementation
     padded = encoder.forward
-    way = _way(encoder, padded, before)
+    # What is called before it, such as for virtual tokens, makes padded batches of another width.
+    way = None if encoder._forward_pre_hooks else _way(encoder, padded, before)
     if way is None:
         logger.info("%s keeps its padding: without it, it would compute something else", encoder.config.model_type)
         yield False

@@ -5,7 +5,6 @@ import logging
 import shutil
 import tempfile
 from datetime import UTC, datetime
-from importlib.metadata import version as library
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -13,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from evertune import bundle
 from evertune.errors import RegistryError
 from evertune.home import Home
-from evertune.registry import ledger, logged_models
+from evertune.registry import ledger, logged_models, requirements
 from evertune.registry.store import client, refusal, said
 from evertune.secrets import hidden
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from evertune.records import Candidate
 
 logger = logging.getLogger(__name__)
-REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "tokenizers", "torch", "transformers")
 FETCH_SECONDS = 600.0  # that another process may take to fetch a model
 
 
@@ -68,7 +66,7 @@ def register(recipe: "Recipe", home: Home, candidate: "Candidate", examples: lis
     with said(f"the model {name}"):
         if (known := version_of(home, name, candidate.run_id)) is not None:
             return known
-        logged = logged_models.of(recipe, home, candidate, examples, required())
+        logged = logged_models.of(recipe, home, candidate, examples, requirements.required(recipe))
         _ensure_registered(mlflow, name)
         snapshot = candidate.tokens.snapshot
         made = mlflow.create_model_version(
@@ -162,11 +160,6 @@ def _ensure_registered(mlflow: Any, name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-def required() -> list[str]:
-    """The requirements that a model is logged with: what its bundle imports, in the versions that are installed."""
-    return [f"{name}=={library(name).partition('+')[0]}" for name in REQUIREMENTS]
 
 
 def bundle_of(home: Home, name: str, version: int) -> Path:

@@ -4,7 +4,7 @@ import contextlib
 import csv
 import re
 from collections.abc import Iterable
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,23 @@ from evertune.errors import RegistryError
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
+
+    from evertune.config import Recipe
+
+REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "tokenizers", "torch", "transformers")
+
+
+def required(recipe: "Recipe") -> list[str]:
+    """The requirements that a model is logged with: what its bundle imports, in the versions that are installed.
+
+    One whose adapter is not merged also needs what brings its base.
+    """
+    names = [*REQUIREMENTS]
+    if recipe.training.apart:
+        names.append("peft")
+        if recipe.base_model.startswith("package:"):
+            names += packages_distributions()[recipe.base_model.removeprefix("package:").partition("/")[0]][:1]
+    return [f"{name}=={version(name).partition('+')[0]}" for name in names]
 
 
 def logged(model_uri: str) -> list[str]:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evertune import base_models, bundle, jobs
+from evertune.config.methods import FULL
 from evertune.errors import TrainingError
 from evertune.home import Home, read_json, write_json
 from evertune.machine import resolve_precision
-from evertune.records import Candidate, Tokens, digest, settled
+from evertune.records import Candidate, Tokens, digest, plain, settled
 
 if TYPE_CHECKING:
     import datasets
@@ -37,6 +38,7 @@ def fingerprint(recipe: "Recipe", tokens: Tokens, champion: str | None) -> str:
     settings = settled(recipe.training, *recipe.training.HOW)
     left_out: list[Any] = ["leak: exclude"] if recipe.data.split.leak == "exclude" else []
     left_out += [recipe.evaluation.window] if recipe.evaluation.window is not None else []
+    left_out += [version("peft")] if recipe.training.method != FULL else []
     return digest(
         STEP_VERSION, tokens.fingerprint, settings, recipe.objective, fresh, recipe.metric, since,
         base_models.fingerprint(recipe), recipe.evaluation.precision, version("torch"), version("transformers"),
@@ -111,29 +113,31 @@ def _train(
     run_id: str, folder: Path, log: "Log", champion: Path | None, since: int,
 ) -> dict[str, Any] | None:  # fmt: skip
     from evertune import tokenization
-    from evertune.training import head, loop, sharing
+    from evertune.training import loop, sharing, start
     from evertune.training import model as models
+    from evertune.training.ranks import Ranks
     from evertune.training.task import task_of
 
     labels, settings, memory = tokens.snapshot.labels, recipe.training, home.root / "machine.json"
     tokenizer = tokenization.tokenizer(recipe)
     task = task_of(recipe, encoded, rows, labels, tokenizer, since)
-    start = champion if recipe.data.fresh.start_from == "champion" else None
-    place = base_models.locate(recipe) if start is None else str(start / "model")
-    model = models.build(task.objective, place, labels, recipe.objective, settings.seed)
-    if start is not None:
-        head.carry_over(model, task.objective, start / "model", labels, recipe.contract.label.rename)
-    free = models.freeze(model, settings.freeze, settings.train_top_layers)
+    begun = start.begin(
+        recipe, task.objective, labels, champion if recipe.data.fresh.start_from == "champion" else None
+    )
+    model = begun.model
+    free = models.freeze(model, settings.freeze, settings.train_top_layers, settings.method == FULL)
     precision = resolve_precision(settings.precision, memory)
     counts = f"{free:,}", f"{model.num_parameters():,}", len(task.train), precision
     logger.info("training %s of %s parameters on %d rows in %s", *counts)
-    fitted = loop.fit(model, task, settings, precision, folder / "checkpoints", log, memory)
+    others = [Ranks(begun.peft, begun.method)] if begun.method and begun.method["type"] == "adalora" else []
+    fitted = loop.fit(model, task, settings, precision, folder / "checkpoints", log, memory, others)
     if sharing.rank():
         return None
     if hasattr(task.objective, "finish"):
         task.objective.finish(model, task.train, labels)
     serving = resolve_precision(recipe.evaluation.precision, memory)
     card = {**_card(recipe, tokens, serving, run_id), "conventions": task.conventions}
+    model = begun.finished(settings.apart)
     digest = bundle.write(folder / "bundle", model, tokenizer, task.objective, card)
     return {"digest": digest, "steps": fitted.steps, "epochs": fitted.epochs, "train_loss": fitted.train_loss}
 
@@ -144,7 +148,15 @@ def _card(recipe: "Recipe", tokens: Tokens, precision: str, run_id: str) -> dict
         "name": recipe.name, "objective": recipe.objective.type, "options": recipe.objective.model_dump(),
         "precision": precision, "tokens_per_batch": 2 * recipe.training.budget,
         "snapshot": {"version": snapshot.version, "fingerprint": snapshot.fingerprint, "batch": snapshot.batch},
-        "run_id": run_id,
+        "run_id": run_id, **({"adapter": _adapter(recipe)} if recipe.training.apart else {}),
+    }  # fmt: skip
+
+
+def _adapter(recipe: "Recipe") -> dict[str, Any]:
+    """What the bundle of an adapter must know of it and of its base."""
+    return {
+        "method": plain(recipe.training.method), "base": base_models.name(recipe),
+        "fingerprint": base_models.fingerprint(recipe),
     }  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from evertune.training.model import is_backbone
@@ -10,18 +9,14 @@ from evertune.training.model import is_backbone
 logger = logging.getLogger(__name__)
 
 
-def carry_over(model: Any, objective: Any, place: Path, labels: Sequence[str], renamed: Mapping[str, str]) -> None:
+def carry_over(model: Any, champion: Any, labels: Sequence[str], renamed: Mapping[str, str]) -> None:
     """Give each label's output the champion's weights for that label, wherever it stood there; new labels start anew.
 
     Args:
-        model: built from `place`, with one output for each of `labels`.
-        objective: its module.
-        place: the champion's `model` folder.
+        model: of the champion's weights, with one output for each of `labels`.
+        champion: the champion's model.
         renamed: old label -> the one that it is called now; several for one were merged, and give their mean.
     """
-    if not objective.LABELED:
-        return
-    champion = objective.load(place)
     known = [champion.config.id2label[number] for number in range(champion.config.num_labels)]
     if known == list(labels):
         return

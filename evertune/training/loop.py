@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader, Dataset
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from evertune import inference, kernels
 from evertune.batching import TokenBatches
@@ -62,7 +62,10 @@ class Fit:
     train_loss: float
 
 
-def fit(model: Any, task: Task, settings: Training, precision: str, folder: Path, log: Log, memory: Path) -> Fit:
+def fit(
+    model: Any, task: Task, settings: Training, precision: str, folder: Path, log: Log, memory: Path,
+    others: Sequence[TrainerCallback] = (),
+) -> Fit:  # fmt: skip
     """Train `model` in place, from the newest whole checkpoint in `folder` if there is one.
 
     Args:
@@ -70,6 +73,7 @@ def fit(model: Any, task: Task, settings: Training, precision: str, folder: Path
         folder: checkpoints are kept here.
         log: takes metrics and the optimiser step they belong to.
         memory: JSON file in which this machine's measurements are remembered.
+        others: callbacks of the method.
     Raises:
         TrainingError: the loss is not finite, or there is not memory for a single row.
         RuntimeError, OSError: out of memory or disk, as it comes; the caller says what to do.
@@ -89,7 +93,7 @@ def fit(model: Any, task: Task, settings: Training, precision: str, folder: Path
             model=model, args=_arguments(settings, precision, folder, updates, task), train_dataset=task.train,
             eval_dataset=task.validation, optimizers=(optimizer, None),
             compute_loss_func=_loss(task, settings.label_smoothing),
-            callbacks=[checkpoints.Seal(), Progress(log, settings.epochs), sharing.OwnDraws(settings.seed)],
+            callbacks=[*others, checkpoints.Seal(), Progress(log, settings.epochs), sharing.OwnDraws(settings.seed)],
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         trainer.give(task, batches, precision, parts)

@@ -25,9 +25,11 @@ def build(objective: Any, place: str, labels: Sequence[str], options: Any, seed:
         ) from error
 
 
-def freeze(model: Any, patterns: Sequence[str], top_layers: int | None) -> int:
+def freeze(model: Any, patterns: Sequence[str], top_layers: int | None, free: bool = True) -> int:
     """Fix parameters by name pattern, and all of the backbone but its top layers; returns how many stay free.
 
+    Args:
+        free: whether all others learn; else those alone that were free before.
     Raises:
         ConfigError: a pattern fits no parameter, the model has fewer layers, or nothing stays free.
     """
@@ -41,11 +43,11 @@ def freeze(model: Any, patterns: Sequence[str], top_layers: int | None) -> int:
     if top_layers is not None:
         fixed |= _below_top(model, names, top_layers)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad = name not in fixed
-    free: int = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    if not free:
+        parameter.requires_grad = name not in fixed and (free or parameter.requires_grad)
+    count: int = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    if not count:
         raise ConfigError("training.freeze: no parameter stays free; leave at least the head")
-    return free
+    return count
 
 
 def _below_top(model: Any, names: Sequence[str], top: int) -> set[str]:

@@ -1,0 +1,235 @@
+"""A base model with an adapter of the library `peft`: attached, merged, saved and loaded.
+
+A copy of this file travels in the bundle of a model whose adapter is not merged: it imports nothing of Evertune.
+"""
+
+import contextlib
+import fnmatch
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+FILE = "adapter_model.safetensors"
+NAME = "default"  # of the one adapter that a model has, in the library
+EMBEDDED = ("prompt", "p-tuning")  # virtual tokens before the row's own
+VIRTUAL = ("prefix", *EMBEDDED)
+
+
+def attach(model: Any, method: Mapping[str, Any], base: str) -> Any:
+    """Add new weights to the model in place; they and the head alone stay free to learn.
+
+    Args:
+        model: base weights with a new head.
+        method: its `type` and options, as `evertune.config.methods` has them.
+        base: what the saved adapter says that it belongs to.
+    Returns:
+        the library's own model around it; None for virtual tokens.
+    Raises:
+        ValueError: the method does not fit the model.
+    """
+    if method["type"] in VIRTUAL:
+        _put_before(model, method)
+        return None
+    from peft import get_peft_model
+
+    config = _config(method, targets(model, method["targets"]), heads(model))
+    with _quiet():
+        made = get_peft_model(model, config)
+    config.base_model_name_or_path = base  # the library puts the folder there, of this machine
+    return made
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's calls of what `transformers` will one day remove."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+def heads(model: Any) -> list[str]:
+    """Names of the parts that stand on the base and are new: they are trained whole."""
+    kept = {id(model.base_model), id(model.get_output_embeddings())}
+    return [
+        name for name, part in model.named_children() if id(part) not in kept and any(True for _ in part.parameters())
+    ]
+
+
+def targets(model: Any, patterns: str | Sequence[str]) -> list[str]:
+    """Names of the base's linear layers that are to be changed.
+
+    Raises:
+        ValueError: a pattern fits none.
+    """
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    base = model.base_model
+    linear = {id(one) for one in base.modules() if isinstance(one, (torch.nn.Linear, Conv1D))}
+    names = [name for name, one in model.named_modules() if id(one) in linear]
+    if isinstance(patterns, str):
+        stacks = [part for part in base.modules() if isinstance(part, torch.nn.ModuleList)]
+        inside = {id(one) for one in max(stacks, key=len, default=base).modules()}
+        return [name for name, one in model.named_modules() if id(one) in linear & inside]
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise ValueError(
+                f"targets: {pattern!r} fits no linear layer of the base; names are such as {', '.join(names[:3])}"
+            )
+    return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+
+
+def _config(method: Mapping[str, Any], names: list[str], whole: list[str]) -> Any:
+    from peft import AdaLoraConfig, IA3Config, LoraConfig
+
+    where = {"target_modules": names, "modules_to_save": whole}
+    if method["type"] == "ia3":
+        return IA3Config(feedforward_modules=[], **where)
+    where |= {"lora_alpha": method["alpha"], "lora_dropout": method["dropout"]}
+    if method["type"] == "adalora":
+        # The steps are known only when the batches are; until then they are too many for any rank to be taken.
+        return AdaLoraConfig(
+            target_r=method["rank"], init_r=method["initial_rank"], orth_reg_weight=method["orthogonal"],
+            total_step=1 << 40, **where,
+        )  # fmt: skip
+    return LoraConfig(r=method["rank"], use_dora=method["type"] == "dora", **where)
+
+
+def _put_before(model: Any, method: Mapping[str, Any]) -> None:
+    """Let the base see virtual tokens before every row's own; nothing that stands on it sees their states."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = name.partition(".")[0] in heads(model)
+    base = model.base_model
+    base.virtual_tokens = _network(base, method)
+    base.register_forward_pre_hook(_before_prefix if method["type"] == "prefix" else _before_prompt, with_kwargs=True)
+    base.register_forward_hook(_behind, with_kwargs=True)
+
+
+def _network(base: Any, method: Mapping[str, Any]) -> Any:
+    """What makes the virtual tokens."""
+    import peft
+
+    table, config = base.get_input_embeddings(), base.config
+    shape = {"num_virtual_tokens": method["virtual_tokens"], "token_dim": table.embedding_dim}
+    shape |= {"num_transformer_submodules": 1, "num_layers": config.num_hidden_layers}
+    if method["type"] == "prefix":
+        heads, size = _keys(config)
+        units = method["hidden_size"]
+        shape |= {"token_dim": heads * size, "num_attention_heads": heads}
+        return peft.PrefixEncoder(
+            peft.PrefixTuningConfig(**shape, prefix_projection=units is not None, encoder_hidden_size=units)
+        )
+    if method["type"] == "prompt":
+        return peft.PromptEmbedding(peft.PromptTuningConfig(**shape, prompt_tuning_init="SAMPLE_VOCAB"), table)
+    return peft.PromptEncoder(
+        peft.PromptEncoderConfig(
+            **shape,
+            encoder_reparameterization_type=method["network"].upper(),
+            encoder_hidden_size=method["hidden_size"],
+        )
+    )
+
+
+def _keys(config: Any) -> tuple[int, int]:
+    """Heads of the keys and values, and their size."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    return heads, getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+def _virtual(base: Any) -> Any:
+    """(tokens, size)"""
+    import torch
+
+    made = base.virtual_tokens
+    places = torch.arange(made.embedding.num_embeddings, device=made.embedding.weight.device)
+    return made(places[None])[0]
+
+
+def _given(args: tuple[Any, ...], given: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """What the base is called with, with a mask that shows it the virtual tokens too."""
+    import torch
+
+    ids = args[0] if args else given["input_ids"]
+    mask = torch.cat([given["attention_mask"].new_ones(len(ids), count), given["attention_mask"]], 1)
+    return {**given, "input_ids": ids, "attention_mask": mask}
+
+
+def _before_prompt(
+    base: Any, args: tuple[Any, ...], given: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    import torch
+
+    virtual = _virtual(base)
+    given = _given(args, given, len(virtual))
+    tokens = base.get_input_embeddings()(given.pop("input_ids"))
+    return (), {**given, "inputs_embeds": torch.cat([virtual.expand(len(tokens), -1, -1).to(tokens.dtype), tokens], 1)}
+
+
+def _before_prefix(
+    base: Any, args: tuple[Any, ...], given: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    from transformers import DynamicCache
+
+    virtual, (heads, size) = _virtual(base), _keys(base.config)
+    given = _given(args, given, len(virtual))
+    rows = len(given["input_ids"])
+    layers = virtual.view(len(virtual), -1, 2, heads, size).permute(1, 2, 3, 0, 4)  # layer, key or value, head, token
+    cache = DynamicCache([tuple(one.expand(rows, -1, -1, -1) for one in layer) for layer in layers])
+    return (), {**given, "past_key_values": cache}
+
+
+def _behind(base: Any, args: tuple[Any, ...], given: Mapping[str, Any], found: Any) -> Any:
+    """The states of the row's own tokens.
+
+    Raises:
+        ValueError: the model takes no prefix.
+    """
+    count = base.virtual_tokens.embedding.num_embeddings
+    cache = given.get("past_key_values")
+    if cache is None:
+        found.last_hidden_state = found.last_hidden_state[:, count:]
+    elif cache.get_seq_length() == count:
+        raise ValueError(f"prefix: models of the family {base.config.model_type} take none; choose lora or prompt")
+    return found
+
+
+def save(model: Any, peft: Any, folder: Path) -> None:
+    """Write the adapter and the head alone, and the model's configuration.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    from safetensors.torch import save_file
+
+    if peft is None:
+        folder.mkdir(parents=True)
+        free = {name: one.detach().contiguous() for name, one in model.named_parameters() if one.requires_grad}
+        save_file(free, folder / FILE, metadata={"format": "pt"})
+    else:
+        peft.save_pretrained(folder, save_embedding_layers=False)
+        (folder / "README.md").unlink()  # a model card with nothing in it
+    model.config.save_pretrained(folder)
+
+
+def load(model: Any, method: Mapping[str, Any], folder: Path) -> None:
+    """Attach a saved adapter to its base, for use.
+
+    Args:
+        model: its base with any head; it is changed in place.
+    Raises:
+        OSError, ValueError: the adapter is damaged, or does not fit the model.
+    """
+    if method["type"] not in VIRTUAL:
+        from peft import PeftModel
+
+        with _quiet():
+            PeftModel.from_pretrained(model, folder)
+        return
+    from safetensors.torch import load_file
+
+    _put_before(model, method)
+    saved = load_file(folder / FILE)
+    if saved.keys() != {name for name, one in model.named_parameters() if one.requires_grad}:
+        raise ValueError(f"the adapter in {folder} is not of this model")
+    model.load_state_dict(saved, strict=False)

@@ -1,0 +1,86 @@
+"""A base model's files: where they lie by its name, and what tells them from others.
+
+A copy of this file travels in the bundle of a model whose adapter is not merged: it imports nothing of Evertune.
+"""
+
+import hashlib
+import importlib.util
+import os
+from pathlib import Path
+
+PIECE = 1 << 20  # bytes at either end of a large file that stand for its content
+OVERRIDE = "EVERTUNE_BASE_MODEL"  # where the base of an adapter lies, if not where it lay
+
+
+def find(text: str, folder: Path) -> str:
+    """A folder that holds a model, or a hub id.
+
+    Args:
+        text: a folder, `package:NAME/FOLDER`, or a hub id.
+        folder: what relative paths start from.
+    Raises:
+        OSError: the package is not installed, or the folder is not there or holds no model.
+    """
+    if text.startswith("package:"):
+        return str(_in_package(text))
+    place = (folder / Path(text).expanduser()).resolve()
+    if place.is_dir():
+        if not (place / "config.json").is_file():
+            raise OSError("the folder has no config.json; give the folder that holds the model")
+        return str(place)
+    if text.startswith((".", "/", "~")) or text.count("/") > 1:
+        raise OSError("no such folder; give a hub id, a folder, or package:NAME/FOLDER")
+    return text
+
+
+def _in_package(text: str) -> Path:
+    name, _, inside = text.removeprefix("package:").partition("/")
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise OSError(f"no package {name!r} is installed here; try `pip install {name.replace('_', '-')}`")
+    folder = Path(spec.submodule_search_locations[0]) / inside
+    if not (folder / "config.json").is_file():
+        raise OSError(f"the package is there, but has no model in the folder {inside!r}")
+    return folder
+
+
+def fingerprint(place: str) -> str:
+    """A digest of a base model: of a folder its files, of a hub id the name."""
+    state = hashlib.blake2b(digest_size=16)
+    if not Path(place).is_dir():
+        state.update(place.encode())
+        return state.hexdigest()
+    for file in sorted(Path(place).glob("*")):
+        if file.is_file() and file.suffix in {".json", ".txt", ".safetensors", ".bin", ".model", ".gguf"}:
+            state.update(f"{file.name}:{file.stat().st_size}".encode())
+            state.update(_ends(file))
+    return state.hexdigest()
+
+
+def _ends(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        head = stream.read(PIECE)
+        stream.seek(max(PIECE, file.stat().st_size - PIECE))
+        return head + stream.read(PIECE)
+
+
+def same(name: str, known: str) -> str:
+    """Where the base lies that an adapter was trained on.
+
+    Args:
+        name: of the base; known: its fingerprint of then.
+    Raises:
+        OSError: it is not here, or what is here is another one.
+    """
+    given = os.environ.get(OVERRIDE)
+    advice = f"put it there, or set {OVERRIDE} to the folder that holds it"
+    try:
+        place = find(given or name, Path())
+    except OSError as error:
+        raise OSError(f"this is an adapter of the base model {name}, which is not here ({error}); {advice}") from None
+    if fingerprint(place) != known:
+        raise OSError(
+            f"this is an adapter of the base model {name}, but the weights at {place} are others than those that it "
+            f"was trained on; {advice}"
+        )
+    return place
