@@ -152,10 +152,11 @@ def history(place: Path) -> list[dict[str, Any]]:
 
 
 def weights(candidate: Candidate) -> dict[str, Any]:
-    """The bundle's tensors by name."""
+    """The bundle's tensors by name; of an adapter that stays apart, its own."""
     from safetensors.torch import load_file
 
-    return dict(load_file(Path(candidate.bundle) / "model" / "model.safetensors"))
+    (file,) = (Path(candidate.bundle) / "model").glob("*model.safetensors")
+    return dict(load_file(file))
 
 
 def difference(one: Candidate, other: Candidate) -> float:

@@ -69,6 +69,15 @@ def assert_same(resumed: Candidate, whole: Candidate) -> None:
     assert resumed.train_loss == pytest.approx(whole.train_loss, abs=1e-6)
 
 
+@pytest.mark.parametrize("method", ["adalora", "p-tuning", {"type": "lora", "dropout": 0.1, "merge": False}])
+def test_a_method_goes_on_where_it_was(tiny_model: Path, tmp_path: Path, method: Any) -> None:
+    one = recipe(tiny_model, training={"method": method, "epochs": 2, "learning_rate": 2e-2, **OFTEN})
+    whole = train(one, tmp_path / "whole", ROWS)
+    with crash_at(10):  # adalora has begun to take ranks
+        train(one, tmp_path / "killed", ROWS)
+    assert_same(train(one, tmp_path / "killed", ROWS), whole)
+
+
 @pytest.mark.slow
 def test_killed_in_every_epoch_it_ends_as_if_never_killed(tiny_model: Path, tmp_path: Path) -> None:
     settings = {**OFTEN, "mask_tokens": 0.1}
