@@ -89,6 +89,7 @@ class Candidate:
         run_id: MLflow run; run_folder: the step's own folder with checkpoints.
         digest: SHA-256 over the bundle's files.
         steps: optimiser steps taken; epochs: passes over the training rows; seconds: spent in training.
+        trained: share of the parameters that learned; None of a training before November 2026.
     """
 
     bundle: str
@@ -100,6 +101,7 @@ class Candidate:
     epochs: float
     seconds: float
     train_loss: float
+    trained: float | None = None
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def _outcome(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
         evidence=decision.evidence, waiting=decision.waiting,
         training={
             "steps": candidate.steps, "epochs": candidate.epochs, "seconds": candidate.seconds,
-            "loss": candidate.train_loss, "tokens": candidate.tokens.tokens,
+            "loss": candidate.train_loss, "tokens": candidate.tokens.tokens, "trained_share": candidate.trained,
         },
     )  # fmt: skip
 

@@ -35,7 +35,8 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
             recipe, home, tokens, tokenization.load(tokens, rows), rows, run_id=run.run_id, folder=folder, log=run.log,
             champion=champion, since=bundle.card(champion)["snapshot"]["batch"] if champion else 0,
         )  # fmt: skip
-        run.log({costs.SECONDS: candidate.seconds}, candidate.steps)
+        share = {} if candidate.trained is None else {costs.SHARE: candidate.trained}
+        run.log({costs.SECONDS: candidate.seconds, **share}, candidate.steps)
         run.flush()
     said.info("finetune: %s steps, loss %.3f, %.0f s", f"{candidate.steps:,}", candidate.train_loss, candidate.seconds)
     return candidate

@@ -216,6 +216,31 @@ def test_the_head_has_its_own_rate_and_norms_no_decay(tiny_model: Path) -> None:
     assert seen["bert.encoder.layer.0.output.LayerNorm.weight"] == (1e-4, 0.0)
 
 
+def test_each_layer_learns_slower_than_the_one_above(tiny_model: Path) -> None:
+    model = models.build(text_classification, str(tiny_model), LABELS, recipe(tiny_model).objective, 17)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = models.optimizer(model, 1.0, 3.0, 0.1, 0.5).param_groups
+    seen = {names[id(one)]: group["lr"] for group in groups for one in group["params"]}
+    parts = {"bert.embeddings": 0.25, "bert.encoder.layer.0": 0.5, "bert.encoder.layer.1": 1.0, "bert.pooler": 1.0,
+             "classifier": 3.0}  # fmt: skip
+    assert seen == {name: next(rate for part, rate in parts.items() if name.startswith(part)) for name in seen}
+    groups = models.optimizer(model, 1.0, None, 0.1).param_groups
+    assert {group["lr"] for group in groups} == {1.0}
+
+
+def test_layers_are_told_apart_in_every_family(tiny_model: Path) -> None:
+    import transformers
+
+    small = {"num_labels": 2, "vocab_size": 30, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+    shapes = {"Llama": {"intermediate_size": 32}, "ModernBert": {"intermediate_size": 32, "pad_token_id": 0},
+              "Albert": {"embedding_size": 16, "num_hidden_groups": 3, "intermediate_size": 32}}  # fmt: skip
+    for family, shape in shapes.items():
+        config = getattr(transformers, f"{family}Config")(**small, **shape)
+        model = getattr(transformers, f"{family}ForTokenClassification")(config)
+        rates = {group["lr"] for group in models.optimizer(model, 1.0, 9.0, 0.1, 0.5).param_groups}
+        assert rates == {0.125, 0.25, 0.5, 1.0, 9.0}, family
+
+
 def test_a_sentence_without_a_visible_word_does_no_harm(tiny_model: Path, tmp_path: Path) -> None:
     rows = [*tag_rows(8), *({"tokens": ["\u200b"], "tags": ["O"]} for _ in range(3))]
     shape = {"tokens_per_batch": 16, "epochs": 1}  # each of them a step of its own

@@ -33,6 +33,10 @@ class Training(Section):
     head_learning_rate: float | None = Field(
         None, gt=0, le=1, description="Peak learning rate of the new head. Default: the same."
     )
+    layer_decay: float = Field(
+        1.0, gt=0, le=1,
+        description="The rate of each layer as a multiple of the one above it, down to the embeddings.",
+    )  # fmt: skip
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field("linear", description="Decay after warm-up.")
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the rate rises from 0.")
     weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW's decoupled weight decay.")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 SECONDS = "training_seconds"
+SHARE = "trained_share"  # of the parameters
 
 
 def trained_since(recipe: "Recipe", home: Home, moment: datetime) -> float:

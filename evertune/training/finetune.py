@@ -127,7 +127,8 @@ def _train(
     model = begun.model
     free = models.freeze(model, settings.freeze, settings.train_top_layers, settings.method == FULL)
     precision = resolve_precision(settings.precision, memory)
-    counts = f"{free:,}", f"{model.num_parameters():,}", len(task.train), precision
+    total = model.num_parameters()
+    counts = f"{free:,}", f"{total:,}", len(task.train), precision
     logger.info("training %s of %s parameters on %d rows in %s", *counts)
     others = [Ranks(begun.peft, begun.method)] if begun.method and begun.method["type"] == "adalora" else []
     fitted = loop.fit(model, task, settings, precision, folder / "checkpoints", log, memory, others)
@@ -139,7 +140,10 @@ def _train(
     card = {**_card(recipe, tokens, serving, run_id), "conventions": task.conventions}
     model = begun.finished(settings.apart)
     digest = bundle.write(folder / "bundle", model, tokenizer, task.objective, card)
-    return {"digest": digest, "steps": fitted.steps, "epochs": fitted.epochs, "train_loss": fitted.train_loss}
+    return {
+        "digest": digest, "steps": fitted.steps, "epochs": fitted.epochs, "train_loss": fitted.train_loss,
+        "trained": free / total,
+    }  # fmt: skip
 
 
 def _card(recipe: "Recipe", tokens: Tokens, precision: str, run_id: str) -> dict[str, Any]:

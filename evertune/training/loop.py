@@ -88,7 +88,8 @@ def fit(
         checkpoint, rule = sharing.told(lambda: checkpoints.newest(folder)), _rule(task, settings)
         if (stopped := stopped_at(checkpoint, rule)) is not None:
             batches.cut(stopped * settings.accumulation)
-        optimizer = models.optimizer(model, settings.learning_rate, settings.head_learning_rate, settings.weight_decay)
+        rates = settings.learning_rate, settings.head_learning_rate, settings.weight_decay, settings.layer_decay
+        optimizer = models.optimizer(model, *rates)
         trainer = TokenTrainer(
             model=model, args=_arguments(settings, precision, folder, updates, task), train_dataset=task.train,
             eval_dataset=task.validation, optimizers=(optimizer, None),

@@ -51,10 +51,7 @@ def freeze(model: Any, patterns: Sequence[str], top_layers: int | None, free: bo
 
 
 def _below_top(model: Any, names: Sequence[str], top: int) -> set[str]:
-    import torch
-
-    stacks = {name: part for name, part in model.named_modules() if isinstance(part, torch.nn.ModuleList)}
-    name, layers = max(stacks.items(), key=lambda item: len(item[1]))
+    name, layers = _stack(model)
     if top > len(layers):
         raise ConfigError(f"training.train_top_layers: {top}, but the model has {len(layers)} layers")
     kept = tuple(f"{name}.{index}." for index in range(len(layers) - top, len(layers)))
@@ -66,19 +63,50 @@ def is_backbone(model: Any, name: str) -> bool:
     return name.startswith(model.base_model_prefix + ".")
 
 
-def optimizer(model: Any, rate: float, head_rate: float | None, decay: float) -> Any:
-    """Fused AdamW (Loshchilov & Hutter 2019); no decay on biases and norms, a rate of its own for the head."""
+def optimizer(model: Any, rate: float, head_rate: float | None, decay: float, layer_decay: float = 1.0) -> Any:
+    """Fused AdamW (Loshchilov & Hutter 2019); no decay on biases, norms and IA3's factors; rates by depth.
+
+    Args:
+        layer_decay: what each layer's rate is multiplied with for the one below (Howard & Ruder 2018, section 3.2; by
+            this factor Clark et al. 2020, appendix B); the top layer has `rate`, the head its own.
+    """
     import torch
 
     groups: dict[tuple[float, float], list[Any]] = {}
+    below = _layers_above(model) if layer_decay < 1 else {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            peak = rate if is_backbone(model, name) else head_rate or rate
-            groups.setdefault((peak, decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+            slower: float = layer_decay ** below.get(name, 0)
+            peak = rate * slower if is_backbone(model, name) else head_rate or rate
+            scales = parameter.ndim < 2 or ".ia3_" in name
+            groups.setdefault((peak, 0.0 if scales else decay), []).append(parameter)
     return torch.optim.AdamW(
         [{"params": group, "lr": peak, "weight_decay": weight} for (peak, weight), group in groups.items()],
         betas=(0.9, 0.999), eps=1e-8, fused=True,
     )  # fmt: skip
+
+
+def _layers_above(model: Any) -> dict[str, int]:
+    """By name of a parameter in a layer or in the embeddings, how many layers stand above it."""
+    name, layers = _stack(model)
+    embeddings = {id(one) for one in model.get_input_embeddings().parameters()}
+    before = True
+    found: dict[str, int] = {}
+    for one, parameter in model.named_parameters():
+        if one.startswith(f"{name}."):
+            before = False
+            found[one] = len(layers) - 1 - int(one.removeprefix(f"{name}.").partition(".")[0])
+        elif id(parameter) in embeddings or (before and is_backbone(model, one)):  # positions, norms of embeddings
+            found[one] = len(layers)
+    return found
+
+
+def _stack(model: Any) -> tuple[str, Any]:
+    """Name and layers of the model's longest stack."""
+    import torch
+
+    stacks = {name: part for name, part in model.named_modules() if isinstance(part, torch.nn.ModuleList)}
+    return max(stacks.items(), key=lambda item: len(item[1]))
 
 
 def balanced_weights(values: Sequence[str], labels: Sequence[str]) -> Any:
