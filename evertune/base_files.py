@@ -3,27 +3,36 @@
 A copy of this file travels in the bundle of a model whose adapter is not merged: it imports nothing of Evertune.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import os
+import shutil
+import tempfile
+import uuid
 from pathlib import Path
 
+GGUF = ".gguf"
 PIECE = 1 << 20  # bytes at either end of a large file that stand for its content
 OVERRIDE = "EVERTUNE_BASE_MODEL"  # where the base of an adapter lies, if not where it lay
 
 
 def find(text: str, folder: Path) -> str:
-    """A folder that holds a model, or a hub id.
+    """A folder that holds a model, a GGUF file, or a hub id.
 
     Args:
-        text: a folder, `package:NAME/FOLDER`, or a hub id.
+        text: a folder, `package:NAME/FOLDER`, a `.gguf` file (in a package too), or a hub id.
         folder: what relative paths start from.
     Raises:
-        OSError: the package is not installed, or the folder is not there or holds no model.
+        OSError: the package is not installed, or the folder or file is not there or holds no model.
     """
     if text.startswith("package:"):
         return str(_in_package(text))
     place = (folder / Path(text).expanduser()).resolve()
+    if text.endswith(GGUF):
+        if not place.is_file():
+            raise OSError("no such file; give the path of a .gguf file, from the recipe's folder")
+        return str(place)
     if place.is_dir():
         if not (place / "config.json").is_file():
             raise OSError("the folder has no config.json; give the folder that holds the model")
@@ -39,14 +48,22 @@ def _in_package(text: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise OSError(f"no package {name!r} is installed here; try `pip install {name.replace('_', '-')}`")
     folder = Path(spec.submodule_search_locations[0]) / inside
+    if inside.endswith(GGUF):
+        if not folder.is_file():
+            raise OSError(f"the package is there, but has no file {inside!r}")
+        return folder
     if not (folder / "config.json").is_file():
         raise OSError(f"the package is there, but has no model in the folder {inside!r}")
     return folder
 
 
 def fingerprint(place: str) -> str:
-    """A digest of a base model: of a folder its files, of a hub id the name."""
+    """A digest of a base model: of a folder its files, of a GGUF file its content, of a hub id the name."""
     state = hashlib.blake2b(digest_size=16)
+    if place.endswith(GGUF):
+        state.update(f"{Path(place).stat().st_size}".encode())
+        state.update(_ends(Path(place)))
+        return state.hexdigest()
     if not Path(place).is_dir():
         state.update(place.encode())
         return state.hexdigest()
@@ -62,6 +79,51 @@ def _ends(file: Path) -> bytes:
         head = stream.read(PIECE)
         stream.seek(max(PIECE, file.stat().st_size - PIECE))
         return head + stream.read(PIECE)
+
+
+def ordinary(place: str, cache: Path) -> str:
+    """The folder of a model as `transformers` saves it: of a GGUF file it is made once, with weights in fp32.
+
+    Args:
+        place: as `find` gives it; what is no GGUF file is left as it is.
+        cache: where such folders are kept.
+    Raises:
+        OSError: the file cannot be read as a model, or the disk is full.
+    """
+    if not place.endswith(GGUF):
+        return place
+    import transformers
+
+    folder = cache / f"{fingerprint(place)}-{transformers.__version__}"
+    if not folder.is_dir():
+        scratch = cache / f".{folder.name}.{uuid.uuid4().hex[:8]}"
+        try:
+            _convert(Path(place), scratch)
+            with contextlib.suppress(OSError):  # another process was as far first
+                scratch.rename(folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return str(folder)
+
+
+def _convert(file: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+    except Exception as error:  # of a damaged file the reader's errors are of any kind
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise OSError(
+            f"this GGUF file cannot be read as a model: {reason}; give one of a decoder, such as a Llama"
+        ) from error
+    # The weights are plain numbers by now, but the model still says that it is quantized, and would not be saved.
+    del model.config.quantization_config
+    model.hf_quantizer, model.is_quantized = None, False
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def same(name: str, known: str) -> str:
@@ -83,4 +145,4 @@ def same(name: str, known: str) -> str:
             f"this is an adapter of the base model {name}, but the weights at {place} are others than those that it "
             f"was trained on; {advice}"
         )
-    return place
+    return ordinary(place, Path(tempfile.gettempdir()) / "evertune-base-models")

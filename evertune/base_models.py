@@ -6,16 +6,30 @@ from typing import TYPE_CHECKING, Any
 from evertune import base_files
 from evertune.config.base import expand
 from evertune.errors import ConfigError
+from evertune.home import home_of
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
 
 
 def locate(recipe: "Recipe") -> str:
-    """A folder, or a hub id for `from_pretrained`.
+    """A folder, or a hub id for `from_pretrained`; of a GGUF file a folder that is made from it once, in the home.
 
     Raises:
-        ConfigError: the package is not installed, or the folder is not there or holds no model.
+        ConfigError: the package is not installed, the folder or file is not there, or it holds no model.
+    """
+    place = source(recipe)
+    try:
+        return base_files.ordinary(place, home_of(recipe).root / "base_models")
+    except OSError as error:
+        raise ConfigError(f"base_model: {recipe.base_model}: {error}") from error
+
+
+def source(recipe: "Recipe") -> str:
+    """The folder, GGUF file or hub id that the recipe names.
+
+    Raises:
+        ConfigError: as `locate`.
     """
     text = expand(recipe.base_model)
     try:
@@ -25,13 +39,13 @@ def locate(recipe: "Recipe") -> str:
 
 
 def name(recipe: "Recipe") -> str:
-    """What an adapter calls its base: a hub id, `package:NAME/FOLDER`, else the folder's place.
+    """What an adapter calls its base: a hub id, `package:NAME/FOLDER`, else where the folder or file lies.
 
     Raises:
         ConfigError: as `locate`.
     """
     text = expand(recipe.base_model)
-    return text if text.startswith("package:") else locate(recipe)
+    return text if text.startswith("package:") else source(recipe)
 
 
 def told(recipe: "Recipe") -> dict[str, Any]:
@@ -40,13 +54,13 @@ def told(recipe: "Recipe") -> dict[str, Any]:
     Raises:
         ConfigError: as `locate`.
     """
-    place = Path(locate(recipe))
+    place = Path(source(recipe))
     known = _stated(place / "README.md") if place.is_dir() else {}
     languages = known.get("language") or []
     return {
         # As the recipe has it, placeholders unfilled; of a folder its name: where it lies is of no use to a reader.
-        "name": place.name if place.is_dir() and not recipe.base_model.startswith("package:") else recipe.base_model,
-        "hub": not place.is_dir(), "license": known.get("license"),
+        "name": place.name if place.exists() and not recipe.base_model.startswith("package:") else recipe.base_model,
+        "hub": not place.exists(), "license": known.get("license"),
         "languages": [languages] if isinstance(languages, str) else [str(one) for one in languages],
     }  # fmt: skip
 
@@ -63,9 +77,9 @@ def _stated(card: Path) -> dict[str, Any]:
 
 
 def fingerprint(recipe: "Recipe") -> str:
-    """A digest of the base model: of a folder its files, of a hub id the name.
+    """A digest of the base model: of a folder its files, of a GGUF file its content, of a hub id the name.
 
     Raises:
         ConfigError: as `locate`.
     """
-    return base_files.fingerprint(locate(recipe))
+    return base_files.fingerprint(source(recipe))

@@ -118,7 +118,9 @@ def tokenizer(recipe: "Recipe") -> Any:
     if len(loaded) <= len(loaded.all_special_ids):  # what `transformers` makes of a folder without tokenizer files
         raise ConfigError(f"base_model: {recipe.base_model}: has no vocabulary; add its tokenizer.json to the folder")
     if loaded.pad_token_id is None:
-        raise ConfigError(f"base_model: {recipe.base_model}: its tokenizer has no padding token; choose an encoder")
+        if loaded.eos_token is None:
+            raise ConfigError(f"base_model: {recipe.base_model}: its tokenizer has no padding token, and no end token")
+        loaded.pad_token = loaded.eos_token  # no token attends to it, and no head looks at it
     virtual = recipe.training.virtual_tokens
     if limit is not None and (asked := recipe.objective.max_length) + virtual > limit:
         added = f" and {virtual} of training.method" if virtual else ""

@@ -27,8 +27,10 @@ class Options(BaseModel):
     keep: Literal["head", "head-tail"] = Field(
         "head", description="What is kept of a longer text; `head-tail`: its beginning and its end (Sun et al. 2019)."
     )
-    pooling: Literal["mean", "model"] = Field(
-        "mean", description="What the head sees: the mean of the token states, or what the model's own head takes."
+    pooling: Literal["auto", "mean", "last", "model"] = Field(
+        "auto",
+        description="What the head sees: the mean of the token states, the last token's, or what the model's own head "
+        "takes. `auto`: the mean of an encoder's, the last of a decoder's, which alone has seen the whole text.",
     )
     descriptions: dict[str, str] = Field(
         default_factory=dict, description="Label -> what it means, in words, for the zero-shot baseline."
@@ -76,8 +78,18 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     config = AutoConfig.from_pretrained(
         path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}
     )
-    config.pooling = options.pooling
+    config.pooling = _pooling(options, config)
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
+
+
+def _pooling(options: Options, config: Any) -> str:
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    if options.pooling != "auto":
+        return options.pooling
+    kind = type(config)
+    decoder = kind in MODEL_FOR_CAUSAL_LM_MAPPING and kind not in MODEL_FOR_MASKED_LM_MAPPING
+    return "last" if decoder else "mean"
 
 
 def load(path: str | Path) -> Any:
@@ -103,8 +115,8 @@ def _model_class(config: Any) -> Any:
 
     encoder = MODEL_MAPPING[type(config)]
 
-    class MeanPooledClassifier(PreTrainedModel):
-        """An encoder, the mean of its last hidden states over real tokens, dropout and a linear head."""
+    class PooledClassifier(PreTrainedModel):
+        """A base, its last hidden states over real tokens in the mean or that of the last, dropout, a linear head."""
 
         config_class = type(config)
         # The family's own name for its encoder: under any other, `from_pretrained` finds no weight of a checkpoint
@@ -121,11 +133,14 @@ def _model_class(config: Any) -> Any:
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             hidden = self.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-            real = attention_mask.unsqueeze(-1).to(hidden.dtype)
-            mean = (hidden * real).sum(1) / real.sum(1)
-            return SequenceClassifierOutput(logits=self.classifier(self.dropout(mean)))
+            if self.config.pooling == "last":
+                seen = hidden[torch.arange(len(hidden), device=hidden.device), attention_mask.sum(1) - 1]
+            else:
+                real = attention_mask.unsqueeze(-1).to(hidden.dtype)
+                seen = (hidden * real).sum(1) / real.sum(1)
+            return SequenceClassifierOutput(logits=self.classifier(self.dropout(seen)))
 
-    return MeanPooledClassifier
+    return PooledClassifier
 
 
 def _dropout(config: Any) -> float:

@@ -30,21 +30,24 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     type: Literal["token-classification"] = Field("token-classification", description="Name of the objective.")
     max_length: int = Field(256, ge=4, description="Sub-words of a sentence that the model sees; words beyond are `O`.")
+    tagged: Literal["first", "last"] = Field("first", description="Its sub-word that is tagged; `last` for a decoder.")
 
 
 def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
-    """Token ids of each sentence, where each word's first sub-word stands (-1: cut off or empty), the full length."""
-    batch = tokenizer([list(words) for words in inputs], is_split_into_words=True, verbose=False)
-    room = options.max_length
+    """Token ids of each sentence, where each word's sub-word stands (-1: cut off or empty), the full length."""
+    apart = tokenizer(["a", "b"], is_split_into_words=True)["input_ids"] != tokenizer("a b")["input_ids"]
+    gap, room = " " if apart else "", options.max_length  # byte-level tokens: words would be joined
+    spaced = [[gap * bool(number and word) + word for number, word in enumerate(words)] for words in inputs]
+    batch = tokenizer(spaced, is_split_into_words=True, verbose=False)
     encoded: dict[str, list[Any]] = {"input_ids": [], "word_starts": [], "full_length": []}
     for row, words in enumerate(inputs):
-        ids = batch["input_ids"][row]
-        starts = [-1] * len(words)
-        for position, word in reversed(list(enumerate(batch.word_ids(row)))):
-            if word is not None and position < room - 1:
-                starts[word] = position
-        encoded["input_ids"].append(ids if len(ids) <= room else [*ids[: room - 1], ids[-1]])
-        encoded["word_starts"].append(starts)
+        ids, named = batch["input_ids"][row], batch.word_ids(row)
+        kept = room - (len(ids) > room and named[-1] is None)  # a sentence that is cut keeps its end token
+        places = [(place, word) for place, word in enumerate(named[:kept]) if word is not None]
+        order = places if options.tagged == "last" else places[::-1]
+        found = dict.fromkeys(range(len(words)), -1) | {word: place for place, word in order}
+        encoded["input_ids"].append(ids if len(ids) <= room else ids[:kept] + ids[len(ids) + kept - room :])
+        encoded["word_starts"].append(list(found.values()))
         encoded["full_length"].append(len(ids))
     return encoded
 
@@ -105,12 +108,10 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
 
     longest = max(len(one["input_ids"]) for one in examples)
     ids = np.full((len(examples), longest), pad_id, dtype=np.int64)
-    mask = np.zeros_like(ids)
-    labels = np.full_like(ids, IGNORED)
+    mask, labels = np.zeros_like(ids), np.full_like(ids, IGNORED)
     for row, one in enumerate(examples):
         length = len(one["input_ids"])
-        ids[row, :length] = one["input_ids"]
-        mask[row, :length] = 1
+        ids[row, :length], mask[row, :length] = one["input_ids"], 1
         labels[row, :length] = one.get("labels", IGNORED)
     batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
     return {**batch, "labels": torch.from_numpy(labels)} if "labels" in examples[0] else batch
@@ -254,14 +255,13 @@ def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[s
     guess = [tag for one in predictions for tag in one["tags"]]
     score = np.array([score for one in predictions for score in one["scores"]], dtype=np.float64)
     words = scoring.count(rows, label_values(targets), guess, score, names, len(targets))
-    types, parts = _types(names), grammar(names)
-    column = {kind: i for i, kind in enumerate(types)}
-    spans = np.zeros((len(targets), 3 * len(types)), dtype=np.float32)
+    parts, column = grammar(names), {kind: i for i, kind in enumerate(_types(names))}
+    spans = np.zeros((len(targets), 3 * len(column)), dtype=np.float32)
     for row, (tags, one) in enumerate(zip(targets, predictions, strict=True)):
         true, named = set(entities(tags, parts)), set(entities(one["tags"], parts))
         for part, group in enumerate((true, named, true & named)):
             for kind, _, _ in group:
-                spans[row, part * len(types) + column[kind]] += 1
+                spans[row, part * len(column) + column[kind]] += 1
     return np.concatenate([words, spans], axis=1)
 
 

@@ -8,6 +8,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution,
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evertune import base_files
 from evertune.errors import RegistryError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def required(recipe: "Recipe") -> list[str]:
     """
     names = [*REQUIREMENTS]
     if recipe.training.apart:
-        names.append("peft")
+        names += ["peft", *(["gguf"] if recipe.base_model.endswith(base_files.GGUF) else [])]
         if recipe.base_model.startswith("package:"):
             names += packages_distributions()[recipe.base_model.removeprefix("package:").partition("/")[0]][:1]
     return [f"{name}=={version(name).partition('+')[0]}" for name in names]

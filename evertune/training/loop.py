@@ -71,9 +71,8 @@ def fit(
     Args:
         precision: `bf16` or `fp32`.
         folder: checkpoints are kept here.
-        log: takes metrics and the optimiser step they belong to.
+        log: takes metrics and the optimiser step they belong to; others: callbacks of the method.
         memory: JSON file in which this machine's measurements are remembered.
-        others: callbacks of the method.
     Raises:
         TrainingError: the loss is not finite, or there is not memory for a single row.
         RuntimeError, OSError: out of memory or disk, as it comes; the caller says what to do.
