@@ -6,12 +6,14 @@ A copy of this file travels in the bundle of a model whose adapter is not merged
 import contextlib
 import hashlib
 import importlib.util
+import logging
 import os
 import shutil
 import tempfile
 import uuid
 from pathlib import Path
 
+logger = logging.getLogger(__name__)
 GGUF = ".gguf"
 PIECE = 1 << 20  # bytes at either end of a large file that stand for its content
 OVERRIDE = "EVERTUNE_BASE_MODEL"  # where the base of an adapter lies, if not where it lay
@@ -96,6 +98,7 @@ def ordinary(place: str, cache: Path) -> str:
 
     folder = cache / f"{fingerprint(place)}-{transformers.__version__}"
     if not folder.is_dir():
+        logger.info("reading %s, once", Path(place).name)
         scratch = cache / f".{folder.name}.{uuid.uuid4().hex[:8]}"
         try:
             _convert(Path(place), scratch)
