@@ -49,11 +49,10 @@ def _quiet() -> Iterator[None]:
 
 
 def heads(model: Any) -> list[str]:
-    """Names of the parts that stand on the base and are new: they are trained whole."""
-    kept = {id(model.base_model), id(model.get_output_embeddings())}
-    return [
-        name for name, part in model.named_children() if id(part) not in kept and any(True for _ in part.parameters())
-    ]
+    """Names of the parts that stand on the base and are new: they are trained whole; a pretrained output is not."""
+    base, output = model.base_model, model.get_output_embeddings()
+    parts = ((name, list(part.modules())) for name, part in model.named_children() if part is not base)
+    return [name for name, inside in parts if output not in inside and any(list(one.parameters()) for one in inside)]
 
 
 def targets(model: Any, patterns: str | Sequence[str]) -> list[str]:

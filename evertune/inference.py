@@ -125,7 +125,7 @@ class Predictor:
 
         known = self.card["adapter"]
         names = json.loads((folder / "config.json").read_text(encoding="utf-8"))["id2label"]
-        labels = [names[str(number)] for number in range(len(names))]
+        labels = [names[str(number)] for number in range(len(names))] if self.objective.LABELED else []
         model = self.objective.build(base_files.same(known["base"], known["fingerprint"]), labels, self.options)
         adapters.load(model, known["method"], folder)
         return model

@@ -12,7 +12,7 @@ from evertune import adapters, base_files, bundle, kernels
 from evertune.config.methods import METHODS
 from evertune.errors import TrainingError
 from evertune.home import read_json
-from evertune.objectives import text_classification, token_classification
+from evertune.objectives import TABLE, module, text_classification, token_classification
 from evertune.training import model as models
 from evertune.training import start
 
@@ -162,3 +162,36 @@ def test_an_adapter_takes_no_other_base_and_says_when_it_finds_none(
 def test_a_method_that_does_not_fit_is_said_by_check(evertune: Any, tiny_recipe: Any, given: Any, message: str) -> None:
     done = evertune("check", tiny_recipe(training={"method": given}))
     assert done.status == 2 and message in done.err
+
+
+def test_every_objective_takes_an_adapter_and_one_that_keeps_rows_no_bare_one(tiny_model: Path) -> None:
+    for name in TABLE:
+        options = {"type": name, "max_length": 32}
+        start.fits(recipe(tiny_model, options, training={"method": "lora"}))
+        if hasattr(module(name), "finish"):
+            with pytest.raises(ValueError, match="leave `merge` at true"):
+                recipe(tiny_model, options, training={"method": method("lora", merge=False)})
+
+
+def test_a_pretrained_output_is_no_head(tiny_model: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    for kind in (AutoModelForMaskedLM, AutoModelForCausalLM):
+        assert adapters.heads(kind.from_pretrained(tiny_model)) == []
+
+
+@pytest.mark.parametrize(
+    ("training", "objective", "message"),
+    [
+        ({"method": "prompt"}, {"pooling": "model"}, "the state that `objective.pooling: model` looks at"),
+        ({"method": "prefix"}, {"type": "multi-label"}, "prefix serves text-classification and token-classification"),
+        ({"method": "p-tuning", "train_top_layers": 1}, {}, "p-tuning works in all layers"),
+        ({"method": "adalora", "freeze": ["*layer.0.*"]}, {}, "name those that it may change in `targets`"),
+    ],
+)
+def test_what_does_not_go_together_is_said(
+    tiny_model: Path, training: dict[str, Any], objective: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=r"training\.method") as raised:
+        recipe(tiny_model, {"type": "text-classification", "max_length": 32, **objective}, training=training)
+    assert message in str(raised.value)

@@ -135,13 +135,16 @@ Method = Annotated[
 ]
 
 
-def misfit(method: Any, objective: Any, top_layers: int | None, freeze: list[str]) -> str | None:
+def misfit(method: Any, objective: Any, finishes: bool, top_layers: int | None, freeze: list[str]) -> str | None:
     """Why a method cannot be used with the rest of a recipe; None if it can.
 
     Args:
-        objective: its options; top_layers, freeze: of `training`.
+        objective: its options; finishes: whether its model keeps more than what was trained.
+        top_layers, freeze: of `training`.
     """
     kind = FULL if method == FULL else method.type
+    if finishes and not getattr(method, "merge", True):
+        return f"{objective.type} keeps rows in its model, which an adapter does not hold; leave `merge` at true"
     if kind in VIRTUAL and objective.type not in READERS:
         return f"{kind} serves {' and '.join(READERS)}, not {objective.type}; choose lora"
     if kind in EMBEDDED and getattr(objective, "pooling", None) == "model":

@@ -211,8 +211,8 @@ class Recipe(Section):
             raise ValueError(
                 f"evaluation: unknown metric {', '.join(missing)}; there are {', '.join(objective.METRICS)}"
             )
-        training = self.training
-        if problem := misfit(training.method, self.objective, training.train_top_layers, training.freeze):
+        training, finishes = self.training, hasattr(objective, "finish")
+        if problem := misfit(training.method, self.objective, finishes, training.train_top_layers, training.freeze):
             raise ValueError(f"training.method: {problem}")
         return self
 

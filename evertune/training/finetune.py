@@ -134,11 +134,11 @@ def _train(
     fitted = loop.fit(model, task, settings, precision, folder / "checkpoints", log, memory, others)
     if sharing.rank():
         return None
+    model = begun.finished(settings.apart)
     if hasattr(task.objective, "finish"):
         task.objective.finish(model, task.train, labels)
     serving = resolve_precision(recipe.evaluation.precision, memory)
     card = {**_card(recipe, tokens, serving, run_id), "conventions": task.conventions}
-    model = begun.finished(settings.apart)
     digest = bundle.write(folder / "bundle", model, tokenizer, task.objective, card)
     return {
         "digest": digest, "steps": fitted.steps, "epochs": fitted.epochs, "train_loss": fitted.train_loss,
