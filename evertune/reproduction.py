@@ -192,7 +192,7 @@ def difference(one: Path, other: Path) -> float | None:
     """The largest difference of any weight of two bundles, 0.0 only where every bit is the same; None: other shapes."""
     from safetensors.torch import load_file
 
-    files = [folder / "model" / "model.safetensors" for folder in (one, other)]
+    files = [next((folder / "model").glob("*model.safetensors")) for folder in (one, other)]  # an adapter has its own
     if file_digest(files[0]) == file_digest(files[1]):
         return 0.0
     ours, theirs = map(load_file, files)
