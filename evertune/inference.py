@@ -116,19 +116,18 @@ class Predictor:
         if how := self.card.get("compression"):
             compressed = importlib.import_module(f"{__name__.rpartition('.')[0]}.compressed")
             return compressed.load(self.objective, folder, how["method"])
-        return self._load(folder).eval().to("cuda" if torch.cuda.is_available() else "cpu")
+        model = self._beside_base(folder) if "adapter" in self.card else self.objective.load(folder)
+        return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
-    def _load(self, place: Path) -> Any:
-        """The model; one whose adapter is not merged needs its base, and takes no other."""
-        known = self.card.get("adapter")
-        if known is None:
-            return self.objective.load(place)
+    def _beside_base(self, folder: Path) -> Any:
+        """A model whose adapter is not merged: it needs its base, and takes no other."""
         from . import adapters, base_files
 
-        names = json.loads((place / "config.json").read_text(encoding="utf-8"))["id2label"]
+        known = self.card["adapter"]
+        names = json.loads((folder / "config.json").read_text(encoding="utf-8"))["id2label"]
         labels = [names[str(number)] for number in range(len(names))] if self.objective.LABELED else []
         model = self.objective.build(base_files.same(known["base"], known["fingerprint"]), labels, self.options)
-        adapters.load(model, known["method"], place)
+        adapters.load(model, known["method"], folder)
         return model
 
     def _prepare_for_bf16(self) -> None:

@@ -9,8 +9,9 @@ import torch
 from model_helpers import LABELS, recipe, split_rows, text_rows, train, write_tiny_model
 
 from evertune import adapters, base_files, bundle, kernels
+from evertune.compression import variants
 from evertune.config.methods import METHODS
-from evertune.errors import TrainingError
+from evertune.errors import ConfigError, TrainingError
 from evertune.home import read_json
 from evertune.objectives import TABLE, module, text_classification, token_classification
 from evertune.training import model as models
@@ -118,6 +119,8 @@ def test_a_bundle_answers_as_its_model_was_trained(tiny_model: Path, tmp_path: P
     assert "adapter_model.safetensors" in files and "model.safetensors" not in files
     answers = [bundle.predictor(Path(one.bundle)).predict(TEXTS) for one in made]
     assert all(0 < one["score"] < 1 for one in answers[0])
+    with pytest.raises(ConfigError, match="an adapter beside its base; train one with `merge: true`"):
+        variants.write(Path(made[0].bundle), tmp_path / "small", "int8", 0.5)
     if name in TUNED:
         assert "adapter" not in bundle.card(Path(made[1].bundle)) and made[0].train_loss == made[1].train_loss
         assert [one["label"] for one in answers[0]] == [one["label"] for one in answers[1]]

@@ -20,14 +20,14 @@ def write(original: Path, folder: Path, method: Method, sparsity: float) -> str:
     Args:
         sparsity: share of the linear weights that `prune` takes away.
     Raises:
-        ConfigError: the bundle is a variant already, or its model does not go with the method.
+        ConfigError: the bundle is a variant already, or an adapter, or its model does not go with the method.
         OSError: the disk is full or not writable.
     """
     card = bundle.card(original)
     if "compression" in card:
         raise ConfigError(f"that version is a variant already ({card['compression']['method']}); compress the original")
     if "adapter" in card:
-        raise ConfigError("that version is an adapter beside its base; train one with training.method.merge: true")
+        raise ConfigError("that version is an adapter beside its base; train one with `merge: true` to compress it")
     objective = module(card["objective"])
     scratch = folder.with_name(f".{folder.name}")
     shutil.rmtree(scratch, ignore_errors=True)
