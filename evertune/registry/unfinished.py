@@ -14,7 +14,12 @@ from evertune.home import Home
 from evertune.registry.store import client, experiment, said
 
 logger = logging.getLogger(__name__)
-KINDS = {"run": "", "backtest": "backtests/", "monitor": "monitors/"}  # names of locks, and of what the tags hold
+KINDS = {
+    "run": "",
+    "backtest": "backtests/",
+    "monitor": "monitors/",
+    "search": "searches/",
+}  # names of locks, and of what the tags hold
 FOLDER = "evertune.folder"  # tag of a run: home and folder that it belongs to
 
 
