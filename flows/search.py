@@ -12,6 +12,7 @@ from evertune.records import Snapshot
 from evertune.search import Limits, concluded
 from flows.naming import recipe_name
 from tasks.ingest import ingest
+from tasks.notify import failures
 from tasks.step import alone, begin
 from tasks.validate import validate
 
@@ -31,10 +32,11 @@ def search(
     """
     plan = load_search(recipe, overrides or [])
     begin()
-    with alone(plan.recipe):
-        snapshot = validate(ingest(plan.recipe), plan.recipe)
     path = Path(output) if output else Path(recipe).with_suffix(".best.yaml")
-    return look(plan, snapshot, Limits(trials, hours, jobs), path)
+    with failures(plan.recipe, [], "search"):
+        with alone(plan.recipe):
+            snapshot = validate(ingest(plan.recipe), plan.recipe)
+        return look(plan, snapshot, Limits(trials, hours, jobs), path)
 
 
 @task(task_run_name="search", cache_policy=NO_CACHE)
