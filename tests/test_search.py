@@ -23,7 +23,7 @@ from evertune.records import Snapshot
 from evertune.registry import store
 from evertune.search import Limits, Result, Trial, study, trial
 
-TRIALS = 5
+TRIALS = 4
 TRAINING = {
     "epochs": 3, "precision": "fp32", "warmup": 0.0, "tokens_per_batch": {"search": [256, 512, 1024]},
     "learning_rate": {"search": [1e-4, 2e-2], "log": True},
@@ -61,7 +61,7 @@ class Shop:
 def patch() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as made:
         made.setattr(study, "PRUNED_AFTER", 2)
-        made.setattr(study, "STARTUP", 3)
+        made.setattr(study, "STARTUP", 2)
         yield made
 
 
@@ -178,13 +178,13 @@ def test_two_processes_share_it_and_one_is_killed(shop: Shop) -> None:
 
     thread = threading.Thread(target=kill)
     thread.start()
-    result = shop.run(trials=3, jobs=2)
+    result = shop.run(trials=2, jobs=2)
     thread.join()
     assert len(victims) == 1
-    assert [one.number for one in result.trials] == [0, 1, 2]
+    assert [one.number for one in result.trials] == [0, 1]
     assert all(one.state in ("complete", "pruned") for one in result.trials)
     runs = children(shop, result.run_id)
-    assert sorted(one.data.tags["mlflow.runName"] for one in runs) == [f"trial {number}" for number in range(3)]
+    assert sorted(one.data.tags["mlflow.runName"] for one in runs) == [f"trial {number}" for number in range(2)]
     assert {one.info.status for one in runs} <= {"FINISHED", "KILLED"}
 
 
@@ -228,6 +228,21 @@ def test_the_command_ends_what_is_done_with_a_recipe_and_a_page(
     assert {name: one.data.tags["evertune.trial"] for name, one in by.items()} == {
         f"trial {one.number}": one.state for one in whole[0].trials
     }
+
+
+def test_the_flow_ends_it_too_with_the_recipe_beside_the_other(
+    shop: Shop, whole: tuple[Result, Path], prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    monkeypatch.setenv("EVERTUNE_HOME", str(shutil.copytree(whole[1], tmp_path / "home", dirs_exist_ok=True)))
+    monkeypatch.setattr(training, "finetune", None)
+    with temporary_settings({PREFECT_API_URL: prefect_server}):
+        from flows.search import search as flow
+
+        found = flow(str(shop.path), trials=TRIALS)
+    assert (found["best"], found["recipe"]) == (whole[0].best, str(shop.path.with_name("recipe.best.yaml")))
+    assert load(found["recipe"]).training.learning_rate == found["values"]["training.learning_rate"]
 
 
 def broken(error: Exception) -> Callable[..., Any]:
