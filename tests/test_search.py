@@ -20,7 +20,7 @@ from evertune.config import Plan, load, load_search
 from evertune.errors import DataError, SettingsError, TrainingError
 from evertune.home import Home, home_of
 from evertune.records import Snapshot
-from evertune.registry import store
+from evertune.registry import searches, store, unfinished
 from evertune.search import Limits, Result, Trial, study, trial
 
 TRIALS = 4
@@ -243,6 +243,22 @@ def test_the_flow_ends_it_too_with_the_recipe_beside_the_other(
         found = flow(str(shop.path), trials=TRIALS)
     assert (found["best"], found["recipe"]) == (whole[0].best, str(shop.path.with_name("recipe.best.yaml")))
     assert load(found["recipe"]).training.learning_rate == found["values"]["training.learning_rate"]
+
+
+def test_what_a_dead_search_left_is_closed_by_another_and_gone_on_with_by_its_own(shop: Shop) -> None:
+    folders = [shop.home.model / "searches" / name for name in ("one", "two")]
+    for folder in folders:
+        (folder / "trials" / "0000").mkdir(parents=True)
+    one, two = (searches.begin(shop.plan.recipe, shop.home, folder, {"training.seed": "1 to 9"}) for folder in folders)
+    own = searches.trial(shop.plan.recipe, shop.home, one, folders[0] / "trials" / "0000", 0, {"training.seed": "4"})
+    runs, mlflow = (one, own.run_id, two), store.client(shop.home)
+    for but, left in ((one, ["RUNNING", "RUNNING", "KILLED"]), (two, ["KILLED", "KILLED", "KILLED"])):
+        unfinished.close(shop.home, "tickets", holding="search", but=but)
+        assert [mlflow.get_run(run).info.status for run in runs] == left
+    assert searches.begin(shop.plan.recipe, shop.home, folders[0], {}) == one
+    (folders[0] / "trials" / "0000" / "run.json").unlink()  # it died before it could note it
+    again = searches.trial(shop.plan.recipe, shop.home, one, folders[0] / "trials" / "0000", 0, {"training.seed": "4"})
+    assert again.run_id == own.run_id and mlflow.get_run(own.run_id).info.status == "RUNNING"
 
 
 def broken(error: Exception) -> Callable[..., Any]:

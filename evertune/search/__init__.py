@@ -110,7 +110,7 @@ def run(plan: Plan, home: Home, snapshot: Snapshot, limits: Limits) -> Result:
         study = Study(own, plan.fields, falls, recipe.training.seed)
         before = study.trials()
         if before:
-            logger.info("%d of %d trials are there already", len(before), limits.trials)
+            logger.info("%d of %d trials were begun before", len(before), limits.trials)
         order = Order(plan.tree, home, snapshot, own, run_id, limits.trials, until)
         if len(before) < limits.trials or any(one.state == "running" for one in before):
             processes.run(order, limits.jobs)
