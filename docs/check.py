@@ -87,11 +87,13 @@ def recipe_problems(snippet: str) -> Iterator[str]:
     """Errors of a YAML snippet laid over a small valid recipe: sections of one are enough."""
     import yaml
 
-    from evertune.config import Recipe
+    from evertune.config import Recipe, search
 
-    tree: Any = yaml.safe_load(snippet)
     try:
-        Recipe.model_validate({**BASE, **tree})
+        tree: Any = {**BASE, **yaml.safe_load(snippet)}
+        fields, wrong = search.found(tree)
+        yield from wrong.values()
+        Recipe.model_validate(search.placed(search.without(tree, wrong), {one.path: one.ends[0] for one in fields}))
     except (TypeError, ValueError) as error:
         yield f"YAML in the text is no part of a recipe: {' '.join(str(error).split())}"
 

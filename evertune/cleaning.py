@@ -45,11 +45,11 @@ def clean(recipe: Recipe, home: Home, *, remove: bool) -> Cleaning:
     """What `retention` lets go; removed if so wished. It is safe to repeat after a crash.
 
     Raises:
-        RegistryError: a run or a backtest is at work, or MLflow does not answer.
+        RegistryError: a run, a backtest or a search is at work, or MLflow does not answer.
         DataError: files of the corpus cannot be removed.
         OSError: other files cannot be removed.
     """
-    with home.lock("backtest", timeout=WAIT), home.lock("run", timeout=WAIT):
+    with home.lock("search", timeout=WAIT), home.lock("backtest", timeout=WAIT), home.lock("run", timeout=WAIT):
         if remove:
             shutil.rmtree(home.model / GOING, ignore_errors=True)
         found = [*_versions(recipe, home, remove), *_folders(recipe, home, remove), *_tables(recipe, home, remove)]
@@ -86,6 +86,7 @@ def _folders(recipe: Recipe, home: Home, remove: bool) -> Iterator[Spare]:
         ("data docs", "of a batch that is concluded", _docs(home)),
         ("monitor", "older than retention.days", home.monitors.glob("*/")),
         ("backtest", "older than retention.days", (home.model / "backtests").glob("*/")),
+        ("search", "older than retention.days", (home.model / "searches").glob("*/")),
     ):
         for path in sorted(_aged(paths, _before(recipe))):
             files = [one.stat().st_size for one in _files(path)]

@@ -42,6 +42,10 @@ class TrainingError(EvertuneError):
     exit_status = 4
 
 
+class SettingsError(TrainingError):
+    """These settings cannot be trained with here: the loss is lost, or memory is short. Others may do."""
+
+
 class RegistryError(EvertuneError):
     """MLflow, the ledger or an alias is not in a state that allows the step."""
 

@@ -28,6 +28,7 @@ COMPOSERS = {
     "preview": {"contract", "sources", "splits"},  # `evertune check` shows rows before anything is kept
     "inspect": {"contract", "sources"},  # `evertune new` asks the contract that it writes what it refuses
     "backtest": {"corpus", "evaluation", "gate", "splits", "tokenization", "training"},  # many runs, in a world apart
+    "search": {"corpus", "registry", "report", "splits", "tokenization", "training"},  # many trainings, one result
     "monitoring": {"corpus", "sources"},  # the rows of both sides
     "reproduction": {"corpus", "evaluation", "registry", "splits", "tokenization", "training"},  # a run from its record
     "origins": {"corpus", "registry"},  # what the report tells of a run's rows, and what the run noted of itself

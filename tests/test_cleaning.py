@@ -78,7 +78,7 @@ def test_what_a_crash_left_half_removed_goes_the_next_time(shop: Shop, clean: Ca
     assert _whole(shop, 3)
 
 
-@pytest.mark.parametrize("work", ["run", "backtest"])
+@pytest.mark.parametrize("work", ["run", "backtest", "search"])
 def test_what_is_at_work_is_not_disturbed(
     shop: Shop, clean: Callable[..., Done], work: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -271,7 +271,7 @@ def test_the_next_run_is_not_unchanged(people: tuple[Recipe, Home]) -> None:
 
 def test_what_is_at_work_is_not_disturbed(people: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forgetting, "WAIT", 0.1)
-    for work in ("run", "backtest"):
+    for work in ("run", "backtest", "search"):
         with people[1].lock(work), pytest.raises(RegistryError, match=f"{work} lock"):
             forget(people, "ada")
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "new": ("evertune.cli.new", "Look at data and write a recipe for it."),
     "check": ("evertune.cli.check", "Find every error of a recipe, and show a sample of its rows."),
     "run": ("evertune.cli.run", "Take in fresh rows, fine-tune a challenger, promote it on evidence."),
+    "search": ("evertune.cli.search", "Find the best values of a recipe's open fields."),
     "up": ("evertune.cli.up", "Start Prefect, MLflow and a worker here, with the deployments."),
     "score": ("evertune.cli.score", "Predict a file with the champion."),
     "history": ("evertune.cli.moves", "Show every decision and alias change of a model."),

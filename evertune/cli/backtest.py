@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evertune.cli import options, show_json
+from evertune.cli.taking_in import WAIT, taken_in
 from evertune.cli.terminal import console, follow, number, table
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
     from evertune.home import Home
-    from evertune.records import Snapshot
-
-WAIT = 2.0  # seconds that another run may take to end
 
 
 @click.command()
@@ -49,7 +47,7 @@ def backtest(
     kept = _Kept(loaded, home, every, screen)
     with home.lock("backtest", timeout=WAIT, noted=True), kept.failing():
         result = history.run(
-            loaded, home, _taken_in(loaded, home), every, wanted, kept.begin, kept.step, start=start
+            loaded, home, taken_in(loaded, home), every, wanted, kept.begin, kept.step, start=start
         )  # fmt: skip
         found = plain(result)
         page = pages.page(Path(result.folder) / "report", found, loaded.name)
@@ -57,15 +55,6 @@ def backtest(
     if as_json:
         show_json({**found, "report": str(page), "run_id": kept.run_id})
     _show(screen, found, page)
-
-
-def _taken_in(recipe: "Recipe", home: "Home") -> "Snapshot":
-    """The corpus with all that the sources hold now."""
-    from evertune import admission, corpus, sources
-
-    with home.lock("run", timeout=WAIT):
-        batch = corpus.ingest(recipe, home, lambda seen: sources.read(recipe, seen))
-        return admission.admit(batch, recipe, home, home.data_docs / f"{batch.number:06d}")[0]
 
 
 class _Kept:

@@ -1,7 +1,7 @@
 """One YAML recipe describes a model's whole life: its sections, and how a file becomes a checked `Recipe`."""
 
 from evertune.config.data import Contract, Data, DeltaSource, HubSource, PathSource, SampleSource, Source, SqlSource
-from evertune.config.load import load
+from evertune.config.load import Plan, load, load_search
 from evertune.config.recipe import Evaluation, Gate, Recipe, Registry, Schedule, Triggers
 from evertune.config.training import Training
 
@@ -13,6 +13,7 @@ __all__ = [
     "Gate",
     "HubSource",
     "PathSource",
+    "Plan",
     "Recipe",
     "Registry",
     "SampleSource",
@@ -22,4 +23,5 @@ __all__ = [
     "Training",
     "Triggers",
     "load",
+    "load_search",
 ]

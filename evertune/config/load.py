@@ -1,17 +1,20 @@
 """From a YAML file and overrides to a checked `Recipe`: all errors at once, each with its path and a suggestion."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from evertune.config import search
 from evertune.config.base import SECRET, unset
 from evertune.config.data import SOURCE_MODELS
 from evertune.config.methods import METHODS
 from evertune.config.recipe import Recipe
+from evertune.config.search import Searched
 from evertune.errors import ConfigError
 from evertune.objectives import module
 
@@ -26,16 +29,95 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, for_data: bool = Tr
         ConfigError: with every problem of file and overrides.
     """
     path = Path(path)
+    tree = _tree(path, overrides)
+    fields, problems = search.found(tree)
+    said = [f"{one.path}: a search, not a value: `evertune search {path}` finds one" for one in fields]
+    closed = search.placed(search.without(tree, problems), {one.path: one.ends[0] for one in fields})
+    return _checked(closed, [*problems.values(), *said], path, for_data)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe with fields that are searched.
+
+    Args:
+        tree: as it stands in the file, overrides applied, with the file's place.
+        recipe: with the first value of each field.
+    """
+
+    tree: dict[str, Any]
+    fields: tuple[Searched, ...]
+    recipe: Recipe
+
+    def recipe_of(self, values: Mapping[str, Any]) -> Recipe:
+        """The recipe with these values, by path.
+
+        Raises:
+            ConfigError: they do not fit each other.
+        """
+        return _checked(search.placed(self.tree, values), [], Path(self.tree["file"]), for_data=False)
+
+
+def load_search(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
+    """Read a recipe that leaves fields open; each end of a range and each choice must be valid in its place.
+
+    Raises:
+        ConfigError: with every problem of file, overrides and searches, or nothing is searched.
+    """
+    path = Path(path)
+    tree = _tree(path, overrides)
+    fields, wrong = search.found(tree)
+    if not fields and not wrong:
+        example = "--set 'training.learning_rate={search: [1e-5, 1e-3], log: true}'"
+        raise ConfigError(f"{path}: no field is searched; {search.FORM} in the place of a value, or {example}")
+    return planned(search.without(tree, wrong), fields, path, [*wrong.values()])
+
+
+def planned(tree: dict[str, Any], fields: Sequence[Searched], path: Path, problems: Sequence[str] = ()) -> Plan:
+    """A plan of a tree and its fields, once every value at an end has been found valid.
+
+    Args:
+        problems: that are known already.
+    Raises:
+        ConfigError: with these and all others.
+    """
+    first = {one.path: one.ends[0] for one in fields}
+    said = list(problems)
+    for one in fields:
+        before = len(said)
+        for value in one.ends:
+            said += [text for text in _errors(search.placed(tree, {**first, one.path: value})) if text not in said]
+        if len(said) == before and one.between is not None:
+            between = _errors(search.placed(tree, {**first, one.path: one.between}))
+            said += [f"{one.path}: takes whole numbers; write the ends of its range without a point"] if between else []
+    return Plan(tree, tuple(fields), _checked(search.placed(tree, first), said, path, for_data=True))
+
+
+def _tree(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
     tree = read_yaml(path)
     for override in overrides:
         _apply(tree, override)
-    tree["folder"], tree["file"] = str(path.absolute().parent), path.name
+    return {**tree, "folder": str(path.absolute().parent), "file": path.name}
+
+
+def _errors(tree: dict[str, Any]) -> list[str]:
+    try:
+        Recipe.model_validate(tree)
+    except ValidationError as error:
+        return _problems(error)
+    return []
+
+
+def _checked(tree: dict[str, Any], problems: Sequence[str], path: Path, for_data: bool) -> Recipe:
+    """The recipe of a tree, if nothing is wrong with it beside these problems, which come first."""
     try:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(_problems(error), str(path)) from None
-    if for_data and (problems := list(_unset_variables(recipe.model_dump(mode="json", exclude={"notify"})))):
-        raise ConfigError(problems, str(path))
+        problems = [*problems, *(text for text in _problems(error) if text not in problems)]
+    if problems:
+        raise ConfigError(list(problems), str(path))
+    if for_data and (unknown := list(_unset_variables(recipe.model_dump(mode="json", exclude={"notify"})))):
+        raise ConfigError(unknown, str(path))
     return recipe
 
 

@@ -68,9 +68,9 @@ def forget(
         reason: goes to the ledger, with counts and no names.
     Raises:
         DataError: nothing has been taken in, an id is not known, or a file cannot be written.
-        RegistryError: a run or a backtest is at work, or MLflow does not answer.
+        RegistryError: a run, a backtest or a search is at work, or MLflow does not answer.
     """
-    with home.lock("backtest", timeout=WAIT), home.lock("run", timeout=WAIT):
+    with home.lock("search", timeout=WAIT), home.lock("backtest", timeout=WAIT), home.lock("run", timeout=WAIT):
         resume(home)
         versions = lineage.learned(home, recipe.registered_name)
         stones = tombstones.load(home) if dry_run else tombstones.with_key(home)
@@ -226,8 +226,10 @@ def _scratch(home: Home) -> list[Path]:
 
 
 def _drop_trained(home: Home) -> None:
-    """Models of backtests, and checkpoints of trainings that did not end: nothing will go on from them."""
-    patterns = ("backtests/*/models", "backtests/*/compared", "runs/*/checkpoints", "runs/*/processes", "reproduced")
+    """Models of backtests, searches, and checkpoints of trainings that did not end: nothing goes on from them."""
+    patterns = (
+    """Models of backtests and searches, and checkpoints of trainings that did not end: nobody goes on from them."""
+    )  # fmt: skip
     for pattern in patterns:
         for folder in home.model.glob(pattern):
             shutil.rmtree(folder)

@@ -14,7 +14,12 @@ from evertune.home import Home
 from evertune.registry.store import client, experiment, said
 
 logger = logging.getLogger(__name__)
-KINDS = {"run": "", "backtest": "backtests/", "monitor": "monitors/"}  # names of locks, and of what the tags hold
+KINDS = {
+    "run": "",
+    "backtest": "backtests/",
+    "monitor": "monitors/",
+    "search": "searches/",
+}  # names of locks, and of what the tags hold
 FOLDER = "evertune.folder"  # tag of a run: home and folder that it belongs to
 
 
@@ -43,7 +48,8 @@ def close(home: Home, name: str, *, holding: str = "", but: str | None = None) -
     """End the runs that a dead process left RUNNING.
 
     Args:
-        name: of the recipe; holding: the kind whose lock this process has; but: the run that it works on.
+        name: of the recipe; holding: the kind whose lock this process has.
+        but: the run that it works on, with its children.
     Raises:
         RegistryError: MLflow does not answer.
     """
@@ -52,7 +58,7 @@ def close(home: Home, name: str, *, holding: str = "", but: str | None = None) -
         with contextlib.ExitStack() as stack:
             if kind != holding and not _held(stack, home, kind):
                 continue  # its process lives
-            for run in [one for one in found if kind_of(one) == kind and one.info.run_id != but]:
+            for run in [one for one in found if kind_of(one) == kind and _others(one, but)]:
                 logger.warning("the run %s was left by a process that died, and is closed", run.info.run_name)
                 with said(f"the run {run.info.run_id}, left by an earlier process"):
                     client(home).set_terminated(run.info.run_id, "KILLED")
@@ -77,6 +83,10 @@ def _running(home: Home, name: str) -> list[Any]:
     mine = f"attributes.status = 'RUNNING' AND tags.`{FOLDER}` LIKE '{home.identity()}/%'"
     with said("the runs that are not finished"):
         return list(client(home).search_runs([experiment(home, name)], mine))
+
+
+def _others(run: Any, mine: str | None) -> bool:
+    return mine is None or mine not in (run.info.run_id, run.data.tags.get("mlflow.parentRunId"))
 
 
 def kind_of(run: Any) -> str | None:

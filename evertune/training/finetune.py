@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune import base_models, bundle, jobs
 from evertune.config.methods import FULL
-from evertune.errors import TrainingError
+from evertune.errors import SettingsError, TrainingError
 from evertune.home import Home, read_json, write_json
 from evertune.machine import resolve_precision
 from evertune.records import Candidate, Tokens, digest, plain, settled
@@ -176,7 +176,7 @@ def _saying_what_to_do(recipe: "Recipe", folder: Path) -> Iterator[None]:
     except (RuntimeError, MemoryError, OSError, SafetensorError) as error:
         text = str(error)
         if lacks_memory(error):
-            raise TrainingError(
+            raise SettingsError(
                 f"out of memory with training.tokens_per_batch {recipe.training.tokens_per_batch}; halve it and double "
                 "training.accumulation, which learns the same, or free some memory"
             ) from error

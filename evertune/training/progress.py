@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from evertune.errors import TrainingError
+from evertune.errors import SettingsError
 
 logger = logging.getLogger(__name__)
 Log = Callable[[Mapping[str, float], int], None]
@@ -50,7 +50,7 @@ class Progress(TrainerCallback):
 
     def _learned(self, args: Any, state: Any, logs: dict[str, float]) -> None:
         if not math.isfinite(logs["loss"]):
-            raise TrainingError(
+            raise SettingsError(
                 f"the loss is {logs['loss']} at step {state.global_step}; lower training.learning_rate "
                 f"(now {args.learning_rate:g})"
             )

@@ -1,0 +1,79 @@
+"""`evertune search`: which values of a recipe's open fields do best on the validation rows?"""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evertune.cli import options, show_json
+from evertune.cli.taking_in import taken_in
+from evertune.cli.terminal import console, follow, number, table
+
+if TYPE_CHECKING:
+    pass
+
+SHOWN = 10  # trials in the table at the end
+
+
+@click.command()
+@options.recipe
+@options.overrides
+@click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Trials in all.")
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="No new trial begins after so many hours.")
+@click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Trials at a time.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the best recipe goes. Default: beside the recipe, as NAME.best.yaml.",
+)  # fmt: skip
+@options.as_json
+def search(
+    recipe: str, overrides: tuple[str, ...], trials: int, hours: float | None, jobs: int, output: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Find the best values of the fields that the recipe leaves open, and write the recipe that has them.
+
+    A field is open that is written as {search: [1e-5, 1e-3], log: true} or {search: [a, b, c]}. Rows that the sources
+    hold and no run has seen are taken in first. Killed and started again it goes on; started twice, both work on it.
+    """
+    from evertune.config import load_search
+    from evertune.home import home_of
+    from evertune.registry import store
+    from evertune.search import Limits, concluded
+
+    plan = load_search(recipe, overrides)
+    screen, home = console(), home_of(plan.recipe)
+    follow(screen)
+    store.reach()
+    path = output or Path(recipe).with_suffix(".best.yaml")
+    command = _command(recipe, overrides)
+    found = concluded(plan, home, taken_in(plan.recipe, home), Limits(trials, hours, jobs), path, command)
+    if as_json:
+        show_json(found)
+    _show(screen, found)
+
+
+def _command(recipe: str, overrides: tuple[str, ...]) -> str:
+    return shlex.join(["evertune", "search", recipe, *(part for one in overrides for part in ("--set", one))])
+
+
+def _show(screen: Any, found: dict[str, Any]) -> None:
+    from rich.markup import escape
+
+    from evertune.config.search import short, told
+    from evertune.report.search import ranked
+
+    rows = [
+        [
+            one["number"], one["state"], number(one["value"]),
+            *(told(one["values"].get(name)) for name in found["fields"]), f"{one['seconds']:,.0f}",
+        ]
+        for one in ranked(found)[:SHOWN]
+    ]  # fmt: skip
+    screen.print()
+    table(screen, ["trial", "ended", found["metric"], *short(found["fields"]).values(), "s"], rows, right=2)
+    if len(found["trials"]) > SHOWN:
+        screen.print(f"and {len(found['trials']) - SHOWN} more\n", markup=False)
+    screen.print(f"[bold green]best[/bold green]     {escape(found['sentence'])}", markup=True)
+    screen.print(f"run it   evertune run {shlex.quote(found['recipe'])}", markup=False)
+    screen.print(f"look at  {found['report']}", markup=False)

@@ -1,0 +1,19 @@
+"""What commands do first that work on a recipe's rows outside of a run: take in what the sources hold."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evertune.config import Recipe
+    from evertune.home import Home
+    from evertune.records import Snapshot
+
+WAIT = 2.0  # seconds that another run may take to end
+
+
+def taken_in(recipe: "Recipe", home: "Home") -> "Snapshot":
+    """The corpus with all that the sources hold now."""
+    from evertune import admission, corpus, sources
+
+    with home.lock("run", timeout=WAIT):
+        batch = corpus.ingest(recipe, home, lambda seen: sources.read(recipe, seen))
+        return admission.admit(batch, recipe, home, home.data_docs / f"{batch.number:06d}")[0]

@@ -1,0 +1,130 @@
+"""The best recipe as a YAML file: the text of the original, its comments too, with values in the place of searches."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from evertune.config import Plan, search
+from evertune.config.load import read_yaml
+from evertune.errors import ConfigError
+
+EXAMPLE = "evertune run "  # how the first line of a recipe begins that says how it is run
+PLACE = ("folder", "file")
+ABSENT = object()
+
+
+def write(plan: Plan, values: Mapping[str, Any], path: Path, told: Sequence[str]) -> None:
+    """Write the recipe with the values that were found; its first lines say how it is run and where it comes from.
+
+    Args:
+        values: by path; told: lines of comment.
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    original = Path(plan.tree["folder"]) / plan.tree["file"]
+    tree = search.placed({name: part for name, part in plan.tree.items() if name not in PLACE}, values)
+    tree = _moved(tree, original.parent, path.absolute().parent)
+    body = edited(_without_first_line(original.read_text(encoding="utf-8")), read_yaml(original), tree)
+    head = [f"# {EXAMPLE}{path}", *(f"# {line}" for line in told)]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join([*head, body]), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--output {path}: cannot be written: {error.strerror or error}") from error
+
+
+def edited(text: str, before: Any, after: Any) -> str:
+    """The text of `before`, changed so that it says `after`; where that fails, `after` without comments."""
+    try:
+        for path, value in _changes(before, after):
+            text = _changed(text, path, value)
+        if yaml.safe_load(text) == after:
+            return text
+    except yaml.YAMLError:
+        pass
+    return yaml.safe_dump(after, sort_keys=False, allow_unicode=True)
+
+
+def _changes(before: Any, after: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
+    """What is other, as deep down as the two are of the same kind."""
+    if isinstance(before, dict) and isinstance(after, dict) and before.keys() <= after.keys():
+        parts = [((*path, key), before.get(key, ABSENT), value) for key, value in after.items()]
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        parts = [((*path, place), one, two) for place, (one, two) in enumerate(zip(before, after, strict=True))]
+    else:
+        return [] if before == after and type(before) is type(after) else [(path, after)]
+    return [change for part in parts for change in _changes(part[1], part[2], part[0])]
+
+
+def _changed(text: str, path: tuple[Any, ...], value: Any) -> str:
+    node: Any = yaml.compose(text)
+    for key in path:
+        parent, (name, node) = node, _child(node, key)
+    if node is None:
+        return _inserted(text, parent, path[-1], value)
+    before, after = text[: node.start_mark.index], text[_end(node) :]
+    if name is None or name.end_mark.line == node.start_mark.line:
+        return f"{before}{_flow(value)}{after}"
+    between = before[name.end_mark.index :].lstrip()[1:].rstrip()  # comments, between the colon and a block
+    return f"{before[: name.end_mark.index]}: {_flow(value)}{between}{after}"
+
+
+def _child(node: Any, key: Any) -> tuple[Any, Any]:
+    """The nodes of a key and of its value; neither where the mapping lacks it."""
+    if isinstance(node, yaml.SequenceNode):
+        return None, node.value[key]
+    return next(((name, value) for name, value in node.value if name.value == key), (None, None))
+
+
+def _inserted(text: str, node: Any, key: str, value: Any) -> str:
+    """The text with a new entry: a flow mapping's first, a block's last."""
+    entry = f"{key}: {_flow(value)}"
+    if node.flow_style:
+        start = node.start_mark.index + 1
+        return f"{text[:start]}{entry}{', ' if node.value else ''}{text[start:]}"
+    end = text.find("\n", _end(node))
+    end = len(text) if end < 0 else end
+    return f"{text[:end]}\n{' ' * node.start_mark.column}{entry}{text[end:]}"
+
+
+def _end(node: Any) -> int:
+    """Where a node's own text ends: the mark of a block stands behind the comments that follow it."""
+    if isinstance(node, yaml.ScalarNode) or node.flow_style or not node.value:
+        return int(node.end_mark.index)
+    last = node.value[-1]
+    return _end(last[1] if isinstance(last, tuple) else last)
+
+
+def _flow(value: Any) -> str:
+    return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=2**20).strip()[1:-1]
+
+
+def _without_first_line(text: str) -> str:
+    """The text without the command that runs the original, and the empty comment below it."""
+    first, _, rest = text.partition("\n")
+    if not first.startswith(f"# {EXAMPLE}"):
+        return text
+    return rest.removeprefix("#\n")
+
+
+def _moved(tree: Any, old: Path, new: Path) -> Any:
+    """The tree with relative paths of sources and base model as they are from another folder."""
+    if old.resolve() == new.resolve():
+        return tree
+    sources = [_source(one, old, new) for one in tree["data"]["sources"]]
+    base = tree["base_model"]
+    if (old / base).is_dir() and not Path(base).is_absolute():
+        base = os.path.relpath(old / base, new)
+    return {**tree, "base_model": base, "data": {**tree["data"], "sources": sources}}
+
+
+def _source(source: Any, old: Path, new: Path) -> Any:
+    """A source from another folder; what begins with a placeholder, or stands on a server, is the same from there."""
+    places = {
+        kind: os.path.relpath(old / place, new) for kind, place in source.items()
+        if kind in ("path", "delta") and "://" not in place and not place.startswith(("/", "~", "$"))
+    }  # fmt: skip
+    return {**source, **places}

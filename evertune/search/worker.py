@@ -1,0 +1,44 @@
+"""One process of a search, started by `processes`: `-m evertune.search.worker ORDER`."""
+
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from evertune import channel
+from evertune.errors import EvertuneError
+
+
+def main(order: str) -> None:
+    """Take trials until all have ended, and tell of them on standard output.
+
+    Args:
+        order: path of the file that says what to do.
+    """
+    channel.watch(stdin=True)
+    tell = channel.reserved()
+    _speak(tell)
+    from evertune.search import processes
+    from evertune.search.work import work
+
+    try:
+        work(processes.from_json(Path(order).read_text(encoding="utf-8")))
+    except Exception as error:
+        traceback.print_exc()
+        tell(failed={"kind": type(error).__name__, "text": str(error), "ours": isinstance(error, EvertuneError)})
+        os._exit(1)  # threads that send metrics would hold an orderly end up
+
+
+def _speak(tell: channel.Tell) -> None:
+    """Of the trials all is told; of their trainings, of which there are several at a time, warnings alone."""
+    logging.basicConfig(level=logging.WARNING)
+    logger = logging.getLogger("evertune")
+    logger.propagate = False
+    logger.setLevel(logging.WARNING)
+    logger.addHandler(channel.Lines(tell))
+    logging.getLogger("evertune.search").setLevel(logging.INFO)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,45 @@
+"""The search flow: which values of a recipe's open fields do best on the validation rows?"""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from evertune.config import Plan, load_search
+from evertune.home import home_of
+from evertune.records import Snapshot
+from evertune.search import Limits, concluded
+from flows.naming import recipe_name
+from tasks.ingest import ingest
+from tasks.notify import failures
+from tasks.step import alone, begin
+from tasks.validate import validate
+
+
+@flow(name="search", flow_run_name=recipe_name)
+def search(
+    recipe: str, overrides: list[str] | None = None, trials: int = 20, hours: float | None = None, jobs: int = 1,
+    output: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Search, and write the best recipe; a run that was killed is gone on with by the next.
+
+    Args:
+        recipe: the path of its YAML file.
+        overrides: `a.b=value` each, where the file leaves no field open.
+        trials: in all; hours: after which no trial begins; jobs: trials at a time.
+        output: where the best recipe goes. Default: beside the recipe, as NAME.best.yaml.
+    """
+    plan = load_search(recipe, overrides or [])
+    begin()
+    path = Path(output) if output else Path(recipe).with_suffix(".best.yaml")
+    with failures(plan.recipe, [], "search"):
+        with alone(plan.recipe):
+            snapshot = validate(ingest(plan.recipe), plan.recipe)
+        return look(plan, snapshot, Limits(trials, hours, jobs), path)
+
+
+@task(task_run_name="search", cache_policy=NO_CACHE)
+def look(plan: Plan, snapshot: Snapshot, limits: Limits, output: Path) -> dict[str, Any]:
+    """Run the trials, write recipe and report, and record both."""
+    return concluded(plan, home_of(plan.recipe), snapshot, limits, output, "the deployment's parameters")
