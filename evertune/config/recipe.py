@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from evertune.config.base import Section
 from evertune.config.data import Contract, Data, LabelRules
+from evertune.config.losses import CHANGES, CHOOSING
 from evertune.config.notify import Notify
 from evertune.config.training import Training
 from evertune.objectives import ROLES, Options, module
@@ -203,12 +204,19 @@ class Recipe(Section):
             raise ValueError(f"data.fresh.examples_per_label: the targets of {self.objective.type} are no labels")
         if self.contract.label != LabelRules() and not objective.LABELED:
             raise ValueError(f"contract.label: the targets of {self.objective.type} are no labels; take it out")
+        self._loss_fits()
         asked = {self.metric, *self.evaluation.gate.minimum}
         if missing := sorted(asked - set(objective.METRICS)):
             raise ValueError(
                 f"evaluation: unknown metric {', '.join(missing)}; there are {', '.join(objective.METRICS)}"
             )
         return self
+
+    def _loss_fits(self) -> None:
+        """Raises ValueError where the objective has no choice of one label that its loss could change."""
+        for name in CHANGES:
+            if getattr(self.training, name) and self.objective.type not in CHOOSING:
+                raise ValueError(f"training.{name}: {self.objective.type} does not choose one label; take it out")
 
     @property
     def metric(self) -> str:

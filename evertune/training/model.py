@@ -1,7 +1,6 @@
-"""The model that a training starts from: its free parameters, their learning rates, the weights of its classes."""
+"""The model that a training starts from: its free parameters, their learning rates."""
 
 import fnmatch
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,12 +76,3 @@ def optimizer(model: Any, rate: float, head_rate: float | None, decay: float) ->
         [{"params": group, "lr": peak, "weight_decay": weight} for (peak, weight), group in groups.items()],
         betas=(0.9, 0.999), eps=1e-8, fused=True,
     )  # fmt: skip
-
-
-def balanced_weights(values: Sequence[str], labels: Sequence[str]) -> Any:
-    """Class weights inverse to frequency, `n / (k * n_c)`, 1.0 for a class without rows (King & Zeng 2001)."""
-    import torch
-
-    counts = Counter(values)
-    total = sum(counts[label] for label in labels)
-    return torch.tensor([total / (len(labels) * counts[label]) if counts[label] else 1.0 for label in labels])
