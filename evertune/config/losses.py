@@ -8,7 +8,7 @@ from evertune.config.base import Section
 
 # Objectives that choose one label for a row or a word: what is below is defined for these.
 CHOOSING = ("text-classification", "token-classification", "pair-classification", "image-classification")
-CHANGES = ("loss", "r_drop")
+CHANGES = ("loss", "r_drop", "distill")
 
 
 class Focal(Section):
@@ -48,6 +48,24 @@ class FreeLb(Section):
     epsilon: float = Field(0.4, gt=0, description="Radius that the steps stay in, over all of a row's embeddings.")
     steps: int = Field(3, ge=2, le=20, description="Steps, each learned.")
     step_size: float = Field(0.15, gt=0, description="Length of a step.")
+
+
+class Distill(Section):
+    """A teacher whose opinion of each row is learned beside its label (Hinton et al. 2015)."""
+
+    teacher: str = Field(
+        min_length=1,
+        description="`champion`, the number of a registered version, or the folder of a model bundle; its tokenizer is "
+        "the base model's. Labels are matched by name.",
+    )
+    temperature: float = Field(2.0, gt=0, le=100, description="How much both opinions are softened.")
+    weight: float = Field(0.5, gt=0, le=1, description="Share of the teacher in the loss; the labels have the rest.")
+
+
+class Student(Section):
+    """A smaller model, made from the base model."""
+
+    layers: int = Field(ge=1, description="Layers of the base model that it has, taken evenly (Sun et al. 2019).")
 
 
 def _section(given: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from evertune.config.base import Section
-from evertune.config.losses import Adversary, ClassBalanced, Focal, Loss
+from evertune.config.losses import Adversary, ClassBalanced, Distill, Focal, Loss, Student
 
 
 class EarlyStopping(Section):
@@ -15,7 +15,7 @@ class EarlyStopping(Section):
     min_delta: float = Field(0.0, ge=0, description="Smallest change that counts as improvement.")
 
 
-ALONE = ("adversarial", "r_drop", "ema", "mixout")  # what is not shared by several processes
+ALONE = ("adversarial", "r_drop", "ema", "mixout", "distill")  # what is not shared by several processes
 AUTO_TOKENS = 4096  # of a batch, where the recipe does not say
 
 
@@ -55,6 +55,8 @@ class Training(Section):
     mixout: float = Field(
         0.0, ge=0, lt=1, description="Chance that a weight is the base model's for a step (Lee et al. 2020)."
     )
+    distill: Distill | None = Field(None, description="Learn from a teacher too. Default: from the labels alone.")
+    student: Student | None = Field(None, description="Train fewer layers. Default: the base model as it is.")
     mask_tokens: float = Field(
         0.0, ge=0, lt=0.5, description="Share of the tokens that training hides behind the mask token (word dropout)."
     )

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +15,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from evertune import inference, kernels
 from evertune.batching import TokenBatches
 from evertune.config import Training
-from evertune.training import adversarial, checkpoints, losses, mixout, pieces, r_drop, sharing
+from evertune.training import adversarial, checkpoints, losses, mixout, pieces, r_drop, sharing, teacher
 from evertune.training import model as models
 from evertune.training.averaging import Average
 from evertune.training.pieces import Pieces
@@ -52,6 +52,12 @@ class Task:
     pad_id: int
     vocabulary: Any
     masking: "Masking | None" = None
+
+    def taught(self, place: Path, tokenizer: Any, file: Path) -> "Task":
+        """The task with a teacher; see `teacher.answers`."""
+        kind = self.objective.Options.model_fields["type"].default
+        said = teacher.answers(place, tokenizer, self.train, self.labels, kind, file)
+        return replace(self, train=teacher.Taught(self.train, said))
 
 
 @dataclass(frozen=True)
@@ -176,7 +182,7 @@ class TokenTrainer(Trainer):
         loader: DataLoader[Any] = DataLoader(
             cast("Dataset[Any]", task.train),  # any sequence will do, but torch has no type for that
             batch_sampler=self._batches,
-            collate_fn=sharing.dealt(lambda part: task.objective.collate(part, task.pad_id)),
+            collate_fn=sharing.dealt(lambda part: teacher.collated(task.objective.collate(part, task.pad_id), part)),
         )
         # Not the accelerator's own: it would give each process batches of its own, and other ones to each step.
         prepared: DataLoader[Any] = prepare_data_loader(
@@ -207,6 +213,19 @@ class TokenTrainer(Trainer):
             return learn(batch) if rule is None else adversarial.learned(rule, model, learn, loss, batch)
 
         return harder
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:  # fmt: skip
+        """The loss of a piece: that of its labels, and what the teacher adds."""
+        said, rule = inputs.pop("teacher", None), self._settings.distill
+        if said is None or rule is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        passes = 1 if self._settings.r_drop is None else 2  # over the same rows
+        apart = teacher.distance(outputs.logits, said, rule.temperature) / (passes * max(int(num_items_in_batch), 1))
+        loss = (1 - rule.weight) * loss + rule.weight * apart
+        return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The objective's metrics and the loss on the validation rows."""

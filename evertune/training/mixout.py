@@ -15,7 +15,7 @@ def mixed(model: Any, chance: float) -> Iterator[None]:
 
     The draws come from torch's own generator: a resumed training draws the same.
     """
-    layers = [one for one in model.base_model.modules() if type(one) is torch.nn.Linear] if chance else []
+    layers: list[Any] = [one for one in model.base_model.modules() if type(one) is torch.nn.Linear] if chance else []
     before = [(layer, layer.__dict__.get("forward")) for layer in layers]
     for layer in layers:
         base = layer.weight.detach().clone()
