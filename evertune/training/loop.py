@@ -82,9 +82,7 @@ def fit(model: Any, task: Task, settings: Training, precision: str, folder: Path
         RuntimeError, OSError: out of memory or disk, as it comes; the caller says what to do.
     """
     parts = pieces.for_this_machine(model, settings, precision, memory)
-    if settings.tokens_per_batch == "auto":  # a batch is all that an optimiser step learns from, and cut into pieces
-        whole = {"tokens_per_batch": settings.budget * settings.accumulation, "accumulation": 1}
-        settings = settings.model_copy(update=whole)
+    settings = _whole(settings)
     kernel = kernels.accelerated(model, precision, task.vocabulary, settings.compile)
     with kernel as free, mixout.mixed(model, settings.mixout):
         batches = TokenBatches(task.lengths, settings.budget, settings.epochs, settings.seed, padded=not free)
@@ -110,6 +108,14 @@ def fit(model: Any, task: Task, settings: Training, precision: str, folder: Path
             average.take(trainer.state.best_model_checkpoint)
     done = trainer.state.global_step
     return Fit(done, settings.epochs * done / updates, mean_loss(trainer.state.log_history))
+
+
+def _whole(settings: Training) -> Training:
+    """With `tokens_per_batch: auto` a batch is all that an optimiser step learns from, and cut into pieces."""
+    if settings.tokens_per_batch != "auto":
+        return settings
+    whole = {"tokens_per_batch": settings.budget * settings.accumulation, "accumulation": 1}
+    return settings.model_copy(update=whole)
 
 
 def _rule(task: Task, settings: Training) -> Rule | None:
