@@ -8,6 +8,7 @@ from pydantic_core import PydanticUndefined
 
 from evertune.config import Recipe
 from evertune.config.data import SOURCE_MODELS
+from evertune.config.losses import ClassBalanced, Fgm, Focal, FreeLb, Pgd
 from evertune.config.methods import METHODS
 from evertune.objectives import TABLE, module
 
@@ -25,7 +26,9 @@ Any key can be changed for one run: `evertune run RECIPE --set training.epochs=1
 LISTS = {
     "objective": "[one of these](#objectives)", "data.sources": "list of [sources](#sources)",
     "training.method": "`full`, or [one of these](#methods)",
+    "training.loss": "[one of these](#losses)", "training.adversarial": "[one of these](#adversaries)",
 }  # fmt: skip
+LOSSES, ADVERSARIES = (Focal, ClassBalanced), (Fgm, Pgd, FreeLb)
 
 
 def reference() -> str:
@@ -40,6 +43,11 @@ def reference() -> str:
     parts += ["\n## Methods\n", "`training.method` is one of these names, or a mapping of `type` and options.\n"]
     for name, model in METHODS.items():
         parts += _section(model, "training.method.", f"`{name}`", level=3)
+    for title, path, models in (("Losses", "loss", LOSSES), ("Adversaries", "adversarial", ADVERSARIES)):
+        parts += [f"\n## {title}\n", f"`training.{path}` names one of these, or is a mapping of its options.\n"]
+        for model in models:
+            name = model.model_fields["type"].default
+            parts += _section(model, f"training.{path}.", f"`{name}`", level=3)
     parts += ["\n## Sources\n", "Each entry of `data.sources` is of one kind, told by its key.\n"]
     for kind, model in SOURCE_MODELS.items():
         parts += _section(model, "data.sources.N.", f"`{kind}`", level=3)

@@ -38,6 +38,7 @@ def decide(recipe: "Recipe", report: Evaluation, night: int) -> Decision:
     return gate.decide(
         scored, lambda sums: objective.metrics(sums, names), recipe.metric, recipe.evaluation.gate,
         objective.LOWER_IS_BETTER, night, recipe.evaluation.bootstrap, recipe.training.seed, problem=report.problem,
+        behaviour=(read_json(Path(report.details)) or {}).get("robustness"),
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune import bundle, memory, relabel, slicing, statistics
+from evertune import bundle, memory, relabel, robustness, slicing, statistics
 from evertune.clusters import summed
 from evertune.errors import DataError
 from evertune.home import read_json, write_json
@@ -48,7 +48,7 @@ def evaluate(
     """
     if not len(test):
         raise DataError("no test rows, so no evidence to promote on; add rows")
-    start, objective = time.perf_counter(), module(recipe.objective.type)
+    start, objective, folder = time.perf_counter(), module(recipe.objective.type), Path(candidate.run_folder)
     inputs, targets = cells(test, objective.INPUTS), cells(test, [objective.TARGET])
     challenger = bundle.predictor(Path(candidate.bundle))
     predictions = {"challenger": _said(objective, challenger, inputs, targets)}
@@ -60,9 +60,9 @@ def evaluate(
     masks = _masks(test, leaked, since, _untaught(taught, recipe, objective, targets))
     slices = slicing.slices(recipe, objective, inputs, targets, test, names, since)
     groups = np.unique(test.column("component").to_numpy(), return_inverse=True)[1]  # are right or wrong together
-    folder = Path(candidate.run_folder)
     _write_evidence(folder / EVIDENCE, stats, masks, slices, names, groups)
     details = _details(recipe, objective, names, stats, groups, masks, slices, targets, predictions, inputs)
+    details |= robustness.told(recipe, objective, Path(candidate.bundle), champion, inputs, targets, predictions)
     write_json(folder / DETAILS, details)
     _write_sample(folder / PARITY, challenger, inputs, predictions["challenger"])
     return Evaluation(

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from evertune import bundle, corpus, relabel, splits, tokenization, training
 from evertune.config import Recipe
-from evertune.errors import RegistryError
+from evertune.config.base import expand
+from evertune.errors import ConfigError, RegistryError
 from evertune.home import home_of
 from evertune.objectives import module
 from evertune.records import Candidate, Tokens
@@ -22,7 +23,9 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
         _champion(recipe) if (recipe.data.fresh.start_from, recipe.data.fresh.train_on) != ("base", "all") else None
     )
     digest = bundle.digest(champion) if champion else None
-    folder = training.run_folder(home, training.fingerprint(recipe, tokens, digest), anew=force)
+    teacher = _teacher(recipe)
+    taught = bundle.digest(teacher) if teacher else None
+    folder = training.run_folder(home, training.fingerprint(recipe, tokens, digest, taught), anew=force)
     if not (folder / "candidate.json").exists():
         # Its imports take as long as those of training, on another core.
         parity.prepare(home, requirements.required(recipe))
@@ -34,12 +37,34 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
         candidate = training.finetune(
             recipe, home, tokens, tokenization.load(tokens, rows), rows, run_id=run.run_id, folder=folder, log=run.log,
             champion=champion, since=bundle.card(champion)["snapshot"]["batch"] if champion else 0,
+            teacher=teacher,
         )  # fmt: skip
         share = {} if candidate.trained is None else {costs.SHARE: candidate.trained}
         run.log({costs.SECONDS: candidate.seconds, **share}, candidate.steps)
         run.flush()
     said.info("finetune: %s steps, loss %.3f, %.0f s", f"{candidate.steps:,}", candidate.train_loss, candidate.seconds)
     return candidate
+
+
+def _teacher(recipe: Recipe) -> Path | None:
+    """The bundle that `training.distill.teacher` names; None where there is no teacher."""
+    if recipe.training.distill is None:
+        return None
+    home, model, asked = home_of(recipe), recipe.registered_name, recipe.training.distill.teacher
+    version = models.champion(home, model) if asked == "champion" else int(asked) if asked.isdecimal() else None
+    if asked == "champion" and version is None:
+        raise ConfigError(
+            f"training.distill.teacher: {model} has no champion yet; name the folder of a bundle, or train one first"
+        )
+    if version is not None:
+        return models.bundle_of(home, model, version)
+    folder = (recipe.folder / Path(expand(asked)).expanduser()).resolve()
+    if not (folder / "evertune.json").is_file():
+        raise ConfigError(
+            f"training.distill.teacher: {asked}: no model bundle is there (no evertune.json); "
+            "give `champion`, a version's number, or a bundle's folder"
+        )
+    return folder
 
 
 def _champion(recipe: Recipe) -> Path | None:

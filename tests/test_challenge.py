@@ -38,6 +38,17 @@ def test_the_good_model_is_good(one: Recipe, good: Candidate, tmp_path: Path) ->
     assert decide(one, good, None, tmp_path / "a").verdict == "promoted"
 
 
+def test_a_model_that_small_changes_lead_astray_is_rejected(one: Recipe, good: Candidate, tmp_path: Path) -> None:
+    asked = {"robustness": {"tests": ["case"]}, "gate": {"robustness": {"case": 0.0}, "min_rows": 2}}
+    strict = recipe(Path(one.base_model), evaluation=asked)
+    decision = decide(strict, good, Path(good.bundle), tmp_path / "a")
+    assert decision.verdict == "held"  # against itself: no difference comes first
+    decision = decide(strict, good, None, tmp_path / "b")
+    assert decision.verdict == "rejected"
+    assert "case take" in decision.reason
+    assert [item["on"] for item in decision.evidence if item["test"] == "robustness"] == ["case"]
+
+
 def test_shuffled_labels_do_not_pass(one: Recipe, good: Candidate, tmp_path: Path) -> None:
     labels = [row["label"] for row in ROWS]
     random.Random(5).shuffle(labels)

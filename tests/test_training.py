@@ -28,7 +28,7 @@ from evertune import bundle, kernels, training
 from evertune.errors import DataError
 from evertune.home import Home
 from evertune.objectives import text_classification
-from evertune.training import loop
+from evertune.training import loop, losses
 from evertune.training import model as models
 from evertune.training.progress import mean_loss
 from evertune.training.stopping import Rule
@@ -181,8 +181,8 @@ def test_class_weights_are_scikit_learns() -> None:
 
     values = ["a"] * 7 + ["b"] * 2 + ["c"]
     expected = compute_class_weight("balanced", classes=np.array(["a", "b", "c"]), y=np.array(values))
-    assert models.balanced_weights(values, ["a", "b", "c"]).tolist() == pytest.approx(expected.tolist())
-    assert models.balanced_weights(["a", "b"], ["a", "b", "never"]).tolist()[2] == 1.0
+    assert losses.balanced_weights(values, ["a", "b", "c"]).tolist() == pytest.approx(expected.tolist())
+    assert losses.balanced_weights(["a", "b"], ["a", "b", "never"]).tolist()[2] == 1.0
 
 
 def test_frozen_parameters_stay_and_the_others_move(tiny_model: Path, tmp_path: Path) -> None:

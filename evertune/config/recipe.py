@@ -11,8 +11,10 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from evertune.config.base import Section
 from evertune.config.data import Contract, Data, LabelRules
+from evertune.config.losses import CHANGES, CHOOSING
 from evertune.config.methods import misfit
 from evertune.config.notify import Notify
+from evertune.config.robustness import Robustness, Test
 from evertune.config.training import Training
 from evertune.objectives import ROLES, Options, module
 
@@ -39,6 +41,11 @@ class Gate(Section):
         {"history": 0.02}, description="Rows -> margin by which it may be worse."
     )
     min_rows: int = Field(30, ge=2, description="Fewer rows than this are no evidence; rows of one group count as one.")
+    robustness: dict[Test, float] = Field(
+        default_factory=dict,
+        description="Behavioural test -> largest loss of the share of right answers, such as `{typos: 0.05}`; more of "
+        "it rejects.",
+    )
     slice: SliceRule = Field(default_factory=SliceRule, description="Harm in a slice.")
 
 
@@ -58,6 +65,7 @@ class Evaluation(Section):
     )
     bootstrap: int = Field(2000, ge=200, le=100_000, description="Resamples behind every interval.")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="Arithmetic of evaluation and serving.")
+    robustness: Robustness | None = Field(None, description="Behavioural tests. Default: none are made.")
     gate: Gate = Field(default_factory=Gate, description="The rule for promotion.")
 
 
@@ -207,6 +215,8 @@ class Recipe(Section):
             raise ValueError(f"data.fresh.examples_per_label: the targets of {self.objective.type} are no labels")
         if self.contract.label != LabelRules() and not objective.LABELED:
             raise ValueError(f"contract.label: the targets of {self.objective.type} are no labels; take it out")
+        self._loss_fits()
+        self._robustness_fits()
         asked = {self.metric, *self.evaluation.gate.minimum}
         if missing := sorted(asked - set(objective.METRICS)):
             raise ValueError(
@@ -216,6 +226,29 @@ class Recipe(Section):
         if problem := misfit(training.method, self.objective, finishes, training.train_top_layers, training.freeze):
             raise ValueError(f"training.method: {problem}")
         return self
+
+    def _loss_fits(self) -> None:
+        """Raises ValueError where the objective has no choice of one label that its loss could change."""
+        for name in CHANGES:
+            if getattr(self.training, name) and self.objective.type not in CHOOSING:
+                raise ValueError(f"training.{name}: {self.objective.type} does not choose one label; take it out")
+
+    def _robustness_fits(self) -> None:
+        """Raises ValueError where the gate asks for a test that is not made, or one does not fit the objective."""
+        asked, tests = self.evaluation.gate.robustness, self.evaluation.robustness
+        if tests and self.objective.type not in ("text-classification", "token-classification"):
+            raise ValueError(f"evaluation.robustness: there are no such tests for {self.objective.type}; take it out")
+        if tests and tests.opposites and self.objective.type != "text-classification":
+            raise ValueError("evaluation.robustness.opposites: a denial adds a word, which would have no tag")
+        if missing := [name for name in asked if tests is None or name not in tests.names]:
+            raise ValueError(
+                f"evaluation.gate.robustness: {missing[0]} is not tested; "
+                + (
+                    "give evaluation.robustness.opposites"
+                    if missing[0] == "negation"
+                    else "add it to evaluation.robustness.tests"
+                )
+            )
 
     @property
     def metric(self) -> str:

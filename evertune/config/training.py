@@ -1,10 +1,11 @@
 """The recipe's `training` section: how the weights change."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evertune.config.base import Section
+from evertune.config.losses import Adversary, ClassBalanced, Distill, Focal, Loss, Student
 from evertune.config.methods import FULL, Method
 
 
@@ -15,6 +16,8 @@ class EarlyStopping(Section):
     min_delta: float = Field(0.0, ge=0, description="Smallest change that counts as improvement.")
 
 
+ALONE = ("adversarial", "r_drop", "ema", "mixout", "distill")  # what is not shared by several processes
+WHOLE = ("student", "mixout")  # what no adapter goes with
 AUTO_TOKENS = 4096  # of a batch, where the recipe does not say
 
 
@@ -41,6 +44,27 @@ class Training(Section):
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the rate rises from 0.")
     weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW's decoupled weight decay.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Probability mass spread over the other labels.")
+    loss: Loss = Field(
+        None,
+        description="`cross-entropy`, or the name of one of the [losses](#losses), or a mapping of its `type` and "
+        "options. Default: the objective's own.",
+    )
+    adversarial: Adversary = Field(
+        None,
+        description="Learn against disturbed embeddings: the name of one of the [adversaries](#adversaries), or a "
+        "mapping of its `type` and options. Default: none.",
+    )
+    r_drop: float | None = Field(
+        None, gt=0, description="Weight of the difference between two passes with other dropout (Liang et al. 2021)."
+    )
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="Judge and keep the moving average of the weights; this is its decay a step."
+    )
+    mixout: float = Field(
+        0.0, ge=0, lt=1, description="Chance that a weight is the base model's for a step (Lee et al. 2020)."
+    )
+    distill: Distill | None = Field(None, description="Learn from a teacher too. Default: from the labels alone.")
+    student: Student | None = Field(None, description="Train fewer layers. Default: the base model as it is.")
     mask_tokens: float = Field(
         0.0, ge=0, lt=0.5, description="Share of the tokens that training hides behind the mask token (word dropout)."
     )
@@ -76,6 +100,20 @@ class Training(Section):
         description="Compile the layers with `torch.compile`: costs about a minute, for long trainings on a GPU.",
     )
     seed: int = Field(17, ge=0, lt=2**32, description="Seed of weights, order and dropout.")
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if isinstance(self.loss, Focal) and self.label_smoothing:
+            raise ValueError("loss: focal looks at the label's own probability alone; take label_smoothing out")
+        if isinstance(self.loss, ClassBalanced) and self.class_weights != "none":
+            raise ValueError("loss: class-balanced weighs the labels already; take class_weights out")
+        alone = [name for name in ALONE if getattr(self, name)]
+        if alone and self.processes > 1:
+            raise ValueError(f"{alone[0]}: works in one process only; set processes to 1")
+        whole = [name for name in WHOLE if getattr(self, name)]
+        if whole and self.method != FULL:
+            raise ValueError(f"{whole[0]}: changes all weights; take method {self.method.type} out")
+        return self
 
     @property
     def budget(self) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 from evertune.config import Gate
 from evertune.errors import DataError
 from evertune.gate.evidence import Case, Finding, Scored, entry, first_version, minimums, noninferior, slices, superior
+from evertune.gate.robust import robust
 from evertune.records import Decision, Verdict
 from evertune.statistics import Metrics, slice_metric, totals
 
@@ -24,6 +25,7 @@ def decide(
     resamples: int,
     seed: int,
     problem: str | None = None,
+    behaviour: Mapping[str, Any] | None = None,
 ) -> Decision:
     """`promoted` only on evidence, `rejected` on evidence of harm, else `held` with what is missing.
 
@@ -33,6 +35,7 @@ def decide(
         lower_is_better: the metrics that fall as a model improves; a minimum on one of them is a maximum.
         night: how often this champion has been challenged, this time included (see `spent`).
         problem: what went wrong before (an unreadable champion, a failed parity check): it holds the challenger.
+        behaviour: what the behavioural tests found of the challenger, as `robustness.measure` tells it.
     Raises:
         DataError: the arrays are not of the same rows.
         ValueError: `night` is below 1.
@@ -43,10 +46,12 @@ def decide(
         return Decision("held", problem)
     with np.errstate(divide="ignore", invalid="ignore"):  # what is undefined comes out as NaN, and NaN never promotes
         if scored.champion is None:
-            return _verdict(case, first_version(case))
+            return _verdict(case, [*first_version(case), *robust(rule, behaviour or {})])
         if np.array_equal(scored.challenger, scored.champion):
             return Decision("held", f"no difference: both models say the same on all {len(scored.fresh)} test rows")
-        return _verdict(case, [*minimums(case), superior(case), *noninferior(case), *slices(case)])
+        return _verdict(
+            case, [*minimums(case), superior(case), *noninferior(case), *slices(case), *robust(rule, behaviour or {})]
+        )
 
 
 def spent(evidence: Iterable[Mapping[str, Any]]) -> bool:

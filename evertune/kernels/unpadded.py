@@ -139,6 +139,19 @@ def _flat(padded: Callable[..., Any], way: Way) -> Callable[..., Any]:
     return forward
 
 
+def flattened(values: Any, mask: Any, total: int) -> Any:
+    """What stands at each token of a flat batch: (rows, width, units) of a padded one -> (1, total, units).
+
+    Args:
+        mask: the padded batch's attention mask; total: tokens of the flat one; those of no row have 0.
+    """
+    lengths = mask.sum(1).cpu()
+    order = lengths.argsort(descending=True, stable=True)
+    places, _ = _places(order, lengths[order], mask.shape[1], mask.device)
+    found = values.flatten(0, 1)[places]
+    return torch.cat([found, found.new_zeros(total - len(found), found.shape[1])])[None]
+
+
 def _places(order: Any, lengths: Any, width: int, device: Any) -> tuple[Any, Any]:
     """Where each flat token stands in the padded batch's flat view, and its position in its row.
 

@@ -59,6 +59,7 @@ def _sections(outcome: Json, details: Json, history: list[Json], pictures: Pictu
         "Evidence": models.evidence(outcome),
         "Metrics": join(models.metrics(details), models.untrained(origin.get("zero_shot"))),
         "Slices": models.slices(details),
+        "Robustness": models.robustness(details),
         "Classes": models.classes(details, pictures),
         "Changed rows": models.changed(details),
         "Confusion": models.confusion(details, pictures),

@@ -30,7 +30,7 @@ SPLITS = {
     "test": "test", "test_clean": "test without leaks", "fresh": "fresh", "history": "history",
     "new_labels": "labels that the champion does not know",
 }  # fmt: skip
-ASKED = {"superior": "p ≤ ", "noninferior": "low > ", "slice": "p > "}
+ASKED = {"superior": "p ≤ ", "noninferior": "low > ", "slice": "p > ", "robustness": "at least "}
 CHANGED = {
     "broken": "The champion was right, the challenger is wrong",
     "fixed": "The champion was wrong, the challenger is right",
@@ -69,6 +69,21 @@ def _passed(passed: bool | None) -> Html:
     if passed is None:
         return number(None)
     return Html('<span class="mark good">✓ passed</span>' if passed else '<span class="mark bad">✗ failed</span>')
+
+
+def robustness(details: Json) -> Html:
+    """What each behavioural test did to the answers of each model; nothing where none was made."""
+    heads = ("Test", "Rows", "Model", "Right before", "Right after", "Answers unchanged")
+    rows = [
+        [text(test), count(found["rows"]), text(model), *(number(one[key]) for key in ("before", "after", "unchanged"))]
+        for test, found in (details.get("robustness") or {}).items()
+        for model, one in found["models"].items()
+    ]
+    said = (
+        "Small changes of the test rows, the same for both models. Where a text is denied, right is the opposite, "
+        "and an answer should not stay as it was."
+    )
+    return join(table(heads, rows), note(said)) if rows else Html("")
 
 
 def metrics(details: Json) -> Html:

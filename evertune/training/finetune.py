@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune import base_models, bundle, jobs
 from evertune.config.methods import FULL
-from evertune.errors import SettingsError, TrainingError
+from evertune.errors import ConfigError, SettingsError, TrainingError
 from evertune.home import Home, read_json, write_json
 from evertune.machine import resolve_precision
 from evertune.records import Candidate, Tokens, digest, plain, settled
@@ -27,11 +27,12 @@ logger = logging.getLogger(__name__)
 STEP_VERSION = 4  # raise it when the same input gives another model
 
 
-def fingerprint(recipe: "Recipe", tokens: Tokens, champion: str | None) -> str:
+def fingerprint(recipe: "Recipe", tokens: Tokens, champion: str | None, teacher: str | None = None) -> str:
     """What decides the weights: token data set, training section, base, and the libraries that do the arithmetic.
 
     Args:
         champion: digest of the champion's bundle where training starts from it, or learns only what came since.
+        teacher: digest of the teacher's bundle where there is one.
     """
     fresh = recipe.data.fresh
     since = champion if (fresh.start_from, fresh.train_on) != ("base", "all") else None
@@ -39,6 +40,7 @@ def fingerprint(recipe: "Recipe", tokens: Tokens, champion: str | None) -> str:
     left_out: list[Any] = ["leak: exclude"] if recipe.data.split.leak == "exclude" else []
     left_out += [recipe.evaluation.window] if recipe.evaluation.window is not None else []
     left_out += [version("peft")] if recipe.training.method != FULL else []
+    left_out += [teacher] if teacher is not None else []
     return digest(
         STEP_VERSION, tokens.fingerprint, settings, recipe.objective, fresh, recipe.metric, since,
         base_models.fingerprint(recipe), recipe.evaluation.precision, version("torch"), version("transformers"),
@@ -61,6 +63,7 @@ def run_folder(home: Home, key: str, *, anew: bool = False) -> Path:
 def finetune(
     recipe: "Recipe", home: Home, tokens: Tokens, encoded: "datasets.Dataset", rows: "pa.Table",
     *, run_id: str, folder: Path, log: "Log", champion: Path | None = None, since: int = 0,
+    teacher: Path | None = None,
 ) -> Candidate:  # fmt: skip
     """Train on the snapshot's train rows, stop early on its validation rows, and write the bundle.
 
@@ -69,6 +72,7 @@ def finetune(
         folder: this run's folder; a whole bundle or checkpoint found there is used.
         champion: bundle to start from where the recipe says so.
         since: rows of later batches are new to the champion.
+        teacher: bundle that the recipe's `distill` names.
     Raises:
         ConfigError: frozen parameters, token masking or length do not fit the base model.
         DataError: too little to learn from.
@@ -84,9 +88,10 @@ def finetune(
                 with _saying_what_to_do(recipe, folder):
                     facts = processes.train(recipe, home, tokens, rows, run_id, folder, log, champion, since)
             else:
-                facts = train(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since) or {}
+                facts = train(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since, teacher) or {}
             done = {**facts, "seconds": time.perf_counter() - start}
         write_json(folder / "candidate.json", done)
+        (folder / "teacher.npy").unlink(missing_ok=True)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # several times the size of the bundle
     return Candidate(bundle=str(folder / "bundle"), run_id=run_id, run_folder=str(folder), tokens=tokens, **done)
 
@@ -94,6 +99,7 @@ def finetune(
 def train(
     recipe: "Recipe", home: Home, tokens: Tokens, encoded: "datasets.Dataset", rows: "pa.Table",
     run_id: str, folder: Path, log: "Log", champion: Path | None, since: int,
+    teacher: Path | None = None,
 ) -> dict[str, Any] | None:  # fmt: skip
     """Train in this process, alone or as one of several; the first of them writes the bundle and returns the facts.
 
@@ -105,12 +111,13 @@ def train(
     # Processes whose parent was killed end by themselves; the next training waits until they have.
     first = home.lock("training") if sharing.rank() == 0 else contextlib.nullcontext()
     with first, _saying_what_to_do(recipe, folder):
-        return _train(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since)
+        return _train(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since, teacher)
 
 
 def _train(
     recipe: "Recipe", home: Home, tokens: Tokens, encoded: "datasets.Dataset", rows: "pa.Table",
     run_id: str, folder: Path, log: "Log", champion: Path | None, since: int,
+    teacher: Path | None,
 ) -> dict[str, Any] | None:  # fmt: skip
     from evertune import tokenization
     from evertune.training import loop, sharing, start
@@ -125,6 +132,10 @@ def _train(
         recipe, task.objective, labels, champion if recipe.data.fresh.start_from == "champion" else None
     )
     model = begun.model
+    if settings.distill is not None:
+        if teacher is None:
+            raise ConfigError("training.distill: only `evertune run` finds the teacher; take it out for this command")
+        task = task.taught(teacher, tokenizer, folder / "teacher.npy")
     free = models.freeze(model, settings.freeze, settings.train_top_layers, settings.method == FULL)
     precision = resolve_precision(settings.precision, memory)
     total = model.num_parameters()

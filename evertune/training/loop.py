@@ -1,9 +1,9 @@
 """The Trainer of Hugging Face, fed with Evertune's batches and judged by Evertune's metrics."""
 
-import functools
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,8 +15,9 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from evertune import inference, kernels
 from evertune.batching import TokenBatches
 from evertune.config import Training
-from evertune.training import checkpoints, pieces, sharing
+from evertune.training import adversarial, checkpoints, losses, mixout, pieces, r_drop, sharing, teacher
 from evertune.training import model as models
+from evertune.training.averaging import Average
 from evertune.training.pieces import Pieces
 from evertune.training.progress import Log, Progress, mean_loss
 from evertune.training.stopping import EarlyStop, Rule, stopped_at
@@ -52,6 +53,12 @@ class Task:
     vocabulary: Any
     masking: "Masking | None" = None
 
+    def taught(self, place: Path, tokenizer: Any, file: Path) -> "Task":
+        """The task with a teacher; see `teacher.answers`."""
+        kind = self.objective.Options.model_fields["type"].default
+        said = teacher.answers(place, tokenizer, self.train, self.labels, kind, file)
+        return replace(self, train=teacher.Taught(self.train, said))
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -78,10 +85,9 @@ def fit(
         RuntimeError, OSError: out of memory or disk, as it comes; the caller says what to do.
     """
     parts = pieces.for_this_machine(model, settings, precision, memory)
-    if settings.tokens_per_batch == "auto":  # a batch is all that an optimiser step learns from, and cut into pieces
-        whole = {"tokens_per_batch": settings.budget * settings.accumulation, "accumulation": 1}
-        settings = settings.model_copy(update=whole)
-    with kernels.accelerated(model, precision, task.vocabulary, settings.compile) as free:
+    settings = _whole(settings)
+    kernel = kernels.accelerated(model, precision, task.vocabulary, settings.compile)
+    with kernel as free, mixout.mixed(model, settings.mixout):
         batches = TokenBatches(task.lengths, settings.budget, settings.epochs, settings.seed, padded=not free)
         updates = math.ceil(len(batches) / settings.accumulation)
         checkpoint, rule = sharing.told(lambda: checkpoints.newest(folder)), _rule(task, settings)
@@ -89,19 +95,31 @@ def fit(
             batches.cut(stopped * settings.accumulation)
         rates = settings.learning_rate, settings.head_learning_rate, settings.weight_decay, settings.layer_decay
         optimizer = models.optimizer(model, *rates)
+        average = None if settings.ema is None else Average(model, settings.ema, checkpoint)
         trainer = TokenTrainer(
             model=model, args=_arguments(settings, precision, folder, updates, task), train_dataset=task.train,
             eval_dataset=task.validation, optimizers=(optimizer, None),
-            compute_loss_func=_loss(task, settings.label_smoothing),
-            callbacks=[*others, checkpoints.Seal(), Progress(log, settings.epochs), sharing.OwnDraws(settings.seed)],
+            compute_loss_func=_loss(task, settings),
+            callbacks=[*others, *filter(None, [average]), checkpoints.Seal(), Progress(log, settings.epochs),
+                       sharing.OwnDraws(settings.seed)],
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
-        trainer.give(task, batches, precision, parts)
+        trainer.give(task, batches, precision, parts, settings, average)
         if rule is not None:
             trainer.add_callback(EarlyStop(rule))
         trainer.train(resume_from_checkpoint=checkpoint)
+        if average is not None:
+            average.take(trainer.state.best_model_checkpoint)
     done = trainer.state.global_step
     return Fit(done, settings.epochs * done / updates, mean_loss(trainer.state.log_history))
+
+
+def _whole(settings: Training) -> Training:
+    """With `tokens_per_batch: auto` a batch is all that an optimiser step learns from, and cut into pieces."""
+    if settings.tokens_per_batch != "auto":
+        return settings
+    whole = {"tokens_per_batch": settings.budget * settings.accumulation, "accumulation": 1}
+    return settings.model_copy(update=whole)
 
 
 def _rule(task: Task, settings: Training) -> Rule | None:
@@ -144,13 +162,13 @@ def _arguments(settings: Training, precision: str, folder: Path, updates: int, t
     return made
 
 
-def _loss(task: Task, smoothing: float) -> Callable[..., Any]:
+def _loss(task: Task, settings: Training) -> Callable[..., Any]:
+    cost = losses.loss_of(task.objective, task.weights, settings)
+
     def loss(outputs: Any, labels: Any, num_items_in_batch: Any) -> Any:
         # Divided by all rows or words of the optimiser step, so that the shape of its batches does not matter.
-        weights = None if task.weights is None else task.weights.to(labels.device)
-        total = task.objective.loss(outputs.logits, labels, weights, smoothing)
         # A step may hold no word that the model sees, such as a sentence of one zero-width space: 0, not 0/0.
-        return total / max(int(num_items_in_batch), 1)
+        return cost(outputs.logits, labels) / max(int(num_items_in_batch), 1)
 
     return loss
 
@@ -160,9 +178,13 @@ class TokenTrainer(Trainer):
 
     control: Any
 
-    def give(self, task: Task, batches: TokenBatches, precision: str, parts: Pieces) -> None:
-        """Say what to train on."""
+    def give(
+        self, task: Task, batches: TokenBatches, precision: str, parts: Pieces, settings: Training,
+        average: Average | None,
+    ) -> None:  # fmt: skip
+        """Say what to train on, and how."""
         self._task, self._batches, self._precision, self._pieces = task, batches, precision, parts
+        self._settings, self._average = settings, average
 
     def get_train_dataloader(self) -> "DataLoader[Any]":
         """Batches of the whole training, in their fixed order."""
@@ -170,7 +192,7 @@ class TokenTrainer(Trainer):
         loader: DataLoader[Any] = DataLoader(
             cast("Dataset[Any]", task.train),  # any sequence will do, but torch has no type for that
             batch_sampler=self._batches,
-            collate_fn=sharing.dealt(lambda part: task.objective.collate(part, task.pad_id)),
+            collate_fn=sharing.dealt(lambda part: teacher.collated(task.objective.collate(part, task.pad_id), part)),
         )
         # Not the accelerator's own: it would give each process batches of its own, and other ones to each step.
         prepared: DataLoader[Any] = prepare_data_loader(
@@ -184,17 +206,46 @@ class TokenTrainer(Trainer):
         # puts torch's generator back to where it stood between two steps.
         if self._task.masking is not None:
             inputs = {**inputs, "input_ids": self._task.masking.hide(inputs["input_ids"])}
-        compute = functools.partial(super().training_step, model, num_items_in_batch=num_items_in_batch)
-        return self._pieces.run(inputs, compute, model)
+        return self._pieces.run(inputs, self._learning(model, num_items_in_batch), model)
+
+    def _learning(self, model: Any, items: Any) -> pieces.Compute:
+        """Forward and back of a piece, as the recipe has it."""
+        whole, rule, twice = super().training_step, self._settings.adversarial, self._settings.r_drop
+
+        def learn(batch: pieces.Batch, parts: int = 1) -> Any:
+            return whole(model, dict(batch), items * parts)
+
+        def loss(batch: pieces.Batch) -> Any:
+            return self.compute_loss(model, self._prepare_inputs(dict(batch)), num_items_in_batch=items)
+
+        def harder(batch: pieces.Batch) -> Any:
+            batch = batch if twice is None else r_drop.doubled(batch)
+            return learn(batch) if rule is None else adversarial.learned(rule, model, learn, loss, batch)
+
+        return harder
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:  # fmt: skip
+        """The loss of a piece: that of its labels, and what the teacher adds."""
+        said, rule = inputs.pop("teacher", None), self._settings.distill
+        if said is None or rule is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        passes = 1 if self._settings.r_drop is None else 2  # over the same rows
+        apart = teacher.distance(outputs.logits, said, rule.temperature) / (passes * max(int(num_items_in_batch), 1))
+        loss = (1 - rule.weight) * loss + rule.weight * apart
+        return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The objective's metrics and the loss on the validation rows."""
         task = self._task
         mine = sharing.own(task.validation)
-        found = inference.run(
-            self.model, task.objective, [task.validation[place] for place in mine], task.labels, task.conventions,
-            pad_id=task.pad_id, budget=2 * self._batches.budget, precision=self._precision,
-        )  # fmt: skip
+        with self._average.in_place() if self._average else contextlib.nullcontext():
+            found = inference.run(
+                self.model, task.objective, [task.validation[place] for place in mine], task.labels, task.conventions,
+                pad_id=task.pad_id, budget=2 * self._batches.budget, precision=self._precision,
+            )  # fmt: skip
         targets = [task.targets[place] for place in mine]
         counted = task.objective.statistics(targets, found.predictions, task.labels).sum(0, dtype="float64")
         shares = sharing.together((counted, found.loss, found.items))

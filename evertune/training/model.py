@@ -1,7 +1,6 @@
-"""The model that a training starts from: its free parameters, their learning rates, the weights of its classes."""
+"""The model that a training starts from: its free parameters, their learning rates."""
 
 import fnmatch
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -107,12 +106,3 @@ def _stack(model: Any) -> tuple[str, Any]:
 
     stacks = {name: part for name, part in model.named_modules() if isinstance(part, torch.nn.ModuleList)}
     return max(stacks.items(), key=lambda item: len(item[1]))
-
-
-def balanced_weights(values: Sequence[str], labels: Sequence[str]) -> Any:
-    """Class weights inverse to frequency, `n / (k * n_c)`, 1.0 for a class without rows (King & Zeng 2001)."""
-    import torch
-
-    counts = Counter(values)
-    total = sum(counts[label] for label in labels)
-    return torch.tensor([total / (len(labels) * counts[label]) if counts[label] else 1.0 for label in labels])

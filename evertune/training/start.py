@@ -9,7 +9,7 @@ from evertune import adapters, base_models, bundle
 from evertune.config.methods import FULL
 from evertune.errors import ConfigError
 from evertune.objectives import module
-from evertune.training import head
+from evertune.training import head, student
 from evertune.training import model as models
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def begin(recipe: "Recipe", objective: Any, labels: Sequence[str], champion: Pat
     renamed = recipe.contract.label.rename
     if champion is not None and whole and objective.LABELED:
         head.carry_over(model, objective.load(champion / "model"), labels, renamed)
+    if recipe.training.student is not None:
+        student.shrink(model, recipe.training.student.layers)
     if method == FULL:
         return Start(model)
     options = method.model_dump(mode="json")  # type: ignore[union-attr]

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.errors import DataError
 from evertune.objectives import module
-from evertune.training import model as models
-from evertune.training import selection
+from evertune.training import losses, selection
 from evertune.training.examples import Examples
 from evertune.training.loop import Task
 from evertune.training.masking import Masking, masking
@@ -56,7 +55,7 @@ def task_of(
         lengths=examples["train"].lengths.tolist(), validation=examples["validation"],
         targets=targets.take(validation).to_pylist(), pad_id=tokenizer.pad_token_id,
         vocabulary=_vocabulary(examples["train"], hidden), masking=hidden,
-        weights=models.balanced_weights(values, labels) if recipe.training.class_weights == "balanced" else None,
+        weights=losses.class_weights(values, labels, recipe.training),
     )  # fmt: skip
 
 

@@ -1,0 +1,82 @@
+"""Sections of `training` that say what is learned, beside the labels: loss, adversary, teacher, student."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from evertune.config.base import Section
+
+# Objectives that choose one label for a row or a word: what is below is defined for these.
+CHOOSING = ("text-classification", "token-classification", "pair-classification", "image-classification")
+CHANGES = ("loss", "r_drop", "distill")
+
+
+class Focal(Section):
+    """Rows that the model finds easy count less (Lin et al. 2017)."""
+
+    type: Literal["focal"] = Field("focal", description="Name of the loss.")
+    gamma: float = Field(2.0, gt=0, le=10, description="How much less easy rows count.")
+
+
+class ClassBalanced(Section):
+    """Labels weigh by the inverse of their effective number of rows (Cui et al. 2019)."""
+
+    type: Literal["class-balanced"] = Field("class-balanced", description="Name of the loss.")
+    beta: float = Field(0.999, gt=0, lt=1, description="0: all labels alike; near 1: inverse to their frequency.")
+
+
+class Fgm(Section):
+    """Fast gradient method: one step against the model, learned beside the row itself (Miyato et al. 2017)."""
+
+    type: Literal["fgm"] = Field("fgm", description="Name of the adversary.")
+    epsilon: float = Field(1.0, gt=0, description="Length of the step, over all of a row's embeddings.")
+
+
+class Pgd(Section):
+    """Projected gradient descent: several steps, of which the last alone is learned (Madry et al. 2018)."""
+
+    type: Literal["pgd"] = Field("pgd", description="Name of the adversary.")
+    epsilon: float = Field(1.0, gt=0, description="Radius that the steps stay in, over all of a row's embeddings.")
+    steps: int = Field(3, ge=1, le=20, description="Steps against the model; each costs a forward and a backward pass.")
+    step_size: float = Field(0.4, gt=0, description="Length of a step.")
+
+
+class FreeLb(Section):
+    """As `pgd`, and all steps are learned, with one dropout mask (FreeLB, Zhu et al. 2020)."""
+
+    type: Literal["freelb"] = Field("freelb", description="Name of the adversary.")
+    epsilon: float = Field(0.4, gt=0, description="Radius that the steps stay in, over all of a row's embeddings.")
+    steps: int = Field(3, ge=2, le=20, description="Steps, each learned.")
+    step_size: float = Field(0.15, gt=0, description="Length of a step.")
+
+
+class Distill(Section):
+    """A teacher whose opinion of each row is learned beside its label (Hinton et al. 2015)."""
+
+    teacher: str = Field(
+        min_length=1,
+        description="`champion`, the number of a registered version, or the folder of a model bundle; its tokenizer is "
+        "the base model's. Labels are matched by name.",
+    )
+    temperature: float = Field(2.0, gt=0, le=100, description="How much both opinions are softened.")
+    weight: float = Field(0.5, gt=0, le=1, description="Share of the teacher in the loss; the labels have the rest.")
+
+
+class Student(Section):
+    """A smaller model, made from the base model."""
+
+    layers: int = Field(ge=1, description="Layers of the base model that it has, taken evenly (Sun et al. 2019).")
+
+
+def _section(given: Any) -> Any:
+    """A name alone is a section of that type; `cross-entropy` is what is learned without one."""
+    found = {"type": given} if isinstance(given, str) else given
+    return None if found == {"type": "cross-entropy"} else found
+
+
+Loss = Annotated[
+    Annotated[Focal | ClassBalanced, Field(discriminator="type")] | None, BeforeValidator(_section)
+]  # fmt: skip
+Adversary = Annotated[
+    Annotated[Fgm | Pgd | FreeLb, Field(discriminator="type")] | None, BeforeValidator(_section)
+]  # fmt: skip

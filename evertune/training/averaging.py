@@ -1,0 +1,67 @@
+"""A moving average of the weights: what is judged and kept in the place of the last ones."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+FILE = "average.safetensors"
+
+
+class Average(TrainerCallback):
+    """The exponential moving average of a model's free parameters (Polyak & Juditsky 1992; Tarvainen & Valpola 2017).
+
+    In the first steps its decay is `(1 + step) / (10 + step)`, if that is less, so that a short training does not keep
+    what it began with. It is part of every checkpoint.
+
+    Args:
+        checkpoint: that the training goes on from.
+    """
+
+    def __init__(self, model: Any, decay: float, checkpoint: str | None) -> None:
+        self._free = {name: one for name, one in model.named_parameters() if one.requires_grad}
+        self._mean = {name: one.detach().clone() for name, one in self._free.items()}
+        self._decay = decay
+        if checkpoint is not None:
+            self._read(checkpoint)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        decay = min(self._decay, (1 + state.global_step) / (10 + state.global_step))
+        with torch.no_grad():
+            for name, mean in self._mean.items():
+                mean.lerp_(self._free[name], 1 - decay)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        from safetensors.torch import save_file
+
+        save_file(self._mean, Path(args.output_dir) / f"checkpoint-{state.global_step}" / FILE)
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The model has the average while this lasts."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for name, parameter in self._free.items():
+            parameter.data, self._mean[name] = self._mean[name], parameter.data
+
+    def take(self, checkpoint: str | None) -> None:
+        """Give the model the average of a checkpoint, or the newest."""
+        if checkpoint is not None:
+            self._read(checkpoint)
+        with torch.no_grad():
+            for name, parameter in self._free.items():
+                parameter.copy_(self._mean[name])
+
+    def _read(self, checkpoint: str) -> None:
+        from safetensors.torch import load_file
+
+        for name, mean in load_file(Path(checkpoint) / FILE).items():
+            self._mean[name].copy_(mean)

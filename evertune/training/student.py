@@ -1,0 +1,38 @@
+"""A student: the base model with fewer layers, taken evenly from its own (Sun et al. 2019; Sanh et al. 2019)."""
+
+import logging
+from typing import Any
+
+import torch
+
+from evertune.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+def chosen(layers: int, kept: int) -> list[int]:
+    """Which of the base's layers a student takes: evenly spaced, the last one among them (Sun et al. 2019, section 3).
+
+    Raises:
+        ConfigError: there are fewer layers.
+    """
+    if kept > layers:
+        raise ConfigError(f"training.student.layers: {kept}, but the base model has {layers}; give at most so many")
+    return [(place + 1) * layers // kept - 1 for place in range(kept)]
+
+
+def shrink(model: Any, kept: int) -> None:
+    """Leave the model so many of its layers.
+
+    Raises:
+        ConfigError: there are fewer, or its layers are nowhere to be found.
+    """
+    backbone = model.base_model
+    stacks = {name: part for name, part in backbone.named_modules() if isinstance(part, torch.nn.ModuleList)}
+    if not stacks or not hasattr(model.config, "num_hidden_layers"):
+        raise ConfigError("training.student: the base model has no stack of layers; take it out")
+    name, stack = max(stacks.items(), key=lambda one: len(one[1]))
+    places = chosen(len(stack), kept)
+    backbone.set_submodule(name, torch.nn.ModuleList([stack[place] for place in places]))
+    model.config.num_hidden_layers = backbone.config.num_hidden_layers = kept
+    logger.info("the student has the base's layers %s", ", ".join(str(place + 1) for place in places))

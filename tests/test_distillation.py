@@ -1,0 +1,64 @@
+"""A smaller student learns from a teacher, whose labels are matched by name and whose answers are computed once."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from model_helpers import LABELS, TAGS, TOKENS, recipe, split_rows, tag_rows, text_rows, train, weights
+from test_resume import crash_at
+
+from evertune import bundle
+from evertune.errors import ConfigError
+from evertune.training import student, teacher
+
+ROWS = split_rows(text_rows(20))
+SHORT = {"epochs": 1, "checkpoint_steps": 1}
+ALONE = {**SHORT, "epochs": 7, "student": {"layers": 1}, "distill": {"teacher": "t", "weight": 1.0}}
+
+
+def test_a_student_learns_from_a_teacher_alone_and_its_answers_are_computed_once(
+    tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    known = train(recipe(tiny_model, training={**SHORT, "epochs": 6}), tmp_path / "teacher", ROWS)
+    place, one = Path(known.bundle), recipe(tiny_model, training=ALONE)
+    with crash_at(2):
+        train(one, tmp_path / "student", ROWS, LABELS[::-1], teacher=place)
+    made = train(one, tmp_path / "student", ROWS, LABELS[::-1], teacher=place)
+    assert caplog.text.count("the teacher looks at") == 1
+    assert not any("layer.1" in name for name in weights(made))
+    texts = ROWS["text"].to_pylist()
+    ours, theirs = (bundle.predictor(Path(each.bundle)).predict(texts) for each in (made, known))
+    assert sum(a["label"] == b["label"] for a, b in zip(ours, theirs, strict=True)) >= 15
+
+
+def test_words_have_their_teacher_too(tiny_model: Path, tmp_path: Path) -> None:
+    rows = split_rows(tag_rows(20))
+    known = train(recipe(tiny_model, TOKENS, training=SHORT), tmp_path / "teacher", rows, TAGS)
+    given = {**ALONE, "epochs": 1, "distill": {"teacher": "t", "weight": 0.5}, "r_drop": 1.0}
+    made = train(recipe(tiny_model, TOKENS, training=given), tmp_path / "s", rows, TAGS, teacher=Path(known.bundle))
+    assert made.train_loss > 0
+    with pytest.raises(ConfigError, match="only `evertune run` finds the teacher"):
+        train(recipe(tiny_model, training=ALONE), tmp_path / "none", ROWS)
+    with pytest.raises(ConfigError, match="it was tuned for token-classification"):
+        train(recipe(tiny_model, training=ALONE), tmp_path / "other", ROWS, teacher=Path(known.bundle))
+
+
+def test_labels_are_matched_by_name() -> None:
+    places = torch.tensor(teacher._columns(["b", "a"], ["a", "b", "new"]))
+    lines = teacher._renamed(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), places, torch.tensor([0, 2]))
+    assert lines[0].tolist() == [2.0, 1.0, float("-inf")]
+    assert all(value != value for value in lines[1])  # of a label that the teacher does not know
+    logits = torch.tensor([[2.0, 1.0, -50.0], [0.0, 0.0, 9.0]])
+    assert float(teacher.distance(logits, torch.from_numpy(lines), 2.0)) == pytest.approx(0, abs=1e-4)
+    assert float(teacher.distance(-logits, torch.from_numpy(lines), 2.0)) > 1
+    with pytest.raises(ConfigError, match="fewer than two of the labels"):
+        teacher._columns(["LABEL_0", "LABEL_1"], LABELS)
+
+
+@pytest.mark.parametrize(("layers", "kept", "places"), [(6, 3, [1, 3, 5]), (12, 4, [2, 5, 8, 11]), (2, 2, [0, 1])])
+def test_a_student_has_layers_from_all_over_its_base(layers: int, kept: int, places: list[int]) -> None:
+    assert student.chosen(layers, kept) == places
+    with pytest.raises(ConfigError, match=rf"training.student.layers: {layers + 1}, but the base model has {layers}"):
+        student.chosen(layers, layers + 1)

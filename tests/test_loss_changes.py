@@ -1,0 +1,185 @@
+"""What a recipe changes of the loss: each learns what its source says, and a crash changes nothing of it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from model_helpers import TAGS, TOKENS, difference, recipe, split_rows, tag_rows, text_rows, train, write_steady_model
+from pydantic import ValidationError
+from test_resume import assert_same, crash_at
+from torch.nn import functional
+
+from evertune.config.losses import Fgm, FreeLb, Pgd
+from evertune.kernels.unpadded import flattened, unpadded
+from evertune.objectives import text_classification
+from evertune.training import adversarial, losses, mixout, r_drop
+
+ROWS = split_rows(text_rows(20))
+SHORT = {"checkpoint_steps": 2, "epochs": 2, "learning_rate": 2e-3}
+BATCH = {
+    "input_ids": torch.tensor([[2, 9, 3, 0, 0], [2, 8, 7, 6, 3]]),
+    "attention_mask": torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]),
+}
+
+
+@pytest.fixture(scope="module")
+def steady_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_steady_model(tmp_path_factory.mktemp("steady"))
+
+
+@pytest.mark.parametrize(
+    ("objective", "settings"),
+    [
+        (None, {"loss": "focal", "adversarial": "fgm", "ema": 0.9}),
+        (None, {"loss": "class-balanced", "adversarial": {"type": "pgd", "steps": 2}, "mixout": 0.3, "r_drop": 1.0}),
+        (TOKENS, {"adversarial": {"type": "freelb", "steps": 2}, "r_drop": 0.5, "label_smoothing": 0.1, "ema": 0.99}),
+    ],
+    ids=["fgm-ema", "pgd-mixout-r_drop", "freelb-tags"],
+)
+def test_resumed_equals_uninterrupted(tiny_model: Path, tmp_path: Path, objective: Any, settings: Any) -> None:
+    one = recipe(tiny_model, *([objective] if objective else []), training={**SHORT, **settings})
+    rows = split_rows(tag_rows(20)) if objective else ROWS
+    labels = [TAGS] if objective else []
+    with crash_at(3):
+        train(one, tmp_path / "resumed", rows, *labels)
+    whole = train(one, tmp_path / "whole", rows, *labels)
+    assert_same(train(one, tmp_path / "resumed", rows, *labels), whole)
+    assert whole.steps > 3
+
+
+def test_pieces_change_nothing_of_what_an_adversary_teaches(steady_model: Path, tmp_path: Path) -> None:
+    """FGM draws nothing: of batches in one piece and in three the same is learned."""
+    settings = {**SHORT, "adversarial": "fgm", "r_drop": 1.0, "ema": 0.5, "epochs": 1}
+    whole = train(recipe(steady_model, training=settings), tmp_path / "whole", ROWS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evertune.training.pieces.split", _thirds)
+        cut = train(recipe(steady_model, training=settings), tmp_path / "cut", ROWS)
+    assert difference(whole, cut) < 1e-4
+
+
+def _thirds(batch: Any, _: int) -> Any:
+    size = len(batch["input_ids"])
+    for places in torch.arange(size).chunk(3):
+        yield {name: value[places] for name, value in batch.items()}
+
+
+def test_focal_is_cross_entropy_where_gamma_goes_to_0_and_looks_past_ignored_words() -> None:
+    logits, labels = torch.randn(4, 3, 5), torch.tensor([[0, 1, -100]] * 4)
+    weights = torch.rand(5) + 0.5
+    plain = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), weights, reduction="sum")
+    assert losses.focal(logits, labels, weights, 1e-9) == pytest.approx(float(plain), rel=1e-4)
+    sure = torch.tensor([[4.0, 0.0]])
+    chance = float(sure.softmax(-1)[0, 0])
+    expected = (1 - chance) ** 2 * -torch.tensor(chance).log()
+    assert losses.focal(sure, torch.tensor([0]), None, 2.0) == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_effective_weights_lie_between_equal_and_inverse() -> None:
+    values, labels = ["a"] * 90 + ["b"] * 10, ["a", "b"]
+    assert losses.effective_weights(values, labels, 1e-9).tolist() == pytest.approx([1, 1])
+    inverse = losses.effective_weights(values, labels, 1 - 1e-5)
+    assert float(inverse[1] / inverse[0]) == pytest.approx(9, rel=0.02)
+    assert losses.effective_weights(["a"], labels, 0.9).isfinite().all()
+
+
+def test_r_drop_is_the_mean_of_both_divergences() -> None:
+    one, other = torch.randn(2, 3, 4)
+    labels = torch.zeros(6, dtype=torch.int64)
+    p, q = one.log_softmax(-1), other.log_softmax(-1)
+    both = functional.kl_div(q, p, log_target=True, reduction="sum") + functional.kl_div(
+        p, q, log_target=True, reduction="sum"
+    )
+    found = r_drop.divergence(torch.cat([one, other]), labels)
+    assert float(found) == pytest.approx(float(both) / 2, rel=1e-5)
+    assert float(r_drop.divergence(torch.cat([one, other]), labels - 100)) == 0
+
+
+def _model(place: Path) -> Any:
+    torch.manual_seed(0)
+    options = text_classification.Options()
+    return text_classification.build(place, ["a", "b", "c"], options)
+
+
+@pytest.mark.parametrize("rule", [Fgm(epsilon=0.3), Pgd(epsilon=0.3), FreeLb(epsilon=0.3)], ids=lambda one: one.type)
+def test_an_adversary_makes_the_loss_worse_within_its_radius_and_leaves_no_trace(steady_model: Path, rule: Any) -> None:
+    model, labels = _model(steady_model), torch.tensor([0, 2])
+    seen: list[Any] = []
+    whole = adversarial._moved
+
+    def watched(model: Any, batch: Any, delta: Any) -> Any:
+        seen.append(delta.detach().clone())
+        return whole(model, batch, delta)
+
+    def loss(batch: Any) -> Any:
+        return functional.cross_entropy(model(**batch).logits, labels, reduction="sum")
+
+    def learn(batch: Any, parts: int) -> Any:
+        found = loss(batch) / parts
+        found.backward()
+        return found.detach()
+
+    plain = float(loss(BATCH))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adversarial, "_moved", watched)
+        adversarial.learned(rule, model, learn, loss, BATCH)
+    lengths = seen[-1].flatten(1).norm(dim=1)
+    assert (lengths <= 0.3 + 1e-6).all() and (lengths > 0.05).all()
+    assert (seen[-1][0, 3:] == 0).all()  # padding stays where it was
+    with whole(model, BATCH, seen[-1]):
+        assert float(loss(BATCH)) > plain
+    assert float(loss(BATCH)) == pytest.approx(plain)
+    assert model.get_input_embeddings()._forward_hooks == {}
+    with pytest.raises(ZeroDivisionError):
+        adversarial.learned(rule, model, lambda *_: 1 / 0, lambda *_: 1 / 0, BATCH)
+    assert model.get_input_embeddings()._forward_hooks == {}
+
+
+def test_a_row_is_moved_alike_with_padding_and_without(steady_model: Path) -> None:
+    model = _model(steady_model).eval()
+    delta = torch.randn(2, 5, 32) * BATCH["attention_mask"][..., None]
+    with adversarial._moved(model, BATCH, delta):
+        padded = model(**BATCH).logits
+    with unpadded(model) as free, adversarial._moved(model, BATCH, delta):
+        assert free
+        assert torch.allclose(model(**BATCH).logits, padded, atol=1e-5)
+    assert flattened(delta, BATCH["attention_mask"], 32).shape == (1, 32, 32)
+
+
+def test_mixout_keeps_the_expected_weight_and_is_gone_afterwards(steady_model: Path) -> None:
+    layer = _model(steady_model).base_model.encoder.layer[0].intermediate.dense.train()
+    model = type("Model", (), {"base_model": layer})
+    states = torch.randn(3, 32)
+    with mixout.mixed(model, 0.5):
+        base = layer(states)
+        with torch.no_grad():
+            layer.weight += 0.1
+        moved = torch.stack([layer(states) for _ in range(2000)]).mean(0)
+        assert not torch.equal(layer(states), layer(states))
+        judged = layer.eval()(states)
+    assert torch.equal(judged, layer(states))
+    assert torch.allclose(moved, layer(states), atol=0.12) and not torch.allclose(base, layer(states), atol=0.12)
+    assert "forward" not in vars(layer)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"loss": "focal", "label_smoothing": 0.1}, "take label_smoothing out"),
+        ({"loss": "class-balanced", "class_weights": "balanced"}, "take class_weights out"),
+        ({"ema": 0.9, "processes": 2}, "ema: works in one process only"),
+        ({"adversarial": "fgsm"}, "fgm"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        recipe(Path("base"), training=settings)
+
+
+def test_a_loss_over_labels_is_refused_where_none_is_chosen() -> None:
+    with pytest.raises(ValidationError, match=r"training.r_drop: pair-regression does not choose one label"):
+        recipe(Path("base"), {"type": "pair-regression"}, training={"r_drop": 1.0})
+
+
+def test_cross_entropy_by_name_is_what_is_learned_without_one() -> None:
+    assert recipe(Path("base"), training={"loss": "cross-entropy"}) == recipe(Path("base"))
