@@ -112,7 +112,7 @@ class Training(Section):
             raise ValueError(f"{alone[0]}: works in one process only; set processes to 1")
         whole = [name for name in WHOLE if getattr(self, name)]
         if whole and self.method != FULL:
-            raise ValueError(f"{whole[0]}: changes all weights; take method {self.method.type} out")
+            raise ValueError(f"{whole[0]}: changes all weights; set method to full")
         return self
 
     @property

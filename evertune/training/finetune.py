@@ -116,8 +116,7 @@ def train(
 
 def _train(
     recipe: "Recipe", home: Home, tokens: Tokens, encoded: "datasets.Dataset", rows: "pa.Table",
-    run_id: str, folder: Path, log: "Log", champion: Path | None, since: int,
-    teacher: Path | None,
+    run_id: str, folder: Path, log: "Log", champion: Path | None, since: int, teacher: Path | None,
 ) -> dict[str, Any] | None:  # fmt: skip
     from evertune import tokenization
     from evertune.training import loop, sharing, start

@@ -93,12 +93,10 @@ def fit(
         checkpoint, rule = sharing.told(lambda: checkpoints.newest(folder)), _rule(task, settings)
         if (stopped := stopped_at(checkpoint, rule)) is not None:
             batches.cut(stopped * settings.accumulation)
-        rates = settings.learning_rate, settings.head_learning_rate, settings.weight_decay, settings.layer_decay
-        optimizer = models.optimizer(model, *rates)
         average = None if settings.ema is None else Average(model, settings.ema, checkpoint)
         trainer = TokenTrainer(
             model=model, args=_arguments(settings, precision, folder, updates, task), train_dataset=task.train,
-            eval_dataset=task.validation, optimizers=(optimizer, None),
+            eval_dataset=task.validation, optimizers=(_optimizer(model, settings), None),
             compute_loss_func=_loss(task, settings),
             callbacks=[*others, *filter(None, [average]), checkpoints.Seal(), Progress(log, settings.epochs),
                        sharing.OwnDraws(settings.seed)],
@@ -112,6 +110,11 @@ def fit(
             average.take(trainer.state.best_model_checkpoint)
     done = trainer.state.global_step
     return Fit(done, settings.epochs * done / updates, mean_loss(trainer.state.log_history))
+
+
+def _optimizer(model: Any, settings: Training) -> Any:
+    rates = settings.learning_rate, settings.head_learning_rate, settings.weight_decay, settings.layer_decay
+    return models.optimizer(model, *rates)
 
 
 def _whole(settings: Training) -> Training:
