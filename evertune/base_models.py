@@ -7,6 +7,7 @@ from evertune import base_files
 from evertune.config.base import expand
 from evertune.errors import ConfigError
 from evertune.home import home_of
+from evertune.objectives import module
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
@@ -46,6 +47,18 @@ def name(recipe: "Recipe") -> str:
     """
     text = expand(recipe.base_model)
     return text if text.startswith("package:") else source(recipe)
+
+
+def check_fit(recipe: "Recipe") -> None:
+    """Nothing where the model can be tuned for the recipe's objective, as far as the files of its folder tell.
+
+    Raises:
+        ConfigError: as `locate`, or it cannot.
+    """
+    objective, place = module(recipe.objective.type), Path(locate(recipe))
+    reason = objective.unfit(place) if hasattr(objective, "unfit") and place.is_dir() else None
+    if reason is not None:
+        raise ConfigError(f"base_model: {recipe.base_model}: {reason}")
 
 
 def told(recipe: "Recipe") -> dict[str, Any]:

@@ -15,14 +15,19 @@ class PathSource(Section):
     path: str = Field(
         description="File, folder or glob, relative to the recipe's folder. `${NAME:-default}` is allowed."
     )
-    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "conll"] = Field(
-        "auto", description="`auto` goes by the file's ending (`.txt` and `.conll` are CoNLL columns)."
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "conll", "text"] = Field(
+        "auto",
+        description="`auto` goes by the file's ending (`.txt` and `.conll` are CoNLL columns). `text`: plain text, "
+        "whose paragraphs, apart by blank lines, are the rows.",
     )
     encoding: str = Field("utf-8", description="Text encoding of CSV, TSV, JSON Lines and CoNLL files.")
     delimiter: str = Field(
         "auto",
         description="The character between the cells of a CSV file. `auto`: a comma, or where the header has none, "
         "the first of semicolon, tab and `|` that it has.",
+    )
+    block: int = Field(
+        0, ge=0, description="Plain text: paragraphs are put together until a row has so many characters; 0: one a row."
     )
     fields: list[str] | None = Field(
         None, description="Names of a CoNLL file's columns. Default: first is `tokens`, last is `tags`."

@@ -43,7 +43,8 @@ def unpadded(model: Any) -> Iterator[bool]:
     before = encoder.config._attn_implementation
     padded = encoder.forward
     # What is called before it, such as for virtual tokens, makes padded batches of another width.
-    way = None if encoder._forward_pre_hooks else _way(encoder, padded, before)
+    possible = not encoder._forward_pre_hooks and not _looks_back(encoder)
+    way = _way(encoder, padded, before) if possible else None
     if way is None:
         logger.info("%s keeps its padding: without it, it would compute something else", encoder.config.model_type)
         yield False
@@ -56,6 +57,14 @@ def unpadded(model: Any) -> Iterator[bool]:
     finally:
         del encoder.forward
         encoder.set_attn_implementation(before)
+
+
+def _looks_back(model: Any) -> bool:
+    """Whether a token sees those before it alone, or a decoder is a part of the model.
+
+    Asked of the layers, not of the trial: in a small model at random what lies ahead hardly changes a state.
+    """
+    return any(getattr(part, "is_causal", False) for part in model.modules())
 
 
 def _way(encoder: Any, padded: Callable[..., Any], before: str) -> Way | None:

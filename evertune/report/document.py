@@ -61,6 +61,7 @@ def _sections(outcome: Json, details: Json, history: list[Json], pictures: Pictu
         "Slices": models.slices(details),
         "Classes": models.classes(details, pictures),
         "Changed rows": models.changed(details),
+        "Samples": models.samples(details),
         "Confusion": models.confusion(details, pictures),
         "Calibration": models.calibration(pictures),
         "Training": run.training(outcome, history, pictures),
