@@ -29,6 +29,7 @@ and the served model encodes, collates and decodes with the very code that train
 
 It may offer
 
+- `BASE_MODEL`: what `evertune new` writes as base model;
 - `IN_BLOCKS`: true where a row longer than the model is learned and judged in several blocks, and not cut;
 - `problems(inputs, targets) -> [text or None]`: what is wrong with a row as a whole;
 - `answer(model, batch, examples, names, conventions) -> (predictions, loss)` where logits are not all that it takes;

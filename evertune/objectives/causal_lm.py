@@ -16,6 +16,7 @@ IN_BLOCKS = True
 TRAVELS_WITH = ("generated_text",)
 OUTPUTS = {"continuation": "string"}
 METRICS = ("bits_per_byte", "perplexity", *text.WRITTEN)
+BASE_MODEL = "package:evertune/models/gpt2_bytes"
 LOWER_IS_BETTER = text.FALLING
 
 

@@ -18,6 +18,7 @@ LABELED, ENCODES_TARGET, ASSESSED = False, True, True
 TRAVELS_WITH = ("generated_text", "causal_lm")
 OUTPUTS = {"answer": "string"}
 METRICS = ("bits_per_byte", "perplexity", "rouge_l", "exact_match", *text.WRITTEN)
+BASE_MODEL = "package:evertune/models/gpt2_bytes"
 LOWER_IS_BETTER = text.FALLING
 
 
