@@ -101,16 +101,24 @@ def test_the_loss_of_a_large_vocabulary_is_computed_in_parts_and_is_the_same(mon
     assert sizes == [1, 1, 1]
 
 
-@pytest.mark.parametrize("kind", ["decoder", "both"])
-def test_no_kernel_that_skips_padding_or_rows_of_a_tied_embedding_touches_them(
-    kind: str, request: pytest.FixtureRequest
-) -> None:
+def test_a_decoder_reads_without_padding_and_writes_as_ever(decoder: Any) -> None:
     import torch
 
-    model = request.getfixturevalue(kind)
-    with kernels.accelerated(model, "fp32", torch.arange(5)) as free:
-        assert not free
-        assert model.get_input_embeddings().weight.shape[0] == model.config.vocab_size
+    examples = made(causal_lm, decoder, causal_lm.Options(continued=1.0), TEXTS[:2], TEXTS[:2])
+    wanted, total = said(causal_lm, decoder, examples)
+    with kernels.accelerated(decoder, "fp32", torch.arange(5)) as free:
+        assert free
+        assert decoder.get_input_embeddings().weight.shape[0] == decoder.config.vocab_size  # tied: no row is left out
+        found, same = said(causal_lm, decoder, examples)
+    assert same == pytest.approx(total, rel=1e-5)
+    assert [one["continuation"] for one in found] == [one["continuation"] for one in wanted]
+
+
+def test_an_encoder_with_a_decoder_keeps_its_padding_and_its_embedding(both: Any) -> None:
+    import torch
+
+    with kernels.accelerated(both, "fp32", torch.arange(5)) as free:
+        assert not free and both.get_input_embeddings().weight.shape[0] == both.config.vocab_size
 
 
 def test_a_prompt_is_continued_alike_alone_and_beside_longer_ones_and_loses_its_beginning_if_too_long(

@@ -43,15 +43,14 @@ def unpadded(model: Any) -> Iterator[bool]:
     before = encoder.config._attn_implementation
     padded = encoder.forward
     # What is called before it, such as for virtual tokens, makes padded batches of another width.
-    possible = not encoder._forward_pre_hooks and not _looks_back(encoder)
-    way = _way(encoder, padded, before) if possible else None
+    way = None if encoder._forward_pre_hooks else _way(encoder, padded, before)
     if way is None:
         logger.info("%s keeps its padding: without it, it would compute something else", encoder.config.model_type)
         yield False
         return
     logger.debug("%s takes flat batches: %s", encoder.config.model_type, way)
     encoder.set_attn_implementation(attention.NAME)
-    encoder.forward = _flat(padded, way)
+    encoder.forward = _reading(encoder, _flat(padded, way), padded, before)
     try:
         yield True
     finally:
@@ -59,12 +58,19 @@ def unpadded(model: Any) -> Iterator[bool]:
         encoder.set_attn_implementation(before)
 
 
-def _looks_back(model: Any) -> bool:
-    """Whether a token sees those before it alone, or a decoder is a part of the model.
+def _reading(encoder: Any, flat: Callable[..., Any], padded: Callable[..., Any], before: str) -> Callable[..., Any]:
+    """The flat forward pass; the padded one where the model writes, and sees one more token each time."""
 
-    Asked of the layers, not of the trial: in a small model at random what lies ahead hardly changes a state.
-    """
-    return any(getattr(part, "is_causal", False) for part in model.modules())
+    def forward(*ids: Any, **given: Any) -> Any:
+        if not given.get("use_cache"):
+            return flat(*ids, **given)
+        encoder.set_attn_implementation(before)
+        try:
+            return padded(*ids, **given)
+        finally:
+            encoder.set_attn_implementation(attention.NAME)
+
+    return forward
 
 
 def _way(encoder: Any, padded: Callable[..., Any], before: str) -> Way | None:
