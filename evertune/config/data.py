@@ -45,7 +45,9 @@ class PathSource(Section):
 class SampleSource(Section):
     """A corpus that Evertune carries, for a first look."""
 
-    sample: Literal["support-tickets"] = Field(description="Name of the corpus.")
+    sample: Literal["support-tickets", "support-replies"] = Field(
+        description="Name of the corpus. `support-replies`: sound tickets, each with its reply and its summary."
+    )
     weeks: int = Field(8, ge=1, le=12, description="Tickets of this many weeks, from the first.")
     seed: int = Field(0, ge=0, description="Another seed, another corpus.")
     split: SplitName | None = Field(None, description="All rows of this source belong to this split.")
