@@ -1,8 +1,19 @@
-"""The baseline of language modelling: an interpolated Kneser-Ney model of bytes (Chen & Goodman 1999, section 3)."""
+"""The baseline of language modelling: an interpolated Kneser-Ney model of bytes (Chen & Goodman 1999, section 3).
 
+`python -m benchmarks.ngrams RECIPE`, after a run of it: bits a byte on the recipe's own train and test rows.
+"""
+
+import logging
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+from evertune import corpus
+from evertune.config import load
+from evertune.home import home_of
+from evertune.objectives import module
 
 END = 256  # what stands behind a text; before it stand as many as the order has context
 VOCABULARY = 257
@@ -62,6 +73,20 @@ def bits_per_byte(train: Iterable[str], test: Sequence[str], order: int = 5) -> 
     return sum(map(model.nats, test)) / sum(len(text.encode()) for text in test) / math.log(2)
 
 
+def of_recipe(path: str, order: int = 5) -> dict[str, Any]:
+    """What the baseline reaches on the rows that a recipe's newest snapshot trains and tests on.
+
+    Raises:
+        EvertuneError: there is no such recipe, or no snapshot of it.
+    """
+    recipe = load(path)
+    home, role = home_of(recipe), str(module(recipe.objective.type).TARGET)
+    rows = corpus.rows(home, corpus.snapshot(home).version, [role, "split"]).to_pylist()
+    texts = {split: [row[role] for row in rows if row["split"] == split] for split in ("train", "test")}
+    value = bits_per_byte(texts["train"], texts["test"], order)
+    return {"order": order, "train": len(texts["train"]), "test": len(texts["test"]), "bits_per_byte": value}
+
+
 def _symbols(text: str, order: int) -> list[int]:
     return [END] * (order - 1) + [*text.encode(), END]
 
@@ -70,3 +95,8 @@ def _discount(counts: dict[tuple[int, ...], dict[int, int]]) -> float:
     values = [count for following in counts.values() for count in following.values()]
     once, twice = values.count(1), values.count(2)
     return once / (once + 2 * twice) if once else 0.5
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.info("%s", of_recipe(sys.argv[1]))

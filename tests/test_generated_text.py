@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_helpers import decoding_tokenizer, write_tiny_decoder, write_tiny_model, write_tiny_seq2seq
+from model_helpers import decoding_tokenizer, recipe, write_tiny_decoder, write_tiny_model, write_tiny_seq2seq
 from objective_samples import SAMPLES
 
-from evertune import excerpts, kernels, objectives
+from benchmarks import ngrams
+from evertune import base_models, excerpts, kernels, objectives
+from evertune.errors import ConfigError
 from evertune.objectives import causal_lm, chat, generated_text, seq2seq
 
 TEXTS = ["my card was lost", "", "when will the parcel arrive " * 6]
@@ -211,6 +213,13 @@ def test_bleu_and_chrf_of_sums_are_those_of_sacrebleu() -> None:
         assert 100 * float(values["chrf"]) == pytest.approx(CHRF().corpus_score(guess, [wanted]).score)
 
 
+def test_the_baseline_of_five_bytes_is_a_distribution_and_knows_what_it_has_seen() -> None:
+    model = ngrams.KneserNey(["to be or not to be", "that is the question"])
+    for context in (b"to b", b"zzzz"):
+        assert sum(model._probability(tuple(context), one) for one in range(257)) == pytest.approx(1)
+    assert model.nats("to be or not to be") < model.nats("be to not or be to")
+
+
 def test_overlap_variety_and_repetition() -> None:
     assert generated_text.overlap("the cat sat down", "the dog sat  down") == (0.75, 0.0)
     assert generated_text.overlap("One  two", "One two")[1] == 1.0
@@ -256,3 +265,15 @@ def write_untied(folder: Path) -> Any:
     from transformers import AutoModel
 
     return AutoModel.from_pretrained(write_tiny_model(folder / "encoder"))
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [({"type": "causal-lm", "max_length": 65, "max_new_tokens": 8}, "65 is more than the 64 tokens that .*lower it"),
+     ({"type": "seq2seq"}, "is a GPT2LMHeadModel; this objective needs .* kind encoder-decoder")],
+)  # fmt: skip
+def test_a_base_that_does_not_fit_is_told_before_any_training(
+    objective: dict[str, Any], message: str, folder: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        base_models.check_fit(recipe(write_tiny_decoder(folder), objective))

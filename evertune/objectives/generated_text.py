@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 IGNORED = -100  # a label that no loss looks at
-LOGITS = 1 << 27  # numbers of logits that are held at a time: half a gigabyte in fp32
+LOGITS = 1 << 25  # numbers of logits that are in fp32 at a time: 128 MB
 REPEATED = 4  # words of a passage that counts as repeated (Welleck et al. 2020, section 4)
 FALLING = ("bits_per_byte", "perplexity", "repetition")
 NO_ROOM = "max_new_tokens {} leaves no room for a prompt in max_length {}; lower the one or raise the other"
@@ -85,16 +85,11 @@ def unfit(path: Path, wanted: str) -> str | None:
     stated = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     made = " ".join(stated.get("architectures") or [])
     both = bool(stated.get("is_encoder_decoder"))
-    if not made or (
-        both if wanted == "encoder-decoder" else made.endswith(("LMHeadModel", "ForCausalLM")) and not both
-    ):
+    writes = both if wanted == "encoder-decoder" else made.endswith(("LMHeadModel", "ForCausalLM")) and not both
+    if not made or writes:
         return None
     example = {"decoder": "gpt2_bytes", "encoder-decoder": "t5_bytes"}[wanted]
-    return (
-        f"is a {made}, and an {wanted} is needed"
-        if wanted[0] == "e"
-        else (f"is a {made}, and a {wanted} that writes text is needed, such as package:evertune/models/{example}")
-    )
+    return f"is a {made}; this objective needs a model of the kind {wanted}, such as package:evertune/models/{example}"
 
 
 def start_of(tokenizer: Any) -> int:
