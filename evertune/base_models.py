@@ -7,6 +7,7 @@ from evertune import base_files
 from evertune.config.base import expand
 from evertune.errors import ConfigError
 from evertune.home import CHAMPION, Home, home_of, read_json
+from evertune.objectives import module
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
@@ -65,6 +66,27 @@ def name(recipe: "Recipe") -> str:
     """
     text = expand(recipe.base_model)
     return text if text.startswith("package:") else source(recipe)
+
+
+def check_fit(recipe: "Recipe") -> None:
+    """Nothing where the model can be tuned for the recipe's objective, as far as the files of its folder tell.
+
+    Raises:
+        ConfigError: as `locate`, or it cannot.
+    """
+    objective, place = module(recipe.objective.type), Path(locate(recipe))
+    if not place.is_dir():
+        return
+    reason = objective.unfit(place) if hasattr(objective, "unfit") else None
+    if reason is not None:
+        raise ConfigError(f"base_model: {recipe.base_model}: {reason}")
+    stated = read_json(place / "config.json") or {}
+    limit = stated.get("n_positions" if stated.get("model_type") == "gpt2" else "max_position_embeddings")
+    if limit is not None and recipe.objective.max_length > limit:
+        raise ConfigError(
+            f"objective.max_length: {recipe.objective.max_length} is more than the {limit} tokens that "
+            f"{recipe.base_model} takes; lower it"
+        )
 
 
 def told(recipe: "Recipe") -> dict[str, Any]:

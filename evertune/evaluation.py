@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune import bundle, memory, relabel, robustness, slicing, statistics
+from evertune import bundle, excerpts, memory, relabel, robustness, slicing, statistics
 from evertune.clusters import summed
 from evertune.errors import DataError
 from evertune.home import read_json, write_json
@@ -204,6 +204,7 @@ def _details(
             name: {"rows": int(mask.sum()), **value(mask)} for name, mask in slices.items()
         },
         "changed": _changed(objective, inputs, targets, predictions),
+        "samples": excerpts.excerpts(objective, inputs, targets, predictions),
     }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import importlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,11 +132,15 @@ class Predictor:
         return model
 
     def _prepare_for_bf16(self) -> None:
-        """Cast linear weights once, to the bit as autocast does, which casts them every time under `inference_mode`."""
+        """Cast linear weights once, to the bit as autocast does, which casts them every time under `inference_mode`.
+
+        A weight that is an embedding too stays as it is: autocast does not touch those.
+        """
         import torch
 
+        uses = Counter(id(one) for _, one in self.model.named_parameters(remove_duplicate=False))
         for module in self.model.modules():
-            if type(module) is torch.nn.Linear:
+            if type(module) is torch.nn.Linear and uses[id(module.weight)] == 1:
                 module.to(torch.bfloat16)
         if self.model.device.type == "cpu":
             # There the flash kernel takes up to twice the time of plain products, at every length tried (8 to 128).

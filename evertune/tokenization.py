@@ -102,11 +102,13 @@ def tokenizer(recipe: "Recipe") -> Any:
     """The base model's tokenizer.
 
     Raises:
-        ConfigError: it cannot be loaded, is not a fast one, has no padding; `max_length` is beyond the model.
+        ConfigError: it cannot be loaded, is not a fast one, has no padding; the model does not fit the objective, or
+            `max_length` not the model.
     """
     from transformers import AutoConfig, AutoTokenizer
 
     place = base_models.locate(recipe)
+    base_models.check_fit(recipe)
     try:
         loaded = AutoTokenizer.from_pretrained(place)
         limit = _positions(AutoConfig.from_pretrained(place))

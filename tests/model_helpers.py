@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+import evertune
 from evertune import tokenization, training
 from evertune.config import Recipe
 from evertune.home import Home
@@ -24,6 +25,7 @@ LABELS = tuple(MOVES)
 TEXT = {"type": "text-classification", "max_length": 32}
 TOKENS = {"type": "token-classification", "max_length": 32}
 TAGS = ("O", "B-LOC", "B-PER")
+SHAPES = Path(evertune.__file__).parent / "models"
 
 
 def vocabulary() -> list[str]:
@@ -55,6 +57,38 @@ def write_tiny_model(folder: Path, *, special: Mapping[str, str] | None = None, 
     BertModel(BertConfig(**{**size, **config})).save_pretrained(folder)
     tokenizer(special).save_pretrained(folder)
     return folder
+
+
+def decoding_tokenizer() -> Any:
+    """A byte-level tokenizer that knows where a text begins and ends."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(SHAPES / "gpt2_bytes")
+
+
+def write_tiny_decoder(folder: Path) -> Path:
+    """The configuration of a GPT-2 of 1 layer and 16 units, without weights, and its tokenizer."""
+    from transformers import GPT2Config
+
+    tokenizer = decoding_tokenizer()
+    size = {"vocab_size": len(tokenizer), "n_positions": 64, "n_embd": 16, "n_layer": 1, "n_head": 2}
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    config = GPT2Config(**size, **ends, pad_token_id=tokenizer.pad_token_id, architectures=["GPT2LMHeadModel"])
+    config.save_pretrained(folder / "decoder")
+    tokenizer.save_pretrained(folder / "decoder")
+    return folder / "decoder"
+
+
+def write_tiny_seq2seq(folder: Path) -> Path:
+    """The configuration of a T5 of 1 layer and 16 units, without weights, and its tokenizer."""
+    from transformers import AutoTokenizer, T5Config
+
+    tokenizer = AutoTokenizer.from_pretrained(SHAPES / "t5_bytes")
+    size = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, "vocab_size": len(tokenizer)}
+    config = T5Config(**size, decoder_start_token_id=0, architectures=["T5ForConditionalGeneration"])
+    config.save_pretrained(folder / "seq2seq")
+    tokenizer.save_pretrained(folder / "seq2seq")
+    return folder / "seq2seq"
 
 
 def write_broken_model(folder: Path) -> Path:

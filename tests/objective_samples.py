@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from model_helpers import LABELS, MOVES, TAGS, tag_rows, text_rows
+from model_helpers import LABELS, MOVES, TAGS, tag_rows, text_rows, write_tiny_decoder, write_tiny_seq2seq
 
 NAMES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 ADJECTIVES = "amber birch cedar dune ember fjord grove heath inlet jade kelp lagoon maple north ochre pine".split()
@@ -58,6 +58,18 @@ def questions(count: int, start: int = 0) -> list[dict[str, Any]]:
     return rows
 
 
+def plays(count: int, start: int = 0) -> list[dict[str, Any]]:
+    return [{"text": f"{row['text']}: so it was"} for row in texts(count, start)]
+
+
+def answers(count: int, start: int = 0) -> list[dict[str, Any]]:
+    return [{"prompt": row["text"], "answer": f"We look into your {row['label']}."} for row in texts(count, start)]
+
+
+def summaries(count: int, start: int = 0) -> list[dict[str, Any]]:
+    return [{"text": row["text"], "target": row["label"]} for row in texts(count, start)]
+
+
 SPAN = '{"start": 0, "text": "John"}'
 # Inputs, targets and labels of an objective, rows that teach it, and their labels: a new objective needs a line here.
 SAMPLES: dict[str, dict[str, Any]] = {
@@ -92,6 +104,18 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "masked-lm": {
         "inputs": ["my [MASK] was lost", "", "when " * 40], "targets": ["my card was lost", "", "when " * 40],
         "names": (), "rows": lambda count, start=0: [{"text": one["text"]} for one in texts(count, start)],
+    },
+    "causal-lm": {
+        "inputs": ["my card was lost", "", "when " * 40], "targets": ["my card was lost", "", "when " * 40],
+        "names": (), "rows": plays, "base": write_tiny_decoder, "options": {"max_new_tokens": 6, "continued": 1.0},
+    },
+    "chat": {
+        "inputs": ["my card was lost", "", "when " * 40], "targets": ["a", "b", "c"], "names": (), "rows": answers,
+        "base": write_tiny_decoder, "options": {"max_length": 48, "max_new_tokens": 6, "answered": 1.0},
+    },
+    "seq2seq": {
+        "inputs": ["my card was lost", "", "when " * 40], "targets": ["card", "none", "delivery"], "names": (),
+        "rows": summaries, "base": write_tiny_seq2seq, "options": {"max_new_tokens": 4},
     },
 }  # fmt: skip
 

@@ -13,7 +13,6 @@ from evertune import sources
 from evertune.config import load
 from evertune.errors import ConfigError, DataError
 from evertune.inspect import Guess, inspect, recipe_text, tried
-from evertune.objectives import text_classification
 
 ROWS = [
     {
@@ -182,12 +181,6 @@ def test_a_bad_byte_in_a_utf_8_file_costs_one_row(tmp_path: Path) -> None:
     (tmp_path / "tickets.csv").write_bytes(b"\n".join([*lines, *[b"one, two, three"] * 50]))
     with pytest.raises(DataError, match=r"50 of 90 rows cannot be read; .*tickets.csv, line 42: 3 cells"):
         inspect(tmp_path / "tickets.csv")
-
-
-def test_an_objective_of_other_columns_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_classification, "COLUMNS", {"review": "string", "rating": "string"})
-    with pytest.raises(ConfigError, match="needs the columns review, rating, which are not guessed"):
-        inspect(tmp_path / "any.csv", objective="text-classification")
 
 
 def test_files_of_different_encodings_are_told(tmp_path: Path) -> None:

@@ -32,6 +32,12 @@ def labeled(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(params=[name for name, one in SAMPLES.items() if "base" not in one])
+def encoder(request: pytest.FixtureRequest) -> str:
+    """What learns from an encoder, with its tokenizer; test_generated_text.py has the others."""
+    return str(request.param)
+
+
 @pytest.fixture
 def objective(name: str) -> ModuleType:
     return objectives.module(name)
@@ -59,8 +65,8 @@ def test_an_objective_offers_all_that_the_table_promises(name: str, objective: M
     assert "encode" in stated and [one for one in stated if not hasattr(objective, one)] == []
 
 
-def test_encoded_rows_fit_the_length_and_say_what_was_cut(name: str, objective: ModuleType) -> None:
-    inputs = SAMPLES[name]["inputs"]
+def test_encoded_rows_fit_the_length_and_say_what_was_cut(encoder: str) -> None:
+    inputs, objective = SAMPLES[encoder]["inputs"], objectives.module(encoder)
     encoded = objective.encode(inputs, tokenizer(), objective.Options(max_length=16))
     lengths = [len(ids) for ids in encoded["input_ids"]]
     assert {len(column) for column in encoded.values()} == {len(inputs)}
@@ -69,8 +75,9 @@ def test_encoded_rows_fit_the_length_and_say_what_was_cut(name: str, objective: 
     assert {(ids[0], ids[-1]) for ids in encoded["input_ids"]} == {(2, 3)}  # [CLS], [SEP]
 
 
-def test_collate_pads_to_the_longest(name: str, objective: ModuleType) -> None:
-    part = examples(objective, SAMPLES[name])
+def test_collate_pads_to_the_longest(encoder: str) -> None:
+    objective = objectives.module(encoder)
+    part = examples(objective, SAMPLES[encoder])
     batch = objective.collate(part, pad_id=0)
     lengths = [len(one["input_ids"]) for one in part]
     assert batch["attention_mask"].sum(1).tolist() == lengths
@@ -78,7 +85,7 @@ def test_collate_pads_to_the_longest(name: str, objective: ModuleType) -> None:
         assert batch["input_ids"][row, : lengths[row]].tolist() == one["input_ids"]
         assert not batch["input_ids"][row, lengths[row] :].any()
     assert batch["labels"].shape[0] == len(part)
-    assert "labels" not in objective.collate(examples(objective, SAMPLES[name], targets=False), pad_id=0)
+    assert "labels" not in objective.collate(examples(objective, SAMPLES[encoder], targets=False), pad_id=0)
 
 
 def test_decoding_the_labels_own_logits_gives_the_labels_back(labeled: str) -> None:
@@ -134,7 +141,8 @@ def test_the_majority_is_the_commonest_label_alone(labeled: str) -> None:
 @pytest.mark.slow
 def test_a_bundle_predicts_without_evertune(name: str, tiny_model: Path, tmp_path: Path) -> None:
     sample = SAMPLES[name]
-    one = recipe(tiny_model, {"type": name, "max_length": 16}, training={"epochs": 1})
+    base = sample.get("base", lambda _: tiny_model)(tmp_path)
+    one = recipe(base, {"type": name, "max_length": 16, **sample.get("options", {})}, training={"epochs": 1})
     folder = Path(train(one, tmp_path, split_rows(sample["rows"](30)), labels_of(name)).bundle)
     program = (
         "import importlib, importlib.util, json, sys\n"

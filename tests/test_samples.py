@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from evertune.samples import support_replies
 from evertune.samples.support_ticket_damage import KINDS
 from evertune.samples.support_tickets import INTENTS, WEEKS, Ticket, broken, rows, tickets
 
@@ -189,3 +190,15 @@ def _near_duplicates(shingles: list[frozenset[tuple[str, ...]]]) -> set[int]:
         for shingle in mine:
             seen[shingle].append(at)
     return near
+
+
+def test_replies_and_summaries_speak_of_nothing_but_what_stands_in_the_ticket() -> None:
+    made = support_replies.rows(2)
+    assert made == support_replies.rows(3)[: len(made)] and support_replies.REPLIES.keys() == INTENTS.keys()
+    for row in made:
+        message = str(row["message"]).lower()
+        for part in str(row["summary"]).split("; ")[1:]:
+            assert part.lower() in message
+        for order in re.findall(r"EV-?\d{6}|#\d{6}", str(row["reply"])):
+            assert order.lower() in message
+    assert {row["ticket_id"] for row in made} < {row["ticket_id"] for row in rows(2)}

@@ -262,3 +262,36 @@ def test_half_a_surrogate_pair_becomes_damage_that_the_contract_can_see(
 ) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "half \\ud83d, whole \\ud83d\\ude00", "label": "x"}\n')
     assert only(source_recipe({"path": "a.jsonl"}))[0]["text"] == "half \ufffd, whole \U0001f600"
+
+
+def test_paragraphs_of_plain_text_are_rows_alone_or_put_together(
+    tmp_path: Path, source_recipe: Callable[..., Recipe]
+) -> None:
+    (tmp_path / "play.txt").write_bytes(b"A:\nGo.\r\n\n \t\nB:\nStay. \n\n\nC:\n\xff\n\nD:\n1\n\nE:\nx")
+    source = {"path": "play.txt", "format": "text"}
+    alone = only(source_recipe(source, label="text"))
+    assert [row["text"] for row in alone] == ["A:\nGo.", "B:\nStay. ", None, "D:\n1", "E:\nx"]
+    assert [row["problem"] and row["problem"][:25] for row in alone] == [
+        None,
+        None,
+        "line 10: not valid utf-8;",
+        None,
+        None,
+    ]
+    together = only(source_recipe({**source, "block": 12}, label="text"))
+    assert [row["text"] for row in together] == ["A:\nGo.\n\nB:\nStay. ", None]
+    (tmp_path / "blank.txt").write_bytes(b"\n \n")
+    assert "there is no text in it" in refusal(source_recipe({"path": "blank.txt", "format": "text"}, label="text"))
+
+
+def test_another_size_of_rows_is_another_fingerprint_and_the_default_is_none(
+    tmp_path: Path, source_recipe: Callable[..., Recipe]
+) -> None:
+    (tmp_path / "play.txt").write_text("a\n\nb")
+    prints = [
+        next(iter(sources.KINDS[type(one.data.sources[0])].fingerprints(one.data.sources[0], one, {}).values()))
+        for one in (
+            source_recipe({"path": "play.txt", "format": "text", "block": block}, label="text") for block in (0, 9)
+        )
+    ]
+    assert prints[0] != prints[1]

@@ -29,7 +29,7 @@ def check(recipe: str, overrides: tuple[str, ...], send: bool, as_json: bool) ->
     from evertune.records import plain
 
     loaded = load(recipe, overrides)
-    base_models.locate(loaded)
+    base_models.check_fit(loaded)
     if loaded.training.method != FULL:
         from evertune.training import start
 

@@ -11,10 +11,12 @@ from evertune.errors import ConfigError
 
 @click.command()
 @click.argument("name")
-@click.option("--data", required=True, help="File, folder or glob: CSV, TSV, JSON Lines, Parquet or CoNLL columns.")
+@click.option(
+    "--data", required=True, help="File, folder or glob: CSV, TSV, JSON Lines, Parquet, CoNLL columns or plain text."
+)
 @click.option("--objective", help="Default: token-classification for lists of words, else text-classification.")
-@click.option("--text", help="Column of the input.")
-@click.option("--label", help="Column of the label or the tags.")
+@click.option("--text", help="Column of the input, of several the first.")
+@click.option("--label", help="Column of the label, the tags, or what else is learned.")
 @click.option("--output", type=click.Path(path_type=Path), help="Where to write the recipe. Default: NAME.yaml.")
 def new(name: str, data: str, objective: str | None, text: str | None, label: str | None, output: Path | None) -> None:
     """Look at data, pick its columns, infer a contract, and write a recipe with comments."""
@@ -34,7 +36,8 @@ def new(name: str, data: str, objective: str | None, text: str | None, label: st
     )
     shown = list(guess.labels.items())
     more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
-    screen.print("labels: " + ", ".join(f"{label} {count:,}" for label, count in shown[:12]) + more, markup=False)
+    if shown:
+        screen.print("labels: " + ", ".join(f"{label} {count:,}" for label, count in shown[:12]) + more, markup=False)
     for reason, count in guess.refused.items():
         screen.print(f"will be refused: {count:,} rows, {reason}", markup=False)
     for problem in guess.problems:

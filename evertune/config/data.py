@@ -15,14 +15,19 @@ class PathSource(Section):
     path: str = Field(
         description="File, folder or glob, relative to the recipe's folder. `${NAME:-default}` is allowed."
     )
-    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "conll"] = Field(
-        "auto", description="`auto` goes by the file's ending (`.txt` and `.conll` are CoNLL columns)."
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "conll", "text"] = Field(
+        "auto",
+        description="`auto` goes by the file's ending (`.txt` and `.conll` are CoNLL columns). `text`: plain text, "
+        "whose paragraphs, apart by blank lines, are the rows.",
     )
     encoding: str = Field("utf-8", description="Text encoding of CSV, TSV, JSON Lines and CoNLL files.")
     delimiter: str = Field(
         "auto",
         description="The character between the cells of a CSV file. `auto`: a comma, or where the header has none, "
         "the first of semicolon, tab and `|` that it has.",
+    )
+    block: int = Field(
+        0, ge=0, description="Plain text: paragraphs are put together until a row has so many characters; 0: one a row."
     )
     fields: list[str] | None = Field(
         None, description="Names of a CoNLL file's columns. Default: first is `tokens`, last is `tags`."
@@ -40,7 +45,9 @@ class PathSource(Section):
 class SampleSource(Section):
     """A corpus that Evertune carries, for a first look."""
 
-    sample: Literal["support-tickets"] = Field(description="Name of the corpus.")
+    sample: Literal["support-tickets", "support-replies"] = Field(
+        description="Name of the corpus. `support-replies`: sound tickets, each with its reply and its summary."
+    )
     weeks: int = Field(8, ge=1, le=12, description="Tickets of this many weeks, from the first.")
     seed: int = Field(0, ge=0, description="Another seed, another corpus.")
     split: SplitName | None = Field(None, description="All rows of this source belong to this split.")

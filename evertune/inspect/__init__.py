@@ -1,16 +1,20 @@
 """Looks at rows of unknown kind and guesses what a recipe needs to know about them, with reasons."""
 
 import difflib
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 from evertune.errors import ConfigError, DataError
 from evertune.inspect import column_choice as choose
 from evertune.inspect.column_profile import Profile, profile, word_profile
 from evertune.inspect.reading import Rows, check_columns, read
 from evertune.inspect.recipe_writer import recipe_text
+from evertune.inspect.role_columns import by_role
 from evertune.inspect.trial import tried
 from evertune.objectives import TABLE, module
+from evertune.sources import cells
 
 __all__ = ["Guess", "inspect", "recipe_text", "tried"]
 
@@ -26,6 +30,7 @@ class Guess:
         rows: rows that were looked at.
         encoding: of the files.
         notes: what a person should know beside that.
+        format: of the first file.
         characters: `keep` where rows with damaged text are to be accepted.
         refused: reason -> rows that the contract refuses, refused_share: their share, problems: what stops a run all
             the same; see `tried`.
@@ -40,6 +45,7 @@ class Guess:
     encoding: str = "utf-8"
     notes: tuple[str, ...] = ()
     characters: str = "refuse"
+    format: str = "csv"
     refused: dict[str, int] = field(default_factory=dict)
     refused_share: float = 0.0
     problems: tuple[str, ...] = ()
@@ -54,19 +60,20 @@ def inspect(path: str | Path, objective: str | None = None, text: str | None = N
         text: column of the input (of the words, for token classification), given.
         label: column of the target, given.
     Raises:
-        ConfigError: no such objective, or its columns are not guessed.
+        ConfigError: no such objective.
         DataError: the rows cannot be read, a column cannot be picked (it says what each looks like) or a file lacks it.
     """
     if objective is not None and objective not in TABLE:
         near = difflib.get_close_matches(objective, TABLE, 1, 0.3)
         raise ConfigError(f"--objective {objective}: no such objective; {f'did you mean {near[0]}? ' if near else ''}"
                           f"There are {', '.join(TABLE)}")  # fmt: skip
-    if objective is not None and (roles := tuple(module(objective).COLUMNS)) not in choose.PICKED:
-        raise ConfigError(f"--objective {objective}: it needs the columns {', '.join(roles)}, which are not guessed; "
-                          "write its recipe by hand, docs/recipe.md has every key")  # fmt: skip
-    rows = read(Path(path))
-    objective, profiles = _profiles(rows, objective, (text, label))
-    choice = choose.choose(rows.name, profiles, objective, text, label)
+    rows = read(Path(path), plain=objective is not None and tuple(module(objective).COLUMNS) == ("text",))
+    if objective is not None and tuple(module(objective).COLUMNS) not in choose.PICKED:
+        profiles = [profile(name, values, lists=False) for name, values in rows.columns.items()]
+        choice = by_role(rows.name, profiles, module(objective), text, label)
+    else:
+        objective, profiles = _profiles(rows, objective, (text, label))
+        choice = choose.choose(rows.name, profiles, objective, text, label)
     check_columns(rows, choice.columns)
     return _guess(rows, objective, choice, profiles)
 
@@ -90,14 +97,22 @@ def _profiles(rows: Rows, objective: str | None, given: tuple[str | None, str | 
 
 def _guess(rows: Rows, objective: str, choice: choose.Choice, profiles: list[Profile]) -> Guess:
     by_name = {one.name: one for one in profiles}
-    first, second = list(module(objective).COLUMNS)
-    source, target = choice.columns[first], choice.columns[second]
-    counts = dict(by_name[target].counts.most_common())
+    made = module(objective)
+    source, target = choice.columns[made.INPUTS[0]], choice.columns[made.TARGET]
+    counts = _labels(rows, made, by_name[target]) if made.LABELED else {}
     notes = [*choice.notes, *_warnings(counts, by_name[target].is_list), *rows.notes]
     return Guess(
         objective, choice.columns, choice.why, counts, _lengths(by_name[source]),
-        by_name[source].rows + rows.unreadable, rows.encoding, tuple(notes),
+        by_name[source].rows + rows.unreadable, rows.encoding, tuple(notes), format=rows.files[0].format,
     )  # fmt: skip
+
+
+def _labels(rows: Rows, objective: ModuleType, target: Profile) -> dict[str, int]:
+    """Label -> how many rows have it; of tags how many words."""
+    if objective.COLUMNS[objective.TARGET] != "labels":
+        return dict(target.counts.most_common())
+    each = Counter(label for cell in rows.columns[target.name] for label in cells.labels(cell) or ())
+    return dict(each.most_common())
 
 
 def _lengths(one: Profile) -> dict[str, float]:

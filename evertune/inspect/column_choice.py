@@ -67,11 +67,16 @@ def choose(
         _words_and_tags(choice, name, profiles, given_input, given_target)
     else:
         _text_and_label(choice, name, profiles, given_input, given_target)
+    beside(choice, profiles)
+    return choice
+
+
+def beside(choice: Choice, profiles: Sequence[Profile]) -> None:
+    """Add the columns of id, timestamp and group, where there are such."""
     rest = [one for one in profiles if one.name not in choice.columns.values() and not one.is_list]
     _id(choice, rest)
     _timestamp(choice, rest)
     _group(choice, [one for one in rest if one.name not in choice.columns.values()])
-    return choice
 
 
 def _check_given(flag: str, one: Profile | None, objective: str) -> None:

@@ -65,10 +65,14 @@ class Profile:
         return f"{kind}, {self.distinct} distinct in {self.filled} cells{empty}, such as {shown}"
 
 
-def profile(name: str, values: Sequence[Any]) -> Profile:
-    """The profile of a column's cells; cells that spell lists are taken as lists."""
+def profile(name: str, values: Sequence[Any], *, lists: bool = True) -> Profile:
+    """The profile of a column's cells.
+
+    Args:
+        lists: whether cells that spell lists are taken as lists.
+    """
     filled = [value for value in values if value is not None and value != ""]
-    if filled and all(_is_list(value) for value in filled[:PROBED]):
+    if lists and filled and all(_is_list(value) for value in filled[:PROBED]):
         return word_profile(name, values)
     texts = [found for value in filled if (found := _text(value)) is not None]
     probed = texts[:: max(1, len(texts) // PROBED)]

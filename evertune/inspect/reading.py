@@ -37,13 +37,16 @@ class Rows:
     notes: tuple[str, ...]
 
 
-def read(path: Path) -> Rows:
+def read(path: Path, *, plain: bool = False) -> Rows:
     """The rows of a file, a folder or a glob.
 
+    Args:
+        plain: whether `.txt` is plain text, and not words with their tags.
     Raises:
         DataError: there are none, or most of them cannot be read.
     """
-    files, encoding, notes = _with_encodings(found(PathSource(path=str(path)), Path.cwd()))
+    source = PathSource(path=str(path), format="text" if plain and path.suffix == ".txt" else "auto")
+    files, encoding, notes = _with_encodings(found(source, Path.cwd()))
     names = list(dict.fromkeys(FORMATS[files[0].format].names(files[0])))
     rows = list(itertools.islice(_rows(files, names), LIMIT + 1))
     cells = [row for row in rows[:LIMIT] if not isinstance(row, str)]

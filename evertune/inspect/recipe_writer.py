@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from evertune.errors import ConfigError
-from evertune.objectives import module
+from evertune.objectives import LISTS, module
 
 if TYPE_CHECKING:
     from evertune.inspect import Guess
@@ -40,7 +40,7 @@ def recipe_text(name: str, data_path: str, guess: "Guess", recipe_path: str | No
         *[f"# Note: {_one_line(note)}." for note in guess.notes],
         f"name: {name}  # MLflow experiment and registered model",
         *_objective(guess),
-        f"base_model: {BASE_MODEL}  # or a hub id, or a folder",
+        f"base_model: {getattr(module(guess.objective), 'BASE_MODEL', BASE_MODEL)}  # or a hub id, or a folder",
         *_data(data_path, guess),
         *_contract(guess),
         *_training(guess),
@@ -52,14 +52,17 @@ def recipe_text(name: str, data_path: str, guess: "Guess", recipe_path: str | No
 
 
 def _objective(guess: "Guess") -> list[str]:
-    cut = _max_length(guess)
+    cut, options = _max_length(guess), module(guess.objective).Options.model_fields
     keep = ", keep: head-tail" if guess.objective == "text-classification" and _tokens(guess, "p95") > cut else ""
     comment = "max_length: tokens that the model sees of a row; shorter is faster"
+    if "max_new_tokens" in options:
+        cut, keep = max(cut, 2 * options["max_new_tokens"].default), ""
     return [f"objective: {{type: {guess.objective}, max_length: {cut}{keep}}}  # {comment}"]
 
 
 def _data(data_path: str, guess: "Guess") -> list[str]:
     encoding = "" if guess.encoding == "utf-8" else f", encoding: {guess.encoding}"
+    encoding += ", format: text, block: 1000" if guess.format == "text" else ""
     test = 0.2 if guess.rows < 1000 else 0.1
     return [
         "data:",
@@ -71,12 +74,12 @@ def _data(data_path: str, guess: "Guess") -> list[str]:
 
 
 def _contract(guess: "Guess") -> list[str]:
-    role = next(iter(module(guess.objective).COLUMNS))
+    role = "tokens" if guess.objective == "token-classification" else "text"  # the bounds of every text
     longest = _round_up(2 * guess.lengths["max"])
     unit = "characters" if role == "text" else "words"
     seen = f"seen: {guess.lengths['min']:.0f} to {guess.lengths['max']:.0f} {unit}"
     lines = ["contract:", f"  {role}: {{min_length: 1, max_length: {longest}}}  # {seen}"]
-    lines += _labels(guess)
+    lines += _labels(guess) if guess.labels else []
     if guess.characters == "keep":
         lines.append(
             "  characters: keep  # many rows have control characters or damaged text: they are accepted as they are"
@@ -114,6 +117,11 @@ def _training(guess: "Guess") -> list[str]:
 
 def _evaluation(guess: "Guess") -> list[str]:
     metric = module(guess.objective).METRICS[0]
+    if not guess.labels:
+        return [
+            "evaluation:", f"  metric: {metric}", "  gate:", "    confidence: 0.95",
+            f"    # minimum: {{{metric}: ...}}  # what a first version must reach; set it to what a run has reached",
+        ]  # fmt: skip
     alone, label = _majority(guess, metric), next(iter(guess.labels))
     why = _one_line(f"{100 * MARGIN:.0f} points above always saying {label!r} ({alone:.3f})")
     return [
@@ -128,7 +136,7 @@ def _evaluation(guess: "Guess") -> list[str]:
 def _majority(guess: "Guess", metric: str) -> float:
     """The metric of always giving the commonest label."""
     objective, names = module(guess.objective), list(guess.labels)
-    listed = list(objective.COLUMNS.values())[1] == "strings"
+    listed = objective.COLUMNS[objective.TARGET] in LISTS
     targets = [[name] if listed else name for name in names]  # the commonest is the first, and so the majority of these
     stats = objective.statistics(targets, objective.majority(targets), names)
     return float(objective.metrics(list(guess.labels.values()) @ stats.astype("float64"), names)[metric])

@@ -50,12 +50,27 @@ def unpadded(model: Any) -> Iterator[bool]:
         return
     logger.debug("%s takes flat batches: %s", encoder.config.model_type, way)
     encoder.set_attn_implementation(attention.NAME)
-    encoder.forward = _flat(padded, way)
+    encoder.forward = _reading(encoder, _flat(padded, way), padded, before)
     try:
         yield True
     finally:
         del encoder.forward
         encoder.set_attn_implementation(before)
+
+
+def _reading(encoder: Any, flat: Callable[..., Any], padded: Callable[..., Any], before: str) -> Callable[..., Any]:
+    """The flat forward pass; the padded one where the model writes, and sees one more token each time."""
+
+    def forward(*ids: Any, **given: Any) -> Any:
+        if not given.get("use_cache"):
+            return flat(*ids, **given)
+        encoder.set_attn_implementation(before)
+        try:
+            return padded(*ids, **given)
+        finally:
+            encoder.set_attn_implementation(attention.NAME)
+
+    return forward
 
 
 def _way(encoder: Any, padded: Callable[..., Any], before: str) -> Way | None:

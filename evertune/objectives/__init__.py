@@ -29,9 +29,13 @@ and the served model encodes, collates and decodes with the very code that train
 
 It may offer
 
+- `BASE_MODEL`: what `evertune new` writes as base model;
+- `IN_BLOCKS`: true where a row longer than the model is learned and judged in several blocks, and not cut;
 - `problems(inputs, targets) -> [text or None]`: what is wrong with a row as a whole;
 - `answer(model, batch, examples, names, conventions) -> (predictions, loss)` where logits are not all that it takes;
-- `finish(model, examples, names)`: what is left to do when the weights have been learned.
+- `finish(model, examples, names)`: what is left to do when the weights have been learned;
+- `unfit(folder) -> text or None`: why a base model cannot be used, from the files of its folder alone;
+- `sample(input, target, prediction) -> (given, wanted, said) or None`: a row of the report's samples, as texts.
 """
 
 import functools
@@ -60,6 +64,9 @@ TABLE = {
     "question-answering": "evertune.objectives.question_answering",
     "embedding": "evertune.objectives.embedding",
     "masked-lm": "evertune.objectives.masked_lm",
+    "causal-lm": "evertune.objectives.causal_lm",
+    "chat": "evertune.objectives.chat",
+    "seq2seq": "evertune.objectives.seq2seq",
 }
 LISTS = ("strings", "labels")  # kinds of which a cell holds a list
 ROLES = ("id", "timestamp", "group")  # what any row may carry beside its objective's own columns

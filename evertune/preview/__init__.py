@@ -1,5 +1,6 @@
 """A first look at a recipe's rows: contract, labels, tokens; nothing is kept and nothing is trained."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
@@ -70,8 +71,9 @@ def look(recipe: "Recipe", limit: int) -> Preview:
     splits = {name: round(count * factor) for name, count in dealt.items()}
     inputs, targets = cells(close, objective.INPUTS), cells(close, [target])
     pieces, truncated = _tokens(recipe, inputs)
+    seen_again = target in objective.INPUTS
     examples = [
-        {"input": _text(one), "target": _text(wanted), "tokens": " ".join(tokens[:24])}
+        {"input": _text(one), "target": "" if seen_again else _text(wanted), "tokens": " ".join(tokens[:24])}
         for one, wanted, tokens in islice(zip(inputs, targets, pieces, strict=False), SHOWN)
     ]
     problems = [*contract.stops(verdicts, recipe, ()), *(shortage.missing(splits) if len(close) else [])]
@@ -129,18 +131,20 @@ def _tokens(recipe: "Recipe", inputs: list[Any]) -> tuple[list[list[str]], int]:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     encoded = tokenizer.encode_batch(inputs, is_pretokenized=bool(inputs) and isinstance(inputs[0], list))
-    return [one.tokens for one in encoded[:SHOWN]], sum(len(one.ids) > recipe.objective.max_length for one in encoded)
+    longest = math.inf if hasattr(module(recipe.objective.type), "IN_BLOCKS") else recipe.objective.max_length
+    return [one.tokens for one in encoded[:SHOWN]], sum(len(one.ids) > longest for one in encoded)
 
 
 def _notes(recipe: "Recipe", test: int) -> list[str]:
     notes = []
-    if test:
+    objective = module(recipe.objective.type)
+    if test and recipe.metric not in objective.LOWER_IS_BETTER:
         least = detectable(test, spend(1 - recipe.evaluation.gate.confidence, 1))
         notes.append(
             f"{test:,} fresh test rows can show a difference of {100 * least:.1f} points (power 0.8, one row in ten "
             "decided differently)"
         )
-    if "id" not in recipe.data.columns and module(recipe.objective.type).LABELED:
+    if "id" not in recipe.data.columns and objective.LABELED:
         notes.append(
             "columns.id is not mapped: a corrected label cannot supersede its row; one text with two labels is refused"
         )

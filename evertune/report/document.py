@@ -62,6 +62,7 @@ def _sections(outcome: Json, details: Json, history: list[Json], pictures: Pictu
         "Robustness": models.robustness(details),
         "Classes": models.classes(details, pictures),
         "Changed rows": models.changed(details),
+        "Samples": models.samples(details),
         "Confusion": models.confusion(details, pictures),
         "Calibration": models.calibration(pictures),
         "Training": run.training(outcome, history, pictures),

@@ -208,6 +208,14 @@ def changed(details: Json) -> Html:
     return join(*parts)
 
 
+def samples(details: Json) -> Html:
+    """What the models say of some test rows, side by side."""
+    told = [one for one in ("champion", "challenger") if details.get(one)]
+    rows = [[words(one.get(name, "")) for name in ("input", "target", *told)] for one in details.get("samples") or ()]
+    heads = ("Given", "Wanted", *map(str.capitalize, told))
+    return table(heads, rows, named=len(heads), kind="prose")
+
+
 def _labels(one: Json) -> list[Html]:
     return [_mark(label(one[key]), one[key] == one["target"]) for key in ("target", "champion", "challenger")]
 

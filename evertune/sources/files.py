@@ -12,7 +12,7 @@ from evertune.config import PathSource, Recipe
 from evertune.config.base import expand
 from evertune.errors import DataError
 from evertune.records import digest
-from evertune.sources import arrow_rows, conll_rows, csv_rows, jsonl_rows
+from evertune.sources import arrow_rows, conll_rows, csv_rows, jsonl_rows, paragraph_rows
 from evertune.sources.content import content
 from evertune.sources.piece import Layout, Piece, layout, match
 from evertune.sources.tables import named, role_tables
@@ -27,6 +27,7 @@ FORMATS: dict[str, ModuleType] = {
     "jsonl": jsonl_rows,
     "parquet": arrow_rows,
     "conll": conll_rows,
+    "text": paragraph_rows,
 }
 ENDINGS = {
     ".csv": "csv",
@@ -143,7 +144,7 @@ def _file(path: Path, source: PathSource, folder: Path) -> File:
     inside = path.is_relative_to(folder) or not Path(expand(source.path)).is_absolute()
     name = Path(os.path.relpath(path, folder) if inside else path).as_posix()
     fields = None if source.fields is None else tuple(source.fields)
-    return File(path, name, _format(path, source.format), source.encoding, fields, source.delimiter)
+    return File(path, name, _format(path, source.format), source.encoding, fields, source.delimiter, source.block)
 
 
 def _format(path: Path, format: str) -> str:
@@ -170,7 +171,7 @@ def _own(source: PathSource, recipe: Recipe) -> list[File]:
 
 
 def _fingerprint(file: File, cache: dict[str, Any], source: PathSource, wanted: Layout) -> str:
-    how = source.model_dump(exclude={"path", "format"})
+    how = source.model_dump(exclude={"path", "format", *([] if source.block else ["block"])})
     return digest(content(file.path, file.name, cache), file.format, how, wanted.columns, wanted.kinds)
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from evertune.config import Recipe, SampleSource
 from evertune.records import digest
-from evertune.samples import support_tickets
+from evertune.samples import support_replies, support_tickets
 from evertune.sources.piece import Layout, Piece, Raw, layout, match
 from evertune.sources.tables import whole
 
+CORPORA = {"support-tickets": support_tickets, "support-replies": support_replies}
 MONDAY = datetime(2026, 1, 5)  # week 1 starts here
 
 
@@ -29,7 +30,7 @@ def read(source: SampleSource, recipe: Recipe, seen: dict[str, str]) -> Iterator
     fresh = [(uri, print_) for uri, print_ in fingerprints(source, recipe, {}).items() if seen.get(uri) != print_]
     if not fresh:
         return
-    tickets = support_tickets.rows(source.weeks, source.seed)
+    tickets = CORPORA[source.sample].rows(source.weeks, source.seed)
     columns = match(wanted, list(tickets[0]), f"sample:{source.sample}")
     weeks: dict[str, list[Raw]] = {uri: [] for uri, _ in fresh}
     for ticket in tickets:

@@ -19,9 +19,10 @@ class File:
 
     Args:
         name: what messages and the column `source` call it.
-        format: `csv`, `tsv`, `jsonl`, `parquet` or `conll`.
+        format: `csv`, `tsv`, `jsonl`, `parquet`, `conll` or `text`.
         fields: names of a CoNLL file's columns.
         delimiter: of a CSV file's cells; `auto`: see `csv_rows.delimiter`.
+        block: least characters of a row of plain text.
     """
 
     path: Path
@@ -30,6 +31,7 @@ class File:
     encoding: str = "utf-8"
     fields: tuple[str, ...] | None = None
     delimiter: str = "auto"
+    block: int = 0
 
 
 @contextlib.contextmanager

@@ -99,12 +99,10 @@ def fit(
             eval_dataset=task.validation, optimizers=(_optimizer(model, settings), None),
             compute_loss_func=_loss(task, settings),
             callbacks=[*others, *filter(None, [average]), checkpoints.Seal(), Progress(log, settings.epochs),
-                       sharing.OwnDraws(settings.seed)],
+                       sharing.OwnDraws(settings.seed), *([] if rule is None else [EarlyStop(rule)])],
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         trainer.give(task, batches, precision, parts, settings, average)
-        if rule is not None:
-            trainer.add_callback(EarlyStop(rule))
         trainer.train(resume_from_checkpoint=checkpoint)
         if average is not None:
             average.take(trainer.state.best_model_checkpoint)

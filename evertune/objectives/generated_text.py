@@ -1,0 +1,253 @@
+"""What objectives that write text share: models that may start at random, generation, and measures of what was said."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+IGNORED = -100  # a label that no loss looks at
+LOGITS = 1 << 25  # numbers of logits that are in fp32 at a time: 128 MB
+REPEATED = 4  # words of a passage that counts as repeated (Welleck et al. 2020, section 4)
+FALLING = ("bits_per_byte", "perplexity", "repetition")
+NO_ROOM = "max_new_tokens {} leaves no room for a prompt in max_length {}; lower the one or raise the other"
+WRITTEN = ("distinct_1", "distinct_2", "repetition")
+
+
+class Written(BaseModel):
+    """How a model writes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    max_new_tokens: int = Field(64, ge=1, description="Tokens that the model writes, at most.")
+    temperature: float = Field(
+        0.0, ge=0, le=2, description="0: the likeliest token each time (greedy), so that every answer can be repeated."
+    )
+    top_p: float = Field(
+        1.0, gt=0, le=1, description="With a temperature: drawn from the likeliest tokens of this mass."
+    )
+
+
+def build(kind: str, path: str | Path, options: Any, **more: Any) -> Any:
+    """Base weights in fp32; of a folder that has none, only a configuration, weights drawn at random.
+
+    Args:
+        kind: name of the class in `transformers`; more: settings of its generation.
+    """
+    import torch
+    import transformers
+
+    if _has_weights(Path(path)):
+        model = getattr(transformers, kind).from_pretrained(path, dtype=torch.float32)
+    else:
+        config = transformers.AutoConfig.from_pretrained(path)
+        model = getattr(transformers, kind).from_config(config, dtype=torch.float32)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    drawn = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p}
+    model.generation_config = transformers.GenerationConfig(
+        max_new_tokens=options.max_new_tokens, pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=sorted({end_of(tokenizer), turn_end(tokenizer)}),
+        decoder_start_token_id=model.config.decoder_start_token_id if model.config.is_encoder_decoder else None,
+        **(drawn if options.temperature else {}), **more,
+    )  # fmt: skip
+    model.tokenizer = tokenizer  # reads what the model writes
+    return model
+
+
+def load(kind: str, path: str | Path) -> Any:
+    """A tuned model, as it was saved, and its tokenizer.
+
+    Raises:
+        OSError: no weights in the folder.
+    """
+    import torch
+    import transformers
+
+    model = getattr(transformers, kind).from_pretrained(path, dtype=torch.float32)
+    model.tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    return model
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether a model need not be drawn at random; what is no folder is found by `transformers` elsewhere."""
+    return not folder.is_dir() or any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+
+
+def unfit(path: Path, wanted: str) -> str | None:
+    """Why the model in a folder writes no text, from its configuration; None where it does, or nothing is stated.
+
+    Args:
+        wanted: `decoder`, or `encoder-decoder`.
+    """
+    file = path / "config.json"
+    stated = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    made = " ".join(stated.get("architectures") or [])
+    both = bool(stated.get("is_encoder_decoder"))
+    writes = both if wanted == "encoder-decoder" else made.endswith(("LMHeadModel", "ForCausalLM")) and not both
+    if not made or writes:
+        return None
+    example = {"decoder": "gpt2_bytes", "encoder-decoder": "t5_bytes"}[wanted]
+    return f"is a {made}; this objective needs a model of the kind {wanted}, such as package:evertune/models/{example}"
+
+
+def start_of(tokenizer: Any) -> int:
+    """The token before a text."""
+    found = (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id)
+    return int(next(one for one in found if one is not None))
+
+
+def end_of(tokenizer: Any) -> int:
+    """The token behind a text."""
+    return int(tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id)
+
+
+def turn_end(tokenizer: Any) -> int:
+    """The token behind an answer: ChatML's own where the tokenizer has one."""
+    return int(tokenizer.get_vocab().get("<|im_end|>", end_of(tokenizer)))
+
+
+def chosen(ids: Sequence[int], share: float) -> bool:
+    """Whether a text belongs to this share of all: the same ones in every run, drawn by their tokens."""
+    return (sum(ids) * 2654435761 >> 8) % 1000 < 1000 * share
+
+
+def plain(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of texts, no special tokens added."""
+    settings = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
+    found: list[list[int]] = tokenizer(list(texts), verbose=False, **settings)["input_ids"] if texts else []
+    return found
+
+
+def padded(rows: Sequence[Sequence[int]], fill: int, *, left: bool = False) -> Any:
+    """(rows, longest) token ids."""
+    import torch
+
+    longest = max(map(len, rows))
+    ids = np.full((len(rows), longest), fill, dtype=np.int64)
+    for place, row in enumerate(rows):
+        start = longest - len(row) if left else 0
+        ids[place, start : start + len(row)] = row
+    return torch.from_numpy(ids)
+
+
+def mask_of(rows: Sequence[Sequence[int]], *, left: bool = False) -> Any:
+    """(rows, longest) 1 where `padded` has a token."""
+    return padded([[1] * len(row) for row in rows], 0, left=left)
+
+
+def loss(logits: Any, labels: Any, smoothing: float = 0.0) -> Any:
+    """Cross-entropy of aligned logits and labels, summed; logits of a large vocabulary are in fp32 a part at a time."""
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    def part(some: Any, wanted: Any) -> Any:
+        return torch.nn.functional.cross_entropy(
+            some.float(), wanted, reduction="sum", label_smoothing=smoothing, ignore_index=IGNORED
+        )
+
+    flat, wanted, size = logits.flatten(0, 1), labels.flatten(), max(1, LOGITS // logits.shape[-1])
+    if len(flat) <= size:
+        return part(flat, wanted)
+    pairs = zip(flat.split(size), wanted.split(size), strict=True)
+    return sum(checkpoint(part, one, other, use_reentrant=False) for one, other in pairs)
+
+
+def surprise(logits: Any, labels: Any) -> Any:
+    """(rows,) the sum of each row's cross-entropy."""
+    import torch
+
+    each = torch.nn.functional.cross_entropy(
+        logits.float().transpose(1, 2), labels, reduction="none", ignore_index=IGNORED
+    )
+    return each.sum(1)
+
+
+def parts(batch: Mapping[str, Any], vocabulary: int) -> Iterator[dict[str, Any]]:
+    """The rows of a batch, as many at a time as have room for their logits."""
+    rows = max(1, LOGITS // (vocabulary * batch["labels"].shape[1]))
+    for start in range(0, len(batch["labels"]), rows):
+        yield {name: value[start : start + rows] for name, value in batch.items()}
+
+
+def written(model: Any, prompts: Sequence[Sequence[int]]) -> list[str]:
+    """What the model writes behind each prompt, the prompt left out; a prompt too long for it loses its beginning."""
+    if not prompts:
+        return []
+    limit, new = getattr(model.config, "max_position_embeddings", None), model.generation_config.max_new_tokens
+    kept = [list(one) if limit is None else list(one)[-max(1, limit - new) :] for one in prompts]
+    ids = padded(kept, model.generation_config.pad_token_id, left=True).to(model.device)
+    said = generated(model, input_ids=ids, attention_mask=mask_of(kept, left=True).to(model.device))
+    return told(model, said[:, ids.shape[1] :])
+
+
+def generated(model: Any, **given: Any) -> Any:
+    """Token ids, as the model's own generation settings ask; drawn ones are the same each time."""
+    import torch
+
+    drawn = model.generation_config.do_sample
+    with torch.random.fork_rng(enabled=drawn) if drawn else contextlib.nullcontext():
+        if drawn:
+            torch.manual_seed(0)
+        return model.generate(**given)
+
+
+def told(model: Any, ids: Any) -> list[str]:
+    """Token ids as texts, each up to its end."""
+    found: list[str] = model.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    return found
+
+
+def variety(text: str) -> tuple[float, float, float]:
+    """Share of distinct words, and of distinct pairs (Li et al. 2016, section 5.2); share of passages said before."""
+    words = text.split()
+    one, two, four = (_distinct(words, size) for size in (1, 2, REPEATED))
+    return one, two, 1 - four
+
+
+def _distinct(words: Sequence[str], size: int) -> float:
+    passages = [tuple(words[start : start + size]) for start in range(len(words) - size + 1)]
+    return len(set(passages)) / len(passages) if passages else 1.0
+
+
+def overlap(target: str, said: str) -> tuple[float, float]:
+    """ROUGE-L's F1 of the words (Lin 2004, section 3), and whether both texts are the same but for blanks."""
+    wanted, found = target.lower().split(), said.lower().split()
+    common = _common(wanted, found)
+    score = 2 * common / (len(wanted) + len(found)) if wanted or found else 1.0
+    return score, float(target.split() == said.split())
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    """Length of the longest common subsequence."""
+    row = [0] * (len(other) + 1)
+    for word in one:
+        before = 0
+        for place, there in enumerate(other, 1):
+            before, row[place] = row[place], before + 1 if word == there else max(row[place], row[place - 1])
+    return row[-1]
+
+
+def likelihood(sums: Any) -> dict[str, Any]:
+    """Of sums (..., 3) of nats, tokens and bytes."""
+    nats, tokens, size = (sums[..., place] for place in range(3))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return {"bits_per_byte": nats / size / np.log(2), "perplexity": np.exp(nats / tokens)}
+
+
+def shares(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Of sums (..., 1 + names): the mean of each over the rows that were counted first."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {name: sums[..., place] / sums[..., 0] for place, name in enumerate(names, 1)}
+
+
+def of_bytes(targets: Sequence[str]) -> list[float]:
+    """Nats of each text, and its end, under how often each byte stands in all of them: what knows no context."""
+    counts = np.zeros(257)
+    each = [np.frombuffer(text.encode(), dtype=np.uint8) for text in targets]
+    for one in each:
+        counts += np.append(np.bincount(one, minlength=256), 1)
+    with np.errstate(divide="ignore"):
+        price = -np.log(counts / counts.sum())
+    return [float(price[one].sum() + price[256]) for one in each]

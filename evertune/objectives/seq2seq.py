@@ -1,0 +1,214 @@
+"""Sequence to sequence: another text from a text, such as a summary or a translation."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from . import generated_text as text
+
+COLUMNS = {"text": "string", "target": "string"}
+INPUTS, TARGET = ("text",), "target"
+LABELED, ENCODES_TARGET, ASSESSED = False, True, True
+TRAVELS_WITH = ("generated_text",)
+OUTPUTS = {"target": "string"}
+METRICS = ("chrf", "bleu", "rouge_l", "exact_match", "bits_per_byte")
+BASE_MODEL = "package:evertune/models/t5_bytes"
+LOWER_IS_BETTER = ("bits_per_byte",)
+NGRAMS, CHARACTERS, BETA = 4, 6, 2  # orders of BLEU and chrF, and the weight of recall, as sacrebleu has them
+
+
+class Options(text.Written):
+    """Another text from a text. Columns: `text`, `target`."""
+
+    type: Literal["seq2seq"] = Field("seq2seq", description="Name of the objective.")
+    max_length: int = Field(256, ge=8, description="Tokens of the source that the model sees; longer ones are cut.")
+    beams: int = Field(1, ge=1, le=16, description="Beams of the search for the likeliest text; 1: greedy.")
+
+
+def unfit(path: Path) -> str | None:
+    """Why a base model cannot be used, None where it can."""
+    return text.unfit(path, "encoder-decoder")
+
+
+def problems(inputs: Sequence[str | None], targets: Sequence[str | None]) -> list[str | None]:
+    """Where there is nothing to be said."""
+    return ["the target is empty" if target is not None and not target.strip() else None for target in targets]
+
+
+def encode(
+    inputs: Sequence[str], tokenizer: Any, options: Options, targets: Sequence[str] | None = None
+) -> dict[str, list[Any]]:
+    """Token ids of sources and, where they are known, of targets, each with its end."""
+    end = text.end_of(tokenizer)
+    ids = text.plain(tokenizer, inputs)
+    found: dict[str, list[Any]] = {
+        "input_ids": [[*one[: options.max_length - 1], end] for one in ids],
+        "full_length": [len(one) + 1 for one in ids],
+    }
+    if targets is not None:
+        wanted = text.plain(tokenizer, targets)
+        found["target_ids"] = [[*one[: options.max_new_tokens - 1], end] for one in wanted]
+    return found
+
+
+def label_values(targets: Sequence[str]) -> list[str]:
+    """None: a text is no label."""
+    return []
+
+
+def conventions(targets: Sequence[str]) -> dict[str, Any]:
+    """Nothing."""
+    return {}
+
+
+def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Base weights in fp32, or where there is only a configuration, weights drawn at random."""
+    return text.build("AutoModelForSeq2SeqLM", path, options, num_beams=options.beams)
+
+
+def load(path: str | Path) -> Any:
+    """A tuned model, as it was saved.
+
+    Raises:
+        OSError: no weights in the folder.
+    """
+    return text.load("AutoModelForSeq2SeqLM", path)
+
+
+def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """One row as `collate` takes it; without a target for serving."""
+    row = {"input_ids": encoded["input_ids"]}
+    if target is None:
+        return row
+    return {**row, "labels": encoded["target_ids"], "bytes": len(target.encode())}
+
+
+def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+    """Pad to the longest: `input_ids`, `attention_mask` (rows, length), `decoder_input_ids`, `labels` (rows, target's
+    length). A target begins with the padding token, as T5's do."""
+    ids = [one["input_ids"] for one in examples]
+    batch = {"input_ids": text.padded(ids, pad_id), "attention_mask": text.mask_of(ids)}
+    if "labels" in examples[0]:
+        wanted = [one["labels"] for one in examples]
+        batch["labels"] = text.padded(wanted, text.IGNORED)
+        batch["decoder_input_ids"] = text.padded([[pad_id, *one[:-1]] for one in wanted], pad_id)
+    return batch
+
+
+def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Cross-entropy of the targets' tokens, summed over all of them."""
+    return text.loss(logits, labels, smoothing)
+
+
+def answer(
+    model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]], names: Sequence[str],
+    conventions: Mapping[str, Any],
+) -> tuple[list[dict[str, Any]], float]:  # fmt: skip
+    """What the model makes of each source; where targets are known, how likely each is too."""
+    said = text.told(model, text.generated(
+        model, input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+    ))  # fmt: skip
+    found: list[dict[str, Any]] = [{"target": one.strip()} for one in said]
+    if "labels" not in batch:
+        return found, 0.0
+    nats = [float(one) for part in text.parts(batch, model.config.vocab_size) for one in _nats(model, part)]
+    known = zip(found, nats, examples, strict=True)
+    return [{**one, "nats": cost, "bytes": row["bytes"]} for one, cost, row in known], sum(nats)
+
+
+def _nats(model: Any, part: dict[str, Any]) -> Any:
+    labels = part.pop("labels")
+    return text.surprise(model(**part).logits, labels)
+
+
+def decode(
+    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Nothing: logits alone are no text, see `answer`."""
+    return []
+
+
+def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+    """The commonest target for every row; its likelihood is that of its bytes, whatever stands before them."""
+    top = Counter(targets).most_common(1)[0][0]
+    known = zip(targets, text.of_bytes(targets), strict=True)
+    return [{"target": top, "nats": nats, "bytes": len(one.encode())} for one, nats in known]
+
+
+def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Sums of each row, (rows, 33): 1, nats, bytes, ROUGE-L, exact; what sacrebleu counts for BLEU and for chrF."""
+    from sacrebleu.metrics import BLEU, CHRF
+
+    said, wanted = [one["target"] for one in predictions], [list(targets)]
+    rows = [
+        [1.0, one["nats"], one["bytes"], *text.overlap(target, one["target"])]
+        for target, one in zip(targets, predictions, strict=True)
+    ]
+    counted = [
+        np.array(measure._extract_corpus_statistics(said, wanted), dtype=np.float64)
+        for measure in (BLEU(effective_order=True), CHRF(char_order=CHARACTERS, beta=BETA))
+    ]  # sacrebleu's own bootstrap adds these up too
+    return np.concatenate([np.array(rows, dtype=np.float64), *counted], axis=1)
+
+
+def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Metrics of weighted sums of `statistics`, (..., 33) -> (...); BLEU and chrF lie between 0 and 1."""
+    sums = np.asarray(sums, dtype=np.float64)
+    rows, nats, size, rouge, exact = (sums[..., place] for place in range(5))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        known = np.isfinite(nats)
+        return {
+            "chrf": np.where(known, _chrf(sums[..., 7 + 2 * NGRAMS :]), np.nan),
+            "bleu": np.where(known, _bleu(sums[..., 5 : 7 + 2 * NGRAMS]), np.nan),
+            "rouge_l": rouge / rows, "exact_match": exact / rows, "bits_per_byte": nats / size / np.log(2),
+        }  # fmt: skip
+
+
+def _bleu(sums: Any) -> Any:
+    """Papineni et al. 2002, section 2.3, with sacrebleu's smoothing `exp` of orders without a match.
+
+    Args:
+        sums: (..., 10) lengths of hypotheses and references, matches and passages of each order.
+    """
+    said, wanted = sums[..., 0], sums[..., 1]
+    matches, passages = sums[..., 2 : 2 + NGRAMS], sums[..., 2 + NGRAMS :]
+    missed = np.cumsum((matches == 0) & (passages > 0), axis=-1)
+    precision = np.where(matches > 0, matches, 0.5**missed) / np.maximum(passages, 1)
+    counted = passages > 0
+    mean = (np.log(precision) * counted).sum(-1) / np.maximum(counted.sum(-1), 1)
+    brevity = np.exp(np.minimum(0, 1 - wanted / np.maximum(said, 1)))
+    return np.where((matches[..., 0] > 0) & (said > 0), brevity * np.exp(mean), 0.0)
+
+
+def _chrf(sums: Any) -> Any:
+    """Popovic 2015: F of recall and precision, each the mean over the orders that occur.
+
+    Args:
+        sums: (..., 18) passages of hypotheses, of references, and matches, of each order.
+    """
+    said, wanted, matches = (sums[..., place::3] for place in range(3))
+    counted = (said > 0) & (wanted > 0)
+    orders = np.maximum(counted.sum(-1), 1)
+    precision = (np.where(counted, matches / np.maximum(said, 1), 0)).sum(-1) / orders
+    recall = (np.where(counted, matches / np.maximum(wanted, 1), 0)).sum(-1) / orders
+    below = BETA**2 * precision + recall
+    return np.where(below > 0, (1 + BETA**2) * precision * recall / np.where(below > 0, below, 1), 0.0)
+
+
+def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Nothing by class: there are none."""
+    return {"per_class": {}, "calibration": []}
+
+
+def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """Nothing: texts are not confused."""
+    return [], []
+
+
+def sample(given: str, target: str, said: Mapping[str, Any]) -> tuple[str, str, str]:
+    """A source, its target, and what the model made of it."""
+    return given, target, said["target"]

@@ -1,0 +1,71 @@
+"""Replies to the support tickets, and summaries of them: both are derived from what the writer of a ticket knows."""
+
+import re
+from collections.abc import Mapping
+
+from evertune.samples.support_tickets import Ticket, tickets
+
+REPLIES: Mapping[str, tuple[str, str]] = {  # intent -> what it is about, and what a clerk answers
+    "order_status": ("order status", "We have looked up {it}: it is on its way, the tracking link is in your mail."),
+    "refund_request": ("refund", "We have released {money} today; it reaches your account within 5 working days."),
+    "delivery_delay": ("late delivery", "We have asked the courier where {it} is, and write to you by tomorrow."),
+    "payment_failed": ("failed payment", "No money was taken for {it}. Please try again, or pay with another card."),
+    "login_problem": ("login", "We have sent you a new link to sign in. It is valid for one hour."),
+    "damaged_item": ("damaged item", "A new one is on its way for {it}, and you may keep the damaged one."),
+    "cancel_order": ("cancelled order", "We have cancelled {it}. Nothing will be charged."),
+    "product_question": ("product question", "A colleague who knows {it} well answers you today."),
+    "cancel_subscription": ("cancelled subscription", "Your subscription is cancelled. It ends with this period."),
+    "wrong_item": ("wrong item", "We send you the right one for {it}, and a label to return the other free of charge."),
+    "invoice_request": ("invoice", "The invoice for {it} is attached to this mail."),
+    "change_address": ("new address", "We have changed your address. Parcels that are under way keep the old one."),
+    "complaint_service": ("complaint", "This is not how we want to treat anyone. A manager calls you this week."),
+    "upgrade_plan": ("other plan", "Your plan is changed from today on; what you paid already is taken into account."),
+    "praise": ("praise", "Thank you for your kind words. We have passed them on to the team."),
+}  # fmt: skip
+ORDER = re.compile(r"(?i)\bEV-?\d{6}\b|#\d{6}\b")
+
+
+def rows(weeks: int, seed: int = 0) -> list[dict[str, str | None]]:
+    """Unbroken tickets of weeks 1 to `weeks` in order of time, each with its reply and its summary.
+
+    Raises:
+        ValueError: `weeks` is not within 0 and the corpus' weeks.
+    """
+    return [
+        {"ticket_id": ticket.ticket_id, "message": ticket.message, "reply": reply(ticket),
+         "summary": summary(ticket), "created_at": ticket.row()["created_at"]}
+        for ticket in tickets(weeks, seed) if ticket.broken is None
+    ]  # fmt: skip
+
+
+def reply(ticket: Ticket) -> str:
+    """What a clerk answers: it speaks of nothing but what stands in the ticket."""
+    name, money = _said("first", ticket), _said("amount", ticket)
+    greeting = f"Dear {name}, thank you for writing." if name else "Thank you for writing."
+    answer = REPLIES[ticket.meant][1].format(it=_it(ticket), money=f"your {money}" if money else "your money")
+    return f"{greeting} {answer}"
+
+
+def summary(ticket: Ticket) -> str:
+    """What the ticket is about, then the order and the product that it names."""
+    parts = [REPLIES[ticket.meant][0], _order(ticket), _said("product", ticket)]
+    return "; ".join(part for part in parts if part)
+
+
+def _it(ticket: Ticket) -> str:
+    if order := _order(ticket):
+        return f"order {order}"
+    product = _said("product", ticket)
+    return f"your {product}" if product else "your order"
+
+
+def _order(ticket: Ticket) -> str:
+    """The order's number as the ticket has it, in capitals."""
+    found = ORDER.search(str(ticket.message))
+    return found.group().upper() if found else ""
+
+
+def _said(slot: str, ticket: Ticket) -> str:
+    """A fact that stands in the ticket, whatever its case; else nothing."""
+    fact = ticket.facts.get(slot, "")
+    return fact if fact and fact.lower() in str(ticket.message).lower() else ""
