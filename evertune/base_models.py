@@ -5,8 +5,12 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evertune import champions
 from evertune.config.base import expand
 from evertune.errors import ConfigError
+from evertune.home import home_of
+from evertune.objectives import module
+from evertune.records import digest
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
@@ -21,6 +25,8 @@ def locate(recipe: "Recipe") -> str:
         ConfigError: the package is not installed, or the folder is not there or holds no model.
     """
     text = expand(recipe.base_model)
+    if text.startswith(champions.PREFIX):
+        return str(champions.folder(home_of(recipe).root, text))
     if text.startswith("package:"):
         return str(_in_package(text))
     folder = (recipe.folder / Path(text).expanduser()).resolve()
@@ -33,6 +39,22 @@ def locate(recipe: "Recipe") -> str:
     if text.startswith((".", "/", "~")) or text.count("/") > 1:
         raise ConfigError(f"base_model: {text}: no such folder; give a hub id, a folder, or package:NAME/FOLDER")
     return text
+
+
+def options(recipe: "Recipe") -> Any:
+    """The objective's options, and for each model that they name the folder where it lies.
+
+    Raises:
+        ConfigError: as `locate`.
+    """
+    return recipe.objective.model_copy(update={name: locate(one) for name, one in _named(recipe).items()})
+
+
+def _named(recipe: "Recipe") -> dict[str, "Recipe"]:
+    """Option -> the recipe as if its base model were the model that the option names."""
+    names = getattr(module(recipe.objective.type), "MODELS", ())
+    given = {name: getattr(recipe.objective, name) for name in names}
+    return {name: recipe.model_copy(update={"base_model": text}) for name, text in given.items() if text}
 
 
 def _in_package(text: str) -> Path:
@@ -77,12 +99,17 @@ def _stated(card: Path) -> dict[str, Any]:
 
 
 def fingerprint(recipe: "Recipe") -> str:
-    """A digest of the base model: of a folder its files, of a hub id the name.
+    """A digest of the base model, and of the models that the objective's options name.
 
     Raises:
         ConfigError: as `locate`.
     """
-    place = locate(recipe)
+    own, others = _fingerprint(locate(recipe)), [_fingerprint(locate(one)) for one in _named(recipe).values()]
+    return digest(own, *others) if others else own
+
+
+def _fingerprint(place: str) -> str:
+    """Of a folder of its files, of a hub id of the name."""
     state = hashlib.blake2b(digest_size=16)
     if not Path(place).is_dir():
         state.update(place.encode())

@@ -106,7 +106,9 @@ def tokenizer(recipe: "Recipe") -> Any:
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    place = base_models.locate(recipe)
+    place, own = base_models.locate(recipe), module(recipe.objective.type)
+    if hasattr(own, "tokenizer"):
+        return _own_tokenizer(own, place, recipe)
     try:
         loaded = AutoTokenizer.from_pretrained(place)
         limit = _positions(AutoConfig.from_pretrained(place))
@@ -126,6 +128,14 @@ def tokenizer(recipe: "Recipe") -> Any:
     return loaded
 
 
+def _own_tokenizer(objective: Any, place: str, recipe: "Recipe") -> Any:
+    try:
+        return objective.tokenizer(place, base_models.options(recipe))
+    except (OSError, ValueError) as error:
+        where = "" if str(error).startswith("objective.") else f"base_model: {recipe.base_model}: "
+        raise ConfigError(f"{where}{error}") from error
+
+
 def _positions(config: Any) -> int | None:
     """Tokens that the model takes; None where its positions have no end."""
     limit: int | None = getattr(config, "max_position_embeddings", None)
@@ -141,6 +151,15 @@ def write_part(recipe: "Recipe", path: Path, part: "pa.Table") -> None:
         DataError: the disk is full or not writable.
     """
     _write(path, part, _encoder(recipe))
+
+
+def encoded(recipe: "Recipe", rows: "pa.Table") -> dict[str, list[Any]]:
+    """A few rows as the objective encodes them.
+
+    Raises:
+        ConfigError: the base model does not fit.
+    """
+    return _encoder(recipe)(rows)
 
 
 def _encode(recipe: "Recipe", rows: "pa.Table", lacking: dict[Path, Any], spread: Spread | None) -> None:

@@ -169,7 +169,10 @@ class Recipe(Section):
         pattern=r"^[a-z0-9][a-z0-9-]{1,62}$", description="MLflow experiment, registered model, deployment."
     )
     objective: Annotated[Options, Field(discriminator="type")] = Field(description="What the model is tuned for.")
-    base_model: str = Field(description="A hub id, a folder, or `package:NAME/FOLDER` of an installed package.")
+    base_model: str = Field(
+        description="A hub id, a folder, `package:NAME/FOLDER` of an installed package, or "
+        "`champion:RECIPE` of the same home."
+    )
     data: Data = Field(description="Where rows come from.")
     contract: Contract = Field(default_factory=Contract, description="What a row must be.")
     training: Training = Field(default_factory=Training, description="How the weights change.")

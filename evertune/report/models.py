@@ -18,11 +18,11 @@ from evertune.report.pieces import (
     note,
     number,
     picture,
+    seen,
     small,
     span,
     table,
     text,
-    words,
 )  # fmt: skip
 
 Json = dict[str, Any]
@@ -188,7 +188,7 @@ def changed(details: Json) -> Html:
     heads = ("Input", "Target", "Champion", "Challenger")
     parts = []
     for kind, title in CHANGED.items():
-        rows = [[words(one["input"]), *told(one)] for one in details.get("changed") or () if one["kind"] == kind]
+        rows = [[seen(one["input"]), *told(one)] for one in details.get("changed") or () if one["kind"] == kind]
         parts.append(heading(title, table(heads, rows, named=4, kind="prose")))
     return join(*parts)
 

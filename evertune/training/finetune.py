@@ -120,7 +120,7 @@ def _train(
     task = task_of(recipe, encoded, rows, labels, tokenizer, since)
     start = champion if recipe.data.fresh.start_from == "champion" else None
     place = base_models.locate(recipe) if start is None else str(start / "model")
-    model = models.build(task.objective, place, labels, recipe.objective, settings.seed)
+    model = models.build(task.objective, place, labels, base_models.options(recipe), settings.seed)
     if start is not None:
         head.carry_over(model, task.objective, start / "model", labels, recipe.contract.label.rename)
     free = models.freeze(model, settings.freeze, settings.train_top_layers)
