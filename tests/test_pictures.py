@@ -11,9 +11,10 @@ from model_helpers import recipe
 from picture_helpers import picture, write_tiny_stages, write_tiny_vision
 
 from evertune import base_models, preview, sources, tokenization
-from evertune.config import Recipe
-from evertune.errors import ConfigError
+from evertune.config import Recipe, load
+from evertune.errors import ConfigError, DataError
 from evertune.home import write_json
+from evertune.inspect import inspect, recipe_text, tried
 from evertune.objectives import image_tokens, picture_metrics, pixels, text_to_image
 from evertune.report.gallery import gallery
 from evertune.sources.pictures import image
@@ -177,3 +178,18 @@ def test_a_page_shows_pictures_and_tells_them_in_words() -> None:
     page = gallery({"gallery": [{"caption": "a <b>", "true": uri, "challenger": uri}]})
     assert page.count(uri) == 2 and "a &lt;b&gt;" in page and gallery({}) == ""
     assert told(picture(5, 6, format="JPEG")) == "JPEG, 6 x 6 pixels"
+
+
+def test_new_writes_a_recipe_for_a_file_of_pictures(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    files = [{"bytes": base64.b64decode(picture(number, 4, number)), "path": None} for number in range(40)]
+    kinds = ["ab"[number % 2] for number in range(40)]
+    pq.write_table(pa.table({"file": files, "kind": kinds, "note": ["some longer words"] * 40}), tmp_path / "f.parquet")
+    guess = tried("some", "f.parquet", inspect(tmp_path / "f.parquet"), tmp_path)
+    assert (guess.objective, guess.columns) == ("image-classification", {"image": "file", "label": "kind"})
+    (tmp_path / "some.yaml").write_text(recipe_text("some", "f.parquet", guess))
+    assert tokenization.tokenizer(load(tmp_path / "some.yaml")).pad_token_id == 0
+    with pytest.raises(DataError, match="no column is clearly the image"):
+        inspect(tmp_path / "f.parquet", objective="image-classification", text="note")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = re.compile(r"(?i)[^\0\r\n,]{1,1000}\.(png|jpe?g|gif|bmp|webp|tiff?)")
+BEGINNINGS = ("data:image/", "iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")  # a data URI; PNG, JPEG, GIF, WebP in base64
 MOST = 64_000_000  # pixels; a small file can spell a picture that fills the memory
 
 
@@ -31,6 +32,15 @@ def image(value: Any, folder: Path | None = None) -> str | None:
         raise ValueError(f"holds a {type(value).__name__} where a picture is needed")
     _check(value)
     return base64.b64encode(value).decode()
+
+
+def is_picture(value: Any) -> bool:
+    """Whether a cell looks like a picture; it is not opened."""
+    if isinstance(value, dict):
+        return value.keys() == {"bytes", "path"}
+    return isinstance(value, bytes) or (
+        isinstance(value, str) and (value.startswith(BEGINNINGS) or bool(NAME.fullmatch(value.strip())))
+    )
 
 
 def _read(name: str, folder: Path | None) -> bytes:
