@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune import bundle, memory, relabel, slicing, statistics
+from evertune import bundle, memory, relabel, slicing, statistics, thumbnails
 from evertune.clusters import summed
 from evertune.errors import DataError
 from evertune.home import read_json, write_json
 from evertune.objectives import cells, module, shows_pictures
 from evertune.records import Candidate, Evaluation, file_digest, plain
-from evertune.thumbnails import thumbnail
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -205,7 +204,7 @@ def _details(
             name: {"rows": int(mask.sum()), **value(mask)} for name, mask in slices.items()
         },
         "changed": _changed(objective, inputs, targets, predictions),
-        "gallery": _gallery(objective, inputs, targets, predictions),
+        "gallery": thumbnails.gallery(objective, inputs, targets, predictions),
     }  # fmt: skip
 
 
@@ -266,25 +265,10 @@ def _changed(
         (_, before), (_, after) = objective.pairs([target], [old]), objective.pairs([target], [new])
         wanted = objective.label_values([target])
         if (before == wanted) != (after == wanted):
-            shown = thumbnail(one) if shows_pictures(objective) else _text(one)
+            shown = thumbnails.thumbnail(one) if shows_pictures(objective) else _text(one)
             row = {"input": shown, "target": _text(wanted), "champion": _text(before), "challenger": _text(after)}
             kinds["fixed" if after == wanted else "broken"].append(row)
     return [{**row, "kind": kind} for kind, rows in kinds.items() for row in rows[: SHOWN // 2]]
-
-
-def _gallery(
-    objective: Any, inputs: list[Any], targets: list[Any], predictions: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """Some rows of an objective that draws pictures, evenly spaced: the true one and what each model drew."""
-    if objective.COLUMNS[objective.TARGET] != "image":
-        return []
-    named = objective.TARGET not in objective.INPUTS
-    places = [place * len(targets) // min(SHOWN, len(targets)) for place in range(min(SHOWN, len(targets)))]
-    return [
-        {"caption": _text(inputs[place]) if named else "", "true": thumbnail(targets[place]),
-         **{model: thumbnail(found[place]["image"]) for model, found in predictions.items()}}
-        for place in places
-    ]  # fmt: skip
 
 
 def _text(value: Any) -> str:

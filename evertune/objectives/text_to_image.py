@@ -204,7 +204,11 @@ def _noise(one: Mapping[str, Any], model: Any) -> Any:
 def decode(
     logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Nothing: `answer` draws."""
+    """Nothing: `answer` draws.
+
+    Raises:
+        NotImplementedError: always.
+    """
     raise NotImplementedError("pictures are drawn by `answer`")
 
 
