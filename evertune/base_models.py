@@ -3,16 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune import base_files
+from evertune import base_files, champions
 from evertune.config.base import expand
 from evertune.errors import ConfigError
-from evertune.home import CHAMPION, Home, home_of, read_json
+from evertune.home import home_of, read_json
 from evertune.objectives import module
+from evertune.records import digest
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
-
-CHAMPION_OF = "champion:"  # what stands before the name of a recipe whose champion is the base
 
 
 def locate(recipe: "Recipe") -> str:
@@ -35,27 +34,28 @@ def source(recipe: "Recipe") -> str:
         ConfigError: as `locate`.
     """
     text = expand(recipe.base_model)
-    if text.startswith(CHAMPION_OF):
-        return _champion(recipe, text.removeprefix(CHAMPION_OF))
+    if text.startswith(champions.PREFIX):
+        return str(champions.folder(home_of(recipe).root, text, recipe.name))
     try:
         return base_files.find(text, recipe.folder)
     except OSError as error:
         raise ConfigError(f"base_model: {text}: {error}") from None
 
 
-def _champion(recipe: "Recipe", name: str) -> str:
-    """The champion of another recipe in the same home, as the base of this one (Gururangan et al. 2020)."""
-    known = read_json(Home(home_of(recipe).root, name).model / CHAMPION) if name != recipe.name else None
-    if known is None or not (Path(known["model"]) / "config.json").is_file():
-        raise ConfigError(
-            f"base_model: {CHAMPION_OF}{name}: there is no recipe of that name with a champion in this home; train it "
-            "first with `evertune run`, or name another base"
-        )
-    if not (Path(known["model"]) / "model.safetensors").is_file():
-        raise ConfigError(
-            f"base_model: {CHAMPION_OF}{name}: its champion is a variant or an adapter, not whole weights"
-        )
-    return str(known["model"])
+def options(recipe: "Recipe") -> Any:
+    """The objective's options, and for each model that they name the folder where it lies.
+
+    Raises:
+        ConfigError: as `locate`.
+    """
+    return recipe.objective.model_copy(update={name: locate(one) for name, one in _named(recipe).items()})
+
+
+def _named(recipe: "Recipe") -> dict[str, "Recipe"]:
+    """Option -> the recipe as if its base model were the model that the option names."""
+    names = getattr(module(recipe.objective.type), "MODELS", ())
+    given = {name: getattr(recipe.objective, name) for name in names}
+    return {name: recipe.model_copy(update={"base_model": text}) for name, text in given.items() if text}
 
 
 def name(recipe: "Recipe") -> str:
@@ -118,9 +118,14 @@ def _stated(card: Path) -> dict[str, Any]:
 
 
 def fingerprint(recipe: "Recipe") -> str:
-    """A digest of the base model: of a folder its files, of a GGUF file its content, of a hub id the name.
+    """A digest of the base model, and of the models that the objective's options name.
 
     Raises:
         ConfigError: as `locate`.
     """
+    own, others = _fingerprint(recipe), [_fingerprint(one) for one in _named(recipe).values()]
+    return digest(own, *others) if others else own
+
+
+def _fingerprint(recipe: "Recipe") -> str:
     return base_files.fingerprint(source(recipe))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune import bundle, excerpts, memory, relabel, robustness, slicing, statistics
+from evertune import bundle, excerpts, memory, relabel, robustness, slicing, statistics, thumbnails
 from evertune.clusters import summed
 from evertune.errors import DataError
 from evertune.home import read_json, write_json
-from evertune.objectives import cells, module
+from evertune.objectives import cells, module, shows_pictures
 from evertune.records import Candidate, Evaluation, file_digest, plain
 
 if TYPE_CHECKING:
@@ -205,6 +205,7 @@ def _details(
         },
         "changed": _changed(objective, inputs, targets, predictions),
         "samples": excerpts.excerpts(objective, inputs, targets, predictions),
+        "gallery": thumbnails.gallery(objective, inputs, targets, predictions),
     }  # fmt: skip
 
 
@@ -265,7 +266,8 @@ def _changed(
         (_, before), (_, after) = objective.pairs([target], [old]), objective.pairs([target], [new])
         wanted = objective.label_values([target])
         if (before == wanted) != (after == wanted):
-            row = {"input": _text(one), "target": _text(wanted), "champion": _text(before), "challenger": _text(after)}
+            shown = thumbnails.thumbnail(one) if shows_pictures(objective) else _text(one)
+            row = {"input": shown, "target": _text(wanted), "champion": _text(before), "challenger": _text(after)}
             kinds["fixed" if after == wanted else "broken"].append(row)
     return [{**row, "kind": kind} for kind, rows in kinds.items() for row in rows[: SHOWN // 2]]
 

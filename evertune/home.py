@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 FORGOTTEN = 86_400  # seconds after which a scratch file is that of a process that was killed
 
 
-CHAMPION = "champion.json"  # in a model's folder: which version is champion, and where its model lies
-
-
 @dataclass(frozen=True)
 class Home:
     """Folders of one model's state. Nothing is created until something is written.

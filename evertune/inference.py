@@ -103,7 +103,10 @@ class Predictor:
         self.card = json.loads((folder / "evertune.json").read_text(encoding="utf-8"))
         self.objective = importlib.import_module(f"{__name__.rpartition('.')[0]}.objective")
         self.options = self.objective.Options(**self.card["options"])
-        self.tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+        if hasattr(self.objective, "tokenizer"):
+            self.tokenizer = self.objective.tokenizer(folder / "model", self.options)
+        else:
+            self.tokenizer = AutoTokenizer.from_pretrained(folder / "model")
         self.model = self._loaded(folder / "model")
         outputs = range(self.model.config.num_labels if self.objective.LABELED else 0)
         self.names = [self.model.config.id2label[index] for index in outputs]

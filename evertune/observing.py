@@ -10,7 +10,7 @@ import numpy as np
 from evertune.batching import by_length
 from evertune.drift import MOST, Rows
 from evertune.languages import spoken
-from evertune.objectives import module
+from evertune.objectives import module, shows_pictures
 
 
 def observed(
@@ -29,13 +29,13 @@ def observed(
     inputs = [inputs[place] for place in places]
     examples = predictor.encode(inputs)
     objective = module(predictor.card["objective"])  # the predictor's own may be of any age
-    seen = Rows(
-        embeddings=_states(predictor, examples),
-        lengths=np.array([len(one["input_ids"]) for one in examples]),
-        tokens=[np.asarray(one["input_ids"], dtype=np.int64) for one in examples],
-        languages=spoken(_texts(objective, inputs)),
-        groups=None if groups is None else np.asarray(groups)[places],
-    )
+    seen = Rows(embeddings=_states(predictor, examples), groups=None if groups is None else np.asarray(groups)[places])
+    if not shows_pictures(objective):  # which have no words
+        seen = replace(
+            seen, lengths=np.array([len(one["input_ids"]) for one in examples]),
+            tokens=[np.asarray(one["input_ids"], dtype=np.int64) for one in examples],
+            languages=spoken(_texts(objective, inputs)),
+        )  # fmt: skip
     if not objective.LABELED:
         return seen
     predictions = predictor.answer(examples)
@@ -70,7 +70,7 @@ def _wrong(objective: Any, targets: list[Any], predictions: list[dict[str, Any]]
 
 
 def _states(predictor: Any, examples: Sequence[Any]) -> Any:
-    """(rows, size) the mean of each row's token states."""
+    """(rows, size) what the model sees in each row."""
     import torch
 
     model, found = predictor.model, [np.zeros(0)] * len(examples)
@@ -78,10 +78,15 @@ def _states(predictor: Any, examples: Sequence[Any]) -> Any:
     with torch.inference_mode(), torch.autocast(model.device.type, dtype=kind, enabled=kind == torch.bfloat16):
         for indices in by_length([len(one["input_ids"]) for one in examples], predictor.card["tokens_per_batch"]):
             part = predictor.objective.collate([examples[index] for index in indices], predictor.tokenizer.pad_token_id)
-            given = {name: part[name].to(model.device) for name in ("input_ids", "attention_mask")}
-            states = model.base_model(**given).last_hidden_state.float()
-            real = given["attention_mask"].unsqueeze(-1)
-            means = ((states * real).sum(1) / real.sum(1)).cpu().numpy()
-            for index, mean in zip(indices, means, strict=True):
+            given = {name: value.to(model.device) for name, value in part.items()}
+            states = getattr(predictor.objective, "states", _means)(model, given).float().cpu().numpy()
+            for index, mean in zip(indices, states, strict=True):
                 found[index] = mean
     return np.stack(found) if found else np.zeros((0, 1))
+
+
+def _means(model: Any, batch: dict[str, Any]) -> Any:
+    """(rows, size) the mean of each row's token states."""
+    given = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    real = given["attention_mask"].unsqueeze(-1)
+    return (model.base_model(**given).last_hidden_state.float() * real).sum(1) / real.sum(1)

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evertune.objectives import shows_pictures
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -28,7 +30,8 @@ def slices(
         "source": lambda: _by_source(test),
         "window": lambda: _by_window(test, since),
     }
-    chosen = [cut for cut in recipe.evaluation.slices if cut != "label" or objective.LABELED]
+    senseless = {"label": not objective.LABELED, "length": shows_pictures(objective)}
+    chosen = [cut for cut in recipe.evaluation.slices if not senseless.get(cut)]
     found = {name: mask for cut in chosen for name, mask in cuts[cut]().items()}
     return {name: mask for name, mask in found.items() if mask.any() and not mask.all()}
 

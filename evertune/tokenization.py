@@ -107,7 +107,9 @@ def tokenizer(recipe: "Recipe") -> Any:
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    place = base_models.locate(recipe)
+    place, own = base_models.locate(recipe), module(recipe.objective.type)
+    if hasattr(own, "tokenizer"):
+        return _own_tokenizer(own, place, recipe)
     base_models.check_fit(recipe)
     try:
         loaded = AutoTokenizer.from_pretrained(place)
@@ -133,6 +135,14 @@ def tokenizer(recipe: "Recipe") -> Any:
     return loaded
 
 
+def _own_tokenizer(objective: Any, place: str, recipe: "Recipe") -> Any:
+    try:
+        return objective.tokenizer(place, base_models.options(recipe))
+    except (OSError, ValueError) as error:
+        where = "" if str(error).startswith("objective.") else f"base_model: {recipe.base_model}: "
+        raise ConfigError(f"{where}{error}") from error
+
+
 def _positions(config: Any) -> int | None:
     """Tokens that the model takes; None where its positions have no end."""
     limit: int | None = getattr(config, "max_position_embeddings", None)
@@ -148,6 +158,15 @@ def write_part(recipe: "Recipe", path: Path, part: "pa.Table") -> None:
         DataError: the disk is full or not writable.
     """
     _write(path, part, _encoder(recipe))
+
+
+def encoded(recipe: "Recipe", rows: "pa.Table") -> dict[str, list[Any]]:
+    """A few rows as the objective encodes them.
+
+    Raises:
+        ConfigError: the base model does not fit.
+    """
+    return _encoder(recipe)(rows)
 
 
 def _encode(recipe: "Recipe", rows: "pa.Table", lacking: dict[Path, Any], spread: Spread | None) -> None:

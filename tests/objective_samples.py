@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from model_helpers import LABELS, MOVES, TAGS, tag_rows, text_rows, write_tiny_decoder, write_tiny_seq2seq
+from picture_helpers import CODES, picture, write_tiny_stages, write_tiny_vision
 
 NAMES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 ADJECTIVES = "amber birch cedar dune ember fjord grove heath inlet jade kelp lagoon maple north ochre pine".split()
@@ -70,6 +71,12 @@ def summaries(count: int, start: int = 0) -> list[dict[str, Any]]:
     return [{"text": row["text"], "target": row["label"]} for row in texts(count, start)]
 
 
+def pictures(count: int, start: int = 0) -> list[dict[str, Any]]:
+    """Bright or dark pictures with grain, so that no two are alike."""
+    return [{"image": picture(number % 2 * 128, 8, number), "label": ("dark", "bright")[number % 2]}
+            for number in range(start, start + count)]  # fmt: skip
+
+
 SPAN = '{"start": 0, "text": "John"}'
 # Inputs, targets and labels of an objective, rows that teach it, and their labels: a new objective needs a line here.
 SAMPLES: dict[str, dict[str, Any]] = {
@@ -116,6 +123,23 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "seq2seq": {
         "inputs": ["my card was lost", "", "when " * 40], "targets": ["card", "none", "delivery"], "names": (),
         "rows": summaries, "base": write_tiny_seq2seq, "options": {"max_new_tokens": 4},
+    },
+    "image-classification": {
+        "inputs": [picture(0, 8), picture(128, 5), picture(128, 8)], "targets": ["dark", "bright", "bright"],
+        "names": ("bright", "dark"), "rows": pictures, "base": write_tiny_vision, "options": {"size": 8},
+    },
+    "image-tokens": {
+        "inputs": [picture(0, 8), picture(128, 5), picture(128, 8)],
+        "targets": [picture(0, 8), picture(128, 5), picture(128, 8)], "names": (), "options": {"size": 8},
+        "rows": lambda count, start=0: [{"image": row["image"]} for row in pictures(count, start)],
+        "base": lambda folder: write_tiny_vision(folder, CODES),
+    },
+    "text-to-image": {
+        "inputs": ["a dark one", "a bright one"], "targets": [picture(0, 8), picture(128, 8)], "names": (),
+        "options": {"size": 8, "classifier": "classifier", "layers": 1, "width": 16, "heads": 2, "words": 64},
+        "rows": lambda count, start=0: [{"image": row["image"], "caption": f"a {row['label']} one {apart(number)}"}
+                                        for number, row in enumerate(pictures(count, start), start)],
+        "base": write_tiny_stages,
     },
 }  # fmt: skip
 

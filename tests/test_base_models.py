@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from model_helpers import LABELS, TEXT, WEIGHTS, recipe, tokenizer, vocabulary, write_tiny_model
+from registry_helpers import Shop, settle
 
 from evertune import base_models
 from evertune.errors import ConfigError, TrainingError
@@ -137,3 +138,21 @@ def test_precision_is_measured_once_and_remembered(tmp_path: Path) -> None:
     other = {"bf16": "fp32", "fp32": "bf16"}[found]
     memory.write_text(memory.read_text().replace(f'"{found}"', f'"{other}"'))
     assert resolve_precision("auto", memory) == other  # what is remembered decides
+
+
+@pytest.mark.usefixtures("no_parity")
+def test_the_champion_is_a_base_that_another_recipe_can_name(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
+    other = shop.recipe.model_copy(update={"name": "other", "base_model": f"champion:{shop.name}"})
+    with pytest.raises(ConfigError, match="no champion of"):
+        base_models.locate(other)
+    made, version = shop.registered()
+    settle(shop, made, version)
+    assert Path(base_models.locate(other)) == Path(made.bundle) / "model"
+    seen = base_models.fingerprint(other)
+    later, second = shop.registered()
+    settle(shop, later, second)
+    assert Path(base_models.locate(other)) == Path(later.bundle) / "model"
+    assert base_models.fingerprint(other) != seen  # other weights
+    with pytest.raises(ConfigError, match="cannot build on itself"):
+        base_models.locate(other.model_copy(update={"name": shop.name}))

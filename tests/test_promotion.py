@@ -9,9 +9,7 @@ import pytest
 from crash_helpers import Killed
 from registry_helpers import HELD, REJECTED, Shop, events, make_champion, moved_by_others, moves, settle
 
-from evertune import base_models
-from evertune.errors import ConfigError, RegistryError
-from evertune.home import Home, find_home
+from evertune.errors import RegistryError
 from evertune.records import Decision
 from evertune.registry import ledger, models, promotion
 
@@ -140,23 +138,3 @@ def test_the_champion_moves_under_the_lock(shop: Shop) -> None:
         assert (shop.champion(), moves(shop)) == (None, [])
     mover.join()
     assert (shop.champion(), moves(shop)) == (1, [("intent", None, 1), ("moved", None, 1)])
-
-
-def test_the_champion_is_a_base_that_another_recipe_can_name(shop: Shop) -> None:
-    other = shop.recipe.model_copy(update={"name": "other", "folder": shop.home.root.parent})
-    asking = other.model_copy(update={"base_model": f"champion:{shop.name}"})
-    home = Home(find_home(asking.folder), shop.name)
-    pointing = Shop(home.root, shop.recipe, shop._base)
-    with pytest.raises(ConfigError, match="no recipe of that name with a champion"):
-        base_models.locate(asking)
-    _, first = pointing.registered()
-    make_champion(pointing, first)
-    seen = base_models.fingerprint(asking)
-    assert Path(base_models.locate(asking)) == models.bundle_of(home, shop.name, first) / "model"
-    _, second = pointing.registered()
-    moved_by_others(pointing, second)
-    models.repair(home, shop.name)
-    assert Path(base_models.locate(asking)) == models.bundle_of(home, shop.name, second) / "model"
-    assert base_models.fingerprint(asking) != seen  # other weights
-    with pytest.raises(ConfigError, match="no recipe of that name"):
-        base_models.locate(asking.model_copy(update={"name": shop.name}))

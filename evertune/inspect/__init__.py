@@ -85,6 +85,8 @@ def _profiles(rows: Rows, objective: str | None, given: tuple[str | None, str | 
         if objective is None:
             tags = lists > 1 or choose.tags_between_spaces(profiles, rows.columns, *given)
             objective = "token-classification" if tags else "text-classification"
+            if any(one.is_picture for one in profiles):
+                objective = "image-classification"
         if objective == "token-classification" and lists < 2:
             profiles = [
                 word_profile(one.name, rows.columns[one.name]) if one.words >= choose.FREE_TEXT else one

@@ -11,7 +11,7 @@ from typing import Any
 from evertune.errors import DataError
 from evertune.inspect.column_profile import Profile
 
-PICKED = (("text", "label"), ("tokens", "tags"))  # inputs and targets that are picked here
+PICKED = (("text", "label"), ("tokens", "tags"), ("image", "label"))  # inputs and targets that are picked here
 FREE_TEXT = 1.5  # mean words of a cell from which a column is free text
 MOST_LABELS = 200  # more distinct values than this are no labels, unless the column is called so
 LABEL_NAMES = (
@@ -65,6 +65,8 @@ def choose(
     choice = Choice()
     if objective == "token-classification":
         _words_and_tags(choice, name, profiles, given_input, given_target)
+    elif objective == "image-classification":
+        _picture_and_label(choice, name, profiles, given_input, given_target)
     else:
         _text_and_label(choice, name, profiles, given_input, given_target)
     beside(choice, profiles)
@@ -73,7 +75,7 @@ def choose(
 
 def beside(choice: Choice, profiles: Sequence[Profile]) -> None:
     """Add the columns of id, timestamp and group, where there are such."""
-    rest = [one for one in profiles if one.name not in choice.columns.values() and not one.is_list]
+    rest = [one for one in profiles if one.name not in choice.columns.values() and not (one.is_list or one.is_picture)]
     _id(choice, rest)
     _timestamp(choice, rest)
     _group(choice, [one for one in rest if one.name not in choice.columns.values()])
@@ -105,10 +107,28 @@ def _text_and_label(
             choice.notes.append(f"{', '.join(others)} could be the text too; --text COL picks another")
     else:
         choice.take("text", text, "given")
+    _label(choice, name, profiles, plain, choice.columns["text"], label)
+
+
+def _picture_and_label(
+    choice: Choice, name: str, profiles: Sequence[Profile], image: str | None, label: str | None
+) -> None:
+    found = [one.name for one in profiles if one.is_picture and image in {None, one.name}]
+    if not found:
+        raise _cannot_pick("image", name, profiles)
+    choice.take("image", found[0], "given" if image else "its cells are pictures")
+    plain = [one for one in profiles if not (one.is_list or one.is_picture) and one.filled and one.name != label]
+    _label(choice, name, profiles, plain, found[0], label)
+
+
+def _label(
+    choice: Choice, name: str, profiles: Sequence[Profile], plain: Sequence[Profile], given: str, label: str | None
+) -> None:
+    """Pick the label among plain columns; `given` is the input's."""
     if label is not None:
         choice.take("label", label, "given")
         return
-    candidates = sorted((one for one in plain if _is_label(one, choice.columns["text"])), key=_label_rank)
+    candidates = sorted((one for one in plain if _is_label(one, given)), key=_label_rank)
     if not candidates or (len(candidates) > 1 and _label_rank(candidates[0])[:2] == _label_rank(candidates[1])[:2]):
         raise _cannot_pick("label", name, profiles)
     best = candidates[0]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evertune.sources import cells
+from evertune.sources.pictures import is_picture
 
 PROBED = 1000  # cells, evenly spaced, that are tried as dates and numbers
 
@@ -32,6 +33,7 @@ class Profile:
     dated: float
     numeric: float
     is_list: bool = False
+    is_picture: bool = False
 
     @property
     def distinct(self) -> int:
@@ -55,11 +57,15 @@ class Profile:
         kind = (
             f"lists of words, {self.words:.1f} a row"
             if self.is_list
+            else "pictures"
+            if self.is_picture
             else "moments"
             if self.dated > 0.9 and self.numeric < 0.5
             else "texts"
         )
         kind = "numbers" if self.numeric > 0.9 else kind
+        if self.is_picture:
+            return f"{kind}, {self.filled} cells"
         shown = ", ".join(repr(value[:30]) for value, _ in self.counts.most_common(3))
         empty = f", {self.rows - self.filled} empty" if self.filled < self.rows else ""
         return f"{kind}, {self.distinct} distinct in {self.filled} cells{empty}, such as {shown}"
@@ -72,6 +78,8 @@ def profile(name: str, values: Sequence[Any], *, lists: bool = True) -> Profile:
         lists: whether cells that spell lists are taken as lists.
     """
     filled = [value for value in values if value is not None and value != ""]
+    if filled and all(is_picture(value) for value in filled[:PROBED]):
+        return Profile(name, len(values), len(filled), Counter(), [0] * len(filled), 0, 0, 0, is_picture=True)
     if lists and filled and all(_is_list(value) for value in filled[:PROBED]):
         return word_profile(name, values)
     texts = [found for value in filled if (found := _text(value)) is not None]

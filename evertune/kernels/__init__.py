@@ -34,7 +34,8 @@ def accelerated(model: Any, precision: str, named: Any, compiled: bool = False) 
             held.enter_context(_tensor_cores())
         else:
             held.enter_context(memory.kept())
-            logger.debug("embedding compact: %s", held.enter_context(compact(model, named)))
+            if model.main_input_name == "input_ids":
+                logger.debug("embedding compact: %s", held.enter_context(compact(model, named)))
         if compiled:
             held.enter_context(_compiled(model))
         elif not gpu:  # layers that the compiler has no way to look into

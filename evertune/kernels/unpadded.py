@@ -39,6 +39,9 @@ def unpadded(model: Any) -> Iterator[bool]:
     its own) is left as it is; a trial with three rows of different length shows it.
     """
     encoder = model.base_model
+    if model.main_input_name != "input_ids":  # pictures are all of one size
+        yield False
+        return
     AttentionInterface.register(attention.NAME, torch.compiler.disable(attention.attend))  # type: ignore[no-untyped-call]
     before = encoder.config._attn_implementation
     padded = encoder.forward

@@ -36,6 +36,10 @@ It may offer
 - `finish(model, examples, names)`: what is left to do when the weights have been learned;
 - `unfit(folder) -> text or None`: why a base model cannot be used, from the files of its folder alone;
 - `sample(input, target, prediction) -> (given, wanted, said) or None`: a row of the report's samples, as texts.
+- `MODELS`: options that name other models, as `base_model` does; `build` and `tokenizer` are given their folders;
+- `tokenizer(path, options)`: what takes the place of the base model's tokenizer in `encode`; where it needs none, that
+  has only `pad_token_id` and `save_pretrained`; raises ValueError where the base model does not fit;
+- `states(model, batch) -> (rows, size)`: what the model sees in a row, where it is not the mean of its tokens' states.
 """
 
 import functools
@@ -52,7 +56,7 @@ if TYPE_CHECKING:
         """What the options of all objectives have."""
 
         type: str
-        max_length: int
+        max_length: int  # of those that cut
 
 
 TABLE = {
@@ -67,6 +71,9 @@ TABLE = {
     "causal-lm": "evertune.objectives.causal_lm",
     "chat": "evertune.objectives.chat",
     "seq2seq": "evertune.objectives.seq2seq",
+    "image-classification": "evertune.objectives.image_classification",
+    "image-tokens": "evertune.objectives.image_tokens",
+    "text-to-image": "evertune.objectives.text_to_image",
 }
 LISTS = ("strings", "labels")  # kinds of which a cell holds a list
 ROLES = ("id", "timestamp", "group")  # what any row may carry beside its objective's own columns
@@ -86,6 +93,11 @@ def cells(rows: "pa.Table", roles: Sequence[str]) -> list[Any]:
     """What stands under these roles: of each row a value, or a tuple of the values of several roles."""
     columns = [rows[role].to_pylist() for role in roles]
     return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+
+
+def shows_pictures(objective: ModuleType) -> bool:
+    """Whether predictions are made from pictures."""
+    return "image" in {objective.COLUMNS[role] for role in objective.INPUTS}
 
 
 def encoded_roles(objective: ModuleType) -> list[str]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from evertune import base_models, contract, shortage, splits
+from evertune import base_models, contract, shortage, splits, tokenization
 from evertune.config import SqlSource
 from evertune.errors import DataError
 from evertune.objectives import cells, module
 from evertune.preview.sample import judged, sample, spread
 from evertune.statistics import detectable, spend
+from evertune.thumbnails import told
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,12 +71,9 @@ def look(recipe: "Recipe", limit: int) -> Preview:
     dealt, leaked = _splits(close, recipe, objective.INPUTS[0])
     splits = {name: round(count * factor) for name, count in dealt.items()}
     inputs, targets = cells(close, objective.INPUTS), cells(close, [target])
-    pieces, truncated = _tokens(recipe, inputs)
-    seen_again = target in objective.INPUTS
-    examples = [
-        {"input": _text(one), "target": "" if seen_again else _text(wanted), "tokens": " ".join(tokens[:24])}
-        for one, wanted, tokens in islice(zip(inputs, targets, pieces, strict=False), SHOWN)
-    ]
+    own = hasattr(objective, "tokenizer")
+    pieces, truncated = _own_tokens(recipe, close.slice(0, SHOWN)) if own else _tokens(recipe, inputs)
+    examples = _examples(objective, inputs, targets, pieces)
     problems = [*contract.stops(verdicts, recipe, ()), *(shortage.missing(splits) if len(close) else [])]
     notes = [
         *(f"cannot be read: {one}" for one in unreadable[:SHOWN]),
@@ -90,6 +88,17 @@ def look(recipe: "Recipe", limit: int) -> Preview:
         examples=examples, splits=splits, leaked=leaked, truncated=round(truncated * factor),
         problems=problems, notes=notes,
     )  # fmt: skip
+
+
+def _examples(objective: Any, inputs: list[Any], targets: list[Any], pieces: list[list[str]]) -> list[dict[str, str]]:
+    shown, wanted = (
+        told if objective.COLUMNS[role] == "image" else _text for role in (objective.INPUTS[0], objective.TARGET)
+    )
+    seen_again = objective.TARGET in objective.INPUTS
+    return [
+        {"input": shown(one), "target": "" if seen_again else wanted(target), "tokens": " ".join(tokens[:24])}
+        for one, target, tokens in islice(zip(inputs, targets, pieces, strict=False), SHOWN)
+    ]
 
 
 def _labels(verdicts: contract.Verdicts, objective: Any) -> dict[str, int]:
@@ -133,6 +142,11 @@ def _tokens(recipe: "Recipe", inputs: list[Any]) -> tuple[list[list[str]], int]:
     encoded = tokenizer.encode_batch(inputs, is_pretokenized=bool(inputs) and isinstance(inputs[0], list))
     longest = math.inf if hasattr(module(recipe.objective.type), "IN_BLOCKS") else recipe.objective.max_length
     return [one.tokens for one in encoded[:SHOWN]], sum(len(one.ids) > longest for one in encoded)
+
+
+def _own_tokens(recipe: "Recipe", rows: "pa.Table") -> tuple[list[list[str]], int]:
+    """How many tokens the objective itself makes of each row; that it can is the check."""
+    return [[f"{length:,}"] for length in tokenization.encoded(recipe, rows)["full_length"]], 0
 
 
 def _notes(recipe: "Recipe", test: int) -> list[str]:

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from evertune import bundle
 from evertune.errors import RegistryError
-from evertune.home import CHAMPION, Home, read_json, write_json
+from evertune.home import Home
 from evertune.registry import ledger, logged_models, requirements
 from evertune.registry.store import client, refusal, said
 from evertune.secrets import hidden
@@ -233,15 +233,6 @@ def move_champion(home: Home, name: str, to: int, *, expected: int | None, **fac
         with said("the alias champion"):
             client(home).set_registered_model_alias(name, "champion", str(to))
         ledger.append(home, "moved", **{**facts, "from": now, "to": to})
-        _point(home, name, to)
-
-
-def _point(home: Home, name: str, version: int) -> None:
-    """Say on the disk where the champion lies: a recipe whose base it is asks no registry (see `base_models`)."""
-    try:
-        write_json(home.model / CHAMPION, {"version": version, "model": str(bundle_of(home, name, version) / "model")})
-    except RegistryError as error:
-        logger.warning("%s: no recipe can build on this champion: %s", name, error)
 
 
 def repair(home: Home, name: str) -> None:
@@ -269,8 +260,6 @@ def _repair(home: Home, name: str) -> None:
         ledger.append(
             home, "external", **{"from": ledger.last_known(home), "to": now, "reason": "moved outside Evertune"}
         )
-    if now is not None and (read_json(home.model / CHAMPION) or {}).get("version") != now:
-        _point(home, name, now)
 
 
 def _facts(entry: dict[str, Any]) -> dict[str, Any]:

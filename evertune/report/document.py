@@ -6,6 +6,7 @@ from typing import Any
 
 from evertune.home import write_atomic
 from evertune.report import models, run
+from evertune.report.gallery import gallery
 from evertune.report.pieces import Html, count, join, number, span, text, tiles
 from evertune.report.style import STYLE
 
@@ -63,6 +64,7 @@ def _sections(outcome: Json, details: Json, history: list[Json], pictures: Pictu
         "Classes": models.classes(details, pictures),
         "Changed rows": models.changed(details),
         "Samples": models.samples(details),
+        "Pictures": gallery(details),
         "Confusion": models.confusion(details, pictures),
         "Calibration": models.calibration(pictures),
         "Training": run.training(outcome, history, pictures),

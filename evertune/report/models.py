@@ -18,11 +18,11 @@ from evertune.report.pieces import (
     note,
     number,
     picture,
+    seen,
     small,
     span,
     table,
     text,
-    words,
 )  # fmt: skip
 
 Json = dict[str, Any]
@@ -203,7 +203,7 @@ def changed(details: Json) -> Html:
     heads = ("Input", "Target", "Champion", "Challenger")
     parts = []
     for kind, title in CHANGED.items():
-        rows = [[words(one["input"]), *told(one)] for one in details.get("changed") or () if one["kind"] == kind]
+        rows = [[seen(one["input"]), *told(one)] for one in details.get("changed") or () if one["kind"] == kind]
         parts.append(heading(title, table(heads, rows, named=4, kind="prose")))
     return join(*parts)
 
@@ -211,7 +211,7 @@ def changed(details: Json) -> Html:
 def samples(details: Json) -> Html:
     """What the models say of some test rows, side by side."""
     told = [one for one in ("champion", "challenger") if details.get(one)]
-    rows = [[words(one.get(name, "")) for name in ("input", "target", *told)] for one in details.get("samples") or ()]
+    rows = [[seen(one.get(name, "")) for name in ("input", "target", *told)] for one in details.get("samples") or ()]
     heads = ("Given", "Wanted", *map(str.capitalize, told))
     return table(heads, rows, named=len(heads), kind="prose")
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NewType, TypeGuard
 
+from evertune.thumbnails import URI
+
 Html = NewType("Html", str)  # markup that is safe to show; only this module makes it from data
 DASH = Html('<span class="none">&ndash;</span>')
 DPI = 150  # of the pictures
@@ -29,6 +31,13 @@ def text(value: object) -> Html:
 def words(value: object) -> Html:
     """A text from the data, with its own line breaks and direction."""
     return Html(f'<span class="words" dir="auto">{text(value)}</span>')
+
+
+def seen(value: str) -> Html:
+    """A text from the data, or the thumbnail of a picture."""
+    if not URI.fullmatch(value):
+        return words(value)
+    return Html(f'<img class="thumbnail" alt="a picture from the data" src="{value}">')
 
 
 def label(value: str) -> Html:

@@ -59,9 +59,12 @@ tbody th { font-weight: 400; } tr:has(.chief) > * { font-weight: 600; }
 .facts dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 figure { margin: 0; } figure .box { width: fit-content; }
 figure img { display: block; max-width: max(100%, 48rem); height: auto; }
+img.thumbnail { display: inline-block; width: 64px; margin-right: 3px; image-rendering: pixelated; }
+.gallery { display: flex; flex-wrap: wrap; gap: .9rem 1.4rem; } .tile { width: min-content; min-width: 8.8rem; }
+.tile img { display: inline-block; } .tile figcaption { font-size: .8rem; color: var(--soft); overflow-wrap: anywhere; }
 summary { cursor: pointer; color: var(--ours); margin: .7rem 0; }
 footer { color: var(--soft); font-size: .85rem; padding-top: .5rem; }
-@media (prefers-color-scheme: dark) { img { filter: invert(.9) hue-rotate(180deg); } }
+@media (prefers-color-scheme: dark) { img { filter: invert(.9) hue-rotate(180deg); } img.thumbnail { filter: none; } }
 @media (max-width: 40rem) {
   main { padding: .9rem .8rem; } .hero { padding: .9rem 1rem; } .hero h1 { font-size: 1.15rem; }
   th, td { padding: .34rem .55rem; } .bar { width: 4rem; } .tiles, .facts { grid-template-columns: 1fr 1fr; }

@@ -1,12 +1,12 @@
 """Arrow columns become tables with roles as columns: whole columns where Arrow reads them as a cell's rules do."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evertune.records import digest
 from evertune.rows import arrow
 from evertune.sources.piece import Layout
-from evertune.sources.tables import CONVERTERS
+from evertune.sources.tables import CONVERTERS, converter
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,7 +28,7 @@ def arrow_roles(columns: "Sequence[pa.Array]", numbers: Sequence[int], wanted: L
 
     size, arrays, problems = len(columns[0]), {}, dict[int, str]()
     for (role, kind), column in zip(wanted.kinds.items(), columns, strict=True):
-        made, odd = _converted(column, kind)
+        made, odd = _converted(column, kind, wanted)
         for row, error in odd.items():
             problems.setdefault(row, f"row {numbers[row]}, column {wanted.columns[role]}: {error}; mend the cell")
         arrays[role] = made[0]
@@ -41,7 +41,7 @@ def arrow_roles(columns: "Sequence[pa.Array]", numbers: Sequence[int], wanted: L
     return pa.table(arrays)
 
 
-def _converted(column: "pa.Array", kind: str) -> "tuple[tuple[pa.Array, ...], dict[int, str]]":
+def _converted(column: "pa.Array", kind: str, wanted: Layout) -> "tuple[tuple[pa.Array, ...], dict[int, str]]":
     """The column as its kind, a moment with a column of its problems, and what is wrong with single cells."""
     import pyarrow as pa
 
@@ -49,12 +49,12 @@ def _converted(column: "pa.Array", kind: str) -> "tuple[tuple[pa.Array, ...], di
         return (text,), {}
     if kind == "timestamp":
         return _moments(column), {}
-    made, odd = _one_by_one(column, kind)
+    made, odd = _one_by_one(column, converter(kind, wanted.folder))
     return (pa.array(made, arrow(kind)),), odd
 
 
-def _one_by_one(column: "pa.Array", kind: str) -> tuple[list[Any], dict[int, str]]:
-    convert, made, odd = CONVERTERS[kind], list[Any](), dict[int, str]()
+def _one_by_one(column: "pa.Array", convert: Callable[[Any], Any]) -> tuple[list[Any], dict[int, str]]:
+    made, odd = list[Any](), dict[int, str]()
     for row, cell in enumerate(column.to_pylist()):
         try:
             made.append(convert(cell))

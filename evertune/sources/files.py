@@ -4,6 +4,7 @@ import glob
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,8 @@ def read(source: PathSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[P
         fingerprint = _fingerprint(file, {}, source, wanted)
         if seen.get(file.name) != fingerprint:
             logger.info("reading %s", file.name)
-            yield Piece(file.name, fingerprint, _tables(file, wanted, source.split, file.name in seen))
+            named = replace(wanted, folder=file.path.parent)
+            yield Piece(file.name, fingerprint, _tables(file, named, source.split, file.name in seen))
 
 
 def single_file(path: str | Path) -> File:

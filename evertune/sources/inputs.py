@@ -14,7 +14,7 @@ from evertune.rows import arrow
 from evertune.sources import arrow_rows, cells
 from evertune.sources.files import FORMATS, single_file
 from evertune.sources.piece import Layout, Raw, match
-from evertune.sources.tables import CHUNK, CONVERTERS
+from evertune.sources.tables import CHUNK, converter
 from evertune.sources.text_file import File
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def inputs(path: str | Path, recipe: Recipe, encoding: str | None = None) -> Ite
     schema = _schema(file, list(dict.fromkeys(names)), kinds)
     rest, start = iter(reader.rows(file, schema.names)), 0
     while (chunk := list(itertools.islice(rest, CHUNK))) or start == 0:
-        yield _inputs(chunk, start, schema, kinds)
+        yield _inputs(chunk, start, schema, kinds, file.path.parent)
         start += len(chunk)
         if len(chunk) < CHUNK:
             return
@@ -62,7 +62,7 @@ def _schema(file: File, names: Sequence[str], kinds: dict[str, str]) -> "pa.Sche
     return pa.schema([(name, arrow(kinds[name]) if name in kinds else types.get(name, plain)) for name in names])
 
 
-def _inputs(chunk: Sequence[Raw], start: int, schema: "pa.Schema", kinds: dict[str, str]) -> Inputs:
+def _inputs(chunk: Sequence[Raw], start: int, schema: "pa.Schema", kinds: dict[str, str], folder: Path) -> Inputs:
     import pyarrow as pa
 
     places, width = {name: schema.names.index(name) for name in kinds}, len(schema)
@@ -73,7 +73,9 @@ def _inputs(chunk: Sequence[Raw], start: int, schema: "pa.Schema", kinds: dict[s
         row = list(raw.cells) if raw.cells is not None else [None] * width
         problem = raw.problem
         for name, place in places.items():
-            row[place], wrong = _converted(row[place], kinds[name], number, name) if problem is None else (None, None)
+            row[place], wrong = (
+                _converted(row[place], kinds[name], number, name, folder) if problem is None else (None, None)
+            )
             problem = problem or wrong
         given = tuple(row[place] for place in places.values())
         values.append(None if problem else given[0] if len(given) == 1 else given)
@@ -84,9 +86,9 @@ def _inputs(chunk: Sequence[Raw], start: int, schema: "pa.Schema", kinds: dict[s
     return Inputs(values, problems, pa.Table.from_arrays(arrays, schema=schema))
 
 
-def _converted(cell: Any, kind: str, number: int, named: str) -> tuple[Any, str | None]:
+def _converted(cell: Any, kind: str, number: int, named: str, folder: Path) -> tuple[Any, str | None]:
     try:
-        return CONVERTERS[kind](cell), None
+        return converter(kind, folder)(cell), None
     except ValueError as error:
         return None, f"row {number}, column {named}: {error}"
 

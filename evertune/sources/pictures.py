@@ -3,20 +3,28 @@
 import base64
 import binascii
 import io
+import re
+from pathlib import Path
 from typing import Any
 
+NAME = re.compile(r"(?i)[^\0\r\n,]{1,1000}\.(png|jpe?g|gif|bmp|webp|tiff?)")
+BEGINNINGS = ("data:image/", "iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")  # a data URI; PNG, JPEG, GIF, WebP in base64
 MOST = 64_000_000  # pixels; a small file can spell a picture that fills the memory
 
 
-def image(value: Any) -> str | None:
-    """The cell as the base64 text of a picture file: bytes, the `{"bytes": ...}` of `datasets`, or base64 itself.
+def image(value: Any, folder: Path | None = None) -> str | None:
+    """The cell as the base64 text of a picture file: bytes, what `datasets` writes, base64, or a picture file's name.
 
+    Args:
+        folder: where files lie that cells name. Default: no cell may name one.
     Raises:
         ValueError: it is none of them, or the picture is broken or too large.
     """
     if isinstance(value, dict):
-        value = value.get("bytes")
-    if isinstance(value, str):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, str) and NAME.fullmatch(value.strip()):
+        value = _read(value.strip(), folder)
+    elif isinstance(value, str):
         value = _decoded(value)
     if value is None:
         return None
@@ -24,6 +32,28 @@ def image(value: Any) -> str | None:
         raise ValueError(f"holds a {type(value).__name__} where a picture is needed")
     _check(value)
     return base64.b64encode(value).decode()
+
+
+def is_picture(value: Any) -> bool:
+    """Whether a cell looks like a picture; it is not opened."""
+    if isinstance(value, dict):
+        return value.keys() == {"bytes", "path"}
+    return isinstance(value, bytes) or (
+        isinstance(value, str) and (value.startswith(BEGINNINGS) or bool(NAME.fullmatch(value.strip())))
+    )
+
+
+def _read(name: str, folder: Path | None) -> bytes:
+    """A file in the folder of the file that names it; what lies elsewhere is not for a row to open."""
+    if folder is None:
+        raise ValueError(f"{name!r} is a file's name; only cells of a file can name one: give its bytes in base64")
+    file = (folder / name).resolve()
+    if not file.is_relative_to(folder.resolve()):
+        raise ValueError(f"{name!r} lies outside of the folder {folder.name} of the file that names it")
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{name!r} cannot be read: {error.strerror}") from None
 
 
 def _decoded(text: str) -> bytes | None:

@@ -4,6 +4,7 @@ import difflib
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evertune.config import Recipe
@@ -59,10 +60,12 @@ class Layout:
     Args:
         columns: role -> column of the source.
         kinds: role -> an objective's kind or `timestamp`, in the order of `columns`.
+        folder: where files lie that cells name.
     """
 
     columns: dict[str, str]
     kinds: dict[str, str]
+    folder: Path | None = None
 
 
 def layout(recipe: Recipe) -> Layout:

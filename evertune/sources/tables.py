@@ -1,5 +1,6 @@
 """Raw rows become Arrow tables with roles as columns, in chunks of bounded size."""
 
+import functools
 import hashlib
 import itertools
 import json
@@ -13,6 +14,8 @@ from evertune.sources import cells, pictures
 from evertune.sources.piece import Layout, Raw
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
 
 CHUNK = 10_000  # rows that are held as Python values at a time
@@ -84,12 +87,21 @@ def roles_of(chunk: Sequence[Raw], numbers: Sequence[int], wanted: Layout) -> "p
     return pa.table(arrays)
 
 
+def converter(kind: str, folder: "Path | None") -> Callable[[Any], Any]:
+    """What makes a cell one of this kind.
+
+    Args:
+        folder: where picture files lie that cells name.
+    """
+    return functools.partial(pictures.image, folder=folder) if kind == "image" else CONVERTERS[kind]
+
+
 def _converted(raw: Raw, row: int, wanted: Layout) -> tuple[list[Any], str | None, str | None]:
     """The cells as their kinds, what is wrong with the row, and the digest of what stands there if anything is."""
     given, problem, made = raw.cells or [None] * len(wanted.kinds), raw.problem, []
     for (role, kind), cell in zip(wanted.kinds.items(), given, strict=True):
         try:
-            made.append(CONVERTERS[kind](cell))
+            made.append(converter(kind, wanted.folder)(cell))
         except ValueError as error:
             made.append(None)
             problem = problem or f"row {row}, column {wanted.columns[role]}: {error}; mend the cell"

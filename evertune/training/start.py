@@ -67,7 +67,7 @@ def begin(recipe: "Recipe", objective: Any, labels: Sequence[str], champion: Pat
     _check(recipe, champion, known)
     whole = champion is not None and known is None  # an ordinary model
     place = str(champion / "model") if champion is not None and whole else base_models.locate(recipe)
-    model = models.build(objective, place, labels, recipe.objective, recipe.training.seed)
+    model = models.build(objective, place, labels, base_models.options(recipe), recipe.training.seed)
     renamed = recipe.contract.label.rename
     if champion is not None and whole and objective.LABELED:
         head.carry_over(model, objective.load(champion / "model"), labels, renamed)

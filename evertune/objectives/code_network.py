@@ -1,0 +1,100 @@
+"""The network that writes a picture as a grid of codes and reads it back; copies travel in bundles that hold one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import PretrainedConfig, PreTrainedModel
+
+COMMITMENT = 0.25  # weight of the pull of states to their codes (van den Oord et al. 2017, section 3.2)
+CELL = 4  # pixels a side that one code stands for
+
+
+class CodesConfig(PretrainedConfig):
+    """The shape of the network.
+
+    Args:
+        width: channels of the innermost layers; codes: how many there are; code_size: numbers of each.
+    """
+
+    model_type = "image-codes"
+
+    def __init__(self, width: int = 64, codes: int = 512, code_size: int = 16, **others: Any) -> None:
+        super().__init__(**others)
+        self.width, self.codes, self.code_size = width, codes, code_size
+
+
+@dataclass
+class Coded:
+    """What the network gives of each picture: reconstruction, how far its states are from their codes, codes, itself.
+
+    Args:
+        logits: (rows, 3, size, size), (rows), (rows, cells), (rows, 3, size, size).
+    """
+
+    logits: tuple[Any, Any, Any, Any]
+
+
+class ImageCodes(PreTrainedModel):
+    """A discrete autoencoder with nearest codes (VQ-VAE, van den Oord et al. 2017).
+
+    States and codes are compared on the unit sphere, in few dimensions: nearly all codes are used then, without
+    restarts (Yu et al. 2022, section 3.2).
+    """
+
+    config_class = CodesConfig
+    main_input_name = "pixel_values"
+    base_model_prefix = "network"
+
+    def __init__(self, config: CodesConfig) -> None:
+        super().__init__(config)
+        wide, half = config.width, config.width // 2
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, half, 4, 2, 1), Residual(half), nn.Conv2d(half, wide, 4, 2, 1), Residual(wide), Residual(wide),
+            nn.Conv2d(wide, config.code_size, 1),
+        )  # fmt: skip
+        self.codebook = nn.Parameter(torch.randn(config.codes, config.code_size))
+        self.decoder = nn.Sequential(
+            nn.Conv2d(config.code_size, wide, 3, padding=1), Residual(wide), Residual(wide),
+            nn.ConvTranspose2d(wide, half, 4, 2, 1), Residual(half), nn.ConvTranspose2d(half, 3, 4, 2, 1),
+        )  # fmt: skip
+        self.post_init()
+
+    def forward(self, pixel_values: Any) -> Coded:
+        """Codes, and the pictures that they give."""
+        states, codes = self.states(pixel_values)
+        chosen = self.vectors(codes)
+        apart = (chosen - states.detach()).square().mean((1, 2, 3))
+        pull = (chosen.detach() - states).square().mean((1, 2, 3))
+        straight = states + (chosen - states).detach()  # the gradient of the reconstruction passes the choice by
+        return Coded((self.decoder(straight), apart + COMMITMENT * pull, codes.flatten(1), pixel_values))
+
+    def states(self, pixel_values: Any) -> tuple[Any, Any]:
+        """(rows, code_size, height, width) on the unit sphere, and (rows, height, width) the nearest codes."""
+        states = functional.normalize(self.encoder(pixel_values).float(), dim=1)
+        near = torch.einsum("rchw,kc->rkhw", states, functional.normalize(self.codebook, dim=1))
+        return states, near.argmax(1)
+
+    def vectors(self, codes: Any) -> Any:
+        """(rows, code_size, height, width) of codes (rows, height, width)."""
+        return functional.normalize(self.codebook, dim=1)[codes].permute(0, 3, 1, 2)
+
+    def pictures(self, codes: Any) -> Any:
+        """(rows, 3, size, size) of a grid's codes, (rows, cells)."""
+        side = int(codes.shape[1] ** 0.5)
+        return self.decoder(self.vectors(codes.view(-1, side, side)))
+
+
+class Residual(nn.Module):
+    """Two convolutions beside a straight way."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 1)
+
+    def forward(self, states: Any) -> Any:
+        """The states, changed a little."""
+        return states + self.second(functional.silu(self.first(functional.silu(states))))

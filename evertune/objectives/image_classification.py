@@ -1,0 +1,112 @@
+"""Image classification: one label for a picture."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from . import pixels, text_classification
+
+COLUMNS = {"image": "image", "label": "string"}
+INPUTS, TARGET = ("image",), "label"
+LABELED, ENCODES_TARGET, ASSESSED = True, False, False
+TRAVELS_WITH = ("pixels", "text_classification")
+OUTPUTS = {"label": "string", "score": "number"}
+METRICS = ("accuracy", "f1_macro", "f1_micro", "f1_weighted", "precision_macro", "recall_macro", "ece")
+LOWER_IS_BETTER = ("ece",)
+
+
+class Options(BaseModel):
+    """One label for a picture. Columns: `image` (the bytes of its file, base64, or a file's name), `label`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    type: Literal["image-classification"] = Field("image-classification", description="Name of the objective.")
+    size: int = Field(32, ge=4, le=512, description="Pixels a side that the model sees; all pictures are resized.")
+    flip: bool = Field(False, description="Mirror half of the pictures in training.")
+    shift: float = Field(0.1, ge=0, le=0.5, description="Move pictures in training, by up to this share of a side.")
+    zoom: float = Field(0.1, ge=0, le=0.5, description="Zoom pictures in training, by up to this share.")
+
+
+label_values, conventions = text_classification.label_values, text_classification.conventions
+loss, decode, majority = text_classification.loss, text_classification.decode, text_classification.majority
+statistics, metrics = text_classification.statistics, text_classification.metrics
+report, pairs = text_classification.report, text_classification.pairs
+
+
+def tokenizer(path: str | Path, options: Options) -> pixels.Reader:
+    """Nothing that a picture needs; the base model is looked at.
+
+    Raises:
+        ValueError: the base model takes no pictures, or none of this size.
+    """
+    config = pixels.configuration(path)
+    size, fixed = config.get("image_size", options.size), "num_attention_heads" in config
+    if config and "vocab_size" in config:
+        raise ValueError(f"{config.get('model_type')} takes texts, no pictures; name a model of pictures")
+    if fixed and size % config.get("patch_size", 1) == 0 and not pixels.has_weights(path):
+        size = options.size  # it learns its positions anew
+    if fixed and size != options.size:
+        raise ValueError(f"it takes pictures of {size} pixels a side; set objective.size to {size}")
+    if fixed and options.size % config.get("patch_size", 1):
+        raise ValueError(f"objective.size: {options.size} is no multiple of its patches of {config['patch_size']}")
+    return pixels.Reader()
+
+
+def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
+    """The pixels of each picture."""
+    return pixels.encode(inputs, options.size)
+
+
+def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Base weights with a new head, in fp32; all weights are new where the base has a configuration alone."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageClassification
+
+    names = dict(enumerate(labels))
+    config = AutoConfig.from_pretrained(
+        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}
+    )
+    if pixels.has_weights(path):
+        model = AutoModelForImageClassification.from_pretrained(
+            path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True
+        )
+    else:
+        config.image_size = options.size
+        model = AutoModelForImageClassification.from_config(config, dtype=torch.float32)
+    pixels.augment(model, options.flip, options.shift, options.zoom)
+    return model
+
+
+def load(path: str | Path) -> Any:
+    """A tuned model, as it was saved.
+
+    Raises:
+        OSError: no weights in the folder.
+    """
+    import torch
+    from transformers import AutoModelForImageClassification
+
+    return AutoModelForImageClassification.from_pretrained(path, dtype=torch.float32)
+
+
+def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """One row as `collate` takes it; without a target for serving."""
+    row: dict[str, Any] = {"input_ids": encoded["input_ids"], "pixels": encoded["pixels"]}
+    return row if target is None else {**row, "labels": label_ids[target]}
+
+
+def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+    """`pixel_values` (rows, 3, size, size) from -1 to 1, `labels` (rows)."""
+    import torch
+
+    batch = {"pixel_values": pixels.batch([one["pixels"] for one in examples])}
+    if "labels" in examples[0]:
+        batch["labels"] = torch.tensor([one["labels"] for one in examples])
+    return batch
+
+
+def states(model: Any, batch: Mapping[str, Any]) -> Any:
+    """(rows, size) what the model's body sees in each picture."""
+    found = model.base_model(pixel_values=batch["pixel_values"]).last_hidden_state
+    return found.mean(1) if found.ndim == 3 else found.mean((2, 3))

@@ -1,0 +1,155 @@
+"""Image tokens: a picture as a small grid of codes, and back; the first stage of pictures from texts.
+
+Ramesh et al. 2021, section 2.1, with nearest codes (van den Oord et al. 2017) instead of relaxed ones.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from . import pixels
+
+COLUMNS = {"image": "image"}
+INPUTS, TARGET = ("image",), "image"
+LABELED, ENCODES_TARGET, ASSESSED = False, False, False
+TRAVELS_WITH = ("pixels", "code_network")
+OUTPUTS = {"codes": "numbers", "image": "string"}
+METRICS = ("psnr", "mse", "code_perplexity")
+LOWER_IS_BETTER = ("mse",)
+BINS = 1024  # of codes that are counted; a larger number counts as that less 1,024
+
+
+class Options(BaseModel):
+    """A picture as codes. Column: `image` (the bytes of its file, base64, or a file's name)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    type: Literal["image-tokens"] = Field("image-tokens", description="Name of the objective.")
+    size: int = Field(32, ge=8, le=256, multiple_of=4, description="Pixels a side; each 4 x 4 become one code.")
+    flip: bool = Field(False, description="Mirror half of the pictures in training.")
+
+
+def tokenizer(path: str | Path, options: Options) -> pixels.Reader:
+    """Nothing that a picture needs; the base model is looked at.
+
+    Raises:
+        ValueError: the base model is no network of codes.
+    """
+    kind = pixels.configuration(path).get("model_type")
+    if kind != "image-codes":
+        raise ValueError(f"{kind} makes no codes of pictures; name package:evertune/models/image_codes_tiny")
+    return pixels.Reader()
+
+
+def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
+    """The pixels of each picture."""
+    return pixels.encode(inputs, options.size)
+
+
+def label_values(targets: Sequence[str]) -> list[str]:
+    """None: a picture is no label."""
+    return []
+
+
+def conventions(targets: Sequence[str]) -> dict[str, Any]:
+    """Nothing."""
+    return {}
+
+
+def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """The network, in fp32, with weights where the base has some."""
+    from .code_network import CodesConfig, ImageCodes
+
+    model = load(path) if pixels.has_weights(path) else ImageCodes(CodesConfig.from_pretrained(path))
+    if options.flip:
+        pixels.augment(model, options.flip, 0.0, 0.0)
+    return model
+
+
+def load(path: str | Path) -> Any:
+    """A tuned model, as it was saved.
+
+    Raises:
+        OSError: no weights in the folder.
+    """
+    import torch
+
+    from .code_network import ImageCodes
+
+    return ImageCodes.from_pretrained(path, dtype=torch.float32)
+
+
+def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """One row as `collate` takes it; without a target for serving."""
+    row: dict[str, Any] = {"input_ids": encoded["input_ids"], "pixels": encoded["pixels"]}
+    return row if target is None else {**row, "labels": encoded["pixels"]}
+
+
+def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+    """`pixel_values` (rows, 3, size, size) from -1 to 1, and the same as `labels`."""
+    found = pixels.batch([one["pixels"] for one in examples])
+    return {"pixel_values": found, "labels": found} if "labels" in examples[0] else {"pixel_values": found}
+
+
+def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Squared error, summed over the pixels' values; what holds states and codes together counts as much as they do."""
+    drawn, apart, _, seen = logits  # in training what was seen is not quite what was given
+    return (drawn.float() - seen).square().sum() + apart.float().sum() * labels[0].numel()
+
+
+def decode(
+    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The codes of each picture, and what they give back, as PNG in base64."""
+    drawn, _, codes, _ = logits
+    return [
+        {"codes": [float(code) for code in row], "image": picture}
+        for row, picture in zip(codes.tolist(), pixels.all_drawn(drawn), strict=True)
+    ]
+
+
+def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+    """The mean of all pictures, for every row."""
+    mean = np.mean([pixels.picture(one, 32) for one in targets], axis=0).round()
+    return [{"codes": [0.0], "image": pixels.drawn(mean)} for _ in targets]
+
+
+def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Of each row, (rows, 2 + BINS): 1, mean squared error of values from 0 to 1, how often each code stands in it."""
+    found = np.zeros((len(targets), 2 + BINS))
+    for row, (target, one) in enumerate(zip(targets, predictions, strict=True)):
+        given = pixels.unread(one["image"])
+        wanted = pixels.picture(target, len(given))
+        found[row, :2] = 1, np.mean(((given.astype(float) - wanted) / 255) ** 2)
+        np.add.at(found[row], 2 + np.minimum(np.array(one["codes"], dtype=int), BINS - 1), 1)
+    return found
+
+
+def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Metrics of weighted sums of `statistics`, (..., 2 + BINS) -> (...); `psnr` of the mean error, in decibels.
+
+    `code_perplexity` is the number of codes that would be in use if all were used alike.
+    """
+    sums = np.asarray(sums, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mse = sums[..., 1] / sums[..., 0]
+        share = sums[..., 2:] / sums[..., 2:].sum(-1, keepdims=True)
+        entropy = -np.nan_to_num(share * np.log(share)).sum(-1)
+        return {"psnr": -10 * np.log10(np.maximum(mse, 1e-10)), "mse": mse, "code_perplexity": np.exp(entropy)}
+
+
+def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Nothing by class: there are none."""
+    return {"per_class": {}, "calibration": []}
+
+
+def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """Nothing: pictures are not confused."""
+    return [], []
+
+
+def states(model: Any, batch: Mapping[str, Any]) -> Any:
+    """(rows, code_size) the mean of each picture's states."""
+    return model.states(batch["pixel_values"])[0].mean((2, 3))

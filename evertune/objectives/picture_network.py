@@ -1,0 +1,117 @@
+"""The network that draws a picture from a caption: one decoder over its words and the picture's codes; it travels."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import (
+    AutoConfig,
+    AutoModelForImageClassification,
+    GPT2Config,
+    GPT2Model,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+
+from .code_network import CodesConfig, ImageCodes
+
+
+class PicturesConfig(PretrainedConfig):
+    """The shape of the decoder, and of the two networks beside it.
+
+    Args:
+        words: ids of words; caption: words of a caption; cells: codes of a picture.
+        codes, judge: configurations of the first stage, and of the classifier that pictures are judged by.
+    """
+
+    model_type = "text-to-image"
+
+    def __init__(
+        self, words: int = 4096, caption: int = 12, cells: int = 64, width: int = 192, layers: int = 6, heads: int = 6,
+        dropout: float = 0.1, codes: dict[str, Any] | None = None, judge: dict[str, Any] | None = None, **others: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(**others)
+        self.words, self.caption, self.cells = words, caption, cells
+        self.width, self.layers, self.heads, self.dropout = width, layers, heads, dropout
+        self.codes, self.judge = codes or {}, judge or {}
+
+
+@dataclass
+class Drawn:
+    """What the network says of each picture's codes.
+
+    Args:
+        logits: (rows, cells, codes) of each code given those before it, and (rows, cells) the codes themselves.
+    """
+
+    logits: tuple[Any, Any]
+
+
+class CaptionedPictures(PreTrainedModel):
+    """Words and codes in one stream (Ramesh et al. 2021, section 2.2), of which the codes are learned."""
+
+    config_class = PicturesConfig
+    main_input_name = "pixel_values"
+    base_model_prefix = "decoder"
+
+    def __init__(self, config: PicturesConfig) -> None:
+        super().__init__(config)
+        self.codes = fixed(ImageCodes(CodesConfig(**config.codes)))
+        self.judge = fixed(AutoModelForImageClassification.from_config(AutoConfig.for_model(**config.judge)))
+        count = self.codes.config.codes
+        self.decoder = GPT2Model(GPT2Config(
+            vocab_size=config.words + count, n_positions=config.caption + config.cells, n_embd=config.width,
+            n_layer=config.layers, n_head=config.heads, resid_pdrop=config.dropout, embd_pdrop=config.dropout,
+            attn_pdrop=config.dropout, bos_token_id=None, eos_token_id=None,
+        ))  # fmt: skip
+        self.head = nn.Linear(config.width, count)
+        self.post_init()
+
+    def forward(self, words: Any, pixel_values: Any) -> Drawn:
+        """What each code of the pictures should be, given the caption and the codes before it."""
+        words = words[:, : self.config.caption]
+        with torch.no_grad():
+            codes = self.codes.states(pixel_values)[1].flatten(1)
+        if self.training:  # a tenth of the captions are not told, for guidance (Ho & Salimans 2021)
+            words = words * (torch.rand(len(words), 1) >= 0.1).to(words.device)
+        stream = torch.cat([words, codes[:, :-1] + self.config.words], 1)
+        states = self.decoder(input_ids=stream).last_hidden_state[:, words.shape[1] - 1 :]
+        return Drawn((self.head(states), codes))
+
+    def sampled(self, words: Any, noise: Any, temperature: float, top_k: int, guidance: float) -> Any:
+        """(rows, cells) codes of a picture for each caption.
+
+        Args:
+            noise: (rows, cells, codes) Gumbel noise: the likeliest code with it is a draw by the probabilities.
+            guidance: how many times the caption's part in the logits counts.
+        """
+        given, past, chosen = torch.cat([words, torch.zeros_like(words)]), None, []
+        for cell in range(self.config.cells):
+            found = self.decoder(input_ids=given, past_key_values=past, use_cache=True)
+            past = found.past_key_values
+            told, free = self.head(found.last_hidden_state[:, -1]).float().chunk(2)
+            logits = (free + guidance * (told - free)) / temperature
+            least = logits.topk(min(top_k, logits.shape[1]), 1).values[:, -1:]
+            code = (logits.masked_fill(logits < least, -torch.inf) + noise[:, cell]).argmax(1)
+            chosen.append(code)
+            given = (code + self.config.words).repeat(2)[:, None]
+        return torch.stack(chosen, 1)
+
+    def judged(self, pictures: Any) -> Any:
+        """(rows, labels) the classifier's logits of pictures of any size."""
+        size = int(self.config.judge["image_size"])
+        if pictures.shape[-1] != size:
+            pictures = functional.interpolate(pictures, (size, size), mode="bicubic", align_corners=False)
+        return self.judge(pixel_values=pictures.clamp(-1, 1)).logits.float()
+
+
+def fixed(network: Any) -> Any:
+    """The network, with weights that no training moves: buffers."""
+    for part in network.modules():
+        for name, weight in list(part._parameters.items()):
+            if weight is not None:
+                del part._parameters[name]
+                part.register_buffer(name, weight.detach())
+    return network

@@ -1,0 +1,128 @@
+"""Pictures as numbers: what the objectives that take them share; a copy travels in their bundles."""
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CELL = 4  # a picture counts as one token for each cell of so many pixels a side
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+
+
+class Reader:
+    """What stands where objectives of texts have a tokenizer: pictures need none."""
+
+    pad_token_id, mask_token_id = 0, None
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Nothing: the objective's options say all."""
+
+
+def has_weights(path: str | Path) -> bool:
+    """Whether a base model has learned something; a folder with a configuration alone starts at random."""
+    return not Path(path).is_dir() or any(any(Path(path).glob(pattern)) for pattern in WEIGHTS)
+
+
+def configuration(path: str | Path) -> dict[str, Any]:
+    """The `config.json` of a folder; of a hub id nothing."""
+    file = Path(path) / "config.json"
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found
+
+
+def encode(inputs: Sequence[str], size: int) -> dict[str, list[Any]]:
+    """Each picture as `size` x `size` pixels, four bytes of it in a number, and as many ids as it has cells."""
+    cells = list(range(max(1, size // CELL) ** 2))
+    return {
+        "input_ids": [cells] * len(inputs),
+        "pixels": [_packed(picture(one, size)) for one in inputs],
+        "full_length": [len(cells)] * len(inputs),
+    }
+
+
+def picture(text: str, size: int) -> Any:
+    """(size, size, 3) bytes of a picture in base64; what is transparent is white."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(base64.b64decode(text))) as opened:
+        whole = opened.convert("RGBA")
+    white = Image.new("RGBA", whole.size, "white")
+    flat = Image.alpha_composite(white, whole).convert("RGB")
+    return np.asarray(flat if flat.size == (size, size) else flat.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def drawn(pixels: Any) -> str:
+    """A picture of (height, width, 3) bytes as PNG in base64."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(np.asarray(pixels, dtype=np.uint8)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def all_drawn(values: Any) -> list[str]:
+    """Pictures of (rows, 3, height, width) from -1 to 1 as PNG in base64."""
+    found = ((values.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [drawn(one) for one in found]
+
+
+def unread(text: str) -> Any:
+    """(height, width, 3) bytes of what `drawn` gave."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(base64.b64decode(text))) as opened:
+        return np.asarray(opened.convert("RGB"))
+
+
+def _packed(pixels: Any) -> Any:
+    flat = np.ascontiguousarray(pixels).reshape(-1)
+    return np.concatenate([flat, np.zeros(-len(flat) % 4, dtype=np.uint8)]).view(np.int32)
+
+
+def unpacked(numbers: Any, size: int) -> Any:
+    """(size, size, 3) bytes of what `encode` gave."""
+    return np.asarray(numbers, dtype=np.int32).view(np.uint8)[: size * size * 3].reshape(size, size, 3)
+
+
+def batch(pixels: Sequence[Any]) -> Any:
+    """(rows, 3, size, size) from -1 to 1 of packed pictures of one size."""
+    import torch
+
+    size = int((len(pixels[0]) * 4 // 3) ** 0.5)
+    stacked = np.stack([unpacked(one, size) for one in pixels])
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1
+
+
+def augment(model: Any, flip: bool, shift: float, zoom: float) -> None:
+    """Let a model see each picture a little elsewhere and larger or smaller while it trains.
+
+    Drawn in its forward pass from torch's generator, whose state a checkpoint keeps: a resumed training sees the same.
+
+    Args:
+        flip: whether half of them are mirrored; shift, zoom: largest share of the picture's side, of its size.
+    """
+
+    def moved(module: Any, given: Any, named: dict[str, Any]) -> Any:
+        if module.training:
+            named["pixel_values"] = _moved(named["pixel_values"], flip, shift, zoom)
+        return given, named
+
+    if flip or shift or zoom:
+        model.register_forward_pre_hook(moved, with_kwargs=True)
+
+
+def _moved(pictures: Any, flip: bool, shift: float, zoom: float) -> Any:
+    import torch
+
+    rows, device = len(pictures), pictures.device
+    drawn = torch.rand(rows, 4).to(device) * 2 - 1  # on the CPU's generator wherever the model is
+    scale = 1 + zoom * drawn[:, 0]
+    mirrored = torch.where(drawn[:, 1] < 0, -scale, scale) if flip else scale
+    move = torch.zeros(rows, 2, 3, device=device)
+    move[:, 0, 0], move[:, 1, 1], move[:, :, 2] = mirrored, scale, 2 * shift * drawn[:, 2:]
+    grid = torch.nn.functional.affine_grid(move, list(pictures.shape), align_corners=False)
+    return torch.nn.functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)

@@ -1,0 +1,236 @@
+"""Text to image: a picture for a caption, as codes that one decoder writes (Ramesh et al. 2021)."""
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from . import picture_metrics, pixels
+
+COLUMNS = {"caption": "string", "image": "image"}
+INPUTS, TARGET = ("caption",), "image"
+LABELED, ENCODES_TARGET, ASSESSED = False, True, True
+TRAVELS_WITH = ("pixels", "code_network", "picture_network", "picture_metrics")
+MODELS = ("classifier",)
+OUTPUTS = {"image": "string"}
+METRICS = picture_metrics.METRICS
+LOWER_IS_BETTER = ("code_perplexity", "frechet_distance")
+WORD = re.compile(r"\w+|[^\w\s]")
+
+
+class Options(BaseModel):
+    """A picture for a caption. Columns: `caption`, `image`. The base model is the first stage, of `image-tokens`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    type: Literal["text-to-image"] = Field("text-to-image", description="Name of the objective.")
+    classifier: str = Field(
+        "", description="A model of `image-classification` that judges pictures: a folder, or `champion:RECIPE`."
+    )
+    size: int = Field(32, ge=8, le=256, multiple_of=4, description="Pixels a side, as in the first stage.")
+    max_length: int = Field(12, ge=2, le=256, description="Words of a caption; a longer one is cut.")
+    words: int = Field(4096, ge=2, description="Ids of words, which are hashed (Weinberger et al. 2009).")
+    layers: int = Field(6, ge=1, description="Layers of the decoder.")
+    width: int = Field(192, ge=8, description="Size of its states.")
+    heads: int = Field(6, ge=1, description="Attention heads of each layer.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout.")
+    flip: bool = Field(False, description="Mirror half of the pictures in training.")
+    temperature: float = Field(1.0, gt=0, description="Below 1 likelier codes are drawn more often.")
+    top_k: int = Field(64, ge=1, description="How many of the likeliest codes one is drawn from.")
+    guidance: float = Field(2.0, ge=0, description="How often the caption's part in the logits counts; 1: once.")
+    seed: int = Field(17, ge=0, description="With it, a caption always has the same picture.")
+
+
+def tokenizer(path: str | Path, options: Options) -> pixels.Reader:
+    """Nothing that words need, which are hashed; the models of both stages are looked at.
+
+    Raises:
+        ValueError: the base model is no first stage, or there is no classifier.
+    """
+    kind = pixels.configuration(path).get("model_type")
+    if kind == "text-to-image":  # a tuned model
+        return pixels.Reader()
+    if kind != "image-codes" or not pixels.has_weights(path):
+        raise ValueError(f"{kind} is no first stage; name `champion:RECIPE` of a recipe of image-tokens, or its folder")
+    judge = pixels.configuration(options.classifier) if options.classifier else {}
+    named, labels = judge.get("architectures") or [""], len(judge.get("id2label") or (0, 1))
+    if not named[0].endswith("ForImageClassification") or not pixels.has_weights(options.classifier):
+        raise ValueError("objective.classifier: name `champion:RECIPE` of a recipe of image-classification")
+    if labels > picture_metrics.LABELS:
+        raise ValueError(f"objective.classifier: it has {labels} labels; {picture_metrics.LABELS} are the most")
+    if options.width % options.heads:
+        raise ValueError(f"objective.width: {options.width} is no multiple of its {options.heads} heads")
+    return pixels.Reader()
+
+
+def problems(inputs: Sequence[str | None], targets: Sequence[str | None]) -> list[str | None]:
+    """Where a caption has no word."""
+    return ["the caption has no word" if one is not None and not WORD.search(one) else None for one in inputs]
+
+
+def encode(
+    inputs: Sequence[str], tokenizer: Any, options: Options, targets: Sequence[str] | None = None
+) -> dict[str, list[Any]]:
+    """Ids of a caption's words, 0 behind its end and for each cell of the picture; the picture's pixels, if known."""
+    cells = (options.size // pixels.CELL) ** 2
+    words = [[_id(word, options.words) for word in WORD.findall(one.lower())] for one in inputs]
+    seen = [one[: options.max_length] for one in words]
+    found: dict[str, list[Any]] = {
+        "input_ids": [one + [0] * (options.max_length - len(one) + cells) for one in seen],
+        "full_length": [max(len(one), options.max_length) + cells for one in words],
+        "drawn": [[round(1000 * options.temperature), options.top_k, round(1000 * options.guidance), options.seed]]
+        * len(words),
+    }
+    return found if targets is None else {**found, "pixels": pixels.encode(targets, options.size)["pixels"]}
+
+
+def _id(word: str, words: int) -> int:
+    return 1 + int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest()) % (words - 1)
+
+
+def label_values(targets: Sequence[str]) -> list[str]:
+    """None: a picture is no label."""
+    return []
+
+
+def conventions(targets: Sequence[str]) -> dict[str, Any]:
+    """Nothing."""
+    return {}
+
+
+def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """A decoder at random between the networks of the first stage and of the classifier, which stay as they are."""
+    import torch
+    from transformers import AutoModelForImageClassification
+
+    from .code_network import ImageCodes
+    from .picture_network import CaptionedPictures, PicturesConfig
+
+    if pixels.configuration(path).get("model_type") == "text-to-image":
+        model = load(path)
+    else:
+        first = ImageCodes.from_pretrained(path, dtype=torch.float32)
+        judge = AutoModelForImageClassification.from_pretrained(options.classifier, dtype=torch.float32)
+        shape = {name: getattr(options, name) for name in ("words", "width", "layers", "heads", "dropout")}
+        model = CaptionedPictures(PicturesConfig(
+            **shape, caption=options.max_length, cells=(options.size // pixels.CELL) ** 2,
+            codes=first.config.to_diff_dict(), judge={"image_size": options.size, **judge.config.to_dict()},
+        ))  # fmt: skip
+        model.codes.load_state_dict(first.state_dict())
+        model.judge.load_state_dict(judge.state_dict())
+    pixels.augment(model, options.flip, 0.0, 0.0)
+    return model
+
+
+def load(path: str | Path) -> Any:
+    """A tuned model, as it was saved.
+
+    Raises:
+        OSError: no weights in the folder.
+    """
+    import torch
+
+    from .picture_network import CaptionedPictures
+
+    return CaptionedPictures.from_pretrained(path, dtype=torch.float32)
+
+
+def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """One row as `collate` takes it; without a target for serving."""
+    row = {name: encoded[name] for name in ("input_ids", "drawn")}
+    return row if target is None else {**row, "labels": encoded["pixels"]}
+
+
+def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+    """`words` (rows, length) and, of known pictures, `pixel_values` (rows, 3, size, size) and `labels` (rows, cells).
+
+    These only say how many codes there are: the model finds them itself.
+    """
+    import torch
+
+    batch = {"words": torch.from_numpy(np.array([one["input_ids"] for one in examples], dtype=np.int64))}
+    if "labels" in examples[0]:
+        batch["pixel_values"] = pixels.batch([one["labels"] for one in examples])
+        cells = (batch["pixel_values"].shape[-1] // pixels.CELL) ** 2
+        batch["labels"] = torch.zeros(len(examples), cells, dtype=torch.int64)
+    return batch
+
+
+def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Cross-entropy, summed over the codes."""
+    import torch
+
+    said, codes = logits
+    return torch.nn.functional.cross_entropy(
+        said.float().flatten(0, 1), codes.flatten(), reduction="sum", label_smoothing=smoothing
+    )
+
+
+def answer(
+    model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]], names: Sequence[str],
+    conventions: Mapping[str, Any],
+) -> tuple[list[dict[str, Any]], float]:  # fmt: skip
+    """A picture for each caption; where the right ones are known, how likely their codes are, and what the classifier
+    sees in both."""
+    import torch
+
+    noise = torch.from_numpy(np.stack([_noise(one, model) for one in examples])).to(batch["words"].device)
+    temperature, top_k, guidance, _ = (float(one) for one in examples[0]["drawn"])
+    words = batch["words"][:, : model.config.caption]
+    codes = model.sampled(words, noise, temperature / 1000, int(top_k), guidance / 1000)
+    pictures = model.codes.pictures(codes).float().clamp(-1, 1)
+    found: list[dict[str, Any]] = [{"image": one} for one in pixels.all_drawn(pictures)]
+    if "pixel_values" not in batch:
+        return found, 0.0
+    said, wanted = model(words=batch["words"], pixel_values=batch["pixel_values"]).logits
+    each = torch.nn.functional.cross_entropy(said.float().transpose(1, 2), wanted, reduction="none").mean(1)
+    judged = model.judged(pictures).tolist(), model.judged(batch["pixel_values"]).tolist()
+    for row, (nats, drawn, real) in enumerate(zip(each.tolist(), *judged, strict=True)):
+        found[row] |= {"nats": nats, "judged": drawn, "real": real}
+    return found, float(each.sum()) * wanted.shape[1]
+
+
+def _noise(one: Mapping[str, Any], model: Any) -> Any:
+    """Gumbel noise of a caption, whatever stands beside it in a batch."""
+    words = [int(word) for word in one["input_ids"][: model.config.caption]]
+    drawn = np.random.default_rng([int(one["drawn"][3]), *words])
+    return drawn.gumbel(size=(model.config.cells, model.codes.config.codes)).astype(np.float32)
+
+
+def decode(
+    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Nothing: `answer` draws.
+
+    Raises:
+        NotImplementedError: always.
+    """
+    raise NotImplementedError("pictures are drawn by `answer`")
+
+
+def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+    """The mean of all pictures for every row, from one to whom any of 512 codes is as likely."""
+    mean = pixels.drawn(np.mean([pixels.picture(one, 32) for one in targets], axis=0).round())
+    return [{"image": mean, "nats": math.log(512), "judged": [0.0], "real": [0.0]} for _ in targets]
+
+
+statistics, metrics = picture_metrics.statistics, picture_metrics.metrics
+
+
+def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Nothing by class: there are none."""
+    return {"per_class": {}, "calibration": []}
+
+
+def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """Nothing: pictures are not confused."""
+    return [], []
+
+
+def states(model: Any, batch: Mapping[str, Any]) -> Any:
+    """(rows, width) what the decoder sees in each caption."""
+    return model.decoder(input_ids=batch["words"][:, : model.config.caption]).last_hidden_state[:, -1]

@@ -1,0 +1,57 @@
+"""Pictures for people: what a terminal tells of one, and the small copy of it that a page shows."""
+
+import base64
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SIDE = 64  # pixels; a larger picture is shown smaller
+SHOWN = 40  # rows of a gallery
+URI = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
+
+
+def told(text: str) -> str:
+    """A picture in words: `PNG, 32 x 32 pixels`.
+
+    Args:
+        text: the base64 of its file.
+    """
+    from PIL import Image
+
+    with Image.open(io.BytesIO(base64.b64decode(text))) as picture:
+        return f"{picture.format}, {picture.width} x {picture.height} pixels"
+
+
+def thumbnail(text: str) -> str:
+    """The picture as PNG in a data URI, at most `SIDE` pixels a side."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(text))) as picture:
+        small = picture.convert("RGBA")
+    small.thumbnail((SIDE, SIDE))
+    small.save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def gallery(
+    objective: Any,
+    inputs: Sequence[Any],
+    targets: Sequence[Any],
+    predictions: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> list[dict[str, str]]:
+    """Some rows of an objective that draws pictures, evenly spaced: the true one and what each model drew.
+
+    Args:
+        predictions: of each model.
+    """
+    if objective.COLUMNS[objective.TARGET] != "image":
+        return []
+    named, count = objective.TARGET not in objective.INPUTS, min(SHOWN, len(targets))
+    places = [place * len(targets) // count for place in range(count)]
+    return [
+        {"caption": str(inputs[place]) if named else "", "true": thumbnail(targets[place]),
+         **{model: thumbnail(found[place]["image"]) for model, found in predictions.items()}}
+        for place in places
+    ]  # fmt: skip
