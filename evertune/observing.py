@@ -74,12 +74,13 @@ def _states(predictor: Any, examples: Sequence[Any]) -> Any:
     import torch
 
     model, found = predictor.model, [np.zeros(0)] * len(examples)
+    reader = model.get_encoder() if model.config.is_encoder_decoder else model.base_model
     kind = torch.bfloat16 if predictor.precision == "bf16" else torch.float32
     with torch.inference_mode(), torch.autocast(model.device.type, dtype=kind, enabled=kind == torch.bfloat16):
         for indices in by_length([len(one["input_ids"]) for one in examples], predictor.card["tokens_per_batch"]):
             part = predictor.objective.collate([examples[index] for index in indices], predictor.tokenizer.pad_token_id)
             given = {name: part[name].to(model.device) for name in ("input_ids", "attention_mask")}
-            states = model.base_model(**given).last_hidden_state.float()
+            states = reader(**given).last_hidden_state.float()
             real = given["attention_mask"].unsqueeze(-1)
             means = ((states * real).sum(1) / real.sum(1)).cpu().numpy()
             for index, mean in zip(indices, means, strict=True):
