@@ -70,9 +70,11 @@ def _wrong(objective: Any, targets: list[Any], predictions: list[dict[str, Any]]
 
 
 def _states(predictor: Any, examples: Sequence[Any]) -> Any:
-    """(rows, size) what the model sees in each row."""
+    """(rows, size) what the model sees in each row; None of a graph that gives logits alone."""
     import torch
 
+    if predictor.card.get("compression", {}).get("method", "").startswith("onnx"):
+        return None
     model, found = predictor.model, [np.zeros(0)] * len(examples)
     kind = torch.bfloat16 if predictor.precision == "bf16" else torch.float32
     with torch.inference_mode(), torch.autocast(model.device.type, dtype=kind, enabled=kind == torch.bfloat16):
@@ -88,5 +90,6 @@ def _states(predictor: Any, examples: Sequence[Any]) -> Any:
 def _means(model: Any, batch: dict[str, Any]) -> Any:
     """(rows, size) the mean of each row's token states."""
     given = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    reader = model.get_encoder() if model.config.is_encoder_decoder else model.base_model
     real = given["attention_mask"].unsqueeze(-1)
-    return (model.base_model(**given).last_hidden_state.float() * real).sum(1) / real.sum(1)
+    return (reader(**given).last_hidden_state.float() * real).sum(1) / real.sum(1)

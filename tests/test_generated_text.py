@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from model_helpers import decoding_tokenizer, recipe, write_tiny_decoder, write_
 from objective_samples import SAMPLES
 
 from benchmarks import ngrams
-from evertune import base_models, excerpts, kernels, objectives
+from evertune import base_models, excerpts, kernels, objectives, observing
 from evertune.errors import ConfigError
 from evertune.objectives import causal_lm, chat, generated_text, seq2seq
 
@@ -131,6 +132,21 @@ def test_a_prompt_is_continued_alike_alone_and_beside_longer_ones_and_loses_its_
     together, _ = said(causal_lm, decoder, made(causal_lm, decoder, options, prompts))
     alone = [said(causal_lm, decoder, made(causal_lm, decoder, options, [one]))[0][0] for one in prompts]
     assert together == alone and all(one.keys() == causal_lm.OUTPUTS.keys() for one in alone)
+
+
+@pytest.mark.parametrize("kind", ["decoder", "both"])
+def test_drift_looks_at_the_states_of_texts_of_any_length(kind: str, request: pytest.FixtureRequest) -> None:
+    model, objective = request.getfixturevalue(kind), {"decoder": causal_lm, "both": seq2seq}[kind]
+    examples = made(objective, model, objective.Options(max_length=60, max_new_tokens=5), ["my card", "so " * 200])
+    assert [len(one["input_ids"]) for one in examples][1] == 60
+    seer = SimpleNamespace(
+        model=model.eval(),
+        objective=objective,
+        tokenizer=model.tokenizer,
+        precision="fp32",
+        card={"tokens_per_batch": 99},
+    )
+    assert observing._states(seer, examples).shape == (2, 16)
 
 
 def test_drawn_words_are_the_same_each_time_and_leave_the_generator_alone(folder: Path) -> None:

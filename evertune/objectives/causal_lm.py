@@ -88,9 +88,9 @@ def load(path: str | Path) -> Any:
 
 
 def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
-    """One row as `collate` takes it; without a target a prompt, whose end is open."""
+    """One row as `collate` takes it; without a target a prompt, whose end is open, and of a long one the end alone."""
     if target is None:
-        return {"input_ids": encoded["input_ids"][:-1]}
+        return {"input_ids": encoded["input_ids"][:-1][-encoded["ends"][0] :]}
     known = {name: encoded[name] for name in ("input_ids", "starts", "ends", "prompt")}
     return {**known, "labels": len(encoded["input_ids"]) - 1, "bytes": len(target.encode())}
 
