@@ -142,7 +142,9 @@ def test_the_majority_is_the_commonest_label_alone(labeled: str) -> None:
 def test_a_bundle_predicts_without_evertune(name: str, tiny_model: Path, tmp_path: Path) -> None:
     sample = SAMPLES[name]
     base = sample.get("base", lambda _: tiny_model)(tmp_path)
-    one = recipe(base, {"type": name, **sample.get("options", {"max_length": 16})}, training={"epochs": 1})
+    one = recipe(
+        base, {"type": name, **sample.get("options", {"max_length": 16})}, folder=str(tmp_path), training={"epochs": 1}
+    )
     folder = Path(train(one, tmp_path, split_rows(sample["rows"](30)), labels_of(name)).bundle)
     program = (
         "import importlib, importlib.util, json, sys\n"
