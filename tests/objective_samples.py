@@ -7,6 +7,8 @@ from typing import Any
 from model_helpers import LABELS, MOVES, TAGS, tag_rows, text_rows, write_tiny_decoder, write_tiny_seq2seq
 from picture_helpers import CODES, picture, write_tiny_stages, write_tiny_vision
 
+from evertune.objectives import module
+
 NAMES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 ADJECTIVES = "amber birch cedar dune ember fjord grove heath inlet jade kelp lagoon maple north ochre pine".split()
 PLACES = "Paris Rome Oslo Lima".split()
@@ -148,3 +150,9 @@ def labels_of(name: str) -> Sequence[str]:
     """Of the rows that teach an objective."""
     found: Sequence[str] = SAMPLES[name].get("labels", SAMPLES[name]["names"])
     return found
+
+
+def short(name: str, length: int) -> dict[str, int]:
+    """The option that cuts texts, of an objective that has one; a caption has few words anyway."""
+    known = module(name).Options.model_fields
+    return {"max_length": length} if "max_length" in known and "classifier" not in known else {}

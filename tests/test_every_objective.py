@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from objective_samples import SAMPLES
+from objective_samples import SAMPLES, short
 
 from evertune import bundle, objectives, scoring, sources
 from evertune.config import Recipe, load
@@ -29,7 +29,7 @@ def project(folder: Path, name: str, base: Path) -> Recipe:
     """A recipe in the folder, and rows for it."""
     write(folder, name, 0, ROWS)
     tree: dict[str, Any] = {
-        "name": "every", "objective": {"type": name, **SAMPLES[name].get("options", {"max_length": 32})},
+        "name": "every", "objective": {"type": name, **short(name, 32), **SAMPLES[name].get("options", {})},
         "base_model": str(SAMPLES[name].get("base", lambda _: base)(folder)),
         "data": {"sources": [{"path": "rows*.jsonl"}], "split": {"validation": 0.2, "test": 0.3}},
         "training": {"epochs": 2, "learning_rate": 5e-3, "tokens_per_batch": 512, "precision": "fp32",

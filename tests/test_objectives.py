@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_helpers import TAGS, certain, recipe, split_rows, tokenizer, train
-from objective_samples import SAMPLES, labels_of
+from objective_samples import SAMPLES, labels_of, short
 
 from evertune import bundle, objectives
 from evertune.objectives import text_classification, token_classification
@@ -142,9 +142,8 @@ def test_the_majority_is_the_commonest_label_alone(labeled: str) -> None:
 def test_a_bundle_predicts_without_evertune(name: str, tiny_model: Path, tmp_path: Path) -> None:
     sample = SAMPLES[name]
     base = sample.get("base", lambda _: tiny_model)(tmp_path)
-    one = recipe(
-        base, {"type": name, **sample.get("options", {"max_length": 16})}, folder=str(tmp_path), training={"epochs": 1}
-    )
+    options = {"type": name, **short(name, 16), **sample.get("options", {})}
+    one = recipe(base, options, folder=str(tmp_path), training={"epochs": 1})
     folder = Path(train(one, tmp_path, split_rows(sample["rows"](30)), labels_of(name)).bundle)
     program = (
         "import importlib, importlib.util, json, sys\n"

@@ -222,6 +222,11 @@ class Recipe(Section):
             raise ValueError(
                 f"evaluation: unknown metric {', '.join(missing)}; there are {', '.join(objective.METRICS)}"
             )
+        if hasattr(objective, "tokenizer") and (self.training.method != "full" or self.training.adversarial):
+            which = "method" if self.training.method != "full" else "adversarial"
+            raise ValueError(
+                f"training.{which}: works on token ids, which {self.objective.type} has none of; take it out"
+            )
         training, finishes = self.training, hasattr(objective, "finish")
         if problem := misfit(training.method, self.objective, finishes, training.train_top_layers, training.freeze):
             raise ValueError(f"training.method: {problem}")

@@ -226,9 +226,10 @@ def _scratch(home: Home) -> list[Path]:
 
 
 def _drop_trained(home: Home) -> None:
-    """Models of backtests, searches, and checkpoints of trainings that did not end: nothing goes on from them."""
+    """Models of backtests and searches, and checkpoints of trainings that did not end: nothing will go on from them."""
     patterns = (
-    """Models of backtests and searches, and checkpoints of trainings that did not end: nobody goes on from them."""
+        "backtests/*/models", "backtests/*/compared", "searches/*/trials", "runs/*/checkpoints", "runs/*/processes",
+        "reproduced",
     )  # fmt: skip
     for pattern in patterns:
         for folder in home.model.glob(pattern):

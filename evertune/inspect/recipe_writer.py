@@ -55,9 +55,10 @@ def recipe_text(name: str, data_path: str, guess: "Guess", recipe_path: str | No
 
 
 def _objective(guess: "Guess") -> list[str]:
-    if guess.objective == "image-classification":
-        return [f"objective: {{type: {guess.objective}, size: 64}}  # pixels a side that the model sees"]
     cut, options = _max_length(guess), module(guess.objective).Options.model_fields
+    if "size" in options:
+        size = 64 if guess.objective == "image-classification" else options["size"].default
+        return [f"objective: {{type: {guess.objective}, size: {size}}}  # pixels a side that the model sees"]
     keep = ", keep: head-tail" if guess.objective == "text-classification" and _tokens(guess, "p95") > cut else ""
     comment = "max_length: tokens that the model sees of a row; shorter is faster"
     if "max_new_tokens" in options:
