@@ -8,7 +8,7 @@ import numpy as np
 from evertune import gate
 from evertune.gate.evidence import Scored
 from evertune.home import read_json
-from evertune.objectives import module
+from evertune.objectives import module, no_shares
 from evertune.records import Candidate, Decision, Evaluation
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def decide(recipe: "Recipe", report: Evaluation, night: int) -> Decision:
         scored, lambda sums: objective.metrics(sums, names), recipe.metric, recipe.evaluation.gate,
         objective.LOWER_IS_BETTER, night, recipe.evaluation.bootstrap, recipe.training.seed, problem=report.problem,
         behaviour=(read_json(Path(report.details)) or {}).get("robustness"),
+        no_shares=no_shares(objective),
     )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from evertune.clusters import effective, summed
 from evertune.errors import DataError
+from evertune.paired_tests import SHARE, Kind, upper_tail
 
 Floats = NDArray[Any]
 Metrics = Callable[[Any], Mapping[str, Any]]  # sums of statistics (..., m) -> {metric: (...)}
@@ -36,7 +36,7 @@ class Difference:
         estimate: challenger less champion.
         low, high: one-sided bounds of the difference, each at its own level.
         p_better, p_worse: one-sided p-values.
-        discordance: share of these that two models of this spread would judge differently, were the metric an accuracy.
+        spread: mean squared difference of one of these; of an accuracy the share on which the two models differ.
     """
 
     rows: int
@@ -49,7 +49,7 @@ class Difference:
     high: float
     p_better: float
     p_worse: float
-    discordance: float
+    spread: float
 
 
 def interval(
@@ -82,6 +82,7 @@ def paired_difference(
     seed: int,
     alpha: float,
     harm_alpha: float,
+    kind: Kind = SHARE,
 ) -> Difference:
     """The difference of two models on the same rows, its one-sided bounds and p-values.
 
@@ -90,6 +91,7 @@ def paired_difference(
         groups: (rows,) rows of one number are drawn and swapped together, as they are right or wrong together.
         alpha: level of `low`, and the level that `p_better` and `p_worse` must be able to reach.
         harm_alpha: level of `high`.
+        kind: what sort of number the metric is.
     Raises:
         DataError: there are no rows.
     """
@@ -98,48 +100,20 @@ def paired_difference(
     challenger, champion = summed(challenger, groups), summed(champion, groups)
     drawn = bootstrap_gaps(challenger, champion, value, resamples, seed)
     rows = effective(groups)
-    discordance = float(np.clip(drawn.var(ddof=1) * rows + gap**2, abs(gap), 1))
-    z = score(gap, discordance, rows, 0)
+    spread = kind.spread(float(drawn.var(ddof=1)) * rows + gap**2, gap)
+    z = kind.score(gap, spread, rows, 0)
     swap_better, swap_worse = swap_test(challenger, champion, value, resamples, seed, alpha)
     # Both tests must agree. Swapping is exact for models that err alike, at any size, where the bootstrap is too sure
     # of itself; the bootstrap also covers models that err differently, which swapping does not promise for an F1. Its
     # p-value is the normal tail over its spread: counting resamples cannot reach the small levels of late nights.
     return Difference(
         len(groups), len(challenger), rows, ours, theirs, gap,
-        low=float(np.minimum(np.quantile(drawn, alpha), lower_bound(gap, discordance, rows, alpha))),
-        high=float(np.maximum(np.quantile(drawn, 1 - harm_alpha), -lower_bound(-gap, discordance, rows, harm_alpha))),
+        low=float(np.minimum(np.quantile(drawn, alpha), kind.lower_bound(gap, spread, rows, alpha))),
+        high=float(np.maximum(np.quantile(drawn, 1 - harm_alpha), -kind.lower_bound(-gap, spread, rows, harm_alpha))),
         p_better=float(np.maximum(swap_better, upper_tail(z))),
         p_worse=float(np.maximum(swap_worse, upper_tail(-z))),
-        discordance=discordance,
+        spread=spread,
     )  # fmt: skip
-
-
-def score(gap: float, discordance: float, rows: float, null: float) -> float:
-    """The z of a difference of two paired shares against a true difference `null` (Tango 1998); at 0 it is McNemar's.
-
-    Its spread is what the rows would most likely have were `null` true. The resamples' own spread is too small just
-    where the challenger looks too good, and 0 where no row differs: it passes up to twice the models that it may.
-
-    Args:
-        gap: challenger less champion.
-        discordance: share of rows on which exactly one of the two is right.
-    """
-    fixes, breaks, margin = (discordance + gap) / 2, (discordance - gap) / 2, -null
-    b = breaks * (1 + margin) + fixes * (1 - margin) + 2 * margin
-    likely_breaks = (b + math.sqrt(max(0.0, b * b - 8 * breaks * margin * (1 + margin)))) / 4
-    variance = (2 * likely_breaks - margin - margin**2) / rows
-    if variance <= 0:
-        return 0.0 if gap == null else math.copysign(math.inf, gap - null)
-    return (gap - null) / math.sqrt(variance)
-
-
-def lower_bound(gap: float, discordance: float, rows: float, alpha: float) -> float:
-    """The smallest true difference of two paired shares that `score` does not exclude at one-sided level `alpha`."""
-    low, high = -1.0, gap
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if score(gap, discordance, rows, middle) > upper_z(alpha) else (low, middle)
-    return low
 
 
 def swap_test(
@@ -262,33 +236,3 @@ def spend(alpha: float, night: int) -> float:
     if night < 1:
         raise ValueError(f"nights count from 1, not {night}; the first challenge of a champion is night 1")
     return alpha * 6 / (math.pi * night) ** 2
-
-
-def detectable(rows: float, alpha: float, power: float = 0.8, discordance: float = 0.1) -> float:
-    """The smallest true difference of a share such as accuracy that the gate finds with chance `power`; at most 1.
-
-    Args:
-        alpha: one-sided level.
-        discordance: share of rows on which exactly one model is right; more is assumed where the difference needs it.
-    """
-
-    def shown(gap: float) -> bool:
-        differ = max(discordance, gap)
-        needed = upper_z(alpha) * math.sqrt(differ / rows) + 1 / rows  # the permutation test moves by whole rows
-        return gap >= needed + upper_z(1 - power) * math.sqrt((differ - gap**2) / rows)
-
-    low, high = 0.0, 1.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (low, middle) if shown(middle) else (middle, high)
-    return high
-
-
-def upper_tail(z: float) -> float:
-    """P(standard normal >= z), exact far out where 1 - cdf is not."""
-    return 0.5 * math.erfc(z / math.sqrt(2))
-
-
-def upper_z(alpha: float) -> float:
-    """The z that a standard normal exceeds with chance `alpha`."""
-    return -NormalDist().inv_cdf(alpha)

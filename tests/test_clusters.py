@@ -56,7 +56,7 @@ def test_a_copied_test_row_proves_no_more_than_the_row():
     groups = np.repeat(np.arange(300), 5)
     copied = paired_difference(ours[groups], theirs[groups], share, groups=groups, **rule)
     assert (copied.rows, copied.groups, copied.effective) == (1500, 300, 300)
-    for name in ("estimate", "low", "high", "discordance"):
+    for name in ("estimate", "low", "high", "spread"):
         assert getattr(copied, name) == pytest.approx(getattr(once, name), abs=1e-6)
     for name in ("p_better", "p_worse"):
         assert getattr(copied, name) == pytest.approx(getattr(once, name), rel=1e-6)

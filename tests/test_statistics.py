@@ -8,18 +8,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
 
 from evertune.errors import DataError
-from evertune.statistics import (
-    detectable,
-    exceedances,
-    holm,
-    interval,
-    lower_bound,
-    paired_difference,
-    score,
-    spend,
-    swap_test,
-    upper_z,
-)
+from evertune.paired_tests import detectable, lower_bound, score, upper_z
+from evertune.statistics import exceedances, holm, interval, paired_difference, spend, swap_test
 
 
 def share(sums):
@@ -48,7 +38,7 @@ def test_a_paired_difference_has_the_variance_of_paired_proportions():
     assert found.estimate == pytest.approx(0.03)
     assert found.low == pytest.approx(0.03 - 1.645 * error, abs=0.001)
     assert found.high == pytest.approx(0.03 + 1.645 * error, abs=0.001)
-    assert found.discordance == pytest.approx(0.07, rel=0.1)
+    assert found.spread == pytest.approx(0.07, rel=0.1)
 
 
 @pytest.mark.parametrize("alpha", [0.03, 0.0012])

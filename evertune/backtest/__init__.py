@@ -16,7 +16,8 @@ from evertune.backtest.verdict import Step, Summary
 from evertune.config import Recipe
 from evertune.errors import ConfigError, DataError
 from evertune.home import Home, append_json, read_json_lines
-from evertune.objectives import module
+from evertune.objectives import module, no_shares
+from evertune.paired_tests import kind_of
 from evertune.records import Candidate, Snapshot, digest, settled
 from evertune.rows import roles
 
@@ -87,10 +88,12 @@ def run(
     for step in _steps(replay, policies, first):
         steps.append(step)
         told(step)
-    found = verdict.summaries(steps, recipe.metric, recipe.metric in module(recipe.objective.type).LOWER_IS_BETTER)
+    objective = module(recipe.objective.type)
+    found = verdict.summaries(steps, recipe.metric, recipe.metric in objective.LOWER_IS_BETTER)
+    words = verdict.sentence(found, recipe.metric, kind_of(recipe.metric, no_shares(objective)))
     return Result(
         str(folder), every, recipe.metric, first, tuple(day.isoformat() for day in cut.starts), tuple(steps),
-        tuple(found), verdict.recommended(found).policy, verdict.sentence(found, recipe.metric),
+        tuple(found), verdict.recommended(found).policy, words,
         {name: count for name, count in (("without a timestamp", cut.undated), ("in the future", cut.future)) if count},
     )  # fmt: skip
 

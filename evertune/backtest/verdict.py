@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from evertune.paired_tests import SHARE, Kind, amount
+
 TOLERANCE = 0.005  # of the metric: a policy that is no further below the best is as good
 RESAMPLES = 2000
 
@@ -100,28 +102,28 @@ def recommended(found: Sequence[Summary]) -> Summary:
     return min(good, key=lambda one: (one.wrong, one.seconds, one.below))
 
 
-def sentence(found: Sequence[Summary], metric: str) -> str:
+def sentence(found: Sequence[Summary], metric: str, kind: Kind = SHARE) -> str:
     """The recommendation with its evidence."""
     chosen, best = recommended(found), min(found, key=lambda one: one.below)
     cost = f"{_counted(chosen.wrong, 'wrong promotion')} and {chosen.seconds:,.0f} s of training"
     words = f"{chosen.policy}: mean {metric} {chosen.metric:.4f} over {_counted(chosen.windows, 'window')}, {cost}"
     if chosen is not best:
-        gap = f"{100 * chosen.below:.2f} points (95% interval {100 * chosen.low:.2f} to {100 * chosen.high:.2f})"
+        low, high = (amount(end, metric, kind, 2).partition(" ")[0] for end in (chosen.low, chosen.high))
+        gap = f"{amount(chosen.below, metric, kind, 2)} (95% interval {low} to {high})"
         words += f"; {best.policy} is better by {gap}, with {_counted(best.wrong, 'wrong promotion')} and "
         words += f"{best.seconds:,.0f} s"
-    elif gated := _refused(found, chosen):
+    elif gated := _refused(found, chosen, metric, kind):
         words += f"; {gated}"
     return words
 
 
-def _refused(found: Sequence[Summary], chosen: Summary) -> str:
+def _refused(found: Sequence[Summary], chosen: Summary, metric: str, kind: Kind) -> str:
     """Why not the gated policy, where it was tried and is not as good."""
     lost = [one for one in found if one.policy.startswith("gated") and one.below > TOLERANCE]
     if not lost or chosen.policy.startswith("gated"):
         return ""
-    return (
-        f"{lost[0].policy} would lose {100 * lost[0].below:.2f} points here: its gate asks for more than the rows show"
-    )
+    gap = amount(lost[0].below, metric, kind, 2)
+    return f"{lost[0].policy} would lose {gap} here: its gate asks for more than the rows show"
 
 
 def _counted(count: int, what: str) -> str:

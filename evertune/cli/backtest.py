@@ -116,11 +116,11 @@ def _show(screen: Any, found: dict[str, Any], page: Path) -> None:
     from rich.markup import escape
 
     rows = [
-        [one["policy"], number(one["metric"]), f"{100 * one['below']:.2f}", one["retrainings"], one["promotions"],
+        [one["policy"], number(one["metric"]), number(one["below"]), one["retrainings"], one["promotions"],
          one["wrong"], f"{one['seconds']:,.0f}"]
         for one in found["summaries"]
     ]  # fmt: skip
-    heads = ["policy", f"mean {found['metric']}", "below, points", "retrainings", "promotions", "wrong", "s"]
+    heads = ["policy", f"mean {found['metric']}", "below the best", "retrainings", "promotions", "wrong", "s"]
     screen.print()
     table(screen, heads, rows, right=1)
     screen.print(f"[bold green]recommended[/bold green]  {escape(found['sentence'])}", markup=True)

@@ -16,7 +16,8 @@ from evertune.compression.variants import METHODS, Method
 from evertune.config import Recipe
 from evertune.errors import DataError
 from evertune.home import Home
-from evertune.objectives import cells, module
+from evertune.objectives import cells, module, no_shares
+from evertune.paired_tests import amount, kind_of
 from evertune.records import Candidate, Decision, Evaluation, Tokens, digest
 from evertune.registry import models, promotion, tracking
 
@@ -146,22 +147,22 @@ def _decision(
     """Whether the variant keeps within the limits; the loss of the metric and its upper bound."""
     objective, rules = module(recipe.objective.type), recipe.evaluation
     sign = -1 if recipe.metric in objective.LOWER_IS_BETTER else 1
+    kind = kind_of(recipe.metric, no_shares(objective))
     with np.load(report.evidence) as evidence:
         names, clean = evidence["names"].tolist(), evidence["mask_test_clean"]
         found = statistics.paired_difference(
             evidence["stats_challenger"][clean], evidence["stats_champion"][clean],
             lambda sums: sign * objective.metrics(sums, names)[recipe.metric], groups=evidence["groups"][clean],
             resamples=rules.bootstrap, seed=recipe.training.seed, alpha=1 - rules.gate.confidence,
-            harm_alpha=1 - rules.gate.confidence,
+            harm_alpha=1 - rules.gate.confidence, kind=kind,
         )  # fmt: skip
     drop = (-float(found.estimate), -float(found.low))
     speedup = seconds[0] / seconds[1]
-    words = (
-        f"{recipe.metric} {-100 * drop[0]:+.2f} points (at worst {-100 * drop[1]:+.2f}), {speedup:.2f} times as fast"
-    )
+    lost, worst, allowed = (amount(size, recipe.metric, kind, 2) for size in (*drop, limits.drop))
+    words = f"{recipe.metric} falls by {lost} (at worst {worst}), {speedup:.2f} times as fast"
     words += "" if agreement is None else f", {agreement:.2%} of labels agree"
     failed = [
-        *([f"a loss of {100 * limits.drop:g} points is allowed"] if not drop[1] <= limits.drop else []),
+        *([f"a loss of {allowed} is allowed"] if not drop[1] <= limits.drop else []),
         *([f"{limits.agreement:.0%} must agree"] if agreement is not None and agreement < limits.agreement else []),
         *([f"{limits.speedup:g} times is asked"] if speedup < limits.speedup else []),
     ]

@@ -26,6 +26,7 @@ def decide(
     seed: int,
     problem: str | None = None,
     behaviour: Mapping[str, Any] | None = None,
+    no_shares: Collection[str] = (),
 ) -> Decision:
     """`promoted` only on evidence, `rejected` on evidence of harm, else `held` with what is missing.
 
@@ -36,12 +37,13 @@ def decide(
         night: how often this champion has been challenged, this time included (see `spent`).
         problem: what went wrong before (an unreadable champion, a failed parity check): it holds the challenger.
         behaviour: what the behavioural tests found of the challenger, as `robustness.measure` tells it.
+        no_shares: the metrics that are no shares of right rows, whose differences are no points.
     Raises:
         DataError: the arrays are not of the same rows.
         ValueError: `night` is below 1.
     """
     _check_shapes(scored)
-    case = Case(scored, metrics, metric, rule, lower_is_better, night, resamples, seed)
+    case = Case(scored, metrics, metric, rule, lower_is_better, night, resamples, seed, no_shares)
     if problem := problem or _trouble(case):
         return Decision("held", problem)
     with np.errstate(divide="ignore", invalid="ignore"):  # what is undefined comes out as NaN, and NaN never promotes

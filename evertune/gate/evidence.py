@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from evertune.clusters import summed
 from evertune.config import Gate
+from evertune.paired_tests import Kind, amount, kind_of
 from evertune.statistics import (
     Difference,
     Metrics,
-    detectable,
     holm,
     interval,
     paired_difference,
@@ -75,6 +75,7 @@ class Case:
     night: int
     resamples: int
     seed: int
+    no_shares: Collection[str] = ()
 
     @property
     def harm_alpha(self) -> float:
@@ -106,7 +107,20 @@ class Case:
         return paired_difference(
             self.scored.challenger[mask], self.scored.champion[mask], partial(self.value, metric),
             groups=self.groups[mask], resamples=self.resamples, seed=self.seed, alpha=alpha, harm_alpha=self.harm_alpha,
+            kind=self.kind(metric),
         )  # fmt: skip
+
+    def kind(self, metric: str) -> Kind:
+        return kind_of(metric, self.no_shares)
+
+    def amount(self, size: float, metric: str) -> str:
+        """A difference of the metric in words: a share in points, other numbers in their own unit."""
+        return amount(size, metric, self.kind(metric))
+
+    def change(self, estimate: float, metric: str) -> str:
+        """A difference with its direction in words."""
+        words = f"{'better' if estimate > 0 else 'worse'} by {self.amount(abs(estimate), metric)}"
+        return words if estimate else "no difference"
 
     def value(self, metric: str, sums: Any) -> Any:
         return self.sign(metric) * self.metrics(sums)[metric]
@@ -171,14 +185,15 @@ def superior(case: Case) -> Finding:
     passed = found.estimate > 0 and found.p_better <= alpha
     p = found.p_better
     evidence = compared(case, "superior", case.metric, found, on=name, p=p, threshold=alpha, passed=passed)
-    words, where = worded(found.estimate), f"on {counted(found.rows, found.groups, name)}"
+    words, where = case.change(found.estimate, case.metric), f"on {counted(found.rows, found.groups, name)}"
     if not np.isfinite(p):
         return Finding("lacking", f"{case.metric} is undefined {where}, or in some resamples of them", evidence)
     if passed:
         return Finding("passed", f"{words} {where}, p = {p:.2g}, at most {alpha:.2g} is asked", evidence)
     if found.p_worse <= case.harm_alpha:
         return Finding("harm", f"{words} {where}, p = {found.p_worse:.2g}", evidence)
-    shown = points(detectable(found.effective, alpha, discordance=found.discordance))
+    least = case.kind(case.metric).detectable(found.effective, alpha, found.estimate, found.spread)
+    shown = case.amount(least, case.metric)
     words = (
         f"{words} {where}, p = {p:.2g}, needs p <= {alpha:.2g}; {counted(found.rows, found.groups)} can show {shown}"
     )
@@ -196,18 +211,15 @@ def within(case: Case, name: str, margin: float) -> Finding:
     found = case.difference(case.rows(name), case.metric, case.alpha)
     passed = found.low > -margin
     evidence = compared(case, "noninferior", case.metric, found, on=name, threshold=-margin, passed=passed)
-    where = f"on {counted(found.rows, found.groups, name)}"
+    where, words = f"on {counted(found.rows, found.groups, name)}", case.change(found.estimate, case.metric)
+    bound, most = case.amount(max(0.0, -found.low), case.metric), case.amount(margin, case.metric)
     if passed:
-        return Finding(
-            "passed", f"at most {points(max(0.0, -found.low))} worse {where}, margin {points(margin)}", evidence
-        )
+        return Finding("passed", f"at most {bound} worse {where}, margin {most}", evidence)
     if found.high < -margin:
-        words = f"{worded(found.estimate)} {where}, surely beyond the margin of {points(margin)}"
-        return Finding("harm", words, evidence)
+        return Finding("harm", f"{words} {where}, surely beyond the margin of {most}", evidence)
     if not np.isfinite(found.low):
         return Finding("lacking", f"{case.metric} is undefined {where}, or in some resamples of them", evidence)
-    words = f"{worded(found.estimate)} {where}, may be {points(-found.low)} worse, the margin is {points(margin)}"
-    return Finding("lacking", words, evidence)
+    return Finding("lacking", f"{words} {where}, may be {bound} worse, the margin is {most}", evidence)
 
 
 def slices(case: Case) -> Iterator[Finding]:
@@ -240,7 +252,9 @@ def slice_finding(case: Case, name: str, metric: str, found: Difference, level: 
     if not defined:
         words = f"{metric} on the slice {name} is undefined in a model or in some resamples"
         return Finding("lacking", words, evidence)
-    words = f"{worded(found.estimate)} on the slice {name} ({counted(found.rows, found.groups)}), p = {p:.2g}"
+    words = (
+        f"{case.change(found.estimate, metric)} on the slice {name} ({counted(found.rows, found.groups)}), p = {p:.2g}"
+    )
     return Finding("harm", words, evidence) if harm else Finding("passed", "", evidence)
 
 
@@ -284,15 +298,3 @@ def counted(rows: int, groups: int, which: str = "") -> str:
     """Rows in words, with their groups where some of them stand together."""
     words = f"{rows} {which} rows" if which else f"{rows} rows"
     return words if groups == rows else f"{words} in {groups} groups"
-
-
-def worded(estimate: float) -> str:
-    """A difference in words."""
-    if estimate == 0:
-        return "no difference"
-    return f"better by {points(estimate)}" if estimate > 0 else f"worse by {points(-estimate)}"
-
-
-def points(share: float) -> str:
-    """A share of 1 in points."""
-    return f"{100 * share:.1f} points"

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from evertune.config import Gate
-from evertune.gate.evidence import MORE_ROWS, Finding, entry, points
+from evertune.gate.evidence import MORE_ROWS, Finding, entry
+from evertune.paired_tests import SHARE, amount
 
 
 def robust(rule: Gate, behaviour: Mapping[str, Any]) -> Iterator[Finding]:
@@ -27,5 +28,6 @@ def robust(rule: Gate, behaviour: Mapping[str, Any]) -> Iterator[Finding]:
             "robustness", "right", rows, on=test, estimate=-loss, threshold=-most, challenger=one["after"],
             passed=loss <= most,
         )  # fmt: skip
-        words = f"{test} take {points(loss)} of the right answers on {rows} rows, {points(most)} are allowed"
+        lost, allowed = (amount(size, "right", SHARE) for size in (loss, most))
+        words = f"{test} take {lost} of the right answers on {rows} rows, {allowed} are allowed"
         yield Finding("passed", "", evidence) if loss <= most else Finding("harm", words, evidence)

@@ -39,6 +39,8 @@ It may offer
 - `MODELS`: options that name other models, as `base_model` does; `build` and `tokenizer` are given their folders;
 - `tokenizer(path, options)`: what takes the place of the base model's tokenizer in `encode`; where it needs none, that
   has only `pad_token_id` and `save_pretrained`; raises ValueError where the base model does not fit;
+- `NO_SHARES`: the metrics that are no shares of right rows, such as bits per byte: the gate tells and tests differences
+  of them in their own unit, not in points;
 - `states(model, batch) -> (rows, size)`: what the model sees in a row, where it is not the mean of its tokens' states.
 """
 
@@ -93,6 +95,11 @@ def cells(rows: "pa.Table", roles: Sequence[str]) -> list[Any]:
     """What stands under these roles: of each row a value, or a tuple of the values of several roles."""
     columns = [rows[role].to_pylist() for role in roles]
     return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+
+
+def no_shares(objective: ModuleType) -> tuple[str, ...]:
+    """The metrics whose differences are no points: those that are no shares of right rows."""
+    return getattr(objective, "NO_SHARES", ())
 
 
 def shows_pictures(objective: ModuleType) -> bool:

@@ -13,6 +13,7 @@ IGNORED = -100  # a label that no loss looks at
 LOGITS = 1 << 25  # numbers of logits that are in fp32 at a time: 128 MB
 REPEATED = 4  # words of a passage that counts as repeated (Welleck et al. 2020, section 4)
 FALLING = ("bits_per_byte", "perplexity", "repetition")
+LIKELIHOODS = ("bits_per_byte", "perplexity")
 NO_ROOM = "max_new_tokens {} leaves no room for a prompt in max_length {}; lower the one or raise the other"
 WRITTEN = ("distinct_1", "distinct_2", "repetition")
 

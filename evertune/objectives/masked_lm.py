@@ -18,6 +18,7 @@ LABELED, ENCODES_TARGET, ASSESSED = False, False, True
 OUTPUTS = {"text": "string", "score": "number"}
 METRICS = ("perplexity", "accuracy")
 LOWER_IS_BETTER = ("perplexity",)
+NO_SHARES = ("perplexity",)
 IGNORED = -100
 EVERY = 7  # of a row that is judged one token in so many is hidden, always the same ones
 

@@ -17,6 +17,7 @@ TRAVELS_WITH = ("text_classification", "two_texts")
 OUTPUTS = {"score": "number"}
 METRICS = ("spearman", "pearson", "mse", "mae")
 LOWER_IS_BETTER = ("mse", "mae")
+NO_SHARES = METRICS
 
 
 class Options(BaseModel):

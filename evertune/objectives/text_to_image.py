@@ -20,6 +20,7 @@ MODELS = ("classifier",)
 OUTPUTS = {"image": "string"}
 METRICS = picture_metrics.METRICS
 LOWER_IS_BETTER = ("code_perplexity", "frechet_distance")
+NO_SHARES = ("code_perplexity", "frechet_distance", "inception_score")
 WORD = re.compile(r"\w+|[^\w\s]")
 
 

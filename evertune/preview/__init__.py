@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from evertune import base_models, contract, shortage, splits, tokenization
 from evertune.config import SqlSource
 from evertune.errors import DataError
-from evertune.objectives import cells, module
+from evertune.objectives import cells, module, no_shares
+from evertune.paired_tests import detectable
 from evertune.preview.sample import judged, sample, spread
-from evertune.statistics import detectable, spend
+from evertune.statistics import spend
 from evertune.thumbnails import told
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _own_tokens(recipe: "Recipe", rows: "pa.Table") -> tuple[list[list[str]], in
 def _notes(recipe: "Recipe", test: int) -> list[str]:
     notes = []
     objective = module(recipe.objective.type)
-    if test and recipe.metric not in objective.LOWER_IS_BETTER:
+    if test and recipe.metric not in {*objective.LOWER_IS_BETTER, *no_shares(objective)}:
         least = detectable(test, spend(1 - recipe.evaluation.gate.confidence, 1))
         notes.append(
             f"{test:,} fresh test rows can show a difference of {100 * least:.1f} points (power 0.8, one row in ten "
