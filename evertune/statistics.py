@@ -96,16 +96,14 @@ def paired_difference(
         DataError: there are no rows.
     """
     ours, theirs = float(value(totals(challenger))), float(value(totals(champion)))
-    gap = ours - theirs
-    challenger, champion = summed(challenger, groups), summed(champion, groups)
+    gap, challenger, champion = ours - theirs, summed(challenger, groups), summed(champion, groups)
     drawn = bootstrap_gaps(challenger, champion, value, resamples, seed)
     rows = effective(groups)
     spread = kind.spread(float(drawn.var(ddof=1)) * rows + gap**2, gap)
     z = kind.score(gap, spread, rows, 0)
     swap_better, swap_worse = swap_test(challenger, champion, value, resamples, seed, alpha)
-    # Both tests must agree. Swapping is exact for models that err alike, at any size, where the bootstrap is too sure
-    # of itself; the bootstrap also covers models that err differently, which swapping does not promise for an F1. Its
-    # p-value is the normal tail over its spread: counting resamples cannot reach the small levels of late nights.
+    # Both tests must agree. Swapping is exact for models that err alike, the bootstrap also covers those that err
+    # differently. Its p-value is the normal tail: counting resamples cannot reach the small levels of late nights.
     return Difference(
         len(groups), len(challenger), rows, ours, theirs, gap,
         low=float(np.minimum(np.quantile(drawn, alpha), kind.lower_bound(gap, spread, rows, alpha))),

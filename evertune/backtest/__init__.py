@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,18 +84,21 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     replay = Replay(recipe, home, rows, tokens, cut, folder, begun(folder))
     first = _first(replay, start or math.ceil(len(cut) / 3))
-    steps = []
-    for step in _steps(replay, policies, first):
-        steps.append(step)
-        told(step)
+    steps = list(_telling(_steps(replay, policies, first), told))
     objective = module(recipe.objective.type)
-    found = verdict.summaries(steps, recipe.metric, recipe.metric in objective.LOWER_IS_BETTER)
-    words = verdict.sentence(found, recipe.metric, kind_of(recipe.metric, no_shares(objective)))
+    metric, kind = recipe.metric, kind_of(recipe.metric, no_shares(objective))
+    found = verdict.summaries(steps, metric, metric in objective.LOWER_IS_BETTER)
     return Result(
-        str(folder), every, recipe.metric, first, tuple(day.isoformat() for day in cut.starts), tuple(steps),
-        tuple(found), verdict.recommended(found).policy, words,
+        str(folder), every, metric, first, tuple(day.isoformat() for day in cut.starts), tuple(steps),
+        tuple(found), verdict.recommended(found).policy, verdict.sentence(found, metric, kind),
         {name: count for name, count in (("without a timestamp", cut.undated), ("in the future", cut.future)) if count},
     )  # fmt: skip
+
+
+def _telling(steps: Iterable[Step], told: Callable[[Step], None]) -> Iterator[Step]:
+    for step in steps:
+        told(step)
+        yield step
 
 
 def _first(replay: Replay, least_windows: int) -> int:
