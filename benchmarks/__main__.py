@@ -13,6 +13,8 @@ from benchmarks import (
     growth,
     ingest,
     learning,
+    methods,
+    methods_page,
     overhead,
     page,
     policies,
@@ -36,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "drift": drift.measure,
     "policies": policies.measure,
     "growth": growth.measure,
+    "methods": methods.measure,
     "banking77": lambda: quality.measure("configs/support_banking77.yaml"),
     "conll2003": lambda: quality.measure("configs/ner_conll2003.yaml"),
     "imdb": lambda: quality.measure("configs/sentiment_imdb.yaml", seeds=(17,)),
@@ -50,6 +53,8 @@ def main(names: list[str]) -> None:
         results[name] = BENCHMARKS[name]()
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         page.write(results)
+    if "methods" in results:
+        methods_page.write(results["methods"])
 
 
 if __name__ == "__main__":
