@@ -51,7 +51,7 @@ def unfit(path: Path) -> str | None:
     return causal_lm.unfit(path)
 
 
-def problems(inputs: Sequence[str | None], targets: Sequence[str | None]) -> list[str | None]:
+def problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
     """Where a dialogue cannot be told, or an answer is empty."""
     return [_problem(prompt, target) for prompt, target in zip(inputs, targets, strict=True)]
 

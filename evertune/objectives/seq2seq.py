@@ -34,7 +34,7 @@ def unfit(path: Path) -> str | None:
     return text.unfit(path, "encoder-decoder")
 
 
-def problems(inputs: Sequence[str | None], targets: Sequence[str | None]) -> list[str | None]:
+def problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
     """Where there is nothing to be said."""
     return ["the target is empty" if target is not None and not target.strip() else None for target in targets]
 

@@ -67,7 +67,7 @@ def tokenizer(path: str | Path, options: Options) -> pixels.Reader:
     return pixels.Reader()
 
 
-def problems(inputs: Sequence[str | None], targets: Sequence[str | None]) -> list[str | None]:
+def problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
     """Where a caption has no word."""
     return ["the caption has no word" if one is not None and not WORD.search(one) else None for one in inputs]
 
