@@ -19,6 +19,7 @@ TRAVELS_WITH = ("generated_text", "causal_lm")
 OUTPUTS = {"answer": "string"}
 METRICS = ("bits_per_byte", "perplexity", "rouge_l", "exact_match", *text.WRITTEN)
 BASE_MODEL = "package:evertune/models/gpt2_bytes"
+STARTS_AT_RANDOM = True
 LOWER_IS_BETTER = text.FALLING
 
 

@@ -19,6 +19,7 @@ TRAVELS_WITH = ("pixels", "code_network")
 OUTPUTS = {"codes": "numbers", "image": "string"}
 METRICS = ("psnr", "mse", "code_perplexity")
 LOWER_IS_BETTER = ("mse",)
+BASE_MODEL = "package:evertune/models/image_codes_tiny"
 BINS = 1024  # of codes that are counted; a larger number counts as that less 1,024
 
 
