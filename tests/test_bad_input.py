@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import yaml
 from cli_helpers import Done
+from model_helpers import split_rows, train
 from objective_samples import SAMPLES
 from picture_helpers import write_tiny_vision
 from test_every_objective import project
 
-from evertune import objectives
+from evertune import objectives, scoring, sources
 from evertune.preview.sample import judged, sample
 
 # Of each kind of column a cell that is none, beside a missing one.
@@ -112,6 +113,22 @@ def test_training_that_does_not_fit_the_model_is_told(
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**tree, "training": {**tree["training"], **training}}))
     done = evertune("check", tmp_path / "recipe.yaml")
     assert done.status == 2 and message in done.err
+
+
+def test_a_row_that_makes_no_sense_does_not_end_the_scoring_of_the_others(tmp_path: Path, tiny_model: Path) -> None:
+    recipe = project(tmp_path, "chat", tiny_model)
+    made = train(recipe, tmp_path / "run", split_rows(SAMPLES["chat"]["rows"](20)), ())
+    prompts = ["Hi", '[{"role": "user"', '[{"role": "assistant", "content": "Hi"}]', " "]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"prompt": one}) + "\n" for one in prompts))
+    chunks = sources.inputs(tmp_path / "in.jsonl", recipe)
+    done = scoring.score(Path(made.bundle), 1, chunks, "prompt", tmp_path / "out.jsonl", lambda _: None)
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert (done.rows, done.bad) == (4, 3) and rows[0]["problem"] is None and rows[0]["answer"] is not None
+    assert rows[1]["problem"].startswith("the prompt is no dialogue")
+    assert [row["problem"] for row in rows[2:]] == [
+        "the prompt's last message is the assistant's own",
+        "prompt is empty",
+    ]
 
 
 def test_two_roles_are_not_read_from_one_column(tmp_path: Path, tiny_model: Path, evertune: Command) -> None:

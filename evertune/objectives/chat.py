@@ -58,10 +58,10 @@ def problems(inputs: Sequence[str | None], targets: Sequence[str | None], option
 
 
 def _problem(prompt: str | None, target: str | None) -> str | None:
-    if prompt is None or target is None:
-        return None  # is told elsewhere
-    if not target.strip():
+    if target is not None and not target.strip():
         return "the answer is empty"
+    if prompt is None:
+        return None  # is told elsewhere
     try:
         said = _messages(prompt, "")
     except ValueError as error:
