@@ -51,6 +51,8 @@ def _quiet() -> Iterator[None]:
 def heads(model: Any) -> list[str]:
     """Names of the parts that stand on the base and are new: they are trained whole; a pretrained output is not."""
     base, output = model.base_model, model.get_output_embeddings()
+    if base is model:  # T5's, with an output of its own: nothing stands on it
+        return []
     parts = ((name, list(part.modules())) for name, part in model.named_children() if part is not base)
     return [name for name, inside in parts if output not in inside and any(list(one.parameters()) for one in inside)]
 
@@ -69,7 +71,8 @@ def targets(model: Any, patterns: str | Sequence[str]) -> list[str]:
     names = [name for name, one in model.named_modules() if id(one) in linear]
     if isinstance(patterns, str):
         stacks = [part for part in base.modules() if isinstance(part, torch.nn.ModuleList)]
-        inside = {id(one) for one in max(stacks, key=len, default=base).modules()}
+        longest = stacks if model.config.is_encoder_decoder else [max(stacks, key=len, default=base)]
+        inside = {id(one) for stack in longest for one in stack.modules()}
         return [name for name, one in model.named_modules() if id(one) in linear & inside]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 
+TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")
+WEIGHTS = ("*.safetensors", "*.bin")
+WRITTEN = "give a folder as `save_pretrained` of transformers writes it"
+
+
 def locate(recipe: "Recipe") -> str:
     """A folder, or a hub id for `from_pretrained`; of a GGUF file a folder that is made from it once, in the home.
 
@@ -77,16 +82,57 @@ def check_fit(recipe: "Recipe") -> None:
     objective, place = module(recipe.objective.type), Path(locate(recipe))
     if not place.is_dir():
         return
-    reason = objective.unfit(place) if hasattr(objective, "unfit") else None
+    reason = _unfit(objective, place)
     if reason is not None:
         raise ConfigError(f"base_model: {recipe.base_model}: {reason}")
-    stated = read_json(place / "config.json") or {}
-    limit = stated.get("n_positions" if stated.get("model_type") == "gpt2" else "max_position_embeddings")
-    if limit is not None and recipe.objective.max_length > limit:
+    if recipe.training.apart and not _has_weights(place):
         raise ConfigError(
-            f"objective.max_length: {recipe.objective.max_length} is more than the {limit} tokens that "
-            f"{recipe.base_model} takes; lower it"
+            f"training.method: an adapter that stays apart belongs to its base's weights, and {recipe.base_model} has "
+            "none; set merge: true, or give a base model with weights"
         )
+    stated = read_json(place / "config.json")
+    limit = stated.get("n_positions" if stated.get("model_type") == "gpt2" else "max_position_embeddings")
+    longest = getattr(recipe.objective, "max_length", 0)  # pictures have no such option
+    if limit is not None and longest > limit and not hasattr(objective, "tokenizer"):
+        raise ConfigError(
+            f"objective.max_length: {longest} is more than the {limit} tokens that {recipe.base_model} takes; lower it"
+        )
+
+
+def _unfit(objective: Any, place: Path) -> str | None:
+    """Why the model in a folder cannot be used, from its files alone; None where nothing speaks against it."""
+    try:
+        kind = (read_json(place / "config.json") or {}).get("model_type")
+    except (ValueError, AttributeError) as error:
+        return f"its config.json cannot be read ({error}); {WRITTEN}"
+    if kind is None:
+        return f"its config.json names no model_type; {WRITTEN}"
+    if damage := _damage(place):
+        return damage
+    if hasattr(objective, "tokenizer"):  # which looks at the model itself
+        return None
+    if not any(any(place.glob(pattern)) for pattern in TOKENIZERS):
+        return f"is of the kind {kind} and has no tokenizer; the objective reads texts: give a model of texts"
+    if not hasattr(objective, "STARTS_AT_RANDOM") and not _has_weights(place):
+        return f"is of the kind {kind} and has no weights (*.safetensors, *.bin); {WRITTEN}"
+    return objective.unfit(place) if hasattr(objective, "unfit") else None
+
+
+def _has_weights(place: Path) -> bool:
+    return any(any(place.glob(pattern)) for pattern in WEIGHTS)
+
+
+def _damage(place: Path) -> str | None:
+    """Which file of weights is cut off or no such file; the tensors themselves are not read."""
+    from safetensors import SafetensorError, safe_open
+
+    for file in sorted(place.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            return f"{file.name} is damaged ({error}); copy or download it again"
+    return None
 
 
 def told(recipe: "Recipe") -> dict[str, Any]:

@@ -128,8 +128,9 @@ class Predictor:
         from . import adapters, base_files
 
         known = self.card["adapter"]
-        names = json.loads((folder / "config.json").read_text(encoding="utf-8"))["id2label"]
-        labels = [names[str(number)] for number in range(len(names))] if self.objective.LABELED else []
+        stated = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        names = stated["id2label"] if self.objective.LABELED else {}
+        labels = [names[str(number)] for number in range(len(names))]
         model = self.objective.build(base_files.same(known["base"], known["fingerprint"]), labels, self.options)
         adapters.load(model, known["method"], folder)
         return model

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune import bundle, memory
 from evertune.errors import ConfigError, DataError
+from evertune.objectives import module
 from evertune.parallel import ahead, behind
 from evertune.records import Inputs, Scores
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 WRITERS = (".csv", ".jsonl", ".parquet")
 Write = Callable[["pa.Table"], None]
 Encode = Callable[[Sequence[Any]], Any]
+Look = Callable[[Sequence[Any]], list[str | None]]
 AT_WORK = threading.Lock()
 
 
@@ -41,7 +43,8 @@ def score(
     """
     predictor = bundle.predictor(folder)
     encode, answer = bundle.stages(predictor)
-    made = ahead(_encoded(chunk, column, encode) for chunk in chunks)
+    look = _look(predictor)
+    made = ahead(_encoded(chunk, column, look, encode) for chunk in chunks)
     with memory.kept(), contextlib.closing(made) as encoded:
         tables = (
             _table(chunk, problems, answer(examples), predictor.objective.OUTPUTS, version)
@@ -58,7 +61,7 @@ def score_chunk(folder: Path, version: int, chunk: Inputs, column: str) -> "pa.T
     with AT_WORK, memory.kept():  # a tokenizer serves one thread at a time
         predictor = _kept(folder)
         encode, answer = bundle.stages(predictor)
-        chunk, problems, examples = _encoded(chunk, column, encode)
+        chunk, problems, examples = _encoded(chunk, column, _look(predictor), encode)
         return _table(chunk, problems, answer(examples), predictor.objective.OUTPUTS, version)
 
 
@@ -92,14 +95,24 @@ def check_places(source: Path, output: Path) -> None:
         raise ConfigError(f"--output {output}: that is the input; give another file")
 
 
-def _encoded(chunk: Inputs, column: str, encode: Encode) -> tuple[Inputs, list[str | None], Any]:
+def _encoded(chunk: Inputs, column: str, look: Look, encode: Encode) -> tuple[Inputs, list[str | None], Any]:
     """The chunk, what is wrong with each of its rows, and its good rows as the model takes them."""
     problems = [
         found or (None if _usable(value) else f"{column} is empty")
         for found, value in zip(chunk.problems, chunk.values, strict=True)
     ]
+    told = iter(look([value for value, problem in zip(chunk.values, problems, strict=True) if problem is None]))
+    problems = [next(told) if problem is None else problem for problem in problems]
     good = [value for value, problem in zip(chunk.values, problems, strict=True) if problem is None]
     return chunk, problems, encode(good)
+
+
+def _look(predictor: Any) -> Look:
+    """What tells which inputs make no sense to the objective, such as a dialogue that is none."""
+    objective = module(predictor.options.type)  # not the bundle's own, which may be an older one
+    if not hasattr(objective, "problems"):
+        return lambda inputs: [None] * len(inputs)
+    return lambda inputs: list(objective.problems(inputs, [None] * len(inputs), predictor.options))
 
 
 def _put(write: Write, table: "pa.Table") -> "pa.Table":

@@ -1,5 +1,7 @@
 """Data and models that cannot be used, from the command line: the documented status, a line that helps, no secret."""
 
+import json
+import shutil
 import sqlite3
 import time
 import urllib.request
@@ -99,11 +101,9 @@ def test_a_run_without_test_rows_stops_before_it_trains(project: Project) -> Non
 
 @pytest.mark.slow
 def test_a_model_that_cannot_be_built_ends_with_status_4(project: Project, tiny_model: Path) -> None:
-    broken = project.folder / "broken"
-    broken.mkdir()
-    for file in tiny_model.iterdir():
-        if file.suffix != ".safetensors":
-            (broken / file.name).write_bytes(file.read_bytes())
+    broken = shutil.copytree(tiny_model, project.folder / "broken")
+    stated = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps({**stated, "num_attention_heads": 5}))  # of 32 units
     done = project.run("--set", f"base_model={broken}")
     assert (done.status, done.out) == (4, "")
     assert "base_model" in done.err

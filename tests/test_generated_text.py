@@ -194,7 +194,7 @@ def test_an_answer_alone_is_learned_and_a_long_prompt_loses_its_beginning(decode
 def test_dialogues_that_cannot_be_told_are_refused() -> None:
     prompts = ["Hi", "Hi", '[{"role": "user"}]', '[{"role": "user", "content": 1}]', '[{"role": "user"',
                '[{"role": "assistant", "content": "Hi"}]', None]  # fmt: skip
-    found = chat.problems(prompts, ["Hello", " ", "a", "a", "a", "a", "a"])
+    found = chat.problems(prompts, ["Hello", " ", "a", "a", "a", "a", "a"], chat.Options())
     assert found[:2] == [None, "the answer is empty"] and found[-1] is None
     assert ['"role" and a "content"' in str(found[2]), "are texts" in str(found[3])] == [True, True]
     assert "no dialogue" in str(found[4]) and "assistant's own" in str(found[5])

@@ -6,10 +6,20 @@ from typing import Any
 
 import pytest
 import torch
-from model_helpers import LABELS, recipe, split_rows, text_rows, train, write_tiny_model
+import transformers
+from model_helpers import (
+    LABELS,
+    recipe,
+    split_rows,
+    text_rows,
+    train,
+    write_tiny_decoder,
+    write_tiny_model,
+    write_tiny_seq2seq,
+)
 from objective_samples import SAMPLES
 
-from evertune import adapters, base_files, bundle, kernels
+from evertune import adapters, base_files, base_models, bundle, kernels
 from evertune.compression import variants
 from evertune.config.methods import METHODS
 from evertune.errors import ConfigError, TrainingError
@@ -147,6 +157,27 @@ def test_an_adapter_takes_no_other_base_and_says_when_it_finds_none(
     assert bundle.predictor(folder).predict(["my card was lost"]) == wanted
     config = read_json(folder / "model" / "adapter_config.json")
     assert config["base_model_name_or_path"] == str(base)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "kind"),
+    [("chat", write_tiny_decoder, "AutoModelForCausalLM"), ("seq2seq", write_tiny_seq2seq, "AutoModelForSeq2SeqLM")],
+)
+def test_a_model_that_writes_answers_the_same_with_its_adapter_merged_or_apart(
+    name: str, write: Any, kind: str, tmp_path: Path
+) -> None:
+    base, said = write(tmp_path), []
+    options = {"type": name, "max_length": 48, "max_new_tokens": 4}
+    with pytest.raises(ConfigError, match=r"belongs to its base's weights, and .* has none"):
+        base_models.check_fit(recipe(base, options, training={"method": method("lora", merge=False)}))
+    config = transformers.AutoConfig.from_pretrained(base)
+    getattr(transformers, kind).from_config(config).save_pretrained(base)
+    for merge in (False, True):
+        given = {"method": method("lora", merge=merge), "epochs": 1, "learning_rate": 5e-2}
+        one = recipe(base, options, training=given)
+        made = train(one, tmp_path / str(merge), split_rows(SAMPLES[name]["rows"](20)), ())
+        said.append(bundle.predictor(Path(made.bundle)).predict(["my card was lost", "money back"]))
+    assert said[0] == said[1]
 
 
 @pytest.mark.parametrize(

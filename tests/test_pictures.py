@@ -151,7 +151,8 @@ def test_a_caption_has_the_same_picture_whatever_stands_beside_it(tmp_path: Path
     together = drawn(captions)
     assert together[1] == together[2] != together[0]
     assert [drawn([one])[0] for one in captions] == together
-    assert text_to_image.problems(["a face", " ", None], ["", "", ""]) == [None, "the caption has no word", None]
+    found = text_to_image.problems(["a face", " ", None], ["", "", ""], options)
+    assert found == [None, "the caption has no word", None]
 
 
 def test_metrics_of_pictures_know_the_perfect_and_the_wrong() -> None:

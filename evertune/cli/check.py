@@ -25,12 +25,11 @@ def check(recipe: str, overrides: tuple[str, ...], send: bool, as_json: bool) ->
     """Find every error of a recipe, put a sample of its rows through the contract, and show how they are read."""
     from evertune import base_models, preview
     from evertune.config import load
-    from evertune.config.methods import FULL
     from evertune.records import plain
 
     loaded = load(recipe, overrides)
     base_models.check_fit(loaded)
-    if loaded.training.method != FULL:
+    if loaded.training.names_parts:
         from evertune.training import start
 
         start.fits(loaded)

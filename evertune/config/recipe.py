@@ -211,6 +211,11 @@ class Recipe(Section):
             raise ValueError(
                 f"data.columns: unknown role {', '.join(unknown)}; {self.objective.type} has {', '.join(allowed)}"
             )
+        taken = [self.column(role) for role in objective.COLUMNS]
+        if twice := sorted({column for column in taken if taken.count(column) > 1}):
+            raise ValueError(f"data.columns: more than one role is read from {', '.join(twice)}; give each its own")
+        if self.training.class_weights != "none" and not objective.LABELED:
+            raise ValueError(f"training.class_weights: the targets of {self.objective.type} are no labels; take it out")
         if self.data.fresh.examples_per_label and not objective.LABELED:
             raise ValueError(f"data.fresh.examples_per_label: the targets of {self.objective.type} are no labels")
         if self.contract.label != LabelRules() and not objective.LABELED:

@@ -126,6 +126,11 @@ class Training(Section):
         return self.method != FULL and not getattr(self.method, "merge", False)
 
     @property
+    def names_parts(self) -> bool:
+        """Whether it names parts of the model: only one that is built tells whether it has them."""
+        return self.method != FULL or bool(self.freeze or self.student) or self.train_top_layers is not None
+
+    @property
     def virtual_tokens(self) -> int:
         """Tokens that the method adds to every row."""
         return getattr(self.method, "virtual_tokens", 0)

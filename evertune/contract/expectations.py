@@ -154,7 +154,7 @@ def _told(recipe: Recipe, columns: list[str]) -> list[Check]:
 
     text = module(recipe.objective.type).INPUTS[0]
     kinds = {
-        "row_problem": ("row that makes no sense", recipe.column(text), "{}"),
+        "row_problem": ("row that makes no sense", "", "{}"),  # says itself which of its columns it speaks of
         "timestamp_problem": ("unreadable timestamp", recipe.column("timestamp"), "{!r} is no date or time"),
         "future": ("timestamp in the future", recipe.column("timestamp"), "{}"),
         "duplicate_id": ("duplicate id", recipe.column("id"), "{}"),
@@ -165,7 +165,8 @@ def _told(recipe: Recipe, columns: list[str]) -> list[Check]:
     checks = []
     for name, (kind, column, words) in kinds.items():
         if name in columns:
-            say = _each(name, lambda value, column=column, words=words: f"{column}: {words.format(value)}")
+            head = column and f"{column}: "
+            say = _each(name, lambda value, head=head, words=words: head + words.format(value))
             checks.append(Check(gxe.ExpectColumnValuesToBeNull(column=name), kind, say))
     return checks
 

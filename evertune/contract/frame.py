@@ -152,7 +152,8 @@ def frame(table: "pa.Table", recipe: Recipe, known: Whole) -> "pa.Table":
         elif role == objective.TARGET and role not in objective.INPUTS:
             columns[role] = present(table[role])
     if hasattr(objective, "problems"):
-        told = objective.problems(cells(table, objective.INPUTS), table[objective.TARGET].to_pylist())
+        targets = table[objective.TARGET].to_pylist()
+        told = objective.problems(cells(table, objective.INPUTS), targets, recipe.objective)
         columns["row_problem"] = pa.array(told, pa.string())
     columns["timestamp_problem"] = table["timestamp_problem"]
     if pa.types.is_list(table[target(recipe)].type) and objective.LABELED:

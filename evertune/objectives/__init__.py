@@ -31,9 +31,10 @@ It may offer
 
 - `BASE_MODEL`: what `evertune new` writes as base model;
 - `IN_BLOCKS`: true where a row longer than the model is learned and judged in several blocks, and not cut;
-- `problems(inputs, targets) -> [text or None]`: what is wrong with a row as a whole;
+- `problems(inputs, targets, options) -> [text or None]`: what is wrong with a row as a whole; targets may be None;
 - `answer(model, batch, examples, names, conventions) -> (predictions, loss)` where logits are not all that it takes;
 - `finish(model, examples, names)`: what is left to do when the weights have been learned;
+- `STARTS_AT_RANDOM`: true where a base model of texts may be a configuration and a tokenizer alone, without weights;
 - `unfit(folder) -> text or None`: why a base model cannot be used, from the files of its folder alone;
 - `sample(input, target, prediction) -> (given, wanted, said) or None`: a row of the report's samples, as texts.
 - `MODELS`: options that name other models, as `base_model` does; `build` and `tokenizer` are given their folders;

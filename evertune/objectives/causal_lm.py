@@ -17,6 +17,7 @@ TRAVELS_WITH = ("generated_text",)
 OUTPUTS = {"continuation": "string"}
 METRICS = ("bits_per_byte", "perplexity", *text.WRITTEN)
 BASE_MODEL = "package:evertune/models/gpt2_bytes"
+STARTS_AT_RANDOM = True
 LOWER_IS_BETTER = text.FALLING
 NO_SHARES = text.LIKELIHOODS
 

@@ -19,6 +19,7 @@ TRAVELS_WITH = ("generated_text", "causal_lm")
 OUTPUTS = {"answer": "string"}
 METRICS = ("bits_per_byte", "perplexity", "rouge_l", "exact_match", *text.WRITTEN)
 BASE_MODEL = "package:evertune/models/gpt2_bytes"
+STARTS_AT_RANDOM = True
 LOWER_IS_BETTER = text.FALLING
 NO_SHARES = text.LIKELIHOODS
 
@@ -52,16 +53,16 @@ def unfit(path: Path) -> str | None:
     return causal_lm.unfit(path)
 
 
-def problems(inputs: Sequence[str | None], targets: Sequence[str | None]) -> list[str | None]:
+def problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
     """Where a dialogue cannot be told, or an answer is empty."""
     return [_problem(prompt, target) for prompt, target in zip(inputs, targets, strict=True)]
 
 
 def _problem(prompt: str | None, target: str | None) -> str | None:
-    if prompt is None or target is None:
-        return None  # is told elsewhere
-    if not target.strip():
+    if target is not None and not target.strip():
         return "the answer is empty"
+    if prompt is None:
+        return None  # is told elsewhere
     try:
         said = _messages(prompt, "")
     except ValueError as error:

@@ -35,7 +35,7 @@ class Options(single.Options):
 
 
 encode, label_values, conventions = single.encode, single.label_values, single.conventions
-example, collate, pairs = single.example, single.collate, single.pairs
+example, collate, pairs, unfit = single.example, single.collate, single.pairs, single.unfit
 
 
 def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:

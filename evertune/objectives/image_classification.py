@@ -15,6 +15,7 @@ TRAVELS_WITH = ("pixels", "text_classification")
 OUTPUTS = {"label": "string", "score": "number"}
 METRICS = ("accuracy", "f1_macro", "f1_micro", "f1_weighted", "precision_macro", "recall_macro", "ece")
 LOWER_IS_BETTER = ("ece",)
+BASE_MODEL = "package:evertune/models/resnet_tiny"  # a shape alone, which starts at random
 
 
 class Options(BaseModel):
@@ -44,6 +45,8 @@ def tokenizer(path: str | Path, options: Options) -> pixels.Reader:
     size, fixed = config.get("image_size", options.size), "num_attention_heads" in config
     if config and "vocab_size" in config:
         raise ValueError(f"{config.get('model_type')} takes texts, no pictures; name a model of pictures")
+    if config.get("model_type") == "image-codes":
+        raise ValueError("image-codes makes codes of pictures, no labels; name a model of pictures")
     if fixed and size % config.get("patch_size", 1) == 0 and not pixels.has_weights(path):
         size = options.size  # it learns its positions anew
     if fixed and size != options.size:

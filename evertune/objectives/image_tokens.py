@@ -20,6 +20,7 @@ OUTPUTS = {"codes": "numbers", "image": "string"}
 METRICS = ("psnr", "mse", "code_perplexity")
 LOWER_IS_BETTER = ("mse",)
 NO_SHARES = METRICS
+BASE_MODEL = "package:evertune/models/image_codes_tiny"
 BINS = 1024  # of codes that are counted; a larger number counts as that less 1,024
 
 

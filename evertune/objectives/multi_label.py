@@ -28,6 +28,7 @@ class Options(text_classification.Options):
 
 
 encode, load, collate = text_classification.encode, text_classification.load, text_classification.collate
+unfit = text_classification.unfit
 
 
 def label_values(targets: Sequence[Sequence[str]]) -> list[str]:

@@ -31,7 +31,7 @@ class Options(BaseModel):
 encode, load, example, collate = two_texts.encode, single.load, single.example, single.collate
 loss, decode, majority, label_values = single.loss, single.decode, single.majority, single.label_values
 conventions, statistics, metrics = single.conventions, single.statistics, single.metrics
-report, pairs = single.report, single.pairs
+report, pairs, unfit = single.report, single.pairs, single.unfit
 
 
 def build(path: str, labels: Sequence[str], options: Options) -> Any:

@@ -33,7 +33,7 @@ class Options(BaseModel):
     )
 
 
-encode, load, collate = two_texts.encode, single.load, single.collate
+encode, load, collate, unfit = two_texts.encode, single.load, single.collate, single.unfit
 
 
 def label_values(targets: Sequence[str]) -> list[str]:

@@ -36,7 +36,9 @@ class Options(BaseModel):
     max_length: int = Field(384, ge=16, description="Tokens of question and context; a longer context is cut.")
 
 
-def problems(inputs: Sequence[Sequence[str | None]], targets: Sequence[str | None]) -> list[str | None]:
+def problems(
+    inputs: Sequence[Sequence[str | None]], targets: Sequence[str | None], options: Options
+) -> list[str | None]:
     """Where an answer does not stand in its context."""
     return [_problem(context, target) for (context, _), target in zip(inputs, targets, strict=True)]
 

@@ -17,6 +17,7 @@ TRAVELS_WITH = ("generated_text",)
 OUTPUTS = {"target": "string"}
 METRICS = ("chrf", "bleu", "rouge_l", "exact_match", "bits_per_byte")
 BASE_MODEL = "package:evertune/models/t5_bytes"
+STARTS_AT_RANDOM = True
 LOWER_IS_BETTER = ("bits_per_byte",)
 NO_SHARES = ("bits_per_byte",)
 NGRAMS, CHARACTERS, BETA = 4, 6, 2  # orders of BLEU and chrF, and the weight of recall, as sacrebleu has them
@@ -35,7 +36,7 @@ def unfit(path: Path) -> str | None:
     return text.unfit(path, "encoder-decoder")
 
 
-def problems(inputs: Sequence[str | None], targets: Sequence[str | None]) -> list[str | None]:
+def problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
     """Where there is nothing to be said."""
     return ["the target is empty" if target is not None and not target.strip() else None for target in targets]
 

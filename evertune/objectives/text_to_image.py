@@ -21,6 +21,7 @@ OUTPUTS = {"image": "string"}
 METRICS = picture_metrics.METRICS
 LOWER_IS_BETTER = ("code_perplexity", "frechet_distance")
 NO_SHARES = ("code_perplexity", "frechet_distance", "inception_score")
+BASE_MODEL = "champion:image-codes"  # of a recipe of image-tokens, which comes first
 WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -34,9 +35,9 @@ class Options(BaseModel):
     )
     size: int = Field(32, ge=8, le=256, multiple_of=4, description="Pixels a side, as in the first stage.")
     max_length: int = Field(12, ge=2, le=256, description="Words of a caption; a longer one is cut.")
-    words: int = Field(4096, ge=2, description="Ids of words, which are hashed (Weinberger et al. 2009).")
-    layers: int = Field(6, ge=1, description="Layers of the decoder.")
-    width: int = Field(192, ge=8, description="Size of its states.")
+    words: int = Field(4096, ge=2, le=1_000_000, description="Ids of words, which are hashed (Weinberger et al. 2009).")
+    layers: int = Field(6, ge=1, le=64, description="Layers of the decoder.")
+    width: int = Field(192, ge=8, le=4096, description="Size of its states.")
     heads: int = Field(6, ge=1, description="Attention heads of each layer.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout.")
     flip: bool = Field(False, description="Mirror half of the pictures in training.")
@@ -68,7 +69,7 @@ def tokenizer(path: str | Path, options: Options) -> pixels.Reader:
     return pixels.Reader()
 
 
-def problems(inputs: Sequence[str | None], targets: Sequence[str | None]) -> list[str | None]:
+def problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
     """Where a caption has no word."""
     return ["the caption has no word" if one is not None and not WORD.search(one) else None for one in inputs]
 

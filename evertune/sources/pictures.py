@@ -1,7 +1,6 @@
 """A picture in a cell: checked, and kept as text."""
 
 import base64
-import binascii
 import io
 import re
 from pathlib import Path
@@ -20,7 +19,7 @@ def image(value: Any, folder: Path | None = None) -> str | None:
     Raises:
         ValueError: it is none of them, or the picture is broken or too large.
     """
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value.keys() & {"bytes", "path"}:
         value = value.get("bytes") or value.get("path")
     if isinstance(value, str) and NAME.fullmatch(value.strip()):
         value = _read(value.strip(), folder)
@@ -63,7 +62,7 @@ def _decoded(text: str) -> bytes | None:
         return base64.b64decode(
             text.rpartition(",")[2], validate=True
         )  # what stands before a comma: data:image/png;...
-    except binascii.Error:
+    except ValueError:  # binascii.Error, or a letter beyond ASCII
         raise ValueError(f"{text[:40]!r} is no picture in base64; give the bytes of its file") from None
 
 

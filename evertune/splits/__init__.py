@@ -23,7 +23,7 @@ from evertune.splits.groups import (
     gathered,
     grouped,
 )
-from evertune.splits.signatures import PERMUTATIONS, normalised, signatures
+from evertune.splits.signatures import PERMUTATIONS, comparable, signatures
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,7 +69,7 @@ def signed(accepted: "pa.Table", inputs: str) -> "pa.Table":
     import numpy as np
     import pyarrow as pa
 
-    normal = normalised(accepted[inputs])
+    normal = comparable(accepted[inputs], inputs)
     ends = np.arange(len(normal) + 1, dtype=np.int32) * np.int32(PERMUTATIONS * 2)
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(signatures(normal))]
     signature = pa.Array.from_buffers(pa.binary(), len(normal), buffers)

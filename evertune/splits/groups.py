@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from evertune.components import canonical, chained, connected, within
 from evertune.parts import Rows, chosen, column, numbers, standing_again
 from evertune.splits.near_duplicates import links, sharing
-from evertune.splits.signatures import PERMUTATIONS, normalised
+from evertune.splits.signatures import PERMUTATIONS, comparable
 from evertune.strings import contents
 
 if TYPE_CHECKING:
@@ -168,10 +168,10 @@ def _near(rows: Rows, known: Rows, inputs: str, look_up: LookUp, threshold: floa
     some, more = sharing(_signatures(rows, first), _signatures(known, others), threshold, scratch)
     fresh, old = first[some], others[more]
     found = [np.zeros((0, PERMUTATIONS), dtype=np.uint16), *_signatures(rows, fresh), *_signatures(known, old)]
-    texts = [normalised(part[inputs]) for part in chosen(rows, [inputs], fresh)]
+    texts = [comparable(part[inputs], inputs) for part in chosen(rows, [inputs], fresh)]
     versions = column(known, "row_version", old)
     if len(versions):
-        texts.append(normalised(look_up(versions)))
+        texts.append(comparable(look_up(versions), inputs))
     return Near(normal[fresh], there[old], np.concatenate(found), pa.concat_arrays([pa.array([], pa.string()), *texts]))
 
 

@@ -5,17 +5,24 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from evertune.parallel import mapped
+from evertune.splits.pictures import worded
 from evertune.strings import BASE, contents, mixed, part_hashes, slices
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+PICTURES = "image"  # the role of all pictures
 PERMUTATIONS = 64
 SEED = 17
 BLOCK = 8192  # texts whose shingles are permuted at once: few calls of numpy, and all stays in the cache
 SPACE = ord(" ")
 NO_SPACES = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
+
+
+def comparable(inputs: Any, role: str) -> "pa.Array":
+    """What is compared of the inputs under a role: pictures in words, texts as `normalised` gives them."""
+    return normalised(worded(inputs) if role == PICTURES else inputs)
 
 
 def normalised(inputs: Any) -> "pa.Array":

@@ -101,8 +101,16 @@ def _layers_above(model: Any) -> dict[str, int]:
 
 
 def _stack(model: Any) -> tuple[str, Any]:
-    """Name and layers of the model's longest stack."""
+    """Name and layers of the model's longest stack.
+
+    Raises:
+        ConfigError: it has none, or none that is its pretrained part, as T5 with its two.
+    """
     import torch
 
     stacks = {name: part for name, part in model.named_modules() if isinstance(part, torch.nn.ModuleList)}
+    if not stacks or not any(is_backbone(model, name) for name in stacks):
+        raise ConfigError(
+            "training: the base model has no one stack of layers; take train_top_layers and layer_decay out"
+        )
     return max(stacks.items(), key=lambda item: len(item[1]))

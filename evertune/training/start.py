@@ -108,8 +108,10 @@ def _try(model: Any) -> None:
     """Two tokens through the model: one that takes no virtual tokens says so."""
     import torch
 
+    ids = torch.tensor([[0, 1]])
+    more = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
     with torch.inference_mode():
-        model(input_ids=torch.tensor([[0, 1]]), attention_mask=torch.ones(1, 2, dtype=torch.long))
+        model(input_ids=ids, attention_mask=torch.ones_like(ids), **more)
 
 
 def _check(recipe: "Recipe", champion: Path | None, known: Mapping[str, Any] | None) -> None:

@@ -29,8 +29,8 @@ def shrink(model: Any, kept: int) -> None:
     """
     backbone = model.base_model
     stacks = {name: part for name, part in backbone.named_modules() if isinstance(part, torch.nn.ModuleList)}
-    if not stacks or not hasattr(model.config, "num_hidden_layers"):
-        raise ConfigError("training.student: the base model has no stack of layers; take it out")
+    if not stacks or model.config.is_encoder_decoder or not hasattr(model.config, "num_hidden_layers"):
+        raise ConfigError("training.student: the base model has no one stack of layers; take it out")
     name, stack = max(stacks.items(), key=lambda one: len(one[1]))
     places = chosen(len(stack), kept)
     backbone.set_submodule(name, torch.nn.ModuleList([stack[place] for place in places]))
