@@ -10,6 +10,7 @@ from benchmarks import (
     answers,
     deployment,
     drift,
+    gpu,
     growth,
     ingest,
     learning,
@@ -24,11 +25,13 @@ from benchmarks import (
     scoring,
     training,
 )
+from benchmarks.command import NotHereError
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "quickstart": quickstart.measure,
     "answers": answers.measure,
     "training": training.measure,
+    "gpu": gpu.measure,
     "learning": learning.measure,
     "processes": processes.measure,
     "scoring": scoring.measure,
@@ -47,10 +50,17 @@ RESULTS = Path(__file__).with_name("results.json")
 
 
 def main(names: list[str]) -> None:
-    """Run the named benchmarks, or all of them, and keep the results of the others."""
+    """Run the named benchmarks, or all of them, and keep the results of the others.
+
+    One that this machine cannot measure is told, and changes nothing.
+    """
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     for name in names or BENCHMARKS:
-        results[name] = BENCHMARKS[name]()
+        try:
+            results[name] = BENCHMARKS[name]()
+        except NotHereError as missing:
+            sys.stderr.write(f"{name}: {missing}\n")
+            continue
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         page.write(results)
     if "methods" in results:

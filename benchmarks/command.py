@@ -15,6 +15,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 
 
+class NotHereError(Exception):
+    """This machine cannot measure it."""
+
+
 def evertune(home: Path, *arguments: str, server: str | None = None) -> dict[str, Any]:
     """Run `evertune ARGUMENTS` and return its JSON, if it prints any, with the wall time as `wall`.
 

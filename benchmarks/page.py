@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks import (
     drift_page,
+    gpu_page,
     growth_page,
     ingest_page,
     overhead_page,
@@ -29,6 +30,7 @@ ANSWERS = {"evertune --help": 0.5, "evertune check": 5.0, "evertune run, nothing
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "training": training_page.section,
+    "gpu": gpu_page.section,
     "learning": training_page.learning,
     "overhead": overhead_page.section,
     "deployment": overhead_page.deployment,

@@ -1,4 +1,4 @@
-"""Four ways to train the same model on the same rows, and how fast each is.
+"""Four ways to train the same model on the same rows, on a GPU where there is one, and how fast each is.
 
 (a) the loop of tutorials: every row padded to one length, 16 a step, fp32, plain AdamW;
 (b) the Trainer of Hugging Face with dynamic padding, else as it comes (16 rows a step, which is faster than its 8);
@@ -26,18 +26,28 @@ LEAST_WIDTH = 128
 WARMUP, DECAY, CLIP = 0.1, 0.01, 1.0
 
 
+def device() -> str:
+    """Where all loops compute: on the GPU, if there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 @dataclass
 class Clock:
-    """When each step's batch was asked for, and the real tokens and rows in it."""
+    """When each step's batch was asked for, and the real tokens and rows in it.
 
-    times: list[float] = field(default_factory=list)
+    On a GPU, when it came to that point: the program is ahead of it, and waiting for it would cost what is measured.
+    """
+
+    times: list[Any] = field(default_factory=list)
     work: list[Sequence[int]] = field(default_factory=list)
 
     def watch(self, collate: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """A `collate` that notes when it is called, and with how many tokens."""
 
         def watched(part: Any) -> Any:
-            self.times.append(time.perf_counter())
+            self.times.append(_mark())
             self.work.append([len(one["input_ids"]) for one in part])
             return collate(part)
 
@@ -49,7 +59,7 @@ class Clock:
         A step runs from the call for one batch to the call for the next. Where batches are drawn one ahead, the first
         two calls come at once, and the batch of call n is learned between the calls n + 1 and n + 2.
         """
-        times, work = np.array(self.times), self.work
+        times, work = _seconds(self.times), self.work
         done = [length for lengths in work[skipped:-2] for length in lengths]
         seconds = times[-1] - times[skipped + 1]
         return {
@@ -58,16 +68,39 @@ class Clock:
         }  # fmt: skip
 
 
+def _mark() -> Any:
+    import torch
+
+    if device() == "cpu":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def _seconds(marks: Sequence[Any]) -> Any:
+    import torch
+
+    if isinstance(marks[0], float):
+        return np.array(marks)
+    torch.cuda.synchronize()
+    return np.array([marks[0].elapsed_time(one) / 1000 for one in marks])
+
+
 def tutorial(data: Prepared, seed: int, steps: int | None, clock: Clock) -> Any:
     """Loop (a); returns the model."""
     import torch
     from transformers import get_linear_schedule_with_warmup
 
-    model, rows = data.model(seed).train(), data.train.examples
+    model, rows = data.model(seed).to(device()).train(), data.train.examples
     total = steps or int(data.setting.epochs * len(rows) / ROWS)
     update = torch.optim.AdamW(model.parameters(), lr=data.setting.rate[0], weight_decay=DECAY)
     schedule = get_linear_schedule_with_warmup(update, int(WARMUP * total), total)
-    collate = clock.watch(lambda part: _padded(data, part))
+    padded = clock.watch(lambda part: _padded(data, part))
+
+    def collate(part: Any) -> dict[str, Any]:
+        return {name: value.to(device()) for name, value in padded(part).items()}
+
     random = np.random.default_rng(seed)
     order = np.concatenate([random.permutation(len(rows)) for _ in range(-(-total * ROWS // len(rows)))])
     ahead = collate([rows[place] for place in order[:ROWS]])
@@ -143,7 +176,7 @@ def _trainer(
                 output_dir=folder, per_device_train_batch_size=batch, learning_rate=rate, max_steps=steps or -1,
                 num_train_epochs=data.setting.epochs, warmup_steps=WARMUP, weight_decay=DECAY, max_grad_norm=CLIP,
                 seed=seed, save_strategy="no", report_to="none", disable_tqdm=True, remove_unused_columns=False,
-                use_cpu=not _cuda(), logging_steps=10_000, **arguments,
+                use_cpu=device() == "cpu", logging_steps=10_000, **arguments,
             ),
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
@@ -152,7 +185,7 @@ def _trainer(
     return model
 
 
-def evertune(data: Prepared, seed: int, steps: int | None, clock: Clock) -> Any:
+def evertune(data: Prepared, seed: int, steps: int | None, clock: Clock, compiled: bool = False) -> Any:
     """Loop (d): `evertune.training.loop.fit`, as the fine-tuning step calls it; returns the model."""
     import torch
 
@@ -164,11 +197,11 @@ def evertune(data: Prepared, seed: int, steps: int | None, clock: Clock) -> Any:
     setting, lengths = data.setting, data.train.lengths
     settings = Training(
         epochs=setting.epochs, learning_rate=setting.rate[1], tokens_per_batch=setting.tokens, seed=seed,
-        warmup=WARMUP, weight_decay=DECAY, max_grad_norm=CLIP,
+        warmup=WARMUP, weight_decay=DECAY, max_grad_norm=CLIP, compile=compiled,
     )  # fmt: skip
     if steps:
         whole = len(TokenBatches(lengths, setting.tokens, 1, seed))
-        settings = settings.model_copy(update={"epochs": steps / whole})
+        settings = settings.model_copy(update={"epochs": steps / whole, "checkpoint_steps": steps})
     objective = SimpleNamespace(**vars(data.objective))
     objective.collate = lambda part, pad: clock.watch(lambda one: data.objective.collate(one, pad))(part)
     task = loop.Task(
@@ -181,12 +214,6 @@ def evertune(data: Prepared, seed: int, steps: int | None, clock: Clock) -> Any:
         precision = resolve_precision("auto", Path(folder) / "machine.json")
         loop.fit(model, task, settings, precision, Path(folder), lambda *_: None, Path(folder) / "machine.json")
     return model
-
-
-def _cuda() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 LOOPS: dict[str, Callable[..., Any]] = {"a": tutorial, "b": plain, "c": tuned, "d": evertune}

@@ -1,6 +1,6 @@
 """The rows that the training benchmark learns from, and the settings of its four loops, frozen with what found them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -61,7 +61,12 @@ class Learned:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set ready to train on."""
+    """A data set ready to train on.
+
+    Args:
+        place: of the base model.
+        method: options of an adapter, whose weights alone are learned with the head. Default: all are.
+    """
 
     setting: Setting
     objective: Any
@@ -71,12 +76,17 @@ class Prepared:
     labels: tuple[str, ...]
     train: Learned
     test: Learned
+    method: Mapping[str, Any] | None = None
 
     def model(self, seed: int) -> Any:
         """The base model with a new head: the same for all loops."""
+        from evertune import adapters
         from evertune.training import model
 
-        return model.build(self.objective, self.place, self.labels, self.options, seed)
+        built = model.build(self.objective, self.place, self.labels, self.options, seed)
+        if self.method is not None:
+            adapters.attach(built, self.method, self.place)
+        return built
 
 
 @cache
@@ -100,7 +110,7 @@ def prepared(name: str) -> Prepared:
     ids = {label: index for index, label in enumerate(labels)}
     most = {"train": setting.rows, "test": setting.test}
     made = {
-        split: _learned(_some(rows[split], most[split]), objective, tokenizer, recipe.objective, ids) for split in most
+        split: learned(_some(rows[split], most[split]), objective, tokenizer, recipe.objective, ids) for split in most
     }
     place = base_models.locate(recipe)
     return Prepared(setting, objective, recipe.objective, tokenizer, place, labels, made["train"], made["test"])
@@ -124,7 +134,14 @@ def _some(rows: list[tuple[Any, Any]], count: int | None) -> list[tuple[Any, Any
     return [rows[index] for index in order]
 
 
-def _learned(rows: list[tuple[Any, Any]], objective: Any, tokenizer: Any, options: Any, ids: dict[str, int]) -> Learned:
+def learned(
+    rows: Sequence[tuple[Any, Any]], objective: Any, tokenizer: Any, options: Any, ids: dict[str, int]
+) -> Learned:
+    """Rows, each an input with its target, as the objective's `example` makes them.
+
+    Args:
+        ids: number of each label.
+    """
     encoded = objective.encode([given for given, _ in rows], tokenizer, options)
     examples = [
         objective.example({name: values[place] for name, values in encoded.items()}, target, ids)

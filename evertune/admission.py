@@ -60,7 +60,6 @@ def admit(
         changes = contract.label_changes.notes(verdicts, recipe, before)
         for warning in (*verdicts.warnings, *changes, *corpus.late(rows_of(accepted.path), recipe, home)):
             logger.warning("%s", warning)
-        give_back()  # what the contract took: the splits of many rows need it
         corpus.commit(batch, accepted, dealt(accepted, recipe, home), verdicts.refused, home)
     except contract.BatchStoppedError as stop:
         corpus.set_aside(batch, stop.verdicts.refused, home)
@@ -88,10 +87,13 @@ def _judged(
 def dealt(accepted: corpus.PartsFile, recipe: Recipe, home: Home) -> "pa.Table":
     """The splits of accepted rows, beside all that the corpus holds."""
     inputs = module(recipe.objective.type).INPUTS[0]
-    return splits.dealt(
+    give_back()  # what the contract took: the splits of many rows need it
+    found = splits.dealt(
         rows_of(accepted.path), corpus.known_rows(home), recipe.data.split, inputs, corpus.inputs(home, inputs),
         home.batches, splits.lends_validation(recipe),
     )  # fmt: skip
+    give_back()  # what they took: the commit needs it
+    return found
 
 
 def release(batch: Batch, passed: "pa.Table", events: "pa.Table", recipe: Recipe, home: Home) -> None:
@@ -104,7 +106,6 @@ def release(batch: Batch, passed: "pa.Table", events: "pa.Table", recipe: Recipe
     try:
         accepted.add(splits.signed(passed, module(recipe.objective.type).INPUTS[0]))
         accepted.close()
-        give_back()  # what the contract took: the splits of many rows need it
         corpus.commit(batch, accepted, dealt(accepted, recipe, home), events, home)
     finally:
         accepted.drop()

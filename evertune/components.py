@@ -6,6 +6,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+BLOCK = 1 << 20  # numbers that are looked at at once: nothing as long as all of them is made
+
 
 def connected(size: int, pairs: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     """The component number of each of `size` nodes.
@@ -55,26 +57,32 @@ def chained(places: "np.ndarray[Any, Any]", values: "np.ndarray[Any, Any]") -> "
     import numpy as np
 
     order = np.argsort(values, kind="stable")
-    ordered, places = values[order], places[order]
+    ordered = values[order]
     same = np.flatnonzero(ordered[1:] == ordered[:-1])
-    return np.column_stack([places[same], places[same + 1]])
+    return np.column_stack([places[order[same]], places[order[same + 1]]])
 
 
-def repeated(keys: "np.ndarray[Any, Any]", fresh: int | None = None) -> "np.ndarray[Any, Any]":
+def repeated(keys: "np.ndarray[Any, Any]", fresh: int | None = None, *, spare: bool = False) -> "np.ndarray[Any, Any]":
     """Positions of all keys that stand more than once, and perhaps of a few that do not: it sorts plain numbers once.
 
     Args:
         keys: 64 bits each, every one as good as random.
         fresh: of a repeated key one must stand at a lower position than this. Default: anywhere.
+        spare: whether the keys are not needed any more: no copy is made then.
     """
     import numpy as np
 
     bits = np.uint64(len(keys).bit_length())
-    packed = keys >> bits << bits  # a key's upper bits, with its position below them
-    packed |= np.arange(len(keys), dtype=np.uint64)
+    packed = keys if spare else keys.copy()  # a key's upper bits, with its position below them
+    packed >>= bits
+    packed <<= bits
+    same = np.zeros(len(keys) + 1, dtype=bool)
+    for start in range(0, len(keys), BLOCK):
+        packed[start : start + BLOCK] |= np.arange(start, min(start + BLOCK, len(keys)), dtype=np.uint64)
     packed.sort()
-    upper = packed >> bits
-    same = np.concatenate([[False], upper[1:] == upper[:-1], [False]])[: len(keys) + 1]
+    for start in range(1, len(keys), BLOCK):
+        here = packed[start : start + BLOCK]
+        same[start : start + len(here)] = (here ^ packed[start - 1 : start - 1 + len(here)]) >> bits == 0
     inside = np.flatnonzero(same[1:] | same[:-1])
     first = np.flatnonzero(~same[inside])
     position = (packed[inside] & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
@@ -98,6 +106,8 @@ def within(values: "np.ndarray[Any, Any]", others: "np.ndarray[Any, Any]") -> "n
 
     if not len(values) or not len(others):
         return np.zeros(len(values), dtype=bool)
-    ordered = np.sort(others)
-    hit: np.ndarray[Any, Any] = ordered[np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)] == values
+    ordered, hit = np.sort(others), np.zeros(len(values), dtype=bool)
+    for start in range(0, len(values), BLOCK):
+        here = values[start : start + BLOCK]
+        hit[start : start + BLOCK] = ordered[np.minimum(np.searchsorted(ordered, here), len(ordered) - 1)] == here
     return hit

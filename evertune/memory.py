@@ -30,6 +30,13 @@ def kept() -> Iterator[None]:
         _count(-1)
 
 
+def trim() -> None:
+    """What this process has freed and glibc still holds goes back to the system, unless someone keeps it."""
+    with _lock:
+        if not _keepers:
+            _malloc()[1](0)
+
+
 def _count(change: int) -> None:
     global _keepers
     with _lock:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from evertune import memory
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -18,16 +20,20 @@ Spread = Callable[[Callable[..., Any], Iterable[dict[str, Any]]], Iterable[Any]]
 AHEAD = 2  # results that wait for their turn
 
 
-def mapped(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def mapped(work: Callable[[Item], Result], items: Iterable[Item], most: int | None = None) -> Iterator[Result]:
     """What `work` makes of each item, in their order; only a few items and results are held at a time.
 
     Worth it where the work is Arrow's, numpy's or a file's: these let other threads run meanwhile.
+
+    Args:
+        most: items that are worked on at once. Default: as many as there are cores.
     """
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    threads = min(os.cpu_count() or 1, most or 1 << 10)
+    with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Result]] = deque()
         for item in items:
             waiting.append(pool.submit(work, item))
-            if len(waiting) > (os.cpu_count() or 1) + AHEAD:
+            if len(waiting) > threads + AHEAD:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -85,3 +91,4 @@ def give_back() -> None:
     import pyarrow as pa
 
     pa.default_memory_pool().release_unused()
+    memory.trim()

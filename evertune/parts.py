@@ -90,10 +90,11 @@ def standing_again(sides: Sequence[Rows], name: str) -> "np.ndarray[Any, Any]":
     for number, side in enumerate(sides):
         for part in side([name]):
             strings = part[name].combine_chunks()
-            found.append(hashes(strings))
+            found.append(hashes(strings.drop_null()))
             present.append(np.asarray(strings.is_valid()))
-            size += len(part) * (number == 0)
-    places = np.flatnonzero(np.concatenate(present))
+            size += len(found[-1]) * (number == 0)
     keys = np.concatenate(found)
-    keys = keys if len(places) == len(keys) else keys[places]
-    return np.sort(places[repeated(keys, int(np.searchsorted(places, size)))])
+    del found
+    again = np.sort(repeated(keys, size, spare=True))
+    there = np.concatenate(present)
+    return again if there.all() else np.flatnonzero(there)[again]

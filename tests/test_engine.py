@@ -1,13 +1,13 @@
 """Row-wise work on a Dask cluster of two workers: the same results, and none lost or doubled with a worker."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from dask_jobs import broken, deadly
-from data_helpers import good, home, run, write_csv
+from dask_jobs import broken, deadly, judged
+from data_helpers import good, home, ingest, run, write_csv
 from data_helpers import recipe as data_recipe
 from model_helpers import LABELS, recipe, snapshot, table, text_rows
 from prefect import flow
@@ -15,12 +15,16 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from registry_helpers import Shop
 
 from evertune import contract, scoring, tokenization
+from evertune.config import Recipe
 from evertune.contract import judging
+from evertune.contract.part import judged_elsewhere
 from evertune.corpus import delta_tables
 from evertune.errors import ConfigError, DataError
 from evertune.home import Home
 from evertune.records import Inputs
 from tasks import engine
+from tasks.step import begin
+from tasks.validate import validate
 
 pytest.importorskip("prefect_dask", reason="needs the extra evertune[dask]")
 pytestmark = pytest.mark.slow
@@ -84,20 +88,40 @@ def test_token_files_are_written_as_in_one_process(tiny_model: Path, tmp_path: P
 
 
 @pytest.mark.usefixtures("cluster")
-def test_rows_are_judged_as_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_validate_step_judges_there_as_in_one_process_though_a_worker_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for module in (contract, judging):
         monkeypatch.setattr(module, "SENT", 20)
-    homes = []
-    for name, how in (("here", None), ("there", engine.spread)):
-        place = home(tmp_path / name)
-        write_csv(tmp_path / name / "rows.csv", [*good(90), ("cafÃ© ole", "card"), ("", "refund"), *good(3)])
-        one = data_recipe(tmp_path / name, contract={"tolerance": 0.5})
-        flow(name="judge")(run)(one, place, how)
-        homes.append(place)
-    for table_of in ("corpus", "quarantine"):
-        here, there = (delta_tables.read(getattr(place, table_of)).sort_by("row_version") for place in homes)
-        assert len(here) > 1
-        assert here.equals(there)
+    spread, sent = engine.spread, list[int]()
+
+    def killing(function: Any, jobs: Iterable[dict[str, Any]]) -> Iterator[Any]:
+        assert function is judged_elsewhere
+        for one in spread(judged, ({**job, "folder": tmp_path} for job in jobs)):
+            sent.append(len(one.accepted) + len(one.refused))
+            yield one
+
+    monkeypatch.setattr(engine, "spread", killing)
+    here, there = (_batch(tmp_path / name) for name in ("here", "there"))
+    run(*here)
+    monkeypatch.setenv("EVERTUNE_HOME", str(there[1].root))
+    flow(name="judge")(_validated)(*there)
+    assert (tmp_path / "killed").exists()
+    assert sent == [20, 20, 20, 20, 15]
+    for table_of, size in (("corpus", 92), ("quarantine", 3)):
+        local, other = (delta_tables.read(getattr(one[1], table_of)).sort_by("row_version") for one in (here, there))
+        assert len(local) == size
+        assert other.equals(local)
+
+
+def _batch(folder: Path) -> tuple[Recipe, Home]:
+    write_csv(folder / "rows.csv", [*good(90), ("cafÃ© ole", "card"), ("", "refund"), ("", "card"), *good(2, 90)])
+    return data_recipe(folder, contract={"tolerance": 0.5}), home(folder)
+
+
+def _validated(one: Recipe, place: Home) -> None:
+    begin()
+    validate(ingest(one, place), one)
 
 
 def part(number: int) -> pa.Table:

@@ -276,6 +276,14 @@ def test_compiled_layers_learn_the_same() -> None:
     assert not any(one._compiled_call_impl for one in other.modules())
 
 
+def test_fp32_products_take_tf32_only_while_a_model_trains_on_a_gpu() -> None:
+    before = torch.get_float32_matmul_precision()
+    with pytest.raises(RuntimeError, match="out of memory"), kernels._tensor_cores():
+        assert torch.get_float32_matmul_precision() == "high" != before
+        raise RuntimeError("out of memory")
+    assert torch.get_float32_matmul_precision() == before
+
+
 def test_all_is_as_before_afterwards(tmp_path: Path) -> None:
     one = model("Bert").train()
     before = {name: id(part) for name, part in one.named_parameters()}

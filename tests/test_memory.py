@@ -3,9 +3,9 @@
 import subprocess
 import sys
 
-MEASURE = """
+START = """
 import ctypes, resource
-from evertune import memory
+from evertune import memory, parallel
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
@@ -22,6 +22,8 @@ def faults():
 def resident():
     return next(int(line.split()[1]) >> 10 for line in open("/proc/self/status") if line.startswith("VmRSS"))
 
+"""
+MEASURE = """
 print(faults(), faults())
 with memory.kept():
     first = faults()
@@ -30,10 +32,38 @@ with memory.kept():
     print(first, second, faults(), resident())
 print(faults(), resident())
 """
+GIVEN_BACK = """
+def freed():
+    blocks = [libc.malloc(64 << 10) for _ in range(1600)]
+    for block in blocks:
+        ctypes.memset(block, 1, 64 << 10)
+    pins.append(libc.malloc(64 << 10))  # what is freed below it, glibc does not give back by itself
+    for block in blocks:
+        libc.free(block)
+
+import pyarrow
+pins = []
+freed()
+before = resident()
+parallel.give_back()
+print(before, resident())
+with memory.kept():
+    freed()
+    before = resident()
+    parallel.give_back()
+    print(before, resident())
+"""
+
+
+def test_what_was_freed_goes_back_to_the_system_unless_it_is_kept() -> None:
+    done = subprocess.run([sys.executable, "-c", START + GIVEN_BACK], capture_output=True, text=True, check=True)
+    (before, after), (kept, still) = ([int(number) for number in line.split()] for line in done.stdout.splitlines())
+    assert after < before - 80
+    assert still > kept - 20
 
 
 def test_pages_are_paid_for_once_while_memory_is_kept_and_given_back_in_the_end() -> None:
-    done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", START + MEASURE], capture_output=True, text=True, check=True)
     before, within, after = ([int(number) for number in line.split()] for line in done.stdout.splitlines())
     pages = 3 * (48 << 20) // 4096
     assert min(before) > pages * 0.9, "the machine has larger pages than this test counts"

@@ -1,7 +1,9 @@
 """Work in threads: in order, a few items at a time, and an error is raised where the result is wanted."""
 
 import contextlib
+import os
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -28,6 +30,24 @@ def test_results_come_in_order_and_only_a_few_are_made_ahead() -> None:
     assert [next(found) for _ in range(50)] == [number * number for number in range(50)]
     found.close()
     assert len(made) < 50 + 40
+
+
+def test_no_more_are_worked_on_at_once_than_may_be() -> None:
+    lock, now, most = threading.Lock(), [0], [0]
+
+    def work(number: int) -> int:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.005)
+        with lock:
+            now[0] -= 1
+        return number
+
+    assert list(mapped(work, range(12), 1)) == list(range(12))
+    assert most == [1]
+    assert len(list(mapped(work, range(12)))) == 12
+    assert most[0] == min(12, os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize("how", [lambda: mapped(failing, range(9)), lambda: ahead(map(failing, range(9)))])

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from data_helpers import good, home, recipe, run, write_csv
 
-from evertune import contract
+from evertune import components, contract
 from evertune.contract import judging
 from evertune.corpus import delta_tables, parts_file, reading, staging, view
 from evertune.home import Home, read_json
 from evertune.parallel import Spread
+from evertune.splits import groups
 
 COLUMNS = {"id": "id", "timestamp": "at", "group": "who"}
 EXPECTATIONS = [
@@ -64,6 +65,8 @@ def test_small_parts_change_nothing(tmp_path: Path, mapped: bool, monkeypatch: p
     whole, snapshots = tables(tmp_path / "whole", mapped)
     for module in (judging, parts_file, reading, staging, view):
         monkeypatch.setattr(module, "PART", 3)
+    for module in (components, groups):
+        monkeypatch.setattr(module, "BLOCK", 2)
     parts, same = tables(tmp_path / "parts", mapped)
     assert_equal(parts, whole, tmp_path)
     assert same == snapshots

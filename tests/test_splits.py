@@ -1,6 +1,8 @@
 """Splits are assigned once, follow groups and near duplicates, never the label."""
 
 import logging
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from split_helpers import EMPTY, RULES, assigned, look_up
 from evertune import splits
 from evertune.components import canonical
 from evertune.config.data import SplitRules
+from evertune.parts import of_table
 from evertune.splits.signatures import normalised, shingles, signatures
 
 WORDS = "alpha bravo charlie delta echo foxtrot golf hotel india juliett kilo lima mike november oscar papa".split()
@@ -215,3 +218,25 @@ def test_a_component_with_much_of_a_batch_is_warned_of(grouped: Any, caplog: pyt
     with caplog.at_level(logging.WARNING):
         assigned(grouped, rows)
     assert "100 of 200 rows hang together" in caplog.text
+
+
+def test_the_splits_of_many_rows_take_little_memory_beside_them(tmp_path: Path) -> None:
+    count = 300_000
+    numbers = np.random.default_rng(17).permutation(count)
+    rows = pa.table({
+        **dict.fromkeys(("row_version", "row_key"), pa.array([f"{number:032x}" for number in numbers])),
+        **dict.fromkeys(("group", "given_split"), pa.nulls(count, pa.string())),
+        "normal_digest": pa.array(numbers * np.int64(0x9E3779B97F4A7C15 >> 1)),
+    })  # fmt: skip
+
+    def dealt(some: pa.Table) -> pa.Table:
+        rules = SplitRules(near_duplicate=None)
+        return splits.dealt(of_table(some), of_table(EMPTY), rules, "text", look_up, tmp_path)
+
+    dealt(rows.slice(0, 40_000))  # what is made once, whatever the number of rows
+    tracemalloc.start()
+    dealing = dealt(rows)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert set(dealing["split"].to_pylist()) == {"train", "validation", "test"}
+    assert taken < 120 * count

@@ -1,6 +1,8 @@
 """Hashes and digests over Arrow's buffers tell what Python tells of the strings one by one."""
 
 import hashlib
+import tracemalloc
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evertune import strings
+from evertune import components, strings
 from evertune.components import chained, connected, distinct, repeated, within
 from evertune.digests import digests
 from evertune.parts import of_table, standing_again
@@ -41,6 +43,7 @@ def test_what_stands_again_is_found(rows: list[str | None], size: int) -> None:
     assert found == {place for place, one in enumerate(rows) if one in first and rows.count(one) > 1}
 
 
+@settings(deadline=None)
 @given(values=st.lists(st.integers(-3, 3), max_size=20), others=st.lists(st.integers(-3, 3), max_size=5))
 def test_numbers_that_are_among_others(values: list[int], others: list[int]) -> None:
     ours, theirs = np.array(values, dtype=np.int64), np.array(others, dtype=np.int64)
@@ -54,6 +57,31 @@ def test_repeated_keys_of_which_one_is_fresh() -> None:
     keys = np.array([5, 7, 5, 9, 9, 7], dtype=np.uint64) << np.uint64(40)
     assert sorted(repeated(keys).tolist()) == [0, 1, 2, 3, 4, 5]
     assert sorted(repeated(keys, 3).tolist()) == [0, 1, 2, 5]
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 100])
+def test_keys_are_compared_across_blocks(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(components, "BLOCK", block)
+    keys = np.array([3, 1, 2, 3, 1, 3, 4], dtype=np.uint64) << np.uint64(40)
+    assert sorted(repeated(keys).tolist()) == [0, 1, 3, 4, 5]
+
+
+def test_many_numbers_take_little_more_memory_than_they_have() -> None:
+    keys = np.random.default_rng(17).integers(0, 1 << 63, 4_000_000, dtype=np.uint64)
+    assert taken(lambda: repeated(keys)) < 14 * len(keys)
+    strings._powers.cache_clear()
+    text = pa.array(["abcdefgh" * 16] * 65_536)
+    assert taken(lambda: strings.hashes(text)) < 64 << 20
+
+
+def taken(work: Callable[[], object]) -> int:
+    """Bytes that numpy holds at most while it works."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def test_digests_are_those_of_the_values_and_of_the_list() -> None:

@@ -31,6 +31,7 @@ from evertune.corpus.view import (
 )
 from evertune.errors import DataError
 from evertune.home import Home, read_json, sweep, write_json
+from evertune.parallel import give_back
 from evertune.parts import Rows, of_table
 from evertune.records import Batch, digest
 from evertune.rows import roles, schema
@@ -96,6 +97,8 @@ def ingest(recipe: Recipe, home: Home, pieces: "Callable[[dict[str, str]], Itera
             return _waiting(recipe, home) or _stage(recipe, home, reading)
     finally:
         reading.drop()
+        del reading
+        give_back()  # the batch is judged by another process, which needs it
 
 
 def commit(batch: Batch, accepted: PartsFile, dealt: "pa.Table", refused: "pa.Table", home: Home) -> None:
@@ -121,7 +124,9 @@ def commit(batch: Batch, accepted: PartsFile, dealt: "pa.Table", refused: "pa.Ta
             accepted.close()
             left = _left_of_stopped(home, [rows_of(accepted.path), of_table(refused)])
         staging.write_log(home, batch, accepted, dealt, _listed(refused, left, batch.number))
+        del dealt
         _complete(home)
+        give_back()
 
 
 def finish(home: Home) -> None:

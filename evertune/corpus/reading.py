@@ -73,7 +73,7 @@ class Reading:
             self.versions[places] = as_numbers(changed["row_version"])
         keep = ~_known(self.versions, self.home)
         keep[_again(self.versions)] = False
-        self.versions = self.versions[keep]
+        self.versions = self.versions if keep.all() else self.versions[keep]
         if not len(self.versions):
             return None
         if self._file.closed or not keep.all():  # a closed one was looked into, and takes no notes any more
@@ -175,11 +175,12 @@ def _known(versions: "np.ndarray[Any, Any]", home: Home) -> "np.ndarray[Any, Any
     """Which versions the corpus or the quarantine has."""
     import numpy as np
 
-    found = np.zeros(len(versions), dtype=bool)
-    order = np.argsort(versions[:, 0])
-    upper = versions[order, 0]
+    found, order, upper = np.zeros(len(versions), dtype=bool), None, None
     for path in (home.corpus, home.quarantine):
         for part in delta_tables.rows_of(path)(["row_version"]):
+            if order is None or upper is None:
+                order = np.argsort(versions[:, 0])
+                upper = versions[order, 0]
             known = as_numbers(part["row_version"])
             low, high = (np.searchsorted(upper, known[:, 0], side=side) for side in ("left", "right"))
             counts = high - low

@@ -53,12 +53,14 @@ def contents(home: Home, version: int) -> tuple[str, dict[str, int]]:
     import pyarrow.compute as pc
 
     read, names = delta_tables.rows_of(home.corpus, version), (*LABELLED, "excluded")
-    versions, splits = [], []
-    for part in read(["row_version", "split"]):
-        versions.append(as_numbers(part["row_version"]))
-        splits.append(pc.index_in(part["split"], value_set=pa.array(names)).to_numpy().astype(np.int8))
-    current = _current(read, sum(map(len, splits)))
-    number, split = np.concatenate(versions)[current], np.concatenate(splits)[current]
+    splits = (pc.index_in(part["split"], value_set=pa.array(names)) for part in read(["split"]))
+    split = np.concatenate([np.zeros(0, dtype=np.int8), *(one.to_numpy().astype(np.int8) for one in splits)])
+    number, current, start = np.empty((len(split), 2), dtype=np.uint64), _current(read, len(split)), 0
+    for part in read(["row_version"]):
+        number[start : start + len(part)] = as_numbers(part["row_version"])
+        start += len(part)
+    if not current.all():
+        number, split = number[current], split[current]
     order = in_order(number)
     pairs = (_pairs(number[some], split[some], names) for some in np.split(order, range(PART, len(order), PART)))
     return list_digest(pairs), dict(zip(names, np.bincount(split, minlength=len(names)).tolist(), strict=True))

@@ -98,7 +98,9 @@ def dealt(
     staying = split != EXCLUDED
     if (staying != linking).any():  # what is left out links nothing: the others hang together without it
         groups = grouped(links, staying, rules.near_duplicate)
-    return _dealt(split, groups, links.normal[: links.size])
+    normal = links.normal[: links.size]
+    del links
+    return _dealt(split, groups, normal)
 
 
 def _given_codes(rows: Rows) -> Iterator[Any]:
@@ -151,16 +153,19 @@ def _dealt(split: Any, groups: Groups, normal: Any) -> "pa.Table":
     import pyarrow as pa
 
     staying = split != EXCLUDED
-    component = np.where(staying, groups.ids[groups.member], normal)
-    place = np.full(len(groups.ids), -1)
-    place[list(groups.joins)] = np.arange(len(groups.joins))
-    joined = np.where(staying, place[groups.member], -1)
-    joins = pa.array(list(groups.joins.values()), pa.list_(pa.int64()))
+    component = groups.ids[groups.member]
+    component[~staying] = normal[~staying]
+    joins = pa.nulls(len(split), pa.list_(pa.int64()))
+    if groups.joins:
+        place = np.full(len(groups.ids), -1, dtype=np.int32)
+        place[list(groups.joins)] = np.arange(len(groups.joins))
+        joined = np.where(staying, place[groups.member], -1)
+        joins = pa.array(list(groups.joins.values()), joins.type).take(pa.array(joined, mask=joined < 0))
     return pa.table(
         {
             "split": pa.array(NAMES).take(pa.array(split)),
             "component": pa.array(component, pa.int64()),
-            "joins": joins.take(pa.array(joined, mask=joined < 0)),
+            "joins": joins,
         }
     )
 
@@ -182,10 +187,9 @@ def _splits(given: Any, keys: Tied, kept: Any, groups: Groups, rules: SplitRules
     decided = split != OPEN
     counted = decided & (kept != EXCLUDED)
     held[groups.member[counted], split[counted]] = True
-    of_component = np.where(
-        share < rules.test, TEST, np.where(share < rules.test + rules.validation, VALIDATION, TRAIN)
-    )
-    of_component = of_component.astype(np.int8)
+    of_component = np.full(len(share), TRAIN, dtype=np.int8)
+    of_component[share < rules.test + rules.validation] = VALIDATION
+    of_component[share < rules.test] = TEST
     count = held.sum(axis=1, dtype=np.int8)
     of_component[count == 1] = held[count == 1].argmax(axis=1)
     of_component[count > 1] = EXCLUDED

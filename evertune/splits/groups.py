@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.components import canonical, chained, connected, within
+from evertune.components import BLOCK, canonical, chained, connected, repeated, within
 from evertune.parts import Rows, chosen, column, numbers, standing_again
 from evertune.splits.near_duplicates import links, sharing
 from evertune.splits.signatures import PERMUTATIONS, comparable
@@ -90,7 +90,7 @@ def gathered(
     import numpy as np
 
     normals = [numbers(one, "normal_digest") for one in (rows, known)]
-    normal, size = np.concatenate(normals), len(normals[0])
+    normal, size = np.concatenate(normals) if len(normals[1]) else normals[0], len(normals[0])
     split, component = _stands(known)
     around = split != EXCLUDED
     keys, groups = (_tied(rows, known, name, size) for name in ("row_key", "group"))
@@ -111,16 +111,18 @@ def grouped(found: Links, staying: "np.ndarray[Any, Any]", threshold: float | No
     size, around = found.size, found.split != EXCLUDED
     linking = np.concatenate([staying, around])
     known_ids, place = np.unique(found.component[around], return_inverse=True)
-    node = np.arange(len(linking))
-    node[size:][around] = size + place
-    every = np.flatnonzero(linking)
-    pairs = [chained(every, found.normal[every])]
+    node = np.zeros(len(around), dtype=np.int64)
+    node[around] = size + place
+    again = np.sort(np.flatnonzero(linking)[repeated(found.normal[linking].view(np.uint64), spare=True)])
+    pairs = [chained(again, found.normal[again])]
     for tied in found.ties:
         some = linking[tied.places]
         pairs.append(chained(tied.places[some], tied.values[some]))
     if found.near is not None and threshold is not None:
         pairs.append(_linked(found.near, found.normal, linking, size, threshold))
-    member = connected(size + len(known_ids), node[np.concatenate(pairs)])
+    linked = np.concatenate(pairs)
+    linked[linked >= size] = node[linked[linked >= size] - size]
+    member = connected(size + len(known_ids), linked)
     count = member.max(initial=-1) + 1
     held = np.zeros((count, len(NAMES)), dtype=bool)
     held[member[size + place], found.split[around]] = True
@@ -151,11 +153,15 @@ def _first_of(wanted: Any, normal: Any, places: Any) -> "tuple[np.ndarray[Any, A
     import numpy as np
 
     order = np.argsort(wanted)
-    ordered = wanted[order]
-    at = np.minimum(np.searchsorted(ordered, normal[places]), max(len(wanted) - 1, 0))
-    hit = np.flatnonzero(ordered[at] == normal[places]) if len(wanted) else np.zeros(0, dtype=np.int64)
-    found, first = np.unique(order[at[hit]], return_index=True)
-    return found, places[hit[first]]
+    ordered, which, where = wanted[order], [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    for start in range(0, len(places) if len(wanted) else 0, BLOCK):
+        some = places[start : start + BLOCK]
+        at = np.minimum(np.searchsorted(ordered, normal[some]), len(wanted) - 1)
+        hit = ordered[at] == normal[some]
+        which.append(order[at[hit]])
+        where.append(some[hit])
+    found, first = np.unique(np.concatenate(which), return_index=True)
+    return found, np.concatenate(where)[first]
 
 
 def _near(rows: Rows, known: Rows, inputs: str, look_up: LookUp, threshold: float, scratch: Path, normals: Any) -> Near:
@@ -176,13 +182,18 @@ def _near(rows: Rows, known: Rows, inputs: str, look_up: LookUp, threshold: floa
 
 
 def _firsts(values: Any, considered: Any) -> "np.ndarray[Any, Any]":
-    """The first place of each value, in order."""
+    """The first place of each value, in order.
+
+    Args:
+        values: digests.
+    """
     import numpy as np
 
     places = np.flatnonzero(considered)
-    order = np.argsort(values[places], kind="stable")
-    ordered = values[places][order]
-    return np.asarray(np.sort(places[order[np.append(True, ordered[1:] != ordered[:-1])[: len(order)]]]))
+    values, first = values[places], np.ones(len(places), dtype=bool)
+    again = np.sort(repeated(values.view(np.uint64)))
+    first[chained(again, values[again])[:, 1]] = False
+    return np.asarray(places[first])
 
 
 def _signatures(rows: Rows, places: Any) -> "Iterator[np.ndarray[Any, Any]]":
@@ -232,8 +243,11 @@ def _identities(member: Any, around: Any, normal: Any, known_ids: Any, size: int
     import numpy as np
 
     largest = np.iinfo(np.int64).max
-    own, known = np.full(size, largest), np.full(size, largest)
-    np.minimum.at(own, member, normal)
+    ids = np.full(size, largest)
+    np.minimum.at(ids, member, normal)
+    if not len(around):
+        return ids, {}
+    known = np.full(size, largest)
     np.minimum.at(known, around, known_ids)
     met = np.zeros(size, dtype=bool)
     met[member] = True
@@ -242,5 +256,5 @@ def _identities(member: Any, around: Any, normal: Any, known_ids: Any, size: int
     for number, one in zip(around[touched].tolist(), known_ids[touched].tolist(), strict=True):
         if one != known[number]:
             joins.setdefault(number, []).append(one)
-    has_known = np.bincount(around, minlength=size) > 0
-    return np.where(has_known, known, own), joins
+    ids[around] = known[around]
+    return ids, joins

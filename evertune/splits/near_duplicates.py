@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 WINDOW = 16  # neighbours compared in an LSH bucket; larger buckets are held together by their first member
 PAIRS = 200_000  # pairs of signatures compared at once ...
 EXACT = 5_000  # ... and pairs of texts
+BANDS = 2  # that are sorted at once: each takes 9 bytes a text
 ERRORS = 4  # standard errors by which the signatures' estimate may be below the threshold
 
 
@@ -26,7 +27,7 @@ def sharing(
 ) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
     """Numbers of the fresh and of the known texts that share an LSH bucket with a fresh one: no other can be linked.
 
-    The memory that it takes is that of one band, whatever the number of signatures: the others wait in files.
+    The memory that it takes is that of `BANDS` bands, whatever the number of signatures: the others wait in files.
 
     Args:
         fresh, known: signatures in parts, (n, 64) each.
@@ -43,7 +44,7 @@ def sharing(
                 for key, file in zip(keys, files, strict=True):
                     key.tofile(file)
         met = np.zeros(sum(sizes), dtype=bool)
-        for places in mapped(lambda file: repeated(_keys_of(file), sizes[0]), files):
+        for places in mapped(lambda file: repeated(_keys_of(file), sizes[0], spare=True), files, BANDS):
             met[places] = True
     return np.flatnonzero(met[: sizes[0]]), np.flatnonzero(met[sizes[0] :])
 
