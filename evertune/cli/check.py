@@ -30,7 +30,8 @@ def check(recipe: str, overrides: tuple[str, ...], send: bool, as_json: bool) ->
 
     loaded = load(recipe, overrides)
     base_models.check_fit(loaded)
-    if loaded.training.method != FULL:
+    training = loaded.training
+    if training.method != FULL or training.student is not None or training.distill is not None:
         from evertune.training import start
 
         start.fits(loaded)
