@@ -13,6 +13,7 @@ from evertune.batching import by_length
 from evertune.home import read_json
 
 TOKENS = 2048  # of a batch, padding counted: its logits are many times as large
+ROWS, READ = 200, 20_000  # rows that are scored at most, and about how many tokens of them all
 LISTED = 20  # labels that a prompt names; more of them would be longer than most texts
 Row = tuple[list[int], list[list[int]]]  # a prompt, and what may follow it
 
@@ -53,12 +54,17 @@ def scores(place: str, texts: Sequence[str], words: Sequence[str], longest: int,
     return (whole[1:] - whole[0]).numpy()
 
 
-def tokens(place: str, texts: Sequence[str], words: Sequence[str], longest: int) -> list[int]:
-    """How many tokens the model reads to score each text."""
+def affordable(place: str, texts: Sequence[str], words: Sequence[str], longest: int) -> int:
+    """How many of such texts are scored: a report's baseline must not cost what a training does.
+
+    Args:
+        place, words, longest: as `scores` takes them.
+    """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(place)
-    return [_length(*_row(tokenizer, _cut(tokenizer, text, longest), words)) for text in texts]
+    lengths = [_length(*_row(tokenizer, _cut(tokenizer, text, longest), words)) for text in texts]
+    return max(1, min(ROWS, READ * len(texts) // max(1, sum(lengths))))
 
 
 def _cut(tokenizer: Any, text: str, longest: int) -> str:

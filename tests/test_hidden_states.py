@@ -96,7 +96,9 @@ def test_pieces_change_nothing_of_what_states_teach(steady: Path, wide: Path, tm
 def test_resumed_equals_uninterrupted_and_the_map_is_not_in_the_bundle(
     tiny_model: Path, wide: Path, tmp_path: Path
 ) -> None:
-    known = train(recipe(wide, training={**SHORT, "student": None}), tmp_path / "teacher", ROWS)
+    known = train(
+        recipe(wide, training={**SHORT, "student": None}, evaluation={"precision": "bf16"}), tmp_path / "teacher", ROWS
+    )
     place = Path(known.bundle)
     one = recipe(tiny_model, training={**taught(place, weight=0.5), "ema": 0.9, "r_drop": 1.0})
     with crash_at(3):
