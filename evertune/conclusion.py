@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from evertune import base_models, recipe_changes
+from evertune import base_models, recipe_changes, teachers
 from evertune.home import Home, read_json, write_json
 from evertune.records import Outcome, Snapshot, digest, plain, settled
 
@@ -24,7 +24,8 @@ def recipe_fingerprint(recipe: "Recipe") -> str:
     for name in recipe.training.HOW:
         sections.get("training", {}).pop(name, None)
     renamed = [recipe.contract.label.rename] if recipe.contract.label.rename else []  # the one part of `contract`
-    return digest(sections, base_models.fingerprint(recipe), *renamed)
+    taught = teachers.fingerprint(recipe)
+    return digest(sections, base_models.fingerprint(recipe), *renamed, *([] if taught is None else [taught]))
 
 
 def before_start(recipe: "Recipe", home: Home, fingerprints: Fingerprints) -> Outcome | None:

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune import base_models
+from evertune import base_models, prompted
 from evertune.batching import by_length
+from evertune.home import home_of
+from evertune.machine import resolve_precision
 from evertune.objectives import cells, module, text_classification
 
 if TYPE_CHECKING:
@@ -27,7 +29,9 @@ def possible(recipe: "Recipe") -> bool:
 
 
 def baseline(recipe: "Recipe", test: "pa.Table", labels: tuple[str, ...]) -> dict[str, Any]:
-    """Metrics of the label whose words lie nearest to the text, by the cosine of mean token states (Yin et al. 2019).
+    """Metrics of the label that fits best: a decoder is asked (see `prompted`), of another base its states tell.
+
+    Of states it is the label whose words lie nearest to the text, by the cosine of mean token states (Yin et al. 2019).
 
     Args:
         test: test rows; labels: all that there are.
@@ -35,33 +39,55 @@ def baseline(recipe: "Recipe", test: "pa.Table", labels: tuple[str, ...]) -> dic
         ConfigError: no base model.
         OSError, ValueError: its weights cannot be loaded.
     """
-    start, objective = time.perf_counter(), module(recipe.objective.type)
-    places = np.unique(np.linspace(0, len(test) - 1, min(ROWS, len(test))).astype(int))
-    rows = test.take(places)
-    inputs, targets = cells(rows, objective.INPUTS), cells(rows, [objective.TARGET])
+    start, objective, place = time.perf_counter(), module(recipe.objective.type), base_models.locate(recipe)
     told = getattr(recipe.objective, "descriptions", {})
     words = [told.get(label) or label.replace("_", " ").replace("-", " ") for label in labels]
-    vectors = _vectors(recipe, [*inputs, *words])
-    alike = vectors[: len(inputs)] @ vectors[len(inputs) :].T
-    said = [{"label": labels[row.argmax()], "score": float(np.clip(row.max(), 0, 1))} for row in alike]
+    asks = prompted.able(place)
+    rows = _spread(test, ROWS)
+    if asks:
+        texts, longest = cells(rows, objective.INPUTS), _longest(recipe)
+        rows = _spread(test, prompted.affordable(place, texts, words, longest))
+    inputs, targets = cells(rows, objective.INPUTS), cells(rows, [objective.TARGET])
+    fit = _asked(recipe, place, inputs, words) if asks else _alike(recipe, place, inputs, words)
+    said = [{"label": labels[row.argmax()], "score": float(np.clip(row.max(), 0, 1))} for row in fit]
     names = list(dict.fromkeys([*labels, *targets]))
     sums = text_classification.statistics(targets, said, names).sum(0, dtype="float64")
     found = text_classification.metrics(sums, names)
+    by = "the nearest label by its" if not asks else "prompted, the likeliest label by its"
     return {
-        "rows": len(rows), "how": "the nearest label by its description" if told else "the nearest label by its name",
+        "rows": len(rows), "how": f"{by} {'description' if told else 'name'}",
         "metrics": {name: float(found[name]) for name in ("accuracy", "f1_macro")},
         "seconds": time.perf_counter() - start,
     }  # fmt: skip
 
 
-def _vectors(recipe: "Recipe", texts: list[str]) -> Any:
+def _spread(rows: "pa.Table", count: int) -> "pa.Table":
+    return rows.take(np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)))
+
+
+def _longest(recipe: "Recipe") -> int:
+    return min(LONGEST, int(recipe.objective.max_length))
+
+
+def _asked(recipe: "Recipe", place: str, texts: list[str], words: list[str]) -> Any:
+    """(texts, labels): how likely a decoder finds each label, relative to the others."""
+    precision = resolve_precision(recipe.evaluation.precision, home_of(recipe).root / "machine.json")
+    found = np.exp(prompted.scores(place, texts, words, _longest(recipe), precision))
+    return found / found.sum(1, keepdims=True)
+
+
+def _alike(recipe: "Recipe", place: str, texts: list[str], words: list[str]) -> Any:
+    """(texts, labels): the cosine of each text with each label's words."""
+    vectors = _vectors(place, [*texts, *words], _longest(recipe))
+    return vectors[: len(texts)] @ vectors[len(texts) :].T
+
+
+def _vectors(place: str, texts: list[str], longest: int) -> Any:
     """(texts, size) of length 1."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    place = base_models.locate(recipe)
     tokenizer = AutoTokenizer.from_pretrained(place)
-    longest = min(LONGEST, recipe.objective.max_length)
     ids = tokenizer(texts, truncation=True, max_length=longest, return_attention_mask=False)["input_ids"]
     model = AutoModel.from_pretrained(place, dtype=torch.float32).eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")

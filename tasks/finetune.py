@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from evertune import bundle, corpus, relabel, splits, tokenization, training
+from evertune import bundle, corpus, relabel, splits, teachers, tokenization, training
 from evertune.config import Recipe
-from evertune.config.base import expand
 from evertune.errors import ConfigError, RegistryError
 from evertune.home import home_of
 from evertune.objectives import module
@@ -24,7 +23,7 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
     )
     digest = bundle.digest(champion) if champion else None
     teacher = _teacher(recipe)
-    taught = bundle.digest(teacher) if teacher else None
+    taught = (teachers.fingerprint(recipe) or bundle.digest(teacher)) if teacher else None
     folder = training.run_folder(home, training.fingerprint(recipe, tokens, digest, taught), anew=force)
     if not (folder / "candidate.json").exists():
         # Its imports take as long as those of training, on another core.
@@ -47,24 +46,16 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
 
 
 def _teacher(recipe: Recipe) -> Path | None:
-    """The bundle that `training.distill.teacher` names; None where there is no teacher."""
-    if recipe.training.distill is None:
-        return None
-    home, model, asked = home_of(recipe), recipe.registered_name, recipe.training.distill.teacher
-    version = models.champion(home, model) if asked == "champion" else int(asked) if asked.isdecimal() else None
-    if asked == "champion" and version is None:
+    """The bundle or base model that `training.distill.teacher` names; None where there is no teacher."""
+    home, model, asked = home_of(recipe), recipe.registered_name, teachers.registered(recipe)
+    if asked is None:
+        return teachers.place(recipe)
+    version = models.champion(home, model) if asked == "champion" else int(asked)
+    if version is None:
         raise ConfigError(
-            f"training.distill.teacher: {model} has no champion yet; name the folder of a bundle, or train one first"
+            f"{teachers.KEY}: {model} has no champion yet; name the folder of a bundle, or train one first"
         )
-    if version is not None:
-        return models.bundle_of(home, model, version)
-    folder = (recipe.folder / Path(expand(asked)).expanduser()).resolve()
-    if not (folder / "evertune.json").is_file():
-        raise ConfigError(
-            f"training.distill.teacher: {asked}: no model bundle is there (no evertune.json); "
-            "give `champion`, a version's number, or a bundle's folder"
-        )
-    return folder
+    return models.bundle_of(home, model, version)
 
 
 def _champion(recipe: Recipe) -> Path | None:

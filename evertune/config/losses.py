@@ -1,14 +1,23 @@
 """Sections of `training` that say what is learned, beside the labels: loss, adversary, teacher, student."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from evertune.config.base import Section
 
 # Objectives that choose one label for a row or a word: what is below is defined for these.
 CHOOSING = ("text-classification", "token-classification", "pair-classification", "image-classification")
-CHANGES = ("loss", "r_drop", "distill")
+CHANGES = ("loss", "r_drop")
+# Objectives that read texts with one encoder: its states can be taught by another's.
+READING = (
+    "text-classification",
+    "token-classification",
+    "pair-classification",
+    "multi-label",
+    "pair-regression",
+    "masked-lm",
+)
 
 
 class Focal(Section):
@@ -51,15 +60,40 @@ class FreeLb(Section):
 
 
 class Distill(Section):
-    """A teacher whose opinion of each row is learned beside its label (Hinton et al. 2015)."""
+    """A teacher, whose opinion of each row (Hinton et al. 2015) or hidden states are learned beside the labels."""
 
     teacher: str = Field(
         min_length=1,
-        description="`champion`, the number of a registered version, or the folder of a model bundle; its tokenizer is "
-        "the base model's. Labels are matched by name.",
+        description="`champion`, the number of a registered version, `champion:NAME` of another recipe, or the folder "
+        "of a model bundle; for hidden states alone any base model too, named as `base_model` is. Its tokenizer is the "
+        "base model's. Labels are matched by name.",
     )
     temperature: float = Field(2.0, gt=0, le=100, description="How much both opinions are softened.")
-    weight: float = Field(0.5, gt=0, le=1, description="Share of the teacher in the loss; the labels have the rest.")
+    weight: float = Field(
+        0.5, ge=0, le=1, description="Share of the teacher's opinion in the loss; the labels have the rest."
+    )
+    hidden: float = Field(
+        0.0, ge=0, le=1000,
+        description="Weight of the difference between the hidden states of student and teacher, beside the rest of the "
+        "loss (Sun et al. 2019; Jiao et al. 2020).",
+    )  # fmt: skip
+    distance: Literal["mse", "cosine"] = Field(
+        "mse",
+        description="How states differ: by their mean squared error, or by 1 less their cosine (Sanh et al. 2019).",
+    )
+    layers: dict[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict,
+        description="Layer of the student -> layer of the teacher whose states it learns, counted from 1. Default: all "
+        "of the student's, evenly over the teacher's.",
+    )
+
+    @model_validator(mode="after")
+    def _teaches(self) -> Self:
+        if not self.weight and not self.hidden:
+            raise ValueError("weight and hidden are both 0, so nothing is learned from the teacher; raise one")
+        if self.layers and not self.hidden:
+            raise ValueError("layers: names whose hidden states are learned; give `hidden`, their weight")
+        return self
 
 
 class Student(Section):
@@ -80,3 +114,21 @@ Loss = Annotated[
 Adversary = Annotated[
     Annotated[Fgm | Pgd | FreeLb, Field(discriminator="type")] | None, BeforeValidator(_section)
 ]  # fmt: skip
+
+
+def unlearnable(training: Any, kind: str) -> str | None:
+    """What of `training` has no meaning for an objective, and what to do; None where all has.
+
+    Args:
+        training: the section; kind: the objective's name.
+    """
+    for name in CHANGES:
+        if getattr(training, name) and kind not in CHOOSING:
+            return f"{name}: {kind} does not choose one label; take it out"
+    rule = training.distill
+    if rule is not None and rule.weight and kind not in CHOOSING:
+        instead = "set its weight to 0, and hidden above 0" if kind in READING else "take it out"
+        return f"distill: {kind} does not choose one label, which a teacher could have an opinion of; {instead}"
+    if rule is not None and rule.hidden and kind not in READING:
+        return f"distill.hidden: {kind} does not read texts; set it to 0"
+    return None

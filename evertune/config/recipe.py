@@ -11,7 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from evertune.config.base import Section
 from evertune.config.data import Contract, Data, LabelRules
-from evertune.config.losses import CHANGES, CHOOSING
+from evertune.config.losses import unlearnable
 from evertune.config.methods import misfit
 from evertune.config.notify import Notify
 from evertune.config.robustness import Robustness, Test
@@ -239,9 +239,8 @@ class Recipe(Section):
 
     def _loss_fits(self) -> None:
         """Raises ValueError where the objective has no choice of one label that its loss could change."""
-        for name in CHANGES:
-            if getattr(self.training, name) and self.objective.type not in CHOOSING:
-                raise ValueError(f"training.{name}: {self.objective.type} does not choose one label; take it out")
+        if problem := unlearnable(self.training, self.objective.type):
+            raise ValueError(f"training.{problem}")
 
     def _robustness_fits(self) -> None:
         """Raises ValueError where the gate asks for a test that is not made, or one does not fit the objective."""

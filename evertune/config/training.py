@@ -110,6 +110,11 @@ class Training(Section):
         alone = [name for name in ALONE if getattr(self, name)]
         if alone and self.processes > 1:
             raise ValueError(f"{alone[0]}: works in one process only; set processes to 1")
+        if self.distill is not None and self.distill.hidden:
+            if self.virtual_tokens:
+                raise ValueError("distill.hidden: the teacher knows no virtual tokens; choose another method")
+            if self.compile:
+                raise ValueError("distill.hidden: looks into the layers, which `compile` closes; set compile to false")
         whole = [name for name in WHOLE if getattr(self, name)]
         if whole and self.method != FULL:
             raise ValueError(f"{whole[0]}: changes all weights; set method to full")
@@ -127,8 +132,9 @@ class Training(Section):
 
     @property
     def names_parts(self) -> bool:
-        """Whether it names parts of the model: only one that is built tells whether it has them."""
-        return self.method != FULL or bool(self.freeze or self.student) or self.train_top_layers is not None
+        """Whether it names parts of the model, or another model: only those that are built tell whether they fit."""
+        named = self.freeze or self.student or self.distill
+        return self.method != FULL or bool(named) or self.train_top_layers is not None
 
     @property
     def virtual_tokens(self) -> int:

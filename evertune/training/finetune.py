@@ -32,7 +32,7 @@ def fingerprint(recipe: "Recipe", tokens: Tokens, champion: str | None, teacher:
 
     Args:
         champion: digest of the champion's bundle where training starts from it, or learns only what came since.
-        teacher: digest of the teacher's bundle where there is one.
+        teacher: digest of the teacher where there is one.
     """
     fresh = recipe.data.fresh
     since = champion if (fresh.start_from, fresh.train_on) != ("base", "all") else None
@@ -72,7 +72,7 @@ def finetune(
         folder: this run's folder; a whole bundle or checkpoint found there is used.
         champion: bundle to start from where the recipe says so.
         since: rows of later batches are new to the champion.
-        teacher: bundle that the recipe's `distill` names.
+        teacher: bundle or base model that the recipe's `distill` names.
     Raises:
         ConfigError: frozen parameters, token masking or length do not fit the base model.
         DataError: too little to learn from.
@@ -134,7 +134,7 @@ def _train(
     if settings.distill is not None:
         if teacher is None:
             raise ConfigError("training.distill: only `evertune run` finds the teacher; take it out for this command")
-        task = task.taught(teacher, tokenizer, folder / "teacher.npy")
+        task = task.taught(teacher, settings.distill, tokenizer, folder / "teacher.npy")
     free = models.freeze(model, settings.freeze, settings.train_top_layers, settings.method == FULL)
     precision = resolve_precision(settings.precision, memory)
     total = model.num_parameters()

@@ -15,7 +15,8 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from evertune import inference, kernels
 from evertune.batching import TokenBatches
 from evertune.config import Training
-from evertune.training import adversarial, checkpoints, losses, mixout, pieces, r_drop, sharing, teacher
+from evertune.config.losses import Distill
+from evertune.training import adversarial, checkpoints, losses, mixout, pieces, r_drop, sharing, states, teacher
 from evertune.training import model as models
 from evertune.training.averaging import Average
 from evertune.training.pieces import Pieces
@@ -38,6 +39,7 @@ class Task:
         pad_id: token id that fills a batch up.
         vocabulary: sorted ids of all tokens that the model may see while it learns.
         masking: what hides tokens while the model learns, None for nothing.
+        teacher: bundle or base model whose hidden states are learned too, None for none.
     """
 
     objective: Any
@@ -52,12 +54,17 @@ class Task:
     pad_id: int
     vocabulary: Any
     masking: "Masking | None" = None
+    teacher: Path | None = None
 
-    def taught(self, place: Path, tokenizer: Any, file: Path) -> "Task":
-        """The task with a teacher; see `teacher.answers`."""
+    def taught(self, place: Path, rule: Distill, tokenizer: Any, file: Path) -> "Task":
+        """The task with a teacher; see `teacher.answers` and `states.taught`."""
+        teacher.same_words(place, tokenizer)
+        told = replace(self, teacher=place)
+        if not rule.weight:
+            return told
         kind = self.objective.Options.model_fields["type"].default
         said = teacher.answers(place, tokenizer, self.train, self.labels, kind, file)
-        return replace(self, train=teacher.Taught(self.train, said))
+        return replace(told, train=teacher.Taught(self.train, said))
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,8 @@ def fit(
     parts = pieces.for_this_machine(model, settings, precision, memory)
     settings = _whole(settings)
     kernel = kernels.accelerated(model, precision, task.vocabulary, settings.compile)
-    with kernel as free, mixout.mixed(model, settings.mixout):
+    learned = states.taught(model, task.teacher, settings.distill)
+    with kernel as free, mixout.mixed(model, settings.mixout), learned as hidden:
         batches = TokenBatches(task.lengths, settings.budget, settings.epochs, settings.seed, padded=not free)
         updates = math.ceil(len(batches) / settings.accumulation)
         checkpoint, rule = sharing.told(lambda: checkpoints.newest(folder)), _rule(task, settings)
@@ -102,7 +110,7 @@ def fit(
                        sharing.OwnDraws(settings.seed), *([] if rule is None else [EarlyStop(rule)])],
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
-        trainer.give(task, batches, precision, parts, settings, average)
+        trainer.give(task, batches, precision, parts, settings, average, hidden)
         trainer.train(resume_from_checkpoint=checkpoint)
         if average is not None:
             average.take(trainer.state.best_model_checkpoint)
@@ -181,11 +189,11 @@ class TokenTrainer(Trainer):
 
     def give(
         self, task: Task, batches: TokenBatches, precision: str, parts: Pieces, settings: Training,
-        average: Average | None,
+        average: Average | None, hidden: states.States | None,
     ) -> None:  # fmt: skip
         """Say what to train on, and how."""
         self._task, self._batches, self._precision, self._pieces = task, batches, precision, parts
-        self._settings, self._average = settings, average
+        self._settings, self._average, self._hidden, self._tokens = settings, average, hidden, 0
 
     def get_train_dataloader(self) -> "DataLoader[Any]":
         """Batches of the whole training, in their fixed order."""
@@ -200,6 +208,13 @@ class TokenTrainer(Trainer):
             loader, self.args.device, num_processes=1, process_index=0, put_on_device=True
         )
         return prepared
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
+        """The batches of an optimiser step, whose real tokens are counted."""
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if self._hidden is not None:
+            self._tokens = sum(int(one["attention_mask"].sum()) for one in batches)
+        return batches, items
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
         """One batch forward and back."""
@@ -230,12 +245,16 @@ class TokenTrainer(Trainer):
     ) -> Any:  # fmt: skip
         """The loss of a piece: that of its labels, and what the teacher adds."""
         said, rule = inputs.pop("teacher", None), self._settings.distill
-        if said is None or rule is None:
+        if rule is None:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        with contextlib.nullcontext() if self._hidden is None else self._hidden.watched():
+            loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         passes = 1 if self._settings.r_drop is None else 2  # over the same rows
-        apart = teacher.distance(outputs.logits, said, rule.temperature) / (passes * max(int(num_items_in_batch), 1))
-        loss = (1 - rule.weight) * loss + rule.weight * apart
+        if said is not None:
+            apart = teacher.distance(outputs.logits, said, rule.temperature) / max(int(num_items_in_batch), 1)
+            loss = (1 - rule.weight) * loss + rule.weight * apart / passes
+        if self._hidden is not None:
+            loss = loss + rule.hidden * self._hidden.apart() / (passes * max(self._tokens, 1))
         return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune import adapters, base_models, bundle
+from evertune import adapters, base_models, bundle, teachers
 from evertune.config.methods import FULL
 from evertune.errors import ConfigError
 from evertune.objectives import module
@@ -90,15 +90,18 @@ def begin(recipe: "Recipe", objective: Any, labels: Sequence[str], champion: Pat
 
 
 def fits(recipe: "Recipe") -> None:
-    """Look whether the recipe's method fits its base model; nothing is trained.
+    """Look whether the recipe's method, student and teacher fit its base model; nothing is trained.
 
     Raises:
-        ConfigError: it does not, or the base model has no tokenizer that fits.
+        ConfigError: they do not, or the base model has no tokenizer that fits.
         TrainingError: the weights cannot be loaded.
     """
     from evertune import tokenization
+    from evertune.training import teacher
 
-    tokenization.tokenizer(recipe)
+    tokenizer, place = tokenization.tokenizer(recipe), teachers.place(recipe)
+    if place is not None:
+        teacher.same_words(place, tokenizer)
     training, objective = recipe.training, module(recipe.objective.type)
     model = begin(recipe, objective, ("one", "another") if objective.LABELED else (), None).model
     models.freeze(model, training.freeze, training.train_top_layers, training.method == FULL)

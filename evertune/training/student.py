@@ -21,18 +21,26 @@ def chosen(layers: int, kept: int) -> list[int]:
     return [(place + 1) * layers // kept - 1 for place in range(kept)]
 
 
+def stack(model: Any, key: str) -> tuple[str, Any]:
+    """Name and layers of the longest stack in a model's backbone.
+
+    Raises:
+        ConfigError: it has none; `key` of the recipe asked for it.
+    """
+    stacks = {name: part for name, part in model.base_model.named_modules() if isinstance(part, torch.nn.ModuleList)}
+    if not stacks or model.config.is_encoder_decoder or not hasattr(model.config, "num_hidden_layers"):
+        raise ConfigError(f"{key}: the base model has no one stack of layers; take it out")
+    return max(stacks.items(), key=lambda one: len(one[1]))
+
+
 def shrink(model: Any, kept: int) -> None:
     """Leave the model so many of its layers.
 
     Raises:
         ConfigError: there are fewer, or its layers are nowhere to be found.
     """
-    backbone = model.base_model
-    stacks = {name: part for name, part in backbone.named_modules() if isinstance(part, torch.nn.ModuleList)}
-    if not stacks or model.config.is_encoder_decoder or not hasattr(model.config, "num_hidden_layers"):
-        raise ConfigError("training.student: the base model has no one stack of layers; take it out")
-    name, stack = max(stacks.items(), key=lambda one: len(one[1]))
-    places = chosen(len(stack), kept)
-    backbone.set_submodule(name, torch.nn.ModuleList([stack[place] for place in places]))
+    backbone, (name, layers) = model.base_model, stack(model, "training.student")
+    places = chosen(len(layers), kept)
+    backbone.set_submodule(name, torch.nn.ModuleList([layers[place] for place in places]))
     model.config.num_hidden_layers = backbone.config.num_hidden_layers = kept
     logger.info("the student has the base's layers %s", ", ".join(str(place + 1) for place in places))

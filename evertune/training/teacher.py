@@ -105,10 +105,29 @@ def _check(teacher: Any, tokenizer: Any, objective: str) -> None:
     found = teacher.card["objective"]
     if found != objective:
         raise ConfigError(f"training.distill.teacher: it was tuned for {found}, this recipe for {objective}")
-    if teacher.tokenizer.get_vocab() != tokenizer.get_vocab():
+    _same(teacher.tokenizer, tokenizer)
+
+
+def same_words(place: Path, tokenizer: Any) -> None:
+    """Nothing where the teacher, a bundle or a base model, reads the student's token ids.
+
+    Raises:
+        ConfigError: it does not, or has no tokenizer that can be read.
+    """
+    from transformers import AutoTokenizer
+
+    inside = place / "model"
+    try:
+        own = AutoTokenizer.from_pretrained(str(inside if (place / "evertune.json").is_file() else place))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"training.distill.teacher: {place}: {str(error).splitlines()[0]}") from error
+    _same(own, tokenizer)
+
+
+def _same(own: Any, tokenizer: Any) -> None:
+    if own.get_vocab() != tokenizer.get_vocab():
         raise ConfigError(
-            "training.distill.teacher: its vocabulary is not that of base_model; name a teacher that was tuned from a "
-            "base with the same tokenizer"
+            "training.distill.teacher: its vocabulary is not that of base_model; name a teacher with the same tokenizer"
         )
 
 
