@@ -17,7 +17,7 @@ class Arm:
 
     Args:
         changes: of the recipe, as `--set` takes them.
-        teacher: the arm whose model, of the same seed, teaches.
+        teacher: the arm whose model, of the same seed, teaches, and whose layers the student begins with.
         only: the data set that it is measured on; None for all.
     """
 
@@ -53,7 +53,10 @@ SETS = {
 FEW = ("training.learning_rate=3.0e-3", "training.head_learning_rate=3.0e-3")  # what adapters want
 FEWER = ("training.learning_rate=1.0e-2", "training.head_learning_rate=5.0e-3")  # factors and virtual tokens
 STUDENT = "training.student.layers=3"
-TAUGHT = "training.distill={teacher: champion, temperature: 2.0, weight: 0.7}"
+TAUGHT = (
+    "training.distill={teacher: champion, temperature: 2.0, weight: 0.7, hidden: 1.0}",
+    "training.learning_rate=3e-4",
+)
 ARMS = {
     "full": Arm(),
     "full, top 2 layers": Arm(("training.train_top_layers=2",)),
@@ -73,7 +76,7 @@ ARMS = {
     "r_drop 1.0": Arm(("training.r_drop=1.0",), only="banking77"),
     "ema 0.99": Arm(("training.ema=0.99",), only="banking77"),
     "student of 3 layers": Arm((STUDENT,)),
-    "student, distilled": Arm((STUDENT, TAUGHT), teacher="full"),
+    "student, distilled": Arm((STUDENT, *TAUGHT), teacher="full"),
 }
 
 

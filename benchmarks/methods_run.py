@@ -30,15 +30,15 @@ def run(folder: Path, name: str, seed: int) -> dict[str, Any]:
     found = splits.apart(corpus.rows(home, snapshot.version), recipe.data.split)
     rows = relabel.rows(found, recipe)
     tokens = tokenization.tokenize(recipe, home, snapshot, rows)
-    place, taught = folder / "runs" / f"{name} {seed}", ARMS[name].teacher
+    place = folder / "runs" / f"{name} {seed}"
     place.mkdir(parents=True, exist_ok=True)
     start, busy = time.perf_counter(), time.process_time()
     seen: list[float] = []
     asked = f"eval_{recipe.metric}"
-    teacher = folder / "runs" / f"{taught} {seed}" / "bundle" if taught else None
     candidate = training.finetune(
         recipe, home, tokens, tokenization.load(tokens, rows), rows, run_id="benchmark", folder=place,
-        log=lambda found, _: seen.extend([found[asked]] if asked in found else []), teacher=teacher,
+        log=lambda found, _: seen.extend([found[asked]] if asked in found else []), 
+        teacher=teacher(folder, name, seed),
     )  # fmt: skip
     spent = {"seconds": time.perf_counter() - start, "processor": time.process_time() - busy}
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
@@ -56,7 +56,14 @@ def recipe_of(folder: Path, name: str, seed: int) -> Any:
 
     data = SETS[folder.name]
     own = (folder / "changes.txt").read_text().splitlines()
-    return load(str(data.recipe), [*data.changes, *own, f"training.seed={seed}", *ARMS[name].changes])
+    taught = [f"base_model={teacher(folder, name, seed)}/model"] if ARMS[name].teacher else []
+    return load(str(data.recipe), [*data.changes, *own, f"training.seed={seed}", *taught, *ARMS[name].changes])
+
+
+def teacher(folder: Path, name: str, seed: int) -> Path | None:
+    """The bundle that teaches the arm."""
+    taught = ARMS[name].teacher
+    return folder / "runs" / f"{taught} {seed}" / "bundle" if taught else None
 
 
 def judged(recipe: Any, predictor: Any, rows: Any) -> dict[str, float]:
