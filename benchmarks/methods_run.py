@@ -37,7 +37,7 @@ def run(folder: Path, name: str, seed: int) -> dict[str, Any]:
     asked = f"eval_{recipe.metric}"
     candidate = training.finetune(
         recipe, home, tokens, tokenization.load(tokens, rows), rows, run_id="benchmark", folder=place,
-        log=lambda found, _: seen.extend([found[asked]] if asked in found else []), 
+        log=lambda found, _: seen.extend([found[asked]] if asked in found else []),
         teacher=teacher(folder, name, seed),
     )  # fmt: skip
     spent = {"seconds": time.perf_counter() - start, "processor": time.process_time() - busy}
