@@ -269,7 +269,7 @@ def test_paragraphs_of_plain_text_are_rows_alone_or_put_together(
 ) -> None:
     (tmp_path / "play.txt").write_bytes(b"A:\nGo.\r\n\n \t\nB:\nStay. \n\n\nC:\n\xff\n\nD:\n1\n\nE:\nx")
     source = {"path": "play.txt", "format": "text"}
-    alone = only(source_recipe(source, label="text"))
+    alone = only(source_recipe(source, objective="causal-lm"))
     assert [row["text"] for row in alone] == ["A:\nGo.", "B:\nStay. ", None, "D:\n1", "E:\nx"]
     assert [row["problem"] and row["problem"][:25] for row in alone] == [
         None,
@@ -278,10 +278,12 @@ def test_paragraphs_of_plain_text_are_rows_alone_or_put_together(
         None,
         None,
     ]
-    together = only(source_recipe({**source, "block": 12}, label="text"))
+    together = only(source_recipe({**source, "block": 12}, objective="causal-lm"))
     assert [row["text"] for row in together] == ["A:\nGo.\n\nB:\nStay. ", None]
     (tmp_path / "blank.txt").write_bytes(b"\n \n")
-    assert "there is no text in it" in refusal(source_recipe({"path": "blank.txt", "format": "text"}, label="text"))
+    assert "there is no text in it" in refusal(
+        source_recipe({"path": "blank.txt", "format": "text"}, objective="causal-lm")
+    )
 
 
 def test_another_size_of_rows_is_another_fingerprint_and_the_default_is_none(
@@ -291,7 +293,8 @@ def test_another_size_of_rows_is_another_fingerprint_and_the_default_is_none(
     prints = [
         next(iter(sources.KINDS[type(one.data.sources[0])].fingerprints(one.data.sources[0], one, {}).values()))
         for one in (
-            source_recipe({"path": "play.txt", "format": "text", "block": block}, label="text") for block in (0, 9)
+            source_recipe({"path": "play.txt", "format": "text", "block": block}, objective="causal-lm")
+            for block in (0, 9)
         )
     ]
     assert prints[0] != prints[1]

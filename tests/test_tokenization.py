@@ -245,5 +245,5 @@ def test_a_folder_without_a_tokenizer_is_a_config_error(tmp_path: Path, place: H
     model = write_tiny_model(tmp_path / "model")
     for file in model.glob("tokenizer*"):
         file.unlink()
-    with pytest.raises(ConfigError, match="no vocabulary"):
+    with pytest.raises(ConfigError, match="has no tokenizer"):
         tokenization.tokenize(recipe(model), place, snapshot(batches(3), LABELS), batches(3))
