@@ -52,6 +52,7 @@ SETS = {
 }  # fmt: skip
 FEW = ("training.learning_rate=2.0e-3", "training.head_learning_rate=2.0e-3")  # what adapters want
 FEWER = ("training.learning_rate=1.0e-2", "training.head_learning_rate=5.0e-3")  # factors and virtual tokens
+LONG = "training.epochs=9"
 STUDENT = "training.student.layers=3"
 TAUGHT = (
     "training.distill={teacher: champion, temperature: 2.0, weight: 0.7, hidden: 1.0}",
@@ -77,6 +78,9 @@ ARMS = {
     "ema 0.99": Arm(("training.ema=0.99",), only="banking77"),
     "student of 3 layers": Arm((STUDENT,)),
     "student, distilled": Arm((STUDENT, *TAUGHT), teacher="full"),
+    "full, 9 epochs": Arm((LONG,), only="conll2003"),
+    "lora, 9 epochs": Arm(("training.method=lora", *FEW, LONG), only="conll2003"),
+    "student, distilled, 9 epochs": Arm((STUDENT, *TAUGHT, LONG), teacher="full, 9 epochs", only="conll2003"),
 }
 
 

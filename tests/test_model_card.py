@@ -82,6 +82,11 @@ def test_a_model_that_could_not_be_scored_has_a_card_without_results(made: Any) 
     assert found.data.eval_results is None and "## Metrics" in found.text
 
 
+def test_a_model_that_chooses_no_label_says_nothing_of_labels(made: Any) -> None:
+    text = made(labels=[]).text
+    assert "## Limits" in text and "never says another" not in text
+
+
 def test_origins_count_the_rows_of_each_source_and_name_what_was_read(
     taken: tuple[Recipe, Home], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

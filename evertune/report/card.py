@@ -171,18 +171,26 @@ def _slices(details: Json) -> str:
 def _limits(recipe: "Recipe", origin: Json) -> str:
     import yaml
 
-    labels = origin["labels"]
-    named = ", ".join(f"`{_plain(label)}`" for label in labels[:LISTED])
-    more = f" and {len(labels) - LISTED:,} more" if len(labels) > LISTED else ""
-    contract = yaml.safe_dump(settled(recipe.contract) or "defaults", allow_unicode=True).removesuffix("...\n").strip()
-    level = recipe.monitor.level
+    rules, level = settled(recipe.contract), recipe.monitor.level
+    contract = (
+        f":\n\n```yaml\n{yaml.safe_dump(rules, allow_unicode=True).strip()}\n```" if rules else "; it has the defaults."
+    )
     return (
-        f"It knows {len(labels):,} labels and never says another, whatever it is shown: {named}{more}.\n\n"
-        "Rows outside of the recipe's contract were neither trained nor tested on; nothing is known of them:\n\n"
-        f"```yaml\n{contract}\n```\n\n"
+        f"{_known(origin['labels'])}"
+        "Nothing is known of rows outside of the recipe's contract, which were neither trained nor tested on"
+        f"{contract}\n\n"
         f"Drift: `evertune monitor {recipe.file}` compares rows that come with the test rows. A check with no change "
         f"tells of one with probability {level:.2g}; with fewer than {recipe.monitor.min_rows} rows it says nothing."
     )
+
+
+def _known(labels: Sequence[str]) -> str:
+    """Which labels the model chooses among; nothing where it chooses none."""
+    if not labels:
+        return ""
+    named = ", ".join(f"`{_plain(label)}`" for label in labels[:LISTED])
+    more = f" and {len(labels) - LISTED:,} more" if len(labels) > LISTED else ""
+    return f"It knows {len(labels):,} labels and never says another, whatever it is shown: {named}{more}.\n\n"
 
 
 def _lineage(outcome: Json, origin: Json) -> str:
