@@ -38,7 +38,9 @@ class Fgm(Section):
     """Fast gradient method: one step against the model, learned beside the row itself (Miyato et al. 2017)."""
 
     type: Literal["fgm"] = Field("fgm", description="Name of the adversary.")
-    epsilon: float = Field(1.0, gt=0, description="Length of the step, over all of a row's embeddings.")
+    epsilon: float = Field(
+        0.3, gt=0, description="Length of the step, over all of a row's embeddings; a word's vector is about 1 long."
+    )
 
 
 class Pgd(Section):
