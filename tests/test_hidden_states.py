@@ -93,6 +93,18 @@ def test_pieces_change_nothing_of_what_states_teach(steady: Path, wide: Path, tm
     assert difference(whole, cut) < 1e-4
 
 
+@pytest.mark.parametrize("rule", [{"type": "fgm", "epsilon": 1e-9}, {"type": "freelb", "epsilon": 1e-9, "steps": 3}])
+def test_an_adversary_weighs_the_states_no_more_than_the_labels(
+    steady: Path, wide: Path, tmp_path: Path, rule: dict[str, Any]
+) -> None:
+    settings = {**taught(wide), "max_grad_norm": 1e6}
+    plain = train(recipe(steady, training=settings), tmp_path / "plain", ROWS, teacher=wide)
+    attacked = train(
+        recipe(steady, training={**settings, "adversarial": rule}), tmp_path / "attacked", ROWS, teacher=wide
+    )
+    assert difference(plain, attacked) < 1e-5
+
+
 def test_resumed_equals_uninterrupted_and_the_map_is_not_in_the_bundle(
     tiny_model: Path, wide: Path, tmp_path: Path
 ) -> None:

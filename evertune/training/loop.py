@@ -193,7 +193,7 @@ class TokenTrainer(Trainer):
     ) -> None:  # fmt: skip
         """Say what to train on, and how."""
         self._task, self._batches, self._precision, self._pieces = task, batches, precision, parts
-        self._settings, self._average, self._hidden, self._tokens = settings, average, hidden, 0
+        self._settings, self._average, self._hidden, self._tokens = settings, average, hidden, 0.0
 
     def get_train_dataloader(self) -> "DataLoader[Any]":
         """Batches of the whole training, in their fixed order."""
@@ -210,10 +210,11 @@ class TokenTrainer(Trainer):
         return prepared
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
-        """The batches of an optimiser step, whose real tokens are counted."""
+        """The batches of an optimiser step; real tokens for each item of its loss are counted."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self._hidden is not None:
-            self._tokens = sum(int(one["attention_mask"].sum()) for one in batches)
+            tokens = sum(int(one["attention_mask"].sum()) for one in batches)
+            self._tokens = tokens / max(int(items), 1)
         return batches, items
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
@@ -254,7 +255,8 @@ class TokenTrainer(Trainer):
             apart = teacher.distance(outputs.logits, said, rule.temperature) / max(int(num_items_in_batch), 1)
             loss = (1 - rule.weight) * loss + rule.weight * apart / passes
         if self._hidden is not None:
-            loss = loss + rule.hidden * self._hidden.apart() / (passes * max(self._tokens, 1))
+            tokens = self._tokens * int(num_items_in_batch)  # an adversary divides all by raising the items
+            loss = loss + rule.hidden * self._hidden.apart() / (passes * max(tokens, 1))
         return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
