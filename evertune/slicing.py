@@ -69,16 +69,22 @@ def _by_window(test: "pa.Table", since: int) -> dict[str, Any]:
     bounds = np.quantile(when[old], np.arange(1, WINDOWS) / WINDOWS, method="lower")
     window = np.searchsorted(bounds, when)
     masks = [old & (window == place) for place in range(WINDOWS)]
-    found = {_span(when[mask], timed): mask for mask in masks if mask.any()}
+    masks = [mask for mask in masks if mask.any()]
+    ends = [(when[mask].min(), when[mask].max()) for mask in masks]
+    names = _spans(ends, timed)
+    found = dict(zip(names, masks, strict=True))
     return found if len(found) > 1 else {}  # one alone is what the gate looks at anyway
 
 
-def _span(when: Any, timed: bool) -> str:
-    first, last = when.min(), when.max()
-    if timed:
-        first, last = (np.datetime64(int(moment), "us").astype("datetime64[D]") for moment in (first, last))
-        return f"window={first} to {last}"
-    return f"window=batch {first}" if first == last else f"window=batches {first} to {last}"
+def _spans(ends: list[tuple[Any, Any]], timed: bool) -> list[str]:
+    """A name for each window, by day where that tells them apart."""
+    if not timed:
+        return [f"window=batch {one}" if one == last else f"window=batches {one} to {last}" for one, last in ends]
+    for unit in ("D", "s", "us"):
+        times = [tuple(np.datetime64(int(one), "us").astype(f"datetime64[{unit}]") for one in both) for both in ends]
+        if len(set(times)) == len(times):
+            break
+    return [f"window={first} to {last}" for first, last in times]
 
 
 def _mask(size: int, rows: list[int]) -> Any:

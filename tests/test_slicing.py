@@ -46,6 +46,13 @@ def test_rows_with_timestamps_are_cut_by_them() -> None:
     assert not windows(rows, since=1)  # one batch, which is all that the champion knew: no window tells more
 
 
+def test_windows_of_one_day_are_told_apart_by_the_time_of_day() -> None:
+    rows = [{**row, "timestamp": START + timedelta(minutes=place)} for place, row in enumerate(batches([40]))]
+    found = windows([*rows, {**text_rows(1)[0], "batch": 2, "timestamp": START + timedelta(days=9)}], since=1)
+    assert [int(mask.sum()) for mask in found.values()] == [10, 10, 10, 10]
+    assert next(iter(found)) == "window=2026-03-01T00:00:00 to 2026-03-01T00:09:00"
+
+
 @pytest.mark.parametrize("since", [0, 9])
 def test_rows_of_one_window_are_no_slice(since: int) -> None:
     assert not windows(batches([20]), since)
