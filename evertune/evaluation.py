@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 logger = logging.getLogger(__name__)
-STEP_VERSION = 3  # raise it when the same input gives another evaluation
+STEP_VERSION = 4  # raise it when the same input gives another evaluation
 SAMPLE = 200  # rows on which the served model must agree with the tested one
 FEW = 20  # where they are made again, for what is served is less than what is judged; writing takes long
 SHOWN = 40  # changed rows that the report shows

@@ -64,10 +64,10 @@ def since(recipe: Recipe, home: Home, champion: Path) -> Side:
 
 
 def came_since(home: Home, champion: Path) -> int:
-    """How many rows of the corpus came since the champion was trained; every one has its label."""
+    """How many rows of the corpus came, or got another label, since the champion was trained."""
     batch = int(bundle.card(champion)["snapshot"]["batch"])
-    numbers = corpus.rows(home, corpus.newest_version(home), ["batch"])["batch"].to_pylist()
-    return sum(number > batch for number in numbers)
+    rows = corpus.rows(home, corpus.newest_version(home), ["row_version", "row_key", "batch"], since=batch)
+    return int((corpus.first_batches(home, rows) > batch).sum())
 
 
 def of_file(recipe: Recipe, path: str, encoding: str | None = None) -> Side:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from evertune import bundle, challenge, corpus, evaluation, jobs, monitoring, relabel, splits, zero_shot
 from evertune.config import Recipe
 from evertune.errors import EvertuneError
-from evertune.home import home_of, write_json
+from evertune.home import Home, home_of, write_json
 from evertune.records import Candidate, Evaluation, digest, plain
 from evertune.registry import ledger, models, promotion, tracking
 from tasks.artifacts import show_metrics
@@ -87,14 +87,25 @@ def _test_rows(recipe: Recipe, version: int, since: int | None) -> "tuple[pa.Tab
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    home, columns = home_of(recipe), ["row_version", "batch", "split", "component"]
+    home, columns = home_of(recipe), ["row_version", "row_key", "batch", "split", "component"]
     every = corpus.rows(home, version, columns)
     leaked = set(splits.leaked(every).to_pylist())
     if since is not None:
         leaked |= set(splits.leaked(corpus.rows(home, version, columns, until=since)).to_pylist())
-    chosen = every.filter(pa.array(evaluation.scored(every, recipe.evaluation.window, since)))
-    found = corpus.rows(home, version, since=chosen["batch"][0].as_py() - 1 if len(chosen) else None)
+    aged = _with_age(every, home)
+    chosen = aged.filter(mask := pa.array(evaluation.scored(aged, recipe.evaluation.window, since)))
+    found = corpus.rows(home, version, since=every.filter(mask)["batch"][0].as_py() - 1 if len(chosen) else None)
     found = found.take(pc.index_in(chosen["row_version"], value_set=found["row_version"]))
+    found = found.set_column(found.column_names.index("batch"), "batch", chosen["batch"])
     if "component" not in found.column_names:
         found = found.append_column("component", chosen["component"])
     return relabel.rows(found, recipe), leaked
+
+
+def _with_age(rows: "pa.Table", home: Home) -> "pa.Table":
+    """The rows; `batch` of test rows is the one that first brought what they hold: a touched row is not new."""
+    import pyarrow as pa
+
+    batches, test = rows["batch"].to_numpy().copy(), rows["split"].to_numpy(zero_copy_only=False) == "test"
+    batches[test] = corpus.first_batches(home, rows.filter(pa.array(test)))
+    return rows.set_column(rows.column_names.index("batch"), "batch", pa.array(batches))

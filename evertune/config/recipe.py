@@ -112,7 +112,9 @@ class Triggers(Section):
 
     drift: bool = Field(True, description="Drift of any kind; see `monitor` for its rate of false alarms.")
     new_labels: int | None = Field(
-        None, ge=1, description="So many accepted rows since the champion's. Default: none start one."
+        None,
+        ge=1,
+        description="So many accepted rows since the champion's; touched ones do not count. Default: none start one.",
     )
     performance_drop: float | None = Field(
         None, gt=0, lt=1, description="So large a loss of the share of right answers, proven. Default: none starts one."

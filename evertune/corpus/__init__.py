@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
 from evertune.corpus import delta_tables, fixed, labels, removal, staging
+from evertune.corpus.first_seen import first_batches
 from evertune.corpus.lateness import late
 from evertune.corpus.parts_file import PartsFile, rows_of
 from evertune.corpus.reading import Reading
@@ -49,6 +50,7 @@ __all__ = [
     "contents",
     "everywhere",
     "finish",
+    "first_batches",
     "history",
     "ingest",
     "inputs",
