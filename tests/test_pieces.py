@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 from model_helpers import difference, recipe, split_rows, text_rows, train, write_steady_model
+from pydantic import ValidationError
 
-from evertune.errors import TrainingError
+from evertune.errors import ConfigError, SettingsError, TrainingError
 from evertune.home import read_json
 from evertune.training import pieces
 from evertune.training.pieces import Pieces
@@ -76,3 +77,26 @@ def test_auto_learns_what_the_number_does_and_remembers_what_it_found(tmp_path: 
         value for name, value in (read_json(tmp_path / "a" / "machine.json") or {}).items() if "pieces" in name
     ]
     assert len(remembered) == 1 and remembered[0] in {1, 2, 4, 8}
+
+
+def test_a_batch_whose_rows_learn_from_one_another_is_never_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, given = write_steady_model(tmp_path / "model"), {"type": "embedding", "max_length": 32}
+    steps = {"epochs": 2, "checkpoint_steps": 100}
+    number = train(recipe(model, given, training={**steps, "tokens_per_batch": 4096}), tmp_path / "a", ROWS)
+    monkeypatch.setattr("evertune.training.pieces.fastest", lambda *_: 4)
+    auto = train(recipe(model, given, training={**steps, "tokens_per_batch": "auto"}), tmp_path / "b", ROWS)
+    assert difference(auto, number) == 0
+    with pytest.raises(SettingsError, match="no part of it can be computed alone"):
+        Learner(most=2).step(Pieces(1, lambda _: None, whole=True), [{"inputs": torch.randn(3, 4)}])
+
+
+def test_such_a_batch_is_not_dealt_to_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValidationError, match=r"training.processes: embedding learns from the pairs of a whole batch"):
+        recipe(tmp_path, {"type": "embedding"}, training={"processes": 2})
+    monkeypatch.setattr("evertune.training.sharing.world", lambda: 2)
+    normalised = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.BatchNorm2d(1))
+    one = recipe(tmp_path)
+    with pytest.raises(ConfigError, match=r"training.processes: this model learns from a batch as a whole"):
+        pieces.for_this_machine(normalised, one.training, "fp32", tmp_path / "machine.json")

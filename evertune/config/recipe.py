@@ -16,7 +16,7 @@ from evertune.config.methods import misfit
 from evertune.config.notify import Notify
 from evertune.config.robustness import Robustness, Test
 from evertune.config.training import Training
-from evertune.objectives import ROLES, Options, module
+from evertune.objectives import ROLES, Options, coupled, module
 
 
 class SliceRule(Section):
@@ -243,6 +243,11 @@ class Recipe(Section):
         """Raises ValueError where the objective has no choice of one label that its loss could change."""
         if problem := unlearnable(self.training, self.objective.type):
             raise ValueError(f"training.{problem}")
+        if self.training.processes > 1 and coupled(module(self.objective.type)):
+            raise ValueError(
+                f"training.processes: {self.objective.type} learns from the pairs of a whole batch, "
+                "which no process has; set it to 1"
+            )
 
     def _robustness_fits(self) -> None:
         """Raises ValueError where the gate asks for a test that is not made, or one does not fit the objective."""

@@ -34,6 +34,7 @@ It may offer
 - `problems(inputs, targets, options) -> [text or None]`: what is wrong with a row as a whole; targets may be None;
 - `answer(model, batch, examples, names, conventions) -> (predictions, loss)` where logits are not all that it takes;
 - `finish(model, examples, names)`: what is left to do when the weights have been learned;
+- `COUPLED`: true where a row's loss depends on the other rows of its batch, which is then computed whole;
 - `STARTS_AT_RANDOM`: true where a base model of texts may be a configuration and a tokenizer alone, without weights;
 - `unfit(folder) -> text or None`: why a base model cannot be used, from the files of its folder alone;
 - `sample(input, target, prediction) -> (given, wanted, said) or None`: a row of the report's samples, as texts.
@@ -101,6 +102,11 @@ def cells(rows: "pa.Table", roles: Sequence[str]) -> list[Any]:
 def no_shares(objective: ModuleType) -> tuple[str, ...]:
     """The metrics whose differences are no points: those that are no shares of right rows."""
     return getattr(objective, "NO_SHARES", ())
+
+
+def coupled(objective: ModuleType) -> bool:
+    """Whether a row's loss depends on the other rows of its batch."""
+    return bool(getattr(objective, "COUPLED", False))
 
 
 def shows_pictures(objective: ModuleType) -> bool:

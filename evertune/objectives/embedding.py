@@ -17,6 +17,7 @@ from . import text_classification as single
 COLUMNS = {"text": "string", "label": "string"}
 INPUTS, TARGET, TRAVELS_WITH = ("text",), "label", ("text_classification",)
 LABELED, ENCODES_TARGET, ASSESSED = True, False, True
+COUPLED = True  # each row's loss looks at its pairs
 OUTPUTS = {"label": "string", "score": "number", "embedding": "numbers"}
 KS = (1, 5, 10)
 METRICS = ("accuracy", "f1_macro", "f1_weighted", *(f"recall_at_{k}" for k in KS), "ece")

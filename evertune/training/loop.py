@@ -16,6 +16,7 @@ from evertune import inference, kernels
 from evertune.batching import TokenBatches
 from evertune.config import Training
 from evertune.config.losses import Distill
+from evertune.objectives import coupled
 from evertune.training import adversarial, checkpoints, losses, mixout, pieces, r_drop, sharing, states, teacher
 from evertune.training import model as models
 from evertune.training.averaging import Average
@@ -91,7 +92,7 @@ def fit(
         TrainingError: the loss is not finite, or there is not memory for a single row.
         RuntimeError, OSError: out of memory or disk, as it comes; the caller says what to do.
     """
-    parts = pieces.for_this_machine(model, settings, precision, memory)
+    parts = pieces.for_this_machine(model, settings, precision, memory, coupled(task.objective))
     settings = _whole(settings)
     kernel = kernels.accelerated(model, precision, task.vocabulary, settings.compile)
     learned = states.taught(model, task.teacher, settings.distill)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from evertune.errors import TrainingError
+from evertune.errors import ConfigError, SettingsError, TrainingError
 from evertune.home import read_json, write_json
 from evertune.training import sharing
 
@@ -30,17 +30,18 @@ class Pieces:
     Args:
         count: pieces of a batch; None for what is fastest with the first one.
         found: called with the number, when it was not known or not enough.
+        whole: a batch is never split.
     """
 
-    def __init__(self, count: int | None, found: Callable[[int], None]) -> None:
-        self._count, self._found = count, found
+    def __init__(self, count: int | None, found: Callable[[int], None], whole: bool = False) -> None:
+        self._count, self._found, self._whole = count, found, whole
         self._step: list[tuple[Batch, Any]] = []  # batches of the optimiser step so far, with torch's state before each
 
     def run(self, batch: Batch, compute: Compute, model: Any) -> Any:
         """The loss of a batch, whose gradients are added to those that the optimiser step has so far.
 
         Raises:
-            TrainingError: there is not memory for a single row.
+            TrainingError: there is not memory for a single row, or for a batch that is not to be split.
             RuntimeError: memory ran out in one of several processes: the others wait for its gradients.
         """
         if next(one for one in model.parameters() if one.requires_grad).grad is None:
@@ -50,6 +51,11 @@ class Pieces:
             self._found(self._count)
         self._step.append((batch, torch.get_rng_state()))
         loss = self._attempt(batch, compute, self._count)
+        if loss is None and self._whole:
+            raise SettingsError(
+                "out of memory: each row's loss looks at the whole batch, so no part of it can be computed alone; "
+                "lower training.tokens_per_batch, which changes what is learned, or free some memory"
+            )
         while loss is None:
             self._count *= 2
             logger.warning("out of memory: each batch is computed in %d pieces from now on", self._count)
@@ -83,12 +89,23 @@ class Pieces:
         return None
 
 
-def for_this_machine(model: Any, settings: "Training", precision: str, memory: Path) -> Pieces:
+def for_this_machine(
+    model: Any, settings: "Training", precision: str, memory: Path, coupled: bool = False
+) -> Pieces:  # fmt: skip
     """The pieces that were found here before for a model and batches of this size, or none found yet.
 
     Args:
         memory: JSON file in which the finding is remembered.
+        coupled: a row's loss depends on the other rows of its batch.
+    Raises:
+        ConfigError: several processes would each compute a part of a batch that must be whole.
     """
+    if coupled or _normalised(model):
+        if sharing.world() > 1:
+            raise ConfigError(
+                "training.processes: this model learns from a batch as a whole, which no process has; set it to 1"
+            )
+        return Pieces(1, lambda _: None, whole=True)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} threads"
     size = f"{model.num_parameters()} parameters, {settings.budget} x {settings.accumulation} tokens"
     name = f"pieces: torch {torch.__version__} {device}, {precision}, {size}"
@@ -102,6 +119,12 @@ def for_this_machine(model: Any, settings: "Training", precision: str, memory: P
             write_json(memory, {**(read_json(memory) or {}), name: count})
 
     return Pieces(known, found)
+
+
+def _normalised(model: Any) -> bool:
+    """Whether a layer takes mean and variance from its batch."""
+    kinds = torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d
+    return any(isinstance(one, kinds) for one in model.modules())
 
 
 def rows(batch: Batch) -> int:
