@@ -8,6 +8,7 @@ from typing import Any
 
 SIDE = 64  # pixels; a larger picture is shown smaller
 SHOWN = 40  # rows of a gallery
+BYTES, COLOURS = 4096, 128  # of a thumbnail: a page of photographs stays below 2 MB
 URI = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
 
 
@@ -24,15 +25,22 @@ def told(text: str) -> str:
 
 
 def thumbnail(text: str) -> str:
-    """The picture as PNG in a data URI, at most `SIDE` pixels a side."""
+    """The picture as PNG in a data URI, at most `SIDE` pixels a side; one that takes many bytes in fewer colours."""
     from PIL import Image
 
-    file = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(text))) as picture:
         small = picture.convert("RGBA")
     small.thumbnail((SIDE, SIDE))
-    small.save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    png = _png(small)
+    if len(png) > BYTES:
+        png = _png(small.quantize(COLOURS, Image.Quantize.FASTOCTREE))
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _png(picture: Any) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def gallery(

@@ -37,6 +37,7 @@ CHANGED = {
 }
 BESIDE = ("Champion", "Its interval", "Change")
 CONFUSIONS = 15  # pairs of labels in the table
+MOST = 200  # slices, or classes, in a table: with thousands of labels the page would grow to megabytes
 
 
 def evidence(outcome: Json) -> Html:
@@ -152,13 +153,18 @@ def slices(details: Json) -> Html:
     metric, (_, theirs) = str(details.get("slice_metric") or details.get("metric")), _models(details)
     found = sorted((details.get("slices") or {}).items(), key=lambda item: _loss(item[1], metric, bool(theirs)))
     rows = []
-    for name, one in found:
+    for name, one in found[:MOST]:
         mine, bounds = one.get("challenger"), one.get("intervals", {})
         row = [text(name), count(one.get("rows")), bar(mine, number(mine)), _bounds(bounds.get("challenger"))]
         rows.append([*row, *(_compared(mine, one.get("champion"), metric, bounds.get("champion")) if theirs else [])])
     heads = ["Slice", "Rows", "Challenger", "Interval", *(BESIDE if theirs else [])]
     said = f"{metric} on the test rows, the {'greatest losses' if theirs else 'weakest'} first."
-    return join(note(said), table(heads, rows)) if rows else Html("")
+    return join(note(said), table(heads, rows), _more(len(found), "slices")) if rows else Html("")
+
+
+def _more(found: int, what: str) -> Html:
+    """How many are not shown."""
+    return note(f"{found - MOST:,} more {what} are in details.json, in the run's folder.") if found > MOST else Html("")
 
 
 def _loss(one: Json, metric: str, compared: bool) -> tuple[float, ...]:
@@ -186,14 +192,14 @@ def _classes(kind: str, support: str, ours: Json | None, theirs: Json | None, mi
     Args:
         mine, other: intervals of F1 by class, the challenger's and the champion's.
     """
-    rows = []
-    for name, one in sorted((ours or {}).items(), key=lambda item: _or(item[1].get("f1"), -1)):
+    rows, found = [], sorted((ours or {}).items(), key=lambda item: _or(item[1].get("f1"), -1))
+    for name, one in found[:MOST]:
         f1, precision, recall = (one.get(key) for key in ("f1", "precision", "recall"))
         row = [text(name), count(one.get("support")), number(f1), _bounds(mine.get(name)), number(precision)]
         before = _compared(f1, theirs.get(name, {}).get("f1"), "f1", other.get(name)) if theirs else []
         rows.append([*row, number(recall), *before])
     heads = [kind, support, "F1", "Interval", "Precision", "Recall", *(["Champion F1", *BESIDE[1:]] if theirs else [])]
-    return table(heads, rows)
+    return join(table(heads, rows), _more(len(found), "classes"))
 
 
 def changed(details: Json) -> Html:
