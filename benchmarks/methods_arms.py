@@ -82,6 +82,7 @@ ARMS = {
     "student, distilled": Arm((STUDENT, *TAUGHT), teacher="full"),
     "full, 9 epochs": Arm((LONG,), only="conll2003"),
     "lora, 9 epochs": Arm(("training.method=lora", *FEW, LONG), only="conll2003"),
+    "lora, rank 32, 9 epochs": Arm(("training.method={type: lora, rank: 32, alpha: 64}", *FEW, LONG), only="conll2003"),
     "student, distilled, 9 epochs": Arm((STUDENT, *TAUGHT, LONG), teacher="full, 9 epochs", only="conll2003"),
 }
 

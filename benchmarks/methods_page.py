@@ -39,12 +39,13 @@ def _table(data: str, told: Any, found: dict[str, Any]) -> Iterator[str]:
         return
     epochs = next(one.partition("=")[2] for one in told.changes if one.startswith("training.epochs"))
     yield f"**{data}**: {told.train}, {epochs} epochs, official test rows, whole.\n"
-    heads = ["method", "trained", "seeds", f"`{told.metric}`", "points below `full`", "typos", "seconds"]
+    below = "points below `full` with as many epochs"
+    heads = ["method", "trained", "seeds", f"`{told.metric}`", below, "typos", "seconds"]
     yield f"| {' | '.join([*heads, 'memory, MB', 'weights, MB'])} |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for name, made in runs.items():
         if made:
-            yield _line(name, made, runs["full"])
+            yield _line(name, made, _beside(runs, name))
     yield ""
     yield from _race(found["speeds"].get(data), runs)
 
@@ -54,6 +55,12 @@ def _runs(known: dict[str, Any], data: str, name: str) -> dict[int, dict[str, An
     return {int(key.split("; ")[2]): one for key, one in known.items() if key.startswith(f"{data}; {name}; ")}
 
 
+def _beside(runs: dict[str, dict[int, dict[str, Any]]], name: str) -> dict[int, dict[str, Any]]:
+    """The runs of `full` with as many epochs."""
+    _, _, epochs = name.rpartition(", ")
+    return runs["full"] if not epochs.endswith("epochs") else runs[f"full, {epochs}"]
+
+
 def _line(name: str, made: dict[int, dict[str, Any]], full: dict[int, dict[str, Any]]) -> str:
     values = [one["metric"] for one in made.values()]
     both = [seed for seed in made if seed in full]
@@ -61,7 +68,7 @@ def _line(name: str, made: dict[int, dict[str, Any]], full: dict[int, dict[str, 
     mean = {key: statistics.mean(one[key] for one in made.values()) for key in (
         "trained", "metric", "before typos", "typos", "processor", "peak", "weights"
     )}  # fmt: skip
-    below = "" if gap is None or name == "full" else f"{100 * gap:+.2f}"
+    below = "" if gap is None or made is full else f"{100 * gap:+.2f}"
     cells = [
         f"`{name}`" if name in NAMES else name, f"{mean['trained']:.1%}", str(len(made)),
         f"**{mean['metric']:.4f}** ({min(values):.4f} to {max(values):.4f})", below,
