@@ -103,18 +103,18 @@ def _telling(steps: Iterable[Step], told: Callable[[Step], None]) -> Iterator[St
 
 def _first(replay: Replay, least_windows: int) -> int:
     """The first window, not before this one, at whose end there are rows enough to train and to test on."""
-    target = module(replay.recipe.objective.type).TARGET
-    least = replay.recipe.evaluation.gate.min_rows
+    objective, least = module(replay.recipe.objective.type), replay.recipe.evaluation.gate.min_rows
     for window in range(least_windows, len(replay.windows)):
         rows = replay.known(window)
         split = rows["split"].to_pylist()
-        train = rows.filter([one == "train" for one in split])[target].to_pylist()
-        labels = set(module(replay.recipe.objective.type).label_values(train))
-        if split.count("test") >= least and len(labels) >= 2:
+        train = rows.filter([one == "train" for one in split])[objective.TARGET].to_pylist()
+        taught = len(set(objective.label_values(train))) >= 2 if objective.LABELED else len(train) > 0
+        if split.count("test") >= least and taught:
             return window
+    some = "train rows of two labels" if objective.LABELED else "a train row"
     raise DataError(
         f"{len(replay.windows)} windows, and none from number {least_windows} on but the last has {least} test rows "
-        "(evaluation.gate.min_rows) and train rows of two labels before its end; take shorter windows with --every, an "
+        f"(evaluation.gate.min_rows) and {some} before its end; take shorter windows with --every, an "
         "earlier --start, or add rows"
     )
 
