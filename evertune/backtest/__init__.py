@@ -23,6 +23,7 @@ from evertune.rows import roles
 
 __all__ = ["TABLE", "Policy", "Result", "Step", "Summary", "parse", "run"]
 STEPS = "steps.jsonl"
+STEP_VERSION = 2  # raise it when the same history gives other steps, or they are kept in another form
 ALARM = 0.05  # p-value of drift at which the policy `drift` retrains
 
 
@@ -49,9 +50,15 @@ class Result:
 
 @dataclass
 class State:
-    """Where a policy stands: the model in use, and how often it was challenged with evidence."""
+    """Where a policy stands.
+
+    Args:
+        champion: the model in use; met: how often it was challenged with evidence.
+        trained: window at whose end it trained last, whatever became of the model.
+    """
 
     champion: Model
+    trained: int
     met: int = 0
 
 
@@ -79,7 +86,7 @@ def run(
     tokens = tokenization.tokenize(recipe, home, snapshot, rows)
     settings = settled(recipe, *(name for name in conclusion.OUTSIDE if name != "contract"))
     names = [one.name for one in policies]
-    steps_of = (training.STEP_VERSION, evaluation.STEP_VERSION)
+    steps_of = (STEP_VERSION, training.STEP_VERSION, evaluation.STEP_VERSION)
     folder = home.model / "backtests" / digest(tokens.fingerprint, every, names, settings, start, steps_of)[:16]
     folder.mkdir(parents=True, exist_ok=True)
     replay = Replay(recipe, home, rows, tokens, cut, folder, begun(folder))
@@ -141,15 +148,15 @@ def _taken(replay: Replay, policy: Policy, states: dict[str, State], window: int
     state = states.get(policy.name)
     if state is None:
         made = replay.train(window, None)
-        states[policy.name] = State(Model(Path(made.bundle), window))
+        states[policy.name] = State(Model(Path(made.bundle), window), window)
         return _told(replay, policy, states[policy.name], window, retrained=True, promoted=True, seconds=made.seconds)
-    new = len(replay.came(state.champion.window, window))
+    new = len(replay.came(state.trained, window))  # without any, a run says `unchanged`
     due = policy.retrains != "never" and (window - first) % policy.period == 0 and new > 0
     looks = due and policy.retrains == "drift"
     found = replay.drift(state.champion, max(state.champion.window, window - policy.period), window) if looks else None
     if not due or (policy.retrains == "drift" and (found is None or found > ALARM)):
         return _told(replay, policy, state, window, drift=found)
-    made = replay.train(window, state.champion)
+    made, state.trained = replay.train(window, state.champion), window
     return _challenged(replay, policy, state, made, window, found)
 
 
@@ -192,13 +199,13 @@ def _kept(folder: Path) -> list[tuple[Step, State]]:
     found = []
     for facts in read_json_lines(folder / STEPS):
         champion = Model(folder / facts["champion"], facts["window"])
-        found.append((Step(**facts["step"]), State(champion, facts["met"])))
+        found.append((Step(**facts["step"]), State(champion, facts["trained"], facts["met"])))
     return found
 
 
 def _keep(folder: Path, step: Step, state: State) -> None:
     place = {"champion": str(state.champion.folder.relative_to(folder)), "window": state.champion.window}
-    append_json(folder / STEPS, {"step": asdict(step), **place, "met": state.met})
+    append_json(folder / STEPS, {"step": asdict(step), **place, "trained": state.trained, "met": state.met})
 
 
 def _clean(folder: Path, champions: Sequence[Model]) -> None:
