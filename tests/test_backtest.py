@@ -26,6 +26,8 @@ from evertune.config import Recipe, load
 from evertune.errors import ConfigError, DataError
 from evertune.home import Home, home_of
 from evertune.records import Snapshot
+from evertune.records import plain as plain_json
+from evertune.report import backtest as pages
 
 MONDAY = datetime(2026, 1, 5, 12, tzinfo=UTC)
 NOW = MONDAY + timedelta(days=400)
@@ -103,6 +105,25 @@ def test_a_gate_that_costs_too_much_is_said_to() -> None:
 def test_a_falling_metric_is_better_when_it_falls() -> None:
     found = verdict.summaries([*steps("one", [0.1]), *steps("two", [0.2])], "accuracy", falls=True)
     assert [one.below for one in found] == pytest.approx([0, 0.1])
+
+
+def test_a_metric_that_no_window_has_is_an_error_that_says_what_to_do() -> None:
+    nothing = [*steps("never", [None, None]), *steps("always", [None, None])]
+    with pytest.raises(DataError, match=r"spearman is undefined in every window .* longer windows with --every"):
+        verdict.summaries(nothing, "spearman", falls=False)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_policy_whose_models_have_no_metric_is_not_compared(tmp_path: Path) -> None:
+    """A model that says the same of every row has no correlation with the truth."""
+    history = [*steps("never", [None, None]), *steps("gated", [0.5, None]), *steps("always", [None, 0.6])]
+    never, gated, always = found = verdict.summaries(history, "accuracy", falls=False)
+    assert (never.metric, never.below, never.low, never.windows) == (None, None, None, 0)
+    assert (gated.metric, gated.below, always.metric, always.below) == (0.5, None, 0.6, 0)
+    assert verdict.recommended(found) is always
+    assert verdict.sentence(found, "accuracy").startswith("always: mean accuracy 0.6000 over 1 window, 0 wrong")
+    result = backtest.Result("", "week", "accuracy", 0, (), tuple(history), tuple(found), "always", "always")
+    assert "always" in pages.page(tmp_path, plain_json(result), "tickets").read_text()
 
 
 def written(folder: Path, base: Path, weeks: int = WEEKS, quiet: Sequence[int] = ()) -> Recipe:
