@@ -78,7 +78,7 @@ def _judged(
     finish = partial(splits.signed, inputs=module(recipe.objective.type).INPUTS[0])
     elsewhere = spread and contract.Elsewhere(spread, finish)
     with Behind(lambda part: accepted.add(part if elsewhere else finish(part))) as behind:
-        labels, known = corpus.known_labels(home), corpus.known_inputs(home)
+        labels, known = corpus.known_labels(home), corpus.known_inputs(home, recipe)
         verdicts = contract.judge(rows, names, recipe, labels, known, behind.take, docs_folder, elsewhere)
     accepted.close()
     return verdicts

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
+from evertune.digests import digests
 from evertune.objectives import module
 from evertune.records import Snapshot, digest
 
@@ -37,6 +38,29 @@ def rows(table: "pa.Table", recipe: Recipe) -> "pa.Table":
         return table
     place = table.column_names.index(target)
     return table.set_column(place, target, values(table[target].combine_chunks(), renamed))
+
+
+def target_digests(table: "pa.Table", recipe: Recipe) -> Any:
+    """Digests of the targets under the names of today.
+
+    Args:
+        table: rows with `target_digest`, and with the target where the recipe renames.
+    """
+    if not recipe.contract.label.rename:
+        return table["target_digest"]
+    return digests(rows(table, recipe)[module(recipe.objective.type).TARGET])
+
+
+def other_names(column: Any, renamed: Mapping[str, str]) -> list[Any]:
+    """The column as it would stand under the names of today, and under those of earlier days.
+
+    Of several old names for one, each is given to all of its places: a list that held two of them is not found.
+    """
+    now, older = values(column, renamed), dict[str, list[str]]()
+    for old, new in renamed.items():
+        older.setdefault(new, []).append(old)
+    turns = range(max(map(len, older.values()), default=0))
+    return [now, *(values(now, {new: olds[min(turn, len(olds) - 1)] for new, olds in older.items()}) for turn in turns)]
 
 
 def values(column: Any, renamed: Mapping[str, str]) -> Any:

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,8 @@ from evertune.config import Recipe, load
 from evertune.errors import ConfigError, DataError
 from evertune.home import Home, home_of
 from evertune.records import Snapshot
+from evertune.records import plain as plain_json
+from evertune.report import backtest as pages
 
 MONDAY = datetime(2026, 1, 5, 12, tzinfo=UTC)
 NOW = MONDAY + timedelta(days=400)
@@ -105,14 +107,35 @@ def test_a_falling_metric_is_better_when_it_falls() -> None:
     assert [one.below for one in found] == pytest.approx([0, 0.1])
 
 
-def written(folder: Path, base: Path, weeks: int = WEEKS) -> Recipe:
-    """Weeks of tickets; from the fourth on, two labels have changed their words."""
+def test_a_metric_that_no_window_has_is_an_error_that_says_what_to_do() -> None:
+    nothing = [*steps("never", [None, None]), *steps("always", [None, None])]
+    with pytest.raises(DataError, match=r"spearman is undefined in every window .* longer windows with --every"):
+        verdict.summaries(nothing, "spearman", falls=False)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_policy_whose_models_have_no_metric_is_not_compared(tmp_path: Path) -> None:
+    """A model that says the same of every row has no correlation with the truth."""
+    history = [*steps("never", [None, None]), *steps("gated", [0.5, None]), *steps("always", [None, 0.6])]
+    never, gated, always = found = verdict.summaries(history, "accuracy", falls=False)
+    assert (never.metric, never.below, never.low, never.windows) == (None, None, None, 0)
+    assert (gated.metric, gated.below, always.metric, always.below) == (0.5, None, 0.6, 0)
+    assert verdict.recommended(found) is always
+    assert verdict.sentence(found, "accuracy").startswith("always: mean accuracy 0.6000 over 1 window, 0 wrong")
+    result = backtest.Result("", "week", "accuracy", 0, (), tuple(history), tuple(found), "always", "always")
+    assert "always" in pages.page(tmp_path, plain_json(result), "tickets").read_text()
+
+
+def written(folder: Path, base: Path, weeks: int = WEEKS, quiet: Sequence[int] = ()) -> Recipe:
+    """Weeks of tickets, some of them without any; from the fourth on, two labels have changed their words."""
     swap = {"refund": "delivery", "delivery": "refund"}
     with (folder / "tickets.csv").open("w", newline="") as file:
         lines = csv.writer(file)
         lines.writerow(["text", "label", "at"])
         for number, (text, label) in enumerate(ticket_rows(weeks * ROWS)):
             week = number // ROWS
+            if week in quiet:
+                continue
             day = MONDAY + timedelta(days=7 * week + number % 5)
             lines.writerow([text, swap.get(label, label) if week >= CHANGED else label, day.isoformat()])
     tree = {
@@ -179,13 +202,40 @@ def test_policies_are_told_apart_by_a_history_with_a_change(whole: backtest.Resu
     assert left == {f"{step.model:04d}" for step in result.steps if step.window == 5}
 
 
-def test_a_lenient_policy_promotes_what_is_held(recipe: Recipe) -> None:
-    """A gate that asks for more than these rows can show holds every challenger."""
+def strict(recipe: Recipe) -> Recipe:
+    """With a gate that asks for more than these rows can show: it holds every challenger."""
     gate = recipe.evaluation.gate.model_copy(update={"min_rows": 5, "confidence": 0.9999})
-    strict = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"gate": gate})})
-    home, snapshot = taken_in(strict)
+    return recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"gate": gate})})
+
+
+def test_where_no_rows_came_since_the_last_training_nothing_is_retrained(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A held challenger is not trained again on the same rows: a run would say `unchanged`."""
+    monkeypatch.setenv("EVERTUNE_HOME", str(tmp_path / "home"))
+    recipe = strict(written(tmp_path, tiny_model, weeks=7, quiet=(3, 4)))
+    home, snapshot = taken_in(recipe)
+
+    def until(step: Step) -> None:
+        if step.window == 4:
+            raise Killed
+
+    def run(told: Callable[[Step], None]) -> backtest.Result:
+        policies = backtest.parse("gated")
+        return backtest.run(recipe, home, snapshot, "week", policies, lambda _: "run", told, start=2)
+
+    with pytest.raises(Killed):
+        run(until)
+    found = {step.window: step for step in run(lambda _: None).steps}
+    assert found[3].verdict == "held"
+    assert [window for window, step in found.items() if step.retrained] == [2, 3, 6]
+
+
+def test_a_lenient_policy_promotes_what_is_held(recipe: Recipe) -> None:
+    recipe = strict(recipe)
+    home, snapshot = taken_in(recipe)
     policies = backtest.parse("gated,unless-harm,gated-test")
-    found = backtest.run(strict, home, snapshot, "week", policies, lambda _: "run", lambda _: None, start=4)
+    found = backtest.run(recipe, home, snapshot, "week", policies, lambda _: "run", lambda _: None, start=4)
     last = [step for step in found.steps if step.window == 5]
     said = {(step.policy, step.verdict, step.promoted) for step in last}
     assert said == {("gated", "held", False), ("unless-harm", "held", True), ("gated-test", "held", False)}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from data_helpers import good, home, recipe, run, write_csv
+from data_helpers import good, home, recipe, run, write_csv, write_jsonl
 from model_helpers import LABELS, TOKENS, split_rows, table, text_rows, train
 from model_helpers import recipe as model_recipe
 from pydantic import ValidationError
@@ -94,6 +94,76 @@ def test_a_renamed_label_is_one_with_the_old_one_in_snapshot_and_rows(tmp_path: 
     labels = relabel.rows(kept, one)["label"].to_pylist()
     assert (labels.count("reimburse"), labels.count("card"), len(labels)) == (39, 30, 69)
     assert relabel.rows(kept, recipe(tmp_path)) is kept
+
+
+RENAMED = {"refund": "reimburse", "money": "reimburse"}
+
+
+def under_new_names(rows: list[Any], new: dict[str, str] = RENAMED) -> list[Any]:
+    return [(text, new.get(label, label)) for text, label in rows]
+
+
+def test_rows_that_come_again_under_the_new_name_are_known(tmp_path: Path) -> None:
+    """As the source does it: the label is renamed there, and the whole file written anew with what is new."""
+    twice = ("one row that stands twice", "refund")
+    write_csv(tmp_path / "rows.csv", [*good(60), ("the old money", "money"), twice, twice])
+    place = home(tmp_path)
+    run(recipe(tmp_path, contract={"label": {"min_rows": 1}}), place)
+    again = under_new_names([*good(64), ("the old money", "money"), twice, twice, twice])
+    write_csv(tmp_path / "rows.csv", again)
+    one = recipe(tmp_path, contract={"tolerance": 0, "label": {"rename": RENAMED}})
+    found = run(one, place)
+    assert (found.new, found.refused) == (5, 0)
+    kept = corpus.rows(place, corpus.newest_version(place))
+    assert sorted(relabel.rows(kept, one)["text"].to_pylist()) == sorted(text for text, _ in again)
+    write_csv(tmp_path / "rows.csv", [*good(64), twice])  # the names of before: another source may still have them
+    assert run(one, place).version == found.version
+
+
+def test_a_row_that_comes_again_and_differs_in_more_than_its_name_is_another_row(tmp_path: Path) -> None:
+    columns = {"columns": {"timestamp": "at"}, "sources": [{"path": "*.csv"}]}
+    place, head = home(tmp_path), ("text", "label", "at")
+    write_csv(tmp_path / "rows.csv", [(*row, "2026-01-01") for row in good(60)], head)
+    run(recipe(tmp_path, data=columns), place)
+    one = recipe(tmp_path, data=columns, contract={"label": {"rename": RENAMED}})
+    write_csv(tmp_path / "rows.csv", [(*row, "2026-01-02") for row in under_new_names(good(60))], head)
+    found = run(one, place)
+    assert (found.new, found.accepted, found.refused) == (60, 60, 0)
+    write_csv(tmp_path / "more.csv", [("both names", name, "2026-01-03") for name in ("refund", "reimburse")], head)
+    assert run(one, place).refused == 0  # one label, in a batch too
+
+
+def test_another_label_for_a_renamed_one_is_refused(tmp_path: Path) -> None:
+    place, (text, _) = home(tmp_path), good(1)[0]
+    write_csv(tmp_path / "rows.csv", good(60))
+    run(recipe(tmp_path), place)
+    write_csv(tmp_path / "rows.csv", [*under_new_names(good(80)), (text, "card")])
+    found = run(recipe(tmp_path, contract={"label": {"rename": RENAMED}}), place)
+    assert (found.accepted, found.reasons) == (20, {"two labels for one input": 1})
+
+
+def test_a_row_that_was_refused_under_its_old_name_is_judged_under_the_new_one(tmp_path: Path) -> None:
+    place = home(tmp_path)
+    write_csv(tmp_path / "rows.csv", [*good(60), ("a slip of the pen", "crad")])
+    run(recipe(tmp_path, contract={"tolerance": 0.5}), place)
+    write_csv(tmp_path / "rows.csv", [*good(60), ("a slip of the pen", "card")])
+    found = run(recipe(tmp_path, contract={"label": {"rename": {"crad": "card"}}}), place)
+    assert (found.accepted, found.refused) == (1, 0)
+
+
+def test_tags_that_come_again_under_new_names_are_known(tmp_path: Path) -> None:
+    kind, new = {"type": "token-classification"}, {"B-PER": "B-P", "B-LOC": "B-L", "B-GPE": "B-L"}
+    rows = [{"tokens": [f"word{n}", "John", "Oslo"], "tags": ["O", "B-PER", ("B-LOC", "B-GPE")[n % 2]]}
+            for n in range(40)]  # fmt: skip
+    sources = {"sources": [{"path": "*.jsonl"}]}
+    place = home(tmp_path)
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    run(recipe(tmp_path, objective=kind, data=sources), place)
+    write_jsonl(tmp_path / "rows.jsonl", [{**row, "tags": [new.get(tag, tag) for tag in row["tags"]]} for row in rows])
+    mixed = {"tokens": ["from", "Oslo", "to", "Rome"], "tags": ["O", "B-L", "O", "B-L"]}
+    write_jsonl(tmp_path / "more.jsonl", [mixed])
+    found = run(recipe(tmp_path, objective=kind, data=sources, contract={"label": {"rename": new}}), place)
+    assert (found.new, found.accepted) == (1, 1)
 
 
 def test_tags_are_renamed_inside_their_lists() -> None:

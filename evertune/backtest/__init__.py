@@ -23,6 +23,7 @@ from evertune.rows import roles
 
 __all__ = ["TABLE", "Policy", "Result", "Step", "Summary", "parse", "run"]
 STEPS = "steps.jsonl"
+STEP_VERSION = 2  # raise it when the same history gives other steps, or they are kept in another form
 ALARM = 0.05  # p-value of drift at which the policy `drift` retrains
 
 
@@ -49,9 +50,15 @@ class Result:
 
 @dataclass
 class State:
-    """Where a policy stands: the model in use, and how often it was challenged with evidence."""
+    """Where a policy stands.
+
+    Args:
+        champion: the model in use; met: how often it was challenged with evidence.
+        trained: window at whose end it trained last, whatever became of the model.
+    """
 
     champion: Model
+    trained: int
     met: int = 0
 
 
@@ -79,7 +86,7 @@ def run(
     tokens = tokenization.tokenize(recipe, home, snapshot, rows)
     settings = settled(recipe, *(name for name in conclusion.OUTSIDE if name != "contract"))
     names = [one.name for one in policies]
-    steps_of = (training.STEP_VERSION, evaluation.STEP_VERSION)
+    steps_of = (STEP_VERSION, training.STEP_VERSION, evaluation.STEP_VERSION)
     folder = home.model / "backtests" / digest(tokens.fingerprint, every, names, settings, start, steps_of)[:16]
     folder.mkdir(parents=True, exist_ok=True)
     replay = Replay(recipe, home, rows, tokens, cut, folder, begun(folder))
@@ -103,18 +110,18 @@ def _telling(steps: Iterable[Step], told: Callable[[Step], None]) -> Iterator[St
 
 def _first(replay: Replay, least_windows: int) -> int:
     """The first window, not before this one, at whose end there are rows enough to train and to test on."""
-    target = module(replay.recipe.objective.type).TARGET
-    least = replay.recipe.evaluation.gate.min_rows
+    objective, least = module(replay.recipe.objective.type), replay.recipe.evaluation.gate.min_rows
     for window in range(least_windows, len(replay.windows)):
         rows = replay.known(window)
         split = rows["split"].to_pylist()
-        train = rows.filter([one == "train" for one in split])[target].to_pylist()
-        labels = set(module(replay.recipe.objective.type).label_values(train))
-        if split.count("test") >= least and len(labels) >= 2:
+        train = rows.filter([one == "train" for one in split])[objective.TARGET].to_pylist()
+        taught = len(set(objective.label_values(train))) >= 2 if objective.LABELED else len(train) > 0
+        if split.count("test") >= least and taught:
             return window
+    some = "train rows of two labels" if objective.LABELED else "a train row"
     raise DataError(
         f"{len(replay.windows)} windows, and none from number {least_windows} on but the last has {least} test rows "
-        "(evaluation.gate.min_rows) and train rows of two labels before its end; take shorter windows with --every, an "
+        f"(evaluation.gate.min_rows) and {some} before its end; take shorter windows with --every, an "
         "earlier --start, or add rows"
     )
 
@@ -141,15 +148,15 @@ def _taken(replay: Replay, policy: Policy, states: dict[str, State], window: int
     state = states.get(policy.name)
     if state is None:
         made = replay.train(window, None)
-        states[policy.name] = State(Model(Path(made.bundle), window))
+        states[policy.name] = State(Model(Path(made.bundle), window), window)
         return _told(replay, policy, states[policy.name], window, retrained=True, promoted=True, seconds=made.seconds)
-    new = len(replay.came(state.champion.window, window))
+    new = len(replay.came(state.trained, window))  # without any, a run says `unchanged`
     due = policy.retrains != "never" and (window - first) % policy.period == 0 and new > 0
     looks = due and policy.retrains == "drift"
     found = replay.drift(state.champion, max(state.champion.window, window - policy.period), window) if looks else None
     if not due or (policy.retrains == "drift" and (found is None or found > ALARM)):
         return _told(replay, policy, state, window, drift=found)
-    made = replay.train(window, state.champion)
+    made, state.trained = replay.train(window, state.champion), window
     return _challenged(replay, policy, state, made, window, found)
 
 
@@ -192,13 +199,13 @@ def _kept(folder: Path) -> list[tuple[Step, State]]:
     found = []
     for facts in read_json_lines(folder / STEPS):
         champion = Model(folder / facts["champion"], facts["window"])
-        found.append((Step(**facts["step"]), State(champion, facts["met"])))
+        found.append((Step(**facts["step"]), State(champion, facts["trained"], facts["met"])))
     return found
 
 
 def _keep(folder: Path, step: Step, state: State) -> None:
     place = {"champion": str(state.champion.folder.relative_to(folder)), "window": state.champion.window}
-    append_json(folder / STEPS, {"step": asdict(step), **place, "met": state.met})
+    append_json(folder / STEPS, {"step": asdict(step), **place, "trained": state.trained, "met": state.met})
 
 
 def _clean(folder: Path, champions: Sequence[Model]) -> None:

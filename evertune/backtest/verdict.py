@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from evertune.errors import DataError
 from evertune.paired_tests import SHARE, Kind, amount
 
 TOLERANCE = 0.005  # of the metric: a policy that is no further below the best is as good
@@ -49,16 +50,18 @@ class Summary:
     """A policy over all windows.
 
     Args:
-        metric: mean over the windows that have rows.
-        below: how far it is below the best policy; low, high: the 95% interval of that, over windows.
+        metric: mean over the windows where it is defined; None where it is in none.
+        below: how far it is below the best policy; low, high: the 95% interval of that, over windows. None where no
+            window has the metric of both.
+        windows: those that tell of the difference.
         seconds: of training.
     """
 
     policy: str
-    metric: float
-    below: float
-    low: float
-    high: float
+    metric: float | None
+    below: float | None
+    low: float | None
+    high: float | None
     windows: int
     retrainings: int
     promotions: int
@@ -71,11 +74,19 @@ def summaries(steps: Sequence[Step], metric: str, falls: bool) -> list[Summary]:
 
     Args:
         falls: whether the metric falls as a model improves.
+    Raises:
+        DataError: no model has the metric in any window.
     """
     policies = list(dict.fromkeys(step.policy for step in steps))
     sign = -1 if falls else 1
     values = {name: _values([step for step in steps if step.policy == name], metric) for name in policies}
-    best = max(policies, key=lambda name: sign * float(np.nanmean(values[name])))
+    defined = [name for name in policies if not np.isnan(values[name]).all()]
+    if not defined:
+        raise DataError(
+            f"{metric} is undefined in every window that was scored: of so few rows, or of answers that are all "
+            "alike, it is no number; take longer windows with --every, name another evaluation.metric, or train longer"
+        )
+    best = max(defined, key=lambda name: sign * float(np.nanmean(values[name])))
     return [_summary(name, steps, values[name], sign * (values[best] - values[name])) for name in policies]
 
 
@@ -86,31 +97,47 @@ def _values(steps: Sequence[Step], metric: str) -> Any:
 
 def _summary(name: str, steps: Sequence[Step], values: Any, below: Any) -> Summary:
     own = [step for step in steps if step.policy == name]
-    known = below[~np.isnan(below)]
-    drawn = np.random.default_rng(0).choice(known, (RESAMPLES, len(known))).mean(1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    known, defined = below[~np.isnan(below)], values[~np.isnan(values)]
+    gap, low, high = _interval(known)
     return Summary(
-        name, float(np.nanmean(values)), float(known.mean()), float(low), float(high), len(known),
+        name, float(defined.mean()) if len(defined) else None, gap, low, high, len(known),
         sum(step.retrained for step in own), sum(step.promoted for step in own), sum(step.wrong for step in own),
         sum(step.seconds for step in own),
     )  # fmt: skip
 
 
+def _interval(known: Any) -> tuple[float, float, float] | tuple[None, None, None]:
+    """Mean of some differences and its 95% interval."""
+    if not len(known):
+        return None, None, None
+    drawn = np.random.default_rng(0).choice(known, (RESAMPLES, len(known))).mean(1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(known.mean()), float(low), float(high)
+
+
 def recommended(found: Sequence[Summary]) -> Summary:
     """Of the policies that are as good as the best the one with the fewest wrong promotions, then the cheapest."""
-    good = [one for one in found if one.below <= TOLERANCE]
-    return min(good, key=lambda one: (one.wrong, one.seconds, one.below))
+    good = [(one.wrong, one.seconds, below, one) for one, below in _compared(found) if below <= TOLERANCE]
+    return min(good, key=lambda one: one[:3])[3]
+
+
+def _compared(found: Sequence[Summary]) -> list[tuple[Summary, float]]:
+    """The policies that could be compared with the best, which is one of them, and how far each is below."""
+    return [(one, one.below) for one in found if one.below is not None]
 
 
 def sentence(found: Sequence[Summary], metric: str, kind: Kind = SHARE) -> str:
     """The recommendation with its evidence."""
-    chosen, best = recommended(found), min(found, key=lambda one: one.below)
+    chosen, (best, _) = recommended(found), min(_compared(found), key=lambda one: one[1])
     cost = f"{_counted(chosen.wrong, 'wrong promotion')} and {chosen.seconds:,.0f} s of training"
     words = f"{chosen.policy}: mean {metric} {chosen.metric:.4f} over {_counted(chosen.windows, 'window')}, {cost}"
     if chosen is not best:
-        low, high = (amount(end, metric, kind, 2).partition(" ")[0] for end in (chosen.low, chosen.high))
-        gap = f"{amount(chosen.below, metric, kind, 2)} (95% interval {low} to {high})"
-        words += f"; {best.policy} is better by {gap}, with {_counted(best.wrong, 'wrong promotion')} and "
+        gap, *ends = (
+            amount(one, metric, kind, 2) for one in (chosen.below, chosen.low, chosen.high) if one is not None
+        )
+        low, high = (end.partition(" ")[0] for end in ends)
+        words += f"; {best.policy} is better by {gap} (95% interval {low} to {high}), "
+        words += f"with {_counted(best.wrong, 'wrong promotion')} and "
         words += f"{best.seconds:,.0f} s"
     elif gated := _refused(found, chosen, metric, kind):
         words += f"; {gated}"
@@ -119,11 +146,12 @@ def sentence(found: Sequence[Summary], metric: str, kind: Kind = SHARE) -> str:
 
 def _refused(found: Sequence[Summary], chosen: Summary, metric: str, kind: Kind) -> str:
     """Why not the gated policy, where it was tried and is not as good."""
-    lost = [one for one in found if one.policy.startswith("gated") and one.below > TOLERANCE]
+    lost = [one for one in _compared(found) if one[0].policy.startswith("gated") and one[1] > TOLERANCE]
     if not lost or chosen.policy.startswith("gated"):
         return ""
-    gap = amount(lost[0].below, metric, kind, 2)
-    return f"{lost[0].policy} would lose {gap} here: its gate asks for more than the rows show"
+    gated, below = lost[0]
+    gap = amount(below, metric, kind, 2)
+    return f"{gated.policy} would lose {gap} here: its gate asks for more than the rows show"
 
 
 def _counted(count: int, what: str) -> str:

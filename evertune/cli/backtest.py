@@ -96,6 +96,7 @@ class _Kept:
             f"{one['policy']}_{name}".replace(":", "_"): float(one[name])
             for one in found["summaries"]
             for name in names
+            if one[name] is not None
         }
         self._run.finish(numbers, f"**{found['recommended']}**: {found['sentence']}", page.parent)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from evertune import relabel
 from evertune.components import distinct, repeated, within
 from evertune.config import Recipe
 from evertune.objectives import cells, module
@@ -246,7 +247,7 @@ def _to_come(rows: Rows, now: datetime) -> "tuple[Any, pa.Array]":
 
 
 def _two_labels(rows: Rows, recipe: Recipe, permitted: Allowed, known_inputs: KnownInputs) -> "tuple[Any, pa.Array]":
-    """Rows whose input also stands with another target, in the batch or in the corpus."""
+    """Rows whose input also stands with another target, in the batch or in the corpus, both under today's names."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -278,7 +279,8 @@ def _digests(rows: Rows, recipe: Recipe, permitted: Allowed) -> "tuple[Any, Any]
     for part in rows([*names, target(recipe)]):
         good = np.asarray(part[names[0]].is_valid()) & np.asarray(part[names[1]].is_valid())
         good[_foreign(part, recipe, permitted)[0]] = False
-        pairs.append(np.column_stack([part[name].fill_null(0).to_numpy() for name in names]))
+        columns = [part["input_digest"], relabel.target_digests(part, recipe)]
+        pairs.append(np.column_stack([column.fill_null(0).to_numpy() for column in columns]))
         fine.append(good)
     return np.concatenate(pairs), np.flatnonzero(np.concatenate(fine))
 

@@ -1,14 +1,17 @@
 """What the sources give: written down as it comes, row by row known or fresh in the end."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evertune import relabel
 from evertune.components import repeated, within
 from evertune.config import Recipe
 from evertune.corpus import delta_tables, tombstones
 from evertune.corpus.parts_file import PART, PartsFile, rows_of
 from evertune.corpus.returns import place, with_returns
 from evertune.home import Home
+from evertune.objectives import module
 from evertune.parallel import Behind, mapped
 from evertune.parts import chosen
 from evertune.rows import as_numbers, as_versions, has_id, in_order, occurrences, renumbered, versioned
@@ -71,8 +74,9 @@ class Reading:
         places, changed = self._renumbered()
         if changed is not None:
             self.versions[places] = as_numbers(changed["row_version"])
-        keep = ~_known(self.versions, self.home)
+        keep = ~_known(self.versions, self.home.corpus, self.home.quarantine)
         keep[_again(self.versions)] = False
+        keep &= ~self._under_other_names(keep, places, changed)
         self.versions = self.versions if keep.all() else self.versions[keep]
         if not len(self.versions):
             return None
@@ -147,15 +151,47 @@ class Reading:
         import pyarrow as pa
 
         file, start = PartsFile(self.home.batches), 0
+        for part in self._chosen(keep, places, changed):
+            position = pa.array(np.arange(start, start + len(part)))
+            start += len(part)
+            file.add(part.append_column("position", position))
+        return file
+
+    def _chosen(self, keep: Any, places: Any, changed: "pa.Table | None") -> "Iterator[pa.Table]":
+        """The kept rows without their positions, changed ones as they are now."""
+        import numpy as np
+        import pyarrow as pa
+
+        start = 0
         for part in rows_of(self._file.path)(self._names()):
             if changed is not None:
                 part = _with(part, changed, places, start)
             low, high = np.searchsorted(keep, [start, start + len(part)])
             start += len(part)
-            position = pa.array(np.arange(low, high))
-            some = part.drop_columns("position").take(pa.array(keep[low:high] - start + len(part)))
-            file.add(some.append_column("position", position))
-        return file
+            yield part.drop_columns("position").take(pa.array(keep[low:high] - start + len(part)))
+
+    def _under_other_names(self, keep: Any, places: Any, changed: "pa.Table | None") -> "np.ndarray[Any, Any]":
+        """Which of the kept rows the corpus has under another name of their label, old or new.
+
+        With an id they are versions of their own, as corrections are. A refused row may be let in by its new name.
+        """
+        import numpy as np
+
+        none, renamed = np.zeros(len(keep), dtype=bool), self.recipe.contract.label.rename
+        if not renamed or has_id(self.recipe) or not keep.any():
+            return none
+        self._file.close()
+        found: list[list[Any]] = []
+        for part in self._chosen(np.flatnonzero(keep), places, changed):
+            found.append([as_numbers(other["row_version"]) for other in self._under_each_name(part, renamed)])
+        versions = np.concatenate([other for part in zip(*found, strict=True) for other in part])
+        none[keep] = _known(versions, self.home.corpus).reshape(len(found[0]), -1).any(axis=0)
+        return none
+
+    def _under_each_name(self, part: "pa.Table", renamed: Mapping[str, str]) -> "Iterator[pa.Table]":
+        target = module(self.recipe.objective.type).TARGET
+        for other in relabel.other_names(part[target].combine_chunks(), renamed):
+            yield versioned(part.set_column(part.column_names.index(target), target, other), self.recipe)
 
 
 def _with(part: "pa.Table", changed: "pa.Table", places: Any, start: int) -> "pa.Table":
@@ -171,12 +207,12 @@ def _with(part: "pa.Table", changed: "pa.Table", places: Any, start: int) -> "pa
     return both.take(pa.array(at)).append_column("position", part["position"])
 
 
-def _known(versions: "np.ndarray[Any, Any]", home: Home) -> "np.ndarray[Any, Any]":
-    """Which versions the corpus or the quarantine has."""
+def _known(versions: "np.ndarray[Any, Any]", *tables: Path) -> "np.ndarray[Any, Any]":
+    """Which versions one of the tables has."""
     import numpy as np
 
     found, order, upper = np.zeros(len(versions), dtype=bool), None, None
-    for path in (home.corpus, home.quarantine):
+    for path in tables:
         for part in delta_tables.rows_of(path)(["row_version"]):
             if order is None or upper is None:
                 order = np.argsort(versions[:, 0])

@@ -5,11 +5,14 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from evertune import relabel
 from evertune.components import canonical
+from evertune.config import Recipe
 from evertune.corpus import delta_tables
 from evertune.corpus.parts_file import PART
 from evertune.errors import DataError
 from evertune.home import Home, read_json
+from evertune.objectives import module
 from evertune.parts import Rows, chosen, standing_again
 from evertune.records import Batch, Snapshot
 from evertune.rows import as_numbers, as_versions, in_order, own_columns
@@ -186,21 +189,31 @@ def newest_moment(home: Home) -> datetime | None:
     return None if found is None else datetime.fromisoformat(found)
 
 
-def known_inputs(home: Home) -> "Callable[[pa.Array], pa.Table]":
-    """Looks inputs up in the corpus: from digests to `input_digest` and `target_digest` of the rows that have them."""
+def known_inputs(home: Home, recipe: Recipe) -> "Callable[[pa.Array], pa.Table]":
+    """Looks inputs up in the corpus: from digests to `input_digest` and `target_digest` of the rows that have them.
+
+    Targets are digested under the names of today, which only the recipe knows.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     names = ["input_digest", "target_digest"]
+    more = [module(recipe.objective.type).TARGET] if recipe.contract.label.rename else []
     nothing = pa.schema([(name, pa.int64()) for name in names]).empty_table()
 
     def look_up(wanted: "pa.Array") -> "pa.Table":
-        parts = delta_tables.rows_of(home.corpus)(names)
-        return pa.concat_tables(
-            [nothing, *(part.filter(pc.is_in(part["input_digest"], value_set=wanted)) for part in parts)]
-        )
+        read = delta_tables.rows_of(home.corpus)([*names, *more])
+        found = (part.filter(pc.is_in(part["input_digest"], value_set=wanted)) for part in read)
+        return pa.concat_tables([nothing, *(_digested(part, recipe) for part in found)])
 
     return look_up
+
+
+def _digested(rows: "pa.Table", recipe: Recipe) -> "pa.Table":
+    import pyarrow as pa
+
+    columns = [rows["input_digest"], relabel.target_digests(rows, recipe)]
+    return pa.table(dict(zip(("input_digest", "target_digest"), columns, strict=True)))
 
 
 def _brought(home: Home) -> dict[str, Any]:

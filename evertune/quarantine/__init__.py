@@ -100,7 +100,7 @@ def release(recipe: Recipe, home: Home, mended: "pa.Table | None" = None) -> Rel
     again = _keyed_again(chosen, recipe, home)
     if count := int(tombstones.load(home).on(again).sum()):
         raise DataError(f"{count:,} of the mended rows were forgotten (`evertune forget`); take them out of the file")
-    verdicts = contract.judge_rows(again, recipe, corpus.known_labels(home), corpus.known_inputs(home))
+    verdicts = contract.judge_rows(again, recipe, corpus.known_labels(home), corpus.known_inputs(home, recipe))
     return _commit(recipe, home, verdicts, keep_edits=mended is not None)
 
 
