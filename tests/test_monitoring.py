@@ -226,18 +226,28 @@ def test_without_a_file_the_rows_since_the_champion_are_looked_at(project: Proje
     added.unlink()
 
 
-def test_drift_is_an_event_that_prefect_hears_of(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def sent(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """The events of the flow in this process, which knows the project's home and server."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     from flows import monitor
 
-    sent: list[Any] = []
+    events: list[Any] = []
     monkeypatch.setenv("EVERTUNE_HOME", str(project.home.root))
-    monkeypatch.setattr(monitor, "emit_event", lambda name, resource, payload: sent.append((name, resource, payload)))
-    path = write_rows(project.folder / "event.csv", [(f"{text} " * 3, "refund") for text, _ in ticket_rows(60)])
+    monkeypatch.setattr(monitor, "emit_event", lambda name, resource, payload: events.append((name, resource, payload)))
     with temporary_settings({PREFECT_API_URL: project.server}):
-        found = monitor.monitor(load(project.recipe, ["triggers.cooldown=0"]), str(path))
-        again = monitor.monitor(str(project.recipe), str(path))
+        yield events
+
+
+def test_drift_is_an_event_that_prefect_hears_of_and_asks_for_a_retraining(project: Project, sent: list[Any]) -> None:
+    from flows import monitor
+
+    new = [(f"{text} {'the ' * 9}", label) for text, label in ticket_rows(60, start=2000)]
+    added = write_rows(project.folder / "rows" / "c.csv", new)
+    found = monitor.monitor(load(project.recipe, ["triggers.cooldown=0"]))
+    again = monitor.monitor(str(project.recipe))
+    added.unlink()
     assert [one[0] for one in sent] == ["evertune.drift", "evertune.retrain", "evertune.drift", "evertune.trigger-held"]
     assert sent[1][2] == {"trigger": "drift", "reason": found.reason, "version": 1}
     held = again.triggers[0].held
@@ -247,6 +257,17 @@ def test_drift_is_an_event_that_prefect_hears_of(project: Project, monkeypatch: 
     name, resource, payload = sent[0]
     assert (name, resource["prefect.resource.id"]) == ("evertune.drift", "evertune.model.tickets")
     assert json.loads(json.dumps(payload)) == {"reason": found.reason, "p": found.p, "version": found.version}
+
+
+def test_drift_in_a_file_is_told_and_starts_nothing(project: Project, sent: list[Any]) -> None:
+    """A retraining would find none of its rows, and its cooldown would hold back one that is needed."""
+    from flows import monitor
+
+    path = write_rows(project.folder / "event.csv", [(f"{text} " * 3, "refund") for text, _ in ticket_rows(60)])
+    before = project.entries("trigger")
+    found = monitor.monitor(load(project.recipe, ["triggers.cooldown=0", "triggers.new_labels=1"]), str(path))
+    assert (found.drifted, found.triggers, [one[0] for one in sent]) == (True, (), ["evertune.drift"])
+    assert project.entries("trigger") == before
 
 
 def test_a_model_without_a_champion_is_a_registry_error(tmp_path: Path, tiny_model: Path) -> None:
