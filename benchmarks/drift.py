@@ -88,5 +88,6 @@ def _drawn(rows: list[tuple[str, str]], count: int, random: Any) -> list[tuple[s
 
 def _seen(predictor: Any, rows: list[tuple[str, str]]) -> Any:
     from evertune import observing
+    from evertune.config import load
 
-    return observing.observed(predictor, [text for text, _ in rows], [label for _, label in rows])
+    return observing.observed(predictor, load(RECIPE), [text for text, _ in rows], [label for _, label in rows])

@@ -123,7 +123,7 @@ def look(recipe: Recipe, champion: Path, version: int, before: Side, now: Side) 
     predictor = bundle.predictor(champion)
     with_labels = now.targets is not None
     seen = [
-        observing.observed(predictor, side.inputs, side.targets if with_labels else None, groups)
+        observing.observed(predictor, recipe, side.inputs, side.targets if with_labels else None, groups)
         for side, groups in zip((before, now), _groups(before, now), strict=True)
     ]
     said = drift.compare(seen[0], seen[1], recipe.training.seed, drift.enough(rules.level))

@@ -7,20 +7,24 @@ from typing import Any
 
 import numpy as np
 
+from evertune import relabel
 from evertune.batching import by_length
+from evertune.config import Recipe
 from evertune.drift import MOST, Rows
 from evertune.languages import spoken
 from evertune.objectives import module, shows_pictures
 
 
 def observed(
-    predictor: Any, inputs: Sequence[Any], targets: Sequence[Any] | None, groups: Any = None, seed: int = 0
-) -> Rows:
+    predictor: Any, recipe: Recipe, inputs: Sequence[Any], targets: Sequence[Any] | None, groups: Any = None,
+    seed: int = 0,
+) -> Rows:  # fmt: skip
     """Look at rows with a model; of many a draw, for they are not all compared.
 
     Args:
         predictor: of a bundle.
-        targets: what the model should say; None where nobody knows.
+        recipe: says what the labels are called today, which an older model does not know.
+        targets: what the model should say, under the names of today; None where nobody knows.
         groups: (rows,) see `drift.Rows`.
     """
     places = list(range(len(inputs)))
@@ -38,7 +42,7 @@ def observed(
         )  # fmt: skip
     if not objective.LABELED:
         return seen
-    predictions = predictor.answer(examples)
+    predictions = relabel.predictions(predictor.answer(examples), recipe)
     said = [_said(predictor.objective, one) for one in predictions]
     return replace(
         seen,

@@ -11,8 +11,8 @@ from prefect.events import emit_event
 from evertune import monitoring, notices, triggers
 from evertune.config import Recipe, load
 from evertune.errors import RegistryError
-from evertune.home import home_of
-from evertune.records import Monitoring, plain
+from evertune.home import Home, home_of
+from evertune.records import Monitoring, Trigger, plain
 from evertune.registry import costs, ledger, models, monitors
 from evertune.report import drift as pages
 from flows.naming import recipe_name
@@ -31,7 +31,8 @@ RETRAIN, HELD = "evertune.retrain", "evertune.trigger-held"  # an automation tur
 def monitor(recipe: Recipe | str, input: str | None = None, encoding: str | None = None) -> Monitoring:
     """Look for drift; what is found goes to MLflow, drift and the recipe's triggers as events to Prefect.
 
-    Without an input the rows that the sources hold are taken in first, as a retraining does.
+    Without an input the rows that the sources hold are taken in first, as a retraining does. A file asks for no
+    retraining: that would find nothing of its rows, and its cooldown would hold back one that is needed.
 
     Args:
         recipe: a recipe, or the path of its YAML file.
@@ -81,12 +82,13 @@ def look(recipe: Recipe, input: str | None, encoding: str | None) -> Monitoring:
     seen = monitoring.look(recipe, champion, version, monitoring.reference(recipe, home, champion), came)
     folder: Path = home.monitors / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
     page = pages.page(folder, plain(seen.found), seen.reference, seen.current)
-    now = datetime.now(UTC)
-    known = triggers.Known(
-        monitoring.came_since(home, champion),
-        ledger.entries(home),
-        costs.trained_since(recipe, home, now - triggers.WEEK),
-        now,
-    )
-    found = replace(seen.found, report=str(page), triggers=triggers.decide(recipe.triggers, seen.found, known))
+    asked = () if input else _triggers(recipe, home, champion, seen.found)
+    found = replace(seen.found, report=str(page), triggers=asked)
     return replace(found, run_id=monitors.keep(recipe, home, found, folder))
+
+
+def _triggers(recipe: Recipe, home: Home, champion: Path, found: Monitoring) -> tuple[Trigger, ...]:
+    now = datetime.now(UTC)
+    trained = costs.trained_since(recipe, home, now - triggers.WEEK)
+    known = triggers.Known(monitoring.came_since(home, champion), ledger.entries(home), trained, now)
+    return triggers.decide(recipe.triggers, found, known)

@@ -247,12 +247,12 @@ def check_that_a_trigger_retrains(up: Up) -> None:
         found = up.runs("SCHEDULED", "PENDING", "RUNNING", "COMPLETED")
         return [run for run in found if (run["created_by"] or {}).get("type") == "AUTOMATION"]
 
-    write_rows(up.folder / "other.csv", [(f"{text} " * 3, "refund") for text, _ in ticket_rows(60)])
+    write_rows(up.folder / "rows" / "later.csv", ticket_rows(5, start=700))
     up.environment["PREFECT_API_URL"] = f"http://127.0.0.1:{up.ports[0]}/api"
-    look = up.run("evertune", "monitor", "tickets.yaml", "--input", "other.csv", "--json")
+    look = up.run("evertune", "monitor", "tickets.yaml", "--json", "--set", "triggers.new_labels=5")
     assert look.returncode == 0, look.stderr
     [found] = json.loads(look.stdout)["triggers"]
-    assert (found["name"], found["starts"]) == ("drift", True)
+    assert (found["name"], found["starts"]) == ("new_labels", True)
     told = up.run("prefect", "event", "emit", "evertune.retrain", "--resource-id", "evertune.model.tickets")
     assert told.returncode == 0, told.stderr
     del up.environment["PREFECT_API_URL"]

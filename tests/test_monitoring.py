@@ -11,7 +11,7 @@ from cli_helpers import Project, ticket_rows, write_rows
 from model_helpers import LABELS, TAGS, TOKENS, recipe, split_rows, table, tag_rows, text_rows, train
 from notify_helpers import Sink, http_sink, secrets_in, smtp_sink
 
-from evertune import bundle, monitoring, observing, tracing
+from evertune import bundle, monitoring, observing, relabel, tracing
 from evertune.config import load
 from evertune.errors import DataError, RegistryError
 from evertune.monitoring import Side
@@ -32,10 +32,11 @@ def mixed(rows: list[Any]) -> list[Any]:
     return [rows[place] for place in np.random.default_rng(0).permutation(len(rows))]
 
 
-def test_what_is_observed_is_what_the_model_says_of_each_row(champion: Path) -> None:
+def test_what_is_observed_is_what_the_model_says_of_each_row(tiny_model: Path, champion: Path) -> None:
+    one = recipe(tiny_model)
     predictor, rows = bundle.predictor(champion), text_rows(30, start=700)
     inputs, targets = [row["text"] for row in rows], [row["label"] for row in rows]
-    seen = observing.observed(predictor, inputs, targets, np.arange(30) // 2)
+    seen = observing.observed(predictor, one, inputs, targets, np.arange(30) // 2)
     said = predictor.predict(inputs)
     assert seen.predicted is not None and seen.scores is not None and seen.wrong is not None
     assert seen.predicted.tolist() == [one["label"] for one in said]
@@ -44,16 +45,19 @@ def test_what_is_observed_is_what_the_model_says_of_each_row(champion: Path) -> 
     assert seen.tokens is not None and seen.lengths is not None and seen.embeddings is not None
     assert [len(one) for one in seen.tokens] == seen.lengths.tolist()
     assert seen.embeddings.shape == (30, predictor.model.config.hidden_size)
-    alone = observing.observed(predictor, inputs[3:4], None)
+    alone = observing.observed(predictor, one, inputs[3:4], None)
     np.testing.assert_allclose(alone.embeddings[0], seen.embeddings[3], atol=1e-5)  # type: ignore[index]
     assert alone.wrong is None
 
 
-def test_of_many_rows_the_same_draw_is_looked_at(champion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_rows_the_same_draw_is_looked_at(
+    tiny_model: Path, champion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = recipe(tiny_model)
     monkeypatch.setattr(observing, "MOST", 10)
     predictor, rows = bundle.predictor(champion), text_rows(40)
     inputs, targets = [row["text"] for row in rows], [row["label"] for row in rows]
-    first, second = (observing.observed(predictor, inputs, targets, np.arange(40)) for _ in range(2))
+    first, second = (observing.observed(predictor, one, inputs, targets, np.arange(40)) for _ in range(2))
     assert len(first) == 10
     assert first.groups is not None and second.groups is not None
     assert first.groups.tolist() == second.groups.tolist() == sorted(first.groups.tolist())
@@ -63,7 +67,7 @@ def test_tags_are_observed_too(tiny_model: Path, tmp_path: Path) -> None:
     one = recipe(tiny_model, TOKENS, training={"epochs": 2})
     predictor = bundle.predictor(Path(train(one, tmp_path, split_rows(tag_rows(30)), TAGS).bundle))
     rows = tag_rows(8)
-    seen = observing.observed(predictor, [row["tokens"] for row in rows], [row["tags"] for row in rows])
+    seen = observing.observed(predictor, one, [row["tokens"] for row in rows], [row["tags"] for row in rows])
     assert seen.predicted is not None and set(seen.predicted.tolist()) <= {*TAGS}
     assert seen.scores is not None and ((seen.scores > 0) & (seen.scores <= 1)).all()
 
@@ -82,6 +86,20 @@ def test_rows_of_the_same_kind_are_no_drift_and_others_are_said_to_be(tiny_model
     assert "tokens in the mean" in told["length"] and "to 100%" in told["prediction"]
     assert "performance" not in {one["test"] for one in other.findings}
     assert "length (" in other.reason
+
+
+def test_after_a_rename_an_older_champion_is_as_often_right_as_before(tiny_model: Path, champion: Path) -> None:
+    """It still says the old name: that is no mistake, whether rows are looked at or a run compares its test rows."""
+    made = [{**row, "batch": 1 + number // 60} for number, row in enumerate(mixed(text_rows(120, start=1000)))]
+    told: dict[str, list[str]] = {}
+    for now in ("the refund", "money back"):
+        one = recipe(tiny_model, contract={"label": {"rename": {"refund": now}}}, monitor={"min_rows": 40})
+        rows = relabel.rows(table(made, "test"), one)
+        sides = [monitoring._side(one, rows.slice(start, 60), "here") for start in (0, 60)]
+        looks = [monitoring.look(one, champion, 3, *sides).found, monitoring.of_run(one, champion, 3, rows, since=1)]
+        words = {test["test"]: test["words"] for found in looks if found for test in found.findings}
+        told[now] = [words["performance"], words["prediction"].replace(now, "?")]
+    assert told["the refund"] == told["money back"] and "'?'" in told["the refund"][1]
 
 
 def test_a_run_compares_its_test_rows_before_and_since_the_champion(
@@ -208,18 +226,28 @@ def test_without_a_file_the_rows_since_the_champion_are_looked_at(project: Proje
     added.unlink()
 
 
-def test_drift_is_an_event_that_prefect_hears_of(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def sent(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """The events of the flow in this process, which knows the project's home and server."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     from flows import monitor
 
-    sent: list[Any] = []
+    events: list[Any] = []
     monkeypatch.setenv("EVERTUNE_HOME", str(project.home.root))
-    monkeypatch.setattr(monitor, "emit_event", lambda name, resource, payload: sent.append((name, resource, payload)))
-    path = write_rows(project.folder / "event.csv", [(f"{text} " * 3, "refund") for text, _ in ticket_rows(60)])
+    monkeypatch.setattr(monitor, "emit_event", lambda name, resource, payload: events.append((name, resource, payload)))
     with temporary_settings({PREFECT_API_URL: project.server}):
-        found = monitor.monitor(load(project.recipe, ["triggers.cooldown=0"]), str(path))
-        again = monitor.monitor(str(project.recipe), str(path))
+        yield events
+
+
+def test_drift_is_an_event_that_prefect_hears_of_and_asks_for_a_retraining(project: Project, sent: list[Any]) -> None:
+    from flows import monitor
+
+    new = [(f"{text} {'the ' * 9}", label) for text, label in ticket_rows(60, start=2000)]
+    added = write_rows(project.folder / "rows" / "c.csv", new)
+    found = monitor.monitor(load(project.recipe, ["triggers.cooldown=0"]))
+    again = monitor.monitor(str(project.recipe))
+    added.unlink()
     assert [one[0] for one in sent] == ["evertune.drift", "evertune.retrain", "evertune.drift", "evertune.trigger-held"]
     assert sent[1][2] == {"trigger": "drift", "reason": found.reason, "version": 1}
     held = again.triggers[0].held
@@ -229,6 +257,17 @@ def test_drift_is_an_event_that_prefect_hears_of(project: Project, monkeypatch: 
     name, resource, payload = sent[0]
     assert (name, resource["prefect.resource.id"]) == ("evertune.drift", "evertune.model.tickets")
     assert json.loads(json.dumps(payload)) == {"reason": found.reason, "p": found.p, "version": found.version}
+
+
+def test_drift_in_a_file_is_told_and_starts_nothing(project: Project, sent: list[Any]) -> None:
+    """A retraining would find none of its rows, and its cooldown would hold back one that is needed."""
+    from flows import monitor
+
+    path = write_rows(project.folder / "event.csv", [(f"{text} " * 3, "refund") for text, _ in ticket_rows(60)])
+    before = project.entries("trigger")
+    found = monitor.monitor(load(project.recipe, ["triggers.cooldown=0", "triggers.new_labels=1"]), str(path))
+    assert (found.drifted, found.triggers, [one[0] for one in sent]) == (True, (), ["evertune.drift"])
+    assert project.entries("trigger") == before
 
 
 def test_a_model_without_a_champion_is_a_registry_error(tmp_path: Path, tiny_model: Path) -> None:

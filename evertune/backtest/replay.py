@@ -134,6 +134,7 @@ class Replay:
         before, since = (
             observing.observed(
                 predictor,
+                self.recipe,
                 cells(part, self._objective.INPUTS),
                 part[self._target].to_pylist(),
                 part["component"].to_numpy(),
