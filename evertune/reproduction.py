@@ -65,8 +65,8 @@ def reproduce(recipe: Recipe, home: Home, version: int) -> Reproduction:
     """
     name = recipe.registered_name
     known = models.facts(home, name, version)
+    past = _recipe(known, name, version)
     registered = models.bundle_of(home, name, version)
-    past = _recipe(known["recipe"], name, version)
     apart = Home(home.model / "reproduced" / f"{version}-{digest(known)[:8]}", recipe.name)
     _threads(known["environment"])
     snapshot, rows = _snapshot(past, home, known, registered)
@@ -86,14 +86,16 @@ def reproduce(recipe: Recipe, home: Home, version: int) -> Reproduction:
     )  # fmt: skip
 
 
-def _recipe(recorded: dict[str, Any], name: str, version: int) -> Recipe:
+def _recipe(known: dict[str, Any], name: str, version: int) -> Recipe:
     """The recipe as it was logged then; a field that is no longer known is an error, not a guess."""
     from pydantic import ValidationError
 
-    if not recorded:
+    if known["model"]["snapshot"] is None or known["model"]["bundle"] is None:
+        raise RegistryError(f"version {version} of {name}: {models.OUTSIDE}; it cannot be reproduced")
+    if not known["recipe"]:
         raise RegistryError(f"version {version} of {name} has no recipe on record; it cannot be reproduced")
     try:
-        return Recipe.model_validate(recorded)
+        return Recipe.model_validate(known["recipe"])
     except ValidationError as error:
         raise RegistryError(
             f"version {version} of {name}: this Evertune does not read the recipe of then "

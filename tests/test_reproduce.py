@@ -14,7 +14,7 @@ from evertune import bundle, corpus, forgetting, relabel, reproduction, splits, 
 from evertune.config import Recipe, load
 from evertune.home import Home
 from evertune.records import Candidate, Snapshot
-from evertune.registry import models, tracking
+from evertune.registry import models, store, tracking
 from evertune.training import loop
 
 SECTIONS: dict[str, Any] = {
@@ -125,3 +125,20 @@ def test_no_such_version_is_a_registry_error(
     monkeypatch.setenv("EVERTUNE_HOME", str(registered / "home"))
     assert evertune("reproduce", registered / "recipe.yaml", "--version", "7").status == 5
     assert "no champion yet" in evertune("reproduce", registered / "recipe.yaml").err
+
+
+def test_a_version_that_others_registered_is_told_as_far_as_it_is_known(
+    registered: Path, evertune: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERTUNE_HOME", str(registered / "home"))
+    mlflow = store.client(Home(registered / "home", "tickets"))
+    run = mlflow.create_run("0")
+    made = [mlflow.create_model_version("tickets", "s3://elsewhere/model", run_id=one)
+            for one in (None, run.info.run_id)]  # fmt: skip
+    for version in [one.version for one in made]:
+        trace = ("trace", registered / "recipe.yaml", "--version", version)
+        assert "registered outside Evertune, no snapshot on record" in " ".join(evertune(*trace).out.split())
+        assert evertune(*trace, "--json").json["rows"]["snapshot"] is None
+        done = evertune("reproduce", registered / "recipe.yaml", "--version", version)
+        assert (done.status, "registered outside Evertune, no snapshot on record; it cannot" in done.err) == (5, True)
+        mlflow.delete_model_version("tickets", str(version))
