@@ -46,11 +46,11 @@ def clean(recipe: Recipe, home: Home, *, remove: bool) -> Cleaning:
     """What `retention` lets go; removed if so wished. It is safe to repeat after a crash.
 
     Raises:
-        RegistryError: a run, a backtest or a search is at work, or MLflow does not answer.
+        RegistryError: a run, a backtest, a search or a reproduction is at work, or MLflow does not answer.
         DataError: files of the corpus cannot be removed.
         OSError: other files cannot be removed.
     """
-    with home.lock("search", timeout=WAIT), home.lock("backtest", timeout=WAIT), home.lock("run", timeout=WAIT):
+    with home.still(WAIT):
         if remove:
             shutil.rmtree(home.model / GOING, ignore_errors=True)
         stays = retention.kept(recipe, home, int(_before(recipe) * 1000))
@@ -89,6 +89,7 @@ def _folders(recipe: Recipe, home: Home, stays: Stays, remove: bool) -> Iterator
         ("monitor", "older than retention.days", home.monitors.glob("*/")),
         ("backtest", "older than retention.days", (home.model / "backtests").glob("*/")),
         ("search", "older than retention.days", (home.model / "searches").glob("*/")),
+        ("reproduction", "it did not end, and is older than retention.days", (home.model / "reproduced").glob("*/")),
     ):
         for path in sorted(_aged(paths, _before(recipe))):
             files = [one.stat().st_size for one in _files(path)]

@@ -22,6 +22,7 @@ Verdict = Literal["identical", "same", "different"]
 TOLERANCE = 0.01  # difference of a metric up to which two models are the same, where rounding may differ
 TINY = 1e-45  # what is told of a difference that has none, such as of 0.0 and -0.0
 RESAMPLES = 200  # behind intervals that nobody looks at here
+WAIT = 5.0  # seconds for another reproduction
 logger = logging.getLogger(__name__)
 
 
@@ -59,10 +60,16 @@ def reproduce(recipe: Recipe, home: Home, version: int) -> Reproduction:
     Neither MLflow, nor an alias, nor the ledger is touched.
 
     Raises:
-        RegistryError: there is no such version, its files or its start's are gone, or it has no recipe on record.
+        RegistryError: there is no such version, its files or its start's are gone, it has no recipe on record, or
+            another process reproduces a version of this model.
         DataError: its snapshot cannot be read.
         EvertuneError: the training fails.
     """
+    with home.lock("reproduce", timeout=WAIT, noted=True):
+        return _reproduced(recipe, home, version)
+
+
+def _reproduced(recipe: Recipe, home: Home, version: int) -> Reproduction:
     name = recipe.registered_name
     known = models.facts(home, name, version)
     past = _recipe(known, name, version)

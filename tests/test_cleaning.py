@@ -115,7 +115,16 @@ def test_what_a_crash_left_half_removed_goes_the_next_time(shop: Shop, clean: Ca
     assert _whole(shop, 3)
 
 
-@pytest.mark.parametrize("work", ["run", "backtest", "search"])
+def test_reproductions_that_did_not_end_go(shop: Shop) -> None:
+    left = shop.home.model / "reproduced" / "1-abc"
+    write_json(left / "models" / shop.recipe.name / "runs" / "again" / "checkpoints" / "state.json", {})
+    assert not [one for one in cleaning.clean(shop.recipe, shop.home, remove=True).spare if one.what == "reproduction"]
+    done = cleaning.clean(_without_age(shop.recipe), shop.home, remove=True)
+    assert ("reproduction", "reproduced/1-abc", 1) in [(one.what, one.name, one.files) for one in done.spare]
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("work", ["run", "backtest", "search", "reproduce"])
 def test_what_is_at_work_is_not_disturbed(
     shop: Shop, clean: Callable[..., Done], work: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

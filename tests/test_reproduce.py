@@ -12,6 +12,7 @@ from data_helpers import run as take_in
 
 from evertune import bundle, corpus, forgetting, relabel, reproduction, splits, tokenization, training
 from evertune.config import Recipe, load
+from evertune.errors import RegistryError
 from evertune.home import Home
 from evertune.records import Candidate, Snapshot
 from evertune.registry import models, store, tracking
@@ -61,12 +62,19 @@ def known(registered: Path) -> tuple[Recipe, Home]:
 def test_it_is_identical_bit_for_bit_and_leaves_nothing(known: tuple[Recipe, Home], registered: Path) -> None:
     one, home = known
     files = {path for path in home.root.rglob("*") if path.suffix != ".lock" and "reproduced" not in path.parts}
+    files.add(home.model / "reproduce.holder.json")
     edited = one.model_copy(update={"training": one.training.model_copy(update={"seed": 99})})
     found = reproduction.reproduce(edited, home, 1)  # by the recipe of then, not by today's
     assert (found.verdict, found.weights, found.missing, found.lost) == ("identical", 0.0, (), {})
     assert found.metrics == found.registered
     assert found.environment == {}
     assert {path for path in home.root.rglob("*") if path.suffix != ".lock"} - files == {home.model / "reproduced"}
+
+
+def test_one_at_a_time(known: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reproduction, "WAIT", 0.1)
+    with known[1].lock("reproduce"), pytest.raises(RegistryError, match="has held the reproduce lock of tickets"):
+        reproduction.reproduce(*known, 1)
 
 
 def test_one_that_was_killed_goes_on(known: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch) -> None:
