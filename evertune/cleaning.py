@@ -3,11 +3,11 @@
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from evertune import token_files, tokenization
+from evertune import teachers, token_files, tokenization
 from evertune.config import Recipe
 from evertune.corpus import delta_tables
 from evertune.home import Home, read_json
@@ -15,6 +15,7 @@ from evertune.registry import ledger, models, retention
 
 DAY = 86_400
 WAIT = 2.0  # seconds for one that is at work
+Stays = Mapping[int, str]  # versions that stay whole, and why
 GOING = ".going"  # folder that what is removed is moved to first: a crash leaves it there whole, or here
 
 
@@ -45,19 +46,20 @@ def clean(recipe: Recipe, home: Home, *, remove: bool) -> Cleaning:
     """What `retention` lets go; removed if so wished. It is safe to repeat after a crash.
 
     Raises:
-        RegistryError: a run, a backtest or a search is at work, or MLflow does not answer.
+        RegistryError: a run, a backtest, a search or a reproduction is at work, or MLflow does not answer.
         DataError: files of the corpus cannot be removed.
         OSError: other files cannot be removed.
     """
-    with home.lock("search", timeout=WAIT), home.lock("backtest", timeout=WAIT), home.lock("run", timeout=WAIT):
+    with home.still(WAIT):
         if remove:
             shutil.rmtree(home.model / GOING, ignore_errors=True)
-        found = [*_versions(recipe, home, remove), *_folders(recipe, home, remove), *_tables(recipe, home, remove)]
+        stays = retention.kept(recipe, home, int(_before(recipe) * 1000))
+        found = [*_versions(recipe, home, stays, remove), *_folders(recipe, home, stays, remove)]
+        found += _tables(recipe, home, remove)
         if remove and found:
             versions = [int(one.name.removeprefix("version ")) for one in found if one.what == "model"]
             ledger.append(home, "cleaned", versions=versions, bytes=sum(one.bytes for one in found),
                           reason=f"{len(found)} things that no run needs any more")  # fmt: skip
-        stays = retention.kept(recipe, home) if ledger.knows_versions(home) else {}
         return Cleaning(tuple(found), dict(sorted(stays.items())))
 
 
@@ -65,28 +67,29 @@ def _before(recipe: Recipe) -> float:
     return time.time() - recipe.retention.days * DAY
 
 
-def _versions(recipe: Recipe, home: Home, remove: bool) -> Iterator[Spare]:
+def _versions(recipe: Recipe, home: Home, stays: Stays, remove: bool) -> Iterator[Spare]:
     if not ledger.knows_versions(home):
         return
-    found = list(retention.old(recipe, home, int(_before(recipe) * 1000)))
+    found = list(retention.old(recipe, home, int(_before(recipe) * 1000), stays))
     if remove:
         retention.remove(recipe, home, [one.version for one in found])
-    why = "no alias, never champion, not among the newest"
+    why = "no alias, never champion, not among the newest, nobody else's"
     for one in found:
         yield Spare("model", f"version {one.version}", why, one.files, one.bytes)
 
 
-def _folders(recipe: Recipe, home: Home, remove: bool) -> Iterator[Spare]:
+def _folders(recipe: Recipe, home: Home, stays: Stays, remove: bool) -> Iterator[Spare]:
     """Folders and files of the home that nobody will read."""
     for what, why, paths in (
-        ("run", "neither of a version that stays nor among the newest", _runs(recipe, home)),
-        ("fetched model", "of no version that stays", _fetched(recipe, home)),
+        ("run", "neither of a version that stays nor among the newest", _runs(recipe, home, stays)),
+        ("fetched model", "of no version that stays", _fetched(recipe, home, stays)),
         ("token files", "of another tokenizer, encoding or library", _other_tokens(recipe, home)),
         ("token file", "its rows stand in the file of its group too", _joined_tokens(recipe, home)),
         ("data docs", "of a batch that is concluded", _docs(home)),
         ("monitor", "older than retention.days", home.monitors.glob("*/")),
         ("backtest", "older than retention.days", (home.model / "backtests").glob("*/")),
         ("search", "older than retention.days", (home.model / "searches").glob("*/")),
+        ("reproduction", "it did not end, and is older than retention.days", (home.model / "reproduced").glob("*/")),
     ):
         for path in sorted(_aged(paths, _before(recipe))):
             files = [one.stat().st_size for one in _files(path)]
@@ -114,18 +117,18 @@ def _files(path: Path) -> list[Path]:
     return [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
 
 
-def _runs(recipe: Recipe, home: Home) -> Iterator[Path]:
+def _runs(recipe: Recipe, home: Home, stays: Stays) -> Iterator[Path]:
     begun = sorted(home.runs.glob("*/"), key=lambda one: one.stat().st_mtime)
-    stays, known = retention.kept(recipe, home), models.versions(home, recipe.registered_name)
+    known, teacher = models.versions(home, recipe.registered_name), teachers.folder(recipe)
     runs = {one.run_id for one in known if int(one.version) in stays}
     for folder in begun[: -recipe.retention.runs]:
-        if (read_json(folder / "run.json") or {"run_id": None})["run_id"] not in runs:
+        taught = teacher is not None and teacher.is_relative_to(folder.resolve())
+        if not taught and (read_json(folder / "run.json") or {"run_id": None})["run_id"] not in runs:
             yield folder
 
 
-def _fetched(recipe: Recipe, home: Home) -> Iterator[Path]:
-    stays = retention.kept(recipe, home) if (home.model / "fetched").exists() else {}
-    known = models.versions(home, recipe.registered_name) if stays else []
+def _fetched(recipe: Recipe, home: Home, stays: Stays) -> Iterator[Path]:
+    known = models.versions(home, recipe.registered_name) if (home.model / "fetched").exists() else []
     digests = {one.tags.get("evertune.bundle") for one in known if int(one.version) in stays}
     yield from (one for one in (home.model / "fetched").glob("*/") if one.name not in digests)
 

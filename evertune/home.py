@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FORGOTTEN = 86_400  # seconds after which a scratch file is that of a process that was killed
 
+WORK = ("search", "backtest", "reproduce", "run")  # the locks of what takes minutes; a run's is taken last
+
 
 @dataclass(frozen=True)
 class Home:
@@ -105,6 +107,20 @@ class Home:
             yield
         finally:
             lock.release()
+
+    @contextlib.contextmanager
+    def still(self, timeout: float) -> Iterator[None]:
+        """Nothing is at work for this model that reads what is about to be removed.
+
+        Args:
+            timeout: seconds to wait for each that is.
+        Raises:
+            RegistryError: something is at work for longer.
+        """
+        with contextlib.ExitStack() as held:
+            for work in WORK:
+                held.enter_context(self.lock(work, timeout))
+            yield
 
     def _lock(self, folder: Path, what: str, timeout: float) -> "BaseFileLock":
         import filelock

@@ -22,6 +22,7 @@ Verdict = Literal["identical", "same", "different"]
 TOLERANCE = 0.01  # difference of a metric up to which two models are the same, where rounding may differ
 TINY = 1e-45  # what is told of a difference that has none, such as of 0.0 and -0.0
 RESAMPLES = 200  # behind intervals that nobody looks at here
+WAIT = 5.0  # seconds for another reproduction
 logger = logging.getLogger(__name__)
 
 
@@ -59,14 +60,20 @@ def reproduce(recipe: Recipe, home: Home, version: int) -> Reproduction:
     Neither MLflow, nor an alias, nor the ledger is touched.
 
     Raises:
-        RegistryError: there is no such version, its files or its start's are gone, or it has no recipe on record.
+        RegistryError: there is no such version, its files or its start's are gone, it has no recipe on record, or
+            another process reproduces a version of this model.
         DataError: its snapshot cannot be read.
         EvertuneError: the training fails.
     """
+    with home.lock("reproduce", timeout=WAIT, noted=True):
+        return _reproduced(recipe, home, version)
+
+
+def _reproduced(recipe: Recipe, home: Home, version: int) -> Reproduction:
     name = recipe.registered_name
     known = models.facts(home, name, version)
+    past = _recipe(known, name, version)
     registered = models.bundle_of(home, name, version)
-    past = _recipe(known["recipe"], name, version)
     apart = Home(home.model / "reproduced" / f"{version}-{digest(known)[:8]}", recipe.name)
     _threads(known["environment"])
     snapshot, rows = _snapshot(past, home, known, registered)
@@ -86,14 +93,16 @@ def reproduce(recipe: Recipe, home: Home, version: int) -> Reproduction:
     )  # fmt: skip
 
 
-def _recipe(recorded: dict[str, Any], name: str, version: int) -> Recipe:
+def _recipe(known: dict[str, Any], name: str, version: int) -> Recipe:
     """The recipe as it was logged then; a field that is no longer known is an error, not a guess."""
     from pydantic import ValidationError
 
-    if not recorded:
+    if known["model"]["snapshot"] is None or known["model"]["bundle"] is None:
+        raise RegistryError(f"version {version} of {name}: {models.OUTSIDE}; it cannot be reproduced")
+    if not known["recipe"]:
         raise RegistryError(f"version {version} of {name} has no recipe on record; it cannot be reproduced")
     try:
-        return Recipe.model_validate(recorded)
+        return Recipe.model_validate(known["recipe"])
     except ValidationError as error:
         raise RegistryError(
             f"version {version} of {name}: this Evertune does not read the recipe of then "

@@ -21,6 +21,18 @@ def registered(recipe: "Recipe") -> str | None:
     return rule.teacher if rule is not None and (rule.teacher == "champion" or rule.teacher.isdecimal()) else None
 
 
+def folder(recipe: "Recipe") -> Path | None:
+    """Where the teacher lies, if what the recipe names is a folder; nothing is looked for.
+
+    Raises:
+        ConfigError: a variable of the environment is not set.
+    """
+    rule = recipe.training.distill
+    if rule is None or registered(recipe) is not None or rule.teacher.startswith((champions.PREFIX, "package:")):
+        return None
+    return (recipe.folder / Path(expand(rule.teacher)).expanduser()).resolve()
+
+
 def place(recipe: "Recipe") -> Path | None:
     """The folder of a bundle or of a base model (of one on the hub its id); None where there is none, or see above.
 
@@ -52,9 +64,9 @@ def _folder(recipe: "Recipe", text: str) -> Path:
     root = home_of(recipe).root
     if text.startswith(champions.PREFIX):
         return champions.folder(root, text, recipe.name).parent
-    folder = (recipe.folder / Path(text).expanduser()).resolve()
-    if (folder / CARD).is_file():
-        return folder
+    own = (recipe.folder / Path(text).expanduser()).resolve()
+    if (own / CARD).is_file():
+        return own
     return Path(base_files.ordinary(base_files.find(text, recipe.folder), root / "base_models"))
 
 

@@ -41,8 +41,11 @@ def _ends(entry: dict[str, Any]) -> tuple[Any, Any]:
 
 def _rows(recipe: Recipe, home: Home, known: dict[str, Any]) -> dict[str, Any]:
     """The snapshot that it was trained and tested on, by split and by source, and whether it is still what it was."""
-    version, registered = int(known["model"]["snapshot"]), known["model"]["fingerprint"]
-    found: dict[str, Any] = {"snapshot": version, "fingerprint": registered, "then": known["run"]["rows"]}
+    registered, then = known["model"]["fingerprint"], known["run"]["rows"]
+    if known["model"]["snapshot"] is None:
+        return {"snapshot": None, "fingerprint": registered, "then": then, "problem": models.OUTSIDE}
+    version = int(known["model"]["snapshot"])
+    found: dict[str, Any] = {"snapshot": version, "fingerprint": registered, "then": then}
     try:
         rows = corpus.rows(home, version)
         now, sizes = corpus.contents(home, version)

@@ -62,6 +62,43 @@ def test_only_the_files_of_versions_that_nobody_needs_go(
     assert promotion.rollback(shop.home, shop.name, "test") == 1
 
 
+def test_what_another_model_serves_stays(shop: Shop, clean: Callable[..., Done]) -> None:
+    mlflow, name = store.client(shop.home), shop.name
+    made = {version: candidate for candidate, version in (shop.registered() for _ in range(6))}
+    make_champion(shop, 6)
+    prod, at = f"prod-{name}", mlflow.get_model_version_download_uri(name, "3")
+    mlflow.copy_model_version(f"models:/{name}/1", prod)  # as MLflow's documentation promotes
+    mlflow.create_model_version(prod, f"models:/{name}/2")  # by others, without a run
+    mlflow.create_model_version(prod, f"{at.removeprefix('file://')}/artifacts")
+    mlflow.create_model_version(prod, f"runs:/{made[4].run_id}/report")
+    mlflow.copy_model_version(f"models:/{name}/5", prod)
+    mlflow.delete_model_version(prod, "5")
+    done = clean("--yes", "--json").json
+    assert [one["name"] for one in done["spare"] if one["what"] == "model"] == ["version 5"]
+    served = {str(number): f"its files are those of {prod} version {number} too" for number in range(1, 5)}
+    assert done["kept"] == {**served, "6": "champion"}
+    assert [version for version in made if _whole(shop, version)] == [1, 2, 3, 4, 6]
+    assert all(Path(made[version].run_folder).is_dir() for version in range(1, 5))
+
+
+def test_the_teacher_and_what_others_registered_under_the_name_stay(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow, loaded = store.client(shop.home), _without_age(shop.recipe)
+    made = [shop.registered()[0] for _ in range(4)]
+    make_champion(shop, 3)
+    mlflow.create_model_version(shop.name, str(shop.home.root))
+    distill = {"teacher": "2"}
+    told = cleaning.clean(_taught(loaded, distill), shop.home, remove=True)
+    why = {2: "the recipe's teacher", 3: "champion", 4: "one of the newest 1", 5: "registered outside Evertune"}
+    assert told.kept == why
+    assert [_whole(shop, version) for version in (1, 2, 3, 4)] == [False, True, True, True]
+    assert "evertune.files" not in mlflow.get_model_version(shop.name, "5").tags
+    distill = {"teacher": made[1].bundle}
+    assert not cleaning.clean(_taught(loaded, distill), shop.home, remove=False).spare[1:]
+    assert Path(made[1].run_folder).is_dir()
+
+
 def test_what_a_crash_left_half_removed_goes_the_next_time(shop: Shop, clean: Callable[..., Done]) -> None:
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository as Artifacts
 
@@ -78,7 +115,16 @@ def test_what_a_crash_left_half_removed_goes_the_next_time(shop: Shop, clean: Ca
     assert _whole(shop, 3)
 
 
-@pytest.mark.parametrize("work", ["run", "backtest", "search"])
+def test_reproductions_that_did_not_end_go(shop: Shop) -> None:
+    left = shop.home.model / "reproduced" / "1-abc"
+    write_json(left / "models" / shop.recipe.name / "runs" / "again" / "checkpoints" / "state.json", {})
+    assert not [one for one in cleaning.clean(shop.recipe, shop.home, remove=True).spare if one.what == "reproduction"]
+    done = cleaning.clean(_without_age(shop.recipe), shop.home, remove=True)
+    assert ("reproduction", "reproduced/1-abc", 1) in [(one.what, one.name, one.files) for one in done.spare]
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("work", ["run", "backtest", "search", "reproduce"])
 def test_what_is_at_work_is_not_disturbed(
     shop: Shop, clean: Callable[..., Done], work: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,3 +166,7 @@ def test_what_is_kept_decides_no_model(tmp_path: Path) -> None:
 
 def _without_age(one: Recipe) -> Any:
     return one.model_copy(update={"retention": one.retention.model_copy(update={"days": 0, "runs": 1})})
+
+
+def _taught(one: Recipe, distill: dict[str, Any]) -> Recipe:
+    return Recipe.model_validate({**one.model_dump(), "training": {**one.training.model_dump(), "distill": distill}})

@@ -244,6 +244,18 @@ def test_an_approval_that_a_crash_cut_off_does_not_expire(shop: Shop) -> None:
 
 
 @pytest.mark.usefixtures("no_parity")
+def test_a_champion_is_not_turned_down_where_its_approval_was_cut_off(shop: Shop) -> None:
+    _, version = waiting(shop)
+    with killed(models, "tag", "before"):
+        promotion.approve(shop.home, shop.name, version, "fine")
+    with pytest.raises(RegistryError, match=r"version 1 .* is the champion: .*evertune rollback"):
+        promotion.reject(shop.home, shop.name, version, "changed my mind")
+    assert (shop.champion(), events(shop, "rejected-by-hand")) == (version, [])
+    promotion.approve(shop.home, shop.name, version, "fine")
+    assert shop.tag(version, "decision") == "promoted"
+
+
+@pytest.mark.usefixtures("no_parity")
 def test_a_no_stays_one_when_the_run_goes_on_after_a_crash(shop: Shop) -> None:
     made, version = waiting(shop)
     promotion.reject(shop.home, shop.name, version, "too odd")

@@ -12,9 +12,10 @@ from data_helpers import run as take_in
 
 from evertune import bundle, corpus, forgetting, relabel, reproduction, splits, tokenization, training
 from evertune.config import Recipe, load
+from evertune.errors import RegistryError
 from evertune.home import Home
 from evertune.records import Candidate, Snapshot
-from evertune.registry import models, tracking
+from evertune.registry import models, store, tracking
 from evertune.training import loop
 
 SECTIONS: dict[str, Any] = {
@@ -61,12 +62,19 @@ def known(registered: Path) -> tuple[Recipe, Home]:
 def test_it_is_identical_bit_for_bit_and_leaves_nothing(known: tuple[Recipe, Home], registered: Path) -> None:
     one, home = known
     files = {path for path in home.root.rglob("*") if path.suffix != ".lock" and "reproduced" not in path.parts}
+    files.add(home.model / "reproduce.holder.json")
     edited = one.model_copy(update={"training": one.training.model_copy(update={"seed": 99})})
     found = reproduction.reproduce(edited, home, 1)  # by the recipe of then, not by today's
     assert (found.verdict, found.weights, found.missing, found.lost) == ("identical", 0.0, (), {})
     assert found.metrics == found.registered
     assert found.environment == {}
     assert {path for path in home.root.rglob("*") if path.suffix != ".lock"} - files == {home.model / "reproduced"}
+
+
+def test_one_at_a_time(known: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reproduction, "WAIT", 0.1)
+    with known[1].lock("reproduce"), pytest.raises(RegistryError, match="has held the reproduce lock of tickets"):
+        reproduction.reproduce(*known, 1)
 
 
 def test_one_that_was_killed_goes_on(known: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,3 +133,20 @@ def test_no_such_version_is_a_registry_error(
     monkeypatch.setenv("EVERTUNE_HOME", str(registered / "home"))
     assert evertune("reproduce", registered / "recipe.yaml", "--version", "7").status == 5
     assert "no champion yet" in evertune("reproduce", registered / "recipe.yaml").err
+
+
+def test_a_version_that_others_registered_is_told_as_far_as_it_is_known(
+    registered: Path, evertune: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERTUNE_HOME", str(registered / "home"))
+    mlflow = store.client(Home(registered / "home", "tickets"))
+    run = mlflow.create_run("0")
+    made = [mlflow.create_model_version("tickets", "s3://elsewhere/model", run_id=one)
+            for one in (None, run.info.run_id)]  # fmt: skip
+    for version in [one.version for one in made]:
+        trace = ("trace", registered / "recipe.yaml", "--version", version)
+        assert "registered outside Evertune, no snapshot on record" in " ".join(evertune(*trace).out.split())
+        assert evertune(*trace, "--json").json["rows"]["snapshot"] is None
+        done = evertune("reproduce", registered / "recipe.yaml", "--version", version)
+        assert (done.status, "registered outside Evertune, no snapshot on record; it cannot" in done.err) == (5, True)
+        mlflow.delete_model_version("tickets", str(version))

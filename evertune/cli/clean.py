@@ -22,8 +22,8 @@ SHOWN = 4  # names of each kind
 def clean(recipe: str, dry_run: bool, yes: bool, overrides: tuple[str, ...], as_json: bool) -> None:
     """List what the recipe's `retention` lets go, and with --yes remove it.
 
-    The champion, the champions before it, versions with an alias or that wait for approval, and the newest runs stay
-    whole; of the others the files go, and versions, runs and ledger stay as records.
+    The champion, the champions before it, versions with an alias, that wait for approval or that another model serves,
+    and the newest runs stay whole; of the others the files go, and versions, runs and ledger stay as records.
     """
     from evertune import cleaning
     from evertune.config import load

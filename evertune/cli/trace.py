@@ -39,12 +39,12 @@ def _show(screen: Any, found: dict[str, Any]) -> None:
     aliases = f" ({', '.join(model['aliases'])})" if model["aliases"] else ""
     lines = [
         ["model", f"{model['name']}, version {model['version']}{aliases}, registered {model['registered']}"],
-        ["run", f"{model['run_id']}, {run['started']} to {run['ended']}, by {run['who']}"],
+        ["run", f"{model['run_id']}, {run['started']} to {run['ended']}, by {run['who']}" if run["started"] else ""],
         ["code", model["code"]],
         ["bundle", model["bundle"]],
-        ["recipe", f"{found['recipe'].get('name')}: {_recipe(found['recipe'])}"],
+        ["recipe", f"{found['recipe'].get('name')}: {_recipe(found['recipe'])}" if found["recipe"] else ""],
         ["libraries", ", ".join(f"{name} {value}" for name, value in _libraries(found["environment"]))],
-        ["snapshot", f"{rows['snapshot']}, fingerprint {rows['fingerprint']}{_still(rows)}"],
+        ["snapshot", _snapshot(rows)],
         ["rows", ", ".join(f"{count:,} {split}" for split, count in rows.get("splits", {}).items())],
         *([["forgotten since", _counts(rows["forgotten"])]] if rows.get("forgotten") else []),
         [
@@ -84,6 +84,12 @@ def _recipe(recipe: dict[str, Any]) -> str:
 
 def _libraries(environment: dict[str, Any]) -> list[tuple[str, Any]]:
     return list((environment.get("libraries") or {}).items())
+
+
+def _snapshot(rows: dict[str, Any]) -> str:
+    if rows["snapshot"] is None:
+        return str(rows["problem"])
+    return f"{rows['snapshot']}, fingerprint {rows['fingerprint']}{_still(rows)}"
 
 
 def _still(rows: dict[str, Any]) -> str:

@@ -68,9 +68,9 @@ def forget(
         reason: goes to the ledger, with counts and no names.
     Raises:
         DataError: nothing has been taken in, an id is not known, or a file cannot be written.
-        RegistryError: a run, a backtest or a search is at work, or MLflow does not answer.
+        RegistryError: a run, a backtest, a search or a reproduction is at work, or MLflow does not answer.
     """
-    with home.lock("search", timeout=WAIT), home.lock("backtest", timeout=WAIT), home.lock("run", timeout=WAIT):
+    with home.still(WAIT):
         resume(home)
         versions = lineage.learned(home, recipe.registered_name)
         stones = tombstones.load(home) if dry_run else tombstones.with_key(home)

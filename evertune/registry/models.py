@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from evertune.records import Candidate
 
 logger = logging.getLogger(__name__)
+OUTSIDE = "registered outside Evertune, no snapshot on record"
 FETCH_SECONDS = 600.0  # that another process may take to fetch a model
 
 
@@ -83,16 +84,19 @@ def register(recipe: "Recipe", home: Home, candidate: "Candidate", examples: lis
 def facts(home: Home, name: str, version: int) -> dict[str, Any]:
     """What MLflow keeps of a version: `model`, and of the run that made it `run`, `recipe` and `environment`.
 
+    Of a version that others registered much of it is None or empty, and all of `run` where no run is on record.
+
     Raises:
         RegistryError: there is no such version, or MLflow does not answer.
     """
     mlflow = client(home)
     with said(f"version {version} of {name}"):
         made = mlflow.get_model_version(name, str(version))
-        run = mlflow.get_run(made.run_id)
-        tags = {key.removeprefix("evertune."): value for key, value in {**run.data.tags, **made.tags}.items()}
+        run = mlflow.get_run(made.run_id) if made.run_id else None
+        noted = {**(run.data.tags if run else {}), **made.tags}
+        tags = {key.removeprefix("evertune."): value for key, value in noted.items()}
         aliases = mlflow.get_registered_model(name).aliases
-        files = {kind: _kept_json(home, made.run_id, f"{kind}.json") for kind in ("recipe", "environment")}
+        files = {kind: _kept_json(home, made.run_id, f"{kind}.json") for kind in ("recipe", "environment") if run}
     shown = ("snapshot", "fingerprint", "bundle", "decision", "code")
     return {
         "model": {
@@ -100,11 +104,15 @@ def facts(home: Home, name: str, version: int) -> dict[str, Any]:
             "aliases": sorted(alias for alias, number in aliases.items() if int(number) == version),
             **{key: tags.get(key) for key in shown},
         },
-        "run": {
-            "name": run.info.run_name, "started": moment(run.info.start_time), "ended": moment(run.info.end_time),
-            "who": run.data.tags.get("mlflow.user"), "metrics": dict(run.data.metrics), "rows": _rows(run),
-        },
-        **files,
+        "run": _told(run) if run else dict.fromkeys(("name", "started", "ended", "who")) | {"metrics": {}, "rows": {}},
+        "recipe": {}, "environment": {}, **files,
+    }  # fmt: skip
+
+
+def _told(run: Any) -> dict[str, Any]:
+    return {
+        "name": run.info.run_name, "started": moment(run.info.start_time), "ended": moment(run.info.end_time),
+        "who": run.data.tags.get("mlflow.user"), "metrics": dict(run.data.metrics), "rows": _rows(run),
     }  # fmt: skip
 
 

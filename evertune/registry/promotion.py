@@ -160,12 +160,18 @@ def reject(home: Home, name: str, version: int, reason: str) -> None:
     """Take a version off the list of those that wait.
 
     Raises:
-        RegistryError: that version does not wait.
+        RegistryError: that version does not wait, or is champion, by an approval that was cut off.
     """
-    if _tag(home, name, version, "decision") != WAITING:
-        raise RegistryError(f"version {version} of {name} does not wait for approval")
-    ledger.append(home, "rejected-by-hand", version=version, reason=reason)
-    models.tag(home, name, version, decision="rejected", reason=reason)
+    with home.lock("champion"):  # no approval of it moves the alias meanwhile
+        if _tag(home, name, version, "decision") != WAITING:
+            raise RegistryError(f"version {version} of {name} does not wait for approval")
+        if models.champion(home, name) == version:
+            raise RegistryError(
+                f"version {version} of {name} is the champion: its approval was cut off after the alias had moved; go "
+                "back with `evertune rollback RECIPE`, or approve it again to end what was begun"
+            )
+        ledger.append(home, "rejected-by-hand", version=version, reason=reason)
+        models.tag(home, name, version, decision="rejected", reason=reason)
 
 
 def promote(home: Home, name: str, version: int, reason: str) -> None:

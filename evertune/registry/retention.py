@@ -1,9 +1,12 @@
 """Which versions keep their files, and how those of the others go; versions, runs and ledger stay as records."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
+from evertune import teachers
 from evertune.home import Home
 from evertune.registry import ledger, models
 from evertune.registry.promotion import WAITING
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 
 RECORDS = ("recipe.json", "environment.json")  # of a run: what `evertune trace` reads
 STATE = "evertune.files"  # tag of a version: `going` while its files are removed, then `removed`
+OURS = "evertune.snapshot"  # tag of every version that Evertune registered
+LOGGED = re.compile(r"models:/[^/@]+")  # the source of a version that was made of a logged model
 
 
 @dataclass(frozen=True)
@@ -31,26 +36,39 @@ class Old:
     bytes: int
 
 
-def kept(recipe: "Recipe", home: Home) -> dict[int, str]:
-    """Versions whose files stay, and why.
+def kept(recipe: "Recipe", home: Home, before: int) -> dict[int, str]:
+    """Versions whose files stay whatever their age, and why.
 
+    Args:
+        before: milliseconds since 1970; whether a younger one has its files for itself is not asked.
     Raises:
         RegistryError: MLflow does not answer.
     """
-    name, found = recipe.registered_name, models.versions(home, recipe.registered_name)
-    if not found:
+    name, every = recipe.registered_name, models.versions(home, recipe.registered_name)
+    if not every:
         return {}
     with said(f"the aliases of {name}"):
         aliases = client(home).get_registered_model(name).aliases
+    found = [one for one in every if OURS in one.tags]
     newest = [int(one.version) for one in found[-recipe.retention.runs :]]
     asking = [int(one.version) for one in found if one.tags.get("evertune.decision") == WAITING]
-    why = dict.fromkeys(newest, f"one of the newest {recipe.retention.runs}")
+    why = {int(one.version): "registered outside Evertune" for one in every if OURS not in one.tags}
+    why |= dict.fromkeys(newest, f"one of the newest {recipe.retention.runs}")
     why |= dict.fromkeys(asking, "waits for approval")
+    why |= dict.fromkeys(_teacher(recipe), "the recipe's teacher")
     why |= dict.fromkeys(_predecessors(home, recipe.retention.predecessors), "was champion")
     named: dict[int, list[str]] = {}
     for alias, version in aliases.items():
         named.setdefault(int(version), []).append(alias)
-    return why | {version: ", ".join(sorted(names)) for version, names in named.items()}
+    why |= {version: ", ".join(sorted(names)) for version, names in named.items()}
+    free = [one for one in found if int(one.version) not in why and one.creation_timestamp <= before]
+    return why | _shared(home, [one for one in free if STATE not in one.tags])
+
+
+def _teacher(recipe: "Recipe") -> list[int]:
+    """The version that the recipe names as its teacher; where that is the champion, it stays as such."""
+    named = teachers.registered(recipe) or ""
+    return [int(named)] if named.isdecimal() else []
 
 
 def _predecessors(home: Home, most: int | None) -> list[int]:
@@ -61,15 +79,63 @@ def _predecessors(home: Home, most: int | None) -> list[int]:
     return distinct if most is None else distinct[: most + 1]  # the first is the champion itself
 
 
-def old(recipe: "Recipe", home: Home, before: int) -> Iterator[Old]:
+def _shared(home: Home, versions: Sequence[Any]) -> dict[int, str]:
+    """Those whose files another registered version, of whatever model, has too: a copy of a version copies no files."""
+    if not versions:
+        return {}
+    with said("the models that share their files with others"):
+        ours = {(one.name, one.version) for one in versions}
+        others = [one for one in _registered(home) if (one.name, one.version) not in ours]
+        places = [(one, _location(home, one)) for one in others]
+        found = [(one, _holder(home, one, places)) for one in versions]
+    return {
+        int(one.version): f"its files are those of {other.name} version {other.version} too"
+        for one, other in found if other is not None
+    }  # fmt: skip
+
+
+def _registered(home: Home) -> Iterator[Any]:
+    """Every version of every registered model."""
+    page = client(home).search_model_versions()
+    while True:
+        yield from page
+        if not page.token:
+            return
+        page = client(home).search_model_versions(page_token=page.token)
+
+
+def _location(home: Home, version: Any) -> str:
+    """Where a version's files lie, in a form that compares: a path, an address, or `models:/ID` of a logged model."""
+    source = str(version.source)
+    if not LOGGED.fullmatch(source):  # of these there are most, and each question takes time
+        source = str(client(home).get_model_version_download_uri(version.name, version.version))
+    place = urlsplit(source)
+    return (unquote(place.path) if place.scheme in {"", "file"} else source).rstrip("/")
+
+
+def _holder(home: Home, version: Any, places: Sequence[tuple[Any, str]]) -> Any | None:
+    """Another version that is of the same run, or lies within the files of this one or of its run."""
+    mlflow = client(home)
+    uris = (
+        mlflow.get_model_version_download_uri(version.name, version.version),
+        mlflow.get_run(version.run_id).info.artifact_uri,
+    )
+    own = [_location(home, version), f"runs:/{version.run_id}"]
+    own += [unquote(urlsplit(uri).path) if urlsplit(uri).scheme in {"", "file"} else uri for uri in uris]
+    for other, place in places:
+        if other.run_id == version.run_id or any(f"{place}/".startswith(f"{one.rstrip('/')}/") for one in own):
+            return other
+    return None
+
+
+def old(recipe: "Recipe", home: Home, before: int, stays: Mapping[int, str]) -> Iterator[Old]:
     """Versions whose files may go.
 
     Args:
-        before: milliseconds since 1970; younger ones stay.
+        before: as for `kept`; younger ones stay; stays: what `kept` gave.
     Raises:
         RegistryError: MLflow does not answer.
     """
-    stays = kept(recipe, home)
     for one in models.versions(home, recipe.registered_name):
         if int(one.version) in stays or one.tags.get(STATE) == "removed" or one.creation_timestamp > before:
             continue
