@@ -5,7 +5,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_helpers import LABELS, TAGS, TOKENS, recipe, split_rows, tag_rows, text_rows, train, weights
+import transformers
+from model_helpers import (
+    LABELS,
+    TAGS,
+    TOKENS,
+    recipe,
+    split_rows,
+    tag_rows,
+    text_rows,
+    train,
+    weights,
+    write_tiny_decoder,
+)
+from objective_samples import SAMPLES
 from test_resume import crash_at
 
 from evertune import bundle
@@ -55,6 +68,38 @@ def test_labels_are_matched_by_name() -> None:
     assert float(teacher.distance(-logits, torch.from_numpy(lines), 2.0)) > 1
     with pytest.raises(ConfigError, match="fewer than two of the labels"):
         teacher._columns(["LABEL_0", "LABEL_1"], LABELS)
+
+
+@pytest.mark.parametrize("kind", ["GPT2Config", "LlamaConfig", "Qwen3Config"])
+def test_a_student_that_writes_says_the_same_when_it_is_read_again(tmp_path: Path, kind: str) -> None:
+    from transformers import AutoModelForCausalLM, PreTrainedConfig
+
+    config: PreTrainedConfig = getattr(transformers, kind)(
+        vocab_size=60, max_position_embeddings=64, hidden_size=16, intermediate_size=32, num_hidden_layers=4,
+        num_attention_heads=2, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+        **({} if kind == "GPT2Config" else {"num_key_value_heads": 2, "head_dim": 8}),
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval()
+    student.shrink(model, 2)
+    model.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    given = {"input_ids": torch.tensor([[5, 6, 7, 8]]), "attention_mask": torch.ones(1, 4, dtype=torch.long)}
+    said = [one.generate(**given, max_new_tokens=6, do_sample=False).tolist() for one in (model, again)]
+    assert said[0] == said[1] and len(said[0][0]) > 4
+
+
+@pytest.mark.parametrize(("name", "more"), [("causal-lm", {"continued": 1.0}), ("chat", {"answered": 1.0})])
+def test_a_student_that_writes_is_validated_while_it_learns(tmp_path: Path, name: str, more: dict[str, float]) -> None:
+    base = write_tiny_decoder(tmp_path)
+    config = transformers.AutoConfig.from_pretrained(base, n_layer=4)
+    config.save_pretrained(base)
+    one = recipe(
+        base, {"type": name, "max_length": 48, "max_new_tokens": 4, **more},
+        training={**SHORT, "tokens_per_batch": 512, "student": {"layers": 2}},
+    )  # fmt: skip
+    made = train(one, tmp_path / "made", split_rows(SAMPLES[name]["rows"](10)), ())
+    assert sum(".attn.c_proj.weight" in name for name in weights(made)) == 2
+    assert bundle.predictor(Path(made.bundle)).predict(["my card was lost"])
 
 
 @pytest.mark.parametrize(("layers", "kept", "places"), [(6, 3, [1, 3, 5]), (12, 4, [2, 5, 8, 11]), (2, 2, [0, 1])])

@@ -5,7 +5,20 @@ from typing import Any
 
 import pytest
 import torch
-from model_helpers import TAGS, TOKENS, difference, recipe, split_rows, tag_rows, text_rows, train, write_steady_model
+import transformers
+from model_helpers import (
+    TAGS,
+    TOKENS,
+    difference,
+    recipe,
+    split_rows,
+    tag_rows,
+    text_rows,
+    train,
+    write_steady_model,
+    write_tiny_seq2seq,
+)
+from objective_samples import SAMPLES
 from pydantic import ValidationError
 from test_resume import assert_same, crash_at
 from torch.nn import functional
@@ -144,6 +157,35 @@ def test_a_row_is_moved_alike_with_padding_and_without(steady_model: Path) -> No
         assert free
         assert torch.allclose(model(**BATCH).logits, padded, atol=1e-5)
     assert flattened(delta, BATCH["attention_mask"], 32).shape == (1, 32, 32)
+
+
+@pytest.mark.parametrize("kind", ["T5", "Bart"])
+def test_of_an_encoder_and_a_decoder_what_is_read_is_moved_and_not_what_is_said(kind: str) -> None:
+    size = {"num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 32}
+    size |= {f"{side}_{part}": value for side in ("encoder", "decoder")
+             for part, value in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 32))}  # fmt: skip
+    config = getattr(transformers, f"{kind}Config")(d_model=16, vocab_size=20, decoder_start_token_id=0, **size)
+    model = transformers.AutoModelForSeq2SeqLM.from_config(config).eval()
+    delta = torch.randn(2, 5, 16) * BATCH["attention_mask"][..., None]
+    said: list[Any] = []
+    model.get_decoder().get_input_embeddings().register_forward_hook(lambda *given: said.append(given[2]))
+    given = {**BATCH, "decoder_input_ids": BATCH["input_ids"]}  # as long as what is read: shapes tell nothing
+    plain = model(**given).logits
+    with adversarial._moved(model, BATCH, delta):
+        assert not torch.allclose(model(**given).logits, plain, atol=1e-4)
+    assert torch.equal(*said)
+
+
+@pytest.mark.parametrize("rule", ["fgm", "pgd", "freelb"])
+def test_a_model_of_two_texts_learns_against_an_adversary(tmp_path: Path, rule: str) -> None:
+    options = {"type": "seq2seq", "max_length": 32, "max_new_tokens": 4}
+    base, rows = write_tiny_seq2seq(tmp_path), split_rows(SAMPLES["seq2seq"]["rows"](10))
+    settings = {"epochs": 1, "tokens_per_batch": 512}
+    made = [
+        train(recipe(base, options, training={**settings, **given}), tmp_path / str(len(given)), rows, ())
+        for given in ({}, {"adversarial": {"type": rule, "epsilon": 1.0}})
+    ]
+    assert difference(*made) > 1e-5
 
 
 def test_mixout_keeps_the_expected_weight_and_is_gone_afterwards(steady_model: Path) -> None:

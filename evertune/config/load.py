@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from evertune.config import search
 from evertune.config.base import SECRET, unset
 from evertune.config.data import SOURCE_MODELS
-from evertune.config.methods import METHODS
 from evertune.config.recipe import Recipe
 from evertune.config.search import Searched
 from evertune.errors import ConfigError
-from evertune.objectives import module
 
 
 def load(path: str | Path, overrides: Sequence[str] = (), *, for_data: bool = True) -> Recipe:
@@ -209,35 +207,44 @@ def _suggest(given: str, known: Sequence[str]) -> str:
 
 
 def _path(location: Sequence[int | str]) -> list[int | str]:
-    """The location as the file has it: pydantic also names the member of a union, which is no key."""
-    parts = list(location)
-    if parts[:2] == ["data", "sources"] and len(parts) > 3:
-        del parts[3]
-    if parts[:1] == ["objective"] and len(parts) > 1:
-        del parts[1]
-    if parts[:2] == ["training", "method"] and len(parts) > 2:
-        del parts[2]
-    return parts
+    """The location as the file has it."""
+    return _walked(location)[0]
 
 
 def _keys_at(location: Sequence[int | str]) -> list[str]:
-    if location[:1] == ("objective",):
-        return list(module(str(location[1])).Options.model_fields)
-    if location[:2] == ("data", "sources"):
-        return list(SOURCE_MODELS[str(location[3])].model_fields)
-    if location[:2] == ("training", "method"):
-        return list(METHODS[str(location[2])].model_fields)
-    model: Any = Recipe
-    for part in location:
-        model = next(_models(model.model_fields[str(part)].annotation))
+    """The keys of the section that stands there."""
+    (model,) = _walked(location)[1].values()
     return [key for key in model.model_fields if key not in {"folder", "file"}]
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+def _walked(location: Sequence[int | str]) -> tuple[list[int | str], dict[str, type[BaseModel]]]:
+    """The location as the file has it, and by name the sections that may stand there.
+
+    In its own locations pydantic also names the member of a union that was chosen, which is no key of the file.
+    """
+    parts: list[int | str] = []
+    members: dict[str, type[BaseModel]] = {"": Recipe}
+    for part in location:
+        if len(members) > 1 and part in members:
+            members = {str(part): members[str(part)]}
+            continue
+        parts.append(part)
+        for model in [*members.values()] if len(members) == 1 else []:
+            if part in model.model_fields:
+                members = dict(_members(model.model_fields[str(part)].annotation))
+    return parts, members
+
+
+def _members(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The sections that a field may hold, each by its name in a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in getattr(annotation, "__args__", ()):
-        yield from _models(argument)
+        named = annotation.model_fields.get("type")
+        yield (annotation.__name__ if named is None else str(named.default)), annotation
+        return
+    tags = [one.tag for one in getattr(annotation, "__metadata__", ()) if isinstance(one, Tag)]
+    for argument in (annotation.__origin__,) if tags else getattr(annotation, "__args__", ()):
+        for name, model in _members(argument):
+            yield (tags[0] if tags else name), model
 
 
 def _unset_variables(value: Any, where: str = "") -> Iterator[str]:

@@ -69,16 +69,21 @@ def _moved(model: Any, batch: Batch, delta: Any) -> Iterator[None]:
         same = states.shape == delta.shape
         return states + (delta if same else flattened(delta, mask, states.shape[1])).to(states.dtype)
 
-    handle = model.get_input_embeddings().register_forward_hook(move)
+    handle = _embeddings(model).register_forward_hook(move)
     try:
         yield
     finally:
         handle.remove()
 
 
+def _embeddings(model: Any) -> Any:
+    """What the row's tokens go through: where a decoder reads another text, the encoder's own, its weights shared."""
+    return (model.get_encoder() if model.config.is_encoder_decoder else model).get_input_embeddings()
+
+
 def _noise(model: Any, batch: Batch, radius: float) -> Any:
     """A random point in each row's ball, (rows, length, units), 0 at its padding; from torch's own generator."""
-    mask, units = batch["attention_mask"], model.get_input_embeddings().weight.shape[1]
+    mask, units = batch["attention_mask"], _embeddings(model).weight.shape[1]
     if not radius:
         return torch.zeros(*mask.shape, units, device=mask.device)
     drawn = torch.empty(*mask.shape, units, device=mask.device).uniform_(-radius, radius) * mask[..., None]

@@ -8,6 +8,7 @@ import torch
 from evertune.errors import ConfigError
 
 logger = logging.getLogger(__name__)
+KINDS = ("layer_types", "mlp_layer_types", "no_rope_layers")  # of a configuration: what each layer is, in their order
 
 
 def chosen(layers: int, kept: int) -> list[int]:
@@ -42,5 +43,24 @@ def shrink(model: Any, kept: int) -> None:
     backbone, (name, layers) = model.base_model, stack(model, "training.student")
     places = chosen(len(layers), kept)
     backbone.set_submodule(name, torch.nn.ModuleList([layers[place] for place in places]))
-    model.config.num_hidden_layers = backbone.config.num_hidden_layers = kept
+    _number(backbone.get_submodule(name))
+    for config in {id(one): one for one in (model.config, backbone.config)}.values():
+        _tell(config, places)
     logger.info("the student has the base's layers %s", ", ".join(str(place + 1) for place in places))
+
+
+def _number(layers: Any) -> None:
+    """Tell the layers of a decoder where they stand: by that number each finds its place in the cache of states."""
+    for place, layer in enumerate(layers):
+        for part in layer.modules():
+            if isinstance(getattr(part, "layer_idx", None), int):
+                part.layer_idx = place
+
+
+def _tell(config: Any, places: list[int]) -> None:
+    """Tell a configuration which of its layers there are: a model is read again by it."""
+    for name in KINDS:
+        known = getattr(config, name, None)
+        if known is not None and len(known) == config.num_hidden_layers:
+            setattr(config, name, [known[place] for place in places])
+    config.num_hidden_layers = len(places)
