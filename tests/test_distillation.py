@@ -39,7 +39,7 @@ def test_words_have_their_teacher_too(tiny_model: Path, tmp_path: Path) -> None:
     given = {**ALONE, "epochs": 1, "distill": {"teacher": "t", "weight": 0.5}, "r_drop": 1.0}
     made = train(recipe(tiny_model, TOKENS, training=given), tmp_path / "s", rows, TAGS, teacher=Path(known.bundle))
     assert made.train_loss > 0
-    with pytest.raises(ConfigError, match="only `evertune run` finds the teacher"):
+    with pytest.raises(ConfigError, match="only `evertune run` and `search` find the teacher"):
         train(recipe(tiny_model, training=ALONE), tmp_path / "none", ROWS)
     with pytest.raises(ConfigError, match="it was tuned for token-classification"):
         train(recipe(tiny_model, training=ALONE), tmp_path / "other", ROWS, teacher=Path(known.bundle))
