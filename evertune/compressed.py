@@ -1,29 +1,65 @@
 """Models in fewer bytes, or for another engine. A copy of this file travels in the bundles that need it: it imports
 nothing of Evertune, but is given the objective.
 
-`int8`: linear weights as 8-bit integers with a scale an output, computed with dynamically quantised inputs; `prune`:
-the linear weights of least magnitude are 0 and take no bytes; `onnx`, `onnx-int8`: the graph, for ONNX Runtime.
+`int8`: weights as 8-bit integers with a scale an output; linear layers compute with them and dynamically quantised
+inputs, convolutions in fp32. `prune`: the weights of least magnitude are 0 and take no bytes. `onnx`, `onnx-int8`: the
+graph, for ONNX Runtime. Weights are here those of linear layers and convolutions.
 """
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 PACKED, GRAPH = "packed.safetensors", "model.onnx"
-HALF = 1 << 16  # numbers from which a tensor that is no linear weight is kept in 16 bits
+HALF = 1 << 16  # numbers from which a tensor that is no weight of a layer is kept in 16 bits
 
 
-def pack_int8(state: Mapping[str, Any], linear: set[str]) -> dict[str, Any]:
-    """Linear weights as integers with a scale for each output (Jacob et al. 2018); the others in 16 or 32 bits."""
+def weights(model: Any) -> dict[str, int]:
+    """Name of each weight that is packed, and its dimension of outputs.
+
+    Not of them: a weight with two names (a head that is the embeddings too: the embeddings' numbers are looked up),
+    and a buffer, which no training moves (a stage before, or the judge that a model is measured with).
+    """
+    from collections import Counter
+
+    uses = Counter(id(one) for _, one in model.named_parameters(remove_duplicate=False))
+    found = {}
+    for name, part in model.named_modules():
+        axis = _outputs(part)
+        if axis is not None and uses[id(part.weight)] == 1:
+            found[f"{name}.weight"] = axis
+    return found
+
+
+def _outputs(part: Any) -> int | None:
+    """The dimension of outputs of a layer's weight; None of other parts."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    kind = type(part)
+    if kind in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d):
+        return 0
+    if kind in (Conv1D, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d):
+        return 1  # GPT-2's linear layers, whose weights lie on their side
+    return None
+
+
+def pack_int8(state: Mapping[str, Any], outputs: Mapping[str, int]) -> dict[str, Any]:
+    """Weights as integers with a scale for each output (Jacob et al. 2018); other tensors in 16 or 32 bits.
+
+    Args:
+        outputs: as `weights` gives it.
+    """
     import torch
 
     packed = {}
     for name, tensor in state.items():
-        if name in linear:
-            scale = tensor.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+        if name in outputs:
+            others = [axis for axis in range(tensor.ndim) if axis != outputs[name]]
+            scale = tensor.abs().amax(others, keepdim=True).clamp(min=1e-12) / 127
             packed[f"{name}:int8"] = (tensor / scale).round().clamp(-127, 127).to(torch.int8)
             packed[f"{name}:scale"] = scale
         else:
@@ -31,16 +67,16 @@ def pack_int8(state: Mapping[str, Any], linear: set[str]) -> dict[str, Any]:
     return packed
 
 
-def pack_sparse(state: Mapping[str, Any], linear: set[str], sparsity: float) -> dict[str, Any]:
-    """Linear weights but the share that is smallest over all layers (Han et al. 2015); the others as for int8."""
+def pack_sparse(state: Mapping[str, Any], names: Collection[str], sparsity: float) -> dict[str, Any]:
+    """Weights but the share that is smallest over all layers (Han et al. 2015); other tensors as for int8."""
     import numpy as np
     import torch
 
-    sizes = torch.cat([state[name].abs().flatten() for name in linear])
+    sizes = torch.cat([state[name].abs().flatten() for name in names])
     least = float(sizes.kthvalue(max(1, int(sparsity * len(sizes)))).values) if sparsity > 0 else -1.0
     packed = {}
     for name, tensor in state.items():
-        if name not in linear:
+        if name not in names:
             packed[name] = _smaller(tensor)
             continue
         kept = (tensor.abs() > least).flatten()
@@ -102,15 +138,36 @@ def load(objective: Any, folder: Path, method: str) -> Any:
 
 
 def quantised(model: Any) -> Any:
-    """The model with linear layers in 8-bit arithmetic, a scale for each output; inputs are quantised as they come."""
+    """The model with linear layers in 8-bit arithmetic, a scale for each output; inputs are quantised as they come.
+
+    A head that is the embeddings too computes so as well; a layer whose weights are buffers does not (see `weights`).
+    """
     import warnings
 
     import torch
+    from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
 
+    _upright(model)
+    layers = {
+        name: per_channel_dynamic_qconfig
+        for name, part in model.named_modules()
+        if type(part) is torch.nn.Linear and isinstance(part.weight, torch.nn.Parameter)
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch says that this has moved to another package
-        layers = {torch.nn.Linear: torch.ao.quantization.per_channel_dynamic_qconfig}
-        return torch.ao.quantization.quantize_dynamic(model, layers)  # type: ignore[no-untyped-call]
+        return quantize_dynamic(model, layers)  # type: ignore[no-untyped-call]
+
+
+def _upright(model: Any) -> None:
+    """Put linear layers in the place of those whose weights lie on their side: torch quantises no others."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    for name, part in list(model.named_modules()):
+        if type(part) is Conv1D:
+            layer = torch.nn.Linear(*part.weight.shape)
+            layer.weight, layer.bias = torch.nn.Parameter(part.weight.T.contiguous()), part.bias
+            model.set_submodule(name, layer.eval())
 
 
 def _session(folder: Path) -> Any:

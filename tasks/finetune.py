@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from evertune import bundle, corpus, relabel, splits, teachers, tokenization, training
+from evertune import bundle, corpus, relabel, splits, tokenization, training
 from evertune.config import Recipe
-from evertune.errors import ConfigError, RegistryError
+from evertune.errors import RegistryError
 from evertune.home import home_of
 from evertune.objectives import module
 from evertune.records import Candidate, Tokens
-from evertune.registry import costs, models, parity, requirements, tracking
+from evertune.registry import costs, models, parity, requirements, teaching, tracking
 from tasks.step import said, step
 
 NEEDED = ("row_version", "batch", "part", "split", "component")
@@ -22,8 +22,7 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
         _champion(recipe) if (recipe.data.fresh.start_from, recipe.data.fresh.train_on) != ("base", "all") else None
     )
     digest = bundle.digest(champion) if champion else None
-    teacher = _teacher(recipe)
-    taught = (teachers.fingerprint(recipe) or bundle.digest(teacher)) if teacher else None
+    teacher, taught = teaching.find(recipe) or (None, None)
     folder = training.run_folder(home, training.fingerprint(recipe, tokens, digest, taught), anew=force)
     if not (folder / "candidate.json").exists():
         # Its imports take as long as those of training, on another core.
@@ -43,19 +42,6 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
         run.flush()
     said.info("finetune: %s steps, loss %.3f, %.0f s", f"{candidate.steps:,}", candidate.train_loss, candidate.seconds)
     return candidate
-
-
-def _teacher(recipe: Recipe) -> Path | None:
-    """The bundle or base model that `training.distill.teacher` names; None where there is no teacher."""
-    home, model, asked = home_of(recipe), recipe.registered_name, teachers.registered(recipe)
-    if asked is None:
-        return teachers.place(recipe)
-    version = models.champion(home, model) if asked == "champion" else int(asked)
-    if version is None:
-        raise ConfigError(
-            f"{teachers.KEY}: {model} has no champion yet; name the folder of a bundle, or train one first"
-        )
-    return models.bundle_of(home, model, version)
 
 
 def _champion(recipe: Recipe) -> Path | None:

@@ -10,7 +10,8 @@ import torch
 from cli_helpers import Done
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_helpers import LABELS, recipe, split_rows, text_rows, train
+from model_helpers import LABELS, recipe, split_rows, text_rows, train, write_tiny_decoder, write_tiny_model
+from objective_samples import SAMPLES, labels_of, short
 
 from evertune import bundle, compressed, compression
 from evertune.compression import variants
@@ -32,9 +33,10 @@ def test_what_is_packed_comes_back(rows: int, columns: int, seed: int, sparsity:
     draw = torch.Generator().manual_seed(seed)
     weight, other = torch.randn(rows, columns, generator=draw), torch.randn(5, generator=draw)
     state = {"a.weight": weight, "b": other}
-    back = compressed.unpacked(compressed.pack_int8(state, {"a.weight"}))
-    step = weight.abs().amax(1, keepdim=True) / 127
-    assert ((back["a.weight"] - weight).abs() <= step / 2 + 1e-6).all() and torch.equal(back["b"], other)
+    for outputs in (0, 1):
+        back = compressed.unpacked(compressed.pack_int8(state, {"a.weight": outputs}))
+        step = weight.abs().amax(1 - outputs, keepdim=True) / 127
+        assert ((back["a.weight"] - weight).abs() <= step / 2 + 1e-6).all() and torch.equal(back["b"], other)
     sparse = compressed.unpacked(compressed.pack_sparse(state, {"a.weight"}, sparsity))["a.weight"]
     kept = sparse != 0
     assert torch.equal(sparse[kept], weight[kept])
@@ -57,6 +59,78 @@ def test_a_variant_answers_as_its_original(method: compression.Method, original:
         assert variants.size(tmp_path / "variant") < variants.size(original)
     with pytest.raises(ConfigError, match="a variant already"):
         variants.write(tmp_path / "variant", tmp_path / "again", "int8", 0.2)
+
+
+# For each kind of layer a model: GPT-2's lie on their side, T5's head is its embeddings, pictures have convolutions.
+KINDS = {
+    "text-classification": "decoder.h.0.attn.c_attn.weight", "causal-lm": "transformer.h.0.mlp.c_fc.weight",
+    "seq2seq": "decoder.block.0.layer.1.EncDecAttention.q.weight", "image-tokens": "decoder.3.weight",
+    "image-classification": "resnet.embedder.embedder.convolution.weight",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, list[Any]]:
+    """An objective, a bundle of it, and inputs."""
+    name, folder = request.param, tmp_path_factory.mktemp("kind")
+    sample = SAMPLES[name]
+    base = decoder_with_weights(folder) if name == "text-classification" else sample["base"](folder)
+    one = recipe(base, {"type": name, **short(name, 32), **sample.get("options", {})}, training={"epochs": 1})
+    made = train(one, folder, split_rows(sample["rows"](20)), labels_of(name))
+    return name, Path(made.bundle), [text for text in sample["inputs"] if text]
+
+
+def decoder_with_weights(folder: Path) -> Path:
+    from transformers import AutoConfig, AutoModel
+
+    place = write_tiny_decoder(folder)
+    AutoModel.from_config(AutoConfig.from_pretrained(place)).save_pretrained(place)
+    return place
+
+
+def states(model: Any) -> dict[str, Any]:
+    return {name: tensor for name, tensor in model.state_dict().items() if torch.is_tensor(tensor)}
+
+
+def test_half_of_the_weights_are_gone_and_all_others_are_as_they_were(
+    kind: tuple[str, Path, list[Any]], tmp_path: Path
+) -> None:
+    name, made, _ = kind
+    variants.write(made, tmp_path / "variant", "prune", 0.5)
+    assert variants.size(tmp_path / "variant") < variants.size(made)
+    old, new = (bundle.predictor(place).model for place in (made, tmp_path / "variant"))
+    named = set(compressed.weights(old))
+    assert any(one.endswith(KINDS[name].partition(".")[2]) for one in named), sorted(named)
+    before, after = states(old), states(new)
+    gone = sum(int((after[one] == 0).sum()) for one in named)
+    assert gone / sum(before[one].numel() for one in named) == pytest.approx(0.5, abs=0.01)
+    assert all(torch.equal(before[one], after[one]) for one in before.keys() - named)
+    if name == "seq2seq":
+        assert new.lm_head.weight is new.shared.weight
+
+
+def test_integers_answer_as_their_original(kind: tuple[str, Path, list[Any]], tmp_path: Path) -> None:
+    name, made, inputs = kind
+    variants.write(made, tmp_path / "variant", "int8", 0.0)
+    assert variants.size(tmp_path / "variant") < variants.size(made)
+    both = [bundle.predictor(place) for place in (made, tmp_path / "variant")]
+    assert len(both[1].predict(inputs)) == len(inputs)
+    assert not any(type(part).__name__ == "Conv1D" for part in both[1].model.modules())
+    whole = both[0].objective.collate(both[0].encode(inputs, SAMPLES[name]["targets"][: len(inputs)]), 0)
+    batch = {key: value for key, value in whole.items() if key != "labels"}
+    with torch.inference_mode():
+        said = [one.model.eval()(**batch).logits for one in both]
+    first, second = (one[0] if isinstance(one, tuple) else one for one in said)
+    assert float((first - second).abs().max()) < 0.05 * float(first.abs().max())
+
+
+def test_a_model_that_is_all_embeddings_is_left_as_it_is(tmp_path: Path) -> None:
+    base = write_tiny_model(tmp_path / "base", vocab_size=20_000)
+    made = Path(train(recipe(base, training={"epochs": 1}), tmp_path, split_rows(text_rows(20)), LABELS).bundle)
+    for method in ("int8", "prune"):
+        with pytest.raises(ConfigError, match=r"hold 2.\d% of this model's numbers .* at least 5% is asked"):
+            variants.write(made, tmp_path / "variant", method, 0.5)
+    assert not (tmp_path / "variant").exists()
 
 
 def test_a_model_that_gives_more_than_logits_is_no_graph(tiny_model: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,12 +19,13 @@ from model_helpers import (
     weights,
     write_tiny_decoder,
 )
-from objective_samples import SAMPLES
+from objective_samples import SAMPLES, pictures
+from picture_helpers import RESNET, write_tiny_vision
 from test_resume import crash_at
 
 from evertune import bundle
 from evertune.errors import ConfigError
-from evertune.training import student, teacher
+from evertune.training import start, student, teacher
 
 ROWS = split_rows(text_rows(20))
 SHORT = {"epochs": 1, "checkpoint_steps": 1}
@@ -52,10 +54,31 @@ def test_words_have_their_teacher_too(tiny_model: Path, tmp_path: Path) -> None:
     given = {**ALONE, "epochs": 1, "distill": {"teacher": "t", "weight": 0.5}, "r_drop": 1.0}
     made = train(recipe(tiny_model, TOKENS, training=given), tmp_path / "s", rows, TAGS, teacher=Path(known.bundle))
     assert made.train_loss > 0
-    with pytest.raises(ConfigError, match="only `evertune run` finds the teacher"):
+    with pytest.raises(ConfigError, match="only `evertune run` and `search` find the teacher"):
         train(recipe(tiny_model, training=ALONE), tmp_path / "none", ROWS)
     with pytest.raises(ConfigError, match="it was tuned for token-classification"):
         train(recipe(tiny_model, training=ALONE), tmp_path / "other", ROWS, teacher=Path(known.bundle))
+
+
+def test_pictures_have_their_teacher_too(tmp_path: Path) -> None:
+    def one(place: str, width: int, **training: Any) -> Any:
+        (tmp_path / place).mkdir()
+        base = write_tiny_vision(tmp_path / place, {**RESNET, "hidden_sizes": [width, width]})
+        options = {"type": "image-classification", "size": 8, "shift": 0, "zoom": 0}
+        return recipe(base, options, training={"epochs": 60, "learning_rate": 2e-2, **training})
+
+    rows, labels = split_rows(pictures(20)), ("bright", "dark")
+    known = Path(train(one("wide", 16), tmp_path / "teacher", rows, labels).bundle)
+    taught = one("small", 8, distill={"teacher": str(known), "weight": 1.0})
+    start.fits(taught)
+    made = Path(train(taught, tmp_path / "student", rows, labels[::-1], teacher=known).bundle)
+    seen = rows["image"].to_pylist()
+    ours, theirs = (bundle.predictor(each).predict(seen) for each in (made, known))
+    assert {each["label"] for each in theirs} == set(labels)
+    assert sum(a["label"] == b["label"] for a, b in zip(ours, theirs, strict=True)) >= 18
+    larger = taught.model_copy(update={"objective": taught.objective.model_copy(update={"size": 16})})
+    with pytest.raises(ConfigError, match="it knows pictures of 8 pixels a side, this recipe has 16; set objective"):
+        start.fits(larger)
 
 
 def test_labels_are_matched_by_name() -> None:

@@ -5,56 +5,21 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from cli_helpers import Done, Project, ticket_rows, write_rows
+from cli_helpers import Done
 from process_helpers import until
+from search_helpers import TRIALS, Shop, taken
 
-from evertune import corpus, search, tokenization, training
-from evertune.cli.taking_in import taken_in
-from evertune.config import Plan, load, load_search
-from evertune.errors import DataError, SettingsError, TrainingError
-from evertune.home import Home, home_of
-from evertune.records import Snapshot
+from evertune import corpus, tokenization, training
+from evertune.config import load
+from evertune.home import Home
 from evertune.registry import searches, store, unfinished
-from evertune.search import Limits, Result, Trial, study, trial
-
-TRIALS = 4
-TRAINING = {
-    "epochs": 3, "precision": "fp32", "warmup": 0.0, "tokens_per_batch": {"search": [256, 512, 1024]},
-    "learning_rate": {"search": [1e-4, 2e-2], "log": True},
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Shop:
-    """A project whose rows are taken in, and its home.
-
-    Args:
-        seen: versions of the rows that trainings and tokenizations were given.
-    """
-
-    plan: Plan
-    snapshot: Snapshot
-    seen: set[str]
-
-    @property
-    def home(self) -> Home:
-        return home_of(self.plan.recipe)
-
-    @property
-    def path(self) -> Path:
-        return self.plan.recipe.folder / "recipe.yaml"
-
-    def run(self, **limits: Any) -> Result:
-        return search.run(self.plan, self.home, self.snapshot, Limits(**{"trials": TRIALS, **limits}))
-
-    def folder(self) -> Path:
-        return next((self.home.model / "searches").iterdir())
+from evertune.search import Result, Trial, study
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +32,7 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, model_store: Path, patch: Any) -> Shop:
-    folder = tmp_path_factory.mktemp("search")
-    shutil.copytree(model_store.with_name("empty"), folder / "home")
-    write_rows(folder / "rows" / "a.csv", ticket_rows(150))
-    plan = load_search(Project(folder, tiny_model, "").write(training=TRAINING).recipe)
-    patch.setenv("EVERTUNE_HOME", str(folder / "home"))
-    return Shop(plan, taken_in(plan.recipe, home_of(plan.recipe)), set())
+    return taken(tmp_path_factory.mktemp("search"), tiny_model, model_store, patch)
 
 
 @pytest.fixture(scope="module")
@@ -259,37 +219,3 @@ def test_what_a_dead_search_left_is_closed_by_another_and_gone_on_with_by_its_ow
     (folders[0] / "trials" / "0000" / "run.json").unlink()  # it died before it could note it
     again = searches.trial(shop.plan.recipe, shop.home, one, folders[0] / "trials" / "0000", 0, {"training.seed": "4"})
     assert again.run_id == own.run_id and mlflow.get_run(own.run_id).info.status == "RUNNING"
-
-
-def broken(error: Exception) -> Callable[..., Any]:
-    def fail(*_: object, **__: object) -> None:
-        raise error
-
-    return fail
-
-
-def test_values_that_cannot_be_trained_are_given_up_and_other_errors_stop_the_search(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(training, "finetune", broken(SettingsError("the loss is nan")))
-    with pytest.raises(TrainingError, match="none of 2 trials came to its end: the loss is nan; search other"):
-        shop.run(trials=2)
-    monkeypatch.setattr(training, "finetune", broken(TrainingError("nothing can be written")))
-    with pytest.raises(TrainingError, match="nothing can be written"):
-        shop.run(trials=3)
-    made = study.Study(Home(shop.home.root, f"tickets/searches/{shop.folder().name}"), shop.plan.fields, False, 17)
-    assert [(one.state, one.why) for one in made.trials()] == [
-        ("pruned", "the loss is nan"), ("pruned", "the loss is nan"), ("running", None)
-    ]  # fmt: skip
-
-
-def test_without_validation_rows_nothing_begins(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "SEEN", ("train",))
-    with pytest.raises(DataError, match="no validation rows to compare trials on"):
-        shop.run()
-    assert not (shop.home.model / "searches").exists()
-
-
-def test_no_trial_begins_after_its_time(shop: Shop) -> None:
-    with pytest.raises(TrainingError, match="none of 0 trials came to its end"):
-        shop.run(hours=1e-9)

@@ -1,6 +1,7 @@
 """A variant of a bundle: the same model in fewer bytes, or for another engine."""
 
 import shutil
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,13 +13,14 @@ from evertune.objectives import module
 Method = Literal["int8", "prune", "onnx", "onnx-int8"]
 METHODS: tuple[Method, ...] = ("int8", "prune", "onnx", "onnx-int8")
 HERE = Path(__file__).parent.parent
+LEAST = 0.05  # share of a model's numbers below which changing them changes nothing worth a version
 
 
 def write(original: Path, folder: Path, method: Method, sparsity: float) -> str:
     """Write a variant of a bundle beside it, whole or not at all, and return its digest.
 
     Args:
-        sparsity: share of the linear weights that `prune` takes away.
+        sparsity: share of the weights of linear layers and convolutions that `prune` takes away.
     Raises:
         ConfigError: the bundle is a variant already, or an adapter, or its model does not go with the method.
         OSError: the disk is full or not writable.
@@ -60,12 +62,39 @@ def _write_weights(objective: Any, original: Path, place: Path, method: Method, 
     if method.startswith("onnx"):
         _export(model, place / compressed.GRAPH, method)
         return
-    state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    linear = _linear(model)
+    state, outputs = _once(model.state_dict(), _saved(original)), compressed.weights(model)
+    share = sum(state[name].numel() for name in outputs) / sum(tensor.numel() for tensor in state.values())
+    if share < LEAST:
+        raise ConfigError(
+            f"--method {method}: it changes linear layers and convolutions, which hold {share:.1%} of this model's "
+            f"numbers (a head that is the embeddings too does not count); at least {LEAST:.0%} is asked, else the "
+            "variant would be nearly the original; leave this one as it is, or tune a model with a smaller vocabulary"
+        )
     packed = (
-        compressed.pack_int8(state, linear) if method == "int8" else compressed.pack_sparse(state, linear, sparsity)
+        compressed.pack_int8(state, outputs) if method == "int8" else compressed.pack_sparse(state, outputs, sparsity)
     )
     save_file(packed, place / compressed.PACKED)
+
+
+def _once(state: Mapping[str, Any], saved: Collection[str]) -> dict[str, Any]:
+    """Tensors without their second names: a tied one is packed once, by the name that it was saved with."""
+    found: dict[Any, str] = {}
+    for name, tensor in state.items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else name
+        if place not in found or (name in saved and found[place] not in saved):
+            found[place] = name
+    return {name: state[name].detach() for name in found.values()}
+
+
+def _saved(folder: Path) -> set[str]:
+    """Names of the tensors in a model's folder."""
+    from safetensors import safe_open
+
+    found: set[str] = set()
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, "pt") as opened:
+            found.update(opened.keys())
+    return found
 
 
 def _export(model: Any, path: Path, method: Method) -> None:
@@ -76,12 +105,6 @@ def _export(model: Any, path: Path, method: Method) -> None:
             f"--method {method}: this model cannot be written as an ONNX graph: {str(error).splitlines()[0]}; "
             "try int8 or prune"
         ) from error
-
-
-def _linear(model: Any) -> set[str]:
-    import torch
-
-    return {f"{name}.weight" for name, part in model.named_modules() if type(part) is torch.nn.Linear}
 
 
 def size(folder: Path) -> int:

@@ -68,7 +68,7 @@ class Distill(Section):
         min_length=1,
         description="`champion`, the number of a registered version, `champion:NAME` of another recipe, or the folder "
         "of a model bundle; for hidden states alone any base model too, named as `base_model` is. Its tokenizer is the "
-        "base model's. Labels are matched by name.",
+        "base model's; it knows pictures of the same size. Labels are matched by name.",
     )
     temperature: float = Field(2.0, gt=0, le=100, description="How much both opinions are softened.")
     weight: float = Field(

@@ -152,7 +152,7 @@ def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]],
     ]
     counted = [
         np.array(measure._extract_corpus_statistics(said, wanted), dtype=np.float64)
-        for measure in (BLEU(effective_order=True), CHRF(char_order=CHARACTERS, beta=BETA))
+        for measure in (BLEU(), CHRF(char_order=CHARACTERS, beta=BETA))
     ]  # sacrebleu's own bootstrap adds these up too
     return np.concatenate([np.array(rows, dtype=np.float64), *counted], axis=1)
 
@@ -171,7 +171,8 @@ def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _bleu(sums: Any) -> Any:
-    """Papineni et al. 2002, section 2.3, with sacrebleu's smoothing `exp` of orders without a match.
+    """Papineni et al. 2002, section 2.3, as sacrebleu's `corpus_bleu` has it: orders without a match are smoothed by
+    `exp`, and texts among which none has four words have 0.
 
     Args:
         sums: (..., 10) lengths of hypotheses and references, matches and passages of each order.
@@ -180,10 +181,9 @@ def _bleu(sums: Any) -> Any:
     matches, passages = sums[..., 2 : 2 + NGRAMS], sums[..., 2 + NGRAMS :]
     missed = np.cumsum((matches == 0) & (passages > 0), axis=-1)
     precision = np.where(matches > 0, matches, 0.5**missed) / np.maximum(passages, 1)
-    counted = passages > 0
-    mean = (np.log(precision) * counted).sum(-1) / np.maximum(counted.sum(-1), 1)
+    mean = np.log(precision).mean(-1)
     brevity = np.exp(np.minimum(0, 1 - wanted / np.maximum(said, 1)))
-    return np.where((matches[..., 0] > 0) & (said > 0), brevity * np.exp(mean), 0.0)
+    return np.where((matches[..., 0] > 0) & (passages > 0).all(-1), brevity * np.exp(mean), 0.0)
 
 
 def _chrf(sums: Any) -> Any:

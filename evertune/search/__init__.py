@@ -17,7 +17,7 @@ from evertune.errors import RegistryError, TrainingError
 from evertune.home import Home
 from evertune.objectives import module
 from evertune.records import Snapshot, digest, plain
-from evertune.registry import searches, tracking, unfinished
+from evertune.registry import searches, teaching, tracking, unfinished
 from evertune.report import search as pages
 from evertune.search import processes, recipe_text
 from evertune.search.study import Study, Trial
@@ -92,7 +92,7 @@ def run(plan: Plan, home: Home, snapshot: Snapshot, limits: Limits) -> Result:
     """Search, with all other processes that search the same in this home; what an earlier call has done counts.
 
     Raises:
-        ConfigError: the base model does not fit.
+        ConfigError: the base model does not fit, there is no such teacher, or no values mend what is wrong.
         DataError: too little to learn from, or no validation rows.
         TrainingError: a training failed, or no trial came to its end.
         RegistryError: MLflow does not answer.
@@ -102,7 +102,9 @@ def run(plan: Plan, home: Home, snapshot: Snapshot, limits: Limits) -> Result:
     rows = rows_of(recipe, home, snapshot)
     tokens = tokenized(recipe, home, snapshot, rows)
     fields = {one.path: one.words for one in plan.fields}
-    key = digest(STEP_VERSION, training.fingerprint(recipe, tokens, None), fields)
+    teachers = _teachers(plan)
+    taught = digest({name: mark for name, (_, mark) in teachers.items()}) if teachers else None
+    key = digest(STEP_VERSION, training.fingerprint(recipe, tokens, None, taught), fields)
     own = Home(home.root, f"{home.name}/searches/{key[:16]}")
     own.model.mkdir(parents=True, exist_ok=True)
     with _known(plan, home, own, fields) as run_id:
@@ -111,12 +113,26 @@ def run(plan: Plan, home: Home, snapshot: Snapshot, limits: Limits) -> Result:
         before = study.trials()
         if before:
             logger.info("%d of %d trials were begun before", len(before), limits.trials)
-        order = Order(plan.tree, home, snapshot, own, run_id, limits.trials, until)
+        places = {name: place for name, (place, _) in teachers.items()}
+        order = Order(plan.tree, home, snapshot, own, run_id, limits.trials, until, places)
         if len(before) < limits.trials or any(one.state == "running" for one in before):
             processes.run(order, limits.jobs)
         split = rows["split"].to_pylist()
         counts = {name: split.count(name) for name in ("train", "validation")}
         return _result(study, own, run_id, metric, counts, fields)
+
+
+def _teachers(plan: Plan) -> dict[str, tuple[Path, str]]:
+    """Folder and digest of each teacher that a trial may have, by what the recipe calls it: found once for all trials,
+    so that a champion that changes meanwhile changes nothing, and makes the next search another one."""
+    first = {one.path: one.ends[0] for one in plan.fields}
+    recipes = [plan.recipe]
+    for one in plan.fields:
+        if one.path == "training" or one.path.startswith("training.distill"):
+            recipes += [plan.recipe_of({**first, one.path: choice}) for choice in one.choices]
+    asked = {one.training.distill.teacher: one for one in recipes if one.training.distill is not None}
+    found = {name: teaching.find(one) for name, one in asked.items()}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 @contextlib.contextmanager

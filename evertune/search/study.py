@@ -24,6 +24,7 @@ WHY = "why"  # attribute of a trial that came to nothing
 PARTS = 20  # of a training: trials are compared at the same part of theirs, however many steps it has
 STARTUP = 6  # trials that are drawn at random before the sampler learns from them
 PRUNED_AFTER = 4  # finished trials before the first can be pruned
+ALIKE = 5  # trials that end for one reason, whatever their values, before no other values are thought to mend it
 UNTOUCHED = PARTS // 5  # parts of a training in which it is not pruned
 
 
@@ -144,6 +145,12 @@ class Study:
         if why is not None:
             taken.trial.set_user_attr(WHY, why)
         self._study.tell(taken.number, state=optuna.trial.TrialState.PRUNED)
+
+    def alike(self, why: str) -> bool:
+        """Whether enough trials have ended, all for this one reason, with several values of each field."""
+        ended = [one for one in self.trials() if one.state != "running"]
+        tried = ({json.dumps(one.values[field.path]) for one in ended} for field in self._fields)
+        return len(ended) >= ALIKE and all(one.why == why for one in ended) and all(len(one) > 1 for one in tried)
 
     def trials(self) -> list[Trial]:
         """All trials, in their order."""

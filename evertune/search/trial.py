@@ -32,10 +32,14 @@ class Trials:
 
     Args:
         snapshot: of the corpus; run_id: of the search, in MLflow.
+        teachers: folder of each that a trial may have, by what the recipe calls it.
     """
 
-    def __init__(self, plan: Plan, home: Home, snapshot: Snapshot, study: Study, run_id: str) -> None:
+    def __init__(
+        self, plan: Plan, home: Home, snapshot: Snapshot, study: Study, run_id: str, teachers: Mapping[str, Path]
+    ) -> None:
         self._plan, self._home, self._snapshot, self._study, self._run_id = plan, home, snapshot, study, run_id
+        self._teachers = teachers
         self._rows = rows_of(plan.recipe, home, snapshot)
         self._encoded: dict[str, tuple[Tokens, Any]] = {}
 
@@ -43,6 +47,7 @@ class Trials:
         """Train, or go on with a training that was cut off, and tell the study and MLflow how it ended.
 
         Raises:
+            ConfigError: all trials that have ended came to nothing for one and the same, whatever their values.
             DataError: too little to learn from.
             TrainingError: it failed for a reason that is not in the values that were tried.
             RegistryError: MLflow does not answer.
@@ -54,14 +59,14 @@ class Trials:
         words = {path: told(value) for path, value in taken.values.items()}
         logger.info("trial %d: %s", taken.number, ", ".join(f"{brief[path]} {text}" for path, text in words.items()))
         run = searches.trial(self._plan.recipe, self._home, self._run_id, folder, taken.number, words)
-        state, why, value = "complete", None, None
+        state, why, value, misfit = "complete", None, None, False
         with tracking.failing(self._home, run.run_id):
             try:
                 self._train(taken, folder, run)
             except optuna.TrialPruned:
                 state = "pruned"
             except (ConfigError, SettingsError) as error:
-                state, why = "pruned", " ".join(str(error).split())
+                state, why, misfit = "pruned", " ".join(str(error).split()), isinstance(error, ConfigError)
             value = self._value(folder, state)
             if state == "complete" and value is None:
                 state, why = "pruned", f"{self._plan.recipe.metric} has no value"
@@ -70,6 +75,8 @@ class Trials:
             self._study.complete(taken, value)
         else:
             self._study.prune(taken, why)
+        if misfit and why is not None and self._study.alike(why):
+            raise ConfigError(f"{why} (the same in all {len(self._study.trials())} trials, whatever their values)")
 
     def _train(self, taken: Taken, folder: Path, run: tracking.Run) -> None:
         recipe = without_champion(self._plan.recipe_of(taken.values))
@@ -81,9 +88,10 @@ class Trials:
             if math.isfinite(value := metrics.get(name, math.nan)):
                 self._study.report(taken, value, step / _steps(folder))
 
+        rule = recipe.training.distill
         training.finetune(
             recipe, self._study.place(taken.number), tokens, encoded, self._rows, run_id=run.run_id, folder=folder,
-            log=log,
+            log=log, teacher=None if rule is None else self._teachers[rule.teacher],
         )  # fmt: skip
 
     def _tokens(self, recipe: Recipe) -> tuple[Tokens, Any]:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class Order:
     Args:
         tree: of the plan; own: home of the search; run_id: of its run in MLflow.
         trials: in all; until: time at which no new trial begins any more.
+        teachers: folder of each that a trial may have, by what the recipe calls it.
     """
 
     tree: dict[str, Any]
@@ -34,6 +35,7 @@ class Order:
     run_id: str
     trials: int
     until: float | None
+    teachers: dict[str, Path] = field(default_factory=dict)
 
     @property
     def plan(self) -> Plan:
@@ -45,12 +47,13 @@ def work(order: Order) -> None:
     """Take trial after trial until all have ended, those of other processes too, or the time is over.
 
     Raises:
+        ConfigError: no trial can be trained, whatever its values.
         EvertuneError: a trial could not be trained for a reason that is not in its values.
     """
     plan = order.plan
     falls = plan.recipe.metric in module(plan.recipe.objective.type).LOWER_IS_BETTER
     study = Study(order.own, plan.fields, falls, plan.recipe.training.seed)
-    trials = Trials(plan, order.home, order.snapshot, study, order.run_id)
+    trials = Trials(plan, order.home, order.snapshot, study, order.run_id, order.teachers)
     while True:
         with study.next(order.trials, begin=order.until is None or time.time() < order.until) as taken:
             if taken is not None:

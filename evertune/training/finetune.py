@@ -133,8 +133,8 @@ def _train(
     model = begun.model
     if settings.distill is not None:
         if teacher is None:
-            raise ConfigError("training.distill: only `evertune run` finds the teacher; take it out for this command")
-        task = task.taught(teacher, settings.distill, tokenizer, folder / "teacher.npy")
+            raise ConfigError("training.distill: only `evertune run` and `search` find the teacher; take it out here")
+        task = task.taught(teacher, settings.distill, tokenizer, recipe.objective, folder / "teacher.npy")
     free = models.freeze(model, settings.freeze, settings.train_top_layers, settings.method == FULL)
     precision = resolve_precision(settings.precision, memory)
     total = model.num_parameters()

@@ -57,14 +57,20 @@ class Task:
     masking: "Masking | None" = None
     teacher: Path | None = None
 
-    def taught(self, place: Path, rule: Distill, tokenizer: Any, file: Path) -> "Task":
-        """The task with a teacher; see `teacher.answers` and `states.taught`."""
-        teacher.same_words(place, tokenizer)
+    def taught(self, place: Path, rule: Distill, tokenizer: Any, options: Any, file: Path) -> "Task":
+        """The task with a teacher; see `teacher.answers` and `states.taught`.
+
+        Args:
+            options: the objective's.
+            file: where the teacher's answers are kept.
+        Raises:
+            ConfigError: the teacher does not fit.
+        """
+        teacher.same_inputs(place, tokenizer, options)
         told = replace(self, teacher=place)
         if not rule.weight:
             return told
-        kind = self.objective.Options.model_fields["type"].default
-        said = teacher.answers(place, tokenizer, self.train, self.labels, kind, file)
+        said = teacher.answers(place, self.train, self.labels, options.type, self.pad_id, file)
         return replace(told, train=teacher.Taught(self.train, said))
 
 

@@ -101,7 +101,7 @@ def fits(recipe: "Recipe") -> None:
 
     tokenizer, place = tokenization.tokenizer(recipe), teachers.place(recipe)
     if place is not None:
-        teacher.same_words(place, tokenizer)
+        teacher.same_inputs(place, tokenizer, recipe.objective)
     training, objective = recipe.training, module(recipe.objective.type)
     model = begin(recipe, objective, ("one", "another") if objective.LABELED else (), None).model
     models.freeze(model, training.freeze, training.train_top_layers, training.method == FULL)

@@ -14,6 +14,7 @@ import torch
 from evertune import bundle
 from evertune.batching import by_length
 from evertune.errors import ConfigError, TrainingError
+from evertune.objectives import module
 from evertune.training.sharing import IGNORED
 
 logger = logging.getLogger(__name__)
@@ -66,12 +67,7 @@ def distance(logits: Any, said: Any, temperature: float) -> Any:
 
 
 def answers(
-    place: Path,
-    tokenizer: Any,
-    examples: Sequence[Mapping[str, Any]],
-    labels: Sequence[str],
-    objective: str,
-    file: Path,
+    place: Path, examples: Sequence[Mapping[str, Any]], labels: Sequence[str], objective: str, pad_id: int, file: Path
 ) -> Any:
     """Memory-mapped logits of the teacher for the student's labels, one line a row, or a word that counts.
 
@@ -86,8 +82,8 @@ def answers(
     """
     if not file.exists():
         teacher = _load(place)
-        _check(teacher, tokenizer, objective)
-        lines = _lines(teacher, examples, torch.tensor(_columns(teacher.names, labels)), tokenizer.pad_token_id)
+        _tuned_for(teacher.card, objective)
+        lines = _lines(teacher, examples, torch.tensor(_columns(teacher.names, labels)), pad_id)
         scratch = file.with_suffix(".part.npy")
         np.save(scratch, lines)
         scratch.rename(file)
@@ -101,19 +97,41 @@ def _load(place: Path) -> Any:
         raise ConfigError(f"training.distill.teacher: {error}") from error
 
 
-def _check(teacher: Any, tokenizer: Any, objective: str) -> None:
-    found = teacher.card["objective"]
-    if found != objective:
-        raise ConfigError(f"training.distill.teacher: it was tuned for {found}, this recipe for {objective}")
-    _same(teacher.tokenizer, tokenizer)
+def _tuned_for(card: Mapping[str, Any], objective: str) -> None:
+    if card["objective"] != objective:
+        raise ConfigError(
+            f"training.distill.teacher: it was tuned for {card['objective']}, this recipe for {objective}"
+        )
 
 
-def same_words(place: Path, tokenizer: Any) -> None:
-    """Nothing where the teacher, a bundle or a base model, reads the student's token ids.
+def same_inputs(place: Path, tokenizer: Any, options: Any) -> None:
+    """Nothing where the teacher, a bundle or a base model, reads what the student does: its token ids, or its pictures.
 
+    Args:
+        options: the student's objective.
     Raises:
-        ConfigError: it does not, or has no tokenizer that can be read.
+        ConfigError: it does not, or cannot be read.
     """
+    if hasattr(module(options.type), "tokenizer"):  # of pictures, which have no words
+        _same_pictures(place, options)
+    else:
+        _same_words(place, tokenizer)
+
+
+def _same_pictures(place: Path, options: Any) -> None:
+    try:
+        card = bundle.card(place)
+    except TrainingError as error:
+        raise ConfigError(f"training.distill.teacher: {error}") from error
+    _tuned_for(card, options.type)
+    if (size := card["options"]["size"]) != options.size:
+        raise ConfigError(
+            f"training.distill.teacher: it knows pictures of {size} pixels a side, this recipe has {options.size}; set "
+            f"objective.size to {size}"
+        )
+
+
+def _same_words(place: Path, tokenizer: Any) -> None:
     from transformers import AutoTokenizer
 
     inside = place / "model"
@@ -121,10 +139,6 @@ def same_words(place: Path, tokenizer: Any) -> None:
         own = AutoTokenizer.from_pretrained(str(inside if (place / "evertune.json").is_file() else place))
     except (OSError, ValueError) as error:
         raise ConfigError(f"training.distill.teacher: {place}: {str(error).splitlines()[0]}") from error
-    _same(own, tokenizer)
-
-
-def _same(own: Any, tokenizer: Any) -> None:
     if own.get_vocab() != tokenizer.get_vocab():
         raise ConfigError(
             "training.distill.teacher: its vocabulary is not that of base_model; name a teacher with the same tokenizer"

@@ -1,0 +1,37 @@
+"""The teacher that `training.distill` names, wherever it is: on disk, or among the recipe's own registered models."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evertune import bundle, teachers
+from evertune.errors import ConfigError
+from evertune.home import home_of
+from evertune.registry import models
+
+if TYPE_CHECKING:
+    from evertune.config import Recipe
+
+
+def find(recipe: "Recipe") -> tuple[Path, str] | None:
+    """The folder of a bundle or of a base model, and its digest; None where there is no teacher.
+
+    Raises:
+        ConfigError: it is not there, or has no opinion of labels where one is asked for.
+        RegistryError: MLflow does not answer, or has no such version.
+    """
+    if recipe.training.distill is None:
+        return None
+    place = _registered(recipe) or teachers.place(recipe)
+    return None if place is None else (place, teachers.fingerprint(recipe) or bundle.digest(place))
+
+
+def _registered(recipe: "Recipe") -> Path | None:
+    home, model, asked = home_of(recipe), recipe.registered_name, teachers.registered(recipe)
+    if asked is None:
+        return None
+    version = models.champion(home, model) if asked == "champion" else int(asked)
+    if version is None:
+        raise ConfigError(
+            f"{teachers.KEY}: {model} has no champion yet; name the folder of a bundle, or train one first"
+        )
+    return models.bundle_of(home, model, version)
