@@ -19,19 +19,41 @@ if TYPE_CHECKING:
 ROWS = 500  # test rows, evenly spaced: an interval of 4 points at most
 TOKENS = 8192  # of a batch
 LONGEST = 256  # tokens of a row
+HOW = {  # by whether a row has several labels, and whether a decoder is asked
+    (False, False): "the nearest label by its {}", (False, True): "prompted, the likeliest label by its {}",
+    (True, False): "rows ranked by the nearness of each label's {}",
+    (True, True): "prompted, rows ranked by the likelihood of each label's {}",
+}  # fmt: skip
 
 
 def possible(recipe: "Recipe") -> bool:
-    """Whether a row is one text with one label, so that the label's own words tell what it means."""
+    """Whether a row is one text with labels, whose own words tell what they mean."""
+    inputs, target = _kinds(recipe)
+    return bool(module(recipe.objective.type).LABELED) and inputs == ["string"] and target in ("string", "labels")
+
+
+def why_not(recipe: "Recipe") -> str | None:
+    """Why there is no baseline for labels, in words; None where there is one, or there are no labels."""
+    if possible(recipe) or not module(recipe.objective.type).LABELED:
+        return None
+    inputs, _ = _kinds(recipe)
+    if "image" in inputs:
+        return "a picture has no words that those of a label could be compared with"
+    if len(inputs) > 1:
+        return "a label of a pair says how two texts stand to each other, which no nearness of words tells"
+    return "a word's label depends on the words around it, which the label's own words do not tell"
+
+
+def _kinds(recipe: "Recipe") -> tuple[list[str], str]:
     objective = module(recipe.objective.type)
-    kinds = [objective.COLUMNS[role] for role in (*objective.INPUTS, objective.TARGET)]
-    return bool(objective.LABELED) and kinds == ["string", "string"]
+    return [objective.COLUMNS[role] for role in objective.INPUTS], objective.COLUMNS[objective.TARGET]
 
 
 def baseline(recipe: "Recipe", test: "pa.Table", labels: tuple[str, ...]) -> dict[str, Any]:
     """Metrics of the label that fits best: a decoder is asked (see `prompted`), of another base its states tell.
 
     Of states it is the label whose words lie nearest to the text, by the cosine of mean token states (Yin et al. 2019).
+    Where a row has several labels none is chosen, as no threshold is known without looking at labels: rows are ranked.
 
     Args:
         test: test rows; labels: all that there are.
@@ -49,16 +71,32 @@ def baseline(recipe: "Recipe", test: "pa.Table", labels: tuple[str, ...]) -> dic
         rows = _spread(test, prompted.affordable(place, texts, words, longest))
     inputs, targets = cells(rows, objective.INPUTS), cells(rows, [objective.TARGET])
     fit = _asked(recipe, place, inputs, words) if asks else _alike(recipe, place, inputs, words)
+    several, what = _kinds(recipe)[1] == "labels", "description" if told else "name"
+    return {
+        "rows": len(rows), "how": HOW[several, asks].format(what),
+        "metrics": _ranked(fit, targets, labels) if several else _chosen(fit, targets, labels),
+        "seconds": time.perf_counter() - start,
+    }  # fmt: skip
+
+
+def _chosen(fit: Any, targets: list[str], labels: tuple[str, ...]) -> dict[str, float]:
+    """Metrics of the label that fits best."""
     said = [{"label": labels[row.argmax()], "score": float(np.clip(row.max(), 0, 1))} for row in fit]
     names = list(dict.fromkeys([*labels, *targets]))
     sums = text_classification.statistics(targets, said, names).sum(0, dtype="float64")
     found = text_classification.metrics(sums, names)
-    by = "the nearest label by its" if not asks else "prompted, the likeliest label by its"
-    return {
-        "rows": len(rows), "how": f"{by} {'description' if told else 'name'}",
-        "metrics": {name: float(found[name]) for name in ("accuracy", "f1_macro")},
-        "seconds": time.perf_counter() - start,
-    }  # fmt: skip
+    return {name: float(found[name]) for name in ("accuracy", "f1_macro")}
+
+
+def _ranked(fit: Any, targets: list[list[str]], labels: tuple[str, ...]) -> dict[str, float]:
+    """How far above the others the rows of each label stand: the mean of the precision at each of them."""
+    each = []
+    for place, label in enumerate(labels):
+        order = np.argsort(-fit[:, place], kind="stable")
+        right = np.array([label in targets[row] for row in order])
+        if right.any():
+            each.append((right.cumsum() / np.arange(1, len(right) + 1))[right].mean())
+    return {"mean_average_precision": float(np.mean(each)) if each else 0.0}
 
 
 def _spread(rows: "pa.Table", count: int) -> "pa.Table":

@@ -63,7 +63,9 @@ def _untrained(recipe: Recipe, rows: "pa.Table", candidate: Candidate) -> Any:
     """What the base model reaches without training, for the page: it decides nothing, so it ends no run either."""
     try:
         labels = candidate.tokens.snapshot.labels
-        return zero_shot.baseline(recipe, rows, labels) if zero_shot.possible(recipe) else None
+        if zero_shot.possible(recipe):
+            return zero_shot.baseline(recipe, rows, labels)
+        return {"why": why} if (why := zero_shot.why_not(recipe)) else None
     except Exception as error:
         said.warning("evaluate: no baseline without training: %s: %s", type(error).__name__, error)
         return None

@@ -100,9 +100,11 @@ def metrics(details: Json) -> Html:
 
 
 def untrained(found: Json | None) -> Html:
-    """What the base model reaches without training."""
+    """What the base model reaches without training, or why that is not known."""
     if not found:
         return Html("")
+    if why := found.get("why"):
+        return note(f"Without training: no baseline, as {why}.")
     told = ", ".join(f"{name} {value:.4f}" for name, value in found["metrics"].items())
     return note(f"Without training, zero-shot ({found['how']}): {told} on {found['rows']:,} of the test rows.")
 
