@@ -3,7 +3,8 @@
 Under the null all rows come from one source, so any deal of them into two sides is as likely as the one that was seen.
 Each statistic is ranked among those of random deals; the smallest of the ranks is ranked again among the smallest of
 each deal (Westfall & Young 1993, minP): the chance of a false alarm is the stated one, however many tests there are and
-however they hang together. Rows of one group (near duplicates, a thread) are dealt together.
+however they hang together. Rows of one group (near duplicates, a thread) are dealt together. Where the sides are alike
+only within kinds of rows, which they hold in shares of their own, rows are dealt and compared within their kind.
 """
 
 import math
@@ -36,6 +37,7 @@ class Rows:
         scores: (rows,) how sure it is, 0 to 1.
         wrong: (rows,) 1 where it is wrong, 0 where it is right; needs the rows' labels.
         groups: (rows,) rows of one number are dealt together; None where each stands alone.
+        kinds: (rows,) rows are compared with those of their own kind; None where all are of one.
     """
 
     embeddings: Floats | None = None
@@ -46,6 +48,7 @@ class Rows:
     scores: Floats | None = None
     wrong: NDArray[Any] | None = None
     groups: NDArray[Any] | None = None
+    kinds: NDArray[Any] | None = None
 
     def take(self, places: NDArray[np.int64]) -> "Rows":
         """Some of the rows."""
@@ -102,7 +105,7 @@ def compare(reference: Rows, current: Rows, seed: int, deals: int = DEALS, most:
         deals: random ones, so that the smallest p-value is `1 / (deals + 1)`.
         most: rows of a side.
     Raises:
-        ValueError: a side has no rows, or they have nothing in common to test.
+        ValueError: a side has no rows, they have no kind in common, or nothing to test.
     """
     random = np.random.default_rng(seed)
     sides = [_drawn(side, most, random) for side in (reference, current)]
@@ -132,7 +135,7 @@ def _pooled(sides: list[Rows], name: str) -> Any:
 
 
 def _weights(sides: list[Rows], deals: int, random: np.random.Generator) -> Iterator[Floats]:
-    """(deals, rows), some at a time: 1/n for each of n rows on the current side, -1/m on the other.
+    """(deals, rows), some at a time: 1/n for each of n rows on the current side, -1/m on the other; see `_kinds`.
 
     What was seen comes first.
     """
@@ -140,20 +143,56 @@ def _weights(sides: list[Rows], deals: int, random: np.random.Generator) -> Iter
     side = np.repeat([False, True], sizes)
     groups = _pooled(sides, "groups")
     group = np.unique(np.arange(sum(sizes)) if groups is None else groups, return_inverse=True)[1]
+    kind, shares = _kinds(sides)
     # A group that stands on both sides is dealt as the two parts that it is.
     part = np.unique(group * 2 + side, return_inverse=True)[1]
     first = np.unique(part, return_index=True)[1]
-    kinds = side[first]
-    yield _apart(kinds[None, part])
+    seen = side[first]
+    yield _apart(seen[None, part], kind, shares)
+    places = [np.flatnonzero(kind[first] == number) for number in range(len(shares))]
     for done in range(0, deals, AT_ONCE):
-        dealt = np.array([random.permutation(kinds) for _ in range(min(AT_ONCE, deals - done))])
-        yield _apart(dealt[:, part])
+        dealt = np.empty((min(AT_ONCE, deals - done), len(seen)), dtype=bool)
+        for one in dealt:
+            for some in places:
+                one[some] = random.permutation(seen[some])
+        yield _apart(dealt[:, part], kind, shares)
 
 
-def _apart(current: NDArray[np.bool_]) -> Floats:
+def weights(reference: Rows, current: Rows) -> tuple[Floats, Floats]:
+    """(rows,) of either side the weights, which sum up to 1, by which it is compared with the other.
+
+    Raises:
+        ValueError: the sides have no kind in common.
+    """
+    kind, shares = _kinds([reference, current])
+    whole = _apart(np.repeat([False, True], [len(reference), len(current)])[None], kind, shares)[0]
+    return -whole[: len(reference)], whole[len(reference) :]
+
+
+def _kinds(sides: list[Rows]) -> tuple[NDArray[np.int64], Floats]:
+    """(rows,) the number of each row's kind, and the share that each kind has in a comparison.
+
+    It grows with the rows of the smaller side (Mantel & Haenszel 1959); a kind that one side lacks has none.
+    """
+    side = np.repeat([False, True], [len(one) for one in sides])
+    given = _pooled(sides, "kinds")
+    kind = np.unique(np.zeros(len(side)) if given is None else given, return_inverse=True)[1]
+    counts = [np.bincount(kind[side == one], minlength=kind.max() + 1) for one in (False, True)]
+    shares = counts[0] * counts[1] / (counts[0] + counts[1])
+    if not shares.any():
+        raise ValueError("the sides have no kind of rows in common")
+    return kind, shares / shares.sum()
+
+
+def _apart(current: NDArray[np.bool_], kind: NDArray[np.int64], shares: Floats) -> Floats:
     """The weights of deals (deals, rows) that say which rows are on the current side."""
-    count = current.sum(1, keepdims=True)
-    found: Floats = np.where(current, 1 / np.maximum(count, 1), -1 / np.maximum(current.shape[1] - count, 1))
+    found = np.zeros(current.shape)
+    for number, share in enumerate(shares):
+        if share:
+            here = kind == number
+            some = current[:, here]
+            count = some.sum(1, keepdims=True)
+            found[:, here] = share * np.where(some, 1 / np.maximum(count, 1), -1 / np.maximum(some.shape[1] - count, 1))
     return found
 
 

@@ -1,25 +1,28 @@
 """Are the rows that come still those that the champion was tested on? The rows of both sides, the tests, the words."""
 
+import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune import bundle, corpus, drift, observing, relabel, sources
+from evertune import bundle, corpus, drift, drift_words, observing, relabel, sources, splits, unseen
+from evertune.components import canonical
 from evertune.config import Recipe
 from evertune.drift import Rows
 from evertune.errors import DataError
 from evertune.home import Home
 from evertune.objectives import LISTS, cells, module
+from evertune.parts import of_table
 from evertune.records import Monitoring
+from evertune.rows import present
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 BESIDE = 400  # test rows of a side that a run looks at, beside what it has to do
-SHOWN = 5  # labels or words that a sentence names
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,24 @@ class Side:
     Args:
         source: where they come from, for a person.
         targets: what the model should say; None where nobody knows.
-        groups: (rows,) see `drift.Rows`; None where each row stands alone.
+        groups, kinds: (rows,) see `drift.Rows`; None where each row stands alone, and all are of one kind.
+        left_out: rows that stand in or near those that the champion knows, or are versions of them.
     """
 
     source: str
     inputs: Sequence[Any]
     targets: Sequence[Any] | None
     groups: Any = None
+    kinds: Any = None
+    left_out: int = 0
+
+    def take(self, chosen: Any) -> "Side":
+        """The rows (rows,) that are chosen; the others are not counted as left out."""
+        places = np.flatnonzero(chosen).tolist()
+        inputs, targets = ([one[at] for at in places] if one is not None else None
+                           for one in (self.inputs, self.targets))  # fmt: skip
+        groups, kinds = (None if one is None else np.asarray(one)[places] for one in (self.groups, self.kinds))
+        return replace(self, inputs=inputs or [], targets=targets, groups=groups, kinds=kinds)
 
 
 @dataclass(frozen=True)
@@ -47,20 +61,86 @@ class Look:
     current: Rows | None = None
 
 
-def reference(recipe: Recipe, home: Home, champion: Path) -> Side:
-    """The champion's own test rows: it was not trained on them, as it was not on those that come."""
-    known = bundle.card(champion)["snapshot"]
-    rows = _rows(recipe, home, int(known["version"]))
-    rows = rows.filter([split == "test" for split in rows["split"].to_pylist()])
-    return _side(recipe, rows, f"the champion's test rows, snapshot {known['version']}")
-
-
-def since(recipe: Recipe, home: Home, champion: Path) -> Side:
-    """The rows of the corpus that came since the champion was trained."""
+def since(recipe: Recipe, home: Home, champion: Path) -> tuple[Side, Side]:
+    """The champion's own test rows, and those of the corpus that came since: it has learned of neither."""
+    known, every = _known(home, champion)
     batch = int(bundle.card(champion)["snapshot"]["batch"])
-    rows = _rows(recipe, home, corpus.newest_version(home))
-    rows = rows.filter([number > batch for number in rows["batch"].to_pylist()])
-    return _side(recipe, rows, "the rows that came since the champion was trained")
+    rows = relabel.rows(corpus.rows(home, corpus.newest_version(home), since=batch), recipe)
+    rows = _with_components(rows, every)
+    tested, fresh = unseen.sides(known, rows)
+    now = _side(recipe, rows, "the rows that came since the champion was trained", fresh.recurs)
+    return _reference(recipe, home, champion, known, tested), _new(now, fresh.kept)
+
+
+def of_file(
+    recipe: Recipe, home: Home, champion: Path, path: str, encoding: str | None = None
+) -> tuple[Side, Side]:  # fmt: skip
+    """The champion's own test rows, and those of a file, which are linked with the corpus as an ingest would.
+
+    Raises:
+        DataError: the file cannot be read, or has no row with an input.
+    """
+    known, every = _known(home, champion)
+    table, inputs, targets = read(recipe, path, encoding)
+    rows = _linked(recipe, home, table, every)
+    tested, fresh = unseen.sides(known, rows)
+    now = Side(path, inputs, targets, rows["component"].to_numpy(), fresh.recurs)
+    return _reference(recipe, home, champion, known, tested), _new(now, fresh.kept)
+
+
+def _known(home: Home, champion: Path) -> "tuple[pa.Table, pa.Table]":
+    """Every version of the rows that the champion's snapshot had, and of all rows; with the components of today."""
+    import pyarrow.compute as pc
+
+    names = ["row_version", *unseen.COLUMNS, "joins", "batch"]
+    every = corpus.history(home, names)
+    every = every.set_column(names.index("component"), "component", [canonical(every)])
+    return every.filter(pc.less_equal(every["batch"], int(bundle.card(champion)["snapshot"]["batch"]))), every
+
+
+def _reference(recipe: Recipe, home: Home, champion: Path, known: "pa.Table", tested: unseen.Unseen) -> Side:
+    version = int(bundle.card(champion)["snapshot"]["version"])
+    rows = _with_components(relabel.rows(corpus.rows(home, version), recipe), known)
+    kept, recurs = (_of(rows, known, values) for values in (tested.kept, tested.recurs))
+    return _side(recipe, rows, f"the champion's test rows, snapshot {version}", recurs).take(kept)
+
+
+def _with_components(rows: "pa.Table", every: "pa.Table") -> "pa.Table":
+    """The rows with today's components; those that were forgotten since are left out."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = rows.filter(pc.is_in(rows["row_version"], value_set=every["row_version"]))
+    if "component" in rows.column_names:
+        rows = rows.drop_columns("component")
+    return rows.append_column("component", pa.array(_of(rows, every, every["component"]), pa.int64()))
+
+
+def _of(rows: "pa.Table", every: "pa.Table", values: Any) -> Any:
+    """What stands in a column beside `every`, of each of the rows."""
+    import pyarrow.compute as pc
+
+    places = pc.index_in(rows["row_version"], value_set=every["row_version"].combine_chunks()).to_numpy()
+    return np.asarray(values)[places]
+
+
+def _new(side: Side, kept: Any) -> Side:
+    return replace(side.take(kept), left_out=int((~kept).sum()))
+
+
+def _linked(recipe: Recipe, home: Home, rows: "pa.Table", every: "pa.Table") -> "pa.Table":
+    """Rows of a file with the split and the component that they would have; the corpus stays as it is."""
+    import pyarrow as pa
+
+    role = module(recipe.objective.type).INPUTS[0]
+    signed = splits.signed(rows, role)
+    with tempfile.TemporaryDirectory() as scratch:
+        dealt = splits.dealt(
+            of_table(signed), corpus.known_rows(home), recipe.data.split, role, corpus.inputs(home, role), Path(scratch)
+        )
+    beside = pa.concat_tables([table.select(["component", "joins"]) for table in (dealt, every)])
+    component = pa.array(canonical(beside)[: len(rows)])
+    return pa.table({"row_key": rows["row_key"], "split": dealt["split"], "component": component})
 
 
 def came_since(home: Home, champion: Path) -> int:
@@ -70,27 +150,36 @@ def came_since(home: Home, champion: Path) -> int:
     return int((corpus.first_batches(home, rows) > batch).sum())
 
 
-def of_file(recipe: Recipe, path: str, encoding: str | None = None) -> Side:
-    """The rows of a file; with the label column they tell of performance too.
+def read(
+    recipe: Recipe, path: str, encoding: str | None = None
+) -> "tuple[pa.Table, list[Any], list[Any] | None]":  # fmt: skip
+    """The rows of a file with an input: what links them with others, their inputs, and their labels if each has one.
 
     Raises:
         DataError: the file cannot be read, or has no row with an input.
     """
+    import pyarrow as pa
+
     objective = module(recipe.objective.type)
-    column = recipe.column(objective.TARGET)
-    inputs, targets, labelled = list[Any](), list[Any](), bool(objective.LABELED)
+    column, role = recipe.column(objective.TARGET), objective.INPUTS[0]
+    inputs, targets, labelled, tables = list[Any](), list[Any](), bool(objective.LABELED), list[Any]()
     for chunk in sources.inputs(path, recipe, encoding):
         good = [place for place, value in enumerate(chunk.values) if value and chunk.problems[place] is None]
         inputs += [chunk.values[place] for place in good]
-        labelled = labelled and column in chunk.table.column_names
-        if labelled:
-            values = chunk.table[column].to_pylist()
-            targets += [values[place] for place in good]
+        table = chunk.table.take(pa.array(good, pa.int64()))
+        group = recipe.data.columns.get("group")
+        groups = present(table[group].cast("string")) if group in table.column_names else pa.nulls(len(good), "string")
+        tables.append(pa.table({role: table[recipe.column(role)], "group": groups}))
+        labelled = labelled and column in table.column_names
+        targets += table[column].to_pylist() if labelled else []
     if not inputs:
-        raise DataError(f"{path}: no row has {recipe.column(objective.INPUTS[0])}; there is nothing to look at")
+        raise DataError(f"{path}: no row has {recipe.column(role)}; there is nothing to look at")
     listed = objective.COLUMNS[objective.TARGET] in LISTS
     whole = labelled and all(isinstance(one, list if listed else str) and one for one in targets)
-    return Side(path, inputs, _named(recipe, targets) if whole else None)
+    names = pa.array([f"row {number} of the file" for number in range(len(inputs))])
+    rows = pa.concat_tables(tables).append_column("row_version", names).append_column("row_key", names)
+    rows = rows.append_column("given_split", pa.nulls(len(rows), "string"))
+    return rows, inputs, _named(recipe, targets) if whole else None
 
 
 def of_run(recipe: Recipe, champion: Path, version: int, rows: "pa.Table", since: int) -> Monitoring | None:
@@ -119,41 +208,34 @@ def look(recipe: Recipe, champion: Path, version: int, before: Side, now: Side) 
     rules, sizes = recipe.monitor, {"reference": len(before.inputs), "current": len(now.inputs)}
     if min(sizes.values()) < rules.min_rows:
         words = f"{sizes['current']} rows beside {sizes['reference']} test rows, needs {rules.min_rows} on either side"
-        return Look(Monitoring(recipe.registered_name, version, False, words, None, rules.level, sizes, now.source))
+        few = Monitoring(recipe.registered_name, version, False, words, None, rules.level, sizes, now.source)
+        return Look(replace(few, left_out=now.left_out))
     predictor = bundle.predictor(champion)
     with_labels = now.targets is not None
     seen = [
-        observing.observed(predictor, recipe, side.inputs, side.targets if with_labels else None, groups)
-        for side, groups in zip((before, now), _groups(before, now), strict=True)
+        observing.observed(
+            predictor, recipe, side.inputs, side.targets if with_labels else None, side.groups, side.kinds
+        )
+        for side in (before, now)
     ]
     said = drift.compare(seen[0], seen[1], recipe.training.seed, drift.enough(rules.level))
-    told = {one.test: _words(one.test, seen[0], seen[1], predictor) for one in said.findings}
+    told = {one.test: drift_words.words(one.test, seen[0], seen[1], predictor) for one in said.findings}
     findings = tuple(
         {**asdict(one), "found": one.adjusted <= rules.level, "words": told[one.test]} for one in said.findings
     )
     drifted = said.p <= rules.level
+    reason = drift_words.reason(findings, said.p, rules.level, drifted)
     found = Monitoring(
-        recipe.registered_name, version, drifted, _reason(findings, said.p, rules.level, drifted), said.p, rules.level,
-        dict(zip(sizes, said.rows, strict=True)), now.source, findings,
+        recipe.registered_name, version, drifted, reason, said.p, rules.level,
+        dict(zip(sizes, said.rows, strict=True)), now.source, findings, left_out=now.left_out,
     )  # fmt: skip
     return Look(found, seen[0], seen[1])
 
 
-def _groups(before: Side, now: Side) -> tuple[Any, Any]:
-    """Groups of both sides: rows of a file stand alone, with numbers that no row of the corpus has."""
-    if before.groups is None or now.groups is not None:
-        return before.groups, now.groups
-    return before.groups, np.arange(len(now.inputs)) + int(before.groups.max()) + 1
-
-
-def _rows(recipe: Recipe, home: Home, version: int) -> "pa.Table":
-    return relabel.rows(corpus.rows(home, version), recipe)
-
-
-def _side(recipe: Recipe, rows: "pa.Table", source: str) -> Side:
+def _side(recipe: Recipe, rows: "pa.Table", source: str, kinds: Any = None) -> Side:
     objective = module(recipe.objective.type)
     targets = cells(rows, [objective.TARGET]) if objective.LABELED else None
-    return Side(source, cells(rows, objective.INPUTS), targets, rows["component"].to_numpy())
+    return Side(source, cells(rows, objective.INPUTS), targets, rows["component"].to_numpy(), kinds)
 
 
 def _named(recipe: Recipe, targets: list[Any]) -> list[Any]:
@@ -161,55 +243,3 @@ def _named(recipe: Recipe, targets: list[Any]) -> list[Any]:
 
     renamed = recipe.contract.label.rename
     return relabel.values(pa.array(targets), renamed).to_pylist() if renamed else targets
-
-
-def _reason(findings: Sequence[dict[str, Any]], p: float, level: float, drifted: bool) -> str:
-    if not drifted:
-        return f"p = {p:.2g}, {level:.2g} or less would tell of drift"
-    told = [f"{one['test']} ({one['words']})" for one in sorted(findings, key=lambda one: one["p"]) if one["found"]]
-    return f"p = {p:.2g}: {'; '.join(told)}"
-
-
-def _words(test: str, before: Rows, now: Rows, predictor: Any) -> str:
-    """What changed, in words."""
-    if test == "length":
-        return _means(before.lengths, now.lengths, "{:.1f} tokens in the mean, {:.1f} now")
-    if test == "confidence":
-        return _means(before.scores, now.scores, "{:.3f} in the mean, {:.3f} now")
-    if test == "performance":
-        return _means(1 - np.asarray(before.wrong), 1 - np.asarray(now.wrong), "{:.1%} of the rows right, {:.1%} now")
-    if test == "prediction":
-        return _most(*(_shares([[label] for label in side.predicted.tolist()]) for side in (before, now)))  # type: ignore[union-attr]
-    if test == "language":
-        return _came(*(_shares([[one] for one in side.languages.tolist()]) for side in (before, now)))  # type: ignore[union-attr]
-    if test == "vocabulary":
-        sides = (_shares([np.unique(row).tolist() for row in side.tokens or []]) for side in (before, now))
-        return _most(*({predictor.tokenizer.decode([one]).strip(): share for one, share in side.items()}
-                       for side in sides))  # fmt: skip
-    return "the texts mean other things"
-
-
-def _means(before: Any, now: Any, words: str) -> str:
-    return words.format(float(np.mean(before)), float(np.mean(now)))
-
-
-def _shares(rows: Sequence[Sequence[Any]]) -> dict[Any, float]:
-    """The share of rows that have each value."""
-    counts: dict[Any, int] = {}
-    for row in rows:
-        for value in row:
-            counts[value] = counts.get(value, 0) + 1
-    return {value: count / len(rows) for value, count in counts.items()}
-
-
-def _came(before: dict[Any, float], now: dict[Any, float]) -> str:
-    """The values whose shares have grown most."""
-    grown = sorted(now, key=lambda value: (before.get(value, 0.0) - now[value], str(value)))[:2]
-    return ", ".join(f"{value!r} {before.get(value, 0):.1%} to {now[value]:.1%}" for value in grown)
-
-
-def _most(before: dict[Any, float], now: dict[Any, float]) -> str:
-    """The values whose shares changed most."""
-    change = {value: now.get(value, 0.0) - before.get(value, 0.0) for value in {*before, *now}}
-    top = sorted(change, key=lambda value: (-abs(change[value]), str(value)))[:SHOWN]
-    return ", ".join(f"{value!r} {before.get(value, 0):.0%} to {now.get(value, 0):.0%}" for value in top)

@@ -17,7 +17,7 @@ from evertune.objectives import module, shows_pictures
 
 def observed(
     predictor: Any, recipe: Recipe, inputs: Sequence[Any], targets: Sequence[Any] | None, groups: Any = None,
-    seed: int = 0,
+    kinds: Any = None, seed: int = 0,
 ) -> Rows:  # fmt: skip
     """Look at rows with a model; of many a draw, for they are not all compared.
 
@@ -25,7 +25,7 @@ def observed(
         predictor: of a bundle.
         recipe: says what the labels are called today, which an older model does not know.
         targets: what the model should say, under the names of today; None where nobody knows.
-        groups: (rows,) see `drift.Rows`.
+        groups, kinds: (rows,) see `drift.Rows`.
     """
     places = list(range(len(inputs)))
     if len(places) > MOST:
@@ -33,7 +33,8 @@ def observed(
     inputs = [inputs[place] for place in places]
     examples = predictor.encode(inputs)
     objective = module(predictor.card["objective"])  # the predictor's own may be of any age
-    seen = Rows(embeddings=_states(predictor, examples), groups=None if groups is None else np.asarray(groups)[places])
+    groups, kinds = (None if one is None else np.asarray(one)[places] for one in (groups, kinds))
+    seen = Rows(embeddings=_states(predictor, examples), groups=groups, kinds=kinds)
     if not shows_pictures(objective):  # which have no words
         seen = replace(
             seen, lengths=np.array([len(one["input_ids"]) for one in examples]),

@@ -199,6 +199,7 @@ class Monitoring:
         rows: compared, `reference` and `current`; source: of the latter.
         findings: each test with its p-value, corrected for their number, and what changed in words.
         triggers: of the recipe that have been met.
+        left_out: rows that came and are not compared, for the champion knows them or rows near them.
     """
 
     model: str
@@ -213,6 +214,7 @@ class Monitoring:
     report: str | None = None
     run_id: str | None = None
     triggers: tuple[Trigger, ...] = ()
+    left_out: int = 0
 
 
 @dataclass(frozen=True)

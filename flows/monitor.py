@@ -78,8 +78,11 @@ def look(recipe: Recipe, input: str | None, encoding: str | None) -> Monitoring:
     if version is None:
         raise RegistryError(f"{name} has no champion yet; `evertune run` makes one, `evertune history` tells why not")
     champion = models.bundle_of(home, name, version)
-    came = monitoring.of_file(recipe, input, encoding) if input else monitoring.since(recipe, home, champion)
-    seen = monitoring.look(recipe, champion, version, monitoring.reference(recipe, home, champion), came)
+    if input:
+        before, now = monitoring.of_file(recipe, home, champion, input, encoding)
+    else:
+        before, now = monitoring.since(recipe, home, champion)
+    seen = monitoring.look(recipe, champion, version, before, now)
     folder: Path = home.monitors / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
     page = pages.page(folder, plain(seen.found), seen.reference, seen.current)
     asked = () if input else _triggers(recipe, home, champion, seen.found)

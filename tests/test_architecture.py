@@ -29,7 +29,7 @@ COMPOSERS = {
     "inspect": {"contract", "sources"},  # `evertune new` asks the contract that it writes what it refuses
     "backtest": {"corpus", "evaluation", "gate", "splits", "tokenization", "training"},  # many runs, in a world apart
     "search": {"corpus", "registry", "report", "splits", "tokenization", "training"},  # many trainings, one result
-    "monitoring": {"corpus", "sources"},  # the rows of both sides
+    "monitoring": {"corpus", "sources", "splits"},  # the rows of both sides, and what those of a file are near
     "reproduction": {"corpus", "evaluation", "registry", "splits", "tokenization", "training"},  # a run from its record
     "origins": {"corpus", "registry"},  # what the report tells of a run's rows, and what the run noted of itself
     "tracing": {"corpus", "registry"},  # from a version back to its rows

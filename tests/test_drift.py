@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from evertune import drift, monitoring
+from evertune import drift, drift_words
 from evertune.drift import Rows, compare
 from evertune.languages import spoken
 from evertune.samples.support_tickets import tickets
@@ -76,7 +76,7 @@ def test_one_row_in_ten_of_another_language_is_found_and_its_language_named() ->
     assert (spoken(GERMAN) == "de").sum() >= 14 and (before == "en").mean() > 0.9
     found = compare(Rows(languages=before), Rows(languages=now), 3)
     assert found.p <= 0.001
-    words = monitoring._words("language", Rows(languages=before), Rows(languages=now), None)
+    words = drift_words.words("language", Rows(languages=before), Rows(languages=now), None)
     assert words.startswith("'de' 0.0% to ")
     assert compare(Rows(languages=before), Rows(languages=spoken(texts[300:435])), 3).p > 0.01
     assert spoken([["Wo", "bleibt", "mein", "Paket", "?"]]).tolist() == ["de"]

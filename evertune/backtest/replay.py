@@ -5,13 +5,14 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune import bundle, challenge, drift, evaluation, jobs, observing, splits, tokenization, training
+from evertune import bundle, challenge, drift, evaluation, jobs, observing, splits, tokenization, training, unseen
 from evertune.backtest.windows import Windows
 from evertune.config import Recipe
+from evertune.drift import Rows
 from evertune.home import Home
 from evertune.objectives import cells, module
 from evertune.records import Candidate, Decision, Snapshot, Tokens, digest
@@ -125,23 +126,25 @@ class Replay:
         return self.recipe.model_copy(update={"evaluation": asking})
 
     def drift(self, champion: Model, after: int, until: int) -> float | None:
-        """P-value of a change between the test rows that the champion's window knew and the rows of some windows."""
-        rows, current = self.known(champion.window), self.came(after, until)
-        reference = rows.filter([split == "test" for split in rows["split"].to_pylist()])
-        if not len(reference) or not len(current):
+        """P-value of a change between the test rows that the champion's window knew and the new rows of others.
+
+        None where there is too little to compare.
+        """
+        known, came = self.known(champion.window), self.came(after, until)
+        sides = list(zip((known, came), unseen.sides(known, came), strict=True))
+        if not all(which.kept.any() for _, which in sides):
             return None
         predictor = self._predictor(champion.folder)
-        before, since = (
-            observing.observed(
-                predictor,
-                self.recipe,
-                cells(part, self._objective.INPUTS),
-                part[self._target].to_pylist(),
-                part["component"].to_numpy(),
-            )
-            for part in (reference, current)
-        )
+        with jobs.place(self.recipe.name):
+            before, since = (self._observed(predictor, rows, which) for rows, which in sides)
         return drift.compare(before, since, self.recipe.training.seed).p
+
+    def _observed(self, predictor: Any, rows: "pa.Table", which: unseen.Unseen) -> Rows:
+        import pyarrow as pa
+
+        rows, kinds = rows.filter(pa.array(which.kept)), which.recurs[which.kept]
+        inputs, targets = cells(rows, self._objective.INPUTS), rows[self._target].to_pylist()
+        return observing.observed(predictor, self.recipe, inputs, targets, rows["component"].to_numpy(), kinds)
 
     def _scored(self, folder: Path, window: int) -> dict[str, float | None]:
         """Metrics of a model on all rows of a window; none where it has no rows."""

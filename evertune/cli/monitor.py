@@ -47,5 +47,8 @@ def monitor(
         screen.print(f"trigger    {words}", markup=False)
     if any(one.starts for one in found.triggers):
         screen.print(f"next       a server's automation starts it; without one: evertune run {recipe}", markup=False)
-    screen.print(f"rows       {found.rows['current']:,}, beside {found.rows['reference']:,} test rows", markup=False)
+    out = f"; {found.left_out:,} left out: known to the champion, or too near what it learned" if found.left_out else ""
+    screen.print(
+        f"rows       {found.rows['current']:,}, beside {found.rows['reference']:,} test rows{out}", markup=False
+    )
     screen.print(f"look at    {found.report}", markup=False)

@@ -33,6 +33,7 @@ def keep(recipe: "Recipe", home: Home, found: "Monitoring", files: Path) -> str:
         run = mlflow.create_run(experiment(home, recipe.name), tags=tags, run_name=f"{recipe.name} monitor")
         numbers = {"p": found.p, **{f"p_{one['test']}": one["adjusted"] for one in found.findings}}
         numbers |= {f"rows_{side}": float(count) for side, count in found.rows.items()}
+        numbers["rows_left_out"] = float(found.left_out)
         metrics = [
             Metric(name, float(value), run.info.start_time, 0) for name, value in numbers.items() if value is not None
         ]

@@ -81,5 +81,6 @@ def _tiles(found: Json) -> Html:
     shown = [
         ("p", small(found["p"]), f"at most {found['level']:.2g} tells of drift"),
         *((f"rows, {side}", count(rows), "compared") for side, rows in found["rows"].items()),
+        ("rows, left out", count(found["left_out"]), "known to the champion, or too near what it learned"),
     ]
     return tiles(shown)
