@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evertune import admission, backtest, corpus, sources
+from evertune import admission, backtest, corpus, evaluation, sources
 from evertune.backtest import verdict, windows
 from evertune.backtest.verdict import Step
 from evertune.cli import cli
@@ -272,6 +272,44 @@ def test_it_goes_on_where_it_was_cut_off(recipe: Recipe, whole: backtest.Result)
     result = replayed(recipe)
     assert list(result.steps[: len(before)]) == [Step(**json.loads(line)["step"]) for line in before]
     assert plain(result) == plain(whole)
+
+
+def test_a_backtest_of_a_later_day_is_another_where_rows_were_still_to_come(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, snapshot = taken_in(recipe)
+
+    def at(days: float) -> backtest.Result:
+        monkeypatch.setattr(backtest, "datetime", type("Clock", (), {"now": lambda zone: MONDAY + timedelta(days)}))
+        policies = backtest.parse("never")
+        return backtest.run(recipe, home, snapshot, "week", policies, lambda _: "run", lambda _: None, start=2)
+
+    early, soon, late = at(26.1), at(26.2), at(400)
+    assert early.folder == soon.folder != late.folder
+    assert plain(early) == plain(soon)
+    assert (early.left_out, late.left_out) == ({"in the future": 2 * ROWS}, {})
+    assert [step.window for step in early.steps] == [2, 3]
+    assert [step.window for step in late.steps] == [2, 3, 4, 5]
+
+
+def test_the_gate_looks_at_the_rows_that_a_run_would_look_at(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`evaluation.window`: the newest of what the champion knew, by when it came, however the file is sorted."""
+    file = recipe.folder / "tickets.csv"
+    head, *lines = file.read_text().splitlines()
+    file.write_text("\n".join([head, *lines[::-1]]) + "\n")
+    bounded = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"window": 4})})
+    home, snapshot = taken_in(bounded)
+    judged, evaluate = list[tuple[Any, Counter[int]]](), evaluation.evaluate
+
+    def spy(recipe: Recipe, candidate: Any, test: pa.Table, *more: Any) -> Any:
+        judged.append((candidate.tokens.snapshot.batch, Counter(test["batch"].to_pylist())))
+        return evaluate(recipe, candidate, test, *more)
+
+    monkeypatch.setattr(evaluation, "evaluate", spy)
+    gated = backtest.parse("gated")
+    backtest.run(bounded, home, snapshot, "week", gated, lambda _: "run", lambda _: None, start=4)
+    (window, rows), = judged  # fmt: skip
+    assert (window, rows.keys(), rows[4]) == (5, {4, 5}, 4) and rows[5] > 4
 
 
 def test_rows_without_a_timestamp_column_or_too_few_windows_are_errors(recipe: Recipe) -> None:

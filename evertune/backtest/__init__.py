@@ -87,7 +87,9 @@ def run(
     settings = settled(recipe, *(name for name in conclusion.OUTSIDE if name != "contract"))
     names = [one.name for one in policies]
     steps_of = (STEP_VERSION, training.STEP_VERSION, evaluation.STEP_VERSION)
-    folder = home.model / "backtests" / digest(tokens.fingerprint, every, names, settings, start, steps_of)[:16]
+    # Of these rows, the number of those still to come says which: a day later other windows may be known.
+    key = digest(tokens.fingerprint, every, cut.future, names, settings, start, steps_of)
+    folder = home.model / "backtests" / key[:16]
     folder.mkdir(parents=True, exist_ok=True)
     replay = Replay(recipe, home, rows, tokens, cut, folder, begun(folder))
     first = _first(replay, start or math.ceil(len(cut) / 3))

@@ -37,7 +37,7 @@ class Replay:
     """The corpus as it was at each window's end.
 
     Args:
-        rows: all rows of the corpus under the names of today, in the order of `windows`.
+        rows: all rows of the corpus under the names of today; windows: of these rows.
         tokens: of all rows.
         folder: for models and what is compared.
         run_id: that the models' cards name.
@@ -49,7 +49,8 @@ class Replay:
         # One process: others would look for the rows' tokens by their batch, which is the window here.
         alone = recipe.training.model_copy(update={"processes": 1})
         self.recipe, self.home = recipe.model_copy(update={"training": alone}), home
-        self.rows, self.tokens, self.windows = rows, tokens, windows
+        order = np.argsort(windows.number, kind="stable")  # as batches would have come
+        self.rows, self.tokens, self.windows = rows.take(order), tokens, replace(windows, number=windows.number[order])
         self.folder, self._run_id, self._objective = folder, run_id, module(recipe.objective.type)
         self._target = self._objective.TARGET
         self._predictor = lru_cache(maxsize=3)(bundle.predictor)
@@ -99,15 +100,17 @@ class Replay:
     def judge(
         self, candidate: Candidate, champion: Model, window: int, night: int, name: str, superior_on: str | None
     ) -> Decision:
-        """What the gate says, on the test rows that were known then.
+        """What the gate says, on the test rows that were known then and that `evaluation.window` lets in.
 
         Args:
             night: how many challengers, this one included, this champion has met.
             superior_on: test rows on which superiority is asked. Default: those that the recipe names.
         """
+        import pyarrow as pa
+
         rows = _by_window(self.known(window))
         leaked = set(splits.leaked(rows).to_pylist())
-        test = rows.filter([split == "test" for split in rows["split"].to_pylist()])
+        test = rows.filter(pa.array(evaluation.scored(rows, self.recipe.evaluation.window, champion.window)))
         folder = self.folder / "compared" / name
         folder.mkdir(parents=True, exist_ok=True)
         apart = replace(candidate, run_folder=str(folder))
