@@ -22,7 +22,7 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
         _champion(recipe) if (recipe.data.fresh.start_from, recipe.data.fresh.train_on) != ("base", "all") else None
     )
     digest = bundle.digest(champion) if champion else None
-    teacher = _teacher(recipe)
+    teacher, number = _teacher(recipe)
     taught = (teachers.fingerprint(recipe) or bundle.digest(teacher)) if teacher else None
     folder = training.run_folder(home, training.fingerprint(recipe, tokens, digest, taught), anew=force)
     if not (folder / "candidate.json").exists():
@@ -33,6 +33,8 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
     found = corpus.rows(home, tokens.snapshot.version, [*NEEDED, target])  # no inputs: they are in the token files
     rows = relabel.rows(splits.apart(found, recipe.data.split), recipe)
     with tracking.failing(home, run.run_id):
+        if taught:
+            run.tag(teacher=taught, **({} if number is None else {"teacher_version": number}))
         candidate = training.finetune(
             recipe, home, tokens, tokenization.load(tokens, rows), rows, run_id=run.run_id, folder=folder, log=run.log,
             champion=champion, since=bundle.card(champion)["snapshot"]["batch"] if champion else 0,
@@ -45,17 +47,17 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
     return candidate
 
 
-def _teacher(recipe: Recipe) -> Path | None:
-    """The bundle or base model that `training.distill.teacher` names; None where there is no teacher."""
+def _teacher(recipe: Recipe) -> tuple[Path | None, int | None]:
+    """The bundle or base model that `training.distill.teacher` names, and its version if it is one of ours."""
     home, model, asked = home_of(recipe), recipe.registered_name, teachers.registered(recipe)
     if asked is None:
-        return teachers.place(recipe)
+        return teachers.place(recipe), None
     version = models.champion(home, model) if asked == "champion" else int(asked)
     if version is None:
         raise ConfigError(
             f"{teachers.KEY}: {model} has no champion yet; name the folder of a bundle, or train one first"
         )
-    return models.bundle_of(home, model, version)
+    return models.bundle_of(home, model, version), version
 
 
 def _champion(recipe: Recipe) -> Path | None:
