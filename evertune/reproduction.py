@@ -4,23 +4,35 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from evertune import base_models, bundle, corpus, evaluation, forgetting, relabel, splits, tokenization, training
+from evertune import (
+    base_models,
+    bundle,
+    corpus,
+    evaluation,
+    forgetting,
+    relabel,
+    splits,
+    teachers,
+    tokenization,
+    training,
+)
+from evertune.compression import variants
 from evertune.config import Recipe
 from evertune.errors import DataError, RegistryError
 from evertune.home import Home, read_json, write_json
-from evertune.records import Candidate, Snapshot, Tokens, digest, file_digest
+from evertune.records import Candidate, Snapshot, Tokens, digest
 from evertune.registry import ledger, models, tracking
+from evertune.weights import difference
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Verdict = Literal["identical", "same", "different"]
 TOLERANCE = 0.01  # difference of a metric up to which two models are the same, where rounding may differ
-TINY = 1e-45  # what is told of a difference that has none, such as of 0.0 and -0.0
 RESAMPLES = 200  # behind intervals that nobody looks at here
 WAIT = 5.0  # seconds for another reproduction
 logger = logging.getLogger(__name__)
@@ -32,7 +44,7 @@ class Reproduction:
 
     Args:
         verdict: `identical` bit for bit, `same` within `tolerance`, or `different`.
-        weights: largest difference of a weight; None where the models have other shapes.
+        weights: largest difference of a weight; None where they cannot be compared: other shapes, or a graph.
         metrics, registered: of the new and the registered model, on the same test rows of today.
         rows: of the snapshot now; lost: of it gone, by split; forgotten: of these, by `evertune forget`.
         environment: what is not as it was, `{name: [then, now]}`.
@@ -71,17 +83,26 @@ def reproduce(recipe: Recipe, home: Home, version: int) -> Reproduction:
 
 def _reproduced(recipe: Recipe, home: Home, version: int) -> Reproduction:
     name = recipe.registered_name
-    known = models.facts(home, name, version)
+    known = _known(home, name, version)
     past = _recipe(known, name, version)
     registered = models.bundle_of(home, name, version)
+    variant = variants.told(registered)
+    if variant is not None:  # it was made of a version that was trained: that is trained again, and the variant made
+        known = _known(home, name, _original(home, name, version, variant))
+        past = _recipe(known, name, version)
     apart = Home(home.model / "reproduced" / f"{version}-{digest(known)[:8]}", recipe.name)
     _threads(known["environment"])
     snapshot, rows = _snapshot(past, home, known, registered)
     lost, forgotten = _lost(home, known, snapshot)
-    champion, missing = _champion(past, home, known, version)
-    missing = (*_changed_base(past, known), *missing)
+    champion, missing = _champion(past, home, known)
+    teacher, odd = _teacher(past, home, known)
+    missing = (*_changed_base(past, known), *missing, *odd)
     _lend(home, apart)
-    made = _trained(past, apart, snapshot, rows, champion, version)
+    made = _trained(past, apart, snapshot, rows, champion, teacher, version)
+    if variant is not None:
+        place = apart.runs / "variant"
+        variants.write(Path(made.bundle), place, variant["method"], variant.get("sparsity", 0.0))
+        made = replace(made, bundle=str(place))
     report = _scored(past, made, rows, registered, version)
     weights = difference(Path(made.bundle), registered)
     ours, theirs = report.metrics["test"], report.champion_metrics["test"]
@@ -91,6 +112,11 @@ def _reproduced(recipe: Recipe, home: Home, version: int) -> Reproduction:
         name, version, _verdict(weights, ours, theirs), weights, TOLERANCE, ours, theirs, snapshot.rows, lost,
         forgotten, differing, missing, made.seconds,
     )  # fmt: skip
+
+
+def _known(home: Home, name: str, version: int) -> dict[str, Any]:
+    facts = models.facts(home, name, version)
+    return {**facts, "model": {**facts["model"], "name": name, "version": version}}
 
 
 def _recipe(known: dict[str, Any], name: str, version: int) -> Recipe:
@@ -135,16 +161,58 @@ def _lost(home: Home, known: dict[str, Any], snapshot: Snapshot) -> tuple[dict[s
     return {split: count for split, count in gone.items() if count}, forgotten
 
 
-def _champion(past: Recipe, home: Home, known: dict[str, Any], version: int) -> tuple[Path | None, tuple[str, ...]]:
+def _original(home: Home, name: str, version: int, variant: Mapping[str, Any]) -> int:
+    """The version that a variant was made of."""
+    found = [
+        int(one.version) for one in models.versions(home, name) if one.tags.get("evertune.bundle") == variant["of"]
+    ]
+    if not found:
+        raise RegistryError(
+            f"version {version} of {name} is a variant ({variant['method']}) of a version that is not registered any "
+            "more; it cannot be reproduced"
+        )
+    return found[0]
+
+
+def _champion(past: Recipe, home: Home, known: dict[str, Any]) -> tuple[Path | None, tuple[str, ...]]:
     """The bundle of the champion that the version met, where its training looked at that; and what is odd about it."""
     fresh = past.data.fresh
     if (fresh.start_from, fresh.train_on) == ("base", "all"):
         return None, ()
+    version = known["model"]["version"]
     decided = [one for one in ledger.entries(home) if one["event"] == "decision" and one["version"] == version]
     if not decided:
         return None, ("the ledger has no decision on it: it is taken to have had no champion before it",)
     met = decided[0]["champion"]
     return (None if met is None else models.bundle_of(home, known["model"]["name"], int(met))), ()
+
+
+def _teacher(past: Recipe, home: Home, known: dict[str, Any]) -> tuple[Path | None, tuple[str, ...]]:
+    """The teacher of then, where there was one; and what is odd about it.
+
+    Raises:
+        RegistryError: it is one of the recipe's own versions, and not on record or not whole.
+        ConfigError: it lies elsewhere, and is not there.
+    """
+    then, number, named = (known["model"][key] for key in ("teacher", "teacher_version", "name"))
+    asked = teachers.registered(past)
+    if past.training.distill is None:
+        return None, ()
+    if asked is None:
+        there = teachers.fingerprint(past)
+        odd = f"the teacher {past.training.distill.teacher} is not the one of then"
+        return teachers.place(past), () if then in {there, None} else (odd,)
+    if asked.isdecimal():
+        number = asked
+    if number is None:
+        raise RegistryError(
+            f"version {known['model']['version']} of {named} learned from the champion of then, and which that was is "
+            "not on record; it cannot be reproduced"
+        )
+    try:
+        return models.bundle_of(home, named, int(number)), ()
+    except RegistryError as error:
+        raise RegistryError(f"its teacher must be there to reproduce it: {error}") from None
 
 
 def _changed_base(past: Recipe, known: dict[str, Any]) -> tuple[str, ...]:
@@ -163,8 +231,9 @@ def _lend(home: Home, apart: Home) -> None:
 
 
 def _trained(
-    past: Recipe, apart: Home, snapshot: Snapshot, rows: "pa.Table", champion: Path | None, version: int
-) -> Candidate:
+    past: Recipe, apart: Home, snapshot: Snapshot, rows: "pa.Table", champion: Path | None, teacher: Path | None,
+    version: int,
+) -> Candidate:  # fmt: skip
     tokens: Tokens = tokenization.tokenize(past, apart, snapshot, rows)
     rows = splits.apart(rows, past.data.split)
     folder = apart.runs / "again"
@@ -176,7 +245,7 @@ def _trained(
 
     return training.finetune(
         past, apart, tokens, tokenization.load(tokens, rows), rows, run_id=f"reproduction of version {version}",
-        folder=folder, log=told, champion=champion, since=since,
+        folder=folder, log=told, champion=champion, since=since, teacher=teacher,
     )  # fmt: skip
 
 
@@ -195,19 +264,6 @@ def _scored(past: Recipe, made: Candidate, rows: "pa.Table", registered: Path, v
     if report.problem is not None:
         raise RegistryError(report.problem)
     return report
-
-
-def difference(one: Path, other: Path) -> float | None:
-    """The largest difference of any weight of two bundles, 0.0 only where every bit is the same; None: other shapes."""
-    from safetensors.torch import load_file
-
-    files = [next((folder / "model").glob("*model.safetensors")) for folder in (one, other)]  # an adapter has its own
-    if file_digest(files[0]) == file_digest(files[1]):
-        return 0.0
-    ours, theirs = map(load_file, files)
-    if {name: value.shape for name, value in ours.items()} != {name: value.shape for name, value in theirs.items()}:
-        return None
-    return max(float((ours[name].float() - theirs[name].float()).abs().max()) for name in ours) or TINY
 
 
 def _verdict(weights: float | None, ours: Mapping[str, float], theirs: Mapping[str, float]) -> Verdict:

@@ -32,6 +32,9 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
     found = corpus.rows(home, tokens.snapshot.version, [*NEEDED, target])  # no inputs: they are in the token files
     rows = relabel.rows(splits.apart(found, recipe.data.split), recipe)
     with tracking.failing(home, run.run_id):
+        if taught:
+            number = teaching.version(recipe)
+            run.tag(teacher=taught, **({} if number is None else {"teacher_version": number}))
         candidate = training.finetune(
             recipe, home, tokens, tokenization.load(tokens, rows), rows, run_id=run.run_id, folder=folder, log=run.log,
             champion=champion, since=bundle.card(champion)["snapshot"]["batch"] if champion else 0,

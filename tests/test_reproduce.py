@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from cli_helpers import Done, ticket_rows, write_rows
 from crash_helpers import Killed
 from data_helpers import run as take_in
+from safetensors.torch import save_file
 
-from evertune import bundle, corpus, forgetting, relabel, reproduction, splits, tokenization, training
+from evertune import bundle, corpus, forgetting, relabel, reproduction, splits, tokenization, training, weights
+from evertune.compression import variants
 from evertune.config import Recipe, load
 from evertune.errors import RegistryError
 from evertune.home import Home
-from evertune.records import Candidate, Snapshot
+from evertune.records import Candidate, Snapshot, Tokens
 from evertune.registry import models, store, tracking
 from evertune.training import loop
+from tasks.finetune import finetune
 
 SECTIONS: dict[str, Any] = {
     "data": {"sources": [{"path": "rows/*.csv"}], "split": {"validation": 0.1, "test": 0.25}},
@@ -89,6 +93,57 @@ def test_one_that_was_killed_goes_on(known: tuple[Recipe, Home], monkeypatch: py
     monkeypatch.setattr(loop.TokenTrainer, "training_step", lambda *a, **k: (steps.append(1), step(*a, **k))[1])
     assert reproduction.reproduce(*known, 1).verdict == "identical"
     assert steps == []  # its last checkpoint was the whole training
+
+
+def test_of_a_variant_the_original_is_trained_and_the_variant_made_anew(known: tuple[Recipe, Home]) -> None:
+    one, home = known
+    snapshot = relabel.snapshot(corpus.snapshot(home), one)
+    place = home.runs / "variant"
+    digest = variants.write(models.bundle_of(home, "tickets", 1), place / "bundle", "prune", 0.3)
+    tokens = Tokens((), "variant", snapshot, {}, 0)
+    run = tracking.begin(one, home, tokens, place)
+    made = Candidate(str(place / "bundle"), run.run_id, str(place), digest, tokens, 0, 0.0, 0.0, 0.0)
+    version = models.register(one, home, made, ["a text"])
+    found = reproduction.reproduce(one, home, version)
+    assert (found.version, found.verdict, found.weights) == (version, "identical", 0.0)
+    store.client(home).delete_model_version("tickets", str(version))
+
+
+def test_a_student_has_its_teacher_again_and_where_that_is_gone_nothing_begins(
+    known: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distill = {"teacher": "1", "weight": 0.9}
+    one, home = known
+    one = Recipe.model_validate({**one.model_dump(), "training": {**one.training.model_dump(), "distill": distill}})
+    monkeypatch.setenv("EVERTUNE_HOME", str(home.root))
+    monkeypatch.setattr("evertune.registry.parity.prepare", lambda *_: None)
+    snapshot = relabel.snapshot(corpus.snapshot(home), one)
+    rows = relabel.rows(splits.apart(corpus.rows(home, snapshot.version), one.data.split), one)
+    made = finetune.__wrapped__(tokenization.tokenize(one, home, snapshot, rows), one)
+    version = models.register(one, home, made, ["a text"])
+    told = models.facts(home, "tickets", version)["model"]
+    assert (told["teacher"], told["teacher_version"]) == (bundle.digest(models.bundle_of(home, "tickets", 1)), "1")
+    assert reproduction.reproduce(one, home, version).verdict == "identical"
+    store.client(home).set_model_version_tag("tickets", "1", "evertune.bundle", "of other files")
+    monkeypatch.setattr(training, "finetune", None)
+    with pytest.raises(RegistryError, match=r"its teacher must be there to reproduce it: version 1 of tickets"):
+        reproduction.reproduce(one, home, version)
+    store.client(home).set_model_version_tag("tickets", "1", "evertune.bundle", told["teacher"])
+    store.client(home).delete_model_version("tickets", str(version))
+
+
+def test_weights_of_several_files_and_of_none_are_compared(tmp_path: Path) -> None:
+    for name, value in (("one", 1.0), ("other", 1.5)):
+        (tmp_path / name / "model").mkdir(parents=True)
+        for number in (1, 2):
+            tensors = {f"part{number}": torch.full((2,), value * number)}
+            save_file(tensors, tmp_path / name / "model" / f"model-0000{number}-of-00002.safetensors")
+        (tmp_path / f"{name} graph" / "model").mkdir(parents=True)
+        (tmp_path / f"{name} graph" / "model" / "model.onnx").write_text(str(value))
+    assert weights.difference(tmp_path / "one", tmp_path / "other") == 1.0
+    assert weights.difference(tmp_path / "one", tmp_path / "one") == 0.0
+    assert weights.difference(tmp_path / "one graph", tmp_path / "other graph") is None
+    assert weights.difference(tmp_path / "one graph", tmp_path / "one graph") == 0.0
 
 
 def test_what_differs_is_told(known: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ def _show(screen: Any, found: "Reproduction") -> None:
     screen.print(
         f"version {found.version} of {found.model}: {WORDS[found.verdict].format(tolerance=found.tolerance)}\n"
     )
-    weights = "other shapes" if found.weights is None else f"{found.weights:.2g} at most"
+    weights = "not comparable: other shapes, or a graph" if found.weights is None else f"{found.weights:.2g} at most"
     lines = [["weights differ by", weights if found.weights != 0 else "nothing"], ["rows", _rows(found.rows)]]
     if found.lost:
         forgotten = f"; forgotten on request: {_rows(found.forgotten)}" if found.forgotten else ""

@@ -97,7 +97,7 @@ def facts(home: Home, name: str, version: int) -> dict[str, Any]:
         tags = {key.removeprefix("evertune."): value for key, value in noted.items()}
         aliases = mlflow.get_registered_model(name).aliases
         files = {kind: _kept_json(home, made.run_id, f"{kind}.json") for kind in ("recipe", "environment") if run}
-    shown = ("snapshot", "fingerprint", "bundle", "decision", "code")
+    shown = ("snapshot", "fingerprint", "bundle", "decision", "code", "teacher", "teacher_version")
     return {
         "model": {
             "registered": moment(made.creation_timestamp), "run_id": made.run_id,

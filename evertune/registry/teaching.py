@@ -25,13 +25,23 @@ def find(recipe: "Recipe") -> tuple[Path, str] | None:
     return None if place is None else (place, teachers.fingerprint(recipe) or bundle.digest(place))
 
 
-def _registered(recipe: "Recipe") -> Path | None:
+def version(recipe: "Recipe") -> int | None:
+    """The teacher's version, where it is one of the recipe's own; None where it is not, or there is none.
+
+    Raises:
+        ConfigError: the champion is asked for, and there is none yet.
+    """
     home, model, asked = home_of(recipe), recipe.registered_name, teachers.registered(recipe)
     if asked is None:
         return None
-    version = models.champion(home, model) if asked == "champion" else int(asked)
-    if version is None:
+    number = models.champion(home, model) if asked == "champion" else int(asked)
+    if number is None:
         raise ConfigError(
             f"{teachers.KEY}: {model} has no champion yet; name the folder of a bundle, or train one first"
         )
-    return models.bundle_of(home, model, version)
+    return number
+
+
+def _registered(recipe: "Recipe") -> Path | None:
+    number = version(recipe)
+    return None if number is None else models.bundle_of(home_of(recipe), recipe.registered_name, number)
