@@ -2,17 +2,16 @@
 
 import logging
 import shutil
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from cli_helpers import Done
 from crash_helpers import killed
 from data_helpers import TOLERANT, current, good, ingest, recipe, run, write_csv
+from forget_helpers import HEADER, SECRET, kept, loaded, shown
 from registry_helpers import Shop
 
 from evertune import conclusion, corpus, forgetting, quarantine
@@ -24,8 +23,6 @@ from evertune.home import Home, read_json, write_json
 from evertune.records import Outcome
 from evertune.registry import ledger
 
-HEADER = ("text", "label", "id")
-SECRET = "ada lovelace wrote of her engine and its punched cards"
 OTHER = "grace hopper found a moth between the relays of her machine"
 BROKEN = "the caf\u00c3\u00a9 where alan turing sat each sunday morning"
 
@@ -58,10 +55,6 @@ def people(project: Path, place: Home) -> tuple[Recipe, Home]:
     return loaded(place.root.parent), place
 
 
-def loaded(folder: Path) -> Recipe:
-    return recipe(folder, data={"sources": [{"path": "*.csv"}], "columns": {"id": "id"}}, **TOLERANT)
-
-
 def more(count: int) -> list[tuple[str, str, str]]:
     """Rows of others that come later."""
     return [(*row, f"e{number}") for number, row in enumerate(good(count, 80))]
@@ -92,23 +85,6 @@ def _show(place: Home) -> None:
     logs = place.root / "up"
     logs.mkdir()
     (logs / "worker.log").write_text(f"refused: a.csv, row 22 | {BROKEN!r}\nall is well\n", encoding="utf-8")
-
-
-def kept(root: Path) -> Iterator[tuple[Path, str]]:
-    """Every file of a home, decoded."""
-    for path in sorted(one for one in root.rglob("*") if one.suffix != ".lock"):
-        if path.suffix == ".parquet":
-            yield path, str(pq.read_table(path).to_pylist())
-        elif path.suffix == ".db":
-            with sqlite3.connect(path) as database:
-                yield path, "\n".join(database.iterdump())
-        elif path.is_file():
-            yield path, path.read_text(encoding="utf-8", errors="replace")
-
-
-def shown(root: Path, *texts: str) -> set[str]:
-    """Files that hold one of the texts."""
-    return {path.name for path, content in kept(root) if any(text in content for text in texts)}
 
 
 def forget(people: tuple[Recipe, Home], *ids: str, **how: Any) -> forgetting.Forgotten:

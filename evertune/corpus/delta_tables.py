@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 APPLICATION = "evertune"  # the name under which a commit carries its batch number
 ATTEMPTS = 5
-FOR_EVER = {"delta.enableExpiredLogCleanup": "false"}  # else old versions are gone 30 days later, at a checkpoint
+# Log entries stay, or old versions are gone 30 days later, at a checkpoint. None tells the least and the greatest text
+# of a file, as Delta's own compaction does by default: the log would keep what `forget` takes out of the rows.
+SETTINGS = {"delta.enableExpiredLogCleanup": "false", "delta.dataSkippingNumIndexedCols": "0"}
 MANY = 32  # small files, one a batch, that become one: each would be opened by every look at the table
 SMALL = 16 << 20  # bytes: larger files stay as they are
 GROUP = 10_000  # rows that are read together: who wants the newest batches reads few others
@@ -125,14 +127,13 @@ def compact(path: Path) -> None:
     if table is None or sum(one["size_bytes"] < SMALL / 2 for one in _files(table)) < MANY:
         return
     try:
-        table.optimize.compact(target_size=SMALL, writer_properties=WriterProperties(max_row_group_size=GROUP))
+        with parts_file.writable(path):
+            if lacking := SETTINGS.items() - table.metadata().configuration.items():  # made by an older Evertune
+                table.alter.set_table_properties(dict(lacking))
+            table.optimize.compact(target_size=SMALL, writer_properties=WriterProperties(max_row_group_size=GROUP))
         _kept(path, table)
     except CommitFailedError as conflict:  # another writer was faster: the next batch tries again
         log.warning("%s: its small files stay as they are: %s", path, conflict)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written: {error}; free some space or mend its rights, and run again"
-        ) from error
 
 
 def spare(path: Path, days: int, *, remove: bool) -> list[Path]:
@@ -178,7 +179,7 @@ def append_once(path: Path, rows: Rows, names: list[str], number: int) -> None:
     added = None
     try:
         for _attempt in range(ATTEMPTS):
-            table = _newest(path) or DeltaTable.create(str(path), schema=schema, mode="ignore", configuration=FOR_EVER)
+            table = _newest(path) or DeltaTable.create(str(path), schema=schema, mode="ignore", configuration=SETTINGS)
             if (table.transaction_version(APPLICATION) or 0) >= number:
                 return
             added = _written(path, rows, names, number) if added is None else added

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.corpus import delta_tables
+from evertune.corpus import delta_log, delta_tables
 from evertune.corpus.parts_file import PartsFile, notes_of, rows_of, writable
 from evertune.home import Home
 
@@ -38,6 +38,7 @@ def remove(home: Home, doomed: Doomed) -> None:
         if delta_tables.last_batch(table):
             _rewrite_table(table, doomed)
             _drop_past(table)
+            delta_log.without_bounds(table)
     for left in home.batches.glob(".*.parquet"):  # of processes that were killed while they wrote
         left.unlink()
 
