@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evertune.forgetting import pages
-from evertune.home import Home
+from evertune.home import Home, read_json, write_json
 from evertune.texts import Texts
 
 SECRET = "ada lovelace wrote of her engine and its punched cards"
@@ -35,3 +35,28 @@ def test_a_text_is_taken_out_of_what_shows_it(tmp_path: Path, name: str, before:
     pages.clean(place, Texts([SECRET]))
     found = path.read_bytes().decode()
     assert (json.loads(found)["data"] if name.endswith(".json") else found) == after
+
+
+def test_an_answer_that_tells_a_forgotten_text_goes_with_its_question(tmp_path: Path) -> None:
+    place = Home(tmp_path, "m")
+    path = place.runs / "r1" / pages.SAMPLE
+    said = [{"answer": f"it was {SECRET}", "score": 0.5}, {"answer": OTHER, "score": 0.5}]
+    write_json(path, {"role": "prompt", "inputs": ["who was it", "and then"], "predictions": said})
+    pages.clean(place, Texts([SECRET]))
+    assert read_json(path) == {"role": "prompt", "inputs": ["and then"], "predictions": said[1:]}
+
+
+LONG = f"{SECRET} and of the numbers that it would weave as a loom weaves leaves"
+PIECES = [
+    ("how it went on", LONG[17:], True),
+    ("cut at both ends", SECRET[5:40], True),
+    ("a piece among others", f"he said that {LONG[3:70]}, or so", True),
+    ("too little", SECRET[20:40], False),
+    ("a common turn among others", f"he {SECRET[3:40]} or so", False),
+]
+
+
+@pytest.mark.parametrize(("content", "found"), [one[1:] for one in PIECES], ids=[one[0] for one in PIECES])
+def test_pieces_of_a_language_models_text_are_found(content: str, found: bool) -> None:
+    assert Texts([OTHER, LONG], pieces=True).shows(content) is found
+    assert not Texts([OTHER, LONG]).shows(content)
