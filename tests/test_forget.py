@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from cli_helpers import Done
 from crash_helpers import killed
@@ -74,6 +75,7 @@ def _show(place: Home) -> None:
     cells = f"<td>{SECRET}</td><td>{OTHER}</td>"
     (folder / "report" / "report.html").write_text(f"<html><table><tr>{cells}</tr></table></html>", encoding="utf-8")
     (folder / "checkpoints").mkdir()
+    pq.write_table(pa.table({"text": inputs, "score": [0.5, 0.5]}), place.model / "scores.parquet")
     versions = corpus.rows(place, corpus.newest_version(place))["row_version"]
     for name, part in (("000001-000", versions[:22]), ("000002-000", versions[22:])):
         path = place.tokens / "key" / f"{name}.arrow"
@@ -93,7 +95,7 @@ def forget(people: tuple[Recipe, Home], *ids: str, **how: Any) -> forgetting.For
 
 def test_no_file_holds_a_forgotten_row(people: tuple[Recipe, Home]) -> None:
     _, place = people
-    assert len(shown(place.root, "lovelace", "turing")) == 7  # two batches, the quarantine, three pages, a log
+    assert len(shown(place.root, "lovelace", "turing")) == 8  # two batches, the quarantine, three pages, scores, a log
     done = forget(people, "ada", "alan")
     assert done.rows == {"corpus": 2, "quarantine": 1, "batches": 0}
     assert shown(place.root, "lovelace", "turing") == set()
@@ -107,6 +109,7 @@ def test_all_else_is_as_it_was(people: tuple[Recipe, Home]) -> None:
     assert current(place) == [row for row in before if row["id"] != "ada"]
     assert read_json(place.runs / "r1" / "parity.json")["inputs"] == [OTHER]
     assert OTHER in (place.runs / "r1" / "report" / "report.html").read_text()
+    assert pq.read_table(place.model / "scores.parquet")["text"].to_pylist() == [OTHER]
     assert (place.root / "up" / "worker.log").read_text().endswith("all is well\n")
     assert [path.stem for path in place.tokens.rglob("*.arrow")] == ["000002-000"]
     assert not (place.runs / "r1" / "checkpoints").exists()
@@ -147,7 +150,7 @@ def test_a_dry_run_changes_nothing(people: tuple[Recipe, Home]) -> None:
     _, place = people
     before = dict(kept(place.model))
     done = forget(people, "ada", dry_run=True)
-    assert (done.rows["corpus"], done.files) == (2, {"pages": 3, "tokens": 1})
+    assert (done.rows["corpus"], done.files) == (2, {"pages": 4, "tokens": 1})
     assert dict(kept(place.model)) == before
 
 

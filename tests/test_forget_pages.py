@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from evertune.forgetting import pages
+from evertune.forgetting import pages, tables
 from evertune.home import Home, read_json, write_json
 from evertune.texts import Texts
 
@@ -21,6 +23,7 @@ PAGES = [
     ("example.json", json.dumps({"data": [[SECRET], [OTHER]]}), [["[forgotten]"], [OTHER]]),
     ("words.json", json.dumps({"data": [SECRET.split(), OTHER.split()]}), [["[forgotten]"], OTHER.split()]),
     ("scored.csv", f'text,label\r\n"{SECRET}",card\r\n{OTHER},refund\r\n', f"text,label\r\n{OTHER},refund\r\n"),
+    ("scored.tsv", f"text\tlabel\r\n{SECRET}\tcard\r\n{OTHER}\trefund\r\n", f"text\tlabel\r\n{OTHER}\trefund\r\n"),
     ("scored.jsonl", json.dumps({"text": SECRET}) + '\n{"text": "x"}\n', '{"text": "x"}\n'),
     ("worker.log", f"one\nrefused: {SECRET!r}\n", "one\n[forgotten]\n"),
 ]
@@ -60,3 +63,17 @@ PIECES = [
 def test_pieces_of_a_language_models_text_are_found(content: str, found: bool) -> None:
     assert Texts([OTHER, LONG], pieces=True).shows(content) is found
     assert not Texts([OTHER, LONG]).shows(content)
+
+
+def test_a_parquet_file_in_the_home_loses_the_rows_and_nothing_else(tmp_path: Path) -> None:
+    place, texts = Home(tmp_path, "m"), Texts([SECRET])
+    scores = pa.table(
+        {"text": [OTHER, SECRET, None], "tokens": [["a"], ["b"], SECRET.split()], "score": [1.0, 2.0, 3.0]}
+    )
+    place.model.mkdir(parents=True)
+    pq.write_table(scores, place.model / "scores.parquet")
+    (place.model / "broken.parquet").write_text("no table")
+    assert tables.clean(place, texts) == 1
+    assert pq.read_table(place.model / "scores.parquet").equals(scores.slice(0, 1))
+    assert sorted(path.name for path in place.model.iterdir()) == ["broken.parquet", "scores.parquet"]
+    assert tables.clean(place, texts) == 0

@@ -20,7 +20,7 @@ from evertune.corpus import tombstones
 from evertune.corpus.tombstones import Tombstones, values
 from evertune.errors import DataError
 from evertune.forgetting import intent as intents
-from evertune.forgetting import pages, subjects
+from evertune.forgetting import pages, subjects, tables
 from evertune.forgetting.intent import Intent, lost
 from evertune.home import Home
 from evertune.objectives import module
@@ -187,14 +187,17 @@ def _files(home: Home, found: Intent) -> dict[str, int]:
     """What a dry run tells of files."""
     if not found.versions:
         return {"pages": 0, "tokens": 0}
-    return {"pages": sum(1 for _ in pages.showing(home, _texts(home, found))), "tokens": len(_token_files(home, found))}
+    texts = _texts(home, found)
+    shown = [*(path for path, _ in pages.showing(home, texts)), *tables.showing(home, texts)]
+    return {"pages": len(shown), "tokens": len(_token_files(home, found))}
 
 
 def _finished(home: Home, found: Intent) -> dict[str, int]:
     """Everything that forgetting is, in an order in which any step can be the last one before a crash."""
     intents.write(home, found)
     stones = tombstones.add(home, found.digests)
-    cleaned = pages.clean(home, _texts(home, found))
+    texts = _texts(home, found)
+    cleaned = pages.clean(home, texts) + tables.clean(home, texts)
     stale = _token_files(home, found)
     for path in [*stale, *home.tokens.glob("*/*.part"), *_scratch(home)]:
         path.unlink(missing_ok=True)
@@ -256,7 +259,8 @@ def _outside(recipe: Recipe, home: Home) -> Iterable[str]:
     yield "the weights of the versions above: only a model trained anew has not learned from the rows"
     if (uri := lineage.elsewhere(home)) is not None:
         yield f"the reports and input examples in MLflow at {uri}"
-    yield "files that `evertune score` and `evertune quarantine --export` wrote, backups, and copies that others made"
+    yield f"files that `evertune score` and `evertune quarantine --export` wrote outside of {home.model}"
+    yield "backups, and copies that others made"
     yield "Prefect's database: the log of a stopped batch shows some of its refused rows"
     others = sorted(one.parent.name for one in home.root.glob("models/*/corpus") if one.parent.name != home.name)
     if others:

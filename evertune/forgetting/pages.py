@@ -152,15 +152,16 @@ def _json_lines(before: str, texts: Texts, path: Path) -> str:
 
 def _cells(before: str, texts: Texts, path: Path) -> str:
     """As `_json_lines`."""
+    between = "\t" if path.suffix == ".tsv" else ","
     try:
-        rows = list(csv.reader(io.StringIO(before, newline="")))
+        rows = list(csv.reader(io.StringIO(before, newline=""), delimiter=between))
     except csv.Error:  # a cell too large, or no CSV at all
         return _lines(before, texts, path)
-    after = [row for row in rows if not any(texts.shows(cell) for cell in row)]
+    after = [row for row in rows if not any(map(texts.shows, row))]
     if len(after) == len(rows):
         return before
     made = io.StringIO(newline="")
-    csv.writer(made).writerows(after)
+    csv.writer(made, delimiter=between).writerows(after)
     return made.getvalue()
 
 
@@ -173,6 +174,6 @@ def _lines(before: str, texts: Texts, _: Path) -> str:
 
 
 KINDS: dict[str, Callable[[str, Texts, Path], str]] = {
-    ".html": _page, ".json": _json, ".jsonl": _json_lines, ".csv": _cells, ".log": _lines, ".txt": _lines,
-    ".md": _lines,
+    ".html": _page, ".json": _json, ".jsonl": _json_lines, ".csv": _cells, ".tsv": _cells, ".log": _lines,
+    ".txt": _lines, ".md": _lines,
 }  # fmt: skip
