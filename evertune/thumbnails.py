@@ -1,10 +1,14 @@
 """Pictures for people: what a terminal tells of one, and the small copy of it that a page shows."""
 
 import base64
+import hashlib
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 SIDE = 64  # pixels; a larger picture is shown smaller
 SHOWN = 40  # rows of a gallery
@@ -26,18 +30,36 @@ def told(text: str) -> str:
 
 def thumbnail(text: str) -> str:
     """The picture as PNG in a data URI, at most `SIDE` pixels a side; one that takes many bytes in fewer colours."""
+    return f"data:image/png;base64,{base64.b64encode(_png(_small(base64.b64decode(text)))).decode()}"
+
+
+def digest(text: str) -> str:
+    """By what a picture is known, be it the base64 of its file or a thumbnail in a data URI: its thumbnail's pixels.
+
+    What cannot be read is known by its letters.
+    """
     from PIL import Image
 
-    with Image.open(io.BytesIO(base64.b64decode(text))) as picture:
+    letters = "".join(text.rpartition(";base64,")[2].split())
+    try:
+        small = _small(base64.b64decode(letters))
+    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):
+        return hashlib.sha256(letters.encode()).hexdigest()
+    return hashlib.sha256(f"{small.size}".encode() + small.tobytes()).hexdigest()
+
+
+def _small(content: bytes) -> "Picture":
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as picture:
         small = picture.convert("RGBA")
     small.thumbnail((SIDE, SIDE))
-    png = _png(small)
-    if len(png) > BYTES:
-        png = _png(small.quantize(COLOURS, Image.Quantize.FASTOCTREE))
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    if len(_png(small)) > BYTES and small.getcolors(COLOURS) is None:  # a thumbnail's own thumbnail has its pixels
+        small = small.quantize(COLOURS, Image.Quantize.FASTOCTREE).convert("RGBA")
+    return small
 
 
-def _png(picture: Any) -> bytes:
+def _png(picture: "Picture") -> bytes:
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)
     return file.getvalue()

@@ -2,8 +2,7 @@
 
 import logging
 import shutil
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from cli_helpers import Done
 from crash_helpers import killed
 from data_helpers import TOLERANT, current, good, ingest, recipe, run, write_csv
+from forget_helpers import HEADER, SECRET, kept, loaded, shown
 from registry_helpers import Shop
 
 from evertune import conclusion, corpus, forgetting, quarantine
@@ -24,8 +24,6 @@ from evertune.home import Home, read_json, write_json
 from evertune.records import Outcome
 from evertune.registry import ledger
 
-HEADER = ("text", "label", "id")
-SECRET = "ada lovelace wrote of her engine and its punched cards"
 OTHER = "grace hopper found a moth between the relays of her machine"
 BROKEN = "the caf\u00c3\u00a9 where alan turing sat each sunday morning"
 
@@ -58,10 +56,6 @@ def people(project: Path, place: Home) -> tuple[Recipe, Home]:
     return loaded(place.root.parent), place
 
 
-def loaded(folder: Path) -> Recipe:
-    return recipe(folder, data={"sources": [{"path": "*.csv"}], "columns": {"id": "id"}}, **TOLERANT)
-
-
 def more(count: int) -> list[tuple[str, str, str]]:
     """Rows of others that come later."""
     return [(*row, f"e{number}") for number, row in enumerate(good(count, 80))]
@@ -81,6 +75,7 @@ def _show(place: Home) -> None:
     cells = f"<td>{SECRET}</td><td>{OTHER}</td>"
     (folder / "report" / "report.html").write_text(f"<html><table><tr>{cells}</tr></table></html>", encoding="utf-8")
     (folder / "checkpoints").mkdir()
+    pq.write_table(pa.table({"text": inputs, "score": [0.5, 0.5]}), place.model / "scores.parquet")
     versions = corpus.rows(place, corpus.newest_version(place))["row_version"]
     for name, part in (("000001-000", versions[:22]), ("000002-000", versions[22:])):
         path = place.tokens / "key" / f"{name}.arrow"
@@ -94,30 +89,13 @@ def _show(place: Home) -> None:
     (logs / "worker.log").write_text(f"refused: a.csv, row 22 | {BROKEN!r}\nall is well\n", encoding="utf-8")
 
 
-def kept(root: Path) -> Iterator[tuple[Path, str]]:
-    """Every file of a home, decoded."""
-    for path in sorted(one for one in root.rglob("*") if one.suffix != ".lock"):
-        if path.suffix == ".parquet":
-            yield path, str(pq.read_table(path).to_pylist())
-        elif path.suffix == ".db":
-            with sqlite3.connect(path) as database:
-                yield path, "\n".join(database.iterdump())
-        elif path.is_file():
-            yield path, path.read_text(encoding="utf-8", errors="replace")
-
-
-def shown(root: Path, *texts: str) -> set[str]:
-    """Files that hold one of the texts."""
-    return {path.name for path, content in kept(root) if any(text in content for text in texts)}
-
-
 def forget(people: tuple[Recipe, Home], *ids: str, **how: Any) -> forgetting.Forgotten:
     return forgetting.forget(*people, {"id": ids}, "a letter", **how)
 
 
 def test_no_file_holds_a_forgotten_row(people: tuple[Recipe, Home]) -> None:
     _, place = people
-    assert len(shown(place.root, "lovelace", "turing")) == 7  # two batches, the quarantine, three pages, a log
+    assert len(shown(place.root, "lovelace", "turing")) == 8  # two batches, the quarantine, three pages, scores, a log
     done = forget(people, "ada", "alan")
     assert done.rows == {"corpus": 2, "quarantine": 1, "batches": 0}
     assert shown(place.root, "lovelace", "turing") == set()
@@ -171,6 +149,7 @@ def test_all_else_is_as_it_was(people: tuple[Recipe, Home]) -> None:
     assert current(place) == [row for row in before if row["id"] != "ada"]
     assert read_json(place.runs / "r1" / "parity.json")["inputs"] == [OTHER]
     assert OTHER in (place.runs / "r1" / "report" / "report.html").read_text()
+    assert pq.read_table(place.model / "scores.parquet")["text"].to_pylist() == [OTHER]
     assert (place.root / "up" / "worker.log").read_text().endswith("all is well\n")
     assert [path.stem for path in place.tokens.rglob("*.arrow")] == ["000002-000"]
     assert not (place.runs / "r1" / "checkpoints").exists()
@@ -211,7 +190,7 @@ def test_a_dry_run_changes_nothing(people: tuple[Recipe, Home]) -> None:
     _, place = people
     before = dict(kept(place.model))
     done = forget(people, "ada", dry_run=True)
-    assert (done.rows["corpus"], done.files) == (2, {"pages": 3, "tokens": 1})
+    assert (done.rows["corpus"], done.files) == (2, {"pages": 4, "tokens": 1})
     assert dict(kept(place.model)) == before
 
 

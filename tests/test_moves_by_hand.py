@@ -13,7 +13,7 @@ from registry_helpers import HELD, Shop, events, make_champion, moved_by_others,
 
 from evertune.config import load
 from evertune.errors import ConfigError, RegistryError
-from evertune.home import Home
+from evertune.home import Home, write_json
 from evertune.registry import ledger, models, promotion
 
 
@@ -167,7 +167,11 @@ def test_by_hand_an_unchecked_version_is_checked_first(shop: Shop, monkeypatch: 
     last = events(shop)[-1]
     assert (last["reason"], last["by_hand"], shop.tag(version, "decision")) == ("I know better", True, "promoted")
     other, unknown = shop.registered()
-    (Path(other.run_folder) / "parity.json").unlink()
+    sample = Path(other.run_folder) / "parity.json"
+    write_json(sample, {"role": "text", "inputs": [], "predictions": []})
+    with pytest.raises(RegistryError, match="all rows of its recorded sample were forgotten"):
+        promotion.promote(shop.home, shop.name, unknown, "why")
+    sample.unlink()
     with pytest.raises(RegistryError, match="no recorded sample"):
         promotion.promote(shop.home, shop.name, unknown, "why")
 

@@ -135,6 +135,11 @@ def test_other_rows_or_columns_do_not_pass(new: list[dict[str, Any]]) -> None:
     assert (found["passed"], found["problem"]) == (False, "it gives other rows or columns")
 
 
+def test_a_sample_of_no_row_does_not_pass() -> None:
+    found = parity.compare([], [], 1e-4)
+    assert (found["passed"], found["problem"]) == (False, "no row of its recorded sample is left to compare by")
+
+
 def test_lists_of_tags_are_compared_one_by_one() -> None:
     old = [{"tags": ["O", "B-LOC"], "scores": [0.9, 0.8]}]
     assert parity.compare(old, old, 1e-4)["agreement"] == 1.0

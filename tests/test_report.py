@@ -31,7 +31,7 @@ from report_helpers import (
 )
 
 from evertune.report import pictures
-from evertune.thumbnails import SHOWN, thumbnail
+from evertune.thumbnails import SHOWN, digest, thumbnail
 
 HOSTILE = ["<b>", "</td><script>", "\" onload='", "&lt;", "]]>", "<!--"]
 
@@ -51,6 +51,12 @@ def test_thousands_of_labels_and_photographs_stay_below_two_megabytes(tmp_path: 
     assert "3,800 more slices are in details.json" in read.text and "3,800 more classes" in read.text
     assert "a long name of label 199 " in read.text and "a long name of label 200 " not in read.text
     assert path.stat().st_size < 1_500_000
+
+
+def test_a_thumbnail_is_known_by_its_pixels_also_where_it_has_fewer_colours() -> None:
+    whole = _noise()
+    small = thumbnail(whole)
+    assert digest(whole) == digest(small) == digest(thumbnail(small.rpartition(",")[2]))
 
 
 def _noise() -> str:

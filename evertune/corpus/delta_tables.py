@@ -127,16 +127,13 @@ def compact(path: Path) -> None:
     if table is None or sum(one["size_bytes"] < SMALL / 2 for one in _files(table)) < MANY:
         return
     try:
-        if lacking := SETTINGS.items() - table.metadata().configuration.items():  # made by an older Evertune
-            table.alter.set_table_properties(dict(lacking))
-        table.optimize.compact(target_size=SMALL, writer_properties=WriterProperties(max_row_group_size=GROUP))
+        with parts_file.writable(path):
+            if lacking := SETTINGS.items() - table.metadata().configuration.items():  # made by an older Evertune
+                table.alter.set_table_properties(dict(lacking))
+            table.optimize.compact(target_size=SMALL, writer_properties=WriterProperties(max_row_group_size=GROUP))
         _kept(path, table)
     except CommitFailedError as conflict:  # another writer was faster: the next batch tries again
         log.warning("%s: its small files stay as they are: %s", path, conflict)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written: {error}; free some space or mend its rights, and run again"
-        ) from error
 
 
 def spare(path: Path, days: int, *, remove: bool) -> list[Path]:

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 from evertune import conclusion, corpus
 from evertune.config import Recipe
 from evertune.corpus import tombstones
-from evertune.corpus.tombstones import Tombstones, plain, values
+from evertune.corpus.tombstones import Tombstones, values
 from evertune.errors import DataError
 from evertune.forgetting import intent as intents
-from evertune.forgetting import pages
+from evertune.forgetting import pages, subjects, tables
 from evertune.forgetting.intent import Intent, lost
 from evertune.home import Home
+from evertune.objectives import module
 from evertune.registry import ledger, lineage
-from evertune.rows import has_id, own_columns
+from evertune.rows import has_id
 from evertune.texts import Texts, folded
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _found(
             f"{shown}{more}; nothing was forgotten. Take them out and run again; without an id column, name the "
             "row_version that `evertune quarantine --json` shows, or the text itself with --text"
         )
-    return _intent(home, Tombstones(stones.key, digests), len(before), asked, reason), len(before)
+    return _intent(recipe, home, Tombstones(stones.key, digests), len(before), asked, reason), len(before)
 
 
 def _stands(stones: Tombstones, kind: str, value: str) -> bool:
@@ -150,15 +151,19 @@ def _subject(part: "pa.Table", place: int, recipe: Recipe) -> tuple[str, str]:
     return "text", text
 
 
-def _intent(home: Home, stones: Tombstones, before: int, asked: Mapping[str, set[str]], reason: str) -> Intent:
+def _intent(
+    recipe: Recipe, home: Home, stones: Tombstones, before: int, asked: Mapping[str, set[str]], reason: str
+) -> Intent:
     rows, gone = {"corpus": 0, "quarantine": 0, "batches": 0}, dict[str, Any]()
-    versions, texts = list[str](), set[str]()
+    versions, texts, pictures = list[str](), set[str](), set[str]()
+    objective = module(recipe.objective.type)
     last = corpus.newest_version(home) if corpus.last_number(home) else 0
     for place, part in corpus.everywhere(home):
         some = part.filter(stones.on(part)) if any(stones.digests.values()) else part.slice(0, 0)
         rows[place] += len(some)
         versions += some["row_version"].to_pylist()
-        texts.update(plain(one) for one in some[own_columns(some.column_names)[0]].to_pylist() if one)
+        texts.update(subjects.texts(some, objective))
+        pictures.update(subjects.pictures(some, objective))
         if place == "corpus":
             for row in some.select(["row_key", "batch", "split"]).to_pylist():
                 key = stones.digest("row", row["row_key"])
@@ -168,27 +173,31 @@ def _intent(home: Home, stones: Tombstones, before: int, asked: Mapping[str, set
         mark=uuid.uuid4().hex[:12], time=datetime.now(UTC).isoformat(timespec="seconds"), who=ledger.who(),
         reason=reason, asked=sum(map(len, asked.values())) - before, rows=rows, gone=list(gone.values()),
         digests={kind: sorted(found) for kind, found in stones.digests.items()}, versions=versions, texts=sorted(texts),
+        pieces=subjects.in_pieces(objective), pictures=sorted(pictures),
     )  # fmt: skip
 
 
 def _texts(home: Home, found: Intent) -> Texts:
     """The texts that pages are searched for; one that is called as a label is would be found everywhere."""
     labels = {folded(one) for one in corpus.known_labels(home)}
-    return Texts(one for one in found.texts if folded(one) not in labels)
+    return Texts((one for one in found.texts if folded(one) not in labels), found.pictures, pieces=found.pieces)
 
 
 def _files(home: Home, found: Intent) -> dict[str, int]:
     """What a dry run tells of files."""
     if not found.versions:
         return {"pages": 0, "tokens": 0}
-    return {"pages": sum(1 for _ in pages.showing(home, _texts(home, found))), "tokens": len(_token_files(home, found))}
+    texts = _texts(home, found)
+    shown = [*(path for path, _ in pages.showing(home, texts)), *tables.showing(home, texts)]
+    return {"pages": len(shown), "tokens": len(_token_files(home, found))}
 
 
 def _finished(home: Home, found: Intent) -> dict[str, int]:
     """Everything that forgetting is, in an order in which any step can be the last one before a crash."""
     intents.write(home, found)
     stones = tombstones.add(home, found.digests)
-    cleaned = pages.clean(home, _texts(home, found))
+    texts = _texts(home, found)
+    cleaned = pages.clean(home, texts) + tables.clean(home, texts)
     stale = _token_files(home, found)
     for path in [*stale, *home.tokens.glob("*/*.part"), *_scratch(home)]:
         path.unlink(missing_ok=True)
@@ -250,7 +259,8 @@ def _outside(recipe: Recipe, home: Home) -> Iterable[str]:
     yield "the weights of the versions above: only a model trained anew has not learned from the rows"
     if (uri := lineage.elsewhere(home)) is not None:
         yield f"the reports and input examples in MLflow at {uri}"
-    yield "files that `evertune score` and `evertune quarantine --export` wrote, backups, and copies that others made"
+    yield f"files that `evertune score` and `evertune quarantine --export` wrote outside of {home.model}"
+    yield "backups, and copies that others made"
     yield "Prefect's database: the log of a stopped batch shows some of its refused rows"
     others = sorted(one.parent.name for one in home.root.glob("models/*/corpus") if one.parent.name != home.name)
     if others:

@@ -25,6 +25,7 @@ class Intent:
         rows: how many row versions go, by place.
         gone: each row that stood in the corpus.
         versions: row versions, for the token files; texts: for the pages.
+        pieces: whether a piece of a text tells it; pictures: digests of pictures, for the pages.
     """
 
     mark: str
@@ -37,6 +38,8 @@ class Intent:
     gone: list[Gone]
     versions: list[str] = field(repr=False)
     texts: list[str] = field(repr=False)
+    pieces: bool = False
+    pictures: list[str] = field(default_factory=list)
 
 
 def write(home: Home, intent: Intent) -> None:

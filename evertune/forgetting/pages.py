@@ -5,12 +5,13 @@ import html
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from evertune.home import Home, write_atomic
 from evertune.texts import Texts
+from evertune.thumbnails import URI
 
 GONE = "[forgotten]"
 INSTEAD = "<!doctype html><meta charset=utf-8><p>This page was removed: it showed rows that were forgotten since.\n"
@@ -20,7 +21,11 @@ RECORDS = (
     "state.json", "labels.json", "label_counts.json", "run.json", "candidate.json", "evaluation.json", "sent.json",
     "recipe.json", "environment.json", "ledger.jsonl", "history.jsonl", "steps.jsonl",
 )  # fmt: skip
+EXAMPLES = ("changed", "samples", "gallery")  # of `details.json`: a row goes as a whole
 LONGEST = 5000  # signs between two tags of a page that can be text; more is a script
+EXAMPLE = re.compile(r'<tr\b(?:(?!<tr\b).)*?</tr>|<figure class="tile">.*?</figure>', re.DOTALL)
+CELL = re.compile(r"<(?:t[hd]|figcaption)\b[^>]*>(.*?)</(?:t[hd]|figcaption)>", re.DOTALL)
+SEEN = re.compile(r'class="(words|thumbnail)"')  # see `report.pieces.seen`
 
 
 def showing(home: Home, texts: Texts) -> Iterator[tuple[Path, str]]:
@@ -56,25 +61,31 @@ def _files(home: Home) -> Iterator[Path]:
 
 def _page(before: str, texts: Texts, _: Path) -> str:
     """A page with each forgotten text replaced; one that still shows a text then is replaced as a whole."""
-    found = False
 
     def told(match: "re.Match[str]") -> str:
-        nonlocal found
-        shown = html.unescape(match[0])
-        if len(match[0]) > LONGEST or not (texts.is_one(shown) or texts.within(shown)):
-            return match[0]
-        found = True
-        return GONE
+        return GONE if len(match[0]) <= LONGEST and texts.shows(html.unescape(match[0])) else match[0]
 
-    after = re.sub(r"(?<=>)[^<>]+", told, before)
-    if not found and not texts.within(html.unescape(before)):
-        return _if_whole(before, texts)
-    return INSTEAD if texts.within(html.unescape(re.sub(r"<[^>]*>", "", after) + after)) else after
+    after = EXAMPLE.sub(lambda match: _example(match[0], texts), before)
+    after = URI.sub(lambda match: "" if texts.is_picture(match[0]) else match[0], after)
+    after = re.sub(r"(?<=>)[^<>]+", told, after)
+    return INSTEAD if texts.within(_words(after) + html.unescape(after)) else after
 
 
-def _if_whole(before: str, texts: Texts) -> str:
-    """The page, unless a text shows in it once its tags are away."""
-    return INSTEAD if texts.within(html.unescape(re.sub(r"<[^>]*>", "", before))) else before
+def _words(markup: str) -> str:
+    return html.unescape(re.sub(r"<[^>]*>", "", markup))
+
+
+def _example(shown: str, texts: Texts) -> str:
+    """A row of the report's, or a tile: all of it goes, what the models said of a forgotten row too."""
+    if not SEEN.search(shown):
+        return shown
+    cells = [_words(cell) for cell in CELL.findall(shown)]
+    together = " ".join(cells[:2])  # what was given and what was wanted: of a short text neither tells it
+    if not any(map(texts.shows, [*cells, together])) and not any(map(texts.is_picture, URI.findall(shown))):
+        return shown
+    if shown.startswith("<tr"):
+        return CELL.sub(lambda cell: cell[0].replace(f">{cell[1]}</", f">{GONE}</"), shown)
+    return f'<figure class="tile"><figcaption>{GONE}</figcaption></figure>'
 
 
 def _json(before: str, texts: Texts, path: Path) -> str:
@@ -87,23 +98,43 @@ def _json(before: str, texts: Texts, path: Path) -> str:
 
 
 def _sample(tree: dict[str, Any], texts: Texts) -> dict[str, Any]:
-    """Inputs and predictions without the pairs of forgotten inputs."""
-    keep = [not texts.is_one(_text(one)) for one in tree["inputs"]]
-    pairs = {name: [one for one, stays in zip(tree[name], keep, strict=True) if stays]
-             for name in ("inputs", "predictions")}  # fmt: skip
-    return {**tree, **pairs}
+    """Inputs and predictions without the pairs that tell a forgotten row; nobody has cut the inputs."""
+    several = isinstance(tree.get("role"), list)
+
+    def stays(given: Any, said: Any) -> bool:
+        inputs = [_text(given), *(map(_text, given) if several else ())]
+        return not any(map(texts.is_whole, inputs)) and not any(map(texts.shows, _strings(said.values())))
+
+    keep = [pair for pair in zip(tree["inputs"], tree["predictions"], strict=True) if stays(*pair)]
+    return {**tree, "inputs": [given for given, _ in keep], "predictions": [said for _, said in keep]}
 
 
 def _pruned(tree: Any, texts: Texts) -> Any:
     """The tree with each forgotten text replaced; a list of words is one text too."""
     if isinstance(tree, str):
-        return GONE if texts.is_one(tree) or texts.within(tree) else tree
+        return GONE if texts.shows(tree) else tree
     if isinstance(tree, dict):
-        return {key: _pruned(value, texts) for key, value in tree.items()}
+        return {key: _pruned(_others(value, texts) if key in EXAMPLES else value, texts) for key, value in tree.items()}
     if isinstance(tree, list):
-        words = bool(tree) and all(isinstance(one, str) for one in tree)
-        return [GONE] if words and texts.is_one(_text(tree)) else [_pruned(one, texts) for one in tree]
+        found = [_pruned(one, texts) for one in tree]
+        words = found == tree and bool(tree) and all(isinstance(one, str) for one in tree)
+        return [GONE] if words and texts.shows(_text(tree)) else found
     return tree
+
+
+def _others(rows: Any, texts: Texts) -> Any:
+    """The report's rows without those of which any part shows a text."""
+    if not isinstance(rows, list) or not all(isinstance(one, dict) for one in rows):
+        return rows
+    return [one for one in rows if not any(map(texts.shows, [*_strings(one.values()), _together(one)]))]
+
+
+def _together(row: dict[str, Any]) -> str:
+    return f"{row.get('input', '')} {row.get('target', '')}"
+
+
+def _strings(values: Iterable[Any]) -> list[str]:
+    return [one for one in values if isinstance(one, str)]
 
 
 def _text(value: Any) -> str:
@@ -121,27 +152,28 @@ def _json_lines(before: str, texts: Texts, path: Path) -> str:
 
 def _cells(before: str, texts: Texts, path: Path) -> str:
     """As `_json_lines`."""
+    between = "\t" if path.suffix == ".tsv" else ","
     try:
-        rows = list(csv.reader(io.StringIO(before, newline="")))
+        rows = list(csv.reader(io.StringIO(before, newline=""), delimiter=between))
     except csv.Error:  # a cell too large, or no CSV at all
         return _lines(before, texts, path)
-    after = [row for row in rows if not any(texts.is_one(cell) or texts.within(cell) for cell in row)]
+    after = [row for row in rows if not any(map(texts.shows, row))]
     if len(after) == len(rows):
         return before
     made = io.StringIO(newline="")
-    csv.writer(made).writerows(after)
+    csv.writer(made, delimiter=between).writerows(after)
     return made.getvalue()
 
 
 def _lines(before: str, texts: Texts, _: Path) -> str:
     def told(line: str) -> str:
         body = line.rstrip("\r\n")
-        return GONE + line[len(body) :] if texts.is_one(body) or texts.within(body) else line
+        return GONE + line[len(body) :] if texts.shows(body) else line
 
     return "".join(map(told, before.splitlines(keepends=True)))
 
 
 KINDS: dict[str, Callable[[str, Texts, Path], str]] = {
-    ".html": _page, ".json": _json, ".jsonl": _json_lines, ".csv": _cells, ".log": _lines, ".txt": _lines,
-    ".md": _lines,
+    ".html": _page, ".json": _json, ".jsonl": _json_lines, ".csv": _cells, ".tsv": _cells, ".log": _lines,
+    ".txt": _lines, ".md": _lines,
 }  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune import bundle
 from evertune.errors import RegistryError
-from evertune.home import Home
+from evertune.home import Home, read_json
 from evertune.records import Candidate, Decision, Evaluation, plain
 from evertune.registry import ledger, models, parity
 from evertune.registry.store import client, refusal, said
@@ -229,6 +229,11 @@ def _check_parity(home: Home, name: str, version: int, folder: Path) -> None:
     if not samples or not samples[0].exists():
         raise RegistryError(
             f"version {version} of {name} has no recorded sample to check it against; run the recipe again"
+        )
+    if not read_json(samples[0])["inputs"]:
+        raise RegistryError(
+            f"version {version} of {name} is not promoted: all rows of its recorded sample were forgotten, and nothing "
+            "is left to check it against; run the recipe again for a version without them"
         )
     found = parity.check(home, name, version, samples[0], bundle.card(folder)["precision"])
     if not found["passed"]:
