@@ -101,6 +101,7 @@ def test_a_column_that_is_not_there_is_named(name: str, tmp_path: Path, tiny_mod
         ("seq2seq", {"train_top_layers": 1}, "the base model has no one stack of layers"),
         ("image-tokens", {"layer_decay": 0.9}, "the base model has no one stack of layers"),
         ("seq2seq", {"layer_decay": 0.9}, "the base model has no one stack of layers"),
+        ("image-classification", {"mixout": 0.1}, "training.mixout: the base model has no linear layers"),
         ("seq2seq", {"student": {"layers": 1}}, "training.student: the base model has no one stack of layers"),
         ("chat", {"student": {"layers": 9}}, "training.student.layers: 9, but the base model has 1"),
         ("chat", {"class_weights": "balanced"}, "training.class_weights: the targets of chat are no labels"),

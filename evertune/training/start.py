@@ -9,7 +9,7 @@ from evertune import adapters, base_models, bundle, teachers
 from evertune.config.methods import FULL
 from evertune.errors import ConfigError
 from evertune.objectives import module
-from evertune.training import head, student
+from evertune.training import head, mixout, student
 from evertune.training import model as models
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def fits(recipe: "Recipe") -> None:
     training, objective = recipe.training, module(recipe.objective.type)
     model = begin(recipe, objective, ("one", "another") if objective.LABELED else (), None).model
     models.freeze(model, training.freeze, training.train_top_layers, training.method == FULL)
+    if training.mixout:
+        mixout.layers(model)
     models.rated(model, training.learning_rate, training.head_learning_rate, training.layer_decay)
 
 
