@@ -19,11 +19,13 @@ from model_helpers import (
     write_tiny_seq2seq,
 )
 from objective_samples import SAMPLES
+from picture_helpers import RESNET
 from pydantic import ValidationError
 from test_resume import assert_same, crash_at
 from torch.nn import functional
 
 from evertune.config.losses import Fgm, FreeLb, Pgd
+from evertune.errors import ConfigError
 from evertune.kernels.unpadded import flattened, unpadded
 from evertune.objectives import text_classification
 from evertune.training import adversarial, losses, mixout, r_drop
@@ -202,6 +204,25 @@ def test_mixout_keeps_the_expected_weight_and_is_gone_afterwards(steady_model: P
     assert torch.equal(judged, layer(states))
     assert torch.allclose(moved, layer(states), atol=0.12) and not torch.allclose(base, layer(states), atol=0.12)
     assert "forward" not in vars(layer)
+
+
+def test_mixout_mixes_the_layers_of_gpt_2_and_says_where_there_are_none() -> None:
+    config = transformers.GPT2Config(
+        vocab_size=20, n_embd=16, n_layer=1, n_head=2, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0
+    )
+    model = transformers.AutoModelForCausalLM.from_config(config).train()
+    assert len(mixout.layers(model)) == 4
+    ids = torch.tensor([[3, 4, 5]])
+    plain = model(input_ids=ids).logits
+    with mixout.mixed(model, 0.9):
+        torch.testing.assert_close(model(input_ids=ids).logits, plain)  # nothing was learned yet
+        with torch.no_grad():
+            for one in model.parameters():
+                one.add_(0.1 * torch.randn(one.shape))
+        assert not torch.allclose(model(input_ids=ids).logits, model(input_ids=ids).logits)
+    network = transformers.AutoModelForImageClassification.from_config(transformers.AutoConfig.for_model(**RESNET))
+    with pytest.raises(ConfigError, match=r"training\.mixout: the base model has no linear layers"):
+        mixout.layers(network)
 
 
 @pytest.mark.parametrize(

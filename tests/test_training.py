@@ -22,10 +22,11 @@ from model_helpers import (
     train,
     weights,
     write_tiny_model,
+    write_tiny_seq2seq,
 )
 
 from evertune import bundle, kernels, training
-from evertune.errors import DataError
+from evertune.errors import ConfigError, DataError
 from evertune.home import Home
 from evertune.objectives import text_classification
 from evertune.training import loop, losses
@@ -239,6 +240,22 @@ def test_layers_are_told_apart_in_every_family(tiny_model: Path) -> None:
         model = getattr(transformers, f"{family}ForTokenClassification")(config)
         rates = {group["lr"] for group in models.optimizer(model, 1.0, 9.0, 0.1, 0.5).param_groups}
         assert rates == {0.125, 0.25, 0.5, 1.0, 9.0}, family
+    convolutions = {"embedding_size": 8, "hidden_sizes": [8, 8, 8], "depths": [1, 1, 1], "layer_type": "basic"}
+    network = transformers.ResNetForImageClassification(transformers.ResNetConfig(**convolutions))
+    rates_of = {name: rate for name, _, rate in models.rated(network, 1.0, 9.0, 0.5)}
+    assert rates_of["resnet.embedder.embedder.convolution.weight"] == 0.125 and rates_of["classifier.1.weight"] == 9.0
+    assert {rate for name, rate in rates_of.items() if ".stages." in name} == {0.25, 0.5, 1.0}
+
+
+def test_of_a_model_of_two_stacks_all_is_the_base_and_no_layer_stands_above_another(tmp_path: Path) -> None:
+    import transformers
+
+    two = transformers.AutoModelForSeq2SeqLM.from_config(
+        transformers.AutoConfig.from_pretrained(write_tiny_seq2seq(tmp_path))
+    )
+    assert {rate for _, _, rate in models.rated(two, 1.0, 9.0)} == {1.0}
+    with pytest.raises(ConfigError, match="no one stack of layers"):
+        models.rated(two, 1.0, None, 0.9)
 
 
 def test_a_sentence_without_a_visible_word_does_no_harm(tiny_model: Path, tmp_path: Path) -> None:

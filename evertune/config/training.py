@@ -133,7 +133,7 @@ class Training(Section):
     @property
     def names_parts(self) -> bool:
         """Whether it names parts of the model, or another model: only those that are built tell whether they fit."""
-        named = self.freeze or self.student or self.distill
+        named = self.freeze or self.student or self.distill or self.mixout or self.layer_decay < 1
         return self.method != FULL or bool(named) or self.train_top_layers is not None
 
     @property

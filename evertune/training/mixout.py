@@ -7,6 +7,23 @@ from typing import Any
 
 import torch
 from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+from evertune.errors import ConfigError
+
+LINEAR = (torch.nn.Linear, Conv1D)  # GPT-2's layers are of the other kind: linear too, with the weight transposed
+
+
+def layers(model: Any) -> list[Any]:
+    """The linear layers of the backbone, whose weights are mixed.
+
+    Raises:
+        ConfigError: there are none, as in a convolutional network.
+    """
+    found: list[Any] = [one for one in model.base_model.modules() if type(one) in LINEAR]
+    if not found:
+        raise ConfigError("training.mixout: the base model has no linear layers, whose weights it mixes; take it out")
+    return found
 
 
 @contextlib.contextmanager
@@ -14,10 +31,13 @@ def mixed(model: Any, chance: float) -> Iterator[None]:
     """Mix the weights of the backbone's linear layers with those that they have now, while this lasts.
 
     The draws come from torch's own generator: a resumed training draws the same.
+
+    Raises:
+        ConfigError: there are no such layers.
     """
-    layers: list[Any] = [one for one in model.base_model.modules() if type(one) is torch.nn.Linear] if chance else []
-    before = [(layer, layer.__dict__.get("forward")) for layer in layers]
-    for layer in layers:
+    chosen = layers(model) if chance else []
+    before = [(layer, layer.__dict__.get("forward")) for layer in chosen]
+    for layer in chosen:
         base = layer.weight.detach().clone()
         layer.forward = functools.partial(_forward, layer, layer.forward, base, chance)
     try:
@@ -29,9 +49,9 @@ def mixed(model: Any, chance: float) -> Iterator[None]:
                 layer.forward = forward
 
 
-def _forward(layer: torch.nn.Linear, own: Any, base: Any, chance: float, states: Any) -> Any:
+def _forward(layer: Any, own: Any, base: Any, chance: float, states: Any) -> Any:
     if not layer.training:
         return own(states)
     # Dropout of what was learned: its scale keeps the expected weight what it is (equation 6).
     weight = base + functional.dropout(layer.weight - base, chance)
-    return functional.linear(states, weight, layer.bias)
+    return functional.linear(states, weight.T if isinstance(layer, Conv1D) else weight, layer.bias)

@@ -58,37 +58,51 @@ def _below_top(model: Any, names: Sequence[str], top: int) -> set[str]:
 
 
 def is_backbone(model: Any, name: str) -> bool:
-    """Whether a parameter belongs to the pretrained part, not to the head."""
-    return name.startswith(model.base_model_prefix + ".")
+    """Whether a parameter belongs to the pretrained part, not to a head; all of T5's do, on which none stands."""
+    return model.base_model is model or name.startswith(model.base_model_prefix + ".")
 
 
 def optimizer(model: Any, rate: float, head_rate: float | None, decay: float, layer_decay: float = 1.0) -> Any:
     """Fused AdamW (Loshchilov & Hutter 2019); no decay on biases, norms and IA3's factors; rates by depth.
 
     Args:
-        layer_decay: what each layer's rate is multiplied with for the one below (Howard & Ruder 2018, section 3.2; by
-            this factor Clark et al. 2020, appendix B); the top layer has `rate`, the head its own.
+        layer_decay: see `rated`.
+    Raises:
+        ConfigError: as `rated`.
     """
     import torch
 
     groups: dict[tuple[float, float], list[Any]] = {}
-    below = _layers_above(model) if layer_decay < 1 else {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            slower: float = layer_decay ** below.get(name, 0)
-            peak = rate * slower if is_backbone(model, name) else head_rate or rate
-            scales = parameter.ndim < 2 or ".ia3_" in name
-            groups.setdefault((peak, 0.0 if scales else decay), []).append(parameter)
+    for name, parameter, peak in rated(model, rate, head_rate, layer_decay):
+        scales = parameter.ndim < 2 or ".ia3_" in name
+        groups.setdefault((peak, 0.0 if scales else decay), []).append(parameter)
     return torch.optim.AdamW(
         [{"params": group, "lr": peak, "weight_decay": weight} for (peak, weight), group in groups.items()],
         betas=(0.9, 0.999), eps=1e-8, fused=True,
     )  # fmt: skip
 
 
+def rated(model: Any, rate: float, head_rate: float | None, layer_decay: float = 1.0) -> list[tuple[str, Any, float]]:
+    """Name, parameter and peak rate of all that learns.
+
+    Args:
+        layer_decay: what each layer's rate is multiplied with for the one below (Howard & Ruder 2018, section 3.2; by
+            this factor Clark et al. 2020, appendix B); the top layer has `rate`, the head its own.
+    Raises:
+        ConfigError: there is no one stack of layers for `layer_decay`.
+    """
+    below = _layers_above(model) if layer_decay < 1 else {}
+    free = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    return [
+        (name, one, rate * layer_decay ** below.get(name, 0) if is_backbone(model, name) else head_rate or rate)
+        for name, one in free
+    ]
+
+
 def _layers_above(model: Any) -> dict[str, int]:
     """By name of a parameter in a layer or in the embeddings, how many layers stand above it."""
     name, layers = _stack(model)
-    embeddings = {id(one) for one in model.get_input_embeddings().parameters()}
+    embeddings = {id(one) for one in _embeddings(model)}
     before = True
     found: dict[str, int] = {}
     for one, parameter in model.named_parameters():
@@ -100,6 +114,14 @@ def _layers_above(model: Any) -> dict[str, int]:
     return found
 
 
+def _embeddings(model: Any) -> list[Any]:
+    """Parameters of the embeddings; of a convolutional network none: what stands before its layers reads pictures."""
+    try:
+        return list(model.get_input_embeddings().parameters())
+    except NotImplementedError:
+        return []
+
+
 def _stack(model: Any) -> tuple[str, Any]:
     """Name and layers of the model's longest stack.
 
@@ -109,7 +131,8 @@ def _stack(model: Any) -> tuple[str, Any]:
     import torch
 
     stacks = {name: part for name, part in model.named_modules() if isinstance(part, torch.nn.ModuleList)}
-    if not stacks or not any(is_backbone(model, name) for name in stacks):
+    two = model.config.is_encoder_decoder or model.base_model is model
+    if two or not any(is_backbone(model, name) for name in stacks):
         raise ConfigError(
             "training: the base model has no one stack of layers; take train_top_layers and layer_decay out"
         )

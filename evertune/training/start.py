@@ -9,7 +9,7 @@ from evertune import adapters, base_models, bundle, teachers
 from evertune.config.methods import FULL
 from evertune.errors import ConfigError
 from evertune.objectives import module
-from evertune.training import head, student
+from evertune.training import head, mixout, student
 from evertune.training import model as models
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def begin(recipe: "Recipe", objective: Any, labels: Sequence[str], champion: Pat
 
 
 def fits(recipe: "Recipe") -> None:
-    """Look whether the recipe's method, student and teacher fit its base model; nothing is trained.
+    """Look whether what the recipe's training names fits its base model; nothing is trained.
 
     Raises:
         ConfigError: they do not, or the base model has no tokenizer that fits.
@@ -105,6 +105,9 @@ def fits(recipe: "Recipe") -> None:
     training, objective = recipe.training, module(recipe.objective.type)
     model = begin(recipe, objective, ("one", "another") if objective.LABELED else (), None).model
     models.freeze(model, training.freeze, training.train_top_layers, training.method == FULL)
+    if training.mixout:
+        mixout.layers(model)
+    models.rated(model, training.learning_rate, training.head_learning_rate, training.layer_decay)
 
 
 def _try(model: Any) -> None:
