@@ -45,7 +45,7 @@ def digest(text: str) -> str:
         small = _small(base64.b64decode(letters))
     except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):
         return hashlib.sha256(letters.encode()).hexdigest()
-    return hashlib.sha256(f"{small.size}".encode() + small.tobytes()).hexdigest()
+    return hashlib.sha256(f"{small.size}".encode() + small.convert("RGBA").tobytes()).hexdigest()
 
 
 def _small(content: bytes) -> "Picture":
@@ -55,7 +55,7 @@ def _small(content: bytes) -> "Picture":
         small = picture.convert("RGBA")
     small.thumbnail((SIDE, SIDE))
     if len(_png(small)) > BYTES and small.getcolors(COLOURS) is None:  # a thumbnail's own thumbnail has its pixels
-        small = small.quantize(COLOURS, Image.Quantize.FASTOCTREE).convert("RGBA")
+        small = small.quantize(COLOURS, Image.Quantize.FASTOCTREE)
     return small
 
 
