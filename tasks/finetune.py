@@ -18,9 +18,8 @@ NEEDED = ("row_version", "batch", "part", "split", "component")
 def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
     """Train, or go on where a crash left the training, in one MLflow run; a whole bundle is taken as it is."""
     home = home_of(recipe)
-    champion = (
-        _champion(recipe) if (recipe.data.fresh.start_from, recipe.data.fresh.train_on) != ("base", "all") else None
-    )
+    fresh = recipe.data.fresh
+    champion, start = _champion(recipe) if (fresh.start_from, fresh.train_on) != ("base", "all") else (None, None)
     digest = bundle.digest(champion) if champion else None
     teacher, number = _teacher(recipe)
     taught = (teachers.fingerprint(recipe) or bundle.digest(teacher)) if teacher else None
@@ -33,8 +32,10 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
     found = corpus.rows(home, tokens.snapshot.version, [*NEEDED, target])  # no inputs: they are in the token files
     rows = relabel.rows(splits.apart(found, recipe.data.split), recipe)
     with tracking.failing(home, run.run_id):
-        if taught:
-            run.tag(teacher=taught, **({} if number is None else {"teacher_version": number}))
+        origins = {"teacher": taught, "teacher_version": number}
+        origins["start"] = start if fresh.start_from == "champion" else None
+        if known := {key: value for key, value in origins.items() if value is not None}:
+            run.tag(**known)
         candidate = training.finetune(
             recipe, home, tokens, tokenization.load(tokens, rows), rows, run_id=run.run_id, folder=folder, log=run.log,
             champion=champion, since=bundle.card(champion)["snapshot"]["batch"] if champion else 0,
@@ -60,11 +61,12 @@ def _teacher(recipe: Recipe) -> tuple[Path | None, int | None]:
     return models.bundle_of(home, model, version), version
 
 
-def _champion(recipe: Recipe) -> Path | None:
+def _champion(recipe: Recipe) -> tuple[Path | None, int | None]:
+    """The bundle of the champion and its version; None where there is none yet."""
     home, name = home_of(recipe), recipe.registered_name
     version = models.champion(home, name)
     try:
-        return models.bundle_of(home, name, version) if version is not None else None
+        return (models.bundle_of(home, name, version) if version is not None else None), version
     except RegistryError as error:
         raise RegistryError(
             f"{error}; without it train anew from the base: `evertune run RECIPE --set data.fresh.start_from=base "
