@@ -7,7 +7,7 @@ from evertune.config import Recipe
 from evertune.errors import DataError
 from evertune.home import Home
 from evertune.records import Snapshot, digest
-from evertune.registry import ledger, models
+from evertune.registry import ledger, lineage, models
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,10 +22,11 @@ def trace(recipe: Recipe, home: Home, version: int) -> dict[str, Any]:
         RegistryError: there is no such version, or MLflow does not answer.
     """
     name = recipe.registered_name
-    known = models.facts(home, name, version)
+    facts = models.facts(home, name, version)
+    known = {**facts, "model": {"name": name, "version": version, **facts["model"]}}
     entries = ledger.entries(home)
     return {
-        "model": {"name": name, "version": version, **known["model"]},
+        "model": known["model"],
         "run": known["run"],
         "recipe": known["recipe"],
         "environment": known["environment"],
@@ -59,10 +60,21 @@ def _rows(recipe: Recipe, home: Home, known: dict[str, Any]) -> dict[str, Any]:
     again = relabel.snapshot(Snapshot(version, now, sizes, (), 0), past)
     forgotten = forgetting.lost(home, version, corpus.batch_of(home, version))
     return {
-        **found, "unchanged": again.fingerprint == registered, "splits": sizes, "forgotten": forgotten,
+        **found, "descent": _descent(recipe, home, known),
+        "unchanged": again.fingerprint == registered, "splits": sizes, "forgotten": forgotten,
         "gone": {split: count - sizes.get(split, 0) for split, count in found["then"].items()},
         "sources": _sources(rows),
     }  # fmt: skip
+
+
+def _descent(recipe: Recipe, home: Home, known: dict[str, Any]) -> list[dict[str, Any]]:
+    """The versions that it descends from, and the rows of each that were forgotten since, by split."""
+    versions = lineage.learned(home, recipe.registered_name)
+    snapshots = {one.version: one.snapshot for one in versions}
+    return [
+        {"version": one, "forgotten": forgetting.lost(home, snapshots[one], corpus.batch_of(home, snapshots[one]))}
+        for one in lineage.forebears(versions, known["model"]["version"]) if one in snapshots
+    ]  # fmt: skip
 
 
 def _sources(rows: "pa.Table") -> list[dict[str, Any]]:

@@ -18,9 +18,8 @@ NEEDED = ("row_version", "batch", "part", "split", "component")
 def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
     """Train, or go on where a crash left the training, in one MLflow run; a whole bundle is taken as it is."""
     home = home_of(recipe)
-    champion = (
-        _champion(recipe) if (recipe.data.fresh.start_from, recipe.data.fresh.train_on) != ("base", "all") else None
-    )
+    fresh = recipe.data.fresh
+    champion, start = _champion(recipe) if (fresh.start_from, fresh.train_on) != ("base", "all") else (None, None)
     digest = bundle.digest(champion) if champion else None
     teacher, taught = teaching.find(recipe) or (None, None)
     folder = training.run_folder(home, training.fingerprint(recipe, tokens, digest, taught), anew=force)
@@ -32,9 +31,10 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
     found = corpus.rows(home, tokens.snapshot.version, [*NEEDED, target])  # no inputs: they are in the token files
     rows = relabel.rows(splits.apart(found, recipe.data.split), recipe)
     with tracking.failing(home, run.run_id):
-        if taught:
-            number = teaching.version(recipe)
-            run.tag(teacher=taught, **({} if number is None else {"teacher_version": number}))
+        origins = {"teacher": taught, "teacher_version": teaching.version(recipe)}
+        origins["start"] = start if fresh.start_from == "champion" else None
+        if known := {key: value for key, value in origins.items() if value is not None}:
+            run.tag(**known)
         candidate = training.finetune(
             recipe, home, tokens, tokenization.load(tokens, rows), rows, run_id=run.run_id, folder=folder, log=run.log,
             champion=champion, since=bundle.card(champion)["snapshot"]["batch"] if champion else 0,
@@ -47,11 +47,12 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
     return candidate
 
 
-def _champion(recipe: Recipe) -> Path | None:
+def _champion(recipe: Recipe) -> tuple[Path | None, int | None]:
+    """The bundle of the champion and its version; None where there is none yet."""
     home, name = home_of(recipe), recipe.registered_name
     version = models.champion(home, name)
     try:
-        return models.bundle_of(home, name, version) if version is not None else None
+        return (models.bundle_of(home, name, version) if version is not None else None), version
     except RegistryError as error:
         raise RegistryError(
             f"{error}; without it train anew from the base: `evertune run RECIPE --set data.fresh.start_from=base "

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from model_helpers import LABELS, recipe, split_rows, text_rows, train, write_tiny_decoder, write_tiny_model
 from objective_samples import SAMPLES, labels_of, short
 
-from evertune import bundle, compressed, compression
+from evertune import bundle, compressed, compression, corpus, forgetting
 from evertune.compression import variants
 from evertune.errors import ConfigError
+from evertune.home import home_of
+from evertune.registry import lineage, models
 
 INPUTS = [row["text"] for row in text_rows(12)]
 
@@ -152,11 +154,25 @@ def test_a_variant_of_the_champion_takes_its_place_only_within_the_limits(
     data = {"sources": [{"path": "rows.csv"}], "split": {"test": 0.4, "validation": 0.1}}
     training = {"epochs": 12, "learning_rate": 5e-3, "tokens_per_batch": 256, "precision": "fp32"}
     path = tiny_recipe(data=data, evaluation={"gate": {"min_rows": 5}, "bootstrap": 200}, training=training)
-    assert retrain(load(path)).decision == "promoted"
+    one = load(path)
+    assert retrain(one).decision == "promoted"
+    text = next(row["text"] for row in corpus.rows(home_of(one), 1).to_pylist() if row["split"] == "train")
+    seen = forgetting.forget(one, home_of(one), {"text": [text]}, "a letter").versions
+    assert [(version["version"], version["rows"]) for version in seen] == [(1, {"train": 1})]
     strict = evertune("compress", path, "--method", "prune", "--sparsity", "0.99", "--json")
     assert strict.status == 0 and strict.json["verdict"] == "held" and "must agree" in strict.json["reason"], strict
     loose = evertune("compress", path, "--method", "int8", "--drop", "1", "--agreement", "0", "--json")
     assert (loose.json["verdict"], loose.json["version"], loose.json["of"]) == ("promoted", 3, 1), loose.json
+    facts = [models.facts(home_of(one), one.registered_name, version) for version in (1, 3)]
+    for key in ("snapshot", "fingerprint"):  # of the rows that the original has learned, forgotten or not
+        assert facts[0]["model"][key] == facts[1]["model"][key]
+    assert facts[0]["run"]["rows"] == facts[1]["run"]["rows"]
+    shown = " ".join(evertune("trace", path, "--version", "3").out.split())
+    assert "version 1, as a variant: int8 of version 1" in shown and "but those that were forgotten" in shown
+    told = forgetting.forget(one, home_of(one), {"text": [text]}, "once more", dry_run=True)
+    assert [(version["version"], version["rows"]) for version in told.versions] == []  # nothing new to forget
+    versions = lineage.learned(home_of(one), one.registered_name)
+    assert [(version.snapshot, version.parents) for version in versions] == [(1, ()), (1, (1,)), (1, (1,))]
     history = evertune("history", path)
     assert "int8 variant of version 1" in history.out
     again = evertune("compress", path, "--method", "prune", "--json")

@@ -13,7 +13,6 @@ from cli_helpers import Done
 from crash_helpers import killed
 from data_helpers import TOLERANT, current, good, ingest, recipe, run, write_csv
 from forget_helpers import HEADER, SECRET, kept, loaded, shown
-from registry_helpers import Shop
 
 from evertune import conclusion, corpus, forgetting, quarantine
 from evertune.config import Recipe
@@ -262,14 +261,6 @@ def test_two_thousand_at_once(tmp_path: Path, place: Home) -> None:
     run(one, place)
     assert forget((one, place), *(f"c{number}" for number in range(2000))).rows["corpus"] == 2000
     assert sorted(int(row["id"][1:]) for row in current(place)) == list(range(2000, 2100))
-
-
-def test_the_versions_that_saw_the_rows_are_told(shop: Shop) -> None:
-    run(shop.recipe, shop.home)
-    version = shop.checked()
-    found = current(shop.home, "text", "split")[0]
-    told = forgetting.forget(shop.recipe, shop.home, {"text": [found["text"]]}, "why").versions
-    assert told == ({"version": version, "aliases": [], "rows": {found["split"]: 1}},)
 
 
 def test_the_next_run_is_not_unchanged(people: tuple[Recipe, Home]) -> None:

@@ -18,7 +18,7 @@ from evertune.config import Recipe, load
 from evertune.errors import RegistryError
 from evertune.home import Home
 from evertune.records import Candidate, Snapshot, Tokens
-from evertune.registry import models, store, tracking
+from evertune.registry import lineage, models, store, tracking
 from evertune.training import loop
 from tasks.finetune import finetune
 
@@ -122,6 +122,7 @@ def test_a_student_has_its_teacher_again_and_where_that_is_gone_nothing_begins(
     made = finetune.__wrapped__(tokenization.tokenize(one, home, snapshot, rows), one)
     version = models.register(one, home, made, ["a text"])
     told = models.facts(home, "tickets", version)["model"]
+    assert lineage.learned(home, "tickets")[-1].parents == (1,)
     assert (told["teacher"], told["teacher_version"]) == (bundle.digest(models.bundle_of(home, "tickets", 1)), "1")
     assert reproduction.reproduce(one, home, version).verdict == "identical"
     store.client(home).set_model_version_tag("tickets", "1", "evertune.bundle", "of other files")

@@ -66,14 +66,21 @@ def _show(screen: Any, done: "Forgotten", recipe: str) -> None:
     if done.versions:
         screen.print("\nmodel versions that have seen them")
         table(screen, ["version", "aliases", "rows"], [
-            [one["version"], ", ".join(one["aliases"]),
-             ", ".join(f"{rows:,} {split}" for split, rows in one["rows"].items())] for one in done.versions
+            [one["version"], ", ".join(one["aliases"]), _seen(one)] for one in done.versions
         ])  # fmt: skip
     screen.print("\nout of Evertune's reach")
     for one in done.outside:
         screen.print(f"  {one}")
     if done.versions:
         _next(screen, done, recipe)
+
+
+def _seen(one: dict[str, Any]) -> str:
+    """The rows that a version has seen, else from whom it has them."""
+    if one["rows"]:
+        return ", ".join(f"{rows:,} {split}" for split, rows in one["rows"].items())
+    several = "s" if len(one["descends"]) > 1 else ""
+    return f"descends from version{several} {', '.join(map(str, one['descends']))}"
 
 
 def _next(screen: Any, done: "Forgotten", recipe: str) -> None:

@@ -42,11 +42,17 @@ def _show(screen: Any, found: dict[str, Any]) -> None:
         ["run", f"{model['run_id']}, {run['started']} to {run['ended']}, by {run['who']}" if run["started"] else ""],
         ["code", model["code"]],
         ["bundle", model["bundle"]],
+        *([["descends from", _descent(model)]] if _descent(model) else []),
         ["recipe", f"{found['recipe'].get('name')}: {_recipe(found['recipe'])}" if found["recipe"] else ""],
         ["libraries", ", ".join(f"{name} {value}" for name, value in _libraries(found["environment"]))],
         ["snapshot", _snapshot(rows)],
         ["rows", ", ".join(f"{count:,} {split}" for split, count in rows.get("splits", {}).items())],
         *([["forgotten since", _counts(rows["forgotten"])]] if rows.get("forgotten") else []),
+        *(
+            ["its forebears have seen", f"version {one['version']}: {_counts(one['forgotten'])}, forgotten since"]
+            for one in rows.get("descent", ())
+            if one["forgotten"]
+        ),
         [
             "machine",
             ", ".join(f"{name} {found['environment'][name]}" for name in MACHINE if name in found["environment"]),
@@ -66,6 +72,10 @@ def _show(screen: Any, found: dict[str, Any]) -> None:
         [one["time"][:16].replace("T", " "), one.get("verdict") or _move(one), one["who"], one.get("reason")]
         for one in sorted([*found["decisions"], *found["moves"]], key=lambda one: one["time"])
     ])  # fmt: skip
+    _evidence(screen, found)
+
+
+def _evidence(screen: Any, found: dict[str, Any]) -> None:
     told = [one["evidence"] for one in found["decisions"] if one.get("evidence")]
     if told:
         screen.print("\nevidence")
@@ -84,6 +94,18 @@ def _recipe(recipe: dict[str, Any]) -> str:
 
 def _libraries(environment: dict[str, Any]) -> list[tuple[str, Any]]:
     return list((environment.get("libraries") or {}).items())
+
+
+def _descent(model: dict[str, Any]) -> str:
+    """The versions, or the other model, that it has its weights or what it was taught from."""
+    taught = (
+        f"version {model['teacher_version']}" if model["teacher_version"] else f"a model of digest {model['teacher']}"
+    )
+    return ", ".join([
+        *([f"version {model['of']}, as a variant: {model['variant']}"] if model["of"] else []),
+        *([f"version {model['start']}, the champion that training started from"] if model["start"] else []),
+        *([f"{taught}, its teacher"] if model["teacher"] else []),
+    ])  # fmt: skip
 
 
 def _snapshot(rows: dict[str, Any]) -> str:

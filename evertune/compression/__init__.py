@@ -4,7 +4,7 @@ import logging
 import statistics as summary
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from evertune.errors import DataError
 from evertune.home import Home
 from evertune.objectives import cells, module, no_shares
 from evertune.paired_tests import amount, kind_of
-from evertune.records import Candidate, Decision, Evaluation, Tokens, digest
+from evertune.records import Candidate, Decision, Evaluation, Snapshot, Tokens, digest
 from evertune.registry import models, promotion, tracking
 
 __all__ = ["METHODS", "Limits", "Method", "Result", "compress"]
@@ -79,10 +79,11 @@ def compress(recipe: Recipe, home: Home, version: int, method: Method, limits: L
     folder = home.runs / key[:16]
     folder.mkdir(parents=True, exist_ok=True)
     made = variants.write(original, folder / "bundle", method, sparsity)
-    snapshot = relabel.snapshot(corpus.snapshot(home), recipe)
-    tokens = Tokens((), key, snapshot, {}, 0)
-    run = tracking.begin(recipe, home, tokens, folder)
+    tokens = Tokens((), key, relabel.snapshot(corpus.snapshot(home), recipe), {}, 0)
+    learned = Tokens((), key, _learned(recipe, home, version, original), {}, 0)
+    run = tracking.begin(recipe, home, learned, folder)
     with tracking.failing(home, run.run_id):
+        run.tag(of=version)
         candidate = Candidate(str(folder / "bundle"), run.run_id, str(folder), made, tokens, 0, 0.0, 0.0, 0.0)
         champion = models.champion(home, recipe.registered_name)
         report, rows, agreement = _compared(recipe, home, candidate, original, version)
@@ -95,7 +96,7 @@ def compress(recipe: Recipe, home: Home, version: int, method: Method, limits: L
                      "metric": recipe.metric, "estimate": -drop[0], "low": -drop[1], "agreement": agreement,
                      "bytes": sizes, "seconds": seconds},)  # fmt: skip
         decision = Decision(decision.verdict, f"{method} variant of version {version}: {decision.reason}", evidence)
-        number = models.register(recipe, home, candidate, rows[:3])
+        number = models.register(recipe, home, replace(candidate, tokens=learned), rows[:3])
         models.tag(home, recipe.registered_name, number, variant=f"{method} of version {version}")
         met = Evaluation(**{**asdict(report), "champion_version": champion})
         decision = promotion.settle(recipe, home, candidate, met, decision, number)
@@ -103,6 +104,14 @@ def compress(recipe: Recipe, home: Home, version: int, method: Method, limits: L
     both = {name: (report.champion_metrics["test"][name], value) for name, value in report.metrics["test"].items()}
     return Result(number, version, method, decision.verdict, decision.reason, recipe.metric, both, agreement, drop,
                   sizes, (1000 * seconds[0], 1000 * seconds[1]))  # fmt: skip
+
+
+def _learned(recipe: Recipe, home: Home, version: int, original: Path) -> Snapshot:
+    """The snapshot that the original was trained on, as its record has it: its variant has learned no other rows."""
+    known = models.facts(home, recipe.registered_name, version)
+    model, batch = known["model"], bundle.card(original)["snapshot"]["batch"]
+    labels = tuple(bundle.labels(original))
+    return Snapshot(int(model["snapshot"]), model["fingerprint"], known["run"]["rows"], labels, int(batch))
 
 
 def _compared(

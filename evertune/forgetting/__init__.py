@@ -8,7 +8,7 @@ import logging
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,7 +46,7 @@ class Forgotten:
     Args:
         rows: row versions by place; known: ids that had been forgotten before.
         files: how many files were changed or removed, by kind; None in a dry run for what is not looked for.
-        versions: registered versions that were trained or tested on the rows.
+        versions: registered versions that were trained or tested on the rows, or descend from one that was.
         outside: what is out of Evertune's reach.
     """
 
@@ -77,9 +77,9 @@ def forget(
         stones = tombstones.load(home) if dry_run else tombstones.with_key(home)
         found, known = _found(recipe, home, wanted, stones, reason)
         files = _files(home, found) if dry_run or not found.versions else _finished(home, found)
-        told = tuple(_told(home, one, found) for one in versions)
+        told = tuple(one for one in _told(home, versions, found) if one["rows"] or one["descends"])
         return Forgotten(
-            found.rows, known, files, tuple(one for one in told if one["rows"]), tuple(_outside(recipe, home)),
+            found.rows, known, files, told, tuple(_outside(recipe, home)),
             recipe.data.fresh.start_from == "champion", dry_run,
         )  # fmt: skip
 
@@ -245,12 +245,16 @@ def _drop_trained(home: Home) -> None:
             shutil.rmtree(folder)
 
 
-def _told(home: Home, one: lineage.Learned, found: Intent) -> dict[str, Any]:
-    """A registered version and how many of the rows it has seen, by split."""
-    batch = corpus.batch_of(home, one.snapshot)
-    return {
-        "version": one.version, "aliases": list(one.aliases), "rows": lost(home, one.snapshot, batch, found.gone),
-    }  # fmt: skip
+def _told(home: Home, versions: Sequence[lineage.Learned], found: Intent) -> list[dict[str, Any]]:
+    """Of each registered version how many of the rows it has seen, by split, and those of its forebears that have."""
+    seen = {one.version: lost(home, one.snapshot, corpus.batch_of(home, one.snapshot), found.gone) for one in versions}
+    return [
+        {
+            "version": one.version, "aliases": list(one.aliases), "rows": seen[one.version],
+            "descends": [version for version in lineage.forebears(versions, one.version) if seen.get(version)],
+        }
+        for one in versions
+    ]  # fmt: skip
 
 
 def _outside(recipe: Recipe, home: Home) -> Iterable[str]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.home import Home
 from evertune.registry import costs, ledger, models
+from evertune.registry.run_facts import moment
 from evertune.registry.store import client, said
 
 if TYPE_CHECKING:
@@ -94,4 +95,4 @@ def _backtest(run: Any) -> Json:
 
 
 def _about(run: Any) -> Json:
-    return {"run_id": run.info.run_id, "time": models.moment(run.info.start_time), "status": run.info.status}
+    return {"run_id": run.info.run_id, "time": moment(run.info.start_time), "status": run.info.status}

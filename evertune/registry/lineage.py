@@ -1,5 +1,6 @@
 """Registered versions and the snapshots that they learned from."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from evertune.home import Home
@@ -13,11 +14,13 @@ class Learned:
 
     Args:
         snapshot: version of the corpus that it was trained on.
+        parents: the versions that it was made of, started from or was taught by: what they learned is in it too.
     """
 
     version: int
     snapshot: int
     aliases: tuple[str, ...]
+    parents: tuple[int, ...] = ()
 
 
 def learned(home: Home, name: str) -> list[Learned]:
@@ -35,9 +38,21 @@ def learned(home: Home, name: str) -> list[Learned]:
         Learned(
             int(one.version), int(one.tags["evertune.snapshot"]),
             tuple(sorted(alias for alias, number in aliases.items() if int(number) == int(one.version))),
+            tuple(sorted({int(one.tags[key]) for key in models.PARENTS if key in one.tags})),
         )
         for one in found
     ]  # fmt: skip
+
+
+def forebears(versions: Iterable[Learned], version: int) -> list[int]:
+    """Every version that one descends from, oldest first."""
+    parents = {one.version: one.parents for one in versions}
+    found, left = set[int](), list(parents.get(version, ()))
+    while left:
+        if (one := left.pop()) not in found:
+            found.add(one)
+            left += parents.get(one, ())
+    return sorted(found - {version})
 
 
 def elsewhere(home: Home) -> str | None:

@@ -4,7 +4,6 @@ import json
 import logging
 import shutil
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -13,6 +12,7 @@ from evertune import bundle
 from evertune.errors import RegistryError
 from evertune.home import Home
 from evertune.registry import ledger, logged_models, requirements
+from evertune.registry.run_facts import moment, told
 from evertune.registry.store import client, refusal, said
 from evertune.secrets import hidden
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from evertune.records import Candidate
 
 logger = logging.getLogger(__name__)
+PARENTS = ("evertune.of", "evertune.start", "evertune.teacher_version")  # tags: versions that one descends from
 OUTSIDE = "registered outside Evertune, no snapshot on record"
 FETCH_SECONDS = 600.0  # that another process may take to fetch a model
 
@@ -70,12 +71,13 @@ def register(recipe: "Recipe", home: Home, candidate: "Candidate", examples: lis
         method = bundle.card(Path(candidate.bundle)).get("compression", {}).get("method", "")
         logged = logged_models.of(recipe, home, candidate, examples, requirements.required(recipe, method))
         _ensure_registered(mlflow, name)
-        snapshot = candidate.tokens.snapshot
+        snapshot, noted = candidate.tokens.snapshot, mlflow.get_run(candidate.run_id).data.tags
         made = mlflow.create_model_version(
             name, logged.model_uri, run_id=candidate.run_id, model_id=logged.model_id,  # a server asks for both
             tags={
                 "evertune.snapshot": str(snapshot.version), "evertune.fingerprint": snapshot.fingerprint,
                 "evertune.bundle": candidate.digest, "evertune.decision": "pending",
+                **{key: noted[key] for key in PARENTS if key in noted},
             },
         )  # fmt: skip
     return int(made.version)
@@ -97,22 +99,26 @@ def facts(home: Home, name: str, version: int) -> dict[str, Any]:
         tags = {key.removeprefix("evertune."): value for key, value in noted.items()}
         aliases = mlflow.get_registered_model(name).aliases
         files = {kind: _kept_json(home, made.run_id, f"{kind}.json") for kind in ("recipe", "environment") if run}
-    shown = ("snapshot", "fingerprint", "bundle", "decision", "code", "teacher", "teacher_version")
+    shown = (
+        "snapshot",
+        "fingerprint",
+        "bundle",
+        "decision",
+        "code",
+        "variant",
+        "of",
+        "start",
+        "teacher",
+        "teacher_version",
+    )
     return {
         "model": {
             "registered": moment(made.creation_timestamp), "run_id": made.run_id,
             "aliases": sorted(alias for alias, number in aliases.items() if int(number) == version),
             **{key: tags.get(key) for key in shown},
         },
-        "run": _told(run) if run else dict.fromkeys(("name", "started", "ended", "who")) | {"metrics": {}, "rows": {}},
+        "run": told(run),
         "recipe": {}, "environment": {}, **files,
-    }  # fmt: skip
-
-
-def _told(run: Any) -> dict[str, Any]:
-    return {
-        "name": run.info.run_name, "started": moment(run.info.start_time), "ended": moment(run.info.end_time),
-        "who": run.data.tags.get("mlflow.user"), "metrics": dict(run.data.metrics), "rows": _rows(run),
     }  # fmt: skip
 
 
@@ -127,12 +133,6 @@ def made_with(home: Home, run_id: str) -> dict[str, Any]:
         return {"code": tags.get("evertune.code"), "environment": _kept_json(home, run_id, "environment.json")}
 
 
-def _rows(run: Any) -> dict[str, int]:
-    """Rows of the run's snapshot by split, as they were when it began; none where others made the run."""
-    profiles = [one.dataset.profile for one in run.inputs.dataset_inputs]
-    return dict(json.loads(profiles[0]).get("rows", {})) if profiles and profiles[0] else {}
-
-
 def _kept_json(home: Home, run_id: str, path: str) -> dict[str, Any]:
     """A JSON artifact of a run; empty where the run has none.
 
@@ -145,13 +145,6 @@ def _kept_json(home: Home, run_id: str, path: str) -> dict[str, Any]:
         text = Path(client(home).download_artifacts(run_id, path, folder)).read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found
-
-
-def moment(milliseconds: int | None) -> str | None:
-    """Milliseconds since 1970 as ISO time in UTC."""
-    if milliseconds is None:
-        return None
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
 
 
 def version_of(home: Home, name: str, run_id: str) -> int | None:
