@@ -1,4 +1,4 @@
-"""How many jobs may compute on this host at a time: a training or a scoring of test rows holds one of its places."""
+"""How many jobs may compute on this host at a time: a model that learns, or answers many rows, holds a place."""
 
 import contextlib
 import logging

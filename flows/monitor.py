@@ -8,7 +8,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
-from evertune import monitoring, notices, triggers
+from evertune import jobs, monitoring, notices, triggers
 from evertune.config import Recipe, load
 from evertune.errors import RegistryError
 from evertune.home import Home, home_of
@@ -82,7 +82,8 @@ def look(recipe: Recipe, input: str | None, encoding: str | None) -> Monitoring:
         before, now = monitoring.of_file(recipe, home, champion, input, encoding)
     else:
         before, now = monitoring.since(recipe, home, champion)
-    seen = monitoring.look(recipe, champion, version, before, now)
+    with jobs.place(recipe.name):
+        seen = monitoring.look(recipe, champion, version, before, now)
     folder: Path = home.monitors / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
     page = pages.page(folder, plain(seen.found), seen.reference, seen.current)
     asked = () if input else _triggers(recipe, home, champion, seen.found)

@@ -6,7 +6,7 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from evertune import scoring, sources
+from evertune import jobs, scoring, sources
 from evertune.config import Recipe, load
 from evertune.errors import RegistryError
 from evertune.home import home_of
@@ -34,7 +34,7 @@ def score(recipe: Recipe | str, input: str, output: str, encoding: str | None = 
 
 @task(task_run_name="predict", cache_policy=NO_CACHE)
 def predict(recipe: Recipe, input: str, output: str, encoding: str | None = None) -> Scores:
-    """Read, predict and write chunk by chunk.
+    """Read, predict and write chunk by chunk, in a place of this host; Dask's workers are given their work by Dask.
 
     Raises:
         ConfigError: the output is the input, or of no known kind.
@@ -51,7 +51,8 @@ def predict(recipe: Recipe, input: str, output: str, encoding: str | None = None
     chunks = sources.inputs(input, recipe, encoding)
     with rows_bar("scoring") as tick:
         if engine.cluster() is None:
-            return scoring.score(folder, version, chunks, column, Path(output), tick)
-        jobs = ({"folder": folder, "version": version, "chunk": chunk, "column": column} for chunk in chunks)
-        with contextlib.closing(engine.spread(scoring.score_chunk, jobs)) as tables:
+            with jobs.place(recipe.name):
+                return scoring.score(folder, version, chunks, column, Path(output), tick)
+        parts = ({"folder": folder, "version": version, "chunk": chunk, "column": column} for chunk in chunks)
+        with contextlib.closing(engine.spread(scoring.score_chunk, parts)) as tables:
             return scoring.write(tables, Path(output), version, tick)

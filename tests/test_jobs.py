@@ -11,17 +11,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from model_helpers import recipe, split_rows, text_rows, train
+from model_helpers import recipe, split_rows, table, text_rows, train
 from registry_helpers import Shop, evaluation
 
 from evertune import jobs
+from evertune.backtest.replay import Model, Replay
 from evertune.config import Recipe, load
 from evertune.errors import ConfigError, RegistryError
 from evertune.home import home_of
+from evertune.objectives import module
 
 HOLDS = """
 import sys, time
 from evertune import jobs
+from evertune.backtest.replay import Model, Replay
 with jobs.place("tickets"):
     print("held", flush=True)
     time.sleep(600)
@@ -136,6 +139,47 @@ def test_the_scoring_of_test_rows_takes_a_place_and_a_kept_one_needs_none(
     with another():
         assert step(made, shop.recipe) == report
     assert held == [True]
+
+
+def test_a_look_for_drift_and_the_scoring_of_a_file_take_a_place(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import monitor, score
+
+    one, reached = recipe(tiny_model, folder=tmp_path), list[str]()
+    write = tmp_path / "a.csv"
+    write.write_text("text\na\n")
+    monkeypatch.setattr(jobs.time, "sleep", waits)
+    monkeypatch.setattr("evertune.registry.models.champion", lambda *_: 1)
+    monkeypatch.setattr("evertune.registry.models.bundle_of", lambda *_: tmp_path)
+    monkeypatch.setattr("evertune.monitoring.since", lambda *_: (None, None))
+    monkeypatch.setattr("evertune.monitoring.look", lambda *_: reached.append("look"))
+    monkeypatch.setattr("evertune.scoring.score", lambda *_: reached.append("score"))
+    with another():
+        with pytest.raises(WaitsError):
+            monitor.look.fn(one, None, None)
+        with pytest.raises(WaitsError):
+            score.predict.fn(one, str(write), str(tmp_path / "b.csv"))
+    score.predict.fn(one, str(write), str(tmp_path / "b.csv"))
+    assert reached == ["score"]
+
+
+def test_a_backtest_takes_a_place_before_it_loads_a_model(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = table([{**row, "row_key": f"{row['text']}"} for row in text_rows(30)], "test")
+    later = table([{**row, "row_key": f"{row['text']}", "component": 900} for row in text_rows(30, start=100)])
+    loaded = list[Path]()
+    replay = object.__new__(Replay)
+    replay.recipe, replay._objective, replay._target = recipe(tiny_model), module("text-classification"), "label"
+    replay._predictor = loaded.append  # type: ignore[assignment]
+    monkeypatch.setattr(replay, "known", lambda _: rows)
+    monkeypatch.setattr(replay, "came", lambda *_: later)
+    monkeypatch.setattr(jobs.time, "sleep", waits)
+    with another():
+        with pytest.raises(WaitsError):
+            replay.drift(Model(Path("champion"), 1), 1, 2)
+        with pytest.raises(WaitsError):
+            replay._scored(Path("champion"), 2)
+    assert loaded == []
 
 
 @pytest.fixture

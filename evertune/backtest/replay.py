@@ -134,8 +134,8 @@ class Replay:
         sides = list(zip((known, came), unseen.sides(known, came), strict=True))
         if not all(which.kept.any() for _, which in sides):
             return None
-        predictor = self._predictor(champion.folder)
         with jobs.place(self.recipe.name):
+            predictor = self._predictor(champion.folder)
             before, since = (self._observed(predictor, rows, which) for rows, which in sides)
         return drift.compare(before, since, self.recipe.training.seed).p
 
@@ -152,9 +152,9 @@ class Replay:
         if not len(rows):
             return {}
         targets, inputs = rows[self._target].to_pylist(), cells(rows, self._objective.INPUTS)
-        predictor = self._predictor(folder)
-        known = self._objective.ASSESSED
-        predictions = predictor.assess(inputs, targets) if known else predictor.predict(inputs)
+        with jobs.place(self.recipe.name):
+            predictor, known = self._predictor(folder), self._objective.ASSESSED
+            predictions = predictor.assess(inputs, targets) if known else predictor.predict(inputs)
         names = sorted({*bundle.labels(folder), *self._objective.label_values(targets)})
         sums = self._objective.statistics(targets, predictions, names).sum(0, dtype="float64")
         found = self._objective.metrics(sums, names)
