@@ -1,12 +1,15 @@
 """What a run spends beside its work: what it imports, when, and what it leaves to look through at its end."""
 
 import json
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 from cli_helpers import Project
+from registry_helpers import Shop, make_champion, waiting
 
 from evertune.cli import prefect_settings
 
@@ -45,6 +48,20 @@ def test_another_process_imports_great_expectations_and_nothing_new_imports_noth
     imported, frozen = told(project)
     assert imported == set()
     assert frozen
+
+
+@pytest.mark.parametrize("command", ["approve", "rollback"])
+@pytest.mark.usefixtures("no_parity")
+def test_a_move_by_hand_imports_what_mlflow_imports_and_no_more(shop: Shop, tmp_path: Path, command: str) -> None:
+    for _ in range(2):
+        make_champion(shop, shop.checked())
+    version = ["--version", str(waiting(shop)[1])] if command == "approve" else []
+    code = f"{TELLING}\nfrom evertune.cli import main\nsys.exit(main(sys.argv[1:]))"
+    environment = {**os.environ, "EVERTUNE_HOME": str(shop.home.root)}
+    arguments = [command, str(tmp_path / "recipe.yaml"), *version, "--reason", "why"]
+    subprocess.run([sys.executable, "-c", code, *arguments], env=environment, cwd=tmp_path, check=True)
+    imported, _ = json.loads((tmp_path / "told.json").read_text())
+    assert set(imported) == {"mlflow", "pandas"}  # which MLflow imports itself
 
 
 def test_what_the_flow_needs_is_imported_while_the_server_starts(
