@@ -220,6 +220,7 @@ class Recipe(Section):
             raise ValueError(f"data.fresh.examples_per_label: the targets of {self.objective.type} are no labels")
         if self.contract.label != LabelRules() and not objective.LABELED:
             raise ValueError(f"contract.label: the targets of {self.objective.type} are no labels; take it out")
+        self._settings_matter()
         self._loss_fits()
         self._robustness_fits()
         asked = {self.metric, *self.evaluation.gate.minimum}
@@ -236,6 +237,12 @@ class Recipe(Section):
         if problem := misfit(training.method, self.objective, finishes, training.train_top_layers, training.freeze):
             raise ValueError(f"training.method: {problem}")
         return self
+
+    def _settings_matter(self) -> None:
+        """Raises ValueError where a setting of `training` would change nothing of what it says."""
+        for name, reason in getattr(module(self.objective.type), "WITHOUT", {}).items():
+            if getattr(self.training, name) != Training.model_fields[name].default:
+                raise ValueError(f"training.{name}: without effect for {self.objective.type}: {reason}; take it out")
 
     def _loss_fits(self) -> None:
         """Raises ValueError where the objective has no choice of one label that its loss could change."""
