@@ -256,6 +256,11 @@ class Recipe(Section):
             raise ValueError(f"evaluation.robustness: there are no such tests for {self.objective.type}; take it out")
         if tests and tests.opposites and self.objective.type != "text-classification":
             raise ValueError("evaluation.robustness.opposites: a denial adds a word, which would have no tag")
+        listed = self.contract.label.values
+        if tests and listed != "inferred" and (unknown := tests.strangers(listed)):
+            near = difflib.get_close_matches(unknown[0], listed, 1, 0.5)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(listed)}"
+            raise ValueError(f"evaluation.robustness.opposites: contract.label.values has no {unknown[0]}; {hint}")
         if missing := [name for name in asked if tests is None or name not in tests.names]:
             raise ValueError(
                 f"evaluation.gate.robustness: {missing[0]} is not tested; "
