@@ -1,5 +1,6 @@
 """How models answer test rows that were changed a little: behavioural tests (Ribeiro et al. 2020, CheckList)."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from evertune.perturbations import changed
 if TYPE_CHECKING:
     from evertune.config import Recipe
 
+logger = logging.getLogger(__name__)
 Predict = Callable[[list[Any]], list[dict[str, Any]]]
 
 
@@ -27,6 +29,8 @@ def told(
     """
     if recipe.evaluation.robustness is None:
         return {}
+    if unknown := recipe.evaluation.robustness.strangers(bundle.labels(challenger)):
+        logger.warning("evaluation.robustness.opposites: the model knows no label %s", ", ".join(unknown))
     models: dict[str, Predict] = {"challenger": bundle.predictor(challenger).predict}
     if champion is not None and "champion" in predictions:
         theirs = bundle.predictor(champion)

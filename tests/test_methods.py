@@ -13,6 +13,7 @@ from model_helpers import (
     split_rows,
     text_rows,
     train,
+    weights,
     write_tiny_decoder,
     write_tiny_model,
     write_tiny_seq2seq,
@@ -157,6 +158,15 @@ def test_an_adapter_takes_no_other_base_and_says_when_it_finds_none(
     assert bundle.predictor(folder).predict(["my card was lost"]) == wanted
     config = read_json(folder / "model" / "adapter_config.json")
     assert config["base_model_name_or_path"] == str(base)
+
+
+def test_a_rank_that_is_taken_is_taken_from_the_average_too(tiny_model: Path, tmp_path: Path) -> None:
+    given = method("adalora", rank=2, initial_rank=4, merge=False)
+    settings = {"method": given, "epochs": 10, "ema": 0.9, "checkpoint_steps": 100, "tokens_per_batch": 512}
+    made = train(recipe(tiny_model, training=settings), tmp_path, split_rows(text_rows(20)))
+    values = [one for name, one in weights(made).items() if "lora_E" in name]
+    left, all_ = sum(int((one != 0).sum()) for one in values), sum(one.numel() for one in values)
+    assert len(values) == 12 and all_ == 4 * len(values) and left == all_ / 2
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from evertune.config import Recipe, load
+from evertune.config import Recipe, Training, load
 from evertune.config.data import SOURCE_MODELS
 from evertune.config.load import _members
 from evertune.config.losses import ClassBalanced, Fgm, Focal, FreeLb, Pgd
@@ -52,6 +52,32 @@ def test_a_mistyped_option_is_told_with_the_path_that_the_file_has(
 def test_so_is_one_of_a_source(tmp_path: Path, name: str) -> None:
     found = told(tmp_path, data={"sources": [{"path": "rows.csv"}, {name: "x", "splitt": "train"}]})
     assert "data.sources.1.splitt: unknown key; did you mean split?" in found, found
+
+
+@pytest.mark.parametrize(
+    ("name", "training", "words"),
+    [
+        ("embedding", {"class_weights": "balanced"}, "rows learn from their pairs"),
+        ("embedding", {"label_smoothing": 0.1}, "rows learn from their pairs"),
+        ("pair-regression", {"label_smoothing": 0.1}, "a number has no other labels"),
+        ("image-tokens", {"label_smoothing": 0.1}, "a picture is learned"),
+        ("image-tokens", {"head_learning_rate": 0.1}, "the network is one"),
+        *(
+            (name, {"head_learning_rate": 0.1}, "the base's own output writes")
+            for name in ("seq2seq", "causal-lm", "chat")
+        ),
+    ],
+)
+def test_a_setting_that_an_objective_has_no_use_for_is_refused(
+    tmp_path: Path, name: str, training: dict[str, Any], words: str
+) -> None:
+    found = told(tmp_path, objective={"type": name}, training=training)
+    assert f"training.{next(iter(training))}: without effect for {name}: {words}" in found, found
+
+
+def test_reasons_are_given_for_settings_that_there_are() -> None:
+    for name in TABLE:
+        assert getattr(module(name), "WITHOUT", {}).keys() <= Training.model_fields.keys(), name
 
 
 def test_every_union_of_sections_names_its_members() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_helpers import TOKENS, recipe
+from model_helpers import TOKENS, recipe, split_rows, train
 from pydantic import ValidationError
 
 from evertune.config.robustness import Robustness
@@ -12,8 +12,9 @@ from evertune.gate.robust import robust
 from evertune.objectives import text_classification, token_classification
 from evertune.perturbations import changed
 from evertune.report.models import robustness as shown
-from evertune.robustness import measure
+from evertune.robustness import measure, told
 
+LISTED: dict[str, Any] = {"contract": {"label": {"values": ["good", "bad"]}}}
 TEXT = "Where is the parcel that Anna sent me yesterday?"
 
 
@@ -80,9 +81,30 @@ def test_words_keep_their_tags() -> None:
         ({}, {"gate": {"robustness": {"typos": 0.1}}}, "typos is not tested"),
         ({}, {"robustness": {}, "gate": {"robustness": {"negation": 0.1}}}, "give evaluation.robustness.opposites"),
         (TOKENS, {"robustness": {"opposites": {"O": "O"}}}, "a denial adds a word"),
+        (
+            {"type": "text-classification"},
+            {"robustness": {"opposites": {"good": "badd"}}},
+            r"contract.label.values has no badd; did you mean bad\?",
+        ),
         ({"type": "pair-regression"}, {"robustness": {}}, "no such tests for pair-regression"),
     ],
 )
 def test_tests_that_do_not_fit_are_refused(objective: Any, evaluation: Any, words: str) -> None:
+    listed = LISTED if objective != {"type": "pair-regression"} else {}
     with pytest.raises(ValidationError, match=words):
-        recipe(Path("base"), *([objective] if objective else []), evaluation=evaluation)
+        recipe(Path("base"), *([objective] if objective else []), evaluation=evaluation, **listed)
+
+
+def test_an_opposite_that_no_row_has_is_told_by_check_and_by_the_run(
+    evertune: Any, tiny_recipe: Any, tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rule = {"robustness": {"tests": ["case"], "opposites": {"card": "refund", "refund": "nolabel"}}}
+    done = evertune("check", tiny_recipe(evaluation=rule))
+    assert done.status == 0 and "opposites: no row has the label nolabel" in done.out, done
+    assert "no row has the label refund" not in done.out
+    one = recipe(tiny_model, evaluation=rule, training={"epochs": 1})
+    rows = [{"text": f"my card was lost {number}", "label": ("card", "refund")[number % 2]} for number in range(8)]
+    made = Path(train(one, tmp_path, split_rows(rows), ["card", "refund"]).bundle)
+    inputs, targets = [row["text"] for row in rows], [row["label"] for row in rows]
+    told(one, text_classification, made, None, inputs, targets, {"challenger": [{"label": "card"}] * len(rows)})
+    assert "the model knows no label nolabel" in caplog.text and "refund" not in caplog.text

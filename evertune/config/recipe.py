@@ -222,6 +222,7 @@ class Recipe(Section):
             raise ValueError(f"data.fresh.examples_per_label: the targets of {self.objective.type} are no labels")
         if self.contract.label != LabelRules() and not objective.LABELED:
             raise ValueError(f"contract.label: the targets of {self.objective.type} are no labels; take it out")
+        self._settings_matter()
         self._loss_fits()
         self._robustness_fits()
         asked = {self.metric, *self.evaluation.gate.minimum}
@@ -238,6 +239,12 @@ class Recipe(Section):
         if problem := misfit(training.method, self.objective, finishes, training.train_top_layers, training.freeze):
             raise ValueError(f"training.method: {problem}")
         return self
+
+    def _settings_matter(self) -> None:
+        """Raises ValueError where a setting of `training` would change nothing of what it says."""
+        for name, reason in getattr(module(self.objective.type), "WITHOUT", {}).items():
+            if getattr(self.training, name) != Training.model_fields[name].default:
+                raise ValueError(f"training.{name}: without effect for {self.objective.type}: {reason}; take it out")
 
     def _loss_fits(self) -> None:
         """Raises ValueError where the objective has no choice of one label that its loss could change."""
@@ -256,6 +263,11 @@ class Recipe(Section):
             raise ValueError(f"evaluation.robustness: there are no such tests for {self.objective.type}; take it out")
         if tests and tests.opposites and self.objective.type != "text-classification":
             raise ValueError("evaluation.robustness.opposites: a denial adds a word, which would have no tag")
+        listed = self.contract.label.values
+        if tests and listed != "inferred" and (unknown := tests.strangers(listed)):
+            near = difflib.get_close_matches(unknown[0], listed, 1, 0.5)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(listed)}"
+            raise ValueError(f"evaluation.robustness.opposites: contract.label.values has no {unknown[0]}; {hint}")
         if missing := [name for name in asked if tests is None or name not in tests.names]:
             raise ValueError(
                 f"evaluation.gate.robustness: {missing[0]} is not tested; "

@@ -35,6 +35,7 @@ It may offer
 - `answer(model, batch, examples, names, conventions) -> (predictions, loss)` where logits are not all that it takes;
 - `finish(model, examples, names)`: what is left to do when the weights have been learned;
 - `COUPLED`: true where a row's loss depends on the other rows of its batch, which is then computed whole;
+- `WITHOUT`: setting of `training` -> why it would change nothing of what is asked of it: a recipe with it is refused;
 - `STARTS_AT_RANDOM`: true where a base model of texts may be a configuration and a tokenizer alone, without weights;
 - `unfit(folder) -> text or None`: why a base model cannot be used, from the files of its folder alone;
 - `sample(input, target, prediction) -> (given, wanted, said) or None`: a row of the report's samples, as texts.

@@ -18,6 +18,7 @@ OUTPUTS = {"continuation": "string"}
 METRICS = ("bits_per_byte", "perplexity", *text.WRITTEN)
 BASE_MODEL = "package:evertune/models/gpt2_bytes"
 STARTS_AT_RANDOM = True
+WITHOUT = text.WITHOUT
 LOWER_IS_BETTER = text.FALLING
 NO_SHARES = text.LIKELIHOODS
 

@@ -20,6 +20,7 @@ OUTPUTS = {"answer": "string"}
 METRICS = ("bits_per_byte", "perplexity", "rouge_l", "exact_match", *text.WRITTEN)
 BASE_MODEL = "package:evertune/models/gpt2_bytes"
 STARTS_AT_RANDOM = True
+WITHOUT = text.WITHOUT
 LOWER_IS_BETTER = text.FALLING
 NO_SHARES = text.LIKELIHOODS
 

@@ -23,6 +23,10 @@ KS = (1, 5, 10)
 METRICS = ("accuracy", "f1_macro", "f1_weighted", *(f"recall_at_{k}" for k in KS), "ece")
 LOWER_IS_BETTER = ("ece",)
 MOST = 20_000  # train rows that are kept to be found
+WITHOUT = {
+    "class_weights": "rows learn from their pairs, and the head is fitted to all of them in the end",
+    "label_smoothing": "rows learn from their pairs, and the head is fitted to labels as they are in the end",
+}
 AT_ONCE = 256  # rows embedded at a time when the weights have been learned
 
 
@@ -30,6 +34,11 @@ class Options(single.Options):
     """Vectors for texts, and their labels. Columns: `text`, `label`."""
 
     type: Literal["embedding"] = Field("embedding", description="Name of the objective.")  # type: ignore[assignment]
+    pooling: Literal["auto", "mean", "last"] = Field(
+        "auto",
+        description="What a text's vector is: the mean of the token states, or the last token's. `auto`: the mean of "
+        "an encoder's, the last of a decoder's, which alone has seen the whole text.",
+    )
     temperature: float = Field(
         0.1, gt=0, le=1, description="Of the contrastive loss: a lower one looks at the nearest rows alone."
     )
@@ -49,6 +58,7 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
         path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}
     )
     config.contrastive_temperature, config.index_size = options.temperature, 0
+    config.pooling = single.pooling(options, config)
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
 
 
@@ -62,6 +72,7 @@ def load(path: str | Path) -> Any:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(path)
+    config.pooling = getattr(config, "pooling", "mean")  # all that there was once
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
 
 
@@ -73,7 +84,8 @@ def _model_class(config: Any) -> Any:
     encoder = MODEL_MAPPING[type(config)]
 
     class Embedder(PreTrainedModel):
-        """An encoder; the mean of its states over real tokens, of length 1; a linear head that teaches it nothing."""
+        """A base; the mean of its states over real tokens, or the last, of length 1; a linear head that teaches it
+        nothing."""
 
         config_class = type(config)
         base_model_prefix = encoder.base_model_prefix
@@ -89,8 +101,8 @@ def _model_class(config: Any) -> Any:
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             hidden = self.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-            real = attention_mask.unsqueeze(-1).to(hidden.dtype)
-            vector = torch.nn.functional.normalize(((hidden * real).sum(1) / real.sum(1)).float(), dim=-1)
+            seen = single.pooled(hidden, attention_mask, self.config.pooling)
+            vector = torch.nn.functional.normalize(seen.float(), dim=-1)
             scores = self.classifier(vector.detach())
             return SequenceClassifierOutput(logits=(vector / self.config.contrastive_temperature**0.5, scores))
 

@@ -15,6 +15,7 @@ REPEATED = 4  # words of a passage that counts as repeated (Welleck et al. 2020,
 FALLING = ("bits_per_byte", "perplexity", "repetition")
 LIKELIHOODS = ("bits_per_byte", "perplexity")
 NO_ROOM = "max_new_tokens {} leaves no room for a prompt in max_length {}; lower the one or raise the other"
+WITHOUT = {"head_learning_rate": "the base's own output writes, and there is no new head"}
 WRITTEN = ("distinct_1", "distinct_2", "repetition")
 
 

@@ -20,6 +20,9 @@ OUTPUTS = {"codes": "numbers", "image": "string"}
 METRICS = ("psnr", "mse", "code_perplexity")
 LOWER_IS_BETTER = ("mse",)
 NO_SHARES = METRICS
+WITHOUT = {
+    "label_smoothing": "a picture is learned, and no label", "head_learning_rate": "the network is one, without a head",
+}  # fmt: skip
 BASE_MODEL = "package:evertune/models/image_codes_tiny"
 BINS = 1024  # of codes that are counted; a larger number counts as that less 1,024
 

@@ -18,6 +18,7 @@ OUTPUTS = {"score": "number"}
 METRICS = ("spearman", "pearson", "mse", "mae")
 LOWER_IS_BETTER = ("mse", "mae")
 NO_SHARES = METRICS
+WITHOUT = {"label_smoothing": "a number has no other labels beside it"}
 
 
 class Options(BaseModel):

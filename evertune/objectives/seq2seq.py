@@ -18,6 +18,7 @@ OUTPUTS = {"target": "string"}
 METRICS = ("chrf", "bleu", "rouge_l", "exact_match", "bits_per_byte")
 BASE_MODEL = "package:evertune/models/t5_bytes"
 STARTS_AT_RANDOM = True
+WITHOUT = text.WITHOUT
 LOWER_IS_BETTER = ("bits_per_byte",)
 NO_SHARES = ("bits_per_byte",)
 NGRAMS, CHARACTERS, BETA = 4, 6, 2  # orders of BLEU and chrF, and the weight of recall, as sacrebleu has them

@@ -86,11 +86,12 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     config = AutoConfig.from_pretrained(
         path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}
     )
-    config.pooling = _pooling(options, config)
+    config.pooling = pooling(options, config)
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
 
 
-def _pooling(options: Options, config: Any) -> str:
+def pooling(options: Options, config: Any) -> str:
+    """What the head sees of a model with this configuration: `mean`, `last` or `model`."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
     if options.pooling != "auto":
@@ -141,14 +142,20 @@ def _model_class(config: Any) -> Any:
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             hidden = self.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-            if self.config.pooling == "last":
-                seen = hidden[torch.arange(len(hidden), device=hidden.device), attention_mask.sum(1) - 1]
-            else:
-                real = attention_mask.unsqueeze(-1).to(hidden.dtype)
-                seen = (hidden * real).sum(1) / real.sum(1)
+            seen = pooled(hidden, attention_mask, self.config.pooling)
             return SequenceClassifierOutput(logits=self.classifier(self.dropout(seen)))
 
     return PooledClassifier
+
+
+def pooled(hidden: Any, mask: Any, how: str) -> Any:
+    """(rows, units) the mean of each row's states over its real tokens, or where `how` is `last` that of the last."""
+    import torch
+
+    if how == "last":
+        return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
+    real = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * real).sum(1) / real.sum(1)
 
 
 def _dropout(config: Any) -> float:

@@ -2,11 +2,12 @@
 
 import math
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from evertune import base_models, contract, shortage, splits, tokenization
+from evertune import base_models, contract, relabel, shortage, splits, tokenization
 from evertune.config import SqlSource
 from evertune.errors import DataError
 from evertune.objectives import cells, module, no_shares
@@ -76,17 +77,18 @@ def look(recipe: "Recipe", limit: int) -> Preview:
     pieces, truncated = _own_tokens(recipe, close.slice(0, SHOWN)) if own else _tokens(recipe, inputs)
     examples = _examples(objective, inputs, targets, pieces)
     problems = [*contract.stops(verdicts, recipe, ()), *(shortage.missing(splits) if len(close) else [])]
+    labels = _labels(verdicts, objective)
     notes = [
         *(f"cannot be read: {one}" for one in unreadable[:SHOWN]),
         *rows.notes,
         *verdicts.warnings,
         *shortage.warnings(splits, recipe),
         *_notes(recipe, splits["test"]),
+        *_strangers(recipe, labels),
     ]
     return Preview(
         rows=len(rows.table), found=rows.found, accepted=len(verdicts.accepted), reasons=verdicts.reasons,
-        labels=_labels(verdicts, objective),
-        examples=examples, splits=splits, leaked=leaked, truncated=round(truncated * factor),
+        labels=labels, examples=examples, splits=splits, leaked=leaked, truncated=round(truncated * factor),
         problems=problems, notes=notes,
     )  # fmt: skip
 
@@ -106,6 +108,13 @@ def _labels(verdicts: contract.Verdicts, objective: Any) -> dict[str, int]:
     if not objective.LABELED:
         return {}
     return dict(Counter(objective.label_values(verdicts.accepted.column(objective.TARGET).to_pylist())).most_common())
+
+
+def _strangers(recipe: "Recipe", labels: Collection[str]) -> list[str]:
+    """What the test of negation calls a label and none of these rows has, under the names of today."""
+    rule, known = recipe.evaluation.robustness, relabel.names([*labels], recipe.contract.label.rename)
+    unknown = [] if rule is None else rule.strangers(known)
+    return [f"evaluation.robustness.opposites: no row has the label {one}; is it mistyped?" for one in unknown]
 
 
 def _unreadable(verdicts: contract.Verdicts) -> list[str]:

@@ -9,6 +9,7 @@ import torch
 from transformers import TrainerCallback
 
 FILE = "average.safetensors"
+RANKS = ".lora_E."  # in the name of AdaLoRA's singular values
 
 
 class Average(TrainerCallback):
@@ -33,6 +34,9 @@ class Average(TrainerCallback):
         with torch.no_grad():
             for name, mean in self._mean.items():
                 mean.lerp_(self._free[name], 1 - decay)
+                if RANKS in name:
+                    # What AdaLoRA has taken is 0 now; averaged with what it was, no layer would ever lose a rank.
+                    mean.masked_fill_(self._free[name] == 0, 0)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         from safetensors.torch import save_file

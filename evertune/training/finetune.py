@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from evertune.training.progress import Log
 
 logger = logging.getLogger(__name__)
-STEP_VERSION = 4  # raise it when the same input gives another model
+STEP_VERSION = 5  # raise it when the same input gives another model
 
 
 def fingerprint(recipe: "Recipe", tokens: Tokens, champion: str | None, teacher: str | None = None) -> str:
