@@ -57,6 +57,12 @@ def after_reading(recipe: "Recipe", home: Home, snapshot: Snapshot) -> Outcome |
     return replace(_unchanged(done), rows=rows(snapshot))
 
 
+def last(home: Home) -> Outcome | None:
+    """The last outcome, as `unchanged`; None before the first."""
+    done = (read_json(home.state) or {}).get("concluded")
+    return None if done is None else _unchanged(done)
+
+
 def conclude(recipe: "Recipe", home: Home, snapshot: Snapshot, outcome: Outcome) -> None:
     """Remember that this recipe over this snapshot is done."""
     done = {"recipe": recipe_fingerprint(recipe), "snapshot": snapshot.fingerprint, "outcome": plain(outcome)}

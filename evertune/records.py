@@ -81,6 +81,13 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class TooLittle:
+    """No candidate: the rows that came since the champion teach nothing yet, for this reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A fine-tuned model in its bundle folder, and the MLflow run that made it.
 

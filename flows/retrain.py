@@ -3,9 +3,9 @@
 from prefect import flow
 
 from evertune.config import Recipe, load
-from evertune.records import Outcome
+from evertune.records import Outcome, TooLittle
 from flows.naming import recipe_name
-from tasks.conclude import conclude, unchanged
+from tasks.conclude import conclude, unchanged, waiting
 from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.ingest import ingest
@@ -36,6 +36,8 @@ def retrain(recipe: Recipe | str, overrides: list[str] | None = None, force: boo
             return same
         tokens    = tokenize(snapshot, recipe)
         candidate = finetune(tokens, recipe, force)        # resumes where a crash left it
+        if isinstance(candidate, TooLittle):               # the new rows teach nothing yet
+            return waiting(candidate, snapshot, recipe)
         report    = evaluate(candidate, recipe)            # beside the champion, on the same rows
         decision  = promote(candidate, report, recipe)     # challenger, then champion if the gate says so
         return conclude(candidate, report, decision, recipe)

@@ -8,7 +8,7 @@ from evertune import conclusion, notices, origins, recipe_changes
 from evertune import report as reports
 from evertune.config import Recipe
 from evertune.home import Home, home_of, read_json
-from evertune.records import Candidate, Decision, Evaluation, Outcome, Snapshot, plain
+from evertune.records import Candidate, Decision, Evaluation, Outcome, Snapshot, TooLittle, plain
 from evertune.registry import ledger, models, tracking, unfinished
 from tasks.artifacts import show_decision, show_report
 from tasks.notify import tell
@@ -27,6 +27,32 @@ def unchanged(snapshot: Snapshot, recipe: Recipe) -> Outcome | None:
     show_decision(recipe.name, same.decision, same.reason, same.version)
     ledger.recipe_changed(home, changes)
     return ledger.unchanged(home, same)
+
+
+def waiting(short: TooLittle, snapshot: Snapshot, recipe: Recipe) -> Outcome:
+    """The outcome where the rows that came since the champion teach nothing yet, recorded in the ledger.
+
+    Such rows stay new: the run that learns from them tells of them too. Where none came, an edited recipe is done.
+    """
+    home = home_of(recipe)
+    changes = recipe_changes.since(recipe, home)
+    outcome = replace(_last(home, recipe, snapshot), reason=short.reason, rows=conclusion.rows(snapshot))
+    unfinished.close(home, recipe.name, holding="run")
+    said.info("unchanged: %s", short.reason)
+    show_decision(recipe.name, outcome.decision, outcome.reason, outcome.version)
+    ledger.recipe_changed(home, changes)
+    if not snapshot.accepted:
+        conclusion.conclude(recipe, home, snapshot, outcome)
+    return ledger.unchanged(home, outcome)
+
+
+def _last(home: Home, recipe: Recipe, snapshot: Snapshot) -> Outcome:
+    """The last outcome as `unchanged`; where a crash came before any was noted, what is known of the champion."""
+    seen = {"version": snapshot.version, "rows": snapshot.rows, "fingerprint": snapshot.fingerprint}
+    if (last := conclusion.last(home)) is not None:
+        return replace(last, snapshot=seen)
+    version = models.champion(home, recipe.registered_name)
+    return Outcome("unchanged", "", recipe.registered_name, version, version, None, seen, {}, {}, {}, None)
 
 
 @step

@@ -1,35 +1,45 @@
 """Step 4: the challenger."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evertune import bundle, corpus, relabel, splits, tokenization, training
 from evertune.config import Recipe
 from evertune.errors import RegistryError
 from evertune.home import home_of
 from evertune.objectives import module
-from evertune.records import Candidate, Tokens
+from evertune.records import Candidate, Tokens, TooLittle
 from evertune.registry import costs, models, parity, requirements, teaching, tracking
 from tasks.step import said, step
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 NEEDED = ("row_version", "batch", "part", "split", "component")
 
 
 @step
-def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
-    """Train, or go on where a crash left the training, in one MLflow run; a whole bundle is taken as it is."""
+def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate | TooLittle:
+    """Train, or go on where a crash left the training, in one MLflow run; a whole bundle is taken as it is.
+
+    Where only rows that came since the champion are learned from, a night may bring none: no MLflow run is begun then.
+    """
     home = home_of(recipe)
     fresh = recipe.data.fresh
     champion, start = _champion(recipe) if (fresh.start_from, fresh.train_on) != ("base", "all") else (None, None)
     digest = bundle.digest(champion) if champion else None
     teacher, taught = teaching.find(recipe) or (None, None)
     folder = training.run_folder(home, training.fingerprint(recipe, tokens, digest, taught), anew=force)
-    if not (folder / "candidate.json").exists():
-        # Its imports take as long as those of training, on another core.
-        parity.prepare(home, requirements.required(recipe))
-    run = tracking.begin(recipe, home, tokens, folder)
+    since = bundle.card(champion)["snapshot"]["batch"] if champion else 0
     target = module(recipe.objective.type).TARGET
     found = corpus.rows(home, tokens.snapshot.version, [*NEEDED, target])  # no inputs: they are in the token files
     rows = relabel.rows(splits.apart(found, recipe.data.split), recipe)
+    if not (folder / "candidate.json").exists():
+        if not force and (short := _too_little(rows, recipe, since)):
+            return short
+        # Its imports take as long as those of training, on another core.
+        parity.prepare(home, requirements.required(recipe))
+    run = tracking.begin(recipe, home, tokens, folder)
     with tracking.failing(home, run.run_id):
         origins = {"teacher": taught, "teacher_version": teaching.version(recipe)}
         origins["start"] = start if fresh.start_from == "champion" else None
@@ -37,14 +47,23 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate:
             run.tag(**known)
         candidate = training.finetune(
             recipe, home, tokens, tokenization.load(tokens, rows), rows, run_id=run.run_id, folder=folder, log=run.log,
-            champion=champion, since=bundle.card(champion)["snapshot"]["batch"] if champion else 0,
-            teacher=teacher,
+            champion=champion, since=since, teacher=teacher,
         )  # fmt: skip
         share = {} if candidate.trained is None else {costs.SHARE: candidate.trained}
         run.log({costs.SECONDS: candidate.seconds, **share}, candidate.steps)
         run.flush()
     said.info("finetune: %s steps, loss %.3f, %.0f s", f"{candidate.steps:,}", candidate.train_loss, candidate.seconds)
     return candidate
+
+
+def _too_little(rows: "pa.Table", recipe: Recipe, since: int) -> TooLittle | None:
+    """Without a champion, or where all rows are learned from, what they lack is an error that a person must mend."""
+    how = recipe.data.fresh.train_on
+    if not since or how == "all":
+        return None
+    lack = training.lacking(rows, recipe, since)
+    wait = f"data.fresh.train_on is {how}, so nothing is trained until others come (all: trains now)"
+    return TooLittle(f"{lack}; {wait}") if lack else None
 
 
 def _champion(recipe: Recipe) -> tuple[Path | None, int | None]:

@@ -60,7 +60,7 @@ def test_a_full_disk_is_said_and_leaves_no_half_bundle(tiny_model: Path, tmp_pat
     ("rows", "message"),
     [
         (text_rows(9, LABELS[:1]), "the train rows have one label only, 'refund'"),
-        ([{**row, "split": "test"} for row in text_rows(9)], "no train rows; add rows"),
+        ([{**row, "split": "test"} for row in text_rows(9)], "no train rows; add others"),
     ],
 )
 def test_rows_that_teach_nothing_are_a_data_error(

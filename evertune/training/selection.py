@@ -1,6 +1,7 @@
 """Which of a snapshot's train rows a retraining learns from: `data.fresh`."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
@@ -22,6 +23,35 @@ def learned(rows: "pa.Table", recipe: Recipe, since: int) -> "np.ndarray[Any, An
     chosen = _by_age(rows, recipe, since)
     most = recipe.data.fresh.examples_per_label
     return chosen if most is None else _few(rows, recipe, chosen, most)
+
+
+def lacking(rows: "pa.Table", recipe: Recipe, since: int) -> str:
+    """What the rows lack to learn from; empty where a model can be trained on them.
+
+    Args:
+        rows, since: as for `learned`.
+    """
+    import numpy as np
+
+    objective, places = module(recipe.objective.type), np.flatnonzero(learned(rows, recipe, since))
+    values = objective.label_values(rows.column(objective.TARGET).take(places).to_pylist())
+    return shortage(len(places), values, recipe, since)
+
+
+def shortage(count: int, values: Sequence[str], recipe: Recipe, since: int) -> str:
+    """As `lacking`, of the chosen rows.
+
+    Args:
+        count: how many they are; values: all their labels, none where targets are no labels.
+    """
+    which = "train rows that came since the champion" if since and recipe.data.fresh.train_on != "all" else "train rows"
+    if not module(recipe.objective.type).LABELED:
+        return "" if count else f"no {which}"
+    if not values:
+        return f"no {which}" if not count else f"the {which} have no label"
+    if len(set(values)) < 2:
+        return f"the {which} have one label only, {values[0]!r}: there is nothing to tell apart"
+    return ""
 
 
 def _by_age(rows: "pa.Table", recipe: Recipe, since: int) -> "np.ndarray[Any, Any]":

@@ -40,10 +40,9 @@ def task_of(
     validation = np.flatnonzero(splits == "validation")[-(recipe.evaluation.window or len(rows)) :]
     targets = rows.column(objective.TARGET)
     values = objective.label_values(targets.take(train).to_pylist())
+    _check(selection.shortage(len(train), values, recipe, since), recipe, since)
     if objective.LABELED:
-        _check(values, labels, recipe)
-    elif not len(train):
-        raise DataError("no train rows; add rows")
+        _tell_of_missing(values, labels)
     ids, hidden = {label: index for index, label in enumerate(labels)}, masking(tokenizer, recipe.training.mask_tokens)
     examples = {
         name: Examples(objective, encoded.select(index), targets.take(index).to_pylist(), ids)
@@ -67,16 +66,13 @@ def _vocabulary(train: Examples, hidden: Masking | None) -> Any:
     return torch.from_numpy(np.union1d(train.token_ids, [] if hidden is None else [hidden.mask_id]).astype(np.int64))
 
 
-def _check(values: list[str], labels: tuple[str, ...], recipe: "Recipe") -> None:
-    counts, which, remedy = Counter(values), "train rows", ""
-    if recipe.data.fresh.train_on != "all":
-        which, remedy = "train rows that came since the champion", ", or set data.fresh.train_on to all"
-    if not counts:
-        raise DataError(f"no {which}; add rows{remedy}")
-    if len(counts) < 2:
-        raise DataError(
-            f"the {which} have one label only, {next(iter(counts))!r}: there is nothing to tell apart; "
-            f"add rows with other labels{remedy}"
-        )
+def _check(short: str, recipe: "Recipe", since: int) -> None:
+    if short:
+        whole = ", or set data.fresh.train_on to all" if since and recipe.data.fresh.train_on != "all" else ""
+        raise DataError(f"{short}; add others{whole}")
+
+
+def _tell_of_missing(values: list[str], labels: tuple[str, ...]) -> None:
+    counts = Counter(values)
     if missing := [label for label in labels if not counts[label]]:
         logger.warning("no train row has %s: the model cannot learn it", ", ".join(map(repr, missing)))
