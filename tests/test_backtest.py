@@ -65,15 +65,6 @@ def test_what_cannot_be_cut_is_said() -> None:
         windows.cut(moments(None, 900), "week", NOW)
 
 
-def test_policies_are_read_by_name_and_period() -> None:
-    assert [(one.name, one.period, one.gated) for one in backtest.parse("never, gated:4,gated:4")] == [
-        ("never", 1, False), ("gated:4", 4, True)
-    ]  # fmt: skip
-    for given_, words in (("gatd", "did you mean gated"), ("gated:x", "such as gated:4"), (" ", "name one at least")):
-        with pytest.raises(ConfigError, match=words):
-            backtest.parse(given_)
-
-
 def written(folder: Path, base: Path, weeks: int = WEEKS, quiet: Sequence[int] = ()) -> Recipe:
     """Weeks of tickets, some of them without any; from the fourth on, two labels have changed their words."""
     swap = {"refund": "delivery", "delivery": "refund"}
@@ -177,6 +168,20 @@ def test_where_no_rows_came_since_the_last_training_nothing_is_retrained(
     found = {step.window: step for step in run(lambda _: None).steps}
     assert found[3].verdict == "held"
     assert [window for window, step in found.items() if step.retrained] == [2, 3, 6]
+
+
+def test_rows_that_teach_nothing_train_nothing(recipe: Recipe) -> None:
+    """With `train_on: new`, a week of one label is no error: a run would say `unchanged` and wait for more."""
+    head, *lines = (file := recipe.folder / "tickets.csv").read_text().splitlines()
+    week = (MONDAY + timedelta(days=28)).date().isoformat()
+    kept = [line for line in lines if line.rsplit(",", 1)[1] < week or line.rsplit(",", 2)[1] == "refund"]
+    file.write_text("\n".join([head, *kept]) + "\n")
+    fresh = recipe.data.fresh.model_copy(update={"train_on": "new"})
+    new = recipe.model_copy(update={"data": recipe.data.model_copy(update={"fresh": fresh})})
+    home, snapshot = taken_in(new)
+    always = backtest.parse("always")
+    found = backtest.run(new, home, snapshot, "week", always, lambda _: "run", lambda _: None, start=3).steps
+    assert [(step.window, step.retrained) for step in found] == [(3, True), (4, True), (5, False)]
 
 
 def test_a_lenient_policy_promotes_what_is_held(recipe: Recipe) -> None:

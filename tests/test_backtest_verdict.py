@@ -1,4 +1,4 @@
-"""What is said of a replayed history: sums by policy, and the recommendation."""
+"""Policies by name, and what is said of them after a replayed history."""
 
 from pathlib import Path
 
@@ -7,9 +7,18 @@ import pytest
 from evertune import backtest
 from evertune.backtest import verdict
 from evertune.backtest.verdict import Step
-from evertune.errors import DataError
+from evertune.errors import ConfigError, DataError
 from evertune.records import plain
 from evertune.report import backtest as pages
+
+
+def test_policies_are_read_by_name_and_period() -> None:
+    assert [(one.name, one.period, one.gated) for one in backtest.parse("never, gated:4,gated:4")] == [
+        ("never", 1, False), ("gated:4", 4, True)
+    ]  # fmt: skip
+    for given_, words in (("gatd", "did you mean gated"), ("gated:x", "such as gated:4"), (" ", "name one at least")):
+        with pytest.raises(ConfigError, match=words):
+            backtest.parse(given_)
 
 
 def steps(policy: str, values: list[float | None], wrong: int = 0, seconds: float = 10) -> list[Step]:

@@ -156,7 +156,8 @@ def _taken(replay: Replay, policy: Policy, states: dict[str, State], window: int
     due = policy.retrains != "never" and (window - first) % policy.period == 0 and new > 0
     looks = due and policy.retrains == "drift"
     found = replay.drift(state.champion, max(state.champion.window, window - policy.period), window) if looks else None
-    if not due or (policy.retrains == "drift" and (found is None or found > ALARM)):
+    calm = policy.retrains == "drift" and (found is None or found > ALARM)
+    if not due or calm or replay.lacking(window, state.champion):
         return _told(replay, policy, state, window, drift=found)
     made, state.trained = replay.train(window, state.champion), window
     return _challenged(replay, policy, state, made, window, found)

@@ -68,6 +68,11 @@ class Replay:
         rows = self.rows.filter(pa.array(chosen))
         return rows.append_column("window", pa.array(self.windows.number[chosen], pa.int64()))
 
+    def lacking(self, window: int, champion: Model) -> str:
+        """What the rows that a retraining would learn from lack, so that a run would say `unchanged`; else empty."""
+        rows = splits.apart(self.known(window), self.recipe.data.split)
+        return training.lacking(_by_window(rows), self.recipe, champion.window)
+
     def train(self, window: int, champion: Model | None) -> Candidate:
         """A model of what was known at a window's end; what another policy has trained there is taken as it is.
 
