@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from cli_helpers import Done
 from crash_helpers import killed
-from data_helpers import TOLERANT, current, good, ingest, recipe, run, write_csv
+from data_helpers import current, good, ingest, recipe, run, write_csv
 from forget_helpers import HEADER, SECRET, kept, loaded, shown
 
-from evertune import conclusion, corpus, forgetting, quarantine
+from evertune import conclusion, corpus, forgetting
 from evertune.config import Recipe
 from evertune.corpus import delta_tables, removal, staging, tombstones
 from evertune.errors import DataError, RegistryError
@@ -239,18 +239,6 @@ def test_a_stopped_batch_forgets(people: tuple[Recipe, Home], tmp_path: Path) ->
     assert forget(people, "x3").rows["batches"] == 1
     left = staging.read_stopped(place)
     assert left is not None and len(left) == 8
-
-
-def test_without_an_id_a_row_is_its_text(tmp_path: Path, place: Home) -> None:
-    write_csv(tmp_path / "a.csv", [*good(20), (SECRET, "card"), (SECRET, "card"), (BROKEN, "card")])
-    one = recipe(tmp_path, **TOLERANT)
-    run(one, place)
-    name = quarantine.listing(place)["row_version"][0].as_py()
-    assert forgetting.forget(one, place, {"id": [name]}, "why").rows == {"corpus": 0, "quarantine": 1, "batches": 0}
-    assert forgetting.forget(one, place, {"text": [SECRET.upper() + "!"]}, "why").rows["corpus"] == 2
-    assert shown(place.root, "lovelace", "turing") == set()
-    write_csv(tmp_path / "b.csv", [(SECRET, "refund"), *good(4, 60)])
-    assert ingest(one, place).rows == 4
 
 
 def test_two_thousand_at_once(tmp_path: Path, place: Home) -> None:
