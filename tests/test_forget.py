@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from cli_helpers import Done
 from crash_helpers import killed
-from data_helpers import current, good, ingest, recipe, run, write_csv
+from data_helpers import TOLERANT, current, good, ingest, recipe, run, write_csv
 from forget_helpers import HEADER, SECRET, kept, loaded, shown
 
-from evertune import conclusion, corpus, forgetting
+from evertune import conclusion, corpus, forgetting, quarantine
 from evertune.config import Recipe
-from evertune.corpus import delta_tables, removal, staging, tombstones
+from evertune.corpus import removal, staging, tombstones
 from evertune.errors import DataError, RegistryError
 from evertune.forgetting import intent, pages
 from evertune.home import Home, read_json, write_json
@@ -99,46 +99,6 @@ def test_no_file_holds_a_forgotten_row(people: tuple[Recipe, Home]) -> None:
     assert done.rows == {"corpus": 2, "quarantine": 1, "batches": 0}
     assert shown(place.root, "lovelace", "turing") == set()
     assert not any("'ada'" in content or '"ada"' in content for _, content in kept(place.root))
-
-
-@pytest.mark.parametrize("made", ["now", "before"])
-def test_the_log_of_the_tables_holds_no_text(
-    tmp_path: Path, place: Home, made: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Delta's compaction and checkpoints tell a file's least and greatest text, unless they are told not to."""
-    monkeypatch.setattr(delta_tables, "MANY", 3)
-    if made == "before":  # by an Evertune that did not tell
-        monkeypatch.setattr(delta_tables, "SETTINGS", {"delta.checkpointInterval": "2"})
-    one, first = loaded(tmp_path), f"00 {SECRET}"
-    for day in range(4):
-        rows = [(*row, f"c{day}-{number}") for number, row in enumerate(good(4, 4 * day + 10))]
-        write_csv(tmp_path / f"{day}.csv", [*rows, *([(first, "card", "ada")] if day == 1 else [])], HEADER)
-        run(one, place)
-    log = place.corpus / "_delta_log"
-    assert any("OPTIMIZE" in path.read_text() for path in log.glob("*.json"))
-    told = [path.suffix for path, content in kept(log) if first in content]
-    assert set(told) == ({".json", ".parquet"} if made == "before" else set())
-    old = corpus.rows(place, 2)
-    forget((one, place), "ada")
-    assert shown(place.root, "lovelace") == set()
-    delta_tables._opened.clear()
-    assert corpus.rows(place, 2).to_pylist() == [row for row in old.to_pylist() if row["id"] != "ada"]
-    assert len(current(place)) == 16
-
-
-def test_a_table_of_an_older_version_stops_telling_texts(
-    tmp_path: Path, place: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = loaded(tmp_path)
-    with monkeypatch.context() as before:
-        before.setattr(delta_tables, "SETTINGS", {})
-        write_csv(tmp_path / "0.csv", [(*row, f"a{number}") for number, row in enumerate(good(4))], HEADER)
-        run(one, place)
-    monkeypatch.setattr(delta_tables, "MANY", 2)
-    write_csv(tmp_path / "1.csv", [(*row, f"b{number}") for number, row in enumerate(good(4, 4))], HEADER)
-    run(one, place)
-    assert len(delta_tables.files(place.corpus)) == 1
-    assert not any("alpha" in content for _, content in kept(place.corpus / "_delta_log"))
 
 
 def test_all_else_is_as_it_was(people: tuple[Recipe, Home]) -> None:
@@ -239,6 +199,18 @@ def test_a_stopped_batch_forgets(people: tuple[Recipe, Home], tmp_path: Path) ->
     assert forget(people, "x3").rows["batches"] == 1
     left = staging.read_stopped(place)
     assert left is not None and len(left) == 8
+
+
+def test_without_an_id_a_row_is_its_text(tmp_path: Path, place: Home) -> None:
+    write_csv(tmp_path / "a.csv", [*good(20), (SECRET, "card"), (SECRET, "card"), (BROKEN, "card")])
+    one = recipe(tmp_path, **TOLERANT)
+    run(one, place)
+    name = quarantine.listing(place)["row_version"][0].as_py()
+    assert forgetting.forget(one, place, {"id": [name]}, "why").rows == {"corpus": 0, "quarantine": 1, "batches": 0}
+    assert forgetting.forget(one, place, {"text": [SECRET.upper() + "!"]}, "why").rows["corpus"] == 2
+    assert shown(place.root, "lovelace", "turing") == set()
+    write_csv(tmp_path / "b.csv", [(SECRET, "refund"), *good(4, 60)])
+    assert ingest(one, place).rows == 4
 
 
 def test_two_thousand_at_once(tmp_path: Path, place: Home) -> None:
