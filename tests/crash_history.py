@@ -71,16 +71,20 @@ def working(environment: Mapping[str, str]) -> Iterator[Worker]:
         process.wait()
 
 
-def new_project(folder: Path, base: Path, empty: Path) -> Project:
-    """A project without rows, whose MLflow store is made ready."""
+def new_project(folder: Path, base: Path, empty: Path, *, epochs: int = 6, **fresh: Any) -> Project:
+    """A project without rows, whose MLflow store is made ready.
+
+    Args:
+        fresh: the recipe's `data.fresh`.
+    """
     shutil.copytree(empty, folder / "home")
     return Project(folder, base, "").write(
         data={
             "sources": [{"path": "rows/*.csv"}], "columns": {"id": "id"},
-            "split": {"validation": 0.1, "test": 0.3},
+            "split": {"validation": 0.1, "test": 0.3}, "fresh": fresh,
         },
         training={
-            "epochs": 6, "learning_rate": 1e-2, "tokens_per_batch": 256, "precision": "fp32", "warmup": 0.0,
+            "epochs": epochs, "learning_rate": 1e-2, "tokens_per_batch": 256, "precision": "fp32", "warmup": 0.0,
             "checkpoint_steps": 12,
         },
         evaluation={
@@ -90,10 +94,10 @@ def new_project(folder: Path, base: Path, empty: Path) -> Project:
     )  # fmt: skip
 
 
-def write_week(project: Project, week: int) -> None:
+def write_week(project: Project, week: int, size: int = ROWS) -> None:
     """A file of a week's rows: new words for each label, two rows to be refused, and from week 1 on a corrected one."""
     rows = []
-    for number in range(ROWS):
+    for number in range(size):
         label = list(WORDS[week])[number % 3]
         words = WORDS[week][label].split()
         said = f"{words[number % 3]} {words[(number + 1) % 3]} {words[(number // 3) % 3]} x{number * 7919 % 1000}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from cli_helpers import Project
-from crash_history import WORDS, Worker, new_project, state, working, write_week
+from crash_history import ROWS, WORDS, Worker, new_project, state, working, write_week
 from crash_worker import STEPS
 
 KILLS = int(os.environ.get("EVERTUNE_CRASH_POINTS", "20"))
@@ -34,11 +34,15 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
 def uninterrupted(
     worker: Worker, tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, model_store: Path
 ) -> tuple[list[Any], list[Counts]]:
-    """What is true at each week's end of a project that nobody kills, and how many points each step has."""
     project = new_project(tmp_path_factory.mktemp("whole"), tiny_model, model_store.with_name("empty"))
+    return whole(worker, project, len(WORDS))
+
+
+def whole(worker: Worker, project: Project, weeks: int, rows: int = ROWS) -> tuple[list[Any], list[Counts]]:
+    """What is true at each week's end of a project that nobody kills, and how many points each step has."""
     states, counts = [], []
-    for week in range(len(WORDS)):
-        write_week(project, week)
+    for week in range(weeks):
+        write_week(project, week, rows)
         told = worker.run(project, processes=PROCESSES)
         assert "error" not in told, told
         states.append((told["outcome"]["decision"], state(project)))
@@ -68,6 +72,26 @@ def test_killed_at_any_point_it_ends_as_if_never_killed(
             assert state(project) == states[week][1], killed
         if len(killed) >= KILLS:
             break
+
+
+def test_a_challenger_that_became_champion_just_before_a_kill_is_concluded_as_what_it_was(
+    worker: Worker, tiny_model: Path, model_store: Path, tmp_path: Path
+) -> None:
+    """Trainings that go on from the champion: the next run must not take the cut-off one's model for it."""
+    fresh: dict[str, Any] = {"epochs": 8, "train_on": "replay", "start_from": "champion"}
+    weeks, rows, draw = 2, 3 * ROWS, random.Random(SEED)
+    project = new_project(tmp_path / "whole", tiny_model, model_store.with_name("empty"), **fresh)
+    states, counts = whole(worker, project, weeks, rows)
+    assert [decision for decision, _ in states] == ["promoted"] * weeks, states
+    killed = new_project(tmp_path / "killed", tiny_model, model_store.with_name("empty"), **fresh)
+    for week in range(weeks):
+        write_week(killed, week, rows)
+        inside = [("finetune", counts[week]["finetune"] // 2), ("promote", counts[week]["promote"])]
+        points = [*inside, ("after promote", 1), ("conclude", draw.randint(2, counts[week]["conclude"]))]
+        died = die(worker, killed, [{"step": step, "number": number, "torn": False} for step, number in points])
+        assert len(died) == len(points)
+        assert "error" not in worker.run(killed)
+        assert state(killed) == states[week][1], died
 
 
 def die(worker: Worker, project: Project, points: list[dict[str, Any]]) -> list[str]:

@@ -1,7 +1,7 @@
 """What follows from a decision: tags, aliases and the ledger; and the moves that a person makes."""
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,18 @@ logger = logging.getLogger(__name__)
 WAITING = "awaiting approval"
 EXPIRED = "expired"
 ANEW = "compare anew with `evertune run RECIPE --force`, or make it champion by hand with `evertune promote`"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A run whose model was decided on.
+
+    Args:
+        run_id: in MLflow; champion: version that it met, None where there was none.
+    """
+
+    run_id: str
+    champion: int | None
 
 
 def settle(
@@ -75,6 +87,17 @@ def opponent(home: Home, name: str, run_id: str) -> int | None:
         return now
     decided = _decision_on(home, now)
     return now if decided is None else decided["champion"]
+
+
+def made_champion(home: Home, name: str) -> Made | None:
+    """The run that made the champion of now, as the decision on it tells; None where no run of this home did.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
+    now = models.champion(home, name)
+    decided = None if now is None else _decision_on(home, now)
+    return None if decided is None else Made(decided["run_id"], decided["champion"])
 
 
 def _record(home: Home, **facts: Any) -> None:
