@@ -218,6 +218,17 @@ def test_who_has_waited_too_long_is_told_so_in_ledger_and_message(
 
 
 @pytest.mark.usefixtures("no_parity")
+def test_what_a_clock_that_was_ahead_took_off_is_approved_once_the_clock_is_right(shop: Shop) -> None:
+    _, version = waiting(shop)
+    age(shop.home, 400)  # seen from a machine whose clock is a year ahead
+    promotion.expire(shop.home, shop.name, timedelta(days=14))
+    assert shop.tag(version, "decision") == "expired"
+    age(shop.home, -397)
+    promotion.approve(shop.home, shop.name, version, "in time", timedelta(days=14))
+    assert (shop.champion(), shop.tag(version, "decision")) == (version, "promoted")
+
+
+@pytest.mark.usefixtures("no_parity")
 def test_before_that_it_is_approved_and_never_is_never(shop: Shop) -> None:
     _, first = waiting(shop)
     age(shop.home, 13.9)

@@ -127,6 +127,8 @@ def _why(found: dict[str, Any]) -> str:
 def approve(home: Home, name: str, version: int, reason: str, waits: timedelta | None = None) -> None:
     """Make a version champion that waits for approval.
 
+    One that expired by a clock that was ahead, or by a shorter `registry.expires`, can be approved all the same.
+
     Args:
         waits: how long a version may wait; None for ever.
     Raises:
@@ -135,9 +137,9 @@ def approve(home: Home, name: str, version: int, reason: str, waits: timedelta |
     """
     expire(home, name, waits)
     decided, state = _decision_on(home, version), _tag(home, name, version, "decision")
-    if state == EXPIRED:
+    if state == EXPIRED and (decided is None or _overdue(decided, waits)):
         raise RegistryError(f"version {version} of {name} {_tag(home, name, version, 'reason')}; {ANEW}")
-    if state != WAITING or decided is None:
+    if state not in {WAITING, EXPIRED} or decided is None:
         there = f"these wait: {', '.join(map(str, found))}" if (found := waiting(home, name)) else "none waits"
         raise RegistryError(f"version {version} of {name} does not wait for approval; {there}")
     now = models.champion(home, name)
@@ -171,12 +173,19 @@ def expire(home: Home, name: str, waits: timedelta | None) -> None:
         decided = _decision_on(home, version)
         if decided is None or models.champion(home, name) == version:
             continue  # a crash cut its approval off
-        age = datetime.now(UTC) - datetime.fromisoformat(decided["time"])
-        if waits is not None and age > waits:
-            days = age / timedelta(days=1)
+        if waits is not None and _overdue(decided, waits):
+            days = _age(decided) / timedelta(days=1)
             reason = f"has waited {days:.1f} days for approval, registry.expires allows {waits.days}"
             ledger.append(home, EXPIRED, version=version, reason=reason)
             models.tag(home, name, version, decision=EXPIRED, reason=reason)
+
+
+def _overdue(decided: dict[str, Any], waits: timedelta | None) -> bool:
+    return waits is not None and _age(decided) > waits
+
+
+def _age(decided: dict[str, Any]) -> timedelta:
+    return datetime.now(UTC) - datetime.fromisoformat(decided["time"])
 
 
 def reject(home: Home, name: str, version: int, reason: str) -> None:
