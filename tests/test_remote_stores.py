@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from registry_helpers import HELD, INPUTS, Shop, evaluation
+from registry_helpers import HELD, INPUTS, Shop, evaluation, make_champion
 from server_helpers import free_port, serving
 
-from evertune import scoring
+from evertune import cleaning, scoring
 from evertune.config import load
 from evertune.errors import RegistryError
 from evertune.home import Home
@@ -78,3 +78,30 @@ def test_a_copy_that_was_damaged_is_fetched_again(remote: Shop, tmp_path: Path) 
     card = models.bundle_of(elsewhere, remote.name, version) / "evertune.json"
     card.write_text("{}")
     assert (models.bundle_of(elsewhere, remote.name, version) / "evertune.json").read_text() != "{}"
+
+
+def test_clean_removes_the_files_of_old_versions_from_the_server_and_from_this_machine(
+    remote: Shop, mlflow_server: str
+) -> None:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    from evertune.registry import store
+
+    made = [remote.registered() for _ in range(3)]
+    versions = [version for _, version in made]
+    make_champion(remote, versions[2])
+    retention = remote.recipe.retention.model_copy(update={"days": 0, "runs": 1})
+    recipe = remote.recipe.model_copy(update={"retention": retention})
+    mlflow = store.client(remote.home)
+    uris = [mlflow.get_model_version_download_uri(remote.name, str(version)) for version in versions]
+    assert all(uri.startswith("mlflow-artifacts:") for uri in uris)
+    listed = cleaning.clean(recipe, remote.home, remove=False)
+    assert [one.name for one in listed.spare if one.what == "model"] == ["version 1", "version 2"]
+    assert all(one.files > 3 and one.bytes > 10_000 for one in listed.spare if one.what == "model")
+    cleaning.clean(recipe, remote.home, remove=True)
+    assert [len(get_artifact_repository(uri).list_artifacts()) > 0 for uri in uris] == [False, False, True]
+    for version in versions[:2]:
+        with pytest.raises(RegistryError):
+            models.bundle_of(remote.home, remote.name, version)
+    assert models.bundle_of(remote.home, remote.name, versions[2]).is_dir()
+    assert not [one for one in cleaning.clean(recipe, remote.home, remove=True).spare if one.what == "model"]
