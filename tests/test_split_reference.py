@@ -1,6 +1,7 @@
 """Splits and components are those of a plain reference: every pair compared, one row after the other."""
 
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from split_helpers import RULES, assigned
 
 from evertune import splits
+from evertune.splits import groups
 
 WORDS = [f"word{number}" for number in range(14)]
 BASES = [" ".join(WORDS[start : start + 10]) for start in range(4)]  # neighbours share 7 of 9 shingles
@@ -31,6 +33,35 @@ def test_every_batch_is_dealt_as_the_reference_deals_it(grouped: Any, batches: l
         before += expected
         own = found.select(list(splits.KNOWN))
         known = own if known is None else pa.concat_tables([known, own])
+
+
+GIVEN = ROW.flatmap(
+    lambda row: st.sampled_from([None, "train", "test"]).map(lambda split: {**row, "given_split": split})
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(batches=st.lists(st.lists(GIVEN, min_size=1, max_size=5), min_size=2, max_size=5))
+def test_a_batch_is_dealt_beside_its_neighbours_as_beside_all_rows(
+    grouped: Any, batches: list[list[dict[str, Any]]]
+) -> None:
+    known: pa.Table | None = None
+    for number, rows in enumerate(batches):
+        rows = [{**row, "text": f"{row['text']}{'?' * number}"} for row in rows]
+        found = assigned(grouped, rows, known)
+        with mock.patch.object(groups, "SMALL", 0):
+            assert assigned(grouped, rows, known).equals(found)
+        own = found.select(list(splits.KNOWN))
+        known = own if known is None else pa.concat_tables([known, own])
+
+
+def test_a_row_beside_one_of_a_component_is_told_of_the_others(grouped: Any) -> None:
+    """What hangs together with a train and a test row is left out, also where it is near one of them only."""
+    rows = [{"text": BASES[0], "given_split": "train"}, {"text": BASES[3], "given_split": "test"}]
+    rows = [{**row, "group": "g"} for row in rows]
+    known = assigned(grouped, rows, lend=False).select(list(splits.KNOWN))
+    [split] = assigned(grouped, [{"text": f"{BASES[0]} more"}], known)["split"].to_pylist()
+    assert split == "excluded"
 
 
 def reference(rows: list[dict[str, Any]], known: list[dict[str, Any]], digests: list[int]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from evertune.digests import digests
 from evertune.parts import Rows, of_table
 from evertune.splits.groups import (
     EXCLUDED,
+    KNOWN,
     NAMES,
     TEST,
     TRAIN,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["KNOWN", "NAMES", "apart", "assign", "dealt", "leaked", "lends_validation", "signed"]
 
-KNOWN = ("row_version", "row_key", "split", "component", "joins", "group", "normal_digest", "signature")
 OPEN = -1  # not decided yet
 LARGE = 0.2  # a component with more of a batch's rows than this is worth a warning ...
 LARGE_FROM = 100  # ... in a batch of at least this many

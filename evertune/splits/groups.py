@@ -1,6 +1,6 @@
 """Components: what links a batch's rows with each other and with the corpus; most of it is read, little of it held."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from evertune.components import BLOCK, canonical, chained, connected, repeated, within
 from evertune.parts import Rows, chosen, column, numbers, standing_again
 from evertune.splits.near_duplicates import links, sharing
-from evertune.splits.signatures import PERMUTATIONS, comparable
-from evertune.strings import contents
+from evertune.splits.nearby import SMALL, nearby
+from evertune.splits.signatures import PERMUTATIONS, comparable, matrix
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+KNOWN = ("row_version", "row_key", "split", "component", "joins", "group", "normal_digest", "signature")
 LookUp = Callable[["pa.Array"], "pa.Array"]
 NAMES = ("train", "excluded", "validation", "test")  # in the order in which one wins over another within a row key
 TRAIN, EXCLUDED, VALIDATION, TEST = range(4)
@@ -68,11 +69,11 @@ class Links:
     """Everything that can link rows, whichever of them are left out in the end.
 
     Args:
-        normal: digests of normalised inputs, the batch's rows first, then the corpus'.
+        normal: digests of normalised inputs, the batch's rows first, then the corpus': of a small batch those nearby.
         size: rows of the batch.
         ties: by group and by key.
         near: None where near duplicates are not looked for.
-        split, component: of the corpus' rows, as codes and as today's ids.
+        split, component: of these rows of the corpus, as codes and as today's ids.
     """
 
     normal: "np.ndarray[Any, Any]"
@@ -89,14 +90,21 @@ def gathered(
     """All links, and the rows tied by key."""
     import numpy as np
 
-    normals = [numbers(one, "normal_digest") for one in (rows, known)]
-    normal, size = np.concatenate(normals) if len(normals[1]) else normals[0], len(normals[0])
-    split, component = _stands(known)
-    around = split != EXCLUDED
+    own = numbers(rows, "normal_digest")
+    size = len(own)
+    if size <= SMALL:
+        found = nearby(rows, known, KNOWN, _stands, threshold)
+        known, there, split, component = found.linked, found.normal, found.split, found.component
+        count = found.count
+    else:
+        there, (split, component) = numbers(known, "normal_digest"), _stands(known(["split", "component", "joins"]))
+        count = len(there)
+    normal = np.concatenate([own, there]) if len(there) else own
     keys, groups = (_tied(rows, known, name, size) for name in ("row_key", "group"))
     near = None
     if threshold is not None:
-        near = _near(rows, known, inputs, look_up, threshold, scratch, (normals[0], normals[1], around))
+        around = split[:count] != EXCLUDED
+        near = _near(rows, known, inputs, look_up, threshold, scratch, (own, there[:count], around))
     return Links(normal, size, (groups, keys), near, split, component), keys
 
 
@@ -197,21 +205,21 @@ def _firsts(values: Any, considered: Any) -> "np.ndarray[Any, Any]":
 
 
 def _signatures(rows: Rows, places: Any) -> "Iterator[np.ndarray[Any, Any]]":
-    import numpy as np
-
     for part in chosen(rows, ["signature"], places):
-        for chunk in part["signature"].chunks:
-            yield np.frombuffer(contents(chunk)[0], dtype=np.uint16).reshape(-1, PERMUTATIONS)
+        yield from matrix(part)
 
 
-def _stands(known: Rows) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
-    """The split and today's component of each row of the corpus."""
+def _stands(known: "Iterable[pa.Table]") -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
+    """The split and today's component of each row of the corpus.
+
+    Args:
+        known: its rows in parts, with `split`, `component` and `joins`.
+    """
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    columns = ["split", "component", "joins"]
-    parts = [part.set_column(0, "split", codes(part["split"])) for part in known(columns)]
+    parts = [part.set_column(0, "split", codes(part["split"])) for part in known]
     if not parts:
         return np.zeros(0, dtype=np.int8), np.zeros(0, dtype=np.int64)
     whole = pa.concat_tables(parts)

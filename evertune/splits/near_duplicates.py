@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.components import connected, repeated
+from evertune.components import connected, repeated, within
 from evertune.parallel import mapped
 from evertune.splits.signatures import PERMUTATIONS, shingles
 from evertune.strings import mixed
@@ -19,6 +19,7 @@ WINDOW = 16  # neighbours compared in an LSH bucket; larger buckets are held tog
 PAIRS = 200_000  # pairs of signatures compared at once ...
 EXACT = 5_000  # ... and pairs of texts
 BANDS = 2  # that are sorted at once: each takes 9 bytes a text
+BLOCK = 4096  # signatures whose bands are looked at at once: they stay in the cache
 ERRORS = 4  # standard errors by which the signatures' estimate may be below the threshold
 
 
@@ -58,6 +59,36 @@ def _keys_of(file: Any) -> "np.ndarray[Any, Any]":
 
     file.seek(0)
     return np.fromfile(file, dtype=np.uint64)
+
+
+class Bands:
+    """The LSH buckets of a few texts: which of many others share one.
+
+    Args:
+        found: signatures of the few, (n, 64); threshold: of near duplicates.
+    """
+
+    def __init__(self, found: "np.ndarray[Any, Any]", threshold: float) -> None:
+        import numpy as np
+
+        self._rows = _rows_per_band(threshold)
+        self._bands = []
+        for band in range(PERMUTATIONS // self._rows):
+            begins = np.zeros(1 << 16, dtype=bool)  # by the band's first 16 bits: few of the others are left then
+            begins[found[:, band * self._rows]] = True
+            self._bands.append((begins, np.unique(_band_keys(found, band, self._rows))))
+
+    def met(self, others: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """(m,) which of the others, (m, 64), share a bucket with one of the few."""
+        import numpy as np
+
+        hit = np.zeros(len(others), dtype=bool)
+        for start in range(0, len(others), BLOCK):
+            block = others[start : start + BLOCK]
+            for band, (begins, keys) in enumerate(self._bands):
+                some = np.flatnonzero(begins[block[:, band * self._rows]])
+                hit[start + some[within(_band_keys(block[some], band, self._rows), keys)]] = True
+        return hit
 
 
 def links(fresh: Any, known: Any, threshold: float, texts: "Callable[[Any], pa.Array]") -> "np.ndarray[Any, Any]":

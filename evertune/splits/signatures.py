@@ -2,6 +2,7 @@
 
 import functools
 import unicodedata
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from evertune.parallel import mapped
@@ -90,6 +91,14 @@ def _letters() -> "np.ndarray[Any, Any]":
 
     signs = [chr(code).lower() if code < 128 and chr(code).isalnum() else " " for code in range(256)]
     return np.array([ord(sign) for sign in signs], dtype=np.uint8)
+
+
+def matrix(part: "pa.Table") -> "Iterator[np.ndarray[Any, Any]]":
+    """The signatures of a part's rows, (n, 64) for each chunk."""
+    import numpy as np
+
+    for chunk in part["signature"].chunks:
+        yield np.frombuffer(contents(chunk)[0], dtype=np.uint16).reshape(-1, PERMUTATIONS)
 
 
 def signatures(normal: "pa.Array") -> "np.ndarray[Any, Any]":
