@@ -14,6 +14,7 @@ from evertune.errors import DataError
 from evertune.home import read_json, write_json
 from evertune.objectives import cells, module, shows_pictures
 from evertune.records import Candidate, Evaluation, file_digest, plain
+from evertune.strings import same
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +82,7 @@ def scored(rows: "pa.Table", window: int | None, since: int | None) -> Any:
         window: how many others. Default: all.
         since: newest batch that the champion knew. Default: there is none, and every row is another.
     """
-    test = rows["split"].to_numpy(zero_copy_only=False) == "test"
+    test = same(rows["split"], "test")
     if window is None:
         return test
     known = np.flatnonzero(test & (rows["batch"].to_numpy() <= since)) if since is not None else np.flatnonzero(test)

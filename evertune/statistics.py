@@ -1,5 +1,6 @@
 """Resampling of per-row sufficient statistics: intervals, and the difference of two models scored on the same rows."""
 
+import functools
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -170,11 +171,24 @@ def bootstrap_sums(stats: Floats, resamples: int, seed: int) -> Iterator[Floats]
     if rows == 0:
         raise DataError("there are no rows to resample; the split or slice that is to be judged is empty")
     exact = stats.astype(np.float32)  # counts below 2**24 stay exact, at twice the speed
+    drawn = _weights(rows, resamples, seed) if resamples * rows <= CELLS else _drawn(rows, resamples, seed)
+    for weights in drawn:
+        yield (weights @ exact).astype(np.float64)
+
+
+@functools.lru_cache(maxsize=1)
+def _weights(rows: int, resamples: int, seed: int) -> list[Floats]:
+    """As `_drawn`, and kept: two models, and metrics and classes, are judged on the same rows one after the other."""
+    return list(_drawn(rows, resamples, seed))
+
+
+def _drawn(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
+    """How often each row is drawn, in pieces (at most `resamples`, rows) of bounded memory."""
     rng = np.random.default_rng(seed)
     for size in pieces(resamples, rows):
         picks = rng.integers(0, rows, (size, rows)) + np.arange(size)[:, None] * rows
         weights = np.bincount(picks.ravel(), minlength=size * rows).reshape(size, rows)
-        yield (weights.astype(np.float32) @ exact).astype(np.float64)
+        yield weights.astype(np.float32)
 
 
 def swapped_gaps(challenger: Floats, champion: Floats, value: Value, swaps: int, seed: int) -> Floats:

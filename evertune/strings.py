@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
+TABLES = (1 << 10, 1 << 14, 1 << 18, 1 << 21)  # sizes of the tables of powers: making one takes longer than its use
+WIDE = 64  # bytes of strings that are worked on column by column, where all have one length
 SLICE = 1 << 20  # bytes of text that are worked on at once: their 64-bit numbers stay in the cache
 
 
@@ -45,6 +47,15 @@ def contents(texts: "pa.Array") -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, 
     return np.frombuffer(data, dtype=np.uint8)[ends[0] : ends[-1]], ends.astype(np.int64) - ends[0]
 
 
+def same(texts: Any, value: str) -> "np.ndarray[Any, Any]":
+    """(n,) which of the strings, none of them null, are this one."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    found: np.ndarray[Any, Any] = np.array(pc.equal(texts, value))
+    return found
+
+
 def part_hashes(data: "np.ndarray[Any, Any]", starts: Any, ends: Any) -> "np.ndarray[Any, Any]":
     """64 bits for each part of the bytes: a polynomial of them, taken from sums over all (Karp and Rabin 1987), mixed.
 
@@ -53,7 +64,7 @@ def part_hashes(data: "np.ndarray[Any, Any]", starts: Any, ends: Any) -> "np.nda
     """
     import numpy as np
 
-    powers, inverses = _powers(1 << max(10, len(data).bit_length()))
+    powers, inverses = _powers(next((size for size in TABLES if size > len(data)), 1 << len(data).bit_length()))
     sums = np.zeros(len(data) + 1, dtype=np.uint64)
     np.cumsum((data.astype(np.uint64) + np.uint64(1)) * powers[: len(data)], out=sums[1:])
     return mixed((sums[ends] - sums[starts]) * inverses[starts])
@@ -66,8 +77,20 @@ def hashes(texts: "pa.Array") -> "np.ndarray[Any, Any]":
     found = [np.zeros(0, dtype=np.uint64)]
     for some in slices(texts):
         data, ends = contents(some)
-        found.append(part_hashes(data, ends[:-1], ends[1:]))
+        width = int(ends[1]) if len(some) else 0
+        same = 0 < width <= WIDE and bool((np.diff(ends) == width).all())
+        found.append(_row_hashes(data.reshape(-1, width)) if same else part_hashes(data, ends[:-1], ends[1:]))
     return np.concatenate(found)
+
+
+def _row_hashes(rows: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """What `part_hashes` gives for strings of one length, such as row versions, (n, bytes): in a fourth of its time."""
+    import numpy as np
+
+    powers, found = _powers(TABLES[0])[0], np.zeros(len(rows), dtype=np.uint64)
+    for place in range(rows.shape[1]):
+        found += (rows[:, place].astype(np.uint64) + np.uint64(1)) * powers[place]
+    return mixed(found)
 
 
 def list_digest(parts: "Iterable[pa.Array]") -> str:

@@ -9,6 +9,7 @@ from evertune.errors import EvertuneError
 from evertune.home import Home, home_of, write_json
 from evertune.records import Candidate, Evaluation, digest, plain
 from evertune.registry import ledger, models, promotion, tracking
+from evertune.strings import same
 from tasks.artifacts import show_metrics
 from tasks.step import said, step
 
@@ -92,7 +93,7 @@ def _test_rows(recipe: Recipe, version: int, since: int | None) -> "tuple[pa.Tab
     home, columns = home_of(recipe), ["row_version", "row_key", "batch", "split", "component"]
     every = corpus.rows(home, version, columns)
     leaked = set(splits.leaked(every).to_pylist())
-    if since is not None:
+    if since is not None and _superseded(every):
         leaked |= set(splits.leaked(corpus.rows(home, version, columns, until=since)).to_pylist())
     aged = _with_age(every, home)
     chosen = aged.filter(mask := pa.array(evaluation.scored(aged, recipe.evaluation.window, since)))
@@ -104,10 +105,17 @@ def _test_rows(recipe: Recipe, version: int, since: int | None) -> "tuple[pa.Tab
     return relabel.rows(found, recipe), leaked
 
 
+def _superseded(rows: "pa.Table") -> bool:
+    """Whether there may have been other rows before these: without ids rows only come, and components only grow."""
+    import pyarrow.compute as pc
+
+    return bool(pc.any(pc.not_equal(rows["row_key"], rows["row_version"])).as_py())
+
+
 def _with_age(rows: "pa.Table", home: Home) -> "pa.Table":
     """The rows; `batch` of test rows is the one that first brought what they hold: a touched row is not new."""
     import pyarrow as pa
 
-    batches, test = rows["batch"].to_numpy().copy(), rows["split"].to_numpy(zero_copy_only=False) == "test"
+    batches, test = rows["batch"].to_numpy().copy(), same(rows["split"], "test")
     batches[test] = corpus.first_batches(home, rows.filter(pa.array(test)))
     return rows.set_column(rows.column_names.index("batch"), "batch", pa.array(batches))

@@ -126,3 +126,15 @@ def _without_prefect(recipe: Any, *_: Any) -> None:
     from evertune.home import home_of
 
     corpus.ingest(recipe, home_of(recipe), lambda seen: sources.read(recipe, seen))
+
+
+def test_a_tag_of_a_version_loads_no_other_version(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's own client asks for the whole model before each call: that grows with its versions."""
+    _, version = shop.registered()
+    from mlflow import MlflowClient
+
+    asked: list[str] = []
+    monkeypatch.setattr(MlflowClient, "get_registered_model", lambda _, name: asked.append(name))
+    models.tag(shop.home, shop.name, version, decision="held")
+    models.set_challenger(shop.home, shop.name, version)
+    assert (shop.tag(version, "decision"), asked) == ("held", [])

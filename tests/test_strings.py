@@ -27,6 +27,12 @@ def test_equal_strings_have_equal_hashes_and_others_do_not(texts: list[str], sta
     assert len(set(zip(some.to_pylist(), found, strict=True))) == len(set(some.to_pylist())) == len(set(found))
 
 
+@given(texts=st.lists(st.text("abc", min_size=3, max_size=3), min_size=1, max_size=9))
+def test_strings_of_one_length_have_the_hashes_that_they_have_among_others(texts: list[str]) -> None:
+    alone, among = strings.hashes(pa.array(texts)), strings.hashes(pa.array([*texts, "longer"]))
+    assert alone.tolist() == among[:-1].tolist()
+
+
 def test_slices_change_no_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     some = pa.array([f"text {number}" * (number % 5) for number in range(50)])
     whole = strings.hashes(some)

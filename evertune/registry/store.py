@@ -1,6 +1,7 @@
 """Which MLflow is used, set up once; and its errors in words that say what to do."""
 
 import contextlib
+import functools
 import logging
 import os
 import uuid
@@ -31,7 +32,23 @@ def client(home: Home) -> Any:
     with said(f"the store {uri}"), _first(home, uri), _environment_kept():
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI", uri))
-        return mlflow.MlflowClient()
+        return _kind()()
+
+
+@functools.cache
+def _kind() -> Any:
+    """`MlflowClient`, which asks no more before each call whether the name is a prompt's.
+
+    For that question it loads every version of the model, some ten times a run: after a thousand versions that is a
+    tenth of a second a run, and grows.
+    """
+    import mlflow
+
+    class Client(mlflow.MlflowClient):  # type: ignore[misc]
+        def _raise_if_prompt(self, name: str) -> None:
+            """All names that Evertune asks for are models' names."""
+
+    return Client
 
 
 def open_own(home: Home) -> None:

@@ -4,6 +4,7 @@ What a night pays for each row of a long history is here, so it is as little as 
 have to be kept: a comparison of each column with a small set.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ class Nearby:
     component: "np.ndarray[Any, Any]"
 
 
-def nearby(rows: Rows, known: Rows, columns: "list[str]", stands: Any, threshold: float | None) -> Nearby:
+def nearby(rows: Rows, known: Rows, columns: Sequence[str], stands: Any, threshold: float | None) -> Nearby:
     """The rows of the corpus that decide on the splits of a batch.
 
     Args:
@@ -49,7 +50,7 @@ def nearby(rows: Rows, known: Rows, columns: "list[str]", stands: Any, threshold
     import pyarrow as pa
 
     wanted, small, some, hits, normals = _wanted(rows, threshold), list[Any](), list[Any](), list[Any](), list[Any]()
-    for part in known(list(columns)):
+    for part in known(columns):
         hit = wanted.met(part)
         small.append(part.select(["split", "component", "joins"]))
         some.append(part.filter(pa.array(hit)))

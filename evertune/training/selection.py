@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
 from evertune.objectives import module
-from evertune.strings import BASE, hashes, mixed
+from evertune.strings import BASE, hashes, mixed, same
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,10 +56,10 @@ def shortage(count: int, values: Sequence[str], recipe: Recipe, since: int) -> s
 
 def _by_age(rows: "pa.Table", recipe: Recipe, since: int) -> "np.ndarray[Any, Any]":
     """(rows,) as `learned`, however many rows a label has."""
-    train = rows.column("split").to_numpy(zero_copy_only=False) == "train"
+    train = same(rows.column("split"), "train")
     fresh = recipe.data.fresh
     if fresh.train_on == "all":
-        return train  # type: ignore[no-any-return]
+        return train
     new: np.ndarray[Any, Any] = train & (rows.column("batch").to_numpy() > since)
     if fresh.train_on == "new":
         return new
