@@ -92,10 +92,11 @@ def load(tokens: Tokens, rows: "pa.Table") -> "datasets.Dataset":
         DataError: a file is gone or lacks a row; running again encodes it anew.
     """
     import datasets
+    from datasets.table import concat_tables
 
     tables = token_files.mapped(tokens)
     places = token_files.places(tables, rows)
-    return datasets.concatenate_datasets([datasets.Dataset(table) for table in tables.values()]).select(places)
+    return datasets.Dataset(concat_tables(list(tables.values()))).select(places)  # one for each file takes far longer
 
 
 def tokenizer(recipe: "Recipe") -> Any:

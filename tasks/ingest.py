@@ -17,13 +17,14 @@ def ingest(recipe: Recipe) -> Batch:
     forgetting.resume(home)
     for change in recipe_changes.since(recipe, home):
         said.warning("the recipe has changed: %s", change)
-    batch = corpus.ingest(recipe, home, lambda seen: _read(recipe, seen))
+    with sources.remembered(home) as cache:
+        batch = corpus.ingest(recipe, home, lambda seen: _read(recipe, seen, cache))
     said.info("ingest: %s fresh rows of %s read", f"{batch.rows:,}", f"{batch.read:,}")
     return batch
 
 
-def _read(recipe: Recipe, seen: Any) -> Iterator[Any]:
+def _read(recipe: Recipe, seen: dict[str, str], cache: dict[str, Any]) -> Iterator[Any]:
     """What the sources hold; with the first of it, the process starts that will judge it."""
-    for piece in sources.read(recipe, seen):
+    for piece in sources.read(recipe, seen, cache):
         admission.prepare()
         yield piece

@@ -15,6 +15,8 @@ import pytest
 from evertune import sources
 from evertune.config import Recipe
 from evertune.errors import DataError
+from evertune.home import Home
+from evertune.sources import content
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -61,6 +63,24 @@ def test_only_changed_files_are_read_again(tmp_path: Path, source_recipe: Callab
     after = sources.fingerprints(made, cache)
     assert after is not None and after["a.csv"] != seen["a.csv"] and after["b.csv"] == seen["b.csv"]
     assert [piece.uri for piece in sources.read(made, seen)] == ["a.csv"]
+
+
+def test_a_night_reads_the_bytes_of_new_files_only(
+    tmp_path: Path, source_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, read = Home(tmp_path / "home", "small"), list[str]()
+    digest = content.file_digest
+    monkeypatch.setattr(content, "file_digest", lambda path: (read.append(path.name), digest(path))[1])
+    made, seen = source_recipe({"path": "?.csv"}), dict[str, str]()
+    for night in ("a", "b", "c"):
+        (tmp_path / f"{night}.csv").write_text(f"text,label\nhello {night},x\n")
+        os.utime(tmp_path / f"{night}.csv", (1, 1))
+        with sources.remembered(home) as cache:
+            seen |= {piece.uri: piece.fingerprint for piece in sources.read(made, seen, cache)}
+    assert (list(seen), read) == (["a.csv", "b.csv", "c.csv"], ["a.csv", "b.csv", "c.csv"])
+    (tmp_path / "b.csv").write_text("text,label\nchanged b,x\n")
+    with sources.remembered(home) as cache:
+        assert [piece.uri for piece in sources.read(made, seen, cache)] == ["b.csv"]
 
 
 def test_the_cache_saves_reading_files_of_unchanged_size_and_time(

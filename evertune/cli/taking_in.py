@@ -14,6 +14,6 @@ def taken_in(recipe: "Recipe", home: "Home") -> "Snapshot":
     """The corpus with all that the sources hold now."""
     from evertune import admission, corpus, sources
 
-    with home.lock("run", timeout=WAIT):
-        batch = corpus.ingest(recipe, home, lambda seen: sources.read(recipe, seen))
+    with home.lock("run", timeout=WAIT), sources.remembered(home) as cache:
+        batch = corpus.ingest(recipe, home, lambda seen: sources.read(recipe, seen, cache))
         return admission.admit(batch, recipe, home, home.data_docs / f"{batch.number:06d}")[0]

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from evertune.config import DeltaSource, HubSource, PathSource, Recipe, SampleSource, SqlSource
 from evertune.errors import ConfigError
 from evertune.sources import delta, files, hub, sample, sql
+from evertune.sources.content import remembered
 from evertune.sources.inputs import inputs
 from evertune.sources.piece import Piece
 
-__all__ = ["Piece", "fingerprints", "inputs", "read"]
+__all__ = ["Piece", "fingerprints", "inputs", "read", "remembered"]
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,18 +50,20 @@ def fingerprints(recipe: Recipe, cache: dict[str, Any], seen: dict[str, str] | N
     return found
 
 
-def read(recipe: Recipe, seen: dict[str, str]) -> Iterator[Piece]:
+def read(recipe: Recipe, seen: dict[str, str], cache: dict[str, Any] | None = None) -> Iterator[Piece]:
     """Every piece whose fingerprint is not the one in `seen`, in the recipe's order.
 
     Args:
         seen: `{uri: fingerprint}` of pieces whose rows are kept; a SQL source with a cursor goes on from its entry.
+        cache: as for `fingerprints`. Default: every file is read.
     Raises:
         ConfigError: two sources are the same.
         DataError: a source is missing, broken, or lacks a column.
     """
     uris: set[str] = set()
     for number, source in enumerate(recipe.data.sources):
-        for piece in KINDS[type(source)].read(source, recipe, seen):
+        known = {"cache": {} if cache is None else cache} if isinstance(source, PathSource) else {}
+        for piece in KINDS[type(source)].read(source, recipe, seen, **known):
             if piece.uri in uris:
                 raise ConfigError(f"data.sources.{number}: {piece.uri} is read by an earlier source too; remove one")
             uris.add(piece.uri)
