@@ -1,6 +1,7 @@
 """A table's log without what rows hold: Delta's own compaction writes the least and greatest text of a file into it."""
 
 import contextlib
+import io
 import json
 import uuid
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ def without_bounds(table: Path) -> None:
 
 def _bare_entry(path: Path) -> None:
     before = path.read_text(encoding="utf-8")
-    after = "".join(map(_bare_line, before.splitlines(keepends=True)))
+    after = "".join(map(_bare_line, io.StringIO(before)))  # `splitlines` would cut texts at signs such as U+2028
     if after != before:
         write_atomic(path, after)
 
