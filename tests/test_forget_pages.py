@@ -14,6 +14,7 @@ from evertune.texts import Texts
 
 SECRET = "ada lovelace wrote of her engine and its punched cards"
 OTHER = "grace hopper found a moth between the relays of her machine"
+TORN = SECRET.replace(" and", "\u2028and").replace(" of", "\x85of")  # signs at which `splitlines` cuts a line
 PAGES = [
     ("page.html", f"<p>{SECRET}</p><p>others</p>", "<p>[forgotten]</p><p>others</p>"),
     ("cut.html", f"<p>{SECRET[:-6]}</p>", "<p>[forgotten]</p>"),
@@ -25,6 +26,8 @@ PAGES = [
     ("scored.csv", f'text,label\r\n"{SECRET}",card\r\n{OTHER},refund\r\n', f"text,label\r\n{OTHER},refund\r\n"),
     ("scored.tsv", f"text\tlabel\r\n{SECRET}\tcard\r\n{OTHER}\trefund\r\n", f"text\tlabel\r\n{OTHER}\trefund\r\n"),
     ("scored.jsonl", json.dumps({"text": SECRET}) + '\n{"text": "x"}\n', '{"text": "x"}\n'),
+    ("torn.jsonl", f'{{"text": "{TORN}"}}\n{{"text": "x"}}\n', '{"text": "x"}\n'),
+    ("torn.log", f"one\nrefused: {TORN}\n", "one\n[forgotten]\n"),
     ("worker.log", f"one\nrefused: {SECRET!r}\n", "one\n[forgotten]\n"),
 ]
 

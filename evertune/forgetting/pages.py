@@ -147,7 +147,7 @@ def _json_lines(before: str, texts: Texts, path: Path) -> str:
     def stays(line: str) -> bool:
         return not line.strip() or _json(line, texts, path) == line
 
-    return "".join(filter(stays, before.splitlines(keepends=True)))
+    return "".join(filter(stays, io.StringIO(before)))  # `splitlines` would cut texts at signs such as U+2028
 
 
 def _cells(before: str, texts: Texts, path: Path) -> str:
@@ -170,7 +170,7 @@ def _lines(before: str, texts: Texts, _: Path) -> str:
         body = line.rstrip("\r\n")
         return GONE + line[len(body) :] if texts.shows(body) else line
 
-    return "".join(map(told, before.splitlines(keepends=True)))
+    return "".join(map(told, io.StringIO(before)))
 
 
 KINDS: dict[str, Callable[[str, Texts, Path], str]] = {
