@@ -68,8 +68,9 @@ def test_pieces_of_a_language_models_text_are_found(content: str, found: bool) -
     assert not Texts([OTHER, LONG]).shows(content)
 
 
-def test_a_parquet_file_in_the_home_loses_the_rows_and_nothing_else(tmp_path: Path) -> None:
-    place, texts = Home(tmp_path, "m"), Texts([SECRET])
+@pytest.mark.parametrize("above", [".", "checkpoints/bundle"])
+def test_a_parquet_file_in_the_home_loses_the_rows_and_nothing_else(tmp_path: Path, above: str) -> None:
+    place, texts = Home(tmp_path / above, "m"), Texts([SECRET])
     scores = pa.table(
         {"text": [OTHER, SECRET, None], "tokens": [["a"], ["b"], SECRET.split()], "score": [1.0, 2.0, 3.0]}
     )

@@ -19,7 +19,8 @@ def showing(home: Home, texts: Texts) -> Iterator[Path]:
     """Those that show one of the texts; what the corpus and models are made of is not among them."""
     own = (home.corpus, home.quarantine, home.batches)
     for path in sorted(home.model.rglob("*.parquet")):
-        made = {"bundle", "checkpoints"} & set(path.parts) or (path.parent / "_delta_log").exists()
+        inside = set(path.relative_to(home.model).parts)
+        made = {"bundle", "checkpoints"} & inside or (path.parent / "_delta_log").exists()
         if path.is_file() and not made and not any(folder in path.parents for folder in own) and any(_out(path, texts)):
             yield path
 
