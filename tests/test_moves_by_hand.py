@@ -14,7 +14,7 @@ from registry_helpers import HELD, Shop, events, make_champion, moved_by_others,
 from evertune.config import load
 from evertune.errors import ConfigError, RegistryError
 from evertune.home import Home, write_json
-from evertune.registry import ledger, models, promotion
+from evertune.registry import ledger, models, promotion, store
 
 
 @pytest.mark.usefixtures("no_parity")
@@ -147,6 +147,14 @@ def test_by_hand_only_a_whole_version_becomes_champion(shop: Shop) -> None:
     with pytest.raises(RegistryError, match=r"version 2 .*: its files are not there; restore"):
         promotion.promote(shop.home, shop.name, version, "why")
     assert shop.champion() == 1
+
+
+def test_a_version_that_others_registered_gets_the_place_unchecked_neither_by_hand(shop: Shop) -> None:
+    make_champion(shop, first := shop.checked())
+    store.client(shop.home).create_model_version(shop.name, str(shop.home.root / "elsewhere"))
+    with pytest.raises(RegistryError, match="registered outside Evertune"):
+        promotion.promote(shop.home, shop.name, 2, "why not")
+    assert shop.champion() == first
 
 
 def test_by_hand_an_unchecked_version_is_checked_first(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,7 +168,7 @@ def bundle_of(home: Home, name: str, version: int) -> Path:
     """The bundle folder of a registered version, with the very files of its registration; fetched from a remote store.
 
     Raises:
-        RegistryError: the version or its files are not there, or the files have changed.
+        RegistryError: the version or its files are not there, the files have changed, or others registered it.
     """
     from mlflow.exceptions import MlflowException
 
@@ -179,12 +179,14 @@ def bundle_of(home: Home, name: str, version: int) -> Path:
         "restore the artifact store, go back to a version that is whole with `evertune rollback RECIPE`, or give "
         "another one the place with `evertune promote RECIPE --version N` (`evertune run RECIPE` trains one)"
     )
+    if registered is None:  # nothing tells which files, or which answers, were tested
+        raise RegistryError(f"version {version} of {name}: {OUTSIDE}; {advice}")
     try:
         if place.scheme in {"", "file"}:
             path = unquote(place.path) if place.scheme else place.path
             folder = Path(path) / "artifacts" / "bundle"
         else:
-            folder = _fetched(home, name, version, str(registered))
+            folder = _fetched(home, name, version, registered)
         found = bundle.digest(folder) if (folder / "evertune.json").is_file() else None
     except (MlflowException, OSError, StopIteration) as error:
         raise RegistryError(
