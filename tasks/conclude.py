@@ -65,7 +65,7 @@ def conclude(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
     snapshot = candidate.tokens.snapshot
     run = tracking.Run(home, candidate.run_id, folder)
     outcome = _outcome(candidate, evaluation, decision, recipe)
-    if _is_again(home, folder, outcome.version):
+    if _is_again(home, folder, outcome.version, outcome.champion_version):
         return _champion_again(run, recipe, outcome, snapshot)
     details, history = read_json(Path(evaluation.details)), tracking.history(folder)
     pictures = reports.pictures(folder / "report", details, history)
@@ -81,7 +81,8 @@ def conclude(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
     tell(recipe, notices.outcome(recipe, outcome, evaluation.champion_metrics.get("test", {}), link))
     if evaluation.problem is None or outcome.version == outcome.champion_version:  # or a person gave it the place
         conclusion.conclude(recipe, home, snapshot, outcome)
-        (folder / "concluded").touch()  # last: from now on a repetition is no going on
+        # Last: from now on a repetition is no going on. A decision that comes later makes it one again.
+        (folder / "concluded").write_text(_decisions(home, outcome.version))
     return outcome
 
 
@@ -102,10 +103,20 @@ def _outcome(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
     )  # fmt: skip
 
 
-def _is_again(home: Home, folder: Path, version: int | None) -> bool:
+def _is_again(home: Home, folder: Path, version: int | None, champion: int | None) -> bool:
     """Whether this very training was concluded before, and its model was the champion when this run began."""
-    done = (read_json(home.state) or {}).get("concluded") or {}
-    return (folder / "concluded").exists() and done["outcome"]["champion_version"] == version
+    if not (folder / "concluded").exists():
+        return False
+    if (then := (folder / "concluded").read_text()) == "":  # an older Evertune's, or a crash came while it was written
+        done = (read_json(home.state) or {}).get("concluded") or {}
+        return bool(done) and done["outcome"]["champion_version"] == version
+    # Whatever was champion meanwhile, such as one that was rolled back: this run has decided nothing.
+    return champion == version and _decisions(home, version) == then
+
+
+def _decisions(home: Home, version: int | None) -> str:
+    """How often a version was decided on."""
+    return str(sum(one["event"] == "decision" and one["version"] == version for one in ledger.entries(home)))
 
 
 def _champion_again(run: tracking.Run, recipe: Recipe, outcome: Outcome, snapshot: Snapshot) -> Outcome:

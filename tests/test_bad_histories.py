@@ -16,6 +16,7 @@ from evertune import recipe_changes
 from evertune.cli import main
 from evertune.config import Data, Recipe, load
 from evertune.home import read_json
+from evertune.records import Decision
 from evertune.registry import ledger, models
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -170,6 +171,20 @@ def test_the_recipe_of_the_champion_makes_it_again_and_promotes_nothing(old: Pro
     assert "unchanged these rows and this recipe make the champion again; nothing was trained" in words
     assert "the recipe has changed: evaluation.bootstrap 200 -> 300: intervals" in words
     assert old.entries("unchanged")[-1]["champion"] == 1
+
+
+def test_after_a_rollback_the_recipe_of_then_makes_its_champion_again(
+    old: Project, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    better = Decision("promoted", "better", ({"test": "superior", "p": 0.001, "passed": True},))
+    with monkeypatch.context() as patch:
+        patch.setattr("evertune.challenge.decide", lambda *_: better)
+        assert ask("run", "--set", "training.epochs=0.1")[0] == 0
+    assert models.champion(old.home, "tickets") != 1
+    assert ask("rollback", "--reason", "bad")[0] == 0
+    status, words = ask("run")
+    assert (status, models.champion(old.home, "tickets")) == (0, 1)
+    assert "unchanged these rows and this recipe make the champion again; nothing was trained" in words
 
 
 def test_late_rows_and_an_edited_recipe_are_told_and_kept_in_the_ledger(old: Project, ask: Ask) -> None:
