@@ -1,9 +1,10 @@
 """Step 4: the challenger."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evertune import bundle, corpus, relabel, splits, tokenization, training
+from evertune import bundle, corpus, relabel, splits, teachers, tokenization, training
 from evertune.config import Recipe
 from evertune.errors import RegistryError
 from evertune.home import home_of, read_json
@@ -15,8 +16,23 @@ from tasks.step import said, step
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Begin = tuple[Path, Path | None, int | None]  # the run's folder; the champion's bundle and version
 NEEDED = ("row_version", "batch", "part", "split", "component")
+
+
+@dataclass(frozen=True)
+class Begin:
+    """What a training begins with.
+
+    Args:
+        folder: of the run; champion, version: bundle and version of the champion that it meets, where it matters.
+        teacher, taught: folder and digest of the teacher.
+    """
+
+    folder: Path
+    champion: Path | None
+    version: int | None
+    teacher: Path | None
+    taught: str | None
 
 
 @step
@@ -26,8 +42,8 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate |
     Where only rows that came since the champion are learned from, a night may bring none: no MLflow run is begun then.
     """
     home, fresh = home_of(recipe), recipe.data.fresh
-    teacher, taught = teaching.find(recipe) or (None, None)
-    folder, champion, start = _begun(recipe, tokens, taught) or _new(recipe, tokens, taught, force)
+    begin = _begun(recipe, tokens) or _new(recipe, tokens, force)
+    folder, champion = begin.folder, begin.champion
     since = bundle.card(champion)["snapshot"]["batch"] if champion else 0
     target = module(recipe.objective.type).TARGET
     found = corpus.rows(home, tokens.snapshot.version, [*NEEDED, target])  # no inputs: they are in the token files
@@ -39,13 +55,13 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate |
         parity.prepare(home, requirements.required(recipe))
     run = tracking.begin(recipe, home, tokens, folder)
     with tracking.failing(home, run.run_id):
-        origins = {"teacher": taught, "teacher_version": teaching.version(recipe)}
-        origins["start"] = start if fresh.start_from == "champion" else None
+        origins = {"teacher": begin.taught, "teacher_version": teaching.version(recipe, begin.version)}
+        origins["start"] = begin.version if fresh.start_from == "champion" else None
         if known := {key: value for key, value in origins.items() if value is not None}:
             run.tag(**known)
         candidate = training.finetune(
             recipe, home, tokens, tokenization.load(tokens, rows), rows, run_id=run.run_id, folder=folder, log=run.log,
-            champion=champion, since=since, teacher=teacher,
+            champion=champion, since=since, teacher=begin.teacher,
         )  # fmt: skip
         share = {} if candidate.trained is None else {costs.SHARE: candidate.trained}
         run.log({costs.SECONDS: candidate.seconds, **share}, candidate.steps)
@@ -64,46 +80,52 @@ def _too_little(rows: "pa.Table", recipe: Recipe, since: int) -> TooLittle | Non
     return TooLittle(f"{lack}; {wait}") if lack else None
 
 
-def _new(recipe: Recipe, tokens: Tokens, taught: str | None, anew: bool) -> Begin:
+def _new(recipe: Recipe, tokens: Tokens, anew: bool) -> Begin:
     """From the champion of now, where the recipe asks for one."""
-    champion, version = None, None
-    if _builds(recipe):
-        champion, version = _champion(recipe, models.champion(home_of(recipe), recipe.registered_name))
-    return _folder(recipe, tokens, taught, champion, anew), champion, version
+    now = models.champion(home_of(recipe), recipe.registered_name) if _asks(recipe) else None
+    return _from(recipe, tokens, now, anew)
 
 
-def _begun(recipe: Recipe, tokens: Tokens, taught: str | None) -> Begin | None:
+def _begun(recipe: Recipe, tokens: Tokens) -> Begin | None:
     """The run that made the champion of now and was cut off before its end: it goes on from the champion that it met.
 
     None where the rows or the recipe are others by now, or no run was cut off there.
     """
-    cut = promotion.made_champion(home_of(recipe), recipe.registered_name) if _builds(recipe) else None
+    cut = promotion.made_champion(home_of(recipe), recipe.registered_name) if _asks(recipe) else None
     if cut is None:
         return None
     try:
-        champion, version = _champion(recipe, cut.champion)
+        begin = _from(recipe, tokens, cut.champion)
     except RegistryError:  # the files of the one it met are gone
         return None
-    folder = _folder(recipe, tokens, taught, champion)
-    same = (read_json(folder / "run.json") or {}).get("run_id") == cut.run_id
-    return (folder, champion, version) if same and not (folder / "concluded").exists() else None
+    same = (read_json(begin.folder / "run.json") or {}).get("run_id") == cut.run_id
+    return begin if same and not (begin.folder / "concluded").exists() else None
+
+
+def _asks(recipe: Recipe) -> bool:
+    """Whether a training needs to know the champion."""
+    return _builds(recipe) or teachers.registered(recipe) == "champion"
 
 
 def _builds(recipe: Recipe) -> bool:
-    """Whether a training needs to know the champion."""
+    """Whether a training builds on the champion: on its weights, or on what it has learned from."""
     return (recipe.data.fresh.start_from, recipe.data.fresh.train_on) != ("base", "all")
 
 
-def _folder(recipe: Recipe, tokens: Tokens, taught: str | None, champion: Path | None, anew: bool = False) -> Path:
+def _from(recipe: Recipe, tokens: Tokens, version: int | None, anew: bool = False) -> Begin:
+    """With this version as the champion; None where there is none yet."""
+    teacher, taught = teaching.find(recipe, version) or (None, None)
+    champion = _champion(recipe, version) if _builds(recipe) else None
     digest = bundle.digest(champion) if champion else None
-    return training.run_folder(home_of(recipe), training.fingerprint(recipe, tokens, digest, taught), anew=anew)
+    folder = training.run_folder(home_of(recipe), training.fingerprint(recipe, tokens, digest, taught), anew=anew)
+    return Begin(folder, champion, version, teacher, taught)
 
 
-def _champion(recipe: Recipe, version: int | None) -> tuple[Path | None, int | None]:
-    """The bundle of a champion and its version; None where there is none yet."""
+def _champion(recipe: Recipe, version: int | None) -> Path | None:
+    """The bundle of a champion; None where there is none yet."""
     home, name = home_of(recipe), recipe.registered_name
     try:
-        return (models.bundle_of(home, name, version) if version is not None else None), version
+        return models.bundle_of(home, name, version) if version is not None else None
     except RegistryError as error:
         raise RegistryError(
             f"{error}; without it train anew from the base: `evertune run RECIPE --set data.fresh.start_from=base "

@@ -15,6 +15,8 @@ from cli_helpers import Project
 from crash_history import ROWS, WORDS, Worker, new_project, state, working, write_week
 from crash_worker import STEPS
 
+from evertune.registry import models
+
 KILLS = int(os.environ.get("EVERTUNE_CRASH_POINTS", "20"))
 SEED = int(os.environ.get("EVERTUNE_CRASH_SEED", "17"))
 PROCESSES = bool(os.environ.get("EVERTUNE_CRASH_PROCESSES"))  # judge and check parity in other processes, as on a night
@@ -92,6 +94,21 @@ def test_a_challenger_that_became_champion_just_before_a_kill_is_concluded_as_wh
         assert len(died) == len(points)
         assert "error" not in worker.run(killed)
         assert state(killed) == states[week][1], died
+
+
+def test_a_student_of_the_champion_that_took_its_place_just_before_a_kill_is_not_its_own_teacher(
+    worker: Worker, tiny_model: Path, model_store: Path, tmp_path: Path
+) -> None:
+    project = new_project(tmp_path / "student", tiny_model, model_store.with_name("empty"), epochs=8)
+    write_week(project, 0, 3 * ROWS)
+    assert worker.run(project)["outcome"]["decision"] == "promoted"
+    text = project.recipe.read_text()
+    project.recipe.write_text(text.replace("training:", "training:\n  distill: {teacher: champion, weight: 0.5}"))
+    write_week(project, 1, 3 * ROWS)
+    assert die(worker, project, [{"step": "after promote", "number": 1, "torn": False}])
+    outcome = worker.run(project)["outcome"]
+    assert (outcome["decision"], outcome["version"], outcome["champion_version"]) == ("promoted", 2, 2)
+    assert models.facts(project.home, "tickets", 2)["model"]["teacher_version"] == "1"
 
 
 def die(worker: Worker, project: Project, points: list[dict[str, Any]]) -> list[str]:
