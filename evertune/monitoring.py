@@ -143,11 +143,11 @@ def _linked(recipe: Recipe, home: Home, rows: "pa.Table", every: "pa.Table") -> 
     return pa.table({"row_key": rows["row_key"], "split": dealt["split"], "component": component})
 
 
-def came_since(home: Home, champion: Path) -> int:
+def came_since(recipe: Recipe, home: Home, champion: Path) -> int:
     """How many rows of the corpus came, or got another label, since the champion was trained."""
     batch = int(bundle.card(champion)["snapshot"]["batch"])
     rows = corpus.rows(home, corpus.newest_version(home), ["row_version", "row_key", "batch"], since=batch)
-    return int((corpus.first_batches(home, rows) > batch).sum())
+    return int((corpus.first_batches(home, rows, recipe) > batch).sum())
 
 
 def read(

@@ -94,5 +94,5 @@ def look(recipe: Recipe, input: str | None, encoding: str | None) -> Monitoring:
 def _triggers(recipe: Recipe, home: Home, champion: Path, found: Monitoring) -> tuple[Trigger, ...]:
     now = datetime.now(UTC)
     trained = costs.trained_since(recipe, home, now - triggers.WEEK)
-    known = triggers.Known(monitoring.came_since(home, champion), ledger.entries(home), trained, now)
+    known = triggers.Known(monitoring.came_since(recipe, home, champion), ledger.entries(home), trained, now)
     return triggers.decide(recipe.triggers, found, known)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from evertune import bundle, challenge, corpus, evaluation, jobs, monitoring, relabel, splits, zero_shot
 from evertune.config import Recipe
 from evertune.errors import EvertuneError
-from evertune.home import Home, home_of, write_json
+from evertune.home import home_of, write_json
 from evertune.records import Candidate, Evaluation, digest, plain
 from evertune.registry import ledger, models, promotion, tracking
 from evertune.strings import same
@@ -95,7 +95,7 @@ def _test_rows(recipe: Recipe, version: int, since: int | None) -> "tuple[pa.Tab
     leaked = set(splits.leaked(every).to_pylist())
     if since is not None and _superseded(every):
         leaked |= set(splits.leaked(corpus.rows(home, version, columns, until=since)).to_pylist())
-    aged = _with_age(every, home)
+    aged = _with_age(every, recipe)
     chosen = aged.filter(mask := pa.array(evaluation.scored(aged, recipe.evaluation.window, since)))
     found = corpus.rows(home, version, since=every.filter(mask)["batch"][0].as_py() - 1 if len(chosen) else None)
     found = found.take(pc.index_in(chosen["row_version"], value_set=found["row_version"]))
@@ -112,10 +112,10 @@ def _superseded(rows: "pa.Table") -> bool:
     return bool(pc.any(pc.not_equal(rows["row_key"], rows["row_version"])).as_py())
 
 
-def _with_age(rows: "pa.Table", home: Home) -> "pa.Table":
+def _with_age(rows: "pa.Table", recipe: Recipe) -> "pa.Table":
     """The rows; `batch` of test rows is the one that first brought what they hold: a touched row is not new."""
     import pyarrow as pa
 
     batches, test = rows["batch"].to_numpy().copy(), same(rows["split"], "test")
-    batches[test] = corpus.first_batches(home, rows.filter(pa.array(test)))
+    batches[test] = corpus.first_batches(home_of(recipe), rows.filter(pa.array(test)), recipe)
     return rows.set_column(rows.column_names.index("batch"), "batch", pa.array(batches))

@@ -17,10 +17,10 @@ COLUMNS: dict[str, Any] = {
 
 
 def test_touched_rows_keep_the_batch_that_brought_them_and_corrected_ones_do_not(tmp_path: Path) -> None:
-    _, place = _touched(tmp_path, corrected=3)
+    one, place = _touched(tmp_path, corrected=3)
     rows = corpus.rows(place, corpus.newest_version(place), ["row_version", "row_key", "batch", "id"])
     assert set(rows["batch"].to_pylist()) == {2}
-    first = dict(zip(rows["id"].to_pylist(), corpus.first_batches(place, rows).tolist(), strict=True))
+    first = dict(zip(rows["id"].to_pylist(), corpus.first_batches(place, rows, one).tolist(), strict=True))
     assert {name for name, batch in first.items() if batch == 2} == {"0", "1", "2", "100", "101"}
 
 
@@ -38,10 +38,25 @@ def test_the_gate_has_its_history_after_the_source_has_touched_every_row(
 
 
 def test_new_labels_do_not_count_touched_rows(tmp_path: Path) -> None:
-    _, place = _touched(tmp_path, corrected=3)
+    one, place = _touched(tmp_path, corrected=3)
     (tmp_path / "champion").mkdir()
     write_json(tmp_path / "champion" / "evertune.json", {"snapshot": {"batch": 1}})
-    assert monitoring.came_since(place, tmp_path / "champion") == 5
+    assert monitoring.came_since(one, place, tmp_path / "champion") == 5
+
+
+def test_a_label_that_source_and_recipe_rename_is_not_new(tmp_path: Path) -> None:
+    rows = [(str(number), *row) for number, row in enumerate(good(20))]
+    data = {"sources": [{"path": "*.csv"}], "columns": {"id": "id"}}
+    place, renamed = home(tmp_path), recipe(tmp_path, data=data, contract={"label": {"rename": {"card": "bank card"}}})
+    write_csv(tmp_path / "a.csv", rows, ("id", "text", "label"))
+    run(recipe(tmp_path, data=data), place)
+    write_csv(
+        tmp_path / "a.csv", [(*row[:2], row[2].replace("card", "bank card")) for row in rows], ("id", "text", "label")
+    )
+    run(renamed, place)
+    rows_now = corpus.rows(place, corpus.newest_version(place), ["row_version", "row_key", "batch"])
+    assert set(rows_now["batch"].to_pylist()) == {1, 2}
+    assert set(corpus.first_batches(place, rows_now, renamed).tolist()) == {1}
 
 
 def test_without_ids_every_version_is_a_row(tmp_path: Path) -> None:
@@ -49,7 +64,7 @@ def test_without_ids_every_version_is_a_row(tmp_path: Path) -> None:
     one, place = recipe(tmp_path), home(tmp_path)
     run(one, place)
     rows = corpus.rows(place, corpus.newest_version(place), ["row_version", "row_key", "batch"])
-    assert corpus.first_batches(place, rows).tolist() == [1] * 20
+    assert corpus.first_batches(place, rows, one).tolist() == [1] * 20
 
 
 def _touched(folder: Path, corrected: int) -> tuple[Recipe, Home]:

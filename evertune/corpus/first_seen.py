@@ -1,9 +1,13 @@
 """Since when the corpus has had what a row holds: a row that came again with another timestamp only is not new."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from evertune import relabel
+from evertune.config import Recipe
 from evertune.corpus import delta_tables
 from evertune.home import Home
+from evertune.objectives import module
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -11,8 +15,10 @@ if TYPE_CHECKING:
 HELD = ["row_key", "input_digest", "target_digest"]
 
 
-def first_batches(home: Home, rows: "pa.Table") -> Any:
+def first_batches(home: Home, rows: "pa.Table", recipe: Recipe) -> Any:
     """(rows,) number of the batch that first brought the same input and target under each row's key.
+
+    A label that the recipe renames is the same one under either name, whichever the source uses.
 
     Args:
         rows: of the corpus, with `row_version`, `row_key` and `batch`.
@@ -25,8 +31,7 @@ def first_batches(home: Home, rows: "pa.Table") -> Any:
     if not pc.any(pc.not_equal(rows["row_key"], rows["row_version"])).as_py():
         return own  # without ids every version is a row of its own
     keys = rows["row_key"].combine_chunks()
-    parts = delta_tables.rows_of(home.corpus)([*HELD, "row_version", "batch"])
-    every = pa.concat_tables([part.filter(pc.is_in(part["row_key"], value_set=keys)) for part in parts])
+    every = pa.concat_tables([part.filter(pc.is_in(part["row_key"], value_set=keys)) for part in _read(home, recipe)])
     again = pc.filter(pc.struct_field(counts := pc.value_counts(every["row_key"]), "values"),
                       pc.greater(pc.struct_field(counts, "counts"), 1))  # fmt: skip
     every = every.filter(pc.is_in(every["row_key"], value_set=again)).combine_chunks()
@@ -38,6 +43,14 @@ def first_batches(home: Home, rows: "pa.Table") -> Any:
     found = own.copy()
     found[known] = first[np.asarray(place.drop_null())]
     return found
+
+
+def _read(home: Home, recipe: Recipe) -> "Iterator[pa.Table]":
+    """All rows, with the digests of the targets of today."""
+    target = [module(recipe.objective.type).TARGET] if recipe.contract.label.rename else []
+    for part in delta_tables.rows_of(home.corpus)([*HELD, "row_version", "batch", *target]):
+        now = relabel.target_digests(part, recipe)
+        yield part.set_column(HELD.index("target_digest"), "target_digest", now).drop_columns(target)
 
 
 def _firsts(every: "pa.Table") -> Any:
