@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evertune import admission, backtest, corpus, evaluation, sources
+from evertune import admission, backtest, corpus, evaluation, forgetting, sources
 from evertune.backtest import windows
 from evertune.backtest.verdict import Step
 from evertune.cli import cli
@@ -157,13 +157,13 @@ def test_where_no_rows_came_since_the_last_training_nothing_is_retrained(
 
     def until(step: Step) -> None:
         if step.window == 4:
-            raise Killed
+            raise KeyboardInterrupt
 
     def run(told: Callable[[Step], None]) -> backtest.Result:
         policies = backtest.parse("gated")
         return backtest.run(recipe, home, snapshot, "week", policies, lambda _: "run", told, start=2)
 
-    with pytest.raises(Killed):
+    with pytest.raises(KeyboardInterrupt):
         run(until)
     found = {step.window: step for step in run(lambda _: None).steps}
     assert found[3].verdict == "held"
@@ -205,26 +205,31 @@ def test_a_policy_sees_nothing_of_what_comes_later(
     assert plain(short) == [step for step in plain(whole) if step.window < 4]
 
 
-class Killed(BaseException):
-    """As if the process had died."""
+def cut_off(recipe: Recipe) -> None:
+    steps = iter(range(6))  # to the middle of the second window
+
+    def until(_: Step) -> None:
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replayed(recipe, until)
 
 
 def test_it_goes_on_where_it_was_cut_off(recipe: Recipe, whole: backtest.Result) -> None:
-    told: list[Step] = []
-
-    def until(step: Step) -> None:
-        told.append(step)
-        if len(told) == 7:  # in the middle of the second window
-            raise Killed
-
-    with pytest.raises(Killed):
-        replayed(recipe, until)
+    cut_off(recipe)
     steps_file = next((home_of(recipe).model / "backtests").glob("*/steps.jsonl"))
     before = steps_file.read_text().splitlines()
     steps_file.write_text("\n".join([*before, before[0][:40]]))  # the crash cut a line short
     result = replayed(recipe)
     assert list(result.steps[: len(before)]) == [Step(**json.loads(line)["step"]) for line in before]
     assert plain(result) == plain(whole)
+
+
+def test_it_begins_anew_where_forgetting_took_its_models(recipe: Recipe, whole: backtest.Result) -> None:
+    cut_off(recipe)
+    forgetting._drop_trained(home_of(recipe))
+    assert plain(replayed(recipe)) == plain(whole)
 
 
 def test_a_backtest_of_a_later_day_is_another_where_rows_were_still_to_come(

@@ -130,7 +130,7 @@ def _first(replay: Replay, least_windows: int) -> int:
 
 def _steps(replay: Replay, policies: Sequence[Policy], first: int) -> Iterator[Step]:
     """Window by window, so that policies that train the same share it."""
-    done = {(step.policy, step.window): (step, state) for step, state in _kept(replay.folder)}
+    done = _done(replay.folder, len(policies), len(policies) * (len(replay.windows) - first))
     states: dict[str, State] = {}
     for window in range(first, len(replay.windows)):
         anew = False
@@ -195,6 +195,18 @@ def _told(
         policy=policy.name, window=window, day=replay.windows.starts[window].isoformat(), metrics=now, before=then,
         rows=len(replay.came(window, window + 1)), wrong=wrong, model=state.champion.window, **facts,
     )  # fmt: skip
+
+
+def _done(folder: Path, policies: int, all_steps: int) -> dict[tuple[str, int], tuple[Step, State]]:
+    """The steps that are done, by policy and window; none where others are to come and the models in use are gone.
+
+    `evertune forget` removes them, though it may change no row of the corpus.
+    """
+    kept = _kept(folder)
+    if len(kept) < all_steps and not all(state.champion.folder.is_dir() for _, state in kept[-policies:]):
+        (folder / STEPS).unlink()
+        return {}
+    return {(step.policy, step.window): (step, state) for step, state in kept}
 
 
 def _kept(folder: Path) -> list[tuple[Step, State]]:
