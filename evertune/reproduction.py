@@ -175,11 +175,13 @@ def _original(home: Home, name: str, version: int, variant: Mapping[str, Any]) -
 
 
 def _champion(past: Recipe, home: Home, known: dict[str, Any]) -> tuple[Path | None, tuple[str, ...]]:
-    """The bundle of the champion that the version met, where its training looked at that; and what is odd about it."""
+    """The bundle of the champion that the training began with, where it looked at that; and what is odd about it."""
     fresh = past.data.fresh
     if (fresh.start_from, fresh.train_on) == ("base", "all"):
         return None, ()
-    version = known["model"]["version"]
+    version, start = known["model"]["version"], known["model"]["start"]
+    if start is not None:  # somebody may have moved the champion before the decision
+        return models.bundle_of(home, known["model"]["name"], int(start)), ()
     decided = [one for one in ledger.entries(home) if one["event"] == "decision" and one["version"] == version]
     if not decided:
         return None, ("the ledger has no decision on it: it is taken to have had no champion before it",)

@@ -1,6 +1,8 @@
 """Versions whose training began at a champion, or ran in several processes, are reproduced as well."""
 
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +38,12 @@ def project(tmp_path: Path, tiny_model: Path, model_store: Path, monkeypatch: py
     return tmp_path
 
 
-def version_of(one: Recipe, home: Home) -> int:
-    """What the steps do up to a registered version that becomes champion."""
+def version_of(one: Recipe, home: Home, meanwhile: Callable[[], object] = lambda: None) -> int:
+    """What the steps do up to a registered version that becomes champion; and what others do behind the training."""
     snapshot = relabel.snapshot(take_in(one, home), one)
     rows = relabel.rows(splits.apart(corpus.rows(home, snapshot.version), one.data.split), one)
     made = finetune.__wrapped__(tokenization.tokenize(one, home, snapshot, rows), one)
+    meanwhile()
     met, version = models.champion(home, "tickets"), models.register(one, home, made, ["a text"])
     ledger.append(home, "decision", version=version, champion=met, verdict="promoted", run_id=made.run_id, evidence=[])
     models.move_champion(home, "tickets", version, expected=met, reason="a test")
@@ -60,6 +63,17 @@ def test_what_went_on_from_a_champion(project: Path, train_on: str) -> None:
     for version in (1, 2):
         found = reproduction.reproduce(one, home, version)
         assert (found.verdict, found.weights, found.missing) == ("identical", 0.0, ()), version
+
+
+def test_it_begins_where_it_began_whatever_champion_was_met_later(project: Path) -> None:
+    one = load(project / "recipe.yaml", ["data.fresh.start_from=champion"])
+    home = Home(project / "home", "tickets")
+    for version, name in enumerate("abc", 1):
+        write_rows(project / "rows" / f"{name}.csv", ticket_rows(80, start=80 * version))
+        back = partial(models.move_champion, home, "tickets", 1, expected=2, reason="a test")
+        assert version_of(one, home, back if version == 3 else lambda: None) == version
+    found = reproduction.reproduce(one, home, 3)
+    assert (found.verdict, found.missing) == ("identical", ())
 
 
 def test_what_two_processes_made(project: Path) -> None:
