@@ -25,7 +25,7 @@ from evertune.config import Recipe
 from evertune.errors import DataError, RegistryError
 from evertune.home import Home, read_json, write_json
 from evertune.records import Candidate, Snapshot, Tokens, digest
-from evertune.registry import ledger, models, tracking
+from evertune.registry import ledger, lineage, models, tracking
 from evertune.weights import difference
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _reproduced(recipe: Recipe, home: Home, version: int) -> Reproduction:
     registered = models.bundle_of(home, name, version)
     variant = variants.told(registered)
     if variant is not None:  # it was made of a version that was trained: that is trained again, and the variant made
-        known = _known(home, name, _original(home, name, version, variant))
+        known = _known(home, name, lineage.original(home, name, version, variant))
         past = _recipe(known, name, version)
     apart = Home(home.model / "reproduced" / f"{version}-{digest(known)[:8]}", recipe.name)
     _threads(known["environment"])
@@ -159,19 +159,6 @@ def _lost(home: Home, known: dict[str, Any], snapshot: Snapshot) -> tuple[dict[s
     gone = {split: count - snapshot.rows.get(split, 0) for split, count in known["run"]["rows"].items()}
     forgotten = forgetting.lost(home, snapshot.version, snapshot.batch)
     return {split: count for split, count in gone.items() if count}, forgotten
-
-
-def _original(home: Home, name: str, version: int, variant: Mapping[str, Any]) -> int:
-    """The version that a variant was made of."""
-    found = [
-        int(one.version) for one in models.versions(home, name) if one.tags.get("evertune.bundle") == variant["of"]
-    ]
-    if not found:
-        raise RegistryError(
-            f"version {version} of {name} is a variant ({variant['method']}) of a version that is not registered any "
-            "more; it cannot be reproduced"
-        )
-    return found[0]
 
 
 def _champion(past: Recipe, home: Home, known: dict[str, Any]) -> tuple[Path | None, tuple[str, ...]]:

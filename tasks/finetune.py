@@ -10,7 +10,7 @@ from evertune.errors import RegistryError
 from evertune.home import home_of, read_json
 from evertune.objectives import module
 from evertune.records import Candidate, Tokens, TooLittle
-from evertune.registry import costs, models, parity, promotion, requirements, teaching, tracking
+from evertune.registry import costs, lineage, models, parity, promotion, requirements, teaching, tracking
 from tasks.step import said, step
 
 if TYPE_CHECKING:
@@ -24,13 +24,16 @@ class Begin:
     """What a training begins with.
 
     Args:
-        folder: of the run; champion, version: bundle and version of the champion that it meets, where it matters.
+        folder: of the run.
+        champion, version: bundle and version of the champion that it meets, where it matters.
+        start: version whose weights it goes on with; of a variant that is its original.
         teacher, taught: folder and digest of the teacher.
     """
 
     folder: Path
     champion: Path | None
     version: int | None
+    start: int | None
     teacher: Path | None
     taught: str | None
 
@@ -41,7 +44,7 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate |
 
     Where only rows that came since the champion are learned from, a night may bring none: no MLflow run is begun then.
     """
-    home, fresh = home_of(recipe), recipe.data.fresh
+    home = home_of(recipe)
     begin = _begun(recipe, tokens) or _new(recipe, tokens, force)
     folder, champion = begin.folder, begin.champion
     since = bundle.card(champion)["snapshot"]["batch"] if champion else 0
@@ -55,8 +58,8 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate |
         parity.prepare(home, requirements.required(recipe))
     run = tracking.begin(recipe, home, tokens, folder)
     with tracking.failing(home, run.run_id):
-        origins = {"teacher": begin.taught, "teacher_version": teaching.version(recipe, begin.version)}
-        origins["start"] = begin.version if fresh.start_from == "champion" else None
+        number = teaching.version(recipe, begin.version)
+        origins = {"teacher": begin.taught, "teacher_version": number, "start": begin.start}
         if known := {key: value for key, value in origins.items() if value is not None}:
             run.tag(**known)
         candidate = training.finetune(
@@ -115,17 +118,23 @@ def _builds(recipe: Recipe) -> bool:
 def _from(recipe: Recipe, tokens: Tokens, version: int | None, anew: bool = False) -> Begin:
     """With this version as the champion; None where there is none yet."""
     teacher, taught = teaching.find(recipe, version) or (None, None)
-    champion = _champion(recipe, version) if _builds(recipe) else None
+    champion, start = _champion(recipe, version) if version is not None and _builds(recipe) else (None, None)
     digest = bundle.digest(champion) if champion else None
     folder = training.run_folder(home_of(recipe), training.fingerprint(recipe, tokens, digest, taught), anew=anew)
-    return Begin(folder, champion, version, teacher, taught)
+    return Begin(folder, champion, version, start, teacher, taught)
 
 
-def _champion(recipe: Recipe, version: int | None) -> Path | None:
-    """The bundle of a champion; None where there is none yet."""
+def _champion(recipe: Recipe, version: int) -> tuple[Path, int | None]:
+    """The bundle of a champion, and the version whose weights are gone on with; of a variant those of its original."""
     home, name = home_of(recipe), recipe.registered_name
     try:
-        return models.bundle_of(home, name, version) if version is not None else None
+        folder = models.bundle_of(home, name, version)
+        if recipe.data.fresh.start_from != "champion":
+            return folder, None
+        if (variant := bundle.card(folder).get("compression")) is not None:
+            version = lineage.original(home, name, version, variant)
+            folder = models.bundle_of(home, name, version)
+        return folder, version
     except RegistryError as error:
         raise RegistryError(
             f"{error}; without it train anew from the base: `evertune run RECIPE --set data.fresh.start_from=base "

@@ -177,3 +177,6 @@ def test_a_variant_of_the_champion_takes_its_place_only_within_the_limits(
     assert "int8 variant of version 1" in history.out
     again = evertune("compress", path, "--method", "prune", "--json")
     assert again.status == 2 and "a variant already" in again.err
+    on = load(path, ["data.fresh.start_from=champion", "training.epochs=1"])
+    assert retrain(on).version == 4
+    assert models.facts(home_of(one), one.registered_name, 4)["model"]["start"] == "1"  # the variant's are packed

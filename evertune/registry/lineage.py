@@ -1,8 +1,10 @@
 """Registered versions and the snapshots that they learned from."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from evertune.errors import RegistryError
 from evertune.home import Home
 from evertune.registry import models
 from evertune.registry.store import client, said, tracking_uri
@@ -53,6 +55,25 @@ def forebears(versions: Iterable[Learned], version: int) -> list[int]:
             found.add(one)
             left += parents.get(one, ())
     return sorted(found - {version})
+
+
+def original(home: Home, name: str, version: int, variant: Mapping[str, Any]) -> int:
+    """The version that a variant was made of.
+
+    Args:
+        variant: what its card says of its compression.
+    Raises:
+        RegistryError: that version is not registered any more.
+    """
+    found = [
+        int(one.version) for one in models.versions(home, name) if one.tags.get("evertune.bundle") == variant["of"]
+    ]
+    if not found:
+        raise RegistryError(
+            f"version {version} of {name} is a variant ({variant['method']}) of a version that is not registered any "
+            "more: it can be neither reproduced nor trained on"
+        )
+    return found[0]
 
 
 def elsewhere(home: Home) -> str | None:
