@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from evertune.config import Recipe
 from evertune.drift import Rows
 from evertune.errors import DataError
 from evertune.home import Home
-from evertune.objectives import LISTS, cells, module
+from evertune.objectives import cells, module
 from evertune.parts import of_table
 from evertune.records import Monitoring
 from evertune.rows import present
+from evertune.sources.tables import converter
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -171,15 +173,26 @@ def read(
         groups = present(table[group].cast("string")) if group in table.column_names else pa.nulls(len(good), "string")
         tables.append(pa.table({role: table[recipe.column(role)], "group": groups}))
         labelled = labelled and column in table.column_names
-        targets += table[column].to_pylist() if labelled else []
+        targets += _labels(table[column].to_pylist(), objective) if labelled else []
     if not inputs:
         raise DataError(f"{path}: no row has {recipe.column(role)}; there is nothing to look at")
-    listed = objective.COLUMNS[objective.TARGET] in LISTS
-    whole = labelled and all(isinstance(one, list if listed else str) and one for one in targets)
+    kind = objective.COLUMNS[objective.TARGET]
+    whole = labelled and all(one or (one == [] and kind == "labels") for one in targets)  # a set may be empty
     names = pa.array([f"row {number} of the file" for number in range(len(inputs))])
     rows = pa.concat_tables(tables).append_column("row_version", names).append_column("row_key", names)
     rows = rows.append_column("given_split", pa.nulls(len(rows), "string"))
     return rows, inputs, _named(recipe, targets) if whole else None
+
+
+def _labels(given: list[Any], objective: ModuleType) -> list[Any]:
+    """Targets as a source gives them: a file has lists in a form of its own; None for what cannot be read."""
+    convert, found = converter(objective.COLUMNS[objective.TARGET], None), list[Any]()
+    for cell in given:
+        try:
+            found.append(convert(cell))
+        except ValueError:
+            found.append(None)
+    return found
 
 
 def of_run(recipe: Recipe, champion: Path, version: int, rows: "pa.Table", since: int) -> Monitoring | None:

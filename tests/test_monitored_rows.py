@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_helpers import write_rows
-from data_helpers import good, home, run, write_csv
+from data_helpers import good, home, run, write_csv, write_jsonl
 from data_helpers import recipe as kept_recipe
 from model_helpers import recipe, split_rows, table, text_rows, train
 
@@ -15,6 +15,7 @@ from evertune import bundle, corpus, drift, monitoring, relabel
 from evertune.errors import DataError
 from evertune.home import Home
 from evertune.monitoring import Side
+from evertune.objectives import module
 
 CHAMPION = Path("champion")  # its card is all that is read of it
 OLD, NEW, TEXTS = 900, 240, 40
@@ -151,3 +152,24 @@ def test_a_file_is_compared_with_its_labels_if_every_row_has_one(tiny_model: Pat
     path.write_text("text\n\n")
     with pytest.raises(DataError, match=r"a\.csv: no row has text"):
         monitoring.read(one, str(path))
+
+
+@pytest.mark.parametrize(("kind", "role", "rows"), [
+    ("multi-label", "labels", [("one", ["card", "refund"]), ("two", [])]),
+    ("token-classification", "tags", [(["in", "Rome"], ["O", "B-LOC"]), (["no"], ["O"])]),
+])  # fmt: skip
+def test_lists_of_labels_in_a_file_are_compared_too(tmp_path: Path, kind: str, role: str, rows: list[Any]) -> None:
+    one, path = kept_recipe(tmp_path, objective={"type": kind}), tmp_path / "a.jsonl"
+    given = module(kind).INPUTS[0]
+    write_jsonl(path, [{given: said, role: named} for said, named in rows])
+    assert monitoring.read(one, str(path))[2] == [named for _, named in rows]
+    write_jsonl(path, [{given: said, role: None} for said, _ in rows])
+    assert monitoring.read(one, str(path))[2] is None
+
+
+def test_a_blank_cell_is_no_empty_set_of_labels(tmp_path: Path) -> None:
+    one = kept_recipe(tmp_path, objective={"type": "multi-label"})
+    path = write_csv(tmp_path / "a.csv", [("one", "card|refund"), ("two", "card")], ("text", "labels"))
+    assert monitoring.read(one, str(path))[2] == [["card", "refund"], ["card"]]
+    write_csv(path, [("one", "card|refund"), ("two", "")], ("text", "labels"))
+    assert monitoring.read(one, str(path))[2] is None
