@@ -142,7 +142,8 @@ def _linked(recipe: Recipe, home: Home, rows: "pa.Table", every: "pa.Table") -> 
         )
     beside = pa.concat_tables([table.select(["component", "joins"]) for table in (dealt, every)])
     component = pa.array(canonical(beside)[: len(rows)])
-    return pa.table({"row_key": rows["row_key"], "split": dealt["split"], "component": component})
+    own = {name: rows[name] for name in ("row_key", "group")}
+    return pa.table({**own, "split": dealt["split"], "component": component})
 
 
 def came_since(recipe: Recipe, home: Home, champion: Path) -> int:

@@ -3,7 +3,8 @@
 Both sides leave out what stands in or near rows that the model learned from, or was stopped by. That alone would not
 leave them alike: of texts that recur, most stand near a train row, so that few of them are left among the rows that
 came, while the test rows hold as many as ever. Whether a row `recurs` is known of both sides by the same rule (another
-row of the model's snapshot stands in its component), so that rows are compared with rows of their own kind.
+row of the model's snapshot stands in its component, and another group's where rows have one: a thread is no
+recurrence), so that rows are compared with rows of their own kind.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 LEARNED = ("train", "validation")
 FEW = 10  # rows of a kind on one side, with fewer than which it is not compared
-COLUMNS = ("row_key", "split", "component")
+COLUMNS = ("row_key", "split", "component", "group")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Unseen:
     """Which rows of one side are compared.
 
     Args:
-        kept: (rows,) those that are; recurs: (rows,) those whose component holds another row of the snapshot.
+        kept: (rows,) those that are.
+        recurs: (rows,) those whose component holds another row, or another group, of the snapshot.
     """
 
     kept: NDArray[np.bool_]
@@ -51,10 +53,8 @@ def sides(known: "pa.Table", came: "pa.Table") -> tuple[Unseen, Unseen]:
 def _tested(known: "pa.Table") -> Unseen:
     """Test rows that stand near none that was learned."""
     component = _component(known)
-    first = np.unique(_codes(known["row_key"]), return_index=True)[1]
-    ids, rows = np.unique(component[first], return_counts=True)
     kept = _are(known, ("test",)) & ~within(component, _learned(known))
-    return Unseen(kept, within(component, ids[rows > 1]))
+    return Unseen(kept, within(component, _shared(known)))
 
 
 def _new(known: "pa.Table", came: "pa.Table") -> Unseen:
@@ -65,7 +65,27 @@ def _new(known: "pa.Table", came: "pa.Table") -> Unseen:
     there = pc.is_in(came["row_key"], value_set=pc.unique(known["row_key"])).to_numpy()
     # A row that bridges two splits is left out of both, and its component does not tell what it is near.
     kept = ~_are(came, ("excluded",)) & ~there & ~within(component, _learned(known))
-    return Unseen(kept, within(component, distinct(_component(known))))
+    met = within(component, distinct(_component(known)))
+    return Unseen(kept, met & within(component, _shared(known, came)))  # one group that goes on met itself alone
+
+
+def _shared(*tables: "pa.Table") -> NDArray[np.int64]:
+    """The components in which rows of more than one group stand; a row without a group is one for itself."""
+    import pyarrow as pa
+
+    component = np.concatenate([_component(rows) for rows in tables])
+    unit = _codes(pa.chunked_array([_units(rows) for rows in tables], pa.string()))
+    order = np.lexsort((unit, component))
+    component, unit = component[order], unit[order]
+    found: NDArray[np.int64] = distinct(component[1:][(np.diff(component) == 0) & (np.diff(unit) != 0)])
+    return found
+
+
+def _units(rows: "pa.Table") -> Any:
+    import pyarrow.compute as pc
+
+    group = pc.binary_join_element_wise("group", rows["group"].cast("string").combine_chunks(), " ")
+    return pc.coalesce(group, rows["row_key"].cast("string").combine_chunks())
 
 
 def _learned(known: "pa.Table") -> NDArray[np.int64]:

@@ -106,6 +106,24 @@ def test_rows_that_were_touched_or_corrected_are_not_new(tmp_path: Path, card: A
     assert set(before.inputs) == tested and len(before.inputs) == len(tested)
 
 
+def test_new_threads_are_compared_with_tested_ones(tmp_path: Path, card: Any) -> None:
+    """Every row stands beside others of its thread: that is no recurrence, from a source and from a file."""
+    one = kept_recipe(tmp_path, data={"sources": [{"path": "*.csv"}], "columns": {"group": "thread"}})
+    place, header = home(tmp_path), (*HEADER, "thread")
+    write_csv(tmp_path / "a.csv", [(*row, f"t{number // 3}") for number, row in enumerate(good(300))], header)
+    run(one, place)
+    card(place)
+    tested = [row for row in known(place) if row["split"] == "test"]
+    new = [(*row, f"t{number // 3}") for number, row in enumerate(good(30, 900), 900)]
+    going_on = [(*row, tested[0]["group"]) for row in good(2, 990)]
+    file = write_csv(tmp_path / "look" / "b.csv", new + going_on, header)
+    before, now = monitoring.of_file(one, place, CHAMPION, str(file))
+    assert (len(before.inputs), len(now.inputs), now.left_out) == (len(tested), 32, 0)
+    write_csv(tmp_path / "b.csv", new + going_on, header)
+    run(one, place)
+    assert [side.inputs for side in monitoring.since(one, place, CHAMPION)] == [before.inputs, now.inputs]
+
+
 def test_rows_of_a_file_are_linked_as_those_of_a_source(tmp_path: Path, card: Any) -> None:
     """Copies are one piece of evidence, so are rows of one thread; and what is near a train row is left out."""
     columns = {"group": "thread"}
