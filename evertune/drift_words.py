@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from evertune import drift
-from evertune.drift import Rows
+from evertune.drift import Finding, Rows
 
 SHOWN = 5  # labels or words that a sentence names
 
@@ -18,13 +18,13 @@ def reason(findings: Sequence[dict[str, Any]], p: float, level: float, drifted: 
     return f"p = {p:.2g}: {'; '.join(told)}"
 
 
-def words(test: str, before: Rows, now: Rows, predictor: Any) -> str:
+def words(found: Finding, before: Rows, now: Rows, predictor: Any) -> str:
     """What changed, in words; of kinds of rows that the sides hold in other shares each has the same weight on both.
 
     Args:
         before, now: at least one kind of rows stands on both sides.
     """
-    weights = drift.weights(before, now)
+    weights, test = drift.weights(before, now), found.test
     if test == "length":
         return _means(before.lengths, now.lengths, weights, "{:.1f} tokens in the mean, {:.1f} now")
     if test == "confidence":
@@ -40,7 +40,7 @@ def words(test: str, before: Rows, now: Rows, predictor: Any) -> str:
         sides = _sides([[np.unique(row).tolist() for row in side.tokens or []] for side in (before, now)], weights)
         return _most(*({predictor.tokenizer.decode([one]).strip(): share for one, share in side.items()}
                        for side in sides))  # fmt: skip
-    return "the texts mean other things"
+    return f"what they mean is {found.statistic:.2g} apart, {found.usual:.2g} by chance"
 
 
 def _means(before: Any, now: Any, weights: tuple[Any, Any], words: str) -> str:

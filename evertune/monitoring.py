@@ -233,7 +233,7 @@ def look(recipe: Recipe, champion: Path, version: int, before: Side, now: Side) 
         for side in (before, now)
     ]
     said = drift.compare(seen[0], seen[1], recipe.training.seed, drift.enough(rules.level))
-    told = {one.test: drift_words.words(one.test, seen[0], seen[1], predictor) for one in said.findings}
+    told = {one.test: drift_words.words(one, seen[0], seen[1], predictor) for one in said.findings}
     findings = tuple(
         {**asdict(one), "found": one.adjusted <= rules.level, "words": told[one.test]} for one in said.findings
     )

@@ -76,10 +76,20 @@ def test_one_row_in_ten_of_another_language_is_found_and_its_language_named() ->
     assert (spoken(GERMAN) == "de").sum() >= 14 and (before == "en").mean() > 0.9
     found = compare(Rows(languages=before), Rows(languages=now), 3)
     assert found.p <= 0.001
-    words = drift_words.words("language", Rows(languages=before), Rows(languages=now), None)
+    words = drift_words.words(found.findings[0], Rows(languages=before), Rows(languages=now), None)
     assert words.startswith("'de' 0.0% to ")
     assert compare(Rows(languages=before), Rows(languages=spoken(texts[300:435])), 3).p > 0.01
     assert spoken([["Wo", "bleibt", "mein", "Paket", "?"]]).tolist() == ["de"]
+
+
+def test_of_meanings_that_stayed_nothing_is_said_that_sounds_like_drift() -> None:
+    """The sentence stands beside the p-value of every test, found or not."""
+    before, now = rows(100, 1), rows(100, 2)
+    meanings = compare(before, now, 3).findings[0]
+    assert meanings.test == "embedding" and meanings.p > 0.1
+    assert drift_words.words(meanings, before, now, None) == (
+        f"what they mean is {meanings.statistic:.2g} apart, {meanings.usual:.2g} by chance"
+    )
 
 
 def test_a_champion_that_does_better_is_no_drift_of_performance() -> None:
