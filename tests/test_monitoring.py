@@ -284,5 +284,5 @@ def test_a_trace_for_a_person_of_the_champion_whose_rows_are_gone(project: Proje
 
 def test_a_version_that_is_not_there_is_a_registry_error(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERTUNE_HOME", str(project.home.root))
-    with pytest.raises(RegistryError, match="version 9 of tickets"):
+    with pytest.raises(RegistryError, match="tickets has no version 9; `evertune history RECIPE` lists them"):
         tracing.trace(load(project.recipe), project.home, 9)

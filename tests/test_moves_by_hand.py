@@ -27,13 +27,13 @@ def test_a_version_that_waits_is_not_overwritten_and_is_approved_by_name(shop: S
     later, second = shop.registered()
     settle(shop, later, second, HELD)
     assert models.alias(shop.home, shop.name, "challenger") == second
-    with pytest.raises(RegistryError, match=r"version 2 .* does not wait for approval; these wait: 1"):
+    with pytest.raises(RegistryError, match=r"version 2 .* does not wait for approval, it is held; these wait: 1"):
         promotion.approve(shop.home, shop.name, second, "no")
     promotion.approve(shop.home, shop.name, first, "looks good")
     assert shop.champion() == first
     assert (shop.tag(first, "decision"), shop.tag(first, "reason")) == ("promoted", "looks good")
     assert [one["reason"] for one in events(shop, "moved", "approved")] == ["looks good", "looks good"]
-    with pytest.raises(RegistryError, match="does not wait for approval; none waits"):
+    with pytest.raises(RegistryError, match="does not wait for approval, it is promoted; none waits"):
         promotion.approve(shop.home, shop.name, first, "again")
 
 
@@ -73,7 +73,7 @@ def test_a_version_turned_down_waits_no_more(shop: Shop) -> None:
     promotion.reject(shop.home, shop.name, version, "too odd")
     assert (shop.tag(version, "decision"), events(shop)[-1]["event"]) == ("rejected", "rejected-by-hand")
     for move in (promotion.reject, promotion.approve):
-        with pytest.raises(RegistryError, match="does not wait"):
+        with pytest.raises(RegistryError, match=r"version 1 of .* does not wait for approval, it is rejected"):
             move(shop.home, shop.name, version, "again")
     with pytest.raises(RegistryError, match="has no version 7"):
         promotion.approve(shop.home, shop.name, 7, "what")

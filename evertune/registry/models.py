@@ -83,6 +83,22 @@ def register(recipe: "Recipe", home: Home, candidate: "Candidate", examples: lis
     return int(made.version)
 
 
+def registered(home: Home, name: str, version: int) -> Any:
+    """A version as MLflow knows it.
+
+    Raises:
+        RegistryError: there is no such version, or MLflow does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client(home).get_model_version(name, str(version))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise RegistryError(refusal(f"version {version} of {name}", error)) from None  # as in `said`
+        raise RegistryError(f"{name} has no version {version}; `evertune history RECIPE` lists them") from None
+
+
 def facts(home: Home, name: str, version: int) -> dict[str, Any]:
     """What MLflow keeps of a version: `model`, and of the run that made it `run`, `recipe` and `environment`.
 
@@ -91,26 +107,15 @@ def facts(home: Home, name: str, version: int) -> dict[str, Any]:
     Raises:
         RegistryError: there is no such version, or MLflow does not answer.
     """
-    mlflow = client(home)
+    mlflow, made = client(home), registered(home, name, version)
     with said(f"version {version} of {name}"):
-        made = mlflow.get_model_version(name, str(version))
         run = mlflow.get_run(made.run_id) if made.run_id else None
         noted = {**(run.data.tags if run else {}), **made.tags}
         tags = {key.removeprefix("evertune."): value for key, value in noted.items()}
         aliases = mlflow.get_registered_model(name).aliases
         files = {kind: _kept_json(home, made.run_id, f"{kind}.json") for kind in ("recipe", "environment") if run}
-    shown = (
-        "snapshot",
-        "fingerprint",
-        "bundle",
-        "decision",
-        "code",
-        "variant",
-        "of",
-        "start",
-        "teacher",
-        "teacher_version",
-    )
+    shown = ("snapshot", "fingerprint", "bundle", "decision", "code", "variant", "of", "start", "teacher",
+             "teacher_version")  # fmt: skip
     return {
         "model": {
             "registered": moment(made.creation_timestamp), "run_id": made.run_id,

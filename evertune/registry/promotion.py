@@ -11,7 +11,7 @@ from evertune.errors import RegistryError
 from evertune.home import Home, read_json
 from evertune.records import Candidate, Decision, Evaluation, plain
 from evertune.registry import ledger, models, parity
-from evertune.registry.store import client, refusal, said
+from evertune.registry.store import client, said
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
@@ -141,7 +141,7 @@ def approve(home: Home, name: str, version: int, reason: str, waits: timedelta |
         raise RegistryError(f"version {version} of {name} {_tag(home, name, version, 'reason')}; {ANEW}")
     if state not in {WAITING, EXPIRED} or decided is None:
         there = f"these wait: {', '.join(map(str, found))}" if (found := waiting(home, name)) else "none waits"
-        raise RegistryError(f"version {version} of {name} does not wait for approval; {there}")
+        raise RegistryError(f"version {version} of {name} does not wait for approval, {_is(state)}; {there}")
     now = models.champion(home, name)
     if now != version:
         if now != decided["champion"]:
@@ -195,8 +195,8 @@ def reject(home: Home, name: str, version: int, reason: str) -> None:
         RegistryError: that version does not wait, or is champion, by an approval that was cut off.
     """
     with home.lock("champion"):  # no approval of it moves the alias meanwhile
-        if _tag(home, name, version, "decision") != WAITING:
-            raise RegistryError(f"version {version} of {name} does not wait for approval")
+        if (state := _tag(home, name, version, "decision")) != WAITING:
+            raise RegistryError(f"version {version} of {name} does not wait for approval, {_is(state)}")
         if models.champion(home, name) == version:
             raise RegistryError(
                 f"version {version} of {name} is the champion: its approval was cut off after the alias had moved; go "
@@ -288,13 +288,11 @@ def _turned_down(home: Home, version: int) -> dict[str, Any] | None:
     return said[-1] if said and said[-1]["event"] == "rejected-by-hand" else None
 
 
-def _tag(home: Home, name: str, version: int, key: str) -> str | None:
-    from mlflow.exceptions import MlflowException
+def _is(state: str | None) -> str:
+    """What became of a version that does not wait."""
+    return f"it is {state}" if state else "no decision on it is on record"
 
-    try:
-        value = client(home).get_model_version(name, str(version)).tags.get(f"evertune.{key}")
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise RegistryError(refusal(f"version {version} of {name}", error)) from None  # as in `said`
-        raise RegistryError(f"{name} has no version {version}; `evertune history RECIPE` lists them") from None
+
+def _tag(home: Home, name: str, version: int, key: str) -> str | None:
+    value = models.registered(home, name, version).tags.get(f"evertune.{key}")
     return None if value is None else str(value)
