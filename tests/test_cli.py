@@ -57,7 +57,10 @@ def test_all_config_errors_come_at_once_with_status_2(evertune: Command, tiny_re
         (["check", "{recipe}", "--set", "training.epochs"], "write it as path.to.key=value"),
         (["check", "{recipe}", "--set", "training.epoch=3"], "did you mean epochs?"),
         (["check", "{recipe}", "--what"], "No such option"),
-        (["chek", "{recipe}"], "No such command"),
+        (["chek", "{recipe}"], "No such command 'chek'. Did you mean check?"),
+        (["history", "{folder}"], "this is a folder; give the path of a recipe in it"),
+        (["history", "{empty}"], "empty.yaml: this file is empty; write lines of `key: value`"),
+        (["forget", "{recipe}", "--ids-file", "{empty}", "--reason", "x"], "empty.yaml: there is no id in it"),
         (["check", "{recipe}", "--set", "base_model=./nowhere"], "base_model: ./nowhere: no such folder"),
         (["check", "{recipe}", "--set", "data.sources.0.path=${{NOT_SET}}/x.csv"], "variable NOT_SET is not set"),
         (["promote", "{recipe}", "--reason", "x"], "--version"),
@@ -66,8 +69,10 @@ def test_all_config_errors_come_at_once_with_status_2(evertune: Command, tiny_re
 def test_what_is_wrong_in_a_call_ends_with_status_2(
     evertune: Command, tiny_recipe: Callable[..., Path], arguments: list[str], words: str
 ) -> None:
-    path = str(tiny_recipe())
-    done = evertune(*[one.format(recipe=path) for one in arguments])
+    path = tiny_recipe()
+    empty = path.with_name("empty.yaml")
+    empty.touch()
+    done = evertune(*[one.format(recipe=path, folder=path.parent, empty=empty) for one in arguments])
     assert (done.status, done.out) == (2, "")
     assert words in done.err
 
@@ -221,6 +226,12 @@ def test_history_changes_nothing_whatever_store_is_named(
         assert evertune("history", tmp_path / "recipe.yaml").status == 0
     assert shop.home.ledger.read_bytes() == before
     assert not (tmp_path / "other.db").exists()
+
+
+def test_before_the_first_run_history_says_so(evertune: Command, shop: Shop, tmp_path: Path) -> None:
+    done = evertune("history", tmp_path / "recipe.yaml")
+    assert (done.status, done.out) == (0, f"no decision yet; `evertune run {tmp_path}/recipe.yaml` makes the first\n")
+    assert evertune("history", tmp_path / "recipe.yaml", "--json").out == "[]\n"
 
 
 def test_no_reason_given_and_nobody_to_ask_moves_nothing(

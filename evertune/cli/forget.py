@@ -38,6 +38,8 @@ def forget(
 
     wanted = {"id": [*ids, *(_lines(ids_file) if ids_file else ())], "group": groups, "text": texts}
     if not any(one.strip() for given in wanted.values() for one in given):
+        if ids_file:
+            raise ConfigError(f"--ids-file {ids_file}: there is no id in it; write one on each line")
         raise ConfigError("name what is to be forgotten: --id, --ids-file, --group or --text")
     loaded = load(recipe, for_data=False)
     follow(console())

@@ -31,6 +31,9 @@ def history(recipe: str, as_json: bool) -> None:
         for one in entries
         if one["event"] != "intent"
     ]
+    if not rows:
+        console(stderr=False).print(f"no decision yet; `evertune run {recipe}` makes the first", markup=False)
+        return
     table(console(stderr=False), ["time (UTC)", "what", "version", "who", "why"], rows)
 
 

@@ -123,7 +123,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        ConfigError: no such file, not UTF-8, not YAML, or not a mapping.
+        ConfigError: no such file, a folder, not UTF-8, not YAML, or not a mapping.
     """
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -135,14 +135,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
             else "give the path of a recipe, such as configs/support_intents.yaml"
         )
         raise ConfigError(f"{path}: no such file; {hint}") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: this is a folder; give the path of a recipe in it") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(
-            f"{path}: this file holds {type(tree).__name__}, not a mapping; write lines of `key: value`, such as a name"
-        )
+        held = "is empty" if tree is None else f"holds {type(tree).__name__}, not a mapping"
+        raise ConfigError(f"{path}: this file {held}; write lines of `key: value`, such as a name")
     return tree
 
 
