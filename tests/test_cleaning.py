@@ -56,6 +56,8 @@ def test_only_the_files_of_versions_that_nobody_needs_go(
     assert not Path(made[2].run_folder).exists()
     assert "nothing to remove" in clean("--yes").out
     assert ledger.entries(shop.home)[-1]["versions"] == [2]
+    with pytest.raises(RegistryError, match=r"version 2 of .*: its files are gone: `evertune clean` removed them; "):
+        promotion.promote(shop.home, shop.name, 2, "it was the best")
     told = tracing.trace(shop.recipe, shop.home, 2)
     assert told["recipe"]["name"] == shop.recipe.name
     assert told["environment"]["libraries"]

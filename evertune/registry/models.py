@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 PARENTS = ("evertune.of", "evertune.start", "evertune.teacher_version")  # tags: versions that one descends from
+FILES = "evertune.files"  # tag of a version: `going` while `evertune clean` removes its files, then `removed`
 OUTSIDE = "registered outside Evertune, no snapshot on record"
 FETCH_SECONDS = 600.0  # that another process may take to fetch a model
 
@@ -177,29 +178,31 @@ def bundle_of(home: Home, name: str, version: int) -> Path:
     """
     from mlflow.exceptions import MlflowException
 
+    tags = registered(home, name, version).tags
+    made = tags.get("evertune.bundle")
     with said(f"version {version} of {name}"):
-        registered = client(home).get_model_version(name, str(version)).tags.get("evertune.bundle")
         place = urlsplit(client(home).get_model_version_download_uri(name, str(version)))
     advice = (
         "restore the artifact store, go back to a version that is whole with `evertune rollback RECIPE`, or give "
         "another one the place with `evertune promote RECIPE --version N` (`evertune run RECIPE` trains one)"
     )
-    if registered is None:  # nothing tells which files, or which answers, were tested
+    if made is None:  # nothing tells which files, or which answers, were tested
         raise RegistryError(f"version {version} of {name}: {OUTSIDE}; {advice}")
     try:
         if place.scheme in {"", "file"}:
             path = unquote(place.path) if place.scheme else place.path
             folder = Path(path) / "artifacts" / "bundle"
         else:
-            folder = _fetched(home, name, version, registered)
+            folder = _fetched(home, name, version, made)
         found = bundle.digest(folder) if (folder / "evertune.json").is_file() else None
     except (MlflowException, OSError, StopIteration) as error:
         raise RegistryError(
             f"version {version} of {name} is registered, but its files cannot be read "
             f"({type(error).__name__}: {hidden(str(error))}); {advice}"
         ) from None  # as in `said`
-    if found != registered:
-        state = "are not there" if found is None else "are not those that were registered"
+    if found != made:
+        lost = "are gone: `evertune clean` removed them" if FILES in tags else "are not there"
+        state = lost if found is None else "are not those that were registered"
         raise RegistryError(f"version {version} of {name}: its files {state}; {advice}")
     return folder
 

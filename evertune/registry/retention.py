@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 RECORDS = ("recipe.json", "environment.json")  # of a run: what `evertune trace` reads
-STATE = "evertune.files"  # tag of a version: `going` while its files are removed, then `removed`
+STATE = models.FILES
 OURS = "evertune.snapshot"  # tag of every version that Evertune registered
 LOGGED = re.compile(r"models:/[^/@]+")  # the source of a version that was made of a logged model
 
