@@ -44,7 +44,13 @@ def test_of_equally_good_policies_the_one_with_fewer_wrong_promotions_is_recomme
 def test_a_gate_that_costs_too_much_is_said_to() -> None:
     found = verdict.summaries([*steps("always", [0.9, 0.9]), *steps("gated", [0.9, 0.7])], "accuracy", falls=False)
     assert verdict.recommended(found).policy == "always"
-    assert "gated would lose 10.00 points here" in verdict.sentence(found, "accuracy")
+    assert "gated would lose 10.00 points here: its gate asks for more" in verdict.sentence(found, "accuracy")
+
+
+def test_a_gate_that_let_a_worse_model_pass_is_not_said_to_ask_for_too_much() -> None:
+    history = [*steps("never", [0.9, 0.9]), *steps("gated", [0.9, 0.7], 1)]
+    found = verdict.summaries(history, "accuracy", falls=False)
+    assert verdict.sentence(found, "accuracy").endswith("gated would lose 10.00 points here: 1 wrong promotion")
 
 
 def test_a_falling_metric_is_better_when_it_falls() -> None:

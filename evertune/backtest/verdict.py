@@ -151,7 +151,8 @@ def _refused(found: Sequence[Summary], chosen: Summary, metric: str, kind: Kind)
         return ""
     gated, below = lost[0]
     gap = amount(below, metric, kind, 2)
-    return f"{gated.policy} would lose {gap} here: its gate asks for more than the rows show"
+    why = _counted(gated.wrong, "wrong promotion") if gated.wrong else "its gate asks for more than the rows show"
+    return f"{gated.policy} would lose {gap} here: {why}"
 
 
 def _counted(count: int, what: str) -> str:
