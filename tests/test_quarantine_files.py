@@ -52,6 +52,25 @@ def test_lists_and_moments_survive_the_file(tmp_path: Path, ending: str) -> None
     assert found["y"]["timestamp"].isoformat() == "2026-05-02T00:00:00+00:00"
 
 
+def test_a_person_is_told_what_became_of_the_rows(
+    taken: tuple[Recipe, Home], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERTUNE_HOME", str(taken[1].root))
+    file, path = tmp_path / "refused.csv", str(taken[0].folder / "recipe.yaml")
+
+    def told(*arguments: str) -> list[str]:
+        done = CliRunner().invoke(command, [path, *arguments], catch_exceptions=False)
+        return [" ".join(line.split()) for line in done.output.splitlines()]
+
+    nothing, *why = told("--release")
+    assert nothing == "0 rows released, 4 stay"
+    assert why == ["2 two labels for one input", "1 encoding damage", "1 unknown label"]
+    told("--export", str(file))
+    file.write_text(file.read_text(encoding="utf-8").replace("crad", "card"), encoding="utf-8")
+    some = told("--from", str(file))[0]
+    assert some.startswith("1 rows released, 3 stay; the next `evertune run ")
+
+
 def test_a_release_does_not_export(tmp_path: Path) -> None:
     done = CliRunner().invoke(command, ["recipe.yaml", "--release", "--export", str(tmp_path / "rows.csv")])
     assert isinstance(done.exception, ConfigError)

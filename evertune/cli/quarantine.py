@@ -1,11 +1,15 @@
 """`evertune quarantine`: refused rows with their reasons, and the way back."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from evertune.cli import options, show_json
 from evertune.cli.terminal import console, table
+
+if TYPE_CHECKING:
+    from evertune.quarantine import Release
 
 SHOWN = 20
 
@@ -41,15 +45,13 @@ def quarantine(recipe: str, target: Path | None, release: bool, mended: Path | N
     home, screen = home_of(loaded), console(stderr=False)
     if release or mended:
         done = rows.release_file(loaded, home, mended)
-        if as_json:
-            show_json(plain(done))
-            return
-        screen.print(
-            f"{done.released:,} rows released, {done.kept:,} stay; the next `evertune run {recipe}` trains on them"
-        )
+        show_json(plain(done)) if as_json else _released(screen, done, recipe)
         return
     if target:
         count = rows.export(home, target)
+        if not count:
+            screen.print(f"0 refused rows: there is nothing to mend in {target}", markup=False)
+            return
         screen.print(
             f"{count:,} rows written to {target}; mend them there, then:\n"
             f"  evertune quarantine {recipe} --release --from {target}"
@@ -65,3 +67,11 @@ def quarantine(recipe: str, target: Path | None, release: bool, mended: Path | N
     table(screen, ["batch", "where", "why"], shown)
     more = f" (+{len(listed) - SHOWN:,} more; --export FILE or --json for all)" if len(listed) > SHOWN else ""
     screen.print(f"{len(listed):,} refused rows{more}")
+
+
+def _released(screen: Any, done: "Release", recipe: str) -> None:
+    """What became of the rows, and why the others stay."""
+    then = f"; the next `evertune run {recipe}` takes them for fresh ones" if done.released else ""
+    screen.print(f"{done.released:,} rows released, {done.kept:,} stay{then}", markup=False)
+    for reason, count in done.reasons.items():
+        screen.print(f"  {count:>6,}  {reason}", markup=False)
