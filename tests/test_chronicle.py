@@ -9,8 +9,8 @@ from cli_helpers import Done
 from registry_helpers import HELD, PROMOTED, Shop, settle
 from report_helpers import Json, Read
 
-from evertune.records import Decision
-from evertune.registry import promotion
+from evertune.records import Decision, Monitoring
+from evertune.registry import monitors, promotion
 from evertune.registry.chronicle import chronicle
 from evertune.report import history
 
@@ -63,9 +63,20 @@ def test_the_page_of_many_decisions_is_small_newest_first_older_ones_folded(tmp_
     assert "reason 450 " in read.text and "reason 449 " not in read.text
     assert "450 still older ones are not shown" in read.text
     assert "Below: rows of the corpus" in read.text
+    assert "decisions 1,500 0 promoted" in " ".join(read.text.split()) and read.text.count("...") == 1_050
     unknown = [{**one, "rows_corpus": None} for one in long_history(3)["trainings"]]
     assert "Below" not in Read(history.page(path, {**long_history(3), "trainings": unknown})).text
     assert "<b>length</b>" not in source and "://" not in source and "<script" not in source
+
+
+def test_a_look_and_a_backtest_without_an_answer_are_told_as_such(shop: Shop, tmp_path: Path) -> None:
+    few = Monitoring("m", 1, False, "3 rows beside 9 test rows", None, 0.05, {"reference": 9, "current": 3}, "x")
+    monitors.keep(shop.recipe, shop.home, few, tmp_path)
+    [look] = chronicle(shop.recipe, shop.home)["monitors"]
+    assert (look["found"], look["reason"]) == ("too few rows", few.reason)
+    failed = {"run_id": "b", "time": look["time"], "status": "FAILED", "reason": None}
+    read = Read(history.page(tmp_path / "report.html", {**long_history(1), "backtests": [failed], "monitors": [look]}))
+    assert "failed" in read.text.split() and "too few rows" in read.text
 
 
 def test_a_page_before_the_first_decision_has_no_picture(tmp_path: Path) -> None:

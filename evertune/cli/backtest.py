@@ -98,7 +98,7 @@ class _Kept:
             for name in names
             if one[name] is not None
         }
-        self._run.finish(numbers, f"**{found['recommended']}**: {found['sentence']}", page.parent)
+        self._run.finish(numbers, found["sentence"], page.parent)
 
 
 def _done(step: Any) -> str:

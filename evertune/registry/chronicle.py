@@ -82,10 +82,11 @@ def _training(run: Any) -> Json:
 
 
 def _monitor(run: Any) -> Json:
-    tags = run.data.tags
+    tags, p = run.data.tags, run.data.metrics.get("p")
+    found = "too few rows" if p is None else tags["evertune.monitor"]  # the tag knows drift and no drift alone
     return {
-        **_about(run), "found": tags["evertune.monitor"], "version": tags.get("evertune.version"),
-        "p": run.data.metrics.get("p"), "reason": tags.get("mlflow.note.content"),
+        **_about(run), "found": found, "version": tags.get("evertune.version"),
+        "p": p, "reason": tags.get("mlflow.note.content"),
         "source": tags.get("evertune.source"),
     }  # fmt: skip
 

@@ -55,8 +55,8 @@ def page(path: Path, told: Json) -> Path:
         "Decisions": _decisions(told["decisions"], path.parent),
         "Trainings": _trainings(told["trainings"]),
         "Drift checks": _checks(told["monitors"]),
-        "Backtests": _told(("When", "Recommended"), [[_when(one), text(one["reason"] or "")] for one in
-                           reversed(told["backtests"])]),
+        "Backtests": _told(("When", "Recommended"), [[_when(one), text(one["reason"] or one["status"].lower())]
+                           for one in reversed(told["backtests"])]),
     }  # fmt: skip
     champion = f"version {told['champion']} is champion" if told["champion"] else "no champion"
     hero = Html(
@@ -114,7 +114,7 @@ def _decisions(decisions: Sequence[Json], folder: Path) -> Html:
         [
             _when(one), _word(one["what"]), text(_versions(one)), number(one["challenger"]),
             span(one["low"], one["high"]),
-            text(one["who"]), text((one["reason"] or "")[:REASON]), _link(one["report"], folder),
+            text(one["who"]), _reason(one), _link(one["report"], folder),
         ]
         for one in shown
     ]  # fmt: skip
@@ -137,7 +137,7 @@ def _checks(monitors: Sequence[Json]) -> Html:
             _word(one["found"]),
             text(one["version"] or ""),
             small(one["p"]),
-            text((one["reason"] or "")[:REASON]),
+            _reason(one),
         ]
         for one in reversed(monitors)
     ]
@@ -162,7 +162,7 @@ def _tiles(told: Json) -> Html:
     promoted = sum(one["what"] == "promoted" for one in made)
     drifted = sum(one["found"] == "drift" for one in told["monitors"])
     return tiles([
-        ("versions decided on", count(len(made)), f"{promoted:,} promoted"),
+        ("decisions", count(len(made)), f"{promoted:,} promoted"),
         ("runs without news", count(told["unchanged"]), "nothing retrained"),
         ("drift checks", count(len(told["monitors"])), f"{drifted:,} told of drift"),
         ("training, seconds", count(sum(spent) if spent else None), f"{len(told['trainings']):,} runs"),
@@ -178,6 +178,11 @@ def _link(report: str | None, folder: Path) -> Html:
     if report is None:
         return number(None)
     return Html(f'<a href="{text(os.path.relpath(report, folder))}">report</a>')
+
+
+def _reason(one: Json) -> Html:
+    reason = one["reason"] or ""
+    return text(reason if len(reason) <= REASON else f"{reason[:REASON]}...")
 
 
 def _versions(one: Json) -> str:
