@@ -41,6 +41,7 @@ def monitor(recipe: Recipe | str, input: str | None = None, encoding: str | None
     """
     recipe = load(recipe) if isinstance(recipe, str) else recipe
     begin()
+    _champion(recipe)  # without one there is nothing to look with: no row is taken in for that
     if input is None:
         with alone(recipe):
             validate(ingest(recipe), recipe)
@@ -73,10 +74,7 @@ def look(recipe: Recipe, input: str | None, encoding: str | None) -> Monitoring:
         DataError: the input cannot be read.
         RegistryError: there is no champion, or it cannot be read.
     """
-    home, name = home_of(recipe), recipe.registered_name
-    version = models.champion(home, name)
-    if version is None:
-        raise RegistryError(f"{name} has no champion yet; `evertune run` makes one, `evertune history` tells why not")
+    home, name, version = home_of(recipe), recipe.registered_name, _champion(recipe)
     champion = models.bundle_of(home, name, version)
     if input:
         before, now = monitoring.of_file(recipe, home, champion, input, encoding)
@@ -89,6 +87,15 @@ def look(recipe: Recipe, input: str | None, encoding: str | None) -> Monitoring:
     asked = () if input else _triggers(recipe, home, champion, seen.found)
     found = replace(seen.found, report=str(page), triggers=asked)
     return replace(found, run_id=monitors.keep(recipe, home, found, folder))
+
+
+def _champion(recipe: Recipe) -> int:
+    version = models.champion(home_of(recipe), recipe.registered_name)
+    if version is None:
+        raise RegistryError(
+            f"{recipe.registered_name} has no champion yet; `evertune run` makes one, `evertune history` tells why not"
+        )
+    return version
 
 
 def _triggers(recipe: Recipe, home: Home, champion: Path, found: Monitoring) -> tuple[Trigger, ...]:

@@ -244,9 +244,14 @@ def test_drift_in_a_file_is_told_and_starts_nothing(project: Project, sent: list
     assert project.entries("trigger") == before
 
 
-def test_a_model_without_a_champion_is_a_registry_error(tmp_path: Path, tiny_model: Path) -> None:
+def test_without_a_champion_no_row_is_taken_in(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from flows import monitor
 
+    monkeypatch.setattr(monitor, "ingest", lambda _: pytest.fail("rows are taken in"))
+    with pytest.raises(RegistryError, match="tiny has no champion yet"):
+        monitor.monitor.fn(recipe(tiny_model, folder=tmp_path))
     with pytest.raises(RegistryError, match="tiny has no champion yet"):
         monitor.look.fn(recipe(tiny_model, folder=tmp_path), None, None)
 
