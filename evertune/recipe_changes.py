@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 SHOWN = 60  # characters of a value
 # Sections that shape neither rows nor models nor decisions.
 UNCOUNTED = ("folder", "file", "name", "schedule", "registry", "monitor", "notify", "retention", "triggers")
+ENTRIES = ("contract.label.rename.", "evaluation.gate.minimum.")  # lines of mappings that are empty by default
 METRICS_COMPARE = "metrics on the test rows still compare with those of earlier versions"
 # Where a key begins so, what its change means; the first that fits counts.
 MEANS = (
@@ -50,7 +51,7 @@ def told(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     old, new = dict(_flat(before)), dict(_flat(now))
     meant: dict[str, list[str]] = {}
     for key in sorted(key for key in {*old, *new} if old.get(key) != new.get(key)):
-        words = f"{key} {_shown(old.get(key))} -> {_shown(new.get(key))}"
+        words = f"{key} {_shown(key, old)} -> {_shown(key, new)}"
         meant.setdefault(_meaning(key), []).append(words)
     return [f"{', '.join(changes)}: {meaning}" for meaning, changes in meant.items()]
 
@@ -65,6 +66,8 @@ def _flat(value: Any, key: str = "") -> Sequence[tuple[str, Any]]:
     return [one for name, inner in value.items() for one in _flat(inner, f"{key}.{name}" if key else str(name))]
 
 
-def _shown(value: Any) -> str:
-    text = "default" if value is None else str(value)
+def _shown(key: str, recipe: Mapping[str, Any]) -> str:
+    value = recipe.get(key)
+    unset = "none" if key.startswith(ENTRIES) else "default"
+    text = unset if value is None else str(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -236,3 +236,10 @@ def test_each_key_of_a_recipe_has_a_meaning_for_its_history(old: Project) -> Non
     for name in [*(one for one in shaped if one != "data"), *parts]:
         assert recipe_changes._meaning(name)
     assert recipe_changes.told(recipe_changes.kept(load(old.recipe)), recipe_changes.kept(load(old.recipe))) == []
+
+
+def test_a_rename_that_was_taken_back_leaves_no_name_rather_than_a_default_one() -> None:
+    before = {"contract": {"label": {"rename": {"refund": "money-back"}}, "tolerance": 0.2}}
+    [labels, contract] = recipe_changes.told(before, {})
+    assert labels.startswith("contract.label.rename.refund money-back -> none: ")
+    assert contract.startswith("contract.tolerance 0.2 -> default: ")

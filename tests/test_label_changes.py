@@ -72,7 +72,9 @@ def test_counts_are_those_of_each_batch_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rules", "words"),
-    [({"rename": {"a": "b", "b": "c"}}, "a -> b -> c; write a: c"), ({"values": ["x"], "rename": {"a": "b"}}, "no b"),
+    [({"rename": {"a": "b", "b": "c"}}, "a -> b -> c; write a: c"),
+     ({"rename": {"a": "b", "b": "a"}}, "a -> b -> a; a label has one name now; take a line out"),
+     ({"values": ["x"], "rename": {"a": "b"}}, "no b"),
      ({"values": ["x"], "new": "grow"}, "needs `values: inferred`")],
 )  # fmt: skip
 def test_rules_that_contradict_each_other_are_config_errors(rules: dict[str, Any], words: str) -> None:

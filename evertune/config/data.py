@@ -186,7 +186,9 @@ class LabelRules(Section):
     def _fit_together(self) -> Self:
         if again := [old for old, now in self.rename.items() if now in self.rename]:
             old, now = again[0], self.rename[again[0]]
-            raise ValueError(f"rename: {old} -> {now} -> {self.rename[now]}; write {old}: {self.rename[now]}")
+            last = self.rename[now]
+            advice = f"write {old}: {last}" if last not in self.rename else "a label has one name now; take a line out"
+            raise ValueError(f"rename: {old} -> {now} -> {last}; {advice}")
         if self.values != "inferred":
             if missing := [now for now in self.rename.values() if now not in self.values]:
                 raise ValueError(f"rename: values has no {missing[0]}; add it")
