@@ -203,6 +203,13 @@ def test_what_is_scored_has_the_delimiter_of_the_recipe(tmp_path: Path, source_r
         assert found.values == ["one"]
 
 
+def test_a_file_that_a_command_names_needs_an_ending(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+    """A command has no `format` to set."""
+    (tmp_path / "rows.dat").write_text("text\nhi\n")
+    with pytest.raises(DataError, match=r"rows\.dat: its ending tells no format; name it with one of \.csv, \.tsv"):
+        next(sources.inputs(str(tmp_path / "rows.dat"), source_recipe({"path": "*.csv"})))
+
+
 def test_what_is_scored_comes_in_parts(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     made = source_recipe({"path": "rows.csv"})
     (tmp_path / "long.csv").write_text("text\n" + "hello\n" * 25_000)

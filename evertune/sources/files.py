@@ -80,6 +80,8 @@ def single_file(path: str | Path) -> File:
     """
     if not Path(path).is_file():
         raise DataError(f"{path}: no such file; check the path (it starts from the working folder)")
+    if Path(path).suffix.lower() not in ENDINGS:  # a command has no `format` to set, as a source has
+        raise DataError(f"{path}: its ending tells no format; name it with one of {', '.join(ENDINGS)}")
     return File(Path(path), str(path), _format(Path(path), "auto"))
 
 
