@@ -8,7 +8,7 @@ from evertune.config import Recipe
 from evertune.errors import EvertuneError
 from evertune.home import home_of, write_json
 from evertune.records import Candidate, Evaluation, digest, plain
-from evertune.registry import ledger, models, promotion, tracking
+from evertune.registry import decisions, ledger, models, tracking
 from evertune.strings import same
 from tasks.artifacts import show_metrics
 from tasks.step import said, step
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def evaluate(candidate: Candidate, recipe: Recipe) -> Evaluation:
     """Score both models on the same test rows, unless that is done."""
     home, folder = home_of(recipe), Path(candidate.run_folder)
-    version = promotion.opponent(home, recipe.registered_name, candidate.run_id)
+    version = decisions.opponent(home, recipe.registered_name, candidate.run_id)
     # None too for the champion itself that met none, where a crash came before the run's end
     there = version is not None or models.champion(home, recipe.registered_name) is not None
     lost = None if there else challenge.lost(ledger.entries(home))

@@ -10,7 +10,7 @@ from evertune.errors import RegistryError
 from evertune.home import home_of, read_json
 from evertune.objectives import module
 from evertune.records import Candidate, Tokens, TooLittle
-from evertune.registry import costs, lineage, models, parity, promotion, requirements, teaching, tracking
+from evertune.registry import costs, decisions, lineage, models, parity, requirements, teaching, tracking
 from tasks.step import said, step
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _begun(recipe: Recipe, tokens: Tokens) -> Begin | None:
 
     None where the rows or the recipe are others by now, or no run was cut off there.
     """
-    cut = promotion.made_champion(home_of(recipe), recipe.registered_name) if _asks(recipe) else None
+    cut = decisions.made_champion(home_of(recipe), recipe.registered_name) if _asks(recipe) else None
     if cut is None:
         return None
     try:

@@ -12,7 +12,7 @@ from evertune.config import Recipe
 from evertune.home import Home
 from evertune.objectives import text_classification
 from evertune.records import Candidate, Decision, Evaluation, Snapshot, Tokens
-from evertune.registry import ledger, models, promotion, store, tracking
+from evertune.registry import decisions, ledger, models, promotion, store, tracking
 
 LABELS = ("card", "refund")
 INPUTS = [f"where is my {thing} number {number}" for number in range(6) for thing in ("card", "refund", "parcel")]
@@ -90,7 +90,7 @@ def moves(shop: Shop) -> list[tuple[str, int | None, int | None]]:
 
 def settle(shop: Shop, made: Candidate, version: int, decision: Decision = PROMOTED) -> Decision:
     """The decision about a candidate, carried out against the champion that its run met."""
-    met = promotion.opponent(shop.home, shop.name, made.run_id)
+    met = decisions.opponent(shop.home, shop.name, made.run_id)
     return promotion.settle(shop.recipe, shop.home, made, evaluation(met), decision, version)
 
 

@@ -11,7 +11,7 @@ from registry_helpers import HELD, REJECTED, Shop, events, make_champion, moved_
 
 from evertune.errors import RegistryError
 from evertune.records import Decision
-from evertune.registry import ledger, models, promotion
+from evertune.registry import decisions, ledger, models, promotion
 
 
 @pytest.mark.parametrize("decision", [HELD, REJECTED])
@@ -44,7 +44,7 @@ def test_a_decision_that_was_carried_out_is_given_again(shop: Shop) -> None:
     made, version = shop.registered()
     first = settle(shop, made, version)
     before = events(shop)
-    assert promotion.opponent(shop.home, shop.name, made.run_id) == 1
+    assert decisions.opponent(shop.home, shop.name, made.run_id) == 1
     assert settle(shop, made, version, HELD) == first
     assert models.register(shop.recipe, shop.home, made, ["x"]) == version
     assert events(shop) == before

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -223,11 +224,14 @@ def _fetched(home: Home, name: str, version: int, registered: str) -> Path:
     return next(path.parent for path in kept.rglob("evertune.json"))
 
 
-def move_champion(home: Home, name: str, to: int, *, expected: int | None, **facts: Any) -> None:
+def move_champion(
+    home: Home, name: str, to: int, *, expected: int | None, still: Callable[[], None] = lambda: None, **facts: Any
+) -> None:
     """Move the alias, under the model's lock: intent, check, alias, confirmation.
 
     Args:
         expected: the champion that the decision was made against.
+        still: raises where the decision does not hold any more.
         facts: reason, evidence and whatever the ledger shall keep.
     Raises:
         RegistryError: somebody moved the champion since; nothing is changed.
@@ -240,6 +244,7 @@ def move_champion(home: Home, name: str, to: int, *, expected: int | None, **fac
                 f"the champion of {name} is version {now}, not {expected} as when this was decided; "
                 "compare anew with `evertune run RECIPE` (with --force where nothing is new)"
             )
+        still()
         ledger.append(home, "intent", **{**facts, "from": now, "to": to})
         with said("the alias champion"):
             client(home).set_registered_model_alias(name, "champion", str(to))
@@ -261,11 +266,8 @@ def _repair(home: Home, name: str) -> None:
     if intent is not None and now == intent["to"]:
         ledger.append(home, "moved", **{**_facts(intent), "repaired": True})
     elif intent is not None:
-        ledger.append(
-            home,
-            "abandoned",
-            **{"from": intent["from"], "to": intent["to"], "reason": "interrupted before the alias moved"},
-        )
+        why = {"from": intent["from"], "to": intent["to"], "reason": "interrupted before the alias moved"}
+        ledger.append(home, "abandoned", **why)
     if now != ledger.last_known(home):
         logger.warning("the champion of %s was moved to version %s outside Evertune", name, now)
         ledger.append(

@@ -161,3 +161,10 @@ def _environment(home: Home) -> dict[str, str]:
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "DO_NOT_TRACK": "true",
     }
+
+
+def why(found: dict[str, Any]) -> str:
+    """Why a check did not pass."""
+    if found["problem"]:
+        return str(found["problem"])
+    return f"{found['agreement']:.2%} of labels agree, probabilities differ by up to {found['difference']:.2g}"

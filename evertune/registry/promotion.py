@@ -1,8 +1,9 @@
 """What follows from a decision: tags, aliases and the ledger; and the moves that a person makes."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from evertune import bundle
 from evertune.errors import RegistryError
 from evertune.home import Home, read_json
 from evertune.records import Candidate, Decision, Evaluation, plain
-from evertune.registry import ledger, models, parity
+from evertune.registry import decisions, ledger, models, parity
 from evertune.registry.store import client, said
 
 if TYPE_CHECKING:
@@ -20,18 +21,6 @@ logger = logging.getLogger(__name__)
 WAITING = "awaiting approval"
 EXPIRED = "expired"
 ANEW = "compare anew with `evertune run RECIPE --force`, or make it champion by hand with `evertune promote`"
-
-
-@dataclass(frozen=True)
-class Made:
-    """A run whose model was decided on.
-
-    Args:
-        run_id: in MLflow; champion: version that it met, None where there was none.
-    """
-
-    run_id: str
-    champion: int | None
 
 
 def settle(
@@ -46,17 +35,17 @@ def settle(
     """
     name = recipe.registered_name
     models.repair(home, name)
-    decided = _decision_on(home, version)
+    decided = decisions.on(home, version)
     if decided is not None and models.champion(home, name) == version:
-        return Decision(decided["verdict"], decided["reason"], tuple(decided["evidence"]))
-    if (no := _turned_down(home, version)) is not None:
+        verdict, reason = decisions.by_hand(home, version) or (decided["verdict"], decided["reason"])
+        return Decision(verdict, reason, tuple(decided["evidence"]))
+    if (no := decisions.turned_down(home, version)) is not None:
         return Decision("rejected", f"turned down by {no['who']}: {no['reason']}", decision.evidence)
     expire(home, name, recipe.registry.waits)
     models.set_challenger(home, name, version)
     if decision.verdict == "promoted":
         decision = _with_parity(home, name, version, candidate, decision)
-    asked = decision.verdict == "promoted" and recipe.registry.promote == "ask"
-    if asked:
+    if asked := decision.verdict == "promoted" and recipe.registry.promote == "ask":
         decision = replace(
             decision,
             waiting=True,
@@ -76,33 +65,9 @@ def settle(
     return decision
 
 
-def opponent(home: Home, name: str, run_id: str) -> int | None:
-    """The champion that a run's model meets; where that model has the place already, the champion that it met then.
-
-    Raises:
-        RegistryError: MLflow does not answer.
-    """
-    now = models.champion(home, name)
-    if now is None or models.version_of(home, name, run_id) != now:
-        return now
-    decided = _decision_on(home, now)
-    return now if decided is None else decided["champion"]
-
-
-def made_champion(home: Home, name: str) -> Made | None:
-    """The run that made the champion of now, as the decision on it tells; None where no run of this home did.
-
-    Raises:
-        RegistryError: MLflow does not answer.
-    """
-    now = models.champion(home, name)
-    decided = None if now is None else _decision_on(home, now)
-    return None if decided is None else Made(decided["run_id"], decided["champion"])
-
-
 def _record(home: Home, **facts: Any) -> None:
     """A decision in the ledger, once: a run that goes on after a crash decides again, and the same."""
-    last, new = _decision_on(home, facts["version"]), plain(facts)
+    last, new = decisions.on(home, facts["version"]), plain(facts)
     if last is None or any(last[key] != value for key, value in new.items()):
         ledger.append(home, "decision", **facts)
 
@@ -113,15 +78,8 @@ def _with_parity(home: Home, name: str, version: int, candidate: Candidate, deci
     if found["passed"]:
         models.tag(home, name, version, parity=candidate.digest)
         return replace(decision, evidence=(*decision.evidence, found))
-    reason = f"the registered model does not answer as the tested one did: {_why(found)}"
+    reason = f"the registered model does not answer as the tested one did: {parity.why(found)}"
     return Decision("held", reason, (*decision.evidence, found))
-
-
-def _why(found: dict[str, Any]) -> str:
-    """Why a parity check did not pass."""
-    if found["problem"]:
-        return str(found["problem"])
-    return f"{found['agreement']:.2%} of labels agree, probabilities differ by up to {found['difference']:.2g}"
 
 
 def approve(home: Home, name: str, version: int, reason: str, waits: timedelta | None = None) -> None:
@@ -135,13 +93,7 @@ def approve(home: Home, name: str, version: int, reason: str, waits: timedelta |
         RegistryError: that version does not wait, or has waited too long, its files changed, or the champion did since
             it was compared.
     """
-    expire(home, name, waits)
-    decided, state = _decision_on(home, version), _tag(home, name, version, "decision")
-    if state == EXPIRED and (decided is None or _overdue(decided, waits)):
-        raise RegistryError(f"version {version} of {name} {_tag(home, name, version, 'reason')}; {ANEW}")
-    if state not in {WAITING, EXPIRED} or decided is None:
-        there = f"these wait: {', '.join(map(str, found))}" if (found := waiting(home, name)) else "none waits"
-        raise RegistryError(f"version {version} of {name} does not wait for approval, {_is(state)}; {there}")
+    decided, state = _asked(home, name, version, waits)
     now = models.champion(home, name)
     if now != version:
         if now != decided["champion"]:
@@ -153,9 +105,33 @@ def approve(home: Home, name: str, version: int, reason: str, waits: timedelta |
         models.bundle_of(home, name, version)
         if _tag(home, name, version, "parity") != _tag(home, name, version, "bundle"):
             raise RegistryError(f"version {version} of {name} never passed the parity check; run the recipe again")
-        models.move_champion(home, name, version, expected=decided["champion"], reason=reason)
+        still = partial(_same_word, home, name, version, state)  # nobody turns it down meanwhile
+        models.move_champion(home, name, version, expected=decided["champion"], still=still, reason=reason)
     ledger.append(home, "approved", version=version, reason=reason)
     models.tag(home, name, version, decision="promoted", reason=reason)
+
+
+def _asked(home: Home, name: str, version: int, waits: timedelta | None) -> tuple[dict[str, Any], str]:
+    """The decision on a version that waits for a person, and its tag."""
+    expire(home, name, waits)
+    decided, state = decisions.on(home, version), _tag(home, name, version, "decision")
+    if state == EXPIRED and (decided is None or _overdue(decided, waits)):
+        raise RegistryError(f"version {version} of {name} {_tag(home, name, version, 'reason')}; {ANEW}")
+    if state not in {WAITING, EXPIRED} or decided is None:
+        there = f"these wait: {', '.join(map(str, found))}" if (found := waiting(home, name)) else "none waits"
+        raise RegistryError(f"version {version} of {name} does not wait for approval, {_is(state)}; {there}")
+    return decided, str(state)
+
+
+def _is(state: str | None) -> str:
+    """What became of a version that does not wait."""
+    return f"it is {state}" if state else "no decision on it is on record"
+
+
+def _same_word(home: Home, name: str, version: int, state: str) -> None:
+    now = _tag(home, name, version, "decision")
+    if now != state:
+        raise RegistryError(f"version {version} of {name} does not wait for approval any more, {_is(now)}")
 
 
 def waiting(home: Home, name: str) -> list[int]:
@@ -170,7 +146,7 @@ def expire(home: Home, name: str, waits: timedelta | None) -> None:
         waits: how long a version may wait; None for ever.
     """
     for version in waiting(home, name) if waits else []:
-        decided = _decision_on(home, version)
+        decided = decisions.on(home, version)
         if decided is None or models.champion(home, name) == version:
             continue  # a crash cut its approval off
         if waits is not None and _overdue(decided, waits):
@@ -270,27 +246,9 @@ def _check_parity(home: Home, name: str, version: int, folder: Path) -> None:
     found = parity.check(home, name, version, samples[0], bundle.card(folder)["precision"])
     if not found["passed"]:
         raise RegistryError(
-            f"version {version} of {name} is not promoted, it does not answer as it did when tested: {_why(found)}"
+            f"version {version} of {name} is not promoted, it does not answer as it did when tested: "
+            f"{parity.why(found)}"
         )
-
-
-def _decision_on(home: Home, version: int) -> dict[str, Any] | None:
-    found = [one for one in ledger.entries(home) if one["event"] == "decision" and one["version"] == version]
-    return found[-1] if found else None
-
-
-def _turned_down(home: Home, version: int) -> dict[str, Any] | None:
-    """A person's no to a version, where it is the last word on it."""
-    said = [
-        one for one in ledger.entries(home)
-        if one["event"] in {"decision", "rejected-by-hand"} and one["version"] == version
-    ]  # fmt: skip
-    return said[-1] if said and said[-1]["event"] == "rejected-by-hand" else None
-
-
-def _is(state: str | None) -> str:
-    """What became of a version that does not wait."""
-    return f"it is {state}" if state else "no decision on it is on record"
 
 
 def _tag(home: Home, name: str, version: int, key: str) -> str | None:
