@@ -19,6 +19,7 @@ DAYS = {"replay": int(os.environ.get("GROWTH_DAYS", "1000")), "all": int(os.envi
 PIECE = 25  # days that one process lives
 WEEK = 7  # each seventh version is promoted by hand: a champion is a week old at most
 ROWS = 100  # a day
+SIZES = 10  # every so many days the disk is looked at: a hundred thousand files take longer than the day
 PLACES = ("corpus", "quarantine", "tokens", "runs", "batches", "data_docs", "ledger.jsonl", "state.json")
 
 
@@ -78,7 +79,7 @@ def live(folder: Path, arm: str, until: int) -> None:
             spent = {"wall": round(time.perf_counter() - start, 3), "cpu": round(_processor() - busy, 3)}
             gc.freeze()  # else a training looks through all that MLflow and others have left in this process: seconds
             _promote(recipe, outcome, day)
-            _note(folder, day, spent, outcome)
+            _note(folder, day, spent, outcome, look=day % SIZES == 0 or day in {1, until})
 
 
 def _promote(recipe: Any, outcome: Any, day: int) -> None:
@@ -95,18 +96,23 @@ def _processor() -> float:
     return spent.user + spent.system + spent.children_user + spent.children_system
 
 
-def _note(folder: Path, day: int, spent: dict[str, float], outcome: Any) -> None:
-    root = folder / "home"
+def _note(folder: Path, day: int, spent: dict[str, float], outcome: Any, *, look: bool) -> None:
+    """Write a day down; where nobody looks at the sizes, they are those of the last look."""
+    sizes = _sizes(folder / "home") if look else {name: _lines(folder)[-1][name] for name in ("bytes", "files")}
+    facts = {
+        "day": day, **spent, "seconds": outcome.seconds, **sizes, "decision": outcome.decision,
+        "rows": outcome.snapshot["rows"],
+    }  # fmt: skip
+    with (folder / "days.jsonl").open("a") as file:
+        file.write(json.dumps(facts) + "\n")
+
+
+def _sizes(root: Path) -> dict[str, Any]:
     [model] = (root / "models").iterdir()
     places = {**{name: model / name for name in PLACES}, "mlflow": root / "mlflow", "all": root}
     sizes = {name: _size(place) for name, place in places.items()}
     sizes["database"] = _size(root / "mlflow" / "mlflow.db")
-    facts = {
-        "day": day, **spent, "seconds": outcome.seconds, "bytes": sizes,
-        "files": sum(1 for _ in root.rglob("*")), "decision": outcome.decision, "rows": outcome.snapshot["rows"],
-    }  # fmt: skip
-    with (folder / "days.jsonl").open("a") as file:
-        file.write(json.dumps(facts) + "\n")
+    return {"bytes": sizes, "files": sum(1 for _ in root.rglob("*"))}
 
 
 def _size(place: Path) -> int:
