@@ -14,6 +14,7 @@ from unittest import mock
 
 from benchmarks import growth_rows
 from benchmarks.command import ROOT, machine
+from benchmarks.growth_page import AROUND, ASKED
 
 DAYS = {"replay": int(os.environ.get("GROWTH_DAYS", "1000")), "all": int(os.environ.get("GROWTH_ALL_DAYS", "200"))}
 PIECE = 25  # days that one process lives
@@ -31,8 +32,14 @@ def measure() -> dict[str, Any]:
         return {
             "machine": machine(),
             "rows": ROWS,
-            **{arm: [_told(one) for one in _history(folder / arm, arm, days)] for arm, days in DAYS.items()},
+            **{arm: told(_history(folder / arm, arm, days)) for arm, days in DAYS.items()},
         }
+
+
+def told(days: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The days that the page tells of, and those around them."""
+    asked = {day + more for day in (*ASKED, len(days)) for more in range(-AROUND, AROUND + 1)}
+    return [_told(one) for one in days if one["day"] in asked]
 
 
 def _history(folder: Path, arm: str, days: int) -> list[dict[str, Any]]:

@@ -25,17 +25,18 @@ def section(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _table(arm: str, days: list[dict[str, Any]]) -> Iterator[str]:
-    yield f"`train_on: {arm}`, {len(days)} days:\n"
+    last = days[-1]["day"]
+    yield f"`train_on: {arm}`, {last:,} days:\n"
     yield f"| day | processor | {' | '.join(STEPS)} | database, MB | corpus, MB | disk, MB | files |"
     yield "|---" * (len(STEPS) + 6) + "|"
-    last = len(days)
     for day in [*(one for one in ASKED if one < last), last]:
-        some = days[max(0, day - AROUND - 1) : day + AROUND]
+        some = [one for one in days if abs(one["day"] - day) <= AROUND]
         cells = [f"**{_median(some, 'cpu'):.2f}**"]
         cells += [f"{statistics.median(one['seconds'].get(step, 0) for one in some):.2f}" for step in STEPS]
-        sizes = days[day - 1]["bytes"]
+        [that] = [one for one in days if one["day"] == day]
+        sizes = that["bytes"]
         cells += [f"{sizes[name] / 1e6:.1f}" for name in ("database", "corpus", "all")]
-        yield f"| {day} | {' | '.join(cells)} | {days[day - 1]['files']:,} |"
+        yield f"| {day} | {' | '.join(cells)} | {that['files']:,} |"
     yield ""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from crash_helpers import killed
-from data_helpers import TOLERANT, good, home, recipe, run, write_csv
+from data_helpers import TOLERANT, good, home, ingest, recipe, run, write_csv
 from deltalake import CommitProperties, Transaction, write_deltalake
 
 from evertune import corpus, quarantine
@@ -169,3 +169,14 @@ def test_a_corpus_with_signatures_of_another_kind_is_refused(tmp_path: Path) -> 
     write_csv(tmp_path / "b.csv", good(5, 20))
     with pytest.raises(DataError, match="made by an older Evertune"):
         run(one, place)
+
+
+def test_parts_of_a_log_that_a_kill_left_behind_go_with_the_next_reading(tmp_path: Path) -> None:
+    """They hold texts, which nobody would look for there."""
+    write_csv(tmp_path / "a.csv", good(20))
+    one, place = recipe(tmp_path), home(tmp_path)
+    run(one, place)
+    for name in ("rows", "splits"):
+        (place.batches / f"judged-{name}.parquet").write_bytes(b"of a log whose head is gone")
+    ingest(one, place)
+    assert list(place.batches.glob("*.parquet")) == []

@@ -165,14 +165,14 @@ def test_a_look_for_drift_and_the_scoring_of_a_file_take_a_place(
 
 
 def test_a_backtest_takes_a_place_before_it_loads_a_model(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = table([{**row, "row_key": f"{row['text']}"} for row in text_rows(30)], "test")
-    later = table([{**row, "row_key": f"{row['text']}", "component": 900} for row in text_rows(30, start=100)])
+    rows = table([{**row, "row_key": f"{row['text']}", "group": ""} for row in text_rows(30)], "test")
+    later = [{**row, "row_key": f"{row['text']}", "group": "", "component": 900} for row in text_rows(30, start=100)]
     loaded = list[Path]()
     replay = object.__new__(Replay)
     replay.recipe, replay._objective, replay._target = recipe(tiny_model), module("text-classification"), "label"
     replay._predictor = loaded.append  # type: ignore[assignment]
     monkeypatch.setattr(replay, "known", lambda _: rows)
-    monkeypatch.setattr(replay, "came", lambda *_: later)
+    monkeypatch.setattr(replay, "came", lambda *_: table(later))
     monkeypatch.setattr(jobs.time, "sleep", waits)
     with another():
         with pytest.raises(WaitsError):

@@ -206,8 +206,9 @@ def _staged_path(home: Home) -> str | None:
 
 
 def _complete(home: Home) -> None:
-    """Bring a commit that was begun to its end; without one, do nothing. Every line can be repeated."""
+    """Bring a commit that was begun to its end. Every line can be repeated."""
     if (begun := staging.read_log(home)) is None:
+        staging.forget_log(home)  # parts of one that was killed before it had its last part, or after that was gone
         return
     staged, number = staging.waiting(home), begun.number
     delta_tables.append_once(
