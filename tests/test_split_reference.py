@@ -40,7 +40,7 @@ GIVEN = ROW.flatmap(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(batches=st.lists(st.lists(GIVEN, min_size=1, max_size=5), min_size=2, max_size=5))
 def test_a_batch_is_dealt_beside_its_neighbours_as_beside_all_rows(
     grouped: Any, batches: list[list[dict[str, Any]]]
