@@ -1,6 +1,7 @@
 """Whether there is anything to do: what the last concluded run saw against what is there now. Imports nothing heavy."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,8 @@ def before_start(recipe: "Recipe", home: Home, fingerprints: Fingerprints) -> Ou
         return None  # rows were released, or a run did not end
     if (home.forgotten / INTENT).exists():
         return None  # rows are still to be forgotten
-    now = _now(recipe, home, state.get("files", {}), done, fingerprints)
+    with files_read(home) as files:
+        now = fingerprints(recipe, files, done["sources"])
     if now is None or any(done["sources"].get(uri) != found for uri, found in now.items()):
         return None
     return _unchanged(done)
@@ -78,16 +80,18 @@ def _note(recipe: "Recipe", home: Home, done: dict[str, Any], snapshot: Snapshot
         write_json(home.state, state)
 
 
-def _now(
-    recipe: "Recipe", home: Home, files: dict[str, Any], done: dict[str, Any], fingerprints: Fingerprints
-) -> dict[str, str] | None:
-    """The sources' fingerprints; those of files are kept with size and time, so that no file is read twice."""
-    known = dict(files)
-    now = fingerprints(recipe, files, done["sources"])
-    if files != known:
+@contextlib.contextmanager
+def files_read(home: Home) -> Iterator[dict[str, Any]]:
+    """Size, time and digest of source files, as `sources` takes for a cache; what is added while this lasts is kept.
+
+    A history of a thousand files is not read again each night to find one that is new.
+    """
+    cache = dict((read_json(home.state) or {}).get("files", {}))
+    known = dict(cache)
+    yield cache
+    if cache != known:
         with home.lock("state"):
-            write_json(home.state, {**(read_json(home.state) or {}), "files": files})
-    return now
+            write_json(home.state, {**(read_json(home.state) or {}), "files": cache})
 
 
 def void(home: Home) -> None:

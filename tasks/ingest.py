@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from evertune import admission, corpus, forgetting, recipe_changes, sources
+from evertune import admission, conclusion, corpus, forgetting, recipe_changes, sources
 from evertune.config import Recipe
 from evertune.home import home_of
 from evertune.records import Batch
@@ -17,7 +17,7 @@ def ingest(recipe: Recipe) -> Batch:
     forgetting.resume(home)
     for change in recipe_changes.since(recipe, home):
         said.warning("the recipe has changed: %s", change)
-    with sources.remembered(home) as cache:
+    with conclusion.files_read(home) as cache:
         batch = corpus.ingest(recipe, home, lambda seen: _read(recipe, seen, cache))
     said.info("ingest: %s fresh rows of %s read", f"{batch.rows:,}", f"{batch.read:,}")
     return batch

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evertune import sources
+from evertune import conclusion, sources
 from evertune.config import Recipe
 from evertune.errors import DataError
 from evertune.home import Home
@@ -75,11 +75,11 @@ def test_a_night_reads_the_bytes_of_new_files_only(
     for night in ("a", "b", "c"):
         (tmp_path / f"{night}.csv").write_text(f"text,label\nhello {night},x\n")
         os.utime(tmp_path / f"{night}.csv", (1, 1))
-        with sources.remembered(home) as cache:
+        with conclusion.files_read(home) as cache:
             seen |= {piece.uri: piece.fingerprint for piece in sources.read(made, seen, cache)}
     assert (list(seen), read) == (["a.csv", "b.csv", "c.csv"], ["a.csv", "b.csv", "c.csv"])
     (tmp_path / "b.csv").write_text("text,label\nchanged b,x\n")
-    with sources.remembered(home) as cache:
+    with conclusion.files_read(home) as cache:
         assert [piece.uri for piece in sources.read(made, seen, cache)] == ["b.csv"]
 
 

@@ -12,8 +12,8 @@ WAIT = 2.0  # seconds that another run may take to end
 
 def taken_in(recipe: "Recipe", home: "Home") -> "Snapshot":
     """The corpus with all that the sources hold now."""
-    from evertune import admission, corpus, sources
+    from evertune import admission, conclusion, corpus, sources
 
-    with home.lock("run", timeout=WAIT), sources.remembered(home) as cache:
+    with home.lock("run", timeout=WAIT), conclusion.files_read(home) as cache:
         batch = corpus.ingest(recipe, home, lambda seen: sources.read(recipe, seen, cache))
         return admission.admit(batch, recipe, home, home.data_docs / f"{batch.number:06d}")[0]

@@ -45,6 +45,7 @@ def made_champion(home: Home, name: str) -> Made | None:
 
 
 def on(home: Home, version: int) -> dict[str, Any] | None:
+    """The last decision on a version, as the ledger has it; None where there is none."""
     found = [one for one in ledger.entries(home) if one["event"] == "decision" and one["version"] == version]
     return found[-1] if found else None
 

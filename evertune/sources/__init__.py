@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from evertune.config import DeltaSource, HubSource, PathSource, Recipe, SampleSource, SqlSource
 from evertune.errors import ConfigError
 from evertune.sources import delta, files, hub, sample, sql
-from evertune.sources.content import remembered
 from evertune.sources.inputs import inputs
 from evertune.sources.piece import Piece
 
-__all__ = ["Piece", "fingerprints", "inputs", "read", "remembered"]
+__all__ = ["Piece", "fingerprints", "inputs", "read"]
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,30 +1,13 @@
 """What a file holds, as a digest; files of unchanged size and time are not read again."""
 
-import contextlib
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from evertune.errors import DataError
-from evertune.home import Home, read_json, write_json
 from evertune.records import file_digest
 
 SETTLED = 2_000_000_000  # nanoseconds; a younger file may change once more within a tick of the file system's clock
-
-
-@contextlib.contextmanager
-def remembered(home: Home) -> Iterator[dict[str, Any]]:
-    """The cache of `content` that the runs of a home share: what is added while this lasts is there for the next one.
-
-    A history of a thousand files is not read again each night to find one that is new.
-    """
-    cache = dict((read_json(home.state) or {}).get("files", {}))
-    known = dict(cache)
-    yield cache
-    if cache != known:
-        with home.lock("state"):
-            write_json(home.state, {**(read_json(home.state) or {}), "files": cache})
 
 
 def content(path: Path, name: str, cache: dict[str, Any]) -> str:
