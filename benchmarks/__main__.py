@@ -6,26 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import (
-    answers,
-    deployment,
-    drift,
-    gpu,
-    growth,
-    ingest,
-    learning,
-    methods,
-    methods_page,
-    overhead,
-    page,
-    policies,
-    processes,
-    quality,
-    quickstart,
-    scoring,
-    training,
-)
+from benchmarks import report as page
+from benchmarks.cli import answers, deployment, quickstart
 from benchmarks.command import NotHereError
+from benchmarks.distributed import run as processes
+from benchmarks.drift import run as drift
+from benchmarks.gpu import run as gpu
+from benchmarks.growth import run as growth
+from benchmarks.ingest import run as ingest
+from benchmarks.methods import page as methods_page
+from benchmarks.methods import run as methods
+from benchmarks.overhead import run as overhead
+from benchmarks.policies import run as policies
+from benchmarks.quality import quality
+from benchmarks.scoring import run as scoring
+from benchmarks.training import learning
+from benchmarks.training import run as training
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "quickstart": quickstart.measure,

@@ -85,7 +85,7 @@ def machine() -> dict[str, Any]:
 
     import torch
 
-    from evertune.registry.tracking import revision
+    from evertune.registry.tracking.runs import revision
 
     model = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                   if line.startswith("model name")), platform.processor())  # fmt: skip

@@ -8,13 +8,18 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
-from evertune import jobs, monitoring, notices, triggers
 from evertune.config import Recipe, load
 from evertune.errors import RegistryError
-from evertune.home import Home, home_of
+from evertune.monitoring import monitor as monitoring
+from evertune.monitoring import triggers
+from evertune.notify import notices
 from evertune.records import Monitoring, Trigger, plain
-from evertune.registry import costs, ledger, models, monitors
-from evertune.report import drift as pages
+from evertune.registry.decisions import ledger
+from evertune.registry.tracking import costs, monitors
+from evertune.registry.versions import versions as models
+from evertune.report.pages import drift as pages
+from evertune.runtime import job_slots as jobs
+from evertune.runtime.home import Home, home_of
 from flows.naming import recipe_name
 from tasks.artifacts import show_drift
 from tasks.ingest import ingest

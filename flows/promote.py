@@ -7,8 +7,8 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import StringConstraints
 
 from evertune.config import Recipe, load
-from evertune.home import home_of
-from evertune.registry import promotion
+from evertune.registry.decisions import promotion
+from evertune.runtime.home import home_of
 from flows.naming import recipe_name
 from tasks.artifacts import show_decision
 

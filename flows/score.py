@@ -6,13 +6,15 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from evertune import jobs, scoring, sources
 from evertune.config import Recipe, load
+from evertune.data.sources import read as sources
 from evertune.errors import RegistryError
-from evertune.home import home_of
 from evertune.objectives import module
 from evertune.records import Scores
-from evertune.registry import models
+from evertune.registry.versions import versions as models
+from evertune.runtime import job_slots as jobs
+from evertune.runtime.home import home_of
+from evertune.serving import scoring
 from flows.naming import recipe_name
 from tasks import engine
 from tasks.progress import rows_bar

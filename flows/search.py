@@ -7,9 +7,9 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from evertune.config import Plan, load_search
-from evertune.home import home_of
 from evertune.records import Snapshot
-from evertune.search import Limits, concluded
+from evertune.runtime.home import home_of
+from evertune.search.search import Limits, concluded
 from flows.naming import recipe_name
 from tasks.ingest import ingest
 from tasks.notify import failures

@@ -4,12 +4,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evertune import conclusion, notices, origins, recipe_changes
+from evertune.runtime.files import read_json
+
 from evertune import report as reports
 from evertune.config import Recipe
-from evertune.home import Home, home_of, read_json
+from evertune.notify import notices
 from evertune.records import Candidate, Decision, Evaluation, Outcome, Snapshot, TooLittle, plain
-from evertune.registry import ledger, models, tracking, unfinished
+from evertune.registry.decisions import ledger
+from evertune.registry.tracking import runs as tracking
+from evertune.registry.tracking import unfinished
+from evertune.registry.versions import versions as models
+from evertune.runs import provenance as origins
+from evertune.runs import recipe_changes
+from evertune.runs import up_to_date as conclusion
+from evertune.runtime.home import Home, home_of
 from tasks.artifacts import show_decision, show_report
 from tasks.notify import tell
 from tasks.step import said, seconds, step

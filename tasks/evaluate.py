@@ -3,13 +3,26 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune import bundle, challenge, corpus, evaluation, jobs, monitoring, relabel, splits, zero_shot
+from evertune.runtime.files import write_json
+
 from evertune.config import Recipe
+from evertune.data import label_names as relabel
+from evertune.data.columns.strings import same
+from evertune.data.corpus import transactions as corpus
+from evertune.data.splits import assign as splits
 from evertune.errors import EvertuneError
-from evertune.home import home_of, write_json
+from evertune.evaluation import evaluate as evaluation
+from evertune.evaluation import zero_shot
+from evertune.gate import challenge
+from evertune.monitoring import monitor as monitoring
 from evertune.records import Candidate, Evaluation, digest, plain
-from evertune.registry import decisions, ledger, models, tracking
-from evertune.strings import same
+from evertune.registry.decisions import ledger
+from evertune.registry.decisions import queries as decisions
+from evertune.registry.tracking import runs as tracking
+from evertune.registry.versions import versions as models
+from evertune.runtime import job_slots as jobs
+from evertune.runtime.home import home_of
+from evertune.serving import bundle
 from tasks.artifacts import show_metrics
 from tasks.step import said, step
 

@@ -4,13 +4,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evertune import bundle, corpus, relabel, splits, teachers, tokenization, training
+from evertune.runtime.files import read_json
+
+from evertune import training
 from evertune.config import Recipe
+from evertune.data import label_names as relabel
+from evertune.data.corpus import transactions as corpus
+from evertune.data.splits import assign as splits
 from evertune.errors import RegistryError
-from evertune.home import home_of, read_json
+from evertune.models import teachers
 from evertune.objectives import module
 from evertune.records import Candidate, Tokens, TooLittle
-from evertune.registry import costs, decisions, lineage, models, parity, requirements, teaching, tracking
+from evertune.registry.decisions import queries as decisions
+from evertune.registry.tracking import costs
+from evertune.registry.tracking import runs as tracking
+from evertune.registry.versions import lineage, parity, requirements, teaching
+from evertune.registry.versions import versions as models
+from evertune.runtime.home import home_of
+from evertune.serving import bundle
+from evertune.tokenization import tokenize as tokenization
 from tasks.step import said, step
 
 if TYPE_CHECKING:

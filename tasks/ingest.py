@@ -3,10 +3,15 @@
 from collections.abc import Iterator
 from typing import Any
 
-from evertune import admission, conclusion, corpus, forgetting, recipe_changes, sources
+from evertune.audit.forgetting import forget as forgetting
 from evertune.config import Recipe
-from evertune.home import home_of
+from evertune.data import admission
+from evertune.data.corpus import transactions as corpus
+from evertune.data.sources import read as sources
 from evertune.records import Batch
+from evertune.runs import recipe_changes
+from evertune.runs import up_to_date as conclusion
+from evertune.runtime.home import home_of
 from tasks.step import said, step
 
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import NamedTuple, ParamSpec, TypeVar
 
-from evertune import delivery, notices
 from evertune.config import Recipe, load
-from evertune.contract import BatchStoppedError
+from evertune.data.contract.judge import BatchStoppedError
 from evertune.errors import ConfigError
-from evertune.home import home_of
-from evertune.notices import Notice
+from evertune.notify import delivery, notices
+from evertune.notify.notices import Notice
+from evertune.runtime.home import home_of
 
 said = logging.getLogger("evertune.step")  # as `tasks.step.said`, whose module imports Prefect
 P = ParamSpec("P")

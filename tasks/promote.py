@@ -1,10 +1,13 @@
 """Step 6: the gate's decision, and the aliases that follow from it."""
 
-from evertune import challenge, recipe_changes
 from evertune.config import Recipe
-from evertune.home import home_of
+from evertune.gate import challenge
 from evertune.records import Candidate, Decision, Evaluation
-from evertune.registry import ledger, models, promotion, tracking
+from evertune.registry.decisions import ledger, promotion
+from evertune.registry.tracking import runs as tracking
+from evertune.registry.versions import versions as models
+from evertune.runs import recipe_changes
+from evertune.runtime.home import home_of
 from tasks.artifacts import show_decision
 from tasks.step import said, step
 

@@ -14,11 +14,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import deployment
 
-from evertune import beside
 from evertune.config import Recipe
 from evertune.errors import EvertuneError, RegistryError
-from evertune.home import home_of
-from evertune.registry import parity
+from evertune.registry.versions import parity
+from evertune.runtime import helper_process as beside
+from evertune.runtime.home import home_of
 
 said = logging.getLogger("evertune.step")  # what a person follows, in the terminal and in Prefect's run log
 SOON = 2.0  # seconds that a run waits for another to end

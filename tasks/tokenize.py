@@ -2,11 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from evertune import corpus, shortage, tokenization
 from evertune.config import Recipe
-from evertune.home import home_of
+from evertune.data import minimum_rows as shortage
+from evertune.data.corpus import transactions as corpus
 from evertune.objectives import encoded_roles, module
 from evertune.records import Snapshot, Tokens
+from evertune.runtime.home import home_of
+from evertune.tokenization import tokenize as tokenization
 from tasks import engine
 from tasks.step import step
 

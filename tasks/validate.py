@@ -2,11 +2,11 @@
 
 from functools import partial
 
-from evertune import admission
 from evertune.config import Recipe
-from evertune.home import home_of
+from evertune.data import admission
 from evertune.records import Batch, Snapshot
-from evertune.registry import store
+from evertune.registry.tracking import store
+from evertune.runtime.home import home_of
 from tasks import engine
 from tasks.artifacts import show_rows
 from tasks.step import said, step

@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import data_helpers
 import pytest
 import yaml
-from cli_helpers import Done, Project, ticket_rows, write_rows
-from model_helpers import write_tiny_model
-from registry_helpers import Shop
-from server_helpers import free_port, serving
+from helpers import data as data_helpers
+from helpers.cli import Done, Project, ticket_rows, write_rows
+from helpers.model import write_tiny_model
+from helpers.registry import Shop
+from helpers.server import free_port, serving
 
 from evertune.cli import main
 from evertune.config import Recipe, load
-from evertune.home import Home
+from evertune.runtime.home import Home
 
 # Before anything imports huggingface_hub, mlflow or prefect, which read these once.
 os.environ.update(HF_HUB_OFFLINE="1", DO_NOT_TRACK="true", PREFECT_SERVER_ANALYTICS_ENABLED="false")
@@ -148,7 +148,7 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     A test that runs tests itself hands its own on, in EVERTUNE_EMPTY_STORE.
     """
-    from evertune.registry import store
+    from evertune.registry.tracking import store
 
     root = tmp_path_factory.mktemp("registry")
     if made := os.environ.get("EVERTUNE_EMPTY_STORE"):
@@ -169,7 +169,7 @@ def shop(model_store: Path, tmp_path: Path, tiny_model: Path, write_recipe: Call
 def no_parity(monkeypatch: pytest.MonkeyPatch) -> None:
     """The parity check has its own tests; it takes many seconds."""
     passed = {"test": "parity", "passed": True, "problem": None}
-    monkeypatch.setattr("evertune.registry.parity.check", lambda *_: passed)
+    monkeypatch.setattr("evertune.registry.versions.parity.check", lambda *_: passed)
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def retrain(monkeypatch: pytest.MonkeyPatch, no_parity: None) -> Callable[[Recip
     for module in (validate, evaluate, promote, conclude):
         for shown in [one for one in vars(module) if one.startswith("show_")]:
             monkeypatch.setattr(module, shown, lambda *_: None)
-    monkeypatch.setattr("evertune.registry.parity.prepare", lambda *_: None)
+    monkeypatch.setattr("evertune.registry.versions.parity.prepare", lambda *_: None)
     return lambda recipe: flow.retrain.fn(recipe)
 
 

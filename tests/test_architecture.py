@@ -39,7 +39,7 @@ COMPOSERS = {
     "challenge": {"gate"},  # the evidence on disk, for the gate that knows no disk
 }
 # Run by MLflow and by the parity check in processes of their own.
-SCRIPTS = ("evertune.registry.pyfunc_model", "evertune.registry.parity_process")
+SCRIPTS = ("evertune.registry.versions.pyfunc_model", "evertune.registry.versions.parity_process")
 HEAVY = ("torch", "transformers", "mlflow", "great_expectations", "datasets", "prefect", "pandas", "pyarrow", "sklearn")
 
 
@@ -81,7 +81,7 @@ def breaches(modules: list[str], *forbidden: str, nested: bool = True) -> dict[s
 
 
 def part(name: str) -> str:
-    """`evertune.training.loop` -> `training`; empty for what is not of the library."""
+    """`evertune.training.trainer` -> `training`; empty for what is not of the library."""
     pieces = name.split(".")
     return pieces[1] if pieces[0] == "evertune" and len(pieces) > 1 else ""
 
@@ -126,15 +126,21 @@ def test_an_objective_stands_alone() -> None:
     from evertune.objectives import TABLE, module
 
     neighbours = {f"evertune.objectives.{one}" for name in TABLE for one in module(name).TRAVELS_WITH}
-    files = {*TABLE.values(), *neighbours, "evertune.objectives.scoring", "evertune.batching"}
+    files = {*TABLE.values(), *neighbours, "evertune.objectives.shared.scoring", "evertune.serving.portable.batching"}
     used = {name: {one for one in imports(name, nested=False) if within(one, "evertune")} for name in files}
     for name, found in used.items():  # and what it imports travels with it
         mine = [one for one in TABLE if TABLE[one] == name]
         beside = {f"evertune.objectives.{one}" for which in mine for one in module(which).TRAVELS_WITH}
         assert all(within(one, *(beside if mine else neighbours)) for one in found), (name, found)
-    beside = ["evertune.adapters", "evertune.base_files", "evertune.batching.by_length"]
-    assert breaches(["evertune.inference"], "evertune") == {"evertune.inference": beside}
-    assert breaches(["evertune.adapters", "evertune.base_files"], "evertune") == {}
+    beside = [
+        "evertune.serving.portable.adapters",
+        "evertune.serving.portable.base_files",
+        "evertune.serving.portable.batching.by_length",
+    ]
+    assert breaches(["evertune.serving.portable.inference"], "evertune") == {
+        "evertune.serving.portable.inference": beside
+    }
+    assert breaches(["evertune.serving.portable.adapters", "evertune.serving.portable.base_files"], "evertune") == {}
 
 
 @pytest.mark.parametrize("step", sorted(STEPS))
@@ -202,7 +208,11 @@ def test_nothing_heavy_is_imported_with(module: str, tmp_path: Path) -> None:
 
 def test_only_what_computes_with_heavy_libraries_imports_them_at_its_top() -> None:
     networks = [name for name in LIBRARY if name.endswith("_network")]  # imported where a model is built or loaded
-    light = [name for name in LIBRARY if not within(name, "evertune.training", "evertune.kernels", *networks, *SCRIPTS)]
+    light = [
+        name
+        for name in LIBRARY
+        if not within(name, "evertune.training", "evertune.training.kernels", *networks, *SCRIPTS)
+    ]
     found = {
         name: sorted(one for one in imports(name, nested=False, types=False) if within(one, *HEAVY)) for name in light
     }
@@ -212,7 +222,7 @@ def test_only_what_computes_with_heavy_libraries_imports_them_at_its_top() -> No
 @pytest.mark.slow
 def test_importing_everything_makes_no_file_and_no_thread(tmp_path: Path) -> None:
     # `pyfunc_model` is a script that MLflow runs; `__main__` is the command.
-    names = [name for name in FILES if name not in ("evertune.registry.pyfunc_model", "evertune.__main__")]
+    names = [name for name in FILES if name not in ("evertune.registry.versions.pyfunc_model", "evertune.__main__")]
     program = (
         "import importlib, json, os, threading\n"
         "names, home = json.loads(sys.argv[1]), os.environ['HOME']\n"

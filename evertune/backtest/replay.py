@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune import bundle, challenge, drift, evaluation, jobs, observing, splits, tokenization, training, unseen
+from evertune import training
 from evertune.backtest.windows import Windows
 from evertune.config import Recipe
-from evertune.drift import Rows
-from evertune.home import Home
+from evertune.data.splits import assign as splits
+from evertune.evaluation import evaluate as evaluation
+from evertune.gate import challenge
+from evertune.monitoring import observations as observing
+from evertune.monitoring import unseen_rows as unseen
 from evertune.objectives import cells, module
 from evertune.records import Candidate, Decision, Snapshot, Tokens, digest
+from evertune.runtime import job_slots as jobs
+from evertune.runtime.home import Home
+from evertune.serving import bundle
+from evertune.statistics import two_sample as drift
+from evertune.statistics.two_sample import Rows
+from evertune.tokenization import tokenize as tokenization
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from evertune.errors import DataError
-from evertune.paired_tests import SHARE, Kind, amount
+from evertune.statistics.paired_tests import SHARE, Kind, amount
 
 TOLERANCE = 0.005  # of the metric: a policy that is no further below the best is as good
 RESAMPLES = 2000

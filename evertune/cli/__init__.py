@@ -14,24 +14,24 @@ from typing import Any
 import click
 
 from evertune import __version__
-from evertune.cli.failure import explain
+from evertune.cli.errors import explain
 
 COMMANDS = {
     "new": ("evertune.cli.new", "Look at data and write a recipe for it."),
     "check": ("evertune.cli.check", "Find every error of a recipe, and show a sample of its rows."),
     "run": ("evertune.cli.run", "Take in fresh rows, fine-tune a challenger, promote it on evidence."),
     "search": ("evertune.cli.search", "Find the best values of a recipe's open fields."),
-    "up": ("evertune.cli.up", "Start Prefect, MLflow and a worker here, with the deployments."),
+    "up": ("evertune.cli.server.up", "Start Prefect, MLflow and a worker here, with the deployments."),
     "score": ("evertune.cli.score", "Predict a file with the champion."),
-    "history": ("evertune.cli.moves", "Show every decision and alias change of a model."),
+    "history": ("evertune.cli.decisions", "Show every decision and alias change of a model."),
     "report": ("evertune.cli.report", "Write a model's whole history as one HTML page."),
     "trace": ("evertune.cli.trace", "Tell which rows, recipe and code made a version, and who promoted it."),
     "compress": ("evertune.cli.compress", "Make a smaller or faster variant of a version, and compare."),
     "reproduce": ("evertune.cli.reproduce", "Train a version again from its record, and compare."),
-    "promote": ("evertune.cli.moves", "Make a version champion by hand."),
-    "approve": ("evertune.cli.moves", "Make a waiting version champion."),
-    "reject": ("evertune.cli.moves", "Turn a waiting version down."),
-    "rollback": ("evertune.cli.moves", "Make the champion's predecessor champion again."),
+    "promote": ("evertune.cli.decisions", "Make a version champion by hand."),
+    "approve": ("evertune.cli.decisions", "Make a waiting version champion."),
+    "reject": ("evertune.cli.decisions", "Turn a waiting version down."),
+    "rollback": ("evertune.cli.decisions", "Make the champion's predecessor champion again."),
     "monitor": ("evertune.cli.monitor", "Look for drift in rows that the champion was not trained on."),
     "backtest": ("evertune.cli.backtest", "Replay the past under several retraining policies."),
     "forget": ("evertune.cli.forget", "Remove a person's rows from everything that is kept."),

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evertune.cli import options, show_json
-from evertune.cli.taking_in import WAIT, taken_in
+from evertune.cli.ingest_first import WAIT, taken_in
 from evertune.cli.terminal import console, follow, number, table
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
-    from evertune.home import Home
+    from evertune.runtime.home import Home
 
 
 @click.command()
@@ -33,12 +33,12 @@ def backtest(
 
     Rows that the sources hold and no run has seen are taken in first. Killed and started again, it goes on.
     """
-    from evertune import backtest as history
+    from evertune.backtest import backtest as history
     from evertune.config import load
-    from evertune.home import home_of
     from evertune.records import plain
-    from evertune.registry import store
-    from evertune.report import backtest as pages
+    from evertune.registry.tracking import store
+    from evertune.report.pages import backtest as pages
+    from evertune.runtime.home import home_of
 
     wanted, loaded = history.parse(policies), load(recipe, overrides)
     screen, home = console(), home_of(loaded)
@@ -67,7 +67,7 @@ class _Kept:
     @contextlib.contextmanager
     def failing(self) -> Iterator[None]:
         """What was begun is FAILED where the block raises; started again, it goes on."""
-        from evertune.registry import tracking
+        from evertune.registry.tracking import runs as tracking
 
         try:
             yield
@@ -77,7 +77,7 @@ class _Kept:
             raise
 
     def begin(self, folder: Path) -> str:
-        from evertune.registry.backtests import Backtest
+        from evertune.registry.tracking.backtests import Backtest
 
         self._run = Backtest(self._recipe, self._home, folder, self._every)
         self.run_id = self._run.run_id

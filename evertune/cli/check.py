@@ -23,14 +23,15 @@ SHOWN = 20  # labels
 @options.as_json
 def check(recipe: str, overrides: tuple[str, ...], send: bool, as_json: bool) -> None:
     """Find every error of a recipe, put a sample of its rows through the contract, and show how they are read."""
-    from evertune import base_models, preview
     from evertune.config import load
+    from evertune.models import base as base_models
+    from evertune.profiling import preview
     from evertune.records import plain
 
     loaded = load(recipe, overrides)
     base_models.check_fit(loaded)
     if loaded.training.names_parts:
-        from evertune.training import start
+        from evertune.training import initial_model as start
 
         start.fits(loaded)
     found = preview.look(loaded, SAMPLE)
@@ -48,8 +49,8 @@ def check(recipe: str, overrides: tuple[str, ...], send: bool, as_json: bool) ->
 
 def _told(recipe: "Recipe", send: bool) -> list[Any]:
     """Where people would be told; with `send`, each was sent a test message."""
-    from evertune import notices
-    from evertune.cli.prefect_settings import quiet_prefect
+    from evertune.cli.server.prefect_settings import quiet_prefect
+    from evertune.notify import notices
     from tasks import notify
 
     if not send:

@@ -8,7 +8,7 @@ from evertune.cli import options, show_json
 from evertune.cli.terminal import console, table
 
 if TYPE_CHECKING:
-    from evertune.cleaning import Cleaning
+    from evertune.audit.retention import Cleaning
 
 SHOWN = 4  # names of each kind
 
@@ -25,11 +25,11 @@ def clean(recipe: str, dry_run: bool, yes: bool, overrides: tuple[str, ...], as_
     The champion, the champions before it, versions with an alias, that wait for approval or that another model serves,
     and the newest runs stay whole; of the others the files go, and versions, runs and ledger stay as records.
     """
-    from evertune import cleaning
+    from evertune.audit import retention as cleaning
     from evertune.config import load
     from evertune.errors import ConfigError
-    from evertune.home import home_of
     from evertune.records import plain
+    from evertune.runtime.home import home_of
 
     if dry_run and yes:
         raise ConfigError("--dry-run and --yes exclude each other")

@@ -8,7 +8,7 @@ from evertune.cli import options, show_json
 from evertune.cli.terminal import console, follow, number, table
 
 if TYPE_CHECKING:
-    from evertune.compression import Result
+    from evertune.compression.compress import Result
 
 METHODS = ("int8", "prune", "onnx", "onnx-int8")
 
@@ -31,12 +31,12 @@ def compress(
     as_json: bool,
 ) -> int:  # fmt: skip
     """Make a variant of a version, compare the two on the test rows, and promote it if it keeps within the limits."""
-    from evertune import compression
+    from evertune.compression import compress as compression
     from evertune.config import load
     from evertune.errors import RegistryError
-    from evertune.home import home_of
     from evertune.records import plain
-    from evertune.registry import models
+    from evertune.registry.versions import versions as models
+    from evertune.runtime.home import home_of
 
     loaded = load(recipe, for_data=False)
     home = home_of(loaded)

@@ -9,7 +9,7 @@ from evertune.cli import options, show_json
 from evertune.cli.terminal import console, follow, table
 
 if TYPE_CHECKING:
-    from evertune.forgetting import Forgotten
+    from evertune.audit.forgetting.forget import Forgotten
 
 PLACES = {"corpus": "the corpus", "quarantine": "the quarantine", "batches": "batches that wait"}
 
@@ -30,11 +30,11 @@ def forget(
     reason: str, dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Remove rows, all their versions, from everything that Evertune keeps; they are never taken in again."""
-    from evertune import forgetting
+    from evertune.audit.forgetting import forget as forgetting
     from evertune.config import load
     from evertune.errors import ConfigError
-    from evertune.home import home_of
     from evertune.records import plain
+    from evertune.runtime.home import home_of
 
     wanted = {"id": [*ids, *(_lines(ids_file) if ids_file else ())], "group": groups, "text": texts}
     if not any(one.strip() for given in wanted.values() for one in given):

@@ -19,10 +19,10 @@ def monitor(
     """Look for drift of inputs, predictions and, where labels are known, performance; exit status 0 either way."""
     from rich.markup import escape
 
-    from evertune.cli.prefect_settings import quiet_prefect
+    from evertune.cli.server.prefect_settings import quiet_prefect
     from evertune.config import load
     from evertune.records import Monitoring, plain
-    from evertune.registry import store
+    from evertune.registry.tracking import store
     from tasks.notify import failures
 
     screen = console()

@@ -20,7 +20,7 @@ from evertune.errors import ConfigError
 @click.option("--output", type=click.Path(path_type=Path), help="Where to write the recipe. Default: NAME.yaml.")
 def new(name: str, data: str, objective: str | None, text: str | None, label: str | None, output: Path | None) -> None:
     """Look at data, pick its columns, infer a contract, and write a recipe with comments."""
-    from evertune.inspect import inspect, recipe_text, tried
+    from evertune.profiling.profile import inspect, recipe_text, tried
 
     path = output or Path(f"{name}.yaml")
     if path.exists():

@@ -9,7 +9,7 @@ from evertune.cli import options, show_json
 from evertune.cli.terminal import console, table
 
 if TYPE_CHECKING:
-    from evertune.quarantine import Release
+    from evertune.data.quarantine.release import Release
 
 SHOWN = 20
 
@@ -31,11 +31,11 @@ SHOWN = 20
 @options.as_json
 def quarantine(recipe: str, target: Path | None, release: bool, mended: Path | None, as_json: bool) -> None:
     """List refused rows with their reasons; export them; put mended rows back."""
-    from evertune import quarantine as rows
     from evertune.config import load
+    from evertune.data.quarantine import release as rows
     from evertune.errors import ConfigError
-    from evertune.home import home_of
     from evertune.records import plain
+    from evertune.runtime.home import home_of
 
     if target and (release or mended):
         raise ConfigError(

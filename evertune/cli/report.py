@@ -18,9 +18,9 @@ def report(recipe: str, output: Path | None, shown: bool, as_json: bool) -> None
     """Write a model's whole history as one HTML page: champion over time, every decision, data, drift, cost."""
     from evertune.config import load
     from evertune.errors import RegistryError
-    from evertune.home import home_of
-    from evertune.registry.chronicle import chronicle
-    from evertune.report import history
+    from evertune.registry.decisions.history import chronicle
+    from evertune.report.pages import history
+    from evertune.runtime.home import home_of
 
     loaded = load(recipe, for_data=False)
     home = home_of(loaded)

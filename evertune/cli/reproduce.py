@@ -8,7 +8,7 @@ from evertune.cli import options, show_json
 from evertune.cli.terminal import console, follow, number, table
 
 if TYPE_CHECKING:
-    from evertune.reproduction import Reproduction
+    from evertune.audit.reproduce import Reproduction
 
 WORDS = {
     "identical": "identical bit for bit",
@@ -28,12 +28,12 @@ def reproduce(ctx: click.Context, recipe: str, version: int | None, as_json: boo
 
     Exit status 4 where it is not the same.
     """
-    from evertune import reproduction
+    from evertune.audit import reproduce as reproduction
     from evertune.config import load
     from evertune.errors import RegistryError
-    from evertune.home import home_of
     from evertune.records import plain
-    from evertune.registry import models
+    from evertune.registry.versions import versions as models
+    from evertune.runtime.home import home_of
 
     loaded = load(recipe, for_data=False)
     home = home_of(loaded)

@@ -39,9 +39,12 @@ def run(ctx: click.Context, recipe: str, overrides: tuple[str, ...], force: bool
 
 def _nothing_to_do(recipe: "Recipe") -> "Outcome | None":
     """Decided from fingerprints, before Prefect or torch are imported; recorded in the ledger."""
-    from evertune import conclusion, sources
-    from evertune.home import home_of
-    from evertune.registry import ledger, models, unfinished
+    from evertune.data.sources import read as sources
+    from evertune.registry.decisions import ledger
+    from evertune.registry.tracking import unfinished
+    from evertune.registry.versions import versions as models
+    from evertune.runs import up_to_date as conclusion
+    from evertune.runtime.home import home_of
 
     home = home_of(recipe)
     if ledger.open_intent(home) is not None:  # a process died while it moved the champion
@@ -55,9 +58,9 @@ def _nothing_to_do(recipe: "Recipe") -> "Outcome | None":
 
 
 def _flow(recipe: "Recipe", force: bool, debug: bool) -> "Outcome":
-    from evertune import admission
-    from evertune.cli.prefect_settings import quiet_prefect
-    from evertune.registry import store
+    from evertune.cli.server.prefect_settings import quiet_prefect
+    from evertune.data import admission
+    from evertune.registry.tracking import store
 
     store.reach()  # before minutes of work
     admission.prepare()  # its process imports while this one does

@@ -19,10 +19,10 @@ from evertune.cli.terminal import console, follow
 @click.pass_context
 def score(ctx: click.Context, recipe: str, source: str, output: str, encoding: str | None, as_json: bool) -> None:
     """Predict every row of a file with the champion; a bad row gets a null and a reason."""
-    from evertune.cli.prefect_settings import quiet_prefect
+    from evertune.cli.server.prefect_settings import quiet_prefect
     from evertune.config import load
     from evertune.records import plain
-    from evertune.registry import store
+    from evertune.registry.tracking import store
 
     loaded = load(recipe)
     screen = console()

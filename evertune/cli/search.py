@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evertune.cli import options, show_json
-from evertune.cli.taking_in import taken_in
+from evertune.cli.ingest_first import taken_in
 from evertune.cli.terminal import console, follow, number, table
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ def search(
     hold and no run has seen are taken in first. Killed and started again it goes on; started twice, both work on it.
     """
     from evertune.config import load_search
-    from evertune.home import home_of
-    from evertune.registry import store
-    from evertune.search import Limits, concluded
+    from evertune.registry.tracking import store
+    from evertune.runtime.home import home_of
+    from evertune.search.search import Limits, concluded
 
     plan = load_search(recipe, overrides)
     screen, home = console(), home_of(plan.recipe)
@@ -61,7 +61,7 @@ def _show(screen: Any, found: dict[str, Any]) -> None:
     from rich.markup import escape
 
     from evertune.config.search import short, told
-    from evertune.report.search import ranked
+    from evertune.report.pages.search import ranked
 
     rows = [
         [

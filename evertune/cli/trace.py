@@ -16,11 +16,11 @@ MACHINE = ("platform", "python", "cpus", "threads", "arithmetic", "base_model")
 @options.as_json
 def trace(recipe: str, version: int | None, as_json: bool) -> None:
     """Tell which rows, recipe and code made a version, who or what promoted it, and what it replaced."""
-    from evertune import tracing
+    from evertune.audit import trace as tracing
     from evertune.config import load
     from evertune.errors import RegistryError
-    from evertune.home import home_of
-    from evertune.registry import models
+    from evertune.registry.versions import versions as models
+    from evertune.runtime.home import home_of
 
     loaded = load(recipe, for_data=False)
     home = home_of(loaded)

@@ -5,14 +5,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from evertune import bundle, compressed
 from evertune.errors import ConfigError
-from evertune.home import read_json, write_json
 from evertune.objectives import module
+from evertune.runtime.files import read_json, write_json
+from evertune.serving import bundle
+from evertune.serving.portable import compressed
 
 Method = Literal["int8", "prune", "onnx", "onnx-int8"]
 METHODS: tuple[Method, ...] = ("int8", "prune", "onnx", "onnx-int8")
-HERE = Path(__file__).parent.parent
 LEAST = 0.05  # share of a model's numbers below which changing them changes nothing worth a version
 
 
@@ -37,11 +37,8 @@ def write(original: Path, folder: Path, method: Method, sparsity: float) -> str:
     shutil.copytree(original, scratch, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
     try:
         _write_weights(objective, original / "model", scratch / "model", method, sparsity)
-        for name in (*bundle.CODE, "compressed.py"):  # an older bundle's own code knows no variants
-            shutil.copyfile(HERE / name, scratch / "code" / name)
-        shutil.copyfile(str(objective.__file__), scratch / "code" / "objective.py")
-        for name in objective.TRAVELS_WITH:
-            shutil.copyfile(Path(str(objective.__file__)).with_name(f"{name}.py"), scratch / "code" / f"{name}.py")
+        # An older bundle's own code knows no variants.
+        bundle.write_code(scratch / "code", objective, (*bundle.CODE, "compressed.py"))
         precision = card["precision"] if method == "prune" else "fp32"
         facts = {
             "method": method,

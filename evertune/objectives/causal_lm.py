@@ -7,13 +7,13 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from . import generated_text as text
+from .shared import generated_text as text
 
 COLUMNS = {"text": "string"}
 INPUTS, TARGET = ("text",), "text"
 LABELED, ENCODES_TARGET, ASSESSED = False, False, True
 IN_BLOCKS = True
-TRAVELS_WITH = ("generated_text",)
+TRAVELS_WITH = ("shared.generated_text",)
 OUTPUTS = {"continuation": "string"}
 METRICS = ("bits_per_byte", "perplexity", *text.WRITTEN)
 BASE_MODEL = "package:evertune/models/gpt2_bytes"

@@ -10,12 +10,12 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from . import causal_lm
-from . import generated_text as text
+from .shared import generated_text as text
 
 COLUMNS = {"prompt": "string", "answer": "string"}
 INPUTS, TARGET = ("prompt",), "answer"
 LABELED, ENCODES_TARGET, ASSESSED = False, True, True
-TRAVELS_WITH = ("generated_text", "causal_lm")
+TRAVELS_WITH = ("shared.generated_text", "causal_lm")
 OUTPUTS = {"answer": "string"}
 METRICS = ("bits_per_byte", "perplexity", "rouge_l", "exact_match", *text.WRITTEN)
 BASE_MODEL = "package:evertune/models/gpt2_bytes"

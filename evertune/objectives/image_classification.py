@@ -6,12 +6,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from . import pixels, text_classification
+from . import text_classification
+from .shared import pixels
 
 COLUMNS = {"image": "image", "label": "string"}
 INPUTS, TARGET = ("image",), "label"
 LABELED, ENCODES_TARGET, ASSESSED = True, False, False
-TRAVELS_WITH = ("pixels", "text_classification")
+TRAVELS_WITH = ("shared.pixels", "text_classification")
 OUTPUTS = {"label": "string", "score": "number"}
 METRICS = ("accuracy", "f1_macro", "f1_micro", "f1_weighted", "precision_macro", "recall_macro", "ece")
 LOWER_IS_BETTER = ("ece",)

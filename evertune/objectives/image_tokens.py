@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from . import pixels
+from .shared import pixels
 
 COLUMNS = {"image": "image"}
 INPUTS, TARGET = ("image",), "image"
 LABELED, ENCODES_TARGET, ASSESSED = False, False, False
-TRAVELS_WITH = ("pixels", "code_network")
+TRAVELS_WITH = ("shared.pixels", "shared.code_network")
 OUTPUTS = {"codes": "numbers", "image": "string"}
 METRICS = ("psnr", "mse", "code_perplexity")
 LOWER_IS_BETTER = ("mse",)
@@ -65,7 +65,7 @@ def conventions(targets: Sequence[str]) -> dict[str, Any]:
 
 def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     """The network, in fp32, with weights where the base has some."""
-    from .code_network import CodesConfig, ImageCodes
+    from .shared.code_network import CodesConfig, ImageCodes
 
     model = load(path) if pixels.has_weights(path) else ImageCodes(CodesConfig.from_pretrained(path))
     if options.flip:
@@ -81,7 +81,7 @@ def load(path: str | Path) -> Any:
     """
     import torch
 
-    from .code_network import ImageCodes
+    from .shared.code_network import ImageCodes
 
     return ImageCodes.from_pretrained(path, dtype=torch.float32)
 

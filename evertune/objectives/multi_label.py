@@ -169,7 +169,7 @@ def _average_precision(rows: Any, positive: Any) -> Any:
 
 def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     """Per-class precision, recall, F1 and support."""
-    from evertune.objectives import scoring
+    from evertune.objectives.shared import scoring
 
     return {"per_class": scoring.per_class(sums, names), "calibration": []}
 

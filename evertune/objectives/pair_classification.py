@@ -6,12 +6,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import text_classification as single
-from . import two_texts
+from .shared import two_texts
 
 COLUMNS = {"text": "string", "text_pair": "string", "label": "string"}
 INPUTS, TARGET = ("text", "text_pair"), "label"
 LABELED, ENCODES_TARGET, ASSESSED = True, False, False
-TRAVELS_WITH = ("text_classification", "two_texts")
+TRAVELS_WITH = ("text_classification", "shared.two_texts")
 OUTPUTS, METRICS, LOWER_IS_BETTER = single.OUTPUTS, single.METRICS, single.LOWER_IS_BETTER
 
 

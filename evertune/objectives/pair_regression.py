@@ -8,12 +8,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import text_classification as single
-from . import two_texts
+from .shared import two_texts
 
 COLUMNS = {"text": "string", "text_pair": "string", "score": "number"}
 INPUTS, TARGET = ("text", "text_pair"), "score"
 LABELED, ENCODES_TARGET, ASSESSED = False, False, False
-TRAVELS_WITH = ("text_classification", "two_texts")
+TRAVELS_WITH = ("text_classification", "shared.two_texts")
 OUTPUTS = {"score": "number"}
 METRICS = ("spearman", "pearson", "mse", "mae")
 LOWER_IS_BETTER = ("mse", "mae")

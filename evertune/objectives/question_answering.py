@@ -11,12 +11,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from .two_texts import special_tokens
+from .shared.two_texts import special_tokens
 
 COLUMNS = {"context": "string", "question": "string", "answer": "span"}
 INPUTS, TARGET = ("context", "question"), "answer"
 LABELED, ENCODES_TARGET, ASSESSED = False, False, False
-TRAVELS_WITH = ("two_texts",)
+TRAVELS_WITH = ("shared.two_texts",)
 OUTPUTS = {"answer": "string", "start": "number", "score": "number"}
 METRICS = ("f1", "exact_match")
 LOWER_IS_BETTER: tuple[str, ...] = ()

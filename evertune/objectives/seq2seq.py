@@ -8,12 +8,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from . import generated_text as text
+from .shared import generated_text as text
 
 COLUMNS = {"text": "string", "target": "string"}
 INPUTS, TARGET = ("text",), "target"
 LABELED, ENCODES_TARGET, ASSESSED = False, True, True
-TRAVELS_WITH = ("generated_text",)
+TRAVELS_WITH = ("shared.generated_text",)
 OUTPUTS = {"target": "string"}
 METRICS = ("chrf", "bleu", "rouge_l", "exact_match", "bits_per_byte")
 BASE_MODEL = "package:evertune/models/t5_bytes"

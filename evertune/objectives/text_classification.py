@@ -213,7 +213,7 @@ def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
 
 def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Additive counts of each row, (rows, 3 * classes + 3 * BINS): true, named and hit classes, calibration bins."""
-    from evertune.objectives import scoring
+    from evertune.objectives.shared import scoring
 
     rows = np.arange(len(targets))
     guess = [one["label"] for one in predictions]
@@ -223,14 +223,14 @@ def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]],
 
 def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     """Metrics of weighted sums of `statistics`, (..., m) -> (...)."""
-    from evertune.objectives import scoring
+    from evertune.objectives.shared import scoring
 
     return scoring.class_metrics(sums, len(names))
 
 
 def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     """Per-class precision, recall, F1 and support, and the reliability curve."""
-    from evertune.objectives import scoring
+    from evertune.objectives.shared import scoring
 
     return {"per_class": scoring.per_class(sums, names), "calibration": scoring.reliability(sums, len(names))}
 

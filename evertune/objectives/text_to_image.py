@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from . import picture_metrics, pixels
+from .shared import picture_metrics, pixels
 
 COLUMNS = {"caption": "string", "image": "image"}
 INPUTS, TARGET = ("caption",), "image"
 LABELED, ENCODES_TARGET, ASSESSED = False, True, True
-TRAVELS_WITH = ("pixels", "code_network", "picture_network", "picture_metrics")
+TRAVELS_WITH = ("shared.pixels", "shared.code_network", "shared.picture_network", "shared.picture_metrics")
 MODELS = ("classifier",)
 OUTPUTS = {"image": "string"}
 METRICS = picture_metrics.METRICS
@@ -109,8 +109,8 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     import torch
     from transformers import AutoModelForImageClassification
 
-    from .code_network import ImageCodes
-    from .picture_network import CaptionedPictures, PicturesConfig
+    from .shared.code_network import ImageCodes
+    from .shared.picture_network import CaptionedPictures, PicturesConfig
 
     if pixels.configuration(path).get("model_type") == "text-to-image":
         model = load(path)
@@ -136,7 +136,7 @@ def load(path: str | Path) -> Any:
     """
     import torch
 
-    from .picture_network import CaptionedPictures
+    from .shared.picture_network import CaptionedPictures
 
     return CaptionedPictures.from_pretrained(path, dtype=torch.float32)
 

@@ -249,7 +249,7 @@ def majority(targets: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
 
 def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Additive counts of each sentence: words by tag, bins, entities by type; see `_types` for their order."""
-    from evertune.objectives import scoring
+    from evertune.objectives.shared import scoring
 
     rows = np.repeat(np.arange(len(targets)), [len(tags) for tags in targets])
     guess = [tag for one in predictions for tag in one["tags"]]
@@ -267,7 +267,7 @@ def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[s
 
 def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     """Metrics of weighted sums of `statistics`, (..., m) -> (...); entity metrics are micro averages."""
-    from evertune.objectives import scoring
+    from evertune.objectives.shared import scoring
 
     words = scoring.class_metrics(sums, len(names))
     kinds = len(_types(names))
@@ -286,7 +286,7 @@ def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
 
 def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     """Entities by type, words by tag, and the reliability curve."""
-    from evertune.objectives import scoring
+    from evertune.objectives.shared import scoring
 
     return {
         "per_class": scoring.per_class(sums[len(sums) - 3 * len(_types(names)) :], _types(names)),

@@ -17,7 +17,7 @@ def write(path: Path) -> int:
     import pyarrow.parquet as pq
     from sklearn.datasets import load_digits
 
-    from evertune.objectives.pixels import drawn
+    from evertune.objectives.shared.pixels import drawn
 
     found = load_digits()
     shades = np.repeat((255 - found.images * 255 / 16).round()[..., None], 3, axis=-1)

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evertune import beside, errors
+from evertune import errors
 from evertune.errors import TrainingError
-from evertune.home import write_atomic
+from evertune.runtime import helper_process as beside
+from evertune.runtime.files import write_atomic
 from evertune.search.work import Order, work
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.config.search import Searched
 from evertune.errors import RegistryError
-from evertune.home import Home
+from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
     import optuna

@@ -8,15 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune import corpus, relabel, splits, tokenization, training
+from evertune import training
 from evertune.config import Plan, Recipe
 from evertune.config.search import short, told
+from evertune.data import label_names as relabel
+from evertune.data.corpus import transactions as corpus
+from evertune.data.splits import assign as splits
 from evertune.errors import ConfigError, DataError, SettingsError
-from evertune.home import Home, read_json
 from evertune.objectives import module
 from evertune.records import Snapshot, Tokens
-from evertune.registry import searches, tracking
+from evertune.registry.tracking import runs as tracking
+from evertune.registry.tracking import searches
+from evertune.runtime.files import read_json
+from evertune.runtime.home import Home
 from evertune.search.study import Study, Taken
+from evertune.tokenization import tokenize as tokenization
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,9 +8,9 @@ from typing import Any
 
 from evertune.config import Plan, search
 from evertune.config.load import planned
-from evertune.home import Home
 from evertune.objectives import module
 from evertune.records import Snapshot
+from evertune.runtime.home import Home
 from evertune.search.study import Study
 from evertune.search.trial import Trials
 

@@ -6,8 +6,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from evertune import channel
 from evertune.errors import EvertuneError
+from evertune.runtime import ipc as channel
 
 
 def main(order: str) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from evertune.home import read_json, write_json
 from evertune.records import file_digest
-from evertune.training import sharing
+from evertune.runtime.files import read_json, write_json
+from evertune.training.distributed import process_group as sharing
 
 logger = logging.getLogger(__name__)
 SEAL = "evertune-seal.json"

@@ -9,12 +9,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune import base_models, bundle, jobs
 from evertune.config.methods import FULL
 from evertune.errors import ConfigError, SettingsError, TrainingError
-from evertune.home import Home, read_json, write_json
-from evertune.machine import resolve_precision
+from evertune.models import base as base_models
 from evertune.records import Candidate, Tokens, digest, plain, settled
+from evertune.runtime import job_slots as jobs
+from evertune.runtime.files import read_json, write_json
+from evertune.runtime.home import Home
+from evertune.runtime.precision import resolve_precision
+from evertune.serving import bundle
 
 if TYPE_CHECKING:
     import datasets
@@ -78,7 +81,7 @@ def finetune(
         DataError: too little to learn from.
         TrainingError: out of memory, out of disk, loss not finite.
     """
-    from evertune.training import processes
+    from evertune.training.distributed import processes
 
     done = read_json(folder / "candidate.json")
     if done is None or bundle.digest(folder / "bundle") != done["digest"]:
@@ -106,7 +109,7 @@ def train(
     Raises:
         EvertuneError: as `finetune`.
     """
-    from evertune.training import sharing
+    from evertune.training.distributed import process_group as sharing
 
     # Processes whose parent was killed end by themselves; the next training waits until they have.
     first = home.lock("training") if sharing.rank() == 0 else contextlib.nullcontext()
@@ -118,10 +121,12 @@ def _train(
     recipe: "Recipe", home: Home, tokens: Tokens, encoded: "datasets.Dataset", rows: "pa.Table",
     run_id: str, folder: Path, log: "Log", champion: Path | None, since: int, teacher: Path | None,
 ) -> dict[str, Any] | None:  # fmt: skip
-    from evertune import tokenization
-    from evertune.training import loop, sharing, start
-    from evertune.training import model as models
-    from evertune.training.ranks import Ranks
+    from evertune.tokenization import tokenize as tokenization
+    from evertune.training import initial_model as start
+    from evertune.training import parameters as models
+    from evertune.training import trainer as loop
+    from evertune.training.distributed import process_group as sharing
+    from evertune.training.methods.adalora import Ranks
     from evertune.training.task import task_of
 
     labels, settings, memory = tokens.snapshot.labels, recipe.training, home.root / "machine.json"
@@ -179,7 +184,7 @@ def _saying_what_to_do(recipe: "Recipe", folder: Path) -> Iterator[None]:
     """Lack of memory or disk as an error that a person can act on; torch has no one class for either."""
     from safetensors import SafetensorError
 
-    from evertune.training.pieces import lacks_memory
+    from evertune.training.micro_batches import lacks_memory
 
     try:
         yield

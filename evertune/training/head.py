@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evertune.training.model import is_backbone
+from evertune.training.parameters import is_backbone
 
 logger = logging.getLogger(__name__)
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.errors import DataError
 from evertune.objectives import module
-from evertune.training import losses, selection
+from evertune.training import row_selection as selection
 from evertune.training.examples import Examples
-from evertune.training.loop import Task
-from evertune.training.masking import Masking, masking
+from evertune.training.methods import losses
+from evertune.training.methods.token_masking import Masking, masking
+from evertune.training.trainer import Task
 
 if TYPE_CHECKING:
     import datasets

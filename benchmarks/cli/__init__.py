@@ -1,0 +1,1 @@
+"""What a user waits for: the quickstart, quick answers, a deployment."""

@@ -1,0 +1,1 @@
+"""How often drift is found, and found wrongly."""

@@ -1,0 +1,1 @@
+"""A thousand days of history."""

@@ -1,0 +1,1 @@
+"""What Prefect and MLflow cost."""

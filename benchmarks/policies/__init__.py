@@ -1,0 +1,1 @@
+"""Retraining policies over many seeds."""

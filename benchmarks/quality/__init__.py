@@ -1,0 +1,1 @@
+"""What recipes reach on public data sets."""

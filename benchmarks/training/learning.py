@@ -1,0 +1,90 @@
+"""What the plain Trainer and Evertune reach after the same epochs: the metric of the official test split, over seeds.
+
+A run takes minutes. Each is written to results.json when it is done, and is not made again while its settings are the
+same.
+"""
+
+import json
+import statistics
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.command import machine
+from benchmarks.training.loops import LOOPS, Clock
+from benchmarks.training.rows import SETTINGS, Setting, prepared
+
+SEEDS = (17, 18, 19)
+COMPARED = ("b", "d")
+RESULTS = Path(__file__).with_name("results.json")
+
+
+def measure() -> dict[str, Any]:
+    """The metric by data set, loop and seed; means, and what (d) has more than (b)."""
+    known = _kept()
+    for name, setting in SETTINGS.items():
+        for seed in SEEDS:
+            for loop in COMPARED:
+                key = f"{name} {loop} {seed}"
+                used = _used(setting, loop)
+                if known.get(key, {}).get("setting") != used:
+                    known[key] = {"setting": used, **_run(name, loop, seed)}
+                    _keep(known)
+    return summary(known)
+
+
+def summary(runs: dict[str, Any]) -> dict[str, Any]:
+    """The runs, and the means of the data sets of which all are there."""
+    whole = [name for name in SETTINGS if all(f"{name} {loop} {seed}" in runs for loop in COMPARED for seed in SEEDS)]
+    return {"machine": machine(), "runs": runs, "means": {name: _means(runs, name) for name in whole}}
+
+
+def _used(setting: Setting, loop: str) -> dict[str, Any]:
+    """What a loop's result hangs on: the other's settings may change without it."""
+    used = {name: value for name, value in asdict(setting).items() if name not in {"rate", "batch", "tokens"}}
+    return used | {"rate": setting.rate[COMPARED.index(loop)], **({"tokens": setting.tokens} if loop == "d" else {})}
+
+
+def _run(name: str, loop: str, seed: int) -> dict[str, float]:
+    data = prepared(name)
+    start = time.perf_counter()
+    model = LOOPS[loop](data, seed, None, Clock())
+    seconds = time.perf_counter() - start
+    value = score(data, model)
+    sys.stderr.write(f"{name} {loop} seed {seed}: {data.setting.metric} {value:.4f} after {seconds:.0f} s\n")
+    return {"metric": value, "seconds": seconds}
+
+
+def score(data: Any, model: Any) -> float:
+    """The metric of the test rows, computed in fp32 for all loops."""
+    from evertune.serving.portable import inference
+
+    conventions = data.objective.conventions(data.train.targets)
+    found, _ = inference.run(
+        model, data.objective, data.test.examples, data.labels, conventions,
+        pad_id=data.tokenizer.pad_token_id, budget=8192, precision="fp32",
+    )  # fmt: skip
+    sums = data.objective.statistics(data.test.targets, found, data.labels).sum(0, dtype="float64")
+    return float(data.objective.metrics(sums, data.labels)[data.setting.metric])
+
+
+def _means(known: dict[str, Any], name: str) -> dict[str, float]:
+    mean = {loop: statistics.mean(known[f"{name} {loop} {seed}"]["metric"] for seed in SEEDS) for loop in COMPARED}
+    return {**mean, "d - b": mean["d"] - mean["b"]}
+
+
+def _kept() -> dict[str, Any]:
+    found: dict[str, Any] = _results().get("learning", {}).get("runs", {})
+    return found
+
+
+def _keep(runs: dict[str, Any]) -> None:
+    results = _results()
+    results["learning"] = summary(runs)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def _results() -> dict[str, Any]:
+    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}

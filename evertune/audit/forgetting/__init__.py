@@ -1,0 +1,1 @@
+"""A person's rows, removed from everything that is kept, and kept out."""

@@ -1,0 +1,1 @@
+"""`evertune up`: Prefect, MLflow and a worker on this machine."""

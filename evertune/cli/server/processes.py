@@ -1,0 +1,142 @@
+"""Processes that a command starts and ends again, with all that those start; a record finds them after a crash."""
+
+import contextlib
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evertune.errors import RegistryError
+from evertune.runtime.files import read_json, write_json
+
+if TYPE_CHECKING:
+    import psutil
+
+START = 120.0  # seconds that a server may take to answer: a first start makes its database
+GRACE = 10.0  # seconds that a process has to end by itself
+
+
+class Processes:
+    """Processes by name, each with its log file.
+
+    Args:
+        folder: of the log files.
+        record: JSON file that names what runs, for `end_leftovers`.
+    """
+
+    def __init__(self, folder: Path, record: Path) -> None:
+        self._folder, self._record = folder, record
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start a process in its own session: Ctrl-C reaches this command alone, which ends the others in order."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self.log(name).open("wb") as log:
+            self._running[name] = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        write_json(self._record, {name: _identity(one.pid) for name, one in self._running.items()})
+
+    def log(self, name: str) -> Path:
+        """The log file of a process."""
+        return self._folder / f"{name}.log"
+
+    def wait(self, name: str, url: str) -> None:
+        """Wait until the server answers.
+
+        Raises:
+            RegistryError: it ended, or does not answer in time.
+        """
+        import httpx
+
+        end = time.monotonic() + START
+        while time.monotonic() < end:
+            self.check()
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(url, timeout=2).is_success:
+                    return
+            time.sleep(0.3)
+        raise RegistryError(f"{name} did not answer at {url} within {START:.0f} s; see {self.log(name)}")
+
+    def check(self) -> None:
+        """Raise if one of the processes has ended by itself.
+
+        Raises:
+            RegistryError: with the end of its log.
+        """
+        for name, process in self._running.items():
+            if (status := process.poll()) is not None:
+                last = self.log(name).read_text(errors="replace").strip().splitlines()[-5:]
+                raise RegistryError("\n".join([f"{name} ended with status {status}; {self.log(name)} says:", *last]))
+
+    def stop(self) -> None:
+        """End all of them and whatever they started, the youngest first."""
+        import psutil
+
+        for process in reversed(self._running.values()):
+            if process.poll() is None:
+                _end(psutil.Process(process.pid))
+            process.wait()
+        self._running.clear()
+        self._record.unlink(missing_ok=True)
+
+
+def end_leftovers(record: Path) -> list[str]:
+    """End the processes of a command that was killed before it could end them; returns their names."""
+    import psutil
+
+    found = []
+    for name, identity in reversed((read_json(record) or {}).items()):  # the worker while its server still answers
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if _identity(identity["pid"]) == identity:
+                _end(psutil.Process(identity["pid"]))
+                found.append(name)
+    record.unlink(missing_ok=True)
+    return found
+
+
+def _identity(pid: int) -> dict[str, float]:
+    # A process number is used again; number and time of birth are not.
+    import psutil
+
+    return {"pid": pid, "born": psutil.Process(pid).create_time()}
+
+
+def _end(process: "psutil.Process") -> None:
+    """Children first and by SIGTERM: a flow run then tells the server that it ended, and frees its place."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children, family = process.children(), process.children(recursive=True)
+        _signal(children, signal.SIGTERM)
+        _wait(children, GRACE)
+        _signal([process], signal.SIGINT)
+        _signal(_wait([process, *family], GRACE), signal.SIGKILL)
+
+
+def _wait(processes: "Sequence[psutil.Process]", seconds: float) -> "list[psutil.Process]":
+    """Wait until all have ended; returns those that have not."""
+    end = time.monotonic() + seconds
+    while (alive := [one for one in processes if _lives(one)]) and time.monotonic() < end:
+        time.sleep(0.05)
+    return alive
+
+
+def _lives(process: "psutil.Process") -> bool:
+    # A zombie has ended: psutil's own waiting would wait for its parent to notice.
+    import psutil
+
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _signal(processes: Iterable["psutil.Process"], number: int) -> None:
+    import psutil
+
+    for one in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.send_signal(number)

@@ -1,0 +1,214 @@
+"""`evertune up`: Prefect server, MLflow server and a worker on this machine, with every deployment registered."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from evertune.cli.server import deployments, prefect_pool, prefect_profile
+from evertune.cli.server.prefect_pool import POOL, PREFECT
+from evertune.cli.server.prefect_settings import reach
+from evertune.cli.server.processes import Processes, end_leftovers
+from evertune.cli.terminal import console
+from evertune.errors import ConfigError, RegistryError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from evertune.runtime.home import Home
+
+
+PORT = click.IntRange(1, 65535)
+
+
+@click.command()
+@click.option("--port", type=PORT, default=4200, show_default=True, help="Prefect server.")
+@click.option("--mlflow-port", type=PORT, default=5000, show_default=True, help="MLflow server.")
+@click.option(
+    "--prefect-file", type=click.Path(path_type=Path), default=Path("deployments/prefect.yaml"), show_default=True
+)
+def up(port: int, mlflow_port: int, prefect_file: Path) -> None:
+    """Start everything that `prefect deployment run 'retrain/NAME'` and the schedules need; Ctrl-C stops it.
+
+    A server that PREFECT_API_URL or MLFLOW_TRACKING_URI names is used as it is, and none is started in its place.
+    """
+    from evertune.runtime.home import Home, find_home
+
+    names = deployments.names(prefect_file)
+    screen, home = console(), Home(find_home(Path.cwd()), "up")
+    environment = _environment(port, mlflow_port)
+    with _alone(screen), _signals(), contextlib.ExitStack() as stack:
+        _check_ports({"--port": port, "--mlflow-port": mlflow_port})
+        _check_named()
+        home.identity()  # raises where nothing can be kept there
+        processes = Processes(home.root / "up", _record())
+        stack.callback(_stop, processes, screen)
+        screen.print(f"starting; logs in {home.root / 'up'}")
+        _servers(processes, home, environment, port, mlflow_port)
+        screen.print(f"Prefect   {environment['PREFECT_API_URL'].removesuffix('/api')}")
+        screen.print(f"MLflow    {_shown(environment['MLFLOW_TRACKING_URI'])}")
+        if _starts("PREFECT_API_URL") and (cut := prefect_pool.close_cut_off(environment["PREFECT_API_URL"])):
+            screen.print(f"marked as crashed, because nothing runs them any more: {', '.join(cut)}")
+        prefect_pool.deploy(prefect_file, environment)
+        processes.start("worker", [*PREFECT, "worker", "start", "--pool", POOL], environment)
+        screen.print(f"worker    of the work pool {POOL!r}")
+        if _starts("PREFECT_API_URL"):
+            before = stack.enter_context(prefect_profile.serving(environment["PREFECT_API_URL"]))
+            screen.print(f"profile   {prefect_profile.NAME!r} is Prefect's active one until this ends, then {before!r}")
+        screen.print(f"{len(names)} deployments registered; in another terminal, for example:")
+        screen.print(f"          {_command('prefect')} deployment run '{names[0]}' --watch")
+        screen.print("Ctrl-C stops all of it.")
+        with contextlib.suppress(KeyboardInterrupt):
+            _watch(processes)
+
+
+def _starts(variable: str) -> bool:
+    """Whether a server is started here: not where the environment names one."""
+    return not os.environ.get(variable)
+
+
+def _environment(port: int, mlflow_port: int) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PREFECT_API_URL": os.environ.get("PREFECT_API_URL") or f"http://127.0.0.1:{port}/api",
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or f"http://127.0.0.1:{mlflow_port}",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # with it, ten processes and 2 GB
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "evertune",
+        "PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", "5"),
+        "EVERTUNE_PROJECT": str(Path.cwd()),
+    }
+
+
+@contextlib.contextmanager
+def _alone(screen: "Console") -> Iterator[None]:
+    """One `evertune up` at a time for a PREFECT_HOME; what a killed one left behind is put in order first."""
+    import filelock
+
+    folder = prefect_profile.folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / "evertune-up.lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise RegistryError(
+            f"`evertune up` runs already with this PREFECT_HOME ({folder}); stop it with Ctrl-C where it runs, "
+            "or set another PREFECT_HOME (and --port, --mlflow-port) for a second one"
+        ) from None
+    with lock:
+        if left := end_leftovers(_record()):
+            screen.print(f"stopped what a killed `evertune up` had left running: {', '.join(left)}")
+        prefect_profile.restore()
+        yield
+    lock.release()
+
+
+def _record() -> Path:
+    return prefect_profile.folder() / "evertune-up.json"
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """SIGINT, SIGTERM and a closed terminal end the command in order, also where a script started it with `&`."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for one in handled:
+            signal.signal(one, signal.SIG_IGN)  # once is enough: stopping takes seconds and must not be cut short
+        raise KeyboardInterrupt
+
+    handled = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        handled.append(signal.SIGHUP)
+    before = {one: signal.signal(one, interrupt) for one in handled}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _check_ports(ports: Mapping[str, int]) -> None:
+    """Raise ConfigError where a server to be started finds its port taken, or that of the other."""
+    problems = []
+    if len(set(ports.values())) == 1 and _starts("PREFECT_API_URL") and _starts("MLFLOW_TRACKING_URI"):
+        raise ConfigError(f"{' and '.join(ports)} are both {ports['--port']}; give each server a port of its own")
+    for variable, (option, port) in zip(("PREFECT_API_URL", "MLFLOW_TRACKING_URI"), ports.items(), strict=True):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                if _starts(variable):
+                    probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                problems.append(
+                    f"{option} {port}: {os.strerror(error.errno or 0).lower()}; give another {option}, end the program "
+                    f"that has it, or set {variable} to use a server that runs there"
+                )
+    if problems:
+        raise ConfigError(problems)
+
+
+def _check_named() -> None:
+    """Raise RegistryError where a server that a variable names does not answer."""
+    from evertune.registry.tracking import store
+
+    store.reach()
+    if url := os.environ.get("PREFECT_API_URL"):
+        reach(url)
+
+
+def _servers(processes: Processes, home: "Home", environment: Mapping[str, str], port: int, mlflow_port: int) -> None:
+    """Start the servers that no variable names, and wait until all answer."""
+    from evertune.registry.tracking import store
+
+    if _starts("PREFECT_API_URL"):
+        command = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        processes.start("prefect", command, environment)
+    store.client(home)  # makes the local store where it is new: two that meet a fresh one at once ruin it
+    if _starts("MLFLOW_TRACKING_URI"):
+        processes.start("mlflow", _mlflow(home, store.tracking_uri(home), mlflow_port), environment)
+        processes.wait("mlflow", f"{environment['MLFLOW_TRACKING_URI']}/health")
+    if _starts("PREFECT_API_URL"):
+        processes.wait("prefect", f"{environment['PREFECT_API_URL']}/health")
+
+
+def _mlflow(home: "Home", store_uri: str, port: int) -> list[str]:
+    artifacts = (home.root / "mlflow" / "artifacts").as_uri()
+    return [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", store_uri, "--no-serve-artifacts", "--default-artifact-root", artifacts,
+    ]  # fmt: skip
+
+
+def _watch(processes: Processes) -> None:
+    while True:
+        processes.check()
+        time.sleep(1)
+
+
+def _stop(processes: Processes, screen: "Console") -> None:
+    screen.print("stopping; a run that is cut off goes on from its last checkpoint the next time")
+    processes.stop()
+    screen.print("stopped")
+
+
+def _shown(uri: str) -> str:
+    from evertune.data.sources.redact import shown
+
+    return shown(uri)
+
+
+def _command(name: str) -> str:
+    """How a person calls a command of this environment: by name where PATH finds it, else by path."""
+    here = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    if found and Path(found).resolve() == here.resolve():
+        return name
+    return str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here)

@@ -1,0 +1,1 @@
+"""Columns of Arrow tables: texts as arrays, chunks, digests, connected components."""

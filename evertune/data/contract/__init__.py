@@ -1,0 +1,1 @@
+"""Which rows are accepted, and why the others are not."""

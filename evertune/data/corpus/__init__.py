@@ -1,0 +1,1 @@
+"""The accepted rows of a recipe, a versioned Delta table."""

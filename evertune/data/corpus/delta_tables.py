@@ -1,0 +1,300 @@
+"""Delta tables that take each numbered batch exactly once."""
+
+import functools
+import json
+import logging
+import operator
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evertune.data.columns.chunks import Rows
+from evertune.data.corpus import parquet_chunks as parts_file
+from evertune.data.corpus.parquet_chunks import PartsFile
+from evertune.errors import DataError
+from evertune.runtime.threads import ahead
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from deltalake import DeltaTable
+    from deltalake.transaction import AddAction
+
+APPLICATION = "evertune"  # the name under which a commit carries its batch number
+ATTEMPTS = 5
+# Log entries stay, or old versions are gone 30 days later, at a checkpoint. None tells the least and the greatest text
+# of a file, as Delta's own compaction does by default: the log would keep what `forget` takes out of the rows.
+SETTINGS = {"delta.enableExpiredLogCleanup": "false", "delta.dataSkippingNumIndexedCols": "0"}
+MANY = 32  # small files, one a batch, that become one: each would be opened by every look at the table
+SMALL = 16 << 20  # bytes: larger files stay as they are
+GROUP = 10_000  # rows that are read together: who wants the newest batches reads few others
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The table as this process has read it last.
+
+    Args:
+        commit: inode and time of that version's entry in the log: another table at the same place has another.
+    """
+
+    table: "DeltaTable"
+    commit: tuple[int, int]
+
+
+_opened: dict[Path, _Opened] = {}
+
+
+def _newest(path: Path) -> "DeltaTable | None":
+    """The table at its newest version, read again only where its log has grown; None where there is no table."""
+    from deltalake import DeltaTable
+
+    known = _opened.get(path)
+    if known is not None:
+        number = known.table.version()
+        if _commit(path, number) == known.commit and _commit(path, number + 1) is None:
+            return known.table
+    if not DeltaTable.is_deltatable(str(path)):
+        return None
+    return _kept(path, DeltaTable(str(path)))
+
+
+def _kept(path: Path, table: "DeltaTable") -> "DeltaTable":
+    commit = _commit(path, table.version())
+    if commit is not None:
+        _opened[path] = _Opened(table, commit)
+    return table
+
+
+def _commit(path: Path, number: int) -> tuple[int, int] | None:
+    try:
+        state = (path / "_delta_log" / f"{number:020d}.json").stat()
+    except FileNotFoundError:
+        return None
+    return state.st_ino, state.st_mtime_ns
+
+
+def _present(path: Path) -> "DeltaTable":
+    """The table at its newest version.
+
+    Raises:
+        DataError: there is no such table.
+    """
+    table = _newest(path)
+    if table is None:
+        raise DataError(f"{path}: no readable table; run `evertune run` first, or restore the folder")
+    return table
+
+
+def _end(path: Path, version: int | None) -> int | None:
+    """The newest batch of a version of the table; None for the newest version: all that there are.
+
+    Rows are only ever added, batch by batch: an older version is the batches up to one, whatever became of its files.
+
+    Raises:
+        DataError: there is no such table; DeltaError: it has no such version.
+    """
+    from deltalake import DeltaTable
+
+    if version is None or version == _present(path).version():
+        return None
+    return DeltaTable(str(path), version=version).transaction_version(APPLICATION) or 0
+
+
+def last_batch(path: Path) -> int:
+    """Number of the newest batch that the table has; 0 where there is no table yet."""
+    table = _newest(path)
+    return 0 if table is None else table.transaction_version(APPLICATION) or 0
+
+
+def columns(path: Path) -> list[str]:
+    """Names of the table's columns."""
+    return [field.name for field in _present(path).schema().fields]
+
+
+def compact(path: Path) -> None:
+    """Write many small files anew as one, in a commit that adds and removes no row; older versions keep theirs.
+
+    Raises:
+        DataError: the table cannot be written.
+    """
+    from deltalake import WriterProperties
+    from deltalake.exceptions import CommitFailedError
+
+    table = _newest(path)
+    if table is None or sum(one["size_bytes"] < SMALL / 2 for one in _files(table)) < MANY:
+        return
+    try:
+        with parts_file.writable(path):
+            if lacking := SETTINGS.items() - table.metadata().configuration.items():  # made by an older Evertune
+                table.alter.set_table_properties(dict(lacking))
+            table.optimize.compact(target_size=SMALL, writer_properties=WriterProperties(max_row_group_size=GROUP))
+        _kept(path, table)
+    except CommitFailedError as conflict:  # another writer was faster: the next batch tries again
+        log.warning("%s: its small files stay as they are: %s", path, conflict)
+
+
+def spare(path: Path, days: int, *, remove: bool) -> list[Path]:
+    """Files of the table's folder that its newest version does not need, older than this; removed if so wished.
+
+    Raises:
+        DataError: they cannot be removed.
+    """
+    table = _newest(path)
+    if table is None:
+        return []
+    how: dict[str, Any] = {"retention_hours": 24 * days, "enforce_retention_duration": False, "full": True}
+    found = [path / name for name in table.vacuum(dry_run=True, **how) if (path / name).exists()]
+    if remove and found:
+        try:
+            table.vacuum(dry_run=False, **how)
+            _kept(path, table)
+        except OSError as error:
+            raise DataError(f"{path}: old files cannot be removed: {error}; mend its rights, and run again") from error
+    return found
+
+
+def _files(table: "DeltaTable") -> "list[dict[str, Any]]":
+    import pyarrow as pa
+
+    found: list[dict[str, Any]] = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    return found
+
+
+def append_once(path: Path, rows: Rows, names: list[str], number: int) -> None:
+    """Append a batch in one commit that carries its number; a table that has the batch stays as it is.
+
+    Args:
+        rows: reads the rows; names: of their columns.
+    Raises:
+        DataError: the table cannot be written.
+    """
+    from deltalake import CommitProperties, DeltaTable, Transaction
+    from deltalake.exceptions import CommitFailedError
+
+    carries_number = CommitProperties(app_transactions=[Transaction(APPLICATION, number)])
+    schema = next(rows(names)).schema
+    added = None
+    try:
+        for _attempt in range(ATTEMPTS):
+            table = _newest(path) or DeltaTable.create(str(path), schema=schema, mode="ignore", configuration=SETTINGS)
+            if (table.transaction_version(APPLICATION) or 0) >= number:
+                return
+            added = _written(path, rows, names, number) if added is None else added
+            try:
+                table.create_write_transaction(added, "append", schema, commit_properties=carries_number)
+                _kept(path, table)
+                return
+            except CommitFailedError as conflict:  # another writer was faster: look again whether it was our batch
+                log.warning("%s: a commit conflicted and is tried again: %s", path, conflict)
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written: {error}; free some space or mend its rights, and run again"
+        ) from error
+    raise DataError(f"{path}: {ATTEMPTS} commits conflicted with another writer's; wait until it ends and run again")
+
+
+def _written(path: Path, rows: Rows, names: list[str], number: int) -> "list[AddAction]":
+    """The rows as a file in the table's folder, not yet of the table; what is to be added to it.
+
+    Its own writer took three times the time for rows such as these, and held them in memory.
+    """
+    for left in path.glob(f"{number:06d}-*.parquet"):  # of a process that was killed before the table knew of it
+        left.unlink()
+    file = PartsFile(path, compression="snappy")  # what every reader of Delta tables knows
+    try:
+        for part in ahead(rows(names)):
+            file.add(part)
+        if not file.rows:
+            return []
+        name = f"{number:06d}-{uuid.uuid4().hex[:12]}.parquet"
+        file.put(path / name)
+        return [added(path / name, file.rows)]
+    finally:
+        file.drop()
+
+
+def added(file: Path, rows: int) -> "AddAction":
+    """What a commit says of a file in the table's folder that it adds."""
+    from deltalake.transaction import AddAction
+
+    state, stats = file.stat(), json.dumps({"numRecords": rows})
+    return AddAction(file.name, state.st_size, {}, int(state.st_mtime * 1000), True, stats)
+
+
+def read(
+    path: Path,
+    columns: list[str] | None = None,
+    version: int | None = None,
+    since: int | None = None,
+    versions: list[str] | None = None,
+    until: int | None = None,
+) -> "pa.Table":
+    """Rows of a table, in no given order.
+
+    Args:
+        since: only rows of later batches than this; until: of no later ones.
+        versions: only rows with these row versions.
+    Raises:
+        DataError: there is no table at `path`, or not in that version.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.dataset as ds
+    from deltalake.exceptions import DeltaError
+
+    try:
+        table, end = _present(path), _end(path, version)
+        # Its own reader, `to_pyarrow_table`, leaves threads behind that abort a process which ends soon after.
+        schema, places = pa.schema(table.schema().to_arrow()), [str(file) for file in files(path)]
+        found = ds.dataset(places, schema=schema, format="parquet")
+        wanted = [pc.field("batch") > since] if since is not None else []
+        wanted += [pc.field("batch") <= one for one in (until, end) if one is not None]
+        wanted += [pc.field("row_version").isin(versions)] if versions is not None else []
+        where = functools.reduce(operator.and_, wanted) if wanted else None
+        return found.to_table(columns=columns, filter=where)
+    except (DeltaError, FileNotFoundError) as error:
+        which = "no readable table" if version is None else f"no readable version {version} of the table"
+        raise DataError(f"{path}: {which} ({error}); run `evertune run` first, or restore the folder") from error
+
+
+def rows_of(path: Path, version: int | None = None) -> Rows:
+    """Reads the rows of a table at a version: always in the same order. A table that is not there has no rows."""
+    if not last_batch(path):
+        return parts_file.rows_of()
+    end, every = _end(path, version), parts_file.rows_of(*files(path))
+
+    def read(names: "Sequence[str]") -> "Iterator[pa.Table]":
+        import pyarrow.compute as pc
+
+        for part in every(list(dict.fromkeys([*names, "batch"]))):
+            yield part.filter(pc.less_equal(part["batch"], end)).select(list(names))
+
+    return every if end is None else read
+
+
+def files(path: Path) -> list[Path]:
+    """The files that hold the table's rows."""
+    return [path / uri.rpartition("/")[2] for uri in _present(path).file_uris()]
+
+
+def batch_of(path: Path, version: int) -> int:
+    """Number of the newest batch in a version of the table.
+
+    Raises:
+        DataError: there is no such version.
+    """
+    from deltalake.exceptions import DeltaError
+
+    try:
+        end = _end(path, version)
+    except (DeltaError, OSError) as error:
+        raise DataError(f"{path}: no readable version {version} of the table ({error})") from error
+    return last_batch(path) if end is None else end
+
+
+def version(path: Path) -> int:
+    """The newest version of the table at `path`."""
+    return int(_present(path).version())

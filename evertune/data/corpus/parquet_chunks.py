@@ -1,0 +1,129 @@
+"""A Parquet file that is written part by part, and read part by part."""
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evertune.data.columns.chunks import Rows
+from evertune.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PART = 100_000  # rows in a row group
+# Values that are nearly all different: a dictionary of them, or packing them, would cost time and save nothing.
+DISTINCT = {
+    "row_version",
+    "row_key",
+    "text",
+    "id",
+    "position",
+    "source_row",
+    "signature",
+    "normal_digest",
+    "input_digest",
+}
+
+
+class PartsFile:
+    """A file under a hidden name until `put` gives it its own: it is there whole, or not at all.
+
+    Args:
+        folder: where it is written, and where it will stand.
+    """
+
+    def __init__(self, folder: Path, compression: str = "lz4") -> None:
+        self.path = folder / f".{uuid.uuid4().hex[:16]}.parquet"
+        self.rows, self._compression = 0, compression
+        self._writer: Any = None
+
+    def add(self, part: "pa.Table") -> None:
+        """Write rows behind those that are there.
+
+        Raises:
+            DataError: the disk is full or the folder cannot be written.
+        """
+        import pyarrow.parquet as pq
+
+        with writable(self.path):
+            if self._writer is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                plain = part.schema.remove_metadata()
+                same = [name for name in plain.names if name not in DISTINCT]
+                self._writer = pq.ParquetWriter(self.path, plain, compression=self._compression, use_dictionary=same)
+            self._writer.write_table(part.replace_schema_metadata(), PART)
+        self.rows += len(part)
+
+    def put(self, path: Path, notes: dict[str, Any] | None = None) -> None:
+        """End the file, with notes in its metadata (a closed one takes none), and give it its name.
+
+        Raises:
+            DataError: the disk is full or the folder cannot be written.
+        """
+        with writable(path):
+            if notes is not None:
+                self._writer.add_key_value_metadata({"evertune": json.dumps(notes)})
+            self.close()
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
+            self.path.replace(path)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file has ended: it can be read, and takes no more rows or notes."""
+        return self.rows > 0 and self._writer is None
+
+    def close(self) -> None:
+        """End the file as it is; it can be read now."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def drop(self) -> None:
+        """The rows are not needed any more, unless `put` has been called."""
+        with contextlib.suppress(OSError):
+            self.close()
+        self.path.unlink(missing_ok=True)
+
+
+def rows_of(*paths: Path) -> Rows:
+    """Reads the rows of files, one after the other."""
+
+    def read(names: Sequence[str]) -> "Iterator[pa.Table]":
+        import pyarrow.parquet as pq
+
+        for path in paths:
+            with pq.ParquetFile(path) as file:
+                if not file.num_row_groups:
+                    yield file.schema_arrow.remove_metadata().empty_table().select(list(names))
+                for group in range(file.num_row_groups):  # `iter_batches` would hold on to what it has read
+                    yield file.read_row_group(group, list(names)).replace_schema_metadata().select(list(names))
+
+    return read
+
+
+def notes_of(path: Path) -> dict[str, Any]:
+    """The notes in a file's metadata."""
+    import pyarrow.parquet as pq
+
+    notes: dict[str, Any] = json.loads(pq.read_metadata(path).metadata[b"evertune"])
+    return notes
+
+
+@contextlib.contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """What goes wrong in writing is said as a person can mend it.
+
+    Raises:
+        DataError: the disk is full or the folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written: {error}; free some space or mend its rights, and run again"
+        ) from error

@@ -1,0 +1,116 @@
+"""Rows that were forgotten, known by keyed digests alone: enough to keep them out, nothing to read.
+
+`forgotten/key` is a secret of this home, `forgotten/tombstones.json` holds an HMAC-SHA256 (RFC 2104) of each id, group,
+text or row version. Without the key nobody can try out whether a text is among them.
+"""
+
+import hmac
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from evertune.data.row_versions import own_columns
+from evertune.data.text_matching import folded
+from evertune.errors import DataError
+from evertune.runtime.files import read_json, write_json
+from evertune.runtime.home import Home
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KINDS = ("id", "group", "text", "row")
+KEY, STONES = "key", "tombstones.json"
+
+
+@dataclass(frozen=True)
+class Tombstones:
+    """Keyed digests of what was forgotten, by kind.
+
+    Args:
+        key: the home's secret; empty where nothing was ever forgotten.
+    """
+
+    key: bytes
+    digests: Mapping[str, frozenset[str]]
+
+    def digest(self, kind: str, value: str) -> str:
+        """The keyed digest of a value."""
+        return hmac.digest(self.key, f"{kind}:{value}".encode(), "sha256").hex()[:40]
+
+    def on(self, rows: "pa.Table") -> Any:
+        """(rows,) which rows have a tombstone.
+
+        Args:
+            rows: with the columns of `rows.schema`.
+        """
+        import numpy as np
+
+        found = np.zeros(len(rows), dtype=bool)
+        for kind, digests in self.digests.items():
+            if digests and len(rows):
+                found |= [
+                    value is not None and self.digest(kind, value) in digests for value in values(rows, kind)
+                ]  # fmt: skip
+        return found
+
+    def without(self, rows: "pa.Table") -> "pa.Table":
+        """The rows that have none."""
+        import pyarrow as pa
+
+        if not any(self.digests.values()):
+            return rows
+        return rows.filter(pa.array(~self.on(rows)))
+
+
+def values(rows: "pa.Table", kind: str) -> list[str | None]:
+    """By what each row is known under a kind; a text without regard to case, punctuation and spaces."""
+    if kind != "text":
+        found: list[str | None] = rows["row_version" if kind == "row" else kind].to_pylist()
+        return found
+    inputs = rows[own_columns(rows.column_names)[0]].to_pylist()
+    return [None if one is None else folded(plain(one)) for one in inputs]
+
+
+def plain(value: Any) -> str:
+    """An input as one text."""
+    return value if isinstance(value, str) else " ".join(word or "" for word in value)
+
+
+def load(home: Home) -> Tombstones:
+    """What was forgotten of this model.
+
+    Raises:
+        DataError: the key is gone, and with it all means to know forgotten rows again.
+    """
+    known = read_json(home.forgotten / STONES) or {}
+    path = home.forgotten / KEY
+    if not path.exists() and any(known.values()):
+        raise DataError(
+            f"{path} is gone: rows that were forgotten could not be known again, and would be taken in; restore it "
+            "from a backup"
+        )
+    key = bytes.fromhex(path.read_text()) if path.exists() else b""
+    return Tombstones(key, {kind: frozenset(known.get(kind, ())) for kind in KINDS})
+
+
+def with_key(home: Home) -> Tombstones:
+    """As `load`, with a key, which is made where there is none yet."""
+    path = home.forgotten / KEY
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{KEY}")
+        scratch.write_text(secrets.token_hex(32))
+        scratch.chmod(0o600)
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    return load(home)
+
+
+def add(home: Home, digests: Mapping[str, Iterable[str]]) -> Tombstones:
+    """Keep these digests too; gives all."""
+    known = load(home).digests
+    write_json(home.forgotten / STONES, {kind: sorted({*known[kind], *digests.get(kind, ())}) for kind in KINDS})
+    return load(home)

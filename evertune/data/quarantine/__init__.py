@@ -1,0 +1,1 @@
+"""The refused rows of a recipe, and how mended ones come back."""

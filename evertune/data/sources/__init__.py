@@ -1,0 +1,1 @@
+"""Rows of files, tables, SQL queries and hubs, as Arrow tables."""

@@ -1,0 +1,78 @@
+"""Rows from outside, as tables with roles for columns. A kind of source is a module here and a line in `KINDS`."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from evertune.config import DeltaSource, HubSource, PathSource, Recipe, SampleSource, SqlSource
+from evertune.data.sources import delta, files, hub, sample, sql
+from evertune.data.sources.chunk import Piece
+from evertune.data.sources.scoring_input import inputs
+from evertune.errors import ConfigError
+
+__all__ = ["Piece", "fingerprints", "inputs", "read"]
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+logger = logging.getLogger(__name__)
+KINDS: dict[type, ModuleType] = {
+    PathSource: files,
+    SampleSource: sample,
+    HubSource: hub,
+    SqlSource: sql,
+    DeltaSource: delta,
+}
+
+
+def fingerprints(recipe: Recipe, cache: dict[str, Any], seen: dict[str, str] | None = None) -> dict[str, str] | None:
+    """What the sources hold now, without reading rows: `{uri: fingerprint}`; None where only reading tells.
+
+    Args:
+        cache: `{uri: [size, mtime_ns, digest]}` of files; used, and mutated in place.
+        seen: `{uri: fingerprint}` of an earlier reading. With it a query is asked what came since; it is left out where
+            nothing did.
+    Raises:
+        DataError: a file or table is missing or cannot be read.
+    """
+    found: dict[str, str] = {}
+    for source in recipe.data.sources:
+        if seen is not None and isinstance(source, SqlSource):
+            found.update(sql.changed(source, recipe, seen))
+            continue
+        one = KINDS[type(source)].fingerprints(source, recipe, cache)
+        if one is None:
+            return None
+        found.update(one)
+    return found
+
+
+def read(recipe: Recipe, seen: dict[str, str], cache: dict[str, Any] | None = None) -> Iterator[Piece]:
+    """Every piece whose fingerprint is not the one in `seen`, in the recipe's order.
+
+    Args:
+        seen: `{uri: fingerprint}` of pieces whose rows are kept; a SQL source with a cursor goes on from its entry.
+        cache: as for `fingerprints`. Default: every file is read.
+    Raises:
+        ConfigError: two sources are the same.
+        DataError: a source is missing, broken, or lacks a column.
+    """
+    uris: set[str] = set()
+    for number, source in enumerate(recipe.data.sources):
+        known = {"cache": {} if cache is None else cache} if isinstance(source, PathSource) else {}
+        for piece in KINDS[type(source)].read(source, recipe, seen, **known):
+            if piece.uri in uris:
+                raise ConfigError(f"data.sources.{number}: {piece.uri} is read by an earlier source too; remove one")
+            uris.add(piece.uri)
+            yield replace(piece, tables=_counted(piece))
+
+
+def _counted(piece: Piece) -> "Iterator[pa.Table]":
+    count = 0
+    for table in piece.tables:
+        count += len(table)
+        yield table
+    if not count:
+        logger.warning("%s holds no rows", piece.uri)

@@ -1,0 +1,175 @@
+"""Queries as a source, through SQLAlchemy: scanned whole at every run, or from a cursor on."""
+
+import contextlib
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from evertune.config import Recipe, SqlSource
+from evertune.config.base import expand
+from evertune.data.sources.chunk import Piece, Raw, layout, match
+from evertune.data.sources.redact import hidden, shown
+from evertune.data.sources.tables import CHUNK, content_digest, whole
+from evertune.errors import ConfigError, DataError
+from evertune.records import digest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from sqlalchemy import URL, TextClause
+
+BOUND = re.compile(r"(?<![:\w\\]):cursor\b")
+PASSWORD = re.compile(r"(?<=:)\$\{[^}]*\}(?=@)")
+CURSOR_TYPES: dict[str, Callable[[str], Any]] = {
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+    "Decimal": Decimal,
+}
+CURSOR_HOW = "`(:cursor IS NULL OR id > :cursor)`"  # a plain comparison with NULL would never let the first row in
+
+logger = logging.getLogger(__name__)
+
+
+def fingerprints(source: SqlSource, recipe: Recipe, cache: dict[str, Any]) -> None:
+    """None: only the database tells what a query gives."""
+    return
+
+
+def changed(source: SqlSource, recipe: Recipe, seen: dict[str, str]) -> dict[str, str]:
+    """The query's fingerprint where it gives other rows than `seen` tells of, else nothing; it runs the query.
+
+    Raises:
+        ConfigError, DataError: as `read`.
+    """
+    return {piece.uri: piece.fingerprint for piece in read(source, recipe, seen)}
+
+
+def read(source: SqlSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[Piece]:
+    """The rows of the query, unless they are those that `seen` tells of.
+
+    With `cursor`, the piece's fingerprint is the largest value of that column as JSON, which the next run binds as
+    `:cursor` (NULL at first), and a run that brings no rows gives no piece. Without it, the fingerprint is of all rows.
+
+    Raises:
+        ConfigError: `cursor` is named but not used, or used but not named.
+        DataError: the database cannot be reached, refuses the query, or the result lacks a column.
+    """
+    if (source.cursor is None) == bool(BOUND.search(source.sql)):
+        raise ConfigError(f"data.sources: sql: name the column in `cursor`, and write {CURSOR_HOW} in the query")
+    url = _url(source, recipe)
+    uri = _uri(source, recipe, url)
+    before = seen.get(uri)
+    how = f"from the cursor {before} on" if before and source.cursor else "whole"
+    logger.info("scanning %s of %s %s", uri, shown(source.url), how)
+    table, largest = _rows(source, recipe, url, uri, _value(before) if source.cursor else None)
+    if source.cursor and before is None and not table.num_rows:
+        logger.warning("%s gave no rows for :cursor = NULL; write %s in the query", uri, CURSOR_HOW)
+    fingerprint = _text(largest) if source.cursor else content_digest(table)
+    if table.num_rows and fingerprint != before:
+        yield Piece(uri, fingerprint, [table])
+
+
+def _rows(source: SqlSource, recipe: Recipe, url: "URL", uri: str, start: Any) -> "tuple[pa.Table, Any]":
+    from sqlalchemy import create_engine
+
+    wanted, largest = layout(recipe), [start]
+    with _explained(source):
+        engine = create_engine(url, hide_parameters=True)
+        try:
+            with engine.connect().execution_options(stream_results=True, yield_per=CHUNK) as connection:
+                result = connection.execute(_statement(source, start))
+                keys = list(result.keys())
+                if source.cursor and source.cursor not in keys:
+                    raise DataError(f"cursor {source.cursor}: not in the query's result; it has {', '.join(keys)}")
+                columns = match(wanted, keys, uri)
+                rows = _raws((row._mapping for row in result), columns, source.cursor, largest)
+                return whole(rows, wanted, uri, source.split), largest[0]
+        finally:
+            engine.dispose()
+
+
+def _statement(source: SqlSource, start: Any) -> "TextClause":
+    """The query, with the cursor written into it as a literal of its dialect.
+
+    A bound parameter has no type in `:cursor IS NULL`, and PostgreSQL's drivers that bind on the server refuse it.
+    """
+    from sqlalchemy import bindparam, text
+
+    query = text(source.sql)
+    return query.bindparams(bindparam("cursor", start, literal_execute=True)) if source.cursor else query
+
+
+def _raws(rows: Iterator[Any], columns: list[str], cursor: str | None, largest: list[Any]) -> Iterator[Raw]:
+    for row in rows:
+        if cursor and row[cursor] is not None:
+            largest[0] = _larger(largest[0], row[cursor], cursor)
+        yield Raw([row[column] for column in columns])
+
+
+def _larger(one: Any, other: Any, cursor: str) -> Any:
+    try:
+        return other if one is None or other > one else one
+    except TypeError:
+        kinds = f"{type(one).__name__} ({one!r}) and {type(other).__name__} ({other!r})"
+        raise DataError(
+            f"cursor {cursor}: its values are of different types, {kinds}, and none is the larger; "
+            "name a column of one type, or CAST it in the query"
+        ) from None
+
+
+def _url(source: SqlSource, recipe: Recipe) -> "URL":
+    """The URL with its placeholders filled; a relative SQLite file starts from the recipe's folder.
+
+    Raises:
+        DataError: it is no URL, or its SQLite file does not exist (SQLite would make an empty one).
+    """
+    from sqlalchemy import make_url
+
+    filled = PASSWORD.sub(lambda match: quote(expand(match[0]), safe=""), source.url)
+    with _explained(source):
+        url = make_url(expand(filled))
+    name = url.database
+    if url.get_backend_name() != "sqlite" or not name or name == ":memory:" or name.startswith("file:"):
+        return url
+    if not (recipe.folder / name).is_file():
+        raise DataError(f"{Path(name).name}: no such SQLite file; check the url (it starts from the recipe's folder)")
+    return url.set(database=str(recipe.folder / name))
+
+
+def _uri(source: SqlSource, recipe: Recipe, url: "URL") -> str:
+    """Another query, database, cursor or mapping is another source, whose cursor starts anew."""
+    wanted = layout(recipe)
+    place = [url.drivername, url.host, url.port, url.database]
+    return f"sql:{digest(source.sql, place, source.cursor, wanted.columns, wanted.kinds)}"
+
+
+@contextlib.contextmanager
+def _explained(source: SqlSource) -> Iterator[None]:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, OSError, ModuleNotFoundError) as error:
+        told = getattr(error, "orig", None) or error
+        driver = " install the driver;" if isinstance(error, ModuleNotFoundError) else ""
+        raise DataError(
+            f"{shown(source.url)}: the query failed ({hidden(str(told), source.url)});{driver} "
+            "check that the database can be reached, and the url and sql of this source"
+        ) from None  # the chain would show the URL
+
+
+def _text(value: Any) -> str:
+    kind = type(value).__name__
+    return json.dumps([kind, value if kind in {"int", "float", "str", "NoneType"} else str(value)])
+
+
+def _value(text: str | None) -> Any:
+    if text is None:
+        return None
+    kind, value = json.loads(text)
+    return CURSOR_TYPES[kind](value) if kind in CURSOR_TYPES else value

@@ -1,0 +1,1 @@
+"""Which rows a model learns from, and which it is judged on."""

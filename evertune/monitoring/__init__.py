@@ -1,0 +1,1 @@
+"""Drift of rows and predictions, and when it starts a retraining."""

@@ -1,0 +1,1 @@
+"""What several objectives use; it travels in bundles with them."""

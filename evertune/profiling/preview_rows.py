@@ -1,0 +1,96 @@
+"""Rows of a recipe's sources, evenly spaced: no part of them is overlooked, and the time stays bounded."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from evertune.data.contract import judge as contract
+from evertune.data.contract.frame import labels
+from evertune.data.row_versions import keyed
+from evertune.data.sources import read as sources
+from evertune.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from evertune.config import Recipe
+
+PIECES = 16  # of a source that are opened, such as files of a folder
+FLOOR = 100  # rows of each piece that are looked at, however large the others are
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows to look at.
+
+    Args:
+        table: as the contract takes them.
+        found: rows in all pieces that were opened.
+        labels: those that stand on enough rows of these pieces; none where the table holds all rows, which tell it.
+        notes: what was not opened.
+    """
+
+    table: "pa.Table"
+    found: int
+    labels: tuple[str, ...]
+    notes: list[str]
+
+
+def sample(recipe: "Recipe", limit: int) -> Sample:
+    """About `limit` rows of every source, in proportion to what its pieces hold.
+
+    Raises:
+        DataError: a source cannot be read, or there are no rows.
+    """
+    import pyarrow as pa
+
+    passed, notes = _passed_over(recipe)
+    sizes, thinned, counts, uris = [], [], Counter[str](), []
+    for piece in sources.read(recipe, passed):
+        uris.append(piece.uri)
+        sizes.append(len(piece.table))
+        thinned.append(spread(piece.table, limit))
+        counts.update(labels(piece.table, recipe)[1].to_pylist())
+    found = sum(sizes)
+    if not found:
+        raise DataError(f"the sources hold no rows ({', '.join(uris) or 'nothing to read'}); add some")
+    shares = [max(FLOOR, limit * size // found) for size in sizes]
+    tables = [spread(table, share) for table, share in zip(thinned, shares, strict=True)] if found > limit else thinned
+    table = keyed(pa.concat_tables(tables, promote_options="permissive"), recipe)
+    enough = [label for label, count in counts.items() if count >= recipe.contract.label.min_rows]
+    return Sample(table, found, tuple(sorted(enough)) if len(table) < found else (), notes)
+
+
+def judged(rows: Sample, recipe: "Recipe") -> contract.Verdicts:
+    """What the contract says of the rows, as of a first batch.
+
+    Raises:
+        ConfigError: an expectation of the recipe cannot be checked.
+    """
+    import pyarrow as pa
+
+    nothing = pa.table({"input_digest": pa.array([], pa.int64()), "target_digest": pa.array([], pa.int64())})
+    return contract.judge_rows(rows.table, recipe, rows.labels, lambda _: nothing)
+
+
+def spread(rows: Any, count: int) -> Any:
+    """At most `count` rows of a table, evenly spaced, the first and the last among them."""
+    return rows if len(rows) <= count else rows.take(_places(len(rows), count))
+
+
+def _places(size: int, count: int) -> list[int]:
+    return [place * (size - 1) // max(1, count - 1) for place in range(count)]
+
+
+def _passed_over(recipe: "Recipe") -> tuple[dict[str, str], list[str]]:
+    """Pieces that are not opened, as `sources.read` takes those that it has read before; and a note on each source."""
+    passed: dict[str, str] = {}
+    notes = []
+    for number, source in enumerate(recipe.data.sources):
+        prints = sources.KINDS[type(source)].fingerprints(source, recipe, {}) or {}
+        if len(prints) > PIECES:
+            uris = list(prints)
+            opened = {uris[place] for place in _places(len(uris), PIECES)}
+            passed |= {uri: print_ for uri, print_ in prints.items() if uri not in opened}
+            notes.append(f"data.sources.{number}: {PIECES} of {len(uris)} pieces were opened, evenly spaced")
+    return passed, notes

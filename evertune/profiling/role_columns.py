@@ -1,0 +1,68 @@
+"""Picks columns that are called like an objective's roles, where their looks do not tell which is which."""
+
+from collections.abc import Sequence
+from types import ModuleType
+
+from evertune.errors import DataError
+from evertune.profiling.column_choice import Choice, beside
+from evertune.profiling.column_profile import Profile
+
+ALIASES = {  # role -> what else such columns are called
+    "text": (
+        "source",
+        "document",
+        "article",
+        "message",
+        "body",
+        "content",
+        "sentence",
+        "sentence1",
+        "text_a",
+        "premise",
+    ),
+    "text_pair": ("text2", "sentence2", "text_b", "hypothesis"),
+    "prompt": ("instruction", "question", "input", "messages", "query"),
+    "answer": ("response", "reply", "output", "completion", "answers"),
+    "target": ("summary", "translation", "output", "target_text"),
+    "context": ("passage", "paragraph", "document"),
+    "score": ("similarity", "similarity_score", "rating"),
+    "labels": ("tags", "topics", "categories"),
+    "label": ("labels", "class", "category", "intent"),
+}
+
+
+def by_role(
+    name: str, profiles: Sequence[Profile], objective: ModuleType, given_input: str | None, given_target: str | None
+) -> Choice:
+    """The columns of all roles, by their names; and those of id, timestamp and group, by their looks.
+
+    Args:
+        name: the file, for messages.
+        given_input, given_target: columns of the first input and of the target, that a person named.
+    Raises:
+        DataError: a given column does not exist, or none is called like a role.
+    """
+    choice, names = Choice(), [one.name for one in profiles]
+    given = {objective.TARGET: ("--label", given_target), objective.INPUTS[0]: ("--text", given_input)}
+    for role in objective.COLUMNS:
+        flag, column = given.get(role, ("", None))
+        if column is not None and column not in names:
+            raise DataError(f"{flag} {column}: no such column in {name}; it has {', '.join(names)}")
+        found = column or _called(role, [one for one in names if one not in choice.columns.values()])
+        if found is None:
+            raise DataError(_missing(role, flag, name, profiles))
+        choice.take(role, found, "given" if column else "called so")
+    beside(choice, profiles)
+    return choice
+
+
+def _called(role: str, names: Sequence[str]) -> str | None:
+    """The column that is called like the role, or as the first of its other names that there is."""
+    lower = {name.lower(): name for name in reversed(names)}
+    return next((lower[one] for one in (role, *ALIASES.get(role, ())) if one in lower), None)
+
+
+def _missing(role: str, flag: str, name: str, profiles: Sequence[Profile]) -> str:
+    advice = f"name it with {flag} COL" if flag else f"call it so, or map it in data.columns.{role} of a recipe"
+    lines = [f"  {one.name}: {one.described()}" for one in profiles]
+    return "\n".join([f"{name}: no column is called {role}; {advice}. The columns:", *lines])

@@ -1,0 +1,1 @@
+"""The ledger of decisions, and the moves of aliases."""

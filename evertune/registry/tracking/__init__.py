@@ -1,0 +1,1 @@
+"""MLflow runs: of retrainings, searches, backtests and monitors."""

@@ -1,0 +1,1 @@
+"""Registered versions: logged, checked in a fresh process, read back."""

@@ -1,0 +1,74 @@
+"""A recipe that was edited between two runs: what of its history still compares."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from evertune.records import settled
+from evertune.runtime.files import read_json
+from evertune.runtime.home import Home
+
+if TYPE_CHECKING:
+    from evertune.config import Recipe
+
+SHOWN = 60  # characters of a value
+# Sections that shape neither rows nor models nor decisions.
+UNCOUNTED = ("folder", "file", "name", "schedule", "registry", "monitor", "notify", "retention", "triggers")
+ENTRIES = ("contract.label.rename.", "evaluation.gate.minimum.")  # lines of mappings that are empty by default
+METRICS_COMPARE = "metrics on the test rows still compare with those of earlier versions"
+# Where a key begins so, what its change means; the first that fits counts.
+MEANS = (
+    ("objective", "the model reads or answers otherwise: earlier versions differ by that too, not by their rows alone"),
+    ("base_model", f"models start from other weights; {METRICS_COMPARE}"),
+    ("training", f"models are trained otherwise; {METRICS_COMPARE}"),
+    ("data.fresh", f"models learn from another choice of rows; {METRICS_COMPARE}"),
+    ("data.split", "rows that came before keep their split, new ones are split so; test metrics still compare"),
+    ("data.columns", "rows that came before were read from other columns, and stay as they are"),
+    ("contract.label", "labels are other ones: metrics by label, and means over labels, do not compare with earlier "
+     "versions; champion and challenger are compared on the labels that both know"),
+    ("contract", "rows that came before were judged by the earlier contract, and stay"),
+    ("evaluation.metric", "earlier decisions went by another metric and do not compare; all metrics of all versions "
+     "are in MLflow and do"),
+    ("evaluation.gate", f"earlier decisions went by another rule and do not compare; {METRICS_COMPARE}"),
+    ("evaluation.slices", f"slices are cut otherwise; {METRICS_COMPARE}"),
+    ("evaluation", f"intervals and metrics are computed otherwise; {METRICS_COMPARE} up to that"),
+)  # fmt: skip
+
+
+def kept(recipe: "Recipe") -> dict[str, Any]:
+    """What is remembered of a recipe, JSON-ready: what it sets other than by default."""
+    found = settled(recipe, *UNCOUNTED)
+    found["data"].pop("sources")  # what else is read shows in the rows
+    return found
+
+
+def since(recipe: "Recipe", home: Home) -> list[str]:
+    """What changed since the last concluded run, each with what it means for the history; empty before the first."""
+    before = (read_json(home.state) or {}).get("recipe")
+    return [] if before is None else told(before, kept(recipe))
+
+
+def told(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The changes between two recipes in words: one sentence for all that mean the same."""
+    old, new = dict(_flat(before)), dict(_flat(now))
+    meant: dict[str, list[str]] = {}
+    for key in sorted(key for key in {*old, *new} if old.get(key) != new.get(key)):
+        words = f"{key} {_shown(key, old)} -> {_shown(key, new)}"
+        meant.setdefault(_meaning(key), []).append(words)
+    return [f"{', '.join(changes)}: {meaning}" for meaning, changes in meant.items()]
+
+
+def _meaning(key: str) -> str:
+    return next(words for prefix, words in MEANS if key == prefix or key.startswith(f"{prefix}."))
+
+
+def _flat(value: Any, key: str = "") -> Sequence[tuple[str, Any]]:
+    if not isinstance(value, Mapping):
+        return [(key, value)]
+    return [one for name, inner in value.items() for one in _flat(inner, f"{key}.{name}" if key else str(name))]
+
+
+def _shown(key: str, recipe: Mapping[str, Any]) -> str:
+    value = recipe.get(key)
+    unset = "none" if key.startswith(ENTRIES) else "default"
+    text = unset if value is None else str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -1,0 +1,1 @@
+"""This machine: home folder, files, locks, job slots, threads, helper processes, precision, secrets."""

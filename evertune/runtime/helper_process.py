@@ -1,0 +1,146 @@
+"""Work in a process of its own, on another core, which has its imports done by the time that the work comes."""
+
+import contextlib
+import gc
+import importlib
+import logging
+import os
+import pickle
+import site
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import evertune
+from evertune.runtime import ipc as channel
+
+logger = logging.getLogger(__name__)
+R = TypeVar("R")
+_waiting: "list[subprocess.Popen[bytes]]" = []  # started by `prepare`, one at most
+_busy: "list[subprocess.Popen[bytes]]" = []  # at work on what nobody waits for
+
+
+def prepare(*modules: str) -> None:
+    """Start the process now, unless one waits already; it imports these modules, and ends with this one."""
+    if not _waiting:
+        _waiting.append(_started(*modules))
+
+
+def call(work: Callable[[], R], meanwhile: Sequence[str] = (), afterwards: Callable[[], object] | None = None) -> R:
+    """What the work returns or raises, done in the process that waits; in this one where none does.
+
+    Args:
+        work: safe to repeat; a `functools.partial` of what can be pickled, as its result can be.
+        meanwhile: modules that this process will need, imported while the other works.
+        afterwards: what the other process does once it has answered. Nobody hears how that ends, and nothing may
+            depend on it.
+    Raises:
+        Exception: what the work raises.
+    """
+    if not _waiting:
+        return work()
+    process = _waiting.pop()
+    _busy.append(process)
+    with ThreadPoolExecutor(1) as reader:  # it goes on once its answer is read
+        coming = reader.submit(_asked, process, pickle.dumps((work, afterwards)))
+        try:
+            for name in meanwhile:
+                importlib.import_module(name)
+            answer = coming.result()
+        except BaseException:  # Ctrl-C too: nobody wants the answer any more
+            dismiss()
+            raise
+    if answer is None:  # killed, by the system for its memory perhaps
+        dismiss()
+        logger.warning("a process that had work to do ended with status %s; it is done again here", process.returncode)
+        return work()
+    returned, raised = pickle.loads(answer)
+    if raised is not None:
+        raise raised
+    return returned  # type: ignore[no-any-return]
+
+
+def dismiss() -> None:
+    """End what was started and is not needed any more."""
+    for processes in (_waiting, _busy):
+        while processes:
+            _end(processes.pop())
+
+
+def environment() -> dict[str, str]:
+    """For a process that imports the same Evertune as this one, whatever lies in the working folder."""
+    library = str(Path(evertune.__file__).parent.parent)
+    paths = [] if library in site.getsitepackages() else [library]
+    paths += filter(None, [os.environ.get("PYTHONPATH")])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+
+
+def _started(*modules: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "evertune.runtime.helper_process", *modules],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env=environment(), start_new_session=True,
+    )  # fmt: skip
+
+
+def _asked(process: "subprocess.Popen[bytes]", message: bytes) -> bytes | None:
+    """The answer to a message; None where the process died."""
+    assert process.stdin is not None and process.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(len(message).to_bytes(8) + message)
+        process.stdin.flush()
+    size = int.from_bytes(process.stdout.read(8))
+    answer = process.stdout.read(size)
+    return answer if size and len(answer) == size else None
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+
+def main(*modules: str) -> None:
+    """Import, wait for work on standard input, and answer with `(returned, raised)` on standard output."""
+    out = os.dup(1)
+    os.dup2(2, 1)  # what the work prints is no answer
+    gc.disable()  # nothing of what is imported goes away: looking for it takes a fifth of the time
+    for name in modules:
+        importlib.import_module(name)
+    gc.freeze()
+    gc.enable()
+    if size := int.from_bytes(sys.stdin.buffer.read(8)):  # none where the one that wanted the work is gone
+        message = sys.stdin.buffer.read(size)
+        channel.watch(stdin=True)
+        work, afterwards = pickle.loads(message)
+        answer = _done(work)
+        with os.fdopen(out, "wb") as pipe:
+            pipe.write(len(answer).to_bytes(8) + answer)
+        if afterwards is not None:
+            afterwards()
+    gc.freeze()
+
+
+def _done(work: Callable[[], object]) -> bytes:
+    try:
+        return pickle.dumps((work(), None))
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        try:
+            answer = pickle.dumps((None, error))
+            pickle.loads(answer)
+        except Exception:  # an error of some library's own making
+            answer = pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}")))
+        return answer
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,176 @@
+"""Where things live: one home folder a project, one folder in it for each recipe's model."""
+
+import contextlib
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evertune.errors import ConfigError, RegistryError
+from evertune.runtime.files import read_json, write_atomic, write_json
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+    from evertune.config import Recipe
+
+
+WORK = ("search", "backtest", "reproduce", "run")  # the locks of what takes minutes; a run's is taken last
+
+
+@dataclass(frozen=True)
+class Home:
+    """Folders of one model's state. Nothing is created until something is written.
+
+    Args:
+        root: the home shared by all recipes of a project.
+        name: the recipe's name.
+    """
+
+    root: Path
+    name: str
+
+    @property
+    def model(self) -> Path:
+        return self.root / "models" / self.name
+
+    @property
+    def corpus(self) -> Path:
+        return self.model / "corpus"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.model / "quarantine"
+
+    @property
+    def batches(self) -> Path:
+        return self.model / "batches"
+
+    @property
+    def data_docs(self) -> Path:
+        return self.model / "data_docs"
+
+    @property
+    def tokens(self) -> Path:
+        return self.model / "tokens"
+
+    @property
+    def runs(self) -> Path:
+        return self.model / "runs"
+
+    @property
+    def monitors(self) -> Path:
+        return self.model / "monitors"
+
+    @property
+    def forgotten(self) -> Path:
+        return self.model / "forgotten"
+
+    @property
+    def ledger(self) -> Path:
+        return self.model / "ledger.jsonl"
+
+    @property
+    def state(self) -> Path:
+        return self.model / "state.json"
+
+    def identity(self) -> str:
+        """A random name that this home was given when it was made: cached results of a deleted home never match."""
+        path = self.root / "identity"
+        if not path.exists():
+            with self.lock("home"):
+                if not path.exists():
+                    write_atomic(path, uuid.uuid4().hex)
+        return path.read_text().strip()
+
+    @contextlib.contextmanager
+    def lock(self, what: str, timeout: float = 60.0, *, noted: bool = False) -> Iterator[None]:
+        """Hold the lock `what` of this model; it dies with the process that holds it.
+
+        Args:
+            timeout: seconds to wait for another holder.
+            noted: others are told who holds it: for work of minutes.
+        Raises:
+            RegistryError: another process held the lock for all that time.
+            ConfigError: nothing can be written there.
+        """
+        lock = self._lock(self.root if what == "home" else self.model, what, timeout)
+        try:
+            if noted:
+                note_holder(Path(lock.lock_file), self.name)
+            yield
+        finally:
+            lock.release()
+
+    @contextlib.contextmanager
+    def still(self, timeout: float) -> Iterator[None]:
+        """Nothing is at work for this model that reads what is about to be removed.
+
+        Args:
+            timeout: seconds to wait for each that is.
+        Raises:
+            RegistryError: something is at work for longer.
+        """
+        with contextlib.ExitStack() as held:
+            for work in WORK:
+                held.enter_context(self.lock(work, timeout))
+            yield
+
+    def _lock(self, folder: Path, what: str, timeout: float) -> "BaseFileLock":
+        import filelock
+
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(folder / f"{what}.lock", timeout=timeout)
+            lock.acquire()
+        except filelock.Timeout as error:
+            who = holder(folder / f"{what}.lock") or "find it with `ps aux | grep evertune`"
+            raise RegistryError(
+                f"another process has held the {what} lock of {self.name} for {timeout:.0f} s; "
+                f"wait until it ends ({who})"
+            ) from error
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
+            raise ConfigError(
+                f"{folder}: Evertune cannot keep anything there ({error.strerror or error}); "
+                "name another folder with EVERTUNE_HOME, or give yourself the right to write"
+            ) from error
+        return lock
+
+
+def find_home(folder: Path) -> Path:
+    """EVERTUNE_HOME, else `.evertune` in the nearest folder at or above `folder` with `.evertune` or `.git`."""
+    if os.environ.get("EVERTUNE_HOME"):
+        return Path(os.environ["EVERTUNE_HOME"]).expanduser().resolve()
+    folder = folder.resolve()
+    for candidate in (folder, *folder.parents):
+        if (candidate / ".evertune").is_dir() or (candidate / ".git").exists():
+            return candidate / ".evertune"
+    return folder / ".evertune"
+
+
+def note_holder(lock: Path, recipe: str) -> None:
+    """Tell those who wait for a lock that this process has it."""
+    path = _beside(lock)
+    write_json(path, {"recipe": recipe, "pid": os.getpid(), "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"})
+    path.chmod(0o644)  # another user may wait
+
+
+def holder(lock: Path) -> str | None:
+    """Which recipe's process had the lock last, for a person; None where none was noted."""
+    known = read_json(_beside(lock))
+    return known and f"recipe {known['recipe']}, process {known['pid']}, since {known['since']} UTC"
+
+
+def _beside(lock: Path) -> Path:
+    return lock.with_suffix(".holder.json")
+
+
+def home_of(recipe: "Recipe") -> Home:
+    """The home of a recipe's model."""
+    return Home(find_home(recipe.folder), recipe.name)

@@ -1,0 +1,1 @@
+"""Copied into every bundle; imports nothing of Evertune."""

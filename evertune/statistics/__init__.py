@@ -1,0 +1,1 @@
+"""Resampling, paired tests, two-sample tests: arrays in, numbers out."""

@@ -1,0 +1,137 @@
+"""Attention without padding: each row of a flat batch attends to itself alone, rows of about one length together."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from evertune.training.kernels import dropout, varlen
+from evertune.training.kernels.layout import Bucket, FromBuckets, Layout, ToBuckets
+
+NAME = "evertune"  # among the attention functions of transformers
+CACHED = 1 << 20  # scores that are worked on at once: with their mask they stay in the caches
+SHORT, SHORTER = 128, 32  # rows below have their softmax (its gradient) in fp32: torch's own in bfloat16 is slower
+
+
+def attend(
+    module: Any, query: Any, key: Any, value: Any, attention_mask: Any,
+    *, layout: Layout, dropout: float = 0.0, scaling: float | None = None, **_: Any,
+) -> tuple[Any, None]:  # fmt: skip
+    """An attention function of transformers for flat batches.
+
+    Args:
+        query, key, value: (1, heads, tokens, size); key and value may have fewer heads.
+        attention_mask: not looked at.
+        layout: of the batch.
+    Returns:
+        (1, tokens, heads, size), and no weights.
+    """
+    causal, heads = bool(getattr(module, "is_causal", False)), query.shape[1]
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    query, key, value = (one[0].transpose(0, 1) for one in (query, key, value))
+    if layout.varlen:
+        return varlen.attended(query, key, value, layout, scale, dropout, causal).unsqueeze(0), None
+    q, k, v = (_laid(one, layout) for one in (query, key, value))
+    if query.device.type == "cpu" and dropout and not causal and key.shape[1] == heads:
+        result: Any = _Dropped.apply(q, k, v, layout, heads, scale, dropout)  # type: ignore[no-untyped-call]
+    else:
+        result = _plain(q, k, v, layout, (heads, key.shape[1]), scale, dropout, causal)
+    flat: Any = FromBuckets.apply(result, layout.moves(heads), heads)  # type: ignore[no-untyped-call]
+    return flat.unsqueeze(0), None
+
+
+def _laid(states: Any, layout: Layout) -> Any:
+    return ToBuckets.apply(states, layout.moves(states.shape[1]))  # type: ignore[no-untyped-call]
+
+
+def _plain(
+    query: Any, key: Any, value: Any, layout: Layout, heads: tuple[int, int], scale: float, chance: float, causal: bool
+) -> Any:
+    """Torch's own kernel, a bucket at a time.
+
+    Args:
+        heads: of the queries; of keys and values.
+    """
+    found = []
+    for place, bucket in enumerate(layout.buckets):
+        q = _part(query, bucket, heads[0], 0, bucket.rows).unflatten(0, (-1, heads[0]))
+        k, v = (_part(one, bucket, heads[1], 0, bucket.rows).unflatten(0, (-1, heads[1])) for one in (key, value))
+        # Rows are filled up at their end, where a causal mask hides it from all tokens.
+        mask = None if bucket.full or causal else layout.real(place)
+        attended = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, dropout_p=chance, is_causal=causal, scale=scale, enable_gqa=heads[0] != heads[1]
+        )
+        found.append(attended.flatten(0, 2))
+    return torch.cat(found)
+
+
+def _part(vectors: Any, bucket: Bucket, heads: int, first: int, rows: int) -> Any:
+    """(rows * heads, width, size) of a bucket, a view."""
+    start = (bucket.start + first * bucket.width) * heads
+    part = vectors[start : start + rows * heads * bucket.width]
+    return part.view(rows * heads, bucket.width, -1)
+
+
+def _pieces(layout: Layout, heads: int) -> Iterator[tuple[int, Bucket, int, int]]:
+    """Buckets cut so small that a piece's scores stay in the cache: place, bucket, first row, rows."""
+    for place, bucket in enumerate(layout.buckets):
+        most = max(1, CACHED // (heads * bucket.width**2))
+        step = 1 << (most.bit_length() - 1)  # shapes that recur
+        for first in range(0, bucket.rows, step):
+            yield place, bucket, first, min(step, bucket.rows - first)
+
+
+class _Dropped(torch.autograd.Function):
+    """Attention with dropout on its weights, for which torch has no fast kernel on CPUs.
+
+    Queries, keys, values and the result are vectors in the order of the buckets.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Any, key: Any, value: Any, layout: Any, heads: int, scale: float, chance: float
+    ) -> Any:
+        result, query = torch.empty_like(value), query * scale
+        ctx.layout, ctx.heads, ctx.scale = layout, heads, scale
+        kept: list[Any] = []
+        with torch.autocast(query.device.type, enabled=False):  # which would make fp32 of the weights
+            for place, bucket, first, rows in _pieces(layout, heads):
+                q, k, v, made = (_part(one, bucket, heads, first, rows) for one in (query, key, value, result))
+                scores = torch.bmm(q, k.transpose(1, 2))
+                if not bucket.full:
+                    hidden = layout.hidden(place, heads, scores.dtype)
+                    scores.add_(hidden[first * heads : (first + rows) * heads])
+                weights = _softmax(scores)
+                mask = dropout.mask(weights.shape, chance, weights.dtype)
+                torch.bmm(weights * mask, v, out=made)
+                kept += [weights, mask]
+        ctx.save_for_backward(query, key, value, *kept)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:
+        query, key, value, *saved = ctx.saved_tensors
+        found, kept = [torch.empty_like(one) for one in (query, key, value)], iter(saved)
+        gradient = gradient.contiguous()
+        for (_, bucket, first, rows), weights, mask in zip(_pieces(ctx.layout, ctx.heads), kept, kept, strict=True):
+            every = (gradient, query, key, value, *found)
+            above, q, k, v, dq, dk, dv = (_part(one, bucket, ctx.heads, first, rows) for one in every)
+            inner = torch.bmm(above, v.transpose(1, 2)).mul_(mask)
+            scores = _softmax_gradient(inner, weights)
+            torch.bmm(scores, k, out=dq)
+            # The small factor is transposed, not the (width, width) one: `bmm` copies what is transposed.
+            dk.copy_(torch.bmm(q.transpose(1, 2), scores).transpose(1, 2))
+            dv.copy_(torch.bmm(above.transpose(1, 2), weights * mask).transpose(1, 2))
+        return found[0].mul_(ctx.scale), *found[1:], None, None, None, None
+
+
+def _softmax(scores: Any) -> Any:
+    kind = torch.float32 if scores.shape[-1] < SHORT else scores.dtype
+    return scores.to(kind).softmax(-1).to(scores.dtype)
+
+
+def _softmax_gradient(above: Any, weights: Any) -> Any:
+    kind = torch.float32 if weights.shape[-1] < SHORTER else weights.dtype
+    found = torch.ops.aten._softmax_backward_data(above.to(kind), weights.to(kind), -1, kind)
+    return found.to(weights.dtype)

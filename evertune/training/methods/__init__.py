@@ -1,0 +1,1 @@
+"""Ways of tuning beside plain gradient descent."""

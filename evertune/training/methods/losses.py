@@ -1,0 +1,63 @@
+"""What a model is charged for its answers: the objective's own loss, or one that the recipe names."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from evertune.config.losses import ClassBalanced, Focal
+from evertune.training.distributed.process_group import IGNORED
+from evertune.training.methods import r_drop
+
+if TYPE_CHECKING:
+    from evertune.config import Training
+
+
+def class_weights(values: Sequence[str], labels: Sequence[str], settings: "Training") -> Any:
+    """The weight of each label by its train rows; None where all are alike."""
+    if isinstance(settings.loss, ClassBalanced):
+        return effective_weights(values, labels, settings.loss.beta)
+    return balanced_weights(values, labels) if settings.class_weights == "balanced" else None
+
+
+def balanced_weights(values: Sequence[str], labels: Sequence[str]) -> Any:
+    """Class weights inverse to frequency, `n / (k * n_c)`, 1.0 for a class without rows (King & Zeng 2001)."""
+    counts = Counter(values)
+    total = sum(counts[label] for label in labels)
+    return torch.tensor([total / (len(labels) * counts[label]) if counts[label] else 1.0 for label in labels])
+
+
+def effective_weights(values: Sequence[str], labels: Sequence[str], beta: float) -> Any:
+    """Class weights inverse to the effective number of rows, `(1 - beta^n) / (1 - beta)`, with mean 1 over the labels.
+
+    Cui et al. 2019, Class-Balanced Loss Based on Effective Number of Samples, section 4. A class without rows is
+    taken to have one.
+    """
+    counts = Counter(values)
+    found = torch.tensor([(1 - beta) / (1 - beta ** max(1, counts[label])) for label in labels])
+    return found * len(labels) / found.sum()
+
+
+def loss_of(objective: Any, weights: Any, settings: "Training") -> Callable[[Any, Any], Any]:
+    """What logits and labels cost, summed over rows or words."""
+
+    def own(logits: Any, labels: Any) -> Any:
+        heavy = None if weights is None else weights.to(labels.device)
+        if isinstance(settings.loss, Focal):
+            return focal(logits, labels, heavy, settings.loss.gamma)
+        return objective.loss(logits, labels, heavy, settings.label_smoothing)
+
+    def twice(logits: Any, labels: Any) -> Any:
+        assert settings.r_drop is not None
+        return own(logits, labels) / 2 + settings.r_drop * r_drop.divergence(logits, labels)
+
+    return own if settings.r_drop is None else twice
+
+
+def focal(logits: Any, labels: Any, weights: Any, gamma: float) -> Any:
+    """Cross-entropy times `(1 - p)^gamma`, p the label's probability (Lin et al. 2017, Focal Loss, equation 5)."""
+    logits, labels = logits.flatten(0, -2).float(), labels.flatten()
+    plain = torch.nn.functional.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED)
+    weighted = plain if weights is None else plain * weights[labels.clamp(min=0)]
+    return ((1 - (-plain).exp()).clamp(min=0) ** gamma * weighted).sum()

@@ -1,0 +1,75 @@
+"""The past of every objective of the table, replayed with a tiny model: nothing here knows any of them by name."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers.objective_samples import SAMPLES, short
+
+from evertune import objectives
+from evertune.backtest import backtest
+from evertune.config import Recipe, load
+from evertune.data import admission
+from evertune.data.corpus import transactions as corpus
+from evertune.data.sources import read as sources
+from evertune.errors import DataError
+from evertune.records import plain
+from evertune.report.pages import backtest as pages
+from evertune.runtime.home import home_of
+
+MONDAY = datetime(2026, 1, 5, 12, tzinfo=UTC)
+WEEKS, ROWS = 4, 30
+
+
+def project(folder: Path, name: str, base: Path, **gate: int) -> Recipe:
+    """A recipe in the folder, and some weeks of rows for it."""
+    rows = [{**row, "at": (MONDAY + timedelta(days=7 * (number // ROWS))).isoformat()}
+            for number, row in enumerate(SAMPLES[name]["rows"](WEEKS * ROWS))]  # fmt: skip
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tree = {
+        "name": "every", "objective": {"type": name, **short(name, 32), **SAMPLES[name].get("options", {})},
+        "base_model": str(SAMPLES[name].get("base", lambda _: base)(folder)),
+        "data": {"sources": [{"path": "rows.jsonl"}], "columns": {"timestamp": "at"},
+                 "split": {"validation": 0.1, "test": 0.3, "near_duplicate": None}},
+        "training": {"epochs": 1, "learning_rate": 5e-3, "tokens_per_batch": 512, "precision": "fp32"},
+        "evaluation": {"precision": "fp32", "bootstrap": 200, "gate": {"min_rows": 5, **gate}},
+        "contract": {"tolerance": 0.5},
+    }  # fmt: skip
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(tree))
+    return load(folder / "recipe.yaml")
+
+
+def replayed(recipe: Recipe) -> backtest.Result:
+    home = home_of(recipe)
+    batch = corpus.ingest(recipe, home, lambda seen: sources.read(recipe, seen))
+    snapshot, policies = admission.admit(batch, recipe, home)[0], backtest.parse("gated,drift")
+    return backtest.run(recipe, home, snapshot, "week", policies, lambda _: "run", lambda _: None)
+
+
+@pytest.mark.parametrize("name", objectives.TABLE)
+def test_every_objectives_past_is_replayed(
+    name: str, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERTUNE_HOME", str(tmp_path / "home"))
+    recipe = project(tmp_path, name, tiny_model)
+    found = replayed(recipe)
+    assert (found.first, len(found.windows)) == (2, WEEKS)
+    steps = {(step.policy, step.window): step for step in found.steps}
+    assert len(steps) == len(found.steps) == 4
+    assert all(isinstance(step.metrics[recipe.metric], float) and step.rows == ROWS for step in found.steps)
+    assert steps["gated", 3].retrained and steps["gated", 3].verdict in {"promoted", "held", "rejected"}
+    seen = steps["drift", 3].drift
+    assert seen is not None and 0 < seen <= 1
+    assert found.sentence.startswith(f"{found.recommended}: mean {recipe.metric} ")
+    assert found.sentence in pages.page(tmp_path / "page", plain(found), name).read_text()
+
+
+@pytest.mark.parametrize(("name", "words"), [("masked-lm", "a train row"), ("multi-label", "train rows of two labels")])
+def test_too_few_rows_are_told_by_what_the_objective_needs(
+    name: str, words: str, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERTUNE_HOME", str(tmp_path / "home"))
+    with pytest.raises(DataError, match=rf"has 99 test rows \(evaluation.gate.min_rows\) and {words} before its end"):
+        replayed(project(tmp_path, name, tiny_model, min_rows=99))

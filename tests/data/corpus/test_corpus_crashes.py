@@ -1,0 +1,186 @@
+"""Killed at any moment, or stopped by the contract: nothing is lost, nothing comes in twice."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import CommitProperties, Transaction, write_deltalake
+from evertune.runtime.files import FORGOTTEN, read_json
+from helpers.crash import killed
+from helpers.data import TOLERANT, good, home, ingest, recipe, run, write_csv
+
+from evertune.data.contract.judge import BatchStoppedError
+from evertune.data.corpus import delta_tables, staging
+from evertune.data.corpus import label_counts as labels
+from evertune.data.corpus import parquet_chunks as parts_file
+from evertune.data.corpus import transactions as corpus
+from evertune.data.quarantine import release as quarantine
+from evertune.errors import DataError
+from evertune.runtime.home import Home
+
+BAD = [("", "card"), ("caf\u00c3\u00a9 was shut", "refund")]
+PUT = parts_file.PartsFile, "put"
+POINTS = [
+    (*PUT, 1),  # the staged file
+    (*PUT, 2),  # the verdict: splits,
+    (*PUT, 3),  # accepted rows,
+    (*PUT, 4),  # refused rows
+    (*PUT, 5),  # a file in the corpus' folder that the table does not know yet
+    (*PUT, 6),  # and one in the quarantine's
+    (staging, "stage", 1),
+    (staging, "write_log", 1),
+    (delta_tables, "append_once", 1),  # the corpus
+    (delta_tables, "append_once", 2),  # the quarantine
+    (labels, "write_json", 1),  # labels.json
+    (labels, "write_json", 2),  # their counts
+    (corpus, "write_json", 1),  # state.json: the batch
+    (corpus, "write_json", 2),  # state.json: the sources
+    (staging, "forget_staged", 1),
+    (staging, "forget_stopped", 1),
+    (staging, "forget_log", 1),
+]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("owner", "name", "call"), POINTS, ids=[f"{name}-{call}" for _, name, call in POINTS])
+def test_a_crash_at_any_point_loses_and_doubles_nothing(
+    tmp_path: Path, owner: Any, name: str, call: int, when: str
+) -> None:
+    write_csv(tmp_path / "a.csv", [*good(20), *BAD])
+    one, place = recipe(tmp_path, **TOLERANT), home(tmp_path)
+    with killed(owner, name, when, call):
+        run(one, place)
+    run(one, place)
+    _check_complete(place)
+
+
+def _check_complete(place: Home) -> None:
+    texts = [row["text"] for row in delta_tables.read(place.corpus, ["text"]).to_pylist()]
+    refused = delta_tables.read(place.quarantine, ["source_row"])["source_row"].to_pylist()
+    assert sorted(texts) == sorted(text for text, _ in good(20))
+    assert sorted(refused) == [20, 21]
+    assert corpus.known_labels(place) == ("card", "refund")
+    assert set(read_json(place.state)["sources"]) == {"a.csv"}
+    assert not list(place.batches.iterdir())
+
+
+KILL = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from data_helpers import home, run
+from evertune.corpus import delta_tables
+from evertune.config import load
+folder, append = Path({folder!r}), delta_tables.append_once
+def killed(path, *rest):
+    if path.name == "quarantine":
+        os.kill(os.getpid(), signal.SIGKILL)
+    append(path, *rest)
+delta_tables.append_once = killed
+run(load(folder / "recipe.yaml"), home(folder))
+"""
+
+
+def test_kill_9_between_the_two_commits(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", [*good(20), *BAD])
+    one, place = recipe(tmp_path, **TOLERANT), home(tmp_path)
+    script = KILL.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    root = str(Path(__file__).parent.parent)
+    died = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": root}, check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert (delta_tables.last_batch(place.corpus), delta_tables.last_batch(place.quarantine)) == (1, 0)
+    # a looser contract in the meantime changes nothing: the verdict had been written down
+    run(recipe(tmp_path, contract={"tolerance": 0.5, "text": {"min_length": 0}}), place)
+    _check_complete(place)
+    assert run(one, place).rows == corpus.snapshot(place).rows
+
+
+def test_a_stopped_batch_takes_nothing_in_and_is_judged_again(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", [*good(20), *BAD])
+    place = home(tmp_path)
+    for _night in range(2):
+        with pytest.raises(BatchStoppedError, match="tolerance"):
+            run(recipe(tmp_path), place)
+        assert delta_tables.last_batch(place.corpus) == 0
+        assert [row["status"] for row in quarantine.listing(place).to_pylist()] == ["stopped", "stopped"]
+    assert run(recipe(tmp_path, **TOLERANT), place).refused == 2
+    _check_complete(place)
+    assert [row["status"] for row in quarantine.listing(place).to_pylist()] == ["refused", "refused"]
+
+
+def test_refused_rows_of_a_stopped_batch_outlive_the_file_that_was_mended(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", [*good(20), *BAD])
+    one, place = recipe(tmp_path), home(tmp_path)
+    with pytest.raises(BatchStoppedError):
+        run(one, place)
+    write_csv(tmp_path / "a.csv", [*good(20), ("", "refund"), ("", "")])
+    with pytest.raises(BatchStoppedError):
+        run(one, place)
+    write_csv(tmp_path / "a.csv", good(22))
+    snapshot = run(one, place)
+    assert (snapshot.accepted, snapshot.refused, snapshot.reasons) == (22, 0, {})
+    kept = quarantine.listing(place).to_pylist()
+    assert sorted((row["text"] or "", row["label"] or "") for row in kept) == sorted([*BAD, ("", "refund"), ("", "")])
+
+
+def test_rows_of_a_stopped_batch_come_in_when_its_other_files_are_gone(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", good(20))
+    bad = write_csv(tmp_path / "b.csv", [("", "card")] * 5)
+    one, place = recipe(tmp_path), home(tmp_path)
+    with pytest.raises(BatchStoppedError):
+        run(one, place)
+    bad.unlink()
+    assert run(one, place).accepted == 20
+    assert len(quarantine.listing(place)) == 5
+
+
+def test_a_file_that_a_killed_process_left_half_written_goes_with_time(tmp_path: Path) -> None:
+    one, place = recipe(tmp_path), home(tmp_path)
+    place.batches.mkdir(parents=True)
+    old, young = (place.batches / f".{name}.parquet" for name in ("old", "young"))
+    for path, age in ((old, 2 * FORGOTTEN), (young, 0)):
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age, time.time() - age))
+    write_csv(tmp_path / "a.csv", good(20))
+    run(one, place)
+    assert not old.exists()  # its process has been dead for a day
+    assert young.exists()  # another process may be writing it
+
+
+def test_a_file_that_the_table_never_knew_goes_when_its_batch_is_written_again(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", good(20))
+    one, place = recipe(tmp_path), home(tmp_path)
+    with killed(parts_file.PartsFile, "put", "after", 5):  # in the corpus' folder
+        run(one, place)
+    assert len(list(place.corpus.glob("*.parquet"))) == 1
+    run(one, place)
+    assert len(list(place.corpus.glob("*.parquet"))) == 1
+    assert len(delta_tables.read(place.corpus)) == 20
+
+
+def test_a_corpus_with_signatures_of_another_kind_is_refused(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", good(20))
+    one, place = recipe(tmp_path), home(tmp_path)
+    run(one, place)
+    rows = delta_tables.read(place.corpus).drop_columns("signature")
+    carries = CommitProperties(app_transactions=[Transaction(delta_tables.APPLICATION, 1)])
+    write_deltalake(place.corpus, rows, mode="overwrite", schema_mode="overwrite", commit_properties=carries)
+    write_csv(tmp_path / "b.csv", good(5, 20))
+    with pytest.raises(DataError, match="made by an older Evertune"):
+        run(one, place)
+
+
+def test_parts_of_a_log_that_a_kill_left_behind_go_with_the_next_reading(tmp_path: Path) -> None:
+    """They hold texts, which nobody would look for there."""
+    write_csv(tmp_path / "a.csv", good(20))
+    one, place = recipe(tmp_path), home(tmp_path)
+    run(one, place)
+    for name in ("rows", "splits"):
+        (place.batches / f"judged-{name}.parquet").write_bytes(b"of a log whose head is gone")
+    ingest(one, place)
+    assert list(place.batches.glob("*.parquet")) == []

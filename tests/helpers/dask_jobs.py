@@ -1,0 +1,37 @@
+"""Jobs for the workers of a Dask cluster, which import them by this module's name."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from evertune.data.contract.chunk import Judged, Part, judged_elsewhere
+from evertune.errors import DataError
+
+
+def deadly(number: int, folder: Path) -> int:
+    """The number; the first process that does job 3 is killed in the middle of it."""
+    with (folder / "begun").open("a") as file:
+        file.write(f"{number}\n")
+    if number == 3:
+        _die_once(folder)
+    return number
+
+
+def judged(judge: bytes, part: Part, finish: Any, folder: Path) -> Judged:
+    """A part of a batch as `judged_elsewhere` judges it; the first process that has the third one is killed over it."""
+    said = judged_elsewhere(judge, part, finish)
+    if part.start == 40:
+        _die_once(folder)
+    return said
+
+
+def _die_once(folder: Path) -> None:
+    if not (folder / "killed").exists():
+        (folder / "killed").write_text(str(os.getpid()))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def broken(number: int) -> int:
+    """Fail."""
+    raise DataError(f"job {number} cannot be done")

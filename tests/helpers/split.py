@@ -1,0 +1,30 @@
+"""Rows to the splits that they are assigned, without a corpus."""
+
+from typing import Any
+
+import pyarrow as pa
+from helpers.data import keyed_rows
+
+from evertune.config.data import SplitRules
+from evertune.data.splits import assign as splits
+
+RULES = SplitRules()
+SEEN: dict[str, str] = {}  # of every row that `assigned` has seen
+KINDS = {"component": pa.int64(), "joins": pa.list_(pa.int64()), "normal_digest": pa.int64(), "signature": pa.binary()}
+EMPTY = pa.schema([(name, KINDS.get(name, pa.string())) for name in splits.KNOWN]).empty_table()
+
+
+def assigned(one: Any, rows: list[dict[str, Any]], known: pa.Table | None = None, **how: Any) -> pa.Table:
+    """The rows with their splits, after those of `known`; `how` goes to `splits.assign`."""
+    table = keyed_rows(
+        one, [{"text": None, "label": "x", "group": None, **row} for row in rows] or [{"text": "", "label": ""}]
+    )
+    table = table if rows else table.slice(0, 0)
+    before = EMPTY if known is None else known.select(list(splits.KNOWN))
+    SEEN.update(zip(table["row_version"].to_pylist(), table["text"].to_pylist(), strict=True))
+    return splits.assign(table, before, how.pop("rules", RULES), "text", look_up, **how)
+
+
+def look_up(versions: pa.Array) -> pa.Array:
+    """The texts of row versions that `assigned` has seen, as the corpus gives them."""
+    return pa.array([SEEN[version] for version in versions.to_pylist()], pa.string())

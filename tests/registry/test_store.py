@@ -1,0 +1,142 @@
+"""The model store: made whole or not at all, and named in words when it cannot be used."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.cli import Done
+from helpers.registry import Shop
+
+from evertune.cli.errors import explain
+from evertune.errors import RegistryError
+from evertune.registry.tracking import store
+from evertune.registry.versions import versions as models
+from evertune.runtime.home import Home
+
+DIES = """
+import os, sys
+from pathlib import Path
+from evertune.home import Home
+from evertune.registry import store
+import mlflow.store.db.utils as made
+made._upgrade_db = lambda *_: os.kill(os.getpid(), 9)  # the tables are there, their version is not
+store.client(Home(Path(sys.argv[1]), "small"))
+"""
+
+
+def test_a_store_that_a_kill_left_half_made_is_made_anew(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home", "small")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    for _ in range(2):
+        assert subprocess.run([sys.executable, "-c", DIES, str(home.root)], env=environment).returncode == -9
+        assert not (home.root / "mlflow" / "mlflow.db").exists()
+    assert models.champion(home, "small") is None
+    assert [path.name for path in (home.root / "mlflow").iterdir()] == ["mlflow.db"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for a part of the store."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
+    if os.getuid() or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_store_that_a_full_disk_left_half_made_is_made_anew(small_disk: Path) -> None:
+    home = Home(small_disk, "small")
+    with pytest.raises(RegistryError) as caught:
+        store.client(home)
+    text, status = explain(caught.value)
+    assert status == 3
+    assert "the disk is full" in text
+    assert not (home.root / "mlflow" / "mlflow.db").exists()
+    subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
+    assert models.champion(home, "small") is None
+
+
+def test_a_database_that_the_environment_names_is_never_deleted(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = shop.checked()
+    shop_uri = store.tracking_uri(shop.home)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", shop_uri)
+    elsewhere = Home(tmp_path / "other", shop.home.name)  # never used
+    models.move_champion(elsewhere, shop.name, version, expected=None, reason="test")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert shop.champion() == version
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("postgresql+nodriver://me:hush@db/mlflow", "MLflow refused the store postgresql+nodriver://***@db/mlflow"),
+        ("sqlite:////no/such/folder/x.db", "there is no folder /no/such/folder"),
+        ("sqlite:////dev/null/x.db", "there is no folder /dev/null"),
+        ("sqlite:////dev/null", "MLflow refused the store"),
+        ("http://[bad", "http://[bad does not answer"),
+        ("nonsense:x", "MLflow refused the store nonsense:x"),
+    ],
+)
+def test_a_store_that_is_none_ends_with_status_5(
+    evertune: Callable[..., Done], tiny_recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch,
+    uri: str, words: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    done = evertune("rollback", tiny_recipe(), "--reason", "why")
+    assert (done.status, done.out) == (5, "")
+    assert words in done.err
+    assert "hush" not in done.err
+    assert not Path("/no").exists()
+
+
+@pytest.mark.parametrize("url", ["http://[bad", "foo", "http://me:hush@127.0.0.1:9/api", "http://127.0.0.1:99999/api"])
+def test_a_prefect_address_that_is_none_ends_with_status_5(
+    evertune: Callable[..., Done], tiny_recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    done = evertune("run", tiny_recipe())
+    assert (done.status, done.out) == (5, "")
+    assert f"the Prefect server at {url.replace('me:hush@', '').removesuffix('/api')} does not answer" in done.err
+
+
+@pytest.mark.parametrize("command", [["rollback", "--reason", "x"], ["run"]])
+@pytest.mark.parametrize("place", ["/proc/x", "{}/a file", "{}/a file/below"])
+def test_a_home_that_cannot_be_ends_with_status_2(
+    evertune: Callable[..., Done], tiny_recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    place: str, command: list[str],
+) -> None:  # fmt: skip
+    (tmp_path / "a file").write_text("x")
+    monkeypatch.setenv("EVERTUNE_HOME", place.format(tmp_path))
+    monkeypatch.setattr("evertune.cli.run._flow", _without_prefect)
+    done = evertune(command[0], tiny_recipe(), *command[1:])
+    assert (done.status, done.out) == (2, ""), done.err
+    assert "Evertune cannot keep anything there" in done.err
+    assert "EVERTUNE_HOME" in done.err
+
+
+def _without_prefect(recipe: Any, *_: Any) -> None:
+    from evertune.data.corpus import transactions as corpus
+    from evertune.data.sources import read as sources
+    from evertune.runtime.home import home_of
+
+    corpus.ingest(recipe, home_of(recipe), lambda seen: sources.read(recipe, seen))
+
+
+def test_a_tag_of_a_version_loads_no_other_version(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's own client asks for the whole model before each call: that grows with its versions."""
+    _, version = shop.registered()
+    from mlflow import MlflowClient
+
+    asked: list[str] = []
+    monkeypatch.setattr(MlflowClient, "get_registered_model", lambda _, name: asked.append(name))
+    models.tag(shop.home, shop.name, version, decision="held")
+    models.set_challenger(shop.home, shop.name, version)
+    assert (shop.tag(version, "decision"), asked) == ("held", [])

@@ -1,0 +1,221 @@
+"""So many jobs at a time on a host, and one run of a recipe: who waits, what is said, and what a death frees."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from helpers.model import recipe, split_rows, table, text_rows, train
+from helpers.registry import Shop, evaluation
+
+from evertune.backtest.replay import Model, Replay
+from evertune.config import Recipe, load
+from evertune.errors import ConfigError, RegistryError
+from evertune.objectives import module
+from evertune.runtime import job_slots as jobs
+from evertune.runtime.home import home_of
+
+HOLDS = """
+import sys, time
+from evertune import jobs
+from evertune.backtest.replay import Model, Replay
+with jobs.place("tickets"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+class WaitsError(Exception):
+    """What is raised in place of the waiting."""
+
+
+@pytest.fixture(autouse=True)
+def own_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder for temporary files, so places, of the test's own; and one place."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv(jobs.PLACES, "1")
+
+
+def waits(_: float) -> None:
+    raise WaitsError
+
+
+@contextmanager
+def another() -> Iterator["subprocess.Popen[str]"]:
+    """Another process that holds a place."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    process = subprocess.Popen([sys.executable, "-c", HOLDS], env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(("given", "gpu", "count"), [("", False, 0), ("", True, 1), ("3", True, 3), ("0", True, 0)])
+def test_a_gpu_makes_one_place_and_the_environment_another_number(
+    monkeypatch: pytest.MonkeyPatch, given: str, gpu: bool, count: int
+) -> None:
+    monkeypatch.setenv(jobs.PLACES, given)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    assert jobs.places() == count
+
+
+@pytest.mark.parametrize("given", ["two", "-1", "1.5"])
+def test_what_is_no_number_is_a_config_error(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv(jobs.PLACES, given)
+    with pytest.raises(ConfigError, match=rf"EVERTUNE_JOBS={given}: give the number of jobs"), jobs.place("mine"):
+        pass
+
+
+def test_a_place_is_free_once_its_holder_is_killed_and_who_waits_says_for_whom(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "evertune")
+    with another() as holder:
+
+        def dies(_: float) -> None:
+            holder.kill()
+            holder.wait()
+
+        monkeypatch.setattr(jobs.time, "sleep", dies)
+        with jobs.place("mine"):
+            pass
+    [said] = [one.getMessage() for one in caplog.records]
+    words = (
+        f"jobs at a time on this host: 1 (EVERTUNE_JOBS); mine waits for recipe tickets, process {holder.pid}, since"
+    )
+    assert said.startswith(words)
+
+
+def test_with_two_places_the_third_job_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(jobs.PLACES, "2")
+    monkeypatch.setattr(jobs.time, "sleep", waits)
+    with jobs.place("one"):
+        with jobs.place("two"), pytest.raises(WaitsError), jobs.place("three"):
+            pass
+        with jobs.place("three"):
+            pass
+
+
+def test_a_training_takes_a_place_and_a_finished_one_needs_none(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, rows = recipe(tiny_model, training={"epochs": 1}), split_rows(text_rows(20))
+    with another(), monkeypatch.context() as patch:
+        patch.setattr(jobs.time, "sleep", waits)
+        with pytest.raises(WaitsError):
+            train(one, tmp_path, rows)
+    made = train(one, tmp_path, rows)
+    with another():
+        assert train(one, tmp_path, rows) == made
+
+
+def test_the_scoring_of_test_rows_takes_a_place_and_a_kept_one_needs_none(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import evaluate
+
+    made, held = shop.candidate(), list[bool]()
+    report = evaluation(metrics={"test": {shop.recipe.metric: 0.9}})
+
+    def scored(*_: Any) -> Any:
+        held.append(jobs._free(jobs._files(1)) is None)
+        return report
+
+    monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
+    monkeypatch.setattr(evaluate, "show_metrics", lambda *_: None)
+    monkeypatch.setattr(evaluate, "_scored", scored)
+    step = evaluate.evaluate.__wrapped__  # type: ignore[attr-defined]
+    assert step(made, shop.recipe) == report
+    with another():
+        assert step(made, shop.recipe) == report
+    assert held == [True]
+
+
+def test_a_look_for_drift_and_the_scoring_of_a_file_take_a_place(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import monitor, score
+
+    one, reached = recipe(tiny_model, folder=tmp_path), list[str]()
+    write = tmp_path / "a.csv"
+    write.write_text("text\na\n")
+    monkeypatch.setattr(jobs.time, "sleep", waits)
+    monkeypatch.setattr("evertune.registry.versions.versions.champion", lambda *_: 1)
+    monkeypatch.setattr("evertune.registry.versions.versions.bundle_of", lambda *_: tmp_path)
+    monkeypatch.setattr("evertune.monitoring.monitor.since", lambda *_: (None, None))
+    monkeypatch.setattr("evertune.monitoring.monitor.look", lambda *_: reached.append("look"))
+    monkeypatch.setattr("evertune.serving.scoring.score", lambda *_: reached.append("score"))
+    with another():
+        with pytest.raises(WaitsError):
+            monitor.look.fn(one, None, None)
+        with pytest.raises(WaitsError):
+            score.predict.fn(one, str(write), str(tmp_path / "b.csv"))
+    score.predict.fn(one, str(write), str(tmp_path / "b.csv"))
+    assert reached == ["score"]
+
+
+def test_a_backtest_takes_a_place_before_it_loads_a_model(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = table([{**row, "row_key": f"{row['text']}", "group": ""} for row in text_rows(30)], "test")
+    later = [{**row, "row_key": f"{row['text']}", "group": "", "component": 900} for row in text_rows(30, start=100)]
+    loaded = list[Path]()
+    replay = object.__new__(Replay)
+    replay.recipe, replay._objective, replay._target = recipe(tiny_model), module("text-classification"), "label"
+    replay._predictor = loaded.append  # type: ignore[assignment]
+    monkeypatch.setattr(replay, "known", lambda _: rows)
+    monkeypatch.setattr(replay, "came", lambda *_: table(later))
+    monkeypatch.setattr(jobs.time, "sleep", waits)
+    with another():
+        with pytest.raises(WaitsError):
+            replay.drift(Model(Path("champion"), 1), 1, 2)
+        with pytest.raises(WaitsError):
+            replay._scored(Path("champion"), 2)
+    assert loaded == []
+
+
+@pytest.fixture
+def mine(tiny_recipe: Callable[..., Path]) -> Recipe:
+    return load(tiny_recipe())
+
+
+def test_a_second_run_of_a_recipe_by_hand_leaves_and_names_the_first(
+    mine: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import step
+
+    monkeypatch.setattr(step, "SOON", 0.0)
+    with step.alone(mine), pytest.raises(RegistryError) as left, step.alone(mine):
+        pass
+    assert (
+        f"has held the run lock of small for 0 s; wait until it ends (recipe small, process {os.getpid()}, since "
+        in (str(left.value))
+    )
+
+
+def test_a_second_run_by_a_deployment_waits_and_says_for_whom(mine: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks import step
+
+    said = list[str]()
+    with ExitStack() as first:
+        first.enter_context(home_of(mine).lock("run", noted=True))
+
+        def ends(words: str, *arguments: object) -> None:
+            said.append(words % arguments)
+            first.close()
+
+        monkeypatch.setattr(step, "SOON", 0.0)
+        monkeypatch.setattr(step, "deployment", SimpleNamespace(id="a deployment"))
+        monkeypatch.setattr(step, "said", SimpleNamespace(info=ends))
+        with step.alone(mine):
+            pass
+    [words] = said
+    assert f"process {os.getpid()}" in words and words.endswith("; this run starts then")
