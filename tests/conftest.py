@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers import data as data_helpers
-from helpers.cli import Done, Project, ticket_rows, write_rows
-from helpers.model import write_tiny_model
-from helpers.registry import Shop
-from helpers.server import free_port, serving
 
 from evertune.cli import main
 from evertune.config import Recipe, load
 from evertune.runtime.home import Home
+from tests.helpers import data as data_helpers
+from tests.helpers.cli import Done, Project, ticket_rows, write_rows
+from tests.helpers.model import write_tiny_model
+from tests.helpers.registry import Shop
+from tests.helpers.server import free_port, serving
 
 # Before anything imports huggingface_hub, mlflow or prefect, which read these once.
 os.environ.update(HF_HUB_OFFLINE="1", DO_NOT_TRACK="true", PREFECT_SERVER_ANALYTICS_ENABLED="false")

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.cli import ticket_rows
+
+from tests.helpers.cli import ticket_rows
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)

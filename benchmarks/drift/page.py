@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PICTURE = Path(__file__).resolve().parent.parent / "docs" / "pictures" / "drift.svg"
+PICTURE = Path(__file__).resolve().parents[2] / "docs" / "pictures" / "drift.svg"
 
 
 def section(found: dict[str, Any]) -> Iterator[str]:

@@ -20,7 +20,7 @@ import yaml
 
 from benchmarks.command import ROOT, evertune, machine
 
-RESULTS = Path(__file__).with_name("results.json")
+RESULTS = Path(__file__).parents[1] / "results.json"
 LAYERS = 2
 SEEDS = 20
 POLICIES = ("never", "always", "gated", "gated-test", "drift", "unless-harm")

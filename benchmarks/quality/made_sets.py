@@ -31,7 +31,7 @@ def main(folder: Path) -> None:
 
 def data_folder() -> Path:
     """Where the benchmark data lie."""
-    return Path(os.environ.get("EVERTUNE_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    return Path(os.environ.get("EVERTUNE_DATA") or Path(__file__).parents[3] / "shared" / "data")
 
 
 def _news() -> list[dict[str, str]]:

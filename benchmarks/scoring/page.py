@@ -10,7 +10,7 @@ def section(found: dict[str, Any]) -> Iterator[str]:
     yield "## Scoring a file\n"
     yield "`make bench NAME=scoring`: the test texts of each data set, from a JSON Lines file to another, model load"
     yield "counted and imports not; medians of alternating runs in one process. `transformers.pipeline` at its best"
-    yield "batch size (the search stands in `benchmarks/scoring.py`), in its default precision and in bf16; Evertune in"
+    yield "batch size (the search stands in `benchmarks/scoring/run.py`), in its default precision and in bf16; Evertune in"
     yield "the precision of the gate.\n"
     yield f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), torch {machine['torch']}."
     yield ""

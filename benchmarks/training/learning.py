@@ -18,7 +18,7 @@ from benchmarks.training.rows import SETTINGS, Setting, prepared
 
 SEEDS = (17, 18, 19)
 COMPARED = ("b", "d")
-RESULTS = Path(__file__).with_name("results.json")
+RESULTS = Path(__file__).parents[1] / "results.json"
 
 
 def measure() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PICTURE = Path(__file__).resolve().parent.parent / "docs" / "pictures" / "training.svg"
+PICTURE = Path(__file__).resolve().parents[2] / "docs" / "pictures" / "training.svg"
 NAMES = {
     "a": "(a) tutorial loop",
     "b": "(b) Trainer",
@@ -59,7 +59,7 @@ def learning(found: dict[str, Any]) -> Iterator[str]:
     """What the loops reach."""
     yield "## What is learned at that speed\n"
     yield "`make bench NAME=learning`: (b) and (d) of above, the same epochs, official test split, three seeds."
-    yield "Settings, and the rows where not all are taken, stand in `benchmarks/training_sets.py`.\n"
+    yield "Settings, and the rows where not all are taken, stand in `benchmarks/training/rows.py`.\n"
     yield "| data | metric | seed | (b) | (d) | (d) less (b) | to reach |\n|---|---|---|---|---|---|---|"
     runs = found["runs"]
     for name, seed in dict.fromkeys((key.split()[0], key.split()[2]) for key in runs):

@@ -15,7 +15,7 @@ from benchmarks.command import machine
 from benchmarks.training.loops import LOOPS, Clock, device, tuned
 from benchmarks.training.rows import BATCHES, SETTINGS, Prepared, prepared
 
-RESULTS = Path(__file__).with_name("results.json")
+RESULTS = Path(__file__).parents[1] / "results.json"
 ROUNDS = 5
 STEPS = {"a": 6, "b": 14, "c": 20, "d": 26}  # of a round, about as long for each
 SKIPPED = 2  # steps of a round before the caches are warm; kernels for new shapes are made in some of all others too

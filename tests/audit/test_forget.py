@@ -9,11 +9,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from evertune.runtime.files import read_json, write_json
-from helpers.cli import Done
-from helpers.crash import killed
-from helpers.data import TOLERANT, current, good, ingest, recipe, run, write_csv
-from helpers.forget import HEADER, SECRET, kept, loaded, shown
 
 from evertune.audit.forgetting import forget as forgetting
 from evertune.audit.forgetting import pages
@@ -26,7 +21,12 @@ from evertune.errors import DataError, RegistryError
 from evertune.records import Outcome
 from evertune.registry.decisions import ledger
 from evertune.runs import up_to_date as conclusion
+from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
+from tests.helpers.cli import Done
+from tests.helpers.crash import killed
+from tests.helpers.data import TOLERANT, current, good, ingest, recipe, run, write_csv
+from tests.helpers.forget import HEADER, SECRET, kept, loaded, shown
 
 OTHER = "grace hopper found a moth between the relays of her machine"
 BROKEN = "the caf\u00c3\u00a9 where alan turing sat each sunday morning"

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
-from helpers.data import current, good, run, write_csv
-from helpers.forget import HEADER, SECRET, kept, loaded, shown
 
 from evertune.audit.forgetting import forget as forgetting
 from evertune.data.corpus import delta_tables
 from evertune.data.corpus import transactions as corpus
 from evertune.registry.versions import lineage
 from evertune.runtime.home import Home
+from tests.helpers.data import current, good, run, write_csv
+from tests.helpers.forget import HEADER, SECRET, kept, loaded, shown
 
 
 @pytest.fixture

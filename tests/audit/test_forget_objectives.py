@@ -6,9 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from evertune.runtime.files import read_json, write_json
-from helpers.data import ingest, recipe, write_jsonl
-from helpers.objective_samples import SAMPLES
 
 from evertune import objectives
 from evertune.audit.forgetting import forget as forgetting
@@ -17,7 +14,10 @@ from evertune.evaluation import evaluate as evaluation
 from evertune.evaluation import excerpts
 from evertune.registry.versions import lineage
 from evertune.report.sections import gallery, models
+from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
+from tests.helpers.data import ingest, recipe, write_jsonl
+from tests.helpers.objective_samples import SAMPLES
 
 COUNT = 8
 SECRET = {"string": "ada lovelace wrote of her engine and its punched cards to turing",

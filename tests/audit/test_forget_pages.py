@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from evertune.runtime.files import read_json, write_json
 
 from evertune.audit.forgetting import pages, tables
 from evertune.data.text_matching import Texts
+from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 
 SECRET = "ada lovelace wrote of her engine and its punched cards"

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.cli import Done
-from helpers.data import current, good, run
-from helpers.registry import Shop
 
 from evertune.audit.forgetting import forget as forgetting
 from evertune.registry.versions import versions as models
+from tests.helpers.cli import Done
+from tests.helpers.data import current, good, run
+from tests.helpers.registry import Shop
 
 
 def test_the_versions_that_saw_the_rows_are_told(shop: Shop) -> None:

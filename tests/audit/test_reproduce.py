@@ -7,9 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.cli import Done, ticket_rows, write_rows
-from helpers.crash import Killed
-from helpers.data import run as take_in
 from safetensors.torch import save_file
 
 from evertune import training
@@ -32,6 +29,9 @@ from evertune.serving import bundle
 from evertune.tokenization import tokenize as tokenization
 from evertune.training import trainer as loop
 from tasks.finetune import finetune
+from tests.helpers.cli import Done, ticket_rows, write_rows
+from tests.helpers.crash import Killed
+from tests.helpers.data import run as take_in
 
 SECTIONS: dict[str, Any] = {
     "data": {"sources": [{"path": "rows/*.csv"}], "split": {"validation": 0.1, "test": 0.25}},

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.cli import ticket_rows, write_rows
-from helpers.data import run as take_in
 
 from evertune.audit import reproduce as reproduction
 from evertune.config import Recipe, load
@@ -20,6 +18,8 @@ from evertune.registry.versions import versions as models
 from evertune.runtime.home import Home
 from evertune.tokenization import tokenize as tokenization
 from tasks.finetune import finetune
+from tests.helpers.cli import ticket_rows, write_rows
+from tests.helpers.data import run as take_in
 
 SECTIONS: dict[str, Any] = {
     "name": "tickets",

@@ -5,11 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evertune.runtime.files import write_json
-from helpers.cli import Done
-from helpers.crash import killed
-from helpers.data import current, good, home, recipe, run, write_csv
-from helpers.registry import Shop, make_champion
 
 from evertune.audit import retention as cleaning
 from evertune.audit import trace as tracing
@@ -21,6 +16,11 @@ from evertune.registry.decisions import ledger, promotion
 from evertune.registry.tracking import store
 from evertune.registry.versions import versions as models
 from evertune.runs import up_to_date as conclusion
+from evertune.runtime.files import write_json
+from tests.helpers.cli import Done
+from tests.helpers.crash import killed
+from tests.helpers.data import current, good, home, recipe, run, write_csv
+from tests.helpers.registry import Shop, make_champion
 
 NOW = ("--set", "retention.days=0", "--set", "retention.runs=1")
 

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pytest
 import yaml
 from click.testing import CliRunner
-from helpers.cli import ticket_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +29,7 @@ from evertune.errors import ConfigError, DataError
 from evertune.evaluation import evaluate as evaluation
 from evertune.records import Snapshot
 from evertune.runtime.home import Home, home_of
+from tests.helpers.cli import ticket_rows
 
 MONDAY = datetime(2026, 1, 5, 12, tzinfo=UTC)
 NOW = MONDAY + timedelta(days=400)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.objective_samples import SAMPLES, short
 
 from evertune import objectives
 from evertune.backtest import backtest
@@ -18,6 +17,7 @@ from evertune.errors import DataError
 from evertune.records import plain
 from evertune.report.pages import backtest as pages
 from evertune.runtime.home import home_of
+from tests.helpers.objective_samples import SAMPLES, short
 
 MONDAY = datetime(2026, 1, 5, 12, tzinfo=UTC)
 WEEKS, ROWS = 4, 30

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.model import LABELS, recipe, text_rows, tokenizer
 
 from benchmarks import __main__ as bench
 from benchmarks import report as page
@@ -15,6 +14,7 @@ from benchmarks.training.loops import LOOPS
 from benchmarks.training.rows import Prepared, Setting, learned
 from benchmarks.training.run import operations
 from evertune.objectives import module
+from tests.helpers.model import LABELS, recipe, text_rows, tokenizer
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 CASES = {

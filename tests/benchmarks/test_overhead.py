@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.cli import Project
-from helpers.registry import Shop, make_champion, waiting
 
 from evertune.cli.server import prefect_settings
+from tests.helpers.cli import Project
+from tests.helpers.registry import Shop, make_champion, waiting
 
 HEAVY = ("torch", "transformers", "mlflow", "great_expectations", "prefect", "pandas", "matplotlib")
 # Tells at the process's end which of the heavy libraries it imported, and what its last collection leaves alone.

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.cli import Done
-from helpers.model import split_rows, train
-from helpers.objective_samples import SAMPLES
-from helpers.picture import write_tiny_vision
-from objectives.test_every_objective import project
 
 from evertune import objectives
 from evertune.data.sources import read as sources
 from evertune.profiling.preview_rows import judged, sample
 from evertune.serving import scoring
+from tests.helpers.cli import Done
+from tests.helpers.model import split_rows, train
+from tests.helpers.objective_samples import SAMPLES
+from tests.helpers.picture import write_tiny_vision
+from tests.objectives.test_every_objective import project
 
 # Of each kind of column a cell that is none, beside a missing one.
 WRONG = {"string": ["a list"], "strings": 5, "labels": 5, "number": "many", "span": 5, "image": "é"}

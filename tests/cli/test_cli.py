@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.cli import Done, Project
-from helpers.registry import Shop
 
 from evertune.cli import COMMANDS
 from evertune.registry.decisions import ledger
 from evertune.registry.versions import versions as models
+from tests.helpers.cli import Done, Project
+from tests.helpers.registry import Shop
 
 HEAVY = {
     "torch", "transformers", "datasets", "mlflow", "prefect", "great_expectations", "pandas", "pyarrow", "numpy",

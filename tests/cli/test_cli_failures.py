@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.cli import Done, Project, ticket_rows, write_rows
+
+from tests.helpers.cli import Done, Project, ticket_rows, write_rows
 
 Command = Callable[..., Done]
 

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evertune.runtime.files import write_json
-from helpers.cli import Done
-from helpers.crash import killed
-from helpers.registry import HELD, Shop, events, make_champion, moved_by_others, moves, settle, waiting
 
 from evertune.config import load
 from evertune.errors import ConfigError, RegistryError
 from evertune.registry.decisions import ledger, promotion
 from evertune.registry.tracking import store
 from evertune.registry.versions import versions as models
+from evertune.runtime.files import write_json
 from evertune.runtime.home import Home
+from tests.helpers.cli import Done
+from tests.helpers.crash import killed
+from tests.helpers.registry import HELD, Shop, events, make_champion, moved_by_others, moves, settle, waiting
 
 
 @pytest.mark.usefixtures("no_parity")

@@ -17,6 +17,7 @@ import yaml
 
 from evertune.cli.server import deployments, prefect_profile, processes
 from evertune.errors import ConfigError, RegistryError
+from tests.helpers.paths import ROOT
 
 URL = "http://127.0.0.1:4299/api"
 CHILD = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
@@ -68,7 +69,7 @@ def test_a_profile_that_the_user_chose_meanwhile_stays(prefect_home: Path) -> No
 def test_a_profile_that_a_killed_command_left_is_healed(prefect_home: Path) -> None:
     before = profiles()
     code = (
-        "import os; from pathlib import Path; from evertune.cli import prefect_profile\n"
+        "import os; from pathlib import Path; from evertune.cli.server import prefect_profile\n"
         f"with prefect_profile.serving({URL!r}): os.kill(os.getpid(), 9)"
     )
     environment = {**os.environ, "PREFECT_HOME": str(prefect_home)}
@@ -132,7 +133,7 @@ def up(folder: Path, *arguments: str, **environment: str) -> subprocess.Complete
     (folder / "prefect.yaml").write_text("deployments: [{name: a, entrypoint: flows.retrain.retrain}]\n")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
     command = [sys.executable, "-m", "evertune", "up", "--prefect-file", "prefect.yaml", *arguments]
-    own = {"PREFECT_HOME": str(folder / "prefect"), "PYTHONPATH": str(Path(__file__).parent.parent)}
+    own = {"PREFECT_HOME": str(folder / "prefect"), "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=folder, env={**kept, **own, **environment}, capture_output=True, text=True)
 
 

@@ -7,9 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.cli import Done
-from helpers.model import LABELS, recipe, split_rows, text_rows, train, write_tiny_decoder, write_tiny_model
-from helpers.objective_samples import SAMPLES, labels_of, short
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +20,9 @@ from evertune.registry.versions import versions as models
 from evertune.runtime.home import home_of
 from evertune.serving import bundle
 from evertune.serving.portable import compressed
+from tests.helpers.cli import Done
+from tests.helpers.model import LABELS, recipe, split_rows, text_rows, train, write_tiny_decoder, write_tiny_model
+from tests.helpers.objective_samples import SAMPLES, labels_of, short
 
 INPUTS = [row["text"] for row in text_rows(12)]
 

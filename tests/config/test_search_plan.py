@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.cli import Done
 
 from evertune.config import load, load_search
 from evertune.config.search import short
 from evertune.errors import ConfigError
 from evertune.search import recipe_text
+from tests.helpers.cli import Done
 
 RATE = "training.learning_rate={search: [1e-5, 1e-3], log: true}"
 

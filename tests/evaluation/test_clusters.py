@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from helpers.gate import accuracy, stats
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +9,7 @@ from evertune.config import Gate
 from evertune.gate.decide import Scored, decide
 from evertune.statistics.clusters import effective, summed
 from evertune.statistics.resampling import paired_difference
+from tests.helpers.gate import accuracy, stats
 
 
 def share(sums):

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers.model import LABELS, TAGS, TOKENS, recipe, split_rows, table, tag_rows, text_rows, train
 
 from evertune.errors import DataError, TrainingError
 from evertune.evaluation import evaluate as evaluation
 from evertune.gate import challenge
 from evertune.records import Candidate, Evaluation
 from evertune.serving import bundle
+from tests.helpers.model import LABELS, TAGS, TOKENS, recipe, split_rows, table, tag_rows, text_rows, train
 
 OLD, NEW = LABELS[:2], LABELS  # the champion has not met the third label
 TEST = [{**row, "batch": 1 + number // 8, "split": "test"} for number, row in enumerate(text_rows(24, start=500))]

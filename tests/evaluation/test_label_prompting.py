@@ -6,12 +6,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import torch
-from helpers.gguf import write_gguf
-from helpers.model import decoding_tokenizer, recipe
 
 from evertune.evaluation import label_prompting as prompted
 from evertune.evaluation import zero_shot
 from evertune.serving.portable import base_files
+from tests.helpers.gguf import write_gguf
+from tests.helpers.model import decoding_tokenizer, recipe
 
 WORDS = ["very bad", "good", "so so"]
 TEXTS = ["the film was fine", "no", "it was a long day, and nothing at all came of it"]

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.model import TOKENS, recipe, split_rows, train
 from pydantic import ValidationError
 
 from evertune.config.robustness import Robustness
@@ -13,6 +12,7 @@ from evertune.evaluation.robustness import measure, told
 from evertune.gate.robustness import robust
 from evertune.objectives import text_classification, token_classification
 from evertune.report.sections.models import robustness as shown
+from tests.helpers.model import TOKENS, recipe, split_rows, train
 
 LISTED: dict[str, Any] = {"contract": {"label": {"values": ["good", "bad"]}}}
 TEXT = "Where is the parcel that Anna sent me yesterday?"

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers.model import recipe, table, text_rows
 
 from evertune.evaluation import slices as slicing
 from evertune.objectives import text_classification
+from tests.helpers.model import recipe, table, text_rows
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers.model import recipe
 
 from evertune.config import Recipe
 from evertune.evaluation import zero_shot
 from evertune.report.sections import models
+from tests.helpers.model import recipe
 
 ROWS = pa.table(
     {

@@ -17,8 +17,6 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 import yaml
-from helpers.cli import Project, ticket_rows, write_rows
-from helpers.server import free_port
 from prefect import Flow
 
 from evertune.cli.server.prefect_pool import POOL
@@ -26,8 +24,10 @@ from evertune.config import load
 from evertune.errors import RegistryError
 from evertune.runtime.home import home_of
 from tasks import step
+from tests.helpers.cli import Project, ticket_rows, write_rows
+from tests.helpers.paths import ROOT
+from tests.helpers.server import free_port
 
-ROOT = Path(__file__).parent.parent
 FILE = ROOT / "deployments" / "prefect.yaml"
 DEPLOYMENTS = yaml.safe_load(FILE.read_text(encoding="utf-8"))["deployments"]
 RETRAIN = [one for one in DEPLOYMENTS if one["entrypoint"] == "flows.retrain.retrain"]

@@ -6,11 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from helpers.dask_jobs import broken, deadly, judged
-from helpers.data import good, home, ingest, run, write_csv
-from helpers.data import recipe as data_recipe
-from helpers.model import LABELS, recipe, snapshot, table, text_rows
-from helpers.registry import Shop
 from prefect import flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -27,6 +22,12 @@ from evertune.tokenization import tokenize as tokenization
 from tasks import engine
 from tasks.step import begin
 from tasks.validate import validate
+from tests.helpers.dask_jobs import broken, deadly, judged
+from tests.helpers.data import good, home, ingest, run, write_csv
+from tests.helpers.data import recipe as data_recipe
+from tests.helpers.model import LABELS, recipe, snapshot, table, text_rows
+from tests.helpers.paths import ROOT
+from tests.helpers.registry import Shop
 
 pytest.importorskip("prefect_dask", reason="needs the extra evertune[dask]")
 pytestmark = pytest.mark.slow
@@ -40,7 +41,7 @@ def scheduler(prefect_server: str) -> Iterator[str]:
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_API_URL: prefect_server}):
         patch.setenv("PREFECT_API_URL", prefect_server)
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=":")
+        patch.setenv("PYTHONPATH", str(ROOT), prepend=":")
         with LocalCluster(**options) as made:
             yield made.scheduler_address
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.model import recipe, split_rows, table, text_rows, train
 
 from evertune.config import Recipe
 from evertune.evaluation import evaluate as evaluation
 from evertune.gate import challenge
 from evertune.records import Candidate, Decision
+from tests.helpers.model import recipe, split_rows, table, text_rows, train
 
 ROWS = text_rows(120)
 TEST = table([{**row, "row_version": f"t{n}", "batch": 1 + n % 2} for n, row in enumerate(text_rows(90, start=500))])

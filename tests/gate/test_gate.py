@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.gate import accuracy, ask, both, error, stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evertune.config import Gate
 from evertune.errors import DataError
 from evertune.gate.decide import Scored, decide, spent
+from tests.helpers.gate import accuracy, ask, both, error, stats
 
 
 def test_a_clear_gain_is_promoted_with_its_evidence():

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers.gate import ask, both, error, stats
 
 from evertune.config import Gate
 from evertune.gate.decide import Scored, decide
+from tests.helpers.gate import ask, both, error, stats
 
 
 def test_a_first_version_must_beat_the_commonest_label_whatever_the_minimum():

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from helpers.gate import accuracy
 from scipy.stats import binom
 
 from evertune.config import Gate
 from evertune.gate.decide import Scored, decide
+from tests.helpers.gate import accuracy
 
 ALPHA, NIGHTS = 0.05, 30
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from evertune.runtime.files import read_json
 
 from evertune.registry.decisions import ledger
+from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
+from tests.helpers.paths import ROOT
 
 BREAK = """
 import errno, os, signal
@@ -140,7 +141,7 @@ class Project:
         return [one for one in ledger.entries(self.home) if one["event"] == event]
 
     def _environment(self) -> dict[str, str]:
-        root = str(Path(__file__).parent.parent)
+        root = str(ROOT)
         own = {"EVERTUNE_HOME": str(self.folder / "home"), "PREFECT_API_URL": self.server, "PYTHONPATH": root}
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_"))}
         return {**kept, "OMP_NUM_THREADS": "1", **own, **self.environment}

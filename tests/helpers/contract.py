@@ -7,11 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from helpers.data import good, keyed_rows, recipe
 
 from evertune.config import Recipe
 from evertune.data.columns.chunks import of_table
 from evertune.data.contract.judge import BatchStoppedError, Verdicts, judge, judge_rows
+from tests.helpers.data import good, keyed_rows, recipe
 
 NOTHING_KNOWN = pa.schema([("input_digest", pa.int64()), ("target_digest", pa.int64())]).empty_table()
 

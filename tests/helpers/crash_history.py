@@ -10,15 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helpers.cli import Project
-from helpers.data import write_csv
-
 from evertune.data.corpus import transactions as corpus
 from evertune.data.quarantine import release as quarantine
 from evertune.registry.decisions import ledger
 from evertune.registry.tracking import costs, store
 from evertune.registry.versions import versions as models
 from evertune.runtime.home import Home
+from tests.helpers.cli import Project
+from tests.helpers.data import write_csv
 
 WORDS = (  # of each week: what was said before, and what no champion has seen
     {"refund": "money back amount", "delivery": "parcel van courier", "account": "password login email"},
@@ -62,7 +61,7 @@ class Worker:
 def working(environment: Mapping[str, str]) -> Iterator[Worker]:
     """A worker while the block runs."""
     process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("crash_worker.py"))], env=dict(environment), text=True,
+        [sys.executable, "-m", "tests.helpers.crash_worker"], env=dict(environment), text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
     try:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 import yaml
-from evertune.runtime.files import read_json, write_json
 
 from evertune.config import Recipe, load
 from evertune.data import admission
@@ -16,6 +15,7 @@ from evertune.data.corpus import transactions as corpus
 from evertune.data.row_versions import keyed
 from evertune.data.sources import read as sources
 from evertune.records import Batch, Snapshot
+from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 from evertune.runtime.threads import Spread
 

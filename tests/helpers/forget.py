@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from helpers.data import TOLERANT, recipe
 
 from evertune.config import Recipe
+from tests.helpers.data import TOLERANT, recipe
 
 HEADER = ("text", "label", "id")
 SECRET = "ada lovelace wrote of her engine and its punched cards"

@@ -4,10 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from helpers.model import LABELS, MOVES, TAGS, tag_rows, text_rows, write_tiny_decoder, write_tiny_seq2seq
-from helpers.picture import CODES, picture, write_tiny_stages, write_tiny_vision
-
 from evertune.objectives import module
+from tests.helpers.model import LABELS, MOVES, TAGS, tag_rows, text_rows, write_tiny_decoder, write_tiny_seq2seq
+from tests.helpers.picture import CODES, picture, write_tiny_stages, write_tiny_vision
 
 NAMES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 ADJECTIVES = "amber birch cedar dune ember fjord grove heath inlet jade kelp lagoon maple north ochre pine".split()

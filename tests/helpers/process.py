@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from helpers.model import recipe, split_rows, text_rows
 
 from evertune.config import Recipe
+from tests.helpers.model import recipe, split_rows, text_rows
+from tests.helpers.paths import ROOT
 
 ROWS = split_rows(text_rows(60))
 SECONDS = 120.0  # that a condition may take on a busy machine
 PROGRAM = """
 import sys
 from pathlib import Path
-from model_helpers import train
-from process_helpers import ROWS, in_processes
+from tests.helpers.model import train
+from tests.helpers.process import ROWS, in_processes
 train(in_processes(Path(sys.argv[1]), 2, epochs=400), Path(sys.argv[2]), ROWS)
 """
 
@@ -84,9 +85,10 @@ def killing(place: Path, victim: Callable[[], psutil.Process]) -> Iterator[None]
 @contextlib.contextmanager
 def training_elsewhere(model: Path, place: Path) -> Iterator["subprocess.Popen[str]"]:
     """A process of its own that trains for long, in two processes."""
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
     command = [sys.executable, "-c", PROGRAM, str(model), str(place)]
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.PIPE, text=True) as one:
+    with subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+    ) as one:
         try:
             yield one
         finally:

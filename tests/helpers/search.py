@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.cli import Project, ticket_rows, write_rows
 
 from evertune.cli.ingest_first import taken_in
 from evertune.config import Plan, load_search
@@ -14,6 +13,7 @@ from evertune.records import Snapshot
 from evertune.runtime.home import Home, home_of
 from evertune.search import search
 from evertune.search.search import Limits, Result
+from tests.helpers.cli import Project, ticket_rows, write_rows
 
 TRIALS = 4
 TRAINING = {

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pyarrow as pa
-from helpers.data import keyed_rows
 
 from evertune.config.data import SplitRules
 from evertune.data.splits import assign as splits
+from tests.helpers.data import keyed_rows
 
 RULES = SplitRules()
 SEEN: dict[str, str] = {}  # of every row that `assigned` has seen

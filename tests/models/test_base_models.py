@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evertune.runtime.files import read_json
-from helpers.model import LABELS, TEXT, WEIGHTS, recipe, tokenizer, vocabulary, write_tiny_model
-from helpers.registry import Shop, settle
 
 from evertune.errors import ConfigError, TrainingError
 from evertune.models import base as base_models
 from evertune.objectives import text_classification, token_classification
+from evertune.runtime.files import read_json
 from evertune.runtime.precision import resolve_precision
 from evertune.training import parameters as models
+from tests.helpers.model import LABELS, TEXT, WEIGHTS, recipe, tokenizer, vocabulary, write_tiny_model
+from tests.helpers.registry import Shop, settle
 
 SIZE = {"vocab_size": len(vocabulary()), **WEIGHTS}
 

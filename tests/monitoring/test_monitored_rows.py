@@ -6,10 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.cli import write_rows
-from helpers.data import good, home, run, write_csv, write_jsonl
-from helpers.data import recipe as kept_recipe
-from helpers.model import recipe, split_rows, table, text_rows, train
 
 from evertune.data import label_names as relabel
 from evertune.data.corpus import transactions as corpus
@@ -20,6 +16,10 @@ from evertune.objectives import module
 from evertune.runtime.home import Home
 from evertune.serving import bundle
 from evertune.statistics import two_sample as drift
+from tests.helpers.cli import write_rows
+from tests.helpers.data import good, home, run, write_csv, write_jsonl
+from tests.helpers.data import recipe as kept_recipe
+from tests.helpers.model import recipe, split_rows, table, text_rows, train
 
 CHAMPION = Path("champion")  # its card is all that is read of it
 OLD, NEW, TEXTS = 900, 240, 40

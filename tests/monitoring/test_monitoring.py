@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.cli import Project, ticket_rows, write_rows
-from helpers.model import LABELS, TAGS, TOKENS, recipe, split_rows, table, tag_rows, text_rows, train
-from helpers.notify import Sink, http_sink, secrets_in, smtp_sink
 
 from evertune.audit import trace as tracing
 from evertune.config import load
@@ -18,6 +15,9 @@ from evertune.monitoring import monitor as monitoring
 from evertune.monitoring import observations as observing
 from evertune.monitoring.monitor import Side
 from evertune.serving import bundle
+from tests.helpers.cli import Project, ticket_rows, write_rows
+from tests.helpers.model import LABELS, TAGS, TOKENS, recipe, split_rows, table, tag_rows, text_rows, train
+from tests.helpers.notify import Sink, http_sink, secrets_in, smtp_sink
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.registry import Shop
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -17,6 +16,7 @@ from evertune.records import Monitoring, Trigger
 from evertune.registry.tracking import costs, unfinished
 from evertune.registry.tracking import runs as tracking
 from evertune.registry.tracking.store import client
+from tests.helpers.registry import Shop
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -8,12 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.cli import Done
-from helpers.contract import judged, rows_of
-from helpers.crash import killed
-from helpers.data import good, keyed_rows
-from helpers.notify import PASSWORD, TOKEN, USER, Sink, http_sink, secrets_in, smtp_sink
-from helpers.report import OUTCOME
 
 from evertune.config import Recipe, load
 from evertune.data.contract.judge import BatchStoppedError
@@ -22,6 +16,12 @@ from evertune.notify import delivery, notices
 from evertune.records import Monitoring, Outcome
 from evertune.runs import up_to_date as conclusion
 from tasks import notify
+from tests.helpers.cli import Done
+from tests.helpers.contract import judged, rows_of
+from tests.helpers.crash import killed
+from tests.helpers.data import good, keyed_rows
+from tests.helpers.notify import PASSWORD, TOKEN, USER, Sink, http_sink, secrets_in, smtp_sink
+from tests.helpers.report import OUTCOME
 
 Write = Callable[..., Path]
 WAITING = Outcome(**{**OUTCOME, "decision": "held", "waiting": True, "metrics": {"test": {"f1_macro": 0.91}}})

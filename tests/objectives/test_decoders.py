@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.gguf import write_gguf
-from helpers.model import LABELS, TAGS, TEXT, TOKENS, recipe, split_rows, tag_rows, text_rows, train
 
 from evertune.config.methods import METHODS
 from evertune.models import base as base_models
@@ -17,6 +15,8 @@ from evertune.serving.portable import base_files
 from evertune.tokenization import tokenize as tokenization
 from evertune.training import kernels
 from evertune.training import parameters as models
+from tests.helpers.gguf import write_gguf
+from tests.helpers.model import LABELS, TAGS, TEXT, TOKENS, recipe, split_rows, tag_rows, text_rows, train
 
 
 @pytest.fixture(scope="module")

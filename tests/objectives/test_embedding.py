@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from helpers.model import LABELS, write_tiny_decoder
 from pydantic import ValidationError
 
 from evertune import objectives
+from tests.helpers.model import LABELS, write_tiny_decoder
 
 
 def test_a_text_s_vector_is_what_pooling_says_and_a_decoder_s_the_last(tmp_path: Path, tiny_model: Path) -> None:

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from evertune.runtime.files import read_json
-from helpers.objective_samples import SAMPLES, short
 
 from evertune import objectives
 from evertune.config import Recipe, load
@@ -18,8 +16,10 @@ from evertune.errors import TrainingError
 from evertune.records import Outcome
 from evertune.registry.versions import parity
 from evertune.registry.versions import versions as models
+from evertune.runtime.files import read_json
 from evertune.runtime.home import home_of
 from evertune.serving import bundle, scoring
+from tests.helpers.objective_samples import SAMPLES, short
 
 ROWS = 90
 

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.model import decoding_tokenizer, recipe, write_tiny_decoder, write_tiny_model, write_tiny_seq2seq
-from helpers.objective_samples import SAMPLES
 
 from benchmarks.quality import ngrams
 from evertune import objectives
@@ -20,6 +18,8 @@ from evertune.monitoring import observations as observing
 from evertune.objectives import causal_lm, chat, seq2seq
 from evertune.objectives.shared import generated_text
 from evertune.training import kernels
+from tests.helpers.model import decoding_tokenizer, recipe, write_tiny_decoder, write_tiny_model, write_tiny_seq2seq
+from tests.helpers.objective_samples import SAMPLES
 
 TEXTS = ["my card was lost", "", "when will the parcel arrive " * 6]
 

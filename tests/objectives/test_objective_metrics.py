@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.model import certain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evertune import objectives
 from evertune.objectives import text_classification, token_classification
 from evertune.objectives.shared import scoring
+from tests.helpers.model import certain
 
 SCORES = st.floats(0, 1, width=32)
 LABEL_ROWS = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd"), SCORES), min_size=1, max_size=40)

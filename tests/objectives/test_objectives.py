@@ -9,8 +9,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from helpers.model import TAGS, certain, recipe, split_rows, tokenizer, train
-from helpers.objective_samples import SAMPLES, labels_of, short
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +16,8 @@ from evertune import objectives
 from evertune.data.sources.tables import CONVERTERS
 from evertune.objectives import text_classification, token_classification
 from evertune.serving import bundle
+from tests.helpers.model import TAGS, certain, recipe, split_rows, tokenizer, train
+from tests.helpers.objective_samples import SAMPLES, labels_of, short
 
 # Of these each item, a row or a word, has one label; what other objectives give is tested in files of their own.
 ONE_LABEL = ("text-classification", "token-classification", "pair-classification")

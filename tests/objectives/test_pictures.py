@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evertune.runtime.files import write_json
-from helpers.model import recipe
-from helpers.picture import picture, write_tiny_stages, write_tiny_vision
 
 from evertune.config import Recipe, load
 from evertune.data.sources import read as sources
@@ -22,7 +19,10 @@ from evertune.objectives.shared import picture_metrics, pixels
 from evertune.profiling import preview
 from evertune.profiling.profile import inspect, recipe_text, tried
 from evertune.report.sections.gallery import gallery
+from evertune.runtime.files import write_json
 from evertune.tokenization import tokenize as tokenization
+from tests.helpers.model import recipe
+from tests.helpers.picture import picture, write_tiny_stages, write_tiny_vision
 
 
 def read(folder: Path, rows: list[dict[str, Any]]) -> Any:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.model import TOKENS, recipe, split_rows, tag_rows, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evertune.objectives import token_classification as objective
 from evertune.serving import bundle
+from tests.helpers.model import TOKENS, recipe, split_rows, tag_rows, train
 
 BIO = ["B-LOC", "B-PER", "I-LOC", "I-PER", "O"]
 BIOES = ["B-LOC", "E-LOC", "I-LOC", "O", "S-LOC"]

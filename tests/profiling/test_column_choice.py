@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.cli import Done, ticket_rows
-from helpers.data import write_csv, write_jsonl
 
 from evertune.errors import DataError
 from evertune.profiling.profile import inspect
+from tests.helpers.cli import Done, ticket_rows
+from tests.helpers.data import write_csv, write_jsonl
 
 CHINESE = "我的包裹还没有到请帮我查一下谢谢你们的服务很好可以退款吗"
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.cli import Done, ticket_rows, write_rows
 
 from evertune.config import Recipe, load
 from evertune.data import minimum_rows as shortage
 from evertune.errors import DataError
 from evertune.profiling import preview
 from evertune.profiling.preview_rows import FLOOR, PIECES, sample, spread
+from tests.helpers.cli import Done, ticket_rows, write_rows
 
 Made = Callable[..., Path]
 

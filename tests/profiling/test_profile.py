@@ -6,13 +6,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from evertune.profiling.guess import Guess
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evertune.config import load
 from evertune.data.sources import read as sources
 from evertune.errors import ConfigError, DataError
+from evertune.profiling.guess import Guess
 from evertune.profiling.profile import inspect, recipe_text, tried
 
 ROWS = [

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evertune.profiling.guess import Guess
-from helpers.objective_samples import SAMPLES
 
 from evertune.config import load
 from evertune.data.sources import read as sources
 from evertune.errors import DataError
 from evertune.objectives import TABLE, module
+from evertune.profiling.guess import Guess
 from evertune.profiling.profile import inspect, recipe_text
 from evertune.tokenization import tokenize as tokenization
+from tests.helpers.objective_samples import SAMPLES
 
 
 def told(folder: Path, rows: list[dict[str, Any]], **given: str) -> Guess:

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.registry import Shop, events, settle, waiting
 
 from evertune.errors import RegistryError
 from evertune.registry.decisions import promotion
 from evertune.registry.versions import versions as models
+from tests.helpers.registry import Shop, events, settle, waiting
 
 
 @pytest.mark.usefixtures("no_parity")

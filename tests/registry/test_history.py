@@ -5,15 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.cli import Done
-from helpers.registry import HELD, PROMOTED, Shop, settle
-from helpers.report import Json, Read
 
 from evertune.records import Decision, Monitoring
 from evertune.registry.decisions import promotion
 from evertune.registry.decisions.history import chronicle
 from evertune.registry.tracking import monitors
 from evertune.report.pages import history
+from tests.helpers.cli import Done
+from tests.helpers.registry import HELD, PROMOTED, Shop, settle
+from tests.helpers.report import Json, Read
 
 SCORED = {"test": "minimum", "metric": "f1_macro", "rows": 40, "challenger": 0.91, "low": 0.88, "high": 0.94,
           "passed": True}  # fmt: skip

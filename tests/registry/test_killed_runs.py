@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.registry import Shop, tokens_of
 
 from evertune.records import Monitoring, Outcome
 from evertune.registry.tracking import monitors, store, unfinished
 from evertune.registry.tracking import runs as tracking
 from evertune.registry.tracking.backtests import Backtest
 from evertune.runtime.home import Home
+from tests.helpers.paths import ROOT
+from tests.helpers.registry import Shop, tokens_of
 
 FOUND = Monitoring("m", 1, False, "p = 0.5", 0.5, 0.05, {"reference": 30, "current": 30}, "a.csv")
 
@@ -99,12 +100,11 @@ def test_runs_of_another_home_in_the_same_mlflow_are_let_alone(
 
 KILLED = """
 import os, signal, sys
-sys.path.insert(0, {tests!r})
 from pathlib import Path
 from evertune.config import load
-from evertune.home import Home
-from evertune.registry import tracking
-from registry_helpers import tokens_of
+from evertune.runtime.home import Home
+from evertune.registry.tracking import runs as tracking
+from tests.helpers.registry import tokens_of
 recipe, home = load({recipe!r}), Home(Path({root!r}), {name!r})
 with home.lock("run", noted=True):
     tracking.begin(recipe, home, tokens_of(1), home.runs / "1")
@@ -119,10 +119,10 @@ def test_nothing_new_closes_what_a_forced_run_left_that_was_killed(
     from evertune.runs import up_to_date as conclusion
 
     script = KILLED.format(
-        tests=str(Path(__file__).parent), recipe=str(tmp_path / "recipe.yaml"), root=str(shop.home.root),
+        recipe=str(tmp_path / "recipe.yaml"), root=str(shop.home.root),
         name=shop.home.name,
     )  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     assert subprocess.run([sys.executable, "-c", script], env=environment).returncode == -signal.SIGKILL
     monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
     monkeypatch.setattr(conclusion, "before_start", lambda *_: DONE)

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from evertune.records import Outcome
 from evertune.registry.decisions import ledger
 from evertune.runtime.home import Home
+from tests.helpers.paths import ROOT
 
 WRITER = """
 import sys
 from pathlib import Path
-from evertune.home import Home
-from evertune.registry import ledger
+from evertune.runtime.home import Home
+from evertune.registry.decisions import ledger
 home = Home(Path(sys.argv[1]), "small")
 for number in range(25):
     ledger.append(home, "decision", writer=sys.argv[2], number=number, padding="x" * 20_000)
@@ -57,7 +58,7 @@ def test_a_torn_entry_costs_itself_only(tmp_path_factory: object, cut: int) -> N
 
 
 def test_concurrent_writers_lose_and_mix_nothing(tmp_path: Path) -> None:
-    root = str(Path(__file__).parent.parent)
+    root = str(ROOT)
     start = [sys.executable, "-c", WRITER, str(tmp_path / "home")]
     writers = [
         subprocess.Popen([*start, name], env={**os.environ, "PYTHONPATH": root, "EVERTUNE_USER": name})

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evertune.runtime.files import read_json
-from helpers.registry import INPUTS, PROMOTED, Shop, evaluation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
@@ -25,7 +23,9 @@ from evertune.registry.decisions import ledger, promotion
 from evertune.registry.tracking import store
 from evertune.registry.versions import parity, requirements
 from evertune.registry.versions import versions as models
+from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
+from tests.helpers.registry import INPUTS, PROMOTED, Shop, evaluation
 
 STRANGER = """
 import json, sys

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.registry import Shop
 
 from evertune.registry.versions import parity, requirements
 from evertune.runtime.home import Home
+from tests.helpers.registry import Shop
 
 
 @pytest.fixture(autouse=True)

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.crash import Killed
-from helpers.registry import HELD, REJECTED, Shop, events, make_champion, moved_by_others, moves, settle
 
 from evertune.errors import RegistryError
 from evertune.records import Decision
 from evertune.registry.decisions import ledger, promotion
 from evertune.registry.decisions import queries as decisions
 from evertune.registry.versions import versions as models
+from tests.helpers.crash import Killed
+from tests.helpers.registry import HELD, REJECTED, Shop, events, make_champion, moved_by_others, moves, settle
 
 
 @pytest.mark.parametrize("decision", [HELD, REJECTED])

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evertune.runtime.files import read_json
-from helpers.registry import INPUTS, Shop, tokens_of
 
 from evertune.errors import RegistryError
 from evertune.registry.tracking import runs as tracking
 from evertune.registry.tracking import store
 from evertune.registry.versions import versions as models
+from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 from evertune.serving import bundle
+from tests.helpers.paths import ROOT
+from tests.helpers.registry import INPUTS, Shop, tokens_of
 
 
 def test_all_is_kept_in_the_home_and_the_environment_is_left_alone(
@@ -43,7 +44,7 @@ def test_artifacts_stay_in_the_home_where_its_own_store_is_named(shop: Shop, mon
 def test_the_page_on_the_registry_shows_how_a_stranger_loads_the_model(shop: Shop, tmp_path: Path) -> None:
     _, version = shop.registered()
     models.move_champion(shop.home, shop.name, version, expected=None, reason="test")
-    page = (Path(__file__).parent.parent / "docs" / "registry.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "registry.md").read_text(encoding="utf-8")
     [export] = re.findall(r"^\$ (export .*)$", page, re.MULTILINE)
     [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / ".evertune").symlink_to(shop.home.root)

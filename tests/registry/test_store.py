@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.cli import Done
-from helpers.registry import Shop
 
 from evertune.cli.errors import explain
 from evertune.errors import RegistryError
 from evertune.registry.tracking import store
 from evertune.registry.versions import versions as models
 from evertune.runtime.home import Home
+from tests.helpers.cli import Done
+from tests.helpers.paths import ROOT
+from tests.helpers.registry import Shop
 
 DIES = """
 import os, sys
 from pathlib import Path
-from evertune.home import Home
-from evertune.registry import store
+from evertune.runtime.home import Home
+from evertune.registry.tracking import store
 import mlflow.store.db.utils as made
 made._upgrade_db = lambda *_: os.kill(os.getpid(), 9)  # the tables are there, their version is not
 store.client(Home(Path(sys.argv[1]), "small"))
@@ -30,7 +31,7 @@ store.client(Home(Path(sys.argv[1]), "small"))
 
 def test_a_store_that_a_kill_left_half_made_is_made_anew(tmp_path: Path) -> None:
     home = Home(tmp_path / "home", "small")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for _ in range(2):
         assert subprocess.run([sys.executable, "-c", DIES, str(home.root)], env=environment).returncode == -9
         assert not (home.root / "mlflow" / "mlflow.db").exists()

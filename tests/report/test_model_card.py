@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.model import recipe
-from helpers.report import DETAILS, ORIGIN, OUTCOME, Json, details_of
 from huggingface_hub import ModelCard
 
 from evertune.config import Recipe
@@ -16,6 +14,8 @@ from evertune.records import Outcome, Snapshot, plain
 from evertune.report import model_card as card
 from evertune.runs import provenance as origins
 from evertune.runtime.home import Home
+from tests.helpers.model import recipe
+from tests.helpers.report import DETAILS, ORIGIN, OUTCOME, Json, details_of
 
 FOUND = Outcome(**OUTCOME)
 

@@ -10,7 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.report import (
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from evertune.report import pictures
+from tests.helpers.report import (
     DETAILS,
     HISTORY,
     ORIGIN,
@@ -24,10 +28,6 @@ from helpers.report import (
     undrawn,
     without,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
-from evertune.report import pictures
 
 HOSTILE = ["<b>", "</td><script>", "\" onload='", "&lt;", "]]>", "<!--"]
 

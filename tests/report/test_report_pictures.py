@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.report import HISTORY, details_of
 
 from evertune.report import pictures
+from tests.helpers.paths import ROOT
+from tests.helpers.report import HISTORY, details_of
 
 
 @pytest.mark.parametrize("count", [2, 14, 77])
@@ -52,4 +53,4 @@ def test_only_drawing_imports_matplotlib_and_never_pyplot(tmp_path: Path) -> Non
         f"assert pictures(pathlib.Path({str(tmp_path)!r}), {{}}, {HISTORY!r})\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

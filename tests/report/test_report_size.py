@@ -5,10 +5,10 @@ import io
 from pathlib import Path
 
 import numpy as np
-from helpers.report import DETAILS, Read, undrawn
 from PIL import Image
 
 from evertune.data.thumbnails import SHOWN, digest, thumbnail
+from tests.helpers.report import DETAILS, Read, undrawn
 
 
 def test_thousands_of_labels_and_photographs_stay_below_two_megabytes(tmp_path: Path) -> None:

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evertune.runtime.files import read_json
-from helpers.cli import ticket_rows, write_rows
-from helpers.model import write_tiny_model
 from pydantic import create_model
 
 from evertune.config import Recipe, Training, load
@@ -20,7 +17,10 @@ from evertune.data.quarantine import release as quarantine
 from evertune.data.sources import read as sources
 from evertune.records import Outcome, Snapshot, digest
 from evertune.runs import up_to_date as conclusion
+from evertune.runtime.files import read_json
 from evertune.runtime.home import Home, home_of
+from tests.helpers.cli import ticket_rows, write_rows
+from tests.helpers.model import write_tiny_model
 
 DONE = Outcome(
     "promoted", "good", "small", 1, 1, "run", {}, {"new": 60}, {"test": {"accuracy": 0.9}}, {"ingest": 1.0}, "page"

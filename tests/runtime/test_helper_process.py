@@ -13,14 +13,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers import helper_process_jobs as beside_jobs
-from helpers.data import REFUSED, TOLERANT, current, good, home, ingest, recipe, write_csv
 
 from evertune.data import admission
 from evertune.data.contract.judge import BatchStoppedError
 from evertune.data.quarantine import release as quarantine
 from evertune.errors import ConfigError
 from evertune.runtime import helper_process as beside
+from tests.helpers import helper_process_jobs as beside_jobs
+from tests.helpers.data import REFUSED, TOLERANT, current, good, home, ingest, recipe, write_csv
+from tests.helpers.paths import ROOT
 
 SECONDS = 60.0
 
@@ -28,7 +29,7 @@ SECONDS = 60.0
 @pytest.fixture(autouse=True)
 def ready(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process that waits, which finds the tests' modules; none is left in the end."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     beside.prepare("colorsys")
     yield
     beside.dismiss()
@@ -114,8 +115,8 @@ PROGRAM = """
 import sys
 from functools import partial
 from pathlib import Path
-import beside_jobs
-from evertune import beside
+from tests.helpers import helper_process_jobs as beside_jobs
+from evertune.runtime import helper_process as beside
 beside.prepare()
 print("ready", flush=True)
 if len(sys.argv) > 1:

@@ -11,8 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from helpers.model import recipe, split_rows, table, text_rows, train
-from helpers.registry import Shop, evaluation
 
 from evertune.backtest.replay import Model, Replay
 from evertune.config import Recipe, load
@@ -20,11 +18,14 @@ from evertune.errors import ConfigError, RegistryError
 from evertune.objectives import module
 from evertune.runtime import job_slots as jobs
 from evertune.runtime.home import home_of
+from tests.helpers.model import recipe, split_rows, table, text_rows, train
+from tests.helpers.paths import ROOT
+from tests.helpers.registry import Shop, evaluation
 
 HOLDS = """
 import sys, time
-from evertune import jobs
-from evertune.backtest.replay import Model, Replay
+from evertune.runtime import job_slots as jobs
+from evertune.backtest.replay import Model; from evertune.backtest.replay import Replay
 with jobs.place("tickets"):
     print("held", flush=True)
     time.sleep(600)
@@ -50,7 +51,7 @@ def waits(_: float) -> None:
 @contextmanager
 def another() -> Iterator["subprocess.Popen[str]"]:
     """Another process that holds a place."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, "-c", HOLDS], env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None and process.stdout.readline() == "held\n"

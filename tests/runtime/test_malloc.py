@@ -5,7 +5,7 @@ import sys
 
 START = """
 import ctypes, resource
-from evertune import memory, parallel
+from evertune.runtime import malloc as memory; from evertune.runtime import threads as parallel
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]

@@ -11,9 +11,6 @@ from typing import Any
 
 import psutil
 import pytest
-from helpers.cli import Done
-from helpers.process import until
-from helpers.search import TRIALS, Shop, taken
 
 from evertune import training
 from evertune.config import load
@@ -23,6 +20,9 @@ from evertune.runtime.home import Home
 from evertune.search import study
 from evertune.search.search import Result, Trial
 from evertune.tokenization import tokenize as tokenization
+from tests.helpers.cli import Done
+from tests.helpers.process import until
+from tests.helpers.search import TRIALS, Shop, taken
 
 
 @pytest.fixture(scope="module")

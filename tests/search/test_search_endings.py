@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.cli import WORDS, ticket_rows
-from helpers.model import recipe, split_rows, train
-from helpers.search import Shop, taken
 
 from evertune import training
 from evertune.config import load_search
@@ -17,6 +14,9 @@ from evertune.errors import ConfigError, DataError, SettingsError, TrainingError
 from evertune.registry.versions import versions as models
 from evertune.runtime.home import Home
 from evertune.search import search, study, trial
+from tests.helpers.cli import WORDS, ticket_rows
+from tests.helpers.model import recipe, split_rows, train
+from tests.helpers.search import Shop, taken
 
 
 @pytest.fixture(scope="module")

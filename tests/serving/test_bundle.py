@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.model import LABELS, recipe, split_rows, text_rows, tokenizer, train
 
 from evertune.errors import TrainingError
 from evertune.objectives import text_classification
 from evertune.registry.versions.parity import TOLERANCE
 from evertune.serving import bundle
+from tests.helpers.model import LABELS, recipe, split_rows, text_rows, tokenizer, train
 
 INPUTS = ["my card was lost", "when will the parcel arrive", ""]
 

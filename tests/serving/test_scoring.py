@@ -13,12 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.registry import Shop
 
 from evertune.data.sources import read as sources
 from evertune.errors import ConfigError, DataError
 from evertune.records import Inputs
 from evertune.serving import scoring
+from tests.helpers.registry import Shop
 
 TEXTS = ["where is my card", "", "refund, please\nnow", "   ", "größe “M” – refund"]
 GOOD = [bool(text.strip()) for text in TEXTS]

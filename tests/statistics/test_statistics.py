@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from helpers.gate import accuracy, stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
@@ -10,6 +9,7 @@ from scipy.stats import binom, multinomial
 from evertune.errors import DataError
 from evertune.statistics.paired_tests import detectable, lower_bound, score, upper_z
 from evertune.statistics.resampling import exceedances, holm, interval, paired_difference, spend, swap_test
+from tests.helpers.gate import accuracy, stats
 
 
 def share(sums):

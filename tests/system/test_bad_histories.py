@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evertune.runtime.files import read_json
-from helpers.cli import Done, Project, ticket_rows
 
 from evertune.cli import main
 from evertune.config import Data, Recipe, load
@@ -19,6 +17,8 @@ from evertune.records import Decision
 from evertune.registry.decisions import ledger
 from evertune.registry.versions import versions as models
 from evertune.runs import recipe_changes
+from evertune.runtime.files import read_json
+from tests.helpers.cli import Done, Project, ticket_rows
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 COLUMNS = ("id", "text", "label", "at")

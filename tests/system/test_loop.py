@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.cli import Done, Project, ticket_rows, write_rows
 from huggingface_hub import ModelCard
 
 from evertune.data.corpus import delta_tables
@@ -16,6 +15,7 @@ from evertune.data.quarantine import release as quarantine
 from evertune.registry.decisions import ledger
 from evertune.registry.tracking import store
 from evertune.registry.versions import versions as models
+from tests.helpers.cli import Done, Project, ticket_rows, write_rows
 
 pytestmark = pytest.mark.slow
 KEYS = {
@@ -163,8 +163,8 @@ def test_nothing_is_lost_or_doubled_whatever_crashes(project: Project) -> None:
         (3, "import pyarrow.parquet as pq\npq.ParquetWriter.write_table = full"),
         (-9, "from evertune.training.checkpoints import Seal\nSeal.on_save = after(Seal.on_save, kill)"),
         (130, "from evertune.training.checkpoints import Seal\nSeal.on_save = after(Seal.on_save, interrupt)"),
-        (3, "from evertune import bundle\nbundle.write = full"),
-        (-9, "from evertune.registry import ledger\n" + _on_event("moved")),
+        (3, "from evertune.serving import bundle\nbundle.write = full"),
+        (-9, "from evertune.registry.decisions import ledger\n" + _on_event("moved")),
     ]
     died = [_die(project, status, before) for status, before in stages]
     assert "the disk is full" in died[0].err or "No space left" in died[0].err

@@ -10,15 +10,15 @@ from typing import Any
 
 import psutil
 import pytest
-from helpers.cli import Project
-from helpers.model import difference, history, train, write_broken_model, write_steady_model
-from helpers.process import ROWS, in_processes, killing, launcher, newest, training_elsewhere, until, workers
 
 from evertune.cli.errors import explain
 from evertune.errors import RegistryError, TrainingError
 from evertune.registry.tracking import store
 from evertune.training.distributed import messages as reports
 from evertune.training.trainer import TokenTrainer
+from tests.helpers.cli import Project
+from tests.helpers.model import difference, history, train, write_broken_model, write_steady_model
+from tests.helpers.process import ROWS, in_processes, killing, launcher, newest, training_elsewhere, until, workers
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_a_full_disk_is_said_as_by_one_process(steady: Path, tmp_path: Path, sma
 
 KILL = """
 import contextlib, psutil
-from evertune.training import reports
+from evertune.training.distributed import messages as reports
 listen = reports.listen
 
 def killing(lines, log):

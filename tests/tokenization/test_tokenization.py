@@ -7,8 +7,16 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evertune.errors import ConfigError, DataError
+from evertune.objectives import text_classification
 from evertune.runtime.files import FORGOTTEN
-from helpers.model import (
+from evertune.runtime.home import Home
+from evertune.tokenization import token_files
+from evertune.tokenization import tokenize as tokenization
+from tests.helpers.model import (
     LABELS,
     TEXT,
     TOKENS,
@@ -21,14 +29,6 @@ from helpers.model import (
     tokens_of,
     write_tiny_model,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from evertune.errors import ConfigError, DataError
-from evertune.objectives import text_classification
-from evertune.runtime.home import Home
-from evertune.tokenization import token_files
-from evertune.tokenization import tokenize as tokenization
 
 
 @pytest.fixture

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.model import recipe, table, text_rows, tokens_of
 
 from evertune.errors import DataError
 from evertune.runtime.home import Home
 from evertune.tokenization import tokenize as tokenization
+from tests.helpers.model import recipe, table, text_rows, tokens_of
+from tests.helpers.paths import ROOT
 
 STARTS = """
 import sys
 from pathlib import Path
-from evertune import tokenization
-from model_helpers import recipe, table, text_rows, tokens_of
-from evertune.home import Home
-from test_tokenization_processes import three_parts, waits
+from evertune.tokenization import tokenize as tokenization
+from tests.helpers.model import recipe, table, text_rows, tokens_of
+from evertune.runtime.home import Home
+from tests.tokenization.test_tokenization_processes import three_parts, waits
 tokenization.MANY, tokenization._begin = 0, waits
 tokens_of(recipe(Path(sys.argv[1])), Home(Path(sys.argv[2]), "tiny"), three_parts())
 """
@@ -64,9 +65,8 @@ def test_a_process_that_dies_is_said(tiny_model: Path, tmp_path: Path, monkeypat
 
 
 def test_no_process_outlives_the_one_that_started_it(tiny_model: Path, tmp_path: Path) -> None:
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
     command = [sys.executable, "-c", STARTS, str(tiny_model), str(tmp_path / "home")]
-    started = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path})
+    started = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
     pids = tmp_path / "pids"
     while not (pids.exists() and pids.read_text().endswith("\n")):
         assert started.poll() is None

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from helpers.model import (
+
+from evertune.errors import ConfigError
+from evertune.serving import bundle
+from evertune.training import initial_model as start
+from evertune.training.distillation import student, teacher
+from tests.helpers.model import (
     LABELS,
     TAGS,
     TOKENS,
@@ -19,14 +24,9 @@ from helpers.model import (
     weights,
     write_tiny_decoder,
 )
-from helpers.objective_samples import SAMPLES, pictures
-from helpers.picture import RESNET, write_tiny_vision
-from training.test_resume import crash_at
-
-from evertune.errors import ConfigError
-from evertune.serving import bundle
-from evertune.training import initial_model as start
-from evertune.training.distillation import student, teacher
+from tests.helpers.objective_samples import SAMPLES, pictures
+from tests.helpers.picture import RESNET, write_tiny_vision
+from tests.training.test_resume import crash_at
 
 ROWS = split_rows(text_rows(20))
 SHORT = {"epochs": 1, "checkpoint_steps": 1}

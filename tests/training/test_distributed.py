@@ -10,7 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.model import (
+
+from evertune import training
+from evertune.config import load
+from evertune.objectives import text_classification
+from evertune.records import Snapshot, Tokens
+from evertune.runtime import ipc as channel
+from evertune.runtime.home import Home
+from evertune.training.distributed import launcher, processes
+from evertune.training.distributed import messages as reports
+from evertune.training.distributed import process_group as sharing
+from tests.helpers.model import (
     TAGS,
     TOKENS,
     difference,
@@ -22,20 +32,11 @@ from helpers.model import (
     train,
     write_steady_model,
 )
-from helpers.process import ROWS, in_processes
-from helpers.server import free_port
+from tests.helpers.paths import ROOT
+from tests.helpers.process import ROWS, in_processes
+from tests.helpers.server import free_port
 
-from evertune import training
-from evertune.config import load
-from evertune.objectives import text_classification
-from evertune.records import Snapshot, Tokens
-from evertune.runtime import ipc as channel
-from evertune.runtime.home import Home
-from evertune.training.distributed import launcher, processes
-from evertune.training.distributed import messages as reports
-from evertune.training.distributed import process_group as sharing
-
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 HARD = {"tokens_per_batch": 40, "accumulation": 2, "class_weights": "balanced", "label_smoothing": 0.1, "epochs": 2}
 
 

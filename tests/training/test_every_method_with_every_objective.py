@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.model import recipe, table, train, weights
-from helpers.objective_samples import SAMPLES, labels_of, short
 from pydantic import ValidationError
 
 from evertune import objectives
 from evertune.config import Recipe
 from evertune.errors import ConfigError
 from evertune.training import initial_model as start
+from tests.helpers.model import recipe, table, train, weights
+from tests.helpers.objective_samples import SAMPLES, labels_of, short
 
 WAYS: dict[str, Any] = {
     "adversarial": {"type": "fgm", "epsilon": 1.0}, "layer_decay": 0.5, "student": {"layers": 1}, "ema": 0.5,

@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.model import (
+from pydantic import ValidationError
+
+from evertune.config.losses import READING, Distill
+from evertune.errors import ConfigError
+from evertune.models import teachers
+from evertune.objectives import text_classification
+from evertune.serving import bundle
+from evertune.training.distillation import hidden_states as states
+from evertune.training.kernels.unpadded import unpadded
+from tests.helpers.model import (
     LABELS,
     TEXT,
     difference,
@@ -19,18 +28,9 @@ from helpers.model import (
     write_steady_model,
     write_tiny_model,
 )
-from helpers.objective_samples import SAMPLES, labels_of
-from pydantic import ValidationError
-from training.test_losses import _thirds
-from training.test_resume import assert_same, crash_at
-
-from evertune.config.losses import READING, Distill
-from evertune.errors import ConfigError
-from evertune.models import teachers
-from evertune.objectives import text_classification
-from evertune.serving import bundle
-from evertune.training.distillation import hidden_states as states
-from evertune.training.kernels.unpadded import unpadded
+from tests.helpers.objective_samples import SAMPLES, labels_of
+from tests.training.test_losses import _thirds
+from tests.training.test_resume import assert_same, crash_at
 
 ROWS = split_rows(text_rows(20))
 SHORT = {"checkpoint_steps": 2, "epochs": 2, "learning_rate": 2e-3, "student": {"layers": 1}}

@@ -9,7 +9,6 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
-from helpers.model import WEIGHTS
 from hypothesis import strategies as st
 
 from evertune.training import kernels
@@ -18,6 +17,7 @@ from evertune.training.kernels.layout import FromBuckets, Layout, ToBuckets
 from evertune.training.kernels.unpadded import unpadded
 from evertune.training.kernels.vocabulary import compact
 from evertune.training.parameters import optimizer
+from tests.helpers.model import WEIGHTS
 
 SIZE = {"vocab_size": 50, "max_position_embeddings": 40, "pad_token_id": 1, **WEIGHTS}
 LENGTHS = [5, 9, 1, 5, 30, 9]

@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from helpers.model import (
+from pydantic import ValidationError
+from torch.nn import functional
+
+from evertune.config.losses import Fgm, FreeLb, Pgd
+from evertune.errors import ConfigError
+from evertune.objectives import text_classification
+from evertune.training.kernels.unpadded import flattened, unpadded
+from evertune.training.methods import adversarial, losses, mixout, r_drop
+from tests.helpers.model import (
     TAGS,
     TOKENS,
     difference,
@@ -18,17 +26,9 @@ from helpers.model import (
     write_steady_model,
     write_tiny_seq2seq,
 )
-from helpers.objective_samples import SAMPLES
-from helpers.picture import RESNET
-from pydantic import ValidationError
-from torch.nn import functional
-from training.test_resume import assert_same, crash_at
-
-from evertune.config.losses import Fgm, FreeLb, Pgd
-from evertune.errors import ConfigError
-from evertune.objectives import text_classification
-from evertune.training.kernels.unpadded import flattened, unpadded
-from evertune.training.methods import adversarial, losses, mixout, r_drop
+from tests.helpers.objective_samples import SAMPLES
+from tests.helpers.picture import RESNET
+from tests.training.test_resume import assert_same, crash_at
 
 ROWS = split_rows(text_rows(20))
 SHORT = {"checkpoint_steps": 2, "epochs": 2, "learning_rate": 2e-3}

@@ -7,8 +7,19 @@ from typing import Any
 import pytest
 import torch
 import transformers
+
+from evertune.compression import variants
+from evertune.config.methods import METHODS
+from evertune.errors import ConfigError, TrainingError
+from evertune.models import base as base_models
+from evertune.objectives import TABLE, module, text_classification, token_classification
 from evertune.runtime.files import read_json
-from helpers.model import (
+from evertune.serving import bundle
+from evertune.serving.portable import adapters, base_files
+from evertune.training import initial_model as start
+from evertune.training import kernels
+from evertune.training import parameters as models
+from tests.helpers.model import (
     LABELS,
     recipe,
     split_rows,
@@ -19,18 +30,7 @@ from helpers.model import (
     write_tiny_model,
     write_tiny_seq2seq,
 )
-from helpers.objective_samples import SAMPLES
-
-from evertune.compression import variants
-from evertune.config.methods import METHODS
-from evertune.errors import ConfigError, TrainingError
-from evertune.models import base as base_models
-from evertune.objectives import TABLE, module, text_classification, token_classification
-from evertune.serving import bundle
-from evertune.serving.portable import adapters, base_files
-from evertune.training import initial_model as start
-from evertune.training import kernels
-from evertune.training import parameters as models
+from tests.helpers.objective_samples import SAMPLES
 
 TUNED, VIRTUAL = ["lora", "dora", "adalora", "ia3"], ["prefix", "prompt", "p-tuning"]
 INPUTS = (text_classification, token_classification)

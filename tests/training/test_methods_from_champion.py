@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.model import LABELS, difference, recipe, split_rows, text_rows, train, weights
 
 from evertune.errors import ConfigError
 from evertune.records import Candidate
 from evertune.serving import bundle
+from tests.helpers.model import LABELS, difference, recipe, split_rows, text_rows, train, weights
 
 ROWS = split_rows(text_rows(24))
 STILL = {"epochs": 1, "learning_rate": 1e-12}

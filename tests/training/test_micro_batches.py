@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from evertune.runtime.files import read_json
-from helpers.model import difference, recipe, split_rows, text_rows, train, write_steady_model
 from pydantic import ValidationError
 
 from evertune.errors import ConfigError, SettingsError, TrainingError
+from evertune.runtime.files import read_json
 from evertune.training import micro_batches as pieces
 from evertune.training.micro_batches import Pieces
+from tests.helpers.model import difference, recipe, split_rows, text_rows, train, write_steady_model
 
 ROWS = split_rows(text_rows(60))
 

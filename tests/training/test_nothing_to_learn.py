@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.objective_samples import texts
 
 from evertune.config import Recipe, load
 from evertune.data.sources import read as sources
@@ -19,6 +18,7 @@ from evertune.registry.tracking.store import client
 from evertune.registry.versions import versions as models
 from evertune.runs import up_to_date as conclusion
 from evertune.runtime.home import Home, home_of
+from tests.helpers.objective_samples import texts
 
 LABEL = "refund"
 Retrain = Callable[[Recipe], Outcome]

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.model import TAGS, TOKENS, difference, history, recipe, split_rows, tag_rows, text_rows, train
 
 from evertune.records import Candidate
 from evertune.serving import bundle
 from evertune.training.progress import Progress
 from evertune.training.trainer import TokenTrainer
+from tests.helpers.model import TAGS, TOKENS, difference, history, recipe, split_rows, tag_rows, text_rows, train
+from tests.helpers.paths import ROOT
 
 ROWS = split_rows(text_rows(60))  # 21 steps of 3 epochs, 7 each
 STEPS = 21
@@ -23,8 +24,8 @@ OFTEN = {"checkpoint_steps": 3}
 KILLED = """
 import json, os, sys
 from pathlib import Path
-from model_helpers import recipe, split_rows, text_rows, train
-from evertune.training import loop
+from tests.helpers.model import recipe, split_rows, text_rows, train
+from evertune.training import trainer as loop
 
 model, place, training, last = sys.argv[1:]
 whole = loop.TokenTrainer.training_step
@@ -81,7 +82,7 @@ def test_a_method_goes_on_where_it_was(tiny_model: Path, tmp_path: Path, method:
 @pytest.mark.slow
 def test_killed_in_every_epoch_it_ends_as_if_never_killed(tiny_model: Path, tmp_path: Path) -> None:
     settings = {**OFTEN, "mask_tokens": 0.1}
-    paths = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+    paths = [str(ROOT)]
     program = f"import sys; sys.path[:0] = {paths!r}\n{KILLED}"
     for last in (4, 10, 17):
         arguments = [str(tiny_model), str(tmp_path / "killed"), json.dumps(settings), str(last)]

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from helpers.model import recipe, table
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evertune.training import row_selection as selection
+from tests.helpers.model import recipe, table
 
 ROWS = table(
     [{"text": "a", "label": "refund" if place % 10 == 0 else "card", "batch": 1 + place // 100} for place in range(400)]

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from helpers.model import history, recipe, split_rows, text_rows, tokenizer, train, write_tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evertune.errors import ConfigError
 from evertune.training.methods.token_masking import masking
+from tests.helpers.model import history, recipe, split_rows, text_rows, tokenizer, train, write_tiny_model
 
 ROWS = split_rows(text_rows(60))
 

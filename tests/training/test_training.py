@@ -6,7 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.model import (
+
+from evertune import training
+from evertune.errors import ConfigError, DataError
+from evertune.objectives import text_classification
+from evertune.runtime.home import Home
+from evertune.serving import bundle
+from evertune.training import kernels
+from evertune.training import parameters as models
+from evertune.training import trainer as loop
+from evertune.training.early_stopping import Rule
+from evertune.training.methods import losses
+from evertune.training.progress import mean_loss
+from tests.helpers.model import (
     LABELS,
     TAGS,
     TEXT,
@@ -24,18 +36,6 @@ from helpers.model import (
     write_tiny_model,
     write_tiny_seq2seq,
 )
-
-from evertune import training
-from evertune.errors import ConfigError, DataError
-from evertune.objectives import text_classification
-from evertune.runtime.home import Home
-from evertune.serving import bundle
-from evertune.training import kernels
-from evertune.training import parameters as models
-from evertune.training import trainer as loop
-from evertune.training.early_stopping import Rule
-from evertune.training.methods import losses
-from evertune.training.progress import mean_loss
 
 ROWS = split_rows(text_rows(60))
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.model import LABELS, recipe, split_rows, table, text_rows, train, write_broken_model
 
 from evertune.errors import ConfigError, DataError, TrainingError
+from tests.helpers.model import LABELS, recipe, split_rows, table, text_rows, train, write_broken_model
 
 ROWS = split_rows(text_rows(60))
 

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evertune.runtime.files import read_json
-from helpers.data import good, home, recipe, run, write_csv
 
 from evertune.data.columns import components
 from evertune.data.contract import batch as judging
@@ -17,8 +15,10 @@ from evertune.data.corpus import fresh_rows as reading
 from evertune.data.corpus import parquet_chunks as parts_file
 from evertune.data.corpus import read as view
 from evertune.data.splits import groups
+from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 from evertune.runtime.threads import Spread
+from tests.helpers.data import good, home, recipe, run, write_csv
 
 COLUMNS = {"id": "id", "timestamp": "at", "group": "who"}
 EXPECTATIONS = [

@@ -8,14 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from evertune.runtime.files import read_json
-from helpers.contract import GOOD, judged, refused, rows_of, stopped, verdicts
-from helpers.data import TOKENS, good, keyed_rows, recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evertune.data.columns.digests import digests
 from evertune.data.contract.judge import BatchStoppedError, judge_rows
+from evertune.runtime.files import read_json
+from tests.helpers.contract import GOOD, judged, refused, rows_of, stopped, verdicts
+from tests.helpers.data import TOKENS, good, keyed_rows, recipe
 
 MAPPED = {"sources": [{"path": "*.csv"}], "columns": {"text": "message", "label": "intent"}}
 

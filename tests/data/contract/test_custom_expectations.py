@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.contract import GOOD, judged, rows_of, stopped, verdicts
-from helpers.data import keyed_rows, recipe
 
 from evertune.data.contract.judge import custom_expectations
 from evertune.errors import ConfigError
+from tests.helpers.contract import GOOD, judged, rows_of, stopped, verdicts
+from tests.helpers.data import keyed_rows, recipe
 
 
 def test_the_recipes_own_expectations(tmp_path: Path) -> None:

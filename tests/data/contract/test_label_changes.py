@@ -6,10 +6,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from evertune.runtime.files import read_json
-from helpers.data import good, home, recipe, run, write_csv, write_jsonl
-from helpers.model import LABELS, TOKENS, split_rows, table, text_rows, train
-from helpers.model import recipe as model_recipe
 from pydantic import ValidationError
 
 from evertune.config.data import LabelRules
@@ -18,8 +14,12 @@ from evertune.data.contract import judge as contract
 from evertune.data.corpus import transactions as corpus
 from evertune.evaluation import evaluate as evaluation
 from evertune.objectives import text_classification
+from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 from evertune.serving import bundle
+from tests.helpers.data import good, home, recipe, run, write_csv, write_jsonl
+from tests.helpers.model import LABELS, TOKENS, split_rows, table, text_rows, train
+from tests.helpers.model import recipe as model_recipe
 
 NEW = [(f"the coin {place} fell", "crypto") for place in range(12)]
 

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.contract import GOOD, rows_of, verdicts
 
 from evertune.data.contract.text_damage import CONTROL, DAMAGE, first
+from tests.helpers.contract import GOOD, rows_of, verdicts
 
 HONEST = [
     "L'été, à Besançon, « MÂCHÉ » et « PÂTE » : œuvre, cœur, naïve, Noël… 5\u00a0€ — l’apôtre",

@@ -8,8 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from evertune.runtime.files import read_json, write_json
-from helpers.data import current, good, home, ingest, recipe, run, write_csv, write_jsonl
 
 from evertune.data import admission
 from evertune.data.corpus import staging
@@ -17,6 +15,8 @@ from evertune.data.corpus import transactions as corpus
 from evertune.data.quarantine import release as quarantine
 from evertune.data.sources import read as sources
 from evertune.errors import ConfigError, DataError
+from evertune.runtime.files import read_json, write_json
+from tests.helpers.data import current, good, home, ingest, recipe, run, write_csv, write_jsonl
 
 BAD = [("", "card"), ("caf\u00c3\u00a9 was shut", "refund")]
 TOLERANT: dict[str, Any] = {"contract": {"tolerance": 0.5}}

@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 from deltalake import CommitProperties, Transaction, write_deltalake
-from evertune.runtime.files import FORGOTTEN, read_json
-from helpers.crash import killed
-from helpers.data import TOLERANT, good, home, ingest, recipe, run, write_csv
 
 from evertune.data.contract.judge import BatchStoppedError
 from evertune.data.corpus import delta_tables, staging
@@ -21,7 +18,11 @@ from evertune.data.corpus import parquet_chunks as parts_file
 from evertune.data.corpus import transactions as corpus
 from evertune.data.quarantine import release as quarantine
 from evertune.errors import DataError
+from evertune.runtime.files import FORGOTTEN, read_json
 from evertune.runtime.home import Home
+from tests.helpers.crash import killed
+from tests.helpers.data import TOLERANT, good, home, ingest, recipe, run, write_csv
+from tests.helpers.paths import ROOT
 
 BAD = [("", "card"), ("caf\u00c3\u00a9 was shut", "refund")]
 PUT = parts_file.PartsFile, "put"
@@ -72,9 +73,8 @@ def _check_complete(place: Home) -> None:
 KILL = """
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-from data_helpers import home, run
-from evertune.corpus import delta_tables
+from tests.helpers.data import home, run
+from evertune.data.corpus import delta_tables
 from evertune.config import load
 folder, append = Path({folder!r}), delta_tables.append_once
 def killed(path, *rest):
@@ -89,8 +89,8 @@ run(load(folder / "recipe.yaml"), home(folder))
 def test_kill_9_between_the_two_commits(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", [*good(20), *BAD])
     one, place = recipe(tmp_path, **TOLERANT), home(tmp_path)
-    script = KILL.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
-    root = str(Path(__file__).parent.parent)
+    script = KILL.format(folder=str(tmp_path))
+    root = str(ROOT)
     died = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": root}, check=False)
     assert died.returncode == -signal.SIGKILL
     assert (delta_tables.last_batch(place.corpus), delta_tables.last_batch(place.quarantine)) == (1, 0)

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evertune.runtime.files import write_json
-from helpers.data import good, home, recipe, run, write_csv
 
 from evertune.config import Recipe
 from evertune.data.corpus import transactions as corpus
 from evertune.monitoring import monitor as monitoring
+from evertune.runtime.files import write_json
 from evertune.runtime.home import Home
+from tests.helpers.data import good, home, recipe, run, write_csv
 
 HEADER = ("id", "at", "text", "label")
 COLUMNS: dict[str, Any] = {

@@ -7,9 +7,6 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
-from helpers.crash import killed
-from helpers.data import current, good, home, recipe, run, write_csv
-from helpers.registry import Shop
 
 from evertune.data.columns.chunks import of_table
 from evertune.data.corpus import delta_tables
@@ -17,6 +14,9 @@ from evertune.data.corpus import transactions as corpus
 from evertune.registry.decisions import ledger
 from evertune.registry.tracking import runs as tracking
 from evertune.registry.tracking import store
+from tests.helpers.crash import killed
+from tests.helpers.data import current, good, home, recipe, run, write_csv
+from tests.helpers.registry import Shop
 
 
 def _live(folder: Path, days: range) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
-from helpers.data import current, good, home, ingest, recipe, run, write_csv
 
 from evertune.config import Recipe, load
 from evertune.data.contract.judge import BatchStoppedError
@@ -15,6 +14,8 @@ from evertune.data.corpus import delta_tables, staging
 from evertune.data.corpus import transactions as corpus
 from evertune.data.quarantine import release as quarantine
 from evertune.runtime.home import Home
+from tests.helpers.data import current, good, home, ingest, recipe, run, write_csv
+from tests.helpers.paths import ROOT
 
 ROWS = [(f"k{number}", *row) for number, row in enumerate(good(20))]
 HEADER = ("id", "text", "label")
@@ -171,7 +172,7 @@ def test_a_source_of_nothing_but_new_rows_is_taken_in_where_keys_have_changed(
 
 def test_the_ninth_week_of_the_sample_corpus_comes_after_the_eighth(tmp_path: Path) -> None:
     """The README's second act, as far as its rows go."""
-    path, place = Path(__file__).parents[1] / "configs" / "support_intents.yaml", home(tmp_path)
+    path, place = ROOT / "configs" / "support_intents.yaml", home(tmp_path)
     first = run(load(path, ["data.sources.0.weeks=8"]), place)
     second = run(load(path, ["data.sources.0.weeks=9"]), place)
     assert (first.accepted, second.accepted) == (2387, 440)

@@ -5,8 +5,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from helpers.crash import killed
-from helpers.data import REFUSED, TOLERANT, current, good, home, ingest, recipe, run, write_csv
 
 from evertune.config import Recipe
 from evertune.data.contract.judge import BatchStoppedError
@@ -15,6 +13,8 @@ from evertune.data.corpus import transactions as corpus
 from evertune.data.quarantine import release as quarantine
 from evertune.errors import DataError
 from evertune.runtime.home import Home
+from tests.helpers.crash import killed
+from tests.helpers.data import REFUSED, TOLERANT, current, good, home, ingest, recipe, run, write_csv
 
 
 def refused(place: Home) -> list[tuple[str, str]]:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from helpers.data import TOKENS, TOLERANT, current, home, recipe, run, write_jsonl
 
 from evertune.cli.quarantine import quarantine as command
 from evertune.config import Recipe
@@ -12,6 +11,7 @@ from evertune.data.quarantine import release as quarantine
 from evertune.data.quarantine.release import read_mended
 from evertune.errors import ConfigError, DataError
 from evertune.runtime.home import Home
+from tests.helpers.data import TOKENS, TOLERANT, current, home, recipe, run, write_jsonl
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])

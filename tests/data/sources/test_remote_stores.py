@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from helpers.registry import HELD, INPUTS, Shop, evaluation, make_champion
-from helpers.server import free_port, serving
 
 from evertune.audit import retention as cleaning
 from evertune.config import load
@@ -18,6 +16,8 @@ from evertune.registry.decisions import ledger, promotion
 from evertune.registry.versions import versions as models
 from evertune.runtime.home import Home
 from evertune.serving import scoring
+from tests.helpers.registry import HELD, INPUTS, Shop, evaluation, make_champion
+from tests.helpers.server import free_port, serving
 
 
 @pytest.fixture(scope="module")

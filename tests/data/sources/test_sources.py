@@ -18,8 +18,7 @@ from evertune.data.sources import read as sources
 from evertune.errors import DataError
 from evertune.runs import up_to_date as conclusion
 from evertune.runtime.home import Home
-
-REPOSITORY = Path(__file__).parent.parent
+from tests.helpers.paths import ROOT
 
 
 def only(recipe: Recipe) -> list[dict[str, Any]]:
@@ -112,12 +111,12 @@ def test_fingerprints_of_files_and_samples_import_nothing_heavy(
 ) -> None:
     source_recipe({"path": "rows.csv"}, {"sample": "support-tickets"})
     code = (
-        "import sys; from evertune import sources; from evertune.config import load;"
+        "import sys; from evertune.data.sources import read as sources; from evertune.config import load;"
         f"sources.fingerprints(load({str(tmp_path / 'recipe.yaml')!r}), {{}});"
         "heavy = {'pandas', 'pyarrow', 'datasets', 'torch', 'sqlalchemy', 'deltalake', 'transformers'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert out.stdout.strip() == "[]"
 
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.server import free_port
 
 from evertune.config import Recipe
 from evertune.data.sources import read as sources
 from evertune.errors import DataError
+from tests.helpers.server import free_port
 
 BINARIES = [path.parent for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
 FOUND = shutil.which("initdb") or (BINARIES and BINARIES[-1] / "initdb")

@@ -9,9 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
-from evertune.runtime.files import read_json
-from helpers.contract import GOOD, judged
-from helpers.data import TOKENS, current, good, home, ingest, keyed_rows, recipe, run
 
 from evertune.config import Recipe
 from evertune.data.contract.judge import UNREADABLE, BatchStoppedError
@@ -20,7 +17,10 @@ from evertune.data.quarantine import release as quarantine
 from evertune.data.quarantine.release import read_mended
 from evertune.errors import DataError
 from evertune.profiling import preview
+from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
+from tests.helpers.contract import GOOD, judged
+from tests.helpers.data import TOKENS, current, good, home, ingest, keyed_rows, recipe, run
 
 CSV = "text,label\n" + "".join(f"{text},{label}\n" for text, label in good(100))
 LINES = "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in good(100))

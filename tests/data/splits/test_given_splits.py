@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.data import current, good, home, recipe, run, write_csv
-from helpers.split import RULES, assigned
 
 from evertune.config.data import SplitRules
 from evertune.data.corpus import transactions as corpus
 from evertune.data.splits import assign as splits
+from tests.helpers.data import current, good, home, recipe, run, write_csv
+from tests.helpers.split import RULES, assigned
 
 
 def test_rows_with_a_split_of_their_own_are_not_linked_by_an_excluded_one(grouped: Any) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from helpers.data import current, home, recipe, run, write_jsonl
-from helpers.picture import write_tiny_vision
 from PIL import Image
 
 from evertune.data.splits.image_hash import worded
+from tests.helpers.data import current, home, recipe, run, write_jsonl
+from tests.helpers.picture import write_tiny_vision
 
 
 def scene(seed: int) -> Image.Image:

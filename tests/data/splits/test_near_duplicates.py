@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers.data import TOKENS, current, good, home, recipe, run, write_csv, write_jsonl
 
 from evertune.data.columns.components import connected
 from evertune.data.splits.minhash import normalised, signatures
 from evertune.data.splits.near_duplicates import links
+from tests.helpers.data import TOKENS, current, good, home, recipe, run, write_csv, write_jsonl
 
 
 def linked(texts: list[str], threshold: float, known: int = 0) -> np.ndarray:

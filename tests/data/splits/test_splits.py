@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers.data import good
-from helpers.split import EMPTY, RULES, assigned, look_up
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +16,8 @@ from evertune.data.columns.chunks import of_table
 from evertune.data.columns.components import canonical
 from evertune.data.splits import assign as splits
 from evertune.data.splits.minhash import normalised, shingles, signatures
+from tests.helpers.data import good
+from tests.helpers.split import EMPTY, RULES, assigned, look_up
 
 WORDS = "alpha bravo charlie delta echo foxtrot golf hotel india juliett kilo lima mike november oscar papa".split()
 
