@@ -133,7 +133,7 @@ def _runs(recipe: Recipe, home: Home, stays: Stays) -> Iterator[Path]:
 
 def _fetched(recipe: Recipe, home: Home, stays: Stays) -> Iterator[Path]:
     known = models.versions(home, recipe.registered_name) if (home.model / "fetched").exists() else []
-    digests = {one.tags.get("evertune.serving.bundle") for one in known if int(one.version) in stays}
+    digests = {one.tags.get("evertune.bundle") for one in known if int(one.version) in stays}
     yield from (one for one in (home.model / "fetched").glob("*/") if one.name not in digests)
 
 

@@ -136,11 +136,11 @@ def test_a_student_has_its_teacher_again_and_where_that_is_gone_nothing_begins(
     assert lineage.learned(home, "tickets")[-1].parents == (1,)
     assert (told["teacher"], told["teacher_version"]) == (bundle.digest(models.bundle_of(home, "tickets", 1)), "1")
     assert reproduction.reproduce(one, home, version).verdict == "identical"
-    store.client(home).set_model_version_tag("tickets", "1", "evertune.serving.bundle", "of other files")
+    store.client(home).set_model_version_tag("tickets", "1", "evertune.bundle", "of other files")
     monkeypatch.setattr(training, "finetune", None)
     with pytest.raises(RegistryError, match=r"its teacher must be there to reproduce it: version 1 of tickets"):
         reproduction.reproduce(one, home, version)
-    store.client(home).set_model_version_tag("tickets", "1", "evertune.serving.bundle", told["teacher"])
+    store.client(home).set_model_version_tag("tickets", "1", "evertune.bundle", told["teacher"])
     store.client(home).delete_model_version("tickets", str(version))
 
 

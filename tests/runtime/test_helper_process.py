@@ -78,7 +78,7 @@ def test_errors_come_as_they_are() -> None:
     with pytest.raises(ConfigError) as found:
         beside.call(partial(beside_jobs.wrong, "config"))
     assert found.value.problems == ["data.sources: none", "name: missing"]
-    assert "beside_jobs.py" in found.value.__notes__[0], "where it came from, for --debug"
+    assert "helper_process_jobs.py" in found.value.__notes__[0], "where it came from, for --debug"
 
 
 def test_an_error_that_cannot_travel_is_told() -> None:

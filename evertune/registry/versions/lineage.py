@@ -68,7 +68,7 @@ def original(home: Home, name: str, version: int, variant: Mapping[str, Any]) ->
     found = [
         int(one.version)
         for one in models.versions(home, name)
-        if one.tags.get("evertune.serving.bundle") == variant["of"]
+        if one.tags.get("evertune.bundle") == variant["of"]
     ]
     if not found:
         raise RegistryError(

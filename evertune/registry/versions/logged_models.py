@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
     from evertune.records import Candidate
 
-DIGEST = "evertune.serving.bundle"
+DIGEST = "evertune.bundle"
 
 
 def of(recipe: "Recipe", home: Home, candidate: "Candidate", examples: list[Any], required: list[str]) -> Any:

@@ -79,7 +79,7 @@ def register(recipe: "Recipe", home: Home, candidate: "Candidate", examples: lis
             name, logged.model_uri, run_id=candidate.run_id, model_id=logged.model_id,  # a server asks for both
             tags={
                 "evertune.snapshot": str(snapshot.version), "evertune.fingerprint": snapshot.fingerprint,
-                "evertune.serving.bundle": candidate.digest, "evertune.decision": "pending",
+                "evertune.bundle": candidate.digest, "evertune.decision": "pending",
                 **{key: noted[key] for key in PARENTS if key in noted},
             },
         )  # fmt: skip
@@ -181,7 +181,7 @@ def bundle_of(home: Home, name: str, version: int) -> Path:
     from mlflow.exceptions import MlflowException
 
     tags = registered(home, name, version).tags
-    made = tags.get("evertune.serving.bundle")
+    made = tags.get("evertune.bundle")
     with said(f"version {version} of {name}"):
         place = urlsplit(client(home).get_model_version_download_uri(name, str(version)))
     advice = (
