@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evertune.cli.server import deployments, prefect_pool, prefect_profile
+from evertune.cli.server import deployments, prefect_pool, prefect_profile, prefect_server, server_key
 from evertune.cli.server.prefect_pool import POOL, PREFECT
 from evertune.cli.server.prefect_settings import reach
 from evertune.cli.server.processes import Processes, end_leftovers
+from evertune.cli.server.server_key import ServerKey
 from evertune.cli.terminal import console
 from evertune.errors import ConfigError, RegistryError
 
@@ -44,25 +45,32 @@ def up(port: int, mlflow_port: int, prefect_file: Path) -> None:
     from evertune.runtime.home import Home, find_home
 
     names = deployments.names(prefect_file)
+    prefect_profile.keep_key_from_others()
     screen, home = console(), Home(find_home(Path.cwd()), "up")
     environment = _environment(port, mlflow_port)
+    url = environment["PREFECT_API_URL"]
     with _alone(screen), _signals(), contextlib.ExitStack() as stack:
         _check_ports({"--port": port, "--mlflow-port": mlflow_port})
         _check_named()
         home.identity()  # raises where nothing can be kept there
+        key = server_key.ensure_key(home) if _starts("PREFECT_API_URL") else None
         processes = Processes(home.root / "up", _record())
         stack.callback(_stop, processes, screen)
         screen.print(f"starting; logs in {home.root / 'up'}")
-        _servers(processes, home, environment, port, mlflow_port)
-        screen.print(f"Prefect   {environment['PREFECT_API_URL'].removesuffix('/api')}")
+        _start_servers(processes, home, environment, key, port, mlflow_port)
+        screen.print(f"Prefect   {url.removesuffix('/api')}")
+        if key:
+            _show_key(screen, key)
         screen.print(f"MLflow    {_shown(environment['MLFLOW_TRACKING_URI'])}")
-        if _starts("PREFECT_API_URL") and (cut := prefect_pool.close_cut_off(environment["PREFECT_API_URL"])):
+        if key and (cut := prefect_pool.close_cut_off(url, key.text)):
             screen.print(f"marked as crashed, because nothing runs them any more: {', '.join(cut)}")
+        if key:
+            environment[server_key.CLIENT_VARIABLE] = key.text
         prefect_pool.deploy(prefect_file, environment)
         processes.start("worker", [*PREFECT, "worker", "start", "--pool", POOL], environment)
         screen.print(f"worker    of the work pool {POOL!r}")
-        if _starts("PREFECT_API_URL"):
-            before = stack.enter_context(prefect_profile.serving(environment["PREFECT_API_URL"]))
+        if key:
+            before = stack.enter_context(prefect_profile.serving(url, key.text))
             screen.print(f"profile   {prefect_profile.NAME!r} is Prefect's active one until this ends, then {before!r}")
         screen.print(f"{len(names)} deployments registered; in another terminal, for example:")
         screen.print(f"          {_command('prefect')} deployment run '{names[0]}' --watch")
@@ -164,19 +172,55 @@ def _check_named() -> None:
         reach(url)
 
 
-def _servers(processes: Processes, home: "Home", environment: Mapping[str, str], port: int, mlflow_port: int) -> None:
-    """Start the servers that no variable names, and wait until all answer."""
+def _start_servers(
+    processes: Processes,
+    home: "Home",
+    environment: Mapping[str, str],
+    key: ServerKey | None,
+    port: int,
+    mlflow_port: int,
+) -> None:
+    """Start the servers that no variable names, and wait until all answer.
+
+    Args:
+        key: for Prefect's server; None where a variable names one.
+    """
     from evertune.registry.tracking import store
 
-    if _starts("PREFECT_API_URL"):
-        command = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-        processes.start("prefect", command, environment)
+    if key:
+        command = [sys.executable, "-m", "evertune.cli.server.prefect_server", str(port)]
+        processes.start("prefect", command, _for_server(environment, key, port))
     store.client(home)  # makes the local store where it is new: two that meet a fresh one at once ruin it
     if _starts("MLFLOW_TRACKING_URI"):
         processes.start("mlflow", _mlflow(home, store.tracking_uri(home), mlflow_port), environment)
         processes.wait("mlflow", f"{environment['MLFLOW_TRACKING_URI']}/health")
-    if _starts("PREFECT_API_URL"):
+    if key:
         processes.wait("prefect", f"{environment['PREFECT_API_URL']}/health")
+        _check_locked(environment["PREFECT_API_URL"])
+
+
+def _for_server(environment: Mapping[str, str], key: ServerKey, port: int) -> dict[str, str]:
+    """The environment of Prefect's server: its key, and the pages that may call it; what the user has set stands."""
+    origins = os.environ.get("PREFECT_SERVER_CORS_ALLOWED_ORIGINS") or prefect_server.page_origins(port)
+    return {
+        **environment,
+        server_key.SERVER_VARIABLE: key.text,
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origins,
+    }
+
+
+def _check_locked(url: str) -> None:
+    """Raise RegistryError where the server answers without the key: its worker would run anybody's commands."""
+    import httpx
+
+    if httpx.get(f"{url}/admin/version", timeout=30).status_code != httpx.codes.UNAUTHORIZED:
+        raise RegistryError(f"the Prefect server at {url.removesuffix('/api')} answers without its key")
+
+
+def _show_key(screen: "Console", key: ServerKey) -> None:
+    if key.renewed:
+        screen.print(f"          its key is a new one: {key.renewed}")
+    screen.print(f"          the page asks for the password: it is in {key.source}")
 
 
 def _mlflow(home: "Home", store_uri: str, port: int) -> list[str]:
