@@ -1,13 +1,11 @@
 """The deployments in the repository's file; and `evertune up` over a small project, cut off once and started again."""
 
-import base64
 import importlib
 import inspect
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -29,6 +27,7 @@ from tasks import step
 from tests.helpers.cli import Project, ticket_rows, write_rows
 from tests.helpers.paths import ROOT
 from tests.helpers.server import free_port
+from tests.helpers.strangers import basic, check_that_strangers_are_refused
 
 FILE = ROOT / "deployments" / "prefect.yaml"
 DEPLOYMENTS = yaml.safe_load(FILE.read_text(encoding="utf-8"))["deployments"]
@@ -150,19 +149,14 @@ class Up:
     def api(self, path: str, **body: Any) -> Any:
         import httpx
 
-        answer = httpx.post(f"{self.server}/api{path}", json=body, headers=self.authorization(), timeout=30)
+        answer = httpx.post(
+            f"http://127.0.0.1:{self.ports[0]}/api{path}", json=body, headers=basic(self.key), timeout=30
+        )
         return answer.raise_for_status().json()
-
-    @property
-    def server(self) -> str:
-        return f"http://127.0.0.1:{self.ports[0]}"
 
     @property
     def key(self) -> str:
         return (self.home / "prefect-key").read_text().strip()
-
-    def authorization(self) -> dict[str, str]:
-        return {"Authorization": f"Basic {base64.b64encode(self.key.encode()).decode()}"}
 
     def runs(self, *states: str) -> list[dict[str, Any]]:
         """Flow runs in these states, oldest first."""
@@ -221,7 +215,7 @@ def test_up_runs_the_schedule_shows_the_run_survives_a_power_cut_and_leaves_noth
     assert "marked as crashed" in up.start()  # and with that, the deployment's one place is free again
     assert up.runs("CRASHED")
 
-    check_that_strangers_are_refused(up)
+    check_that_strangers_are_refused(up.ports, up.key)
     done = up.run("prefect", "deployment", "run", "retrain/tickets", "--watch")
     assert done.returncode == 0, done.stdout + done.stderr + up.logs()
     [first, *_] = up.runs("COMPLETED")
@@ -235,52 +229,6 @@ def test_up_runs_the_schedule_shows_the_run_survives_a_power_cut_and_leaves_noth
     assert not [one for one in family if one.is_running()]
     assert 'active = "evertune"' not in (up.folder / "prefect" / "profiles.toml").read_text()
     check_local_store(up)
-
-
-def check_that_strangers_are_refused(up: Up) -> None:
-    """No request without the key, none for another host, and no page of another origin."""
-    import httpx
-
-    page, api, key = f"{up.server}/", f"{up.server}/api/deployments/filter", up.authorization()
-    assert httpx.post(api, json={}).status_code == 401
-    assert httpx.post(api, json={}, headers={"Authorization": "Basic ZXZlcnR1bmU6"}).status_code == 401
-    assert httpx.post(api, json={}, headers=key).status_code == 200
-    for name in ("evil.example", f"evil.example:{up.ports[0]}", "127.0.0.1.evil.example"):
-        assert httpx.post(api, json={}, headers={**key, "Host": name}).status_code == 400
-        assert httpx.get(page, headers={"Host": name}).status_code == 400
-    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
-    for origin, allowed in (
-        ("https://evil.example", None),
-        (f"http://127.0.0.1:{up.ports[1]}", None),
-        ("null", None),
-        (f"http://localhost:{up.ports[0]}", f"http://localhost:{up.ports[0]}"),
-    ):
-        answer = httpx.options(api, headers={"Origin": origin, **asked})
-        assert answer.headers.get("access-control-allow-origin") == allowed
-    for path in ("/api/events/in", "/api/events/out", "/api/logs/out"):
-        assert not opens(up, path, "evertune:a wrong key")
-        assert not opens(up, path, up.key, Host="evil.example")
-    assert opens(up, "/api/events/out", up.key)
-    link = f"http://127.0.0.1:{up.ports[1]}/api/2.0/mlflow/experiments/create"
-    assert httpx.post(link, json={"name": "x"}, headers={"Origin": "https://evil.example"}).status_code == 403
-    assert httpx.post(link, json={"name": "x"}, headers={"Host": "evil.example"}).status_code == 403
-
-
-def opens(up: Up, path: str, key: str, **headers: str) -> bool:
-    """Whether a websocket of the server takes a key."""
-    from websockets.exceptions import ConnectionClosed, InvalidStatus
-    from websockets.sync.client import connect
-    from websockets.typing import Subprotocol
-
-    url = up.server.replace("http:", "ws:") + path
-    with socket.create_connection(("127.0.0.1", up.ports[0])) as plain:
-        try:
-            address = url.replace("127.0.0.1", headers["Host"]) if headers else url
-            with connect(address, sock=plain, subprotocols=[Subprotocol("prefect")]) as opened:
-                opened.send(json.dumps({"type": "auth", "token": key}))
-                return bool(json.loads(opened.recv(timeout=30))["type"] == "auth_success")
-        except (ConnectionClosed, InvalidStatus):
-            return False
 
 
 def check_that_the_key_is_kept(up: Up) -> None:
