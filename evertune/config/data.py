@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from evertune.config.base import Section, Url
+from evertune.config.expectations import check_expectation
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -219,7 +220,7 @@ class Contract(Section):
         "refuse", description="Rows whose timestamp lies more than a day after this machine's clock."
     )
     tolerance: float = Field(0.05, ge=0, le=1, description="A larger share of refused rows stops the run.")
-    expectations: list[dict[str, Any]] = Field(
+    expectations: list[Annotated[dict[str, Any], AfterValidator(check_expectation)]] = Field(
         default_factory=list,
         description="Further expectations: `{type: expect_column_values_to_match_regex, column: text, regex: ...}`. "
         "One on rows refuses rows; one on the whole batch stops the run (`severity: warning` only reports).",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Contract
+from evertune.config.row_condition import read_condition
 from evertune.data.contract.expectations import Check, Say
 from evertune.data.contract.great_expectations import quiet
 from evertune.errors import ConfigError
@@ -41,7 +42,7 @@ def custom_expectations(contract: Contract, columns: Sequence[str] | None = None
         found = [f"{where}: {_unknown(given.get('type'), known)}"] if name not in known else []
         found += _unknown_columns(where, arguments, columns)
         if not found:
-            made = _made(known[name], arguments, f"{where}: {name}")
+            made = _made(known[name], _with_safe_condition(arguments), f"{where}: {name}")
             found = made if isinstance(made, list) else []
             checks += [] if isinstance(made, list) else [_check(made, name, arguments)]
         problems += found
@@ -77,13 +78,30 @@ def _unknown(name: Any, known: dict[str, Any]) -> str:
 def _unknown_columns(where: str, arguments: dict[str, Any], columns: Sequence[str] | None) -> list[str]:
     if columns is None:
         return []
-    problems = []
+    problems = [
+        f"{where}.row_condition: no column {name!r}; columns go by role here: {', '.join(columns)}"
+        for name in _condition_columns(arguments)
+        if name not in columns and name != "index"
+    ]
     for key in COLUMN_ARGUMENTS:
         value = arguments.get(key, [])
         for name in [value] if isinstance(value, str) else value:
             if name not in columns:
                 problems.append(f"{where}.{key}: no column {name!r}; columns go by role here: {', '.join(columns)}")
     return problems
+
+
+def _condition_columns(arguments: dict[str, Any]) -> tuple[str, ...]:
+    condition = arguments.get("row_condition")
+    return () if condition is None else read_condition(condition).columns
+
+
+def _with_safe_condition(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with the condition as it was understood: pandas would run whatever stands in the given one."""
+    condition = arguments.get("row_condition")
+    if condition is None:
+        return arguments
+    return {**arguments, "row_condition": read_condition(condition).query, "condition_parser": "pandas"}
 
 
 def _made(kind: Any, arguments: dict[str, Any], where: str) -> Any:

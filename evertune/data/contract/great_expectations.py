@@ -1,6 +1,8 @@
 """Runs expectations with Great Expectations, without a trace on the terminal."""
 
 import contextlib
+import copy
+import html
 import logging
 import shutil
 import tempfile
@@ -130,10 +132,32 @@ def data_docs(findings: Sequence[Finding], expectations: Sequence[Any], folder: 
         for name in list(context.list_data_docs_sites()):
             context.delete_data_docs_site(name)
         context.add_data_docs_site("contract", _site(folder))
-        context.suites.add(_suite(expectations))
-        _store(context, [found.result for found in findings])
+        context.suites.add(_suite([_escape_description(expectation) for expectation in expectations]))
+        _store(context, [_escape_result(found.result) for found in findings])
         context.build_data_docs(site_names=["contract"])
     shutil.rmtree(folder / "static")  # fonts and films that no page shows: 4 MB a batch, and again in MLflow
+
+
+def _escape_description(expectation: Any) -> Any:
+    return expectation.copy(update={"description": _escape(expectation.description)})
+
+
+def _escape_result(result: Any) -> Any:
+    """The result with the rows' values, and the recipe's words, as text: the Data Docs show them as they stand."""
+    config = copy.copy(result.expectation_config)
+    config.description = _escape(config.description)
+    escaped = {"expectation_config": config, "exception_info": _escape(result.exception_info)}
+    changed = result.__class__(**{**vars(result), **escaped})
+    changed.result = _escape(result.result)
+    return changed
+
+
+def _escape(value: Any) -> Any:
+    if isinstance(value, str):
+        return html.escape(value)
+    if isinstance(value, dict):
+        return {key: _escape(item) for key, item in value.items()}
+    return [_escape(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _store(context: Any, results: list[Any]) -> None:
