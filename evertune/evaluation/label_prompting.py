@@ -40,8 +40,8 @@ def scores(place: str, texts: Sequence[str], words: Sequence[str], longest: int,
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(place)
-    model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, trust_remote_code=False).eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     rows = [_row(tokenizer, _cut(tokenizer, text, longest), words) for text in ["", *texts]]
     found: list[Any] = [None] * len(rows)
@@ -62,7 +62,7 @@ def affordable(place: str, texts: Sequence[str], words: Sequence[str], longest: 
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(place)
+    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     lengths = [_length(*_row(tokenizer, _cut(tokenizer, text, longest), words)) for text in texts]
     return max(1, min(ROWS, READ * len(texts) // max(1, sum(lengths))))
 

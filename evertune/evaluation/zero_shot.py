@@ -126,9 +126,9 @@ def _vectors(place: str, texts: list[str], longest: int) -> Any:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(place)
+    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     ids = tokenizer(texts, truncation=True, max_length=longest, return_attention_mask=False)["input_ids"]
-    model = AutoModel.from_pretrained(place, dtype=torch.float32).eval()
+    model = AutoModel.from_pretrained(place, dtype=torch.float32, trust_remote_code=False).eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     found: list[Any] = [None] * len(texts)
     with torch.inference_mode():

@@ -109,6 +109,11 @@ def _unfit(objective: Any, place: Path) -> str | None:
         return f"its config.json cannot be read ({error}); {WRITTEN}"
     if kind is None:
         return f"its config.json names no model_type; {WRITTEN}"
+    if _needs_own_code(place, kind):
+        return (
+            f"is of the kind {kind}, which only the Python code in the model's own folder knows, and Evertune runs no "
+            "code of a model; give a model of a kind that transformers has"
+        )
     if damage := _damage(place):
         return damage
     if hasattr(objective, "tokenizer"):  # which looks at the model itself
@@ -118,6 +123,15 @@ def _unfit(objective: Any, place: Path) -> str | None:
     if not hasattr(objective, "STARTS_AT_RANDOM") and not _has_weights(place):
         return f"is of the kind {kind} and has no weights (*.safetensors, *.bin); {WRITTEN}"
     return objective.unfit(place) if hasattr(objective, "unfit") else None
+
+
+def _needs_own_code(place: Path, kind: str) -> bool:
+    """Whether `transformers` would have to run code that came with the model (`auto_map` of its config.json)."""
+    if "auto_map" not in read_json(place / "config.json"):
+        return False
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    return kind not in CONFIG_MAPPING_NAMES
 
 
 def _has_weights(place: Path) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from evertune.config.base import expand
 from evertune.errors import ConfigError
 from evertune.models import champions
+from evertune.models.foreign import adopt_bundle
 from evertune.runtime.home import home_of
 from evertune.serving.portable import base_files
 
@@ -67,7 +68,7 @@ def _folder(recipe: "Recipe", text: str) -> Path:
         return champions.folder(root, text, recipe.name).parent
     own = (recipe.folder / Path(text).expanduser()).resolve()
     if (own / CARD).is_file():
-        return own
+        return adopt_bundle(own, root)
     return Path(base_files.ordinary(base_files.find(text, recipe.folder), root / "base_models"))
 
 

@@ -55,7 +55,7 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
 
     names = dict(enumerate(labels))
     config = AutoConfig.from_pretrained(
-        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}
+        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}, trust_remote_code=False
     )
     config.contrastive_temperature, config.index_size = options.temperature, 0
     config.pooling = single.pooling(options, config)
@@ -71,7 +71,7 @@ def load(path: str | Path) -> Any:
     import torch
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(path)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     config.pooling = getattr(config, "pooling", "mean")  # all that there was once
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
 
@@ -93,7 +93,7 @@ def _model_class(config: Any) -> Any:
 
         def __init__(self, config: Any) -> None:
             super().__init__(config)
-            setattr(self, self.base_model_prefix, AutoModel.from_config(config))
+            setattr(self, self.base_model_prefix, AutoModel.from_config(config, trust_remote_code=False))
             self.classifier = torch.nn.Linear(config.hidden_size, config.num_labels)
             self.index = torch.nn.Parameter(torch.zeros(config.index_size, config.hidden_size), requires_grad=False)
             self.index_labels = torch.nn.Parameter(torch.zeros(config.index_size), requires_grad=False)

@@ -69,15 +69,15 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
 
     names = dict(enumerate(labels))
     config = AutoConfig.from_pretrained(
-        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}
+        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}, trust_remote_code=False
     )
     if pixels.has_weights(path):
         model = AutoModelForImageClassification.from_pretrained(
-            path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True
+            path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, trust_remote_code=False
         )
     else:
         config.image_size = options.size
-        model = AutoModelForImageClassification.from_config(config, dtype=torch.float32)
+        model = AutoModelForImageClassification.from_config(config, dtype=torch.float32, trust_remote_code=False)
     pixels.augment(model, options.flip, options.shift, options.zoom)
     return model
 
@@ -91,7 +91,7 @@ def load(path: str | Path) -> Any:
     import torch
     from transformers import AutoModelForImageClassification
 
-    return AutoModelForImageClassification.from_pretrained(path, dtype=torch.float32)
+    return AutoModelForImageClassification.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
 
 
 def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:

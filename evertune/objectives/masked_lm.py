@@ -69,7 +69,10 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     import torch
     from transformers import AutoConfig, AutoTokenizer
 
-    tokenizer, config = AutoTokenizer.from_pretrained(path), AutoConfig.from_pretrained(path)
+    tokenizer, config = (
+        AutoTokenizer.from_pretrained(path, trust_remote_code=False),
+        AutoConfig.from_pretrained(path, trust_remote_code=False),
+    )
     if tokenizer.mask_token_id is None:
         raise ValueError(UNMASKED)
     config.mask_id, config.special_ids = tokenizer.mask_token_id, sorted(tokenizer.all_special_ids)
@@ -86,9 +89,9 @@ def load(path: str | Path) -> Any:
     import torch
     from transformers import AutoConfig, AutoTokenizer
 
-    config = AutoConfig.from_pretrained(path)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     model = _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
-    model.tokenizer = AutoTokenizer.from_pretrained(path)  # what is filled in is told in words
+    model.tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)  # what is filled in is told in words
     return model
 
 
@@ -108,7 +111,7 @@ def _model_class(config: Any) -> Any:
 
         def __init__(self, config: Any) -> None:
             super().__init__(config)
-            setattr(self, self.base_model_prefix, AutoModel.from_config(config))
+            setattr(self, self.base_model_prefix, AutoModel.from_config(config, trust_remote_code=False))
             embeddings, size = self.base_model.get_input_embeddings(), config.hidden_size
             width = embeddings.weight.shape[1]
             self.transform = torch.nn.Sequential(

@@ -95,7 +95,7 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     from transformers import AutoModelForTokenClassification
 
     return AutoModelForTokenClassification.from_pretrained(
-        path, num_labels=2, dtype=torch.float32, ignore_mismatched_sizes=True
+        path, num_labels=2, dtype=torch.float32, ignore_mismatched_sizes=True, trust_remote_code=False
     )
 
 
@@ -108,7 +108,7 @@ def load(path: str | Path) -> Any:
     import torch
     from transformers import AutoModelForTokenClassification
 
-    return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32)
+    return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
 
 
 def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:

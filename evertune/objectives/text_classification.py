@@ -84,7 +84,7 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
 
     names = dict(enumerate(labels))
     config = AutoConfig.from_pretrained(
-        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}
+        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}, trust_remote_code=False
     )
     config.pooling = pooling(options, config)
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
@@ -110,7 +110,7 @@ def load(path: str | Path) -> Any:
     import torch
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(path)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
 
 
@@ -135,7 +135,7 @@ def _model_class(config: Any) -> Any:
 
         def __init__(self, config: Any) -> None:
             super().__init__(config)
-            setattr(self, self.base_model_prefix, AutoModel.from_config(config))
+            setattr(self, self.base_model_prefix, AutoModel.from_config(config, trust_remote_code=False))
             self.dropout = torch.nn.Dropout(_dropout(config))
             self.classifier = torch.nn.Linear(config.hidden_size, config.num_labels)
             self.post_init()

@@ -116,7 +116,9 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
         model = load(path)
     else:
         first = ImageCodes.from_pretrained(path, dtype=torch.float32)
-        judge = AutoModelForImageClassification.from_pretrained(options.classifier, dtype=torch.float32)
+        judge = AutoModelForImageClassification.from_pretrained(
+            options.classifier, dtype=torch.float32, trust_remote_code=False
+        )
         shape = {name: getattr(options, name) for name in ("words", "width", "layers", "heads", "dropout")}
         model = CaptionedPictures(PicturesConfig(
             **shape, caption=options.max_length, cells=(options.size // pixels.CELL) ** 2,

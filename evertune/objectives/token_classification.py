@@ -74,7 +74,7 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     names = dict(enumerate(labels))
     return AutoModelForTokenClassification.from_pretrained(
         path, num_labels=len(labels), id2label=names, label2id={label: i for i, label in names.items()},
-        dtype=torch.float32, ignore_mismatched_sizes=True,
+        dtype=torch.float32, ignore_mismatched_sizes=True, trust_remote_code=False,
     )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def load(path: str | Path) -> Any:
     import torch
     from transformers import AutoModelForTokenClassification
 
-    return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32)
+    return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
 
 
 def example(encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids: Mapping[str, int]) -> dict[str, Any]:

@@ -114,8 +114,8 @@ def tokenizer(recipe: "Recipe") -> Any:
         return _own_tokenizer(own, place, recipe)
     base_models.check_fit(recipe)
     try:
-        loaded = AutoTokenizer.from_pretrained(place)
-        limit = _positions(AutoConfig.from_pretrained(place))
+        loaded = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        limit = _positions(AutoConfig.from_pretrained(place, trust_remote_code=False))
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"base_model: {recipe.base_model}: no tokenizer can be loaded: {reason}") from error

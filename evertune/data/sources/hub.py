@@ -1,6 +1,7 @@
 """Hugging Face data sets as a source, from the hub or from a local folder, through `datasets`."""
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 logger = logging.getLogger(__name__)
+ADDRESS = re.compile(r"\b(?!(?:zip|tar|gzip|bz2|xz|zstd|lz4|file)://)[a-z][\w+.-]*://[^'\s]*", re.IGNORECASE)
 
 
 def fingerprints(source: HubSource, recipe: Recipe, cache: dict[str, Any]) -> dict[str, str] | None:
@@ -83,14 +85,33 @@ def _load(source: HubSource, recipe: Recipe) -> "Dataset":
     try:
         if folder and ((folder / "state.json").exists() or (folder / "dataset_dict.json").exists()):
             return _saved(folder, source.part)
+        if folder:
+            _refuse_addresses(folder)
         name = str(folder) if folder else expand(source.hub)
         return load_dataset(name, name=source.subset, split=source.part, revision=source.revision)
-    except (DatasetsError, OSError, ValueError, KeyError) as error:
+    except (DatasetsError, OSError, ValueError, KeyError, RuntimeError) as error:  # the last of a folder with a script
         said = " ".join(str(error).split()).replace(str(recipe.folder), "")
         raise DataError(
             f"{_uri(source)}: `datasets` cannot load it ({said}); check hub, subset, part and revision, "
             "and that the hub can be reached (or that HF_HUB_OFFLINE is unset)"
         ) from error
+
+
+def _refuse_addresses(folder: Path) -> None:
+    """Raises ValueError where the folder's card names files on other machines: a folder is read from this one alone."""
+    import yaml
+    from huggingface_hub import metadata_load
+
+    card = folder / "README.md"
+    try:
+        stated = metadata_load(card) if card.is_file() else None
+    except (ValueError, yaml.YAMLError):
+        return  # `datasets` says itself what is wrong with it
+    configs = (stated or {}).get("configs")
+    if address := ADDRESS.search(str(configs or "")):
+        raise ValueError(
+            f"its README.md names {address.group()}, which is not in the folder; take it out of data_files"
+        )
 
 
 def _saved(folder: Path, part: str) -> "Dataset":

@@ -42,11 +42,11 @@ def build(kind: str, path: str | Path, options: Any, **more: Any) -> Any:
     import transformers
 
     if _has_weights(Path(path)):
-        model = getattr(transformers, kind).from_pretrained(path, dtype=torch.float32)
+        model = getattr(transformers, kind).from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
     else:
-        config = transformers.AutoConfig.from_pretrained(path)
-        model = getattr(transformers, kind).from_config(config, dtype=torch.float32)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+        config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
+        model = getattr(transformers, kind).from_config(config, dtype=torch.float32, trust_remote_code=False)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     drawn = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p}
     model.generation_config = transformers.GenerationConfig(
         max_new_tokens=options.max_new_tokens, pad_token_id=tokenizer.pad_token_id,
@@ -67,8 +67,8 @@ def load(kind: str, path: str | Path) -> Any:
     import torch
     import transformers
 
-    model = getattr(transformers, kind).from_pretrained(path, dtype=torch.float32)
-    model.tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    model = getattr(transformers, kind).from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
+    model.tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     return model
 
 

@@ -59,7 +59,9 @@ class CaptionedPictures(PreTrainedModel):
     def __init__(self, config: PicturesConfig) -> None:
         super().__init__(config)
         self.codes = fixed(ImageCodes(CodesConfig(**config.codes)))
-        self.judge = fixed(AutoModelForImageClassification.from_config(AutoConfig.for_model(**config.judge)))
+        self.judge = fixed(
+            AutoModelForImageClassification.from_config(AutoConfig.for_model(**config.judge), trust_remote_code=False)
+        )
         count = self.codes.config.codes
         self.decoder = GPT2Model(GPT2Config(
             vocab_size=config.words + count, n_positions=config.caption + config.cells, n_embd=config.width,

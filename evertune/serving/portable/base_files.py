@@ -115,8 +115,8 @@ def _convert(file: Path, folder: Path) -> None:
 
     where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     try:
-        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(**where)
+        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
     except Exception as error:  # of a damaged file the reader's errors are of any kind
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise OSError(

@@ -184,7 +184,7 @@ def _session(folder: Path) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self.config = AutoConfig.from_pretrained(folder)
+            self.config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
             self.place = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
             self.device = self.place.device
 

@@ -106,7 +106,7 @@ class Predictor:
         if hasattr(self.objective, "tokenizer"):
             self.tokenizer = self.objective.tokenizer(folder / "model", self.options)
         else:
-            self.tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+            self.tokenizer = AutoTokenizer.from_pretrained(folder / "model", trust_remote_code=False)
         self.model = self._loaded(folder / "model")
         outputs = range(self.model.config.num_labels if self.objective.LABELED else 0)
         self.names = [self.model.config.id2label[index] for index in outputs]

@@ -123,7 +123,7 @@ def encoder(place: Path) -> Any:
     try:
         if (place / "evertune.json").is_file():
             return bundle.predictor(place, "fp32").model.base_model  # plain weights: autocast is the loop's
-        return AutoModel.from_pretrained(str(place), dtype=torch.float32)
+        return AutoModel.from_pretrained(str(place), dtype=torch.float32, trust_remote_code=False)
     except (TrainingError, OSError, ValueError) as error:
         raise ConfigError(f"training.distill.teacher: {str(error).splitlines()[0]}") from error
 

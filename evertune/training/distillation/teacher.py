@@ -136,7 +136,9 @@ def _same_words(place: Path, tokenizer: Any) -> None:
 
     inside = place / "model"
     try:
-        own = AutoTokenizer.from_pretrained(str(inside if (place / "evertune.json").is_file() else place))
+        own = AutoTokenizer.from_pretrained(
+            str(inside if (place / "evertune.json").is_file() else place), trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise ConfigError(f"training.distill.teacher: {place}: {str(error).splitlines()[0]}") from error
     if own.get_vocab() != tokenizer.get_vocab():
