@@ -247,3 +247,14 @@ def test_prefect_blocks_hold_addresses_too(recipe: Recipe, web: Sink, prefect_se
     assert (first.kind, first.problem, second.problem, len(web.titles)) == ("JSON", None, None, 2)
     assert third.problem is not None
     assert third.problem.startswith("the Prefect block secret/nobody cannot be read (ValueError)")
+
+
+@pytest.mark.parametrize("address", ["python://{}", "file://{}", "plugin://{}", "strange://x", "{}"])
+def test_no_address_runs_a_program(tmp_path: Path, address: str) -> None:
+    program = tmp_path / "strange.py"
+    program.write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w')\n"
+        "from apprise.decorators import notify\n@notify(on='strange')\ndef f(*_a, **_k): pass\n"
+    )
+    assert delivery.kind(address.format(program)) is None
+    assert not (tmp_path / "ran").exists()

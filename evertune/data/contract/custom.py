@@ -9,6 +9,7 @@ from evertune.config import Contract
 from evertune.config.row_condition import read_condition
 from evertune.data.contract.expectations import Check, Say
 from evertune.data.contract.great_expectations import quiet
+from evertune.data.contract.slow_regex import warn_of_slow
 from evertune.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def custom_expectations(contract: Contract, columns: Sequence[str] | None = None
         if not found:
             made = _made(known[name], _with_safe_condition(arguments), f"{where}: {name}")
             found = made if isinstance(made, list) else []
+            warn_of_slow(where, arguments)
             checks += [] if isinstance(made, list) else [_check(made, name, arguments)]
         problems += found
     if problems:

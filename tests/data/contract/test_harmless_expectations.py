@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from evertune.config.data import Contract
 from evertune.data.contract.custom import custom_expectations
 from evertune.data.contract.great_expectations import Runner, data_docs
+from evertune.data.contract.slow_regex import is_slow
 from evertune.errors import ConfigError
 from tests.helpers.contract import GOOD, rows_of, verdicts
 
@@ -114,6 +115,17 @@ def test_a_sum_that_takes_hours_is_refused() -> None:
             Contract(expectations=[{**most, "max_value": {"$PARAMETER": text}}])
     findings, _checks = run({**most, "max_value": {"$PARAMETER": "1 + 2^2"}}, frame=pd.DataFrame({"n": [4, 5]}))
     assert findings[0].success
+
+
+def test_a_pattern_that_can_take_hours_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    slow = ("^(a+)+$", "(a*)*", r"([a-z]+\d*)*x", r"(?:(\w+))+!", "(a+?){10,}")
+    quick = ("https?://", r"(\w+\s)+", "(a|b)+", r"(\d{1,3}\.){3}", "(a+)?", "[a+]+", "(", "(ab+c)*")
+    assert [pattern for pattern in (*slow, *quick) if is_slow(pattern)] == list(slow)
+    given = {"type": "expect_column_values_to_match_regex_list", "column": "text", "regex_list": ["a", "^(b+)+$"]}
+    for _time in range(2):
+        custom_expectations(Contract(expectations=[given]))
+    (message,) = caplog.messages
+    assert message.startswith("contract.expectations.0.regex_list: '^(b+)+$' repeats a repeat, which can take hours on")
 
 
 def test_the_data_docs_show_rows_and_words_as_text(tmp_path: Path) -> None:

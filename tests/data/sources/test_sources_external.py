@@ -236,6 +236,27 @@ def test_classes_that_datasets_named_become_their_names(tmp_path: Path, source_r
         assert piece.table["label"].to_pylist() == ["pos", "neg", None], source
 
 
+@pytest.mark.parametrize(
+    "address", ["https://127.0.0.1:1/a.csv", "hf://datasets/a/b/c.csv", "zip://a.csv::s3://b/c.zip"]
+)
+def test_a_folder_names_no_other_machine(tmp_path: Path, source_recipe: Callable[..., Recipe], address: str) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.csv").write_text("text,label\nhi,x\n")
+    card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: {}\n---\nSee https://a.example\n"
+    (tmp_path / "d" / "README.md").write_text(card.format(f"['{address}']"))
+    assert "its README.md names " in refusal(source_recipe({"hub": "d"}))
+    (tmp_path / "d" / "README.md").write_text(card.format("a.csv"))
+    (piece,) = sources.read(source_recipe({"hub": "d"}), {})
+    assert piece.table["text"].to_pylist() == ["hi"]
+
+
+def test_a_folder_with_a_script_is_a_data_error(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "d.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    assert "scripts are no longer supported" in refusal(source_recipe({"hub": "d"}))
+    assert not (tmp_path / "ran").exists()
+
+
 def test_parts_of_saved_data_sets(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     from datasets import Dataset, DatasetDict, NamedSplit
 
