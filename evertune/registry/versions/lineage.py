@@ -66,9 +66,7 @@ def original(home: Home, name: str, version: int, variant: Mapping[str, Any]) ->
         RegistryError: that version is not registered any more.
     """
     found = [
-        int(one.version)
-        for one in models.versions(home, name)
-        if one.tags.get("evertune.bundle") == variant["of"]
+        int(one.version) for one in models.versions(home, name) if one.tags.get("evertune.bundle") == variant["of"]
     ]
     if not found:
         raise RegistryError(
