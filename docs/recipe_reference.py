@@ -10,7 +10,7 @@ from evertune.config import Recipe
 from evertune.config.data import SOURCE_MODELS
 from evertune.config.losses import ClassBalanced, Fgm, Focal, FreeLb, Pgd
 from evertune.config.methods import METHODS
-from evertune.objectives import TABLE, module
+from evertune.objectives import TABLE, load_objective
 
 HEAD = """# The recipe
 
@@ -24,11 +24,14 @@ Any key can be changed for one run: `evertune run RECIPE --set training.epochs=1
 
 
 LISTS = {
-    "objective": "[one of these](#objectives)", "data.sources": "list of [sources](#sources)",
+    "objective": "[one of these](#objectives)",
+    "data.sources": "list of [sources](#sources)",
     "training.method": "`full`, or [one of these](#methods)",
-    "training.loss": "[one of these](#losses)", "training.adversarial": "[one of these](#adversaries)",
-}  # fmt: skip
-LOSSES, ADVERSARIES = (Focal, ClassBalanced), (Fgm, Pgd, FreeLb)
+    "training.loss": "[one of these](#losses)",
+    "training.adversarial": "[one of these](#adversaries)",
+}
+LOSSES = (Focal, ClassBalanced)
+ADVERSARIES = (Fgm, Pgd, FreeLb)
 
 
 def reference() -> str:
@@ -36,10 +39,12 @@ def reference() -> str:
     parts = [HEAD, *_section(Recipe, "", "The top level")]
     parts += ["\n## Objectives\n", "`objective.type` names one of these; its options stand beside it.\n"]
     for name in TABLE:
-        objective = module(name)
+        objective = load_objective(name)
         parts += _section(objective.Options, "objective.", f"`{name}`", level=3)
-        parts.append(f"Columns: {', '.join(map(_code, objective.COLUMNS))}. Metrics, the default first: "
-                     f"{', '.join(map(_code, objective.METRICS))}.\n")  # fmt: skip
+        parts.append(
+            f"Columns: {', '.join(map(_code, objective.COLUMNS))}. Metrics, the default first: "
+            f"{', '.join(map(_code, objective.METRICS))}.\n"
+        )
     parts += ["\n## Methods\n", "`training.method` is one of these names, or a mapping of `type` and options.\n"]
     for name, model in METHODS.items():
         parts += _section(model, "training.method.", f"`{name}`", level=3)
@@ -82,13 +87,18 @@ def _model(annotation: Any) -> type[BaseModel] | None:
 
 def _kind(field: Any) -> str:
     words = _words(field.annotation)
-    bounds = [f"{sign} {getattr(one, name)}" for one in field.metadata
-              for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")) if hasattr(one, name)]  # fmt: skip
+    bounds = [
+        f"{sign} {getattr(one, name)}"
+        for one in field.metadata
+        for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
+        if hasattr(one, name)
+    ]
     return _cell(f"{words}, {' and '.join(bounds)}" if bounds else words)
 
 
 def _words(annotation: Any) -> str:
-    origin, arguments = get_origin(annotation), get_args(annotation)
+    origin = get_origin(annotation)
+    arguments = get_args(annotation)
     if origin is Annotated:
         return _words(arguments[0])
     if origin is Literal:

@@ -9,7 +9,7 @@ REACH = 100_000  # rows a second, from a million rows on
 MEMORY = 2 * 2**30
 
 
-def section(found: dict[str, Any]) -> Iterator[str]:
+def render_section(results: dict[str, Any]) -> Iterator[str]:
     """The section's lines."""
     yield "## From a file to the accepted corpus\n"
     yield "`make bench NAME=ingest`: a CSV of generated short texts (6 to 14 words, 2% near duplicates, 1% bad ones)"
@@ -17,21 +17,25 @@ def section(found: dict[str, Any]) -> Iterator[str]:
     yield "to the end, medians; peak is the largest resident set of the whole process. Evertune reads, versions,"
     yield "judges, compares, splits and commits; the opponent reads, checks the same over the whole frame, and writes"
     yield "accepted and refused rows.\n"
-    machine = found["machine"]
+    machine = results["machine"]
     yield f"Machine: {machine['cores']} cores of {machine['cpu']}, Python {machine['python']}.\n"
     yield "| rows | arm | seconds | rows/s | processor seconds | peak, GB | seconds of pandas + GX over it |"
     yield RULE * 7 + "|"
-    for size in found["sizes"]:
-        other = size["arms"]["pandas and Great Expectations"]["seconds"]
+    for size in results["sizes"]:
+        pandas_seconds = size["arms"]["pandas and Great Expectations"]["seconds"]
         for name, arm in size["arms"].items():
             cells = [f"{size['rows']:,}", name, f"{arm['seconds']:.1f}", f"{arm['rows_per_second']:,.0f}"]
-            cells += [f"{arm['cpu_seconds']:.1f}", f"{arm['peak_bytes'] / 2**30:.2f}", f"{other / arm['seconds']:.2f}"]
+            cells += [
+                f"{arm['cpu_seconds']:.1f}",
+                f"{arm['peak_bytes'] / 2**30:.2f}",
+                f"{pandas_seconds / arm['seconds']:.2f}",
+            ]
             yield f"| {' | '.join(cells)} |"
     yield ""
-    yield from _growth(found["sizes"])
+    yield from _render_growth(results["sizes"])
 
 
-def _growth(sizes: list[dict[str, Any]]) -> Iterator[str]:
+def _render_growth(sizes: list[dict[str, Any]]) -> Iterator[str]:
     """How both grow from one size to the next."""
     yield "| from | to | rows, times | arm | seconds, times | peak, times |"
     yield RULE * 6 + "|"

@@ -6,28 +6,28 @@ from typing import Any
 REACH = {("warm server", "besides training and evaluation"): 10.0, ("no server", "nothing new"): 2.0}
 
 
-def section(found: dict[str, Any]) -> Iterator[str]:
+def render_section(results: dict[str, Any]) -> Iterator[str]:
     """The section's lines."""
     yield "## What a flow spends beside training and evaluation\n"
-    yield f"`make bench NAME=overhead`: the quickstart with a short training, median of {found['repeats']} whole"
+    yield f"`make bench NAME=overhead`: the quickstart with a short training, median of {results['repeats']} whole"
     yield "processes, the arms by turns; then a run with nothing new. Importing torch and transformers counts where"
     yield "it is done: in `tokenize`, without a server while the server starts. Seconds.\n"
-    arms = found["arms"]
+    arms = results["arms"]
     yield f"| part | {' | '.join(arms)} | to reach |"
     yield f"|---|{'---|' * len(arms)}---|"
     for part in next(iter(arms.values())):
-        wanted = ", ".join(f"{arm}: {value:.0f}" for (arm, name), value in REACH.items() if name == part)
+        target = ", ".join(f"{arm}: {value:.0f}" for (arm, name), value in REACH.items() if name == part)
         cells = [f"{arm[part]:.0%}" if part == "share" else f"{arm[part]:.1f}" for arm in arms.values()]
-        yield f"| {part} | {' | '.join(cells)} | {wanted} |"
+        yield f"| {part} | {' | '.join(cells)} | {target} |"
     yield ""
 
 
-def deployment(found: dict[str, Any]) -> Iterator[str]:
+def render_deployment(results: dict[str, Any]) -> Iterator[str]:
     """The lines on a night with nothing new."""
     yield "## A night with nothing new, as a deployment's flow\n"
     yield "`make bench NAME=deployment`: `evertune up`, then `prefect deployment run 'retrain/support-intents'` over a"
-    yield f"home in which the quickstart has run; median of {found['repeats']} runs. Seconds.\n"
+    yield f"home in which the quickstart has run; median of {results['repeats']} runs. Seconds.\n"
     yield "| part | seconds | to reach |\n|---|---|---|"
-    for part, seconds in found["parts"].items():
+    for part, seconds in results["parts"].items():
         yield f"| {part} | {seconds:.1f} | {'4' if part == 'in the flow' else ''} |"
     yield ""

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from evertune import __version__
-from evertune.cli.errors import explain
+from evertune.cli.errors import explain_error
 
 COMMANDS = {
     "new": ("evertune.cli.new", "Look at data and write a recipe for it."),
@@ -40,7 +40,7 @@ COMMANDS = {
 }
 
 
-class Commands(click.Group):
+class LazyCommands(click.Group):
     """A group whose commands are imported when they are called: click's documented hook for lazy loading."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -51,8 +51,8 @@ class Commands(click.Group):
         """The command, or None where there is no such."""
         if cmd_name not in COMMANDS:
             return None
-        found: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
-        return found
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -73,7 +73,7 @@ class Commands(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="evertune")
 @click.option("--debug", is_flag=True, help="Show tracebacks and all log lines.")
 @click.pass_context
@@ -119,16 +119,16 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; the next run goes on from the last finished step", err=True)
-        _leave(130)
+        _flush_and_exit(130)
     except Exception as error:
         if debug:
             raise
-        text, status = explain(error)
+        text, status = explain_error(error)
         click.echo(f"error: {text}", err=True)
-        _leave(status)
+        _flush_and_exit(status)
 
 
-def _leave(status: int) -> None:
+def _flush_and_exit(status: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(status)

@@ -92,7 +92,7 @@ SOURCE_MODELS: dict[str, type[Section]] = {
 }
 
 
-def _kind(value: Any) -> str | None:
+def _source_kind(value: Any) -> str | None:
     keys = value if isinstance(value, dict) else getattr(value, "model_fields_set", ())
     return next((kind for kind in SOURCE_MODELS if kind in keys), None)
 
@@ -103,7 +103,7 @@ Source = Annotated[
     | Annotated[HubSource, Tag("hub")]
     | Annotated[SqlSource, Tag("sql")]
     | Annotated[DeltaSource, Tag("delta")],
-    Discriminator(_kind),
+    Discriminator(_source_kind),
 ]
 
 
@@ -185,8 +185,9 @@ class LabelRules(Section):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if again := [old for old, now in self.rename.items() if now in self.rename]:
-            old, now = again[0], self.rename[again[0]]
+        if renamed_twice := [old for old, now in self.rename.items() if now in self.rename]:
+            old = renamed_twice[0]
+            now = self.rename[renamed_twice[0]]
             last = self.rename[now]
             advice = f"write {old}: {last}" if last not in self.rename else "a label has one name now; take a line out"
             raise ValueError(f"rename: {old} -> {now} -> {last}; {advice}")

@@ -70,7 +70,9 @@ class _Parser:
     def __init__(self, text: str) -> None:
         if len(text) > LONGEST:
             raise ValueError(f"longer than {LONGEST} characters; {ALLOWED}")
-        self._text, self._tokens, self._next = text, split_tokens(text), 0
+        self._text = text
+        self._tokens = split_tokens(text)
+        self._next = 0
         self._columns: list[str] = []
         self._depth = 0
 
@@ -120,7 +122,8 @@ class _Parser:
         first, is_column = self._parse_operand()
         if is_column and self._accept("."):
             return self._parse_null_test(first)
-        parts, names_column = [first], is_column
+        parts = [first]
+        names_column = is_column
         while sign := self._parse_sign():
             operand, is_column = self._parse_operand(needs_list=sign in ("in", "not in"))
             parts += [sign, operand]

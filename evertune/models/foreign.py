@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from evertune.errors import ConfigError, TrainingError
-from evertune.objectives import TABLE, module
-from evertune.records import digest, file_digest
+from evertune.objectives import TABLE, load_objective
+from evertune.records import compute_digest, file_digest
 from evertune.serving import bundle
 from evertune.serving.portable import base_files
 
@@ -49,12 +49,12 @@ def adopt_bundle(folder: Path, root: Path) -> Path:
 
 def _read_objective(folder: Path) -> Any:
     try:
-        name = bundle.card(folder).get("objective")
+        name = bundle.read_card(folder).get("objective")
     except TrainingError as error:
         raise ConfigError(str(error)) from error
     if name not in TABLE:
         raise ConfigError(f"{folder}: tuned for {name!r}; there are {', '.join(TABLE)}")
-    return module(name)
+    return load_objective(name)
 
 
 def _link_files(source: Path, target: Path) -> None:
@@ -68,6 +68,6 @@ def _link_files(source: Path, target: Path) -> None:
 def _name_bundle(folder: Path, scratch: Path) -> str:
     """A name that no other bundle has, nor this one once its weights or Evertune's code have changed."""
     own = [file_digest(file) for file in sorted(scratch.glob("code/**/*.py"))]
-    return digest(
-        str(folder), base_files.fingerprint(str(folder / "model")), file_digest(scratch / "evertune.json"), own
+    return compute_digest(
+        str(folder), base_files.compute_fingerprint(str(folder / "model")), file_digest(scratch / "evertune.json"), own
     )

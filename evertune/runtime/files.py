@@ -66,19 +66,19 @@ def append_json(path: Path, value: Any) -> None:
 
 def read_json_lines(path: Path) -> list[Any]:
     """The values of all whole lines, oldest first; none where there is no such file."""
-    return json_lines(path.read_bytes()) if path.exists() else []
+    return parse_json_lines(path.read_bytes()) if path.exists() else []
 
 
-def json_lines(lines: bytes) -> list[Any]:
+def parse_json_lines(lines: bytes) -> list[Any]:
     """The values of all whole lines."""
-    found = []
+    values = []
     for line in lines.splitlines():
         with contextlib.suppress(ValueError):  # cut short; what it told of was repeated or repaired
-            found.append(json.loads(line))
-    return found
+            values.append(json.loads(line))
+    return values
 
 
-def sweep(folder: Path, pattern: str) -> None:
+def sweep_files(folder: Path, pattern: str) -> None:
     """Remove the files of a pattern that processes left behind which were killed while they wrote."""
     for path in folder.glob(pattern):
         with contextlib.suppress(OSError):

@@ -20,8 +20,10 @@ def prefect_home(tmp_path: Path) -> Iterator[Path]:
     from prefect.settings import PREFECT_HOME, PREFECT_PROFILES_PATH, temporary_settings
 
     profiles = tmp_path / "profiles.toml"
-    profiles.write_text('active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "http://mine/api"\n'
-                        'PREFECT_RESULTS_PERSIST_BY_DEFAULT = "true"\n[profiles.other]\n')  # fmt: skip
+    profiles.write_text(
+        'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "http://mine/api"\n'
+        'PREFECT_RESULTS_PERSIST_BY_DEFAULT = "true"\n[profiles.other]\n'
+    )
     with temporary_settings({PREFECT_HOME: tmp_path, PREFECT_PROFILES_PATH: profiles}):
         yield tmp_path
 
@@ -35,7 +37,7 @@ def profiles() -> tuple[str | None, dict[str, dict[str, str]]]:
 
 def test_the_profile_serves_prefects_commands_and_the_users_own_comes_back(prefect_home: Path) -> None:
     before = profiles()
-    with prefect_profile.serving(URL, KEY) as replaced:
+    with prefect_profile.activate_profile(URL, KEY) as replaced:
         active, settings = profiles()
         assert replaced == "mine"
         assert active == "evertune"
@@ -51,7 +53,7 @@ def test_the_profile_serves_prefects_commands_and_the_users_own_comes_back(prefe
 def test_a_profile_that_the_user_chose_meanwhile_stays(prefect_home: Path) -> None:
     from prefect.settings import load_profiles, save_profiles
 
-    with prefect_profile.serving(URL, KEY):
+    with prefect_profile.activate_profile(URL, KEY):
         chosen = load_profiles(include_defaults=True)
         chosen.set_active("other")
         save_profiles(chosen)
@@ -63,21 +65,21 @@ def test_a_profile_that_a_killed_command_left_is_healed(prefect_home: Path) -> N
     before = profiles()
     code = (
         "import os; from pathlib import Path; from evertune.cli.server import prefect_profile\n"
-        f"with prefect_profile.serving({URL!r}, {KEY!r}): os.kill(os.getpid(), 9)"
+        f"with prefect_profile.activate_profile({URL!r}, {KEY!r}): os.kill(os.getpid(), 9)"
     )
     environment = {**os.environ, "PREFECT_HOME": str(prefect_home)}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == -9
     assert profiles()[0] == "evertune"
-    prefect_profile.restore()
+    prefect_profile.restore_profile()
     assert profiles() == before
-    prefect_profile.restore()  # nothing is left to restore: nothing changes
+    prefect_profile.restore_profile()  # nothing is left to restore: nothing changes
     assert profiles() == before
 
 
 def test_the_file_that_holds_the_key_is_for_its_owner_alone(prefect_home: Path) -> None:
     file = prefect_home / "profiles.toml"
     file.chmod(0o644)
-    with file.open() as opened_by_another, prefect_profile.serving(URL, KEY):
+    with file.open() as opened_by_another, prefect_profile.activate_profile(URL, KEY):
         assert KEY in file.read_text()
         assert file.stat().st_mode & 0o777 == 0o600
         assert KEY not in opened_by_another.read()
@@ -88,7 +90,7 @@ def test_a_linked_file_of_profiles_stays_a_link(prefect_home: Path) -> None:
     file = prefect_home / "profiles.toml"
     file.rename(prefect_home / "dotfile")
     file.symlink_to("dotfile")
-    with prefect_profile.serving(URL, KEY):
+    with prefect_profile.activate_profile(URL, KEY):
         assert file.is_symlink()
         assert KEY in (prefect_home / "dotfile").read_text()
 
@@ -106,6 +108,6 @@ def test_another_server_is_not_sent_the_key(
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     if url:
         monkeypatch.setenv("PREFECT_API_URL", url)
-    with prefect_profile.serving(URL, KEY):
+    with prefect_profile.activate_profile(URL, KEY):
         prefect_profile.keep_key_from_others()
     assert os.environ.get("PREFECT_PROFILE") == profile

@@ -14,7 +14,7 @@ from evertune.cli.server import prefect_server, prefect_settings, server_key, up
 from evertune.errors import RegistryError
 from evertune.runtime.files import write_atomic
 from evertune.runtime.home import Home
-from evertune.runtime.secrets import hidden
+from evertune.runtime.secrets import hide_secrets
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_key_of_the_users_own_comes_first_and_is_in_no_message(home: Home, mon
     monkeypatch.setenv(server_key.SERVER_VARIABLE, "me:mine")
     assert server_key.ensure_key(home).text == "me:mine"
     assert not home.root.exists()
-    assert hidden("Prefect got me:mine") == "Prefect got ***"
+    assert hide_secrets("Prefect got me:mine") == "Prefect got ***"
 
 
 @pytest.mark.parametrize(
@@ -171,10 +171,10 @@ def test_a_server_under_another_key_is_an_error_before_any_work(server: str, key
 
     with temporary_settings({PREFECT_API_AUTH_STRING: key}):
         if is_taken:
-            prefect_settings.reach(f"{server}/api")
+            prefect_settings.check_server(f"{server}/api")
             return
         with pytest.raises(RegistryError, match="refuses the key; set PREFECT_API_AUTH_STRING"):
-            prefect_settings.reach(f"{server}/api")
+            prefect_settings.check_server(f"{server}/api")
 
 
 def test_up_stops_where_its_server_answers_without_the_key(server: str) -> None:

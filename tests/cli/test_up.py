@@ -42,7 +42,7 @@ def gone(family: list[psutil.Process]) -> bool:
 def test_stopping_ends_a_process_and_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(processes, "GRACE", 0.5)
     started, family = start(tmp_path, code)
-    started.stop()
+    started.stop_all()
     assert gone(family)
     assert not (tmp_path / "record.json").exists()
 
@@ -60,15 +60,15 @@ def test_a_stranger_with_a_used_process_number_is_left_alone(tmp_path: Path) -> 
     record.write_text(json.dumps({"sleeper": {"pid": family[0].pid, "born": family[0].create_time() - 60}}))
     assert processes.end_leftovers(record) == []
     assert all(one.is_running() for one in family)
-    started.stop()
+    started.stop_all()
 
 
 def test_a_process_that_ends_by_itself_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
     started = processes.Processes(tmp_path, tmp_path / "record.json")
     started.start("server", [sys.executable, "-c", "import sys; print('the port is taken'); sys.exit(3)"], os.environ)
     with pytest.raises(RegistryError, match=r"(?s)server ended with status 3.*the port is taken"):
-        started.wait("server", "http://127.0.0.1:9/health")
-    started.stop()
+        started.wait_ready("server", "http://127.0.0.1:9/health")
+    started.stop_all()
 
 
 def up(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -140,7 +140,7 @@ def test_a_file_without_deployments_and_no_file_are_config_errors(tmp_path: Path
 def test_a_file_that_prefect_cannot_deploy_is_a_config_error(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "mine.yaml").write_text(content)
     with pytest.raises(ConfigError) as caught:
-        deployments.names(tmp_path / "mine.yaml")
+        deployments.list_deployments(tmp_path / "mine.yaml")
     assert words in str(caught.value)
 
 
@@ -166,22 +166,24 @@ def test_a_recipes_schedule_is_that_of_its_deployment(
 ) -> None:
     path = write_recipe(tmp_path, schedule=recipe)
     entry = {
-        "name": "small", "entrypoint": "flows.retrain.retrain", "parameters": {"recipe": str(path)},
+        "name": "small",
+        "entrypoint": "flows.retrain.retrain",
+        "parameters": {"recipe": str(path)},
         "schedules": deployment,
-    }  # fmt: skip
+    }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"deployments": [entry]}))
     if same:
-        assert deployments.names(tmp_path / "mine.yaml") == ["retrain/small"]
+        assert deployments.list_deployments(tmp_path / "mine.yaml") == ["retrain/small"]
         return
     with pytest.raises(
         ConfigError, match=r"small: its schedule is .*, that of .* is '0 3 \* \* \*' in UTC; write the same"
     ):
-        deployments.names(tmp_path / "mine.yaml")
+        deployments.list_deployments(tmp_path / "mine.yaml")
 
 
 def test_a_flow_is_named_by_the_end_of_its_entry_point(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("deployments: [{name: a, entrypoint: 'flows/score.py:score'}]")
-    assert deployments.names(tmp_path / "mine.yaml") == ["score/a"]
+    assert deployments.list_deployments(tmp_path / "mine.yaml") == ["score/a"]
 
 
 @pytest.mark.parametrize("arguments", [["--port", "99999"], ["--mlflow-port", "0"]])

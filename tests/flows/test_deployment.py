@@ -20,7 +20,7 @@ import yaml
 from prefect import Flow
 
 from evertune.cli.server.prefect_pool import POOL
-from evertune.config import load
+from evertune.config import load_recipe
 from evertune.errors import RegistryError
 from evertune.runtime.home import home_of
 from tasks import step
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 @pytest.mark.parametrize("one", DEPLOYMENTS, ids=lambda one: f"{one['entrypoint']}/{one['name']}")
 def test_a_deployment_names_a_recipe_a_flow_in_a_module_and_the_pool(one: dict[str, Any]) -> None:
-    recipe = load(ROOT / one["parameters"]["recipe"])
+    recipe = load_recipe(ROOT / one["parameters"]["recipe"])
     module, _, name = one["entrypoint"].rpartition(".")
     flow = getattr(importlib.import_module(module), name)
     assert isinstance(flow, Flow)
@@ -51,7 +51,7 @@ def test_a_deployment_names_a_recipe_a_flow_in_a_module_and_the_pool(one: dict[s
 
 @pytest.mark.parametrize("one", RETRAIN, ids=lambda one: one["name"])
 def test_a_recipes_schedule_and_its_deployments_are_the_same(one: dict[str, Any]) -> None:
-    recipe = load(ROOT / one["parameters"]["recipe"])
+    recipe = load_recipe(ROOT / one["parameters"]["recipe"])
     assert recipe.schedule
     [schedule] = one["schedules"]
     assert schedule.pop("active", True) == (recipe.name == "support-intents")  # whose data come with Evertune
@@ -62,16 +62,19 @@ def test_a_recipes_schedule_and_its_deployments_are_the_same(one: dict[str, Any]
 def test_a_scheduled_run_waits_for_the_one_at_work_and_a_persons_does_not(
     write_recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    recipe = load(write_recipe(tmp_path))
+    recipe = load_recipe(write_recipe(tmp_path))
     monkeypatch.setattr(step, "SOON", 0.1)
     entered = threading.Event()
 
     def scheduled() -> None:
-        with step.alone(recipe):
+        with step.exclusive_run(recipe):
             entered.set()
 
     with home_of(recipe).lock("run"):
-        with pytest.raises(RegistryError, match="another process has held the run lock of small"), step.alone(recipe):
+        with (
+            pytest.raises(RegistryError, match="another process has held the run lock of small"),
+            step.exclusive_run(recipe),
+        ):
             pass
         monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "1")
         caplog.set_level("INFO", logger="evertune")
@@ -82,7 +85,11 @@ def test_a_scheduled_run_waits_for_the_one_at_work_and_a_persons_does_not(
     assert entered.is_set()
     assert "has held the run lock of small" in caplog.text and "this run starts then" in caplog.text
     monkeypatch.setattr(step, "LATER", 0.1)
-    with home_of(recipe).lock("run"), pytest.raises(RegistryError, match="run lock of small"), step.alone(recipe):
+    with (
+        home_of(recipe).lock("run"),
+        pytest.raises(RegistryError, match="run lock of small"),
+        step.exclusive_run(recipe),
+    ):
         pass
 
 
@@ -111,7 +118,8 @@ class Up:
     """`evertune up` in a project, on ports of its own, and what a user does in another shell."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.home = folder, folder / "home"
+        self.folder = folder
+        self.home = folder / "home"
         self.ports = [free_port(), free_port()]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
         own = {"EVERTUNE_HOME": str(self.home), "PREFECT_HOME": str(folder / "prefect"), "OMP_NUM_THREADS": "1"}
@@ -253,7 +261,8 @@ def check_page(up: Up, flow_run: dict[str, Any]) -> None:
     assert set(artifacts) == {"tickets-rows", "tickets-metrics", "tickets-decision", "tickets-report", "tickets-mlflow"}
     assert "promoted" in artifacts["tickets-decision"]["data"]
     link = artifacts["tickets-mlflow"]["data"].partition("](")[2].rstrip(")")
-    server, run_id = link.partition("/#/")[0], link.rpartition("/")[2].partition("?")[0]
+    server = link.partition("/#/")[0]
+    run_id = link.rpartition("/")[2].partition("?")[0]
     run = httpx.get(f"{server}/api/2.0/mlflow/runs/get", params={"run_id": run_id}).raise_for_status().json()
     assert run["run"]["info"]["status"] == "FINISHED"
     wait_for(lambda: [one for one in up.api("/logs/filter", logs=its) if one["message"].startswith("promote: version")])

@@ -32,7 +32,8 @@ def check_that_strangers_are_refused(ports: Sequence[int], key: str) -> None:
 
 def check_requests(port: int, key: str) -> None:
     """Prefect's answers with and without the key, and by other names."""
-    page, api = f"http://127.0.0.1:{port}/", f"http://127.0.0.1:{port}/api/deployments/filter"
+    page = f"http://127.0.0.1:{port}/"
+    api = f"http://127.0.0.1:{port}/api/deployments/filter"
     assert httpx.post(api, json={}).status_code == 401
     assert httpx.post(api, json={}, headers=basic("evertune:a wrong key")).status_code == 401
     assert httpx.post(api, json={}, headers=basic(key)).status_code == 200

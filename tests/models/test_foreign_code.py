@@ -49,7 +49,7 @@ OWN = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
 @pytest.mark.usefixtures("piped_yes")
 def test_a_model_that_needs_its_own_code_is_refused(tmp_path: Path) -> None:
     given = recipe(write_strange_model(tmp_path, "strange", OWN))
-    for use in (base_models.check_fit, tokenize.tokenizer, initial_model.fits):
+    for use in (base_models.check_fit, tokenize.load_tokenizer, initial_model.check_recipe_fits):
         with pytest.raises(ConfigError, match=r"of the kind strange, .* Evertune runs no code of a model; give"):
             use(given)
     assert not (tmp_path / "ran").exists()
@@ -60,7 +60,7 @@ def test_a_model_that_needs_its_own_code_is_refused(tmp_path: Path) -> None:
 def test_a_kind_that_transformers_knows_is_read_by_its_own_classes(tmp_path: Path, tokenizer: bool) -> None:
     auto_map = {"AutoTokenizer": [None, "own.OwnTokenizer"]} if tokenizer else OWN
     given = recipe(write_strange_model(tmp_path, "bert", auto_map, tokenizer))
-    initial_model.fits(given)
+    initial_model.check_recipe_fits(given)
     assert not (tmp_path / "ran").exists()
 
 
@@ -70,7 +70,7 @@ def test_without_the_check_the_loaders_refuse_it_too(tmp_path: Path, monkeypatch
     given = recipe(write_strange_model(tmp_path, "strange", OWN))
     monkeypatch.setattr(base_models, "check_fit", lambda _recipe: None)
     with pytest.raises(ConfigError, match="custom code"):
-        tokenize.tokenizer(given)
+        tokenize.load_tokenizer(given)
     assert not (tmp_path / "ran").exists()
 
 
@@ -101,19 +101,20 @@ def test_a_bundle_that_was_given_is_read_by_evertunes_code(
 ) -> None:
     rows = split_rows(text_rows(20))
     known = train(recipe(tiny_model, training={"epochs": 1}), tmp_path / "teacher", rows)
-    given, trace = Path(known.bundle), tmp_path / "ran"
+    given = Path(known.bundle)
+    trace = tmp_path / "ran"
     texts = rows["text"].to_pylist()[:3]
-    wanted = bundle.predictor(given, "fp32").predict(texts)
+    wanted = bundle.load_predictor(given, "fp32").predict(texts)
     for file in (given / "code").rglob("*.py"):
         file.write_text(f"open({str(trace)!r}, 'w')\n{file.read_text()}")
     monkeypatch.setenv("EVERTUNE_HOME", str(tmp_path / "home"))
     asking = recipe(tiny_model, training={"distill": {"teacher": str(given), "weight": 1.0}})
-    adopted = teachers.place(asking)
+    adopted = teachers.locate_teacher(asking)
     assert adopted is not None and adopted != given
-    found = bundle.predictor(adopted, "fp32").predict(texts)
+    found = bundle.load_predictor(adopted, "fp32").predict(texts)
     assert [one["label"] for one in found] == [one["label"] for one in wanted]
-    assert bundle.card(adopted) == bundle.card(given)
-    assert teachers.place(asking) == adopted
+    assert bundle.read_card(adopted) == bundle.read_card(given)
+    assert teachers.locate_teacher(asking) == adopted
     assert [folder.name for folder in adopted.parent.iterdir()] == [adopted.name]
     assert not trace.exists()
 

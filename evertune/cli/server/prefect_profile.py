@@ -16,7 +16,7 @@ NAME = "evertune"
 NOTE = "evertune-profile.json"
 
 
-def folder() -> Path:
+def prefect_home() -> Path:
     """PREFECT_HOME: Prefect's database and profiles; one `evertune up` at a time uses it."""
     from prefect.settings import PREFECT_HOME
 
@@ -24,7 +24,7 @@ def folder() -> Path:
 
 
 @contextlib.contextmanager
-def serving(url: str, key: str) -> Iterator[str]:
+def activate_profile(url: str, key: str) -> Iterator[str]:
     """Make a profile for the server at `url` the active one, at the end the user's own again; yields that one's name.
 
     It has the own one's settings; PREFECT_PROFILE and PREFECT_API_URL in the environment come before it. From then on
@@ -37,24 +37,24 @@ def serving(url: str, key: str) -> Iterator[str]:
     from prefect.settings.profiles import Profile
 
     profiles = load_profiles(include_defaults=True)
-    before = profiles.active_name or "ephemeral"
-    write_json(_note(), {"before": before, "url": url})
-    own = profiles.profiles_by_name.get(before)
-    settings = {**(own.settings if own else {}), PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: key}
+    previous_name = profiles.active_name or "ephemeral"
+    write_json(_note_path(), {"before": previous_name, "url": url})
+    user_profile = profiles.profiles_by_name.get(previous_name)
+    settings = {**(user_profile.settings if user_profile else {}), PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: key}
     profiles.profiles_by_name[NAME] = Profile(name=NAME, settings=settings)
     profiles.active_name = NAME
     _save(profiles)
     try:
-        yield before
+        yield previous_name
     finally:
-        restore()
+        restore_profile()
 
 
-def restore() -> None:
+def restore_profile() -> None:
     """Take the profile away, at the end or after a crash; a profile that the user chose meanwhile stays active."""
     from prefect.settings import load_profiles
 
-    note = read_json(_note())
+    note = read_json(_note_path())
     if note is None:
         return
     profiles = load_profiles(include_defaults=True)
@@ -62,7 +62,7 @@ def restore() -> None:
         profiles.active_name = note["before"]
     profiles.profiles_by_name.pop(NAME, None)
     _save(profiles)
-    _note().unlink()
+    _note_path().unlink()
 
 
 def keep_key_from_others() -> None:
@@ -90,5 +90,5 @@ def _save(profiles: "ProfilesCollection") -> None:
         write_atomic(path, scratch.read_text(encoding="utf-8"), mode=0o600)
 
 
-def _note() -> Path:
-    return folder() / NOTE
+def _note_path() -> Path:
+    return prefect_home() / NOTE

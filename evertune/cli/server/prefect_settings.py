@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from evertune.cli.server import prefect_profile, server_key
 from evertune.errors import RegistryError
-from evertune.runtime.secrets import bare
+from evertune.runtime.secrets import strip_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def quiet_prefect(debug: bool, needed: Iterable[str]) -> Iterator[None]:
             stack.enter_context(_key_in_settings())
         else:
             prefect_profile.keep_key_from_others()
-            reach(os.environ["PREFECT_API_URL"])
+            check_server(os.environ["PREFECT_API_URL"])
         from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
         stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
@@ -84,24 +84,24 @@ def _key_in_settings() -> Iterator[None]:
 
 def _start_server(needed: Iterable[str]) -> None:
     """Start Prefect's temporary server, and import what the flow needs until it answers."""
-    with ThreadPoolExecutor(1) as other:
-        started = other.submit(_server_alone)
+    with ThreadPoolExecutor(1) as executor:
+        future = executor.submit(_start_locked_server)
         for name in needed:
             importlib.import_module(name)
-        started.result()
+        future.result()
 
 
-def _server_alone() -> None:
+def _start_locked_server() -> None:
     """Start it while no other run does: two that meet a fresh database at once, or one to be upgraded, ruin it."""
     import filelock
     from prefect.server.api.server import SubprocessASGIServer
 
-    prefect_profile.folder().mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(prefect_profile.folder() / "evertune-server.lock"):
+    prefect_profile.prefect_home().mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(prefect_profile.prefect_home() / "evertune-server.lock"):
         SubprocessASGIServer().start()
 
 
-def reach(url: str) -> None:
+def check_server(url: str) -> None:
     """Ask a Prefect API for a sign of life, and whether it takes the key of Prefect's settings.
 
     Raises:
@@ -122,11 +122,12 @@ def reach(url: str) -> None:
             answer.raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         raise RegistryError(
-            f"the Prefect server at {bare(url).removesuffix('/api')} does not answer; "
+            f"the Prefect server at {strip_credentials(url).removesuffix('/api')} does not answer; "
             "start it (`evertune up`), or unset PREFECT_API_URL to run without one"
         ) from None  # the chain may show the password
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         raise RegistryError(
-            f"the Prefect server at {bare(url).removesuffix('/api')} refuses the key; set PREFECT_API_AUTH_STRING to "
+            f"the Prefect server at {strip_credentials(url).removesuffix('/api')} refuses the key; set "
+            "PREFECT_API_AUTH_STRING to "
             "its key (`evertune up` keeps that in the file prefect-key of its home)"
         )

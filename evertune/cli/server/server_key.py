@@ -17,7 +17,8 @@ from evertune.runtime.files import write_atomic
 if TYPE_CHECKING:
     from evertune.runtime.home import Home
 
-SERVER_VARIABLE, CLIENT_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
+SERVER_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
+CLIENT_VARIABLE = "PREFECT_API_AUTH_STRING"
 USER = "evertune"  # Prefect's keys have the form user:password
 WELL_FORMED = re.compile(r"[!-~]{20,}")
 OTHERS = stat.S_IRWXG | stat.S_IRWXO

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from evertune.config.data import Contract
 from evertune.data.contract.custom import custom_expectations
-from evertune.data.contract.great_expectations import Runner, data_docs
+from evertune.data.contract.great_expectations import Runner, write_data_docs
 from evertune.data.contract.slow_regex import is_slow
 from evertune.errors import ConfigError
 from tests.helpers.contract import GOOD, rows_of, verdicts
@@ -139,7 +139,7 @@ def test_the_data_docs_show_rows_and_words_as_text(tmp_path: Path) -> None:
     words = {"column": "text", "description": f"d{MARKUP}", "notes": f"n{MARKUP}", "meta": {"notes": f"m{MARKUP}"}}
     frame = pd.DataFrame({"text": [f"a{MARKUP}", f"c{MARKUP}", None]})
     findings, checks = run(*({**kind, **words} for kind in kinds), frame=frame)
-    data_docs(findings, [check.expectation for check in checks], tmp_path / "docs")
+    write_data_docs(findings, [check.expectation for check in checks], tmp_path / "docs")
     pages = [page.read_text(encoding="utf-8") for page in (tmp_path / "docs").rglob("*.html")]
     assert len(pages) >= 3
     assert [page for page in pages if "<img src=q" in page] == []
