@@ -45,7 +45,7 @@ def address() -> Iterator[tuple[str, list[str]]]:
 
 def run(*expectations: dict[str, Any], frame: pd.DataFrame) -> Any:
     checks = custom_expectations(Contract(expectations=list(expectations)), list(frame.columns))
-    return Runner([check.expectation for check in checks]).run(frame), checks
+    return Runner([check.expectation for check in checks]).check_frame(frame), checks
 
 
 def test_a_condition_of_a_stranger_runs_nothing(tmp_path: Path) -> None:
