@@ -16,6 +16,8 @@ from evertune.runtime.files import write_atomic
 from evertune.runtime.home import Home
 from evertune.runtime.secrets import hide_secrets
 
+WHOLE_KEY = "evertune:" + "k" * 43  # as long as a real one; random ones would give each process other test names
+
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
@@ -55,12 +57,12 @@ def test_a_private_file_is_private_from_its_first_byte_on(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("content", "mode", "words"),
     [
-        (server_key.new_key(), 0o644, "other users could read it"),
-        (server_key.new_key(), 0o620, "other users could read it"),
+        (WHOLE_KEY, 0o644, "other users could read it"),
+        (WHOLE_KEY, 0o620, "other users could read it"),
         ("", 0o600, "no whole key"),
         ("evertune:short", 0o600, "no whole key"),
         ("é" * 40, 0o600, "no whole key"),
-        (f"{server_key.new_key()}\n{server_key.new_key()}", 0o600, "no whole key"),
+        (f"{WHOLE_KEY}\n{WHOLE_KEY}", 0o600, "no whole key"),
     ],
 )
 def test_a_file_that_others_could_read_or_that_holds_no_key_is_replaced(

@@ -12,7 +12,7 @@ import torch
 from hypothesis import strategies as st
 
 from evertune.training import kernels
-from evertune.training.kernels import attention, dropout, varlen
+from evertune.training.kernels import acceleration, attention, dropout, varlen
 from evertune.training.kernels.layout import FromBuckets, Layout, ToBuckets
 from evertune.training.kernels.unpadded import skip_padding
 from evertune.training.kernels.vocabulary import compact_embedding
@@ -294,7 +294,7 @@ def test_compiled_layers_learn_the_same() -> None:
 
 def test_fp32_products_take_tf32_only_while_a_model_trains_on_a_gpu() -> None:
     before = torch.get_float32_matmul_precision()
-    with pytest.raises(RuntimeError, match="out of memory"), kernels._enable_tensor_cores():
+    with pytest.raises(RuntimeError, match="out of memory"), acceleration._enable_tensor_cores():
         assert torch.get_float32_matmul_precision() == "high" != before
         raise RuntimeError("out of memory")
     assert torch.get_float32_matmul_precision() == before

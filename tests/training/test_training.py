@@ -12,10 +12,10 @@ from evertune.errors import ConfigError, DataError
 from evertune.objectives import text_classification
 from evertune.runtime.home import Home
 from evertune.serving import bundle
-from evertune.training import kernels
 from evertune.training import parameters as models
 from evertune.training import trainer as loop
 from evertune.training.early_stopping import StoppingRule
+from evertune.training.kernels import acceleration
 from evertune.training.methods import losses
 from evertune.training.progress import mean_loss
 from tests.helpers.model import (
@@ -81,7 +81,7 @@ def test_a_model_that_computes_padding_gets_batches_by_length(
 
     monkeypatch.setattr(loop, "TokenBatches", Watched)
     if not free:
-        monkeypatch.setattr(kernels, "unpadded", lambda _: contextlib.nullcontext(False))
+        monkeypatch.setattr(acceleration, "skip_padding", lambda _: contextlib.nullcontext(False))
     train(recipe(tiny_model, training={"epochs": 1}), tmp_path, ROWS)
     assert made == [not free]
 
