@@ -19,6 +19,7 @@ from evertune.config import Recipe, load_recipe
 from evertune.runtime.home import Home
 from tests.helpers import data as data_helpers
 from tests.helpers.cli import Done, Project, ticket_rows, write_rows
+from tests.helpers.fork_server import ForkServer
 from tests.helpers.model import write_tiny_model
 from tests.helpers.registry import Shop
 from tests.helpers.server import free_port, serving
@@ -199,12 +200,20 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/api"
 
 
+@pytest.fixture(scope="session")
+def commands() -> Iterator[ForkServer]:
+    """Runs commands in processes of their own that need no imports."""
+    server = ForkServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def project(tmp_path: Path, tiny_model: Path, prefect_server: str, model_store: Path) -> Project:
+def project(tmp_path: Path, tiny_model: Path, prefect_server: str, model_store: Path, commands: ForkServer) -> Project:
     """A user's project, with a recipe and 150 rows."""
     shutil.copytree(model_store.with_name("empty"), tmp_path / "home")
     write_rows(tmp_path / "rows" / "a.csv", ticket_rows(150))
-    return Project(tmp_path, tiny_model, prefect_server).write()
+    return Project(tmp_path, tiny_model, prefect_server, commands).write()
 
 
 @pytest.fixture

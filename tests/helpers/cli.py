@@ -14,6 +14,7 @@ import yaml
 from evertune.registry.decisions import ledger
 from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
+from tests.helpers.fork_server import ForkServer
 from tests.helpers.paths import ROOT
 
 BREAK = """
@@ -84,11 +85,13 @@ class Project:
 
     Args:
         server: PREFECT_API_URL of a running server: a temporary one would cost many seconds a command.
+        commands: runs the commands; without it each starts an interpreter.
     """
 
     folder: Path
     base: Path
     server: str
+    commands: ForkServer | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -125,14 +128,17 @@ class Project:
         self.recipe.write_text(yaml.safe_dump(tree), encoding="utf-8")
         return self
 
-    def evertune(self, *arguments: str, before: str = "", flags: Sequence[str] = ()) -> Done:
-        """Run a command.
+    def evertune(self, *arguments: str, before: str = "", flags: Sequence[str] = (), fresh: bool = False) -> Done:
+        """Run a command in a process of its own.
 
         Args:
             before: Python code that runs first in its process, to break something in it.
             flags: of the interpreter.
+            fresh: start an interpreter for it, which imports everything itself, as `flags` do.
         """
         code = f"{BREAK if before else ''}{before}\nfrom evertune.cli import main\nmain({list(arguments)!r})"
+        if self.commands is not None and not (flags or fresh):
+            return Done(*self.commands.run(code, self._environment(), self.folder))
         command = [sys.executable, *flags, "-c", code]
         done = subprocess.run(command, env=self._environment(), cwd=self.folder, capture_output=True, text=True)
         return Done(done.returncode, done.stdout, done.stderr)
