@@ -13,6 +13,7 @@ from benchmarks.distributed import run as processes
 from benchmarks.drift import run as drift
 from benchmarks.gpu import run as gpu
 from benchmarks.growth import run as growth
+from benchmarks.house import run as house
 from benchmarks.ingest import run as ingest
 from benchmarks.methods import page as methods_page
 from benchmarks.methods import run as methods
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {
     "drift": drift.measure,
     "policies": policies.measure,
     "growth": growth.measure,
+    "house": house.measure,
     "methods": methods.measure,
     "banking77": lambda: quality.measure("configs/support_banking77.yaml"),
     "conll2003": lambda: quality.measure("configs/ner_conll2003.yaml"),

@@ -1,0 +1,1 @@
+"""How readable the code and the documentation are, in numbers."""
