@@ -1,5 +1,7 @@
 """docs/reference/cli.md: every command with its usage, options and an example, from the click commands themselves."""
 
+# ruff: noqa: E501 (a cell of a table is one line)
+
 import inspect
 import re
 from collections.abc import Iterator
@@ -74,7 +76,9 @@ def _overview() -> Iterator[str]:
 def _commands() -> Iterator[str]:
     for name in COMMANDS:
         command = _command(name)
-        arguments = [one.make_metavar(click.Context(command)) for one in command.params if isinstance(one, click.Argument)]
+        arguments = [
+            one.make_metavar(click.Context(command)) for one in command.params if isinstance(one, click.Argument)
+        ]
         yield f"## `evertune {name}`\n\n{_sentences(command)}\n"
         yield f"```text\nevertune {' '.join([name, *arguments, '[OPTIONS]'])}\n```\n"
         yield from _options(command)
@@ -114,7 +118,11 @@ def _value(option: click.Option) -> str:
         low = "" if kind.min is None else f", {'>' if kind.min_open else '≥'} {kind.min}"
         return word + low + ("" if kind.max is None else f", ≤ {kind.max}")
     names = {"integer": "whole number", "float": "number", "path": "path", "text": "text"}
-    return f"`{option.metavar}`" if option.metavar else names[kind.name.replace("filename", "path").replace("file", "path")]
+    return (
+        f"`{option.metavar}`"
+        if option.metavar
+        else names[kind.name.replace("filename", "path").replace("file", "path")]
+    )
 
 
 def _default(option: click.Option) -> str:

@@ -1,5 +1,7 @@
 """docs/reference/environment.md: every environment variable that Evertune reads; fails where one is missing here."""
 
+# ruff: noqa: E501 (a cell of a table is one line)
+
 import re
 from collections.abc import Iterator
 from pathlib import Path

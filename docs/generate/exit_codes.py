@@ -1,5 +1,7 @@
 """docs/reference/exit-codes.md: what the command line ends with, from evertune/errors.py."""
 
+# ruff: noqa: E501 (a cell of a table is one line)
+
 import inspect
 from collections.abc import Iterator
 

@@ -1,5 +1,7 @@
 """docs/reference/json-output.md: what `--json` prints, command by command, from the records that the commands print."""
 
+# ruff: noqa: E501 (a cell of a table is one line)
+
 import dataclasses
 from collections.abc import Iterator
 from typing import Any

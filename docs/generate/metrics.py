@@ -1,5 +1,7 @@
 """docs/reference/metrics.md: every metric of every objective, from the table of objectives."""
 
+# ruff: noqa: E501 (a cell of a table is one line)
+
 from collections.abc import Iterator
 
 from evertune.objectives import TABLE, module, no_shares

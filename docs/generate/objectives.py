@@ -1,5 +1,7 @@
 """docs/reference/objectives.md: what a model can be tuned for, from the table of objectives."""
 
+# ruff: noqa: E501 (a cell of a table is one line)
+
 import inspect
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""docs/reference/recipe.md: every key of a recipe, from the config model, so that the page cannot differ from the code."""
+"""docs/reference/recipe.md: every key of a recipe, from the config model."""
+
+# ruff: noqa: E501 (a cell of a table is one line)
 
 import re
 from collections.abc import Iterator
