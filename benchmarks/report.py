@@ -51,7 +51,7 @@ def lines(results: dict[str, Any]) -> Iterator[str]:
     yield "# Benchmarks\n"
     yield "Every number on this page was measured. Repeat one measurement, or all of them:\n"
     yield "```console\n$ make bench NAME=training\n$ make bench\n```\n"
-    yield "`make bench` writes `benchmarks/results.json`, which holds each run with its seed and seconds, and this page."
+    yield "`make bench` writes this page, and `benchmarks/results.json`, which holds each run with its seed and seconds."
     yield "Seconds come from a shared machine with two cores: compare ratios, not single seconds."
     yield "*To reach* is the value that was aimed for.\n"
     if found := [results[name] for name in QUALITY if name in results]:
