@@ -17,8 +17,20 @@ BASE = {
 }
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-MOVED = {"recipe", "objectives", "methods", "benchmarks", "gate", "splits", "drift", "evaluation", "audit", "backtest",
-         "training", "tokenization"}  # to docs/reference and docs/explanation; old pages still link to their old places
+MOVED = {
+    "recipe",
+    "objectives",
+    "methods",
+    "benchmarks",
+    "gate",
+    "splits",
+    "drift",
+    "evaluation",
+    "audit",
+    "backtest",
+    "training",
+    "tokenization",
+}  # to docs/reference and docs/explanation; old pages still link to their old places
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|#)([^)#\s]+)")
 COMMAND = re.compile(r"(?:^\s*(?:\$ )?|`)(?:\.venv/bin/)?evertune ([a-z]+)([^`\n#]*)", re.MULTILINE)
 OPTION = re.compile(r"--[a-z][a-z-]+")
