@@ -50,7 +50,7 @@ PARTS: dict[str, Part] = {
         "seconds": "seconds by step",
         "report": "path of the report page, or null",
         "evidence": "every test of the gate: `test`, `on`, `rows`, `groups`, `estimate`, `low`, `high`, `p`, `threshold`, `passed`",
-        "training": "`epochs`, `steps`, `seconds`, `loss`, `tokens`",
+        "training": "`epochs`, `steps`, `seconds`, `loss`, `tokens`, `trained_share`",
         "leaked": "test rows in or near train rows; the gate leaves them out",
         "waiting": "true: it passed and waits for `evertune approve`",
     }),
@@ -70,14 +70,19 @@ PARTS: dict[str, Part] = {
         "problems": "why a run would stop; then the exit code is 3",
         "notes": "hints, such as what the gate can detect",
     }),
-    "search": (search.Result, {"recipe": "path of the best recipe", "report": "path of the page"}, "", {
+    "search": (search.Result, {"recipe": "path of the best recipe", "report": "path of the page"},
+              """{"metric": "accuracy", "falls": false, "rows": {"train": 1649, "validation": 251}, "fields": {"training.epochs": "0.1 to 0.2"},
+ "trials": [{"number": 0, "state": "complete", "value": 0.3187, "values": {"training.epochs": 0.1527}, "seconds": 9.9, "why": null},
+  {"number": 1, "state": "complete", "value": 0.4263, "values": {"training.epochs": 0.1826}, "seconds": 11.9, "why": null}],
+ "best": 1, "value": 0.4263, "values": {"training.epochs": 0.1826}, "importances": {}, "sentence": "...",
+ "folder": ".../searches/ae26...", "run_id": "e3ad...", "recipe": "best.yaml", "report": ".../report/search.html"}""", {
         "folder": "folder of the search in the home",
         "run_id": "MLflow run of the search",
         "metric": "metric that was searched for",
         "falls": "true: lower is better",
         "rows": "rows by split that trials saw",
         "fields": "path of each open field and what was searched",
-        "trials": "all trials: `number`, `state`, `value`, `values`, `seconds` and more",
+        "trials": "all trials: `number`, `state`, `value`, `values`, `seconds`, `why`",
         "best": "number of the best trial",
         "value": "its value on the validation rows",
         "values": "its value of each field",
@@ -137,7 +142,12 @@ PARTS: dict[str, Part] = {
         "triggers": "triggers that are met: `name`, `reason`, `starts`, `held`",
         "left_out": "rows that the champion knows, or that are near what it learned",
     }),
-    "backtest": (backtest.Result, {"report": "path of the page", "run_id": "MLflow run"}, "", {
+    "backtest": (backtest.Result, {"report": "path of the page", "run_id": "MLflow run"},
+              """{"every": "week", "metric": "accuracy", "first": 6, "windows": ["2026-01-05", "2026-01-12"], "steps": [],
+ "summaries": [{"policy": "always", "metric": 0.2398, "below": 0.0, "low": 0.0, "high": 0.0, "windows": 2, "retrainings": 2,
+  "promotions": 2, "wrong": 0, "seconds": 16.2}],
+ "recommended": "always", "sentence": "...", "left_out": {}, "folder": ".../backtests/89af...", "report": ".../backtest.html",
+ "run_id": "..."}""", {
         "folder": "folder of the backtest in the home",
         "every": "length of a window",
         "metric": "the recipe's metric",
@@ -149,13 +159,19 @@ PARTS: dict[str, Part] = {
         "sentence": "one sentence for a person",
         "left_out": "rows that are in no window, by reason",
     }),
-    "forget": (forget.Forgotten, {}, "", {}),
+    "forget": (
+        forget.Forgotten, {},
+        """{"rows": {"corpus": 1, "quarantine": 0, "batches": 0}, "known": 0, "files": {"pages": 0, "tokens": 1},
+ "versions": [{"version": 1, "aliases": ["champion"], "rows": {"test": 1}, "descends": []}],
+ "outside": ["the sources themselves: ..."], "fresh_start": false, "dry_run": true}""", {}),
     "clean": (retention.Cleaning, {"removed": "true with `--yes`", "bytes": "bytes of all that goes"},
               """{"removed": false, "bytes": 0, "spare": [], "kept": {"1": "challenger, champion"}}""", {
         "spare": "what goes: `what`, `name`, `why`, `files`, `bytes`",
         "kept": "version that stays whole, and why",
     }),
-    "quarantine --release": (release.Release, {}, "", {
+    "quarantine --release": (
+        release.Release, {},
+        """{"batch": null, "released": 0, "known": 0, "kept": 36, "reasons": {"empty text": 8, "missing label": 8, "unknown label": 4}}""", {
         "batch": "number of the batch that the rows came in as, or null",
         "released": "rows that are in the corpus now",
         "known": "of these, rows that were there already",
