@@ -1,4 +1,4 @@
-"""The docs check: generated pages are current, links, commands, options, targets, recipes and imports exist, pages read well.
+"""The docs check: generated pages are current, what a page names exists, and guides read well.
 
 `python docs/check.py` checks, `python docs/check.py --write` makes the generated pages anew.
 """
@@ -75,7 +75,7 @@ def pages() -> list[Path]:
 
 
 def problems_of(path: Path, text: str) -> Iterator[str]:
-    """Broken links, unknown commands, options and make targets, recipes that do not load, Python that does not compile."""
+    """What a page names and is not there: links, commands, options, make targets, keys of a recipe, Python names."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for link in LINK.findall(text):
         if not (path.parent / link).exists():

@@ -1,4 +1,4 @@
-"""What mkdocs asks for while it builds the site: the decisions, which the nav of mkdocs.yml does not list one by one."""
+"""The hooks of mkdocs: the nav gets the decisions, which mkdocs.yml does not list one by one."""
 
 from pathlib import Path
 from typing import Any
