@@ -31,7 +31,7 @@ types: install
 
 docs: install
 	@$(BIN)/python docs/check.py
-	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
 	@echo "the site is in site/index.html"
 
 bench: install
