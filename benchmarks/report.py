@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks.md from the results, so that no number in it is typed by hand."""
+"""Writes docs/reference/benchmarks.md from the results, so that no number in it is typed by hand."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from benchmarks.policies import page as policies_page
 from benchmarks.scoring import page as scoring_page
 from benchmarks.training import page as training_page
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "benchmarks.md"
 RULE = "|---"
 QUALITY = ("banking77", "conll2003", "imdb")
 REACH = {
@@ -49,8 +49,11 @@ def write(results: dict[str, Any]) -> None:
 def lines(results: dict[str, Any]) -> Iterator[str]:
     """The page's lines."""
     yield "# Benchmarks\n"
-    yield "Made by `make bench`; the numbers are in `benchmarks/results.json`, each run with seed and seconds."
-    yield "Seconds come from a shared machine with two cores and are good to a factor, no more.\n"
+    yield "Every number on this page was measured. Repeat one measurement, or all of them:\n"
+    yield "```console\n$ make bench NAME=training\n$ make bench\n```\n"
+    yield "`make bench` writes this page, and `benchmarks/results.json`, which holds each run with its seed and seconds."
+    yield "Seconds come from a shared machine with two cores: compare ratios, not single seconds."
+    yield "*To reach* is the value that was aimed for.\n"
     if found := [results[name] for name in QUALITY if name in results]:
         yield from _quality(found)
     if "answers" in results:

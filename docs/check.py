@@ -30,16 +30,20 @@ NO_RECIPE = 'title="deployments/prefect.yaml"'  # what stands behind ```yaml whe
 OURS = ("evertune", "flows", "tasks")
 
 
-def recipe_page() -> str:
-    """The recipe, key by key."""
-    from docs.recipe_reference import reference
-
-    return reference()
+def generator(module: str, function: str = "page") -> Callable[[], str]:
+    """The function of docs/generate/ that gives a page's text; it is imported when it is called."""
+    return lambda: getattr(importlib.import_module(f"docs.generate.{module}"), function)()
 
 
 # Every page that is written by code: its path -> the function that gives its text. `--write` makes all of them.
 GENERATED: dict[str, Callable[[], str]] = {
-    "docs/reference/recipe.md": recipe_page,
+    "docs/reference/recipe.md": generator("recipe", "recipe"),
+    "docs/reference/cli.md": generator("cli"),
+    "docs/reference/metrics.md": generator("metrics"),
+    "docs/reference/objectives.md": generator("objectives"),
+    "docs/reference/exit-codes.md": generator("exit_codes"),
+    "docs/reference/environment.md": generator("environment"),
+    "docs/reference/json-output.md": generator("json_output"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The section of docs/benchmarks.md on trainings in several processes."""
+"""The section of docs/reference/benchmarks.md on trainings in several processes."""
 
 from collections.abc import Iterator
 from typing import Any

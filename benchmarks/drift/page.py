@@ -1,4 +1,4 @@
-"""The section of docs/benchmarks.md on drift: false alarms and power, with a picture of both."""
+"""The section of docs/reference/benchmarks.md on drift: false alarms and power, with a picture of both."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ def section(found: dict[str, Any]) -> Iterator[str]:
     yield f"write of the app. {found['rows']} rows beside {found['reference']}, {found['tries']} windows a share.\n"
     yield (f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
            f"Python {machine['python']}, torch {machine['torch']}.\n")  # fmt: skip
-    yield "![False alarms by level, and power by share of changed rows](pictures/drift.svg)\n"
+    yield "![False alarms by level, and power by share of changed rows](../pictures/drift.svg)\n"
     yield "| stated rate | false alarms | of | 95% of the binomial |\n|---|---|---|---|"
     for level, (alarms, low, high) in found["alarms"].items():
         yield f"| {level} | **{alarms}** | {found['windows']} | {low} to {high} |"

@@ -1,4 +1,4 @@
-"""The section of docs/benchmarks.md on the speed of training on a GPU."""
+"""The section of docs/reference/benchmarks.md on the speed of training on a GPU."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""The section of docs/benchmarks.md on growth: what a day costs as the history gets longer."""
+"""The section of docs/reference/benchmarks.md on growth: what a day costs as the history gets longer."""
 
 import statistics
 from collections.abc import Iterator

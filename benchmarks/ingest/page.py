@@ -1,4 +1,4 @@
-"""The ingest benchmark's section of docs/benchmarks.md."""
+"""The ingest benchmark's section of docs/reference/benchmarks.md."""
 
 import itertools
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The table of docs/methods.md: what each way of tuning reaches and costs."""
+"""The table of docs/reference/methods.md: what each way of tuning reaches and costs."""
 
 import statistics
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.methods.arms import ARMS, SETS
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "methods.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "methods.md"
 START, END = "<!-- made by `make bench NAME=methods` -->", "<!-- end of it -->"
 
 NAMES = {"full", "lora", "dora", "adalora", "ia3", "prefix", "prompt", "p-tuning"}  # of `training.method`

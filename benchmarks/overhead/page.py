@@ -1,4 +1,4 @@
-"""The section of docs/benchmarks.md on what a flow spends beside its work."""
+"""The section of docs/reference/benchmarks.md on what a flow spends beside its work."""
 
 from collections.abc import Iterator
 from typing import Any

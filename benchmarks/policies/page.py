@@ -1,4 +1,4 @@
-"""The section of docs/benchmarks.md on retraining policies over many histories."""
+"""The section of docs/reference/benchmarks.md on retraining policies over many histories."""
 
 from collections.abc import Iterator
 from typing import Any

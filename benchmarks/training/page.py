@@ -1,4 +1,4 @@
-"""The sections of docs/benchmarks.md on the speed of training and on what is learned at that speed."""
+"""The sections of docs/reference/benchmarks.md on the speed of training and on what is learned at that speed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +29,7 @@ def section(found: dict[str, Any]) -> Iterator[str]:
     yield "matrix peak of this machine (2,048 x 2,048, best of all rounds), operations counted for real tokens only.\n"
     yield (f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
            f"Python {machine['python']}, torch {machine['torch']}; revision {machine['revision']}.\n")  # fmt: skip
-    yield f"![Real tokens a second by loop](pictures/{PICTURE.name})\n"
+    yield f"![Real tokens a second by loop](../pictures/{PICTURE.name})\n"
     yield "| data | loop | rows/s | real tokens/s | share of the peak | peak memory, MB |\n|---|---|---|---|---|---|"
     for name, part in sets.items():
         for loop, one in part["loops"].items():
