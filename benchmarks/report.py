@@ -51,7 +51,8 @@ def lines(results: dict[str, Any]) -> Iterator[str]:
     yield "# Benchmarks\n"
     yield "Every number on this page was measured. Repeat one measurement, or all of them:\n"
     yield "```console\n$ make bench NAME=training\n$ make bench\n```\n"
-    yield "`make bench` writes this page, and `benchmarks/results.json`, which holds each run with its seed and seconds."
+    yield "`make bench` writes this page, and `benchmarks/results.json`, which holds each run with its seed and"
+    yield "seconds."
     yield "Seconds come from a shared machine with two cores: compare ratios, not single seconds."
     yield "*To reach* is the value that was aimed for.\n"
     if found := [results[name] for name in QUALITY if name in results]:
@@ -72,8 +73,10 @@ def _machine(machine: dict[str, Any]) -> str:
 
 def _quality(found: list[dict[str, Any]]) -> Iterator[str]:
     yield "## What the recipes reach on public data\n"
-    yield "`make bench NAME=conll2003` (`banking77`, `imdb`): `evertune run RECIPE --set training.seed=N --force`"
-    yield "for each seed, on the official test split, whole. *Clean* leaves out test rows in or near train rows."
+    yield "```console\n$ make bench NAME=conll2003        # or banking77, imdb\n```\n"
+    yield "`evertune run RECIPE --set training.seed=N --force` for each seed, on the whole official test split."
+    yield "*Clean* leaves"
+    yield "out test rows in or near train rows."
     yield "\n" + _machine(found[0]["machine"])
     yield "| recipe | seeds | metric | official split, mean | by seed | to reach | clean, mean |"
     yield RULE * 7 + "|"
@@ -98,7 +101,8 @@ def _quality(found: list[dict[str, Any]]) -> Iterator[str]:
 
 def _answers(found: dict[str, Any]) -> Iterator[str]:
     yield "## How soon the commands answer\n"
-    yield "`make bench NAME=answers`: median of 5 whole processes.\n"
+    yield "```console\n$ make bench NAME=answers\n```\n"
+    yield "Median of 5 whole processes.\n"
     yield _machine(found["machine"])
     yield "| command | seconds | to reach |\n|---|---|---|"
     for name, wanted in ANSWERS.items():
@@ -108,7 +112,8 @@ def _answers(found: dict[str, Any]) -> Iterator[str]:
 
 def _quickstart(found: dict[str, Any]) -> Iterator[str]:
     yield "## The quickstart, by step\n"
-    yield "`make bench NAME=quickstart`: the first run, then the second act (`weeks=9`), in a new home. Seconds.\n"
+    yield "```console\n$ make bench NAME=quickstart\n```\n"
+    yield "The first run, then the second act (`weeks=9`), in a new home. Seconds.\n"
     yield _machine(found["machine"])
     steps = list(found["first run"]["seconds"])
     yield f"| run | {' | '.join(steps)} | whole | besides training and evaluation |\n{RULE * (len(steps) + 3)}|"

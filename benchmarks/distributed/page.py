@@ -8,9 +8,11 @@ def section(found: dict[str, Any]) -> Iterator[str]:
     """The section's lines."""
     machine, threads = found["machine"], found["threads"]
     yield "## Two processes on one machine\n"
-    yield f"`make bench NAME=processes`: one process with {threads} threads and two that share them take the same"
-    yield f"{found['steps']} steps of 4,096 tokens (MiniLM-L6, the quickstart's tickets), in turn; medians."
-    yield "Two processes on one CPU are there to test it: `training.processes` is for several GPUs and machines.\n"
+    yield "```console\n$ make bench NAME=processes\n```\n"
+    yield f"One process with {threads} threads, and two that share them, take the same {found['steps']} steps of"
+    yield "4,096 tokens"
+    yield "(MiniLM-L6, the quickstart's tickets), in turn. Numbers are medians. Two processes on one CPU are a test:"
+    yield "`training.processes` is for several GPUs and machines.\n"
     yield (f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
            f"Python {machine['python']}, torch {machine['torch']}.\n")  # fmt: skip
     yield "| `training.processes` | seconds a step | to the first checkpoint |\n|---|---|---|"

@@ -12,9 +12,11 @@ def section(found: dict[str, Any]) -> Iterator[str]:
     machine = found["machine"]
     _draw(found)
     yield "## False alarms and power of the drift tests\n"
-    yield "`make bench NAME=drift`: the quickstart's champion looks at windows of the same kind of tickets, each window"
-    yield "and its reference from corpora of their own seeds; then some rows are of the weeks in which customers"
-    yield f"write of the app. {found['rows']} rows beside {found['reference']}, {found['tries']} windows a share.\n"
+    yield "```console\n$ make bench NAME=drift\n```\n"
+    yield "The quickstart's champion looks at windows of the same kind of tickets. Each window and its reference"
+    yield "come from"
+    yield "corpora of their own seeds. Then some rows are of later weeks, in which customers write about the app."
+    yield f"{found['rows']} rows are compared with {found['reference']}, in {found['tries']} windows a share.\n"
     yield (f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
            f"Python {machine['python']}, torch {machine['torch']}.\n")  # fmt: skip
     yield "![False alarms by level, and power by share of changed rows](../pictures/drift.svg)\n"

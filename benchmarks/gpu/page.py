@@ -12,10 +12,14 @@ def section(found: dict[str, Any]) -> Iterator[str]:
     """The section's lines."""
     machine = found["machine"]
     yield "## How fast a model trains on a GPU\n"
-    yield "`make bench NAME=gpu`: the loops of `make bench NAME=training` with larger models, made from their"
-    yield "configurations with random weights: BERT-base, and a decoder of Llama's shape with a billion weights that"
-    yield "learns by LoRA and classifies. (c) takes the best batch size of those tried, (d) as many tokens a step. The"
-    yield "share is of the bf16 matrix peak (8,192 x 8,192, measured between the loops), operations counted for real"
+    yield "```console\n$ make bench NAME=gpu\n```\n"
+    yield "The loops of `make bench NAME=training` with larger models, made from their configurations with random"
+    yield "weights:"
+    yield "BERT-base, and a decoder of Llama's shape with a billion weights that learns by LoRA and classifies. (c)"
+    yield "takes the"
+    yield "best batch size of those tried, (d) as many tokens a step.\n"
+    yield "The share is of the bf16 matrix peak (8,192 x 8,192, measured between the loops). Operations are counted"
+    yield "for real"
     yield "tokens only, none for the gradients of frozen weights. Memory is what tensors took at once.\n"
     yield (f"Machine: {machine['gpu']}, {machine['cores']} cores of {machine['cpu']}, Python {machine['python']}, "
            f"torch {machine['torch']}; revision {machine['revision']}.\n")  # fmt: skip

@@ -13,10 +13,14 @@ def section(found: dict[str, Any]) -> Iterator[str]:
     """The section's lines."""
     machine = found["machine"]
     yield "## What a day costs after many days\n"
-    yield f"`make bench NAME=growth`: {found['rows']} rows a day, a run a day, a model of one layer, one step;"
-    yield "each seventh version is promoted by hand. Medians of the days around. *Processor* counts the seconds of this"
-    yield "process alone, without Prefect's server and without the two processes that a run starts (Great"
-    yield "Expectations, the parity check), which cost the same each day.\n"
+    yield "```console\n$ GROWTH_FOLDER=/some/folder make bench NAME=growth\n```\n"
+    yield f"{found['rows']} rows a day, a run a day, a model of one layer, one training step. Each seventh version"
+    yield "is promoted"
+    yield "by hand. Numbers are medians of the days around. *Processor* counts the seconds of this process."
+    yield "Prefect's server"
+    yield "and the two helper processes (Great Expectations, the parity check) cost the same each day and are not"
+    yield "counted."
+    yield "[Growth](../explanation/growth.md) says what is bounded.\n"
     yield (f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
            f"Python {machine['python']}, torch {machine['torch']}.\n")  # fmt: skip
     for arm in ("replay", "all"):

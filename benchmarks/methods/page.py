@@ -23,10 +23,15 @@ def write(found: dict[str, Any]) -> None:
 def section(found: dict[str, Any]) -> Iterator[str]:
     """The tables' lines."""
     machine = found["machine"]
-    yield "`make bench NAME=methods`: MiniLM-L6; each training is a process of its own with one thread, two at most at"
-    yield "once. Means over seeds, in brackets the lowest and highest. *Typos*: the metric on the test rows that typos"
-    yield "change, before and after. *Seconds*: the training's, of the processor; *memory*: the process' peak;"
-    yield "*weights*: the bundle's.\n"
+    yield "MiniLM-L6. Each training is a process of its own with one thread, two at most at once. Numbers are means"
+    yield "over"
+    yield "seeds, in brackets the lowest and highest.\n"
+    yield "| column | meaning |\n|---|---|"
+    yield "| trained | share of the weights that learn |"
+    yield "| typos | the metric on the test rows that typos change, before and after |"
+    yield "| seconds | the training's, of the processor |"
+    yield "| memory | the process' peak |"
+    yield "| weights | the bundle's |\n"
     yield (f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
            f"Python {machine['python']}, torch {machine['torch']}.\n")  # fmt: skip
     for data, told in SETS.items():

@@ -9,9 +9,12 @@ REACH = {("warm server", "besides training and evaluation"): 10.0, ("no server",
 def section(found: dict[str, Any]) -> Iterator[str]:
     """The section's lines."""
     yield "## What a flow spends beside training and evaluation\n"
-    yield f"`make bench NAME=overhead`: the quickstart with a short training, median of {found['repeats']} whole"
-    yield "processes, the arms by turns; then a run with nothing new. Importing torch and transformers counts where"
-    yield "it is done: in `tokenize`, without a server while the server starts. Seconds.\n"
+    yield "```console\n$ make bench NAME=overhead\n```\n"
+    yield f"The quickstart with a short training, median of {found['repeats']} whole processes, the arms by turns;"
+    yield "then a run"
+    yield "with nothing new. The import of torch and transformers counts where it happens: in `tokenize`, or,"
+    yield "without a server,"
+    yield "while the server starts. Seconds.\n"
     arms = found["arms"]
     yield f"| part | {' | '.join(arms)} | to reach |"
     yield f"|---|{'---|' * len(arms)}---|"
@@ -25,8 +28,10 @@ def section(found: dict[str, Any]) -> Iterator[str]:
 def deployment(found: dict[str, Any]) -> Iterator[str]:
     """The lines on a night with nothing new."""
     yield "## A night with nothing new, as a deployment's flow\n"
-    yield "`make bench NAME=deployment`: `evertune up`, then `prefect deployment run 'retrain/support-intents'` over a"
-    yield f"home in which the quickstart has run; median of {found['repeats']} runs. Seconds.\n"
+    yield "```console\n$ make bench NAME=deployment\n```\n"
+    yield "`evertune up`, then `prefect deployment run 'retrain/support-intents'` over a home in which the"
+    yield "quickstart has run;"
+    yield f"median of {found['repeats']} runs. Seconds.\n"
     yield "| part | seconds | to reach |\n|---|---|---|"
     for part, seconds in found["parts"].items():
         yield f"| {part} | {seconds:.1f} | {'4' if part == 'in the flow' else ''} |"

@@ -14,10 +14,13 @@ def section(found: dict[str, Any]) -> Iterator[str]:
     """The section's lines."""
     machine = found["machine"]
     yield "## Retraining policies over many histories\n"
-    yield "`make bench NAME=policies`: `evertune backtest` of a history for each seed, which draws the rows and trains"
-    yield f"with it. The model is the first {found['layers']} layers of MiniLM, three epochs; the first one is trained"
-    yield f"after {found['start']} windows. *Wrong*: promotions that made the next window worse, of all promotions;"
-    yield "*p*: that there are fewer than with `always` (paired permutations over seeds).\n"
+    yield "```console\n$ make bench NAME=policies\n```\n"
+    yield "`evertune backtest` of one history for each seed; the seed draws the rows and trains. The model is the first"
+    yield f"{found['layers']} layers of MiniLM, three epochs. The first one is trained after {found['start']}"
+    yield "windows.\n"
+    yield "*Wrong* are promotions that made the next window worse, of all promotions. *p* is for fewer of them than"
+    yield "with"
+    yield "`always` (paired permutations over seeds). [Backtest](../explanation/backtest.md) explains the policies.\n"
     yield (f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
            f"Python {machine['python']}, torch {machine['torch']}.\n")  # fmt: skip
     for name, history in found["histories"].items():

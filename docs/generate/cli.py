@@ -37,6 +37,24 @@ $ evertune --version
 """
 
 HELP = {"--prefect-file": "File with the deployments to register."}  # options without a help text
+NOTES = {
+    "new": "It tries the contract that it is about to write. The recipe names the rows that are refused now, and its `tolerance` lets them pass.",
+    "check": "It looks at up to 10,000 rows, evenly spaced over every source (of a source of many files, at 16 of them). It judges them as a run "
+    "with an empty corpus would, and keeps nothing. With more rows its shares are estimates.",
+    "run": "One run of a recipe works at a time. With nothing new it says `unchanged` before it imports torch or starts Prefect.",
+    "up": "The servers listen on 127.0.0.1 only and ask for no password.",
+    "score": "The output has all rows in their order, with all columns of the input, and beside them the prediction, `model_version` and `problem`. A "
+    "column of the input with one of these names becomes `input_NAME`.",
+    "history": "It only reads the ledger. A move that others made through MLflow is in it after the next run, promotion or rollback.",
+    "rollback": "A second rollback goes back one further, never to the version that was left.",
+    "reproduce": "Exit code 4 means that the new model is not the same. [Audit](../explanation/audit.md#reproduce-train-it-again) says what is guaranteed.",
+    "forget": "[Audit](../explanation/audit.md#forget-remove-a-persons-rows) lists what goes, what stays and what is out of reach.",
+    "clean": "[Growth](../explanation/growth.md) says what is bounded and what stays for ever.",
+    "search": "[Search](../explanation/search.md) explains what a trial is.",
+    "compress": "[Compression](../explanation/compression.md) explains the methods and the limits.",
+    "monitor": "[Drift](../explanation/drift.md) explains the tests.",
+    "backtest": "[Backtest](../explanation/backtest.md) explains the policies.",
+}
 EXAMPLES = {
     "new": "evertune new my-model --data my.csv --text message --label intent",
     "check": "evertune check my-model.yaml",
@@ -82,6 +100,7 @@ def _commands() -> Iterator[str]:
         yield f"## `evertune {name}`\n\n{_sentences(command)}\n"
         yield f"```text\nevertune {' '.join([name, *arguments, '[OPTIONS]'])}\n```\n"
         yield from _options(command)
+        yield f"\n{NOTES[name]}" if name in NOTES else ""
         yield f"\nExample:\n\n```console\n$ {EXAMPLES[name]}\n```\n"
 
 

@@ -77,7 +77,42 @@ OTHERS = {
     },
 }  # fmt: skip
 
-TAIL = """## Set by Evertune
+TAIL = """## EVERTUNE_JOBS: one job at a time
+
+On a host with a GPU one of these computes at a time: a training, scoring of test rows, `evertune score`, a look for drift, or a step
+of a backtest. The others wait and say for whom:
+
+```text
+jobs at a time on this host: 1 (EVERTUNE_JOBS); invoices waits for recipe tickets, process 4711, since 2026-11-22 03:00:12 UTC
+```
+
+Reading, judging and tokenizing go on meanwhile. The setting belongs to the host, not to a recipe. Each place is a locked file in
+`$TMPDIR/evertune-jobs/`. It is free as soon as its holder's process is gone, even after `kill -9`. Containers share the places if
+they share that folder.
+
+```console
+$ EVERTUNE_JOBS=2 evertune run my-model.yaml
+```
+
+Of one recipe, one run is at work at a time, whatever EVERTUNE_JOBS says. A second one that a person starts ends after two seconds
+with exit code 5. One that a deployment starts waits.
+
+## EVERTUNE_DASK: a cluster
+
+```console
+$ EVERTUNE_DASK=tcp://127.0.0.1:8786 evertune score my-model.yaml --input in.csv --output out.csv
+```
+
+| step | what the workers do |
+|---|---|
+| validate | judge batches of more than 25,000 rows, a chunk of as many each; what needs the whole batch stays with the step |
+| tokenize | write the token files, a part of a batch each |
+| score | predict chunks of 10,000 rows |
+
+The output is the same, in the order of the rows. At most two chunks a worker are under way. If a worker dies, another takes its
+chunks, and each is taken once. Workers need the same Evertune, the home at the same path, and PREFECT_API_URL.
+
+## Set by Evertune
 
 Evertune sets these for its own process where you have not set them. They switch off telemetry and the libraries' own progress bars.
 
