@@ -32,7 +32,7 @@ types: install
 docs: install
 	@$(BIN)/python docs/check.py
 	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
-	@echo "the site is in site/index.html"
+	@echo "the site is in site/index.html; its search works where it is served: $(BIN)/mkdocs serve"
 
 bench: install
 	@$(BIN)/python -m benchmarks $(NAME)
