@@ -23,7 +23,7 @@ def names(prefect_file: Path) -> list[str]:
         raise ConfigError(f"{prefect_file}: no such file; run this in the project's folder, or give --prefect-file")
     found = read_yaml(prefect_file).get("deployments")
     if not found or not isinstance(found, list):
-        raise ConfigError(f"{prefect_file}: there is nothing under `deployments`; docs/deploy.md shows one")
+        raise ConfigError(f"{prefect_file}: there is nothing under `deployments`; docs/tutorial/deployment.md shows one")
     if problems := [problem for number, one in enumerate(found) for problem in _incomplete(number, one)]:
         raise ConfigError(problems, str(prefect_file))
     if problems := [problem for one in found for problem in _other_schedule(one)]:
