@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report as page
+from benchmarks import report
 from benchmarks.cli import answers, deployment, quickstart
 from benchmarks.command import NotHereError
 from benchmarks.distributed import run as processes
@@ -58,9 +58,9 @@ def main(names: list[str]) -> None:
             sys.stderr.write(f"{name}: {missing}\n")
             continue
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        page.write(results)
+        report.write_report(results)
     if "methods" in results:
-        methods_page.write(results["methods"])
+        methods_page.write_page(results["methods"])
 
 
 if __name__ == "__main__":

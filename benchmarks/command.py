@@ -19,7 +19,7 @@ class NotHereError(Exception):
     """This machine cannot measure it."""
 
 
-def evertune(home: Path, *arguments: str, server: str | None = None) -> dict[str, Any]:
+def run_evertune(home: Path, *arguments: str, server: str | None = None) -> dict[str, Any]:
     """Run `evertune ARGUMENTS` and return its JSON, if it prints any, with the wall time as `wall`.
 
     Args:
@@ -27,22 +27,22 @@ def evertune(home: Path, *arguments: str, server: str | None = None) -> dict[str
     Raises:
         RuntimeError: it did not end with status 0.
     """
-    kept = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    inherited = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     environment = {
-        **kept,
+        **inherited,
         **({"PREFECT_API_URL": server} if server else {}),
         "EVERTUNE_HOME": str(home),
         "PREFECT_HOME": str(home / "prefect"),
         "HF_HUB_OFFLINE": "1",
     }
     start = time.perf_counter()
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "evertune", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     wall = time.perf_counter() - start
-    if done.returncode:
-        raise RuntimeError(f"evertune {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    printed = json.loads(done.stdout) if "--json" in arguments else {}
+    if process.returncode:
+        raise RuntimeError(f"evertune {' '.join(arguments)} ended with {process.returncode}:\n{process.stderr[-2000:]}")
+    printed = json.loads(process.stdout) if "--json" in arguments else {}
     return {**printed, "wall": wall} if isinstance(printed, dict) else {"wall": wall}
 
 
@@ -62,14 +62,14 @@ def prefect_server(folder: Path) -> Iterator[str]:
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
-        _await(f"{url}/health")
+        _await_server(f"{url}/health")
         yield url
     finally:
         server.terminate()
         server.wait()
 
 
-def _await(url: str) -> None:
+def _await_server(url: str) -> None:
     for _ in range(600):
         try:
             with urllib.request.urlopen(url, timeout=5):
@@ -79,17 +79,27 @@ def _await(url: str) -> None:
     raise RuntimeError(f"{url} does not answer")
 
 
-def machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """What the numbers were measured on, and at which revision of the code; names no host."""
     import platform
 
     import torch
 
-    from evertune.registry.tracking.runs import revision
+    from evertune.registry.tracking.runs import find_code_revision
 
-    model = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                  if line.startswith("model name")), platform.processor())  # fmt: skip
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
     return {
-        "cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "torch": torch.__version__,
-        "capability": torch.backends.cpu.get_cpu_capability(), "revision": revision(),
-    }  # fmt: skip
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "revision": find_code_revision(),
+    }

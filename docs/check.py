@@ -132,9 +132,11 @@ def recipe_problems(snippet: str) -> Iterator[str]:
 
     try:
         tree: Any = {**BASE, **yaml.safe_load(snippet)}
-        fields, wrong = search.found(tree)
+        fields, wrong = search.find_fields(tree)
         yield from wrong.values()
-        Recipe.model_validate(search.placed(search.without(tree, wrong), {one.path: one.ends[0] for one in fields}))
+        Recipe.model_validate(
+            search.set_values(search.drop_paths(tree, wrong), {one.path: one.ends[0] for one in fields})
+        )
     except (TypeError, ValueError, yaml.YAMLError) as error:
         yield f"YAML in the text is no part of a recipe: {' '.join(str(error).split())}"
 

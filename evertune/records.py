@@ -245,20 +245,20 @@ class Outcome:
     waiting: bool = False  # held because a person is asked
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """A record, path or pydantic model as JSON-ready values."""
     if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
+        return to_plain(asdict(value))
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [to_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 
-def settled(section: Any, *left_out: str) -> dict[str, Any]:
+def dump_settings(section: Any, *left_out: str) -> dict[str, Any]:
     """What a section of a recipe sets other than by default: a field that a later version adds changes no fingerprint.
 
     Its `type`, and that of a section in it, always counts: each type has its own for the default.
@@ -276,13 +276,13 @@ def settled(section: Any, *left_out: str) -> dict[str, Any]:
     return values
 
 
-def digest(*values: Any) -> str:
+def compute_digest(*values: Any) -> str:
     """A 32-digit hexadecimal fingerprint of JSON-ready values; equal values, equal digest, on every machine.
 
     Of a recipe's section only what is not the default counts.
     """
-    told = [settled(value) if hasattr(value, "model_dump") else plain(value) for value in values]
-    text = json.dumps(told, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    plain_values = [dump_settings(value) if hasattr(value, "model_dump") else to_plain(value) for value in values]
+    text = json.dumps(plain_values, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

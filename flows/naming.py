@@ -9,5 +9,5 @@ from evertune.config import Recipe
 
 def recipe_name() -> str:
     """The name of the recipe that the flow run was given; of a path that is yet to be read, the file's name."""
-    given = flow_run.parameters["recipe"]
-    return given.name if isinstance(given, Recipe) else Path(given).stem.replace("_", "-")
+    recipe = flow_run.parameters["recipe"]
+    return recipe.name if isinstance(recipe, Recipe) else Path(recipe).stem.replace("_", "-")

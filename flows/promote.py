@@ -6,7 +6,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from pydantic import StringConstraints
 
-from evertune.config import Recipe, load
+from evertune.config import Recipe, load_recipe
 from evertune.registry.decisions import promotion
 from evertune.runtime.home import home_of
 from flows.naming import recipe_name
@@ -24,13 +24,13 @@ def promote(recipe: Recipe | str, version: int, reason: Reason) -> int:
         version: registered version.
         reason: kept in the ledger.
     """
-    recipe = load(recipe, for_data=False) if isinstance(recipe, str) else recipe
+    recipe = load_recipe(recipe, for_data=False) if isinstance(recipe, str) else recipe
     return move(recipe, version, reason)
 
 
 @task(task_run_name="move", cache_policy=NO_CACHE)
 def move(recipe: Recipe, version: int, reason: str) -> int:
     """Check the version and move the alias."""
-    promotion.promote(home_of(recipe), recipe.registered_name, version, reason)
+    promotion.promote_version(home_of(recipe), recipe.registered_name, version, reason)
     show_decision(recipe.name, "promoted", f"by hand: {reason}", version)
     return version

@@ -6,13 +6,13 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from evertune.config import Recipe, load
+from evertune.config import Recipe, load_recipe
 from evertune.data.sources import read as sources
 from evertune.errors import RegistryError
-from evertune.objectives import module
+from evertune.objectives import load_objective
 from evertune.records import Scores
-from evertune.registry.versions import versions as models
-from evertune.runtime import job_slots as jobs
+from evertune.registry.versions import versions
+from evertune.runtime import job_slots
 from evertune.runtime.home import home_of
 from evertune.serving import scoring
 from flows.naming import recipe_name
@@ -30,7 +30,7 @@ def score(recipe: Recipe | str, input: str, output: str, encoding: str | None = 
         output: `.csv`, `.jsonl` or `.parquet`.
         encoding: of a text file. Default: that of the recipe's files.
     """
-    recipe = load(recipe) if isinstance(recipe, str) else recipe
+    recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     return predict(recipe, input, output, encoding)
 
 
@@ -43,18 +43,19 @@ def predict(recipe: Recipe, input: str, output: str, encoding: str | None = None
         DataError: the input cannot be read, or the output not be written.
         RegistryError: there is no champion, or it cannot be read.
     """
-    scoring.check_places(Path(input), Path(output))
-    home, name = home_of(recipe), recipe.registered_name
-    version = models.champion(home, name)
+    scoring.check_paths(Path(input), Path(output))
+    home = home_of(recipe)
+    name = recipe.registered_name
+    version = versions.find_champion(home, name)
     if version is None:
         raise RegistryError(f"{name} has no champion yet; `evertune run` makes one, `evertune history` tells why not")
-    folder = models.bundle_of(home, name, version)
-    column = " or ".join(map(recipe.column, module(recipe.objective.type).INPUTS))
-    chunks = sources.inputs(input, recipe, encoding)
+    folder = versions.fetch_bundle(home, name, version)
+    column = " or ".join(map(recipe.column, load_objective(recipe.objective.type).INPUTS))
+    chunks = sources.read_inputs(input, recipe, encoding)
     with rows_bar("scoring") as tick:
-        if engine.cluster() is None:
-            with jobs.place(recipe.name):
-                return scoring.score(folder, version, chunks, column, Path(output), tick)
-        parts = ({"folder": folder, "version": version, "chunk": chunk, "column": column} for chunk in chunks)
-        with contextlib.closing(engine.spread(scoring.score_chunk, parts)) as tables:
-            return scoring.write(tables, Path(output), version, tick)
+        if engine.find_cluster() is None:
+            with job_slots.hold_slot(recipe.name):
+                return scoring.score_file(folder, version, chunks, column, Path(output), tick)
+        score_jobs = ({"folder": folder, "version": version, "chunk": chunk, "column": column} for chunk in chunks)
+        with contextlib.closing(engine.spread_jobs(scoring.score_chunk, score_jobs)) as tables:
+            return scoring.write_tables(tables, Path(output), version, tick)

@@ -9,19 +9,23 @@ from prefect.cache_policies import NO_CACHE
 from evertune.config import Plan, load_search
 from evertune.records import Snapshot
 from evertune.runtime.home import home_of
-from evertune.search.search import Limits, concluded
+from evertune.search.search import Limits, search_and_report
 from flows.naming import recipe_name
 from tasks.ingest import ingest
-from tasks.notify import failures
-from tasks.step import alone, begin
+from tasks.notify import notify_failures
+from tasks.step import exclusive_run, prepare_run
 from tasks.validate import validate
 
 
 @flow(name="search", flow_run_name=recipe_name)
 def search(
-    recipe: str, overrides: list[str] | None = None, trials: int = 20, hours: float | None = None, jobs: int = 1,
+    recipe: str,
+    overrides: list[str] | None = None,
+    trials: int = 20,
+    hours: float | None = None,
+    jobs: int = 1,
     output: str | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Search, and write the best recipe; a run that was killed is gone on with by the next.
 
     Args:
@@ -31,10 +35,10 @@ def search(
         output: where the best recipe goes. Default: beside the recipe, as NAME.best.yaml.
     """
     plan = load_search(recipe, overrides or [])
-    begin()
+    prepare_run()
     path = Path(output) if output else Path(recipe).with_suffix(".best.yaml")
-    with failures(plan.recipe, [], "search"):
-        with alone(plan.recipe):
+    with notify_failures(plan.recipe, [], "search"):
+        with exclusive_run(plan.recipe):
             snapshot = validate(ingest(plan.recipe), plan.recipe)
         return look(plan, snapshot, Limits(trials, hours, jobs), path)
 
@@ -42,4 +46,4 @@ def search(
 @task(task_run_name="search", cache_policy=NO_CACHE)
 def look(plan: Plan, snapshot: Snapshot, limits: Limits, output: Path) -> dict[str, Any]:
     """Run the trials, write recipe and report, and record both."""
-    return concluded(plan, home_of(plan.recipe), snapshot, limits, output, "the deployment's parameters")
+    return search_and_report(plan, home_of(plan.recipe), snapshot, limits, output, "the deployment's parameters")

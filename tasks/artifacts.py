@@ -9,9 +9,20 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from evertune.records import Evaluation, Monitoring, Snapshot
 
 TESTS = (
-    "test", "metric", "on", "passed", "rows", "groups", "estimate", "low", "high", "p", "threshold", "challenger",
+    "test",
+    "metric",
+    "on",
+    "passed",
+    "rows",
+    "groups",
+    "estimate",
+    "low",
+    "high",
+    "p",
+    "threshold",
+    "challenger",
     "champion",
-)  # fmt: skip
+)
 
 
 def show_rows(recipe: str, snapshot: Snapshot) -> None:
@@ -31,7 +42,7 @@ def show_metrics(recipe: str, report: Evaluation) -> None:
     """Challenger beside champion on the test rows."""
     champion = report.champion_metrics.get("test", {})
     table = [
-        {"metric": name, "challenger": _short(value), "champion": _short(champion.get(name))}
+        {"metric": name, "challenger": _format_value(value), "champion": _format_value(champion.get(name))}
         for name, value in report.metrics["test"].items()
     ]
     against = f"version {report.champion_version}" if report.champion_version else "none yet"
@@ -42,8 +53,8 @@ def show_decision(
     recipe: str, verdict: str, reason: str, version: int | None, evidence: Iterable[Mapping[str, Any]] = ()
 ) -> None:
     """The gate's word, why, and every test behind it."""
-    rows = [[one.get(name) for name in TESTS] for one in evidence]
-    lines = [" | ".join(_short(value) for value in row) for row in rows]
+    rows = [[test.get(name) for name in TESTS] for test in evidence]
+    lines = [" | ".join(_format_value(value) for value in row) for row in rows]
     head = [" | ".join(TESTS), " | ".join("---" for _ in TESTS)]
     table = "\n".join(f"| {line} |" for line in [*head, *lines]) if lines else ""
     create_markdown_artifact(
@@ -51,12 +62,15 @@ def show_decision(
     )
 
 
-def show_drift(recipe: str, found: Monitoring) -> None:
+def show_drift(recipe: str, monitoring: Monitoring) -> None:
     """Whether rows have changed, and what each test says."""
-    lines = [f"| {one['test']} | {_short(one['adjusted'])} | {one['words']} |" for one in found.findings]
+    lines = [
+        f"| {finding['test']} | {_format_value(finding['adjusted'])} | {finding['words']} |"
+        for finding in monitoring.findings
+    ]
     table = "\n".join(["| test | p | found |", "| --- | --- | --- |", *lines]) if lines else ""
-    word = "drift" if found.drifted else "no drift"
-    create_markdown_artifact(f"# {word}\n\n{found.reason}\n\n{table}", key=f"{recipe}-drift", description=word)
+    word = "drift" if monitoring.drifted else "no drift"
+    create_markdown_artifact(f"# {word}\n\n{monitoring.reason}\n\n{table}", key=f"{recipe}-drift", description=word)
 
 
 def show_report(recipe: str, report: str, link: str) -> None:
@@ -68,16 +82,17 @@ def show_report(recipe: str, report: str, link: str) -> None:
     served = link.startswith("http")
     run = f"[the run in MLflow]({link})" if served else f"the run in MLflow, which `{link}` shows"
     lines = [
-        f"- the report: `{report}`", f"- the model card: `{Path(report).with_name('README.md')}`",
+        f"- the report: `{report}`",
+        f"- the model card: `{Path(report).with_name('README.md')}`",
         f"- both as artifacts, in the folder `report`, of {run}: parameters, metrics and the model are there too",
-    ]  # fmt: skip
+    ]
     create_markdown_artifact("\n".join(lines), key=f"{recipe}-report", description="Where the report lies.")
     if served:
         text = f"The [run in MLflow]({link}): parameters, metrics by step, report, model."
         create_link_artifact(link, key=f"{recipe}-mlflow", link_text="the run in MLflow", description=text)
 
 
-def _short(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.4f}" if isinstance(value, float) else str(value)

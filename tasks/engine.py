@@ -16,12 +16,12 @@ SECONDS = 20  # that a scheduler may take to answer
 AHEAD = 2  # jobs a worker: one at work, and one that waits for it
 
 
-def cluster() -> str | None:
+def find_cluster() -> str | None:
     """The address of the Dask scheduler, such as `tcp://10.0.0.7:8786`; None where work is done in this process."""
     return os.environ.get("EVERTUNE_DASK") or None
 
 
-def spread(function: Callable[..., R], jobs: Iterable[dict[str, Any]]) -> Generator[R, None, None]:
+def spread_jobs(function: Callable[..., R], jobs: Iterable[dict[str, Any]]) -> Generator[R, None, None]:
     """`function(**job)` of each job, as a task on the cluster, in the order of the jobs; few are under way at a time.
 
     Dask gives the jobs of a worker that died to another. Each job's result is taken once, however often it ran.
@@ -29,32 +29,32 @@ def spread(function: Callable[..., R], jobs: Iterable[dict[str, Any]]) -> Genera
     Raises:
         ConfigError: there is no such cluster, or it has no workers, or `evertune[dask]` is not installed.
     """
-    unit = task(name=function.__name__, task_run_name=function.__name__, cache_policy=NO_CACHE)(function)
-    with _runner() as runner, contextlib.ExitStack() as stop:
-        most = AHEAD * len(runner.client.scheduler_info(n_workers=-1)["workers"])
-        if not most:
+    job_task = task(name=function.__name__, task_run_name=function.__name__, cache_policy=NO_CACHE)(function)
+    with _open_runner() as runner, contextlib.ExitStack() as stop:
+        limit = AHEAD * len(runner.client.scheduler_info(n_workers=-1)["workers"])
+        if not limit:
             raise ConfigError(
-                f"EVERTUNE_DASK: the cluster at {cluster()} has no workers; start some with `dask worker`"
+                f"EVERTUNE_DASK: the cluster at {find_cluster()} has no workers; start some with `dask worker`"
             )
         running: deque[Any] = deque()
-        stop.callback(lambda: runner.client.cancel([one.wrapped_future for one in running]))
+        stop.callback(lambda: runner.client.cancel([future.wrapped_future for future in running]))
         for job in jobs:
-            running.append(runner.submit(unit, job))
-            if len(running) >= most:
+            running.append(runner.submit(job_task, job))
+            if len(running) >= limit:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
 
 
 @contextlib.contextmanager
-def _runner() -> Generator[Any, None, None]:
+def _open_runner() -> Generator[Any, None, None]:
     try:
         from prefect_dask import DaskTaskRunner
     except ImportError as error:
         raise ConfigError("EVERTUNE_DASK is set; install what it needs with `pip install evertune[dask]`") from error
-    with DaskTaskRunner(address=cluster(), client_kwargs={"timeout": SECONDS}) as runner:
+    with DaskTaskRunner(address=find_cluster(), client_kwargs={"timeout": SECONDS}) as runner:
         try:
             runner.client  # noqa: B018 (it connects when it is first asked for)
         except (OSError, ValueError) as error:
-            raise ConfigError(f"EVERTUNE_DASK: no Dask scheduler answers at {cluster()}: {error}") from error
+            raise ConfigError(f"EVERTUNE_DASK: no Dask scheduler answers at {find_cluster()}: {error}") from error
         yield runner

@@ -3,28 +3,26 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.runtime.files import write_json
-
 from evertune.config import Recipe
-from evertune.data import label_names as relabel
-from evertune.data.columns.strings import same
+from evertune.data import label_names
+from evertune.data.columns.strings import mask_equal
 from evertune.data.corpus import transactions as corpus
 from evertune.data.splits import assign as splits
 from evertune.errors import EvertuneError
 from evertune.evaluation import evaluate as evaluation
 from evertune.evaluation import zero_shot
 from evertune.gate import challenge
-from evertune.monitoring import monitor as monitoring
-from evertune.records import Candidate, Evaluation, digest, plain
-from evertune.registry.decisions import ledger
-from evertune.registry.decisions import queries as decisions
-from evertune.registry.tracking import runs as tracking
-from evertune.registry.versions import versions as models
-from evertune.runtime import job_slots as jobs
+from evertune.monitoring import monitor
+from evertune.records import Candidate, Evaluation, compute_digest, to_plain
+from evertune.registry.decisions import ledger, queries
+from evertune.registry.tracking import runs
+from evertune.registry.versions import versions
+from evertune.runtime import job_slots
+from evertune.runtime.files import write_json
 from evertune.runtime.home import home_of
 from evertune.serving import bundle
 from tasks.artifacts import show_metrics
-from tasks.step import said, step
+from tasks.step import logger, step
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,68 +31,76 @@ if TYPE_CHECKING:
 @step
 def evaluate(candidate: Candidate, recipe: Recipe) -> Evaluation:
     """Score both models on the same test rows, unless that is done."""
-    home, folder = home_of(recipe), Path(candidate.run_folder)
-    version = decisions.opponent(home, recipe.registered_name, candidate.run_id)
+    home = home_of(recipe)
+    folder = Path(candidate.run_folder)
+    version = queries.find_opponent(home, recipe.registered_name, candidate.run_id)
     # None too for the champion itself that met none, where a crash came before the run's end
-    there = version is not None or models.champion(home, recipe.registered_name) is not None
-    lost = None if there else challenge.lost(ledger.entries(home))
-    seen = candidate.tokens.snapshot.fingerprint
-    key = digest(evaluation.STEP_VERSION, candidate.digest, seen, version, lost, recipe.evaluation)
-    report = evaluation.kept(folder, key)
+    has_champion = version is not None or versions.find_champion(home, recipe.registered_name) is not None
+    lost_champion = None if has_champion else challenge.explain_lost_champion(ledger.read_entries(home))
+    fingerprint = candidate.tokens.snapshot.fingerprint
+    key = compute_digest(
+        evaluation.STEP_VERSION, candidate.digest, fingerprint, version, lost_champion, recipe.evaluation
+    )
+    report = evaluation.load_evaluation(folder, key)
     if report is None:
-        with tracking.failing(home, candidate.run_id), jobs.place(recipe.name):
-            report = _scored(candidate, recipe, version, lost)
+        with runs.fail_on_error(home, candidate.run_id), job_slots.hold_slot(recipe.name):
+            report = _score_models(candidate, recipe, version, lost_champion)
         if report.problem is None:  # else it is to be made again once a person has mended what it needs
-            evaluation.keep(folder, key, report)
+            evaluation.save_evaluation(folder, key, report)
     show_metrics(recipe.name, report)
-    beside = f", champion {report.champion_metrics['test'][recipe.metric]:.4f}" if report.champion_metrics else ""
-    leaking = f" ({report.leaked:,} of them in or near train rows)" if report.leaked else ""
+    champion_note = (
+        f", champion {report.champion_metrics['test'][recipe.metric]:.4f}" if report.champion_metrics else ""
+    )
+    leak_note = f" ({report.leaked:,} of them in or near train rows)" if report.leaked else ""
     value = report.metrics["test"][recipe.metric]
-    said.info("evaluate: %s %.4f on the test rows%s%s", recipe.metric, value, leaking, beside)
+    logger.info("evaluate: %s %.4f on the test rows%s%s", recipe.metric, value, leak_note, champion_note)
     return report
 
 
-def _scored(candidate: Candidate, recipe: Recipe, version: int | None, problem: str | None) -> Evaluation:
+def _score_models(candidate: Candidate, recipe: Recipe, version: int | None, problem: str | None) -> Evaluation:
     """Score both models; a champion that cannot be read is a reason to hold, not an error."""
-    home, champion, since = home_of(recipe), None, None
+    home = home_of(recipe)
+    champion = None
+    since = None
     if version is not None:
         try:
-            folder = models.bundle_of(home, recipe.registered_name, version)
-            champion, since = folder, int(bundle.card(folder)["snapshot"]["batch"])
+            folder = versions.fetch_bundle(home, recipe.registered_name, version)
+            champion = folder
+            since = int(bundle.read_card(folder)["snapshot"]["batch"])
         except (EvertuneError, KeyError) as error:
             problem = f"the champion, version {version}, cannot be read: {error}"
-    rows, leaked = _test_rows(recipe, candidate.tokens.snapshot.version, since)
-    report = evaluation.evaluate(recipe, candidate, rows, leaked, champion, version, problem=problem)
-    seen = None
+    rows, leaked = _load_test_rows(recipe, candidate.tokens.snapshot.version, since)
+    report = evaluation.evaluate_models(recipe, candidate, rows, leaked, champion, version, problem=problem)
+    drift = None
     if champion is not None and version is not None and since is not None and report.problem is None:
-        seen = _drift(recipe, champion, version, rows, since)
-    write_json(Path(candidate.run_folder) / "drift.json", seen)
-    write_json(Path(candidate.run_folder) / "zero_shot.json", _untrained(recipe, rows, candidate))
+        drift = _check_drift(recipe, champion, version, rows, since)
+    write_json(Path(candidate.run_folder) / "drift.json", drift)
+    write_json(Path(candidate.run_folder) / "zero_shot.json", _score_untrained(recipe, rows, candidate))
     return report
 
 
-def _untrained(recipe: Recipe, rows: "pa.Table", candidate: Candidate) -> Any:
+def _score_untrained(recipe: Recipe, rows: "pa.Table", candidate: Candidate) -> Any:
     """What the base model reaches without training, for the page: it decides nothing, so it ends no run either."""
     try:
         labels = candidate.tokens.snapshot.labels
-        if zero_shot.possible(recipe):
-            return zero_shot.baseline(recipe, rows, labels)
-        return {"why": why} if (why := zero_shot.why_not(recipe)) else None
+        if zero_shot.supports_baseline(recipe):
+            return zero_shot.measure_baseline(recipe, rows, labels)
+        return {"why": why} if (why := zero_shot.explain_missing_baseline(recipe)) else None
     except Exception as error:
-        said.warning("evaluate: no baseline without training: %s: %s", type(error).__name__, error)
+        logger.warning("evaluate: no baseline without training: %s: %s", type(error).__name__, error)
         return None
 
 
-def _drift(recipe: Recipe, champion: Path, version: int, rows: "pa.Table", since: int) -> Any:
+def _check_drift(recipe: Recipe, champion: Path, version: int, rows: "pa.Table", since: int) -> Any:
     """Whether the new test rows are of another kind, for the page: it decides nothing, so it ends no run either."""
     try:
-        return plain(monitoring.of_run(recipe, champion, version, rows, since))
+        return to_plain(monitor.compare_run_rows(recipe, champion, version, rows, since))
     except Exception as error:  # the champion's code may be of any age
-        said.warning("evaluate: no look for drift in the new rows: %s: %s", type(error).__name__, error)
+        logger.warning("evaluate: no look for drift in the new rows: %s: %s", type(error).__name__, error)
         return None
 
 
-def _test_rows(recipe: Recipe, version: int, since: int | None) -> "tuple[pa.Table, set[str]]":
+def _load_test_rows(recipe: Recipe, version: int, since: int | None) -> "tuple[pa.Table, set[str]]":
     """The test rows to score; which of them stand in or near what the challenger or the champion was trained on.
 
     Args:
@@ -103,32 +109,36 @@ def _test_rows(recipe: Recipe, version: int, since: int | None) -> "tuple[pa.Tab
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    home, columns = home_of(recipe), ["row_version", "row_key", "batch", "split", "component"]
-    every = corpus.rows(home, version, columns)
-    leaked = set(splits.leaked(every).to_pylist())
-    if since is not None and _superseded(every):
-        leaked |= set(splits.leaked(corpus.rows(home, version, columns, until=since)).to_pylist())
-    aged = _with_age(every, recipe)
-    chosen = aged.filter(mask := pa.array(evaluation.scored(aged, recipe.evaluation.window, since)))
-    found = corpus.rows(home, version, since=every.filter(mask)["batch"][0].as_py() - 1 if len(chosen) else None)
-    found = found.take(pc.index_in(chosen["row_version"], value_set=found["row_version"]))
-    found = found.set_column(found.column_names.index("batch"), "batch", chosen["batch"])
-    if "component" not in found.column_names:
-        found = found.append_column("component", chosen["component"])
-    return relabel.rows(found, recipe), leaked
+    home = home_of(recipe)
+    columns = ["row_version", "row_key", "batch", "split", "component"]
+    all_rows = corpus.read_rows(home, version, columns)
+    leaked = set(splits.find_leaked_rows(all_rows).to_pylist())
+    if since is not None and _has_superseded(all_rows):
+        leaked |= set(splits.find_leaked_rows(corpus.read_rows(home, version, columns, until=since)).to_pylist())
+    aged_rows = _set_first_batches(all_rows, recipe)
+    chosen = aged_rows.filter(
+        mask := pa.array(evaluation.select_scored_rows(aged_rows, recipe.evaluation.window, since))
+    )
+    rows = corpus.read_rows(home, version, since=all_rows.filter(mask)["batch"][0].as_py() - 1 if len(chosen) else None)
+    rows = rows.take(pc.index_in(chosen["row_version"], value_set=rows["row_version"]))
+    rows = rows.set_column(rows.column_names.index("batch"), "batch", chosen["batch"])
+    if "component" not in rows.column_names:
+        rows = rows.append_column("component", chosen["component"])
+    return label_names.rename_rows(rows, recipe), leaked
 
 
-def _superseded(rows: "pa.Table") -> bool:
+def _has_superseded(rows: "pa.Table") -> bool:
     """Whether there may have been other rows before these: without ids rows only come, and components only grow."""
     import pyarrow.compute as pc
 
     return bool(pc.any(pc.not_equal(rows["row_key"], rows["row_version"])).as_py())
 
 
-def _with_age(rows: "pa.Table", recipe: Recipe) -> "pa.Table":
+def _set_first_batches(rows: "pa.Table", recipe: Recipe) -> "pa.Table":
     """The rows; `batch` of test rows is the one that first brought what they hold: a touched row is not new."""
     import pyarrow as pa
 
-    batches, test = rows["batch"].to_numpy().copy(), same(rows["split"], "test")
-    batches[test] = corpus.first_batches(home_of(recipe), rows.filter(pa.array(test)), recipe)
+    batches = rows["batch"].to_numpy().copy()
+    is_test = mask_equal(rows["split"], "test")
+    batches[is_test] = corpus.find_first_batches(home_of(recipe), rows.filter(pa.array(is_test)), recipe)
     return rows.set_column(rows.column_names.index("batch"), "batch", pa.array(batches))

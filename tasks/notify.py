@@ -9,21 +9,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import NamedTuple, ParamSpec, TypeVar
 
-from evertune.config import Recipe, load
+from evertune.config import Recipe, load_recipe
 from evertune.data.contract.judge import BatchStoppedError
 from evertune.errors import ConfigError
 from evertune.notify import delivery, notices
 from evertune.notify.notices import Notice
 from evertune.runtime.home import home_of
 
-said = logging.getLogger("evertune.step")  # as `tasks.step.said`, whose module imports Prefect
+logger = logging.getLogger("evertune.step")  # as `tasks.step.logger`, whose module imports Prefect
 P = ParamSpec("P")
 R = TypeVar("R")
 BLOCK = "a Prefect block"
 watched: ContextVar[bool] = ContextVar("watched", default=False)  # somebody further out tells of an error
 
 
-class Told(NamedTuple):
+class TargetStatus(NamedTuple):
     """What came of one target.
 
     Args:
@@ -37,7 +37,7 @@ class Told(NamedTuple):
     problem: str | None = None
 
 
-def tell(recipe: Recipe, notice: Notice) -> None:
+def send_notice(recipe: Recipe, notice: Notice) -> None:
     """Send a notice to every target, if the recipe asks for its event and it was not sent yet.
 
     A target that cannot be reached is warned of, and holds nothing up. Killed between sending and the note of it, the
@@ -46,52 +46,52 @@ def tell(recipe: Recipe, notice: Notice) -> None:
     if not recipe.notify.targets or not set(notice.events) & set(recipe.notify.events):
         return
     home = home_of(recipe)
-    if notice.key is not None and delivery.told(home, notice.key):
-        said.info("notify: people were told of this before")
+    if notice.key is not None and delivery.was_sent(home, notice.key):
+        logger.info("notify: people were told of this before")
         return
-    for one in sent(recipe, notice):
-        if one.problem is None:
-            said.info("notify: told %s (%s)", one.kind, one.target)
+    for status in send_to_targets(recipe, notice):
+        if status.problem is None:
+            logger.info("notify: told %s (%s)", status.kind, status.target)
         else:
-            said.warning("notify: nobody told at %s (%s): %s", one.kind, one.target, one.problem)
+            logger.warning("notify: nobody told at %s (%s): %s", status.kind, status.target, status.problem)
     if notice.key is not None:
-        delivery.note(home, notice.key)
+        delivery.note_sent(home, notice.key)
 
 
-def sent(recipe: Recipe, notice: Notice) -> list[Told]:
+def send_to_targets(recipe: Recipe, notice: Notice) -> list[TargetStatus]:
     """Send a notice to each target, one after the other."""
-    return [_sent(target, recipe, notice) for target in recipe.notify.targets]
+    return [_send_to_target(target, recipe, notice) for target in recipe.notify.targets]
 
 
-def kinds(recipe: Recipe) -> list[Told]:
+def describe_targets(recipe: Recipe) -> list[TargetStatus]:
     """Where notices would go; what a Prefect block holds is asked for only when one is sent."""
-    return [_known(target) for target in recipe.notify.targets]
+    return [_describe_target(target) for target in recipe.notify.targets]
 
 
-def _sent(target: str, recipe: Recipe, notice: Notice) -> Told:
-    known = _known(target)
-    if known.problem is not None:
-        return known
+def _send_to_target(target: str, recipe: Recipe, notice: Notice) -> TargetStatus:
+    status = _describe_target(target)
+    if status.problem is not None:
+        return status
     try:
-        address = _address(target)
+        address = _resolve_address(target)
     except ConfigError as error:
-        return known._replace(problem=str(error))
-    problem = delivery.send(address, notice, recipe.notify.timeout)
-    return Told(known.target, delivery.kind(address) or known.kind, problem)
+        return status._replace(problem=str(error))
+    problem = delivery.send_notice(address, notice, recipe.notify.timeout)
+    return TargetStatus(status.target, delivery.find_service_name(address) or status.kind, problem)
 
 
-def _known(target: str) -> Told:
+def _describe_target(target: str) -> TargetStatus:
     if target.startswith("block:"):
-        return Told(target, BLOCK)
+        return TargetStatus(target, BLOCK)
     try:
-        kind = delivery.kind(_address(target))
+        kind = delivery.find_service_name(_resolve_address(target))
     except ConfigError as error:
-        return Told(target, "an unknown service", str(error))
-    return Told(target, kind or "an unknown service", None if kind else delivery.UNKNOWN)
+        return TargetStatus(target, "an unknown service", str(error))
+    return TargetStatus(target, kind or "an unknown service", None if kind else delivery.UNKNOWN)
 
 
 @contextlib.contextmanager
-def failures(recipe: Recipe | str, overrides: Sequence[str], job: str) -> Iterator[None]:
+def notify_failures(recipe: Recipe | str, overrides: Sequence[str], job: str) -> Iterator[None]:
     """People are told once of an error that ends the block; nobody where the recipe itself cannot be read.
 
     Args:
@@ -101,40 +101,42 @@ def failures(recipe: Recipe | str, overrides: Sequence[str], job: str) -> Iterat
     if watched.get():
         yield
         return
-    before = watched.set(True)
+    token = watched.set(True)
     try:
         yield
     except Exception as error:
         if isinstance(recipe, str):
             try:
-                recipe = load(recipe, overrides, for_data=False)  # the error may be that a source's secret is missing
+                recipe = load_recipe(
+                    recipe, overrides, for_data=False
+                )  # the error may be that a source's secret is missing
             except ConfigError:
                 raise error from None
-        tell(recipe, _notice(recipe, error, job))
+        send_notice(recipe, _build_notice(recipe, error, job))
         raise
     finally:
-        watched.reset(before)
+        watched.reset(token)
 
 
-def _notice(recipe: Recipe, error: Exception, job: str) -> Notice:
+def _build_notice(recipe: Recipe, error: Exception, job: str) -> Notice:
     if isinstance(error, BatchStoppedError):
-        return notices.stopped(recipe, error.summary)
-    return notices.failure(recipe, error, job)
+        return notices.describe_stopped_batch(recipe, error.summary)
+    return notices.describe_failure(recipe, error, job)
 
 
-def telling(flow: Callable[P, R]) -> Callable[P, R]:
+def notify_on_failure(flow: Callable[P, R]) -> Callable[P, R]:
     """A flow's function that tells people when it ends with an error."""
 
     @functools.wraps(flow)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        given = inspect.signature(flow).bind(*args, **kwargs).arguments
-        with failures(given["recipe"], given.get("overrides") or [], flow.__name__):
+    def run_flow(*args: P.args, **kwargs: P.kwargs) -> R:
+        arguments = inspect.signature(flow).bind(*args, **kwargs).arguments
+        with notify_failures(arguments["recipe"], arguments.get("overrides") or [], flow.__name__):
             return flow(*args, **kwargs)
 
-    return call
+    return run_flow
 
 
-def _address(target: str) -> str:
+def _resolve_address(target: str) -> str:
     """The Apprise URL behind a target.
 
     Raises:
@@ -146,10 +148,10 @@ def _address(target: str) -> str:
             raise ConfigError(f"the environment variable {name} is not set; export it with an Apprise URL")
         return os.environ[name]
     name = target.removeprefix("block:")
-    return _of_block(name if "/" in name else f"secret/{name}")
+    return _read_block(name if "/" in name else f"secret/{name}")
 
 
-def _of_block(slug: str) -> str:
+def _read_block(slug: str) -> str:
     from prefect.blocks.core import Block
     from prefect.blocks.notifications import AppriseNotificationBlock
     from prefect.blocks.system import Secret

@@ -17,20 +17,20 @@ from prefect.runtime import deployment
 from evertune.config import Recipe
 from evertune.errors import EvertuneError, RegistryError
 from evertune.registry.versions import parity
-from evertune.runtime import helper_process as beside
+from evertune.runtime import helper_process
 from evertune.runtime.home import home_of
 
-said = logging.getLogger("evertune.step")  # what a person follows, in the terminal and in Prefect's run log
+logger = logging.getLogger("evertune.step")  # what a person follows, in the terminal and in Prefect's run log
 SOON = 2.0  # seconds that a run waits for another to end
 LATER = 12 * 3600.0  # a scheduled one: longer than a training, else that night is lost
 P = ParamSpec("P")
 R = TypeVar("R")
-seconds: ContextVar[dict[str, float]] = ContextVar("seconds")
+step_seconds: ContextVar[dict[str, float]] = ContextVar("seconds")
 
 
-def begin() -> None:
+def prepare_run() -> None:
     """Start a run's clock, and let what the library tells a person reach Prefect's run log."""
-    seconds.set({})
+    step_seconds.set({})
     gc.set_threshold(100_000)  # looking through what large imports leave, again and again, took a fifth of their time
     atexit.register(gc.freeze)  # and once more at a worker's end took three seconds
     library = logging.getLogger("evertune")
@@ -39,23 +39,23 @@ def begin() -> None:
 
 
 @contextlib.contextmanager
-def alone(recipe: Recipe) -> Iterator[None]:
+def exclusive_run(recipe: Recipe) -> Iterator[None]:
     """One run of a recipe at a time: a deployment's waits for the one at work, a person is told at once.
 
     Raises:
         RegistryError: another run was at work for all that time.
     """
     home = home_of(recipe)
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         try:
-            held.enter_context(home.lock("run", timeout=SOON, noted=True))
-        except RegistryError as taken:
+            stack.enter_context(home.lock("run", timeout=SOON, noted=True))
+        except RegistryError as error:
             if deployment.id is None:
                 raise
-            said.info("%s; this run starts then", taken)
-            held.enter_context(home.lock("run", timeout=LATER, noted=True))
-        held.callback(parity.dismiss)
-        held.callback(beside.dismiss)
+            logger.info("%s; this run starts then", error)
+            stack.enter_context(home.lock("run", timeout=LATER, noted=True))
+        stack.callback(parity.dismiss_prepared)
+        stack.callback(helper_process.end_processes)
         yield
 
 
@@ -67,20 +67,20 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
     """
     name = function.__name__
     options: dict[str, Any] = {"cache_policy": NO_CACHE, "task_run_name": name, "retries": 2}
-    made = task(retry_condition_fn=_passes, retry_delay_seconds=[2, 10], **options)(function)
+    prefect_task = task(retry_condition_fn=_is_transient, retry_delay_seconds=[2, 10], **options)(function)
 
     @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+    def run_step(*args: P.args, **kwargs: P.kwargs) -> R:
         start = time.perf_counter()
         try:
-            return made(*args, **kwargs)
+            return prefect_task(*args, **kwargs)
         finally:
-            seconds.get()[name] = round(time.perf_counter() - start, 2)
+            step_seconds.get()[name] = round(time.perf_counter() - start, 2)
 
-    return call
+    return run_step
 
 
-def _passes(task: Any, run: Any, state: Any) -> bool:
+def _is_transient(task: Any, run: Any, state: Any) -> bool:
     """Whether an error may pass by itself: the library's own say what a person must do, so they are final."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, (ConnectionError, TimeoutError)) and not isinstance(error, EvertuneError)

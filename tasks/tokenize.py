@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 from evertune.config import Recipe
-from evertune.data import minimum_rows as shortage
+from evertune.data import minimum_rows
 from evertune.data.corpus import transactions as corpus
-from evertune.objectives import encoded_roles, module
+from evertune.objectives import encoded_roles, load_objective
 from evertune.records import Snapshot, Tokens
 from evertune.runtime.home import home_of
 from evertune.tokenization import tokenize as tokenization
@@ -22,13 +22,14 @@ def tokenize(snapshot: Snapshot, recipe: Recipe) -> Tokens:
 
     A kept result would not notice that a file is gone or damaged.
     """
-    shortage.check(snapshot.rows, recipe)
+    minimum_rows.check_row_counts(snapshot.rows, recipe)
     home = home_of(recipe)
-    spread, version = engine.spread if engine.cluster() else None, snapshot.version
-    roles = encoded_roles(module(recipe.objective.type))
-    rows = corpus.rows(home, version, ["row_version", "batch", "part", "split"])
+    spread = engine.spread_jobs if engine.find_cluster() else None
+    version = snapshot.version
+    roles = encoded_roles(load_objective(recipe.objective.type))
+    rows = corpus.read_rows(home, version, ["row_version", "batch", "part", "split"])
 
-    def inputs(batch: int) -> "pa.Table":
-        return corpus.rows(home, version, ["row_version", *roles], since=batch - 1)
+    def read_inputs(batch: int) -> "pa.Table":
+        return corpus.read_rows(home, version, ["row_version", *roles], since=batch - 1)
 
-    return tokenization.tokenize(recipe, home, snapshot, rows, spread, inputs)
+    return tokenization.tokenize_rows(recipe, home, snapshot, rows, spread, read_inputs)

@@ -9,7 +9,7 @@ from evertune.registry.tracking import store
 from evertune.runtime.home import home_of
 from tasks import engine
 from tasks.artifacts import show_rows
-from tasks.step import said, step
+from tasks.step import logger, step
 
 NEXT = ("torch", "transformers", "transformers.trainer")  # what the steps after this one import
 
@@ -19,8 +19,8 @@ def validate(batch: Batch, recipe: Recipe) -> Snapshot:
     """Judge, split and commit the batch; each table takes it once, however often this runs."""
     home = home_of(recipe)
     docs = home.data_docs / f"{batch.number:06d}"
-    spread = engine.spread if engine.cluster() else None
-    snapshot, _ = admission.admit(batch, recipe, home, docs, NEXT, partial(store.open_own, home), spread)
-    said.info("validate: %s rows accepted, %s refused", f"{snapshot.accepted:,}", f"{snapshot.refused:,}")
+    spread = engine.spread_jobs if engine.find_cluster() else None
+    snapshot, _ = admission.admit_batch(batch, recipe, home, docs, NEXT, partial(store.create_own_store, home), spread)
+    logger.info("validate: %s rows accepted, %s refused", f"{snapshot.accepted:,}", f"{snapshot.refused:,}")
     show_rows(recipe.name, snapshot)
     return snapshot

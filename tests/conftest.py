@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from evertune.cli import main
-from evertune.config import Recipe, load
+from evertune.config import Recipe, load_recipe
 from evertune.runtime.home import Home
 from tests.helpers import data as data_helpers
 from tests.helpers.cli import Done, Project, ticket_rows, write_rows
@@ -67,7 +67,8 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def own_log() -> None:
     """No test sees what another one, or the fixture of a file, has set for the library's log."""
     logger = logging.getLogger("evertune")
-    logger.handlers, logger.propagate = [], True
+    logger.handlers = []
+    logger.propagate = True
     logger.setLevel(logging.NOTSET)
 
 
@@ -121,7 +122,7 @@ def source_recipe(tmp_path: Path, write_recipe: Callable[..., Path]) -> Callable
 
     def make(*given: dict[str, Any], objective: str = "text-classification", **columns: str) -> Recipe:
         data = {"sources": list(given), "columns": columns}
-        return load(write_recipe(tmp_path, objective={"type": objective}, data=data))
+        return load_recipe(write_recipe(tmp_path, objective={"type": objective}, data=data))
 
     return make
 
@@ -130,7 +131,8 @@ def source_recipe(tmp_path: Path, write_recipe: Callable[..., Path]) -> Callable
 def taken(tmp_path: Path) -> tuple[Recipe, Home]:
     """A corpus of 20 rows with four refused ones."""
     data_helpers.write_csv(tmp_path / "a.csv", [*data_helpers.good(20), *data_helpers.REFUSED])
-    one, place = data_helpers.recipe(tmp_path, **data_helpers.TOLERANT), data_helpers.home(tmp_path)
+    one = data_helpers.recipe(tmp_path, **data_helpers.TOLERANT)
+    place = data_helpers.home(tmp_path)
     data_helpers.run(one, place)
     return one, place
 
@@ -154,14 +156,14 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if made := os.environ.get("EVERTUNE_EMPTY_STORE"):
         shutil.copytree(made, root / "empty")
     else:
-        store.client(Home(root / "empty", "first"))
+        store.open_client(Home(root / "empty", "first"))
     return shutil.copytree(root / "empty", root / "a home")
 
 
 @pytest.fixture
 def shop(model_store: Path, tmp_path: Path, tiny_model: Path, write_recipe: Callable[..., Path]) -> Shop:
     """A model of its own in the shared store."""
-    recipe = load(write_recipe(tmp_path, name=f"m-{uuid.uuid4().hex[:12]}", base_model=str(tiny_model)))
+    recipe = load_recipe(write_recipe(tmp_path, name=f"m-{uuid.uuid4().hex[:12]}", base_model=str(tiny_model)))
     return Shop(model_store, recipe, tiny_model)
 
 
@@ -169,7 +171,7 @@ def shop(model_store: Path, tmp_path: Path, tiny_model: Path, write_recipe: Call
 def no_parity(monkeypatch: pytest.MonkeyPatch) -> None:
     """The parity check has its own tests; it takes many seconds."""
     passed = {"test": "parity", "passed": True, "problem": None}
-    monkeypatch.setattr("evertune.registry.versions.parity.check", lambda *_: passed)
+    monkeypatch.setattr("evertune.registry.versions.parity.check_parity", lambda *_: passed)
 
 
 @pytest.fixture
@@ -183,14 +185,15 @@ def retrain(monkeypatch: pytest.MonkeyPatch, no_parity: None) -> Callable[[Recip
     for module in (validate, evaluate, promote, conclude):
         for shown in [one for one in vars(module) if one.startswith("show_")]:
             monkeypatch.setattr(module, shown, lambda *_: None)
-    monkeypatch.setattr("evertune.registry.versions.parity.prepare", lambda *_: None)
+    monkeypatch.setattr("evertune.registry.versions.parity.prepare_check", lambda *_: None)
     return lambda recipe: flow.retrain.fn(recipe)
 
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API address of a Prefect server of the session's own."""
-    folder, port = tmp_path_factory.mktemp("prefect"), str(free_port())
+    folder = tmp_path_factory.mktemp("prefect")
+    port = str(free_port())
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
     with serving(command, f"http://127.0.0.1:{port}/api/health", folder, PREFECT_HOME=str(folder)):
         yield f"http://127.0.0.1:{port}/api"

@@ -1,4 +1,4 @@
-"""What the import contracts of `pyproject.toml` cannot say: what happens on import, what docstrings promise, no prints."""
+"""What the import contracts of `pyproject.toml` cannot say: effects of an import, `Raises` in docstrings, no prints."""
 
 import ast
 import json
@@ -61,14 +61,14 @@ LIBRARY = [name for name in FILES if within(name, "evertune") and not within(nam
 
 
 def test_an_objective_stands_alone() -> None:
-    from evertune.objectives import TABLE, module
+    from evertune.objectives import TABLE, load_objective
 
-    neighbours = {f"evertune.objectives.{one}" for name in TABLE for one in module(name).TRAVELS_WITH}
+    neighbours = {f"evertune.objectives.{one}" for name in TABLE for one in load_objective(name).TRAVELS_WITH}
     files = {*TABLE.values(), *neighbours, "evertune.objectives.shared.scoring", "evertune.serving.portable.batching"}
     used = {name: {one for one in imports(name, nested=False) if within(one, "evertune")} for name in files}
     for name, found in used.items():  # and what it imports travels with it
         mine = [one for one in TABLE if TABLE[one] == name]
-        beside = {f"evertune.objectives.{one}" for which in mine for one in module(which).TRAVELS_WITH}
+        beside = {f"evertune.objectives.{one}" for which in mine for one in load_objective(which).TRAVELS_WITH}
         assert all(within(one, *(beside if mine else neighbours)) for one in found), (name, found)
     beside = [
         "evertune.serving.portable.adapters",
@@ -142,7 +142,8 @@ def test_importing_everything_makes_no_file_and_no_thread(tmp_path: Path) -> Non
         "after = set(threading.enumerate()), set(os.listdir(home)), dict(os.environ), set(os.listdir('.'))\n"
         "print(json.dumps([before[0] == after[0], before[1] == after[1], before[2] == after[2], sorted(after[3])]))\n"
     )
-    home, here = tmp_path / "home", tmp_path / "here"
+    home = tmp_path / "home"
+    here = tmp_path / "here"
     home.mkdir()
     here.mkdir()
     with pytest.MonkeyPatch.context() as patch:

@@ -36,7 +36,8 @@ def lay(file: Path, text: str) -> None:
     if not file.exists():
         file.write_text(text, encoding="utf-8")
         return
-    there, first = file.read_text(encoding="utf-8"), text.splitlines(keepends=True)[0]
+    there = file.read_text(encoding="utf-8")
+    first = text.splitlines(keepends=True)[0]
     assert there.count(first) == 1, (file, first)
     file.write_text(there.replace(first, text), encoding="utf-8")
 

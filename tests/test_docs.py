@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from docs import check, prose
-from evertune.config import load
+from evertune.config import load_recipe
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(path.relative_to(ROOT) for path in (ROOT / "configs").rglob("*.y*ml"))
@@ -93,5 +93,5 @@ def test_a_guide_that_reads_well_is_let_pass() -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=str)
 def test_a_recipe_is_valid_and_opens_with_its_command(path: Path) -> None:
-    load(ROOT / path)
+    load_recipe(ROOT / path)
     assert (ROOT / path).read_text(encoding="utf-8").splitlines()[0] == f"# evertune run {path.as_posix()}"

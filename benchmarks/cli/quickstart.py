@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.command import evertune, machine
+from benchmarks.command import describe_machine, run_evertune
 
 RECIPE = "configs/support_intents.yaml"
 
@@ -13,15 +13,20 @@ def measure() -> dict[str, Any]:
     """Seconds by step, and what is neither training nor evaluation."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        first = evertune(home, "run", RECIPE, "--json")
-        second = evertune(home, "run", RECIPE, "--set", "data.sources.0.weeks=9", "--json")
-    return {"machine": machine(), "first run": _split(first), "second act": _split(second)}
+        first = run_evertune(home, "run", RECIPE, "--json")
+        second = run_evertune(home, "run", RECIPE, "--set", "data.sources.0.weeks=9", "--json")
+    return {"machine": describe_machine(), "first run": _split_run(first), "second act": _split_run(second)}
 
 
-def _split(done: dict[str, Any]) -> dict[str, Any]:
-    learning = done["training"]["seconds"] + done["seconds"]["evaluate"]
+def _split_run(outcome: dict[str, Any]) -> dict[str, Any]:
+    learning = outcome["training"]["seconds"] + outcome["seconds"]["evaluate"]
     return {
-        "decision": done["decision"], "reason": done["reason"], "rows": done["rows"], "metrics": done["metrics"],
-        "seconds": done["seconds"], "wall": done["wall"], "training": done["training"]["seconds"],
-        "besides training and evaluation": done["wall"] - learning,
-    }  # fmt: skip
+        "decision": outcome["decision"],
+        "reason": outcome["reason"],
+        "rows": outcome["rows"],
+        "metrics": outcome["metrics"],
+        "seconds": outcome["seconds"],
+        "wall": outcome["wall"],
+        "training": outcome["training"]["seconds"],
+        "besides training and evaluation": outcome["wall"] - learning,
+    }

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.command import ROOT, machine
+from benchmarks.command import ROOT, describe_machine
 
 RECIPE = "configs/support_intents.yaml"
 STEPS = 12  # between two checkpoints; the first are the warm-up, the rest is timed
@@ -25,36 +25,41 @@ def measure() -> dict[str, Any]:
         for repeat in range(REPEATS):
             for arm in ARMS:
                 # One home: what the machine is good at is measured once, and both arms compute in the same precision.
-                runs[arm].append(_train(Path(folder), f"{repeat}-{arm}", arm))
-    step, start = ({arm: _median(runs[arm], what) for arm in ARMS} for what in ("step", "start"))
+                runs[arm].append(_train_arm(Path(folder), f"{repeat}-{arm}", arm))
+    step, start = ({arm: _median_part(runs[arm], part) for arm in ARMS} for part in ("step", "start"))
     return {
-        "machine": machine(), "threads": torch.get_num_threads(), "steps": 2 * STEPS, "runs": runs,
-        "seconds a step": step, "seconds to the first checkpoint": start,
+        "machine": describe_machine(),
+        "threads": torch.get_num_threads(),
+        "steps": 2 * STEPS,
+        "runs": runs,
+        "seconds a step": step,
+        "seconds to the first checkpoint": start,
         "speed, two processes over one": step[1] / step[2],
-    }  # fmt: skip
+    }
 
 
-def _median(runs: list[dict[str, float]], what: str) -> float:
-    return statistics.median(run[what] for run in runs)
+def _median_part(runs: list[dict[str, float]], part: str) -> float:
+    return statistics.median(run[part] for run in runs)
 
 
-def _train(root: Path, name: str, processes: int) -> dict[str, float]:
+def _train_arm(root: Path, name: str, processes: int) -> dict[str, float]:
     """Train three times `STEPS` steps; when a checkpoint's metrics are told, its steps are done.
 
     No row is validated, and a checkpoint is written in each stretch, as in a real training.
     """
     from evertune import training
-    from evertune.config import load
+    from evertune.config import load_recipe
     from evertune.records import Snapshot
     from evertune.runtime.home import Home
     from evertune.serving.portable.batching import TokenBatches
-    from evertune.tokenization import tokenize as tokenization
+    from evertune.tokenization import tokenize
 
-    rows, labels = _rows()
-    recipe = load(ROOT / RECIPE, [*CHANGES, f"training.processes={processes}"])
-    home, settings = Home(root, recipe.name), recipe.training
-    tokens = tokenization.tokenize(recipe, home, Snapshot(1, "benchmark", {"train": len(rows)}, labels, 1), rows)
-    encoded = tokenization.load(tokens, rows)
+    rows, labels = _ticket_rows()
+    recipe = load_recipe(ROOT / RECIPE, [*CHANGES, f"training.processes={processes}"])
+    home = Home(root, recipe.name)
+    settings = recipe.training
+    tokens = tokenize.tokenize_rows(recipe, home, Snapshot(1, "benchmark", {"train": len(rows)}, labels, 1), rows)
+    encoded = tokenize.load_tokens(tokens, rows)
     lengths = [len(ids) for ids in encoded["input_ids"]]
     epochs = 3 * STEPS / len(TokenBatches(lengths, settings.tokens_per_batch, 1, settings.seed))
     recipe = recipe.model_copy(update={"training": settings.model_copy(update={"epochs": epochs})})
@@ -64,11 +69,11 @@ def _train(root: Path, name: str, processes: int) -> dict[str, float]:
         marks[step] = time.perf_counter()
 
     begin = time.perf_counter()
-    training.finetune(recipe, home, tokens, encoded, rows, run_id="benchmark", folder=root / name, log=log)
+    training.finetune_model(recipe, home, tokens, encoded, rows, run_id="benchmark", folder=root / name, log=log)
     return {"step": (marks[3 * STEPS] - marks[STEPS]) / (2 * STEPS), "start": marks[STEPS] - begin}
 
 
-def _rows() -> tuple[Any, tuple[str, ...]]:
+def _ticket_rows() -> tuple[Any, tuple[str, ...]]:
     """The sample's tickets as the corpus would give them, all to train on."""
     import pyarrow as pa
 
@@ -77,7 +82,11 @@ def _rows() -> tuple[Any, tuple[str, ...]]:
     good = [row for row in rows(8) if row["message"] and row["intent"]]
     size = len(good)
     columns = {
-        "row_version": [f"{number:032x}" for number in range(size)], "batch": [1] * size, "part": [0] * size,
-        "split": ["train"] * size, "text": [row["message"] for row in good], "label": [row["intent"] for row in good],
-    }  # fmt: skip
+        "row_version": [f"{number:032x}" for number in range(size)],
+        "batch": [1] * size,
+        "part": [0] * size,
+        "split": ["train"] * size,
+        "text": [row["message"] for row in good],
+        "label": [row["intent"] for row in good],
+    }
     return pa.table(columns), tuple(sorted({row["intent"] for row in good}))

@@ -8,32 +8,35 @@ from benchmarks.training import page as training_page
 NAMES = {**training_page.NAMES, "e": "(d) with `training.compile`"}
 
 
-def section(found: dict[str, Any]) -> Iterator[str]:
+def render_section(results: dict[str, Any]) -> Iterator[str]:
     """The section's lines."""
-    machine = found["machine"]
+    machine = results["machine"]
     yield "## How fast a model trains on a GPU\n"
     yield "```console\n$ make bench NAME=gpu\n```\n"
     yield "The loops of `make bench NAME=training` with larger models, made from their configurations with random"
-    yield "weights:"
-    yield "BERT-base, and a decoder of Llama's shape with a billion weights that learns by LoRA and classifies. (c)"
-    yield "takes the"
-    yield "best batch size of those tried, (d) as many tokens a step.\n"
+    yield "weights: BERT-base, and a decoder of Llama's shape with a billion weights that learns by LoRA and"
+    yield "classifies. (c) takes the best batch size of those tried, (d) as many tokens a step.\n"
     yield "The share is of the bf16 matrix peak (8,192 x 8,192, measured between the loops). Operations are counted"
-    yield "for real"
-    yield "tokens only, none for the gradients of frozen weights. Memory is what tensors took at once.\n"
-    yield (f"Machine: {machine['gpu']}, {machine['cores']} cores of {machine['cpu']}, Python {machine['python']}, "
-           f"torch {machine['torch']}; revision {machine['revision']}.\n")  # fmt: skip
+    yield "for real tokens only, none for the gradients of frozen weights. Memory is what tensors took at once.\n"
+    yield (
+        f"Machine: {machine['gpu']}, {machine['cores']} cores of {machine['cpu']}, Python {machine['python']}, "
+        f"torch {machine['torch']}; revision {machine['revision']}.\n"
+    )
     yield "| model and data | loop | rows/s | real tokens/s | share of the peak | peak memory, MB | (d) over it |"
     yield "|---" * 7 + "|"
-    for name, part in found["cases"].items():
+    for name, part in results["cases"].items():
         ours = part["loops"].get("d", {}).get("tokens")
-        for loop, one in part["loops"].items():
-            cells = [name, NAMES[loop], f"{one['rows']:,.1f}", f"{one['tokens']:,.0f}"]
-            cells += [f"{one['share of bf16 peak']:.1%}", f"{one['peak memory, MB']:,.0f}"]
-            yield f"| {' | '.join(cells)} | {'' if ours is None else format(ours / one['tokens'], '.2f')} |"
-    yield "\nBatch sizes tried for (c), real tokens/s: " + "; ".join(
-        f"{name}: " + ", ".join(f"{size} rows {value:,.0f}" for size, value in part["search"].items())
-        for name, part in found["cases"].items()
-    ) + ". Matrix peak, TFLOP/s: " + ", ".join(
-        f"{name} {part['peak'] / 1e12:,.0f}" for name, part in found["cases"].items()
-    ) + ".\n"  # fmt: skip
+        for loop, speed in part["loops"].items():
+            cells = [name, NAMES[loop], f"{speed['rows']:,.1f}", f"{speed['tokens']:,.0f}"]
+            cells += [f"{speed['share of bf16 peak']:.1%}", f"{speed['peak memory, MB']:,.0f}"]
+            yield f"| {' | '.join(cells)} | {'' if ours is None else format(ours / speed['tokens'], '.2f')} |"
+    yield (
+        "\nBatch sizes tried for (c), real tokens/s: "
+        + "; ".join(
+            f"{name}: " + ", ".join(f"{size} rows {value:,.0f}" for size, value in part["search"].items())
+            for name, part in results["cases"].items()
+        )
+        + ". Matrix peak, TFLOP/s: "
+        + ", ".join(f"{name} {part['peak'] / 1e12:,.0f}" for name, part in results["cases"].items())
+        + ".\n"
+    )

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.command import NotHereError, machine
+from benchmarks.command import NotHereError, describe_machine
 from benchmarks.training import loops as training_loops
-from benchmarks.training.loops import device
-from benchmarks.training.rows import Prepared, prepared
-from benchmarks.training.run import burst, medians, operations, peak, search
+from benchmarks.training.loops import pick_device
+from benchmarks.training.rows import Prepared, prepare_rows
+from benchmarks.training.run import count_operations, measure_peak, search_batch_size, summarize_rounds, time_training
 
 RESULTS = Path(__file__).with_name("results.json")
-LOOPS = {**training_loops.LOOPS, "e": functools.partial(training_loops.evertune, compiled=True)}
+LOOPS = {**training_loops.LOOPS, "e": functools.partial(training_loops.train_evertune, compiled=True)}
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,15 @@ class Case:
 
 BERT = {"model_type": "bert"}  # by default it has 12 layers of 768 units, 110 million weights
 DECODER = {
-    "model_type": "llama", "hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 32,
-    "num_key_value_heads": 8, "intermediate_size": 8192, "max_position_embeddings": 2048, "use_cache": False,
-}  # fmt: skip
+    "model_type": "llama",
+    "hidden_size": 2048,
+    "num_hidden_layers": 16,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 8192,
+    "max_position_embeddings": 2048,
+    "use_cache": False,
+}
 CASES = {
     "BERT-base, conll2003": Case("conll2003", BERT),
     "BERT-base, imdb": Case("imdb", BERT),
@@ -76,22 +82,22 @@ def measure() -> dict[str, Any]:
     """
     import torch
 
-    if device() != "cuda":
+    if pick_device() != "cuda":
         raise NotHereError("this machine has no CUDA device; nothing was measured or written")
-    found: dict[str, Any] = {"machine": machine() | {"gpu": torch.cuda.get_device_name()}, "cases": {}}
+    measured: dict[str, Any] = {"machine": describe_machine() | {"gpu": torch.cuda.get_device_name()}, "cases": {}}
     for name, case in CASES.items():
         with tempfile.TemporaryDirectory() as folder:
-            data = with_random_weights(prepared(case.data), case, Path(folder))
-            for part in table(data, Effort()):
-                found["cases"][name] = part
-                _keep(found)
+            data = with_random_weights(prepare_rows(case.data), case, Path(folder))
+            for part in measure_table(data, Effort()):
+                measured["cases"][name] = part
+                _save_results(measured)
                 sys.stderr.write(f"{name}: {json.dumps(part['loops'])}\n")
-    return found
+    return measured
 
 
-def _keep(found: dict[str, Any]) -> None:
+def _save_results(measured: dict[str, Any]) -> None:
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    RESULTS.write_text(json.dumps({**results, "gpu": found}, indent=1) + "\n", encoding="utf-8")
+    RESULTS.write_text(json.dumps({**results, "gpu": measured}, indent=1) + "\n", encoding="utf-8")
 
 
 def with_random_weights(data: Prepared, case: Case, folder: Path) -> Prepared:
@@ -103,40 +109,52 @@ def with_random_weights(data: Prepared, case: Case, folder: Path) -> Prepared:
 
     ids = {"vocab_size": len(data.tokenizer), "pad_token_id": data.tokenizer.pad_token_id}
     torch.manual_seed(0)
-    with torch.device(device()):
+    with torch.device(pick_device()):
         AutoModel.from_config(AutoConfig.for_model(**case.shape, **ids)).save_pretrained(folder)
     method = Lora().model_dump(mode="json") if case.lora else None
     return replace(data, place=str(folder), method=method)
 
 
-def table(
+def measure_table(
     data: Prepared, effort: Effort, loops: Mapping[str, Callable[..., Any]] = LOOPS
-) -> Iterator[dict[str, Any]]:  # fmt: skip
+) -> Iterator[dict[str, Any]]:
     """What is known after each training: speed, memory and share of the peak by loop; medians of the rounds so far.
 
     Loop (c) takes its best batch size, the loops of Evertune as many tokens a step.
     """
-    flops, mean = operations(data.model(0)), statistics.mean(data.train.lengths)
-    tried = search(data, flops, effort.batches, effort.most, rounds=1)
-    best = int(max(tried, key=lambda size: tried[size]))
+    flops = count_operations(data.build_model(0))
+    mean = statistics.mean(data.train.lengths)
+    batch_speeds = search_batch_size(data, flops, effort.batches, effort.most, rounds=1)
+    best = int(max(batch_speeds, key=lambda size: batch_speeds[size]))
     data = replace(data, setting=replace(data.setting, batch=best, tokens=max(16, round(best * mean))))
-    runs, memory, top = defaultdict[str, list[dict[str, float]]](list), dict[str, float](), 0.0
+    runs = defaultdict[str, list[dict[str, float]]](list)
+    memory = dict[str, float]()
+    top = 0.0
     for seed in range(effort.rounds):
         for loop, train in loops.items():
-            _fresh_memory()
+            _clear_memory()
             learn = functools.partial(train, data, seed, effort.steps[loop])
-            runs[loop].append(burst(learn, flops, effort.skipped[loop]))
+            runs[loop].append(time_training(learn, flops, effort.skipped[loop]))
             memory[loop] = max(memory.get(loop, 0.0), _peak_memory())
-            top = max(top, peak("bf16"))
-            found = {one: medians(many, mean, top) | {"peak memory, MB": memory[one]} for one, many in runs.items()}
-            yield {"loops": found, "peak": top, "mean tokens of a row": mean, "rows a step": best, "search": tried}
+            top = max(top, measure_peak("bf16"))
+            speeds = {
+                name: summarize_rounds(loop_runs, mean, top) | {"peak memory, MB": memory[name]}
+                for name, loop_runs in runs.items()
+            }
+            yield {
+                "loops": speeds,
+                "peak": top,
+                "mean tokens of a row": mean,
+                "rows a step": best,
+                "search": batch_speeds,
+            }
 
 
-def _fresh_memory() -> None:
+def _clear_memory() -> None:
     import torch
 
     gc.collect()
-    if device() == "cuda":
+    if pick_device() == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 
@@ -145,7 +163,7 @@ def _peak_memory() -> float:
     """Megabytes of the GPU that tensors took at once; on a CPU those that this process ever took."""
     import torch
 
-    if device() == "cuda":
+    if pick_device() == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024

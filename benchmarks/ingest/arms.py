@@ -22,31 +22,32 @@ RECIPE = {
 }
 
 
-def evertune(path: Path, folder: Path, threshold: float | None = 0.8) -> dict[str, Any]:
+def run_evertune(path: Path, folder: Path, threshold: float | None = 0.8) -> dict[str, Any]:
     """What the steps `ingest` and `validate` do, with the process that `evertune run` starts for them."""
     import yaml
 
-    from evertune.config import load
+    from evertune.config import load_recipe
     from evertune.data import admission
-    from evertune.data.corpus import transactions as corpus
+    from evertune.data.corpus import transactions
     from evertune.data.sources import read as sources
-    from evertune.runtime import helper_process as beside
+    from evertune.runtime import helper_process
     from evertune.runtime.home import Home
 
     data = {"sources": [{"path": str(path)}], "columns": COLUMNS, "split": {"near_duplicate": threshold}}
     (folder / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "data": data}), encoding="utf-8")
-    recipe, home = load(folder / "recipe.yaml"), Home(folder / "home", "short-rows")
+    recipe = load_recipe(folder / "recipe.yaml")
+    home = Home(folder / "home", "short-rows")
     start = time.perf_counter()
-    admission.prepare()
-    batch = corpus.ingest(recipe, home, lambda seen: sources.read(recipe, seen))
+    admission.start_validator()
+    batch = transactions.ingest_rows(recipe, home, lambda seen: sources.read_sources(recipe, seen))
     staged = time.perf_counter()
-    snapshot, _ = admission.admit(batch, recipe, home, home.data_docs / "000001")
-    beside.dismiss()  # so that its time and memory are counted
+    snapshot, _ = admission.admit_batch(batch, recipe, home, home.data_docs / "000001")
+    helper_process.end_processes()  # so that its time and memory are counted
     steps = {"ingest": staged - start, "validate": time.perf_counter() - staged}
     return {"rows": batch.rows, "accepted": snapshot.accepted, "refused": snapshot.refused, "steps": steps}
 
 
-def plain(path: Path, folder: Path) -> dict[str, Any]:
+def run_pandas(path: Path, folder: Path) -> dict[str, Any]:
     """Plain pandas and Great Expectations."""
     import great_expectations as gx
     import great_expectations.expectations as gxe
@@ -58,7 +59,9 @@ def plain(path: Path, folder: Path) -> dict[str, Any]:
     rows = len(frame)
     expectations: list[Any] = [gxe.ExpectColumnValuesToNotBeNull(column=name) for name in COLUMNS.values()]
     for name in (COLUMNS["text"], COLUMNS["label"]):
-        expectations += [gxe.ExpectColumnValuesToNotMatchRegex(column=name, regex=one) for one in (DAMAGE, CONTROL)]
+        expectations += [
+            gxe.ExpectColumnValuesToNotMatchRegex(column=name, regex=pattern) for pattern in (DAMAGE, CONTROL)
+        ]
     expectations += [
         gxe.ExpectColumnValueLengthsToBeBetween(column=COLUMNS["text"], min_value=1, max_value=20_000),
         gxe.ExpectColumnValuesToBeInSet(column=COLUMNS["label"], value_set=LABELS),
@@ -70,8 +73,8 @@ def plain(path: Path, folder: Path) -> dict[str, Any]:
         context.data_sources.add_pandas("rows").add_dataframe_asset("rows").add_batch_definition_whole_dataframe("b")
     )
     suite = gx.ExpectationSuite(name="rows", expectations=expectations)
-    found = batch.get_batch({"dataframe": frame}).validate(suite, result_format={"result_format": "COMPLETE"})
-    bad = {row for one in found.results for row in one.result.get("unexpected_index_list") or ()}
+    validation = batch.get_batch({"dataframe": frame}).validate(suite, result_format={"result_format": "COMPLETE"})
+    bad = {row for result in validation.results for row in result.result.get("unexpected_index_list") or ()}
     refused = frame.index.isin(list(bad))
     frame[~refused].to_parquet(folder / "accepted.parquet")
     frame[refused].to_parquet(folder / "refused.parquet")
@@ -79,21 +82,21 @@ def plain(path: Path, folder: Path) -> dict[str, Any]:
 
 
 ARMS = {
-    "evertune": evertune,
-    "evertune, near duplicates off": lambda path, folder: evertune(path, folder, None),
-    "pandas and Great Expectations": plain,
+    "evertune": run_evertune,
+    "evertune, near duplicates off": lambda path, folder: run_evertune(path, folder, None),
+    "pandas and Great Expectations": run_pandas,
 }
 
 
 def main(arm: str, path: str, folder: str) -> None:
     """Print the arm's seconds, from before its imports to its end, and the peak memory of its processes, as JSON."""
     start = time.perf_counter()
-    found = ARMS[arm](Path(path), Path(folder))
+    result = ARMS[arm](Path(path), Path(folder))
     seconds = time.perf_counter() - start
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    cpu = sum(one.ru_utime + one.ru_stime for one in used)
-    peak = sum(one.ru_maxrss for one in used) * 1024  # of each at its own time: the two together never held more
-    sys.stdout.write(json.dumps({**found, "seconds": seconds, "cpu_seconds": cpu, "peak_bytes": peak}))
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    peak = sum(usage.ru_maxrss for usage in usages) * 1024  # of each at its own time: the two together never held more
+    sys.stdout.write(json.dumps({**result, "seconds": seconds, "cpu_seconds": cpu, "peak_bytes": peak}))
 
 
 if __name__ == "__main__":

@@ -9,33 +9,34 @@ REACH = 100_000  # rows a second, from a million rows on
 MEMORY = 2 * 2**30
 
 
-def section(found: dict[str, Any]) -> Iterator[str]:
+def render_section(results: dict[str, Any]) -> Iterator[str]:
     """The section's lines."""
     yield "## From a file to the accepted corpus\n"
     yield "```console\n$ make bench NAME=ingest\n```\n"
     yield "The input is a CSV of generated short texts with id, label and timestamp: 6 to 14 words, 2% near"
-    yield "duplicates, 1% bad"
-    yield "ones. Each arm runs in a process of its own, by turns. Seconds are medians, from before imports to the"
-    yield "end. Peak is"
-    yield "the largest resident set of the whole process.\n"
-    yield "Evertune reads, versions, judges, compares, splits and commits. The other arm reads, checks the same over"
-    yield "the whole"
-    yield "frame, and writes accepted and refused rows.\n"
-    machine = found["machine"]
+    yield "duplicates, 1% bad ones. Each arm runs in a process of its own, by turns. Seconds are medians, from"
+    yield "before imports to the end. Peak is the largest resident set of the whole process.\n"
+    yield "Evertune reads, versions, judges, compares, splits and commits. The other arm reads, checks the same"
+    yield "over the whole frame, and writes accepted and refused rows.\n"
+    machine = results["machine"]
     yield f"Machine: {machine['cores']} cores of {machine['cpu']}, Python {machine['python']}.\n"
     yield "| rows | arm | seconds | rows/s | processor seconds | peak, GB | seconds of pandas + GX over it |"
     yield RULE * 7 + "|"
-    for size in found["sizes"]:
-        other = size["arms"]["pandas and Great Expectations"]["seconds"]
+    for size in results["sizes"]:
+        pandas_seconds = size["arms"]["pandas and Great Expectations"]["seconds"]
         for name, arm in size["arms"].items():
             cells = [f"{size['rows']:,}", name, f"{arm['seconds']:.1f}", f"{arm['rows_per_second']:,.0f}"]
-            cells += [f"{arm['cpu_seconds']:.1f}", f"{arm['peak_bytes'] / 2**30:.2f}", f"{other / arm['seconds']:.2f}"]
+            cells += [
+                f"{arm['cpu_seconds']:.1f}",
+                f"{arm['peak_bytes'] / 2**30:.2f}",
+                f"{pandas_seconds / arm['seconds']:.2f}",
+            ]
             yield f"| {' | '.join(cells)} |"
     yield ""
-    yield from _growth(found["sizes"])
+    yield from _render_growth(results["sizes"])
 
 
-def _growth(sizes: list[dict[str, Any]]) -> Iterator[str]:
+def _render_growth(sizes: list[dict[str, Any]]) -> Iterator[str]:
     """How both grow from one size to the next."""
     yield "| from | to | rows, times | arm | seconds, times | peak, times |"
     yield RULE * 6 + "|"

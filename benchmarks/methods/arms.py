@@ -27,7 +27,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Rows:
+class DataSet:
     """A data set: its recipe, what it changes for all arms, and how its metric is called.
 
     Args:
@@ -41,15 +41,19 @@ class Rows:
 
 
 SETS = {
-    "banking77": Rows(
-        "configs/support_banking77.yaml", ("training.epochs=4", "training.checkpoint_steps=1000"), "accuracy",
+    "banking77": DataSet(
+        "configs/support_banking77.yaml",
+        ("training.epochs=4", "training.checkpoint_steps=1000"),
+        "accuracy",
         "40 of each of 77 intents",
     ),
-    "conll2003": Rows(
-        "configs/ner_conll2003.yaml", ("training.epochs=3", "training.checkpoint_steps=1000"), "entity_f1",
+    "conll2003": DataSet(
+        "configs/ner_conll2003.yaml",
+        ("training.epochs=3", "training.checkpoint_steps=1000"),
+        "entity_f1",
         "2,500 sentences",
     ),
-}  # fmt: skip
+}
 FEW = ("training.learning_rate=2.0e-3", "training.head_learning_rate=2.0e-3")  # what adapters want
 FEWER = ("training.learning_rate=1.0e-2", "training.head_learning_rate=5.0e-3")  # factors and virtual tokens
 LONG = "training.epochs=9"
@@ -87,7 +91,7 @@ ARMS = {
 }
 
 
-def write(name: str, folder: Path) -> tuple[str, ...]:
+def write_rows(name: str, folder: Path) -> tuple[str, ...]:
     """Write the train rows of a data set into the folder; the changes that make its recipe read them.
 
     Raises:
@@ -97,22 +101,24 @@ def write(name: str, folder: Path) -> tuple[str, ...]:
     source = DATA / name / "train"
     if name == "banking77":
         lines = source.with_suffix(".csv").read_text(encoding="utf-8").splitlines(keepends=True)
-        path.write_text("".join([lines[0], *_of_each(lines[1:], 40)]), encoding="utf-8")
+        path.write_text("".join([lines[0], *_take_per_label(lines[1:], 40)]), encoding="utf-8")
     else:
-        blocks = [one for one in source.with_suffix(".txt").read_text(encoding="utf-8").split("\n\n") if one.strip()]
-        told = [one.strip("\n") for one in blocks if not one.lstrip().startswith("-DOCSTART-")]
-        path.write_text("\n\n".join(Random(SEED).sample(told, 2500)) + "\n", encoding="utf-8")
+        blocks = [
+            block for block in source.with_suffix(".txt").read_text(encoding="utf-8").split("\n\n") if block.strip()
+        ]
+        sentences = [block.strip("\n") for block in blocks if not block.lstrip().startswith("-DOCSTART-")]
+        path.write_text("\n\n".join(Random(SEED).sample(sentences, 2500)) + "\n", encoding="utf-8")
     return (f"data.sources.0.path={path}",)
 
 
-def _of_each(lines: list[str], count: int) -> list[str]:
+def _take_per_label(lines: list[str], count: int) -> list[str]:
     """So many lines of each label, which is what stands behind the last comma."""
     Random(SEED).shuffle(lines)
-    taken: dict[str, int] = {}
-    kept = []
+    label_counts: dict[str, int] = {}
+    selected = []
     for line in lines:
         label = line.rsplit(",", 1)[-1]
-        taken[label] = taken.get(label, 0) + 1
-        if taken[label] <= count and line.count('"') % 2 == 0:
-            kept.append(line)
-    return kept
+        label_counts[label] = label_counts.get(label, 0) + 1
+        if label_counts[label] <= count and line.count('"') % 2 == 0:
+            selected.append(line)
+    return selected

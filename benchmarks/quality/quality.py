@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.command import evertune, machine
+from benchmarks.command import describe_machine, run_evertune
 
 SEEDS = (17, 18, 19)
 METRICS = {
@@ -19,20 +19,25 @@ METRICS = {
 def measure(recipe: str, seeds: tuple[int, ...] = SEEDS) -> dict[str, Any]:
     """Train a recipe for its seeds through `evertune run` and collect the test metrics."""
     with tempfile.TemporaryDirectory() as home:
-        runs = [_run(Path(home), recipe, seed) for seed in seeds]
-    return {"machine": machine(), "recipe": recipe, "runs": runs, "mean": _mean(recipe, runs)}
+        runs = [_run_seed(Path(home), recipe, seed) for seed in seeds]
+    return {"machine": describe_machine(), "recipe": recipe, "runs": runs, "mean": _mean_metrics(recipe, runs)}
 
 
-def _run(home: Path, recipe: str, seed: int) -> dict[str, Any]:
-    done = evertune(home, "run", recipe, "--set", f"training.seed={seed}", "--force", "--json")
-    sys.stderr.write(f"{recipe} seed {seed}: {done['metrics']['test']} in {done['wall']:.0f} s\n")
+def _run_seed(home: Path, recipe: str, seed: int) -> dict[str, Any]:
+    outcome = run_evertune(home, "run", recipe, "--set", f"training.seed={seed}", "--force", "--json")
+    sys.stderr.write(f"{recipe} seed {seed}: {outcome['metrics']['test']} in {outcome['wall']:.0f} s\n")
     return {
-        "seed": seed, "seconds": done["seconds"], "wall": done["wall"], "rows": done["snapshot"]["rows"],
-        "training": done["training"], "test": done["metrics"]["test"], "test_clean": done["metrics"]["test_clean"],
-    }  # fmt: skip
+        "seed": seed,
+        "seconds": outcome["seconds"],
+        "wall": outcome["wall"],
+        "rows": outcome["snapshot"]["rows"],
+        "training": outcome["training"],
+        "test": outcome["metrics"]["test"],
+        "test_clean": outcome["metrics"]["test_clean"],
+    }
 
 
-def _mean(recipe: str, runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def _mean_metrics(recipe: str, runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return {
         split: {metric: statistics.mean(run[split][metric] for run in runs) for metric in METRICS[recipe]}
         for split in ("test", "test_clean")

@@ -23,10 +23,12 @@ from benchmarks.training.rows import Prepared
 
 ROWS = 16
 LEAST_WIDTH = 128
-WARMUP, DECAY, CLIP = 0.1, 0.01, 1.0
+WARMUP = 0.1
+DECAY = 0.01
+CLIP = 1.0
 
 
-def device() -> str:
+def pick_device() -> str:
     """Where all loops compute: on the GPU, if there is one."""
     import torch
 
@@ -43,71 +45,75 @@ class Clock:
     times: list[Any] = field(default_factory=list)
     work: list[Sequence[int]] = field(default_factory=list)
 
-    def watch(self, collate: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def watch_collate(self, collate: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """A `collate` that notes when it is called, and with how many tokens."""
 
-        def watched(part: Any) -> Any:
-            self.times.append(_mark())
-            self.work.append([len(one["input_ids"]) for one in part])
+        def timed_collate(part: Any) -> Any:
+            self.times.append(_mark_time())
+            self.work.append([len(row["input_ids"]) for row in part])
             return collate(part)
 
-        return watched
+        return timed_collate
 
-    def speed(self, flops: Callable[[int], float], skipped: int) -> dict[str, float]:
+    def measure_speed(self, flops: Callable[[int], float], skipped: int) -> dict[str, float]:
         """Rows, real tokens and floating-point operations of real tokens a second, without the first steps.
 
         A step runs from the call for one batch to the call for the next. Where batches are drawn one ahead, the first
         two calls come at once, and the batch of call n is learned between the calls n + 1 and n + 2.
         """
-        times, work = _seconds(self.times), self.work
-        done = [length for lengths in work[skipped:-2] for length in lengths]
+        times = _to_seconds(self.times)
+        work = self.work
+        step_lengths = [length for lengths in work[skipped:-2] for length in lengths]
         seconds = times[-1] - times[skipped + 1]
         return {
-            "rows": sum(map(len, work[skipped:-2])) / seconds, "tokens": sum(done) / seconds,
-            "flops": sum(map(flops, done)) / seconds,
-        }  # fmt: skip
+            "rows": sum(map(len, work[skipped:-2])) / seconds,
+            "tokens": sum(step_lengths) / seconds,
+            "flops": sum(map(flops, step_lengths)) / seconds,
+        }
 
 
-def _mark() -> Any:
+def _mark_time() -> Any:
     import torch
 
-    if device() == "cpu":
+    if pick_device() == "cpu":
         return time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)
     event.record()
     return event
 
 
-def _seconds(marks: Sequence[Any]) -> Any:
+def _to_seconds(marks: Sequence[Any]) -> Any:
     import torch
 
     if isinstance(marks[0], float):
         return np.array(marks)
     torch.cuda.synchronize()
-    return np.array([marks[0].elapsed_time(one) / 1000 for one in marks])
+    return np.array([marks[0].elapsed_time(mark) / 1000 for mark in marks])
 
 
-def tutorial(data: Prepared, seed: int, steps: int | None, clock: Clock) -> Any:
+def train_tutorial(data: Prepared, seed: int, steps: int | None, clock: Clock) -> Any:
     """Loop (a); returns the model."""
     import torch
     from transformers import get_linear_schedule_with_warmup
 
-    model, rows = data.model(seed).to(device()).train(), data.train.examples
+    model = data.build_model(seed).to(pick_device()).train()
+    rows = data.train.examples
     total = steps or int(data.setting.epochs * len(rows) / ROWS)
     update = torch.optim.AdamW(model.parameters(), lr=data.setting.rate[0], weight_decay=DECAY)
     schedule = get_linear_schedule_with_warmup(update, int(WARMUP * total), total)
-    padded = clock.watch(lambda part: _padded(data, part))
+    padded = clock.watch_collate(lambda part: _pad_batch(data, part))
 
     def collate(part: Any) -> dict[str, Any]:
-        return {name: value.to(device()) for name, value in padded(part).items()}
+        return {name: value.to(pick_device()) for name, value in padded(part).items()}
 
     random = np.random.default_rng(seed)
     order = np.concatenate([random.permutation(len(rows)) for _ in range(-(-total * ROWS // len(rows)))])
-    ahead = collate([rows[place] for place in order[:ROWS]])
+    ahead = collate([rows[index] for index in order[:ROWS]])
     for step in range(total):
-        batch, following = ahead, order[(step + 1) * ROWS : (step + 2) * ROWS]
-        ahead = collate([rows[place] for place in following]) if len(following) else None
-        _loss(data)(SimpleNamespace(logits=model(**_inputs(batch)).logits), batch["labels"]).backward()
+        batch = ahead
+        following = order[(step + 1) * ROWS : (step + 2) * ROWS]
+        ahead = collate([rows[index] for index in following]) if len(following) else None
+        _make_loss(data)(SimpleNamespace(logits=model(**_drop_labels(batch)).logits), batch["labels"]).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         update.step()
         schedule.step()
@@ -115,11 +121,11 @@ def tutorial(data: Prepared, seed: int, steps: int | None, clock: Clock) -> Any:
     return model
 
 
-def _inputs(batch: dict[str, Any]) -> dict[str, Any]:
+def _drop_labels(batch: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in batch.items() if name != "labels"}
 
 
-def _padded(data: Prepared, part: Sequence[Any]) -> dict[str, Any]:
+def _pad_batch(data: Prepared, part: Sequence[Any]) -> dict[str, Any]:
     """The batch padded to one width for all, as `padding="max_length"` does."""
     import torch
 
@@ -133,7 +139,7 @@ def _padded(data: Prepared, part: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def _loss(data: Prepared) -> Callable[..., Any]:
+def _make_loss(data: Prepared) -> Callable[..., Any]:
     """The mean over a batch's rows or words, as the models' own loss is."""
 
     def loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
@@ -142,21 +148,27 @@ def _loss(data: Prepared) -> Callable[..., Any]:
     return loss
 
 
-def plain(data: Prepared, seed: int, steps: int | None, clock: Clock) -> Any:
+def train_plain(data: Prepared, seed: int, steps: int | None, clock: Clock) -> Any:
     """Loop (b); returns the model."""
-    return _trainer(data, seed, steps, clock, batch=ROWS, rate=data.setting.rate[0])
+    return _run_trainer(data, seed, steps, clock, batch=ROWS, rate=data.setting.rate[0])
 
 
-def tuned(data: Prepared, seed: int, steps: int | None, clock: Clock, batch: int | None = None) -> Any:
+def train_tuned(data: Prepared, seed: int, steps: int | None, clock: Clock, batch: int | None = None) -> Any:
     """Loop (c); returns the model."""
     size = batch or data.setting.batch
-    return _trainer(
-        data, seed, steps, clock, batch=size, rate=data.setting.rate[1], bf16=True,
+    return _run_trainer(
+        data,
+        seed,
+        steps,
+        clock,
+        batch=size,
+        rate=data.setting.rate[1],
+        bf16=True,
         train_sampling_strategy="group_by_length",
-    )  # fmt: skip
+    )
 
 
-def _trainer(
+def _run_trainer(
     data: Prepared, seed: int, steps: int | None, clock: Clock, *, batch: int, rate: float, **arguments: Any
 ) -> Any:
     from transformers import PrinterCallback, Trainer, TrainingArguments
@@ -164,56 +176,86 @@ def _trainer(
     class Steps(Trainer):
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
             labels = inputs.pop("labels")
-            return _loss(data)(model(**inputs), labels)
+            return _make_loss(data)(model(**inputs), labels)
 
-    model = data.model(seed)
+    model = data.build_model(seed)
     pad = data.tokenizer.pad_token_id
     with tempfile.TemporaryDirectory() as folder:
         trainer = Steps(
-            model=model, train_dataset=list(data.train.examples),
-            data_collator=clock.watch(lambda part: data.objective.collate(part, pad)),
+            model=model,
+            train_dataset=list(data.train.examples),
+            data_collator=clock.watch_collate(lambda part: data.objective.collate(part, pad)),
             args=TrainingArguments(
-                output_dir=folder, per_device_train_batch_size=batch, learning_rate=rate, max_steps=steps or -1,
-                num_train_epochs=data.setting.epochs, warmup_steps=WARMUP, weight_decay=DECAY, max_grad_norm=CLIP,
-                seed=seed, save_strategy="no", report_to="none", disable_tqdm=True, remove_unused_columns=False,
-                use_cpu=device() == "cpu", logging_steps=10_000, **arguments,
+                output_dir=folder,
+                per_device_train_batch_size=batch,
+                learning_rate=rate,
+                max_steps=steps or -1,
+                num_train_epochs=data.setting.epochs,
+                warmup_steps=WARMUP,
+                weight_decay=DECAY,
+                max_grad_norm=CLIP,
+                seed=seed,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+                remove_unused_columns=False,
+                use_cpu=pick_device() == "cpu",
+                logging_steps=10_000,
+                **arguments,
             ),
-        )  # fmt: skip
+        )
         trainer.remove_callback(PrinterCallback)
         with contextlib.redirect_stdout(None):
             trainer.train()
     return model
 
 
-def evertune(data: Prepared, seed: int, steps: int | None, clock: Clock, compiled: bool = False) -> Any:
+def train_evertune(data: Prepared, seed: int, steps: int | None, clock: Clock, compiled: bool = False) -> Any:
     """Loop (d): `evertune.training.trainer.fit`, as the fine-tuning step calls it; returns the model."""
     import torch
 
     from evertune.config import Training
     from evertune.runtime.precision import resolve_precision
     from evertune.serving.portable.batching import TokenBatches
-    from evertune.training import trainer as loop
+    from evertune.training import trainer
 
-    setting, lengths = data.setting, data.train.lengths
+    setting = data.setting
+    lengths = data.train.lengths
     settings = Training(
-        epochs=setting.epochs, learning_rate=setting.rate[1], tokens_per_batch=setting.tokens, seed=seed,
-        warmup=WARMUP, weight_decay=DECAY, max_grad_norm=CLIP, compile=compiled,
-    )  # fmt: skip
+        epochs=setting.epochs,
+        learning_rate=setting.rate[1],
+        tokens_per_batch=setting.tokens,
+        seed=seed,
+        warmup=WARMUP,
+        weight_decay=DECAY,
+        max_grad_norm=CLIP,
+        compile=compiled,
+    )
     if steps:
-        whole = len(TokenBatches(lengths, setting.tokens, 1, seed))
-        settings = settings.model_copy(update={"epochs": steps / whole, "checkpoint_steps": steps})
+        batch_count = len(TokenBatches(lengths, setting.tokens, 1, seed))
+        settings = settings.model_copy(update={"epochs": steps / batch_count, "checkpoint_steps": steps})
     objective = SimpleNamespace(**vars(data.objective))
-    objective.collate = lambda part, pad: clock.watch(lambda one: data.objective.collate(one, pad))(part)
-    task = loop.Task(
-        objective=objective, labels=data.labels, conventions={}, metric=setting.metric, train=data.train.examples,
-        lengths=lengths, validation=[], targets=[], weights=None, pad_id=data.tokenizer.pad_token_id,
-        vocabulary=torch.from_numpy(np.unique(np.concatenate([one["input_ids"] for one in data.train.examples]))),
-    )  # fmt: skip
-    model = data.model(seed)
+    objective.collate = lambda part, pad: clock.watch_collate(lambda rows: data.objective.collate(rows, pad))(part)
+    task = trainer.Task(
+        objective=objective,
+        labels=data.labels,
+        conventions={},
+        metric=setting.metric,
+        train=data.train.examples,
+        lengths=lengths,
+        validation=[],
+        targets=[],
+        weights=None,
+        pad_id=data.tokenizer.pad_token_id,
+        vocabulary=torch.from_numpy(
+            np.unique(np.concatenate([example["input_ids"] for example in data.train.examples]))
+        ),
+    )
+    model = data.build_model(seed)
     with tempfile.TemporaryDirectory() as folder:
         precision = resolve_precision("auto", Path(folder) / "machine.json")
-        loop.fit(model, task, settings, precision, Path(folder), lambda *_: None, Path(folder) / "machine.json")
+        trainer.fit(model, task, settings, precision, Path(folder), lambda *_: None, Path(folder) / "machine.json")
     return model
 
 
-LOOPS: dict[str, Callable[..., Any]] = {"a": tutorial, "b": plain, "c": tuned, "d": evertune}
+LOOPS: dict[str, Callable[..., Any]] = {"a": train_tutorial, "b": train_plain, "c": train_tuned, "d": train_evertune}

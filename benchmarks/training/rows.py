@@ -56,7 +56,7 @@ class Learned:
     @property
     def lengths(self) -> list[int]:
         """Tokens of each row."""
-        return [len(one["input_ids"]) for one in self.examples]
+        return [len(example["input_ids"]) for example in self.examples]
 
 
 @dataclass(frozen=True)
@@ -78,64 +78,68 @@ class Prepared:
     test: Learned
     method: Mapping[str, Any] | None = None
 
-    def model(self, seed: int) -> Any:
+    def build_model(self, seed: int) -> Any:
         """The base model with a new head: the same for all loops."""
         from evertune.serving.portable import adapters
-        from evertune.training import parameters as model
+        from evertune.training import parameters
 
-        built = model.build(self.objective, self.place, self.labels, self.options, seed)
+        built = parameters.build_model(self.objective, self.place, self.labels, self.options, seed)
         if self.method is not None:
-            adapters.attach(built, self.method, self.place)
+            adapters.attach_adapter(built, self.method, self.place)
         return built
 
 
 @cache
-def prepared(name: str) -> Prepared:
+def prepare_rows(name: str) -> Prepared:
     """Read and tokenize a data set.
 
     Raises:
         RuntimeError: its files are not there.
     """
-    from evertune.config import load
+    from evertune.config import load_recipe
     from evertune.models import base as base_models
-    from evertune.objectives import module
+    from evertune.objectives import load_objective
     from evertune.tokenization import tokenize as tokenization
 
     setting = SETTINGS[name]
     changes = [f"objective.max_length={LENGTH[name]}"] if name in LENGTH else []
-    recipe = load(ROOT / setting.recipe, changes)
-    objective = module(recipe.objective.type)
-    rows = _rows(recipe, tuple(objective.COLUMNS))
+    recipe = load_recipe(ROOT / setting.recipe, changes)
+    objective = load_objective(recipe.objective.type)
+    rows = _read_rows(recipe, tuple(objective.COLUMNS))
     values = objective.label_values([target for _, target in rows["train"]])
-    labels, tokenizer = tuple(sorted(set(values))), tokenization.tokenizer(recipe)
+    labels = tuple(sorted(set(values)))
+    tokenizer = tokenization.load_tokenizer(recipe)
     ids = {label: index for index, label in enumerate(labels)}
-    most = {"train": setting.rows, "test": setting.test}
-    made = {
-        split: learned(_some(rows[split], most[split]), objective, tokenizer, recipe.objective, ids) for split in most
+    limits = {"train": setting.rows, "test": setting.test}
+    splits = {
+        split: encode_rows(_shuffled_rows(rows[split], limits[split]), objective, tokenizer, recipe.objective, ids)
+        for split in limits
     }
-    place = base_models.locate(recipe)
-    return Prepared(setting, objective, recipe.objective, tokenizer, place, labels, made["train"], made["test"])
+    model_path = base_models.locate_base(recipe)
+    return Prepared(
+        setting, objective, recipe.objective, tokenizer, model_path, labels, splits["train"], splits["test"]
+    )
 
 
-def _rows(recipe: Any, columns: tuple[str, ...]) -> dict[str, list[tuple[Any, Any]]]:
+def _read_rows(recipe: Any, columns: tuple[str, ...]) -> dict[str, list[tuple[Any, Any]]]:
     from evertune.data.sources import read as sources
 
-    found: dict[str, list[tuple[Any, Any]]] = {}
-    for piece in sources.read(recipe, {}):
+    rows: dict[str, list[tuple[Any, Any]]] = {}
+    for piece in sources.read_sources(recipe, {}):
         table = piece.table
-        for split, given, target in zip(
+        for split, value, target in zip(
             *(table.column(name).to_pylist() for name in ("given_split", *columns)), strict=True
         ):
-            found.setdefault(split, []).append((given, target))
-    return found
+            rows.setdefault(split, []).append((value, target))
+    return rows
 
 
-def _some(rows: list[tuple[Any, Any]], count: int | None) -> list[tuple[Any, Any]]:
+def _shuffled_rows(rows: list[tuple[Any, Any]], count: int | None) -> list[tuple[Any, Any]]:
     order = np.random.default_rng(0).permutation(len(rows))[:count]
     return [rows[index] for index in order]
 
 
-def learned(
+def encode_rows(
     rows: Sequence[tuple[Any, Any]], objective: Any, tokenizer: Any, options: Any, ids: dict[str, int]
 ) -> Learned:
     """Rows, each an input with its target, as the objective's `example` makes them.
@@ -143,9 +147,9 @@ def learned(
     Args:
         ids: number of each label.
     """
-    encoded = objective.encode([given for given, _ in rows], tokenizer, options)
+    encoded = objective.encode([value for value, _ in rows], tokenizer, options)
     examples = [
-        objective.example({name: values[place] for name, values in encoded.items()}, target, ids)
-        for place, (_, target) in enumerate(rows)
+        objective.example({name: values[index] for name, values in encoded.items()}, target, ids)
+        for index, (_, target) in enumerate(rows)
     ]
     return Learned(examples, [target for _, target in rows])

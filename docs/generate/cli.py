@@ -42,7 +42,7 @@ NOTES = {
     "check": "It looks at up to 10,000 rows, evenly spaced over every source (of a source of many files, at 16 of them). It judges them as a run "
     "with an empty corpus would, and keeps nothing. With more rows its shares are estimates.",
     "run": "One run of a recipe works at a time. With nothing new it says `unchanged` before it imports torch or starts Prefect.",
-    "up": "The servers listen on 127.0.0.1 only and ask for no password.",
+    "up": "The servers listen on 127.0.0.1 only. Prefect's server asks for the key in the file `prefect-key` of the home; MLflow's asks for none.",
     "score": "The output has all rows in their order, with all columns of the input, and beside them the prediction, `model_version` and `problem`. A "
     "column of the input with one of these names becomes `input_NAME`.",
     "history": "It only reads the ledger. A move that others made through MLflow is in it after the next run, promotion or rollback.",

@@ -41,6 +41,10 @@ EVERTUNE = {
     "EVERTUNE_BASE_MODEL": (
         "Folder of the base model of an adapter, where it is not at its recorded place. Its weights must be the same.",
         "the recorded place"),
+    "EVERTUNE_ALLOWED_HOSTS": (
+        "Host names, with commas between, under which the Prefect server of `evertune up` may be reached, such as a proxy's.",
+        "127.0.0.1 and localhost",
+    ),
     "EVERTUNE_PROJECT": (
         "Folder that holds `configs/`; `deployments/prefect.yaml` reads it. `evertune up` sets it.", "none"),
     "EVERTUNE_DATA": ("Folder of the public data sets of the shipped recipes.", "`../shared/data` beside the project"),
@@ -54,6 +58,8 @@ OTHERS = {
     },
     "Prefect": {
         "PREFECT_API_URL": ("Prefect's server.", "a temporary server for each command"),
+        "PREFECT_SERVER_API_AUTH_STRING": ("Key of a Prefect server that is started here (`user:password`).", "a random key, in `prefect-key` of the home"),
+        "PREFECT_UI_API_URL": ("Address of the API for the server's page, behind a proxy.", "the server's own"),
         "PREFECT_API_KEY, PREFECT_API_AUTH_STRING": ("Credentials; Prefect reads them. They never appear in messages.", "none"),
         "PREFECT_HOME": ("Prefect's folder; two `evertune up` at once need one each.", "`~/.prefect`"),
         "PREFECT_LOGGING_LEVEL": ("Log level of Prefect.", "`CRITICAL` at a terminal, `DEBUG` with `--debug`"),

@@ -4,7 +4,7 @@
 
 from collections.abc import Iterator
 
-from evertune.objectives import TABLE, module, no_shares
+from evertune.objectives import TABLE, load_objective, no_shares
 
 HEAD = """# Metrics
 
@@ -98,7 +98,7 @@ def _defaults() -> Iterator[str]:
     yield "## By objective\n"
     yield "| objective | default metric | others |\n|---|---|---|"
     for name in TABLE:
-        first, *others = module(name).METRICS
+        first, *others = load_objective(name).METRICS
         yield f"| [`{name}`](objectives.md) | `{first}` | {', '.join(f'`{one}`' for one in others)} |"
     yield ""
 
@@ -107,7 +107,7 @@ def _table() -> Iterator[str]:
     yield "## Definitions\n"
     yield "| metric | objectives | direction | unit | definition | elsewhere |\n|---|---|---|---|---|---|"
     for (metric, words), names in _grouped().items():
-        objective = module(names[0])
+        objective = load_objective(names[0])
         falls = "↓" if metric in objective.LOWER_IS_BETTER else "↑"
         unit = "own" if metric in no_shares(objective) else "share"
         told = ", ".join(f"`{name}`" for name in names)
@@ -118,7 +118,7 @@ def _grouped() -> dict[tuple[str, tuple[str, str]], list[str]]:
     """(metric, meaning) -> the objectives that have it so."""
     found: dict[tuple[str, tuple[str, str]], list[str]] = {}
     for name in TABLE:
-        for metric in module(name).METRICS:
+        for metric in load_objective(name).METRICS:
             words = MEANINGS.get((metric, name)) or MEANINGS[metric, None]
             found.setdefault((metric, words), []).append(name)
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from evertune.objectives import TABLE, coupled, module, no_shares
+from evertune.objectives import TABLE, is_coupled, load_objective, no_shares
 from evertune.profiling.recipe_writer import BASE_MODEL
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -142,7 +142,7 @@ def _overview() -> Iterator[str]:
     yield "| objective | learns | columns | shipped recipes | reached |\n|---|---|---|---|---|"
     recipes = _recipes()
     for name in TABLE:
-        objective = module(name)
+        objective = load_objective(name)
         columns = ", ".join(f"`{role}`" for role in objective.COLUMNS)
         shipped = ", ".join(f"`{one}`" for one in recipes.get(name, []))
         yield f"| [`{name}`](#{name}) | {_learns(objective)} | {columns} | {shipped} | {REACHED.get(name, '')} |"
@@ -151,7 +151,7 @@ def _overview() -> Iterator[str]:
 
 def _details() -> Iterator[str]:
     for name in TABLE:
-        objective = module(name)
+        objective = load_objective(name)
         options = [one for one in objective.Options.model_fields if one != "type"]
         yield f"## `{name}`\n\n{_doc(objective)}\n\n| | |\n|---|---|"
         yield f"| inputs | {_named(objective.COLUMNS, objective.INPUTS)} |"
@@ -166,7 +166,7 @@ def _details() -> Iterator[str]:
 
 def _limits(objective: object) -> Iterator[str]:
     notes = []
-    if coupled(objective):
+    if is_coupled(objective):
         notes.append("Rows of a batch learn from each other: one process, and batches are never cut.")
     if getattr(objective, "IN_BLOCKS", False):
         notes.append("Long rows are learned in blocks; nothing is cut.")

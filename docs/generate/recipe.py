@@ -13,7 +13,7 @@ from evertune.config import Recipe
 from evertune.config.data import SOURCE_MODELS
 from evertune.config.losses import ClassBalanced, Fgm, Focal, FreeLb, Pgd
 from evertune.config.methods import METHODS
-from evertune.objectives import TABLE, module
+from evertune.objectives import TABLE, load_objective
 
 HEAD = """# Recipe
 
@@ -155,7 +155,7 @@ def _body() -> Iterator[str]:
     yield "The [table of objectives](objectives.md) compares them, and [metrics](metrics.md) defines their metrics.\n"
     yield _example("Objectives")
     for name in TABLE:
-        objective = module(name)
+        objective = load_objective(name)
         yield from _section(objective.Options, "objective.", f"`{name}`", level=3, example=name)
         yield (f"Columns: {', '.join(map(_code, objective.COLUMNS))}. Metrics, the default first: "
                f"{', '.join(map(_code, objective.METRICS))}.\n")  # fmt: skip
@@ -187,7 +187,7 @@ def _contents(body: str) -> str:
 def _example(path: str) -> str:
     text = EXAMPLES.get(path)
     if path in TABLE:
-        columns = ", ".join(f"{role}: {role}" for role in module(path).COLUMNS)
+        columns = ", ".join(f"{role}: {role}" for role in load_objective(path).COLUMNS)
         text = f"objective: {{type: {path}}}\ndata:\n  sources: [{{path: rows.jsonl}}]\n  columns: {{{columns}}}"
     elif path in METHODS:
         text = f"training: {{method: {path}}}"

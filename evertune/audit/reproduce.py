@@ -9,26 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from evertune import training
-from evertune.audit.forgetting import forget as forgetting
-from evertune.audit.weights import difference
+from evertune.audit.forgetting import forget
+from evertune.audit.weights import compare_weights
 from evertune.compression import variants
 from evertune.config import Recipe
-from evertune.data import label_names as relabel
+from evertune.data import label_names
 from evertune.data.corpus import transactions as corpus
 from evertune.data.splits import assign as splits
 from evertune.errors import DataError, RegistryError
-from evertune.evaluation import evaluate as evaluation
+from evertune.evaluation import evaluate
 from evertune.models import base as base_models
 from evertune.models import teachers
-from evertune.records import Candidate, Snapshot, Tokens, digest
+from evertune.records import Candidate, Snapshot, Tokens, compute_digest
 from evertune.registry.decisions import ledger
-from evertune.registry.tracking import runs as tracking
-from evertune.registry.versions import lineage
-from evertune.registry.versions import versions as models
+from evertune.registry.tracking import runs
+from evertune.registry.versions import lineage, versions
 from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 from evertune.serving import bundle
-from evertune.tokenization import tokenize as tokenization
+from evertune.tokenization import tokenize
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,7 +67,7 @@ class Reproduction:
     seconds: float
 
 
-def reproduce(recipe: Recipe, home: Home, version: int) -> Reproduction:
+def reproduce_version(recipe: Recipe, home: Home, version: int) -> Reproduction:
     """Train the version again, as its record says, and compare; a call that was killed is gone on with by the next.
 
     Neither MLflow, nor an alias, nor the ledger is touched.
@@ -80,57 +79,69 @@ def reproduce(recipe: Recipe, home: Home, version: int) -> Reproduction:
         EvertuneError: the training fails.
     """
     with home.lock("reproduce", timeout=WAIT, noted=True):
-        return _reproduced(recipe, home, version)
+        return _reproduce_locked(recipe, home, version)
 
 
-def _reproduced(recipe: Recipe, home: Home, version: int) -> Reproduction:
+def _reproduce_locked(recipe: Recipe, home: Home, version: int) -> Reproduction:
     name = recipe.registered_name
-    known = _known(home, name, version)
-    past = _recipe(known, name, version)
-    registered = models.bundle_of(home, name, version)
-    variant = variants.told(registered)
+    record = _read_record(home, name, version)
+    past_recipe = _read_recipe(record, name, version)
+    registered = versions.fetch_bundle(home, name, version)
+    variant = variants.read_compression(registered)
     if variant is not None:  # it was made of a version that was trained: that is trained again, and the variant made
-        known = _known(home, name, lineage.original(home, name, version, variant))
-        past = _recipe(known, name, version)
-    apart = Home(home.model / "reproduced" / f"{version}-{digest(known)[:8]}", recipe.name)
-    _threads(known["environment"])
-    snapshot, rows = _snapshot(past, home, known, registered)
-    lost, forgotten = _lost(home, known, snapshot)
-    champion, missing = _champion(past, home, known)
-    teacher, odd = _teacher(past, home, known)
-    missing = (*_changed_base(past, known), *missing, *odd)
-    _lend(home, apart)
-    made = _trained(past, apart, snapshot, rows, champion, teacher, version)
+        record = _read_record(home, name, lineage.find_original(home, name, version, variant))
+        past_recipe = _read_recipe(record, name, version)
+    scratch_home = Home(home.model / "reproduced" / f"{version}-{compute_digest(record)[:8]}", recipe.name)
+    _set_threads(record["environment"])
+    snapshot, rows = _load_snapshot(past_recipe, home, record, registered)
+    lost_rows, forgotten_rows = _count_lost(home, record, snapshot)
+    champion, missing = _find_champion(past_recipe, home, record)
+    teacher, teacher_issues = _find_teacher(past_recipe, home, record)
+    missing = (*_check_base_model(past_recipe, record), *missing, *teacher_issues)
+    _copy_measurements(home, scratch_home)
+    candidate = _train_again(past_recipe, scratch_home, snapshot, rows, champion, teacher, version)
     if variant is not None:
-        place = apart.runs / "variant"
-        variants.write(Path(made.bundle), place, variant["method"], variant.get("sparsity", 0.0))
-        made = replace(made, bundle=str(place))
-    report = _scored(past, made, rows, registered, version)
-    weights = difference(Path(made.bundle), registered)
-    ours, theirs = report.metrics["test"], report.champion_metrics["test"]
-    shutil.rmtree(apart.root)
-    differing = _differing(known["environment"], tracking.environment())
+        folder = scratch_home.runs / "variant"
+        variants.write_variant(Path(candidate.bundle), folder, variant["method"], variant.get("sparsity", 0.0))
+        candidate = replace(candidate, bundle=str(folder))
+    report = _score_both(past_recipe, candidate, rows, registered, version)
+    weights = compare_weights(Path(candidate.bundle), registered)
+    metrics = report.metrics["test"]
+    registered_metrics = report.champion_metrics["test"]
+    shutil.rmtree(scratch_home.root)
+    changes = _compare_environments(record["environment"], runs.describe_environment())
     return Reproduction(
-        name, version, _verdict(weights, ours, theirs), weights, TOLERANCE, ours, theirs, snapshot.rows, lost,
-        forgotten, differing, missing, made.seconds,
-    )  # fmt: skip
+        name,
+        version,
+        _judge_difference(weights, metrics, registered_metrics),
+        weights,
+        TOLERANCE,
+        metrics,
+        registered_metrics,
+        snapshot.rows,
+        lost_rows,
+        forgotten_rows,
+        changes,
+        missing,
+        candidate.seconds,
+    )
 
 
-def _known(home: Home, name: str, version: int) -> dict[str, Any]:
-    facts = models.facts(home, name, version)
+def _read_record(home: Home, name: str, version: int) -> dict[str, Any]:
+    facts = versions.describe_version(home, name, version)
     return {**facts, "model": {**facts["model"], "name": name, "version": version}}
 
 
-def _recipe(known: dict[str, Any], name: str, version: int) -> Recipe:
+def _read_recipe(record: dict[str, Any], name: str, version: int) -> Recipe:
     """The recipe as it was logged then; a field that is no longer known is an error, not a guess."""
     from pydantic import ValidationError
 
-    if known["model"]["snapshot"] is None or known["model"]["bundle"] is None:
-        raise RegistryError(f"version {version} of {name}: {models.OUTSIDE}; it cannot be reproduced")
-    if not known["recipe"]:
+    if record["model"]["snapshot"] is None or record["model"]["bundle"] is None:
+        raise RegistryError(f"version {version} of {name}: {versions.OUTSIDE}; it cannot be reproduced")
+    if not record["recipe"]:
         raise RegistryError(f"version {version} of {name} has no recipe on record; it cannot be reproduced")
     try:
-        return Recipe.model_validate(known["recipe"])
+        return Recipe.model_validate(record["recipe"])
     except ValidationError as error:
         raise RegistryError(
             f"version {version} of {name}: this Evertune does not read the recipe of then "
@@ -138,7 +149,7 @@ def _recipe(known: dict[str, Any], name: str, version: int) -> Recipe:
         ) from error
 
 
-def _threads(environment: Mapping[str, Any]) -> None:
+def _set_threads(environment: Mapping[str, Any]) -> None:
     """As many threads as then: sums are rounded by how they are split."""
     import torch
 
@@ -146,101 +157,125 @@ def _threads(environment: Mapping[str, Any]) -> None:
         torch.set_num_threads(min(int(threads), 4 * (os.cpu_count() or 1)))
 
 
-def _snapshot(past: Recipe, home: Home, known: dict[str, Any], registered: Path) -> tuple[Snapshot, "pa.Table"]:
+def _load_snapshot(
+    past_recipe: Recipe, home: Home, record: dict[str, Any], registered: Path
+) -> tuple[Snapshot, "pa.Table"]:
     """The corpus at the version, what is left of it, with the labels in the order of the registered model's outputs."""
-    version, facts = int(known["model"]["snapshot"]), bundle.card(registered)["snapshot"]
-    rows = corpus.rows(home, version)
-    _, sizes = corpus.contents(home, version)
-    labels = tuple(bundle.labels(registered))
-    fingerprint = digest(known["model"]["fingerprint"], sizes)
-    return Snapshot(version, fingerprint, sizes, labels, int(facts["batch"])), relabel.rows(rows, past)
+    version = int(record["model"]["snapshot"])
+    facts = bundle.read_card(registered)["snapshot"]
+    rows = corpus.read_rows(home, version)
+    _, sizes = corpus.fingerprint_contents(home, version)
+    labels = tuple(bundle.read_labels(registered))
+    fingerprint = compute_digest(record["model"]["fingerprint"], sizes)
+    return Snapshot(version, fingerprint, sizes, labels, int(facts["batch"])), label_names.rename_rows(
+        rows, past_recipe
+    )
 
 
-def _lost(home: Home, known: dict[str, Any], snapshot: Snapshot) -> tuple[dict[str, int], dict[str, int]]:
+def _count_lost(home: Home, record: dict[str, Any], snapshot: Snapshot) -> tuple[dict[str, int], dict[str, int]]:
     """Rows of the snapshot that are gone, and those of them that were forgotten, by split."""
-    gone = {split: count - snapshot.rows.get(split, 0) for split, count in known["run"]["rows"].items()}
-    forgotten = forgetting.lost(home, snapshot.version, snapshot.batch)
-    return {split: count for split, count in gone.items() if count}, forgotten
+    gone_rows = {split: count - snapshot.rows.get(split, 0) for split, count in record["run"]["rows"].items()}
+    forgotten = forget.count_lost_rows(home, snapshot.version, snapshot.batch)
+    return {split: count for split, count in gone_rows.items() if count}, forgotten
 
 
-def _champion(past: Recipe, home: Home, known: dict[str, Any]) -> tuple[Path | None, tuple[str, ...]]:
+def _find_champion(past_recipe: Recipe, home: Home, record: dict[str, Any]) -> tuple[Path | None, tuple[str, ...]]:
     """The bundle of the champion that the training began with, where it looked at that; and what is odd about it."""
-    fresh = past.data.fresh
+    fresh = past_recipe.data.fresh
     if (fresh.start_from, fresh.train_on) == ("base", "all"):
         return None, ()
-    version, start = known["model"]["version"], known["model"]["start"]
+    version = record["model"]["version"]
+    start = record["model"]["start"]
     if start is not None:  # somebody may have moved the champion before the decision
-        return models.bundle_of(home, known["model"]["name"], int(start)), ()
-    decided = [one for one in ledger.entries(home) if one["event"] == "decision" and one["version"] == version]
-    if not decided:
+        return versions.fetch_bundle(home, record["model"]["name"], int(start)), ()
+    decisions = [
+        entry for entry in ledger.read_entries(home) if entry["event"] == "decision" and entry["version"] == version
+    ]
+    if not decisions:
         return None, ("the ledger has no decision on it: it is taken to have had no champion before it",)
-    met = decided[0]["champion"]
-    return (None if met is None else models.bundle_of(home, known["model"]["name"], int(met))), ()
+    opponent = decisions[0]["champion"]
+    return (None if opponent is None else versions.fetch_bundle(home, record["model"]["name"], int(opponent))), ()
 
 
-def _teacher(past: Recipe, home: Home, known: dict[str, Any]) -> tuple[Path | None, tuple[str, ...]]:
+def _find_teacher(past_recipe: Recipe, home: Home, record: dict[str, Any]) -> tuple[Path | None, tuple[str, ...]]:
     """The teacher of then, where there was one; and what is odd about it.
 
     Raises:
         RegistryError: it is one of the recipe's own versions, and not on record or not whole.
         ConfigError: it lies elsewhere, and is not there.
     """
-    then, number, named = (known["model"][key] for key in ("teacher", "teacher_version", "name"))
-    asked = teachers.registered(past)
-    if past.training.distill is None:
+    recorded_digest, number, model_name = (record["model"][key] for key in ("teacher", "teacher_version", "name"))
+    named_version = teachers.registered_teacher(past_recipe)
+    if past_recipe.training.distill is None:
         return None, ()
-    if asked is None:
-        there = teachers.fingerprint(past)
-        odd = f"the teacher {past.training.distill.teacher} is not the one of then"
-        return teachers.place(past), () if then in {there, None} else (odd,)
-    if asked.isdecimal():
-        number = asked
+    if named_version is None:
+        current_digest = teachers.fingerprint_teacher(past_recipe)
+        issue = f"the teacher {past_recipe.training.distill.teacher} is not the one of then"
+        return teachers.locate_teacher(past_recipe), () if recorded_digest in {current_digest, None} else (issue,)
+    if named_version.isdecimal():
+        number = named_version
     if number is None:
         raise RegistryError(
-            f"version {known['model']['version']} of {named} learned from the champion of then, and which that was is "
+            f"version {record['model']['version']} of {model_name} learned from the champion of then, and which "
+            "that was is "
             "not on record; it cannot be reproduced"
         )
     try:
-        return models.bundle_of(home, named, int(number)), ()
+        return versions.fetch_bundle(home, model_name, int(number)), ()
     except RegistryError as error:
         raise RegistryError(f"its teacher must be there to reproduce it: {error}") from None
 
 
-def _changed_base(past: Recipe, known: dict[str, Any]) -> tuple[str, ...]:
-    recorded, now = known["environment"].get("base_model"), base_models.fingerprint(past)
+def _check_base_model(past_recipe: Recipe, record: dict[str, Any]) -> tuple[str, ...]:
+    recorded = record["environment"].get("base_model")
+    current = base_models.fingerprint_base(past_recipe)
     if recorded is None:
         return ("the base model's digest is not on record: it is taken to be the one of then",)
-    return () if recorded == now else (f"the base model {past.base_model} is not the one of then",)
+    return () if recorded == current else (f"the base model {past_recipe.base_model} is not the one of then",)
 
 
-def _lend(home: Home, apart: Home) -> None:
+def _copy_measurements(home: Home, scratch_home: Home) -> None:
     """What was measured on this machine, by which precision `auto` is decided, is the same in both homes."""
-    apart.root.mkdir(parents=True, exist_ok=True)
+    scratch_home.root.mkdir(parents=True, exist_ok=True)
     measured = read_json(home.root / "machine.json")
-    if measured is not None and not (apart.root / "machine.json").exists():
-        write_json(apart.root / "machine.json", measured)
+    if measured is not None and not (scratch_home.root / "machine.json").exists():
+        write_json(scratch_home.root / "machine.json", measured)
 
 
-def _trained(
-    past: Recipe, apart: Home, snapshot: Snapshot, rows: "pa.Table", champion: Path | None, teacher: Path | None,
+def _train_again(
+    past_recipe: Recipe,
+    scratch_home: Home,
+    snapshot: Snapshot,
+    rows: "pa.Table",
+    champion: Path | None,
+    teacher: Path | None,
     version: int,
-) -> Candidate:  # fmt: skip
-    tokens: Tokens = tokenization.tokenize(past, apart, snapshot, rows)
-    rows = splits.apart(rows, past.data.split)
-    folder = apart.runs / "again"
+) -> Candidate:
+    tokens: Tokens = tokenize.tokenize_rows(past_recipe, scratch_home, snapshot, rows)
+    rows = splits.exclude_leaked_rows(rows, past_recipe.data.split)
+    folder = scratch_home.runs / "again"
     folder.mkdir(parents=True, exist_ok=True)
-    since = bundle.card(champion)["snapshot"]["batch"] if champion else 0
+    since = bundle.read_card(champion)["snapshot"]["batch"] if champion else 0
 
-    def told(metrics: Mapping[str, float], step: int) -> None:
+    def log_metrics(metrics: Mapping[str, float], step: int) -> None:
         logger.debug("step %d: %s", step, metrics)
 
-    return training.finetune(
-        past, apart, tokens, tokenization.load(tokens, rows), rows, run_id=f"reproduction of version {version}",
-        folder=folder, log=told, champion=champion, since=since, teacher=teacher,
-    )  # fmt: skip
+    return training.finetune_model(
+        past_recipe,
+        scratch_home,
+        tokens,
+        tokenize.load_tokens(tokens, rows),
+        rows,
+        run_id=f"reproduction of version {version}",
+        folder=folder,
+        log=log_metrics,
+        champion=champion,
+        since=since,
+        teacher=teacher,
+    )
 
 
-def _scored(past: Recipe, made: Candidate, rows: "pa.Table", registered: Path, version: int) -> Any:
+def _score_both(past_recipe: Recipe, candidate: Candidate, rows: "pa.Table", registered: Path, version: int) -> Any:
     """Both models on the test rows of today.
 
     Raises:
@@ -250,26 +285,39 @@ def _scored(past: Recipe, made: Candidate, rows: "pa.Table", registered: Path, v
     test = rows.filter([split == "test" for split in rows["split"].to_pylist()])
     if not len(test):
         raise DataError(f"no test row of version {version} is left to compare on")
-    quick = past.model_copy(update={"evaluation": past.evaluation.model_copy(update={"bootstrap": RESAMPLES})})
-    report = evaluation.evaluate(quick, made, test, set(), registered, version)
+    quick_recipe = past_recipe.model_copy(
+        update={"evaluation": past_recipe.evaluation.model_copy(update={"bootstrap": RESAMPLES})}
+    )
+    report = evaluate.evaluate_models(quick_recipe, candidate, test, set(), registered, version)
     if report.problem is not None:
         raise RegistryError(report.problem)
     return report
 
 
-def _verdict(weights: float | None, ours: Mapping[str, float], theirs: Mapping[str, float]) -> Verdict:
+def _judge_difference(
+    weights: float | None, metrics: Mapping[str, float], registered_metrics: Mapping[str, float]
+) -> Verdict:
     if weights == 0.0:
         return "identical"
-    close = all(_close(value, theirs.get(name)) for name, value in ours.items())
-    return "same" if close else "different"
+    is_close = all(_are_close(value, registered_metrics.get(name)) for name, value in metrics.items())
+    return "same" if is_close else "different"
 
 
-def _close(one: float | None, two: float | None) -> bool:
-    return one == two or (one is not None and two is not None and abs(one - two) <= TOLERANCE)
+def _are_close(first: float | None, second: float | None) -> bool:
+    return first == second or (first is not None and second is not None and abs(first - second) <= TOLERANCE)
 
 
-def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:
+def _compare_environments(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:
     """What is not as it was; names that then were not recorded are told as such."""
-    flat = [{**{name: value for name, value in one.items() if name not in {"libraries", "base_model"}},
-             **one.get("libraries", {})} for one in (then, now)]  # fmt: skip
-    return {name: [flat[0].get(name), flat[1].get(name)] for name in flat[1] if flat[0].get(name) != flat[1].get(name)}
+    flattened = [
+        {
+            **{name: value for name, value in environment.items() if name not in {"libraries", "base_model"}},
+            **environment.get("libraries", {}),
+        }
+        for environment in (then, now)
+    ]
+    return {
+        name: [flattened[0].get(name), flattened[1].get(name)]
+        for name in flattened[1]
+        if flattened[0].get(name) != flattened[1].get(name)
+    }

@@ -11,20 +11,19 @@ from evertune.config import Recipe
 from evertune.data.corpus import delta_tables
 from evertune.models import teachers
 from evertune.registry.decisions import ledger, retention
-from evertune.registry.versions import versions as models
+from evertune.registry.versions import versions as model_versions
 from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
-from evertune.tokenization import token_files
-from evertune.tokenization import tokenize as tokenization
+from evertune.tokenization import token_files, tokenize
 
 DAY = 86_400
 WAIT = 2.0  # seconds for one that is at work
-Stays = Mapping[int, str]  # versions that stay whole, and why
+KeptVersions = Mapping[int, str]  # versions that stay whole, and why
 GOING = ".going"  # folder that what is removed is moved to first: a crash leaves it there whole, or here
 
 
 @dataclass(frozen=True)
-class Spare:
+class RemovableItem:
     """Something that may go.
 
     Args:
@@ -42,11 +41,11 @@ class Spare:
 class Cleaning:
     """What goes, and which versions stay whole, each with the reason."""
 
-    spare: tuple[Spare, ...]
+    spare: tuple[RemovableItem, ...]
     kept: dict[int, str]
 
 
-def clean(recipe: Recipe, home: Home, *, remove: bool) -> Cleaning:
+def clean_home(recipe: Recipe, home: Home, *, remove: bool) -> Cleaning:
     """What `retention` lets go; removed if so wished. It is safe to repeat after a crash.
 
     Raises:
@@ -54,110 +53,120 @@ def clean(recipe: Recipe, home: Home, *, remove: bool) -> Cleaning:
         DataError: files of the corpus cannot be removed.
         OSError: other files cannot be removed.
     """
-    with home.still(WAIT):
+    with home.no_jobs_running(WAIT):
         if remove:
             shutil.rmtree(home.model / GOING, ignore_errors=True)
-        stays = retention.kept(recipe, home, int(_before(recipe) * 1000))
-        found = [*_versions(recipe, home, stays, remove), *_folders(recipe, home, stays, remove)]
-        found += _tables(recipe, home, remove)
-        if remove and found:
-            versions = [int(one.name.removeprefix("version ")) for one in found if one.what == "model"]
-            ledger.append(home, "cleaned", versions=versions, bytes=sum(one.bytes for one in found),
-                          reason=f"{len(found)} things that no run needs any more")  # fmt: skip
-        return Cleaning(tuple(found), dict(sorted(stays.items())))
+        kept_versions = retention.find_kept_versions(recipe, home, int(_cutoff_time(recipe) * 1000))
+        items = [
+            *_clean_versions(recipe, home, kept_versions, remove),
+            *_clean_folders(recipe, home, kept_versions, remove),
+        ]
+        items += _clean_tables(recipe, home, remove)
+        if remove and items:
+            versions = [int(item.name.removeprefix("version ")) for item in items if item.what == "model"]
+            ledger.append_event(
+                home,
+                "cleaned",
+                versions=versions,
+                bytes=sum(item.bytes for item in items),
+                reason=f"{len(items)} things that no run needs any more",
+            )
+        return Cleaning(tuple(items), dict(sorted(kept_versions.items())))
 
 
-def _before(recipe: Recipe) -> float:
+def _cutoff_time(recipe: Recipe) -> float:
     return time.time() - recipe.retention.days * DAY
 
 
-def _versions(recipe: Recipe, home: Home, stays: Stays, remove: bool) -> Iterator[Spare]:
-    if not ledger.knows_versions(home):
+def _clean_versions(recipe: Recipe, home: Home, kept_versions: KeptVersions, remove: bool) -> Iterator[RemovableItem]:
+    if not ledger.has_versions(home):
         return
-    found = list(retention.old(recipe, home, int(_before(recipe) * 1000), stays))
+    old_versions = list(retention.find_removable(recipe, home, int(_cutoff_time(recipe) * 1000), kept_versions))
     if remove:
-        retention.remove(recipe, home, [one.version for one in found])
+        retention.remove_files(recipe, home, [version.version for version in old_versions])
     why = "no alias, never champion, not among the newest, nobody else's"
-    for one in found:
-        yield Spare("model", f"version {one.version}", why, one.files, one.bytes)
+    for version in old_versions:
+        yield RemovableItem("model", f"version {version.version}", why, version.files, version.bytes)
 
 
-def _folders(recipe: Recipe, home: Home, stays: Stays, remove: bool) -> Iterator[Spare]:
+def _clean_folders(recipe: Recipe, home: Home, kept_versions: KeptVersions, remove: bool) -> Iterator[RemovableItem]:
     """Folders and files of the home that nobody will read."""
     for what, why, paths in (
-        ("run", "neither of a version that stays nor among the newest", _runs(recipe, home, stays)),
-        ("fetched model", "of no version that stays", _fetched(recipe, home, stays)),
-        ("token files", "of another tokenizer, encoding or library", _other_tokens(recipe, home)),
-        ("token file", "its rows stand in the file of its group too", _joined_tokens(recipe, home)),
-        ("data docs", "of a batch that is concluded", _docs(home)),
+        ("run", "neither of a version that stays nor among the newest", _find_old_runs(recipe, home, kept_versions)),
+        ("fetched model", "of no version that stays", _find_old_fetches(recipe, home, kept_versions)),
+        ("token files", "of another tokenizer, encoding or library", _find_other_tokens(recipe, home)),
+        ("token file", "its rows stand in the file of its group too", _find_joined_tokens(recipe, home)),
+        ("data docs", "of a batch that is concluded", _find_old_docs(home)),
         ("monitor", "older than retention.days", home.monitors.glob("*/")),
         ("backtest", "older than retention.days", (home.model / "backtests").glob("*/")),
         ("search", "older than retention.days", (home.model / "searches").glob("*/")),
         ("reproduction", "it did not end, and is older than retention.days", (home.model / "reproduced").glob("*/")),
     ):
-        for path in sorted(_aged(paths, _before(recipe))):
-            files = [one.stat().st_size for one in _files(path)]
-            yield Spare(what, str(path.relative_to(home.model)), why, len(files), sum(files))
+        for path in sorted(_select_aged(paths, _cutoff_time(recipe))):
+            files = [file.stat().st_size for file in _list_files(path)]
+            yield RemovableItem(what, str(path.relative_to(home.model)), why, len(files), sum(files))
             if remove:
-                _remove(home, path)
+                _remove_path(home, path)
 
 
-def _remove(home: Home, path: Path) -> None:
-    place = home.model / GOING / uuid.uuid4().hex
-    place.parent.mkdir(exist_ok=True)
-    path.rename(place)
-    (shutil.rmtree if place.is_dir() else Path.unlink)(place)
+def _remove_path(home: Home, path: Path) -> None:
+    target = home.model / GOING / uuid.uuid4().hex
+    target.parent.mkdir(exist_ok=True)
+    path.rename(target)
+    (shutil.rmtree if target.is_dir() else Path.unlink)(target)
 
 
-def _aged(paths: Iterable[Path], before: float) -> Iterator[Path]:
+def _select_aged(paths: Iterable[Path], before: float) -> Iterator[Path]:
     """Those in which nothing was written since; of a folder its own files count."""
     for path in paths:
-        times = [one.stat().st_mtime for one in ([path, *path.iterdir()] if path.is_dir() else [path])]
+        times = [file.stat().st_mtime for file in ([path, *path.iterdir()] if path.is_dir() else [path])]
         if max(times) <= before:
             yield path
 
 
-def _files(path: Path) -> list[Path]:
-    return [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+def _list_files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
 
 
-def _runs(recipe: Recipe, home: Home, stays: Stays) -> Iterator[Path]:
-    begun = sorted(home.runs.glob("*/"), key=lambda one: one.stat().st_mtime)
-    known, teacher = models.versions(home, recipe.registered_name), teachers.folder(recipe)
-    runs = {one.run_id for one in known if int(one.version) in stays}
-    for folder in begun[: -recipe.retention.runs]:
-        taught = teacher is not None and teacher.is_relative_to(folder.resolve())
-        if not taught and (read_json(folder / "run.json") or {"run_id": None})["run_id"] not in runs:
+def _find_old_runs(recipe: Recipe, home: Home, kept_versions: KeptVersions) -> Iterator[Path]:
+    folders = sorted(home.runs.glob("*/"), key=lambda path: path.stat().st_mtime)
+    registered = model_versions.list_versions(home, recipe.registered_name)
+    teacher = teachers.teacher_folder(recipe)
+    runs = {version.run_id for version in registered if int(version.version) in kept_versions}
+    for folder in folders[: -recipe.retention.runs]:
+        is_teacher = teacher is not None and teacher.is_relative_to(folder.resolve())
+        if not is_teacher and (read_json(folder / "run.json") or {"run_id": None})["run_id"] not in runs:
             yield folder
 
 
-def _fetched(recipe: Recipe, home: Home, stays: Stays) -> Iterator[Path]:
-    known = models.versions(home, recipe.registered_name) if (home.model / "fetched").exists() else []
-    digests = {one.tags.get("evertune.bundle") for one in known if int(one.version) in stays}
-    yield from (one for one in (home.model / "fetched").glob("*/") if one.name not in digests)
+def _find_old_fetches(recipe: Recipe, home: Home, kept_versions: KeptVersions) -> Iterator[Path]:
+    registered = model_versions.list_versions(home, recipe.registered_name) if (home.model / "fetched").exists() else []
+    digests = {version.tags.get("evertune.bundle") for version in registered if int(version.version) in kept_versions}
+    yield from (folder for folder in (home.model / "fetched").glob("*/") if folder.name not in digests)
 
 
-def _other_tokens(recipe: Recipe, home: Home) -> Iterator[Path]:
-    own = tokenization.fingerprint(recipe)
-    yield from (one for one in home.tokens.glob("*/") if one.name != own)
+def _find_other_tokens(recipe: Recipe, home: Home) -> Iterator[Path]:
+    own = tokenize.fingerprint_tokens(recipe)
+    yield from (folder for folder in home.tokens.glob("*/") if folder.name != own)
 
 
-def _joined_tokens(recipe: Recipe, home: Home) -> Iterator[Path]:
-    yield from token_files.joined(home.tokens / tokenization.fingerprint(recipe))
+def _find_joined_tokens(recipe: Recipe, home: Home) -> Iterator[Path]:
+    yield from token_files.find_joined_files(home.tokens / tokenize.fingerprint_tokens(recipe))
 
 
-def _docs(home: Home) -> Iterator[Path]:
-    done = ((read_json(home.state) or {}).get("concluded") or {}).get("batch", 0)
-    yield from (one for one in home.data_docs.glob("*/") if int(one.name) <= done)
+def _find_old_docs(home: Home) -> Iterator[Path]:
+    last_batch = ((read_json(home.state) or {}).get("concluded") or {}).get("batch", 0)
+    yield from (folder for folder in home.data_docs.glob("*/") if int(folder.name) <= last_batch)
 
 
-def _tables(recipe: Recipe, home: Home, remove: bool) -> Iterator[Spare]:
+def _clean_tables(recipe: Recipe, home: Home, remove: bool) -> Iterator[RemovableItem]:
     """Files of both tables whose rows stand in newer files."""
-    days, why = recipe.retention.days, "its rows stand in newer files; every version of the table stays readable"
+    days = recipe.retention.days
+    why = "its rows stand in newer files; every version of the table stays readable"
     with home.lock("corpus"):
         for table in (home.corpus, home.quarantine):
-            sizes = [one.stat().st_size for one in delta_tables.spare(table, days, remove=False)]
+            sizes = [path.stat().st_size for path in delta_tables.vacuum_table(table, days, remove=False)]
             if sizes:
-                yield Spare("old files", table.name, why, len(sizes), sum(sizes))
+                yield RemovableItem("old files", table.name, why, len(sizes), sum(sizes))
             if sizes and remove:
-                delta_tables.spare(table, days, remove=True)
+                delta_tables.vacuum_table(table, days, remove=True)

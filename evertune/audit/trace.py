@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-from evertune.audit.forgetting import forget as forgetting
+from evertune.audit.forgetting import forget
 from evertune.config import Recipe
-from evertune.data import label_names as relabel
+from evertune.data import label_names
 from evertune.data.corpus import transactions as corpus
 from evertune.errors import DataError
-from evertune.records import Snapshot, digest
+from evertune.records import Snapshot, compute_digest
 from evertune.registry.decisions import ledger
 from evertune.registry.versions import lineage
-from evertune.registry.versions import versions as models
+from evertune.registry.versions import versions as model_versions
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
@@ -19,71 +19,84 @@ if TYPE_CHECKING:
 SPLITS = ("train", "validation", "test", "excluded")
 
 
-def trace(recipe: Recipe, home: Home, version: int) -> dict[str, Any]:
+def trace_version(recipe: Recipe, home: Home, version: int) -> dict[str, Any]:
     """All that is known of a registered version, JSON-ready: `model`, `run`, `recipe`, `rows`, `decisions`, `moves`.
 
     Raises:
         RegistryError: there is no such version, or MLflow does not answer.
     """
     name = recipe.registered_name
-    facts = models.facts(home, name, version)
-    known = {**facts, "model": {"name": name, "version": version, **facts["model"]}}
-    entries = ledger.entries(home)
+    facts = model_versions.describe_version(home, name, version)
+    record = {**facts, "model": {"name": name, "version": version, **facts["model"]}}
+    entries = ledger.read_entries(home)
     return {
-        "model": known["model"],
-        "run": known["run"],
-        "recipe": known["recipe"],
-        "environment": known["environment"],
-        "rows": _rows(recipe, home, known),
-        "decisions": [one for one in entries if one.get("version") == version],
-        "moves": [one for one in entries if one["event"] in {"moved", "external"} and version in _ends(one)],
+        "model": record["model"],
+        "run": record["run"],
+        "recipe": record["recipe"],
+        "environment": record["environment"],
+        "rows": _describe_rows(recipe, home, record),
+        "decisions": [entry for entry in entries if entry.get("version") == version],
+        "moves": [
+            entry for entry in entries if entry["event"] in {"moved", "external"} and version in _move_ends(entry)
+        ],
     }
 
 
-def _ends(entry: dict[str, Any]) -> tuple[Any, Any]:
+def _move_ends(entry: dict[str, Any]) -> tuple[Any, Any]:
     return entry.get("from"), entry.get("to")
 
 
-def _rows(recipe: Recipe, home: Home, known: dict[str, Any]) -> dict[str, Any]:
+def _describe_rows(recipe: Recipe, home: Home, record: dict[str, Any]) -> dict[str, Any]:
     """The snapshot that it was trained and tested on, by split and by source, and whether it is still what it was."""
-    registered, then = known["model"]["fingerprint"], known["run"]["rows"]
-    if known["model"]["snapshot"] is None:
-        return {"snapshot": None, "fingerprint": registered, "then": then, "problem": models.OUTSIDE}
-    version = int(known["model"]["snapshot"])
-    found: dict[str, Any] = {"snapshot": version, "fingerprint": registered, "then": then}
+    registered = record["model"]["fingerprint"]
+    rows_then = record["run"]["rows"]
+    if record["model"]["snapshot"] is None:
+        return {"snapshot": None, "fingerprint": registered, "then": rows_then, "problem": model_versions.OUTSIDE}
+    version = int(record["model"]["snapshot"])
+    summary: dict[str, Any] = {"snapshot": version, "fingerprint": registered, "then": rows_then}
     try:
-        rows = corpus.rows(home, version)
-        now, sizes = corpus.contents(home, version)
+        rows = corpus.read_rows(home, version)
+        fingerprint, sizes = corpus.fingerprint_contents(home, version)
     except (DataError, OSError, KeyError, ValueError) as error:  # the table was cleaned or lies elsewhere
-        return {**found, "problem": f"snapshot {version} cannot be read: {error}"}
-    renamed = ((known["recipe"].get("contract") or {}).get("label") or {}).get("rename") or {}
+        return {**summary, "problem": f"snapshot {version} cannot be read: {error}"}
+    renamed = ((record["recipe"].get("contract") or {}).get("label") or {}).get("rename") or {}
     contract = recipe.contract.model_copy(
         update={"label": recipe.contract.label.model_copy(update={"rename": renamed})}
     )
-    past = recipe.model_copy(update={"contract": contract})
-    again = relabel.snapshot(Snapshot(version, now, sizes, (), 0), past)
-    forgotten = forgetting.lost(home, version, corpus.batch_of(home, version))
+    past_recipe = recipe.model_copy(update={"contract": contract})
+    relabelled = label_names.rename_snapshot(Snapshot(version, fingerprint, sizes, (), 0), past_recipe)
+    forgotten = forget.count_lost_rows(home, version, corpus.batch_of(home, version))
     return {
-        **found, "descent": _descent(recipe, home, known),
-        "unchanged": again.fingerprint == registered, "splits": sizes, "forgotten": forgotten,
-        "gone": {split: count - sizes.get(split, 0) for split, count in found["then"].items()},
-        "sources": _sources(rows),
-    }  # fmt: skip
+        **summary,
+        "descent": _describe_descent(recipe, home, record),
+        "unchanged": relabelled.fingerprint == registered,
+        "splits": sizes,
+        "forgotten": forgotten,
+        "gone": {split: count - sizes.get(split, 0) for split, count in summary["then"].items()},
+        "sources": _describe_sources(rows),
+    }
 
 
-def _descent(recipe: Recipe, home: Home, known: dict[str, Any]) -> list[dict[str, Any]]:
+def _describe_descent(recipe: Recipe, home: Home, record: dict[str, Any]) -> list[dict[str, Any]]:
     """The versions that it descends from, and the rows of each that were forgotten since, by split."""
-    versions = lineage.learned(home, recipe.registered_name)
-    snapshots = {one.version: one.snapshot for one in versions}
+    versions = lineage.list_trained_versions(home, recipe.registered_name)
+    snapshots = {entry.version: entry.snapshot for entry in versions}
     return [
-        {"version": one, "forgotten": forgetting.lost(home, snapshots[one], corpus.batch_of(home, snapshots[one]))}
-        for one in lineage.forebears(versions, known["model"]["version"]) if one in snapshots
-    ]  # fmt: skip
+        {
+            "version": version,
+            "forgotten": forget.count_lost_rows(home, snapshots[version], corpus.batch_of(home, snapshots[version])),
+        }
+        for version in lineage.find_ancestors(versions, record["model"]["version"])
+        if version in snapshots
+    ]
 
 
-def _sources(rows: "pa.Table") -> list[dict[str, Any]]:
+def _describe_sources(rows: "pa.Table") -> list[dict[str, Any]]:
     """Rows of each source, with a digest over their versions: each version is a digest of the row itself."""
-    by: dict[str, list[str]] = {}
-    for source, row in zip(rows["source"].to_pylist(), rows["row_version"].to_pylist(), strict=True):
-        by.setdefault(source, []).append(row)
-    return [{"source": name, "rows": len(own), "digest": digest(sorted(own))} for name, own in sorted(by.items())]
+    versions_by_source: dict[str, list[str]] = {}
+    for source, row_version in zip(rows["source"].to_pylist(), rows["row_version"].to_pylist(), strict=True):
+        versions_by_source.setdefault(source, []).append(row_version)
+    return [
+        {"source": name, "rows": len(row_versions), "digest": compute_digest(sorted(row_versions))}
+        for name, row_versions in sorted(versions_by_source.items())
+    ]

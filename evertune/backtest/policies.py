@@ -38,26 +38,26 @@ TABLE = {
 }
 
 
-def parse(names: str) -> list[Policy]:
+def parse_policies(names: str) -> list[Policy]:
     """Policies by name, each with a period where one is given: `never,always,gated:4`.
 
     Raises:
         ConfigError: no such policy.
     """
-    wanted = dict.fromkeys(name.strip() for name in names.split(","))
-    return [_parsed(name) for name in wanted if name] or _none()
+    unique_names = dict.fromkeys(name.strip() for name in names.split(","))
+    return [_parse_policy(name) for name in unique_names if name] or _refuse_empty()
 
 
-def _parsed(name: str) -> Policy:
+def _parse_policy(name: str) -> Policy:
     kind, _, period = name.partition(":")
     if kind not in TABLE:
-        near: Sequence[str] = difflib.get_close_matches(kind, TABLE, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(TABLE)}"
+        matches: Sequence[str] = difflib.get_close_matches(kind, TABLE, 1)
+        hint = f"did you mean {matches[0]}?" if matches else f"there are {', '.join(TABLE)}"
         raise ConfigError(f"--policies: no policy {kind}; {hint}")
     if period and not (period.isdecimal() and int(period)):
         raise ConfigError(f"--policies: {name}: give a number of windows, such as {kind}:4")
     return replace(TABLE[kind], name=name, period=int(period or 1))
 
 
-def _none() -> list[Policy]:
+def _refuse_empty() -> list[Policy]:
     raise ConfigError(f"--policies: name one at least of {', '.join(TABLE)}")

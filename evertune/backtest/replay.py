@@ -12,19 +12,18 @@ import numpy as np
 from evertune import training
 from evertune.backtest.windows import Windows
 from evertune.config import Recipe
-from evertune.data.splits import assign as splits
-from evertune.evaluation import evaluate as evaluation
+from evertune.data.splits import assign
+from evertune.evaluation import evaluate
 from evertune.gate import challenge
-from evertune.monitoring import observations as observing
-from evertune.monitoring import unseen_rows as unseen
-from evertune.objectives import cells, module
-from evertune.records import Candidate, Decision, Snapshot, Tokens, digest
-from evertune.runtime import job_slots as jobs
+from evertune.monitoring import observations, unseen_rows
+from evertune.objectives import extract_cells, load_objective
+from evertune.records import Candidate, Decision, Snapshot, Tokens, compute_digest
+from evertune.runtime import job_slots
 from evertune.runtime.home import Home
 from evertune.serving import bundle
-from evertune.statistics import two_sample as drift
-from evertune.statistics.two_sample import Rows
-from evertune.tokenization import tokenize as tokenization
+from evertune.statistics import two_sample
+from evertune.statistics.two_sample import Sample
+from evertune.tokenization import tokenize
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,63 +55,84 @@ class Replay:
         self, recipe: Recipe, home: Home, rows: "pa.Table", tokens: Tokens, windows: Windows, folder: Path, run_id: str
     ) -> None:
         # One process: others would look for the rows' tokens by their batch, which is the window here.
-        alone = recipe.training.model_copy(update={"processes": 1})
-        self.recipe, self.home = recipe.model_copy(update={"training": alone}), home
+        single_process = recipe.training.model_copy(update={"processes": 1})
+        self.recipe = recipe.model_copy(update={"training": single_process})
+        self.home = home
         order = np.argsort(windows.number, kind="stable")  # as batches would have come
-        self.rows, self.tokens, self.windows = rows.take(order), tokens, replace(windows, number=windows.number[order])
-        self.folder, self._run_id, self._objective = folder, run_id, module(recipe.objective.type)
+        self.rows = rows.take(order)
+        self.tokens = tokens
+        self.windows = replace(windows, number=windows.number[order])
+        self.folder = folder
+        self._run_id = run_id
+        self._objective = load_objective(recipe.objective.type)
         self._target = self._objective.TARGET
-        self._predictor = lru_cache(maxsize=3)(bundle.predictor)
-        self.scored = lru_cache(maxsize=None)(self._scored)
+        self._load_predictor = lru_cache(maxsize=3)(bundle.load_predictor)
+        self.score_window = lru_cache(maxsize=None)(self._score_window)
 
-    def known(self, window: int) -> "pa.Table":
+    def rows_until(self, window: int) -> "pa.Table":
         """The rows up to a window's end, with the `window` that each came in."""
-        return self.came(0, window)
+        return self.rows_between(0, window)
 
-    def came(self, after: int, until: int) -> "pa.Table":
+    def rows_between(self, after: int, until: int) -> "pa.Table":
         """The rows of the windows behind `after`, up to the end of `until`, with the `window` that each came in."""
         import pyarrow as pa
 
-        chosen = (self.windows.number > after) & (self.windows.number <= until)
-        rows = self.rows.filter(pa.array(chosen))
-        return rows.append_column("window", pa.array(self.windows.number[chosen], pa.int64()))
+        is_chosen = (self.windows.number > after) & (self.windows.number <= until)
+        rows = self.rows.filter(pa.array(is_chosen))
+        return rows.append_column("window", pa.array(self.windows.number[is_chosen], pa.int64()))
 
-    def lacking(self, window: int, champion: Model) -> str:
+    def find_lack(self, window: int, champion: Model) -> str:
         """What the rows that a retraining would learn from lack, so that a run would say `unchanged`; else empty."""
-        rows = splits.apart(self.known(window), self.recipe.data.split)
-        return training.lacking(_by_window(rows), self.recipe, champion.window)
+        rows = assign.exclude_leaked_rows(self.rows_until(window), self.recipe.data.split)
+        return training.explain_missing_rows(_by_window(rows), self.recipe, champion.window)
 
-    def train(self, window: int, champion: Model | None) -> Candidate:
+    def train_model(self, window: int, champion: Model | None) -> Candidate:
         """A model of what was known at a window's end; what another policy has trained there is taken as it is.
 
         Raises:
             EvertuneError: see `training.finetune`.
         """
-        rows = self.known(window)
-        snapshot = self._snapshot(rows, window)
-        tokens = replace(self.tokens, snapshot=snapshot, fingerprint=digest(self.tokens.fingerprint, window))
-        rows = splits.apart(rows, self.recipe.data.split)
-        encoded = tokenization.load(tokens, rows)
+        rows = self.rows_until(window)
+        snapshot = self._make_snapshot(rows, window)
+        tokens = replace(self.tokens, snapshot=snapshot, fingerprint=compute_digest(self.tokens.fingerprint, window))
+        rows = assign.exclude_leaked_rows(rows, self.recipe.data.split)
+        encoded = tokenize.load_tokens(tokens, rows)
         fresh = self.recipe.data.fresh
-        since = champion if (fresh.start_from, fresh.train_on) != ("base", "all") else None
-        key = training.fingerprint(self.recipe, tokens, bundle.digest(since.folder) if since else None)
-        return training.finetune(
-            self.recipe, self.home, tokens, encoded, _by_window(rows), run_id=self._run_id,
-            folder=self.folder / "models" / f"{window:04d}-{key[:12]}", log=lambda metrics, step: None,
-            champion=since.folder if since else None, since=since.window if since else 0,
-        )  # fmt: skip
+        start = champion if (fresh.start_from, fresh.train_on) != ("base", "all") else None
+        key = training.fingerprint_training(self.recipe, tokens, bundle.compute_digest(start.folder) if start else None)
+        return training.finetune_model(
+            self.recipe,
+            self.home,
+            tokens,
+            encoded,
+            _by_window(rows),
+            run_id=self._run_id,
+            folder=self.folder / "models" / f"{window:04d}-{key[:12]}",
+            log=lambda metrics, step: None,
+            champion=start.folder if start else None,
+            since=start.window if start else 0,
+        )
 
-    def _snapshot(self, rows: "pa.Table", window: int) -> Snapshot:
-        whole, target = self.tokens.snapshot, rows[self._target].to_pylist()
+    def _make_snapshot(self, rows: "pa.Table", window: int) -> Snapshot:
+        corpus = self.tokens.snapshot
+        target = rows[self._target].to_pylist()
         present = set(self._objective.label_values(target))
         return Snapshot(
-            version=whole.version, fingerprint=digest(whole.fingerprint, window, self.windows.starts[0].isoformat()),
-            rows=dict(Counter(rows["split"].to_pylist())), batch=window,
-            labels=tuple(label for label in whole.labels if label in present),
-        )  # fmt: skip
+            version=corpus.version,
+            fingerprint=compute_digest(corpus.fingerprint, window, self.windows.starts[0].isoformat()),
+            rows=dict(Counter(rows["split"].to_pylist())),
+            batch=window,
+            labels=tuple(label for label in corpus.labels if label in present),
+        )
 
-    def judge(
-        self, candidate: Candidate, champion: Model, window: int, night: int, name: str, superior_on: str | None
+    def judge_candidate(
+        self,
+        candidate: Candidate,
+        champion: Model,
+        window: int,
+        challenge_number: int,
+        name: str,
+        superior_on: str | None,
     ) -> Decision:
         """What the gate says, on the test rows that were known then and that `evaluation.window` lets in.
 
@@ -122,60 +142,67 @@ class Replay:
         """
         import pyarrow as pa
 
-        rows = _by_window(self.known(window))
-        leaked = set(splits.leaked(rows).to_pylist())
-        test = rows.filter(pa.array(evaluation.scored(rows, self.recipe.evaluation.window, champion.window)))
+        rows = _by_window(self.rows_until(window))
+        leaked = set(assign.find_leaked_rows(rows).to_pylist())
+        test = rows.filter(pa.array(evaluate.select_scored_rows(rows, self.recipe.evaluation.window, champion.window)))
         folder = self.folder / "compared" / name
         folder.mkdir(parents=True, exist_ok=True)
-        apart = replace(candidate, run_folder=str(folder))
-        with jobs.place(self.recipe.name):
-            report = evaluation.evaluate(self.recipe, apart, test, leaked, champion.folder, champion.window)
-        decision = challenge.decide(self._asking(superior_on), report, night)
+        own_candidate = replace(candidate, run_folder=str(folder))
+        with job_slots.hold_slot(self.recipe.name):
+            report = evaluate.evaluate_models(
+                self.recipe, own_candidate, test, leaked, champion.folder, champion.window
+            )
+        decision = challenge.decide_challenge(self._ask_superiority(superior_on), report, challenge_number)
         shutil.rmtree(folder)
         return decision
 
-    def _asking(self, superior_on: str | None) -> Recipe:
+    def _ask_superiority(self, superior_on: str | None) -> Recipe:
         """The recipe with a gate that asks for superiority on these rows."""
         if superior_on is None:
             return self.recipe
-        rule = self.recipe.evaluation.gate.model_copy(update={"superior_on": superior_on})
-        asking = self.recipe.evaluation.model_copy(update={"gate": rule})
-        return self.recipe.model_copy(update={"evaluation": asking})
+        gate = self.recipe.evaluation.gate.model_copy(update={"superior_on": superior_on})
+        rules = self.recipe.evaluation.model_copy(update={"gate": gate})
+        return self.recipe.model_copy(update={"evaluation": rules})
 
-    def drift(self, champion: Model, after: int, until: int) -> float | None:
+    def measure_drift(self, champion: Model, after: int, until: int) -> float | None:
         """P-value of a change between the test rows that the champion's window knew and the new rows of others.
 
         None where there is too little to compare.
         """
-        known, came = self.known(champion.window), self.came(after, until)
-        sides = list(zip((known, came), unseen.sides(known, came), strict=True))
-        if not all(which.kept.any() for _, which in sides):
+        known_rows = self.rows_until(champion.window)
+        new_rows = self.rows_between(after, until)
+        sides = list(zip((known_rows, new_rows), unseen_rows.select_both_sides(known_rows, new_rows), strict=True))
+        if not all(selection.kept.any() for _, selection in sides):
             return None
-        with jobs.place(self.recipe.name):
-            predictor = self._predictor(champion.folder)
-            before, since = (self._observed(predictor, rows, which) for rows, which in sides)
-        return drift.compare(before, since, self.recipe.training.seed).p
+        with job_slots.hold_slot(self.recipe.name):
+            predictor = self._load_predictor(champion.folder)
+            before, since = (self._observe_rows(predictor, rows, selection) for rows, selection in sides)
+        return two_sample.compare_samples(before, since, self.recipe.training.seed).p
 
-    def _observed(self, predictor: Any, rows: "pa.Table", which: unseen.Unseen) -> Rows:
+    def _observe_rows(self, predictor: Any, rows: "pa.Table", selection: unseen_rows.Unseen) -> Sample:
         import pyarrow as pa
 
-        rows, kinds = rows.filter(pa.array(which.kept)), which.recurs[which.kept]
-        inputs, targets = cells(rows, self._objective.INPUTS), rows[self._target].to_pylist()
-        return observing.observed(predictor, self.recipe, inputs, targets, rows["component"].to_numpy(), kinds)
+        rows = rows.filter(pa.array(selection.kept))
+        kinds = selection.recurs[selection.kept]
+        inputs = extract_cells(rows, self._objective.INPUTS)
+        targets = rows[self._target].to_pylist()
+        return observations.observe_rows(predictor, self.recipe, inputs, targets, rows["component"].to_numpy(), kinds)
 
-    def _scored(self, folder: Path, window: int) -> dict[str, float | None]:
+    def _score_window(self, folder: Path, window: int) -> dict[str, float | None]:
         """Metrics of a model on all rows of a window; none where it has no rows."""
-        rows = self.came(window - 1, window)
+        rows = self.rows_between(window - 1, window)
         if not len(rows):
             return {}
-        targets, inputs = rows[self._target].to_pylist(), cells(rows, self._objective.INPUTS)
-        with jobs.place(self.recipe.name):
-            predictor, known = self._predictor(folder), self._objective.ASSESSED
-            predictions = predictor.assess(inputs, targets) if known else predictor.predict(inputs)
-        names = sorted({*bundle.labels(folder), *self._objective.label_values(targets)})
+        targets = rows[self._target].to_pylist()
+        inputs = extract_cells(rows, self._objective.INPUTS)
+        with job_slots.hold_slot(self.recipe.name):
+            predictor = self._load_predictor(folder)
+            is_assessed = self._objective.ASSESSED
+            predictions = predictor.assess(inputs, targets) if is_assessed else predictor.predict(inputs)
+        names = sorted({*bundle.read_labels(folder), *self._objective.label_values(targets)})
         sums = self._objective.statistics(targets, predictions, names).sum(0, dtype="float64")
-        found = self._objective.metrics(sums, names)
-        return {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
+        metrics = self._objective.metrics(sums, names)
+        return {name: float(value) if np.isfinite(value) else None for name, value in metrics.items()}
 
 
 def _by_window(rows: "pa.Table") -> "pa.Table":

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from evertune.errors import DataError
-from evertune.statistics.paired_tests import SHARE, Kind, amount
+from evertune.statistics.paired_tests import SHARE, MetricKind, format_amount
 
 TOLERANCE = 0.005  # of the metric: a policy that is no further below the best is as good
 RESAMPLES = 2000
@@ -69,7 +69,7 @@ class Summary:
     seconds: float
 
 
-def summaries(steps: Sequence[Step], metric: str, falls: bool) -> list[Summary]:
+def summarize_policies(steps: Sequence[Step], metric: str, falls: bool) -> list[Summary]:
     """One of each policy, in their order.
 
     Args:
@@ -79,7 +79,7 @@ def summaries(steps: Sequence[Step], metric: str, falls: bool) -> list[Summary]:
     """
     policies = list(dict.fromkeys(step.policy for step in steps))
     sign = -1 if falls else 1
-    values = {name: _values([step for step in steps if step.policy == name], metric) for name in policies}
+    values = {name: _collect_values([step for step in steps if step.policy == name], metric) for name in policies}
     defined = [name for name in policies if not np.isnan(values[name]).all()]
     if not defined:
         raise DataError(
@@ -87,73 +87,90 @@ def summaries(steps: Sequence[Step], metric: str, falls: bool) -> list[Summary]:
             "alike, it is no number; take longer windows with --every, name another evaluation.metric, or train longer"
         )
     best = max(defined, key=lambda name: sign * float(np.nanmean(values[name])))
-    return [_summary(name, steps, values[name], sign * (values[best] - values[name])) for name in policies]
+    return [_summarize_policy(name, steps, values[name], sign * (values[best] - values[name])) for name in policies]
 
 
-def _values(steps: Sequence[Step], metric: str) -> Any:
-    found = [step.metrics.get(metric) for step in steps]
-    return np.array([np.nan if value is None else value for value in found], dtype=float)
+def _collect_values(steps: Sequence[Step], metric: str) -> Any:
+    values = [step.metrics.get(metric) for step in steps]
+    return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
-def _summary(name: str, steps: Sequence[Step], values: Any, below: Any) -> Summary:
+def _summarize_policy(name: str, steps: Sequence[Step], values: Any, below: Any) -> Summary:
     own = [step for step in steps if step.policy == name]
-    known, defined = below[~np.isnan(below)], values[~np.isnan(values)]
-    gap, low, high = _interval(known)
+    differences = below[~np.isnan(below)]
+    defined = values[~np.isnan(values)]
+    gap, low, high = _compute_interval(differences)
     return Summary(
-        name, float(defined.mean()) if len(defined) else None, gap, low, high, len(known),
-        sum(step.retrained for step in own), sum(step.promoted for step in own), sum(step.wrong for step in own),
+        name,
+        float(defined.mean()) if len(defined) else None,
+        gap,
+        low,
+        high,
+        len(differences),
+        sum(step.retrained for step in own),
+        sum(step.promoted for step in own),
+        sum(step.wrong for step in own),
         sum(step.seconds for step in own),
-    )  # fmt: skip
+    )
 
 
-def _interval(known: Any) -> tuple[float, float, float] | tuple[None, None, None]:
+def _compute_interval(differences: Any) -> tuple[float, float, float] | tuple[None, None, None]:
     """Mean of some differences and its 95% interval."""
-    if not len(known):
+    if not len(differences):
         return None, None, None
-    drawn = np.random.default_rng(0).choice(known, (RESAMPLES, len(known))).mean(1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(known.mean()), float(low), float(high)
+    means = np.random.default_rng(0).choice(differences, (RESAMPLES, len(differences))).mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(differences.mean()), float(low), float(high)
 
 
-def recommended(found: Sequence[Summary]) -> Summary:
+def recommend_policy(policies: Sequence[Summary]) -> Summary:
     """Of the policies that are as good as the best the one with the fewest wrong promotions, then the cheapest."""
-    good = [(one.wrong, one.seconds, below, one) for one, below in _compared(found) if below <= TOLERANCE]
-    return min(good, key=lambda one: one[:3])[3]
+    candidates = [
+        (summary.wrong, summary.seconds, below, summary)
+        for summary, below in _list_comparable(policies)
+        if below <= TOLERANCE
+    ]
+    return min(candidates, key=lambda candidate: candidate[:3])[3]
 
 
-def _compared(found: Sequence[Summary]) -> list[tuple[Summary, float]]:
+def _list_comparable(policies: Sequence[Summary]) -> list[tuple[Summary, float]]:
     """The policies that could be compared with the best, which is one of them, and how far each is below."""
-    return [(one, one.below) for one in found if one.below is not None]
+    return [(summary, summary.below) for summary in policies if summary.below is not None]
 
 
-def sentence(found: Sequence[Summary], metric: str, kind: Kind = SHARE) -> str:
+def explain_choice(policies: Sequence[Summary], metric: str, kind: MetricKind = SHARE) -> str:
     """The recommendation with its evidence."""
-    chosen, (best, _) = recommended(found), min(_compared(found), key=lambda one: one[1])
-    cost = f"{_counted(chosen.wrong, 'wrong promotion')} and {chosen.seconds:,.0f} s of training"
-    words = f"{chosen.policy}: mean {metric} {chosen.metric:.4f} over {_counted(chosen.windows, 'window')}, {cost}"
+    chosen = recommend_policy(policies)
+    (best, _) = min(_list_comparable(policies), key=lambda pair: pair[1])
+    cost = f"{_format_count(chosen.wrong, 'wrong promotion')} and {chosen.seconds:,.0f} s of training"
+    words = f"{chosen.policy}: mean {metric} {chosen.metric:.4f} over {_format_count(chosen.windows, 'window')}, {cost}"
     if chosen is not best:
         gap, *ends = (
-            amount(one, metric, kind, 2) for one in (chosen.below, chosen.low, chosen.high) if one is not None
+            format_amount(value, metric, kind, 2)
+            for value in (chosen.below, chosen.low, chosen.high)
+            if value is not None
         )
         low, high = (end.partition(" ")[0] for end in ends)
         words += f"; {best.policy} is better by {gap} (95% interval {low} to {high}), "
-        words += f"with {_counted(best.wrong, 'wrong promotion')} and "
+        words += f"with {_format_count(best.wrong, 'wrong promotion')} and "
         words += f"{best.seconds:,.0f} s"
-    elif gated := _refused(found, chosen, metric, kind):
+    elif gated := _explain_refusal(policies, chosen, metric, kind):
         words += f"; {gated}"
     return words
 
 
-def _refused(found: Sequence[Summary], chosen: Summary, metric: str, kind: Kind) -> str:
+def _explain_refusal(policies: Sequence[Summary], chosen: Summary, metric: str, kind: MetricKind) -> str:
     """Why not the gated policy, where it was tried and is not as good."""
-    lost = [one for one in _compared(found) if one[0].policy.startswith("gated") and one[1] > TOLERANCE]
-    if not lost or chosen.policy.startswith("gated"):
+    losers = [pair for pair in _list_comparable(policies) if pair[0].policy.startswith("gated") and pair[1] > TOLERANCE]
+    if not losers or chosen.policy.startswith("gated"):
         return ""
-    gated, below = lost[0]
-    gap = amount(below, metric, kind, 2)
-    why = _counted(gated.wrong, "wrong promotion") if gated.wrong else "its gate asks for more than the rows show"
-    return f"{gated.policy} would lose {gap} here: {why}"
+    gated, below = losers[0]
+    gap = format_amount(below, metric, kind, 2)
+    reason = (
+        _format_count(gated.wrong, "wrong promotion") if gated.wrong else "its gate asks for more than the rows show"
+    )
+    return f"{gated.policy} would lose {gap} here: {reason}"
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
+def _format_count(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"

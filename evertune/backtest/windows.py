@@ -33,7 +33,7 @@ class Windows:
         return len(self.starts)
 
 
-def cut(moments: "pa.ChunkedArray", every: str, now: datetime) -> Windows:
+def cut_history(moments: "pa.ChunkedArray", every: str, now: datetime) -> Windows:
     """Cut by calendar: a week begins on Monday, all in UTC.
 
     Args:
@@ -45,21 +45,21 @@ def cut(moments: "pa.ChunkedArray", every: str, now: datetime) -> Windows:
     """
     import numpy as np
 
-    size = _days(every)
-    missing = np.asarray(moments.is_null())
+    size = _parse_days(every)
+    is_missing = np.asarray(moments.is_null())
     values = moments.cast("int64").fill_null(0).to_numpy()
-    future = ~missing & (values > int(now.timestamp() * 1e6))
-    placed = ~missing & ~future
-    if not placed.any():
+    is_future = ~is_missing & (values > int(now.timestamp() * 1e6))
+    is_placed = ~is_missing & ~is_future
+    if not is_placed.any():
         raise DataError("no row has a timestamp of the past; map one with data.columns.timestamp")
     days = values // 86_400_000_000  # since 1970
-    starts = list(_starts(int(days[placed].min()), int(days[placed].max()), every, size))
-    number = np.where(placed, np.searchsorted(starts, days, side="right"), 0)
+    starts = list(_list_starts(int(days[is_placed].min()), int(days[is_placed].max()), every, size))
+    number = np.where(is_placed, np.searchsorted(starts, days, side="right"), 0)
     dates = tuple(date(1970, 1, 1) + timedelta(days=start) for start in starts)
-    return Windows(dates, number, int(missing.sum()), int(future.sum()))
+    return Windows(dates, number, int(is_missing.sum()), int(is_future.sum()))
 
 
-def _days(every: str) -> int:
+def _parse_days(every: str) -> int:
     """Days of a window; 0 for months."""
     if every in UNITS:
         return {"day": 1, "week": 7, "month": 0}[every]
@@ -69,15 +69,16 @@ def _days(every: str) -> int:
     raise ConfigError(f"--every {every}: give day, week, month, or a number of days such as '10 days'")
 
 
-def _starts(first: int, last: int, every: str, size: int) -> "list[int]":
+def _list_starts(first: int, last: int, every: str, size: int) -> "list[int]":
     """First days of the windows that hold these two days and all between, as days since 1970."""
-    begin = datetime.fromtimestamp(first * 86_400, UTC).date()
+    first_date = datetime.fromtimestamp(first * 86_400, UTC).date()
     if every == "week":
-        first -= begin.weekday()
+        first -= first_date.weekday()
     if size:
         return list(range(first, last + 1, size))
-    found, day = [], begin.replace(day=1)
+    starts = []
+    day = first_date.replace(day=1)
     while (number := (day - date(1970, 1, 1)).days) <= last:
-        found.append(number)
+        starts.append(number)
         day += timedelta(days=calendar.monthrange(day.year, day.month)[1])
-    return found
+    return starts

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evertune.cli import options, show_json
-from evertune.cli.ingest_first import WAIT, taken_in
-from evertune.cli.terminal import console, follow, number, table
+from evertune.cli.ingest_first import WAIT, ingest_sources
+from evertune.cli.terminal import follow_log, format_metric, make_console, print_table
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 @options.overrides
 @click.option("--every", default="week", show_default=True, help="day, week, month, or a number of days: '10 days'.")
 @click.option(
-    "--policies", default="never,always,gated,drift", show_default=True,
+    "--policies",
+    default="never,always,gated,drift",
+    show_default=True,
     help="With a period in windows where one is wanted: gated:4.",
-)  # fmt: skip
+)
 @click.option("--start", type=click.IntRange(min=1), help="Windows before the first model. Default: a third of them.")
 @options.as_json
 def backtest(
@@ -33,39 +35,51 @@ def backtest(
 
     Rows that the sources hold and no run has seen are taken in first. Killed and started again, it goes on.
     """
-    from evertune.backtest import backtest as history
-    from evertune.config import load
-    from evertune.records import plain
+    from evertune.backtest import backtest as backtests
+    from evertune.config import load_recipe
+    from evertune.records import to_plain
     from evertune.registry.tracking import store
-    from evertune.report.pages import backtest as pages
+    from evertune.report.pages import backtest as backtest_page
     from evertune.runtime.home import home_of
 
-    wanted, loaded = history.parse(policies), load(recipe, overrides)
-    screen, home = console(), home_of(loaded)
-    follow(screen)
-    store.reach()
-    kept = _Kept(loaded, home, every, screen)
-    with home.lock("backtest", timeout=WAIT, noted=True), kept.failing():
-        result = history.run(
-            loaded, home, taken_in(loaded, home), every, wanted, kept.begin, kept.step, start=start
-        )  # fmt: skip
-        found = plain(result)
-        page = pages.page(Path(result.folder) / "report", found, loaded.name)
-        kept.end(found, page)
+    chosen_policies = backtests.parse_policies(policies)
+    loaded = load_recipe(recipe, overrides)
+    screen = make_console()
+    home = home_of(loaded)
+    follow_log(screen)
+    store.check_server()
+    recorder = _BacktestRecorder(loaded, home, every, screen)
+    with home.lock("backtest", timeout=WAIT, noted=True), recorder.fail_on_error():
+        result = backtests.run_backtest(
+            loaded,
+            home,
+            ingest_sources(loaded, home),
+            every,
+            chosen_policies,
+            recorder.begin_run,
+            recorder.record_step,
+            start=start,
+        )
+        result_data = to_plain(result)
+        page = backtest_page.write_backtest_page(Path(result.folder) / "report", result_data, loaded.name)
+        recorder.finish_run(result_data, page)
     if as_json:
-        show_json({**found, "report": str(page), "run_id": kept.run_id})
-    _show(screen, found, page)
+        show_json({**result_data, "report": str(page), "run_id": recorder.run_id})
+    _show_result(screen, result_data, page)
 
 
-class _Kept:
+class _BacktestRecorder:
     """The backtest's run in MLflow, and its lines on the screen."""
 
     def __init__(self, recipe: "Recipe", home: "Home", every: str, screen: Any) -> None:
-        self._recipe, self._home, self._every, self._screen = recipe, home, every, screen
+        self._recipe = recipe
+        self._home = home
+        self._every = every
+        self._screen = screen
         self.run_id = ""
 
     @contextlib.contextmanager
-    def failing(self) -> Iterator[None]:
+    def fail_on_error(self) -> Iterator[None]:
         """What was begun is FAILED where the block raises; started again, it goes on."""
         from evertune.registry.tracking import runs as tracking
 
@@ -73,35 +87,35 @@ class _Kept:
             yield
         except BaseException:
             if self.run_id:
-                tracking.fail(self._home, self.run_id)
+                tracking.mark_failed(self._home, self.run_id)
             raise
 
-    def begin(self, folder: Path) -> str:
+    def begin_run(self, folder: Path) -> str:
         from evertune.registry.tracking.backtests import Backtest
 
         self._run = Backtest(self._recipe, self._home, folder, self._every)
         self.run_id = self._run.run_id
         return self.run_id
 
-    def step(self, step: Any) -> None:
-        from evertune.records import plain
+    def record_step(self, step: Any) -> None:
+        from evertune.records import to_plain
 
-        self._run.tell(plain(step))
-        value = number(step.metrics.get(self._recipe.metric))
-        self._screen.print(f"{step.day}  {step.policy:<10} {value}  {_done(step)}", markup=False)
+        self._run.log_step(to_plain(step))
+        value = format_metric(step.metrics.get(self._recipe.metric))
+        self._screen.print(f"{step.day}  {step.policy:<10} {value}  {_describe_step(step)}", markup=False)
 
-    def end(self, found: dict[str, Any], page: Path) -> None:
+    def finish_run(self, result: dict[str, Any], page: Path) -> None:
         names = ("metric", "below", "retrainings", "promotions", "wrong", "seconds")
         numbers = {
-            f"{one['policy']}_{name}".replace(":", "_"): float(one[name])
-            for one in found["summaries"]
+            f"{summary['policy']}_{name}".replace(":", "_"): float(summary[name])
+            for summary in result["summaries"]
             for name in names
-            if one[name] is not None
+            if summary[name] is not None
         }
-        self._run.finish(numbers, found["sentence"], page.parent)
+        self._run.finish_run(numbers, result["sentence"], page.parent)
 
 
-def _done(step: Any) -> str:
+def _describe_step(step: Any) -> str:
     if not step.rows:
         return "no rows came in the window after it" + (f"; trained in {step.seconds:.0f} s" if step.retrained else "")
     p = "" if step.drift is None else f"drift p = {step.drift:.3f}; "
@@ -109,22 +123,29 @@ def _done(step: Any) -> str:
         return f"{p}kept" if p else ""
     cost = f"trained in {step.seconds:.0f} s"
     if step.wrong:
-        return f"{p}{cost}, promoted, wrongly: {number(step.before)} before"
+        return f"{p}{cost}, promoted, wrongly: {format_metric(step.before)} before"
     return f"{p}{cost}, {'promoted' if step.promoted else step.verdict}"
 
 
-def _show(screen: Any, found: dict[str, Any], page: Path) -> None:
+def _show_result(screen: Any, result: dict[str, Any], page: Path) -> None:
     from rich.markup import escape
 
     rows = [
-        [one["policy"], number(one["metric"]), number(one["below"]), one["retrainings"], one["promotions"],
-         one["wrong"], f"{one['seconds']:,.0f}"]
-        for one in found["summaries"]
-    ]  # fmt: skip
-    heads = ["policy", f"mean {found['metric']}", "below the best", "retrainings", "promotions", "wrong", "s"]
+        [
+            summary["policy"],
+            format_metric(summary["metric"]),
+            format_metric(summary["below"]),
+            summary["retrainings"],
+            summary["promotions"],
+            summary["wrong"],
+            f"{summary['seconds']:,.0f}",
+        ]
+        for summary in result["summaries"]
+    ]
+    heads = ["policy", f"mean {result['metric']}", "below the best", "retrainings", "promotions", "wrong", "s"]
     screen.print()
-    table(screen, heads, rows, right=1)
-    screen.print(f"[bold green]recommended[/bold green]  {escape(found['sentence'])}", markup=True)
-    for why, count in found["left_out"].items():
-        screen.print(f"left out     {count:,} rows {why}", markup=False)
+    print_table(screen, heads, rows, right=1)
+    screen.print(f"[bold green]recommended[/bold green]  {escape(result['sentence'])}", markup=True)
+    for reason, count in result["left_out"].items():
+        screen.print(f"left out     {count:,} rows {reason}", markup=False)
     screen.print(f"look at      {page}", markup=False)

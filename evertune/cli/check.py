@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evertune.cli import options, show_json
-from evertune.cli.terminal import console, table
+from evertune.cli.terminal import make_console, print_table
 from evertune.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -23,75 +23,84 @@ SHOWN = 20  # labels
 @options.as_json
 def check(recipe: str, overrides: tuple[str, ...], send: bool, as_json: bool) -> None:
     """Find every error of a recipe, put a sample of its rows through the contract, and show how they are read."""
-    from evertune.config import load
+    from evertune.config import load_recipe
     from evertune.models import base as base_models
     from evertune.profiling import preview
-    from evertune.records import plain
+    from evertune.records import to_plain
 
-    loaded = load(recipe, overrides)
+    loaded = load_recipe(recipe, overrides)
     base_models.check_fit(loaded)
     if loaded.training.names_parts:
-        from evertune.training import initial_model as start
+        from evertune.training import initial_model
 
-        start.fits(loaded)
-    found = preview.look(loaded, SAMPLE)
-    told = _told(loaded, send) if loaded.notify.targets else []
+        initial_model.check_recipe_fits(loaded)
+    result = preview.preview_recipe(loaded, SAMPLE)
+    channels = _list_channels(loaded, send) if loaded.notify.targets else []
     if as_json:
-        show_json({**plain(found), "notify": [one._asdict() for one in told]})
+        show_json({**to_plain(result), "notify": [channel._asdict() for channel in channels]})
     else:
-        _show(loaded, recipe, found)
-        _show_told(loaded, told, send)
-    if unreachable := [f"notify.targets: {one.target}, {one.kind}: {one.problem}" for one in told if one.problem]:
+        _show_result(loaded, recipe, result)
+        _show_channels(loaded, channels, send)
+    if unreachable := [
+        f"notify.targets: {channel.target}, {channel.kind}: {channel.problem}"
+        for channel in channels
+        if channel.problem
+    ]:
         raise ConfigError(unreachable, recipe)
-    if found.problems:
-        raise DataError("\n".join(["`evertune run` would stop:", *(f"  {problem}" for problem in found.problems)]))
+    if result.problems:
+        raise DataError("\n".join(["`evertune run` would stop:", *(f"  {problem}" for problem in result.problems)]))
 
 
-def _told(recipe: "Recipe", send: bool) -> list[Any]:
+def _list_channels(recipe: "Recipe", send: bool) -> list[Any]:
     """Where people would be told; with `send`, each was sent a test message."""
     from evertune.cli.server.prefect_settings import quiet_prefect
     from evertune.notify import notices
     from tasks import notify
 
     if not send:
-        return notify.kinds(recipe)
-    blocks = any(target.startswith("block:") for target in recipe.notify.targets)
-    with quiet_prefect(False, ()) if blocks else contextlib.nullcontext():
-        return notify.sent(recipe, notices.trial(recipe))
+        return notify.describe_targets(recipe)
+    has_blocks = any(target.startswith("block:") for target in recipe.notify.targets)
+    with quiet_prefect(False, ()) if has_blocks else contextlib.nullcontext():
+        return notify.send_to_targets(recipe, notices.make_test_notice(recipe))
 
 
-def _show_told(recipe: "Recipe", told: list[Any], sent: bool) -> None:
-    if not told:
+def _show_channels(recipe: "Recipe", channels: list[Any], was_sent: bool) -> None:
+    if not channels:
         return
-    screen = console(stderr=False)
+    screen = make_console(stderr=False)
     screen.print(f"people are told of: {', '.join(recipe.notify.events)}", markup=False)
-    state = "a test message was sent" if sent else "not tried; `--notify` sends a test message"
-    table(screen, ["target", "kind", ""], [[one.target, one.kind, one.problem or state] for one in told])
+    state = "a test message was sent" if was_sent else "not tried; `--notify` sends a test message"
+    print_table(
+        screen,
+        ["target", "kind", ""],
+        [[channel.target, channel.kind, channel.problem or state] for channel in channels],
+    )
 
 
-def _show(recipe: "Recipe", path: str, found: Any) -> None:
-    screen = console(stderr=False)
-    state = "its keys are valid, its rows are not" if found.problems else "the recipe is valid"
+def _show_result(recipe: "Recipe", path: str, result: Any) -> None:
+    screen = make_console(stderr=False)
+    state = "its keys are valid, its rows are not" if result.problems else "the recipe is valid"
     screen.print(f"[bold]{path}[/bold]: {state} ({recipe.objective.type}, {recipe.base_model})")
-    of = f" of {found.found:,}" if found.rows < found.found else ""
-    lines = [["rows looked at", f"{found.rows:,}{of}"], ["accepted", f"{found.accepted:,}"]]
-    lines += [[f"refused: {reason}", f"{count:,}"] for reason, count in found.reasons.items()]
-    table(screen, ["contract", "rows"], lines, right=1)
-    shown = [[label, f"{count:,}"] for label, count in list(found.labels.items())[:SHOWN]]
-    if shown:
-        table(screen, ["label", "rows"], shown, right=1)
-    if len(found.labels) > SHOWN:
-        screen.print(f"and {len(found.labels) - SHOWN:,} labels more")
-    dealt = ", ".join(f"{count:,} {name}" for name, count in found.splits.items() if count)
-    leaked = f"; at least {found.leaked:,} test rows stand in or near train rows" if found.leaked else ""
-    screen.print(f"splits of a first run{', about' if of else ''}: {dealt}{leaked}")
-    table(
+    of_total = f" of {result.found:,}" if result.rows < result.found else ""
+    lines = [["rows looked at", f"{result.rows:,}{of_total}"], ["accepted", f"{result.accepted:,}"]]
+    lines += [[f"refused: {reason}", f"{count:,}"] for reason, count in result.reasons.items()]
+    print_table(screen, ["contract", "rows"], lines, right=1)
+    label_rows = [[label, f"{count:,}"] for label, count in list(result.labels.items())[:SHOWN]]
+    if label_rows:
+        print_table(screen, ["label", "rows"], label_rows, right=1)
+    if len(result.labels) > SHOWN:
+        screen.print(f"and {len(result.labels) - SHOWN:,} labels more")
+    split_counts = ", ".join(f"{count:,} {name}" for name, count in result.splits.items() if count)
+    leaked = f"; at least {result.leaked:,} test rows stand in or near train rows" if result.leaked else ""
+    screen.print(f"splits of a first run{', about' if of_total else ''}: {split_counts}{leaked}")
+    print_table(
         screen,
         ["input", "target", "tokens"],
-        [[one["input"], one["target"], one["tokens"]] for one in found.examples],
+        [[example["input"], example["target"], example["tokens"]] for example in result.examples],
     )
-    if found.truncated:
-        about, longest = "about " if of else "", recipe.objective.max_length
-        screen.print(f"{about}{found.truncated:,} rows are longer than objective.max_length {longest}: cut")
-    for note in found.notes:
+    if result.truncated:
+        about = "about " if of_total else ""
+        longest = recipe.objective.max_length
+        screen.print(f"{about}{result.truncated:,} rows are longer than objective.max_length {longest}: cut")
+    for note in result.notes:
         screen.print(f"note: {note}", markup=False)

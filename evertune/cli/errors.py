@@ -3,33 +3,33 @@
 import errno
 
 from evertune.errors import EvertuneError
-from evertune.runtime.secrets import hidden
+from evertune.runtime.secrets import hide_secrets
 
 SQLITE_FULL = "database or disk is full"
 
 
-def explain(error: BaseException) -> tuple[str, int]:
+def explain_error(error: BaseException) -> tuple[str, int]:
     """A message without a traceback, and the exit status."""
-    chain = _chain(error)
-    for one in chain:
-        if isinstance(one, OSError) and one.errno == errno.ENOSPC:
-            return _full(f" while writing {one.filename}" if one.filename else ""), 3
-        if SQLITE_FULL in str(one):
-            return _full(" while writing to a SQLite database"), 3
-    for one in chain:
-        if isinstance(one, EvertuneError):
-            return str(one), one.exit_status
+    causes = _collect_causes(error)
+    for cause in causes:
+        if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+            return _disk_full_message(f" while writing {cause.filename}" if cause.filename else ""), 3
+        if SQLITE_FULL in str(cause):
+            return _disk_full_message(" while writing to a SQLite database"), 3
+    for cause in causes:
+        if isinstance(cause, EvertuneError):
+            return str(cause), cause.exit_status
     first = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {hidden(first[0])} (run `evertune --debug ...` for the whole traceback)", 1
+    return f"{type(error).__name__}: {hide_secrets(first[0])} (run `evertune --debug ...` for the whole traceback)", 1
 
 
-def _full(where: str) -> str:
+def _disk_full_message(where: str) -> str:
     return f"the disk is full{where}; free some space and run again: it goes on from the last finished step"
 
 
-def _chain(error: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.append(error)
+def _collect_causes(error: BaseException | None) -> list[BaseException]:
+    causes: list[BaseException] = []
+    while error is not None and error not in causes:
+        causes.append(error)
         error = error.__cause__ or error.__context__
-    return found
+    return causes

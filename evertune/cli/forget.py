@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evertune.cli import options, show_json
-from evertune.cli.terminal import console, follow, table
+from evertune.cli.terminal import follow_log, make_console, print_table
 
 if TYPE_CHECKING:
     from evertune.audit.forgetting.forget import Forgotten
@@ -26,31 +26,37 @@ PLACES = {"corpus": "the corpus", "quarantine": "the quarantine", "batches": "ba
 @click.option("--dry-run", is_flag=True, help="Tell what would go; nothing does.")
 @options.as_json
 def forget(
-    recipe: str, ids: tuple[str, ...], ids_file: Path | None, groups: tuple[str, ...], texts: tuple[str, ...],
-    reason: str, dry_run: bool, as_json: bool,
-) -> None:  # fmt: skip
+    recipe: str,
+    ids: tuple[str, ...],
+    ids_file: Path | None,
+    groups: tuple[str, ...],
+    texts: tuple[str, ...],
+    reason: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Remove rows, all their versions, from everything that Evertune keeps; they are never taken in again."""
     from evertune.audit.forgetting import forget as forgetting
-    from evertune.config import load
+    from evertune.config import load_recipe
     from evertune.errors import ConfigError
-    from evertune.records import plain
+    from evertune.records import to_plain
     from evertune.runtime.home import home_of
 
-    wanted = {"id": [*ids, *(_lines(ids_file) if ids_file else ())], "group": groups, "text": texts}
-    if not any(one.strip() for given in wanted.values() for one in given):
+    selection = {"id": [*ids, *(_read_lines(ids_file) if ids_file else ())], "group": groups, "text": texts}
+    if not any(value.strip() for values in selection.values() for value in values):
         if ids_file:
             raise ConfigError(f"--ids-file {ids_file}: there is no id in it; write one on each line")
         raise ConfigError("name what is to be forgotten: --id, --ids-file, --group or --text")
-    loaded = load(recipe, for_data=False)
-    follow(console())
-    done = forgetting.forget(loaded, home_of(loaded), wanted, reason, dry_run=dry_run)
+    loaded = load_recipe(recipe, for_data=False)
+    follow_log(make_console())
+    forgotten = forgetting.forget_rows(loaded, home_of(loaded), selection, reason, dry_run=dry_run)
     if as_json:
-        show_json(plain(done))
+        show_json(to_plain(forgotten))
     else:
-        _show(console(stderr=False), done, recipe)
+        _show_forgotten(make_console(stderr=False), forgotten, recipe)
 
 
-def _lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
     from evertune.errors import DataError
 
     try:
@@ -59,35 +65,39 @@ def _lines(path: Path) -> list[str]:
         raise DataError(f"--ids-file {path}: {error}; give a UTF-8 text file with an id on each line") from error
 
 
-def _show(screen: Any, done: "Forgotten", recipe: str) -> None:
-    places = ", ".join(f"{count:,} in {PLACES[place]}" for place, count in done.rows.items() if count)
-    count = f"{sum(done.rows.values()):,} row versions{f': {places}' if places else ''}"
-    files = f"{done.files['pages']:,} pages and samples that show them, {done.files['tokens']:,} token files"
-    before = [["before", f"{done.known:,} of those named had been forgotten already"]] if done.known else []
-    table(screen, ["", ""], [["would go" if done.dry_run else "forgotten", count], *before, ["files", files]])
-    if done.versions:
+def _show_forgotten(screen: Any, forgotten: "Forgotten", recipe: str) -> None:
+    stores = ", ".join(f"{count:,} in {PLACES[store]}" for store, count in forgotten.rows.items() if count)
+    count = f"{sum(forgotten.rows.values()):,} row versions{f': {stores}' if stores else ''}"
+    files = f"{forgotten.files['pages']:,} pages and samples that show them, {forgotten.files['tokens']:,} token files"
+    before = [["before", f"{forgotten.known:,} of those named had been forgotten already"]] if forgotten.known else []
+    print_table(
+        screen, ["", ""], [["would go" if forgotten.dry_run else "forgotten", count], *before, ["files", files]]
+    )
+    if forgotten.versions:
         screen.print("\nmodel versions that have seen them")
-        table(screen, ["version", "aliases", "rows"], [
-            [one["version"], ", ".join(one["aliases"]), _seen(one)] for one in done.versions
-        ])  # fmt: skip
+        print_table(
+            screen,
+            ["version", "aliases", "rows"],
+            [[entry["version"], ", ".join(entry["aliases"]), _format_seen_rows(entry)] for entry in forgotten.versions],
+        )
     screen.print("\nout of Evertune's reach")
-    for one in done.outside:
-        screen.print(f"  {one}")
-    if done.versions:
-        _next(screen, done, recipe)
+    for item in forgotten.outside:
+        screen.print(f"  {item}")
+    if forgotten.versions:
+        _show_next_steps(screen, forgotten, recipe)
 
 
-def _seen(one: dict[str, Any]) -> str:
+def _format_seen_rows(entry: dict[str, Any]) -> str:
     """The rows that a version has seen, else from whom it has them."""
-    if one["rows"]:
-        return ", ".join(f"{rows:,} {split}" for split, rows in one["rows"].items())
-    several = "s" if len(one["descends"]) > 1 else ""
-    return f"descends from version{several} {', '.join(map(str, one['descends']))}"
+    if entry["rows"]:
+        return ", ".join(f"{rows:,} {split}" for split, rows in entry["rows"].items())
+    plural = "s" if len(entry["descends"]) > 1 else ""
+    return f"descends from version{plural} {', '.join(map(str, entry['descends']))}"
 
 
-def _next(screen: Any, done: "Forgotten", recipe: str) -> None:
+def _show_next_steps(screen: Any, forgotten: "Forgotten", recipe: str) -> None:
     screen.print("\nnext, to have a model that has not learned from them:")
-    if done.fresh_start:
+    if forgotten.fresh_start:
         screen.print(f"  evertune run {recipe} --set data.fresh.start_from=base")
         screen.print("  (from the base model: the champion's weights have learned from the rows)")
     else:

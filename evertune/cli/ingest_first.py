@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 WAIT = 2.0  # seconds that another run may take to end
 
 
-def taken_in(recipe: "Recipe", home: "Home") -> "Snapshot":
+def ingest_sources(recipe: "Recipe", home: "Home") -> "Snapshot":
     """The corpus with all that the sources hold now."""
     from evertune.data import admission
-    from evertune.data.corpus import transactions as corpus
+    from evertune.data.corpus import transactions
     from evertune.data.sources import read as sources
-    from evertune.runs import up_to_date as conclusion
+    from evertune.runs import up_to_date
 
-    with home.lock("run", timeout=WAIT), conclusion.files_read(home) as cache:
-        batch = corpus.ingest(recipe, home, lambda seen: sources.read(recipe, seen, cache))
-        return admission.admit(batch, recipe, home, home.data_docs / f"{batch.number:06d}")[0]
+    with home.lock("run", timeout=WAIT), up_to_date.open_file_cache(home) as cache:
+        batch = transactions.ingest_rows(recipe, home, lambda seen: sources.read_sources(recipe, seen, cache))
+        return admission.admit_batch(batch, recipe, home, home.data_docs / f"{batch.number:06d}")[0]

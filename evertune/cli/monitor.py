@@ -3,7 +3,7 @@
 import click
 
 from evertune.cli import options, show_json
-from evertune.cli.terminal import console, follow, table
+from evertune.cli.terminal import follow_log, make_console, print_table
 
 
 @click.command()
@@ -20,35 +20,40 @@ def monitor(
     from rich.markup import escape
 
     from evertune.cli.server.prefect_settings import quiet_prefect
-    from evertune.config import load
-    from evertune.records import Monitoring, plain
+    from evertune.config import load_recipe
+    from evertune.records import Monitoring, to_plain
     from evertune.registry.tracking import store
-    from tasks.notify import failures
+    from tasks.notify import notify_failures
 
-    screen = console()
-    follow(screen)
-    with failures(recipe, overrides, "monitor"):
-        loaded = load(recipe, overrides)
-        store.reach()
+    screen = make_console()
+    follow_log(screen)
+    with notify_failures(recipe, overrides, "monitor"):
+        loaded = load_recipe(recipe, overrides)
+        store.check_server()
         with quiet_prefect(ctx.obj["debug"], ("torch", "transformers")):
-            from flows.monitor import monitor as flow
+            from flows.monitor import monitor as monitor_flow
 
-            found: Monitoring = flow(loaded, source, encoding)
+            monitoring: Monitoring = monitor_flow(loaded, source, encoding)
     if as_json:
-        show_json(plain(found))
-    colour, word = ("red", "drift") if found.drifted else ("green", "no drift")
-    colour, word = ("yellow", "too few rows") if found.p is None else (colour, word)
-    screen.print(f"\n[bold {colour}]{word}[/bold {colour}]  {escape(found.reason)}", markup=True)
-    rows = [[one["test"], f"{one['adjusted']:.3f}", one["words"]] for one in found.findings]
+        show_json(to_plain(monitoring))
+    colour, word = ("red", "drift") if monitoring.drifted else ("green", "no drift")
+    colour, word = ("yellow", "too few rows") if monitoring.p is None else (colour, word)
+    screen.print(f"\n[bold {colour}]{word}[/bold {colour}]  {escape(monitoring.reason)}", markup=True)
+    rows = [[finding["test"], f"{finding['adjusted']:.3f}", finding["words"]] for finding in monitoring.findings]
     if rows:
-        table(screen, ["test", "p", "found"], rows)
-    for one in found.triggers:
-        words = f"{one.name}, {'retrain' if one.starts else 'held'}: {one.held or one.reason}"
-        screen.print(f"trigger    {words}", markup=False)
-    if any(one.starts for one in found.triggers):
+        print_table(screen, ["test", "p", "found"], rows)
+    for trigger in monitoring.triggers:
+        trigger_text = f"{trigger.name}, {'retrain' if trigger.starts else 'held'}: {trigger.held or trigger.reason}"
+        screen.print(f"trigger    {trigger_text}", markup=False)
+    if any(trigger.starts for trigger in monitoring.triggers):
         screen.print(f"next       a server's automation starts it; without one: evertune run {recipe}", markup=False)
-    out = f"; {found.left_out:,} left out: known to the champion, or too near what it learned" if found.left_out else ""
-    screen.print(
-        f"rows       {found.rows['current']:,}, beside {found.rows['reference']:,} test rows{out}", markup=False
+    left_out_note = (
+        f"; {monitoring.left_out:,} left out: known to the champion, or too near what it learned"
+        if monitoring.left_out
+        else ""
     )
-    screen.print(f"look at    {found.report}", markup=False)
+    screen.print(
+        f"rows       {monitoring.rows['current']:,}, beside {monitoring.rows['reference']:,} test rows{left_out_note}",
+        markup=False,
+    )
+    screen.print(f"look at    {monitoring.report}", markup=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from evertune.cli.terminal import console, table
+from evertune.cli.terminal import make_console, print_table
 from evertune.errors import ConfigError
 
 
@@ -20,24 +20,26 @@ from evertune.errors import ConfigError
 @click.option("--output", type=click.Path(path_type=Path), help="Where to write the recipe. Default: NAME.yaml.")
 def new(name: str, data: str, objective: str | None, text: str | None, label: str | None, output: Path | None) -> None:
     """Look at data, pick its columns, infer a contract, and write a recipe with comments."""
-    from evertune.profiling.profile import inspect, recipe_text, tried
+    from evertune.profiling.profile import inspect_data, render_recipe, try_contract
 
     path = output or Path(f"{name}.yaml")
     if path.exists():
         raise ConfigError(f"{path} is there already; remove it, or give --output")
     folder = path.absolute().parent
-    where = os.path.relpath(data, folder)
-    guess = tried(name, where, inspect(data, objective=objective, text=text, label=label), folder)
-    recipe = recipe_text(name, where, guess, str(path))
-    screen = console()
+    data_path = os.path.relpath(data, folder)
+    guess = try_contract(name, data_path, inspect_data(data, objective=objective, text=text, label=label), folder)
+    recipe = render_recipe(name, data_path, guess, str(path))
+    screen = make_console()
     screen.print(f"{guess.rows:,} rows, [bold]{guess.objective}[/bold]")
-    table(
+    print_table(
         screen, ["role", "column", "why"], [[role, column, guess.why[role]] for role, column in guess.columns.items()]
     )
-    shown = list(guess.labels.items())
-    more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
-    if shown:
-        screen.print("labels: " + ", ".join(f"{label} {count:,}" for label, count in shown[:12]) + more, markup=False)
+    label_counts = list(guess.labels.items())
+    more = f" and {len(label_counts) - 12} more" if len(label_counts) > 12 else ""
+    if label_counts:
+        screen.print(
+            "labels: " + ", ".join(f"{label} {count:,}" for label, count in label_counts[:12]) + more, markup=False
+        )
     for reason, count in guess.refused.items():
         screen.print(f"will be refused: {count:,} rows, {reason}", markup=False)
     for problem in guess.problems:

@@ -18,16 +18,16 @@ as_json = click.option(
 def reason(command: Callable[..., Any]) -> Callable[..., Any]:
     """The reason of a move, asked for where it is not given."""
     return click.option(
-        "--reason", callback=_reason, help="Kept in the ledger with your name; asked for if not given."
+        "--reason", callback=_ask_reason, help="Kept in the ledger with your name; asked for if not given."
     )(command)
 
 
-def _reason(ctx: click.Context, _option: click.Parameter, given: str | None) -> str | None:
+def _ask_reason(ctx: click.Context, _option: click.Parameter, value: str | None) -> str | None:
     if ctx.resilient_parsing:  # the shell completes a line
-        return given
-    if given is None and not sys.stdin.isatty():
+        return value
+    if value is None and not sys.stdin.isatty():
         raise click.UsageError("give --reason: it is kept in the ledger, and there is nobody here to ask")
-    said = (click.prompt("Why") if given is None else given).strip()
-    if not said:
+    answer = (click.prompt("Why") if value is None else value).strip()
+    if not answer:
         raise click.BadParameter("a reason is more than blanks; say in a few words why")
-    return str(said)
+    return str(answer)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evertune.cli import options, show_json
-from evertune.cli.terminal import console, table
+from evertune.cli.terminal import make_console, print_table
 
 if TYPE_CHECKING:
     from evertune.data.quarantine.release import Release
@@ -31,24 +31,25 @@ SHOWN = 20
 @options.as_json
 def quarantine(recipe: str, target: Path | None, release: bool, mended: Path | None, as_json: bool) -> None:
     """List refused rows with their reasons; export them; put mended rows back."""
-    from evertune.config import load
-    from evertune.data.quarantine import release as rows
+    from evertune.config import load_recipe
+    from evertune.data.quarantine import release as releases
     from evertune.errors import ConfigError
-    from evertune.records import plain
+    from evertune.records import to_plain
     from evertune.runtime.home import home_of
 
     if target and (release or mended):
         raise ConfigError(
             "--export and --release exclude each other: export, mend the file, then --release --from FILE"
         )
-    loaded = load(recipe)
-    home, screen = home_of(loaded), console(stderr=False)
+    loaded = load_recipe(recipe)
+    home = home_of(loaded)
+    screen = make_console(stderr=False)
     if release or mended:
-        done = rows.release_file(loaded, home, mended)
-        show_json(plain(done)) if as_json else _released(screen, done, recipe)
+        released = releases.release_file(loaded, home, mended)
+        show_json(to_plain(released)) if as_json else _show_released(screen, released, recipe)
         return
     if target:
-        count = rows.export(home, target)
+        count = releases.export_refused(home, target)
         if not count:
             screen.print(f"0 refused rows: there is nothing to mend in {target}", markup=False)
             return
@@ -57,21 +58,24 @@ def quarantine(recipe: str, target: Path | None, release: bool, mended: Path | N
             f"  evertune quarantine {recipe} --release --from {target}"
         )
         return
-    listed = rows.listing(home).to_pylist()
+    refused_rows = releases.list_refused(home).to_pylist()
     if as_json:
-        show_json(listed)
+        show_json(refused_rows)
         return
-    shown = [
-        [one["batch"], f"{one['source']}:{one['source_row']}", "; ".join(one["reasons"])] for one in listed[:SHOWN]
+    table_rows = [
+        [row["batch"], f"{row['source']}:{row['source_row']}", "; ".join(row["reasons"])]
+        for row in refused_rows[:SHOWN]
     ]
-    table(screen, ["batch", "where", "why"], shown)
-    more = f" (+{len(listed) - SHOWN:,} more; --export FILE or --json for all)" if len(listed) > SHOWN else ""
-    screen.print(f"{len(listed):,} refused rows{more}")
+    print_table(screen, ["batch", "where", "why"], table_rows)
+    more = (
+        f" (+{len(refused_rows) - SHOWN:,} more; --export FILE or --json for all)" if len(refused_rows) > SHOWN else ""
+    )
+    screen.print(f"{len(refused_rows):,} refused rows{more}")
 
 
-def _released(screen: Any, done: "Release", recipe: str) -> None:
+def _show_released(screen: Any, release: "Release", recipe: str) -> None:
     """What became of the rows, and why the others stay."""
-    then = f"; the next `evertune run {recipe}` takes them for fresh ones" if done.released else ""
-    screen.print(f"{done.released:,} rows released, {done.kept:,} stay{then}", markup=False)
-    for reason, count in done.reasons.items():
+    next_step = f"; the next `evertune run {recipe}` takes them for fresh ones" if release.released else ""
+    screen.print(f"{release.released:,} rows released, {release.kept:,} stay{next_step}", markup=False)
+    for reason, count in release.reasons.items():
         screen.print(f"  {count:>6,}  {reason}", markup=False)

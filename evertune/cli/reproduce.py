@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evertune.cli import options, show_json
-from evertune.cli.terminal import console, follow, number, table
+from evertune.cli.terminal import follow_log, format_metric, make_console, print_table
 
 if TYPE_CHECKING:
     from evertune.audit.reproduce import Reproduction
@@ -29,45 +29,55 @@ def reproduce(ctx: click.Context, recipe: str, version: int | None, as_json: boo
     Exit status 4 where it is not the same.
     """
     from evertune.audit import reproduce as reproduction
-    from evertune.config import load
+    from evertune.config import load_recipe
     from evertune.errors import RegistryError
-    from evertune.records import plain
-    from evertune.registry.versions import versions as models
+    from evertune.records import to_plain
+    from evertune.registry.versions import versions
     from evertune.runtime.home import home_of
 
-    loaded = load(recipe, for_data=False)
+    loaded = load_recipe(recipe, for_data=False)
     home = home_of(loaded)
-    wanted = version if version is not None else models.champion(home, loaded.registered_name)
-    if wanted is None:
+    chosen_version = version if version is not None else versions.find_champion(home, loaded.registered_name)
+    if chosen_version is None:
         raise RegistryError(f"{loaded.registered_name} has no champion yet; name one with --version")
-    follow(console())
-    found = reproduction.reproduce(loaded, home, wanted)
+    follow_log(make_console())
+    result = reproduction.reproduce_version(loaded, home, chosen_version)
     if as_json:
-        show_json(plain(found))
+        show_json(to_plain(result))
     else:
-        _show(console(stderr=False), found)
-    return DIFFERENT if found.verdict == "different" else 0
+        _show_result(make_console(stderr=False), result)
+    return DIFFERENT if result.verdict == "different" else 0
 
 
-def _show(screen: Any, found: "Reproduction") -> None:
+def _show_result(screen: Any, result: "Reproduction") -> None:
     screen.print(
-        f"version {found.version} of {found.model}: {WORDS[found.verdict].format(tolerance=found.tolerance)}\n"
+        f"version {result.version} of {result.model}: {WORDS[result.verdict].format(tolerance=result.tolerance)}\n"
     )
-    weights = "not comparable: other shapes, or a graph" if found.weights is None else f"{found.weights:.2g} at most"
-    lines = [["weights differ by", weights if found.weights != 0 else "nothing"], ["rows", _rows(found.rows)]]
-    if found.lost:
-        forgotten = f"; forgotten on request: {_rows(found.forgotten)}" if found.forgotten else ""
-        lines.append(["rows that are gone", f"{_rows(found.lost)}{forgotten}"])
-    table(screen, ["", ""], [*lines, *(["record", one] for one in found.missing)])
-    table(screen, ["on the test rows", "then", "again"], [
-        [name, number(found.registered.get(name)), number(value)] for name, value in found.metrics.items()
-    ])  # fmt: skip
-    if found.environment:
+    weights = "not comparable: other shapes, or a graph" if result.weights is None else f"{result.weights:.2g} at most"
+    lines = [
+        ["weights differ by", weights if result.weights != 0 else "nothing"],
+        ["rows", _format_counts(result.rows)],
+    ]
+    if result.lost:
+        forgotten = f"; forgotten on request: {_format_counts(result.forgotten)}" if result.forgotten else ""
+        lines.append(["rows that are gone", f"{_format_counts(result.lost)}{forgotten}"])
+    print_table(screen, ["", ""], [*lines, *(["record", gap] for gap in result.missing)])
+    print_table(
+        screen,
+        ["on the test rows", "then", "again"],
+        [
+            [name, format_metric(result.registered.get(name)), format_metric(value)]
+            for name, value in result.metrics.items()
+        ],
+    )
+    if result.environment:
         screen.print("\nthe environment is not as it was")
-        table(screen, ["", "then", "now"], [
-            [name, "not recorded" if then is None else then, now] for name, (then, now) in found.environment.items()
-        ])  # fmt: skip
+        print_table(
+            screen,
+            ["", "then", "now"],
+            [[name, "not recorded" if then is None else then, now] for name, (then, now) in result.environment.items()],
+        )
 
 
-def _rows(counts: dict[str, int]) -> str:
+def _format_counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from evertune.cli import options, show_json
-from evertune.cli.terminal import console, follow
+from evertune.cli.terminal import follow_log, make_console
 
 
 @click.command()
@@ -20,19 +20,19 @@ from evertune.cli.terminal import console, follow
 def score(ctx: click.Context, recipe: str, source: str, output: str, encoding: str | None, as_json: bool) -> None:
     """Predict every row of a file with the champion; a bad row gets a null and a reason."""
     from evertune.cli.server.prefect_settings import quiet_prefect
-    from evertune.config import load
-    from evertune.records import plain
+    from evertune.config import load_recipe
+    from evertune.records import to_plain
     from evertune.registry.tracking import store
 
-    loaded = load(recipe)
-    screen = console()
-    follow(screen)
-    store.reach()
+    loaded = load_recipe(recipe)
+    screen = make_console()
+    follow_log(screen)
+    store.check_server()
     with quiet_prefect(ctx.obj["debug"], ("torch", "transformers")):
-        from flows.score import score as flow
+        from flows.score import score as score_flow
 
-        done: Any = flow(loaded, source, output, encoding)
+        scores: Any = score_flow(loaded, source, output, encoding)
     if as_json:
-        show_json(plain(done))
-    bad = f", {done.bad:,} of them bad (see the column problem)" if done.bad else ""
-    screen.print(f"{done.rows:,} rows scored by version {done.version}{bad}: {done.output}")
+        show_json(to_plain(scores))
+    bad_note = f", {scores.bad:,} of them bad (see the column problem)" if scores.bad else ""
+    screen.print(f"{scores.rows:,} rows scored by version {scores.version}{bad_note}: {scores.output}")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evertune.cli import options, show_json
-from evertune.cli.ingest_first import taken_in
-from evertune.cli.terminal import console, follow, number, table
+from evertune.cli.ingest_first import ingest_sources
+from evertune.cli.terminal import follow_log, format_metric, make_console, print_table
 
 if TYPE_CHECKING:
     pass
@@ -23,14 +23,20 @@ SHOWN = 10  # trials in the table at the end
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="No new trial begins after so many hours.")
 @click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Trials at a time.")
 @click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path),
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
     help="Where the best recipe goes. Default: beside the recipe, as NAME.best.yaml.",
-)  # fmt: skip
+)
 @options.as_json
 def search(
-    recipe: str, overrides: tuple[str, ...], trials: int, hours: float | None, jobs: int, output: Path | None,
+    recipe: str,
+    overrides: tuple[str, ...],
+    trials: int,
+    hours: float | None,
+    jobs: int,
+    output: Path | None,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Find the best values of the fields that the recipe leaves open, and write the recipe that has them.
 
     A field is open that is written as {search: [1e-5, 1e-3], log: true} or {search: [a, b, c]}. Rows that the sources
@@ -39,41 +45,49 @@ def search(
     from evertune.config import load_search
     from evertune.registry.tracking import store
     from evertune.runtime.home import home_of
-    from evertune.search.search import Limits, concluded
+    from evertune.search.search import Limits, search_and_report
 
     plan = load_search(recipe, overrides)
-    screen, home = console(), home_of(plan.recipe)
-    follow(screen)
-    store.reach()
+    screen = make_console()
+    home = home_of(plan.recipe)
+    follow_log(screen)
+    store.check_server()
     path = output or Path(recipe).with_suffix(".best.yaml")
-    command = _command(recipe, overrides)
-    found = concluded(plan, home, taken_in(plan.recipe, home), Limits(trials, hours, jobs), path, command)
+    command = _quote_command(recipe, overrides)
+    result = search_and_report(
+        plan, home, ingest_sources(plan.recipe, home), Limits(trials, hours, jobs), path, command
+    )
     if as_json:
-        show_json(found)
-    _show(screen, found)
+        show_json(result)
+    _show_result(screen, result)
 
 
-def _command(recipe: str, overrides: tuple[str, ...]) -> str:
-    return shlex.join(["evertune", "search", recipe, *(part for one in overrides for part in ("--set", one))])
+def _quote_command(recipe: str, overrides: tuple[str, ...]) -> str:
+    return shlex.join(["evertune", "search", recipe, *(part for override in overrides for part in ("--set", override))])
 
 
-def _show(screen: Any, found: dict[str, Any]) -> None:
+def _show_result(screen: Any, result: dict[str, Any]) -> None:
     from rich.markup import escape
 
-    from evertune.config.search import short, told
-    from evertune.report.pages.search import ranked
+    from evertune.config.search import format_value, shorten_paths
+    from evertune.report.pages.search import rank_trials
 
     rows = [
         [
-            one["number"], one["state"], number(one["value"]),
-            *(told(one["values"].get(name)) for name in found["fields"]), f"{one['seconds']:,.0f}",
+            trial["number"],
+            trial["state"],
+            format_metric(trial["value"]),
+            *(format_value(trial["values"].get(name)) for name in result["fields"]),
+            f"{trial['seconds']:,.0f}",
         ]
-        for one in ranked(found)[:SHOWN]
-    ]  # fmt: skip
+        for trial in rank_trials(result)[:SHOWN]
+    ]
     screen.print()
-    table(screen, ["trial", "ended", found["metric"], *short(found["fields"]).values(), "s"], rows, right=2)
-    if len(found["trials"]) > SHOWN:
-        screen.print(f"and {len(found['trials']) - SHOWN} more\n", markup=False)
-    screen.print(f"[bold green]best[/bold green]     {escape(found['sentence'])}", markup=True)
-    screen.print(f"run it   evertune run {shlex.quote(found['recipe'])}", markup=False)
-    screen.print(f"look at  {found['report']}", markup=False)
+    print_table(
+        screen, ["trial", "ended", result["metric"], *shorten_paths(result["fields"]).values(), "s"], rows, right=2
+    )
+    if len(result["trials"]) > SHOWN:
+        screen.print(f"and {len(result['trials']) - SHOWN} more\n", markup=False)
+    screen.print(f"[bold green]best[/bold green]     {escape(result['sentence'])}", markup=True)
+    screen.print(f"run it   evertune run {shlex.quote(result['recipe'])}", markup=False)
+    screen.print(f"look at  {result['report']}", markup=False)

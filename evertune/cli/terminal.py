@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 COLOURS = {"promoted": "green", "held": "yellow", "rejected": "red", "unchanged": "cyan"}
 
 
-def console(stderr: bool = True) -> "Console":
+def make_console(stderr: bool = True) -> "Console":
     """A rich console; colours and width follow the terminal, which wraps long lines itself: paths can be copied."""
     from rich.console import Console
 
@@ -20,9 +20,10 @@ def console(stderr: bool = True) -> "Console":
 class StepLines(logging.Handler):
     """Shows the library's log as lines with the seconds since the start."""
 
-    def __init__(self, to: "Console") -> None:
+    def __init__(self, console: "Console") -> None:
         super().__init__(logging.INFO)
-        self._console, self._start = to, time.perf_counter()
+        self._console = console
+        self._start = time.perf_counter()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
@@ -33,29 +34,31 @@ class StepLines(logging.Handler):
         self._console.print(f"[dim]{seconds:6.1f} s[/dim]  [{style}]{escape(record.getMessage())}[/{style}]")
 
 
-def follow(to: "Console") -> None:
+def follow_log(console: "Console") -> None:
     """Show what the library and the tasks say."""
     logger = logging.getLogger("evertune")
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    logger.handlers = [StepLines(to)]
+    logger.handlers = [StepLines(console)]
 
 
-def table(to: "Console", columns: list[str], rows: list[list[Any]], right: int = 99) -> None:
+def print_table(console: "Console", columns: list[str], rows: list[list[Any]], right: int = 99) -> None:
     """Print rows, under headings where there are any; columns from number `right` on are aligned to the right."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    headed = any(columns)
-    grid = Table(box=SIMPLE_HEAD if headed else None, show_header=headed, pad_edge=False, padding=(0, 2, 0, 0))
+    has_headings = any(columns)
+    grid = Table(
+        box=SIMPLE_HEAD if has_headings else None, show_header=has_headings, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     for index, name in enumerate(columns):
         grid.add_column(name, justify="right" if index >= right else "left", overflow="fold")
     for row in rows:
         grid.add_row(*["" if value is None else escape(str(value)) for value in row])
-    to.print(grid)
+    console.print(grid)
 
 
-def number(value: float | None) -> str:
+def format_metric(value: float | None) -> str:
     """A metric as people read it."""
     return "-" if value is None else f"{value:.4f}"

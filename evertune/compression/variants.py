@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evertune.errors import ConfigError
-from evertune.objectives import module
+from evertune.objectives import load_objective
 from evertune.runtime.files import read_json, write_json
 from evertune.serving import bundle
 from evertune.serving.portable import compressed
@@ -16,7 +16,7 @@ METHODS: tuple[Method, ...] = ("int8", "prune", "onnx", "onnx-int8")
 LEAST = 0.05  # share of a model's numbers below which changing them changes nothing worth a version
 
 
-def write(original: Path, folder: Path, method: Method, sparsity: float) -> str:
+def write_variant(original: Path, folder: Path, method: Method, sparsity: float) -> str:
     """Write a variant of a bundle beside it, whole or not at all, and return its digest.
 
     Args:
@@ -25,12 +25,12 @@ def write(original: Path, folder: Path, method: Method, sparsity: float) -> str:
         ConfigError: the bundle is a variant already, or an adapter, or its model does not go with the method.
         OSError: the disk is full or not writable.
     """
-    card = bundle.card(original)
+    card = bundle.read_card(original)
     if "compression" in card:
         raise ConfigError(f"that version is a variant already ({card['compression']['method']}); compress the original")
     if "adapter" in card:
         raise ConfigError("that version is an adapter beside its base; train one with `merge: true` to compress it")
-    objective = module(card["objective"])
+    objective = load_objective(card["objective"])
     scratch = folder.with_name(f".{folder.name}")
     shutil.rmtree(scratch, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
@@ -42,24 +42,25 @@ def write(original: Path, folder: Path, method: Method, sparsity: float) -> str:
         precision = card["precision"] if method == "prune" else "fp32"
         facts = {
             "method": method,
-            "of": bundle.digest(original),
+            "of": bundle.compute_digest(original),
             **({"sparsity": sparsity} if method == "prune" else {}),
         }
         write_json(scratch / "evertune.json", {**card, "precision": precision, "compression": facts})
         scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return bundle.digest(folder)
+    return bundle.compute_digest(folder)
 
 
-def _write_weights(objective: Any, original: Path, place: Path, method: Method, sparsity: float) -> None:
+def _write_weights(objective: Any, original: Path, folder: Path, method: Method, sparsity: float) -> None:
     from safetensors.torch import save_file
 
     model = objective.load(original).eval()
     if method.startswith("onnx"):
-        _export(model, place / compressed.GRAPH, method)
+        _export_onnx(model, folder / compressed.GRAPH, method)
         return
-    state, outputs = _once(model.state_dict(), _saved(original)), compressed.weights(model)
+    state = _drop_tied_names(model.state_dict(), _list_saved_names(original))
+    outputs = compressed.find_weights(model)
     share = sum(state[name].numel() for name in outputs) / sum(tensor.numel() for tensor in state.values())
     if share < LEAST:
         raise ConfigError(
@@ -70,33 +71,33 @@ def _write_weights(objective: Any, original: Path, place: Path, method: Method, 
     packed = (
         compressed.pack_int8(state, outputs) if method == "int8" else compressed.pack_sparse(state, outputs, sparsity)
     )
-    save_file(packed, place / compressed.PACKED)
+    save_file(packed, folder / compressed.PACKED)
 
 
-def _once(state: Mapping[str, Any], saved: Collection[str]) -> dict[str, Any]:
+def _drop_tied_names(state: Mapping[str, Any], saved: Collection[str]) -> dict[str, Any]:
     """Tensors without their second names: a tied one is packed once, by the name that it was saved with."""
-    found: dict[Any, str] = {}
+    first_names: dict[Any, str] = {}
     for name, tensor in state.items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else name
-        if place not in found or (name in saved and found[place] not in saved):
-            found[place] = name
-    return {name: state[name].detach() for name in found.values()}
+        storage_key = (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else name
+        if storage_key not in first_names or (name in saved and first_names[storage_key] not in saved):
+            first_names[storage_key] = name
+    return {name: state[name].detach() for name in first_names.values()}
 
 
-def _saved(folder: Path) -> set[str]:
+def _list_saved_names(folder: Path) -> set[str]:
     """Names of the tensors in a model's folder."""
     from safetensors import safe_open
 
-    found: set[str] = set()
+    names: set[str] = set()
     for file in folder.glob("*.safetensors"):
-        with safe_open(file, "pt") as opened:
-            found.update(opened.keys())
-    return found
+        with safe_open(file, "pt") as tensors:
+            names.update(tensors.keys())
+    return names
 
 
-def _export(model: Any, path: Path, method: Method) -> None:
+def _export_onnx(model: Any, path: Path, method: Method) -> None:
     try:
-        compressed.export(model, path, int8=method == "onnx-int8")
+        compressed.export_onnx(model, path, int8=method == "onnx-int8")
     except (RuntimeError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"--method {method}: this model cannot be written as an ONNX graph: {str(error).splitlines()[0]}; "
@@ -104,12 +105,12 @@ def _export(model: Any, path: Path, method: Method) -> None:
         ) from error
 
 
-def size(folder: Path) -> int:
+def measure_size(folder: Path) -> int:
     """Bytes of a bundle's model."""
     return sum(file.stat().st_size for file in (folder / "model").rglob("*") if file.is_file())
 
 
-def told(folder: Path) -> dict[str, Any] | None:
+def read_compression(folder: Path) -> dict[str, Any] | None:
     """What was done to the model of a bundle; None where nothing was."""
-    found: dict[str, Any] | None = read_json(folder / "evertune.json").get("compression")
-    return found
+    compression: dict[str, Any] | None = read_json(folder / "evertune.json").get("compression")
+    return compression

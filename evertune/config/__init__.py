@@ -1,7 +1,7 @@
 """One YAML recipe describes a model's whole life: its sections, and how a file becomes a checked `Recipe`."""
 
 from evertune.config.data import Contract, Data, DeltaSource, HubSource, PathSource, SampleSource, Source, SqlSource
-from evertune.config.load import Plan, load, load_search
+from evertune.config.load import Plan, load_recipe, load_search
 from evertune.config.recipe import Evaluation, Gate, Recipe, Registry, Schedule, Triggers
 from evertune.config.training import Training
 
@@ -22,6 +22,6 @@ __all__ = [
     "SqlSource",
     "Training",
     "Triggers",
-    "load",
+    "load_recipe",
     "load_search",
 ]

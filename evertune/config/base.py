@@ -22,7 +22,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def expand(text: str) -> str:
+def expand_variables(text: str) -> str:
     """Replace `${NAME}` by the environment's value, and `${NAME:-default}` by the default where NAME is not set.
 
     A recipe keeps its placeholders until the moment of use, so that no secret is ever stored or logged with it.
@@ -31,17 +31,17 @@ def expand(text: str) -> str:
         ConfigError: a variable without a default is not set.
     """
 
-    def value(match: re.Match[str]) -> str:
+    def look_up(match: re.Match[str]) -> str:
         name, default = match.groups()
-        found = os.environ.get(name) or default
-        if found is None:
+        setting = os.environ.get(name) or default
+        if setting is None:
             raise ConfigError(f"the environment variable {name} is not set; export it and try again")
-        return found
+        return setting
 
-    return PLACEHOLDER.sub(value, text)
+    return PLACEHOLDER.sub(look_up, text)
 
 
-def _without_password(url: str) -> str:
+def _refuse_password(url: str) -> str:
     bare = PLACEHOLDER.sub(lambda match: "" if match[2] is None else match[2], url)
     if LITERAL_PASSWORD.search(bare):
         raise PydanticCustomError(
@@ -50,9 +50,9 @@ def _without_password(url: str) -> str:
     return url
 
 
-Url = Annotated[str, AfterValidator(_without_password)]  # or a path; a recipe never holds a password
+Url = Annotated[str, AfterValidator(_refuse_password)]  # or a path; a recipe never holds a password
 
 
-def unset(text: str) -> list[str]:
+def find_unset(text: str) -> list[str]:
     """Names of placeholders in `text` that have neither a value nor a default."""
     return [name for name, default in PLACEHOLDER.findall(text) if not default and not os.environ.get(name)]

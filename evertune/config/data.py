@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from evertune.config.base import Section, Url
+from evertune.config.expectations import check_expectation
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -91,7 +92,7 @@ SOURCE_MODELS: dict[str, type[Section]] = {
 }
 
 
-def _kind(value: Any) -> str | None:
+def _source_kind(value: Any) -> str | None:
     keys = value if isinstance(value, dict) else getattr(value, "model_fields_set", ())
     return next((kind for kind in SOURCE_MODELS if kind in keys), None)
 
@@ -102,7 +103,7 @@ Source = Annotated[
     | Annotated[HubSource, Tag("hub")]
     | Annotated[SqlSource, Tag("sql")]
     | Annotated[DeltaSource, Tag("delta")],
-    Discriminator(_kind),
+    Discriminator(_source_kind),
 ]
 
 
@@ -184,8 +185,9 @@ class LabelRules(Section):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if again := [old for old, now in self.rename.items() if now in self.rename]:
-            old, now = again[0], self.rename[again[0]]
+        if renamed_twice := [old for old, now in self.rename.items() if now in self.rename]:
+            old = renamed_twice[0]
+            now = self.rename[renamed_twice[0]]
             last = self.rename[now]
             advice = f"write {old}: {last}" if last not in self.rename else "a label has one name now; take a line out"
             raise ValueError(f"rename: {old} -> {now} -> {last}; {advice}")
@@ -219,7 +221,7 @@ class Contract(Section):
         "refuse", description="Rows whose timestamp lies more than a day after this machine's clock."
     )
     tolerance: float = Field(0.05, ge=0, le=1, description="A larger share of refused rows stops the run.")
-    expectations: list[dict[str, Any]] = Field(
+    expectations: list[Annotated[dict[str, Any], AfterValidator(check_expectation)]] = Field(
         default_factory=list,
         description="Further expectations: `{type: expect_column_values_to_match_regex, column: text, regex: ...}`. "
         "One on rows refuses rows; one on the whole batch stops the run (`severity: warning` only reports).",

@@ -10,14 +10,14 @@ import yaml
 from pydantic import BaseModel, Tag, ValidationError
 
 from evertune.config import search
-from evertune.config.base import SECRET, unset
+from evertune.config.base import SECRET, find_unset
 from evertune.config.data import SOURCE_MODELS
 from evertune.config.recipe import Recipe
-from evertune.config.search import Searched
+from evertune.config.search import SearchField
 from evertune.errors import ConfigError
 
 
-def load(path: str | Path, overrides: Sequence[str] = (), *, for_data: bool = True) -> Recipe:
+def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, for_data: bool = True) -> Recipe:
     """Read a recipe.
 
     Args:
@@ -27,11 +27,11 @@ def load(path: str | Path, overrides: Sequence[str] = (), *, for_data: bool = Tr
         ConfigError: with every problem of file and overrides.
     """
     path = Path(path)
-    tree = _tree(path, overrides)
-    fields, problems = search.found(tree)
-    said = [f"{one.path}: a search, not a value: `evertune search {path}` finds one" for one in fields]
-    closed = search.placed(search.without(tree, problems), {one.path: one.ends[0] for one in fields})
-    return _checked(closed, [*problems.values(), *said], path, for_data)
+    tree = _read_tree(path, overrides)
+    fields, problems = search.find_fields(tree)
+    search_problems = [f"{field.path}: a search, not a value: `evertune search {path}` finds one" for field in fields]
+    closed_tree = search.set_values(search.drop_paths(tree, problems), {field.path: field.ends[0] for field in fields})
+    return _check_recipe(closed_tree, [*problems.values(), *search_problems], path, for_data)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Plan:
     """
 
     tree: dict[str, Any]
-    fields: tuple[Searched, ...]
+    fields: tuple[SearchField, ...]
     recipe: Recipe
 
     def recipe_of(self, values: Mapping[str, Any]) -> Recipe:
@@ -53,7 +53,7 @@ class Plan:
         Raises:
             ConfigError: they do not fit each other.
         """
-        return _checked(search.placed(self.tree, values), [], Path(self.tree["file"]), for_data=False)
+        return _check_recipe(search.set_values(self.tree, values), [], Path(self.tree["file"]), for_data=False)
 
 
 def load_search(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
@@ -63,15 +63,15 @@ def load_search(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
         ConfigError: with every problem of file, overrides and searches, or nothing is searched.
     """
     path = Path(path)
-    tree = _tree(path, overrides)
-    fields, wrong = search.found(tree)
+    tree = _read_tree(path, overrides)
+    fields, wrong = search.find_fields(tree)
     if not fields and not wrong:
         example = "--set 'training.learning_rate={search: [1e-5, 1e-3], log: true}'"
         raise ConfigError(f"{path}: no field is searched; {search.FORM} in the place of a value, or {example}")
-    return planned(search.without(tree, wrong), fields, path, [*wrong.values()])
+    return make_plan(search.drop_paths(tree, wrong), fields, path, [*wrong.values()])
 
 
-def planned(tree: dict[str, Any], fields: Sequence[Searched], path: Path, problems: Sequence[str] = ()) -> Plan:
+def make_plan(tree: dict[str, Any], fields: Sequence[SearchField], path: Path, problems: Sequence[str] = ()) -> Plan:
     """A plan of a tree and its fields, once every value at an end has been found valid.
 
     Args:
@@ -79,42 +79,48 @@ def planned(tree: dict[str, Any], fields: Sequence[Searched], path: Path, proble
     Raises:
         ConfigError: with these and all others.
     """
-    first = {one.path: one.ends[0] for one in fields}
-    said = list(problems)
-    for one in fields:
-        before = len(said)
-        for value in one.ends:
-            said += [text for text in _errors(search.placed(tree, {**first, one.path: value})) if text not in said]
-        if len(said) == before and one.between is not None:
-            between = _errors(search.placed(tree, {**first, one.path: one.between}))
-            said += [f"{one.path}: takes whole numbers; write the ends of its range without a point"] if between else []
-    return Plan(tree, tuple(fields), _checked(search.placed(tree, first), said, path, for_data=True))
+    first = {field.path: field.ends[0] for field in fields}
+    all_problems = list(problems)
+    for field in fields:
+        count_before = len(all_problems)
+        for value in field.ends:
+            all_problems += [
+                text
+                for text in _find_errors(search.set_values(tree, {**first, field.path: value}))
+                if text not in all_problems
+            ]
+        if len(all_problems) == count_before and field.fractional_value is not None:
+            between = _find_errors(search.set_values(tree, {**first, field.path: field.fractional_value}))
+            all_problems += (
+                [f"{field.path}: takes whole numbers; write the ends of its range without a point"] if between else []
+            )
+    return Plan(tree, tuple(fields), _check_recipe(search.set_values(tree, first), all_problems, path, for_data=True))
 
 
-def _tree(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+def _read_tree(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
     tree = read_yaml(path)
     for override in overrides:
-        _apply(tree, override)
+        _apply_override(tree, override)
     return {**tree, "folder": str(path.absolute().parent), "file": path.name}
 
 
-def _errors(tree: dict[str, Any]) -> list[str]:
+def _find_errors(tree: dict[str, Any]) -> list[str]:
     try:
         Recipe.model_validate(tree)
     except ValidationError as error:
-        return _problems(error)
+        return _format_errors(error)
     return []
 
 
-def _checked(tree: dict[str, Any], problems: Sequence[str], path: Path, for_data: bool) -> Recipe:
+def _check_recipe(tree: dict[str, Any], problems: Sequence[str], path: Path, for_data: bool) -> Recipe:
     """The recipe of a tree, if nothing is wrong with it beside these problems, which come first."""
     try:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
-        problems = [*problems, *(text for text in _problems(error) if text not in problems)]
+        problems = [*problems, *(text for text in _format_errors(error) if text not in problems)]
     if problems:
         raise ConfigError(list(problems), str(path))
-    if for_data and (unknown := list(_unset_variables(recipe.model_dump(mode="json", exclude={"notify"})))):
+    if for_data and (unknown := list(_report_unset_variables(recipe.model_dump(mode="json", exclude={"notify"})))):
         raise ConfigError(unknown, str(path))
     return recipe
 
@@ -142,12 +148,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
-        held = "is empty" if tree is None else f"holds {type(tree).__name__}, not a mapping"
-        raise ConfigError(f"{path}: this file {held}; write lines of `key: value`, such as a name")
+        content = "is empty" if tree is None else f"holds {type(tree).__name__}, not a mapping"
+        raise ConfigError(f"{path}: this file {content}; write lines of `key: value`, such as a name")
     return tree
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
+def _apply_override(tree: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise ConfigError(f"--set {override}: write it as path.to.key=value")
@@ -158,15 +164,15 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     node: Any = tree
     for part in parents:
-        node = _child(node, part, key)
+        node = _get_child(node, part, key)
     if isinstance(node, list):
-        _child(node, last, key)
+        _get_child(node, last, key)
         node[int(last)] = value
     else:
         node[last] = value
 
 
-def _child(node: Any, part: str, key: str) -> Any:  # the value may be a secret
+def _get_child(node: Any, part: str, key: str) -> Any:  # the value may be a secret
     if isinstance(node, list):
         if not part.isdigit() or int(part) >= len(node):
             raise ConfigError(f"--set {key}: {part!r} is not a position in a list of {len(node)}; the first is 0")
@@ -178,47 +184,47 @@ def _child(node: Any, part: str, key: str) -> Any:  # the value may be a secret
     return node[part]
 
 
-def _problems(error: ValidationError) -> list[str]:
-    return [_problem(item) for item in error.errors(include_url=False)]
+def _format_errors(error: ValidationError) -> list[str]:
+    return [_format_error(item) for item in error.errors(include_url=False)]
 
 
-def _problem(item: Any) -> str:
-    where = ".".join(str(part) for part in _path(item["loc"]))
+def _format_error(item: Any) -> str:
+    where = ".".join(str(part) for part in _file_location(item["loc"]))
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        return f"{where}: unknown key; {_suggest(str(item['loc'][-1]), _keys_at(item['loc'][:-1]))}"
+        return f"{where}: unknown key; {_suggest_choice(str(item['loc'][-1]), _list_keys(item['loc'][:-1]))}"
     if item["type"] == "missing":
         return f"{where}: missing; add it"
     if item["type"] == "union_tag_not_found":
         keys = "type" if item["loc"][0] in {"objective", "training"} else f"one of {', '.join(SOURCE_MODELS)}"
         return f"{where}: what kind is this? Give {keys}"
     if item["type"] in {"union_tag_invalid", "literal_error"}:
-        given = item["input"].get("type") if isinstance(item["input"], dict) else item["input"]
+        value = item["input"].get("type") if isinstance(item["input"], dict) else item["input"]
         allowed = str(item["ctx"].get("expected_tags") or item["ctx"].get("expected"))
         options = [option.strip(" '") for option in allowed.replace(" or ", ",").split(",")]
-        return f"{where}: unknown value {given!r}; {_suggest(str(given), options)}"
+        return f"{where}: unknown value {value!r}; {_suggest_choice(str(value), options)}"
     hidden = isinstance(item["input"], (dict, list)) or item["type"] == SECRET or not where
     shown = "" if hidden else f", not {item['input']!r}"
     return f"{where}: {message}{shown}" if where else message
 
 
-def _suggest(given: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(given, known, 1, 0.5)
-    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
+def _suggest_choice(value: str, choices: Sequence[str]) -> str:
+    near = difflib.get_close_matches(value, choices, 1, 0.5)
+    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(choices)}"
 
 
-def _path(location: Sequence[int | str]) -> list[int | str]:
+def _file_location(location: Sequence[int | str]) -> list[int | str]:
     """The location as the file has it."""
-    return _walked(location)[0]
+    return _walk_location(location)[0]
 
 
-def _keys_at(location: Sequence[int | str]) -> list[str]:
+def _list_keys(location: Sequence[int | str]) -> list[str]:
     """The keys of the section that stands there."""
-    (model,) = _walked(location)[1].values()
+    (model,) = _walk_location(location)[1].values()
     return [key for key in model.model_fields if key not in {"folder", "file"}]
 
 
-def _walked(location: Sequence[int | str]) -> tuple[list[int | str], dict[str, type[BaseModel]]]:
+def _walk_location(location: Sequence[int | str]) -> tuple[list[int | str], dict[str, type[BaseModel]]]:
     """The location as the file has it, and by name the sections that may stand there.
 
     In its own locations pydantic also names the member of a union that was chosen, which is no key of the file.
@@ -232,29 +238,29 @@ def _walked(location: Sequence[int | str]) -> tuple[list[int | str], dict[str, t
         parts.append(part)
         for model in [*members.values()] if len(members) == 1 else []:
             if part in model.model_fields:
-                members = dict(_members(model.model_fields[str(part)].annotation))
+                members = dict(_list_sections(model.model_fields[str(part)].annotation))
     return parts, members
 
 
-def _members(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
+def _list_sections(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
     """The sections that a field may hold, each by its name in a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        named = annotation.model_fields.get("type")
-        yield (annotation.__name__ if named is None else str(named.default)), annotation
+        type_field = annotation.model_fields.get("type")
+        yield (annotation.__name__ if type_field is None else str(type_field.default)), annotation
         return
-    tags = [one.tag for one in getattr(annotation, "__metadata__", ()) if isinstance(one, Tag)]
+    tags = [item.tag for item in getattr(annotation, "__metadata__", ()) if isinstance(item, Tag)]
     for argument in (annotation.__origin__,) if tags else getattr(annotation, "__args__", ()):
-        for name, model in _members(argument):
+        for name, model in _list_sections(argument):
             yield (tags[0] if tags else name), model
 
 
-def _unset_variables(value: Any, where: str = "") -> Iterator[str]:
+def _report_unset_variables(value: Any, where: str = "") -> Iterator[str]:
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _unset_variables(item, f"{where}.{key}" if where else str(key))
+            yield from _report_unset_variables(item, f"{where}.{key}" if where else str(key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _unset_variables(item, f"{where}.{index}")
+            yield from _report_unset_variables(item, f"{where}.{index}")
     elif isinstance(value, str):
-        for name in unset(value):
+        for name in find_unset(value):
             yield f"{where}: the environment variable {name} is not set; export it and try again"

@@ -75,10 +75,12 @@ class Distill(Section):
         0.5, ge=0, le=1, description="Share of the teacher's opinion in the loss; the labels have the rest."
     )
     hidden: float = Field(
-        0.0, ge=0, le=1000,
+        0.0,
+        ge=0,
+        le=1000,
         description="Weight of the difference between the hidden states of student and teacher, beside the rest of the "
         "loss (Sun et al. 2019; Jiao et al. 2020).",
-    )  # fmt: skip
+    )
     distance: Literal["mse", "cosine"] = Field(
         "mse",
         description="How states differ: by their mean squared error, or by 1 less their cosine (Sanh et al. 2019).",
@@ -90,7 +92,7 @@ class Distill(Section):
     )
 
     @model_validator(mode="after")
-    def _teaches(self) -> Self:
+    def _check_weights(self) -> Self:
         if not self.weight and not self.hidden:
             raise ValueError("weight and hidden are both 0, so nothing is learned from the teacher; raise one")
         if self.layers and not self.hidden:
@@ -104,21 +106,17 @@ class Student(Section):
     layers: int = Field(ge=1, description="Layers of the base model that it has, taken evenly (Sun et al. 2019).")
 
 
-def _section(given: Any) -> Any:
+def _expand_name(value: Any) -> Any:
     """A name alone is a section of that type; `cross-entropy` is what is learned without one."""
-    found = {"type": given} if isinstance(given, str) else given
-    return None if found == {"type": "cross-entropy"} else found
+    section = {"type": value} if isinstance(value, str) else value
+    return None if section == {"type": "cross-entropy"} else section
 
 
-Loss = Annotated[
-    Annotated[Focal | ClassBalanced, Field(discriminator="type")] | None, BeforeValidator(_section)
-]  # fmt: skip
-Adversary = Annotated[
-    Annotated[Fgm | Pgd | FreeLb, Field(discriminator="type")] | None, BeforeValidator(_section)
-]  # fmt: skip
+Loss = Annotated[Annotated[Focal | ClassBalanced, Field(discriminator="type")] | None, BeforeValidator(_expand_name)]
+Adversary = Annotated[Annotated[Fgm | Pgd | FreeLb, Field(discriminator="type")] | None, BeforeValidator(_expand_name)]
 
 
-def unlearnable(training: Any, kind: str) -> str | None:
+def describe_unlearnable(training: Any, kind: str) -> str | None:
     """What of `training` has no meaning for an objective, and what to do; None where all has.
 
     Args:
@@ -129,8 +127,8 @@ def unlearnable(training: Any, kind: str) -> str | None:
             return f"{name}: {kind} does not choose one label; take it out"
     rule = training.distill
     if rule is not None and rule.weight and kind not in CHOOSING:
-        instead = "set its weight to 0, and hidden above 0" if kind in READING else "take it out"
-        return f"distill: {kind} does not choose one label, which a teacher could have an opinion of; {instead}"
+        advice = "set its weight to 0, and hidden above 0" if kind in READING else "take it out"
+        return f"distill: {kind} does not choose one label, which a teacher could have an opinion of; {advice}"
     if rule is not None and rule.hidden and kind not in READING:
         return f"distill.hidden: {kind} does not read texts; set it to 0"
     return None

@@ -13,15 +13,15 @@ VIRTUAL = ("prefix", *EMBEDDED)  # no weight of the base can take them up
 READERS = ("text-classification", "token-classification")  # objectives that look at the states of a row's own tokens
 
 
-def _listed(given: Any) -> Any:
-    if not isinstance(given, (str, list)):
+def _list_targets(value: Any) -> Any:
+    if not isinstance(value, (str, list)):
         raise ValueError(f"give `{ALL_LINEAR}`, or a list of patterns of layer names")
-    return [given] if isinstance(given, str) and given != ALL_LINEAR else given
+    return [value] if isinstance(value, str) and value != ALL_LINEAR else value
 
 
 Targets = Annotated[
     Literal["all-linear"] | list[str],
-    BeforeValidator(_listed),
+    BeforeValidator(_list_targets),
     Field(description="Patterns (shell style) of linear layers; `all-linear`: every one in the layers of the base."),
 ]
 Merge = Annotated[
@@ -102,23 +102,29 @@ class PTuning(Section):
 
 
 METHODS: dict[str, type[Section]] = {
-    "lora": Lora, "dora": Dora, "adalora": AdaLora, "ia3": Ia3, "prefix": Prefix, "prompt": Prompt, "p-tuning": PTuning,
-}  # fmt: skip
+    "lora": Lora,
+    "dora": Dora,
+    "adalora": AdaLora,
+    "ia3": Ia3,
+    "prefix": Prefix,
+    "prompt": Prompt,
+    "p-tuning": PTuning,
+}
 
 
-def _named(given: Any) -> Any:
+def _expand_name(value: Any) -> Any:
     """A name alone is that method with its defaults."""
-    if isinstance(given, dict) and given.get("type") == FULL:
-        if len(given) > 1:
+    if isinstance(value, dict) and value.get("type") == FULL:
+        if len(value) > 1:
             raise ValueError(f"`{FULL}` has no options; `freeze` and `train_top_layers` stand beside it")
         return FULL
-    return {"type": given} if isinstance(given, str) and given != FULL else given
+    return {"type": value} if isinstance(value, str) and value != FULL else value
 
 
-def _kind(given: Any) -> Any:
-    if given == FULL:
+def _method_kind(value: Any) -> Any:
+    if value == FULL:
         return FULL
-    return given.get("type") if isinstance(given, dict) else getattr(given, "type", None)
+    return value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
 
 
 Method = Annotated[
@@ -130,12 +136,14 @@ Method = Annotated[
     | Annotated[Prefix, Tag("prefix")]
     | Annotated[Prompt, Tag("prompt")]
     | Annotated[PTuning, Tag("p-tuning")],
-    Discriminator(_kind),
-    BeforeValidator(_named),
+    Discriminator(_method_kind),
+    BeforeValidator(_expand_name),
 ]
 
 
-def misfit(method: Any, objective: Any, finishes: bool, top_layers: int | None, freeze: list[str]) -> str | None:
+def describe_misfit(
+    method: Any, objective: Any, finishes: bool, top_layers: int | None, freeze: list[str]
+) -> str | None:
     """Why a method cannot be used with the rest of a recipe; None if it can.
 
     Args:

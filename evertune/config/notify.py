@@ -12,7 +12,7 @@ Event = Literal["promoted", "held", "waiting", "rejected", "failed", "quarantine
 TARGET = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|block:(?:[a-z0-9-]+/)?[a-z0-9-]+")
 
 
-def _a_name(target: str) -> str:
+def _check_target_name(target: str) -> str:
     if not TARGET.fullmatch(target):
         raise PydanticCustomError(
             SECRET,
@@ -25,7 +25,7 @@ def _a_name(target: str) -> str:
 class Notify(Section):
     """Who is told how a run ended: people and channels, through Apprise."""
 
-    targets: list[Annotated[str, AfterValidator(_a_name)]] = Field(
+    targets: list[Annotated[str, AfterValidator(_check_target_name)]] = Field(
         default_factory=list,
         description="`${NAME}`: the Apprise URL that the environment variable holds; `block:NAME`: that of a Prefect "
         "Secret block, `block:TYPE/NAME`: of a notification block, such as `block:slack-webhook/ops`.",

@@ -11,12 +11,12 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from evertune.config.base import Section
 from evertune.config.data import Contract, Data, LabelRules
-from evertune.config.losses import unlearnable
-from evertune.config.methods import misfit
+from evertune.config.losses import describe_unlearnable
+from evertune.config.methods import describe_misfit
 from evertune.config.notify import Notify
 from evertune.config.robustness import Robustness, Test
 from evertune.config.training import Training
-from evertune.objectives import ROLES, Options, coupled, module
+from evertune.objectives import ROLES, Options, is_coupled, load_objective
 
 
 class SliceRule(Section):
@@ -80,13 +80,13 @@ class Registry(Section):
 
     @field_validator("expires")
     @classmethod
-    def _are_days(cls, expires: str) -> str:
+    def _check_days(cls, expires: str) -> str:
         if not re.fullmatch(r"[1-9]\d{0,3} days?|never", expires):
             raise ValueError("write a number of days, such as `14 days`, or `never`")
         return expires
 
     @property
-    def waits(self) -> timedelta | None:
+    def waiting_time(self) -> timedelta | None:
         """How long a challenger may wait; None for ever."""
         return None if self.expires == "never" else timedelta(days=int(self.expires.split()[0]))
 
@@ -129,7 +129,7 @@ class Triggers(Section):
 
     def cooldown_of(self, name: str) -> float:
         """The hours of a trigger's cooldown."""
-        return {str(one): hours for one, hours in self.cooldowns.items()}.get(name, self.cooldown)
+        return {str(trigger): hours for trigger, hours in self.cooldowns.items()}.get(name, self.cooldown)
 
 
 class Retention(Section):
@@ -201,74 +201,78 @@ class Recipe(Section):
 
     @field_validator("folder")
     @classmethod
-    def _absolute(cls, folder: Path, info: ValidationInfo) -> Path:
+    def _make_absolute(cls, folder: Path, info: ValidationInfo) -> Path:
         return folder if folder.is_absolute() else folder.absolute()
 
     @model_validator(mode="after")
     def _roles_and_metrics_exist(self) -> Self:
-        objective = module(self.objective.type)
+        objective = load_objective(self.objective.type)
         allowed = [*objective.COLUMNS, *ROLES]
         unknown = [role for role in self.data.columns if role not in allowed]
         if unknown:
             raise ValueError(
                 f"data.columns: unknown role {', '.join(unknown)}; {self.objective.type} has {', '.join(allowed)}"
             )
-        taken = [self.column(role) for role in objective.COLUMNS]
-        if twice := sorted({column for column in taken if taken.count(column) > 1}):
-            raise ValueError(f"data.columns: more than one role is read from {', '.join(twice)}; give each its own")
+        role_columns = [self.column(role) for role in objective.COLUMNS]
+        if repeated := sorted({column for column in role_columns if role_columns.count(column) > 1}):
+            raise ValueError(f"data.columns: more than one role is read from {', '.join(repeated)}; give each its own")
         if self.training.class_weights != "none" and not objective.LABELED:
             raise ValueError(f"training.class_weights: the targets of {self.objective.type} are no labels; take it out")
         if self.data.fresh.examples_per_label and not objective.LABELED:
             raise ValueError(f"data.fresh.examples_per_label: the targets of {self.objective.type} are no labels")
         if self.contract.label != LabelRules() and not objective.LABELED:
             raise ValueError(f"contract.label: the targets of {self.objective.type} are no labels; take it out")
-        self._settings_matter()
-        self._loss_fits()
-        self._robustness_fits()
-        asked = {self.metric, *self.evaluation.gate.minimum}
-        if missing := sorted(asked - set(objective.METRICS)):
+        self._check_settings()
+        self._check_loss()
+        self._check_robustness()
+        required_metrics = {self.metric, *self.evaluation.gate.minimum}
+        if missing := sorted(required_metrics - set(objective.METRICS)):
             raise ValueError(
                 f"evaluation: unknown metric {', '.join(missing)}; there are {', '.join(objective.METRICS)}"
             )
         if hasattr(objective, "tokenizer") and (self.training.method != "full" or self.training.adversarial):
-            which = "method" if self.training.method != "full" else "adversarial"
+            key = "method" if self.training.method != "full" else "adversarial"
             raise ValueError(
-                f"training.{which}: works on token ids, which {self.objective.type} has none of; take it out"
+                f"training.{key}: works on token ids, which {self.objective.type} has none of; take it out"
             )
-        training, finishes = self.training, hasattr(objective, "finish")
-        if problem := misfit(training.method, self.objective, finishes, training.train_top_layers, training.freeze):
+        training = self.training
+        finishes = hasattr(objective, "finish")
+        if problem := describe_misfit(
+            training.method, self.objective, finishes, training.train_top_layers, training.freeze
+        ):
             raise ValueError(f"training.method: {problem}")
         return self
 
-    def _settings_matter(self) -> None:
+    def _check_settings(self) -> None:
         """Raises ValueError where a setting of `training` would change nothing of what it says."""
-        for name, reason in getattr(module(self.objective.type), "WITHOUT", {}).items():
+        for name, reason in getattr(load_objective(self.objective.type), "WITHOUT", {}).items():
             if getattr(self.training, name) != Training.model_fields[name].default:
                 raise ValueError(f"training.{name}: without effect for {self.objective.type}: {reason}; take it out")
 
-    def _loss_fits(self) -> None:
+    def _check_loss(self) -> None:
         """Raises ValueError where the objective has no choice of one label that its loss could change."""
-        if problem := unlearnable(self.training, self.objective.type):
+        if problem := describe_unlearnable(self.training, self.objective.type):
             raise ValueError(f"training.{problem}")
-        if self.training.processes > 1 and coupled(module(self.objective.type)):
+        if self.training.processes > 1 and is_coupled(load_objective(self.objective.type)):
             raise ValueError(
                 f"training.processes: {self.objective.type} learns from the pairs of a whole batch, "
                 "which no process has; set it to 1"
             )
 
-    def _robustness_fits(self) -> None:
+    def _check_robustness(self) -> None:
         """Raises ValueError where the gate asks for a test that is not made, or one does not fit the objective."""
-        asked, tests = self.evaluation.gate.robustness, self.evaluation.robustness
+        thresholds = self.evaluation.gate.robustness
+        tests = self.evaluation.robustness
         if tests and self.objective.type not in ("text-classification", "token-classification"):
             raise ValueError(f"evaluation.robustness: there are no such tests for {self.objective.type}; take it out")
         if tests and tests.opposites and self.objective.type != "text-classification":
             raise ValueError("evaluation.robustness.opposites: a denial adds a word, which would have no tag")
         listed = self.contract.label.values
-        if tests and listed != "inferred" and (unknown := tests.strangers(listed)):
+        if tests and listed != "inferred" and (unknown := tests.find_unknown_labels(listed)):
             near = difflib.get_close_matches(unknown[0], listed, 1, 0.5)
             hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(listed)}"
             raise ValueError(f"evaluation.robustness.opposites: contract.label.values has no {unknown[0]}; {hint}")
-        if missing := [name for name in asked if tests is None or name not in tests.names]:
+        if missing := [name for name in thresholds if tests is None or name not in tests.names]:
             raise ValueError(
                 f"evaluation.gate.robustness: {missing[0]} is not tested; "
                 + (
@@ -281,7 +285,7 @@ class Recipe(Section):
     @property
     def metric(self) -> str:
         """The metric that early stopping and the gate look at."""
-        return self.evaluation.metric or module(self.objective.type).METRICS[0]
+        return self.evaluation.metric or load_objective(self.objective.type).METRICS[0]
 
     @property
     def registered_name(self) -> str:

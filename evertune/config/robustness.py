@@ -25,9 +25,9 @@ class Robustness(Section):
     rows: int = Field(500, ge=30, description="Test rows that each test changes, evenly spaced.")
     seed: int = Field(17, ge=0, lt=2**32, description="Seed of the changes.")
 
-    def strangers(self, labels: Collection[str]) -> list[str]:
+    def find_unknown_labels(self, labels: Collection[str]) -> list[str]:
         """What `opposites` names and is none of these labels."""
-        return [one for one in dict.fromkeys(chain(*self.opposites.items())) if one not in labels]
+        return [label for label in dict.fromkeys(chain(*self.opposites.items())) if label not in labels]
 
     @property
     def names(self) -> list[str]:

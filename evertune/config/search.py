@@ -17,7 +17,7 @@ FORM = "write {search: [low, high], log: true}, {search: [a, b, c]} or {search: 
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchField:
     """A field whose value is searched for: a range, or choices where there are any.
 
     Args:
@@ -34,7 +34,7 @@ class Searched:
     choices: tuple[Any, ...] = ()
 
     @property
-    def whole(self) -> bool:
+    def is_whole(self) -> bool:
         """Whether a range holds whole numbers alone."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
@@ -44,83 +44,86 @@ class Searched:
         return self.choices or (self.low, self.high)
 
     @property
-    def between(self) -> float | None:
+    def fractional_value(self) -> float | None:
         """A value of a range that is no whole number; None where there is none."""
-        return None if self.choices or self.whole else self.low + (self.high - self.low) / math.pi
+        return None if self.choices or self.is_whole else self.low + (self.high - self.low) / math.pi
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """The range or the choices, for a person."""
         if self.choices:
-            return ", ".join(told(one) for one in self.choices)
+            return ", ".join(format_value(choice) for choice in self.choices)
         more = [f"in steps of {self.step:g}"] if self.step else []
-        return ", ".join([f"{told(self.low)} to {told(self.high)}", *(["log"] if self.log else []), *more])
+        return ", ".join(
+            [f"{format_value(self.low)} to {format_value(self.high)}", *(["log"] if self.log else []), *more]
+        )
 
 
-def told(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value of the recipe as people read it."""
     if isinstance(value, float):
         return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def short(paths: Iterable[str]) -> dict[str, str]:
+def shorten_paths(paths: Iterable[str]) -> dict[str, str]:
     """A name for each path: its last key, where no other has that."""
-    last = {path: path.rpartition(".")[2] for path in paths}
-    return {path: name if [*last.values()].count(name) == 1 else path for path, name in last.items()}
+    last_keys = {path: path.rpartition(".")[2] for path in paths}
+    return {path: name if [*last_keys.values()].count(name) == 1 else path for path, name in last_keys.items()}
 
 
-def found(tree: Mapping[str, Any]) -> tuple[list[Searched], dict[str, str]]:
+def find_fields(tree: Mapping[str, Any]) -> tuple[list[SearchField], dict[str, str]]:
     """The fields of a recipe's tree that are searched, and by its path what is wrong with one that is not well written.
 
     Args:
         tree: as it stands in the file, overrides applied.
     """
-    fields, problems = [], {}
-    for path, marker in _markers(tree, ""):
-        problem = _problem(path, marker)
+    fields = []
+    problems = {}
+    for path, marker in _find_markers(tree, ""):
+        problem = _describe_problem(path, marker)
         if problem is None:
-            fields.append(_read(path, marker))
+            fields.append(_read_field(path, marker))
         else:
             problems[path] = f"{path}: {problem}"
     return fields, problems
 
 
-def placed(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def set_values(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """The tree with values at these paths; what was there is replaced."""
-    made = copy.deepcopy(dict(tree))
+    changed_tree = copy.deepcopy(dict(tree))
     for path, value in values.items():
-        node, last = _parent(made, path)
+        node, last = _find_parent(changed_tree, path)
         node[last] = value
-    return made
+    return changed_tree
 
 
-def without(tree: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+def drop_paths(tree: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
     """The tree without what stands at these paths."""
-    made = copy.deepcopy(dict(tree))
+    changed_tree = copy.deepcopy(dict(tree))
     for path in paths:
-        node, last = _parent(made, path)
+        node, last = _find_parent(changed_tree, path)
         del node[last]
-    return made
+    return changed_tree
 
 
-def _parent(tree: Any, path: str) -> tuple[Any, Any]:
+def _find_parent(tree: Any, path: str) -> tuple[Any, Any]:
     *parents, last = path.split(".")
     for part in parents:
         tree = tree[int(part) if isinstance(tree, list) else part]
     return tree, int(last) if isinstance(tree, list) else last
 
 
-def _markers(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _find_markers(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if isinstance(node, dict) and isinstance(node.get("search"), (list, dict)):  # a label may be called `search`
         yield path, node
         return
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, child in items:
-        yield from _markers(child, f"{path}.{key}" if path else str(key))
+        yield from _find_markers(child, f"{path}.{key}" if path else str(key))
 
 
-def _problem(path: str, marker: dict[str, Any]) -> str | None:
+def _describe_problem(path: str, marker: dict[str, Any]) -> str | None:
     if path.partition(".")[0] not in OPEN or path in FIXED:
         where = "objective (its type excepted), base_model and training"
         return f"cannot be searched: rows and evaluation are the same for all trials; search in {where}"
@@ -128,55 +131,61 @@ def _problem(path: str, marker: dict[str, Any]) -> str | None:
         if key not in KEYS:
             near = difflib.get_close_matches(str(key), KEYS, 1, 0.5)
             return f"unknown key {key!r} beside search; " + (f"did you mean {near[0]}?" if near else FORM)
-    given = marker["search"]
-    if isinstance(given, dict):
-        if list(given) != ["choices"] or not isinstance(given["choices"], list):
+    value = marker["search"]
+    if isinstance(value, dict):
+        if list(value) != ["choices"] or not isinstance(value["choices"], list):
             return f"not a search; {FORM}"
-        return _choices_problem(given["choices"], marker)
-    return _range_problem(*_numbers(given), marker) if _is_range(given) else _choices_problem(given, marker)
+        return _choices_problem(value["choices"], marker)
+    return _range_problem(*_to_numbers(value), marker) if _is_range(value) else _choices_problem(value, marker)
 
 
 def _choices_problem(choices: list[Any], marker: dict[str, Any]) -> str | None:
     if extra := [key for key in ("log", "step") if key in marker]:
         return f"{extra[0]} belongs to a range of two numbers, not to choices; leave it out"
-    texts = [told(one) for one in choices]
+    texts = [format_value(choice) for choice in choices]
     if len(texts) < 2:
         return "give two choices at least, or write the value itself"
-    repeated = next((one for one in texts if texts.count(one) > 1), None)
+    repeated = next((text for text in texts if texts.count(text) > 1), None)
     return None if repeated is None else f"the choice {repeated} stands twice; leave one out"
 
 
 def _range_problem(low: float, high: float, marker: dict[str, Any]) -> str | None:
-    log, step = marker.get("log", False), marker.get("step")
+    log = marker.get("log", False)
+    step = marker.get("step")
     if not isinstance(log, bool):
         return f"log is true or false, not {log!r}"
     if not low < high:
-        return f"the range ends at {told(high)}, which is not above {told(low)}; write the lower end first"
+        return (
+            f"the range ends at {format_value(high)}, which is not above {format_value(low)}; write the lower end first"
+        )
     if log and low <= 0:
-        return f"with log: true a range begins above 0, not at {told(low)}"
+        return f"with log: true a range begins above 0, not at {format_value(low)}"
     if step is None:
         return None
-    if not _is_number(step) or not 0 < _number(step) <= high - low:
-        return f"step is a number above 0 and at most {told(high - low)}, not {step!r}"
+    if not _is_number(step) or not 0 < _to_number(step) <= high - low:
+        return f"step is a number above 0 and at most {format_value(high - low)}, not {step!r}"
     return "log and step do not go together; leave one out" if log else None
 
 
-def _read(path: str, marker: dict[str, Any]) -> Searched:
-    given = marker["search"]
-    if not _is_range(given):
-        choices = given["choices"] if isinstance(given, dict) else given
-        return Searched(path, choices=tuple(_number(one) if _is_number(one) else one for one in choices))
-    low, high = _numbers(given)
-    step = _number(marker["step"]) if marker.get("step") is not None else None
+def _read_field(path: str, marker: dict[str, Any]) -> SearchField:
+    value = marker["search"]
+    if not _is_range(value):
+        choices = value["choices"] if isinstance(value, dict) else value
+        return SearchField(
+            path, choices=tuple(_to_number(choice) if _is_number(choice) else choice for choice in choices)
+        )
+    low, high = _to_numbers(value)
+    step = _to_number(marker["step"]) if marker.get("step") is not None else None
     if isinstance(step, float) and not step.is_integer():
-        low, high = float(low), float(high)
+        low = float(low)
+        high = float(high)
     if step is not None:
         high = low + type(low)(step) * int((high - low) / step + 1e-9)  # the last value that the steps reach
-    return Searched(path, low, high, step, marker.get("log", False))
+    return SearchField(path, low, high, step, marker.get("log", False))
 
 
-def _is_range(given: Any) -> bool:
-    return isinstance(given, list) and len(given) == 2 and all(map(_is_number, given))
+def _is_range(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
 
 
 def _is_number(value: Any) -> bool:
@@ -184,10 +193,10 @@ def _is_number(value: Any) -> bool:
     return text or (isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value))
 
 
-def _number(value: Any) -> Any:
+def _to_number(value: Any) -> Any:
     return float(value) if isinstance(value, str) else value
 
 
-def _numbers(given: list[Any]) -> tuple[Any, Any]:
-    low, high = map(_number, given)
+def _to_numbers(values: list[Any]) -> tuple[Any, Any]:
+    low, high = map(_to_number, values)
     return low, high

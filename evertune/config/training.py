@@ -37,9 +37,11 @@ class Training(Section):
         None, gt=0, le=1, description="Peak learning rate of the new head. Default: the same."
     )
     layer_decay: float = Field(
-        1.0, gt=0, le=1,
+        1.0,
+        gt=0,
+        le=1,
         description="The rate of each layer as a multiple of the one above it, down to the embeddings.",
-    )  # fmt: skip
+    )
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field("linear", description="Decay after warm-up.")
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the rate rises from 0.")
     weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW's decoupled weight decay.")
@@ -92,9 +94,11 @@ class Training(Section):
         "auto", description="`auto`: bf16 where this machine is faster with it."
     )
     processes: int = Field(
-        1, ge=1, le=1024,
+        1,
+        ge=1,
+        le=1024,
         description="Processes that train together on each machine, one a GPU; `tokens_per_batch` is dealt among them.",
-    )  # fmt: skip
+    )
     compile: bool = Field(
         False,
         description="Compile the layers with `torch.compile`: costs about a minute, for long trainings on a GPU.",
@@ -107,17 +111,17 @@ class Training(Section):
             raise ValueError("loss: focal looks at the label's own probability alone; take label_smoothing out")
         if isinstance(self.loss, ClassBalanced) and self.class_weights != "none":
             raise ValueError("loss: class-balanced weighs the labels already; take class_weights out")
-        alone = [name for name in ALONE if getattr(self, name)]
-        if alone and self.processes > 1:
-            raise ValueError(f"{alone[0]}: works in one process only; set processes to 1")
+        single_process = [name for name in ALONE if getattr(self, name)]
+        if single_process and self.processes > 1:
+            raise ValueError(f"{single_process[0]}: works in one process only; set processes to 1")
         if self.distill is not None and self.distill.hidden:
             if self.virtual_tokens:
                 raise ValueError("distill.hidden: the teacher knows no virtual tokens; choose another method")
             if self.compile:
                 raise ValueError("distill.hidden: looks into the layers, which `compile` closes; set compile to false")
-        whole = [name for name in WHOLE if getattr(self, name)]
-        if whole and self.method != FULL:
-            raise ValueError(f"{whole[0]}: changes all weights; set method to full")
+        full_only = [name for name in WHOLE if getattr(self, name)]
+        if full_only and self.method != FULL:
+            raise ValueError(f"{full_only[0]}: changes all weights; set method to full")
         return self
 
     @property
@@ -126,7 +130,7 @@ class Training(Section):
         return AUTO_TOKENS if self.tokens_per_batch == "auto" else self.tokens_per_batch
 
     @property
-    def apart(self) -> bool:
+    def needs_base(self) -> bool:
         """Whether the bundle holds an adapter alone, which needs its base."""
         return self.method != FULL and not getattr(self.method, "merge", False)
 

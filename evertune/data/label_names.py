@@ -8,39 +8,42 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
-from evertune.data.columns.digests import digests
-from evertune.objectives import module
-from evertune.records import Snapshot, digest
+from evertune.data.columns.digests import digest_values
+from evertune.objectives import load_objective
+from evertune.records import Snapshot, compute_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def snapshot(found: Snapshot, recipe: Recipe) -> Snapshot:
+def rename_snapshot(original: Snapshot, recipe: Recipe) -> Snapshot:
     """The snapshot under the names of today; with other names it is another one."""
-    renamed = recipe.contract.label.rename
-    if not renamed:
-        return found
+    new_names = recipe.contract.label.rename
+    if not new_names:
+        return original
     return replace(
-        found, labels=tuple(names(found.labels, renamed)), fingerprint=digest(found.fingerprint, renamed)
-    )  # fmt: skip
+        original,
+        labels=tuple(rename_labels(original.labels, new_names)),
+        fingerprint=compute_digest(original.fingerprint, new_names),
+    )
 
 
-def names(labels: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
+def rename_labels(labels: Sequence[str], new_names: Mapping[str, str]) -> list[str]:
     """Every label once, in the order of the first that is called so."""
-    return list(dict.fromkeys(renamed.get(label, label) for label in labels))
+    return list(dict.fromkeys(new_names.get(label, label) for label in labels))
 
 
-def rows(table: "pa.Table", recipe: Recipe) -> "pa.Table":
+def rename_rows(table: "pa.Table", recipe: Recipe) -> "pa.Table":
     """Rows of the corpus with the targets of today."""
-    renamed, target = recipe.contract.label.rename, module(recipe.objective.type).TARGET
-    if not renamed:
+    new_names = recipe.contract.label.rename
+    target = load_objective(recipe.objective.type).TARGET
+    if not new_names:
         return table
-    place = table.column_names.index(target)
-    return table.set_column(place, target, values(table[target].combine_chunks(), renamed))
+    index = table.column_names.index(target)
+    return table.set_column(index, target, rename_values(table[target].combine_chunks(), new_names))
 
 
-def target_digests(table: "pa.Table", recipe: Recipe) -> Any:
+def digest_targets(table: "pa.Table", recipe: Recipe) -> Any:
     """Digests of the targets under the names of today.
 
     Args:
@@ -48,51 +51,62 @@ def target_digests(table: "pa.Table", recipe: Recipe) -> Any:
     """
     if not recipe.contract.label.rename:
         return table["target_digest"]
-    return digests(rows(table, recipe)[module(recipe.objective.type).TARGET])
+    return digest_values(rename_rows(table, recipe)[load_objective(recipe.objective.type).TARGET])
 
 
-def other_names(column: Any, renamed: Mapping[str, str]) -> list[Any]:
+def list_name_variants(column: Any, new_names: Mapping[str, str]) -> list[Any]:
     """The column as it would stand under the names of today, and under those of earlier days.
 
     Of several old names for one, each is given to all of its places: a list that held two of them is not found.
     """
-    now, older = values(column, renamed), dict[str, list[str]]()
-    for old, new in renamed.items():
-        older.setdefault(new, []).append(old)
-    turns = range(max(map(len, older.values()), default=0))
-    return [now, *(values(now, {new: olds[min(turn, len(olds) - 1)] for new, olds in older.items()}) for turn in turns)]
+    current = rename_values(column, new_names)
+    old_names = dict[str, list[str]]()
+    for old, new in new_names.items():
+        old_names.setdefault(new, []).append(old)
+    turns = range(max(map(len, old_names.values()), default=0))
+    return [
+        current,
+        *(
+            rename_values(current, {new: olds[min(turn, len(olds) - 1)] for new, olds in old_names.items()})
+            for turn in turns
+        ),
+    ]
 
 
-def values(column: Any, renamed: Mapping[str, str]) -> Any:
+def rename_values(column: Any, new_names: Mapping[str, str]) -> Any:
     """Strings, or lists of strings, with the names of today; nulls stay."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if pa.types.is_list(column.type):
-        inner = values(column.flatten(), renamed)
+        inner = rename_values(column.flatten(), new_names)
         offsets = pc.subtract(column.offsets, column.offsets[0]) if len(column.offsets) else column.offsets
         mask = column.is_null() if column.null_count else None
         return pa.ListArray.from_arrays(offsets, inner, mask=mask)
-    place = pc.index_in(column, value_set=pa.array(list(renamed), pa.string()))
-    return pc.coalesce(pa.array(list(renamed.values()), pa.string()).take(place), column)
+    indices = pc.index_in(column, value_set=pa.array(list(new_names), pa.string()))
+    return pc.coalesce(pa.array(list(new_names.values()), pa.string()).take(indices), column)
 
 
-def predictions(found: list[dict[str, Any]], recipe: Recipe) -> list[dict[str, Any]]:
+def rename_predictions(model_outputs: list[dict[str, Any]], recipe: Recipe) -> list[dict[str, Any]]:
     """What an older model says, under the names of today."""
-    renamed, target = recipe.contract.label.rename, module(recipe.objective.type).TARGET
-    if not renamed:
-        return found
-    return [{**one, target: _named(one[target], renamed), **_scores(one, renamed)} for one in found]
+    new_names = recipe.contract.label.rename
+    target = load_objective(recipe.objective.type).TARGET
+    if not new_names:
+        return model_outputs
+    return [
+        {**output, target: _rename_value(output[target], new_names), **_rename_scores(output, new_names)}
+        for output in model_outputs
+    ]
 
 
-def _scores(one: dict[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+def _rename_scores(output: dict[str, Any], new_names: Mapping[str, str]) -> dict[str, Any]:
     """The scores of all labels, where a prediction has them; of labels that were merged the highest."""
-    found: dict[str, float] = {}
-    for label, score in one.get("all_scores", {}).items():
-        now = renamed.get(label, label)
-        found[now] = max(score, found.get(now, 0.0))
-    return {"all_scores": found} if found else {}
+    scores: dict[str, float] = {}
+    for label, score in output.get("all_scores", {}).items():
+        new_name = new_names.get(label, label)
+        scores[new_name] = max(score, scores.get(new_name, 0.0))
+    return {"all_scores": scores} if scores else {}
 
 
-def _named(value: Any, renamed: Mapping[str, str]) -> Any:
-    return renamed.get(value, value) if isinstance(value, str) else [renamed.get(one, one) for one in value]
+def _rename_value(value: Any, new_names: Mapping[str, str]) -> Any:
+    return new_names.get(value, value) if isinstance(value, str) else [new_names.get(label, label) for label in value]

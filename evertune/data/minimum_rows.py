@@ -17,7 +17,7 @@ STORED = (
 NEEDED = {"train": "there is nothing to learn from", "test": "there is no evidence to promote on"}
 
 
-def check(rows: Mapping[str, int], recipe: "Recipe") -> None:
+def check_row_counts(row_counts: Mapping[str, int], recipe: "Recipe") -> None:
     """Warn of what a model will have to do without.
 
     Args:
@@ -25,30 +25,33 @@ def check(rows: Mapping[str, int], recipe: "Recipe") -> None:
     Raises:
         DataError: no model can be trained or judged on them.
     """
-    if problems := missing(rows):
+    if problems := list_missing_splits(row_counts):
         raise DataError("; ".join(problems))
-    for warning in warnings(rows, recipe):
+    for warning in list_warnings(row_counts, recipe):
         logger.warning("%s", warning)
 
 
-def missing(rows: Mapping[str, int]) -> list[str]:
+def list_missing_splits(row_counts: Mapping[str, int]) -> list[str]:
     """Why no model can be trained or judged on these rows."""
-    total = sum(rows.values())
+    total = sum(row_counts.values())
     return [
         f"none of the {total:,} accepted rows is a {split} row, so {lack}; {STORED}"
         for split, lack in NEEDED.items()
-        if not rows[split]
+        if not row_counts[split]
     ]
 
 
-def warnings(rows: Mapping[str, int], recipe: "Recipe") -> list[str]:
+def list_warnings(row_counts: Mapping[str, int], recipe: "Recipe") -> list[str]:
     """What goes without validation rows, or with few test rows."""
-    found, test, least = [], rows["test"], recipe.evaluation.gate.min_rows
-    if not rows["validation"] and recipe.training.early_stopping is not None:
-        found.append(f"no validation rows: training.early_stopping cannot be applied; {STORED}")
-    if 0 < test < least:
-        found.append(
-            f"{test:,} test rows are fewer than evaluation.gate.min_rows ({least}): every version will be held; "
+    messages = []
+    test_count = row_counts["test"]
+    minimum = recipe.evaluation.gate.min_rows
+    if not row_counts["validation"] and recipe.training.early_stopping is not None:
+        messages.append(f"no validation rows: training.early_stopping cannot be applied; {STORED}")
+    if 0 < test_count < minimum:
+        messages.append(
+            f"{test_count:,} test rows are fewer than evaluation.gate.min_rows ({minimum}): every version will be "
+            "held; "
             "add rows, or lower it if so few are enough for you"
         )
-    return found
+    return messages

@@ -4,11 +4,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
-from evertune.data.columns.components import repeated
-from evertune.data.columns.digests import digests, hashed, joined
-from evertune.data.columns.strings import contents
+from evertune.data.columns.components import find_repeated
+from evertune.data.columns.digests import digest_values, hash_texts, join_columns
+from evertune.data.columns.strings import get_text_bytes
 from evertune.errors import DataError
-from evertune.objectives import LISTS, ROLES, module
+from evertune.objectives import LISTS, ROLES, load_objective
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,9 +18,9 @@ ESCAPED = r'["\\\x00-\x1f]'  # signs that JSON writes in another way
 ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def roles(recipe: Recipe) -> list[str]:
+def list_roles(recipe: Recipe) -> list[str]:
     """The roles that make up a row's content: the objective's, then those of id, timestamp, group that are mapped."""
-    return [*module(recipe.objective.type).COLUMNS, *(role for role in ROLES if role in recipe.data.columns)]
+    return [*load_objective(recipe.objective.type).COLUMNS, *(role for role in ROLES if role in recipe.data.columns)]
 
 
 def has_id(recipe: Recipe) -> bool:
@@ -28,17 +28,19 @@ def has_id(recipe: Recipe) -> bool:
     return "id" in recipe.data.columns
 
 
-def schema(recipe: Recipe) -> "pa.Schema":
+def build_schema(recipe: Recipe) -> "pa.Schema":
     """Columns of a row on its way from a source to the corpus or the quarantine."""
     import pyarrow as pa
 
-    own = [(role, arrow(kind)) for role, kind in module(recipe.objective.type).COLUMNS.items()]
+    objective_fields = [
+        (role, to_arrow_type(kind)) for role, kind in load_objective(recipe.objective.type).COLUMNS.items()
+    ]
     return pa.schema(
         [
             ("row_version", pa.string()),
             ("row_key", pa.string()),
             ("occurrence", pa.int64()),
-            *own,
+            *objective_fields,
             ("id", pa.string()),
             ("timestamp", pa.timestamp("us", "UTC")),
             ("group", pa.string()),
@@ -54,19 +56,19 @@ def schema(recipe: Recipe) -> "pa.Schema":
     )
 
 
-def arrow(kind: str) -> "pa.DataType":
+def to_arrow_type(kind: str) -> "pa.DataType":
     """What holds the cells of a column of this kind."""
     import pyarrow as pa
 
     return pa.list_(pa.string()) if kind in LISTS else pa.string()
 
 
-def own_columns(names: list[str]) -> list[str]:
+def list_own_columns(names: list[str]) -> list[str]:
     """The objective's columns among those of a table in `schema`'s order: the inputs first, then the target."""
     return names[names.index("occurrence") + 1 : names.index("id")]
 
 
-def keyed(table: "pa.Table", recipe: Recipe) -> "pa.Table":
+def add_keys(table: "pa.Table", recipe: Recipe) -> "pa.Table":
     """A source's table in `schema(recipe)`, each row with its version, key and digests.
 
     A blank id or group is a missing one: it would tie rows together that have nothing in common.
@@ -77,19 +79,19 @@ def keyed(table: "pa.Table", recipe: Recipe) -> "pa.Table":
     """
     import numpy as np
 
-    made = versioned(table, recipe)
+    versioned_rows = add_versions(table, recipe)
     if has_id(recipe):
-        return made
-    open_ = np.ones(len(made), dtype=bool)
+        return versioned_rows
+    is_unnumbered = np.ones(len(versioned_rows), dtype=bool)
     if "occurrence" in table.column_names:
-        open_ = np.asarray(table["occurrence"].is_null())
-    one = made.filter(open_)
-    sources = np.asarray(one["source"].combine_chunks().dictionary_encode().indices.fill_null(-1))
-    places, numbers = occurrences(as_numbers(one["row_version"]), sources)
-    return renumbered(made, np.flatnonzero(open_)[places], numbers, recipe)
+        is_unnumbered = np.asarray(table["occurrence"].is_null())
+    unnumbered_rows = versioned_rows.filter(is_unnumbered)
+    sources = np.asarray(unnumbered_rows["source"].combine_chunks().dictionary_encode().indices.fill_null(-1))
+    positions, occurrence_numbers = find_occurrences(versions_to_numbers(unnumbered_rows["row_version"]), sources)
+    return renumber_rows(versioned_rows, np.flatnonzero(is_unnumbered)[positions], occurrence_numbers, recipe)
 
 
-def versioned(table: "pa.Table", recipe: Recipe) -> "pa.Table":
+def add_versions(table: "pa.Table", recipe: Recipe) -> "pa.Table":
     """As `keyed`, each row for itself: where the table has no `occurrence` number, the row is the first of its content.
 
     Raises:
@@ -97,19 +99,19 @@ def versioned(table: "pa.Table", recipe: Recipe) -> "pa.Table":
     """
     import pyarrow as pa
 
-    wanted = schema(recipe)
-    columns = {name: _column(table, wanted.field(name), recipe) for name in wanted.names}
-    columns |= {name: present(columns[name]) for name in ("id", "group")}
+    target_schema = build_schema(recipe)
+    columns = {name: _read_column(table, target_schema.field(name), recipe) for name in target_schema.names}
+    columns |= {name: blank_to_null(columns[name]) for name in ("id", "group")}
     columns["occurrence"] = columns["occurrence"].fill_null(0)
-    columns["row_version"] = _versions(columns, recipe)
-    columns["row_key"] = _keys(columns, recipe)
-    objective = module(recipe.objective.type)
-    columns["input_digest"] = digests(joined([columns[role] for role in objective.INPUTS]))
-    columns["target_digest"] = digests(columns[objective.TARGET])
-    return pa.table(columns, schema=wanted)
+    columns["row_version"] = _compute_versions(columns, recipe)
+    columns["row_key"] = _choose_keys(columns, recipe)
+    objective = load_objective(recipe.objective.type)
+    columns["input_digest"] = digest_values(join_columns([columns[role] for role in objective.INPUTS]))
+    columns["target_digest"] = digest_values(columns[objective.TARGET])
+    return pa.table(columns, schema=target_schema)
 
 
-def occurrences(versions: "np.ndarray[Any, Any]", sources: "np.ndarray[Any, Any]") -> "tuple[Any, Any]":
+def find_occurrences(versions: "np.ndarray[Any, Any]", sources: "np.ndarray[Any, Any]") -> "tuple[Any, Any]":
     """Rows whose content stands further up in their source too, in order, and how often it does.
 
     Args:
@@ -117,17 +119,17 @@ def occurrences(versions: "np.ndarray[Any, Any]", sources: "np.ndarray[Any, Any]
     """
     import numpy as np
 
-    some = np.sort(repeated(versions[:, 0]))
-    order = some[np.lexsort((some, versions[some, 1], versions[some, 0], sources[some]))]
+    candidates = np.sort(find_repeated(versions[:, 0]))
+    order = candidates[np.lexsort((candidates, versions[candidates, 1], versions[candidates, 0], sources[candidates]))]
     columns = np.column_stack([versions[order], sources[order].astype(np.uint64)])
     starts = np.flatnonzero(np.append(True, (columns[1:] != columns[:-1]).any(axis=1))[: len(order)])
-    number = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
-    again = np.flatnonzero(number)
-    again = again[np.argsort(order[again])]
-    return order[again], number[again]
+    counts = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
+    repeats = np.flatnonzero(counts)
+    repeats = repeats[np.argsort(order[repeats])]
+    return order[repeats], counts[repeats]
 
 
-def renumbered(rows: "pa.Table", places: Any, numbers: Any, recipe: Recipe) -> "pa.Table":
+def renumber_rows(rows: "pa.Table", positions: Any, numbers: Any, recipe: Recipe) -> "pa.Table":
     """The rows, those in the given places with this occurrence number and the version that follows from it.
 
     Args:
@@ -137,30 +139,32 @@ def renumbered(rows: "pa.Table", places: Any, numbers: Any, recipe: Recipe) -> "
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not len(places):
+    if not len(positions):
         return rows
-    some = rows.take(pa.array(places))
-    at = rows.column_names.index("occurrence")
-    again = versioned(some.set_column(at, "occurrence", pa.array(numbers, pa.int64())), recipe)
+    chosen_rows = rows.take(pa.array(positions))
+    index = rows.column_names.index("occurrence")
+    renumbered_rows = add_versions(chosen_rows.set_column(index, "occurrence", pa.array(numbers, pa.int64())), recipe)
     mask = np.zeros(len(rows), dtype=bool)
-    mask[places] = True
+    mask[positions] = True
     for name in ("occurrence", "row_version", "row_key"):
-        column = pc.replace_with_mask(rows[name].combine_chunks(), pa.array(mask), again[name].combine_chunks())
+        column = pc.replace_with_mask(
+            rows[name].combine_chunks(), pa.array(mask), renumbered_rows[name].combine_chunks()
+        )
         rows = rows.set_column(rows.column_names.index(name), name, column)
     return rows
 
 
-def as_numbers(versions: Any) -> "np.ndarray[Any, Any]":
+def versions_to_numbers(versions: Any) -> "np.ndarray[Any, Any]":
     """Row versions as two numbers each, (rows, 2); they sort as the versions do."""
     import numpy as np
     import pyarrow as pa
 
     chunks = versions.chunks if isinstance(versions, pa.ChunkedArray) else [versions]
-    data = b"".join(bytes.fromhex(contents(chunk)[0].tobytes().decode()) for chunk in chunks)
+    data = b"".join(bytes.fromhex(get_text_bytes(chunk)[0].tobytes().decode()) for chunk in chunks)
     return np.frombuffer(data, dtype=">u8").astype(np.uint64).reshape(-1, 2)
 
 
-def in_order(versions: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def order_versions(versions: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     """The places of versions from `as_numbers`, in the versions' order."""
     import numpy as np
 
@@ -169,12 +173,12 @@ def in_order(versions: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     return np.lexsort((versions[:, 1], versions[:, 0])) if (upper[1:] == upper[:-1]).any() else order
 
 
-def as_versions(numbers: "np.ndarray[Any, Any]") -> "pa.Array":
+def numbers_to_versions(numbers: "np.ndarray[Any, Any]") -> "pa.Array":
     """What `as_numbers` took."""
-    return _digits(numbers.astype(">u8").tobytes())
+    return _format_versions(numbers.astype(">u8").tobytes())
 
 
-def present(column: Any) -> Any:
+def blank_to_null(column: Any) -> Any:
     """A column of strings in which blank ones are missing."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -182,15 +186,15 @@ def present(column: Any) -> Any:
     return pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), pa.scalar(None, pa.string()), column)
 
 
-def _column(table: "pa.Table", field: Any, recipe: Recipe) -> Any:
+def _read_column(table: "pa.Table", field: Any, recipe: Recipe) -> Any:
     import pyarrow as pa
 
     unmapped = field.name in ROLES and field.name not in recipe.data.columns
     if field.name not in table.column_names or unmapped:
-        if field.name in module(recipe.objective.type).COLUMNS:
-            found = ", ".join(table.column_names)
+        if field.name in load_objective(recipe.objective.type).COLUMNS:
+            available = ", ".join(table.column_names)
             raise DataError(
-                f"a source gave no column for the role {field.name}; it has {found}. Map it in data.columns"
+                f"a source gave no column for the role {field.name}; it has {available}. Map it in data.columns"
             )
         return pa.nulls(table.num_rows, field.type)
     try:
@@ -203,19 +207,20 @@ def _column(table: "pa.Table", field: Any, recipe: Recipe) -> Any:
         ) from None
 
 
-def _versions(columns: dict[str, Any], recipe: Recipe) -> "pa.Array":
+def _compute_versions(columns: dict[str, Any], recipe: Recipe) -> "pa.Array":
     """128 bits of BLAKE2b of each row's content, and of its occurrence number where it is not the first."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    content, number = _contents(columns, recipe), columns["occurrence"]
+    content = _serialize_contents(columns, recipe)
+    number = columns["occurrence"]
     if pc.any(pc.not_equal(number, 0)).as_py():
-        counted = pc.binary_join_element_wise(content, number.cast(pa.string()), "#")
-        content = pc.if_else(pc.equal(number, 0), content, counted)
-    return _digits(hashed(content, 16))
+        numbered_content = pc.binary_join_element_wise(content, number.cast(pa.string()), "#")
+        content = pc.if_else(pc.equal(number, 0), content, numbered_content)
+    return _format_versions(hash_texts(content, 16))
 
 
-def _digits(versions: bytes) -> "pa.Array":
+def _format_versions(versions: bytes) -> "pa.Array":
     """Versions of 16 bytes in hexadecimal digits."""
     import numpy as np
     import pyarrow as pa
@@ -225,24 +230,24 @@ def _digits(versions: bytes) -> "pa.Array":
     return pa.Array.from_buffers(pa.string(), count, [None, pa.py_buffer(ends), pa.py_buffer(versions.hex().encode())])
 
 
-def _contents(columns: dict[str, Any], recipe: Recipe) -> "pa.Array":
+def _serialize_contents(columns: dict[str, Any], recipe: Recipe) -> "pa.Array":
     """Canonical JSON of each row's content, missing values left out; of an unreadable row, what stands there."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    names = sorted([*roles(recipe), "given_split", "problem_digest"])
+    names = sorted([*list_roles(recipe), "given_split", "problem_digest"])
     moments = pc.coalesce(columns["timestamp"].cast(pa.int64()).cast(pa.string()), columns["timestamp_problem"])
-    shown = {**columns, "timestamp": moments}
+    json_columns = {**columns, "timestamp": moments}
     parts = [pa.repeat(pa.scalar("{"), len(moments))]
     for name in names:
-        if shown[name].null_count < len(moments):
-            member = pc.binary_join_element_wise(f',"{name}":', _json(shown[name]), "")
+        if json_columns[name].null_count < len(moments):
+            member = pc.binary_join_element_wise(f',"{name}":', _serialize_json(json_columns[name]), "")
             parts.append(pc.fill_null(member, ""))
-    joined = pc.binary_join_element_wise(*parts, "}", "")
-    return pc.replace_substring(joined, "{,", "{", max_replacements=1)
+    json_objects = pc.binary_join_element_wise(*parts, "}", "")
+    return pc.replace_substring(json_objects, "{,", "{", max_replacements=1)
 
 
-def _json(column: Any) -> "pa.Array":
+def _serialize_json(column: Any) -> "pa.Array":
     """Each value as JSON; null for null."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -250,13 +255,15 @@ def _json(column: Any) -> "pa.Array":
     if pa.types.is_list(column.type):
         return pa.array([None if value is None else ENCODE(value) for value in column.to_pylist()], pa.string())
     quoted = pc.binary_join_element_wise('"', column, '"', "")
-    odd = pc.fill_null(pc.match_substring_regex(column, ESCAPED), False)
-    if not pc.any(odd).as_py():
+    needs_escape = pc.fill_null(pc.match_substring_regex(column, ESCAPED), False)
+    if not pc.any(needs_escape).as_py():
         return quoted
-    return pc.replace_with_mask(quoted, odd, pa.array([ENCODE(value) for value in column.filter(odd).to_pylist()]))
+    return pc.replace_with_mask(
+        quoted, needs_escape, pa.array([ENCODE(value) for value in column.filter(needs_escape).to_pylist()])
+    )
 
 
-def _keys(columns: dict[str, Any], recipe: Recipe) -> Any:
+def _choose_keys(columns: dict[str, Any], recipe: Recipe) -> Any:
     import pyarrow.compute as pc
 
     return pc.coalesce(columns["id"], columns["row_version"]) if has_id(recipe) else columns["row_version"]

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from evertune.data.thumbnails import digest
+from evertune.data.thumbnails import digest_picture
 
 KNOWN_BY = 48  # letters that tell a text: a page may have cut the rest off
 START = 24  # letters by which it is looked for
@@ -12,13 +12,13 @@ STEP = 12  # letters between the places at which pieces of a text are looked for
 PICTURE = re.compile(r"\s*(data:image/[a-z+.-]+;base64,)?[A-Za-z0-9+/\s]{40,}={0,2}\s*")
 
 
-def folded(text: str) -> str:
+def fold_text(text: str) -> str:
     """Letters and digits alone, whatever their case and form; a text without any as it is."""
     plain = unicodedata.normalize("NFKC", text).casefold()
     return "".join(filter(str.isalnum, plain)) or plain.strip()
 
 
-class Texts:
+class TextMatcher:
     """Texts that are looked for in what a file shows.
 
     Args:
@@ -27,73 +27,86 @@ class Texts:
     """
 
     def __init__(self, texts: Iterable[str], pictures: Iterable[str] = (), *, pieces: bool = False) -> None:
-        found = {folded(text) for text in texts} - {""}
-        self._whole, self._starts, self._pictures = found, dict[str, set[str]](), frozenset(pictures)
-        for one in found:
-            if len(one) >= START:
-                self._starts.setdefault(one[:START], set()).add(one[:KNOWN_BY])
-        self._pieces = _Pieces(one for one in found if len(one) >= START) if pieces else None
+        folded_texts = {fold_text(text) for text in texts} - {""}
+        self._full_texts = folded_texts
+        self._starts = dict[str, set[str]]()
+        self._pictures = frozenset(pictures)
+        for plain in folded_texts:
+            if len(plain) >= START:
+                self._starts.setdefault(plain[:START], set()).add(plain[:KNOWN_BY])
+        self._pieces = _PieceIndex(plain for plain in folded_texts if len(plain) >= START) if pieces else None
 
     def __bool__(self) -> bool:
-        return bool(self._whole or self._pictures)
+        return bool(self._full_texts or self._pictures)
 
-    def is_whole(self, value: str) -> bool:
+    def matches_whole(self, value: str) -> bool:
         """Whether a value that nobody has cut is one of the texts or pictures."""
-        return folded(value) in self._whole or self.is_picture(value)
+        return fold_text(value) in self._full_texts or self.matches_picture(value)
 
-    def is_picture(self, value: str) -> bool:
+    def matches_picture(self, value: str) -> bool:
         """Whether a value is one of the pictures, or the thumbnail of one."""
-        return bool(self._pictures) and PICTURE.fullmatch(value) is not None and digest(value) in self._pictures
+        return bool(self._pictures) and PICTURE.fullmatch(value) is not None and digest_picture(value) in self._pictures
 
-    def shows(self, value: str) -> bool:
+    def matches_value(self, value: str) -> bool:
         """Whether a value is one of the texts or pictures, or the beginning of a text, or shows one of them."""
-        plain = folded(value)
-        if plain in self._whole or self._shown(plain):
+        plain = fold_text(value)
+        if plain in self._full_texts or self._is_shown(plain):
             return True
-        heads = self._starts.get(plain[:START], ())
-        return any(len(plain) < len(head) and head.startswith(plain) for head in heads) or self.is_picture(value)
+        long_starts = self._starts.get(plain[:START], ())
+        return any(len(plain) < len(head) and head.startswith(plain) for head in long_starts) or self.matches_picture(
+            value
+        )
 
-    def within(self, content: str) -> bool:
+    def appears_in(self, content: str) -> bool:
         """Whether a text, or the beginning of one, is shown anywhere in the content; not for short ones."""
-        return self._shown(folded(content))
+        return self._is_shown(fold_text(content))
 
-    def _shown(self, plain: str) -> bool:
+    def _is_shown(self, plain: str) -> bool:
         if not self._starts:
             return False
-        begun = any(
-            plain.startswith(head, place)
-            for place in range(len(plain) - START + 1) if (head_start := plain[place : place + START]) in self._starts
+        has_start = any(
+            plain.startswith(head, position)
+            for position in range(len(plain) - START + 1)
+            if (head_start := plain[position : position + START]) in self._starts
             for head in self._starts[head_start]
-        )  # fmt: skip
-        return begun or (self._pieces is not None and self._pieces.within(plain))
+        )
+        return has_start or (self._pieces is not None and self._pieces.has_piece_in(plain))
 
 
-class _Pieces:
+class _PieceIndex:
     """Pieces of texts: `KNOWN_BY` letters that a text and a content have in a row, or all of a content's."""
 
     def __init__(self, texts: Iterable[str]) -> None:
-        self._all, self._places = "\0".join(texts), dict[str, list[int]]()
+        self._joined_texts = "\0".join(texts)
+        self._positions = dict[str, list[int]]()
         start = 0
-        for one in self._all.split("\0"):
-            for place in range(start, start + len(one) - STEP + 1, STEP):
-                self._places.setdefault(self._all[place : place + STEP], []).append(place)
-            start += len(one) + 1
+        for text in self._joined_texts.split("\0"):
+            for position in range(start, start + len(text) - STEP + 1, STEP):
+                self._positions.setdefault(self._joined_texts[position : position + STEP], []).append(position)
+            start += len(text) + 1
 
-    def within(self, plain: str) -> bool:
+    def has_piece_in(self, plain: str) -> bool:
         """Whether one stands in the content, which is folded."""
-        wanted = min(KNOWN_BY, max(len(plain), START))
+        needed_length = min(KNOWN_BY, max(len(plain), START))
         return any(
-            self._common(plain, here, there) >= wanted
-            for here in range(len(plain) - STEP + 1) if (step := plain[here : here + STEP]) in self._places
-            for there in self._places[step]
-        )  # fmt: skip
+            self._count_common(plain, plain_index, text_index) >= needed_length
+            for plain_index in range(len(plain) - STEP + 1)
+            if (step := plain[plain_index : plain_index + STEP]) in self._positions
+            for text_index in self._positions[step]
+        )
 
-    def _common(self, plain: str, here: int, there: int) -> int:
+    def _count_common(self, plain: str, plain_index: int, text_index: int) -> int:
         """How many letters around these places both have in a row, as far as that matters."""
-        before = after = 0
-        while before < min(here, there, KNOWN_BY) and plain[here - before - 1] == self._all[there - before - 1]:
-            before += 1
-        most = min(len(plain) - here, len(self._all) - there, KNOWN_BY)
-        while after < most and plain[here + after] == self._all[there + after]:
-            after += 1
-        return before + after
+        letters_before = letters_after = 0
+        while (
+            letters_before < min(plain_index, text_index, KNOWN_BY)
+            and plain[plain_index - letters_before - 1] == self._joined_texts[text_index - letters_before - 1]
+        ):
+            letters_before += 1
+        limit = min(len(plain) - plain_index, len(self._joined_texts) - text_index, KNOWN_BY)
+        while (
+            letters_after < limit
+            and plain[plain_index + letters_after] == self._joined_texts[text_index + letters_after]
+        ):
+            letters_after += 1
+        return letters_before + letters_after

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 SIDE = 64  # pixels; a larger picture is shown smaller
 SHOWN = 40  # rows of a gallery
-BYTES, COLOURS = 4096, 128  # of a thumbnail: a page of photographs stays below 2 MB
+BYTES = 4096  # of a thumbnail: a page of photographs stays below 2 MB
+COLOURS = 128
 URI = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
 
 
-def told(text: str) -> str:
+def describe_picture(text: str) -> str:
     """A picture in words: `PNG, 32 x 32 pixels`.
 
     Args:
@@ -28,12 +29,12 @@ def told(text: str) -> str:
         return f"{picture.format}, {picture.width} x {picture.height} pixels"
 
 
-def thumbnail(text: str) -> str:
+def make_thumbnail(text: str) -> str:
     """The picture as PNG in a data URI, at most `SIDE` pixels a side; one that takes many bytes in fewer colours."""
-    return f"data:image/png;base64,{base64.b64encode(_png(_small(base64.b64decode(text)))).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(_encode_png(_shrink_picture(base64.b64decode(text)))).decode()}"
 
 
-def digest(text: str) -> str:
+def digest_picture(text: str) -> str:
     """By what a picture is known, be it the base64 of its file or a thumbnail in a data URI: its thumbnail's pixels.
 
     What cannot be read is known by its letters.
@@ -42,30 +43,32 @@ def digest(text: str) -> str:
 
     letters = "".join(text.rpartition(";base64,")[2].split())
     try:
-        small = _small(base64.b64decode(letters))
+        small = _shrink_picture(base64.b64decode(letters))
     except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):
         return hashlib.sha256(letters.encode()).hexdigest()
     return hashlib.sha256(f"{small.size}".encode() + small.convert("RGBA").tobytes()).hexdigest()
 
 
-def _small(content: bytes) -> "Picture":
+def _shrink_picture(content: bytes) -> "Picture":
     from PIL import Image
 
     with Image.open(io.BytesIO(content)) as picture:
         small = picture.convert("RGBA")
     small.thumbnail((SIDE, SIDE))
-    if len(_png(small)) > BYTES and small.getcolors(COLOURS) is None:  # a thumbnail's own thumbnail has its pixels
+    if (
+        len(_encode_png(small)) > BYTES and small.getcolors(COLOURS) is None
+    ):  # a thumbnail's own thumbnail has its pixels
         small = small.quantize(COLOURS, Image.Quantize.FASTOCTREE)
     return small
 
 
-def _png(picture: "Picture") -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "PNG", optimize=True)
-    return file.getvalue()
+def _encode_png(picture: "Picture") -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
-def gallery(
+def build_gallery(
     objective: Any,
     inputs: Sequence[Any],
     targets: Sequence[Any],
@@ -78,10 +81,14 @@ def gallery(
     """
     if objective.COLUMNS[objective.TARGET] != "image":
         return []
-    named, count = objective.TARGET not in objective.INPUTS, min(SHOWN, len(targets))
-    places = [place * len(targets) // count for place in range(count)]
+    has_caption = objective.TARGET not in objective.INPUTS
+    count = min(SHOWN, len(targets))
+    indices = [index * len(targets) // count for index in range(count)]
     return [
-        {"caption": str(inputs[place]) if named else "", "true": thumbnail(targets[place]),
-         **{model: thumbnail(found[place]["image"]) for model, found in predictions.items()}}
-        for place in places
-    ]  # fmt: skip
+        {
+            "caption": str(inputs[index]) if has_caption else "",
+            "true": make_thumbnail(targets[index]),
+            **{model: make_thumbnail(outputs[index]["image"]) for model, outputs in predictions.items()},
+        }
+        for index in indices
+    ]

@@ -7,7 +7,7 @@ SHOWN = 10  # rows, evenly spaced
 LONGEST = 700  # characters of each text
 
 
-def excerpts(
+def select_excerpts(
     objective: Any, inputs: Sequence[Any], targets: Sequence[Any], predictions: Mapping[str, Sequence[Any]]
 ) -> list[dict[str, str]]:
     """What was given, what was wanted, and what `challenger` and `champion` said, as texts.
@@ -17,13 +17,16 @@ def excerpts(
     """
     if not hasattr(objective, "sample"):
         return []
-    shown = [place for place, one in enumerate(predictions["challenger"])
-             if objective.sample(inputs[place], targets[place], one) is not None]  # fmt: skip
-    found = []
-    for place in shown[:: max(1, len(shown) // SHOWN)][:SHOWN]:
+    shown_rows = [
+        index
+        for index, prediction in enumerate(predictions["challenger"])
+        if objective.sample(inputs[index], targets[index], prediction) is not None
+    ]
+    shown_excerpts = []
+    for index in shown_rows[:: max(1, len(shown_rows) // SHOWN)][:SHOWN]:
         row: dict[str, str] = {}
-        for model, said in predictions.items():
-            told = objective.sample(inputs[place], targets[place], said[place])
-            row |= dict(zip(("input", "target", model), (one[:LONGEST] for one in told or ()), strict=False))
-        found.append(row)
-    return found
+        for model, model_predictions in predictions.items():
+            sample = objective.sample(inputs[index], targets[index], model_predictions[index])
+            row |= dict(zip(("input", "target", model), (text[:LONGEST] for text in sample or ()), strict=False))
+        shown_excerpts.append(row)
+    return shown_excerpts

@@ -13,20 +13,23 @@ from evertune.runtime.files import read_json
 from evertune.serving.portable.batching import by_length
 
 TOKENS = 2048  # of a batch, padding counted: its logits are many times as large
-ROWS, READ = 200, 20_000  # rows that are scored at most, and about how many tokens of them all
+ROWS = 200  # rows that are scored at most, and about how many tokens of them all
+READ = 20_000
 LISTED = 20  # labels that a prompt names; more of them would be longer than most texts
 Row = tuple[list[int], list[list[int]]]  # a prompt, and what may follow it
 
 
-def able(place: str) -> bool:
+def is_decoder(model_path: str) -> bool:
     """Whether a base model's folder holds a decoder with the head that tells the next token."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as NAMES
 
-    stated = read_json(Path(place) / "config.json") or {}
-    return any(one in NAMES.values() for one in stated.get("architectures") or ())
+    stated = read_json(Path(model_path) / "config.json") or {}
+    return any(architecture in NAMES.values() for architecture in stated.get("architectures") or ())
 
 
-def scores(place: str, texts: Sequence[str], words: Sequence[str], longest: int, precision: str) -> Any:
+def score_labels(
+    model_path: str, texts: Sequence[str], label_texts: Sequence[str], max_tokens: int, precision: str
+) -> Any:
     """How well each label goes with each text, (texts, labels): higher is better.
 
     Args:
@@ -40,59 +43,67 @@ def scores(place: str, texts: Sequence[str], words: Sequence[str], longest: int,
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(place)
-    model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(model_path, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32, trust_remote_code=False).eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    rows = [_row(tokenizer, _cut(tokenizer, text, longest), words) for text in ["", *texts]]
-    found: list[Any] = [None] * len(rows)
-    lengths = [_length(*row) for row in rows]
+    rows = [_build_row(tokenizer, _truncate_text(tokenizer, text, max_tokens), label_texts) for text in ["", *texts]]
+    row_scores: list[Any] = [None] * len(rows)
+    lengths = [_count_tokens(*row) for row in rows]
     with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
         for indices in by_length(lengths, TOKENS):
-            for index, line in zip(indices, _likelihoods(model, [rows[index] for index in indices]), strict=True):
-                found[index] = line
-    whole = torch.stack(found)
-    return (whole[1:] - whole[0]).numpy()
+            for index, label_scores in zip(
+                indices, _score_batch(model, [rows[index] for index in indices]), strict=True
+            ):
+                row_scores[index] = label_scores
+    all_scores = torch.stack(row_scores)
+    return (all_scores[1:] - all_scores[0]).numpy()
 
 
-def affordable(place: str, texts: Sequence[str], words: Sequence[str], longest: int) -> int:
+def count_affordable_rows(model_path: str, texts: Sequence[str], label_texts: Sequence[str], max_tokens: int) -> int:
     """How many of such texts are scored: a report's baseline must not cost what a training does.
 
     Args:
-        place, words, longest: as `scores` takes them.
+        model_path, words, longest: as `scores` takes them.
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(place)
-    lengths = [_length(*_row(tokenizer, _cut(tokenizer, text, longest), words)) for text in texts]
+    tokenizer = AutoTokenizer.from_pretrained(model_path, trust_remote_code=False)
+    lengths = [
+        _count_tokens(*_build_row(tokenizer, _truncate_text(tokenizer, text, max_tokens), label_texts))
+        for text in texts
+    ]
     return max(1, min(ROWS, READ * len(texts) // max(1, sum(lengths))))
 
 
-def _cut(tokenizer: Any, text: str, longest: int) -> str:
+def _truncate_text(tokenizer: Any, text: str, max_tokens: int) -> str:
     ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    if len(ids) <= longest:
+    if len(ids) <= max_tokens:
         return text
-    head, tail = ids[: longest // 2], ids[len(ids) - (longest - longest // 2) :]
+    head = ids[: max_tokens // 2]
+    tail = ids[len(ids) - (max_tokens - max_tokens // 2) :]
     return f"{tokenizer.decode(head)} ... {tokenizer.decode(tail)}"
 
 
-def _row(tokenizer: Any, text: str, words: Sequence[str]) -> Row:
+def _build_row(tokenizer: Any, text: str, label_texts: Sequence[str]) -> Row:
     """The prompt for a text, and each label as what follows it."""
-    among = f" Choose one of: {', '.join(words)}." if len(words) <= LISTED else ""
-    asked = f"Text: {text or 'N/A'}\nWhich label fits the text?{among} Answer with the label alone."
+    choices = f" Choose one of: {', '.join(label_texts)}." if len(label_texts) <= LISTED else ""
+    question = f"Text: {text or 'N/A'}\nWhich label fits the text?{choices} Answer with the label alone."
     if tokenizer.chat_template:
-        said = [{"role": "user", "content": asked}]
-        prompt = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
-        start, space = tokenizer(prompt, add_special_tokens=False)["input_ids"], ""
+        messages = [{"role": "user", "content": question}]
+        prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        start = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        space = ""
     else:
-        start, space = tokenizer(f"{asked}\nLabel:")["input_ids"], " "
-    return start, [tokenizer(f"{space}{word}", add_special_tokens=False)["input_ids"] for word in words]
+        start = tokenizer(f"{question}\nLabel:")["input_ids"]
+        space = " "
+    return start, [tokenizer(f"{space}{word}", add_special_tokens=False)["input_ids"] for word in label_texts]
 
 
-def _length(prompt: list[int], labels: list[list[int]]) -> int:
+def _count_tokens(prompt: list[int], labels: list[list[int]]) -> int:
     return len(prompt) + sum(map(len, labels))
 
 
-def _likelihoods(model: Any, rows: Sequence[Row]) -> Any:
+def _score_batch(model: Any, rows: Sequence[Row]) -> Any:
     """(rows, labels): the mean log-likelihood of each label's tokens behind the prompt.
 
     All labels of a row stand behind its prompt at once, each at the place right behind it and blind to the others: so
@@ -100,40 +111,45 @@ def _likelihoods(model: Any, rows: Sequence[Row]) -> Any:
     """
     import torch
 
-    given = {name: value.to(model.device) for name, value in _batch(rows).items()}
+    inputs = {name: value.to(model.device) for name, value in _collate_rows(rows).items()}
     sizes = [len(label) for label in rows[0][1]]
-    firsts, asked = {0, *accumulate(sizes)}, sum(sizes)
-    logits = model(**given, use_cache=False, logits_to_keep=asked + 1).logits.float()
-    told = logits[:, [0 if place in firsts else place for place in range(asked)]]  # by what stands before each token
-    found = told.gather(-1, given["input_ids"][:, -asked:, None])[..., 0] - told.logsumexp(-1)
-    return torch.stack([part.mean(-1) for part in found.cpu().split(sizes, dim=1)], dim=1)
+    firsts = {0, *accumulate(sizes)}
+    label_tokens = sum(sizes)
+    logits = model(**inputs, use_cache=False, logits_to_keep=label_tokens + 1).logits.float()
+    token_logits = logits[
+        :, [0 if index in firsts else index for index in range(label_tokens)]
+    ]  # by what stands before each token
+    log_likelihoods = token_logits.gather(-1, inputs["input_ids"][:, -label_tokens:, None])[
+        ..., 0
+    ] - token_logits.logsumexp(-1)
+    return torch.stack([label_part.mean(-1) for label_part in log_likelihoods.cpu().split(sizes, dim=1)], dim=1)
 
 
-def _batch(rows: Sequence[Row]) -> dict[str, Any]:
+def _collate_rows(rows: Sequence[Row]) -> dict[str, Any]:
     """Rows with their padding in front, so that the labels of all stand at the end."""
     import torch
 
-    lengths = [_length(*row) for row in rows]
+    lengths = [_count_tokens(*row) for row in rows]
     ids = torch.zeros(len(rows), max(lengths), dtype=torch.int64)
     positions = torch.zeros_like(ids)
-    seen = torch.eye(max(lengths), dtype=torch.bool).repeat(len(rows), 1, 1)  # padding sees itself: else all is NaN
-    for place, (prompt, labels) in enumerate(rows):
-        first = max(lengths) - lengths[place]
+    visible = torch.eye(max(lengths), dtype=torch.bool).repeat(len(rows), 1, 1)  # padding sees itself: else all is NaN
+    for index, (prompt, labels) in enumerate(rows):
+        first = max(lengths) - lengths[index]
         start = first + len(prompt)
-        ids[place, first:] = torch.tensor([*prompt, *chain(*labels)])
-        positions[place, first:start] = torch.arange(len(prompt))
-        seen[place, first:start, first:start] = _triangle(len(prompt))
+        ids[index, first:] = torch.tensor([*prompt, *chain(*labels)])
+        positions[index, first:start] = torch.arange(len(prompt))
+        visible[index, first:start, first:start] = _causal_mask(len(prompt))
         for label in labels:
             end = start + len(label)
-            positions[place, start:end] = len(prompt) + torch.arange(len(label))
-            seen[place, start:end, first : first + len(prompt)] = True
-            seen[place, start:end, start:end] = _triangle(len(label))
+            positions[index, start:end] = len(prompt) + torch.arange(len(label))
+            visible[index, start:end, first : first + len(prompt)] = True
+            visible[index, start:end, start:end] = _causal_mask(len(label))
             start = end
-    hidden = torch.zeros(seen.shape).masked_fill_(~seen, torch.finfo(torch.float32).min)[:, None]
+    hidden = torch.zeros(visible.shape).masked_fill_(~visible, torch.finfo(torch.float32).min)[:, None]
     return {"input_ids": ids, "position_ids": positions, "attention_mask": hidden}
 
 
-def _triangle(size: int) -> Any:
+def _causal_mask(size: int) -> Any:
     import torch
 
     return torch.ones(size, size, dtype=torch.bool).tril()

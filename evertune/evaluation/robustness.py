@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evertune.config.robustness import Robustness
-from evertune.data import label_names as relabel
-from evertune.evaluation.perturbations import changed
+from evertune.data import label_names
+from evertune.evaluation.perturbations import perturb_text
 from evertune.serving import bundle
 
 if TYPE_CHECKING:
@@ -19,10 +19,15 @@ logger = logging.getLogger(__name__)
 Predict = Callable[[list[Any]], list[dict[str, Any]]]
 
 
-def told(
-    recipe: "Recipe", objective: Any, challenger: Path, champion: Path | None, inputs: Sequence[Any],
-    targets: Sequence[Any], predictions: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> dict[str, Any]:  # fmt: skip
+def evaluate_robustness(
+    recipe: "Recipe",
+    objective: Any,
+    challenger: Path,
+    champion: Path | None,
+    inputs: Sequence[Any],
+    targets: Sequence[Any],
+    predictions: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> dict[str, Any]:
     """`robustness`, as `measure` tells it; nothing where the recipe asks for no tests.
 
     Args:
@@ -30,20 +35,24 @@ def told(
     """
     if recipe.evaluation.robustness is None:
         return {}
-    if unknown := recipe.evaluation.robustness.strangers(bundle.labels(challenger)):
+    if unknown := recipe.evaluation.robustness.find_unknown_labels(bundle.read_labels(challenger)):
         logger.warning("evaluation.robustness.opposites: the model knows no label %s", ", ".join(unknown))
-    models: dict[str, Predict] = {"challenger": bundle.predictor(challenger).predict}
+    models: dict[str, Predict] = {"challenger": bundle.load_predictor(challenger).predict}
     if champion is not None and "champion" in predictions:
-        theirs = bundle.predictor(champion)
-        models["champion"] = lambda given: relabel.predictions(theirs.predict(given), recipe)
-    found = measure(recipe.evaluation.robustness, objective, models, inputs, targets, predictions)
-    return {"robustness": found}
+        champion_predictor = bundle.load_predictor(champion)
+        models["champion"] = lambda texts: label_names.rename_predictions(champion_predictor.predict(texts), recipe)
+    results = measure_robustness(recipe.evaluation.robustness, objective, models, inputs, targets, predictions)
+    return {"robustness": results}
 
 
-def measure(
-    rule: Robustness, objective: Any, models: Mapping[str, Predict], inputs: Sequence[Any], targets: Sequence[Any],
+def measure_robustness(
+    rule: Robustness,
+    objective: Any,
+    models: Mapping[str, Predict],
+    inputs: Sequence[Any],
+    targets: Sequence[Any],
     predictions: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Of each test the rows that it changes, and of each model the shares `before`, `after` and `unchanged`.
 
     `before` and `after` are right answers, to a row's own text and to the changed one; of words, where they are tagged.
@@ -51,34 +60,42 @@ def measure(
     Args:
         predictions: of each model, for the inputs as they are.
     """
-    some = np.unique(np.linspace(0, len(inputs) - 1, min(rule.rows, len(inputs))).astype(int)).tolist()
-    found = {}
+    sampled_rows = np.unique(np.linspace(0, len(inputs) - 1, min(rule.rows, len(inputs))).astype(int)).tolist()
+    results = {}
     for test in rule.names:
-        other = {place: changed(test, inputs[place], rule.seed) for place in some}
-        places = [
-            place for place in some if _differs(other[place], inputs[place]) and _known(test, rule, targets[place])
+        changed_inputs = {row: perturb_text(test, inputs[row], rule.seed) for row in sampled_rows}
+        tested_rows = [
+            row
+            for row in sampled_rows
+            if _is_changed(changed_inputs[row], inputs[row]) and _has_expected_answer(test, rule, targets[row])
         ]
-        given, own = [other[place] for place in places], [targets[place] for place in places]
-        wanted = [rule.opposites[one] for one in own] if test == "negation" else own
+        texts = [changed_inputs[row] for row in tested_rows]
+        expected = [targets[row] for row in tested_rows]
+        expected_after = [rule.opposites[label] for label in expected] if test == "negation" else expected
         shares = {}
         for model, predict in models.items():
-            before = [predictions[model][place][objective.TARGET] for place in places]
-            after = [one[objective.TARGET] for one in predict(given)]
-            pairs = {"before": (before, own), "after": (after, wanted), "unchanged": (before, after)}
-            shares[model] = {name: _agree(objective, *pair) for name, pair in pairs.items()}
-        found[test] = {"rows": len(places), "models": shares}
-    return found
+            before = [predictions[model][row][objective.TARGET] for row in tested_rows]
+            after = [prediction[objective.TARGET] for prediction in predict(texts)]
+            pairs = {"before": (before, expected), "after": (after, expected_after), "unchanged": (before, after)}
+            shares[model] = {name: _share_equal(objective, *pair) for name, pair in pairs.items()}
+        results[test] = {"rows": len(tested_rows), "models": shares}
+    return results
 
 
-def _known(test: str, rule: Robustness, target: Any) -> bool:
+def _has_expected_answer(test: str, rule: Robustness, target: Any) -> bool:
     return test != "negation" or target in rule.opposites
 
 
-def _differs(one: Any, other: Any) -> bool:
-    return bool(one != (other if isinstance(other, str) else list(other)))
+def _is_changed(changed_input: Any, original: Any) -> bool:
+    return bool(changed_input != (original if isinstance(original, str) else list(original)))
 
 
-def _agree(objective: Any, one: Sequence[Any], other: Sequence[Any]) -> float | None:
+def _share_equal(objective: Any, first_answers: Sequence[Any], second_answers: Sequence[Any]) -> float | None:
     """Share of labels, or of words' tags, that are the same; None where there are none."""
-    ours, theirs = objective.label_values(one), objective.label_values(other)
-    return sum(a == b for a, b in zip(ours, theirs, strict=True)) / len(ours) if ours else None
+    first_labels = objective.label_values(first_answers)
+    second_labels = objective.label_values(second_answers)
+    return (
+        sum(first == second for first, second in zip(first_labels, second_labels, strict=True)) / len(first_labels)
+        if first_labels
+        else None
+    )

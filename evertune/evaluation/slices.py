@@ -14,10 +14,15 @@ if TYPE_CHECKING:
 WINDOWS = 4  # that the rows which the champion knew are cut into, the oldest first
 
 
-def slices(
-    recipe: "Recipe", objective: Any, inputs: list[Any], targets: list[Any], test: "pa.Table", names: list[str],
+def cut_slices(
+    recipe: "Recipe",
+    objective: Any,
+    inputs: list[Any],
+    targets: list[Any],
+    test: "pa.Table",
+    names: list[str],
     since: int,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Name -> (rows,) which rows are in it; a slice of no rows or of all is none.
 
     Args:
@@ -30,22 +35,22 @@ def slices(
         "source": lambda: _by_source(test),
         "window": lambda: _by_window(test, since),
     }
-    senseless = {"label": not objective.LABELED, "length": shows_pictures(objective)}
-    chosen = [cut for cut in recipe.evaluation.slices if not senseless.get(cut)]
-    found = {name: mask for cut in chosen for name, mask in cuts[cut]().items()}
-    return {name: mask for name, mask in found.items() if mask.any() and not mask.all()}
+    unsuitable = {"label": not objective.LABELED, "length": shows_pictures(objective)}
+    chosen = [cut for cut in recipe.evaluation.slices if not unsuitable.get(cut)]
+    masks = {name: mask for cut in chosen for name, mask in cuts[cut]().items()}
+    return {name: mask for name, mask in masks.items() if mask.any() and not mask.all()}
 
 
 def _by_label(objective: Any, targets: list[Any], names: list[str]) -> dict[str, Any]:
-    rows_of: dict[str, list[int]] = {name: [] for name in names}
+    rows_by_label: dict[str, list[int]] = {name: [] for name in names}
     for row, target in enumerate(targets):
         for name in set(objective.label_values([target])):
-            rows_of[name].append(row)
-    return {f"label={name}": _mask(len(targets), rows) for name, rows in rows_of.items()}
+            rows_by_label[name].append(row)
+    return {f"label={name}": _build_mask(len(targets), rows) for name, rows in rows_by_label.items()}
 
 
 def _by_length(inputs: list[Any]) -> dict[str, Any]:
-    lengths = np.array([sum(map(len, one)) if isinstance(one, tuple) else len(one) for one in inputs])
+    lengths = np.array([sum(map(len, text)) if isinstance(text, tuple) else len(text) for text in inputs])
     third = np.searchsorted(np.quantile(lengths, [1 / 3, 2 / 3]), lengths)
     return {f"length={name}": third == part for part, name in enumerate(("short", "medium", "long"))}
 
@@ -60,34 +65,40 @@ def _by_window(test: "pa.Table", since: int) -> dict[str, Any]:
 
     A challenger that lost one of them forgets, even where it keeps up on all of them together.
     """
-    batches, moments = test.column("batch").to_numpy(), test.column("timestamp")
+    batches = test.column("batch").to_numpy()
+    moments = test.column("timestamp")
     old = batches <= since
     timed = moments.null_count == 0
-    when = moments.cast("int64").to_numpy() if timed else batches
+    moments_or_batches = moments.cast("int64").to_numpy() if timed else batches
     if not old.any():
         return {}
-    bounds = np.quantile(when[old], np.arange(1, WINDOWS) / WINDOWS, method="lower")
-    window = np.searchsorted(bounds, when)
-    masks = [old & (window == place) for place in range(WINDOWS)]
+    bounds = np.quantile(moments_or_batches[old], np.arange(1, WINDOWS) / WINDOWS, method="lower")
+    window = np.searchsorted(bounds, moments_or_batches)
+    masks = [old & (window == index) for index in range(WINDOWS)]
     masks = [mask for mask in masks if mask.any()]
-    ends = [(when[mask].min(), when[mask].max()) for mask in masks]
-    names = _spans(ends, timed)
-    found = dict(zip(names, masks, strict=True))
-    return found if len(found) > 1 else {}  # one alone is what the gate looks at anyway
+    ends = [(moments_or_batches[mask].min(), moments_or_batches[mask].max()) for mask in masks]
+    names = _name_windows(ends, timed)
+    masks_by_name = dict(zip(names, masks, strict=True))
+    return masks_by_name if len(masks_by_name) > 1 else {}  # one alone is what the gate looks at anyway
 
 
-def _spans(ends: list[tuple[Any, Any]], timed: bool) -> list[str]:
+def _name_windows(ends: list[tuple[Any, Any]], timed: bool) -> list[str]:
     """A name for each window, by day where that tells them apart."""
     if not timed:
-        return [f"window=batch {one}" if one == last else f"window=batches {one} to {last}" for one, last in ends]
+        return [
+            f"window=batch {first}" if first == last else f"window=batches {first} to {last}" for first, last in ends
+        ]
     for unit in ("D", "s", "us"):
-        times = [tuple(np.datetime64(int(one), "us").astype(f"datetime64[{unit}]") for one in both) for both in ends]
+        times = [
+            tuple(np.datetime64(int(end), "us").astype(f"datetime64[{unit}]") for end in window_ends)
+            for window_ends in ends
+        ]
         if len(set(times)) == len(times):
             break
     return [f"window={first} to {last}" for first, last in times]
 
 
-def _mask(size: int, rows: list[int]) -> Any:
+def _build_mask(size: int, rows: list[int]) -> Any:
     mask = np.zeros(size, dtype=bool)
     mask[rows] = True
     return mask

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune.evaluation import label_prompting as prompted
+from evertune.evaluation import label_prompting as label_prompting
 from evertune.models import base as base_models
-from evertune.objectives import cells, module, text_classification
+from evertune.objectives import extract_cells, load_objective, text_classification
 from evertune.runtime.home import home_of
 from evertune.runtime.precision import resolve_precision
 from evertune.serving.portable.batching import by_length
@@ -21,23 +21,26 @@ ROWS = 500  # test rows, evenly spaced: an interval of 4 points at most
 TOKENS = 8192  # of a batch
 LONGEST = 256  # tokens of a row
 HOW = {  # by whether a row has several labels, and whether a decoder is asked
-    (False, False): "the nearest label by its {}", (False, True): "prompted, the likeliest label by its {}",
+    (False, False): "the nearest label by its {}",
+    (False, True): "prompted, the likeliest label by its {}",
     (True, False): "rows ranked by the nearness of each label's {}",
     (True, True): "prompted, rows ranked by the likelihood of each label's {}",
-}  # fmt: skip
+}
 
 
-def possible(recipe: "Recipe") -> bool:
+def supports_baseline(recipe: "Recipe") -> bool:
     """Whether a row is one text with labels, whose own words tell what they mean."""
-    inputs, target = _kinds(recipe)
-    return bool(module(recipe.objective.type).LABELED) and inputs == ["string"] and target in ("string", "labels")
+    inputs, target = _column_kinds(recipe)
+    return (
+        bool(load_objective(recipe.objective.type).LABELED) and inputs == ["string"] and target in ("string", "labels")
+    )
 
 
-def why_not(recipe: "Recipe") -> str | None:
+def explain_missing_baseline(recipe: "Recipe") -> str | None:
     """Why there is no baseline for labels, in words; None where there is one, or there are no labels."""
-    if possible(recipe) or not module(recipe.objective.type).LABELED:
+    if supports_baseline(recipe) or not load_objective(recipe.objective.type).LABELED:
         return None
-    inputs, _ = _kinds(recipe)
+    inputs, _ = _column_kinds(recipe)
     if "image" in inputs:
         return "a picture has no words that those of a label could be compared with"
     if len(inputs) > 1:
@@ -45,12 +48,12 @@ def why_not(recipe: "Recipe") -> str | None:
     return "a word's label depends on the words around it, which the label's own words do not tell"
 
 
-def _kinds(recipe: "Recipe") -> tuple[list[str], str]:
-    objective = module(recipe.objective.type)
+def _column_kinds(recipe: "Recipe") -> tuple[list[str], str]:
+    objective = load_objective(recipe.objective.type)
     return [objective.COLUMNS[role] for role in objective.INPUTS], objective.COLUMNS[objective.TARGET]
 
 
-def baseline(recipe: "Recipe", test: "pa.Table", labels: tuple[str, ...]) -> dict[str, Any]:
+def measure_baseline(recipe: "Recipe", test: "pa.Table", labels: tuple[str, ...]) -> dict[str, Any]:
     """Metrics of the label that fits best: a decoder is asked (see `prompted`), of another base its states tell.
 
     Of states it is the label whose words lie nearest to the text, by the cosine of mean token states (Yin et al. 2019).
@@ -62,82 +65,95 @@ def baseline(recipe: "Recipe", test: "pa.Table", labels: tuple[str, ...]) -> dic
         ConfigError: no base model.
         OSError, ValueError: its weights cannot be loaded.
     """
-    start, objective, place = time.perf_counter(), module(recipe.objective.type), base_models.locate(recipe)
-    told = getattr(recipe.objective, "descriptions", {})
-    words = [told.get(label) or label.replace("_", " ").replace("-", " ") for label in labels]
-    asks = prompted.able(place)
-    rows = _spread(test, ROWS)
-    if asks:
-        texts, longest = cells(rows, objective.INPUTS), _longest(recipe)
-        rows = _spread(test, prompted.affordable(place, texts, words, longest))
-    inputs, targets = cells(rows, objective.INPUTS), cells(rows, [objective.TARGET])
-    fit = _asked(recipe, place, inputs, words) if asks else _alike(recipe, place, inputs, words)
-    several, what = _kinds(recipe)[1] == "labels", "description" if told else "name"
+    start = time.perf_counter()
+    objective = load_objective(recipe.objective.type)
+    model_path = base_models.locate_base(recipe)
+    descriptions = getattr(recipe.objective, "descriptions", {})
+    label_texts = [descriptions.get(label) or label.replace("_", " ").replace("-", " ") for label in labels]
+    is_decoder = label_prompting.is_decoder(model_path)
+    rows = _spread_rows(test, ROWS)
+    if is_decoder:
+        texts = extract_cells(rows, objective.INPUTS)
+        max_tokens = _max_tokens(recipe)
+        rows = _spread_rows(test, label_prompting.count_affordable_rows(model_path, texts, label_texts, max_tokens))
+    inputs = extract_cells(rows, objective.INPUTS)
+    targets = extract_cells(rows, [objective.TARGET])
+    label_scores = (
+        _prompt_decoder(recipe, model_path, inputs, label_texts)
+        if is_decoder
+        else _compare_embeddings(recipe, model_path, inputs, label_texts)
+    )
+    has_several_labels = _column_kinds(recipe)[1] == "labels"
+    described_by = "description" if descriptions else "name"
     return {
-        "rows": len(rows), "how": HOW[several, asks].format(what),
-        "metrics": _ranked(fit, targets, labels) if several else _chosen(fit, targets, labels),
+        "rows": len(rows),
+        "how": HOW[has_several_labels, is_decoder].format(described_by),
+        "metrics": _score_ranking(label_scores, targets, labels)
+        if has_several_labels
+        else _score_best_label(label_scores, targets, labels),
         "seconds": time.perf_counter() - start,
-    }  # fmt: skip
+    }
 
 
-def _chosen(fit: Any, targets: list[str], labels: tuple[str, ...]) -> dict[str, float]:
+def _score_best_label(label_scores: Any, targets: list[str], labels: tuple[str, ...]) -> dict[str, float]:
     """Metrics of the label that fits best."""
-    said = [{"label": labels[row.argmax()], "score": float(np.clip(row.max(), 0, 1))} for row in fit]
+    predictions = [{"label": labels[row.argmax()], "score": float(np.clip(row.max(), 0, 1))} for row in label_scores]
     names = list(dict.fromkeys([*labels, *targets]))
-    sums = text_classification.statistics(targets, said, names).sum(0, dtype="float64")
-    found = text_classification.metrics(sums, names)
-    return {name: float(found[name]) for name in ("accuracy", "f1_macro")}
+    sums = text_classification.statistics(targets, predictions, names).sum(0, dtype="float64")
+    metrics = text_classification.metrics(sums, names)
+    return {name: float(metrics[name]) for name in ("accuracy", "f1_macro")}
 
 
-def _ranked(fit: Any, targets: list[list[str]], labels: tuple[str, ...]) -> dict[str, float]:
+def _score_ranking(label_scores: Any, targets: list[list[str]], labels: tuple[str, ...]) -> dict[str, float]:
     """How far above the others the rows of each label stand: the mean of the precision at each of them."""
-    each = []
-    for place, label in enumerate(labels):
-        order = np.argsort(-fit[:, place], kind="stable")
-        right = np.array([label in targets[row] for row in order])
-        if right.any():
-            each.append((right.cumsum() / np.arange(1, len(right) + 1))[right].mean())
-    return {"mean_average_precision": float(np.mean(each)) if each else 0.0}
+    precisions = []
+    for index, label in enumerate(labels):
+        order = np.argsort(-label_scores[:, index], kind="stable")
+        is_right = np.array([label in targets[row] for row in order])
+        if is_right.any():
+            precisions.append((is_right.cumsum() / np.arange(1, len(is_right) + 1))[is_right].mean())
+    return {"mean_average_precision": float(np.mean(precisions)) if precisions else 0.0}
 
 
-def _spread(rows: "pa.Table", count: int) -> "pa.Table":
+def _spread_rows(rows: "pa.Table", count: int) -> "pa.Table":
     return rows.take(np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)))
 
 
-def _longest(recipe: "Recipe") -> int:
+def _max_tokens(recipe: "Recipe") -> int:
     return min(LONGEST, int(recipe.objective.max_length))
 
 
-def _asked(recipe: "Recipe", place: str, texts: list[str], words: list[str]) -> Any:
+def _prompt_decoder(recipe: "Recipe", model_path: str, texts: list[str], label_texts: list[str]) -> Any:
     """(texts, labels): how likely a decoder finds each label, relative to the others."""
     precision = resolve_precision(recipe.evaluation.precision, home_of(recipe).root / "machine.json")
-    found = np.exp(prompted.scores(place, texts, words, _longest(recipe), precision))
-    return found / found.sum(1, keepdims=True)
+    likelihoods = np.exp(label_prompting.score_labels(model_path, texts, label_texts, _max_tokens(recipe), precision))
+    return likelihoods / likelihoods.sum(1, keepdims=True)
 
 
-def _alike(recipe: "Recipe", place: str, texts: list[str], words: list[str]) -> Any:
+def _compare_embeddings(recipe: "Recipe", model_path: str, texts: list[str], label_texts: list[str]) -> Any:
     """(texts, labels): the cosine of each text with each label's words."""
-    vectors = _vectors(place, [*texts, *words], _longest(recipe))
+    vectors = _embed_texts(model_path, [*texts, *label_texts], _max_tokens(recipe))
     return vectors[: len(texts)] @ vectors[len(texts) :].T
 
 
-def _vectors(place: str, texts: list[str], longest: int) -> Any:
+def _embed_texts(model_path: str, texts: list[str], max_tokens: int) -> Any:
     """(texts, size) of length 1."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(place)
-    ids = tokenizer(texts, truncation=True, max_length=longest, return_attention_mask=False)["input_ids"]
-    model = AutoModel.from_pretrained(place, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(model_path, trust_remote_code=False)
+    ids = tokenizer(texts, truncation=True, max_length=max_tokens, return_attention_mask=False)["input_ids"]
+    model = AutoModel.from_pretrained(model_path, dtype=torch.float32, trust_remote_code=False).eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    found: list[Any] = [None] * len(texts)
+    vectors: list[Any] = [None] * len(texts)
     with torch.inference_mode():
-        for indices in by_length([len(one) for one in ids], TOKENS):
-            part = [{"input_ids": ids[index]} for index in indices]
-            batch = text_classification.collate(part, tokenizer.pad_token_id or 0)
-            given = {name: value.to(model.device) for name, value in batch.items()}
-            states, real = model(**given).last_hidden_state, given["attention_mask"].unsqueeze(-1)
+        for indices in by_length([len(token_ids) for token_ids in ids], TOKENS):
+            rows = [{"input_ids": ids[index]} for index in indices]
+            batch = text_classification.collate(rows, tokenizer.pad_token_id or 0)
+            inputs = {name: value.to(model.device) for name, value in batch.items()}
+            states = model(**inputs).last_hidden_state
+            real = inputs["attention_mask"].unsqueeze(-1)
             means = torch.nn.functional.normalize((states * real).sum(1) / real.sum(1), dim=-1)
             for index, mean in zip(indices, means.cpu().numpy(), strict=True):
-                found[index] = mean
-    return np.stack(found)
+                vectors[index] = mean
+    return np.stack(vectors)

@@ -11,27 +11,27 @@ from evertune.gate.hypothesis_tests import (
     Case,
     Finding,
     Scored,
-    entry,
-    first_version,
-    minimums,
-    noninferior,
-    slices,
-    superior,
+    build_evidence,
+    judge_first_version,
+    judge_minimums,
+    judge_noninferiority,
+    judge_slices,
+    judge_superiority,
 )
-from evertune.gate.robustness import robust
+from evertune.gate.robustness import judge_robustness
 from evertune.records import Decision, Verdict
-from evertune.statistics.resampling import Metrics, slice_metric, totals
+from evertune.statistics.resampling import Metrics, slice_metric, sum_rows
 
-__all__ = ["Scored", "decide", "spent"]
+__all__ = ["Scored", "decide_promotion", "used_error_budget"]
 
 
-def decide(
+def decide_promotion(
     scored: Scored,
     metrics: Metrics,
     metric: str,
     rule: Gate,
     lower_is_better: Collection[str],
-    night: int,
+    challenge_number: int,
     resamples: int,
     seed: int,
     problem: str | None = None,
@@ -53,25 +53,32 @@ def decide(
         ValueError: `night` is below 1.
     """
     _check_shapes(scored)
-    case = Case(scored, metrics, metric, rule, lower_is_better, night, resamples, seed, no_shares)
-    if problem := problem or _trouble(case):
+    case = Case(scored, metrics, metric, rule, lower_is_better, challenge_number, resamples, seed, no_shares)
+    if problem := problem or _find_problem(case):
         return Decision("held", problem)
     with np.errstate(divide="ignore", invalid="ignore"):  # what is undefined comes out as NaN, and NaN never promotes
         if scored.champion is None:
-            return _verdict(case, [*first_version(case), *robust(rule, behaviour or {})])
+            return _combine_findings(case, [*judge_first_version(case), *judge_robustness(rule, behaviour or {})])
         if np.array_equal(scored.challenger, scored.champion):
             return Decision("held", f"no difference: both models say the same on all {len(scored.fresh)} test rows")
-        return _verdict(
-            case, [*minimums(case), superior(case), *noninferior(case), *slices(case), *robust(rule, behaviour or {})]
+        return _combine_findings(
+            case,
+            [
+                *judge_minimums(case),
+                judge_superiority(case),
+                *judge_noninferiority(case),
+                *judge_slices(case),
+                *judge_robustness(rule, behaviour or {}),
+            ],
         )
 
 
-def spent(evidence: Iterable[Mapping[str, Any]]) -> bool:
+def used_error_budget(evidence: Iterable[Mapping[str, Any]]) -> bool:
     """Whether a decision with this evidence used up one of its champion's nights: only a test can promote wrongly."""
     return any(item["test"] == "superior" and item["p"] is not None for item in evidence)
 
 
-def _trouble(case: Case) -> str | None:
+def _find_problem(case: Case) -> str | None:
     """What makes the scores no evidence at all: no rows, a value that is not a number, a metric that is not there."""
     for name, stats in (("challenger", case.scored.challenger), ("champion", case.scored.champion)):
         if stats is None:
@@ -81,20 +88,20 @@ def _trouble(case: Case) -> str | None:
         if not np.isfinite(stats).all():
             return f"the {name}'s scores are not all numbers; look at its training for a loss that is not one either"
         with np.errstate(divide="ignore", invalid="ignore"):
-            found = case.metrics(totals(stats))
+            values = case.metrics(sum_rows(stats))
         for metric in (case.metric, *case.rule.minimum):
-            if metric not in found:
-                return f"{metric} is missing among the {name}'s metrics: {', '.join(found)}"
-            if not np.isfinite(found[metric]):
+            if metric not in values:
+                return f"{metric} is missing among the {name}'s metrics: {', '.join(values)}"
+            if not np.isfinite(values[metric]):
                 return f"the {name}'s {metric} is not a number on {len(stats)} test rows"
     return None
 
 
-def _new_labels(case: Case, apart: Any) -> dict[str, Any]:
+def _report_new_labels(case: Case, has_unseen_label: Any) -> dict[str, Any]:
     """How the challenger does on rows whose labels the champion does not know; it proves nothing."""
-    found = case.metrics(totals(case.scored.challenger[apart]))
-    name = slice_metric(case.metric, found)
-    return entry("new labels", name, int(apart.sum()), challenger=float(found[name]), passed=None)
+    values = case.metrics(sum_rows(case.scored.challenger[has_unseen_label]))
+    name = slice_metric(case.metric, values)
+    return build_evidence("new labels", name, int(has_unseen_label.sum()), challenger=float(values[name]), passed=None)
 
 
 def _check_shapes(scored: Scored) -> None:
@@ -103,7 +110,8 @@ def _check_shapes(scored: Scored) -> None:
     Raises:
         DataError: a shape differs.
     """
-    shape, rows = scored.challenger.shape, len(scored.challenger)
+    shape = scored.challenger.shape
+    rows = len(scored.challenger)
     if scored.champion is not None and scored.champion.shape != shape:
         raise DataError(f"challenger {shape} and champion {scored.champion.shape} differ in shape; score both again")
     for name, mask in {"fresh": scored.fresh, **scored.slices}.items():
@@ -111,14 +119,14 @@ def _check_shapes(scored: Scored) -> None:
             raise DataError(f"{name} marks {mask.shape} of {rows} test rows; evaluate again")
 
 
-def _verdict(case: Case, findings: list[Finding]) -> Decision:
+def _combine_findings(case: Case, findings: list[Finding]) -> Decision:
     """The findings' sum: any harm rejects, anything lacking holds."""
     evidence = [item.evidence for item in findings if item.evidence]
     if case.scored.apart is not None and case.scored.apart.any():
-        evidence.append(_new_labels(case, case.scored.apart))
+        evidence.append(_report_new_labels(case, case.scored.apart))
     if case.scored.unusable:
-        evidence.append(entry("leakage", case.metric, case.scored.unusable, passed=None))
+        evidence.append(build_evidence("leakage", case.metric, case.scored.unusable, passed=None))
     outcomes: tuple[tuple[str, Verdict], ...] = (("harm", "rejected"), ("lacking", "held"), ("passed", "promoted"))
-    state, name = next(one for one in outcomes if any(item.state == one[0] for item in findings))
-    words = [item.words for item in findings if item.state == state and item.words]
-    return Decision(name, "; ".join(words), tuple(evidence))
+    state, name = next(outcome for outcome in outcomes if any(item.state == outcome[0] for item in findings))
+    messages = [item.words for item in findings if item.state == state and item.words]
+    return Decision(name, "; ".join(messages), tuple(evidence))

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.config.base import expand
+from evertune.config.base import expand_variables
 from evertune.errors import ConfigError
 from evertune.models import champions
-from evertune.objectives import module
-from evertune.records import digest
+from evertune.objectives import load_objective
+from evertune.records import compute_digest
 from evertune.runtime.files import read_json
 from evertune.runtime.home import home_of
 from evertune.serving.portable import base_files
@@ -21,58 +21,60 @@ WEIGHTS = ("*.safetensors", "*.bin")
 WRITTEN = "give a folder as `save_pretrained` of transformers writes it"
 
 
-def locate(recipe: "Recipe") -> str:
+def locate_base(recipe: "Recipe") -> str:
     """A folder, or a hub id for `from_pretrained`; of a GGUF file a folder that is made from it once, in the home.
 
     Raises:
         ConfigError: the package is not installed, the folder or file is not there, or it holds no model.
     """
-    place = source(recipe)
+    base_source = find_source(recipe)
     try:
-        return base_files.ordinary(place, home_of(recipe).root / "base_models")
+        return base_files.unpack_gguf(base_source, home_of(recipe).root / "base_models")
     except OSError as error:
         raise ConfigError(f"base_model: {recipe.base_model}: {error}") from error
 
 
-def source(recipe: "Recipe") -> str:
+def find_source(recipe: "Recipe") -> str:
     """The folder, GGUF file or hub id that the recipe names.
 
     Raises:
         ConfigError: as `locate`.
     """
-    text = expand(recipe.base_model)
+    text = expand_variables(recipe.base_model)
     if text.startswith(champions.PREFIX):
-        return str(champions.folder(home_of(recipe).root, text, recipe.name))
+        return str(champions.find_champion(home_of(recipe).root, text, recipe.name))
     try:
-        return base_files.find(text, recipe.folder)
+        return base_files.find_model(text, recipe.folder)
     except OSError as error:
         raise ConfigError(f"base_model: {text}: {error}") from None
 
 
-def options(recipe: "Recipe") -> Any:
+def resolve_options(recipe: "Recipe") -> Any:
     """The objective's options, and for each model that they name the folder where it lies.
 
     Raises:
         ConfigError: as `locate`.
     """
-    return recipe.objective.model_copy(update={name: locate(one) for name, one in _named(recipe).items()})
+    return recipe.objective.model_copy(
+        update={name: locate_base(named_recipe) for name, named_recipe in _recipes_of_options(recipe).items()}
+    )
 
 
-def _named(recipe: "Recipe") -> dict[str, "Recipe"]:
+def _recipes_of_options(recipe: "Recipe") -> dict[str, "Recipe"]:
     """Option -> the recipe as if its base model were the model that the option names."""
-    names = getattr(module(recipe.objective.type), "MODELS", ())
-    given = {name: getattr(recipe.objective, name) for name in names}
-    return {name: recipe.model_copy(update={"base_model": text}) for name, text in given.items() if text}
+    names = getattr(load_objective(recipe.objective.type), "MODELS", ())
+    option_values = {name: getattr(recipe.objective, name) for name in names}
+    return {name: recipe.model_copy(update={"base_model": text}) for name, text in option_values.items() if text}
 
 
-def name(recipe: "Recipe") -> str:
+def get_base_name(recipe: "Recipe") -> str:
     """What an adapter calls its base: a hub id, `package:NAME/FOLDER`, else where the folder or file lies.
 
     Raises:
         ConfigError: as `locate`.
     """
-    text = expand(recipe.base_model)
-    return text if text.startswith("package:") else source(recipe)
+    text = expand_variables(recipe.base_model)
+    return text if text.startswith("package:") else find_source(recipe)
 
 
 def check_fit(recipe: "Recipe") -> None:
@@ -81,54 +83,71 @@ def check_fit(recipe: "Recipe") -> None:
     Raises:
         ConfigError: as `locate`, or it cannot.
     """
-    objective, place = module(recipe.objective.type), Path(locate(recipe))
-    if not place.is_dir():
+    objective = load_objective(recipe.objective.type)
+    folder = Path(locate_base(recipe))
+    if not folder.is_dir():
         return
-    reason = _unfit(objective, place)
+    reason = _explain_unfit(objective, folder)
     if reason is not None:
         raise ConfigError(f"base_model: {recipe.base_model}: {reason}")
-    if recipe.training.apart and not _has_weights(place):
+    if recipe.training.needs_base and not _has_weights(folder):
         raise ConfigError(
             f"training.method: an adapter that stays apart belongs to its base's weights, and {recipe.base_model} has "
             "none; set merge: true, or give a base model with weights"
         )
-    stated = read_json(place / "config.json")
-    limit = stated.get("n_positions" if stated.get("model_type") == "gpt2" else "max_position_embeddings")
-    longest = getattr(recipe.objective, "max_length", 0)  # pictures have no such option
-    if limit is not None and longest > limit and not hasattr(objective, "tokenizer"):
+    config = read_json(folder / "config.json")
+    limit = config.get("n_positions" if config.get("model_type") == "gpt2" else "max_position_embeddings")
+    max_length = getattr(recipe.objective, "max_length", 0)  # pictures have no such option
+    if limit is not None and max_length > limit and not hasattr(objective, "tokenizer"):
         raise ConfigError(
-            f"objective.max_length: {longest} is more than the {limit} tokens that {recipe.base_model} takes; lower it"
+            f"objective.max_length: {max_length} is more than the {limit} tokens that {recipe.base_model} takes; "
+            "lower it"
         )
 
 
-def _unfit(objective: Any, place: Path) -> str | None:
+def _explain_unfit(objective: Any, folder: Path) -> str | None:
     """Why the model in a folder cannot be used, from its files alone; None where nothing speaks against it."""
     try:
-        kind = (read_json(place / "config.json") or {}).get("model_type")
+        model_type = (read_json(folder / "config.json") or {}).get("model_type")
     except (ValueError, AttributeError) as error:
         return f"its config.json cannot be read ({error}); {WRITTEN}"
-    if kind is None:
+    if model_type is None:
         return f"its config.json names no model_type; {WRITTEN}"
-    if damage := _damage(place):
+    if _needs_own_code(folder, model_type):
+        return (
+            f"is of the kind {model_type}, which only the Python code in the model's own folder knows, and "
+            "Evertune runs no "
+            "code of a model; give a model of a kind that transformers has"
+        )
+    if damage := _find_damage(folder):
         return damage
     if hasattr(objective, "tokenizer"):  # which looks at the model itself
         return None
-    if not any(any(place.glob(pattern)) for pattern in TOKENIZERS):
-        return f"is of the kind {kind} and has no tokenizer; the objective reads texts: give a model of texts"
-    if not hasattr(objective, "STARTS_AT_RANDOM") and not _has_weights(place):
-        return f"is of the kind {kind} and has no weights (*.safetensors, *.bin); {WRITTEN}"
-    return objective.unfit(place) if hasattr(objective, "unfit") else None
+    if not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
+        return f"is of the kind {model_type} and has no tokenizer; the objective reads texts: give a model of texts"
+    if not hasattr(objective, "STARTS_AT_RANDOM") and not _has_weights(folder):
+        return f"is of the kind {model_type} and has no weights (*.safetensors, *.bin); {WRITTEN}"
+    return objective.unfit(folder) if hasattr(objective, "unfit") else None
 
 
-def _has_weights(place: Path) -> bool:
-    return any(any(place.glob(pattern)) for pattern in WEIGHTS)
+def _needs_own_code(place: Path, kind: str) -> bool:
+    """Whether `transformers` would have to run code that came with the model (`auto_map` of its config.json)."""
+    if "auto_map" not in read_json(place / "config.json"):
+        return False
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    return kind not in CONFIG_MAPPING_NAMES
 
 
-def _damage(place: Path) -> str | None:
+def _has_weights(folder: Path) -> bool:
+    return any(any(folder.glob(pattern)) for pattern in WEIGHTS)
+
+
+def _find_damage(folder: Path) -> str | None:
     """Which file of weights is cut off or no such file; the tensors themselves are not read."""
     from safetensors import SafetensorError, safe_open
 
-    for file in sorted(place.glob("*.safetensors")):
+    for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, framework="numpy"):
                 pass
@@ -137,24 +156,25 @@ def _damage(place: Path) -> str | None:
     return None
 
 
-def told(recipe: "Recipe") -> dict[str, Any]:
+def describe_base(recipe: "Recipe") -> dict[str, Any]:
     """What a reader wants to know of the base model: its name, and the licence and languages that its own card states.
 
     Raises:
         ConfigError: as `locate`.
     """
-    place = Path(source(recipe))
-    known = _stated(place / "README.md") if place.is_dir() else {}
-    languages = known.get("language") or []
+    folder = Path(find_source(recipe))
+    card = _read_card(folder / "README.md") if folder.is_dir() else {}
+    languages = card.get("language") or []
     return {
         # As the recipe has it, placeholders unfilled; of a folder its name: where it lies is of no use to a reader.
-        "name": place.name if place.exists() and not recipe.base_model.startswith("package:") else recipe.base_model,
-        "hub": not place.exists(), "license": known.get("license"),
-        "languages": [languages] if isinstance(languages, str) else [str(one) for one in languages],
-    }  # fmt: skip
+        "name": folder.name if folder.exists() and not recipe.base_model.startswith("package:") else recipe.base_model,
+        "hub": not folder.exists(),
+        "license": card.get("license"),
+        "languages": [languages] if isinstance(languages, str) else [str(language) for language in languages],
+    }
 
 
-def _stated(card: Path) -> dict[str, Any]:
+def _read_card(card: Path) -> dict[str, Any]:
     """The metadata of a model card; none where there is no card, or nobody can read it."""
     import yaml
     from huggingface_hub import metadata_load
@@ -165,15 +185,16 @@ def _stated(card: Path) -> dict[str, Any]:
         return {}
 
 
-def fingerprint(recipe: "Recipe") -> str:
+def fingerprint_base(recipe: "Recipe") -> str:
     """A digest of the base model, and of the models that the objective's options name.
 
     Raises:
         ConfigError: as `locate`.
     """
-    own, others = _fingerprint(recipe), [_fingerprint(one) for one in _named(recipe).values()]
-    return digest(own, *others) if others else own
+    base_fingerprint = _fingerprint_source(recipe)
+    option_fingerprints = [_fingerprint_source(named_recipe) for named_recipe in _recipes_of_options(recipe).values()]
+    return compute_digest(base_fingerprint, *option_fingerprints) if option_fingerprints else base_fingerprint
 
 
-def _fingerprint(recipe: "Recipe") -> str:
-    return base_files.fingerprint(source(recipe))
+def _fingerprint_source(recipe: "Recipe") -> str:
+    return base_files.compute_fingerprint(find_source(recipe))

@@ -9,7 +9,7 @@ PREFIX = "champion:"
 MOVES = ("moved", "external")
 
 
-def folder(root: Path, text: str, asking: str = "") -> Path:
+def find_champion(root: Path, text: str, asking_recipe: str = "") -> Path:
     """The model folder in the champion's bundle of the recipe that `champion:NAME` names.
 
     Args:
@@ -18,24 +18,26 @@ def folder(root: Path, text: str, asking: str = "") -> Path:
         ConfigError: there is no such champion, its files are gone, or it is no model of whole weights.
     """
     name = text.removeprefix(PREFIX)
-    home, known = root / "models" / name, "evertune run its recipe first"
+    home = root / "models" / name
+    advice = "evertune run its recipe first"
     entries = read_json_lines(home / "ledger.jsonl") if (home / "ledger.jsonl").is_file() else []
-    version = next((one["to"] for one in reversed(entries) if one["event"] in MOVES), None)
-    if name == asking:
+    version = next((entry["to"] for entry in reversed(entries) if entry["event"] in MOVES), None)
+    if name == asking_recipe:
         raise ConfigError(
             f"{text}: a recipe cannot build on itself; data.fresh.start_from: champion goes on with a model"
         )
     if version is None:
-        others = sorted(one.parent.name for one in root.glob("models/*/ledger.jsonl"))
-        there = f"there are {', '.join(others)}" if others else "there is no other recipe"
-        raise ConfigError(f"{text}: no champion of {name!r} in {root}; {known} ({there})")
+        other_recipes = sorted(ledger.parent.name for ledger in root.glob("models/*/ledger.jsonl"))
+        available = f"there are {', '.join(other_recipes)}" if other_recipes else "there is no other recipe"
+        raise ConfigError(f"{text}: no champion of {name!r} in {root}; {advice} ({available})")
     run = next(
-        (one["run_id"] for one in reversed(entries) if one.get("version") == version and one.get("run_id")), None
+        (entry["run_id"] for entry in reversed(entries) if entry.get("version") == version and entry.get("run_id")),
+        None,
     )
-    for found in sorted(home.glob("runs/*/run.json")):
-        model = found.parent / "bundle" / "model"
-        if (read_json(found) or {}).get("run_id") == run and (model / "config.json").is_file():
+    for run_file in sorted(home.glob("runs/*/run.json")):
+        model = run_file.parent / "bundle" / "model"
+        if (read_json(run_file) or {}).get("run_id") == run and (model / "config.json").is_file():
             if not (model / "model.safetensors").is_file():
                 raise ConfigError(f"{text}: version {version} is a variant or an adapter, not whole weights")
             return model
-    raise ConfigError(f"{text}: version {version} of {name!r} is the champion, but its files are gone; {known}")
+    raise ConfigError(f"{text}: version {version} of {name!r} is the champion, but its files are gone; {advice}")

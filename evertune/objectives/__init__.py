@@ -85,7 +85,7 @@ ROLES = ("id", "timestamp", "group")  # what any row may carry beside its object
 
 
 @functools.cache
-def module(name: str) -> ModuleType:
+def load_objective(name: str) -> ModuleType:
     """The objective's module.
 
     Raises:
@@ -94,7 +94,7 @@ def module(name: str) -> ModuleType:
     return importlib.import_module(TABLE[name])
 
 
-def cells(rows: "pa.Table", roles: Sequence[str]) -> list[Any]:
+def extract_cells(rows: "pa.Table", roles: Sequence[str]) -> list[Any]:
     """What stands under these roles: of each row a value, or a tuple of the values of several roles."""
     columns = [rows[role].to_pylist() for role in roles]
     return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
@@ -105,7 +105,7 @@ def no_shares(objective: ModuleType) -> tuple[str, ...]:
     return getattr(objective, "NO_SHARES", ())
 
 
-def coupled(objective: ModuleType) -> bool:
+def is_coupled(objective: ModuleType) -> bool:
     """Whether a row's loss depends on the other rows of its batch."""
     return bool(getattr(objective, "COUPLED", False))
 
@@ -123,10 +123,12 @@ def encoded_roles(objective: ModuleType) -> list[str]:
 @functools.cache
 def label_roles() -> frozenset[str]:
     """The roles under which labels stand, of any objective."""
-    return frozenset(one.TARGET for one in map(module, TABLE) if one.LABELED)
+    return frozenset(objective.TARGET for objective in map(load_objective, TABLE) if objective.LABELED)
 
 
 def __getattr__(name: str) -> object:
     if name == "Options":
-        return functools.reduce(lambda union, other: union | other, [module(objective).Options for objective in TABLE])
+        return functools.reduce(
+            lambda union, other: union | other, [load_objective(objective).Options for objective in TABLE]
+        )
     raise AttributeError(name)

@@ -7,23 +7,26 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from .shared import generated_text as text
+from .shared import generated_text
 
 COLUMNS = {"text": "string"}
-INPUTS, TARGET = ("text",), "text"
-LABELED, ENCODES_TARGET, ASSESSED = False, False, True
+INPUTS = ("text",)
+TARGET = "text"
+LABELED = False
+ENCODES_TARGET = False
+ASSESSED = True
 IN_BLOCKS = True
 TRAVELS_WITH = ("shared.generated_text",)
 OUTPUTS = {"continuation": "string"}
-METRICS = ("bits_per_byte", "perplexity", *text.WRITTEN)
+METRICS = ("bits_per_byte", "perplexity", *generated_text.WRITTEN)
 BASE_MODEL = "package:evertune/models/gpt2_bytes"
 STARTS_AT_RANDOM = True
-WITHOUT = text.WITHOUT
-LOWER_IS_BETTER = text.FALLING
-NO_SHARES = text.LIKELIHOODS
+WITHOUT = generated_text.WITHOUT
+LOWER_IS_BETTER = generated_text.FALLING
+NO_SHARES = generated_text.LIKELIHOODS
 
 
-class Options(text.Written):
+class Options(generated_text.Written):
     """A text, token after token. Column: `text`. Longer texts are cut into blocks, of which nothing is lost."""
 
     type: Literal["causal-lm"] = Field("causal-lm", description="Name of the objective.")
@@ -33,15 +36,15 @@ class Options(text.Written):
     )
 
     @model_validator(mode="after")
-    def _room(self) -> Self:
+    def _check_room(self) -> Self:
         if self.max_new_tokens >= self.max_length:
-            raise ValueError(text.NO_ROOM.format(self.max_new_tokens, self.max_length))
+            raise ValueError(generated_text.NO_ROOM.format(self.max_new_tokens, self.max_length))
         return self
 
 
 def unfit(path: Path) -> str | None:
     """Why a base model cannot be used, None where it can."""
-    return text.unfit(path, "decoder")
+    return generated_text.unfit(path, "decoder")
 
 
 def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
@@ -49,19 +52,26 @@ def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str,
 
     A block begins with the last token of the one before: so every token is foretold once, from within its own text.
     """
-    start, end = text.start_of(tokenizer), text.end_of(tokenizer)
-    ids = text.plain(tokenizer, inputs)
+    start = generated_text.start_of(tokenizer)
+    end = generated_text.end_of(tokenizer)
+    ids = generated_text.plain(tokenizer, inputs)
     step = options.max_length - 1
     return {
-        "input_ids": [[start, *one, end] for one in ids],
-        "full_length": [len(one) + 2 for one in ids],
-        "starts": [list(range(0, len(one) + 1, step)) for one in ids],
-        "ends": [[min(first + step + 1, len(one) + 2) for first in range(0, len(one) + 1, step)] for one in ids],
-        "prompt": [_prompt(one, start, options) if text.chosen(one, options.continued) else [] for one in ids],
+        "input_ids": [[start, *text_ids, end] for text_ids in ids],
+        "full_length": [len(text_ids) + 2 for text_ids in ids],
+        "starts": [list(range(0, len(text_ids) + 1, step)) for text_ids in ids],
+        "ends": [
+            [min(first + step + 1, len(text_ids) + 2) for first in range(0, len(text_ids) + 1, step)]
+            for text_ids in ids
+        ],
+        "prompt": [
+            _cut_prompt(text_ids, start, options) if generated_text.chosen(text_ids, options.continued) else []
+            for text_ids in ids
+        ],
     }
 
 
-def _prompt(ids: Sequence[int], start: int, options: Options) -> list[int]:
+def _cut_prompt(ids: Sequence[int], start: int, options: Options) -> list[int]:
     """The first half of a text, as far as there is room for it."""
     return [start, *ids[: min((len(ids) + 1) // 2, options.max_length - options.max_new_tokens - 1)]]
 
@@ -78,7 +88,7 @@ def conventions(targets: Sequence[str]) -> dict[str, Any]:
 
 def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     """Base weights in fp32, or where there is only a configuration, weights drawn at random."""
-    return text.build("AutoModelForCausalLM", path, options)
+    return generated_text.build("AutoModelForCausalLM", path, options)
 
 
 def load(path: str | Path) -> Any:
@@ -87,93 +97,119 @@ def load(path: str | Path) -> Any:
     Raises:
         OSError: no weights in the folder.
     """
-    return text.load("AutoModelForCausalLM", path)
+    return generated_text.load("AutoModelForCausalLM", path)
 
 
 def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
     """One row as `collate` takes it; without a target a prompt, whose end is open, and of a long one the end alone."""
     if target is None:
         return {"input_ids": encoded["input_ids"][:-1][-encoded["ends"][0] :]}
-    known = {name: encoded[name] for name in ("input_ids", "starts", "ends", "prompt")}
-    return {**known, "labels": len(encoded["input_ids"]) - 1, "bytes": len(target.encode())}
+    columns = {name: encoded[name] for name in ("input_ids", "starts", "ends", "prompt")}
+    return {**columns, "labels": len(encoded["input_ids"]) - 1, "bytes": len(target.encode())}
 
 
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
     """The blocks of all texts, each text's one behind the other: `input_ids`, `attention_mask`, `labels` (blocks,
     length). Labels are those of the same place, as in `transformers`; a block's first token has none."""
-    blocks = [part for one in examples for part in _blocks(one)]
-    batch = {"input_ids": text.padded(blocks, pad_id), "attention_mask": text.mask_of(blocks)}
+    blocks = [block for row in examples for block in _split_blocks(row)]
+    batch = {"input_ids": generated_text.padded(blocks, pad_id), "attention_mask": generated_text.mask_of(blocks)}
     if "labels" in examples[0]:
-        batch["labels"] = text.padded([[text.IGNORED, *one[1:]] for one in blocks], text.IGNORED)
+        batch["labels"] = generated_text.padded(
+            [[generated_text.IGNORED, *block[1:]] for block in blocks], generated_text.IGNORED
+        )
     return batch
 
 
-def _blocks(one: Mapping[str, Any]) -> list[Sequence[int]]:
-    if "starts" not in one:
-        return [one["input_ids"]]
-    return [one["input_ids"][start:end] for start, end in zip(one["starts"], one["ends"], strict=True)]
+def _split_blocks(row: Mapping[str, Any]) -> list[Sequence[int]]:
+    if "starts" not in row:
+        return [row["input_ids"]]
+    return [row["input_ids"][start:end] for start, end in zip(row["starts"], row["ends"], strict=True)]
 
 
 def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
     """Cross-entropy of each token but the first, summed over all of them."""
-    return text.loss(logits[:, :-1], labels[:, 1:], smoothing)
+    return generated_text.loss(logits[:, :-1], labels[:, 1:], smoothing)
 
 
 def answer(
-    model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]], names: Sequence[str],
+    model: Any,
+    batch: dict[str, Any],
+    examples: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
     conventions: Mapping[str, Any],
-) -> tuple[list[dict[str, Any]], float]:  # fmt: skip
+) -> tuple[list[dict[str, Any]], float]:
     """Continuations of prompts; of known texts how likely each is, and continuations of some."""
     if "labels" not in batch:
         return decode(model, examples, names, conventions), 0.0
-    each = [float(one) for part in text.parts(batch, model.config.vocab_size) for one in nats(model, part)]
-    ends = np.cumsum([len(one["starts"]) for one in examples])
-    known = [sum(each[end - len(one["starts"]) : end]) for one, end in zip(examples, ends, strict=True)]
-    chosen = [place for place, one in enumerate(examples) if len(one["prompt"])]
-    said = dict(zip(chosen, text.written(model, [examples[place]["prompt"] for place in chosen]), strict=True))
-    found = [
-        {"continuation": said.get(place), "nats": total, "tokens": one["labels"], "bytes": one["bytes"],
-         "prompt": model.tokenizer.decode(one["prompt"][1:]) if place in said else None}
-        for place, (one, total) in enumerate(zip(examples, known, strict=True))
-    ]  # fmt: skip
-    return found, sum(known)
+    block_nats = [
+        float(cost) for part in generated_text.parts(batch, model.config.vocab_size) for cost in nats(model, part)
+    ]
+    ends = np.cumsum([len(row["starts"]) for row in examples])
+    text_nats = [sum(block_nats[end - len(row["starts"]) : end]) for row, end in zip(examples, ends, strict=True)]
+    chosen_indices = [index for index, row in enumerate(examples) if len(row["prompt"])]
+    outputs = dict(
+        zip(
+            chosen_indices,
+            generated_text.written(model, [examples[index]["prompt"] for index in chosen_indices]),
+            strict=True,
+        )
+    )
+    predictions = [
+        {
+            "continuation": outputs.get(index),
+            "nats": total,
+            "tokens": row["labels"],
+            "bytes": row["bytes"],
+            "prompt": model.tokenizer.decode(row["prompt"][1:]) if index in outputs else None,
+        }
+        for index, (row, total) in enumerate(zip(examples, text_nats, strict=True))
+    ]
+    return predictions, sum(text_nats)
 
 
 def nats(model: Any, part: dict[str, Any]) -> Any:
     """(rows,) how unlikely the model finds the labels of each."""
     labels = part.pop("labels")
-    return text.surprise(model(**part).logits[:, :-1], labels[:, 1:])
+    return generated_text.surprise(model(**part).logits[:, :-1], labels[:, 1:])
 
 
 def decode(
     model: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """What the model writes behind each prompt."""
-    return [{"continuation": one} for one in text.written(model, [one["input_ids"] for one in examples])]
+    return [
+        {"continuation": output} for output in generated_text.written(model, [row["input_ids"] for row in examples])
+    ]
 
 
 def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
     """How often each byte stands in the texts, whatever stands before it."""
     return [
-        {"continuation": None, "nats": nats, "tokens": len(one.encode()) + 1, "bytes": len(one.encode())}
-        for one, nats in zip(targets, text.of_bytes(targets), strict=True)
+        {"continuation": None, "nats": nats, "tokens": len(target.encode()) + 1, "bytes": len(target.encode())}
+        for target, nats in zip(targets, generated_text.of_bytes(targets), strict=True)
     ]
 
 
 def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Sums of each row, (rows, 7): nats, tokens, bytes; 1 if it was continued, and then variety and repetition."""
     rows = []
-    for one in predictions:
-        said = one["continuation"]
-        rows.append([one["nats"], one["tokens"], one["bytes"],
-                     *((0.0,) * 4 if said is None else (1.0, *text.variety(said)))])  # fmt: skip
+    for prediction in predictions:
+        output = prediction["continuation"]
+        rows.append(
+            [
+                prediction["nats"],
+                prediction["tokens"],
+                prediction["bytes"],
+                *((0.0,) * 4 if output is None else (1.0, *generated_text.variety(output))),
+            ]
+        )
     return np.array(rows, dtype=np.float64).reshape(len(rows), 7)
 
 
 def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     """Metrics of weighted sums of `statistics`, (..., 7) -> (...)."""
     sums = np.asarray(sums, dtype=np.float64)
-    return {**text.likelihood(sums[..., :3]), **text.shares(sums[..., 3:], text.WRITTEN)}
+    return {**generated_text.likelihood(sums[..., :3]), **generated_text.shares(sums[..., 3:], generated_text.WRITTEN)}
 
 
 def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:

@@ -10,22 +10,25 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from . import causal_lm
-from .shared import generated_text as text
+from .shared import generated_text
 
 COLUMNS = {"prompt": "string", "answer": "string"}
-INPUTS, TARGET = ("prompt",), "answer"
-LABELED, ENCODES_TARGET, ASSESSED = False, True, True
+INPUTS = ("prompt",)
+TARGET = "answer"
+LABELED = False
+ENCODES_TARGET = True
+ASSESSED = True
 TRAVELS_WITH = ("shared.generated_text", "causal_lm")
 OUTPUTS = {"answer": "string"}
-METRICS = ("bits_per_byte", "perplexity", "rouge_l", "exact_match", *text.WRITTEN)
+METRICS = ("bits_per_byte", "perplexity", "rouge_l", "exact_match", *generated_text.WRITTEN)
 BASE_MODEL = "package:evertune/models/gpt2_bytes"
 STARTS_AT_RANDOM = True
-WITHOUT = text.WITHOUT
-LOWER_IS_BETTER = text.FALLING
-NO_SHARES = text.LIKELIHOODS
+WITHOUT = generated_text.WITHOUT
+LOWER_IS_BETTER = generated_text.FALLING
+NO_SHARES = generated_text.LIKELIHOODS
 
 
-class Options(text.Written):
+class Options(generated_text.Written):
     """The answer to a prompt. Columns: `prompt` (a text, or a dialogue as JSON messages), `answer`."""
 
     type: Literal["chat"] = Field("chat", description="Name of the objective.")
@@ -36,18 +39,21 @@ class Options(text.Written):
     )
 
     @model_validator(mode="after")
-    def _room(self) -> Self:
+    def _check_room(self) -> Self:
         if self.max_new_tokens >= self.max_length:
-            raise ValueError(text.NO_ROOM.format(self.max_new_tokens, self.max_length))
+            raise ValueError(generated_text.NO_ROOM.format(self.max_new_tokens, self.max_length))
         return self
 
 
-build, load, loss = causal_lm.build, causal_lm.load, causal_lm.loss
+build = causal_lm.build
+load = causal_lm.load
+loss = causal_lm.loss
 
 
 def unfit(path: Path) -> str | None:
     """Why a base model cannot be used, None where it can."""
-    config, template = path / "tokenizer_config.json", path / "chat_template.jinja"
+    config = path / "tokenizer_config.json"
+    template = path / "chat_template.jinja"
     stated = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     if config.is_file() and not template.is_file() and not stated.get("chat_template"):
         return "has a tokenizer without chat template; choose an instruction-tuned model, or add a chat_template.jinja"
@@ -56,61 +62,65 @@ def unfit(path: Path) -> str | None:
 
 def problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
     """Where a dialogue cannot be told, or an answer is empty."""
-    return [_problem(prompt, target) for prompt, target in zip(inputs, targets, strict=True)]
+    return [_find_problem(prompt, target) for prompt, target in zip(inputs, targets, strict=True)]
 
 
-def _problem(prompt: str | None, target: str | None) -> str | None:
+def _find_problem(prompt: str | None, target: str | None) -> str | None:
     if target is not None and not target.strip():
         return "the answer is empty"
     if prompt is None:
         return None  # is told elsewhere
     try:
-        said = _messages(prompt, "")
+        messages = _parse_messages(prompt, "")
     except ValueError as error:
         return f"the prompt is no dialogue: {error}"
-    return "the prompt's last message is the assistant's own" if said[-1]["role"] == "assistant" else None
+    return "the prompt's last message is the assistant's own" if messages[-1]["role"] == "assistant" else None
 
 
-def _messages(prompt: str, system: str) -> list[dict[str, str]]:
+def _parse_messages(prompt: str, system: str) -> list[dict[str, str]]:
     """A text as a user's message, or a dialogue from JSON `[{"role": "user", "content": "..."}, ...]`.
 
     Raises:
         ValueError: a message has no role, or no text.
     """
-    said = [{"role": "user", "content": prompt}]
+    messages = [{"role": "user", "content": prompt}]
     if prompt.lstrip().startswith('[{"'):
-        said = json.loads(prompt)
-        if not all(isinstance(one, dict) and {"role", "content"} <= one.keys() for one in said):
+        messages = json.loads(prompt)
+        if not all(isinstance(message, dict) and {"role", "content"} <= message.keys() for message in messages):
             raise ValueError('each message needs a "role" and a "content"')
-        if not all(isinstance(one[key], str) for one in said for key in ("role", "content")):
+        if not all(isinstance(message[key], str) for message in messages for key in ("role", "content")):
             raise ValueError("the role and the content of a message are texts")
-    told = bool(system) and said[0]["role"] != "system"
-    return [{"role": "system", "content": system}, *said] if told else said
+    needs_system = bool(system) and messages[0]["role"] != "system"
+    return [{"role": "system", "content": system}, *messages] if needs_system else messages
 
 
 def encode(
     inputs: Sequence[str], tokenizer: Any, options: Options, targets: Sequence[str] | None = None
 ) -> dict[str, list[Any]]:
     """Token ids of prompts under the template, and behind each its answer where that is known."""
-    dialogues = [_messages(prompt, options.system) for prompt in inputs]
-    told = [tokenizer.apply_chat_template(one, tokenize=False, add_generation_prompt=True) for one in dialogues]
-    prompts, end = text.plain(tokenizer, told), text.turn_end(tokenizer)
-    answers = text.plain(tokenizer, targets) if targets is not None else [[]] * len(prompts)
-    found: dict[str, list[Any]] = {name: [] for name in ("input_ids", "full_length", "prompt_length", "judged")}
+    dialogues = [_parse_messages(prompt, options.system) for prompt in inputs]
+    prompt_texts = [
+        tokenizer.apply_chat_template(dialogue, tokenize=False, add_generation_prompt=True) for dialogue in dialogues
+    ]
+    prompts = generated_text.plain(tokenizer, prompt_texts)
+    end = generated_text.turn_end(tokenizer)
+    answers = generated_text.plain(tokenizer, targets) if targets is not None else [[]] * len(prompts)
+    encoded: dict[str, list[Any]] = {name: [] for name in ("input_ids", "full_length", "prompt_length", "judged")}
     for prompt, answer in zip(prompts, answers, strict=True):
-        behind = [*answer, end] if targets is not None else []
-        kept = behind[: options.max_length - min(len(prompt), options.max_length // 2)]
-        room = options.max_length - (len(kept) or options.max_new_tokens)
-        found["input_ids"].append([*prompt[-room:], *kept])
-        found["full_length"].append(len(prompt) + len(behind))
-        found["prompt_length"].append([min(len(prompt), room)])
-        found["judged"].append([int(text.chosen(prompt, options.answered))])
-    return found
+        answer_ids = [*answer, end] if targets is not None else []
+        cut_answer = answer_ids[: options.max_length - min(len(prompt), options.max_length // 2)]
+        room = options.max_length - (len(cut_answer) or options.max_new_tokens)
+        encoded["input_ids"].append([*prompt[-room:], *cut_answer])
+        encoded["full_length"].append(len(prompt) + len(answer_ids))
+        encoded["prompt_length"].append([min(len(prompt), room)])
+        encoded["judged"].append([int(generated_text.chosen(prompt, options.answered))])
+    return encoded
 
 
-label_values, conventions, report, pairs = (
-    causal_lm.label_values, causal_lm.conventions, causal_lm.report, causal_lm.pairs,
-)  # fmt: skip
+label_values = causal_lm.label_values
+conventions = causal_lm.conventions
+report = causal_lm.report
+pairs = causal_lm.pairs
 
 
 def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
@@ -119,68 +129,81 @@ def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[s
     if target is None:
         return row
     start = int(encoded["prompt_length"][0])
-    known = {"start": start, "labels": len(row["input_ids"]) - start, "bytes": len(target.encode())}
-    return {**row, **known, "judged": bool(encoded["judged"][0])}
+    facts = {"start": start, "labels": len(row["input_ids"]) - start, "bytes": len(target.encode())}
+    return {**row, **facts, "judged": bool(encoded["judged"][0])}
 
 
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
     """Pad to the longest: `input_ids`, `attention_mask`, `labels` (rows, length), which the prompt has none of."""
-    ids = [one["input_ids"] for one in examples]
-    batch = {"input_ids": text.padded(ids, pad_id), "attention_mask": text.mask_of(ids)}
+    ids = [row["input_ids"] for row in examples]
+    batch = {"input_ids": generated_text.padded(ids, pad_id), "attention_mask": generated_text.mask_of(ids)}
     if "labels" in examples[0]:
-        labels = [[text.IGNORED] * one["start"] + list(one["input_ids"][one["start"] :]) for one in examples]
-        batch["labels"] = text.padded(labels, text.IGNORED)
+        labels = [[generated_text.IGNORED] * row["start"] + list(row["input_ids"][row["start"] :]) for row in examples]
+        batch["labels"] = generated_text.padded(labels, generated_text.IGNORED)
     return batch
 
 
 def answer(
-    model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]], names: Sequence[str],
+    model: Any,
+    batch: dict[str, Any],
+    examples: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
     conventions: Mapping[str, Any],
-) -> tuple[list[dict[str, Any]], float]:  # fmt: skip
+) -> tuple[list[dict[str, Any]], float]:
     """Answers to prompts; where the right ones are known, how likely each is, and answers to some."""
     if "labels" not in batch:
         return decode(model, examples, names, conventions), 0.0
-    nats = [float(one) for part in text.parts(batch, model.config.vocab_size) for one in causal_lm.nats(model, part)]
-    judged = [place for place, one in enumerate(examples) if one["judged"]]
-    prompts = [examples[place]["input_ids"][: examples[place]["start"]] for place in judged]
-    said = dict(zip(judged, text.written(model, prompts), strict=True))
-    found = [
-        {"answer": said.get(place), "nats": nats[place], "tokens": one["labels"], "bytes": one["bytes"]}
-        for place, one in enumerate(examples)
+    nats = [
+        float(cost)
+        for part in generated_text.parts(batch, model.config.vocab_size)
+        for cost in causal_lm.nats(model, part)
     ]
-    return found, sum(nats)
+    judged_indices = [index for index, row in enumerate(examples) if row["judged"]]
+    prompts = [examples[index]["input_ids"][: examples[index]["start"]] for index in judged_indices]
+    answers = dict(zip(judged_indices, generated_text.written(model, prompts), strict=True))
+    predictions = [
+        {"answer": answers.get(index), "nats": nats[index], "tokens": row["labels"], "bytes": row["bytes"]}
+        for index, row in enumerate(examples)
+    ]
+    return predictions, sum(nats)
 
 
 def decode(
     model: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """What the model answers to each prompt."""
-    return [{"answer": one.strip()} for one in text.written(model, [one["input_ids"] for one in examples])]
+    return [
+        {"answer": output.strip()} for output in generated_text.written(model, [row["input_ids"] for row in examples])
+    ]
 
 
 def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
     """The commonest answer for every row; its likelihood is that of its bytes, whatever stands before them."""
     top = Counter(targets).most_common(1)[0][0]
     return [
-        {"answer": top, "nats": nats, "tokens": len(one.encode()) + 1, "bytes": len(one.encode())}
-        for one, nats in zip(targets, text.of_bytes(targets), strict=True)
+        {"answer": top, "nats": nats, "tokens": len(target.encode()) + 1, "bytes": len(target.encode())}
+        for target, nats in zip(targets, generated_text.of_bytes(targets), strict=True)
     ]
 
 
 def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Sums of each row, (rows, 9): nats, tokens, bytes; 1 if it was answered, and then overlap, match, variety."""
     rows = []
-    for target, one in zip(targets, predictions, strict=True):
-        said = one["answer"]
-        row = (0.0,) * 6 if said is None else (1.0, *text.overlap(target, said), *text.variety(said))
-        rows.append([one["nats"], one["tokens"], one["bytes"], *row])
+    for target, prediction in zip(targets, predictions, strict=True):
+        output = prediction["answer"]
+        row = (
+            (0.0,) * 6
+            if output is None
+            else (1.0, *generated_text.overlap(target, output), *generated_text.variety(output))
+        )
+        rows.append([prediction["nats"], prediction["tokens"], prediction["bytes"], *row])
     return np.array(rows, dtype=np.float64).reshape(len(rows), 9)
 
 
 def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     """Metrics of weighted sums of `statistics`, (..., 9) -> (...)."""
     sums = np.asarray(sums, dtype=np.float64)
-    return {**text.likelihood(sums[..., :3]), **text.shares(sums[..., 3:], METRICS[2:])}
+    return {**generated_text.likelihood(sums[..., :3]), **generated_text.shares(sums[..., 3:], METRICS[2:])}
 
 
 def sample(given: str, target: str, said: Mapping[str, Any]) -> tuple[str, str, str] | None:

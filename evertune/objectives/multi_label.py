@@ -11,8 +11,11 @@ from pydantic import Field
 from . import text_classification
 
 COLUMNS = {"text": "string", "labels": "labels"}
-INPUTS, TARGET = ("text",), "labels"
-LABELED, ENCODES_TARGET, ASSESSED = True, False, True
+INPUTS = ("text",)
+TARGET = "labels"
+LABELED = True
+ENCODES_TARGET = False
+ASSESSED = True
 TRAVELS_WITH = ("text_classification",)
 OUTPUTS = {"labels": "strings", "scores": "numbers"}
 METRICS = ("f1_micro", "f1_macro", "mean_average_precision", "precision_micro", "recall_micro", "accuracy")
@@ -27,7 +30,9 @@ class Options(text_classification.Options):
     threshold: float = Field(0.5, gt=0, lt=1, description="A label is given from this probability on.")
 
 
-encode, load, collate = text_classification.encode, text_classification.load, text_classification.collate
+encode = text_classification.encode
+load = text_classification.load
+collate = text_classification.collate
 unfit = text_classification.unfit
 
 
@@ -62,21 +67,24 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
     """Binary cross-entropy, summed over rows and labels; `weights` weigh where a label is given."""
     import torch
 
-    wanted = labels * (1 - smoothing) + smoothing / 2
+    smoothed_labels = labels * (1 - smoothing) + smoothing / 2
     return torch.nn.functional.binary_cross_entropy_with_logits(
-        logits.float(), wanted, pos_weight=weights, reduction="sum"
+        logits.float(), smoothed_labels, pos_weight=weights, reduction="sum"
     )
 
 
 def answer(
-    model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]], names: Sequence[str],
+    model: Any,
+    batch: dict[str, Any],
+    examples: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
     conventions: Mapping[str, Any],
-) -> tuple[list[dict[str, Any]], float]:  # fmt: skip
+) -> tuple[list[dict[str, Any]], float]:
     """Predictions, and the loss; where the labels are known, the probability of every label too."""
     labels = batch.pop("labels", None)
     logits = model(**batch).logits
-    found = decode(logits, examples, names, {**conventions, "threshold": model.config.threshold})
-    return found, 0.0 if labels is None else float(loss(logits, labels))
+    predictions = decode(logits, examples, names, {**conventions, "threshold": model.config.threshold})
+    return predictions, 0.0 if labels is None else float(loss(logits, labels))
 
 
 def decode(
@@ -85,17 +93,17 @@ def decode(
     """The labels from the threshold on, the likeliest first."""
     threshold = conventions.get("threshold", 0.5)
     predictions = []
-    for row, one in zip(logits.float().sigmoid().cpu().numpy(), examples, strict=True):
-        chosen = [place for place in np.argsort(-row, kind="stable") if row[place] >= threshold]
-        found = {"labels": [names[place] for place in chosen], "scores": [float(row[place]) for place in chosen]}
-        known = {"all_scores": dict(zip(names, row.tolist(), strict=True))} if "labels" in one else {}
-        predictions.append({**found, **known})
+    for row, item in zip(logits.float().sigmoid().cpu().numpy(), examples, strict=True):
+        chosen = [index for index in np.argsort(-row, kind="stable") if row[index] >= threshold]
+        prediction = {"labels": [names[index] for index in chosen], "scores": [float(row[index]) for index in chosen]}
+        all_scores = {"all_scores": dict(zip(names, row.tolist(), strict=True))} if "labels" in item else {}
+        predictions.append({**prediction, **all_scores})
     return predictions
 
 
 def majority(targets: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
     """The commonest set of labels for every row, as if it were sure."""
-    top = list(Counter(tuple(one) for one in targets).most_common(1)[0][0])
+    top = list(Counter(tuple(labels) for labels in targets).most_common(1)[0][0])
     sure = {"all_scores": dict.fromkeys(top, 1.0)}
     return [{"labels": top, "scores": [1.0] * len(top), **sure} for _ in targets]
 
@@ -103,11 +111,13 @@ def majority(targets: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
 def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Counts of each row, (rows, (3 + 2 * BINS) * labels + 2): true, named and hit labels; rows and true rows by bin of
     each label's probability; the row, and whether it has all labels right."""
-    index = {name: place for place, name in enumerate(names)}
-    true, guess = (_indicators(sets, index) for sets in (targets, [one["labels"] for one in predictions]))
+    index = {name: column for column, name in enumerate(names)}
+    true, guess = (
+        _mark_labels(sets, index) for sets in (targets, [prediction["labels"] for prediction in predictions])
+    )
     scores = np.zeros((len(targets), len(names)))
-    for row, one in enumerate(predictions):
-        for name, score in one["all_scores"].items():
+    for row, prediction in enumerate(predictions):
+        for name, score in prediction["all_scores"].items():
             if name in index:  # a champion may know labels that no row has any more
                 scores[row, index[name]] = score
     bins = np.minimum((np.nan_to_num(scores) * BINS).astype(int), BINS - 1)
@@ -115,21 +125,22 @@ def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[s
     hits = spread * true[:, :, None]
     exact = (true == guess).all(1)[:, None]
     flat = [part.reshape(len(targets), -1) for part in (true, guess, true * guess, spread, hits)]
-    found: Any = np.concatenate([*flat, np.ones_like(exact, dtype=np.float32), exact.astype(np.float32)], axis=1)
-    return found
+    counts: Any = np.concatenate([*flat, np.ones_like(exact, dtype=np.float32), exact.astype(np.float32)], axis=1)
+    return counts
 
 
-def _indicators(sets: Sequence[Sequence[str]], index: Mapping[str, int]) -> Any:
-    found = np.zeros((len(sets), len(index)), dtype=np.float32)
+def _mark_labels(sets: Sequence[Sequence[str]], index: Mapping[str, int]) -> Any:
+    indicators = np.zeros((len(sets), len(index)), dtype=np.float32)
     for row, labels in enumerate(sets):
-        found[row, [index[label] for label in labels]] = 1
-    return found
+        indicators[row, [index[label] for label in labels]] = 1
+    return indicators
 
 
-def _parts(sums: Any, labels: int) -> tuple[Any, Any, Any, Any, Any, Any]:
+def _split_sums(sums: Any, labels: int) -> tuple[Any, Any, Any, Any, Any, Any]:
     """True, named, hit labels; rows and true rows by label and bin; rows and exact rows."""
     true, guess, hit = (sums[..., part * labels : (part + 1) * labels] for part in range(3))
-    start, size = 3 * labels, labels * BINS
+    start = 3 * labels
+    size = labels * BINS
     all_, positive = (sums[..., start + part * size : start + (part + 1) * size] for part in range(2))
     shape = (*sums.shape[:-1], labels, BINS)
     return true, guess, hit, all_.reshape(shape), positive.reshape(shape), sums[..., -2:]
@@ -141,7 +152,7 @@ def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     `accuracy` is the share of rows with exactly the right labels; average precision counts rows of one bin as tied.
     """
     sums = np.asarray(sums)
-    true, guess, hit, rows, positive, exact = _parts(sums, len(names))
+    true, guess, hit, rows, positive, exact = _split_sums(sums, len(names))
     seen = (true + guess) > 0
     with np.errstate(divide="ignore", invalid="ignore"):
         each = np.nan_to_num(2 * hit / (true + guess))
@@ -160,10 +171,10 @@ def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
 def _average_precision(rows: Any, positive: Any) -> Any:
     """Mean over the labels that stand on a row, of the precision at each rise of recall (Everingham et al. 2010)."""
     above = np.flip(np.flip(rows, -1).cumsum(-1), -1)
-    found = np.flip(np.flip(positive, -1).cumsum(-1), -1)
+    hits_above = np.flip(np.flip(positive, -1).cumsum(-1), -1)
     total = positive.sum(-1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        each = np.nan_to_num((np.nan_to_num(found / above) * positive).sum(-1) / total)
+        each = np.nan_to_num((np.nan_to_num(hits_above / above) * positive).sum(-1) / total)
         return np.nan_to_num((each * (total > 0)).sum(-1) / (total > 0).sum(-1))
 
 
@@ -176,12 +187,15 @@ def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
 
 def pairs(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
     """True and predicted labels, of each row those alone that both or only one of them have; `-` for none."""
-    true, guess = [], []
-    for labels, one in zip(targets, predictions, strict=True):
-        known, named = set(labels), set(one["labels"])
-        missed, added = sorted(known - named), sorted(named - known)
+    true = []
+    guess = []
+    for labels, prediction in zip(targets, predictions, strict=True):
+        true_labels = set(labels)
+        named_labels = set(prediction["labels"])
+        missed = sorted(true_labels - named_labels)
+        added = sorted(named_labels - true_labels)
         width = max(len(missed), len(added))
-        both = sorted(known & named)
-        true += both + missed + ["-"] * (width - len(missed))
-        guess += both + added + ["-"] * (width - len(added))
+        common = sorted(true_labels & named_labels)
+        true += common + missed + ["-"] * (width - len(missed))
+        guess += common + added + ["-"] * (width - len(added))
     return true, guess

@@ -5,14 +5,19 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from . import text_classification as single
+from . import text_classification
 from .shared import two_texts
 
 COLUMNS = {"text": "string", "text_pair": "string", "label": "string"}
-INPUTS, TARGET = ("text", "text_pair"), "label"
-LABELED, ENCODES_TARGET, ASSESSED = True, False, False
+INPUTS = ("text", "text_pair")
+TARGET = "label"
+LABELED = True
+ENCODES_TARGET = False
+ASSESSED = False
 TRAVELS_WITH = ("text_classification", "shared.two_texts")
-OUTPUTS, METRICS, LOWER_IS_BETTER = single.OUTPUTS, single.METRICS, single.LOWER_IS_BETTER
+OUTPUTS = text_classification.OUTPUTS
+METRICS = text_classification.METRICS
+LOWER_IS_BETTER = text_classification.LOWER_IS_BETTER
 
 
 class Options(BaseModel):
@@ -28,12 +33,24 @@ class Options(BaseModel):
     )
 
 
-encode, load, example, collate = two_texts.encode, single.load, single.example, single.collate
-loss, decode, majority, label_values = single.loss, single.decode, single.majority, single.label_values
-conventions, statistics, metrics = single.conventions, single.statistics, single.metrics
-report, pairs, unfit = single.report, single.pairs, single.unfit
+encode = two_texts.encode
+load = text_classification.load
+example = text_classification.example
+collate = text_classification.collate
+loss = text_classification.loss
+decode = text_classification.decode
+majority = text_classification.majority
+label_values = text_classification.label_values
+conventions = text_classification.conventions
+statistics = text_classification.statistics
+metrics = text_classification.metrics
+report = text_classification.report
+pairs = text_classification.pairs
+unfit = text_classification.unfit
 
 
 def build(path: str, labels: Sequence[str], options: Options) -> Any:
     """Base weights with a new head, in fp32, one output a label."""
-    return single.build(path, labels, single.Options(max_length=options.max_length, pooling=options.pooling))
+    return text_classification.build(
+        path, labels, text_classification.Options(max_length=options.max_length, pooling=options.pooling)
+    )

@@ -7,12 +7,15 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from . import text_classification as single
+from . import text_classification
 from .shared import two_texts
 
 COLUMNS = {"text": "string", "text_pair": "string", "score": "number"}
-INPUTS, TARGET = ("text", "text_pair"), "score"
-LABELED, ENCODES_TARGET, ASSESSED = False, False, False
+INPUTS = ("text", "text_pair")
+TARGET = "score"
+LABELED = False
+ENCODES_TARGET = False
+ASSESSED = False
 TRAVELS_WITH = ("text_classification", "shared.two_texts")
 OUTPUTS = {"score": "number"}
 METRICS = ("spearman", "pearson", "mse", "mae")
@@ -34,7 +37,10 @@ class Options(BaseModel):
     )
 
 
-encode, load, collate, unfit = two_texts.encode, single.load, single.collate, single.unfit
+encode = two_texts.encode
+load = text_classification.load
+collate = text_classification.collate
+unfit = text_classification.unfit
 
 
 def label_values(targets: Sequence[str]) -> list[str]:
@@ -49,7 +55,9 @@ def conventions(targets: Sequence[str]) -> dict[str, Any]:
 
 def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     """Base weights with a new head of one output, in fp32."""
-    return single.build(path, ["score"], single.Options(max_length=options.max_length, pooling=options.pooling))
+    return text_classification.build(
+        path, ["score"], text_classification.Options(max_length=options.max_length, pooling=options.pooling)
+    )
 
 
 def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
@@ -74,7 +82,7 @@ def decode(
 
 def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
     """The median for every row."""
-    middle = float(np.median([float(one) for one in targets]))
+    middle = float(np.median([float(target) for target in targets]))
     return [{"score": middle} for _ in targets]
 
 
@@ -85,12 +93,12 @@ def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]],
     """
     from scipy.stats import rankdata
 
-    wanted = np.array([float(one) for one in targets])
-    found = np.array([one["score"] for one in predictions], dtype=np.float64)
-    columns = [np.ones(len(wanted))]
-    for x, y in ((wanted, found), (rankdata(wanted) / len(wanted), rankdata(found) / len(found))):
+    true = np.array([float(target) for target in targets])
+    predicted = np.array([prediction["score"] for prediction in predictions], dtype=np.float64)
+    columns = [np.ones(len(true))]
+    for x, y in ((true, predicted), (rankdata(true) / len(true), rankdata(predicted) / len(predicted))):
         columns += [x, y, x * x, y * y, x * y]
-    stacked: Any = np.stack([*columns, (wanted - found) ** 2, np.abs(wanted - found)], axis=1)
+    stacked: Any = np.stack([*columns, (true - predicted) ** 2, np.abs(true - predicted)], axis=1)
     return stacked
 
 
@@ -100,19 +108,19 @@ def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     rows = sums[..., 0]
     with np.errstate(divide="ignore", invalid="ignore"):
         return {
-            "spearman": _correlation(sums[..., 6:11], rows),
-            "pearson": _correlation(sums[..., 1:6], rows),
+            "spearman": _compute_correlation(sums[..., 6:11], rows),
+            "pearson": _compute_correlation(sums[..., 1:6], rows),
             "mse": sums[..., 11] / rows,
             "mae": sums[..., 12] / rows,
         }
 
 
-def _correlation(moments: Any, rows: Any) -> Any:
-    x, y, xx, yy, xy = (moments[..., place] / rows for place in range(5))
+def _compute_correlation(moments: Any, rows: Any) -> Any:
+    x, y, xx, yy, xy = (moments[..., index] / rows for index in range(5))
     spread = (xx - x * x) * (yy - y * y)
-    known = np.isfinite(spread)
-    found = np.where(spread > 1e-18, (xy - x * y) / np.sqrt(np.maximum(spread, 1e-18)), 0.0)
-    return np.where(known, found, np.nan)
+    is_finite = np.isfinite(spread)
+    correlation = np.where(spread > 1e-18, (xy - x * y) / np.sqrt(np.maximum(spread, 1e-18)), 0.0)
+    return np.where(is_finite, correlation, np.nan)
 
 
 def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:

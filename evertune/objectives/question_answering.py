@@ -14,8 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from .shared.two_texts import special_tokens
 
 COLUMNS = {"context": "string", "question": "string", "answer": "span"}
-INPUTS, TARGET = ("context", "question"), "answer"
-LABELED, ENCODES_TARGET, ASSESSED = False, False, False
+INPUTS = ("context", "question")
+TARGET = "answer"
+LABELED = False
+ENCODES_TARGET = False
+ASSESSED = False
 TRAVELS_WITH = ("shared.two_texts",)
 OUTPUTS = {"answer": "string", "start": "number", "score": "number"}
 METRICS = ("f1", "exact_match")
@@ -40,14 +43,15 @@ def problems(
     inputs: Sequence[Sequence[str | None]], targets: Sequence[str | None], options: Options
 ) -> list[str | None]:
     """Where an answer does not stand in its context."""
-    return [_problem(context, target) for (context, _), target in zip(inputs, targets, strict=True)]
+    return [_find_problem(context, target) for (context, _), target in zip(inputs, targets, strict=True)]
 
 
-def _problem(context: str | None, target: str | None) -> str | None:
+def _find_problem(context: str | None, target: str | None) -> str | None:
     if context is None or target is None:
         return None  # is told elsewhere
     answer = json.loads(target)
-    start, text = answer["start"], answer["text"]
+    start = answer["start"]
+    text = answer["text"]
     if not text.strip():
         return "the answer is empty"
     if start is None:
@@ -61,22 +65,24 @@ def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Options) ->
     """Token ids of question and context; where each token's text begins and ends in the context, -1 outside of it; and
     the context's characters, of which an answer is cut."""
     before, between, behind = special_tokens(tokenizer)
-    plain = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
-    questions = tokenizer([question for _, question in inputs], verbose=False, **plain)["input_ids"]
-    given = tokenizer([context for context, _ in inputs], verbose=False, return_offsets_mapping=True, **plain)
-    found: dict[str, list[Any]] = {name: [] for name in ("input_ids", "full_length", "starts", "ends", "characters")}
-    frame = len(before) + len(between) + len(behind)
+    settings = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
+    questions = tokenizer([question for _, question in inputs], verbose=False, **settings)["input_ids"]
+    contexts = tokenizer([context for context, _ in inputs], verbose=False, return_offsets_mapping=True, **settings)
+    encoded: dict[str, list[Any]] = {name: [] for name in ("input_ids", "full_length", "starts", "ends", "characters")}
+    frame_size = len(before) + len(between) + len(behind)
     for row, question in enumerate(questions):
-        asked = question[: (options.max_length - frame) // 2]
-        room = options.max_length - frame - len(asked)
-        ids, offsets = given["input_ids"][row][:room], given["offset_mapping"][row][:room]
-        head, tail = len(before) + len(asked) + len(between), len(behind)
-        found["input_ids"].append([*before, *asked, *between, *ids, *behind])
+        cut_question = question[: (options.max_length - frame_size) // 2]
+        room = options.max_length - frame_size - len(cut_question)
+        ids = contexts["input_ids"][row][:room]
+        offsets = contexts["offset_mapping"][row][:room]
+        head = len(before) + len(cut_question) + len(between)
+        tail = len(behind)
+        encoded["input_ids"].append([*before, *cut_question, *between, *ids, *behind])
         for side, name in enumerate(("starts", "ends")):
-            found[name].append([-1] * head + [pair[side] for pair in offsets] + [-1] * tail)
-        found["full_length"].append(frame + len(question) + len(given["input_ids"][row]))
-        found["characters"].append([ord(sign) for sign in inputs[row][0]])
-    return found
+            encoded[name].append([-1] * head + [pair[side] for pair in offsets] + [-1] * tail)
+        encoded["full_length"].append(frame_size + len(question) + len(contexts["input_ids"][row]))
+        encoded["characters"].append([ord(sign) for sign in inputs[row][0]])
+    return encoded
 
 
 def label_values(targets: Sequence[str]) -> list[str]:
@@ -95,7 +101,7 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     from transformers import AutoModelForTokenClassification
 
     return AutoModelForTokenClassification.from_pretrained(
-        path, num_labels=2, dtype=torch.float32, ignore_mismatched_sizes=True
+        path, num_labels=2, dtype=torch.float32, ignore_mismatched_sizes=True, trust_remote_code=False
     )
 
 
@@ -108,7 +114,7 @@ def load(path: str | Path) -> Any:
     import torch
     from transformers import AutoModelForTokenClassification
 
-    return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32)
+    return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
 
 
 def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
@@ -120,12 +126,13 @@ def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[s
     start = answer["start"]
     if start is None:
         start = "".join(map(chr, encoded["characters"])).find(answer["text"])
-    return {**row, "labels": _tokens(encoded, start, start + len(answer["text"]))}
+    return {**row, "labels": _find_tokens(encoded, start, start + len(answer["text"]))}
 
 
-def _tokens(encoded: Mapping[str, Any], start: int, end: int) -> list[int]:
+def _find_tokens(encoded: Mapping[str, Any], start: int, end: int) -> list[int]:
     """The first and the last token that have a part of the answer."""
-    starts, ends = np.asarray(encoded["starts"]), np.asarray(encoded["ends"])
+    starts = np.asarray(encoded["starts"])
+    ends = np.asarray(encoded["ends"])
     inside = np.flatnonzero((starts < end) & (ends > start) & (starts >= 0))
     if not len(inside) or ends[inside[-1]] < end:  # cut off
         return [IGNORED, IGNORED]
@@ -136,15 +143,15 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     """Pad to the longest: `input_ids`, `attention_mask` (rows, length), `labels` (rows, 2)."""
     import torch
 
-    longest = max(len(one["input_ids"]) for one in examples)
+    longest = max(len(item["input_ids"]) for item in examples)
     ids = np.full((len(examples), longest), pad_id, dtype=np.int64)
     mask = np.zeros_like(ids)
-    for row, one in enumerate(examples):
-        ids[row, : len(one["input_ids"])] = one["input_ids"]
-        mask[row, : len(one["input_ids"])] = 1
+    for row, item in enumerate(examples):
+        ids[row, : len(item["input_ids"])] = item["input_ids"]
+        mask[row, : len(item["input_ids"])] = 1
     batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
     if "labels" in examples[0]:
-        batch["labels"] = torch.tensor([one["labels"] for one in examples])
+        batch["labels"] = torch.tensor([item["labels"] for item in examples])
     return batch
 
 
@@ -155,9 +162,9 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
     """
     import torch
 
-    both = logits.float().transpose(1, 2).flatten(0, 1)
+    flat_logits = logits.float().transpose(1, 2).flatten(0, 1)
     return torch.nn.functional.cross_entropy(
-        both, labels.flatten(), reduction="sum", label_smoothing=smoothing, ignore_index=IGNORED
+        flat_logits, labels.flatten(), reduction="sum", label_smoothing=smoothing, ignore_index=IGNORED
     )
 
 
@@ -165,12 +172,13 @@ def decode(
     logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """The likeliest span of each context, at most `LONGEST` tokens; its probability among all spans' ends."""
-    found = logits.float().cpu().numpy()
-    return [_best(found[row], one) for row, one in enumerate(examples)]
+    scores = logits.float().cpu().numpy()
+    return [_find_best_span(scores[row], item) for row, item in enumerate(examples)]
 
 
-def _best(logits: Any, one: Mapping[str, Any]) -> dict[str, Any]:
-    starts, ends = np.asarray(one["starts"]), np.asarray(one["ends"])
+def _find_best_span(logits: Any, item: Mapping[str, Any]) -> dict[str, Any]:
+    starts = np.asarray(item["starts"])
+    ends = np.asarray(item["ends"])
     inside = np.flatnonzero(starts >= 0)
     if not len(inside):
         return {"answer": "", "start": 0.0, "score": 0.0}
@@ -179,29 +187,35 @@ def _best(logits: Any, one: Mapping[str, Any]) -> dict[str, Any]:
     gap = np.arange(size)[None, :] - np.arange(size)[:, None]
     total = np.where((gap >= 0) & (gap < LONGEST), begin[:, None] + end[None, :], -np.inf)
     first, last = np.unravel_index(int(total.argmax()), total.shape)
-    at, until = int(starts[inside[first]]), int(ends[inside[last]])
-    answer = "".join(map(chr, one["characters"][at:until]))
-    return {"answer": answer, "start": float(at), "score": float(np.exp(total[first, last]))}
+    start = int(starts[inside[first]])
+    stop = int(ends[inside[last]])
+    answer = "".join(map(chr, item["characters"][start:stop]))
+    return {"answer": answer, "start": float(start), "score": float(np.exp(total[first, last]))}
 
 
 def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
     """The commonest answer for every row."""
-    top = Counter(json.loads(one)["text"] for one in targets).most_common(1)[0][0]
+    top = Counter(json.loads(target)["text"] for target in targets).most_common(1)[0][0]
     return [{"answer": top, "start": 0.0, "score": 1.0} for _ in targets]
 
 
 def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Of each row, (rows, 3): 1, F1 of the words, whether all are right; as SQuAD counts them."""
-    found = np.ones((len(targets), 3))
-    for row, (target, one) in enumerate(zip(targets, predictions, strict=True)):
-        wanted, said = _words(json.loads(target)["text"]), _words(one["answer"])
-        common = sum((Counter(wanted) & Counter(said)).values())
-        score = 2 * common / (len(wanted) + len(said)) if wanted and said else float(wanted == said)
-        found[row, 1:] = (score if np.isfinite(one["score"]) else np.nan), wanted == said
-    return found
+    counts = np.ones((len(targets), 3))
+    for row, (target, prediction) in enumerate(zip(targets, predictions, strict=True)):
+        target_words = _normalize_words(json.loads(target)["text"])
+        answer_words = _normalize_words(prediction["answer"])
+        common = sum((Counter(target_words) & Counter(answer_words)).values())
+        score = (
+            2 * common / (len(target_words) + len(answer_words))
+            if target_words and answer_words
+            else float(target_words == answer_words)
+        )
+        counts[row, 1:] = (score if np.isfinite(prediction["score"]) else np.nan), target_words == answer_words
+    return counts
 
 
-def _words(text: str) -> list[str]:
+def _normalize_words(text: str) -> list[str]:
     """The words without case, articles and punctuation (Rajpurkar et al. 2016, section 6.1)."""
     bare = "".join(sign for sign in text.lower() if sign not in string.punctuation)
     return ARTICLES.sub(" ", bare).split()

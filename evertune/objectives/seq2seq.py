@@ -8,23 +8,28 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from .shared import generated_text as text
+from .shared import generated_text
 
 COLUMNS = {"text": "string", "target": "string"}
-INPUTS, TARGET = ("text",), "target"
-LABELED, ENCODES_TARGET, ASSESSED = False, True, True
+INPUTS = ("text",)
+TARGET = "target"
+LABELED = False
+ENCODES_TARGET = True
+ASSESSED = True
 TRAVELS_WITH = ("shared.generated_text",)
 OUTPUTS = {"target": "string"}
 METRICS = ("chrf", "bleu", "rouge_l", "exact_match", "bits_per_byte")
 BASE_MODEL = "package:evertune/models/t5_bytes"
 STARTS_AT_RANDOM = True
-WITHOUT = text.WITHOUT
+WITHOUT = generated_text.WITHOUT
 LOWER_IS_BETTER = ("bits_per_byte",)
 NO_SHARES = ("bits_per_byte",)
-NGRAMS, CHARACTERS, BETA = 4, 6, 2  # orders of BLEU and chrF, and the weight of recall, as sacrebleu has them
+NGRAMS = 4  # orders of BLEU and chrF, and the weight of recall, as sacrebleu has them
+CHARACTERS = 6
+BETA = 2
 
 
-class Options(text.Written):
+class Options(generated_text.Written):
     """Another text from a text. Columns: `text`, `target`."""
 
     type: Literal["seq2seq"] = Field("seq2seq", description="Name of the objective.")
@@ -34,7 +39,7 @@ class Options(text.Written):
 
 def unfit(path: Path) -> str | None:
     """Why a base model cannot be used, None where it can."""
-    return text.unfit(path, "encoder-decoder")
+    return generated_text.unfit(path, "encoder-decoder")
 
 
 def problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
@@ -46,16 +51,16 @@ def encode(
     inputs: Sequence[str], tokenizer: Any, options: Options, targets: Sequence[str] | None = None
 ) -> dict[str, list[Any]]:
     """Token ids of sources and, where they are known, of targets, each with its end."""
-    end = text.end_of(tokenizer)
-    ids = text.plain(tokenizer, inputs)
-    found: dict[str, list[Any]] = {
-        "input_ids": [[*one[: options.max_length - 1], end] for one in ids],
-        "full_length": [len(one) + 1 for one in ids],
+    end = generated_text.end_of(tokenizer)
+    ids = generated_text.plain(tokenizer, inputs)
+    encoded: dict[str, list[Any]] = {
+        "input_ids": [[*row_ids[: options.max_length - 1], end] for row_ids in ids],
+        "full_length": [len(row_ids) + 1 for row_ids in ids],
     }
     if targets is not None:
-        wanted = text.plain(tokenizer, targets)
-        found["target_ids"] = [[*one[: options.max_new_tokens - 1], end] for one in wanted]
-    return found
+        target_ids = generated_text.plain(tokenizer, targets)
+        encoded["target_ids"] = [[*row_ids[: options.max_new_tokens - 1], end] for row_ids in target_ids]
+    return encoded
 
 
 def label_values(targets: Sequence[str]) -> list[str]:
@@ -70,7 +75,7 @@ def conventions(targets: Sequence[str]) -> dict[str, Any]:
 
 def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     """Base weights in fp32, or where there is only a configuration, weights drawn at random."""
-    return text.build("AutoModelForSeq2SeqLM", path, options, num_beams=options.beams)
+    return generated_text.build("AutoModelForSeq2SeqLM", path, options, num_beams=options.beams)
 
 
 def load(path: str | Path) -> Any:
@@ -79,7 +84,7 @@ def load(path: str | Path) -> Any:
     Raises:
         OSError: no weights in the folder.
     """
-    return text.load("AutoModelForSeq2SeqLM", path)
+    return generated_text.load("AutoModelForSeq2SeqLM", path)
 
 
 def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
@@ -93,39 +98,44 @@ def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[s
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
     """Pad to the longest: `input_ids`, `attention_mask` (rows, length), `decoder_input_ids`, `labels` (rows, target's
     length). A target begins with the padding token, as T5's do."""
-    ids = [one["input_ids"] for one in examples]
-    batch = {"input_ids": text.padded(ids, pad_id), "attention_mask": text.mask_of(ids)}
+    ids = [row["input_ids"] for row in examples]
+    batch = {"input_ids": generated_text.padded(ids, pad_id), "attention_mask": generated_text.mask_of(ids)}
     if "labels" in examples[0]:
-        wanted = [one["labels"] for one in examples]
-        batch["labels"] = text.padded(wanted, text.IGNORED)
-        batch["decoder_input_ids"] = text.padded([[pad_id, *one[:-1]] for one in wanted], pad_id)
+        targets = [row["labels"] for row in examples]
+        batch["labels"] = generated_text.padded(targets, generated_text.IGNORED)
+        batch["decoder_input_ids"] = generated_text.padded([[pad_id, *target[:-1]] for target in targets], pad_id)
     return batch
 
 
 def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
     """Cross-entropy of the targets' tokens, summed over all of them."""
-    return text.loss(logits, labels, smoothing)
+    return generated_text.loss(logits, labels, smoothing)
 
 
 def answer(
-    model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]], names: Sequence[str],
+    model: Any,
+    batch: dict[str, Any],
+    examples: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
     conventions: Mapping[str, Any],
-) -> tuple[list[dict[str, Any]], float]:  # fmt: skip
+) -> tuple[list[dict[str, Any]], float]:
     """What the model makes of each source; where targets are known, how likely each is too."""
-    said = text.told(model, text.generated(
-        model, input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
-    ))  # fmt: skip
-    found: list[dict[str, Any]] = [{"target": one.strip()} for one in said]
+    outputs = generated_text.told(
+        model, generated_text.generated(model, input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+    )
+    predictions: list[dict[str, Any]] = [{"target": output.strip()} for output in outputs]
     if "labels" not in batch:
-        return found, 0.0
-    nats = [float(one) for part in text.parts(batch, model.config.vocab_size) for one in _nats(model, part)]
-    known = zip(found, nats, examples, strict=True)
-    return [{**one, "nats": cost, "bytes": row["bytes"]} for one, cost, row in known], sum(nats)
+        return predictions, 0.0
+    nats = [
+        float(cost) for part in generated_text.parts(batch, model.config.vocab_size) for cost in _row_nats(model, part)
+    ]
+    combined = zip(predictions, nats, examples, strict=True)
+    return [{**prediction, "nats": cost, "bytes": row["bytes"]} for prediction, cost, row in combined], sum(nats)
 
 
-def _nats(model: Any, part: dict[str, Any]) -> Any:
+def _row_nats(model: Any, part: dict[str, Any]) -> Any:
     labels = part.pop("labels")
-    return text.surprise(model(**part).logits, labels)
+    return generated_text.surprise(model(**part).logits, labels)
 
 
 def decode(
@@ -138,68 +148,75 @@ def decode(
 def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
     """The commonest target for every row; its likelihood is that of its bytes, whatever stands before them."""
     top = Counter(targets).most_common(1)[0][0]
-    known = zip(targets, text.of_bytes(targets), strict=True)
-    return [{"target": top, "nats": nats, "bytes": len(one.encode())} for one, nats in known]
+    target_nats = zip(targets, generated_text.of_bytes(targets), strict=True)
+    return [{"target": top, "nats": nats, "bytes": len(target.encode())} for target, nats in target_nats]
 
 
 def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Sums of each row, (rows, 33): 1, nats, bytes, ROUGE-L, exact; what sacrebleu counts for BLEU and for chrF."""
     from sacrebleu.metrics import BLEU, CHRF
 
-    said, wanted = [one["target"] for one in predictions], [list(targets)]
+    outputs = [prediction["target"] for prediction in predictions]
+    references = [list(targets)]
     rows = [
-        [1.0, one["nats"], one["bytes"], *text.overlap(target, one["target"])]
-        for target, one in zip(targets, predictions, strict=True)
+        [1.0, prediction["nats"], prediction["bytes"], *generated_text.overlap(target, prediction["target"])]
+        for target, prediction in zip(targets, predictions, strict=True)
     ]
-    counted = [
-        np.array(measure._extract_corpus_statistics(said, wanted), dtype=np.float64)
+    counts = [
+        np.array(measure._extract_corpus_statistics(outputs, references), dtype=np.float64)
         for measure in (BLEU(), CHRF(char_order=CHARACTERS, beta=BETA))
     ]  # sacrebleu's own bootstrap adds these up too
-    return np.concatenate([np.array(rows, dtype=np.float64), *counted], axis=1)
+    return np.concatenate([np.array(rows, dtype=np.float64), *counts], axis=1)
 
 
 def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     """Metrics of weighted sums of `statistics`, (..., 33) -> (...); BLEU and chrF lie between 0 and 1."""
     sums = np.asarray(sums, dtype=np.float64)
-    rows, nats, size, rouge, exact = (sums[..., place] for place in range(5))
+    rows, nats, size, rouge, exact = (sums[..., index] for index in range(5))
     with np.errstate(divide="ignore", invalid="ignore"):
-        known = np.isfinite(nats)
+        is_finite = np.isfinite(nats)
         return {
-            "chrf": np.where(known, _chrf(sums[..., 7 + 2 * NGRAMS :]), np.nan),
-            "bleu": np.where(known, _bleu(sums[..., 5 : 7 + 2 * NGRAMS]), np.nan),
-            "rouge_l": rouge / rows, "exact_match": exact / rows, "bits_per_byte": nats / size / np.log(2),
-        }  # fmt: skip
+            "chrf": np.where(is_finite, _compute_chrf(sums[..., 7 + 2 * NGRAMS :]), np.nan),
+            "bleu": np.where(is_finite, _compute_bleu(sums[..., 5 : 7 + 2 * NGRAMS]), np.nan),
+            "rouge_l": rouge / rows,
+            "exact_match": exact / rows,
+            "bits_per_byte": nats / size / np.log(2),
+        }
 
 
-def _bleu(sums: Any) -> Any:
+def _compute_bleu(sums: Any) -> Any:
     """Papineni et al. 2002, section 2.3, as sacrebleu's `corpus_bleu` has it: orders without a match are smoothed by
     `exp`, and texts among which none has four words have 0.
 
     Args:
         sums: (..., 10) lengths of hypotheses and references, matches and passages of each order.
     """
-    said, wanted = sums[..., 0], sums[..., 1]
-    matches, passages = sums[..., 2 : 2 + NGRAMS], sums[..., 2 + NGRAMS :]
+    output_size = sums[..., 0]
+    reference_size = sums[..., 1]
+    matches = sums[..., 2 : 2 + NGRAMS]
+    passages = sums[..., 2 + NGRAMS :]
     missed = np.cumsum((matches == 0) & (passages > 0), axis=-1)
     precision = np.where(matches > 0, matches, 0.5**missed) / np.maximum(passages, 1)
     mean = np.log(precision).mean(-1)
-    brevity = np.exp(np.minimum(0, 1 - wanted / np.maximum(said, 1)))
+    brevity = np.exp(np.minimum(0, 1 - reference_size / np.maximum(output_size, 1)))
     return np.where((matches[..., 0] > 0) & (passages > 0).all(-1), brevity * np.exp(mean), 0.0)
 
 
-def _chrf(sums: Any) -> Any:
+def _compute_chrf(sums: Any) -> Any:
     """Popovic 2015: F of recall and precision, each the mean over the orders that occur.
 
     Args:
         sums: (..., 18) passages of hypotheses, of references, and matches, of each order.
     """
-    said, wanted, matches = (sums[..., place::3] for place in range(3))
-    counted = (said > 0) & (wanted > 0)
-    orders = np.maximum(counted.sum(-1), 1)
-    precision = (np.where(counted, matches / np.maximum(said, 1), 0)).sum(-1) / orders
-    recall = (np.where(counted, matches / np.maximum(wanted, 1), 0)).sum(-1) / orders
-    below = BETA**2 * precision + recall
-    return np.where(below > 0, (1 + BETA**2) * precision * recall / np.where(below > 0, below, 1), 0.0)
+    outputs, references, matches = (sums[..., index::3] for index in range(3))
+    occurs = (outputs > 0) & (references > 0)
+    orders = np.maximum(occurs.sum(-1), 1)
+    precision = (np.where(occurs, matches / np.maximum(outputs, 1), 0)).sum(-1) / orders
+    recall = (np.where(occurs, matches / np.maximum(references, 1), 0)).sum(-1) / orders
+    denominator = BETA**2 * precision + recall
+    return np.where(
+        denominator > 0, (1 + BETA**2) * precision * recall / np.where(denominator > 0, denominator, 1), 0.0
+    )
 
 
 def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:

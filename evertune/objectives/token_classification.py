@@ -10,13 +10,23 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 COLUMNS = {"tokens": "strings", "tags": "strings"}
-INPUTS, TARGET, TRAVELS_WITH = ("tokens",), "tags", ()
-LABELED, ENCODES_TARGET, ASSESSED = True, False, False
+INPUTS = ("tokens",)
+TARGET = "tags"
+TRAVELS_WITH = ()
+LABELED = True
+ENCODES_TARGET = False
+ASSESSED = False
 OUTPUTS = {"tags": "strings", "scores": "numbers"}
 METRICS = (
-    "entity_f1", "entity_precision", "entity_recall", "token_f1_weighted", "token_f1_macro", "token_f1_micro",
-    "accuracy", "ece",
-)  # fmt: skip
+    "entity_f1",
+    "entity_precision",
+    "entity_recall",
+    "token_f1_weighted",
+    "token_f1_macro",
+    "token_f1_micro",
+    "accuracy",
+    "ece",
+)
 LOWER_IS_BETTER = ("ece",)
 PREFIXES = ("B", "I", "E", "S", "L", "U")
 Part = tuple[str, str | None]  # a tag's prefix, and its type; None for `O`
@@ -35,19 +45,21 @@ class Options(BaseModel):
 
 def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
     """Token ids of each sentence, where each word's sub-word stands (-1: cut off or empty), the full length."""
-    apart = tokenizer(["a", "b"], is_split_into_words=True)["input_ids"] != tokenizer("a b")["input_ids"]
-    gap, room = " " if apart else "", options.max_length  # byte-level tokens: words would be joined
+    is_byte_level = tokenizer(["a", "b"], is_split_into_words=True)["input_ids"] != tokenizer("a b")["input_ids"]
+    gap = " " if is_byte_level else ""  # byte-level tokens: words would be joined
+    room = options.max_length
     spaced = [[gap * bool(number and word) + word for number, word in enumerate(words)] for words in inputs]
     batch = tokenizer(spaced, is_split_into_words=True, verbose=False)
     encoded: dict[str, list[Any]] = {"input_ids": [], "word_starts": [], "full_length": []}
     for row, words in enumerate(inputs):
-        ids, named = batch["input_ids"][row], batch.word_ids(row)
-        kept = room - (len(ids) > room and named[-1] is None)  # a sentence that is cut keeps its end token
-        places = [(place, word) for place, word in enumerate(named[:kept]) if word is not None]
-        order = places if options.tagged == "last" else places[::-1]
-        found = dict.fromkeys(range(len(words)), -1) | {word: place for place, word in order}
-        encoded["input_ids"].append(ids if len(ids) <= room else ids[:kept] + ids[len(ids) + kept - room :])
-        encoded["word_starts"].append(list(found.values()))
+        ids = batch["input_ids"][row]
+        word_ids = batch.word_ids(row)
+        limit = room - (len(ids) > room and word_ids[-1] is None)  # a sentence that is cut keeps its end token
+        positions = [(position, word) for position, word in enumerate(word_ids[:limit]) if word is not None]
+        ordered = positions if options.tagged == "last" else positions[::-1]
+        word_starts = dict.fromkeys(range(len(words)), -1) | {word: position for position, word in ordered}
+        encoded["input_ids"].append(ids if len(ids) <= room else ids[:limit] + ids[len(ids) + limit - room :])
+        encoded["word_starts"].append(list(word_starts.values()))
         encoded["full_length"].append(len(ids))
     return encoded
 
@@ -59,8 +71,8 @@ def label_values(targets: Sequence[Sequence[str]]) -> list[str]:
 
 def conventions(targets: Sequence[Sequence[str]]) -> dict[str, Any]:
     """`openers`: tags that go on with an entity elsewhere and open one here, as every first `I-X` of IOB1 does."""
-    parts = grammar(set(label_values(targets)))
-    begins = _begins(parts)
+    parts = parse_grammar(set(label_values(targets)))
+    begins = _find_begun_types(parts)
     pairs = {pair for tags in targets for pair in itertools.pairwise(["O", *tags])}
     openers = {tag for before, tag in pairs if not _may_follow(parts.get(before, OUTSIDE), parts[tag], begins)}
     return {"openers": sorted(openers)}
@@ -73,9 +85,14 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
 
     names = dict(enumerate(labels))
     return AutoModelForTokenClassification.from_pretrained(
-        path, num_labels=len(labels), id2label=names, label2id={label: i for i, label in names.items()},
-        dtype=torch.float32, ignore_mismatched_sizes=True,
-    )  # fmt: skip
+        path,
+        num_labels=len(labels),
+        id2label=names,
+        label2id={label: i for i, label in names.items()},
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,
+        trust_remote_code=False,
+    )
 
 
 def load(path: str | Path) -> Any:
@@ -87,7 +104,7 @@ def load(path: str | Path) -> Any:
     import torch
     from transformers import AutoModelForTokenClassification
 
-    return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32)
+    return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
 
 
 def example(encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
@@ -106,13 +123,15 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     """Pad to the longest: `input_ids`, `attention_mask` and `labels`, all (rows, length)."""
     import torch
 
-    longest = max(len(one["input_ids"]) for one in examples)
+    longest = max(len(item["input_ids"]) for item in examples)
     ids = np.full((len(examples), longest), pad_id, dtype=np.int64)
-    mask, labels = np.zeros_like(ids), np.full_like(ids, IGNORED)
-    for row, one in enumerate(examples):
-        length = len(one["input_ids"])
-        ids[row, :length], mask[row, :length] = one["input_ids"], 1
-        labels[row, :length] = one.get("labels", IGNORED)
+    mask = np.zeros_like(ids)
+    labels = np.full_like(ids, IGNORED)
+    for row, item in enumerate(examples):
+        length = len(item["input_ids"])
+        ids[row, :length] = item["input_ids"]
+        mask[row, :length] = 1
+        labels[row, :length] = item.get("labels", IGNORED)
     batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
     return {**batch, "labels": torch.from_numpy(labels)} if "labels" in examples[0] else batch
 
@@ -122,9 +141,13 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
     import torch
 
     return torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1).float(), labels.flatten(), weight=weights, reduction="sum",
-        label_smoothing=smoothing, ignore_index=IGNORED,
-    )  # fmt: skip
+        logits.flatten(0, 1).float(),
+        labels.flatten(),
+        weight=weights,
+        reduction="sum",
+        label_smoothing=smoothing,
+        ignore_index=IGNORED,
+    )
 
 
 def decode(
@@ -135,19 +158,23 @@ def decode(
     Well-formed: no entity starts inside (BIO, BIOES), but with a tag that opened one in the train rows too. Where the
     likeliest tag of each word gives that, it is taken; else Viterbi's best sequence over the words' log-probabilities.
     """
-    counts = [len(one["word_starts"]) for one in examples]
-    starts = np.fromiter((start for one in examples for start in one["word_starts"]), np.int64, sum(counts))
+    counts = [len(item["word_starts"]) for item in examples]
+    starts = np.fromiter((start for item in examples for start in item["word_starts"]), np.int64, sum(counts))
     seen = np.flatnonzero(starts >= 0)
     rows = np.repeat(np.arange(len(examples)), counts)[seen]
     likely = logits.float().softmax(-1).cpu().numpy()[rows, starts[seen]]
-    best = _best_of_all(likely, rows, *_transitions(names, conventions.get("openers", ())))
-    tags, scores = np.full(len(starts), "O" if "O" in names else names[0], dtype=object), np.zeros(len(starts))
-    tags[seen], scores[seen] = np.array(names, dtype=object)[best], likely[range(len(best)), best]
+    best = _find_best_tags(likely, rows, *_find_transitions(names, conventions.get("openers", ())))
+    tags = np.full(len(starts), "O" if "O" in names else names[0], dtype=object)
+    scores = np.zeros(len(starts))
+    tags[seen] = np.array(names, dtype=object)[best]
+    scores[seen] = likely[range(len(best)), best]
     parts = (np.split(values, np.cumsum(counts)[:-1]) for values in (tags, scores))
-    return [{"tags": one.tolist(), "scores": other.tolist()} for one, other in zip(*parts, strict=True)]
+    return [
+        {"tags": row_tags.tolist(), "scores": row_scores.tolist()} for row_tags, row_scores in zip(*parts, strict=True)
+    ]
 
 
-def _best_of_all(likely: Any, rows: Any, allowed: Any, first: Any) -> Any:
+def _find_best_tags(likely: Any, rows: Any, allowed: Any, first: Any) -> Any:
     """Best allowed tags of all sentences, as indices; `likely` are probabilities, (words, tags), `rows` sentences."""
     best = likely.argmax(-1)
     formed = np.where(np.diff(rows, prepend=-1) > 0, first[best], allowed[np.roll(best, 1), best])
@@ -161,7 +188,8 @@ def _viterbi(words: Any, allowed: Any, first: Any) -> Any:
     """Indices of the best allowed tags of one sentence; `words` are probabilities, (words, tags)."""
     emitted = np.log(np.maximum(words, 1e-30))
     barrier = np.where(allowed, 0.0, -np.inf)
-    total, back = np.where(first, emitted[0], -np.inf), []
+    total = np.where(first, emitted[0], -np.inf)
+    back = []
     for scores in emitted[1:]:
         paths = total[:, None] + barrier
         back.append(paths.argmax(0))
@@ -172,13 +200,13 @@ def _viterbi(words: Any, allowed: Any, first: Any) -> Any:
     return np.array(path[::-1])
 
 
-def _transitions(names: Sequence[str], openers: Collection[str]) -> tuple[Any, Any]:
+def _find_transitions(names: Sequence[str], openers: Collection[str]) -> tuple[Any, Any]:
     """Which tag may follow which, (tags, tags), and which may come first, (tags,); all, where no tag begins a type.
 
     The last word may leave an entity open: a sentence can be cut.
     """
-    parts = grammar(names)
-    begins = _begins(parts)
+    parts = parse_grammar(names)
+    begins = _find_begun_types(parts)
 
     def may_follow(before: Part, name: str) -> bool:
         return name in openers or _may_follow(before, parts[name], begins)
@@ -187,7 +215,7 @@ def _transitions(names: Sequence[str], openers: Collection[str]) -> tuple[Any, A
     return allowed, np.array([may_follow(OUTSIDE, name) for name in names])
 
 
-def _begins(parts: Mapping[str, Part]) -> set[str | None]:
+def _find_begun_types(parts: Mapping[str, Part]) -> set[str | None]:
     return {kind for prefix, kind in parts.values() if prefix in {"B", "S", "U"}}
 
 
@@ -196,7 +224,7 @@ def _may_follow(before: Part, after: Part, begins: Collection[str | None]) -> bo
     return not inside or (before[1] == after[1] and before[0] in {"B", "I"})
 
 
-def entities(tags: Sequence[str], parts: Mapping[str, Part]) -> Iterator[tuple[str, int, int]]:
+def find_entities(tags: Sequence[str], parts: Mapping[str, Part]) -> Iterator[tuple[str, int, int]]:
     """Spans (type, first word, word after the last) of BIO, BIOES or plain tags.
 
     As in the CoNLL evaluation (Tjong Kim Sang & De Meulder 2003, `conlleval`) an `I-X` that follows no X starts a span.
@@ -205,40 +233,42 @@ def entities(tags: Sequence[str], parts: Mapping[str, Part]) -> Iterator[tuple[s
     Args:
         parts: `grammar` of all tags that there are.
     """
-    start, kind = 0, None
+    start = 0
+    kind = None
     for position, tag in enumerate([*tags, "O"]):
-        prefix, found = parts.get(tag, OUTSIDE)
-        goes_on = found is not None and found == kind and prefix not in {"B", "S", "U"}
+        prefix, found_kind = parts.get(tag, OUTSIDE)
+        goes_on = found_kind is not None and found_kind == kind and prefix not in {"B", "S", "U"}
         if kind is not None and not goes_on:
             yield kind, start, position
         if not goes_on:
-            start, kind = position, found
+            start = position
+            kind = found_kind
         if prefix in {"E", "S", "L", "U"} and kind is not None:
             yield kind, start, position + 1
             kind = None
 
 
-def grammar(names: Collection[str]) -> dict[str, Part]:
+def parse_grammar(names: Collection[str]) -> dict[str, Part]:
     """Prefix and type of each tag; a plain tag has prefix I.
 
     E, S, L and U are prefixes only among tags that all have one and of which some type goes on after its B, and an end
     only of a type that begins: among other tags `E-MAIL` is a plain one.
     """
     split = {name: (name[0], name[2:]) for name in names if name[:1] in PREFIXES and name[1:2] == "-"}
-    begun = {kind for prefix, kind in split.values() if prefix == "B"}
-    goes_on = any(prefix in {"I", "E", "L"} and kind in begun for prefix, kind in split.values())
+    begun_types = {kind for prefix, kind in split.values() if prefix == "B"}
+    goes_on = any(prefix in {"I", "E", "L"} and kind in begun_types for prefix, kind in split.values())
     ends = goes_on and all(name in split or name == "O" for name in names)
 
-    def part(name: str) -> Part:
+    def parse_tag(name: str) -> Part:
         prefix, kind = split.get(name, ("I", None if name == "O" else name))
-        plain = (prefix in {"E", "L"} and kind not in begun) or (prefix in {"E", "S", "L", "U"} and not ends)
-        return ("I", name) if plain else (prefix, kind)
+        is_plain = (prefix in {"E", "L"} and kind not in begun_types) or (prefix in {"E", "S", "L", "U"} and not ends)
+        return ("I", name) if is_plain else (prefix, kind)
 
-    return {name: part(name) for name in names}
+    return {name: parse_tag(name) for name in names}
 
 
-def _types(names: Sequence[str]) -> list[str]:
-    return sorted({kind for _, kind in grammar(names).values() if kind})
+def _entity_types(names: Sequence[str]) -> list[str]:
+    return sorted({kind for _, kind in parse_grammar(names).values() if kind})
 
 
 def majority(targets: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
@@ -252,13 +282,15 @@ def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[s
     from evertune.objectives.shared import scoring
 
     rows = np.repeat(np.arange(len(targets)), [len(tags) for tags in targets])
-    guess = [tag for one in predictions for tag in one["tags"]]
-    score = np.array([score for one in predictions for score in one["scores"]], dtype=np.float64)
+    guess = [tag for prediction in predictions for tag in prediction["tags"]]
+    score = np.array([score for prediction in predictions for score in prediction["scores"]], dtype=np.float64)
     words = scoring.count(rows, label_values(targets), guess, score, names, len(targets))
-    parts, column = grammar(names), {kind: i for i, kind in enumerate(_types(names))}
+    parts = parse_grammar(names)
+    column = {kind: i for i, kind in enumerate(_entity_types(names))}
     spans = np.zeros((len(targets), 3 * len(column)), dtype=np.float32)
-    for row, (tags, one) in enumerate(zip(targets, predictions, strict=True)):
-        true, named = set(entities(tags, parts)), set(entities(one["tags"], parts))
+    for row, (tags, prediction) in enumerate(zip(targets, predictions, strict=True)):
+        true = set(find_entities(tags, parts))
+        named = set(find_entities(prediction["tags"], parts))
         for part, group in enumerate((true, named, true & named)):
             for kind, _, _ in group:
                 spans[row, part * len(column) + column[kind]] += 1
@@ -270,7 +302,7 @@ def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     from evertune.objectives.shared import scoring
 
     words = scoring.class_metrics(sums, len(names))
-    kinds = len(_types(names))
+    kinds = len(_entity_types(names))
     start = sums.shape[-1] - 3 * kinds
     true, named, hit = (sums[..., start + part * kinds : start + (part + 1) * kinds].sum(-1) for part in range(3))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -289,7 +321,7 @@ def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     from evertune.objectives.shared import scoring
 
     return {
-        "per_class": scoring.per_class(sums[len(sums) - 3 * len(_types(names)) :], _types(names)),
+        "per_class": scoring.per_class(sums[len(sums) - 3 * len(_entity_types(names)) :], _entity_types(names)),
         "per_tag": scoring.per_class(sums, names),
         "calibration": scoring.reliability(sums, len(names)),
     }
@@ -297,4 +329,4 @@ def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
 
 def pairs(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
     """True and predicted tags side by side, for a confusion matrix."""
-    return label_values(targets), [tag for one in predictions for tag in one["tags"]]
+    return label_values(targets), [tag for prediction in predictions for tag in prediction["tags"]]

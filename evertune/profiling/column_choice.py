@@ -15,8 +15,19 @@ PICKED = (("text", "label"), ("tokens", "tags"), ("image", "label"))  # inputs a
 FREE_TEXT = 1.5  # mean words of a cell from which a column is free text
 MOST_LABELS = 200  # more distinct values than this are no labels, unless the column is called so
 LABEL_NAMES = (
-    "label", "labels", "intent", "category", "class", "target", "topic", "sentiment", "tag", "type", "kind", "rating",
-)  # fmt: skip
+    "label",
+    "labels",
+    "intent",
+    "category",
+    "class",
+    "target",
+    "topic",
+    "sentiment",
+    "tag",
+    "type",
+    "kind",
+    "rating",
+)
 TEXT_NAMES = ("text", "message", "body", "content", "sentence", "description", "review", "comment", "query")
 WORD_NAMES = ("tokens", "words", "token", "word")
 TAG_NAMES = ("ner_tags", "tags", "labels", "ner", "entities", "tag", "label", "pos_tags")
@@ -39,13 +50,13 @@ class Choice:
     why: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def take(self, role: str, column: str, why: str) -> None:
+    def take_column(self, role: str, column: str, reason: str) -> None:
         """Give a role its column."""
         self.columns[role] = column
-        self.why[role] = why
+        self.why[role] = reason
 
 
-def choose(
+def choose_columns(
     name: str, profiles: Sequence[Profile], objective: str, given_input: str | None, given_target: str | None
 ) -> Choice:
     """The columns of an objective's input and target, and of id, timestamp and group where there are such.
@@ -57,146 +68,172 @@ def choose(
         DataError: a given column does not exist, or one cannot be picked.
     """
     for flag, column in (("--text", given_input), ("--label", given_target)):
-        if column is not None and column not in [one.name for one in profiles]:
-            raise DataError(f"{flag} {column}: no such column in {name}; {_near(column, profiles)}")
-        _check_given(flag, next((one for one in profiles if one.name == column), None), objective)
+        if column is not None and column not in [profile.name for profile in profiles]:
+            raise DataError(f"{flag} {column}: no such column in {name}; {_suggest_column(column, profiles)}")
+        _check_given_column(flag, next((profile for profile in profiles if profile.name == column), None), objective)
     if given_input is not None and given_input == given_target:
         raise DataError(f"--text and --label are both {given_input}; name two columns")
     choice = Choice()
     if objective == "token-classification":
-        _words_and_tags(choice, name, profiles, given_input, given_target)
+        _pick_words_and_tags(choice, name, profiles, given_input, given_target)
     elif objective == "image-classification":
-        _picture_and_label(choice, name, profiles, given_input, given_target)
+        _pick_picture_and_label(choice, name, profiles, given_input, given_target)
     else:
-        _text_and_label(choice, name, profiles, given_input, given_target)
-    beside(choice, profiles)
+        _pick_text_and_label(choice, name, profiles, given_input, given_target)
+    add_key_columns(choice, profiles)
     return choice
 
 
-def beside(choice: Choice, profiles: Sequence[Profile]) -> None:
+def add_key_columns(choice: Choice, profiles: Sequence[Profile]) -> None:
     """Add the columns of id, timestamp and group, where there are such."""
-    rest = [one for one in profiles if one.name not in choice.columns.values() and not (one.is_list or one.is_picture)]
-    _id(choice, rest)
-    _timestamp(choice, rest)
-    _group(choice, [one for one in rest if one.name not in choice.columns.values()])
+    rest = [
+        profile
+        for profile in profiles
+        if profile.name not in choice.columns.values() and not (profile.is_list or profile.is_picture)
+    ]
+    _pick_id(choice, rest)
+    _pick_timestamp(choice, rest)
+    _pick_group(choice, [profile for profile in rest if profile.name not in choice.columns.values()])
 
 
-def _check_given(flag: str, one: Profile | None, objective: str) -> None:
-    if one is None:
+def _check_given_column(flag: str, profile: Profile | None, objective: str) -> None:
+    if profile is None:
         return
-    if not one.filled:
-        raise DataError(f"{flag} {one.name}: this column is empty; name another")
-    if one.is_list != (objective == "token-classification"):
-        holds = "lists of words" if one.is_list else "no lists of words"
+    if not profile.filled:
+        raise DataError(f"{flag} {profile.name}: this column is empty; name another")
+    if profile.is_list != (objective == "token-classification"):
+        holds = "lists of words" if profile.is_list else "no lists of words"
         fits = "text-classification" if objective == "token-classification" else "token-classification"
-        raise DataError(f"{flag} {one.name}: it holds {holds}; name another column, or give --objective {fits}")
+        raise DataError(f"{flag} {profile.name}: it holds {holds}; name another column, or give --objective {fits}")
 
 
-def _text_and_label(
+def _pick_text_and_label(
     choice: Choice, name: str, profiles: Sequence[Profile], text: str | None, label: str | None
 ) -> None:
-    plain = [one for one in profiles if not one.is_list and one.filled and one.name != label]
-    free = [one for one in plain if (one.words >= FREE_TEXT or _named_text(one)) and one.dated < 0.5]
+    plain = [profile for profile in profiles if not profile.is_list and profile.filled and profile.name != label]
+    free = [
+        profile for profile in plain if (profile.words >= FREE_TEXT or _is_named_text(profile)) and profile.dated < 0.5
+    ]
     if text is None:
-        best = max(free, key=lambda one: (_named_text(one), one.mean_length), default=None)
+        best = max(free, key=lambda profile: (_is_named_text(profile), profile.mean_length), default=None)
         if best is None:
-            raise _cannot_pick("text", name, profiles)
-        kind = f"called so, and {best.distinct} distinct texts" if _named_text(best) else "the longest free text"
-        choice.take("text", best.name, f"{kind}, {best.mean_length:.0f} characters on average")
-        if others := [one.name for one in free if one is not best and one.name.lower() in TEXT_NAMES]:
+            raise _pick_error("text", name, profiles)
+        kind = f"called so, and {best.distinct} distinct texts" if _is_named_text(best) else "the longest free text"
+        choice.take_column("text", best.name, f"{kind}, {best.mean_length:.0f} characters on average")
+        if others := [profile.name for profile in free if profile is not best and profile.name.lower() in TEXT_NAMES]:
             choice.notes.append(f"{', '.join(others)} could be the text too; --text COL picks another")
     else:
-        choice.take("text", text, "given")
-    _label(choice, name, profiles, plain, choice.columns["text"], label)
+        choice.take_column("text", text, "given")
+    _pick_label(choice, name, profiles, plain, choice.columns["text"], label)
 
 
-def _picture_and_label(
+def _pick_picture_and_label(
     choice: Choice, name: str, profiles: Sequence[Profile], image: str | None, label: str | None
 ) -> None:
-    found = [one.name for one in profiles if one.is_picture and image in {None, one.name}]
-    if not found:
-        raise _cannot_pick("image", name, profiles)
-    choice.take("image", found[0], "given" if image else "its cells are pictures")
-    plain = [one for one in profiles if not (one.is_list or one.is_picture) and one.filled and one.name != label]
-    _label(choice, name, profiles, plain, found[0], label)
+    pictures = [profile.name for profile in profiles if profile.is_picture and image in {None, profile.name}]
+    if not pictures:
+        raise _pick_error("image", name, profiles)
+    choice.take_column("image", pictures[0], "given" if image else "its cells are pictures")
+    plain = [
+        profile
+        for profile in profiles
+        if not (profile.is_list or profile.is_picture) and profile.filled and profile.name != label
+    ]
+    _pick_label(choice, name, profiles, plain, pictures[0], label)
 
 
-def _label(
-    choice: Choice, name: str, profiles: Sequence[Profile], plain: Sequence[Profile], given: str, label: str | None
+def _pick_label(
+    choice: Choice,
+    name: str,
+    profiles: Sequence[Profile],
+    plain: Sequence[Profile],
+    input_column: str,
+    label: str | None,
 ) -> None:
     """Pick the label among plain columns; `given` is the input's."""
     if label is not None:
-        choice.take("label", label, "given")
+        choice.take_column("label", label, "given")
         return
-    candidates = sorted((one for one in plain if _is_label(one, given)), key=_label_rank)
-    if not candidates or (len(candidates) > 1 and _label_rank(candidates[0])[:2] == _label_rank(candidates[1])[:2]):
-        raise _cannot_pick("label", name, profiles)
+    candidates = sorted((profile for profile in plain if _is_label(profile, input_column)), key=_rank_label)
+    if not candidates or (len(candidates) > 1 and _rank_label(candidates[0])[:2] == _rank_label(candidates[1])[:2]):
+        raise _pick_error("label", name, profiles)
     best = candidates[0]
-    each = best.filled / best.distinct
-    choice.take("label", best.name, f"{best.distinct} values that repeat, each in {each:.0f} rows on average")
+    rows_per_value = best.filled / best.distinct
+    choice.take_column(
+        "label", best.name, f"{best.distinct} values that repeat, each in {rows_per_value:.0f} rows on average"
+    )
     if len(candidates) > 1:
-        others = [one.name for one in candidates[1:]]
+        others = [profile.name for profile in candidates[1:]]
         choice.notes.append(f"{', '.join(others)} could be the label too; --label COL picks another")
 
 
-def _named_text(one: Profile) -> bool:
+def _is_named_text(profile: Profile) -> bool:
     """Whether a column is called as texts are and is no category: one-word and Chinese texts have no spaces."""
-    return one.name.lower() in TEXT_NAMES and one.numeric < 0.5 and one.distinct * 2 > one.filled
+    return profile.name.lower() in TEXT_NAMES and profile.numeric < 0.5 and profile.distinct * 2 > profile.filled
 
 
-def _is_label(one: Profile, text: str) -> bool:
-    named = one.name.lower() in LABEL_NAMES
-    if one.name == text or one.dated > 0.9 or one.mean_length > 60:
+def _is_label(profile: Profile, text: str) -> bool:
+    named = profile.name.lower() in LABEL_NAMES
+    if profile.name == text or profile.dated > 0.9 or profile.mean_length > 60:
         return False
     if not named and (
-        one.distinct < 2 or GROUP_NAME.fullmatch(one.name) or ID_NAME.fullmatch(one.name) or one.distinct > MOST_LABELS
+        profile.distinct < 2
+        or GROUP_NAME.fullmatch(profile.name)
+        or ID_NAME.fullmatch(profile.name)
+        or profile.distinct > MOST_LABELS
     ):
         return False
-    return one.distinct * 2 <= one.filled
+    return profile.distinct * 2 <= profile.filled
 
 
-def _label_rank(one: Profile) -> tuple[int, bool, int]:
-    lower = one.name.lower()
-    return LABEL_NAMES.index(lower) if lower in LABEL_NAMES else len(LABEL_NAMES), one.numeric > 0.9, one.distinct
+def _rank_label(profile: Profile) -> tuple[int, bool, int]:
+    lower = profile.name.lower()
+    return (
+        LABEL_NAMES.index(lower) if lower in LABEL_NAMES else len(LABEL_NAMES),
+        profile.numeric > 0.9,
+        profile.distinct,
+    )
 
 
-def _words_and_tags(
+def _pick_words_and_tags(
     choice: Choice, name: str, profiles: Sequence[Profile], words: str | None, tags: str | None
 ) -> None:
-    lists = [one for one in profiles if one.is_list and one.filled]
+    lists = [profile for profile in profiles if profile.is_list and profile.filled]
     if words is None:
-        best = min((one for one in lists if one.name != tags), key=_word_rank, default=None)
+        best = min((profile for profile in lists if profile.name != tags), key=_rank_words, default=None)
         if best is None:
-            raise _cannot_pick("tokens", name, profiles)
+            raise _pick_error("tokens", name, profiles)
         words = best.name
-        choice.take(
+        choice.take_column(
             "tokens", words, f"lists of words, {best.distinct} distinct ones, {best.words:.0f} a row on average"
         )
     else:
-        choice.take("tokens", words, "given")
+        choice.take_column("tokens", words, "given")
     if tags is not None:
-        choice.take("tags", tags, "given")
+        choice.take_column("tags", tags, "given")
         return
-    lengths = next(one.lengths for one in profiles if one.name == words)
-    misfits = {one.name: _misfits(one.lengths, lengths) for one in lists if one.name != words}
-    fitting = [one for one in lists if misfits.get(one.name, len(lengths)) <= MISFITS * len(lengths)]
-    found = min(fitting, key=_tag_rank, default=None)
-    if found is None:
-        raise _cannot_pick("tags", f"{name}: no other list is as long as {words} in nearly every row", profiles)
-    each = f"all rows but {misfits[found.name]} or more" if misfits[found.name] else "every row"
-    choice.take("tags", found.name, f"as long as {words} in {each}, {found.distinct} distinct values")
-    if misfits[found.name]:
-        choice.notes.append(f"some rows have not as many {found.name} as {words}; the contract refuses them")
-    if others := [one.name for one in fitting if one is not found]:
+    lengths = next(profile.lengths for profile in profiles if profile.name == words)
+    misfits = {profile.name: _count_misfits(profile.lengths, lengths) for profile in lists if profile.name != words}
+    fitting = [profile for profile in lists if misfits.get(profile.name, len(lengths)) <= MISFITS * len(lengths)]
+    best_tags = min(fitting, key=_rank_tags, default=None)
+    if best_tags is None:
+        raise _pick_error("tags", f"{name}: no other list is as long as {words} in nearly every row", profiles)
+    matching_rows = f"all rows but {misfits[best_tags.name]} or more" if misfits[best_tags.name] else "every row"
+    choice.take_column(
+        "tags", best_tags.name, f"as long as {words} in {matching_rows}, {best_tags.distinct} distinct values"
+    )
+    if misfits[best_tags.name]:
+        choice.notes.append(f"some rows have not as many {best_tags.name} as {words}; the contract refuses them")
+    if others := [profile.name for profile in fitting if profile is not best_tags]:
         choice.notes.append(f"{', '.join(others)} could be the tags too; --label COL picks another")
 
 
-def _misfits(some: Sequence[int], others: Sequence[int]) -> int:
+def _count_misfits(lengths: Sequence[int], other_lengths: Sequence[int]) -> int:
     """Least number of rows whose lengths differ."""
-    return max((Counter(some) - Counter(others)).total(), (Counter(others) - Counter(some)).total())
+    return max((Counter(lengths) - Counter(other_lengths)).total(), (Counter(other_lengths) - Counter(lengths)).total())
 
 
-def tags_between_spaces(
+def has_tags_between_spaces(
     profiles: Sequence[Profile], columns: Mapping[str, Sequence[Any]], words: str | None, tags: str | None
 ) -> bool:
     """Whether a column's words are tags, as many as another column has words.
@@ -204,82 +241,88 @@ def tags_between_spaces(
     Args:
         words, tags: columns that a person named.
     """
-    texts = [one for one in profiles if not one.is_list and one.filled and one.words >= FREE_TEXT]
-    tagged = [one for one in texts if _tag_like({tag for value in one.counts for tag in value.split()})]
+    texts = [profile for profile in profiles if not profile.is_list and profile.filled and profile.words >= FREE_TEXT]
+    tagged = [profile for profile in texts if _are_tags({tag for value in profile.counts for tag in value.split()})]
     return any(
-        _misfits(*(sorted(len(str(value or "").split()) for value in columns[one.name]) for one in pair))
+        _count_misfits(*(sorted(len(str(value or "").split()) for value in columns[profile.name]) for profile in pair))
         <= MISFITS * pair[0].rows
         for pair in itertools.product(tagged, texts)
         if pair[0] is not pair[1] and tags in {None, pair[0].name} and words in {None, pair[1].name}
     )
 
 
-def _tag_like(words: Set[str]) -> bool:
+def _are_tags(words: Set[str]) -> bool:
     return "O" in words and all(TAG.fullmatch(word) for word in words)
 
 
-def _word_rank(one: Profile) -> tuple[int, int]:
-    lower = one.name.lower()
-    return WORD_NAMES.index(lower) if lower in WORD_NAMES else len(WORD_NAMES), -one.distinct
+def _rank_words(profile: Profile) -> tuple[int, int]:
+    lower = profile.name.lower()
+    return WORD_NAMES.index(lower) if lower in WORD_NAMES else len(WORD_NAMES), -profile.distinct
 
 
-def _tag_rank(one: Profile) -> tuple[int, int]:
-    lower = one.name.lower()
-    return TAG_NAMES.index(lower) if lower in TAG_NAMES else len(TAG_NAMES), one.distinct
+def _rank_tags(profile: Profile) -> tuple[int, int]:
+    lower = profile.name.lower()
+    return TAG_NAMES.index(lower) if lower in TAG_NAMES else len(TAG_NAMES), profile.distinct
 
 
-def _id(choice: Choice, rest: Sequence[Profile]) -> None:
-    named = [one for one in rest if ID_NAME.fullmatch(one.name) and not GROUP_NAME.fullmatch(one.name)]
-    one = min(named, key=lambda one: one.repeats, default=None)
-    if one is None or one.repeats > MOST_REPEATS * one.rows:
+def _pick_id(choice: Choice, rest: Sequence[Profile]) -> None:
+    named = [profile for profile in rest if ID_NAME.fullmatch(profile.name) and not GROUP_NAME.fullmatch(profile.name)]
+    best = min(named, key=lambda profile: profile.repeats, default=None)
+    if best is None or best.repeats > MOST_REPEATS * best.rows:
         return
-    own = "every row" if not one.repeats else "nearly every row"
-    choice.take("id", one.name, f"{own} has its own: a changed row will replace its older version")
-    if one.repeats:
-        choice.notes.append(f"rows without a {one.name} of their own: {one.repeats}; the contract refuses such rows")
-    if _counts_up(one):
+    extent = "every row" if not best.repeats else "nearly every row"
+    choice.take_column("id", best.name, f"{extent} has its own: a changed row will replace its older version")
+    if best.repeats:
+        choice.notes.append(f"rows without a {best.name} of their own: {best.repeats}; the contract refuses such rows")
+    if _counts_up(best):
         choice.notes.append(
-            f"{one.name} counts up from {min(map(int, one.counts))}: if another file starts there again, its rows "
+            f"{best.name} counts up from {min(map(int, best.counts))}: if another file starts there again, its rows "
             "would replace these; then take `id` out of data.columns"
         )
 
 
-def _counts_up(one: Profile) -> bool:
-    if not all(value.isdecimal() for value in one.counts):
+def _counts_up(profile: Profile) -> bool:
+    if not all(value.isdecimal() for value in profile.counts):
         return False
-    numbers = [int(value) for value in one.counts]
+    numbers = [int(value) for value in profile.counts]
     return min(numbers) in {0, 1} and max(numbers) - min(numbers) == len(numbers) - 1
 
 
-def _timestamp(choice: Choice, rest: Sequence[Profile]) -> None:
-    dated = [one for one in rest if one.dated >= 0.95 and (one.numeric < 0.5 or TIME_NAME.fullmatch(one.name))]
-    dated.sort(key=lambda one: "creat" not in one.name.lower())
+def _pick_timestamp(choice: Choice, rest: Sequence[Profile]) -> None:
+    dated = [
+        profile
+        for profile in rest
+        if profile.dated >= 0.95 and (profile.numeric < 0.5 or TIME_NAME.fullmatch(profile.name))
+    ]
+    dated.sort(key=lambda profile: "creat" not in profile.name.lower())
     if dated:
-        choice.take("timestamp", dated[0].name, "its cells are moments: they order the versions of a row")
+        choice.take_column("timestamp", dated[0].name, "its cells are moments: they order the versions of a row")
     if len(dated) > 1:
         choice.notes.append(
-            f"{', '.join(one.name for one in dated[1:])} hold moments too; data.columns.timestamp names one"
+            f"{', '.join(profile.name for profile in dated[1:])} hold moments too; data.columns.timestamp names one"
         )
 
 
-def _group(choice: Choice, rest: Sequence[Profile]) -> None:
-    for one in rest:
-        if not GROUP_NAME.fullmatch(one.name) or one.distinct < 5 or one.distinct == one.filled:
+def _pick_group(choice: Choice, rest: Sequence[Profile]) -> None:
+    for profile in rest:
+        if not GROUP_NAME.fullmatch(profile.name) or profile.distinct < 5 or profile.distinct == profile.filled:
             continue
-        if one.counts.most_common(1)[0][1] > LARGEST_GROUP * one.filled:
-            choice.notes.append(f"{one.name} is not taken as group: one value holds a large part of the rows")
+        if profile.counts.most_common(1)[0][1] > LARGEST_GROUP * profile.filled:
+            choice.notes.append(f"{profile.name} is not taken as group: one value holds a large part of the rows")
             continue
-        choice.take("group", one.name, f"{one.distinct} values that repeat: rows of one stay in one split")
+        choice.take_column(
+            "group", profile.name, f"{profile.distinct} values that repeat: rows of one stay in one split"
+        )
         return
 
 
-def _near(column: str, profiles: Sequence[Profile]) -> str:
-    names = [one.name for one in profiles]
+def _suggest_column(column: str, profiles: Sequence[Profile]) -> str:
+    names = [profile.name for profile in profiles]
     near = difflib.get_close_matches(column, names, 1, 0.5)
     return f"it has {', '.join(names)}" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def _cannot_pick(role: str, name: str, profiles: Sequence[Profile]) -> DataError:
+def _pick_error(role: str, name: str, profiles: Sequence[Profile]) -> DataError:
     flags = "name the columns with --text COL and --label COL"
-    lines = [f"  {one.name}: {one.described()}" for one in profiles]
+    lines = [f"  {profile.name}: {profile.describe()}" for profile in profiles]
     return DataError("\n".join([f"{name}: no column is clearly the {role}; {flags}. The columns:", *lines]))

@@ -50,7 +50,7 @@ class Profile:
         """Mean length of the filled cells."""
         return sum(self.lengths) / max(1, len(self.lengths))
 
-    def described(self) -> str:
+    def describe(self) -> str:
         """A line for a person who has to choose."""
         if not self.filled:
             return "empty"
@@ -71,7 +71,7 @@ class Profile:
         return f"{kind}, {self.distinct} distinct in {self.filled} cells{empty}, such as {shown}"
 
 
-def profile(name: str, values: Sequence[Any], *, lists: bool = True) -> Profile:
+def profile_column(name: str, values: Sequence[Any], *, with_lists: bool = True) -> Profile:
     """The profile of a column's cells.
 
     Args:
@@ -80,9 +80,9 @@ def profile(name: str, values: Sequence[Any], *, lists: bool = True) -> Profile:
     filled = [value for value in values if value is not None and value != ""]
     if filled and all(is_picture(value) for value in filled[:PROBED]):
         return Profile(name, len(values), len(filled), Counter(), [0] * len(filled), 0, 0, 0, is_picture=True)
-    if lists and filled and all(_is_list(value) for value in filled[:PROBED]):
-        return word_profile(name, values)
-    texts = [found for value in filled if (found := _text(value)) is not None]
+    if with_lists and filled and all(_is_list(value) for value in filled[:PROBED]):
+        return profile_words(name, values)
+    texts = [text for value in filled if (text := _read_text(value)) is not None]
     probed = texts[:: max(1, len(texts) // PROBED)]
     return Profile(
         name,
@@ -90,41 +90,41 @@ def profile(name: str, values: Sequence[Any], *, lists: bool = True) -> Profile:
         len(texts),
         Counter(texts),
         sorted(map(len, texts)),
-        sum(len(one.split()) for one in texts) / max(1, len(texts)),
+        sum(len(text.split()) for text in texts) / max(1, len(texts)),
         sum(map(_is_moment, probed)) / max(1, len(probed)),
         sum(map(_is_number, probed)) / max(1, len(probed)),
     )
 
 
-def word_profile(name: str, values: Sequence[Any]) -> Profile:
+def profile_words(name: str, values: Sequence[Any]) -> Profile:
     """The profile of a column whose cells are lists of words, or words between spaces.
 
     Raises:
         ValueError: a cell is neither.
     """
-    lists = [found for value in values if (found := cells.words(value)) is not None]
+    lists = [words for value in values if (words := cells.parse_words(value)) is not None]
     lengths = sorted(map(len, lists))
-    counts = Counter(word for one in lists for word in one)
+    counts = Counter(word for cell_words in lists for word in cell_words)
     return Profile(name, len(values), len(lists), counts, lengths, sum(lengths) / max(1, len(lengths)), 0, 0, True)
 
 
-def _text(value: Any) -> str | None:
+def _read_text(value: Any) -> str | None:
     try:
-        return cells.text(value)
+        return cells.parse_text(value)
     except ValueError:
         return None
 
 
 def _is_list(value: Any) -> bool:
     try:
-        return isinstance(value, list) or (isinstance(value, str) and cells.listed(value) is not None)
+        return isinstance(value, list) or (isinstance(value, str) and cells.parse_list(value) is not None)
     except ValueError:
         return True  # a list that is not whole
 
 
 def _is_moment(value: str) -> bool:
     try:
-        return cells.moment(value) is not None
+        return cells.parse_moment(value) is not None
     except ValueError:
         return False
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import yaml
 
 from evertune.config import Recipe
-from evertune.data.contract import judge as contract
-from evertune.profiling.preview_rows import judged, sample
-from evertune.profiling.recipe_writer import recipe_text
+from evertune.data.contract import judge
+from evertune.profiling.preview_rows import judge_sample, sample_rows
+from evertune.profiling.recipe_writer import render_recipe
 
 if TYPE_CHECKING:
     from evertune.profiling.guess import Guess
@@ -19,7 +19,7 @@ DAMAGE = ("control character", "encoding damage")
 MANY = 0.2  # share of damaged rows from which these data are so by nature: their rows are kept
 
 
-def tried(name: str, data_path: str, guess: "Guess", folder: Path) -> "Guess":
+def try_contract(name: str, data_path: str, guess: "Guess", folder: Path) -> "Guess":
     """The guess with the rows that its contract refuses and with what stops a run all the same.
 
     Args:
@@ -28,17 +28,17 @@ def tried(name: str, data_path: str, guess: "Guess", folder: Path) -> "Guess":
         ConfigError: the name cannot be a recipe's name.
         DataError: the rows cannot be read.
     """
-    rows = sample(_recipe(name, data_path, guess, folder), ROWS)
-    verdicts = judged(rows, _recipe(name, data_path, guess, folder))
+    rows = sample_rows(_parse_recipe(name, data_path, guess, folder), ROWS)
+    verdicts = judge_sample(rows, _parse_recipe(name, data_path, guess, folder))
     if sum(verdicts.reasons.get(kind, 0) for kind in DAMAGE) > MANY * len(rows.table):
         guess = replace(guess, characters="keep")
-        verdicts = judged(rows, _recipe(name, data_path, guess, folder))
+        verdicts = judge_sample(rows, _parse_recipe(name, data_path, guess, folder))
     share = len(verdicts.refused) / len(rows.table)
     guess = replace(guess, refused=verdicts.reasons, refused_share=share)
-    problems = contract.stops(verdicts, _recipe(name, data_path, guess, folder), ())
+    problems = judge.find_stop_reasons(verdicts, _parse_recipe(name, data_path, guess, folder), ())
     return replace(guess, problems=tuple(problems))
 
 
-def _recipe(name: str, data_path: str, guess: "Guess", folder: Path) -> Recipe:
-    tree = yaml.safe_load(recipe_text(name, data_path, guess))
+def _parse_recipe(name: str, data_path: str, guess: "Guess", folder: Path) -> Recipe:
+    tree = yaml.safe_load(render_recipe(name, data_path, guess))
     return Recipe.model_validate({**tree, "folder": str(folder.absolute())})

@@ -8,18 +8,17 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import SqlSource
-from evertune.data import label_names as relabel
-from evertune.data import minimum_rows as shortage
-from evertune.data.contract import judge as contract
-from evertune.data.splits import assign as splits
-from evertune.data.thumbnails import told
+from evertune.data import label_names, minimum_rows
+from evertune.data.contract import judge
+from evertune.data.splits import assign
+from evertune.data.thumbnails import describe_picture
 from evertune.errors import DataError
 from evertune.models import base as base_models
-from evertune.objectives import cells, module, no_shares
-from evertune.profiling.preview_rows import judged, sample, spread
-from evertune.statistics.paired_tests import detectable
-from evertune.statistics.resampling import spend
-from evertune.tokenization import tokenize as tokenization
+from evertune.objectives import extract_cells, load_objective, no_shares
+from evertune.profiling.preview_rows import judge_sample, sample_rows, spread_rows
+from evertune.statistics.paired_tests import share_detectable
+from evertune.statistics.resampling import spend_alpha
+from evertune.tokenization import tokenize
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,117 +57,139 @@ class Preview:
     notes: list[str]
 
 
-def look(recipe: "Recipe", limit: int) -> Preview:
+def preview_recipe(recipe: "Recipe", limit: int) -> Preview:
     """Judge about `limit` rows, evenly spaced over all sources, as a run would.
 
     Raises:
         ConfigError: the recipe's expectations, columns or tokenizer do not fit.
         DataError: a source cannot be read, or holds no row that can.
     """
-    contract.custom_expectations(recipe.contract)
-    rows = sample(recipe, limit)
-    verdicts = judged(rows, recipe)
-    unreadable = _unreadable(verdicts)
+    judge.custom_expectations(recipe.contract)
+    rows = sample_rows(recipe, limit)
+    verdicts = judge_sample(rows, recipe)
+    unreadable = _list_unreadable(verdicts)
     if unreadable and len(unreadable) == len(rows.table):
         raise DataError(f"no row can be read; {unreadable[0]}")
-    objective = module(recipe.objective.type)
+    objective = load_objective(recipe.objective.type)
     target = objective.TARGET
-    close = spread(verdicts.accepted, CLOSELY)
-    factor = rows.found * len(verdicts.accepted) / len(rows.table) / max(1, len(close))
-    dealt, leaked = _splits(close, recipe, objective.INPUTS[0])
-    splits = {name: round(count * factor) for name, count in dealt.items()}
-    inputs, targets = cells(close, objective.INPUTS), cells(close, [target])
-    own = hasattr(objective, "tokenizer")
-    pieces, truncated = _own_tokens(recipe, close.slice(0, SHOWN)) if own else _tokens(recipe, inputs)
-    examples = _examples(objective, inputs, targets, pieces)
-    problems = [*contract.stops(verdicts, recipe, ()), *(shortage.missing(splits) if len(close) else [])]
-    labels = _labels(verdicts, objective)
+    close_rows = spread_rows(verdicts.accepted, CLOSELY)
+    factor = rows.found * len(verdicts.accepted) / len(rows.table) / max(1, len(close_rows))
+    split_counts, leaked = _estimate_splits(close_rows, recipe, objective.INPUTS[0])
+    splits = {name: round(count * factor) for name, count in split_counts.items()}
+    inputs = extract_cells(close_rows, objective.INPUTS)
+    targets = extract_cells(close_rows, [target])
+    has_own_tokenizer = hasattr(objective, "tokenizer")
+    pieces, truncated = (
+        _count_own_tokens(recipe, close_rows.slice(0, SHOWN)) if has_own_tokenizer else _tokenize_inputs(recipe, inputs)
+    )
+    examples = _make_examples(objective, inputs, targets, pieces)
+    problems = [
+        *judge.find_stop_reasons(verdicts, recipe, ()),
+        *(minimum_rows.list_missing_splits(splits) if len(close_rows) else []),
+    ]
+    labels = _count_labels(verdicts, objective)
     notes = [
-        *(f"cannot be read: {one}" for one in unreadable[:SHOWN]),
+        *(f"cannot be read: {message}" for message in unreadable[:SHOWN]),
         *rows.notes,
         *verdicts.warnings,
-        *shortage.warnings(splits, recipe),
-        *_notes(recipe, splits["test"]),
-        *_strangers(recipe, labels),
+        *minimum_rows.list_warnings(splits, recipe),
+        *_make_notes(recipe, splits["test"]),
+        *_report_unknown_labels(recipe, labels),
     ]
     return Preview(
-        rows=len(rows.table), found=rows.found, accepted=len(verdicts.accepted), reasons=verdicts.reasons,
-        labels=labels, examples=examples, splits=splits, leaked=leaked, truncated=round(truncated * factor),
-        problems=problems, notes=notes,
-    )  # fmt: skip
+        rows=len(rows.table),
+        found=rows.found,
+        accepted=len(verdicts.accepted),
+        reasons=verdicts.reasons,
+        labels=labels,
+        examples=examples,
+        splits=splits,
+        leaked=leaked,
+        truncated=round(truncated * factor),
+        problems=problems,
+        notes=notes,
+    )
 
 
-def _examples(objective: Any, inputs: list[Any], targets: list[Any], pieces: list[list[str]]) -> list[dict[str, str]]:
-    shown, wanted = (
-        told if objective.COLUMNS[role] == "image" else _text for role in (objective.INPUTS[0], objective.TARGET)
+def _make_examples(
+    objective: Any, inputs: list[Any], targets: list[Any], pieces: list[list[str]]
+) -> list[dict[str, str]]:
+    show_input, show_target = (
+        describe_picture if objective.COLUMNS[role] == "image" else _shorten_text
+        for role in (objective.INPUTS[0], objective.TARGET)
     )
     seen_again = objective.TARGET in objective.INPUTS
     return [
-        {"input": shown(one), "target": "" if seen_again else wanted(target), "tokens": " ".join(tokens[:24])}
-        for one, target, tokens in islice(zip(inputs, targets, pieces, strict=False), SHOWN)
+        {
+            "input": show_input(value),
+            "target": "" if seen_again else show_target(target),
+            "tokens": " ".join(tokens[:24]),
+        }
+        for value, target, tokens in islice(zip(inputs, targets, pieces, strict=False), SHOWN)
     ]
 
 
-def _labels(verdicts: contract.Verdicts, objective: Any) -> dict[str, int]:
+def _count_labels(verdicts: judge.Verdicts, objective: Any) -> dict[str, int]:
     if not objective.LABELED:
         return {}
     return dict(Counter(objective.label_values(verdicts.accepted.column(objective.TARGET).to_pylist())).most_common())
 
 
-def _strangers(recipe: "Recipe", labels: Collection[str]) -> list[str]:
+def _report_unknown_labels(recipe: "Recipe", labels: Collection[str]) -> list[str]:
     """What the test of negation calls a label and none of these rows has, under the names of today."""
-    rule, known = recipe.evaluation.robustness, relabel.names([*labels], recipe.contract.label.rename)
-    unknown = [] if rule is None else rule.strangers(known)
-    return [f"evaluation.robustness.opposites: no row has the label {one}; is it mistyped?" for one in unknown]
+    rule = recipe.evaluation.robustness
+    current_labels = label_names.rename_labels([*labels], recipe.contract.label.rename)
+    unknown = [] if rule is None else rule.find_unknown_labels(current_labels)
+    return [f"evaluation.robustness.opposites: no row has the label {label}; is it mistyped?" for label in unknown]
 
 
-def _unreadable(verdicts: contract.Verdicts) -> list[str]:
+def _list_unreadable(verdicts: judge.Verdicts) -> list[str]:
     """Where each row stands that could not be read, and why."""
     rows = verdicts.refused.select(["source", "reasons", "kinds"]).to_pylist()
-    return [f"{row['source']}, {row['reasons'][0]}" for row in rows if row["kinds"] == [contract.UNREADABLE]]
+    return [f"{row['source']}, {row['reasons'][0]}" for row in rows if row["kinds"] == [judge.UNREADABLE]]
 
 
-def _splits(accepted: "pa.Table", recipe: "Recipe", role: str) -> tuple[dict[str, int], int]:
+def _estimate_splits(accepted: "pa.Table", recipe: "Recipe", role: str) -> tuple[dict[str, int], int]:
     """How many rows each split would get in an empty corpus, and how many test rows would leak."""
     import pyarrow as pa
 
-    strings = dict.fromkeys(splits.KNOWN, pa.string())
+    strings = dict.fromkeys(assign.KNOWN, pa.string())
     numbers = {"component": pa.int64(), "joins": pa.list_(pa.int64()), "normal_digest": pa.int64()}
-    known = pa.schema([*{**strings, **numbers, "signature": pa.binary()}.items()]).empty_table()
-    nothing = accepted[role].slice(0, 0)
-    lend = splits.lends_validation(recipe)
-    dealt = splits.assign(accepted, known, recipe.data.split, role, lambda _: nothing, lend)
-    names = dealt["split"].to_pylist()
-    return {name: names.count(name) for name in splits.NAMES}, len(splits.leaked(dealt))
+    empty_corpus = pa.schema([*{**strings, **numbers, "signature": pa.binary()}.items()]).empty_table()
+    no_rows = accepted[role].slice(0, 0)
+    lend = assign.lends_validation(recipe)
+    assigned = assign.split_rows(accepted, empty_corpus, recipe.data.split, role, lambda _: no_rows, lend)
+    names = assigned["split"].to_pylist()
+    return {name: names.count(name) for name in assign.NAMES}, len(assign.find_leaked_rows(assigned))
 
 
-def _tokens(recipe: "Recipe", inputs: list[Any]) -> tuple[list[list[str]], int]:
+def _tokenize_inputs(recipe: "Recipe", inputs: list[Any]) -> tuple[list[list[str]], int]:
     # The tokenizer's own file, read without transformers: the whole check stays under a few seconds.
     from pathlib import Path
 
     from tokenizers import Tokenizer
 
-    file = Path(base_models.locate(recipe)) / "tokenizer.json"
+    file = Path(base_models.locate_base(recipe)) / "tokenizer.json"
     if not file.is_file():
         return [[] for _ in inputs[:SHOWN]], 0
     tokenizer = Tokenizer.from_file(str(file))
     tokenizer.no_padding()
     tokenizer.no_truncation()
     encoded = tokenizer.encode_batch(inputs, is_pretokenized=bool(inputs) and isinstance(inputs[0], list))
-    longest = math.inf if hasattr(module(recipe.objective.type), "IN_BLOCKS") else recipe.objective.max_length
-    return [one.tokens for one in encoded[:SHOWN]], sum(len(one.ids) > longest for one in encoded)
+    longest = math.inf if hasattr(load_objective(recipe.objective.type), "IN_BLOCKS") else recipe.objective.max_length
+    return [encoding.tokens for encoding in encoded[:SHOWN]], sum(len(encoding.ids) > longest for encoding in encoded)
 
 
-def _own_tokens(recipe: "Recipe", rows: "pa.Table") -> tuple[list[list[str]], int]:
+def _count_own_tokens(recipe: "Recipe", rows: "pa.Table") -> tuple[list[list[str]], int]:
     """How many tokens the objective itself makes of each row; that it can is the check."""
-    return [[f"{length:,}"] for length in tokenization.encoded(recipe, rows)["full_length"]], 0
+    return [[f"{length:,}"] for length in tokenize.encode_rows(recipe, rows)["full_length"]], 0
 
 
-def _notes(recipe: "Recipe", test: int) -> list[str]:
+def _make_notes(recipe: "Recipe", test: int) -> list[str]:
     notes = []
-    objective = module(recipe.objective.type)
+    objective = load_objective(recipe.objective.type)
     if test and recipe.metric not in {*objective.LOWER_IS_BETTER, *no_shares(objective)}:
-        least = detectable(test, spend(1 - recipe.evaluation.gate.confidence, 1))
+        least = share_detectable(test, spend_alpha(1 - recipe.evaluation.gate.confidence, 1))
         notes.append(
             f"{test:,} fresh test rows can show a difference of {100 * least:.1f} points (power 0.8, one row in ten "
             "decided differently)"
@@ -183,8 +204,8 @@ def _notes(recipe: "Recipe", test: int) -> list[str]:
     return notes
 
 
-def _text(value: Any) -> str:
+def _shorten_text(value: Any) -> str:
     if isinstance(value, tuple):
-        return " | ".join(map(_text, value))
+        return " | ".join(map(_shorten_text, value))
     text = value if isinstance(value, str) else " ".join(value)
     return text if len(text) <= CUT else text[: CUT - 1] + "…"

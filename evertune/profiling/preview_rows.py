@@ -4,9 +4,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evertune.data.contract import judge as contract
-from evertune.data.contract.frame import labels
-from evertune.data.row_versions import keyed
+from evertune.data.contract import judge
+from evertune.data.contract.frame import list_labels
+from evertune.data.row_versions import add_keys
 from evertune.data.sources import read as sources
 from evertune.errors import DataError
 
@@ -36,7 +36,7 @@ class Sample:
     notes: list[str]
 
 
-def sample(recipe: "Recipe", limit: int) -> Sample:
+def sample_rows(recipe: "Recipe", limit: int) -> Sample:
     """About `limit` rows of every source, in proportion to what its pieces hold.
 
     Raises:
@@ -44,24 +44,31 @@ def sample(recipe: "Recipe", limit: int) -> Sample:
     """
     import pyarrow as pa
 
-    passed, notes = _passed_over(recipe)
-    sizes, thinned, counts, uris = [], [], Counter[str](), []
-    for piece in sources.read(recipe, passed):
+    passed, notes = _skip_pieces(recipe)
+    sizes = []
+    thinned = []
+    counts = Counter[str]()
+    uris = []
+    for piece in sources.read_sources(recipe, passed):
         uris.append(piece.uri)
         sizes.append(len(piece.table))
-        thinned.append(spread(piece.table, limit))
-        counts.update(labels(piece.table, recipe)[1].to_pylist())
-    found = sum(sizes)
-    if not found:
+        thinned.append(spread_rows(piece.table, limit))
+        counts.update(list_labels(piece.table, recipe)[1].to_pylist())
+    row_count = sum(sizes)
+    if not row_count:
         raise DataError(f"the sources hold no rows ({', '.join(uris) or 'nothing to read'}); add some")
-    shares = [max(FLOOR, limit * size // found) for size in sizes]
-    tables = [spread(table, share) for table, share in zip(thinned, shares, strict=True)] if found > limit else thinned
-    table = keyed(pa.concat_tables(tables, promote_options="permissive"), recipe)
-    enough = [label for label, count in counts.items() if count >= recipe.contract.label.min_rows]
-    return Sample(table, found, tuple(sorted(enough)) if len(table) < found else (), notes)
+    shares = [max(FLOOR, limit * size // row_count) for size in sizes]
+    tables = (
+        [spread_rows(table, share) for table, share in zip(thinned, shares, strict=True)]
+        if row_count > limit
+        else thinned
+    )
+    table = add_keys(pa.concat_tables(tables, promote_options="permissive"), recipe)
+    frequent = [label for label, count in counts.items() if count >= recipe.contract.label.min_rows]
+    return Sample(table, row_count, tuple(sorted(frequent)) if len(table) < row_count else (), notes)
 
 
-def judged(rows: Sample, recipe: "Recipe") -> contract.Verdicts:
+def judge_sample(rows: Sample, recipe: "Recipe") -> judge.Verdicts:
     """What the contract says of the rows, as of a first batch.
 
     Raises:
@@ -69,20 +76,20 @@ def judged(rows: Sample, recipe: "Recipe") -> contract.Verdicts:
     """
     import pyarrow as pa
 
-    nothing = pa.table({"input_digest": pa.array([], pa.int64()), "target_digest": pa.array([], pa.int64())})
-    return contract.judge_rows(rows.table, recipe, rows.labels, lambda _: nothing)
+    empty_corpus = pa.table({"input_digest": pa.array([], pa.int64()), "target_digest": pa.array([], pa.int64())})
+    return judge.check_rows(rows.table, recipe, rows.labels, lambda _: empty_corpus)
 
 
-def spread(rows: Any, count: int) -> Any:
+def spread_rows(rows: Any, count: int) -> Any:
     """At most `count` rows of a table, evenly spaced, the first and the last among them."""
-    return rows if len(rows) <= count else rows.take(_places(len(rows), count))
+    return rows if len(rows) <= count else rows.take(_spaced_positions(len(rows), count))
 
 
-def _places(size: int, count: int) -> list[int]:
-    return [place * (size - 1) // max(1, count - 1) for place in range(count)]
+def _spaced_positions(size: int, count: int) -> list[int]:
+    return [position * (size - 1) // max(1, count - 1) for position in range(count)]
 
 
-def _passed_over(recipe: "Recipe") -> tuple[dict[str, str], list[str]]:
+def _skip_pieces(recipe: "Recipe") -> tuple[dict[str, str], list[str]]:
     """Pieces that are not opened, as `sources.read` takes those that it has read before; and a note on each source."""
     passed: dict[str, str] = {}
     notes = []
@@ -90,7 +97,7 @@ def _passed_over(recipe: "Recipe") -> tuple[dict[str, str], list[str]]:
         prints = sources.KINDS[type(source)].fingerprints(source, recipe, {}) or {}
         if len(prints) > PIECES:
             uris = list(prints)
-            opened = {uris[place] for place in _places(len(uris), PIECES)}
-            passed |= {uri: print_ for uri, print_ in prints.items() if uri not in opened}
+            opened = {uris[position] for position in _spaced_positions(len(uris), PIECES)}
+            passed |= {uri: fingerprint for uri, fingerprint in prints.items() if uri not in opened}
             notes.append(f"data.sources.{number}: {PIECES} of {len(uris)} pieces were opened, evenly spaced")
     return passed, notes

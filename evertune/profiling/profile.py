@@ -7,19 +7,21 @@ from types import ModuleType
 
 from evertune.data.sources.formats import cells
 from evertune.errors import ConfigError, DataError
-from evertune.objectives import TABLE, module
-from evertune.profiling import column_choice as choose
-from evertune.profiling.column_profile import Profile, profile, word_profile
-from evertune.profiling.contract_check import tried
+from evertune.objectives import TABLE, load_objective
+from evertune.profiling import column_choice
+from evertune.profiling.column_profile import Profile, profile_column, profile_words
+from evertune.profiling.contract_check import try_contract
 from evertune.profiling.guess import Guess
-from evertune.profiling.read import Rows, check_columns, read
-from evertune.profiling.recipe_writer import recipe_text
-from evertune.profiling.role_columns import by_role
+from evertune.profiling.read import Table, check_columns, read_files
+from evertune.profiling.recipe_writer import render_recipe
+from evertune.profiling.role_columns import choose_by_role
 
-__all__ = ["Guess", "inspect", "recipe_text", "tried"]
+__all__ = ["Guess", "inspect_data", "render_recipe", "try_contract"]
 
 
-def inspect(path: str | Path, objective: str | None = None, text: str | None = None, label: str | None = None) -> Guess:
+def inspect_data(
+    path: str | Path, objective: str | None = None, text: str | None = None, label: str | None = None
+) -> Guess:
     """The objective and the columns that a file, a folder or a glob of files seems made for.
 
     Args:
@@ -33,74 +35,88 @@ def inspect(path: str | Path, objective: str | None = None, text: str | None = N
     """
     if objective is not None and objective not in TABLE:
         near = difflib.get_close_matches(objective, TABLE, 1, 0.3)
-        raise ConfigError(f"--objective {objective}: no such objective; {f'did you mean {near[0]}? ' if near else ''}"
-                          f"There are {', '.join(TABLE)}")  # fmt: skip
-    rows = read(Path(path), plain=objective is not None and tuple(module(objective).COLUMNS) == ("text",))
-    if objective is not None and tuple(module(objective).COLUMNS) not in choose.PICKED:
-        profiles = [profile(name, values, lists=False) for name, values in rows.columns.items()]
-        choice = by_role(rows.name, profiles, module(objective), text, label)
+        raise ConfigError(
+            f"--objective {objective}: no such objective; {f'did you mean {near[0]}? ' if near else ''}"
+            f"There are {', '.join(TABLE)}"
+        )
+    rows = read_files(Path(path), plain=objective is not None and tuple(load_objective(objective).COLUMNS) == ("text",))
+    if objective is not None and tuple(load_objective(objective).COLUMNS) not in column_choice.PICKED:
+        profiles = [profile_column(name, values, with_lists=False) for name, values in rows.columns.items()]
+        choice = choose_by_role(rows.name, profiles, load_objective(objective), text, label)
     else:
-        objective, profiles = _profiles(rows, objective, (text, label))
-        choice = choose.choose(rows.name, profiles, objective, text, label)
+        objective, profiles = _profile_columns(rows, objective, (text, label))
+        choice = column_choice.choose_columns(rows.name, profiles, objective, text, label)
     check_columns(rows, choice.columns)
-    return _guess(rows, objective, choice, profiles)
+    return _make_guess(rows, objective, choice, profiles)
 
 
-def _profiles(rows: Rows, objective: str | None, given: tuple[str | None, str | None]) -> tuple[str, list[Profile]]:
+def _profile_columns(
+    rows: Table, objective: str | None, given_columns: tuple[str | None, str | None]
+) -> tuple[str, list[Profile]]:
     try:
-        profiles = [profile(name, values) for name, values in rows.columns.items()]
-        lists = sum(one.is_list for one in profiles)
+        profiles = [profile_column(name, values) for name, values in rows.columns.items()]
+        lists = sum(column.is_list for column in profiles)
         if objective is None:
-            tags = lists > 1 or choose.tags_between_spaces(profiles, rows.columns, *given)
+            tags = lists > 1 or column_choice.has_tags_between_spaces(profiles, rows.columns, *given_columns)
             objective = "token-classification" if tags else "text-classification"
-            if any(one.is_picture for one in profiles):
+            if any(column.is_picture for column in profiles):
                 objective = "image-classification"
         if objective == "token-classification" and lists < 2:
             profiles = [
-                word_profile(one.name, rows.columns[one.name]) if one.words >= choose.FREE_TEXT else one
-                for one in profiles
+                profile_words(column.name, rows.columns[column.name])
+                if column.words >= column_choice.FREE_TEXT
+                else column
+                for column in profiles
             ]
         return objective, profiles
     except ValueError as error:
         raise DataError(f"{rows.name}: a column of lists {error}; mend that cell") from error
 
 
-def _guess(rows: Rows, objective: str, choice: choose.Choice, profiles: list[Profile]) -> Guess:
-    by_name = {one.name: one for one in profiles}
-    made = module(objective)
-    source, target = choice.columns[made.INPUTS[0]], choice.columns[made.TARGET]
-    counts = _labels(rows, made, by_name[target]) if made.LABELED else {}
-    notes = [*choice.notes, *_warnings(counts, by_name[target].is_list), *rows.notes]
+def _make_guess(rows: Table, objective: str, choice: column_choice.Choice, profiles: list[Profile]) -> Guess:
+    by_name = {column.name: column for column in profiles}
+    objective_module = load_objective(objective)
+    source = choice.columns[objective_module.INPUTS[0]]
+    target = choice.columns[objective_module.TARGET]
+    counts = _count_labels(rows, objective_module, by_name[target]) if objective_module.LABELED else {}
+    notes = [*choice.notes, *_make_warnings(counts, by_name[target].is_list), *rows.notes]
     return Guess(
-        objective, choice.columns, choice.why, counts, _lengths(by_name[source]),
-        by_name[source].rows + rows.unreadable, rows.encoding, tuple(notes), format=rows.files[0].format,
-    )  # fmt: skip
+        objective,
+        choice.columns,
+        choice.why,
+        counts,
+        _summarize_lengths(by_name[source]),
+        by_name[source].rows + rows.unreadable,
+        rows.encoding,
+        tuple(notes),
+        format=rows.files[0].format,
+    )
 
 
-def _labels(rows: Rows, objective: ModuleType, target: Profile) -> dict[str, int]:
+def _count_labels(rows: Table, objective: ModuleType, target: Profile) -> dict[str, int]:
     """Label -> how many rows have it; of tags how many words."""
     if objective.COLUMNS[objective.TARGET] != "labels":
         return dict(target.counts.most_common())
-    each = Counter(label for cell in rows.columns[target.name] for label in cells.labels(cell) or ())
-    return dict(each.most_common())
+    counts = Counter(label for cell in rows.columns[target.name] for label in cells.parse_labels(cell) or ())
+    return dict(counts.most_common())
 
 
-def _lengths(one: Profile) -> dict[str, float]:
-    at = one.lengths
+def _summarize_lengths(column: Profile) -> dict[str, float]:
+    lengths = column.lengths
     return {
-        "min": at[0],
-        "median": at[len(at) // 2],
-        "p95": at[min(len(at) - 1, len(at) * 95 // 100)],
-        "max": at[-1],
-        "mean": round(one.mean_length, 1),
+        "min": lengths[0],
+        "median": lengths[len(lengths) // 2],
+        "p95": lengths[min(len(lengths) - 1, len(lengths) * 95 // 100)],
+        "max": lengths[-1],
+        "mean": round(column.mean_length, 1),
     }
 
 
-def _warnings(counts: dict[str, int], lists: bool) -> list[str]:
+def _make_warnings(counts: dict[str, int], lists: bool) -> list[str]:
     notes = []
     single = [label for label, count in counts.items() if count == 1]
     if single and not lists:
-        shown = ", ".join(repr(one) for one in single[:5]) + (" ..." if len(single) > 5 else "")
+        shown = ", ".join(repr(label) for label in single[:5]) + (" ..." if len(single) > 5 else "")
         notes.append(
             f"labels with one row: {shown}; they are refused as slips, unless contract.label.values lists them"
         )

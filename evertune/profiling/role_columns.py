@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from evertune.errors import DataError
-from evertune.profiling.column_choice import Choice, beside
+from evertune.profiling.column_choice import Choice, add_key_columns
 from evertune.profiling.column_profile import Profile
 
 ALIASES = {  # role -> what else such columns are called
@@ -31,7 +31,7 @@ ALIASES = {  # role -> what else such columns are called
 }
 
 
-def by_role(
+def choose_by_role(
     name: str, profiles: Sequence[Profile], objective: ModuleType, given_input: str | None, given_target: str | None
 ) -> Choice:
     """The columns of all roles, by their names; and those of id, timestamp and group, by their looks.
@@ -42,27 +42,30 @@ def by_role(
     Raises:
         DataError: a given column does not exist, or none is called like a role.
     """
-    choice, names = Choice(), [one.name for one in profiles]
-    given = {objective.TARGET: ("--label", given_target), objective.INPUTS[0]: ("--text", given_input)}
+    choice = Choice()
+    names = [profile.name for profile in profiles]
+    given_columns = {objective.TARGET: ("--label", given_target), objective.INPUTS[0]: ("--text", given_input)}
     for role in objective.COLUMNS:
-        flag, column = given.get(role, ("", None))
+        flag, column = given_columns.get(role, ("", None))
         if column is not None and column not in names:
             raise DataError(f"{flag} {column}: no such column in {name}; it has {', '.join(names)}")
-        found = column or _called(role, [one for one in names if one not in choice.columns.values()])
-        if found is None:
-            raise DataError(_missing(role, flag, name, profiles))
-        choice.take(role, found, "given" if column else "called so")
-    beside(choice, profiles)
+        picked = column or _find_called(
+            role, [candidate for candidate in names if candidate not in choice.columns.values()]
+        )
+        if picked is None:
+            raise DataError(_describe_missing(role, flag, name, profiles))
+        choice.take_column(role, picked, "given" if column else "called so")
+    add_key_columns(choice, profiles)
     return choice
 
 
-def _called(role: str, names: Sequence[str]) -> str | None:
+def _find_called(role: str, names: Sequence[str]) -> str | None:
     """The column that is called like the role, or as the first of its other names that there is."""
     lower = {name.lower(): name for name in reversed(names)}
-    return next((lower[one] for one in (role, *ALIASES.get(role, ())) if one in lower), None)
+    return next((lower[alias] for alias in (role, *ALIASES.get(role, ())) if alias in lower), None)
 
 
-def _missing(role: str, flag: str, name: str, profiles: Sequence[Profile]) -> str:
+def _describe_missing(role: str, flag: str, name: str, profiles: Sequence[Profile]) -> str:
     advice = f"name it with {flag} COL" if flag else f"call it so, or map it in data.columns.{role} of a recipe"
-    lines = [f"  {one.name}: {one.described()}" for one in profiles]
+    lines = [f"  {profile.name}: {profile.describe()}" for profile in profiles]
     return "\n".join([f"{name}: no column is called {role}; {advice}. The columns:", *lines])

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from evertune.data.corpus import transactions as corpus
-from evertune.data.corpus.reverted_rows import place
+from evertune.data.corpus.reverted_rows import strip_table_version
 from evertune.models import base as base_models
-from evertune.registry.versions import versions as models
-from evertune.runs import up_to_date as conclusion
+from evertune.registry.versions import versions
+from evertune.runs import up_to_date
 from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 
@@ -19,43 +19,56 @@ if TYPE_CHECKING:
 SHOWN = 50  # sources that are told one by one, the newest; the others are counted
 
 
-def told(recipe: "Recipe", home: Home, snapshot: "Snapshot", run_id: str) -> dict[str, Any]:
+def describe_origin(recipe: "Recipe", home: Home, snapshot: "Snapshot", run_id: str) -> dict[str, Any]:
     """All that is known of it, JSON-ready and without a text of a row.
 
     Raises:
         DataError: the snapshot cannot be read.
         RegistryError: MLflow does not answer.
     """
-    rows = corpus.rows(home, snapshot.version, ["source", "split", "timestamp", "batch"])
+    rows = corpus.read_rows(home, snapshot.version, ["source", "split", "timestamp", "batch"])
     return {
-        "recipe": recipe.file, "recipe_fingerprint": conclusion.recipe_fingerprint(recipe),
-        "base_model": base_models.told(recipe), "labels": list(snapshot.labels), "dates": _dates(rows),
-        **_sources(rows, (read_json(home.state) or {}).get("sources", {})), **models.made_with(home, run_id),
-    }  # fmt: skip
+        "recipe": recipe.file,
+        "recipe_fingerprint": up_to_date.recipe_fingerprint(recipe),
+        "base_model": base_models.describe_base(recipe),
+        "labels": list(snapshot.labels),
+        "dates": _describe_dates(rows),
+        **_describe_sources(rows, (read_json(home.state) or {}).get("sources", {})),
+        **versions.read_run_origin(home, run_id),
+    }
 
 
-def _dates(rows: "pa.Table") -> dict[str, list[str]]:
+def _describe_dates(rows: "pa.Table") -> dict[str, list[str]]:
     """First and last day of each split's rows, of those that have a timestamp."""
-    found = rows.group_by("split").aggregate([("timestamp", "min"), ("timestamp", "max")]).to_pylist()
-    return {one["split"]: _days(one) for one in found if one["timestamp_min"] is not None}
+    aggregates = rows.group_by("split").aggregate([("timestamp", "min"), ("timestamp", "max")]).to_pylist()
+    return {
+        aggregate["split"]: _format_days(aggregate)
+        for aggregate in aggregates
+        if aggregate["timestamp_min"] is not None
+    }
 
 
-def _sources(rows: "pa.Table", fingerprints: dict[str, str]) -> dict[str, Any]:
+def _describe_sources(rows: "pa.Table", fingerprints: dict[str, str]) -> dict[str, Any]:
     """Rows of each source in the snapshot, when they are from, and the digest of what was read of it last."""
-    digests = {place(uri): fingerprint for uri, fingerprint in fingerprints.items()}
-    wanted = [("batch", "max"), ("timestamp", "count"), ("timestamp", "min"), ("timestamp", "max")]
-    found = rows.group_by("source").aggregate([*wanted, ("split", "count")]).to_pylist()
-    found.sort(key=lambda one: (-one["batch_max"], one["source"]))
+    digests = {strip_table_version(uri): fingerprint for uri, fingerprint in fingerprints.items()}
+    statistics = [("batch", "max"), ("timestamp", "count"), ("timestamp", "min"), ("timestamp", "max")]
+    aggregates = rows.group_by("source").aggregate([*statistics, ("split", "count")]).to_pylist()
+    aggregates.sort(key=lambda aggregate: (-aggregate["batch_max"], aggregate["source"]))
     listed = [
         {
-            "source": one["source"], "rows": one["split_count"], "digest": digests.get(one["source"]),
-            "days": _days(one) if one["timestamp_count"] else None,
+            "source": aggregate["source"],
+            "rows": aggregate["split_count"],
+            "digest": digests.get(aggregate["source"]),
+            "days": _format_days(aggregate) if aggregate["timestamp_count"] else None,
         }
-        for one in found[:SHOWN]
-    ]  # fmt: skip
-    rest = found[SHOWN:]
-    return {"sources": listed, "others": {"sources": len(rest), "rows": sum(one["split_count"] for one in rest)}}
+        for aggregate in aggregates[:SHOWN]
+    ]
+    rest = aggregates[SHOWN:]
+    return {
+        "sources": listed,
+        "others": {"sources": len(rest), "rows": sum(aggregate["split_count"] for aggregate in rest)},
+    }
 
 
-def _days(one: dict[str, Any]) -> list[str]:
-    return [str(one[name].date()) for name in ("timestamp_min", "timestamp_max")]
+def _format_days(aggregate: dict[str, Any]) -> list[str]:
+    return [str(aggregate[name].date()) for name in ("timestamp_min", "timestamp_max")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.models import base as base_models
 from evertune.models import teachers
-from evertune.records import Outcome, Snapshot, digest, plain, settled
+from evertune.records import Outcome, Snapshot, compute_digest, dump_settings, to_plain
 from evertune.runs import recipe_changes
 from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
@@ -23,81 +23,87 @@ OUTSIDE = ("folder", "file", "schedule", "registry", "contract", "monitor", "not
 
 def recipe_fingerprint(recipe: "Recipe") -> str:
     """What of the recipe decides a run's result; its sources are told apart by what they hold."""
-    sections = settled(recipe, *OUTSIDE)
+    sections = dump_settings(recipe, *OUTSIDE)
     sections["data"].pop("sources")
     for name in recipe.training.HOW:
         sections.get("training", {}).pop(name, None)
     renamed = [recipe.contract.label.rename] if recipe.contract.label.rename else []  # the one part of `contract`
-    taught = teachers.fingerprint(recipe)
-    return digest(sections, base_models.fingerprint(recipe), *renamed, *([] if taught is None else [taught]))
+    teacher_digest = teachers.fingerprint_teacher(recipe)
+    return compute_digest(
+        sections, base_models.fingerprint_base(recipe), *renamed, *([] if teacher_digest is None else [teacher_digest])
+    )
 
 
-def before_start(recipe: "Recipe", home: Home, fingerprints: Fingerprints) -> Outcome | None:
+def check_before_start(recipe: "Recipe", home: Home, fingerprints: Fingerprints) -> Outcome | None:
     """The last outcome, as `unchanged`, where recipe, sources and corpus are those that it came from; else None.
 
     Args:
         fingerprints: `sources.fingerprints`; None from it means that only reading tells.
     """
     state = read_json(home.state) or {}
-    done = state.get("concluded")
-    if done is None or done["recipe"] != recipe_fingerprint(recipe):
+    concluded = state.get("concluded")
+    if concluded is None or concluded["recipe"] != recipe_fingerprint(recipe):
         return None
-    if done.get("batch") != state.get("batch") or any(home.batches.glob("*.parquet")):
+    if concluded.get("batch") != state.get("batch") or any(home.batches.glob("*.parquet")):
         return None  # rows were released, or a run did not end
     if (home.forgotten / INTENT).exists():
         return None  # rows are still to be forgotten
-    with files_read(home) as files:
-        now = fingerprints(recipe, files, done["sources"])
-    if now is None or any(done["sources"].get(uri) != found for uri, found in now.items()):
+    with open_file_cache(home) as files:
+        current = fingerprints(recipe, files, concluded["sources"])
+    if current is None or any(concluded["sources"].get(uri) != fingerprint for uri, fingerprint in current.items()):
         return None
-    return _unchanged(done)
+    return _as_unchanged(concluded)
 
 
-def after_reading(recipe: "Recipe", home: Home, snapshot: Snapshot) -> Outcome | None:
+def check_after_reading(recipe: "Recipe", home: Home, snapshot: Snapshot) -> Outcome | None:
     """As `before_start`, once the sources have been read: no row was accepted; it is remembered that they were read."""
-    done = (read_json(home.state) or {}).get("concluded")
-    if done is None or done["recipe"] != recipe_fingerprint(recipe) or done["snapshot"] != snapshot.fingerprint:
+    concluded = (read_json(home.state) or {}).get("concluded")
+    if (
+        concluded is None
+        or concluded["recipe"] != recipe_fingerprint(recipe)
+        or concluded["snapshot"] != snapshot.fingerprint
+    ):
         return None
-    _note(recipe, home, done, snapshot)
-    return replace(_unchanged(done), rows=rows(snapshot))
+    _write_conclusion(recipe, home, concluded, snapshot)
+    return replace(_as_unchanged(concluded), rows=count_rows(snapshot))
 
 
-def last(home: Home) -> Outcome | None:
+def read_last_outcome(home: Home) -> Outcome | None:
     """The last outcome, as `unchanged`; None before the first."""
-    done = (read_json(home.state) or {}).get("concluded")
-    return None if done is None else _unchanged(done)
+    concluded = (read_json(home.state) or {}).get("concluded")
+    return None if concluded is None else _as_unchanged(concluded)
 
 
-def conclude(recipe: "Recipe", home: Home, snapshot: Snapshot, outcome: Outcome) -> None:
+def record_conclusion(recipe: "Recipe", home: Home, snapshot: Snapshot, outcome: Outcome) -> None:
     """Remember that this recipe over this snapshot is done."""
-    done = {"recipe": recipe_fingerprint(recipe), "snapshot": snapshot.fingerprint, "outcome": plain(outcome)}
-    _note(recipe, home, done, snapshot)
+    concluded = {"recipe": recipe_fingerprint(recipe), "snapshot": snapshot.fingerprint, "outcome": to_plain(outcome)}
+    _write_conclusion(recipe, home, concluded, snapshot)
 
 
-def _note(recipe: "Recipe", home: Home, done: dict[str, Any], snapshot: Snapshot) -> None:
+def _write_conclusion(recipe: "Recipe", home: Home, concluded: dict[str, Any], snapshot: Snapshot) -> None:
     # The sources as they were taken in, not as they are now: a file that came during the training is still fresh.
     with home.lock("state"):
         state = read_json(home.state) or {}
-        state["concluded"] = {**done, "batch": snapshot.batch, "sources": state["sources"]}
-        state["recipe"] = recipe_changes.kept(recipe)
+        state["concluded"] = {**concluded, "batch": snapshot.batch, "sources": state["sources"]}
+        state["recipe"] = recipe_changes.summarize_recipe(recipe)
         write_json(home.state, state)
 
 
 @contextlib.contextmanager
-def files_read(home: Home) -> Iterator[dict[str, Any]]:
+def open_file_cache(home: Home) -> Iterator[dict[str, Any]]:
     """Size, time and digest of source files, as `sources` takes for a cache; what is added while this lasts is kept.
 
     A history of a thousand files is not read again each night to find one that is new.
     """
     cache = dict((read_json(home.state) or {}).get("files", {}))
-    known = dict(cache)
+    before = dict(cache)
     yield cache
-    if cache != known:
+    if cache != before:
         with home.lock("state"):
             write_json(home.state, {**(read_json(home.state) or {}), "files": cache})
 
 
-def void(home: Home) -> None:
+def invalidate_conclusion(home: Home) -> None:
     """The corpus has lost rows: the next run looks at it again, though the sources are as they were."""
     with home.lock("state"):
         state = read_json(home.state) or {}
@@ -106,7 +112,7 @@ def void(home: Home) -> None:
             write_json(home.state, state)
 
 
-def rows(snapshot: Snapshot) -> dict[str, Any]:
+def count_rows(snapshot: Snapshot) -> dict[str, Any]:
     """What came since the last concluded run, as an outcome tells it."""
     return {
         "new": snapshot.new,
@@ -116,10 +122,15 @@ def rows(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _unchanged(done: dict[str, Any]) -> Outcome:
-    last = Outcome(**done["outcome"])
+def _as_unchanged(concluded: dict[str, Any]) -> Outcome:
+    outcome = Outcome(**concluded["outcome"])
     return replace(
-        last, decision="unchanged", reason="no fresh rows and the same recipe as in the last run", evidence=(),
-        rows={"new": 0, "accepted": 0, "refused": 0, "reasons": {}}, seconds={}, training={},
+        outcome,
+        decision="unchanged",
+        reason="no fresh rows and the same recipe as in the last run",
+        evidence=(),
+        rows={"new": 0, "accepted": 0, "refused": 0, "reasons": {}},
+        seconds={},
+        training={},
         waiting=False,
-    )  # fmt: skip
+    )

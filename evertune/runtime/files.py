@@ -14,12 +14,16 @@ READ_BY_PEOPLE = 20_000  # characters of a JSON file
 FORGOTTEN = 86_400  # seconds after which a scratch file is that of a process that was killed
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write `text` so that a reader, or a crash at any moment, sees the old file or the new one, whole."""
+def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
+    """Write `text` so that a reader, or a crash at any moment, sees the old file or the new one, whole.
+
+    Args:
+        mode: permissions of the file from its first byte on, less those that the umask takes away.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with scratch.open("w", encoding="utf-8") as file:
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -62,19 +66,19 @@ def append_json(path: Path, value: Any) -> None:
 
 def read_json_lines(path: Path) -> list[Any]:
     """The values of all whole lines, oldest first; none where there is no such file."""
-    return json_lines(path.read_bytes()) if path.exists() else []
+    return parse_json_lines(path.read_bytes()) if path.exists() else []
 
 
-def json_lines(lines: bytes) -> list[Any]:
+def parse_json_lines(lines: bytes) -> list[Any]:
     """The values of all whole lines."""
-    found = []
+    values = []
     for line in lines.splitlines():
         with contextlib.suppress(ValueError):  # cut short; what it told of was repeated or repaired
-            found.append(json.loads(line))
-    return found
+            values.append(json.loads(line))
+    return values
 
 
-def sweep(folder: Path, pattern: str) -> None:
+def sweep_files(folder: Path, pattern: str) -> None:
     """Remove the files of a pattern that processes left behind which were killed while they wrote."""
     for path in folder.glob(pattern):
         with contextlib.suppress(OSError):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import evertune
-from evertune.runtime import ipc as channel
+from evertune.runtime import ipc
 
 logger = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -24,13 +24,15 @@ _waiting: "list[subprocess.Popen[bytes]]" = []  # started by `prepare`, one at m
 _busy: "list[subprocess.Popen[bytes]]" = []  # at work on what nobody waits for
 
 
-def prepare(*modules: str) -> None:
+def start_helper(*modules: str) -> None:
     """Start the process now, unless one waits already; it imports these modules, and ends with this one."""
     if not _waiting:
-        _waiting.append(_started(*modules))
+        _waiting.append(_start_process(*modules))
 
 
-def call(work: Callable[[], R], meanwhile: Sequence[str] = (), afterwards: Callable[[], object] | None = None) -> R:
+def run_in_helper(
+    work: Callable[[], R], meanwhile: Sequence[str] = (), afterwards: Callable[[], object] | None = None
+) -> R:
     """What the work returns or raises, done in the process that waits; in this one where none does.
 
     Args:
@@ -46,32 +48,32 @@ def call(work: Callable[[], R], meanwhile: Sequence[str] = (), afterwards: Calla
     process = _waiting.pop()
     _busy.append(process)
     with ThreadPoolExecutor(1) as reader:  # it goes on once its answer is read
-        coming = reader.submit(_asked, process, pickle.dumps((work, afterwards)))
+        future = reader.submit(_ask_process, process, pickle.dumps((work, afterwards)))
         try:
             for name in meanwhile:
                 importlib.import_module(name)
-            answer = coming.result()
+            answer = future.result()
         except BaseException:  # Ctrl-C too: nobody wants the answer any more
-            dismiss()
+            end_processes()
             raise
     if answer is None:  # killed, by the system for its memory perhaps
-        dismiss()
+        end_processes()
         logger.warning("a process that had work to do ended with status %s; it is done again here", process.returncode)
         return work()
-    returned, raised = pickle.loads(answer)
-    if raised is not None:
-        raise raised
-    return returned  # type: ignore[no-any-return]
+    result, error = pickle.loads(answer)
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return]
 
 
-def dismiss() -> None:
+def end_processes() -> None:
     """End what was started and is not needed any more."""
     for processes in (_waiting, _busy):
         while processes:
-            _end(processes.pop())
+            _end_process(processes.pop())
 
 
-def environment() -> dict[str, str]:
+def build_environment() -> dict[str, str]:
     """For a process that imports the same Evertune as this one, whatever lies in the working folder."""
     library = str(Path(evertune.__file__).parent.parent)
     paths = [] if library in site.getsitepackages() else [library]
@@ -79,15 +81,18 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
 
 
-def _started(*modules: str) -> "subprocess.Popen[bytes]":
+def _start_process(*modules: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [sys.executable, "-m", "evertune.runtime.helper_process", *modules],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        env=environment(), start_new_session=True,
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=build_environment(),
+        start_new_session=True,
+    )
 
 
-def _asked(process: "subprocess.Popen[bytes]", message: bytes) -> bytes | None:
+def _ask_process(process: "subprocess.Popen[bytes]", message: bytes) -> bytes | None:
     """The answer to a message; None where the process died."""
     assert process.stdin is not None and process.stdout is not None
     with contextlib.suppress(BrokenPipeError):
@@ -98,7 +103,7 @@ def _asked(process: "subprocess.Popen[bytes]", message: bytes) -> bytes | None:
     return answer if size and len(answer) == size else None
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end_process(process: "subprocess.Popen[bytes]") -> None:
     with contextlib.suppress(ProcessLookupError):
         process.kill()
     process.wait()
@@ -110,7 +115,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 def main(*modules: str) -> None:
     """Import, wait for work on standard input, and answer with `(returned, raised)` on standard output."""
-    out = os.dup(1)
+    output = os.dup(1)
     os.dup2(2, 1)  # what the work prints is no answer
     gc.disable()  # nothing of what is imported goes away: looking for it takes a fifth of the time
     for name in modules:
@@ -119,17 +124,17 @@ def main(*modules: str) -> None:
     gc.enable()
     if size := int.from_bytes(sys.stdin.buffer.read(8)):  # none where the one that wanted the work is gone
         message = sys.stdin.buffer.read(size)
-        channel.watch(stdin=True)
+        ipc.watch_parent(stdin=True)
         work, afterwards = pickle.loads(message)
-        answer = _done(work)
-        with os.fdopen(out, "wb") as pipe:
+        answer = _do_work(work)
+        with os.fdopen(output, "wb") as pipe:
             pipe.write(len(answer).to_bytes(8) + answer)
         if afterwards is not None:
             afterwards()
     gc.freeze()
 
 
-def _done(work: Callable[[], object]) -> bytes:
+def _do_work(work: Callable[[], object]) -> bytes:
     try:
         return pickle.dumps((work(), None))
     except Exception as error:

@@ -78,7 +78,7 @@ class Home:
     def state(self) -> Path:
         return self.model / "state.json"
 
-    def identity(self) -> str:
+    def load_identity(self) -> str:
         """A random name that this home was given when it was made: cached results of a deleted home never match."""
         path = self.root / "identity"
         if not path.exists():
@@ -88,7 +88,7 @@ class Home:
         return path.read_text().strip()
 
     @contextlib.contextmanager
-    def lock(self, what: str, timeout: float = 60.0, *, noted: bool = False) -> Iterator[None]:
+    def lock(self, lock_name: str, timeout: float = 60.0, *, noted: bool = False) -> Iterator[None]:
         """Hold the lock `what` of this model; it dies with the process that holds it.
 
         Args:
@@ -98,7 +98,7 @@ class Home:
             RegistryError: another process held the lock for all that time.
             ConfigError: nothing can be written there.
         """
-        lock = self._lock(self.root if what == "home" else self.model, what, timeout)
+        lock = self._acquire_lock(self.root if lock_name == "home" else self.model, lock_name, timeout)
         try:
             if noted:
                 note_holder(Path(lock.lock_file), self.name)
@@ -107,7 +107,7 @@ class Home:
             lock.release()
 
     @contextlib.contextmanager
-    def still(self, timeout: float) -> Iterator[None]:
+    def no_jobs_running(self, timeout: float) -> Iterator[None]:
         """Nothing is at work for this model that reads what is about to be removed.
 
         Args:
@@ -115,23 +115,23 @@ class Home:
         Raises:
             RegistryError: something is at work for longer.
         """
-        with contextlib.ExitStack() as held:
-            for work in WORK:
-                held.enter_context(self.lock(work, timeout))
+        with contextlib.ExitStack() as stack:
+            for lock_name in WORK:
+                stack.enter_context(self.lock(lock_name, timeout))
             yield
 
-    def _lock(self, folder: Path, what: str, timeout: float) -> "BaseFileLock":
+    def _acquire_lock(self, folder: Path, lock_name: str, timeout: float) -> "BaseFileLock":
         import filelock
 
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(folder / f"{what}.lock", timeout=timeout)
+            lock = filelock.FileLock(folder / f"{lock_name}.lock", timeout=timeout)
             lock.acquire()
         except filelock.Timeout as error:
-            who = holder(folder / f"{what}.lock") or "find it with `ps aux | grep evertune`"
+            holder_text = read_holder(folder / f"{lock_name}.lock") or "find it with `ps aux | grep evertune`"
             raise RegistryError(
-                f"another process has held the {what} lock of {self.name} for {timeout:.0f} s; "
-                f"wait until it ends ({who})"
+                f"another process has held the {lock_name} lock of {self.name} for {timeout:.0f} s; "
+                f"wait until it ends ({holder_text})"
             ) from error
         except OSError as error:
             if error.errno == errno.ENOSPC:
@@ -156,18 +156,18 @@ def find_home(folder: Path) -> Path:
 
 def note_holder(lock: Path, recipe: str) -> None:
     """Tell those who wait for a lock that this process has it."""
-    path = _beside(lock)
+    path = _holder_path(lock)
     write_json(path, {"recipe": recipe, "pid": os.getpid(), "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"})
     path.chmod(0o644)  # another user may wait
 
 
-def holder(lock: Path) -> str | None:
+def read_holder(lock: Path) -> str | None:
     """Which recipe's process had the lock last, for a person; None where none was noted."""
-    known = read_json(_beside(lock))
-    return known and f"recipe {known['recipe']}, process {known['pid']}, since {known['since']} UTC"
+    record = read_json(_holder_path(lock))
+    return record and f"recipe {record['recipe']}, process {record['pid']}, since {record['since']} UTC"
 
 
-def _beside(lock: Path) -> Path:
+def _holder_path(lock: Path) -> Path:
     return lock.with_suffix(".holder.json")
 
 

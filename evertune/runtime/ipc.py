@@ -12,35 +12,35 @@ Tell = Callable[..., None]
 LOOK = 1.0  # seconds between two looks at who started this process
 
 
-def to(descriptor: int) -> Tell:
+def make_sender(descriptor: int) -> Tell:
     """What sends its keyword arguments as one message."""
     return lambda **message: (os.write(descriptor, json.dumps(message).encode() + b"\n"), None)[1]
 
 
-def reserved() -> Tell:
+def reserve_stdout() -> Tell:
     """Standard output for messages alone: what else is printed goes to standard error."""
     descriptor = os.dup(1)
     os.dup2(2, 1)
-    return to(descriptor)
+    return make_sender(descriptor)
 
 
-def watch(stdin: bool) -> None:
+def watch_parent(stdin: bool) -> None:
     """End this process as soon as the one that started it is gone, however that ended: no orphan works on.
 
     Args:
         stdin: also when standard input ends, which the one that wants the work holds open.
     """
-    before = os.getppid()
+    parent = os.getppid()
 
-    def wait() -> None:
-        while os.getppid() == before and not select.select([0] if stdin else [], [], [], LOOK)[0]:
+    def wait_for_end() -> None:
+        while os.getppid() == parent and not select.select([0] if stdin else [], [], [], LOOK)[0]:
             pass
         os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=wait_for_end, daemon=True).start()
 
 
-class Lines(logging.Handler):
+class LogSender(logging.Handler):
     """Sends log records."""
 
     def __init__(self, tell: Tell) -> None:
@@ -56,7 +56,8 @@ class Screen(TextIOBase):
     """A standard error that is the one of the process that started the training: there the bar is seen."""
 
     def __init__(self, tell: Tell, terminal: bool) -> None:
-        self._tell, self._terminal = tell, terminal
+        self._tell = tell
+        self._terminal = terminal
 
     def isatty(self) -> bool:
         """Whether a person looks at it."""

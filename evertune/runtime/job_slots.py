@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evertune.errors import ConfigError
-from evertune.runtime.home import holder, note_holder
+from evertune.runtime.home import note_holder, read_holder
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -21,7 +21,7 @@ LOOK = 1.0  # seconds between two looks for a place that has become free
 
 
 @contextlib.contextmanager
-def place(recipe: str) -> Iterator[None]:
+def hold_slot(recipe: str) -> Iterator[None]:
     """Hold a place of this host while the block runs, after a wait where all are taken.
 
     A host with a GPU has one place, one without has no limit; EVERTUNE_JOBS gives another number, 0 no limit. A place
@@ -32,34 +32,37 @@ def place(recipe: str) -> Iterator[None]:
     Raises:
         ConfigError: EVERTUNE_JOBS is no number, or nothing can be written to the folder for temporary files.
     """
-    count = places()
-    with _taken(count, recipe) if count else contextlib.nullcontext():
+    slot_count = count_slots()
+    with _take_slot(slot_count, recipe) if slot_count else contextlib.nullcontext():
         yield
 
 
-def places() -> int:
+def count_slots() -> int:
     """How many jobs may compute at a time; 0 means any number.
 
     Raises:
         ConfigError: EVERTUNE_JOBS is no number.
     """
-    given = os.environ.get(PLACES)
-    if not given:
+    setting = os.environ.get(PLACES)
+    if not setting:
         import torch
 
         return int(torch.cuda.is_available())
-    if not given.isdecimal():
-        raise ConfigError(f"{PLACES}={given}: give the number of jobs that may compute on this host, 0 for no limit")
-    return int(given)
+    if not setting.isdecimal():
+        raise ConfigError(f"{PLACES}={setting}: give the number of jobs that may compute on this host, 0 for no limit")
+    return int(setting)
 
 
 @contextlib.contextmanager
-def _taken(count: int, recipe: str) -> Iterator[None]:
-    files, told = _files(count), ""
-    while (lock := _free(files)) is None:
-        if (held := "; ".join(holder(file) or "a process that has just begun" for file in files)) != told:
-            told = held
-            logger.info("jobs at a time on this host: %d (%s); %s waits for %s", count, PLACES, recipe, held)
+def _take_slot(count: int, recipe: str) -> Iterator[None]:
+    files = _list_slot_files(count)
+    last_holders = ""
+    while (lock := _lock_free_slot(files)) is None:
+        if (
+            holders := "; ".join(read_holder(file) or "a process that has just begun" for file in files)
+        ) != last_holders:
+            last_holders = holders
+            logger.info("jobs at a time on this host: %d (%s); %s waits for %s", count, PLACES, recipe, holders)
         time.sleep(LOOK)
     try:
         note_holder(Path(lock.lock_file), recipe)
@@ -68,7 +71,7 @@ def _taken(count: int, recipe: str) -> Iterator[None]:
         lock.release()
 
 
-def _free(files: list[Path]) -> "BaseFileLock | None":
+def _lock_free_slot(files: list[Path]) -> "BaseFileLock | None":
     """The first place that nobody holds, held now; None where all are taken."""
     import filelock
 
@@ -80,7 +83,7 @@ def _free(files: list[Path]) -> "BaseFileLock | None":
     return None
 
 
-def _files(count: int) -> list[Path]:
+def _list_slot_files(count: int) -> list[Path]:
     """The places' files, which all users of the host can lock."""
     folder = Path(tempfile.gettempdir()) / "evertune-jobs"
     try:

@@ -8,7 +8,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 
 logger = logging.getLogger(__name__)
-TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, MMAP_MAX = -1, -2, -3, -4  # of `mallopt(3)`
+TRIM_THRESHOLD = -1  # of `mallopt(3)`
+TOP_PAD = -2
+MMAP_THRESHOLD = -3
+MMAP_MAX = -4
 KEEPING = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 64 * 2**20}
 # Not glibc's first thresholds but those that they grow to: once one is set by hand, none grows by itself any more.
 USUAL = {MMAP_MAX: 65536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20, TOP_PAD: 128 * 2**10}
@@ -18,43 +21,44 @@ _keepers = 0
 
 
 @contextlib.contextmanager
-def kept() -> Iterator[None]:
+def keep_memory() -> Iterator[None]:
     """glibc gives no large block back while this lasts: fresh pages cost a page fault each, 10% of a training step.
 
     It may be entered again, from other threads too; the memory goes back when the last has left.
     """
-    _count(1)
+    _count_keepers(1)
     try:
         yield
     finally:
-        _count(-1)
+        _count_keepers(-1)
 
 
-def trim() -> None:
+def trim_memory() -> None:
     """What this process has freed and glibc still holds goes back to the system, unless someone keeps it."""
     with _lock:
         if not _keepers:
-            _malloc()[1](0)
+            _load_malloc()[1](0)
 
 
-def _count(change: int) -> None:
+def _count_keepers(change: int) -> None:
     global _keepers
     with _lock:
-        before, _keepers = _keepers, _keepers + change
+        before = _keepers
+        _keepers = _keepers + change
         if not before:
-            _set(KEEPING)
+            _set_options(KEEPING)
         elif not _keepers:
-            _set(USUAL)
-            _malloc()[1](0)
+            _set_options(USUAL)
+            _load_malloc()[1](0)
 
 
-def _set(options: Mapping[int, int]) -> None:
+def _set_options(options: Mapping[int, int]) -> None:
     for option, value in options.items():
-        _malloc()[0](option, value)
+        _load_malloc()[0](option, value)
 
 
 @functools.cache
-def _malloc() -> tuple[Callable[[int, int], int], Callable[[int], int]]:
+def _load_malloc() -> tuple[Callable[[int, int], int], Callable[[int], int]]:
     """`mallopt` and `malloc_trim`, or what does nothing where the C library lacks them."""
     try:
         library = ctypes.CDLL(None)

@@ -19,23 +19,24 @@ def resolve_precision(precision: str, memory: Path) -> str:
 
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    known: dict[str, Any] = read_json(memory) or {}
+    measured: dict[str, Any] = read_json(memory) or {}
     name = f"torch {torch.__version__} {torch.backends.cpu.get_cpu_capability()} threads {torch.get_num_threads()}"
-    if name not in known:
-        seconds = {kind: _seconds(getattr(torch, kind)) for kind in ("float32", "bfloat16")}
-        known[name] = {
+    if name not in measured:
+        seconds = {kind: _measure_seconds(getattr(torch, kind)) for kind in ("float32", "bfloat16")}
+        measured[name] = {
             "precision": "bf16" if seconds["bfloat16"] < 0.7 * seconds["float32"] else "fp32",
             "seconds": seconds,
         }
-        write_json(memory, known)
-    return str(known[name]["precision"])
+        write_json(memory, measured)
+    return str(measured[name]["precision"])
 
 
-def _seconds(dtype: Any) -> float:
+def _measure_seconds(dtype: Any) -> float:
     """Least time of five products of the shape that a small encoder's layers have."""
     import torch
 
-    left, right = torch.ones(2048, 384, dtype=dtype), torch.ones(384, 1536, dtype=dtype)
+    left = torch.ones(2048, 384, dtype=dtype)
+    right = torch.ones(384, 1536, dtype=dtype)
     times = []
     for _ in range(5):
         start = time.perf_counter()

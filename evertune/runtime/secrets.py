@@ -6,25 +6,31 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PREFECT_API_URL")
-TOKENS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
+TOKENS = (
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "PREFECT_API_KEY",
+    "PREFECT_API_AUTH_STRING",
+    "PREFECT_SERVER_API_AUTH_STRING",
+)
 USERINFO = re.compile(r"(?<=://)[^/\s]*@")
 
 
-def hidden(message: str) -> str:
+def hide_secrets(message: str) -> str:
     """A library's message without what stands before the @ of an address, and without what the environment hides."""
     message = USERINFO.sub("***@", message)
-    for secret in sorted(_secrets(), key=len, reverse=True):
+    for secret in sorted(_list_secrets(), key=len, reverse=True):
         message = message.replace(secret, "***")
     return message
 
 
-def bare(address: str) -> str:
+def strip_credentials(address: str) -> str:
     """An address that the environment holds, without user and password."""
-    return hidden(address).replace("***@", "")
+    return hide_secrets(address).replace("***@", "")
 
 
-def _secrets() -> Iterator[str]:
+def _list_secrets() -> Iterator[str]:
     yield from filter(None, map(os.environ.get, TOKENS))
     for name in ADDRESSES:
-        user, _, after = os.environ.get(name, "").partition("://")[2].rpartition("@")[0].partition(":")
-        yield from filter(None, (f"{user}:{after}" if after else "", after, unquote(after)))
+        user, _, password = os.environ.get(name, "").partition("://")[2].rpartition("@")[0].partition(":")
+        yield from filter(None, (f"{user}:{password}" if password else "", password, unquote(password)))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from evertune.runtime import malloc as memory
+from evertune.runtime import malloc
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,7 +20,9 @@ Spread = Callable[[Callable[..., Any], Iterable[dict[str, Any]]], Iterable[Any]]
 AHEAD = 2  # results that wait for their turn
 
 
-def mapped(work: Callable[[Item], Result], items: Iterable[Item], most: int | None = None) -> Iterator[Result]:
+def map_in_threads(
+    work: Callable[[Item], Result], items: Iterable[Item], max_workers: int | None = None
+) -> Iterator[Result]:
     """What `work` makes of each item, in their order; only a few items and results are held at a time.
 
     Worth it where the work is Arrow's, numpy's or a file's: these let other threads run meanwhile.
@@ -28,53 +30,55 @@ def mapped(work: Callable[[Item], Result], items: Iterable[Item], most: int | No
     Args:
         most: items that are worked on at once. Default: as many as there are cores.
     """
-    threads = min(os.cpu_count() or 1, most or 1 << 10)
+    threads = min(os.cpu_count() or 1, max_workers or 1 << 10)
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[Result]] = deque()
+        pending: deque[Future[Result]] = deque()
         for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > threads + AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(pool.submit(work, item))
+            if len(pending) > threads + AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
-def ahead(items: Iterable[Item]) -> Generator[Item, None, None]:
+def iterate_ahead(items: Iterable[Item]) -> Generator[Item, None, None]:
     """The items, each made by a thread while the one before it is in use; an error comes in its place."""
-    iterator, end = iter(items), object()
+    iterator = iter(items)
+    end = object()
     with ThreadPoolExecutor(1, "ahead") as thread:
-        coming: Future[Item | object] = thread.submit(next, iterator, end)
-        while (item := coming.result()) is not end:
-            coming = thread.submit(next, iterator, end)
+        future: Future[Item | object] = thread.submit(next, iterator, end)
+        while (item := future.result()) is not end:
+            future = thread.submit(next, iterator, end)
             yield item  # type: ignore[misc]
 
 
-def behind(items: Iterable[Item], function: Callable[[Item], Result]) -> Generator[Result, None, None]:
+def map_behind(items: Iterable[Item], function: Callable[[Item], Result]) -> Generator[Result, None, None]:
     """`function` of each item, in order, in a thread that works while the next item is made; an error ends both."""
     with ThreadPoolExecutor(1, "behind") as thread:
-        before: Future[Result] | None = None
+        previous: Future[Result] | None = None
         for item in items:
-            if before is not None:
-                yield before.result()
-            before = thread.submit(function, item)
-        if before is not None:
-            yield before.result()
+            if previous is not None:
+                yield previous.result()
+            previous = thread.submit(function, item)
+        if previous is not None:
+            yield previous.result()
 
 
-class Behind:
+class BackgroundWorker:
     """As `behind`, for one who is handed the items: each is worked on in another thread while the next is made."""
 
     def __init__(self, work: Callable[[Any], object]) -> None:
-        self.work, self.pool = work, ThreadPoolExecutor(1)
+        self.work = work
+        self.pool = ThreadPoolExecutor(1)
         self.waiting: deque[Future[object]] = deque()
 
-    def take(self, item: Any) -> None:
+    def submit_item(self, item: Any) -> None:
         """Work on an item as soon as the one before it is done; waits while that one waits itself."""
         self.waiting.append(self.pool.submit(self.work, item))
         if len(self.waiting) > 1:
             self.waiting.popleft().result()
 
-    def __enter__(self) -> "Behind":
+    def __enter__(self) -> "BackgroundWorker":
         return self
 
     def __exit__(self, kind: object, *error: object) -> None:
@@ -86,9 +90,9 @@ class Behind:
             self.pool.shutdown(cancel_futures=True)
 
 
-def give_back() -> None:
+def release_memory() -> None:
     """Memory that was used and is free goes back to the system, at the end of work that took much of it."""
     import pyarrow as pa
 
     pa.default_memory_pool().release_unused()
-    memory.trim()
+    malloc.trim_memory()

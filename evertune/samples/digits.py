@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 
-def write(path: Path) -> int:
+def write_digits(path: Path) -> int:
     """Write 1,797 pictures of 8 x 8 pixels with their digits (Alpaydin & Kaynak 1998) as Parquet; gives their number.
 
     Raises:
@@ -19,15 +19,15 @@ def write(path: Path) -> int:
 
     from evertune.objectives.shared.pixels import drawn
 
-    found = load_digits()
-    shades = np.repeat((255 - found.images * 255 / 16).round()[..., None], 3, axis=-1)
-    files = [{"bytes": base64.b64decode(drawn(one)), "path": None} for one in shades]
+    digits = load_digits()
+    shades = np.repeat((255 - digits.images * 255 / 16).round()[..., None], 3, axis=-1)
+    files = [{"bytes": base64.b64decode(drawn(image)), "path": None} for image in shades]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    labels = [str(one) for one in found.target]
+    labels = [str(digit) for digit in digits.target]
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({"image": pa.array(files, kind), "label": labels}), path)
     return len(labels)
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write_digits(Path(sys.argv[1]))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from evertune.samples.support_tickets import Ticket, tickets
+from evertune.samples.support_tickets import Ticket, write_tickets
 
 REPLIES: Mapping[str, tuple[str, str]] = {  # intent -> what it is about, and what a clerk answers
     "order_status": ("order status", "We have looked up {it}: it is on its way, the tracking link is in your mail."),
@@ -21,7 +21,7 @@ REPLIES: Mapping[str, tuple[str, str]] = {  # intent -> what it is about, and wh
     "complaint_service": ("complaint", "This is not how we want to treat anyone. A manager calls you this week."),
     "upgrade_plan": ("other plan", "Your plan is changed from today on; what you paid already is taken into account."),
     "praise": ("praise", "Thank you for your kind words. We have passed them on to the team."),
-}  # fmt: skip
+}
 ORDER = re.compile(r"(?i)\bEV-?\d{6}\b|#\d{6}\b")
 
 
@@ -32,40 +32,49 @@ def rows(weeks: int, seed: int = 0) -> list[dict[str, str | None]]:
         ValueError: `weeks` is not within 0 and the corpus' weeks.
     """
     return [
-        {"ticket_id": ticket.ticket_id, "message": ticket.message, "reply": reply(ticket),
-         "summary": summary(ticket), "created_at": ticket.row()["created_at"]}
-        for ticket in tickets(weeks, seed) if ticket.broken is None
-    ]  # fmt: skip
+        {
+            "ticket_id": ticket.ticket_id,
+            "message": ticket.message,
+            "reply": write_reply(ticket),
+            "summary": write_summary(ticket),
+            "created_at": ticket.to_row()["created_at"],
+        }
+        for ticket in write_tickets(weeks, seed)
+        if ticket.broken is None
+    ]
 
 
-def reply(ticket: Ticket) -> str:
+def write_reply(ticket: Ticket) -> str:
     """What a clerk answers: it speaks of nothing but what stands in the ticket."""
-    name, money = _said("first", ticket), _said("amount", ticket)
+    name = _find_fact("first", ticket)
+    money = _find_fact("amount", ticket)
     greeting = f"Dear {name}, thank you for writing." if name else "Thank you for writing."
-    answer = REPLIES[ticket.meant][1].format(it=_it(ticket), money=f"your {money}" if money else "your money")
+    answer = REPLIES[ticket.meant][1].format(
+        it=_describe_subject(ticket), money=f"your {money}" if money else "your money"
+    )
     return f"{greeting} {answer}"
 
 
-def summary(ticket: Ticket) -> str:
+def write_summary(ticket: Ticket) -> str:
     """What the ticket is about, then the order and the product that it names."""
-    parts = [REPLIES[ticket.meant][0], _order(ticket), _said("product", ticket)]
+    parts = [REPLIES[ticket.meant][0], _find_order(ticket), _find_fact("product", ticket)]
     return "; ".join(part for part in parts if part)
 
 
-def _it(ticket: Ticket) -> str:
-    if order := _order(ticket):
+def _describe_subject(ticket: Ticket) -> str:
+    if order := _find_order(ticket):
         return f"order {order}"
-    product = _said("product", ticket)
+    product = _find_fact("product", ticket)
     return f"your {product}" if product else "your order"
 
 
-def _order(ticket: Ticket) -> str:
+def _find_order(ticket: Ticket) -> str:
     """The order's number as the ticket has it, in capitals."""
-    found = ORDER.search(str(ticket.message))
-    return found.group().upper() if found else ""
+    match = ORDER.search(str(ticket.message))
+    return match.group().upper() if match else ""
 
 
-def _said(slot: str, ticket: Ticket) -> str:
+def _find_fact(slot: str, ticket: Ticket) -> str:
     """A fact that stands in the ticket, whatever its case; else nothing."""
     fact = ticket.facts.get(slot, "")
     return fact if fact and fact.lower() in str(ticket.message).lower() else ""

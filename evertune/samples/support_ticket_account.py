@@ -32,10 +32,16 @@ CHANGE_ADDRESS = Phrases(
         "[address update|new address] from {due}: {street}, {city}.",
     ),
     shorts=(
-        "new address: {street}, {city}", "change address [of|for] {order} to {street}", "I moved to {street}",
-        "wrong [address|postcode|house number] on {order}", "send {order} to {street} pls",
-        "update my address, {street}", "not {oldstreet} but {street}", "deliver to {city} instead, {order}",
-        "how to change delivery address, {email}?", "postcode is {zip}, not [what you have|the old one]",
+        "new address: {street}, {city}",
+        "change address [of|for] {order} to {street}",
+        "I moved to {street}",
+        "wrong [address|postcode|house number] on {order}",
+        "send {order} to {street} pls",
+        "update my address, {street}",
+        "not {oldstreet} but {street}",
+        "deliver to {city} instead, {order}",
+        "how to change delivery address, {email}?",
+        "postcode is {zip}, not [what you have|the old one]",
     ),
     stories=(
         "the move was quicker than planned.",
@@ -48,10 +54,12 @@ CHANGE_ADDRESS = Phrases(
         "I ordered the {product} {when} and it has not left yet.",
     ),
     asides=(
-        "my address has changed to {street}, {city}.", "please use {street} for deliveries from now on.",
-        "I'm moving in {later}, I'll need the address changed.", "the house number on your label is wrong.",
+        "my address has changed to {street}, {city}.",
+        "please use {street} for deliveries from now on.",
+        "I'm moving in {later}, I'll need the address changed.",
+        "the house number on your label is wrong.",
     ),
-)  # fmt: skip
+)
 
 LOGIN_PROBLEM = Phrases(
     cores=(
@@ -83,11 +91,18 @@ LOGIN_PROBLEM = Phrases(
         "password accepted, then it asks me to log in again, [endless loop|over and over].",
     ),
     shorts=(
-        "can't log in[, {email}|, {error}]", "password reset mail [not coming|missing], {email}",
-        "locked out of [my account|{email}]", "login [error|fails] {error}", "[cant|unable to] sign in with {browser}",
-        "forgot password[, {email}| and no reset mail]", "code doesnt arrive at {phone}",
-        "account [blocked|locked], customer {customer}", "wrong password but its right, {email}",
-        "login page [blank|broken] in {browser}", "reset my password pls, {email}", "2fa lost, {name}",
+        "can't log in[, {email}|, {error}]",
+        "password reset mail [not coming|missing], {email}",
+        "locked out of [my account|{email}]",
+        "login [error|fails] {error}",
+        "[cant|unable to] sign in with {browser}",
+        "forgot password[, {email}| and no reset mail]",
+        "code doesnt arrive at {phone}",
+        "account [blocked|locked], customer {customer}",
+        "wrong password but its right, {email}",
+        "login page [blank|broken] in {browser}",
+        "reset my password pls, {email}",
+        "2fa lost, {name}",
     ),
     stories=(
         "I tried it with {browser} and {browser2}, same thing.",
@@ -100,10 +115,12 @@ LOGIN_PROBLEM = Phrases(
         "I wanted to pay for the {product} and was suddenly logged out.",
     ),
     asides=(
-        "I can't log in to my account at the moment.", "the password reset mail does not come either.",
-        "your site logged me out twice while I was writing this.", "I couldn't check in my account, the login fails.",
+        "I can't log in to my account at the moment.",
+        "the password reset mail does not come either.",
+        "your site logged me out twice while I was writing this.",
+        "I couldn't check in my account, the login fails.",
     ),
-)  # fmt: skip
+)
 
 PRODUCT_QUESTION = Phrases(
     cores=(
@@ -135,10 +152,16 @@ PRODUCT_QUESTION = Phrases(
         "can I [buy|order] the {product} without [the subscription|an account]?",
     ),
     shorts=(
-        "{product} [washable|made in Europe|vegan]?", "[size|dimensions|weight] of {product}?",
-        "{product} in {colour2}?", "when is {product} back [in stock|]?", "does the {product} go with the {product2}",
-        "warranty on {product}[ how long|]?", "manual for {product} [pls|in english?]", "spare parts {product}?",
-        "is {product} ok for kids", "{brand} {thing} or {product2}, which is better?",
+        "{product} [washable|made in Europe|vegan]?",
+        "[size|dimensions|weight] of {product}?",
+        "{product} in {colour2}?",
+        "when is {product} back [in stock|]?",
+        "does the {product} go with the {product2}",
+        "warranty on {product}[ how long|]?",
+        "manual for {product} [pls|in english?]",
+        "spare parts {product}?",
+        "is {product} ok for kids",
+        "{brand} {thing} or {product2}, which is better?",
         "do you ship {product} to {city}",
     ),
     stories=(
@@ -152,10 +175,12 @@ PRODUCT_QUESTION = Phrases(
         "one review says yes and the next one says no.",
     ),
     asides=(
-        "do you have the {product2} in {colour} as well?", "when is the {product2} back in stock?",
-        "is the {product2} washable?", "how long is the warranty on the {product2}?",
+        "do you have the {product2} in {colour} as well?",
+        "when is the {product2} back in stock?",
+        "is the {product2} washable?",
+        "how long is the warranty on the {product2}?",
     ),
-)  # fmt: skip
+)
 
 COMPLAINT_SERVICE = Phrases(
     cores=(
@@ -188,10 +213,16 @@ COMPLAINT_SERVICE = Phrases(
     ),
     shorts=(
         "[worst|terrible|awful] [support|service] [ever|, {agent}]",
-        "nobody answers [{reference}|the phone|my mails]!!", "{hours} on hold, thanks for nothing",
-        "{agent} was [rude|so rude|unfriendly]", "complaint about {agent}", "talk to a human pls, {phone}",
-        "why did you close {reference}?", "i want your manager, {name}", "your bot is useless[, {reference}|]",
-        "still no call back, {phone}", "[shame on you|what a joke of a support], {name}",
+        "nobody answers [{reference}|the phone|my mails]!!",
+        "{hours} on hold, thanks for nothing",
+        "{agent} was [rude|so rude|unfriendly]",
+        "complaint about {agent}",
+        "talk to a human pls, {phone}",
+        "why did you close {reference}?",
+        "i want your manager, {name}",
+        "your bot is useless[, {reference}|]",
+        "still no call back, {phone}",
+        "[shame on you|what a joke of a support], {name}",
     ),
     stories=(
         "it all began with order {order} {when}.",
@@ -204,10 +235,12 @@ COMPLAINT_SERVICE = Phrases(
         "other shops solve that in five minutes.",
     ),
     asides=(
-        "your colleague {agent} was not very friendly.", "I waited {hours} on the phone before I wrote this.",
-        "nobody answered my last mail.", "the chat bot is not helpful at all.",
+        "your colleague {agent} was not very friendly.",
+        "I waited {hours} on the phone before I wrote this.",
+        "nobody answered my last mail.",
+        "the chat bot is not helpful at all.",
     ),
-)  # fmt: skip
+)
 
 PRAISE = Phrases(
     cores=(
@@ -238,10 +271,16 @@ PRAISE = Phrases(
         "your new packaging without plastic is [great|a good idea|lovely], thumbs up.",
     ),
     shorts=(
-        "[love|loving] the {product}[!|!!]", "thank you {agent}, [great|super|lovely] [help|service|support]",
-        "[perfect|fast], {order}, thanks", "best {thing} ever", "{product} is [great|perfect|brilliant]",
-        "[great job|well done|good job] {agent}", "5 stars for {product}", "happy customer here, {product}",
-        "super service [{agent}|{city}]", "thanks for the {product}, {person} loves it",
+        "[love|loving] the {product}[!|!!]",
+        "thank you {agent}, [great|super|lovely] [help|service|support]",
+        "[perfect|fast], {order}, thanks",
+        "best {thing} ever",
+        "{product} is [great|perfect|brilliant]",
+        "[great job|well done|good job] {agent}",
+        "5 stars for {product}",
+        "happy customer here, {product}",
+        "super service [{agent}|{city}]",
+        "thanks for the {product}, {person} loves it",
     ),
     stories=(
         "I was sceptical at first, to be honest.",
@@ -254,19 +293,34 @@ PRAISE = Phrases(
         "the delivery man even carried it up to the fourth floor.",
     ),
     asides=(
-        "apart from that, great shop.", "the {product2} is lovely, thank you for that.",
-        "{agent} was very helpful last time.", "otherwise I'm very happy with you.",
+        "apart from that, great shop.",
+        "the {product2} is lovely, thank you for that.",
+        "{agent} was very helpful last time.",
+        "otherwise I'm very happy with you.",
     ),
     openings=(
-        "I've been a customer [for {years} years|since {year}].", "my name is {name}[ from {city}|].",
-        "[for once|this time] a mail without a problem.", "this is about {order}.",
+        "I've been a customer [for {years} years|since {year}].",
+        "my name is {name}[ from {city}|].",
+        "[for once|this time] a mail without a problem.",
+        "this is about {order}.",
     ),
     fillers=(
-        "it's the {product} [I bought {when}|from {date}|].", "I've been ordering with you for {years} years.",
-        "[it was|all in all] {amount} well spent.", "no need to [answer|reply].", "the order was {order}.",
+        "it's the {product} [I bought {when}|from {date}|].",
+        "I've been ordering with you for {years} years.",
+        "[it was|all in all] {amount} well spent.",
+        "no need to [answer|reply].",
+        "the order was {order}.",
     ),
     closings=(
-        "thanks", "thank you [so much|all|again|]", "many thanks", "best wishes", "kind regards",
-        "greetings from {city}", "keep it up", "have a [nice|great] [day|week|weekend]", "all the best", "cheers",
+        "thanks",
+        "thank you [so much|all|again|]",
+        "many thanks",
+        "best wishes",
+        "kind regards",
+        "greetings from {city}",
+        "keep it up",
+        "have a [nice|great] [day|week|weekend]",
+        "all the best",
+        "cheers",
     ),
-)  # fmt: skip
+)

@@ -23,42 +23,42 @@ _LOG_LINES = (
 )
 
 
-def damaged_message(kind: str, message: str, rng: Random) -> str | None:
+def damage_message(kind: str, message: str, rng: Random) -> str | None:
     """The message as a row of this kind carries it; kinds that break another column leave it alone."""
     if kind == "empty_message":
         return rng.choice(("", "", " ", "\n"))
     if kind == "missing_message":
         return None
     if kind == "mojibake":
-        return _mojibake(message, rng)
+        return _break_encoding(message, rng)
     if kind == "control_characters":
-        return _with_controls(message, rng)
-    return _with_log(message, rng) if kind == "too_long" else message
+        return _insert_controls(message, rng)
+    return _append_log(message, rng) if kind == "too_long" else message
 
 
-def misspelt(label: str, rng: Random) -> str:
+def misspell_label(label: str, rng: Random) -> str:
     """The label with a letter lost or two swapped, as a hand on a keyboard leaves it: `refund_requst`."""
-    at = rng.choice([i for i in range(1, len(label) - 1) if label[i].isalpha() and label[i] != label[i + 1]])
+    index = rng.choice([i for i in range(1, len(label) - 1) if label[i].isalpha() and label[i] != label[i + 1]])
     if rng.random() < 0.6:
-        return label[:at] + label[at + 1 :]
-    return label[:at] + label[at + 1] + label[at] + label[at + 2 :]
+        return label[:index] + label[index + 1 :]
+    return label[:index] + label[index + 1] + label[index] + label[index + 2 :]
 
 
-def _mojibake(message: str, rng: Random) -> str:
+def _break_encoding(message: str, rng: Random) -> str:
     text = message.replace("'", "\u00b4") + rng.choice(_ACCENTED)
     if rng.random() < 0.5:
         return text.encode("utf-8").decode("cp1252", errors="replace")
     return text.encode("cp1252", errors="replace").decode("utf-8", errors="replace")
 
 
-def _with_controls(message: str, rng: Random) -> str:
+def _insert_controls(message: str, rng: Random) -> str:
     for _ in range(rng.randrange(1, 4)):
-        at = rng.randrange(len(message) + 1)
-        message = message[:at] + rng.choice(_CONTROLS) + message[at:]
+        index = rng.randrange(len(message) + 1)
+        message = message[:index] + rng.choice(_CONTROLS) + message[index:]
     return message
 
 
-def _with_log(message: str, rng: Random) -> str:
+def _append_log(message: str, rng: Random) -> str:
     lines = [message, "Here is what my browser shows:"]
     length = 0
     target = rng.randrange(4500, 9000)

@@ -10,17 +10,17 @@ Facts = dict[str, str]  # slot -> its text in this ticket
 _TOKEN = re.compile(r"\[([^\[\]]*)\]|\{(\w+)\}|\^")
 
 
-def expand(phrase: str, facts: Facts, rng: Random) -> str:
+def expand_phrase(phrase: str, facts: Facts, rng: Random) -> str:
     """The phrase as text; a slot met for the first time is drawn and kept in `facts`."""
 
-    def fill(token: re.Match[str]) -> str:
+    def fill_token(token: re.Match[str]) -> str:
         options, slot = token.groups()
         if options is not None:
-            return expand(rng.choice(options.split("|")), facts, rng)
+            return expand_phrase(rng.choice(options.split("|")), facts, rng)
         if slot is None:
             return rng.choice("0123456789")
         if slot not in facts:
-            facts[slot] = expand(rng.choice(SLOTS[slot]), facts, rng)
+            facts[slot] = expand_phrase(rng.choice(SLOTS[slot]), facts, rng)
         return facts[slot]
 
-    return _TOKEN.sub(fill, phrase)
+    return _TOKEN.sub(fill_token, phrase)

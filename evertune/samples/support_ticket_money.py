@@ -34,11 +34,18 @@ REFUND_REQUEST = Phrases(
         "money back please, {product}, {order}.",
     ),
     shorts=(
-        "refund [for|] {order} [pls|please][??|]", "{order}, i want my [money|{amount}] back[!|!!|]",
-        "where is my refund [{order}|for {product}]", "refund [of|] {amount} [pls|please|missing|?]",
-        "returned {product}, no [money|refund]", "money back for {product}?", "refund??? {order}",
-        "still no refund[, {days} days| for {product}]", "pls refund {product}", "when refund for {order}",
-        "charged twice [{order}|{amount}]", "give me back my {amount}",
+        "refund [for|] {order} [pls|please][??|]",
+        "{order}, i want my [money|{amount}] back[!|!!|]",
+        "where is my refund [{order}|for {product}]",
+        "refund [of|] {amount} [pls|please|missing|?]",
+        "returned {product}, no [money|refund]",
+        "money back for {product}?",
+        "refund??? {order}",
+        "still no refund[, {days} days| for {product}]",
+        "pls refund {product}",
+        "when refund for {order}",
+        "charged twice [{order}|{amount}]",
+        "give me back my {amount}",
     ),
     stories=(
         "I sent it back with the label you provided.",
@@ -52,10 +59,12 @@ REFUND_REQUEST = Phrases(
         "the order was cancelled before it shipped.",
     ),
     asides=(
-        "I'm still owed {amount2} for {order2}.", "when do I get the money for the returned {product2}?",
-        "could you refund the shipping?", "the refund for the {product2} has not come yet.",
+        "I'm still owed {amount2} for {order2}.",
+        "when do I get the money for the returned {product2}?",
+        "could you refund the shipping?",
+        "the refund for the {product2} has not come yet.",
     ),
-)  # fmt: skip
+)
 
 PAYMENT_FAILED = Phrases(
     cores=(
@@ -88,11 +97,18 @@ PAYMENT_FAILED = Phrases(
         "the payment of {amount} was declined [on {date}|{when}], could you try the {card} again?",
     ),
     shorts=(
-        "payment [failed|declined|rejected] [{order}|{amount}|{error}]", "card declined [again|??|, {amount}]",
-        "cant pay [{order}|with {card}]", "{card} not accepted", "[error|got] {error} at checkout",
-        "payment [does not|wont] go through[, {order}|]", "checkout doesnt take my {card}",
-        "why was my payment [declined|refused]? {amount}", "pay link for {order} expired",
-        "direct debit bounced, {month}", "payment error {error}", "3d secure not working, {card}",
+        "payment [failed|declined|rejected] [{order}|{amount}|{error}]",
+        "card declined [again|??|, {amount}]",
+        "cant pay [{order}|with {card}]",
+        "{card} not accepted",
+        "[error|got] {error} at checkout",
+        "payment [does not|wont] go through[, {order}|]",
+        "checkout doesnt take my {card}",
+        "why was my payment [declined|refused]? {amount}",
+        "pay link for {order} expired",
+        "direct debit bounced, {month}",
+        "payment error {error}",
+        "3d secure not working, {card}",
     ),
     stories=(
         "I called my bank and they see no attempt at all.",
@@ -105,10 +121,12 @@ PAYMENT_FAILED = Phrases(
         "there was enough money on it, I checked.",
     ),
     asides=(
-        "my {card} was declined on the first try.", "the payment page threw {error} at me.",
-        "the last payment bounced, I don't know why.", "your checkout does not like my {card}.",
+        "my {card} was declined on the first try.",
+        "the payment page threw {error} at me.",
+        "the last payment bounced, I don't know why.",
+        "your checkout does not like my {card}.",
     ),
-)  # fmt: skip
+)
 
 INVOICE_REQUEST = Phrases(
     cores=(
@@ -140,11 +158,18 @@ INVOICE_REQUEST = Phrases(
         "my invoices [page|list] in the account is empty, I need the one [for {order}|of {month}].",
     ),
     shorts=(
-        "invoice [for|] {order} [pls|please|?]", "need [receipt|invoice] for {product}",
-        "[send|resend] invoice {order}", "bill for {month} [missing|pls|please]", "vat invoice {company} [pls|please|]",
-        "pdf receipt {amount}, {date}", "no invoice in [parcel|mail], {order}",
-        "where are my invoices[ of {month}|, {email}]?", "wrong [vat|address] on bill {order}",
-        "receipt for taxes, {order}", "invoice to {company}", "invoice copy of {date}",
+        "invoice [for|] {order} [pls|please|?]",
+        "need [receipt|invoice] for {product}",
+        "[send|resend] invoice {order}",
+        "bill for {month} [missing|pls|please]",
+        "vat invoice {company} [pls|please|]",
+        "pdf receipt {amount}, {date}",
+        "no invoice in [parcel|mail], {order}",
+        "where are my invoices[ of {month}|, {email}]?",
+        "wrong [vat|address] on bill {order}",
+        "receipt for taxes, {order}",
+        "invoice to {company}",
+        "invoice copy of {date}",
     ),
     stories=(
         "our bookkeeping closes the month on {weekday}.",
@@ -157,10 +182,12 @@ INVOICE_REQUEST = Phrases(
         "the tax office wants a proper document with your VAT number.",
     ),
     asides=(
-        "I still need an invoice for {order2}.", "please send the receipt to {email}.",
-        "there was no bill in the parcel.", "could the invoice go to {company}?",
+        "I still need an invoice for {order2}.",
+        "please send the receipt to {email}.",
+        "there was no bill in the parcel.",
+        "could the invoice go to {company}?",
     ),
-)  # fmt: skip
+)
 
 CANCEL_SUBSCRIPTION = Phrases(
     cores=(
@@ -193,10 +220,16 @@ CANCEL_SUBSCRIPTION = Phrases(
     ),
     shorts=(
         "cancel my [subscription|membership|{plan} plan], {email}",
-        "[end|stop] {plan2} [subscription|plan] [now|pls|please]", "how to cancel {plan} plan[?|??]",
-        "unsubscribe, customer {customer}", "no renewal [please|], {plan2}, {name}",
-        "cancel trial [before|until] {weekday}", "i want out of {plan2}", "terminate contract {customer}",
-        "dont renew my {plan} [plan|membership]", "cancel auto renewal [{plan}|{customer}]", "quit membership {name}",
+        "[end|stop] {plan2} [subscription|plan] [now|pls|please]",
+        "how to cancel {plan} plan[?|??]",
+        "unsubscribe, customer {customer}",
+        "no renewal [please|], {plan2}, {name}",
+        "cancel trial [before|until] {weekday}",
+        "i want out of {plan2}",
+        "terminate contract {customer}",
+        "dont renew my {plan} [plan|membership]",
+        "cancel auto renewal [{plan}|{customer}]",
+        "quit membership {name}",
         "stop billing me {amount} every month",
     ),
     stories=(
@@ -210,10 +243,12 @@ CANCEL_SUBSCRIPTION = Phrases(
         "I said the same to {agent} on the phone in {month}.",
     ),
     asides=(
-        "I'm thinking about ending my {plan} plan.", "please don't renew my {plan} membership.",
-        "how long is the notice period of my plan?", "my subscription can be stopped, too.",
+        "I'm thinking about ending my {plan} plan.",
+        "please don't renew my {plan} membership.",
+        "how long is the notice period of my plan?",
+        "my subscription can be stopped, too.",
     ),
-)  # fmt: skip
+)
 
 UPGRADE_PLAN = Phrases(
     cores=(
@@ -244,10 +279,15 @@ UPGRADE_PLAN = Phrases(
         "I'd like to add [express delivery|a second box|the warranty option] to my {plan} plan.",
     ),
     shorts=(
-        "upgrade to {plan2} [pls|please], {email}", "how to get {plan2}[?|, {customer}]",
-        "{plan} to {plan2}, [how|price|what cost]?", "want {plan2} plan, {name}",
-        "price of {plan2} for [{city}|{company}]?", "switch me to {plan2}[ from {later}|, {customer}]",
-        "need bigger plan[, {company}|, {plan} too small]", "{plan2} vs {plan} difference?", "add {person} to plan?",
+        "upgrade to {plan2} [pls|please], {email}",
+        "how to get {plan2}[?|, {customer}]",
+        "{plan} to {plan2}, [how|price|what cost]?",
+        "want {plan2} plan, {name}",
+        "price of {plan2} for [{city}|{company}]?",
+        "switch me to {plan2}[ from {later}|, {customer}]",
+        "need bigger plan[, {company}|, {plan} too small]",
+        "{plan2} vs {plan} difference?",
+        "add {person} to plan?",
         "upgrade not showing, {customer}",
     ),
     stories=(
@@ -261,7 +301,9 @@ UPGRADE_PLAN = Phrases(
         "I looked in the settings, but there is only a cancel link.",
     ),
     asides=(
-        "I'm thinking about moving to {plan2}.", "what would {plan2} cost me?", "does {plan2} include free shipping?",
+        "I'm thinking about moving to {plan2}.",
+        "what would {plan2} cost me?",
+        "does {plan2} include free shipping?",
         "I might upgrade my {plan} plan later.",
     ),
-)  # fmt: skip
+)

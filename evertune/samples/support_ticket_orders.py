@@ -34,11 +34,17 @@ ORDER_STATUS = Phrases(
         "is {order} going to [{city}|my work address] and [when will it be there|is it on the way]?",
     ),
     shorts=(
-        "where is [my order|order|my package] {order}[ pls|??|]", "[any|some] [news|update] on {order}?",
+        "where is [my order|order|my package] {order}[ pls|??|]",
+        "[any|some] [news|update] on {order}?",
         "[order status|status] [{order}|of my {product}] [pls|please|?]",
-        "tracking [number|code|link] for {order}[ pls|?]", "when will [the {product}|{order}] [come|arrive|be here]?",
-        "[{order}|{product}] shipped yet?", "where's my {product}[?|??|?!]", "eta for [{order}|the {product}]?",
-        "has {order} [left|shipped|gone out]?", "order from {date}, where is it", "where parcel {tracking}?",
+        "tracking [number|code|link] for {order}[ pls|?]",
+        "when will [the {product}|{order}] [come|arrive|be here]?",
+        "[{order}|{product}] shipped yet?",
+        "where's my {product}[?|??|?!]",
+        "eta for [{order}|the {product}]?",
+        "has {order} [left|shipped|gone out]?",
+        "order from {date}, where is it",
+        "where parcel {tracking}?",
         "{product} on its way?",
     ),
     stories=(
@@ -53,10 +59,12 @@ ORDER_STATUS = Phrases(
         "I [refreshed|looked at] the tracking page [all morning|every day|ten times], it doesn't move.",
     ),
     asides=(
-        "where is my other order {order2}?", "do you have a tracking link for {order2}?",
-        "when does the {product2} come?", "has the {product2} been shipped already?",
+        "where is my other order {order2}?",
+        "do you have a tracking link for {order2}?",
+        "when does the {product2} come?",
+        "has the {product2} been shipped already?",
     ),
-)  # fmt: skip
+)
 
 DELIVERY_DELAY = Phrases(
     cores=(
@@ -90,11 +98,18 @@ DELIVERY_DELAY = Phrases(
         "{carrier} has had my parcel [since {date}|for {days} days] and does not bring it.",
     ),
     shorts=(
-        "{order} is {late} days late", "parcel still [not here|missing][, due {promised}|]",
-        "late again [{order}|{carrier}]", "still no {product}[!|!!|...]", "why [so late|the delay][?|??] {order}",
-        "delivery of [{order}|{product}] overdue", "{days} days waiting for {product}",
-        "express and still not here, {order}", "delayed AGAIN [{order}|{product}]",
-        "{product} should have come {promised}", "how long still for {order}??", "package stuck in {city} since {date}",
+        "{order} is {late} days late",
+        "parcel still [not here|missing][, due {promised}|]",
+        "late again [{order}|{carrier}]",
+        "still no {product}[!|!!|...]",
+        "why [so late|the delay][?|??] {order}",
+        "delivery of [{order}|{product}] overdue",
+        "{days} days waiting for {product}",
+        "express and still not here, {order}",
+        "delayed AGAIN [{order}|{product}]",
+        "{product} should have come {promised}",
+        "how long still for {order}??",
+        "package stuck in {city} since {date}",
     ),
     stories=(
         "I took [a day off|the {weekday} off] to be at home for it.",
@@ -108,10 +123,12 @@ DELIVERY_DELAY = Phrases(
         "I ordered the {product} {when}, {amount} with shipping.",
     ),
     asides=(
-        "order {order2} is late as well.", "the {product2} still hasn't come, it was due {promised}.",
-        "the parcel came {late} days late, too.", "your delivery took much longer than the page says.",
+        "order {order2} is late as well.",
+        "the {product2} still hasn't come, it was due {promised}.",
+        "the parcel came {late} days late, too.",
+        "your delivery took much longer than the page says.",
     ),
-)  # fmt: skip
+)
 
 DAMAGED_ITEM = Phrases(
     cores=(
@@ -145,11 +162,17 @@ DAMAGED_ITEM = Phrases(
         "not usable: the {product} came with a [split|cracked|bent] [frame|base|side].",
     ),
     shorts=(
-        "{product} [broken|damaged|cracked] on arrival", "[it came|arrived] broken[, {order}|!!]",
-        "{product} [doesn't work|is useless, damaged]", "faulty {product}[, {order}| again]",
-        "broken [glass|lid|screen|handle], {order}", "box crushed {product} [bent|dead]",
-        "{product} has a [crack|dent|hole]", "my {product} is defective", "damaged parcel {order}[, see photo|]",
-        "{product} [comes apart|split in two]", "new {product} [done for|kaputt|broken] already",
+        "{product} [broken|damaged|cracked] on arrival",
+        "[it came|arrived] broken[, {order}|!!]",
+        "{product} [doesn't work|is useless, damaged]",
+        "faulty {product}[, {order}| again]",
+        "broken [glass|lid|screen|handle], {order}",
+        "box crushed {product} [bent|dead]",
+        "{product} has a [crack|dent|hole]",
+        "my {product} is defective",
+        "damaged parcel {order}[, see photo|]",
+        "{product} [comes apart|split in two]",
+        "new {product} [done for|kaputt|broken] already",
         "[scratched|dented] {product}, want [another|new one]",
     ),
     stories=(
@@ -164,10 +187,12 @@ DAMAGED_ITEM = Phrases(
         "there was only one sheet of paper as padding.",
     ),
     asides=(
-        "the {product2} had a scratch as well.", "the box was pretty dented.",
-        "the {product2} from {order2} came broken.", "the lid of the {product2} is cracked, by the way.",
+        "the {product2} had a scratch as well.",
+        "the box was pretty dented.",
+        "the {product2} from {order2} came broken.",
+        "the lid of the {product2} is cracked, by the way.",
     ),
-)  # fmt: skip
+)
 
 WRONG_ITEM = Phrases(
     cores=(
@@ -200,11 +225,18 @@ WRONG_ITEM = Phrases(
         "the wrong {thing} arrived {when}, order {order}.",
     ),
     shorts=(
-        "wrong [item|product|thing] [sent|in the box], {order}", "got {product2} instead of {product}",
-        "wrong [size|colour], {product}", "not what I ordered[, {order}|: {product2}]", "this is not [my|a] {product}",
-        "{product} missing in parcel {order}", "received [someone else's|somebody's] {product2}",
-        "ordered {colour} got {colour2}", "mixed up order {order}", "i wanted the {product} not {product2}",
-        "wrong {thing}!!", "sent me {colour2} one",
+        "wrong [item|product|thing] [sent|in the box], {order}",
+        "got {product2} instead of {product}",
+        "wrong [size|colour], {product}",
+        "not what I ordered[, {order}|: {product2}]",
+        "this is not [my|a] {product}",
+        "{product} missing in parcel {order}",
+        "received [someone else's|somebody's] {product2}",
+        "ordered {colour} got {colour2}",
+        "mixed up order {order}",
+        "i wanted the {product} not {product2}",
+        "wrong {thing}!!",
+        "sent me {colour2} one",
     ),
     stories=(
         "I checked my confirmation, it clearly says {product}.",
@@ -218,10 +250,12 @@ WRONG_ITEM = Phrases(
         "the parcel came {when} with {carrier}.",
     ),
     asides=(
-        "you also sent the wrong {thing2}.", "the {product2} is the wrong colour, but I can live with it.",
-        "there was a {product2} in the box that isn't mine.", "one item was missing in {order2}.",
+        "you also sent the wrong {thing2}.",
+        "the {product2} is the wrong colour, but I can live with it.",
+        "there was a {product2} in the box that isn't mine.",
+        "one item was missing in {order2}.",
     ),
-)  # fmt: skip
+)
 
 CANCEL_ORDER = Phrases(
     cores=(
@@ -254,10 +288,18 @@ CANCEL_ORDER = Phrases(
         "the {product} is not needed anymore, order not shipped, please cancel it.",
     ),
     shorts=(
-        "cancel [order|] {order} [pls|please|now]", "pls cancel my {product}", "stop order {order}",
-        "don't ship {order}[ pls|!]", "cancel {product} order [please|asap]", "ordered twice, cancel {order}",
-        "[can i|how to] cancel {order}?", "i dont want the {product} anymore", "remove {product} from {order}",
-        "cancellation of [order|] {order}", "too late to cancel {product}?", "changed my mind, cancel {order}",
+        "cancel [order|] {order} [pls|please|now]",
+        "pls cancel my {product}",
+        "stop order {order}",
+        "don't ship {order}[ pls|!]",
+        "cancel {product} order [please|asap]",
+        "ordered twice, cancel {order}",
+        "[can i|how to] cancel {order}?",
+        "i dont want the {product} anymore",
+        "remove {product} from {order}",
+        "cancellation of [order|] {order}",
+        "too late to cancel {product}?",
+        "changed my mind, cancel {order}",
     ),
     stories=(
         "I ordered it only {hours} ago.",
@@ -270,7 +312,9 @@ CANCEL_ORDER = Phrases(
         "the {amount} have been reserved on my {card}.",
     ),
     asides=(
-        "please cancel my other order {order2}.", "I no longer need the {product2} from {order2}.",
-        "can you take the {product2} out of the order?", "I tried to cancel {order2} but there is no button.",
+        "please cancel my other order {order2}.",
+        "I no longer need the {product2} from {order2}.",
+        "can you take the {product2} out of the order?",
+        "I tried to cancel {order2} but there is no button.",
     ),
-)  # fmt: skip
+)

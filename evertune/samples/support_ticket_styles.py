@@ -12,31 +12,54 @@ EMOJI_RATE = {"careful": 0.02, "lower": 0.05, "hasty": 0.06, "phone": 0.35, "sho
 _WORD = re.compile(r"(?<![\w@.-])[a-zA-Z]{4,}(?![\w@])(?!\.\w)")
 _SHORT_FORM = re.compile(r"\b(" + "|".join(SHORT_FORMS) + r")\b", re.IGNORECASE)
 _NEIGHBOURS = {
-    "a": "sq", "b": "vn", "c": "xv", "d": "sf", "e": "wr", "f": "dg", "g": "fh", "h": "gj", "i": "uo", "j": "hk",
-    "k": "jl", "l": "kö", "m": "n", "n": "bm", "o": "ip", "p": "ol", "q": "wa", "r": "et", "s": "ad", "t": "ry",
-    "u": "yi", "v": "cb", "w": "qe", "x": "zc", "y": "tu", "z": "xs",
-}  # fmt: skip
+    "a": "sq",
+    "b": "vn",
+    "c": "xv",
+    "d": "sf",
+    "e": "wr",
+    "f": "dg",
+    "g": "fh",
+    "h": "gj",
+    "i": "uo",
+    "j": "hk",
+    "k": "jl",
+    "l": "kö",
+    "m": "n",
+    "n": "bm",
+    "o": "ip",
+    "p": "ol",
+    "q": "wa",
+    "r": "et",
+    "s": "ad",
+    "t": "ry",
+    "u": "yi",
+    "v": "cb",
+    "w": "qe",
+    "x": "zc",
+    "y": "tu",
+    "z": "xs",
+}
 
 
-def styled(text: str, style: str, happy: bool, rng: Random) -> str:
+def apply_style(text: str, style: str, is_happy: bool, rng: Random) -> str:
     """The text as typed by a customer of this style."""
-    text = _WORD.sub(lambda word: _typo(word[0], rng) if rng.random() < TYPO_RATE[style] else word[0], text)
+    text = _WORD.sub(lambda word: _add_typo(word[0], rng) if rng.random() < TYPO_RATE[style] else word[0], text)
     text = _DRESS[style](text, rng)
     if rng.random() < EMOJI_RATE[style]:
-        text = f"{text} {rng.choice(HAPPY_EMOJI if happy else EMOJI)}"
+        text = f"{text} {rng.choice(HAPPY_EMOJI if is_happy else EMOJI)}"
     return text
 
 
-def _careful(text: str, rng: Random) -> str:
+def _type_carefully(text: str, rng: Random) -> str:
     return text
 
 
-def _lower(text: str, rng: Random) -> str:
+def _type_lowercase(text: str, rng: Random) -> str:
     text = text.lower()
     return text.replace("'", "") if rng.random() < 0.5 else text
 
 
-def _hasty(text: str, rng: Random) -> str:
+def _type_hastily(text: str, rng: Random) -> str:
     if rng.random() < 0.4:
         text = text.replace("'", "")
     if rng.random() < 0.3:
@@ -46,25 +69,31 @@ def _hasty(text: str, rng: Random) -> str:
     return text.replace("?", "??") if rng.random() < 0.3 else text
 
 
-def _phone(text: str, rng: Random) -> str:
+def _type_on_phone(text: str, rng: Random) -> str:
     text = _SHORT_FORM.sub(lambda word: SHORT_FORMS[word[0].lower()] if rng.random() < 0.6 else word[0], text)
     return text.lower().rstrip(".") if rng.random() < 0.6 else text.rstrip(".")
 
 
-def _shouting(text: str, rng: Random) -> str:
+def _type_shouting(text: str, rng: Random) -> str:
     return re.sub(r"[.!](?=\s|$)", rng.choice(("!", "!!", "!!!")), text.upper())
 
 
-_DRESS = {"careful": _careful, "lower": _lower, "hasty": _hasty, "phone": _phone, "shouting": _shouting}
+_DRESS = {
+    "careful": _type_carefully,
+    "lower": _type_lowercase,
+    "hasty": _type_hastily,
+    "phone": _type_on_phone,
+    "shouting": _type_shouting,
+}
 
 
-def _typo(word: str, rng: Random) -> str:
-    at = rng.randrange(1, len(word) - 1)
+def _add_typo(word: str, rng: Random) -> str:
+    index = rng.randrange(1, len(word) - 1)
     kind = rng.randrange(4)
     if kind == 0:
-        return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+        return word[:index] + word[index + 1] + word[index] + word[index + 2 :]
     if kind == 1:
-        return word[:at] + word[at + 1 :]
+        return word[:index] + word[index + 1 :]
     if kind == 2:
-        return word[:at] + word[at] + word[at:]
-    return word[:at] + rng.choice(_NEIGHBOURS.get(word[at].lower(), "e")) + word[at + 1 :]
+        return word[:index] + word[index] + word[index:]
+    return word[:index] + rng.choice(_NEIGHBOURS.get(word[index].lower(), "e")) + word[index + 1 :]

@@ -3,9 +3,11 @@
 from evertune.samples.support_ticket_shared import Phrases
 
 APP_MENTIONS = (
-    "i [ordered|bought it|did it] [in|with] your new app[, if that matters|].", "the new app [shows|says] the same.",
-    "[couldn't find|is there] anything about it in the new app?", "(sent from the new app)",
-)  # fmt: skip
+    "i [ordered|bought it|did it] [in|with] your new app[, if that matters|].",
+    "the new app [shows|says] the same.",
+    "[couldn't find|is there] anything about it in the new app?",
+    "(sent from the new app)",
+)
 
 WALLET_REFUND = Phrases(
     cores=(
@@ -39,11 +41,18 @@ WALLET_REFUND = Phrases(
         "the instant credit for {order} went to [the wrong|an old] wallet, please move it to [mine|{email}].",
     ),
     shorts=(
-        "wallet credit [for|] {order} [pls|please|??]", "cashback [missing|not in wallet], {order}",
-        "points reversal {order}[ pls|]", "where is my [wallet credit|cashback], {amount}",
-        "{pts} points gone, {order}", "app balance still 0, {product}", "[reverse|restore] my {pts} points",
-        "{amount} to my wallet pls", "wallet stuck on pending, {order}", "chargeback to app balance {amount}",
-        "credit on hold in app, {product}", "no cashback for {product}",
+        "wallet credit [for|] {order} [pls|please|??]",
+        "cashback [missing|not in wallet], {order}",
+        "points reversal {order}[ pls|]",
+        "where is my [wallet credit|cashback], {amount}",
+        "{pts} points gone, {order}",
+        "app balance still 0, {product}",
+        "[reverse|restore] my {pts} points",
+        "{amount} to my wallet pls",
+        "wallet stuck on pending, {order}",
+        "chargeback to app balance {amount}",
+        "credit on hold in app, {product}",
+        "no cashback for {product}",
     ),
     stories=(
         "I paid half with points and half with the {card}.",
@@ -57,7 +66,9 @@ WALLET_REFUND = Phrases(
         "before the app it all simply went to my {card}.",
     ),
     asides=(
-        "my cashback for {order2} is missing in the wallet.", "my wallet credit is still pending.",
-        "the app still owes me {pts} points.", "the balance in my wallet looks too low.",
+        "my cashback for {order2} is missing in the wallet.",
+        "my wallet credit is still pending.",
+        "the app still owes me {pts} points.",
+        "the balance in my wallet looks too low.",
     ),
-)  # fmt: skip
+)

@@ -12,12 +12,12 @@ from random import Random
 from evertune.samples import support_ticket_account as account
 from evertune.samples import support_ticket_money as money
 from evertune.samples import support_ticket_orders as orders
-from evertune.samples.support_ticket_damage import KINDS, damaged_message, misspelt
-from evertune.samples.support_ticket_facts import day_text, facts_of
-from evertune.samples.support_ticket_grammar import Facts, expand
+from evertune.samples.support_ticket_damage import KINDS, damage_message, misspell_label
+from evertune.samples.support_ticket_facts import draw_facts, format_day
+from evertune.samples.support_ticket_grammar import Facts, expand_phrase
 from evertune.samples.support_ticket_shared import Phrases
 from evertune.samples.support_ticket_wallet import APP_MENTIONS, WALLET_REFUND
-from evertune.samples.support_ticket_writing import follow_up_of, message_of, resend_of
+from evertune.samples.support_ticket_writing import write_follow_up, write_message, write_resend
 
 WEEKS = 12  # the most weeks that the corpus tells of
 DRIFT_WEEK = 9  # the app is launched
@@ -61,8 +61,10 @@ _CONFUSED = {  # the intents that a tired annotator takes for one another
 _MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 _DAY_WEIGHTS = (17, 16, 15, 15, 14, 11, 12)
 _HOUR_WEIGHTS = (1, 1, 1, 1, 1, 2, 4, 8, 12, 14, 14, 13, 12, 12, 12, 12, 12, 12, 13, 14, 14, 11, 6, 3)
-_FOLLOW_UPS, _RESENDS = 0.045, 0.01  # shares of a week's tickets
-_ANNOTATOR_NOISE, _WEEK_OF_NOISE = 0.015, 0.25  # shares of wrong labels
+_FOLLOW_UPS = 0.045  # shares of a week's tickets
+_RESENDS = 0.01
+_ANNOTATOR_NOISE = 0.015  # shares of wrong labels
+_WEEK_OF_NOISE = 0.25
 _WALLET_WORDS = 0.93  # share of the refund requests that speak of the wallet once it exists
 _BROKEN = 0.016  # share of broken rows
 _APP_MENTIONS = 0.06  # share of the other new tickets that mention the app
@@ -83,7 +85,7 @@ class Ticket:
     facts: Facts
     broken: str | None = None
 
-    def row(self) -> dict[str, str | None]:
+    def to_row(self) -> dict[str, str | None]:
         """The ticket as an export shows it."""
         return {
             "ticket_id": self.ticket_id,
@@ -100,19 +102,21 @@ def rows(weeks: int, seed: int = 0) -> list[dict[str, str | None]]:
     Raises:
         ValueError: `weeks` is not within 0 and WEEKS.
     """
-    return [ticket.row() for ticket in tickets(weeks, seed)]
+    return [ticket.to_row() for ticket in write_tickets(weeks, seed)]
 
 
-def broken(weeks: int, seed: int = 0) -> dict[int, str]:
+def list_broken(weeks: int, seed: int = 0) -> dict[int, str]:
     """Index in `rows(weeks, seed)` -> kind of damage, one of `support_ticket_damage.KINDS`.
 
     Raises:
         ValueError: `weeks` is not within 0 and WEEKS.
     """
-    return {at: ticket.broken for at, ticket in enumerate(tickets(weeks, seed)) if ticket.broken is not None}
+    return {
+        index: ticket.broken for index, ticket in enumerate(write_tickets(weeks, seed)) if ticket.broken is not None
+    }
 
 
-def tickets(weeks: int, seed: int = 0) -> list[Ticket]:
+def write_tickets(weeks: int, seed: int = 0) -> list[Ticket]:
     """What `rows` shows, with what the writer of each row knows.
 
     Raises:
@@ -120,34 +124,36 @@ def tickets(weeks: int, seed: int = 0) -> list[Ticket]:
     """
     if not 0 <= weeks <= WEEKS:
         raise ValueError(f"weeks is {weeks}; the corpus has {WEEKS} weeks, ask for 0 to {WEEKS}")
-    sound: list[Ticket] = []
-    told: list[Ticket] = []
+    sound_tickets: list[Ticket] = []
+    all_tickets: list[Ticket] = []
     for week in range(1, weeks + 1):
-        fresh = _week(week, seed, sound)
-        sound += fresh
-        told += _damaged(week, seed, _labelled(week, seed, fresh))
-    return told
+        fresh_tickets = _write_week(week, seed, sound_tickets)
+        sound_tickets += fresh_tickets
+        all_tickets += _damage_tickets(week, seed, _label_tickets(week, seed, fresh_tickets))
+    return all_tickets
 
 
-def _week(week: int, seed: int, earlier: list[Ticket]) -> list[Ticket]:
+def _write_week(week: int, seed: int, earlier: list[Ticket]) -> list[Ticket]:
     rng = Random(f"{seed}/week/{week}")
-    shares = _shares(week, rng)
-    known = list(earlier)
-    for written in _moments(week, rng):
-        known.append(_ticket(f"T-{len(known) + 1:06}", written, known[-_RECENT:], shares, seed, rng))
-    return known[len(earlier) :]
+    shares = _draw_shares(week, rng)
+    all_tickets = list(earlier)
+    for written in _draw_moments(week, rng):
+        all_tickets.append(
+            _write_ticket(f"T-{len(all_tickets) + 1:06}", written, all_tickets[-_RECENT:], shares, seed, rng)
+        )
+    return all_tickets[len(earlier) :]
 
 
-def _shares(week: int, rng: Random) -> dict[str, float]:
+def _draw_shares(week: int, rng: Random) -> dict[str, float]:
     shares = {intent: share * rng.uniform(0.9, 1.1) for intent, (share, _) in INTENTS.items()}
     if week >= DRIFT_WEEK:
         others = sum(shares.values()) - shares[DRIFT_INTENT]
-        wanted = 0.30 if week == DRIFT_WEEK else 0.20
-        shares[DRIFT_INTENT] = others * wanted / (1 - wanted)
+        drift_share = 0.30 if week == DRIFT_WEEK else 0.20
+        shares[DRIFT_INTENT] = others * drift_share / (1 - drift_share)
     return shares
 
 
-def _moments(week: int, rng: Random) -> list[datetime]:
+def _draw_moments(week: int, rng: Random) -> list[datetime]:
     count = (450 if week == DRIFT_WEEK else 300) + rng.randrange(-14, 15)
     monday = _MONDAY + timedelta(weeks=week - 1)
     days = rng.choices(range(7), _DAY_WEIGHTS, k=count)
@@ -156,69 +162,73 @@ def _moments(week: int, rng: Random) -> list[datetime]:
     return sorted(monday + timedelta(d, s, hours=h) for d, h, s in zip(days, hours, seconds, strict=True))
 
 
-def _ticket(
+def _write_ticket(
     ticket_id: str, written: datetime, recent: list[Ticket], shares: Mapping[str, float], seed: int, rng: Random
 ) -> Ticket:
     chance = rng.random()
     if recent and chance < _FOLLOW_UPS + _RESENDS:
-        before = rng.choice(recent)
-        if before.meant != "praise":
-            message = resend_of(str(before.message), rng) if chance < _RESENDS else _follow_up(before, rng)
-            return replace(before, ticket_id=ticket_id, message=message, written=written)
-    return _new_ticket(ticket_id, written, shares, seed, rng)
+        previous = rng.choice(recent)
+        if previous.meant != "praise":
+            message = write_resend(str(previous.message), rng) if chance < _RESENDS else _make_follow_up(previous, rng)
+            return replace(previous, ticket_id=ticket_id, message=message, written=written)
+    return _write_new_ticket(ticket_id, written, shares, seed, rng)
 
 
-def _follow_up(before: Ticket, rng: Random) -> str:
-    facts = before.facts | {"days_before": day_text(before.written.date(), rng.randrange(5))}
-    return follow_up_of(_phrases(before.meant, before.drifted), facts, rng)
+def _make_follow_up(previous: Ticket, rng: Random) -> str:
+    facts = previous.facts | {"days_before": format_day(previous.written.date(), rng.randrange(5))}
+    return write_follow_up(_choose_phrases(previous.meant, previous.drifted), facts, rng)
 
 
-def _new_ticket(ticket_id: str, written: datetime, shares: Mapping[str, float], seed: int, rng: Random) -> Ticket:
+def _write_new_ticket(ticket_id: str, written: datetime, shares: Mapping[str, float], seed: int, rng: Random) -> Ticket:
     intent = rng.choices(list(shares), list(shares.values()))[0]
-    launched = written >= _MONDAY + timedelta(weeks=DRIFT_WEEK - 1)
-    drifted = launched and intent == DRIFT_INTENT and rng.random() < _WALLET_WORDS
+    is_launched = written >= _MONDAY + timedelta(weeks=DRIFT_WEEK - 1)
+    is_drifted = is_launched and intent == DRIFT_INTENT and rng.random() < _WALLET_WORDS
     customer = rng.randrange(1000, 4200)
-    facts = facts_of(customer, written, seed, rng)
-    others = {name: _phrases(name, launched and name == DRIFT_INTENT) for name in INTENTS if name != intent}
-    message = message_of(intent, _phrases(intent, drifted), others, facts, rng)
-    if launched and not drifted and rng.random() < _APP_MENTIONS:
-        message = f"{message} {expand(rng.choice(APP_MENTIONS), facts, rng)}"
-    return Ticket(ticket_id, message, intent, written, customer, intent, drifted, facts)
+    facts = draw_facts(customer, written, seed, rng)
+    others = {name: _choose_phrases(name, is_launched and name == DRIFT_INTENT) for name in INTENTS if name != intent}
+    message = write_message(intent, _choose_phrases(intent, is_drifted), others, facts, rng)
+    if is_launched and not is_drifted and rng.random() < _APP_MENTIONS:
+        message = f"{message} {expand_phrase(rng.choice(APP_MENTIONS), facts, rng)}"
+    return Ticket(ticket_id, message, intent, written, customer, intent, is_drifted, facts)
 
 
-def _phrases(intent: str, drifted: bool) -> Phrases:
-    return WALLET_REFUND if drifted else INTENTS[intent][1]
+def _choose_phrases(intent: str, is_drifted: bool) -> Phrases:
+    return WALLET_REFUND if is_drifted else INTENTS[intent][1]
 
 
-def _labelled(week: int, seed: int, fresh: list[Ticket]) -> list[Ticket]:
+def _label_tickets(week: int, seed: int, fresh_tickets: list[Ticket]) -> list[Ticket]:
     rng = Random(f"{seed}/labels/{week}")
-    return [replace(ticket, intent=_label(ticket.meant, week, rng)) for ticket in fresh]
+    return [replace(ticket, intent=_draw_label(ticket.meant, week, rng)) for ticket in fresh_tickets]
 
 
-def _label(meant: str, week: int, rng: Random) -> str:
+def _draw_label(true_intent: str, week: int, rng: Random) -> str:
     chance = rng.random()
     if week == NOISE_WEEK and chance < _WEEK_OF_NOISE:
-        return rng.choice([intent for intent in INTENTS if intent != meant])
-    return rng.choice(_CONFUSED[meant]) if chance < _ANNOTATOR_NOISE else meant
+        return rng.choice([intent for intent in INTENTS if intent != true_intent])
+    return rng.choice(_CONFUSED[true_intent]) if chance < _ANNOTATOR_NOISE else true_intent
 
 
-def _damaged(week: int, seed: int, fresh: list[Ticket]) -> list[Ticket]:
+def _damage_tickets(week: int, seed: int, fresh_tickets: list[Ticket]) -> list[Ticket]:
     rng = Random(f"{seed}/damage/{week}")
-    count = round(len(fresh) * _BROKEN)
-    places = sorted(rng.sample(range(30, len(fresh)), count))
+    count = round(len(fresh_tickets) * _BROKEN)
+    indices = sorted(rng.sample(range(30, len(fresh_tickets)), count))
     kinds = [KINDS[((week - 1) * 4 + i) % len(KINDS)] for i in range(count)]
     rng.shuffle(kinds)
-    told = list(fresh)
-    for at, kind in zip(places, kinds, strict=True):
-        told[at] = _broken(kind, fresh[at], fresh[at - rng.randrange(1, 30)], rng)
-    return told
+    damaged_tickets = list(fresh_tickets)
+    for index, kind in zip(indices, kinds, strict=True):
+        damaged_tickets[index] = _damage_ticket(
+            kind, fresh_tickets[index], fresh_tickets[index - rng.randrange(1, 30)], rng
+        )
+    return damaged_tickets
 
 
-def _broken(kind: str, ticket: Ticket, neighbour: Ticket, rng: Random) -> Ticket:
-    message = damaged_message(kind, str(ticket.message), rng)
-    told = replace(ticket, broken=kind, message=message)
+def _damage_ticket(kind: str, ticket: Ticket, neighbour: Ticket, rng: Random) -> Ticket:
+    message = damage_message(kind, str(ticket.message), rng)
+    damaged_ticket = replace(ticket, broken=kind, message=message)
     if kind == "duplicate_id":
-        return replace(told, ticket_id=neighbour.ticket_id)
+        return replace(damaged_ticket, ticket_id=neighbour.ticket_id)
     if kind == "missing_label":
-        return replace(told, intent=None)
-    return replace(told, intent=misspelt(ticket.meant, rng)) if kind == "unknown_label" else told
+        return replace(damaged_ticket, intent=None)
+    return (
+        replace(damaged_ticket, intent=misspell_label(ticket.meant, rng)) if kind == "unknown_label" else damaged_ticket
+    )

@@ -16,7 +16,7 @@ PLACE = ("folder", "file")
 ABSENT = object()
 
 
-def write(plan: Plan, values: Mapping[str, Any], path: Path, told: Sequence[str]) -> None:
+def write_recipe(plan: Plan, values: Mapping[str, Any], path: Path, comments: Sequence[str]) -> None:
     """Write the recipe with the values that were found; its first lines say how it is run and where it comes from.
 
     Args:
@@ -25,10 +25,10 @@ def write(plan: Plan, values: Mapping[str, Any], path: Path, told: Sequence[str]
         ConfigError: the file cannot be written.
     """
     original = Path(plan.tree["folder"]) / plan.tree["file"]
-    tree = search.placed({name: part for name, part in plan.tree.items() if name not in PLACE}, values)
-    tree = _moved(tree, original.parent, path.absolute().parent)
-    body = edited(_without_first_line(original.read_text(encoding="utf-8")), read_yaml(original), tree)
-    head = [f"# {EXAMPLE}{path}", *(f"# {line}" for line in told)]
+    tree = search.set_values({name: part for name, part in plan.tree.items() if name not in PLACE}, values)
+    tree = _move_paths(tree, original.parent, path.absolute().parent)
+    body = edit_yaml(_without_first_line(original.read_text(encoding="utf-8")), read_yaml(original), tree)
+    head = [f"# {EXAMPLE}{path}", *(f"# {line}" for line in comments)]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join([*head, body]), encoding="utf-8")
@@ -36,11 +36,11 @@ def write(plan: Plan, values: Mapping[str, Any], path: Path, told: Sequence[str]
         raise ConfigError(f"--output {path}: cannot be written: {error.strerror or error}") from error
 
 
-def edited(text: str, before: Any, after: Any) -> str:
+def edit_yaml(text: str, before: Any, after: Any) -> str:
     """The text of `before`, changed so that it says `after`; where that fails, `after` without comments."""
     try:
-        for path, value in _changes(before, after):
-            text = _changed(text, path, value)
+        for path, value in _find_changes(before, after):
+            text = _replace_value(text, path, value)
         if yaml.safe_load(text) == after:
             return text
     except yaml.YAMLError:
@@ -48,57 +48,62 @@ def edited(text: str, before: Any, after: Any) -> str:
     return yaml.safe_dump(after, sort_keys=False, allow_unicode=True)
 
 
-def _changes(before: Any, after: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
+def _find_changes(before: Any, after: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
     """What is other, as deep down as the two are of the same kind."""
     if isinstance(before, dict) and isinstance(after, dict) and before.keys() <= after.keys():
         parts = [((*path, key), before.get(key, ABSENT), value) for key, value in after.items()]
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        parts = [((*path, place), one, two) for place, (one, two) in enumerate(zip(before, after, strict=True))]
+        parts = [
+            ((*path, index), old_item, new_item)
+            for index, (old_item, new_item) in enumerate(zip(before, after, strict=True))
+        ]
     else:
         return [] if before == after and type(before) is type(after) else [(path, after)]
-    return [change for part in parts for change in _changes(part[1], part[2], part[0])]
+    return [change for part in parts for change in _find_changes(part[1], part[2], part[0])]
 
 
-def _changed(text: str, path: tuple[Any, ...], value: Any) -> str:
+def _replace_value(text: str, path: tuple[Any, ...], value: Any) -> str:
     node: Any = yaml.compose(text)
     for key in path:
-        parent, (name, node) = node, _child(node, key)
+        parent = node
+        (name, node) = _find_child(node, key)
     if node is None:
-        return _inserted(text, parent, path[-1], value)
-    before, after = text[: node.start_mark.index], text[_end(node) :]
+        return _insert_entry(text, parent, path[-1], value)
+    before = text[: node.start_mark.index]
+    after = text[_find_end(node) :]
     if name is None or name.end_mark.line == node.start_mark.line:
-        return f"{before}{_flow(value)}{after}"
+        return f"{before}{_format_flow(value)}{after}"
     between = before[name.end_mark.index :].lstrip()[1:].rstrip()  # comments, between the colon and a block
-    return f"{before[: name.end_mark.index]}: {_flow(value)}{between}{after}"
+    return f"{before[: name.end_mark.index]}: {_format_flow(value)}{between}{after}"
 
 
-def _child(node: Any, key: Any) -> tuple[Any, Any]:
+def _find_child(node: Any, key: Any) -> tuple[Any, Any]:
     """The nodes of a key and of its value; neither where the mapping lacks it."""
     if isinstance(node, yaml.SequenceNode):
         return None, node.value[key]
     return next(((name, value) for name, value in node.value if name.value == key), (None, None))
 
 
-def _inserted(text: str, node: Any, key: str, value: Any) -> str:
+def _insert_entry(text: str, node: Any, key: str, value: Any) -> str:
     """The text with a new entry: a flow mapping's first, a block's last."""
-    entry = f"{key}: {_flow(value)}"
+    entry = f"{key}: {_format_flow(value)}"
     if node.flow_style:
         start = node.start_mark.index + 1
         return f"{text[:start]}{entry}{', ' if node.value else ''}{text[start:]}"
-    end = text.find("\n", _end(node))
+    end = text.find("\n", _find_end(node))
     end = len(text) if end < 0 else end
     return f"{text[:end]}\n{' ' * node.start_mark.column}{entry}{text[end:]}"
 
 
-def _end(node: Any) -> int:
+def _find_end(node: Any) -> int:
     """Where a node's own text ends: the mark of a block stands behind the comments that follow it."""
     if isinstance(node, yaml.ScalarNode) or node.flow_style or not node.value:
         return int(node.end_mark.index)
     last = node.value[-1]
-    return _end(last[1] if isinstance(last, tuple) else last)
+    return _find_end(last[1] if isinstance(last, tuple) else last)
 
 
-def _flow(value: Any) -> str:
+def _format_flow(value: Any) -> str:
     return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=2**20).strip()[1:-1]
 
 
@@ -110,21 +115,22 @@ def _without_first_line(text: str) -> str:
     return rest.removeprefix("#\n")
 
 
-def _moved(tree: Any, old: Path, new: Path) -> Any:
+def _move_paths(tree: Any, old: Path, new: Path) -> Any:
     """The tree with relative paths of sources and base model as they are from another folder."""
     if old.resolve() == new.resolve():
         return tree
-    sources = [_source(one, old, new) for one in tree["data"]["sources"]]
+    sources = [_move_source(source, old, new) for source in tree["data"]["sources"]]
     base = tree["base_model"]
     if (old / base).is_dir() and not Path(base).is_absolute():
         base = os.path.relpath(old / base, new)
     return {**tree, "base_model": base, "data": {**tree["data"], "sources": sources}}
 
 
-def _source(source: Any, old: Path, new: Path) -> Any:
+def _move_source(source: Any, old: Path, new: Path) -> Any:
     """A source from another folder; what begins with a placeholder, or stands on a server, is the same from there."""
-    places = {
-        kind: os.path.relpath(old / place, new) for kind, place in source.items()
-        if kind in ("path", "delta") and "://" not in place and not place.startswith(("/", "~", "$"))
-    }  # fmt: skip
-    return {**source, **places}
+    moved_paths = {
+        kind: os.path.relpath(old / path, new)
+        for kind, path in source.items()
+        if kind in ("path", "delta") and "://" not in path and not path.startswith(("/", "~", "$"))
+    }
+    return {**source, **moved_paths}

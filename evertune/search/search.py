@@ -12,21 +12,20 @@ from typing import Any
 
 from evertune import training
 from evertune.config import Plan
-from evertune.config.search import told
+from evertune.config.search import format_value
 from evertune.errors import RegistryError, TrainingError
-from evertune.objectives import module
-from evertune.records import Snapshot, digest, plain
-from evertune.registry.tracking import runs as tracking
-from evertune.registry.tracking import searches, unfinished
+from evertune.objectives import load_objective
+from evertune.records import Snapshot, compute_digest, to_plain
+from evertune.registry.tracking import runs, searches, unfinished
 from evertune.registry.versions import teaching
-from evertune.report.pages import search as pages
+from evertune.report.pages import search as search_page
 from evertune.runtime.home import Home
 from evertune.search import processes, recipe_text
 from evertune.search.study import Study, Trial
-from evertune.search.trial import rows_of, tokenized, without_champion
+from evertune.search.trial import read_seen_rows, tokenize_rows, without_champion
 from evertune.search.work import Order
 
-__all__ = ["Limits", "Result", "Trial", "concluded", "run"]
+__all__ = ["Limits", "Result", "Trial", "run_search", "search_and_report"]
 logger = logging.getLogger(__name__)
 STEP_VERSION = 1  # raise it when the same trial would end otherwise
 
@@ -68,9 +67,9 @@ class Result:
     sentence: str
 
 
-def concluded(
+def search_and_report(
     plan: Plan, home: Home, snapshot: Snapshot, limits: Limits, output: Path, command: str
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Search, write the best recipe and the report, and end the run in MLflow; JSON-ready, with the paths of both.
 
     Args:
@@ -79,18 +78,18 @@ def concluded(
         ConfigError: the recipe cannot be written, or as `run`.
         EvertuneError: as `run`.
     """
-    result = run(plan, home, snapshot, limits)
-    found = plain(result)
-    written = [f"Found by a search: {command}", result.sentence, f"Rows: version {snapshot.version} of the corpus."]
-    recipe_text.write(plan, result.values, output, written)
-    page = pages.page(Path(result.folder) / "report", found, plan.recipe.name)
+    result = run_search(plan, home, snapshot, limits)
+    facts = to_plain(result)
+    comments = [f"Found by a search: {command}", result.sentence, f"Rows: version {snapshot.version} of the corpus."]
+    recipe_text.write_recipe(plan, result.values, output, comments)
+    page = search_page.write_search_page(Path(result.folder) / "report", facts, plan.recipe.name)
     shutil.copy(output, page.with_name("best.yaml"))
     best = {plan.recipe.metric: result.value, "best_trial": float(result.best), "trials": float(len(result.trials))}
-    searches.finish(home, result.run_id, best, f"**Best**: {result.sentence}", page.parent)
-    return {**found, "recipe": str(output), "report": str(page)}
+    searches.finish_search_run(home, result.run_id, best, f"**Best**: {result.sentence}", page.parent)
+    return {**facts, "recipe": str(output), "report": str(page)}
 
 
-def run(plan: Plan, home: Home, snapshot: Snapshot, limits: Limits) -> Result:
+def run_search(plan: Plan, home: Home, snapshot: Snapshot, limits: Limits) -> Result:
     """Search, with all other processes that search the same in this home; what an earlier call has done counts.
 
     Raises:
@@ -99,76 +98,90 @@ def run(plan: Plan, home: Home, snapshot: Snapshot, limits: Limits) -> Result:
         TrainingError: a training failed, or no trial came to its end.
         RegistryError: MLflow does not answer.
     """
-    until = None if limits.hours is None else time.time() + 3600 * limits.hours
-    recipe, metric = without_champion(plan.recipe), plan.recipe.metric
-    rows = rows_of(recipe, home, snapshot)
-    tokens = tokenized(recipe, home, snapshot, rows)
-    fields = {one.path: one.words for one in plan.fields}
-    teachers = _teachers(plan)
-    taught = digest({name: mark for name, (_, mark) in teachers.items()}) if teachers else None
-    key = digest(STEP_VERSION, training.fingerprint(recipe, tokens, None, taught), fields)
-    own = Home(home.root, f"{home.name}/searches/{key[:16]}")
-    own.model.mkdir(parents=True, exist_ok=True)
-    with _known(plan, home, own, fields) as run_id:
-        falls = metric in module(recipe.objective.type).LOWER_IS_BETTER
-        study = Study(own, plan.fields, falls, recipe.training.seed)
-        before = study.trials()
-        if before:
-            logger.info("%d of %d trials were begun before", len(before), limits.trials)
-        places = {name: place for name, (place, _) in teachers.items()}
-        order = Order(plan.tree, home, snapshot, own, run_id, limits.trials, until, places)
-        if len(before) < limits.trials or any(one.state == "running" for one in before):
-            processes.run(order, limits.jobs)
+    deadline = None if limits.hours is None else time.time() + 3600 * limits.hours
+    recipe = without_champion(plan.recipe)
+    metric = plan.recipe.metric
+    rows = read_seen_rows(recipe, home, snapshot)
+    tokens = tokenize_rows(recipe, home, snapshot, rows)
+    fields = {field.path: field.description for field in plan.fields}
+    teachers = _find_teachers(plan)
+    teachers_digest = compute_digest({name: mark for name, (_, mark) in teachers.items()}) if teachers else None
+    key = compute_digest(STEP_VERSION, training.fingerprint_training(recipe, tokens, None, teachers_digest), fields)
+    search_home = Home(home.root, f"{home.name}/searches/{key[:16]}")
+    search_home.model.mkdir(parents=True, exist_ok=True)
+    with _open_run(plan, home, search_home, fields) as run_id:
+        falls = metric in load_objective(recipe.objective.type).LOWER_IS_BETTER
+        study = Study(search_home, plan.fields, falls, recipe.training.seed)
+        earlier_trials = study.list_trials()
+        if earlier_trials:
+            logger.info("%d of %d trials were begun before", len(earlier_trials), limits.trials)
+        teacher_folders = {name: folder for name, (folder, _) in teachers.items()}
+        order = Order(plan.tree, home, snapshot, search_home, run_id, limits.trials, deadline, teacher_folders)
+        if len(earlier_trials) < limits.trials or any(trial.state == "running" for trial in earlier_trials):
+            processes.run_processes(order, limits.jobs)
         split = rows["split"].to_pylist()
         counts = {name: split.count(name) for name in ("train", "validation")}
-        return _result(study, own, run_id, metric, counts, fields)
+        return _build_result(study, search_home, run_id, metric, counts, fields)
 
 
-def _teachers(plan: Plan) -> dict[str, tuple[Path, str]]:
+def _find_teachers(plan: Plan) -> dict[str, tuple[Path, str]]:
     """Folder and digest of each teacher that a trial may have, by what the recipe calls it: found once for all trials,
     so that a champion that changes meanwhile changes nothing, and makes the next search another one."""
-    first = {one.path: one.ends[0] for one in plan.fields}
+    first_choices = {field.path: field.ends[0] for field in plan.fields}
     recipes = [plan.recipe]
-    for one in plan.fields:
-        if one.path == "training" or one.path.startswith("training.distill"):
-            recipes += [plan.recipe_of({**first, one.path: choice}) for choice in one.choices]
-    asked = {one.training.distill.teacher: one for one in recipes if one.training.distill is not None}
-    found = {name: teaching.find(one) for name, one in asked.items()}
-    return {name: one for name, one in found.items() if one is not None}
+    for field in plan.fields:
+        if field.path == "training" or field.path.startswith("training.distill"):
+            recipes += [plan.recipe_of({**first_choices, field.path: choice}) for choice in field.choices]
+    recipes_by_teacher = {
+        recipe.training.distill.teacher: recipe for recipe in recipes if recipe.training.distill is not None
+    }
+    teachers = {name: teaching.find_teacher(recipe) for name, recipe in recipes_by_teacher.items()}
+    return {name: teacher for name, teacher in teachers.items() if teacher is not None}
 
 
 @contextlib.contextmanager
-def _known(plan: Plan, home: Home, own: Home, fields: dict[str, str]) -> Iterator[str]:
+def _open_run(plan: Plan, home: Home, search_home: Home, fields: dict[str, str]) -> Iterator[str]:
     """The search's run in MLflow, FAILED where the block raises; the first process at it has the lock."""
-    with contextlib.ExitStack() as held:
-        first = True
+    with contextlib.ExitStack() as stack:
+        is_first = True
         try:
-            held.enter_context(home.lock("search", timeout=0, noted=True))
+            stack.enter_context(home.lock("search", timeout=0, noted=True))
         except RegistryError:
-            first = False
+            is_first = False
             logger.info("another process searches here already; this one works beside it")
-        with own.lock("begin"):
-            run_id = searches.begin(plan.recipe, home, own.model, fields)
-        if first:
-            unfinished.close(home, plan.recipe.name, holding="search", but=run_id)
-        with tracking.failing(home, run_id):
+        with search_home.lock("begin"):
+            run_id = searches.open_search_run(plan.recipe, home, search_home.model, fields)
+        if is_first:
+            unfinished.close_abandoned(home, plan.recipe.name, held_lock="search", except_run=run_id)
+        with runs.fail_on_error(home, run_id):
             yield run_id
 
 
-def _result(
-    study: Study, own: Home, run_id: str, metric: str, rows: dict[str, int], fields: dict[str, str]
-) -> Result:  # fmt: skip
-    trials, best = study.trials(), study.best()
+def _build_result(
+    study: Study, home: Home, run_id: str, metric: str, rows: dict[str, int], fields: dict[str, str]
+) -> Result:
+    trials = study.list_trials()
+    best = study.find_best()
     if best is None or best.value is None:
-        why = next((f": {one.why}" for one in trials if one.why), "")
-        raise TrainingError(f"none of {len(trials)} trials came to its end{why}; search other values, or for longer")
-    pruned = sum(one.state == "pruned" for one in trials)
-    chosen = ", ".join(f"{path} {told(value)}" for path, value in best.values.items())
+        reason = next((f": {trial.why}" for trial in trials if trial.why), "")
+        raise TrainingError(f"none of {len(trials)} trials came to its end{reason}; search other values, or for longer")
+    pruned = sum(trial.state == "pruned" for trial in trials)
+    chosen = ", ".join(f"{path} {format_value(value)}" for path, value in best.values.items())
     sentence = (
         f"{metric} {best.value:.4f} on {rows['validation']:,} validation rows with {chosen} "
         f"(trial {best.number} of {len(trials)}, {pruned} pruned)"
     )
     return Result(
-        str(own.model), run_id, metric, study.falls, rows, fields, tuple(trials), best.number, best.value, best.values,
-        study.importances(), sentence,
-    )  # fmt: skip
+        str(home.model),
+        run_id,
+        metric,
+        study.falls,
+        rows,
+        fields,
+        tuple(trials),
+        best.number,
+        best.value,
+        best.values,
+        study.compute_importances(),
+        sentence,
+    )

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.config.search import Searched
+from evertune.config.search import SearchField
 from evertune.errors import RegistryError
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
     import optuna
 
-JOURNAL, NAME = "journal.log", "search"
+JOURNAL = "journal.log"
+NAME = "search"
 WHY = "why"  # attribute of a trial that came to nothing
 PARTS = 20  # of a training: trials are compared at the same part of theirs, however many steps it has
 STARTUP = 6  # trials that are drawn at random before the sampler learns from them
@@ -47,7 +48,7 @@ class Trial:
 
 
 @dataclass
-class Taken:
+class Claim:
     """A trial that this process works on, while it holds its lock."""
 
     number: int
@@ -64,63 +65,70 @@ class Study:
         seed: decides what is tried, together with the trials that have ended.
     """
 
-    def __init__(self, home: Home, fields: Sequence[Searched], falls: bool, seed: int) -> None:
+    def __init__(self, home: Home, fields: Sequence[SearchField], falls: bool, seed: int) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._home, self._fields, self.falls = home, fields, falls
+        self._home = home
+        self._fields = fields
+        self.falls = falls
         home.model.mkdir(parents=True, exist_ok=True)
         with home.lock("ask"):  # two that begin at once would both make it
             self._study = optuna.create_study(
-                storage=_storage(home.model / JOURNAL), study_name=NAME, load_if_exists=True,
-                direction="minimize" if falls else "maximize", sampler=_sampler(fields, seed),
+                storage=_open_journal(home.model / JOURNAL),
+                study_name=NAME,
+                load_if_exists=True,
+                direction="minimize" if falls else "maximize",
+                sampler=_make_sampler(fields, seed),
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNED_AFTER, n_warmup_steps=UNTOUCHED),
-            )  # fmt: skip
+            )
 
     @contextlib.contextmanager
-    def next(self, most: int, *, begin: bool = True) -> Iterator[Taken | None]:
+    def claim_trial(self, max_trials: int, *, may_begin: bool = True) -> Iterator[Claim | None]:
         """A trial to work on while the block runs: one whose process died, else a new one, else None.
 
         Args:
             most: trials in all; begin: whether a new one may begin.
         """
-        with contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as stack:
             with self._home.lock("ask"):
-                trial = self._left(held) or (self._new(held, most) if begin else None)
-            yield None if trial is None else Taken(trial.number, self._values(trial.params), trial)
+                trial = self._resume_abandoned(stack) or (self._start_trial(stack, max_trials) if may_begin else None)
+            yield None if trial is None else Claim(trial.number, self._to_values(trial.params), trial)
 
-    def _left(self, held: contextlib.ExitStack) -> "optuna.Trial | None":
+    def _resume_abandoned(self, stack: contextlib.ExitStack) -> "optuna.Trial | None":
         import optuna
 
-        for one in self._running():
+        for trial in self._list_running():
             with contextlib.suppress(RegistryError):  # its process lives
-                held.enter_context(self.place(one.number).lock("trial", timeout=0))
-                return self._suggested(optuna.Trial(self._study, one._trial_id))
+                stack.enter_context(self.trial_home(trial.number).lock("trial", timeout=0))
+                return self._suggest_values(optuna.Trial(self._study, trial._trial_id))
         return None
 
-    def _new(self, held: contextlib.ExitStack, most: int) -> "optuna.Trial | None":
-        if len(self._study.get_trials(deepcopy=False)) >= most:
+    def _start_trial(self, stack: contextlib.ExitStack, max_trials: int) -> "optuna.Trial | None":
+        if len(self._study.get_trials(deepcopy=False)) >= max_trials:
             return None
         trial = self._study.ask()
-        held.enter_context(self.place(trial.number).lock("trial", timeout=0))
-        return self._suggested(trial)
+        stack.enter_context(self.trial_home(trial.number).lock("trial", timeout=0))
+        return self._suggest_values(trial)
 
-    def _suggested(self, trial: "optuna.Trial") -> "optuna.Trial":
+    def _suggest_values(self, trial: "optuna.Trial") -> "optuna.Trial":
         """The trial with a value for each field; one that was given before a crash stays."""
-        for one in self._fields:
-            if one.choices:
-                trial.suggest_categorical(one.path, [json.dumps(choice) for choice in one.choices])
-            elif one.whole:
-                trial.suggest_int(one.path, int(one.low), int(one.high), step=int(one.step or 1), log=one.log)
+        for searched in self._fields:
+            if searched.choices:
+                trial.suggest_categorical(searched.path, [json.dumps(choice) for choice in searched.choices])
+            elif searched.is_whole:
+                trial.suggest_int(
+                    searched.path, int(searched.low), int(searched.high), step=int(searched.step or 1), log=searched.log
+                )
             else:
-                trial.suggest_float(one.path, one.low, one.high, step=one.step, log=one.log)
+                trial.suggest_float(searched.path, searched.low, searched.high, step=searched.step, log=searched.log)
         return trial
 
-    def place(self, number: int) -> Home:
+    def trial_home(self, number: int) -> Home:
         """A trial's own folder, and its locks: several trials of a model train at once."""
         return Home(self._home.root, f"{self._home.name}/trials/{number:04d}")
 
-    def report(self, taken: Taken, value: float, share: float) -> None:
+    def report_value(self, claim: Claim, value: float, share: float) -> None:
         """Tell the metric after a share of the training.
 
         Raises:
@@ -128,53 +136,61 @@ class Study:
         """
         import optuna
 
-        known = self._study.get_trials(deepcopy=False)[taken.number].intermediate_values
-        for part in range(max(known, default=0) + 1, math.floor(PARTS * share + 1e-6) + 1):
-            taken.trial.report(value, part)
-        if taken.trial.should_prune():
+        reports = self._study.get_trials(deepcopy=False)[claim.number].intermediate_values
+        for part in range(max(reports, default=0) + 1, math.floor(PARTS * share + 1e-6) + 1):
+            claim.trial.report(value, part)
+        if claim.trial.should_prune():
             raise optuna.TrialPruned
 
-    def complete(self, taken: Taken, value: float) -> None:
+    def complete_trial(self, claim: Claim, value: float) -> None:
         """The trial has come to its end."""
-        self._study.tell(taken.number, value)
+        self._study.tell(claim.number, value)
 
-    def prune(self, taken: Taken, why: str | None = None) -> None:
+    def prune_trial(self, claim: Claim, reason: str | None = None) -> None:
         """The trial has come to nothing; the sampler takes it for one of the worst, if there was no metric."""
         import optuna
 
-        if why is not None:
-            taken.trial.set_user_attr(WHY, why)
-        self._study.tell(taken.number, state=optuna.trial.TrialState.PRUNED)
+        if reason is not None:
+            claim.trial.set_user_attr(WHY, reason)
+        self._study.tell(claim.number, state=optuna.trial.TrialState.PRUNED)
 
-    def alike(self, why: str) -> bool:
+    def has_common_cause(self, reason: str) -> bool:
         """Whether enough trials have ended, all for this one reason, with several values of each field."""
-        ended = [one for one in self.trials() if one.state != "running"]
-        tried = ({json.dumps(one.values[field.path]) for one in ended} for field in self._fields)
-        return len(ended) >= ALIKE and all(one.why == why for one in ended) and all(len(one) > 1 for one in tried)
+        ended_trials = [trial for trial in self.list_trials() if trial.state != "running"]
+        tried_values = ({json.dumps(trial.values[field.path]) for trial in ended_trials} for field in self._fields)
+        return (
+            len(ended_trials) >= ALIKE
+            and all(trial.why == reason for trial in ended_trials)
+            and all(len(values) > 1 for values in tried_values)
+        )
 
-    def trials(self) -> list[Trial]:
+    def list_trials(self) -> list[Trial]:
         """All trials, in their order."""
-        return [self._told(one) for one in self._study.get_trials(deepcopy=False)]
+        return [self._describe_trial(trial) for trial in self._study.get_trials(deepcopy=False)]
 
-    def best(self) -> Trial | None:
+    def find_best(self) -> Trial | None:
         """The best of the trials that came to their end, the first of equals."""
         sign = 1 if self.falls else -1
-        ended = [(sign * one.value, one) for one in self.trials() if one.state == "complete" and one.value is not None]
-        return min(ended, key=lambda pair: (pair[0], pair[1].number), default=(0, None))[1]
+        scored_trials = [
+            (sign * trial.value, trial)
+            for trial in self.list_trials()
+            if trial.state == "complete" and trial.value is not None
+        ]
+        return min(scored_trials, key=lambda pair: (pair[0], pair[1].number), default=(0, None))[1]
 
-    def importances(self) -> dict[str, float]:
+    def compute_importances(self) -> dict[str, float]:
         """Each field's share of the metric's changes; none where too few trials tell.
 
         PED-ANOVA (Watanabe, Bansal & Hutter 2023).
         """
         import optuna
 
-        ended = {one.value for one in self.trials() if one.state == "complete"}
-        if len(self._fields) < 2 or len(ended) < 2:
+        values = {trial.value for trial in self.list_trials() if trial.state == "complete"}
+        if len(self._fields) < 2 or len(values) < 2:
             return {}
         return dict(optuna.importance.get_param_importances(self._study))
 
-    def _running(self) -> "list[optuna.trial.FrozenTrial]":
+    def _list_running(self) -> "list[optuna.trial.FrozenTrial]":
         import optuna
 
         running: list[optuna.trial.FrozenTrial] = self._study.get_trials(
@@ -182,26 +198,30 @@ class Study:
         )
         return running
 
-    def _told(self, one: "optuna.trial.FrozenTrial") -> Trial:
-        reports = one.intermediate_values
-        value = one.value if one.value is not None else reports[max(reports)] if reports else None
-        seconds = one.duration.total_seconds() if one.duration else 0.0
+    def _describe_trial(self, raw: "optuna.trial.FrozenTrial") -> Trial:
+        reports = raw.intermediate_values
+        value = raw.value if raw.value is not None else reports[max(reports)] if reports else None
+        seconds = raw.duration.total_seconds() if raw.duration else 0.0
         return Trial(
-            one.number, one.state.name.lower(), value, self._values(one.params), seconds, one.user_attrs.get(WHY)
-        )  # fmt: skip
+            raw.number, raw.state.name.lower(), value, self._to_values(raw.params), seconds, raw.user_attrs.get(WHY)
+        )
 
-    def _values(self, params: dict[str, Any]) -> dict[str, Any]:
-        return {one.path: _value(one, params[one.path]) for one in self._fields if one.path in params}
+    def _to_values(self, params: dict[str, Any]) -> dict[str, Any]:
+        return {
+            searched.path: _parse_value(searched, params[searched.path])
+            for searched in self._fields
+            if searched.path in params
+        }
 
 
-def _value(searched: Searched, drawn: Any) -> Any:
+def _parse_value(searched: SearchField, drawn_value: Any) -> Any:
     """What a trial is given: a number of four digits, which a person can copy."""
     if searched.choices:
-        return json.loads(drawn)
-    return drawn if searched.whole else min(max(float(f"{drawn:.4g}"), searched.low), searched.high)
+        return json.loads(drawn_value)
+    return drawn_value if searched.is_whole else min(max(float(f"{drawn_value:.4g}"), searched.low), searched.high)
 
 
-def _storage(path: Path) -> Any:
+def _open_journal(path: Path) -> Any:
     """The journal, behind a lock that dies with its process; the entry that a crash cut short is taken off it."""
     import filelock
     import optuna
@@ -215,7 +235,7 @@ def _storage(path: Path) -> Any:
     return optuna.storages.JournalStorage(backend)
 
 
-def _sampler(fields: Sequence[Searched], seed: int) -> Any:
+def _make_sampler(fields: Sequence[SearchField], seed: int) -> Any:
     """Tree-structured Parzen estimators (Bergstra et al. 2011) whose draws depend on seed, trial and history alone.
 
     Optuna's own goes on with one stream of random numbers, which a process that takes over does not have.
@@ -223,22 +243,24 @@ def _sampler(fields: Sequence[Searched], seed: int) -> Any:
     import optuna
     from numpy.random import SeedSequence
 
-    order = {one.path: place for place, one in enumerate(fields, 1)}
+    positions = {searched.path: position for position, searched in enumerate(fields, 1)}
 
-    class Seeded(optuna.samplers.BaseSampler):  # type: ignore[misc]
+    class SeededSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
         """For each draw a sampler of its own."""
 
-        def _of(self, trial: Any, place: int = 0) -> Any:
-            drawn = int(SeedSequence([seed, trial.number, place]).generate_state(1)[0])
-            return optuna.samplers.TPESampler(seed=drawn, multivariate=True, n_startup_trials=STARTUP)
+        def _create_sampler(self, trial: Any, position: int = 0) -> Any:
+            draw_seed = int(SeedSequence([seed, trial.number, position]).generate_state(1)[0])
+            return optuna.samplers.TPESampler(seed=draw_seed, multivariate=True, n_startup_trials=STARTUP)
 
         def infer_relative_search_space(self, study: Any, trial: Any) -> Any:
-            return self._of(trial).infer_relative_search_space(study, trial)
+            return self._create_sampler(trial).infer_relative_search_space(study, trial)
 
         def sample_relative(self, study: Any, trial: Any, search_space: Any) -> Any:
-            return self._of(trial).sample_relative(study, trial, search_space)
+            return self._create_sampler(trial).sample_relative(study, trial, search_space)
 
         def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
-            return self._of(trial, order[param_name]).sample_independent(study, trial, param_name, param_distribution)
+            return self._create_sampler(trial, positions[param_name]).sample_independent(
+                study, trial, param_name, param_distribution
+            )
 
-    return Seeded()
+    return SeededSampler()

@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from evertune import training
 from evertune.config import Plan, Recipe
-from evertune.config.search import short, told
-from evertune.data import label_names as relabel
-from evertune.data.corpus import transactions as corpus
-from evertune.data.splits import assign as splits
+from evertune.config.search import format_value, shorten_paths
+from evertune.data import label_names
+from evertune.data.corpus import transactions
+from evertune.data.splits import assign
 from evertune.errors import ConfigError, DataError, SettingsError
-from evertune.objectives import module
+from evertune.objectives import load_objective
 from evertune.records import Snapshot, Tokens
-from evertune.registry.tracking import runs as tracking
-from evertune.registry.tracking import searches
+from evertune.registry.tracking import runs, searches
 from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
-from evertune.search.study import Study, Taken
-from evertune.tokenization import tokenize as tokenization
+from evertune.search.study import Claim, Study
+from evertune.tokenization import tokenize
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,12 +43,16 @@ class Trials:
     def __init__(
         self, plan: Plan, home: Home, snapshot: Snapshot, study: Study, run_id: str, teachers: Mapping[str, Path]
     ) -> None:
-        self._plan, self._home, self._snapshot, self._study, self._run_id = plan, home, snapshot, study, run_id
+        self._plan = plan
+        self._home = home
+        self._snapshot = snapshot
+        self._study = study
+        self._run_id = run_id
         self._teachers = teachers
-        self._rows = rows_of(plan.recipe, home, snapshot)
+        self._rows = read_seen_rows(plan.recipe, home, snapshot)
         self._encoded: dict[str, tuple[Tokens, Any]] = {}
 
-    def run(self, taken: Taken) -> None:
+    def run_trial(self, claim: Claim) -> None:
         """Train, or go on with a training that was cut off, and tell the study and MLflow how it ended.
 
         Raises:
@@ -60,74 +63,95 @@ class Trials:
         """
         import optuna
 
-        folder = self._study.place(taken.number).model
-        brief = short(taken.values)
-        words = {path: told(value) for path, value in taken.values.items()}
-        logger.info("trial %d: %s", taken.number, ", ".join(f"{brief[path]} {text}" for path, text in words.items()))
-        run = searches.trial(self._plan.recipe, self._home, self._run_id, folder, taken.number, words)
-        state, why, value, misfit = "complete", None, None, False
-        with tracking.failing(self._home, run.run_id):
+        folder = self._study.trial_home(claim.number).model
+        short_names = shorten_paths(claim.values)
+        words = {path: format_value(value) for path, value in claim.values.items()}
+        logger.info(
+            "trial %d: %s", claim.number, ", ".join(f"{short_names[path]} {text}" for path, text in words.items())
+        )
+        run = searches.open_trial_run(self._plan.recipe, self._home, self._run_id, folder, claim.number, words)
+        state = "complete"
+        why = None
+        value = None
+        is_misfit = False
+        with runs.fail_on_error(self._home, run.run_id):
             try:
-                self._train(taken, folder, run)
+                self._train_trial(claim, folder, run)
             except optuna.TrialPruned:
                 state = "pruned"
             except (ConfigError, SettingsError) as error:
-                state, why, misfit = "pruned", " ".join(str(error).split()), isinstance(error, ConfigError)
-            value = self._value(folder, state)
+                state = "pruned"
+                why = " ".join(str(error).split())
+                is_misfit = isinstance(error, ConfigError)
+            value = self._read_value(folder, state)
             if state == "complete" and value is None:
-                state, why = "pruned", f"{self._plan.recipe.metric} has no value"
+                state = "pruned"
+                why = f"{self._plan.recipe.metric} has no value"
             searches.end_trial(self._home, run, state, value, why)
         if state == "complete" and value is not None:
-            self._study.complete(taken, value)
+            self._study.complete_trial(claim, value)
         else:
-            self._study.prune(taken, why)
-        if misfit and why is not None and self._study.alike(why):
-            raise ConfigError(f"{why} (the same in all {len(self._study.trials())} trials, whatever their values)")
+            self._study.prune_trial(claim, why)
+        if is_misfit and why is not None and self._study.has_common_cause(why):
+            raise ConfigError(f"{why} (the same in all {len(self._study.list_trials())} trials, whatever their values)")
 
-    def _train(self, taken: Taken, folder: Path, run: tracking.Run) -> None:
-        recipe = without_champion(self._plan.recipe_of(taken.values))
-        tokens, encoded = self._tokens(recipe)
+    def _train_trial(self, claim: Claim, folder: Path, run: runs.Run) -> None:
+        recipe = without_champion(self._plan.recipe_of(claim.values))
+        tokens, encoded = self._load_tokens(recipe)
         name = f"eval_{recipe.metric}"
 
-        def log(metrics: Mapping[str, float], step: int) -> None:
-            run.log(metrics, step)
+        def log_metrics(metrics: Mapping[str, float], step: int) -> None:
+            run.log_metrics(metrics, step)
             if math.isfinite(value := metrics.get(name, math.nan)):
-                self._study.report(taken, value, step / _steps(folder))
+                self._study.report_value(claim, value, step / _count_steps(folder))
 
         rule = recipe.training.distill
-        training.finetune(
-            recipe, self._study.place(taken.number), tokens, encoded, self._rows, run_id=run.run_id, folder=folder,
-            log=log, teacher=None if rule is None else self._teachers[rule.teacher],
-        )  # fmt: skip
+        training.finetune_model(
+            recipe,
+            self._study.trial_home(claim.number),
+            tokens,
+            encoded,
+            self._rows,
+            run_id=run.run_id,
+            folder=folder,
+            log=log_metrics,
+            teacher=None if rule is None else self._teachers[rule.teacher],
+        )
 
-    def _tokens(self, recipe: Recipe) -> tuple[Tokens, Any]:
+    def _load_tokens(self, recipe: Recipe) -> tuple[Tokens, Any]:
         """The rows as this recipe encodes them, once in this process."""
-        key = tokenization.fingerprint(recipe)
+        key = tokenize.fingerprint_tokens(recipe)
         if key not in self._encoded:
-            tokens = tokenized(recipe, self._home, self._snapshot, self._rows)
-            self._encoded[key] = tokens, tokenization.load(tokens, self._rows)
+            tokens = tokenize_rows(recipe, self._home, self._snapshot, self._rows)
+            self._encoded[key] = tokens, tokenize.load_tokens(tokens, self._rows)
         return self._encoded[key]
 
-    def _value(self, folder: Path, state: str) -> float | None:
+    def _read_value(self, folder: Path, state: str) -> float | None:
         """The metric of the model that the training gave, that of its best validation; else the last that is known."""
         name = f"eval_{self._plan.recipe.metric}"
-        found: list[float] = [one[name] for one in tracking.history(folder) if math.isfinite(one.get(name, math.nan))]
-        if not found:
+        values: list[float] = [
+            metrics[name] for metrics in runs.read_history(folder) if math.isfinite(metrics.get(name, math.nan))
+        ]
+        if not values:
             return None
-        return found[-1] if state != "complete" else min(found) if self._study.falls else max(found)
+        return values[-1] if state != "complete" else min(values) if self._study.falls else max(values)
 
-    def clean(self) -> None:
+    def remove_leftovers(self) -> None:
         """Remove what the trials that have ended left behind, but for the best one's model."""
-        best = self._study.best()
-        for one in self._study.trials():
-            folder = self._study.place(one.number).model
-            if one.state != "running":
-                spare = ("checkpoints", "processes", *(["bundle"] if best is None or one.number != best.number else []))
-                for name in spare:
+        best = self._study.find_best()
+        for trial in self._study.list_trials():
+            folder = self._study.trial_home(trial.number).model
+            if trial.state != "running":
+                leftovers = (
+                    "checkpoints",
+                    "processes",
+                    *(["bundle"] if best is None or trial.number != best.number else []),
+                )
+                for name in leftovers:
                     shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def rows_of(recipe: Recipe, home: Home, snapshot: Snapshot) -> "pa.Table":
+def read_seen_rows(recipe: Recipe, home: Home, snapshot: Snapshot) -> "pa.Table":
     """The train and validation rows of a snapshot with inputs and targets; no other.
 
     Raises:
@@ -136,24 +160,24 @@ def rows_of(recipe: Recipe, home: Home, snapshot: Snapshot) -> "pa.Table":
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    columns = [*NEEDED, *module(recipe.objective.type).COLUMNS]
-    rows = splits.apart(corpus.rows(home, snapshot.version, columns), recipe.data.split)
+    columns = [*NEEDED, *load_objective(recipe.objective.type).COLUMNS]
+    rows = assign.exclude_leaked_rows(transactions.read_rows(home, snapshot.version, columns), recipe.data.split)
     rows = rows.filter(pc.is_in(rows["split"], value_set=pa.array(SEEN)))
     if not pc.any(pc.equal(rows["split"], "validation")).as_py():
         raise DataError(
             "there are no validation rows to compare trials on; give data.split.validation a share, or add rows"
         )
-    return relabel.rows(rows, recipe)
+    return label_names.rename_rows(rows, recipe)
 
 
-def tokenized(recipe: Recipe, home: Home, snapshot: Snapshot, rows: "pa.Table") -> Tokens:
+def tokenize_rows(recipe: Recipe, home: Home, snapshot: Snapshot, rows: "pa.Table") -> Tokens:
     """The token data set of the rows that trials see.
 
     Raises:
         ConfigError, DataError: see `tokenization.tokenize`.
     """
     counts = {split: snapshot.rows.get(split, 0) for split in SEEN}
-    return tokenization.tokenize(recipe, home, replace(snapshot, rows=counts), rows)
+    return tokenize.tokenize_rows(recipe, home, replace(snapshot, rows=counts), rows)
 
 
 def without_champion(recipe: Recipe) -> Recipe:
@@ -162,7 +186,7 @@ def without_champion(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"fresh": fresh})})
 
 
-def _steps(folder: Path) -> int:
+def _count_steps(folder: Path) -> int:
     """Steps of the whole training, which each checkpoint knows."""
-    states = (folder / "checkpoints").glob("checkpoint-*/trainer_state.json")
-    return max(int(read_json(one)["max_steps"]) for one in states)
+    state_files = (folder / "checkpoints").glob("checkpoint-*/trainer_state.json")
+    return max(int(read_json(path)["max_steps"]) for path in state_files)

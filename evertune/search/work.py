@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from evertune.config import Plan, search
-from evertune.config.load import planned
-from evertune.objectives import module
+from evertune.config.load import make_plan
+from evertune.objectives import load_objective
 from evertune.records import Snapshot
 from evertune.runtime.home import Home
 from evertune.search.study import Study
@@ -40,10 +40,10 @@ class Order:
     @property
     def plan(self) -> Plan:
         """The plan of the tree."""
-        return planned(self.tree, search.found(self.tree)[0], Path(self.tree["file"]))
+        return make_plan(self.tree, search.find_fields(self.tree)[0], Path(self.tree["file"]))
 
 
-def work(order: Order) -> None:
+def run_trials(order: Order) -> None:
     """Take trial after trial until all have ended, those of other processes too, or the time is over.
 
     Raises:
@@ -51,27 +51,28 @@ def work(order: Order) -> None:
         EvertuneError: a trial could not be trained for a reason that is not in its values.
     """
     plan = order.plan
-    falls = plan.recipe.metric in module(plan.recipe.objective.type).LOWER_IS_BETTER
+    falls = plan.recipe.metric in load_objective(plan.recipe.objective.type).LOWER_IS_BETTER
     study = Study(order.own, plan.fields, falls, plan.recipe.training.seed)
     trials = Trials(plan, order.home, order.snapshot, study, order.run_id, order.teachers)
     while True:
-        with study.next(order.trials, begin=order.until is None or time.time() < order.until) as taken:
-            if taken is not None:
-                trials.run(taken)
-                _tell(study, taken.number, plan.recipe.metric)
+        with study.claim_trial(order.trials, may_begin=order.until is None or time.time() < order.until) as claim:
+            if claim is not None:
+                trials.run_trial(claim)
+                _log_result(study, claim.number, plan.recipe.metric)
         with order.own.lock("clean"):
-            trials.clean()
-        if taken is None:
-            if all(one.state != "running" for one in study.trials()):
+            trials.remove_leftovers()
+        if claim is None:
+            if all(trial.state != "running" for trial in study.list_trials()):
                 return
             time.sleep(LOOK)  # others are at work, and may die
 
 
-def _tell(study: Study, number: int, metric: str) -> None:
-    ended, best = study.trials()[number], study.best()
-    value = "" if ended.value is None else f"{metric} {ended.value:.4f}"
-    if ended.state == "pruned":
-        logger.info("trial %d: pruned%s", number, f", {ended.why}" if ended.why else f" at {value}")
-    elif best is not None:
-        news = "the best so far" if best.number == number else f"trial {best.number} is best"
+def _log_result(study: Study, number: int, metric: str) -> None:
+    trial = study.list_trials()[number]
+    best_trial = study.find_best()
+    value = "" if trial.value is None else f"{metric} {trial.value:.4f}"
+    if trial.state == "pruned":
+        logger.info("trial %d: pruned%s", number, f", {trial.why}" if trial.why else f" at {value}")
+    elif best_trial is not None:
+        news = "the best so far" if best_trial.number == number else f"trial {best_trial.number} is best"
         logger.info("trial %d: %s, %s", number, value, news)

@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 
 from evertune.errors import EvertuneError
-from evertune.runtime import ipc as channel
+from evertune.runtime import ipc
 
 
 def main(order: str) -> None:
@@ -16,27 +16,27 @@ def main(order: str) -> None:
     Args:
         order: path of the file that says what to do.
     """
-    channel.watch(stdin=True)
-    tell = channel.reserved()
-    _speak(tell)
+    ipc.watch_parent(stdin=True)
+    send = ipc.reserve_stdout()
+    _forward_logs(send)
     from evertune.search import processes
-    from evertune.search.work import work
+    from evertune.search.work import run_trials
 
     try:
-        work(processes.from_json(Path(order).read_text(encoding="utf-8")))
+        run_trials(processes.from_json(Path(order).read_text(encoding="utf-8")))
     except Exception as error:
         traceback.print_exc()
-        tell(failed={"kind": type(error).__name__, "text": str(error), "ours": isinstance(error, EvertuneError)})
+        send(failed={"kind": type(error).__name__, "text": str(error), "ours": isinstance(error, EvertuneError)})
         os._exit(1)  # threads that send metrics would hold an orderly end up
 
 
-def _speak(tell: channel.Tell) -> None:
+def _forward_logs(send: ipc.Tell) -> None:
     """Of the trials all is told; of their trainings, of which there are several at a time, warnings alone."""
     logging.basicConfig(level=logging.WARNING)
     logger = logging.getLogger("evertune")
     logger.propagate = False
     logger.setLevel(logging.WARNING)
-    logger.addHandler(channel.Lines(tell))
+    logger.addHandler(ipc.LogSender(send))
     logging.getLogger("evertune.search").setLevel(logging.INFO)
 
 

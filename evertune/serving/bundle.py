@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from evertune.errors import TrainingError
-from evertune.objectives import module
+from evertune.objectives import load_objective
 from evertune.records import file_digest
 from evertune.runtime.files import read_json, write_json
 
@@ -25,7 +25,7 @@ CODE = ("batching.py", "inference.py")
 ADAPTER_CODE = ("adapters.py", "base_files.py")  # where the adapter is not merged
 
 
-def write(folder: Path, model: Any, tokenizer: Any, objective: ModuleType, card: dict[str, Any]) -> str:
+def write_bundle(folder: Path, model: Any, tokenizer: Any, objective: ModuleType, card: dict[str, Any]) -> str:
     """Write a bundle, whole or not at all, and return its digest.
 
     Args:
@@ -33,8 +33,8 @@ def write(folder: Path, model: Any, tokenizer: Any, objective: ModuleType, card:
     Raises:
         OSError: the disk is full or not writable.
     """
-    for left in folder.parent.glob(f".{folder.name}.*"):  # of a process that was killed while it wrote
-        shutil.rmtree(left)
+    for leftover in folder.parent.glob(f".{folder.name}.*"):  # of a process that was killed while it wrote
+        shutil.rmtree(leftover)
     scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     try:
         model.save_pretrained(scratch / "model")
@@ -50,7 +50,7 @@ def write(folder: Path, model: Any, tokenizer: Any, objective: ModuleType, card:
         scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return digest(folder)
+    return compute_digest(folder)
 
 
 def write_code(folder: Path, objective: ModuleType, portable: Sequence[str]) -> None:
@@ -69,7 +69,7 @@ def write_code(folder: Path, objective: ModuleType, portable: Sequence[str]) -> 
         shutil.copyfile(source.parent / file, folder / file)
 
 
-def digest(folder: Path) -> str:
+def compute_digest(folder: Path) -> str:
     """A digest over the bundle's files and their names, whoever owns or copied them."""
     state = hashlib.blake2b(digest_size=16)
     for file in sorted(folder.rglob("*")):
@@ -78,7 +78,7 @@ def digest(folder: Path) -> str:
     return state.hexdigest()
 
 
-def predictor(folder: Path, precision: str | None = None) -> Any:
+def load_predictor(folder: Path, precision: str | None = None) -> Any:
     """The bundle's own `Predictor`, from the bundle's own code.
 
     Raises:
@@ -101,7 +101,7 @@ def predictor(folder: Path, precision: str | None = None) -> Any:
         raise TrainingError(f"the model bundle {folder} cannot be loaded: {error}") from error
 
 
-def stages(predictor: Any) -> tuple[Callable[[Sequence[Any]], Any], Callable[[Any], list[dict[str, Any]]]]:
+def split_stages(predictor: Any) -> tuple[Callable[[Sequence[Any]], Any], Callable[[Any], list[dict[str, Any]]]]:
     """Two functions that predict one after the other: what encodes inputs, and what the model says of those.
 
     The code of a bundle made before November 2026 does both in one: there the first does nothing.
@@ -111,19 +111,19 @@ def stages(predictor: Any) -> tuple[Callable[[Sequence[Any]], Any], Callable[[An
     return list, predictor.predict
 
 
-def labels(folder: Path) -> list[str]:
+def read_labels(folder: Path) -> list[str]:
     """The labels that the model was taught, in the order of its outputs.
 
     Raises:
         OSError, ValueError, KeyError: it has no configuration that can be read.
     """
-    if not module(card(folder)["objective"]).LABELED:
+    if not load_objective(read_card(folder)["objective"]).LABELED:
         return []
     names = read_json(folder / "model" / "config.json")["id2label"]
     return [names[str(number)] for number in range(len(names))]
 
 
-def card(folder: Path) -> dict[str, Any]:
+def read_card(folder: Path) -> dict[str, Any]:
     """The facts in `evertune.json`.
 
     Raises:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evertune.errors import ConfigError, DataError
-from evertune.objectives import module
+from evertune.objectives import load_objective
 from evertune.records import Inputs, Scores
-from evertune.runtime import malloc as memory
-from evertune.runtime.threads import ahead, behind
+from evertune.runtime import malloc
+from evertune.runtime.threads import iterate_ahead, map_behind
 from evertune.serving import bundle
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 WRITERS = (".csv", ".jsonl", ".parquet")
 Write = Callable[["pa.Table"], None]
 Encode = Callable[[Sequence[Any]], Any]
-Look = Callable[[Sequence[Any]], list[str | None]]
+FindProblems = Callable[[Sequence[Any]], list[str | None]]
 AT_WORK = threading.Lock()
 
 
-def score(
+def score_file(
     folder: Path, version: int, chunks: Iterable[Inputs], column: str, output: Path, tick: Callable[[int], None]
 ) -> Scores:
     """Predict every chunk with the bundle in `folder` and write rows, predictions, model version and problems.
@@ -42,16 +42,16 @@ def score(
     Raises:
         DataError: the output cannot be written.
     """
-    predictor = bundle.predictor(folder)
-    encode, answer = bundle.stages(predictor)
-    look = _look(predictor)
-    made = ahead(_encoded(chunk, column, look, encode) for chunk in chunks)
-    with memory.kept(), contextlib.closing(made) as encoded:
+    predictor = bundle.load_predictor(folder)
+    encode, answer = bundle.split_stages(predictor)
+    find_problems = _make_problem_finder(predictor)
+    encoded_chunks = iterate_ahead(_encode_chunk(chunk, column, find_problems, encode) for chunk in chunks)
+    with malloc.keep_memory(), contextlib.closing(encoded_chunks) as encoded:
         tables = (
-            _table(chunk, problems, answer(examples), predictor.objective.OUTPUTS, version)
+            _build_table(chunk, problems, answer(examples), predictor.objective.OUTPUTS, version)
             for chunk, problems, examples in encoded
         )
-        return write(tables, output, version, tick)
+        return write_tables(tables, output, version, tick)
 
 
 def score_chunk(folder: Path, version: int, chunk: Inputs, column: str) -> "pa.Table":
@@ -59,32 +59,36 @@ def score_chunk(folder: Path, version: int, chunk: Inputs, column: str) -> "pa.T
 
     Args: see `score`.
     """
-    with AT_WORK, memory.kept():  # a tokenizer serves one thread at a time
-        predictor = _kept(folder)
-        encode, answer = bundle.stages(predictor)
-        chunk, problems, examples = _encoded(chunk, column, _look(predictor), encode)
-        return _table(chunk, problems, answer(examples), predictor.objective.OUTPUTS, version)
+    with AT_WORK, malloc.keep_memory():  # a tokenizer serves one thread at a time
+        predictor = _load_cached(folder)
+        encode, answer = bundle.split_stages(predictor)
+        chunk, problems, examples = _encode_chunk(chunk, column, _make_problem_finder(predictor), encode)
+        return _build_table(chunk, problems, answer(examples), predictor.objective.OUTPUTS, version)
 
 
-_kept = functools.lru_cache(1)(bundle.predictor)
+_load_cached = functools.lru_cache(1)(bundle.load_predictor)
 
 
-def write(tables: Iterable["pa.Table"], output: Path, version: int, tick: Callable[[int], None]) -> Scores:
+def write_tables(tables: Iterable["pa.Table"], output: Path, version: int, tick: Callable[[int], None]) -> Scores:
     """Write the scored tables, each while the next is made.
 
     Args: see `score`.
     Raises:
         DataError: the output cannot be written.
     """
-    rows = bad = 0
-    with _writer(output) as put, contextlib.closing(behind(tables, functools.partial(_put, put))) as written:
+    rows = problem_rows = 0
+    with (
+        _open_writer(output) as write_table,
+        contextlib.closing(map_behind(tables, functools.partial(_write_and_return, write_table))) as written,
+    ):
         for table in written:
-            rows, bad = rows + len(table), bad + len(table) - table["problem"].null_count
+            rows = rows + len(table)
+            problem_rows = problem_rows + len(table) - table["problem"].null_count
             tick(len(table))
-    return Scores(str(output), rows, bad, version)
+    return Scores(str(output), rows, problem_rows, version)
 
 
-def check_places(source: Path, output: Path) -> None:
+def check_paths(source: Path, output: Path) -> None:
     """Before anything is loaded: whether the output can be written beside the input.
 
     Raises:
@@ -96,69 +100,79 @@ def check_places(source: Path, output: Path) -> None:
         raise ConfigError(f"--output {output}: that is the input; give another file")
 
 
-def _encoded(chunk: Inputs, column: str, look: Look, encode: Encode) -> tuple[Inputs, list[str | None], Any]:
+def _encode_chunk(
+    chunk: Inputs, column: str, find_problems: FindProblems, encode: Encode
+) -> tuple[Inputs, list[str | None], Any]:
     """The chunk, what is wrong with each of its rows, and its good rows as the model takes them."""
     problems = [
-        found or (None if _usable(value) else f"{column} is empty")
-        for found, value in zip(chunk.problems, chunk.values, strict=True)
+        problem or (None if _is_usable(value) else f"{column} is empty")
+        for problem, value in zip(chunk.problems, chunk.values, strict=True)
     ]
-    told = iter(look([value for value, problem in zip(chunk.values, problems, strict=True) if problem is None]))
-    problems = [next(told) if problem is None else problem for problem in problems]
-    good = [value for value, problem in zip(chunk.values, problems, strict=True) if problem is None]
-    return chunk, problems, encode(good)
+    found_problems = iter(
+        find_problems([value for value, problem in zip(chunk.values, problems, strict=True) if problem is None])
+    )
+    problems = [next(found_problems) if problem is None else problem for problem in problems]
+    good_values = [value for value, problem in zip(chunk.values, problems, strict=True) if problem is None]
+    return chunk, problems, encode(good_values)
 
 
-def _look(predictor: Any) -> Look:
+def _make_problem_finder(predictor: Any) -> FindProblems:
     """What tells which inputs make no sense to the objective, such as a dialogue that is none."""
-    objective = module(predictor.options.type)  # not the bundle's own, which may be an older one
+    objective = load_objective(predictor.options.type)  # not the bundle's own, which may be an older one
     if not hasattr(objective, "problems"):
         return lambda inputs: [None] * len(inputs)
     return lambda inputs: list(objective.problems(inputs, [None] * len(inputs), predictor.options))
 
 
-def _put(write: Write, table: "pa.Table") -> "pa.Table":
-    write(table)
+def _write_and_return(write_table: Write, table: "pa.Table") -> "pa.Table":
+    write_table(table)
     return table
 
 
-def _table(
-    chunk: Inputs, problems: Sequence[str | None], predictions: Sequence[dict[str, Any]], outputs: Mapping[str, str],
+def _build_table(
+    chunk: Inputs,
+    problems: Sequence[str | None],
+    predictions: Sequence[dict[str, Any]],
+    outputs: Mapping[str, str],
     version: int,
-) -> "pa.Table":  # fmt: skip
+) -> "pa.Table":
     """The chunk's rows with their predictions beside them; `predictions` are of those without a problem."""
     import pyarrow as pa
 
-    rest: Iterator[dict[str, Any]] = iter(predictions)
-    found = [next(rest) if problem is None else None for problem in problems]
-    added = {name: pa.array([one and one[name] for one in found], _arrow(kind)) for name, kind in outputs.items()}
-    added["model_version"] = pa.array([version] * len(problems), pa.int64())
-    added["problem"] = pa.array(problems, pa.string())
-    table = _apart(chunk.table, added.keys())
-    for name, values in added.items():
+    remaining: Iterator[dict[str, Any]] = iter(predictions)
+    row_predictions = [next(remaining) if problem is None else None for problem in problems]
+    columns = {
+        name: pa.array([prediction and prediction[name] for prediction in row_predictions], _arrow_type(kind))
+        for name, kind in outputs.items()
+    }
+    columns["model_version"] = pa.array([version] * len(problems), pa.int64())
+    columns["problem"] = pa.array(problems, pa.string())
+    table = _rename_clashes(chunk.table, columns.keys())
+    for name, values in columns.items():
         table = table.append_column(name, values)
     return table
 
 
-def _apart(table: "pa.Table", needed: Iterable[str]) -> "pa.Table":
+def _rename_clashes(table: "pa.Table", needed: Iterable[str]) -> "pa.Table":
     """The file's columns; one that has a name which the prediction needs becomes `input_NAME`."""
-    taken = {*needed, *table.column_names}
+    used_names = {*needed, *table.column_names}
     renamed = {}
     for name in needed:
         new = f"input_{name}"
-        while new in taken:
+        while new in used_names:
             new = f"input_{new}"
-        taken.add(new)
+        used_names.add(new)
         renamed[name] = new
     return table.rename_columns([renamed.get(name, name) for name in table.column_names])
 
 
-def _usable(value: Any) -> bool:
+def _is_usable(value: Any) -> bool:
     if isinstance(value, tuple):
-        return all(map(_usable, value))
+        return all(map(_is_usable, value))
     return bool(value) and (not isinstance(value, str) or bool(value.strip()))
 
 
-def _arrow(kind: str) -> "pa.DataType":
+def _arrow_type(kind: str) -> "pa.DataType":
     import pyarrow as pa
 
     kinds = {"string": pa.string(), "number": pa.float64()}
@@ -166,12 +180,12 @@ def _arrow(kind: str) -> "pa.DataType":
 
 
 @contextlib.contextmanager
-def _writer(output: Path) -> Iterator[Write]:
+def _open_writer(output: Path) -> Iterator[Write]:
     scratch = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
-            yield _open(scratch, output.suffix, stack)
+            yield _make_writer(scratch, output.suffix, stack)
         scratch.replace(output)
     except OSError as error:
         raise DataError(f"{output}: cannot be written: {error.strerror or error}") from error
@@ -180,30 +194,30 @@ def _writer(output: Path) -> Iterator[Write]:
             scratch.unlink()
 
 
-def _open(path: Path, kind: str, stack: contextlib.ExitStack) -> Write:
+def _make_writer(path: Path, kind: str, stack: contextlib.ExitStack) -> Write:
     """A function that appends a table to the file."""
     import pyarrow.csv as csv
     import pyarrow.parquet as pq
 
-    made: list[Any] = []
+    writers: list[Any] = []
 
-    def tabular(table: "pa.Table") -> None:
-        flat = _flat(table) if kind == ".csv" else table
-        if not made:
-            maker = csv.CSVWriter if kind == ".csv" else pq.ParquetWriter
-            made.append(stack.enter_context(maker(str(path), flat.schema)))
-        made[0].write_table(flat)
+    def write_tabular(table: "pa.Table") -> None:
+        flat = _flatten_nested(table) if kind == ".csv" else table
+        if not writers:
+            writer_class = csv.CSVWriter if kind == ".csv" else pq.ParquetWriter
+            writers.append(stack.enter_context(writer_class(str(path), flat.schema)))
+        writers[0].write_table(flat)
 
-    def lines(table: "pa.Table") -> None:
-        if not made:
-            made.append(stack.enter_context(path.open("w", encoding="utf-8")))
-        made[0].writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in table.to_pylist())
+    def write_lines(table: "pa.Table") -> None:
+        if not writers:
+            writers.append(stack.enter_context(path.open("w", encoding="utf-8")))
+        writers[0].writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in table.to_pylist())
 
     path.touch()
-    return lines if kind == ".jsonl" else tabular
+    return write_lines if kind == ".jsonl" else write_tabular
 
 
-def _flat(table: "pa.Table") -> "pa.Table":
+def _flatten_nested(table: "pa.Table") -> "pa.Table":
     """Lists and structures as JSON text: CSV has none."""
     import pyarrow as pa
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def summed(stats: NDArray[Any], groups: NDArray[Any]) -> NDArray[Any]:
+def sum_by_group(stats: NDArray[Any], groups: NDArray[Any]) -> NDArray[Any]:
     """Statistics (rows, m) added up by group, (groups, m); as they are where every row stands alone.
 
     Args:
@@ -19,7 +19,7 @@ def summed(stats: NDArray[Any], groups: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.add.reduceat(stats[order], starts, axis=0, dtype=np.float64))
 
 
-def effective(groups: NDArray[Any]) -> float:
+def count_effective_rows(groups: NDArray[Any]) -> float:
     """The rows that as many rows are worth if those of one group are always right or wrong together (Kish 1965).
 
     The worst case, not an estimate: how alike a group's rows are shows itself only where rows differ, and where none

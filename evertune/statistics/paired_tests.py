@@ -11,7 +11,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 
-class Kind(NamedTuple):
+class MetricKind(NamedTuple):
     """The tests of one kind of metric.
 
     Args:
@@ -27,7 +27,7 @@ class Kind(NamedTuple):
     detectable: Callable[[float, float, float, float], float]
 
 
-def score(gap: float, discordance: float, rows: float, null: float) -> float:
+def share_score(gap: float, discordance: float, rows: float, null: float) -> float:
     """The z of a difference of two paired shares against a true difference `null` (Tango 1998); at 0 it is McNemar's.
 
     Its spread is what the rows would most likely have were `null` true. The resamples' own spread is too small just
@@ -37,7 +37,9 @@ def score(gap: float, discordance: float, rows: float, null: float) -> float:
         gap: challenger less champion.
         discordance: share of rows on which exactly one of the two is right.
     """
-    fixes, breaks, margin = (discordance + gap) / 2, (discordance - gap) / 2, -null
+    fixes = (discordance + gap) / 2
+    breaks = (discordance - gap) / 2
+    margin = -null
     b = breaks * (1 + margin) + fixes * (1 - margin) + 2 * margin
     likely_breaks = (b + math.sqrt(max(0.0, b * b - 8 * breaks * margin * (1 + margin)))) / 4
     variance = (2 * likely_breaks - margin - margin**2) / rows
@@ -46,16 +48,17 @@ def score(gap: float, discordance: float, rows: float, null: float) -> float:
     return (gap - null) / math.sqrt(variance)
 
 
-def lower_bound(gap: float, discordance: float, rows: float, alpha: float) -> float:
+def share_lower_bound(gap: float, discordance: float, rows: float, alpha: float) -> float:
     """The smallest true difference of two paired shares that `score` does not exclude at one-sided level `alpha`."""
-    low, high = -1.0, gap
+    low = -1.0
+    high = gap
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (middle, high) if score(gap, discordance, rows, middle) > upper_z(alpha) else (low, middle)
+        low, high = (middle, high) if share_score(gap, discordance, rows, middle) > upper_z(alpha) else (low, middle)
     return low
 
 
-def detectable(rows: float, alpha: float, power: float = 0.8, discordance: float = 0.1) -> float:
+def share_detectable(rows: float, alpha: float, power: float = 0.8, discordance: float = 0.1) -> float:
     """The smallest true difference of a share such as accuracy that the gate finds with chance `power`; at most 1.
 
     Args:
@@ -63,15 +66,16 @@ def detectable(rows: float, alpha: float, power: float = 0.8, discordance: float
         discordance: share of rows on which exactly one model is right; more is assumed where the difference needs it.
     """
 
-    def shown(gap: float) -> bool:
-        differ = max(discordance, gap)
-        needed = upper_z(alpha) * math.sqrt(differ / rows) + 1 / rows  # the permutation test moves by whole rows
-        return gap >= needed + upper_z(1 - power) * math.sqrt((differ - gap**2) / rows)
+    def is_detectable(gap: float) -> bool:
+        discordant = max(discordance, gap)
+        needed = upper_z(alpha) * math.sqrt(discordant / rows) + 1 / rows  # the permutation test moves by whole rows
+        return gap >= needed + upper_z(1 - power) * math.sqrt((discordant - gap**2) / rows)
 
-    low, high = 0.0, 1.0
+    low = 0.0
+    high = 1.0
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (low, middle) if shown(middle) else (middle, high)
+        low, high = (low, middle) if is_detectable(middle) else (middle, high)
     return high
 
 
@@ -84,14 +88,18 @@ def number_score(gap: float, square: float, rows: float, null: float) -> float:
     Args:
         square: mean squared difference of a row.
     """
-    around = max(0.0, square - gap**2) + (gap - null) ** 2
-    return (gap - null) / math.sqrt(around / rows) if around > 0 else 0.0
+    variance = max(0.0, square - gap**2) + (gap - null) ** 2
+    return (gap - null) / math.sqrt(variance / rows) if variance > 0 else 0.0
 
 
 def number_lower_bound(gap: float, square: float, rows: float, alpha: float) -> float:
     """The smallest true mean difference that `number_score` does not exclude; -inf where so few rows exclude none."""
-    free = rows - upper_z(alpha) ** 2
-    return gap - upper_z(alpha) * math.sqrt(max(0.0, square - gap**2) / free) if free > 0 else -math.inf
+    remaining_rows = rows - upper_z(alpha) ** 2
+    return (
+        gap - upper_z(alpha) * math.sqrt(max(0.0, square - gap**2) / remaining_rows)
+        if remaining_rows > 0
+        else -math.inf
+    )
 
 
 def number_detectable(rows: float, alpha: float, gap: float, square: float) -> float:
@@ -109,18 +117,18 @@ def upper_z(alpha: float) -> float:
     return -NormalDist().inv_cdf(alpha)
 
 
-def amount(size: float, metric: str, kind: Kind, digits: int = 1) -> str:
+def format_amount(size: float, metric: str, kind: MetricKind, digits: int = 1) -> str:
     """A difference of a metric in words: of a share in points with so many digits, of other numbers in their unit."""
     return f"{100 * size:.{digits}f} points" if kind is SHARE else f"{size:.3g} {metric.replace('_', ' ')}"
 
 
-SHARE = Kind(
+SHARE = MetricKind(
     spread=lambda square, gap: min(max(square, abs(gap)), 1.0),
-    score=score,
-    lower_bound=lower_bound,
-    detectable=lambda rows, alpha, _, discordance: detectable(rows, alpha, discordance=discordance),
+    score=share_score,
+    lower_bound=share_lower_bound,
+    detectable=lambda rows, alpha, _, discordance: share_detectable(rows, alpha, discordance=discordance),
 )
-NUMBER = Kind(
+NUMBER = MetricKind(
     spread=lambda square, _: square,
     score=number_score,
     lower_bound=number_lower_bound,
@@ -128,6 +136,6 @@ NUMBER = Kind(
 )
 
 
-def kind_of(metric: str, no_shares: Collection[str]) -> Kind:
+def find_kind(metric: str, no_shares: Collection[str]) -> MetricKind:
     """The kind of a metric, by those of its objective that are no shares."""
     return NUMBER if metric in no_shares else SHARE

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evertune.errors import DataError
-from evertune.statistics.clusters import effective, summed
-from evertune.statistics.paired_tests import SHARE, Kind, upper_tail
+from evertune.statistics.clusters import count_effective_rows, sum_by_group
+from evertune.statistics.paired_tests import SHARE, MetricKind, upper_tail
 
 Floats = NDArray[Any]
 Metrics = Callable[[Any], Mapping[str, Any]]  # sums of statistics (..., m) -> {metric: (...)}
@@ -53,7 +53,7 @@ class Difference:
     spread: float
 
 
-def interval(
+def bootstrap_intervals(
     stats: Floats, metrics: Metrics, resamples: int, confidence: float, seed: int
 ) -> dict[str, tuple[float, float, float]]:
     """Every metric with its two-sided percentile bootstrap interval: `{metric: (estimate, low, high)}`.
@@ -63,12 +63,12 @@ def interval(
     Raises:
         DataError: there are no rows.
     """
-    drawn = [metrics(sums) for sums in bootstrap_sums(stats, resamples, seed)]
-    estimates = metrics(totals(stats))
+    resampled = [metrics(sums) for sums in bootstrap_sums(stats, resamples, seed)]
+    estimates = metrics(sum_rows(stats))
     tail = (1 - confidence) / 2
     result = {}
     for name, estimate in estimates.items():
-        low, high = np.quantile(np.concatenate([one[name] for one in drawn]), [tail, 1 - tail])
+        low, high = np.quantile(np.concatenate([values[name] for values in resampled]), [tail, 1 - tail])
         result[name] = (float(estimate), float(low), float(high))
     return result
 
@@ -83,7 +83,7 @@ def paired_difference(
     seed: int,
     alpha: float,
     harm_alpha: float,
-    kind: Kind = SHARE,
+    kind: MetricKind = SHARE,
 ) -> Difference:
     """The difference of two models on the same rows, its one-sided bounds and p-values.
 
@@ -96,23 +96,33 @@ def paired_difference(
     Raises:
         DataError: there are no rows.
     """
-    ours, theirs = float(value(totals(challenger))), float(value(totals(champion)))
-    gap, challenger, champion = ours - theirs, summed(challenger, groups), summed(champion, groups)
-    drawn = bootstrap_gaps(challenger, champion, value, resamples, seed)
-    rows = effective(groups)
-    spread = kind.spread(float(drawn.var(ddof=1)) * rows + gap**2, gap)
+    challenger_value = float(value(sum_rows(challenger)))
+    champion_value = float(value(sum_rows(champion)))
+    gap = challenger_value - champion_value
+    challenger = sum_by_group(challenger, groups)
+    champion = sum_by_group(champion, groups)
+    resampled_gaps = bootstrap_gaps(challenger, champion, value, resamples, seed)
+    rows = count_effective_rows(groups)
+    spread = kind.spread(float(resampled_gaps.var(ddof=1)) * rows + gap**2, gap)
     z = kind.score(gap, spread, rows, 0)
     swap_better, swap_worse = swap_test(challenger, champion, value, resamples, seed, alpha)
     # Both tests must agree. Swapping is exact for models that err alike, the bootstrap also covers those that err
     # differently. Its p-value is the normal tail: counting resamples cannot reach the small levels of late nights.
     return Difference(
-        len(groups), len(challenger), rows, ours, theirs, gap,
-        low=float(np.minimum(np.quantile(drawn, alpha), kind.lower_bound(gap, spread, rows, alpha))),
-        high=float(np.maximum(np.quantile(drawn, 1 - harm_alpha), -kind.lower_bound(-gap, spread, rows, harm_alpha))),
+        len(groups),
+        len(challenger),
+        rows,
+        challenger_value,
+        champion_value,
+        gap,
+        low=float(np.minimum(np.quantile(resampled_gaps, alpha), kind.lower_bound(gap, spread, rows, alpha))),
+        high=float(
+            np.maximum(np.quantile(resampled_gaps, 1 - harm_alpha), -kind.lower_bound(-gap, spread, rows, harm_alpha))
+        ),
         p_better=float(np.maximum(swap_better, upper_tail(z))),
         p_worse=float(np.maximum(swap_worse, upper_tail(-z))),
         spread=spread,
-    )  # fmt: skip
+    )
 
 
 def swap_test(
@@ -124,26 +134,25 @@ def swap_test(
     tail where it would take more than is affordable. No swap changes which of these applies, except for giving up
     early on p-values far above `alpha`, so each p-value stays valid (compare Besag & Clifford 1991).
     """
-    observed = float(value(totals(challenger))) - float(value(totals(champion)))
+    observed = float(value(sum_rows(challenger))) - float(value(sum_rows(champion)))
     gaps = swapped_gaps(challenger, champion, value, resamples, seed)
-    needed, affordable = (
-        math.ceil(ENOUGH / alpha),
-        min(SWAPS, WORK // max(1, int((challenger != champion).any(1).sum()))),
-    )
-    better, worse = exceedances(gaps, observed)
+    needed_swaps = math.ceil(ENOUGH / alpha)
+    affordable_swaps = min(SWAPS, WORK // max(1, int((challenger != champion).any(1).sum())))
+    better, worse = count_exceedances(gaps, observed)
     hopeless = min(better, worse) >= FEW
-    if affordable >= needed > resamples and not hopeless:
-        more = swapped_gaps(challenger, champion, value, needed - resamples, seed + 1)
-        gaps = np.concatenate([gaps, more])
-        better, worse = exceedances(gaps, observed)
-    p_better, p_worse = (better + 1) / (len(gaps) + 1), (worse + 1) / (len(gaps) + 1)
-    if needed <= max(affordable, resamples) or hopeless:
+    if affordable_swaps >= needed_swaps > resamples and not hopeless:
+        further_gaps = swapped_gaps(challenger, champion, value, needed_swaps - resamples, seed + 1)
+        gaps = np.concatenate([gaps, further_gaps])
+        better, worse = count_exceedances(gaps, observed)
+    p_better = (better + 1) / (len(gaps) + 1)
+    p_worse = (worse + 1) / (len(gaps) + 1)
+    if needed_swaps <= max(affordable_swaps, resamples) or hopeless:
         return p_better, p_worse
     tail = min(1.0, RADEMACHER * upper_tail(abs(observed) / float(gaps.std())))
     return (tail, p_worse) if observed > 0 else (p_better, tail)
 
 
-def exceedances(gaps: Floats, observed: float) -> tuple[int, int]:
+def count_exceedances(gaps: Floats, observed: float) -> tuple[int, int]:
     """How many permuted differences are at least, and at most, the observed one; an undefined one counts as both."""
     return int((~(gaps < observed - TIE)).sum()), int((~(gaps > observed + TIE)).sum())
 
@@ -155,9 +164,9 @@ def bootstrap_gaps(challenger: Floats, champion: Floats, value: Value, resamples
         DataError: there are no rows.
     """
     width = challenger.shape[1]
-    both = np.hstack([challenger, champion])
+    both_stats = np.hstack([challenger, champion])
     return np.concatenate(
-        [value(sums[:, :width]) - value(sums[:, width:]) for sums in bootstrap_sums(both, resamples, seed)]
+        [value(sums[:, :width]) - value(sums[:, width:]) for sums in bootstrap_sums(both_stats, resamples, seed)]
     )
 
 
@@ -170,22 +179,24 @@ def bootstrap_sums(stats: Floats, resamples: int, seed: int) -> Iterator[Floats]
     rows = len(stats)
     if rows == 0:
         raise DataError("there are no rows to resample; the split or slice that is to be judged is empty")
-    exact = stats.astype(np.float32)  # counts below 2**24 stay exact, at twice the speed
-    drawn = _weights(rows, resamples, seed) if resamples * rows <= CELLS else _drawn(rows, resamples, seed)
-    for weights in drawn:
-        yield (weights @ exact).astype(np.float64)
+    single_precision = stats.astype(np.float32)  # counts below 2**24 stay exact, at twice the speed
+    weight_chunks = (
+        _cached_weights(rows, resamples, seed) if resamples * rows <= CELLS else _draw_weights(rows, resamples, seed)
+    )
+    for weights in weight_chunks:
+        yield (weights @ single_precision).astype(np.float64)
 
 
 @functools.lru_cache(maxsize=1)
-def _weights(rows: int, resamples: int, seed: int) -> list[Floats]:
+def _cached_weights(rows: int, resamples: int, seed: int) -> list[Floats]:
     """As `_drawn`, and kept: two models, and metrics and classes, are judged on the same rows one after the other."""
-    return list(_drawn(rows, resamples, seed))
+    return list(_draw_weights(rows, resamples, seed))
 
 
-def _drawn(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
+def _draw_weights(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
     """How often each row is drawn, in pieces (at most `resamples`, rows) of bounded memory."""
     rng = np.random.default_rng(seed)
-    for size in pieces(resamples, rows):
+    for size in chunk_sizes(resamples, rows):
         picks = rng.integers(0, rows, (size, rows)) + np.arange(size)[:, None] * rows
         weights = np.bincount(picks.ravel(), minlength=size * rows).reshape(size, rows)
         yield weights.astype(np.float32)
@@ -195,24 +206,25 @@ def swapped_gaps(challenger: Floats, champion: Floats, value: Value, swaps: int,
     """Differences of the two models after swapping their statistics on a random half of the rows, (swaps,)."""
     steps = (challenger - champion).astype(np.float32)
     steps = steps[steps.any(axis=1)]
-    ours, theirs = totals(challenger), totals(champion)
+    challenger_sums = sum_rows(challenger)
+    champion_sums = sum_rows(champion)
     rng = np.random.default_rng(seed)
     gaps = []
-    for size in pieces(swaps, max(1, len(steps))):
+    for size in chunk_sizes(swaps, max(1, len(steps))):
         bits = rng.integers(0, 256, (size, (len(steps) + 7) // 8), dtype=np.uint8)
         moved = np.unpackbits(bits, axis=1, count=len(steps)).astype(np.float32) @ steps
-        gaps.append(value(ours - moved) - value(theirs + moved))
+        gaps.append(value(challenger_sums - moved) - value(champion_sums + moved))
     return np.concatenate(gaps)
 
 
-def pieces(count: int, width: int) -> Iterator[int]:
+def chunk_sizes(count: int, width: int) -> Iterator[int]:
     """Sizes that add up to `count`, each at most `CELLS` cells of the given width."""
     size = max(1, CELLS // width)
     for start in range(0, count, size):
         yield min(size, count - start)
 
 
-def totals(stats: Floats) -> Floats:
+def sum_rows(stats: Floats) -> Floats:
     """Sums of statistics (rows, m) over all rows, (m,)."""
     return np.asarray(stats.sum(axis=0, dtype=np.float64))
 
@@ -231,20 +243,20 @@ def holm(p_values: Sequence[float], alpha: float) -> list[float]:
     From the first p-value, in rising order, that misses its level, the rest get level 0.
     """
     levels = [0.0] * len(p_values)
-    for place, index in enumerate(np.argsort(p_values, kind="stable")):
-        level = alpha / (len(p_values) - place)
+    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
+        level = alpha / (len(p_values) - rank)
         levels[index] = level
         if not p_values[index] <= level:
             break
     return levels
 
 
-def spend(alpha: float, night: int) -> float:
+def spend_alpha(alpha: float, challenge_number: int) -> float:
     """The share of `alpha` that a night may use: alpha * 6 / (pi * night)**2, whose sum over nights 1, 2, ... is alpha.
 
     Raises:
         ValueError: `night` is below 1.
     """
-    if night < 1:
-        raise ValueError(f"nights count from 1, not {night}; the first challenge of a champion is night 1")
-    return alpha * 6 / (math.pi * night) ** 2
+    if challenge_number < 1:
+        raise ValueError(f"nights count from 1, not {challenge_number}; the first challenge of a champion is night 1")
+    return alpha * 6 / (math.pi * challenge_number) ** 2

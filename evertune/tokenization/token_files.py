@@ -20,7 +20,7 @@ SMALL = 100_000  # ... if they have no more rows than this
 NAME = "group-"
 
 
-def parts(rows: "pa.Table", groups: Collection[int] = ()) -> Iterator[tuple[str, Any]]:
+def assign_files(rows: "pa.Table", groups: Collection[int] = ()) -> Iterator[tuple[str, Any]]:
     """Each file's name, and where its rows stand, in the corpus' order.
 
     Args:
@@ -31,16 +31,16 @@ def parts(rows: "pa.Table", groups: Collection[int] = ()) -> Iterator[tuple[str,
 
     batch = rows["batch"].to_numpy().astype(np.int64)
     group = (batch - 1) // GROUP
-    together = np.isin(group, list(groups))
-    numbers = np.where(together, group * GROUP * PARTS, batch * PARTS + rows["part"].to_numpy())
+    is_grouped = np.isin(group, list(groups))
+    numbers = np.where(is_grouped, group * GROUP * PARTS, batch * PARTS + rows["part"].to_numpy())
     order = np.argsort(numbers, kind="stable")
-    found, starts = np.unique(numbers[order], return_index=True)
-    for number, places in zip(found.tolist(), np.split(order, starts[1:]), strict=True):
+    distinct_numbers, starts = np.unique(numbers[order], return_index=True)
+    for number, indices in zip(distinct_numbers.tolist(), np.split(order, starts[1:]), strict=True):
         name = f"{number // PARTS:06d}-{number % PARTS:03d}"
-        yield f"{NAME}{group[places[0]]:06d}" if together[places[0]] else name, places
+        yield f"{NAME}{group[indices[0]]:06d}" if is_grouped[indices[0]] else name, indices
 
 
-def closed(rows: "pa.Table") -> list[int]:
+def find_closed_groups(rows: "pa.Table") -> list[int]:
     """Numbers of the groups of small batches behind which newer ones have come."""
     import numpy as np
 
@@ -49,15 +49,15 @@ def closed(rows: "pa.Table") -> list[int]:
     return [number for number, count in zip(numbers[:-1].tolist(), counts[:-1], strict=True) if count <= SMALL]
 
 
-def holds(path: Path, versions: "pa.ChunkedArray") -> bool:
+def contains_rows(path: Path, versions: "pa.ChunkedArray") -> bool:
     """Whether the file has all these rows; one that is damaged has none."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     try:
         with pa.memory_map(str(path)) as source:
-            known = pa.ipc.open_stream(source).read_all().column("row_version")
-            return bool(pc.all(pc.is_in(versions, value_set=known.combine_chunks())).as_py())
+            stored_versions = pa.ipc.open_stream(source).read_all().column("row_version")
+            return bool(pc.all(pc.is_in(versions, value_set=stored_versions.combine_chunks())).as_py())
     except FileNotFoundError:
         return False
     except (OSError, ValueError, KeyError) as error:
@@ -65,7 +65,7 @@ def holds(path: Path, versions: "pa.ChunkedArray") -> bool:
         return False
 
 
-def join(path: Path, versions: "pa.ChunkedArray") -> bool:
+def join_group(path: Path, versions: "pa.ChunkedArray") -> bool:
     """Make a group's file of the files of its batches; whether it has all these rows now.
 
     The files of the batches stay for whoever reads them now; `evertune clean` removes them.
@@ -75,29 +75,29 @@ def join(path: Path, versions: "pa.ChunkedArray") -> bool:
     if not path.stem.startswith(NAME):
         return False
     number = int(path.stem.removeprefix(NAME))
-    own = [one for one in path.parent.glob("[0-9]*-[0-9]*.arrow") if _group_of(one) == number]
+    batch_files = [file for file in path.parent.glob("[0-9]*-[0-9]*.arrow") if _group_of(file) == number]
     tables = []
-    for one in sorted(own):
+    for batch_file in sorted(batch_files):
         try:
-            with pa.memory_map(str(one)) as source:
+            with pa.memory_map(str(batch_file)) as source:
                 tables.append(pa.ipc.open_stream(source).read_all())
         except (OSError, ValueError):
             return False
     if not tables:
         return False
     scratch = path.with_suffix(f".{uuid.uuid4().hex[:8]}.part")
-    whole = pa.concat_tables(tables).combine_chunks()
-    with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_stream(sink, whole.schema) as writer:
-        writer.write_table(whole)
+    joined_table = pa.concat_tables(tables).combine_chunks()
+    with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_stream(sink, joined_table.schema) as writer:
+        writer.write_table(joined_table)
     scratch.replace(path)
-    return holds(path, versions)
+    return contains_rows(path, versions)
 
 
 def _group_of(path: Path) -> int:
     return (int(path.stem.partition("-")[0]) - 1) // GROUP
 
 
-def mapped(tokens: Tokens) -> dict[str, Any]:
+def open_tables(tokens: Tokens) -> dict[str, Any]:
     """The token files by name, as tables of `datasets`, whose columns stay on the disk until they are read.
 
     Raises:
@@ -111,7 +111,7 @@ def mapped(tokens: Tokens) -> dict[str, Any]:
         raise DataError(f"a token file cannot be read ({error}); run again: its rows are encoded anew") from error
 
 
-def places(tables: dict[str, Any], rows: "pa.Table") -> "np.ndarray[Any, Any]":
+def locate_rows(tables: dict[str, Any], rows: "pa.Table") -> "np.ndarray[Any, Any]":
     """Where each row stands in the tables, one behind the other; looked up file by file, so that memory is bounded.
 
     Raises:
@@ -122,19 +122,23 @@ def places(tables: dict[str, Any], rows: "pa.Table") -> "np.ndarray[Any, Any]":
 
     ends = np.cumsum([len(table) for table in tables.values()], dtype=np.int64)
     starts = {name: int(end) - len(table) for (name, table), end in zip(tables.items(), ends, strict=True)}
-    found = np.empty(len(rows), np.int64)
-    for name, some in parts(rows, [int(one.removeprefix(NAME)) for one in tables if one.startswith(NAME)]):
-        asked = rows.column("row_version").take(some)
-        known = tables[name].column("row_version").combine_chunks() if name in tables else asked[:0].combine_chunks()
-        there = pc.index_in(asked, value_set=known)
-        if there.null_count:
-            lacking = asked.filter(pc.is_null(there))[0].as_py()
+    positions = np.empty(len(rows), np.int64)
+    for name, indices in assign_files(
+        rows, [int(table_name.removeprefix(NAME)) for table_name in tables if table_name.startswith(NAME)]
+    ):
+        versions = rows.column("row_version").take(indices)
+        stored_versions = (
+            tables[name].column("row_version").combine_chunks() if name in tables else versions[:0].combine_chunks()
+        )
+        offsets = pc.index_in(versions, value_set=stored_versions)
+        if offsets.null_count:
+            lacking = versions.filter(pc.is_null(offsets))[0].as_py()
             raise DataError(f"no token file has the row {lacking!r}; run again: it is encoded anew")
-        found[some] = starts[name] + there.to_numpy()
-    return found
+        positions[indices] = starts[name] + offsets.to_numpy()
+    return positions
 
 
-def joined(folder: Path) -> Iterator[Path]:
+def find_joined_files(folder: Path) -> Iterator[Path]:
     """Files of batches whose rows stand in their group's file too."""
-    groups = {int(one.stem.removeprefix(NAME)) for one in folder.glob(f"{NAME}*.arrow")}
-    yield from (one for one in folder.glob("[0-9]*-[0-9]*.arrow") if _group_of(one) in groups)
+    groups = {int(group_file.stem.removeprefix(NAME)) for group_file in folder.glob(f"{NAME}*.arrow")}
+    yield from (batch_file for batch_file in folder.glob("[0-9]*-[0-9]*.arrow") if _group_of(batch_file) in groups)

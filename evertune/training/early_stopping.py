@@ -11,7 +11,7 @@ from evertune.runtime.files import read_json
 
 
 @dataclass(frozen=True)
-class Rule:
+class StoppingRule:
     """How long a training may go on without improvement.
 
     Args:
@@ -25,14 +25,15 @@ class Rule:
     patience: int
     min_delta: float
 
-    def fulfilled(self, history: Sequence[dict[str, Any]]) -> bool:
+    def should_stop(self, history: Sequence[dict[str, Any]]) -> bool:
         """Whether the validations in a Trainer's log say stop."""
-        best, without = float("-inf"), 0
+        best = float("-inf")
+        stagnant_validations = 0
         for value in (entry[self.metric] for entry in history if self.metric in entry):
             value = -value if self.falls else value
-            without = 0 if value > best + self.min_delta else without + 1
+            stagnant_validations = 0 if value > best + self.min_delta else stagnant_validations + 1
             best = max(best, value)
-        return without >= self.patience
+        return stagnant_validations >= self.patience
 
 
 class EarlyStop(TrainerCallback):
@@ -42,16 +43,16 @@ class EarlyStop(TrainerCallback):
     step. The log is part of every checkpoint.
     """
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: StoppingRule) -> None:
         self._rule = rule
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        control.should_training_stop |= self._rule.fulfilled(state.log_history)
+        control.should_training_stop |= self._rule.should_stop(state.log_history)
 
 
-def stopped_at(checkpoint: str | None, rule: Rule | None) -> int | None:
+def find_stopping_step(checkpoint: str | None, rule: StoppingRule | None) -> int | None:
     """The step at which the training that left this checkpoint had ended early; None where it had not."""
     if checkpoint is None or rule is None:
         return None
     state = read_json(Path(checkpoint) / "trainer_state.json")
-    return int(state["global_step"]) if rule.fulfilled(state["log_history"]) else None
+    return int(state["global_step"]) if rule.should_stop(state["log_history"]) else None

@@ -22,10 +22,12 @@ class Examples(Sequence[Mapping[str, Any]]):
     def __init__(
         self, objective: Any, encoded: "datasets.Dataset", targets: Sequence[Any], ids: Mapping[str, int]
     ) -> None:
-        self._objective, self._targets, self._ids = objective, targets, ids
+        self._objective = objective
+        self._targets = targets
+        self._ids = ids
         table = encoded.with_format("arrow")[:]
         names = [name for name in table.column_names if name != "row_version"]
-        self._columns = {name: _column(table.column(name)) for name in names}
+        self._columns = {name: _read_column(table.column(name)) for name in names}
 
     @property
     def lengths(self) -> Any:
@@ -43,19 +45,19 @@ class Examples(Sequence[Mapping[str, Any]]):
         return len(self._targets)
 
     @overload
-    def __getitem__(self, place: int) -> Mapping[str, Any]: ...
+    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Mapping[str, Any]]: ...
-    def __getitem__(self, place: int | slice) -> Mapping[str, Any] | list[Mapping[str, Any]]:
-        if isinstance(place, slice):
-            return [self[one] for one in range(len(self))[place]]
-        place = range(len(self))[place]  # IndexError at the end, by which a loop over a sequence stops
-        row = {name: _cell(column, place) for name, column in self._columns.items()}
-        made: Mapping[str, Any] = self._objective.example(row, self._targets[place], self._ids)
-        return made
+    def __getitem__(self, index: slice) -> list[Mapping[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> Mapping[str, Any] | list[Mapping[str, Any]]:
+        if isinstance(index, slice):
+            return [self[row_index] for row_index in range(len(self))[index]]
+        index = range(len(self))[index]  # IndexError at the end, by which a loop over a sequence stops
+        row = {name: _read_cell(column, index) for name, column in self._columns.items()}
+        example: Mapping[str, Any] = self._objective.example(row, self._targets[index], self._ids)
+        return example
 
 
-def _column(column: Any) -> tuple[Any, Any]:
+def _read_column(column: Any) -> tuple[Any, Any]:
     """A column's numbers, and for one of lists where each begins."""
     import pyarrow as pa
 
@@ -68,6 +70,6 @@ def _column(column: Any) -> tuple[Any, Any]:
     return values.flatten().to_numpy(zero_copy_only=False), starts - starts[0]
 
 
-def _cell(column: tuple[Any, Any], place: int) -> Any:
+def _read_cell(column: tuple[Any, Any], index: int) -> Any:
     values, starts = column
-    return int(values[place]) if starts is None else values[starts[place] : starts[place + 1]]
+    return int(values[index]) if starts is None else values[starts[index] : starts[index + 1]]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from evertune.config.methods import FULL
 from evertune.errors import ConfigError, SettingsError, TrainingError
 from evertune.models import base as base_models
-from evertune.records import Candidate, Tokens, digest, plain, settled
-from evertune.runtime import job_slots as jobs
+from evertune.records import Candidate, Tokens, compute_digest, dump_settings, to_plain
+from evertune.runtime import job_slots
 from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 from evertune.runtime.precision import resolve_precision
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 STEP_VERSION = 5  # raise it when the same input gives another model
 
 
-def fingerprint(recipe: "Recipe", tokens: Tokens, champion: str | None, teacher: str | None = None) -> str:
+def fingerprint_training(recipe: "Recipe", tokens: Tokens, champion: str | None, teacher: str | None = None) -> str:
     """What decides the weights: token data set, training section, base, and the libraries that do the arithmetic.
 
     Args:
@@ -39,16 +39,25 @@ def fingerprint(recipe: "Recipe", tokens: Tokens, champion: str | None, teacher:
     """
     fresh = recipe.data.fresh
     since = champion if (fresh.start_from, fresh.train_on) != ("base", "all") else None
-    settings = settled(recipe.training, *recipe.training.HOW)
+    settings = dump_settings(recipe.training, *recipe.training.HOW)
     left_out: list[Any] = ["leak: exclude"] if recipe.data.split.leak == "exclude" else []
     left_out += [recipe.evaluation.window] if recipe.evaluation.window is not None else []
     left_out += [version("peft")] if recipe.training.method != FULL else []
     left_out += [teacher] if teacher is not None else []
-    return digest(
-        STEP_VERSION, tokens.fingerprint, settings, recipe.objective, fresh, recipe.metric, since,
-        base_models.fingerprint(recipe), recipe.evaluation.precision, version("torch"), version("transformers"),
+    return compute_digest(
+        STEP_VERSION,
+        tokens.fingerprint,
+        settings,
+        recipe.objective,
+        fresh,
+        recipe.metric,
+        since,
+        base_models.fingerprint_base(recipe),
+        recipe.evaluation.precision,
+        version("torch"),
+        version("transformers"),
         *left_out,
-    )  # fmt: skip
+    )
 
 
 def run_folder(home: Home, key: str, *, anew: bool = False) -> Path:
@@ -57,17 +66,26 @@ def run_folder(home: Home, key: str, *, anew: bool = False) -> Path:
     Args:
         anew: a folder of its own if the run was concluded before; an interrupted one is gone on with all the same.
     """
-    folders = [home.runs / key[:16], *sorted(home.runs.glob(f"{key[:16]}-*"), key=lambda one: int(one.name[17:]))]
+    folders = [home.runs / key[:16], *sorted(home.runs.glob(f"{key[:16]}-*"), key=lambda path: int(path.name[17:]))]
     if anew and (folders[-1] / "concluded").exists():
         return home.runs / f"{key[:16]}-{len(folders)}"
     return folders[-1]
 
 
-def finetune(
-    recipe: "Recipe", home: Home, tokens: Tokens, encoded: "datasets.Dataset", rows: "pa.Table",
-    *, run_id: str, folder: Path, log: "Log", champion: Path | None = None, since: int = 0,
+def finetune_model(
+    recipe: "Recipe",
+    home: Home,
+    tokens: Tokens,
+    encoded: "datasets.Dataset",
+    rows: "pa.Table",
+    *,
+    run_id: str,
+    folder: Path,
+    log: "Log",
+    champion: Path | None = None,
+    since: int = 0,
     teacher: Path | None = None,
-) -> Candidate:  # fmt: skip
+) -> Candidate:
     """Train on the snapshot's train rows, stop early on its validation rows, and write the bundle.
 
     Args:
@@ -83,104 +101,142 @@ def finetune(
     """
     from evertune.training.distributed import processes
 
-    done = read_json(folder / "candidate.json")
-    if done is None or bundle.digest(folder / "bundle") != done["digest"]:
-        with jobs.place(recipe.name):
+    candidate_facts = read_json(folder / "candidate.json")
+    if candidate_facts is None or bundle.compute_digest(folder / "bundle") != candidate_facts["digest"]:
+        with job_slots.hold_slot(recipe.name):
             start = time.perf_counter()
-            if processes.wanted(recipe):
-                with _saying_what_to_do(recipe, folder):
-                    facts = processes.train(recipe, home, tokens, rows, run_id, folder, log, champion, since)
+            if processes.requires_processes(recipe):
+                with _explain_errors(recipe, folder):
+                    facts = processes.train_in_processes(
+                        recipe, home, tokens, rows, run_id, folder, log, champion, since
+                    )
             else:
-                facts = train(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since, teacher) or {}
-            done = {**facts, "seconds": time.perf_counter() - start}
-        write_json(folder / "candidate.json", done)
+                facts = (
+                    train_model(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since, teacher)
+                    or {}
+                )
+            candidate_facts = {**facts, "seconds": time.perf_counter() - start}
+        write_json(folder / "candidate.json", candidate_facts)
         (folder / "teacher.npy").unlink(missing_ok=True)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # several times the size of the bundle
-    return Candidate(bundle=str(folder / "bundle"), run_id=run_id, run_folder=str(folder), tokens=tokens, **done)
+    return Candidate(
+        bundle=str(folder / "bundle"), run_id=run_id, run_folder=str(folder), tokens=tokens, **candidate_facts
+    )
 
 
-def train(
-    recipe: "Recipe", home: Home, tokens: Tokens, encoded: "datasets.Dataset", rows: "pa.Table",
-    run_id: str, folder: Path, log: "Log", champion: Path | None, since: int,
+def train_model(
+    recipe: "Recipe",
+    home: Home,
+    tokens: Tokens,
+    encoded: "datasets.Dataset",
+    rows: "pa.Table",
+    run_id: str,
+    folder: Path,
+    log: "Log",
+    champion: Path | None,
+    since: int,
     teacher: Path | None = None,
-) -> dict[str, Any] | None:  # fmt: skip
+) -> dict[str, Any] | None:
     """Train in this process, alone or as one of several; the first of them writes the bundle and returns the facts.
 
     Raises:
         EvertuneError: as `finetune`.
     """
-    from evertune.training.distributed import process_group as sharing
+    from evertune.training.distributed import process_group
 
     # Processes whose parent was killed end by themselves; the next training waits until they have.
-    first = home.lock("training") if sharing.rank() == 0 else contextlib.nullcontext()
-    with first, _saying_what_to_do(recipe, folder):
-        return _train(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since, teacher)
+    training_lock = home.lock("training") if process_group.get_rank() == 0 else contextlib.nullcontext()
+    with training_lock, _explain_errors(recipe, folder):
+        return _train_and_bundle(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since, teacher)
 
 
-def _train(
-    recipe: "Recipe", home: Home, tokens: Tokens, encoded: "datasets.Dataset", rows: "pa.Table",
-    run_id: str, folder: Path, log: "Log", champion: Path | None, since: int, teacher: Path | None,
-) -> dict[str, Any] | None:  # fmt: skip
-    from evertune.tokenization import tokenize as tokenization
-    from evertune.training import initial_model as start
-    from evertune.training import parameters as models
-    from evertune.training import trainer as loop
-    from evertune.training.distributed import process_group as sharing
-    from evertune.training.methods.adalora import Ranks
-    from evertune.training.task import task_of
+def _train_and_bundle(
+    recipe: "Recipe",
+    home: Home,
+    tokens: Tokens,
+    encoded: "datasets.Dataset",
+    rows: "pa.Table",
+    run_id: str,
+    folder: Path,
+    log: "Log",
+    champion: Path | None,
+    since: int,
+    teacher: Path | None,
+) -> dict[str, Any] | None:
+    from evertune.tokenization import tokenize
+    from evertune.training import initial_model, parameters, trainer
+    from evertune.training.distributed import process_group
+    from evertune.training.methods.adalora import RankSchedule
+    from evertune.training.task import build_task
 
-    labels, settings, memory = tokens.snapshot.labels, recipe.training, home.root / "machine.json"
-    tokenizer = tokenization.tokenizer(recipe)
-    task = task_of(recipe, encoded, rows, labels, tokenizer, since)
-    begun = start.begin(
+    labels = tokens.snapshot.labels
+    settings = recipe.training
+    memory = home.root / "machine.json"
+    tokenizer = tokenize.load_tokenizer(recipe)
+    task = build_task(recipe, encoded, rows, labels, tokenizer, since)
+    start_model = initial_model.build_initial_model(
         recipe, task.objective, labels, champion if recipe.data.fresh.start_from == "champion" else None
     )
-    model = begun.model
+    model = start_model.model
     if settings.distill is not None:
         if teacher is None:
             raise ConfigError("training.distill: only `evertune run` and `search` find the teacher; take it out here")
-        task = task.taught(teacher, settings.distill, tokenizer, recipe.objective, folder / "teacher.npy")
-    free = models.freeze(model, settings.freeze, settings.train_top_layers, settings.method == FULL)
+        task = task.with_teacher(teacher, settings.distill, tokenizer, recipe.objective, folder / "teacher.npy")
+    trainable_count = parameters.freeze_parameters(
+        model, settings.freeze, settings.train_top_layers, settings.method == FULL
+    )
     precision = resolve_precision(settings.precision, memory)
     total = model.num_parameters()
-    counts = f"{free:,}", f"{total:,}", len(task.train), precision
+    counts = f"{trainable_count:,}", f"{total:,}", len(task.train), precision
     logger.info("training %s of %s parameters on %d rows in %s", *counts)
-    others = [Ranks(begun.peft, begun.method)] if begun.method and begun.method["type"] == "adalora" else []
-    fitted = loop.fit(model, task, settings, precision, folder / "checkpoints", log, memory, others)
-    if sharing.rank():
+    callbacks = (
+        [RankSchedule(start_model.peft, start_model.method)]
+        if start_model.method and start_model.method["type"] == "adalora"
+        else []
+    )
+    fitted = trainer.fit(model, task, settings, precision, folder / "checkpoints", log, memory, callbacks)
+    if process_group.get_rank():
         return None
-    model = begun.finished(settings.apart)
+    model = start_model.finish_model(settings.needs_base)
     if hasattr(task.objective, "finish"):
         task.objective.finish(model, task.train, labels)
     serving = resolve_precision(recipe.evaluation.precision, memory)
-    card = {**_card(recipe, tokens, serving, run_id), "conventions": task.conventions}
-    digest = bundle.write(folder / "bundle", model, tokenizer, task.objective, card)
+    card = {**_build_card(recipe, tokens, serving, run_id), "conventions": task.conventions}
+    digest = bundle.write_bundle(folder / "bundle", model, tokenizer, task.objective, card)
     return {
-        "digest": digest, "steps": fitted.steps, "epochs": fitted.epochs, "train_loss": fitted.train_loss,
-        "trained": free / total,
-    }  # fmt: skip
+        "digest": digest,
+        "steps": fitted.steps,
+        "epochs": fitted.epochs,
+        "train_loss": fitted.train_loss,
+        "trained": trainable_count / total,
+    }
 
 
-def _card(recipe: "Recipe", tokens: Tokens, precision: str, run_id: str) -> dict[str, Any]:
+def _build_card(recipe: "Recipe", tokens: Tokens, precision: str, run_id: str) -> dict[str, Any]:
     snapshot = tokens.snapshot
     return {
-        "name": recipe.name, "objective": recipe.objective.type, "options": recipe.objective.model_dump(),
-        "precision": precision, "tokens_per_batch": 2 * recipe.training.budget,
+        "name": recipe.name,
+        "objective": recipe.objective.type,
+        "options": recipe.objective.model_dump(),
+        "precision": precision,
+        "tokens_per_batch": 2 * recipe.training.budget,
         "snapshot": {"version": snapshot.version, "fingerprint": snapshot.fingerprint, "batch": snapshot.batch},
-        "run_id": run_id, **({"adapter": _adapter(recipe)} if recipe.training.apart else {}),
-    }  # fmt: skip
+        "run_id": run_id,
+        **({"adapter": _describe_adapter(recipe)} if recipe.training.needs_base else {}),
+    }
 
 
-def _adapter(recipe: "Recipe") -> dict[str, Any]:
+def _describe_adapter(recipe: "Recipe") -> dict[str, Any]:
     """What the bundle of an adapter must know of it and of its base."""
     return {
-        "method": plain(recipe.training.method), "base": base_models.name(recipe),
-        "fingerprint": base_models.fingerprint(recipe),
-    }  # fmt: skip
+        "method": to_plain(recipe.training.method),
+        "base": base_models.get_base_name(recipe),
+        "fingerprint": base_models.fingerprint_base(recipe),
+    }
 
 
 @contextlib.contextmanager
-def _saying_what_to_do(recipe: "Recipe", folder: Path) -> Iterator[None]:
+def _explain_errors(recipe: "Recipe", folder: Path) -> Iterator[None]:
     """Lack of memory or disk as an error that a person can act on; torch has no one class for either."""
     from safetensors import SafetensorError
 

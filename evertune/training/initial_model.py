@@ -9,11 +9,10 @@ from evertune.config.methods import FULL
 from evertune.errors import ConfigError
 from evertune.models import base as base_models
 from evertune.models import teachers
-from evertune.objectives import module
+from evertune.objectives import load_objective
 from evertune.serving import bundle
 from evertune.serving.portable import adapters
-from evertune.training import head
-from evertune.training import parameters as models
+from evertune.training import head, parameters
 from evertune.training.distillation import student
 from evertune.training.methods import mixout
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialModel:
     """A model, and what the method has added to it.
 
     Args:
@@ -35,15 +34,15 @@ class Start:
     method: Mapping[str, Any] | None = None
     peft: Any = None
 
-    def finished(self, apart: bool) -> Any:
+    def finish_model(self, keep_unmerged: bool) -> Any:
         """What the bundle saves: an ordinary model, or where it stays apart the adapter alone."""
-        if apart:
-            return Apart(self.model, self.peft)
+        if keep_unmerged:
+            return UnmergedAdapter(self.model, self.peft)
         return self.model if self.peft is None else self.peft.merge_and_unload()
 
 
 @dataclass(frozen=True)
-class Apart:
+class UnmergedAdapter:
     """An adapter that is saved without its base."""
 
     model: Any
@@ -55,10 +54,10 @@ class Apart:
         Raises:
             OSError: the disk is full or not writable.
         """
-        adapters.save(self.model, self.peft, folder)
+        adapters.save_adapter(self.model, self.peft, folder)
 
 
-def begin(recipe: "Recipe", objective: Any, labels: Sequence[str], champion: Path | None) -> Start:
+def build_initial_model(recipe: "Recipe", objective: Any, labels: Sequence[str], champion: Path | None) -> InitialModel:
     """Build the model, and add what the method trains.
 
     Args:
@@ -68,64 +67,68 @@ def begin(recipe: "Recipe", objective: Any, labels: Sequence[str], champion: Pat
         TrainingError: the weights cannot be loaded.
     """
     method = recipe.training.method
-    known = None if champion is None else bundle.card(champion).get("adapter")
-    _check(recipe, champion, known)
-    whole = champion is not None and known is None  # an ordinary model
-    place = str(champion / "model") if champion is not None and whole else base_models.locate(recipe)
-    model = models.build(objective, place, labels, base_models.options(recipe), recipe.training.seed)
+    adapter_card = None if champion is None else bundle.read_card(champion).get("adapter")
+    _check_champion(recipe, champion, adapter_card)
+    whole = champion is not None and adapter_card is None  # an ordinary model
+    model_path = str(champion / "model") if champion is not None and whole else base_models.locate_base(recipe)
+    model = parameters.build_model(
+        objective, model_path, labels, base_models.resolve_options(recipe), recipe.training.seed
+    )
     renamed = recipe.contract.label.rename
     if champion is not None and whole and objective.LABELED:
         head.carry_over(model, objective.load(champion / "model"), labels, renamed)
     if recipe.training.student is not None:
-        student.shrink(model, recipe.training.student.layers)
+        student.shrink_model(model, recipe.training.student.layers)
     if method == FULL:
-        return Start(model)
+        return InitialModel(model)
     options = method.model_dump(mode="json")  # type: ignore[union-attr]
     try:
-        start = Start(model, options, adapters.attach(model, options, base_models.name(recipe)))
-        _try(model)
+        start = InitialModel(model, options, adapters.attach_adapter(model, options, base_models.get_base_name(recipe)))
+        _try_forward(model)
     except ValueError as error:
         raise ConfigError(f"training.method: {options['type']} does not fit {recipe.base_model}: {error}") from error
     if champion is not None and not whole:
-        before = bundle.predictor(champion, "fp32").model
-        _take_over(model, before)
+        champion_model = bundle.load_predictor(champion, "fp32").model
+        _copy_adapter(model, champion_model)
         if objective.LABELED:
-            head.carry_over(model, before, labels, renamed)
+            head.carry_over(model, champion_model, labels, renamed)
     return start
 
 
-def fits(recipe: "Recipe") -> None:
+def check_recipe_fits(recipe: "Recipe") -> None:
     """Look whether what the recipe's training names fits its base model; nothing is trained.
 
     Raises:
         ConfigError: they do not, or the base model has no tokenizer that fits.
         TrainingError: the weights cannot be loaded.
     """
-    from evertune.tokenization import tokenize as tokenization
+    from evertune.tokenization import tokenize
     from evertune.training.distillation import teacher
 
-    tokenizer, place = tokenization.tokenizer(recipe), teachers.place(recipe)
-    if place is not None:
-        teacher.same_inputs(place, tokenizer, recipe.objective)
-    training, objective = recipe.training, module(recipe.objective.type)
-    model = begin(recipe, objective, ("one", "another") if objective.LABELED else (), None).model
-    models.freeze(model, training.freeze, training.train_top_layers, training.method == FULL)
+    tokenizer = tokenize.load_tokenizer(recipe)
+    teacher_path = teachers.locate_teacher(recipe)
+    if teacher_path is not None:
+        teacher.check_same_inputs(teacher_path, tokenizer, recipe.objective)
+    training = recipe.training
+    objective = load_objective(recipe.objective.type)
+    model = build_initial_model(recipe, objective, ("one", "another") if objective.LABELED else (), None).model
+    parameters.freeze_parameters(model, training.freeze, training.train_top_layers, training.method == FULL)
     if training.mixout:
-        mixout.layers(model)
-    models.rated(model, training.learning_rate, training.head_learning_rate, training.layer_decay)
+        mixout.find_linear_layers(model)
+    parameters.assign_rates(model, training.learning_rate, training.head_learning_rate, training.layer_decay)
 
 
-def _try(model: Any) -> None:
+def _try_forward(model: Any) -> None:
     """Two tokens through the model: one that takes no virtual tokens says so."""
     import torch
 
     ids = torch.tensor([[0, 1]])
-    more = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
+    decoder_inputs = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
     with torch.inference_mode():
-        model(input_ids=ids, attention_mask=torch.ones_like(ids), **more)
+        model(input_ids=ids, attention_mask=torch.ones_like(ids), **decoder_inputs)
 
 
-def _check(recipe: "Recipe", champion: Path | None, known: Mapping[str, Any] | None) -> None:
+def _check_champion(recipe: "Recipe", champion: Path | None, adapter_card: Mapping[str, Any] | None) -> None:
     """Whether this training may go on from this champion.
 
     Raises:
@@ -133,35 +136,37 @@ def _check(recipe: "Recipe", champion: Path | None, known: Mapping[str, Any] | N
     """
     if champion is None:
         return
-    anew = "train from the base with `--set data.fresh.start_from=base`"
-    if known is None:
-        if recipe.training.apart:
+    advice = "train from the base with `--set data.fresh.start_from=base`"
+    if adapter_card is None:
+        if recipe.training.needs_base:
             raise ConfigError(
                 "data.fresh.start_from: the champion is a whole model, and the adapter of `training.method` would "
-                f"belong to it, not to base_model; set `merge: true`, or {anew}"
+                f"belong to it, not to base_model; set `merge: true`, or {advice}"
             )
         return
     method = recipe.training.method
-    if not recipe.training.apart or method.model_dump(mode="json") != known["method"]:  # type: ignore[union-attr]
+    if not recipe.training.needs_base or method.model_dump(mode="json") != adapter_card["method"]:  # type: ignore[union-attr]
         raise ConfigError(
-            f"data.fresh.start_from: the champion is an adapter ({_told(known['method'])}), and `training.method` is "
-            f"another; keep the method, or {anew}"
+            f"data.fresh.start_from: the champion is an adapter ({_format_method(adapter_card['method'])}), and "
+            "`training.method` is "
+            f"another; keep the method, or {advice}"
         )
-    if base_models.fingerprint(recipe) != known["fingerprint"]:
+    if base_models.fingerprint_base(recipe) != adapter_card["fingerprint"]:
         raise ConfigError(
-            f"data.fresh.start_from: the champion is an adapter of {known['base']}, and base_model is another; {anew}"
+            f"data.fresh.start_from: the champion is an adapter of {adapter_card['base']}, and base_model is "
+            f"another; {advice}"
         )
 
 
-def _told(method: Mapping[str, Any]) -> str:
+def _format_method(method: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in method.items())
 
 
-def _take_over(model: Any, before: Any) -> None:
+def _copy_adapter(model: Any, champion_model: Any) -> None:
     """Give the model what the champion's adapter has learned."""
     import torch
 
-    learned = dict(before.named_parameters())
+    learned = dict(champion_model.named_parameters())
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and name in learned and learned[name].shape == parameter.shape:

@@ -7,7 +7,7 @@ from typing import Any
 from evertune.errors import ConfigError, TrainingError
 
 
-def build(objective: Any, place: str, labels: Sequence[str], options: Any, seed: int) -> Any:
+def build_model(objective: Any, model_path: str, labels: Sequence[str], options: Any, seed: int) -> Any:
     """Base weights with a new head, the head drawn from `seed`.
 
     Raises:
@@ -17,14 +17,14 @@ def build(objective: Any, place: str, labels: Sequence[str], options: Any, seed:
 
     set_seed(seed)
     try:
-        return objective.build(place, labels, options)
+        return objective.build(model_path, labels, options)
     except (OSError, ValueError, RuntimeError) as error:
         raise TrainingError(
-            f"base_model: {place}: no model can be built from it: {str(error).splitlines()[0]}"
+            f"base_model: {model_path}: no model can be built from it: {str(error).splitlines()[0]}"
         ) from error
 
 
-def freeze(model: Any, patterns: Sequence[str], top_layers: int | None, free: bool = True) -> int:
+def freeze_parameters(model: Any, patterns: Sequence[str], top_layers: int | None, others_learn: bool = True) -> int:
     """Fix parameters by name pattern, and all of the backbone but its top layers; returns how many stay free.
 
     Args:
@@ -38,23 +38,27 @@ def freeze(model: Any, patterns: Sequence[str], top_layers: int | None, free: bo
             raise ConfigError(
                 f"training.freeze: {pattern!r} fits no parameter; names are such as {names[0]}, {names[-1]}"
             )
-    fixed = {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
+    frozen = {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
     if top_layers is not None:
-        fixed |= _below_top(model, names, top_layers)
+        frozen |= _names_below_top(model, names, top_layers)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad = name not in fixed and (free or parameter.requires_grad)
+        parameter.requires_grad = name not in frozen and (others_learn or parameter.requires_grad)
     count: int = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     if not count:
         raise ConfigError("training.freeze: no parameter stays free; leave at least the head")
     return count
 
 
-def _below_top(model: Any, names: Sequence[str], top: int) -> set[str]:
-    name, layers = _stack(model)
+def _names_below_top(model: Any, names: Sequence[str], top: int) -> set[str]:
+    name, layers = _find_stack(model)
     if top > len(layers):
         raise ConfigError(f"training.train_top_layers: {top}, but the model has {len(layers)} layers")
-    kept = tuple(f"{name}.{index}." for index in range(len(layers) - top, len(layers)))
-    return {one for one in names if is_backbone(model, one) and not one.startswith(kept)}
+    top_prefixes = tuple(f"{name}.{index}." for index in range(len(layers) - top, len(layers)))
+    return {
+        parameter_name
+        for parameter_name in names
+        if is_backbone(model, parameter_name) and not parameter_name.startswith(top_prefixes)
+    }
 
 
 def is_backbone(model: Any, name: str) -> bool:
@@ -62,7 +66,7 @@ def is_backbone(model: Any, name: str) -> bool:
     return model.base_model is model or name.startswith(model.base_model_prefix + ".")
 
 
-def optimizer(model: Any, rate: float, head_rate: float | None, decay: float, layer_decay: float = 1.0) -> Any:
+def build_optimizer(model: Any, rate: float, head_rate: float | None, decay: float, layer_decay: float = 1.0) -> Any:
     """Fused AdamW (Loshchilov & Hutter 2019); no decay on biases, norms and IA3's factors; rates by depth.
 
     Args:
@@ -73,16 +77,20 @@ def optimizer(model: Any, rate: float, head_rate: float | None, decay: float, la
     import torch
 
     groups: dict[tuple[float, float], list[Any]] = {}
-    for name, parameter, peak in rated(model, rate, head_rate, layer_decay):
-        scales = parameter.ndim < 2 or ".ia3_" in name
-        groups.setdefault((peak, 0.0 if scales else decay), []).append(parameter)
+    for name, parameter, peak in assign_rates(model, rate, head_rate, layer_decay):
+        is_undecayed = parameter.ndim < 2 or ".ia3_" in name
+        groups.setdefault((peak, 0.0 if is_undecayed else decay), []).append(parameter)
     return torch.optim.AdamW(
         [{"params": group, "lr": peak, "weight_decay": weight} for (peak, weight), group in groups.items()],
-        betas=(0.9, 0.999), eps=1e-8, fused=True,
-    )  # fmt: skip
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        fused=True,
+    )
 
 
-def rated(model: Any, rate: float, head_rate: float | None, layer_decay: float = 1.0) -> list[tuple[str, Any, float]]:
+def assign_rates(
+    model: Any, rate: float, head_rate: float | None, layer_decay: float = 1.0
+) -> list[tuple[str, Any, float]]:
     """Name, parameter and peak rate of all that learns.
 
     Args:
@@ -91,30 +99,38 @@ def rated(model: Any, rate: float, head_rate: float | None, layer_decay: float =
     Raises:
         ConfigError: there is no one stack of layers for `layer_decay`.
     """
-    below = _layers_above(model) if layer_decay < 1 else {}
-    free = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    layers_above = _count_layers_above(model) if layer_decay < 1 else {}
+    trainable = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     return [
-        (name, one, rate * layer_decay ** below.get(name, 0) if is_backbone(model, name) else head_rate or rate)
-        for name, one in free
+        (
+            name,
+            parameter,
+            rate * layer_decay ** layers_above.get(name, 0) if is_backbone(model, name) else head_rate or rate,
+        )
+        for name, parameter in trainable
     ]
 
 
-def _layers_above(model: Any) -> dict[str, int]:
+def _count_layers_above(model: Any) -> dict[str, int]:
     """By name of a parameter in a layer or in the embeddings, how many layers stand above it."""
-    name, layers = _stack(model)
-    embeddings = {id(one) for one in _embeddings(model)}
-    before = True
-    found: dict[str, int] = {}
-    for one, parameter in model.named_parameters():
-        if one.startswith(f"{name}."):
-            before = False
-            found[one] = len(layers) - 1 - int(one.removeprefix(f"{name}.").partition(".")[0])
-        elif id(parameter) in embeddings or (before and is_backbone(model, one)):  # positions, norms of embeddings
-            found[one] = len(layers)
-    return found
+    name, layers = _find_stack(model)
+    embeddings = {id(parameter) for parameter in _embedding_parameters(model)}
+    is_before_layers = True
+    layers_above: dict[str, int] = {}
+    for parameter_name, parameter in model.named_parameters():
+        if parameter_name.startswith(f"{name}."):
+            is_before_layers = False
+            layers_above[parameter_name] = (
+                len(layers) - 1 - int(parameter_name.removeprefix(f"{name}.").partition(".")[0])
+            )
+        elif id(parameter) in embeddings or (
+            is_before_layers and is_backbone(model, parameter_name)
+        ):  # positions, norms of embeddings
+            layers_above[parameter_name] = len(layers)
+    return layers_above
 
 
-def _embeddings(model: Any) -> list[Any]:
+def _embedding_parameters(model: Any) -> list[Any]:
     """Parameters of the embeddings; of a convolutional network none: what stands before its layers reads pictures."""
     try:
         return list(model.get_input_embeddings().parameters())
@@ -122,7 +138,7 @@ def _embeddings(model: Any) -> list[Any]:
         return []
 
 
-def _stack(model: Any) -> tuple[str, Any]:
+def _find_stack(model: Any) -> tuple[str, Any]:
     """Name and layers of the model's longest stack.
 
     Raises:
@@ -131,8 +147,8 @@ def _stack(model: Any) -> tuple[str, Any]:
     import torch
 
     stacks = {name: part for name, part in model.named_modules() if isinstance(part, torch.nn.ModuleList)}
-    two = model.config.is_encoder_decoder or model.base_model is model
-    if two or not any(is_backbone(model, name) for name in stacks):
+    has_two_stacks = model.config.is_encoder_decoder or model.base_model is model
+    if has_two_stacks or not any(is_backbone(model, name) for name in stacks):
         raise ConfigError(
             "training: the base model has no one stack of layers; take train_top_layers and layer_decay out"
         )

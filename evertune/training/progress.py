@@ -21,7 +21,8 @@ class Progress(TrainerCallback):
     """
 
     def __init__(self, log: Log, epochs: float) -> None:
-        self._log, self._epochs = log, epochs
+        self._log = log
+        self._epochs = epochs
         self._pending: list[tuple[dict[str, float], int]] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -41,30 +42,35 @@ class Progress(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
         if "loss" in logs:
-            self._learned(args, state, logs)
+            self._show_loss(args, state, logs)
         elif "eval_loss" in logs:
-            self._validated(args, state, logs)
+            self._log_validation(args, state, logs)
         else:
             return  # the Trainer's summary: its loss and rate leave out what was done before a crash
         self._pending.append((dict(logs), state.global_step))
 
-    def _learned(self, args: Any, state: Any, logs: dict[str, float]) -> None:
+    def _show_loss(self, args: Any, state: Any, logs: dict[str, float]) -> None:
         if not math.isfinite(logs["loss"]):
             raise SettingsError(
                 f"the loss is {logs['loss']} at step {state.global_step}; lower training.learning_rate "
                 f"(now {args.learning_rate:g})"
             )
-        epoch = self._epoch(state)
+        epoch = self._current_epoch(state)
         self._bar.set_postfix(epoch=f"{epoch:.2f}", loss=f"{logs['loss']:.3f}", rate=f"{logs['learning_rate']:.1e}")
 
-    def _validated(self, args: Any, state: Any, logs: dict[str, float]) -> None:
+    def _log_validation(self, args: Any, state: Any, logs: dict[str, float]) -> None:
         metric = args.metric_for_best_model
         logger.info(
             "step %d of %d, epoch %.1f: validation loss %.4f, %s %.4f",
-            state.global_step, state.max_steps, self._epoch(state), logs["eval_loss"], metric, logs[f"eval_{metric}"],
-        )  # fmt: skip
+            state.global_step,
+            state.max_steps,
+            self._current_epoch(state),
+            logs["eval_loss"],
+            metric,
+            logs[f"eval_{metric}"],
+        )
 
-    def _epoch(self, state: Any) -> float:
+    def _current_epoch(self, state: Any) -> float:
         return float(self._epochs * state.global_step / max(1, state.max_steps))
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -81,9 +87,10 @@ class Progress(TrainerCallback):
 
 def mean_loss(history: Sequence[dict[str, Any]]) -> float:
     """The loss over all steps in a Trainer's log, those before a crash too; 0.0 where there are none."""
-    total, last = 0.0, 0
+    total = 0.0
+    last_step = 0
     for entry in history:
         if "loss" in entry:
-            total += entry["loss"] * (entry["step"] - last)
-            last = entry["step"]
-    return total / last if last else 0.0
+            total += entry["loss"] * (entry["step"] - last_step)
+            last_step = entry["step"]
+    return total / last_step if last_step else 0.0

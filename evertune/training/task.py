@@ -5,11 +5,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from evertune.errors import DataError
-from evertune.objectives import module
-from evertune.training import row_selection as selection
+from evertune.objectives import load_objective
+from evertune.training import row_selection
 from evertune.training.examples import Examples
 from evertune.training.methods import losses
-from evertune.training.methods.token_masking import Masking, masking
+from evertune.training.methods.token_masking import TokenMasking, build_masking
 from evertune.training.trainer import Task
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def task_of(
+def build_task(
     recipe: "Recipe", encoded: "datasets.Dataset", rows: "pa.Table", labels: tuple[str, ...], tokenizer: Any, since: int
 ) -> Task:
     """The train and validation rows as a task.
@@ -35,45 +35,54 @@ def task_of(
     """
     import numpy as np
 
-    objective = module(recipe.objective.type)
+    objective = load_objective(recipe.objective.type)
     splits = rows.column("split").to_numpy(zero_copy_only=False)
-    train = np.flatnonzero(selection.learned(rows, recipe, since))
+    train = np.flatnonzero(row_selection.select_train_rows(rows, recipe, since))
     validation = np.flatnonzero(splits == "validation")[-(recipe.evaluation.window or len(rows)) :]
     targets = rows.column(objective.TARGET)
     values = objective.label_values(targets.take(train).to_pylist())
-    _check(selection.shortage(len(train), values, recipe, since), recipe, since)
+    _check_shortage(row_selection.explain_shortage(len(train), values, recipe, since), recipe, since)
     if objective.LABELED:
-        _tell_of_missing(values, labels)
-    ids, hidden = {label: index for index, label in enumerate(labels)}, masking(tokenizer, recipe.training.mask_tokens)
+        _warn_of_missing(values, labels)
+    ids = {label: index for index, label in enumerate(labels)}
+    token_masking = build_masking(tokenizer, recipe.training.mask_tokens)
     examples = {
         name: Examples(objective, encoded.select(index), targets.take(index).to_pylist(), ids)
         for name, index in (("train", train), ("validation", validation))
     }
     return Task(
-        objective=objective, labels=labels, metric=recipe.metric, train=examples["train"],
+        objective=objective,
+        labels=labels,
+        metric=recipe.metric,
+        train=examples["train"],
         conventions=objective.conventions(targets.take(np.flatnonzero(splits == "train")).to_pylist()),
-        lengths=examples["train"].lengths.tolist(), validation=examples["validation"],
-        targets=targets.take(validation).to_pylist(), pad_id=tokenizer.pad_token_id,
-        vocabulary=_vocabulary(examples["train"], hidden), masking=hidden,
+        lengths=examples["train"].lengths.tolist(),
+        validation=examples["validation"],
+        targets=targets.take(validation).to_pylist(),
+        pad_id=tokenizer.pad_token_id,
+        vocabulary=_collect_vocabulary(examples["train"], token_masking),
+        masking=token_masking,
         weights=losses.class_weights(values, labels, recipe.training),
-    )  # fmt: skip
+    )
 
 
-def _vocabulary(train: Examples, hidden: Masking | None) -> Any:
+def _collect_vocabulary(train: Examples, token_masking: TokenMasking | None) -> Any:
     """Sorted ids of all tokens that training may show the model."""
     import numpy as np
     import torch
 
-    return torch.from_numpy(np.union1d(train.token_ids, [] if hidden is None else [hidden.mask_id]).astype(np.int64))
+    return torch.from_numpy(
+        np.union1d(train.token_ids, [] if token_masking is None else [token_masking.mask_id]).astype(np.int64)
+    )
 
 
-def _check(short: str, recipe: "Recipe", since: int) -> None:
-    if short:
-        whole = ", or set data.fresh.train_on to all" if since and recipe.data.fresh.train_on != "all" else ""
-        raise DataError(f"{short}; add others{whole}")
+def _check_shortage(shortage: str, recipe: "Recipe", since: int) -> None:
+    if shortage:
+        advice = ", or set data.fresh.train_on to all" if since and recipe.data.fresh.train_on != "all" else ""
+        raise DataError(f"{shortage}; add others{advice}")
 
 
-def _tell_of_missing(values: list[str], labels: tuple[str, ...]) -> None:
+def _warn_of_missing(values: list[str], labels: tuple[str, ...]) -> None:
     counts = Counter(values)
     if missing := [label for label in labels if not counts[label]]:
         logger.warning("no train row has %s: the model cannot learn it", ", ".join(map(repr, missing)))

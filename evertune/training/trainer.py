@@ -14,23 +14,20 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from evertune.config import Training
 from evertune.config.losses import Distill
-from evertune.objectives import coupled
+from evertune.objectives import is_coupled
 from evertune.serving.portable import inference
 from evertune.serving.portable.batching import TokenBatches
-from evertune.training import checkpoints, kernels
-from evertune.training import micro_batches as pieces
-from evertune.training import parameters as models
-from evertune.training.distillation import hidden_states as states
-from evertune.training.distillation import teacher
-from evertune.training.distributed import process_group as sharing
-from evertune.training.early_stopping import EarlyStop, Rule, stopped_at
+from evertune.training import checkpoints, kernels, micro_batches, parameters
+from evertune.training.distillation import hidden_states, teacher
+from evertune.training.distributed import process_group
+from evertune.training.early_stopping import EarlyStop, StoppingRule, find_stopping_step
 from evertune.training.methods import adversarial, losses, mixout, r_drop
-from evertune.training.methods.ema import Average
-from evertune.training.micro_batches import Pieces
+from evertune.training.methods.ema import WeightAverage
+from evertune.training.micro_batches import MicroBatches
 from evertune.training.progress import Log, Progress, mean_loss
 
 if TYPE_CHECKING:
-    from evertune.training.methods.token_masking import Masking
+    from evertune.training.methods.token_masking import TokenMasking
 
 
 @dataclass(frozen=True)
@@ -59,10 +56,10 @@ class Task:
     weights: Any
     pad_id: int
     vocabulary: Any
-    masking: "Masking | None" = None
+    masking: "TokenMasking | None" = None
     teacher: Path | None = None
 
-    def taught(self, place: Path, rule: Distill, tokenizer: Any, options: Any, file: Path) -> "Task":
+    def with_teacher(self, teacher_path: Path, rule: Distill, tokenizer: Any, options: Any, file: Path) -> "Task":
         """The task with a teacher; see `teacher.answers` and `states.taught`.
 
         Args:
@@ -71,12 +68,14 @@ class Task:
         Raises:
             ConfigError: the teacher does not fit.
         """
-        teacher.same_inputs(place, tokenizer, options)
-        told = replace(self, teacher=place)
+        teacher.check_same_inputs(teacher_path, tokenizer, options)
+        task_with_teacher = replace(self, teacher=teacher_path)
         if not rule.weight:
-            return told
-        said = teacher.answers(place, self.train, self.labels, options.type, self.pad_id, file)
-        return replace(told, train=teacher.Taught(self.train, said))
+            return task_with_teacher
+        teacher_logits = teacher.compute_teacher_logits(
+            teacher_path, self.train, self.labels, options.type, self.pad_id, file
+        )
+        return replace(task_with_teacher, train=teacher.TaughtRows(self.train, teacher_logits))
 
 
 @dataclass(frozen=True)
@@ -89,9 +88,15 @@ class Fit:
 
 
 def fit(
-    model: Any, task: Task, settings: Training, precision: str, folder: Path, log: Log, memory: Path,
-    others: Sequence[TrainerCallback] = (),
-) -> Fit:  # fmt: skip
+    model: Any,
+    task: Task,
+    settings: Training,
+    precision: str,
+    folder: Path,
+    log: Log,
+    memory: Path,
+    method_callbacks: Sequence[TrainerCallback] = (),
+) -> Fit:
     """Train `model` in place, from the newest whole checkpoint in `folder` if there is one.
 
     Args:
@@ -103,39 +108,49 @@ def fit(
         TrainingError: the loss is not finite, or there is not memory for a single row.
         RuntimeError, OSError: out of memory or disk, as it comes; the caller says what to do.
     """
-    parts = pieces.for_this_machine(model, settings, precision, memory, coupled(task.objective))
-    settings = _whole(settings)
-    kernel = kernels.accelerated(model, precision, task.vocabulary, settings.compile)
-    learned = states.taught(model, task.teacher, settings.distill)
-    with kernel as free, mixout.mixed(model, settings.mixout), learned as hidden:
-        batches = TokenBatches(task.lengths, settings.budget, settings.epochs, settings.seed, padded=not free)
+    batch_plan = micro_batches.plan_micro_batches(model, settings, precision, memory, is_coupled(task.objective))
+    settings = _merge_accumulation(settings)
+    kernel = kernels.accelerate_training(model, precision, task.vocabulary, settings.compile)
+    teacher_states = hidden_states.attach_teacher(model, task.teacher, settings.distill)
+    with kernel as is_unpadded, mixout.mix_weights(model, settings.mixout), teacher_states as hidden:
+        batches = TokenBatches(task.lengths, settings.budget, settings.epochs, settings.seed, padded=not is_unpadded)
         updates = math.ceil(len(batches) / settings.accumulation)
-        checkpoint, rule = sharing.told(lambda: checkpoints.newest(folder)), _rule(task, settings)
-        if (stopped := stopped_at(checkpoint, rule)) is not None:
-            batches.cut(stopped * settings.accumulation)
-        average = None if settings.ema is None else Average(model, settings.ema, checkpoint)
+        checkpoint = process_group.broadcast_from_rank0(lambda: checkpoints.find_newest(folder))
+        rule = _stopping_rule(task, settings)
+        if (stopping_step := find_stopping_step(checkpoint, rule)) is not None:
+            batches.stop_after(stopping_step * settings.accumulation)
+        average = None if settings.ema is None else WeightAverage(model, settings.ema, checkpoint)
         trainer = TokenTrainer(
-            model=model, args=_arguments(settings, precision, folder, updates, task), train_dataset=task.train,
-            eval_dataset=task.validation, optimizers=(_optimizer(model, settings), None),
-            compute_loss_func=_loss(task, settings),
-            callbacks=[*others, *filter(None, [average]), checkpoints.Seal(), Progress(log, settings.epochs),
-                       sharing.OwnDraws(settings.seed), *([] if rule is None else [EarlyStop(rule)])],
-        )  # fmt: skip
+            model=model,
+            args=_build_arguments(settings, precision, folder, updates, task),
+            train_dataset=task.train,
+            eval_dataset=task.validation,
+            optimizers=(_build_optimizer(model, settings), None),
+            compute_loss_func=_build_loss(task, settings),
+            callbacks=[
+                *method_callbacks,
+                *filter(None, [average]),
+                checkpoints.CheckpointSeal(),
+                Progress(log, settings.epochs),
+                process_group.OwnDraws(settings.seed),
+                *([] if rule is None else [EarlyStop(rule)]),
+            ],
+        )
         trainer.remove_callback(PrinterCallback)
-        trainer.give(task, batches, precision, parts, settings, average, hidden)
+        trainer.configure_training(task, batches, precision, batch_plan, settings, average, hidden)
         trainer.train(resume_from_checkpoint=checkpoint)
         if average is not None:
-            average.take(trainer.state.best_model_checkpoint)
-    done = trainer.state.global_step
-    return Fit(done, settings.epochs * done / updates, mean_loss(trainer.state.log_history))
+            average.load_average(trainer.state.best_model_checkpoint)
+    steps = trainer.state.global_step
+    return Fit(steps, settings.epochs * steps / updates, mean_loss(trainer.state.log_history))
 
 
-def _optimizer(model: Any, settings: Training) -> Any:
+def _build_optimizer(model: Any, settings: Training) -> Any:
     rates = settings.learning_rate, settings.head_learning_rate, settings.weight_decay, settings.layer_decay
-    return models.optimizer(model, *rates)
+    return parameters.build_optimizer(model, *rates)
 
 
-def _whole(settings: Training) -> Training:
+def _merge_accumulation(settings: Training) -> Training:
     """With `tokens_per_batch: auto` a batch is all that an optimiser step learns from, and cut into pieces."""
     if settings.tokens_per_batch != "auto":
         return settings
@@ -143,18 +158,18 @@ def _whole(settings: Training) -> Training:
     return settings.model_copy(update=whole)
 
 
-def _rule(task: Task, settings: Training) -> Rule | None:
+def _stopping_rule(task: Task, settings: Training) -> StoppingRule | None:
     stop = settings.early_stopping
     if stop is None or not task.validation:
         return None
     falls = task.metric in task.objective.LOWER_IS_BETTER
-    return Rule(f"eval_{task.metric}", falls, stop.patience, stop.min_delta)
+    return StoppingRule(f"eval_{task.metric}", falls, stop.patience, stop.min_delta)
 
 
-def _arguments(settings: Training, precision: str, folder: Path, updates: int, task: Task) -> TrainingArguments:
-    validate = bool(task.validation)
-    every = settings.checkpoint_steps or min(250, math.ceil(updates / settings.epochs))
-    made = TrainingArguments(
+def _build_arguments(settings: Training, precision: str, folder: Path, updates: int, task: Task) -> TrainingArguments:
+    has_validation = bool(task.validation)
+    interval = settings.checkpoint_steps or min(250, math.ceil(updates / settings.epochs))
+    arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,  # one pass over `TokenBatches`, which holds all epochs
         gradient_accumulation_steps=settings.accumulation,
@@ -165,12 +180,12 @@ def _arguments(settings: Training, precision: str, folder: Path, updates: int, t
         seed=settings.seed,
         bf16=precision == "bf16",
         use_cpu=not torch.cuda.is_available(),
-        eval_strategy="steps" if validate else "no",
-        eval_steps=every,
+        eval_strategy="steps" if has_validation else "no",
+        eval_steps=interval,
         save_strategy="steps",
-        save_steps=every,
+        save_steps=interval,
         save_total_limit=2,
-        load_best_model_at_end=validate,
+        load_best_model_at_end=has_validation,
         metric_for_best_model=task.metric,
         greater_is_better=task.metric not in task.objective.LOWER_IS_BETTER,
         logging_steps=max(1, updates // 50),
@@ -179,19 +194,21 @@ def _arguments(settings: Training, precision: str, folder: Path, updates: int, t
         report_to="none",
         remove_unused_columns=False,
     )
-    made._n_gpu = min(1, made.n_gpu)  # several are for `training.processes`; the Trainer would take nn.DataParallel
-    return made
+    arguments._n_gpu = min(
+        1, arguments.n_gpu
+    )  # several are for `training.processes`; the Trainer would take nn.DataParallel
+    return arguments
 
 
-def _loss(task: Task, settings: Training) -> Callable[..., Any]:
-    cost = losses.loss_of(task.objective, task.weights, settings)
+def _build_loss(task: Task, settings: Training) -> Callable[..., Any]:
+    summed_loss = losses.build_loss(task.objective, task.weights, settings)
 
-    def loss(outputs: Any, labels: Any, num_items_in_batch: Any) -> Any:
+    def step_loss(outputs: Any, labels: Any, num_items_in_batch: Any) -> Any:
         # Divided by all rows or words of the optimiser step, so that the shape of its batches does not matter.
         # A step may hold no word that the model sees, such as a sentence of one zero-width space: 0, not 0/0.
-        return cost(outputs.logits, labels) / max(int(num_items_in_batch), 1)
+        return summed_loss(outputs.logits, labels) / max(int(num_items_in_batch), 1)
 
-    return loss
+    return step_loss
 
 
 class TokenTrainer(Trainer):
@@ -199,13 +216,25 @@ class TokenTrainer(Trainer):
 
     control: Any
 
-    def give(
-        self, task: Task, batches: TokenBatches, precision: str, parts: Pieces, settings: Training,
-        average: Average | None, hidden: states.States | None,
-    ) -> None:  # fmt: skip
+    def configure_training(
+        self,
+        task: Task,
+        batches: TokenBatches,
+        precision: str,
+        batch_plan: MicroBatches,
+        settings: Training,
+        average: WeightAverage | None,
+        hidden: hidden_states.HiddenStates | None,
+    ) -> None:
         """Say what to train on, and how."""
-        self._task, self._batches, self._precision, self._pieces = task, batches, precision, parts
-        self._settings, self._average, self._hidden, self._tokens = settings, average, hidden, 0.0
+        self._task = task
+        self._batches = batches
+        self._precision = precision
+        self._pieces = batch_plan
+        self._settings = settings
+        self._average = average
+        self._hidden = hidden
+        self._tokens = 0.0
 
     def get_train_dataloader(self) -> "DataLoader[Any]":
         """Batches of the whole training, in their fixed order."""
@@ -213,7 +242,9 @@ class TokenTrainer(Trainer):
         loader: DataLoader[Any] = DataLoader(
             cast("Dataset[Any]", task.train),  # any sequence will do, but torch has no type for that
             batch_sampler=self._batches,
-            collate_fn=sharing.dealt(lambda part: teacher.collated(task.objective.collate(part, task.pad_id), part)),
+            collate_fn=process_group.collate_own_part(
+                lambda examples: teacher.add_teacher_logits(task.objective.collate(examples, task.pad_id), examples)
+            ),
         )
         # Not the accelerator's own: it would give each process batches of its own, and other ones to each step.
         prepared: DataLoader[Any] = prepare_data_loader(
@@ -225,7 +256,7 @@ class TokenTrainer(Trainer):
         """The batches of an optimiser step; real tokens for each item of its loss are counted."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self._hidden is not None:
-            tokens = sum(int(one["attention_mask"].sum()) for one in batches)
+            tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
             self._tokens = tokens / max(int(items), 1)
         return batches, items
 
@@ -234,56 +265,71 @@ class TokenTrainer(Trainer):
         # Tokens are hidden here, not in `collate`: batches are collated ahead of their step, and a resumed training
         # puts torch's generator back to where it stood between two steps.
         if self._task.masking is not None:
-            inputs = {**inputs, "input_ids": self._task.masking.hide(inputs["input_ids"])}
-        return self._pieces.run(inputs, self._learning(model, num_items_in_batch), model)
+            inputs = {**inputs, "input_ids": self._task.masking.hide_tokens(inputs["input_ids"])}
+        return self._pieces.run_batch(inputs, self._build_learner(model, num_items_in_batch), model)
 
-    def _learning(self, model: Any, items: Any) -> pieces.Compute:
+    def _build_learner(self, model: Any, items: Any) -> micro_batches.Compute:
         """Forward and back of a piece, as the recipe has it."""
-        whole, rule, twice = super().training_step, self._settings.adversarial, self._settings.r_drop
+        plain_step = super().training_step
+        rule = self._settings.adversarial
+        r_drop_weight = self._settings.r_drop
 
-        def learn(batch: pieces.Batch, parts: int = 1) -> Any:
-            return whole(model, dict(batch), items * parts)
+        def learn_batch(batch: micro_batches.Batch, parts: int = 1) -> Any:
+            return plain_step(model, dict(batch), items * parts)
 
-        def loss(batch: pieces.Batch) -> Any:
+        def compute_batch_loss(batch: micro_batches.Batch) -> Any:
             return self.compute_loss(model, self._prepare_inputs(dict(batch)), num_items_in_batch=items)
 
-        def harder(batch: pieces.Batch) -> Any:
-            batch = batch if twice is None else r_drop.doubled(batch)
-            return learn(batch) if rule is None else adversarial.learned(rule, model, learn, loss, batch)
+        def learn_perturbed(batch: micro_batches.Batch) -> Any:
+            batch = batch if r_drop_weight is None else r_drop.double_batch(batch)
+            return (
+                learn_batch(batch)
+                if rule is None
+                else adversarial.learn_adversarially(rule, model, learn_batch, compute_batch_loss, batch)
+            )
 
-        return harder
+        return learn_perturbed
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """The loss of a piece: that of its labels, and what the teacher adds."""
-        said, rule = inputs.pop("teacher", None), self._settings.distill
+        teacher_logits = inputs.pop("teacher", None)
+        rule = self._settings.distill
         if rule is None:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        with contextlib.nullcontext() if self._hidden is None else self._hidden.watched():
+        with contextlib.nullcontext() if self._hidden is None else self._hidden.watch_student():
             loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         passes = 1 if self._settings.r_drop is None else 2  # over the same rows
-        if said is not None:
-            apart = teacher.distance(outputs.logits, said, rule.temperature) / max(int(num_items_in_batch), 1)
-            loss = (1 - rule.weight) * loss + rule.weight * apart / passes
+        if teacher_logits is not None:
+            distillation = teacher.distillation_loss(outputs.logits, teacher_logits, rule.temperature) / max(
+                int(num_items_in_batch), 1
+            )
+            loss = (1 - rule.weight) * loss + rule.weight * distillation / passes
         if self._hidden is not None:
             tokens = self._tokens * int(num_items_in_batch)  # an adversary divides all by raising the items
-            loss = loss + rule.hidden * self._hidden.apart() / (passes * max(tokens, 1))
+            loss = loss + rule.hidden * self._hidden.sum_distances() / (passes * max(tokens, 1))
         return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The objective's metrics and the loss on the validation rows."""
         task = self._task
-        mine = sharing.own(task.validation)
-        with self._average.in_place() if self._average else contextlib.nullcontext():
-            found = inference.run(
-                self.model, task.objective, [task.validation[place] for place in mine], task.labels, task.conventions,
-                pad_id=task.pad_id, budget=2 * self._batches.budget, precision=self._precision,
-            )  # fmt: skip
-        targets = [task.targets[place] for place in mine]
-        counted = task.objective.statistics(targets, found.predictions, task.labels).sum(0, dtype="float64")
-        shares = sharing.together((counted, found.loss, found.items))
-        sums, loss, items = (sum(parts) for parts in zip(*shares, strict=True))
+        own_indices = process_group.own_indices(task.validation)
+        with self._average.apply_average() if self._average else contextlib.nullcontext():
+            outcome = inference.run_model(
+                self.model,
+                task.objective,
+                [task.validation[index] for index in own_indices],
+                task.labels,
+                task.conventions,
+                pad_id=task.pad_id,
+                budget=2 * self._batches.budget,
+                precision=self._precision,
+            )
+        targets = [task.targets[index] for index in own_indices]
+        statistics = task.objective.statistics(targets, outcome.predictions, task.labels).sum(0, dtype="float64")
+        shares = process_group.all_gather((statistics, outcome.loss, outcome.items))
+        sums, loss, items = (sum(process_parts) for process_parts in zip(*shares, strict=True))
         values = {f"eval_{name}": float(value) for name, value in task.objective.metrics(sums, task.labels).items()}
         metrics = {"eval_loss": loss / max(1, items), **values}
         self.log(dict(metrics))

@@ -42,7 +42,8 @@ def place(tmp_path: Path, model_store: Path) -> Home:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two batches: Ada's row and its correction, a refused row of Alan's, and others; token files and pages of them."""
     folder = tmp_path_factory.mktemp("people")
-    one, place = loaded(folder), Home(folder / "home", "kept-rows")
+    one = loaded(folder)
+    place = Home(folder / "home", "kept-rows")
     rows = [(*row, f"c{number}") for number, row in enumerate(good(20))]
     people = [(SECRET, "card", "ada"), (OTHER, "refund", "grace"), (BROKEN, "card", "alan")]
     write_csv(folder / "a.csv", [*rows, *people], HEADER)
@@ -80,7 +81,7 @@ def _show(place: Home) -> None:
     (folder / "report" / "report.html").write_text(f"<html><table><tr>{cells}</tr></table></html>", encoding="utf-8")
     (folder / "checkpoints").mkdir()
     pq.write_table(pa.table({"text": inputs, "score": [0.5, 0.5]}), place.model / "scores.parquet")
-    versions = corpus.rows(place, corpus.newest_version(place))["row_version"]
+    versions = corpus.read_rows(place, corpus.newest_version(place))["row_version"]
     for name, part in (("000001-000", versions[:22]), ("000002-000", versions[22:])):
         path = place.tokens / "key" / f"{name}.arrow"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +95,7 @@ def _show(place: Home) -> None:
 
 
 def forget(people: tuple[Recipe, Home], *ids: str, **how: Any) -> forgetting.Forgotten:
-    return forgetting.forget(*people, {"id": ids}, "a letter", **how)
+    return forgetting.forget_rows(*people, {"id": ids}, "a letter", **how)
 
 
 def test_no_file_holds_a_forgotten_row(people: tuple[Recipe, Home]) -> None:
@@ -121,11 +122,11 @@ def test_all_else_is_as_it_was(people: tuple[Recipe, Home]) -> None:
 
 def test_an_older_version_is_still_there_without_the_row(people: tuple[Recipe, Home]) -> None:
     _, place = people
-    old = corpus.rows(place, 1)
+    old = corpus.read_rows(place, 1)
     forget(people, "ada")
-    again = corpus.rows(place, 1)
+    again = corpus.read_rows(place, 1)
     assert again.to_pylist() == [row for row in old.to_pylist() if row["id"] != "ada"]
-    assert sum(corpus.contents(place, 1)[1].values()) == len(old) - 1
+    assert sum(corpus.fingerprint_contents(place, 1)[1].values()) == len(old) - 1
     assert (corpus.batch_of(place, 1), corpus.last_number(place)) == (1, 2)
 
 
@@ -162,14 +163,21 @@ def test_who_was_forgotten_before_is_no_stranger(people: tuple[Recipe, Home]) ->
     forget(people, "ada")
     again = forget(people, "ada", "grace")
     assert (again.known, again.rows["corpus"]) == (1, 1)
-    assert [one["rows"]["corpus"] for one in ledger.entries(people[1])] == [2, 1]
+    assert [one["rows"]["corpus"] for one in ledger.read_entries(people[1])] == [2, 1]
 
 
 STEPS = [
-    (intent, "write", "after"), (tombstones, "add", "after"), (pages, "clean", "after"), (removal, "remove", "after"),
-    (removal, "_replaced", "after"), (removal, "_rewrite_table", "after"), (removal, "_drop_past", "before"),
-    (intent, "keep_gone", "after"), (conclusion, "void", "after"), (intent, "done", "before"),
-]  # fmt: skip
+    (intent, "write", "after"),
+    (tombstones, "add", "after"),
+    (pages, "clean", "after"),
+    (removal, "remove", "after"),
+    (removal, "_replaced", "after"),
+    (removal, "_rewrite_table", "after"),
+    (removal, "_drop_past", "before"),
+    (intent, "keep_gone", "after"),
+    (conclusion, "void", "after"),
+    (intent, "done", "before"),
+]
 
 
 @pytest.mark.parametrize(("owner", "name", "when"), STEPS, ids=[f"{name}-{when}" for _, name, when in STEPS])
@@ -178,13 +186,13 @@ def test_what_a_crash_cuts_off_is_finished(people: tuple[Recipe, Home], owner: A
     with killed(owner, name, when):
         forget(people, "ada", "alan")
     assert (place.forgotten / conclusion.INTENT).exists()  # by which the next run knows
-    forgetting.resume(place)
+    forgetting.resume_forgetting(place)
     assert shown(place.root, "lovelace", "turing") == set()
     assert len(current(place)) == 25
-    assert [one["rows"]["corpus"] for one in ledger.entries(place)] == [2]
+    assert [one["rows"]["corpus"] for one in ledger.read_entries(place)] == [2]
     now = corpus.newest_version(place)
-    assert forgetting.lost(place, 1, 1) == forgetting.lost(place, 2, 2) != {}
-    assert forgetting.lost(place, now, 2) == {}  # it never had them
+    assert forgetting.count_lost_rows(place, 1, 1) == forgetting.count_lost_rows(place, 2, 2) != {}
+    assert forgetting.count_lost_rows(place, now, 2) == {}  # it never had them
 
 
 def test_rows_that_wait_are_forgotten_too(people: tuple[Recipe, Home], tmp_path: Path) -> None:
@@ -210,9 +218,13 @@ def test_without_an_id_a_row_is_its_text(tmp_path: Path, place: Home) -> None:
     write_csv(tmp_path / "a.csv", [*good(20), (SECRET, "card"), (SECRET, "card"), (BROKEN, "card")])
     one = recipe(tmp_path, **TOLERANT)
     run(one, place)
-    name = quarantine.listing(place)["row_version"][0].as_py()
-    assert forgetting.forget(one, place, {"id": [name]}, "why").rows == {"corpus": 0, "quarantine": 1, "batches": 0}
-    assert forgetting.forget(one, place, {"text": [SECRET.upper() + "!"]}, "why").rows["corpus"] == 2
+    name = quarantine.list_refused(place)["row_version"][0].as_py()
+    assert forgetting.forget_rows(one, place, {"id": [name]}, "why").rows == {
+        "corpus": 0,
+        "quarantine": 1,
+        "batches": 0,
+    }
+    assert forgetting.forget_rows(one, place, {"text": [SECRET.upper() + "!"]}, "why").rows["corpus"] == 2
     assert shown(place.root, "lovelace", "turing") == set()
     write_csv(tmp_path / "b.csv", [(SECRET, "refund"), *good(4, 60)])
     assert ingest(one, place).rows == 4
@@ -230,18 +242,18 @@ def test_two_thousand_at_once(tmp_path: Path, place: Home) -> None:
 
 def test_the_next_run_is_not_unchanged(people: tuple[Recipe, Home]) -> None:
     one, place = people
-    snapshot = corpus.snapshot(place)
+    snapshot = corpus.take_snapshot(place)
     done = Outcome("promoted", "", "kept-rows", 1, 1, "r", {}, {"refused": 0}, {}, {}, None)
     one = one.model_copy(update={"base_model": "some/hub-id"})
-    conclusion.conclude(one, place, snapshot, done)
+    conclusion.record_conclusion(one, place, snapshot, done)
 
     def same(*_: Any) -> Any:
         return read_json(place.state)["sources"]
 
-    assert conclusion.before_start(one, place, same) is not None
+    assert conclusion.check_before_start(one, place, same) is not None
     forget(people, "ada")
-    assert conclusion.before_start(one, place, same) is None
-    assert conclusion.after_reading(one, place, corpus.snapshot(place)) is None
+    assert conclusion.check_before_start(one, place, same) is None
+    assert conclusion.check_after_reading(one, place, corpus.take_snapshot(place)) is None
 
 
 def test_what_is_at_work_is_not_disturbed(people: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch) -> None:

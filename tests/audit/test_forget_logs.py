@@ -15,8 +15,8 @@ from tests.helpers.forget import HEADER, SECRET, kept, loaded, shown
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setattr(lineage, "learned", lambda *_: [])
-    monkeypatch.setattr(lineage, "elsewhere", lambda *_: None)
+    monkeypatch.setattr(lineage, "list_trained_versions", lambda *_: [])
+    monkeypatch.setattr(lineage, "find_external_store", lambda *_: None)
     return Home(tmp_path / "home", "kept-rows")
 
 
@@ -28,7 +28,8 @@ def test_the_log_of_the_tables_holds_no_text(
     monkeypatch.setattr(delta_tables, "MANY", 3)
     if made == "before":  # by an Evertune that did not tell
         monkeypatch.setattr(delta_tables, "SETTINGS", {"delta.checkpointInterval": "2"})
-    one, first = loaded(tmp_path), f"00\u2028{SECRET}"  # a sign at which `splitlines` would cut an entry
+    one = loaded(tmp_path)  # a sign at which `splitlines` would cut an entry
+    first = f"00\u2028{SECRET}"
     for day in range(4):
         rows = [(*row, f"c{day}-{number}") for number, row in enumerate(good(4, 4 * day + 10))]
         write_csv(tmp_path / f"{day}.csv", [*rows, *([(first, "card", "ada")] if day == 1 else [])], HEADER)
@@ -37,11 +38,11 @@ def test_the_log_of_the_tables_holds_no_text(
     assert any("OPTIMIZE" in path.read_text() for path in log.glob("*.json"))
     told = [path.suffix for path, content in kept(log) if SECRET in content]
     assert set(told) == ({".json", ".parquet"} if made == "before" else set())
-    old = corpus.rows(place, 2)
-    forgetting.forget(one, place, {"id": ["ada"]}, "a letter")
+    old = corpus.read_rows(place, 2)
+    forgetting.forget_rows(one, place, {"id": ["ada"]}, "a letter")
     assert shown(place.root, "lovelace") == set()
-    delta_tables._opened.clear()
-    assert corpus.rows(place, 2).to_pylist() == [row for row in old.to_pylist() if row["id"] != "ada"]
+    delta_tables._open_tables.clear()
+    assert corpus.read_rows(place, 2).to_pylist() == [row for row in old.to_pylist() if row["id"] != "ada"]
     assert len(current(place)) == 16
 
 
@@ -56,5 +57,5 @@ def test_a_table_of_an_older_version_stops_telling_texts(
     monkeypatch.setattr(delta_tables, "MANY", 2)
     write_csv(tmp_path / "1.csv", [(*row, f"b{number}") for number, row in enumerate(good(4, 4))], HEADER)
     run(one, place)
-    assert len(delta_tables.files(place.corpus)) == 1
+    assert len(delta_tables.list_files(place.corpus)) == 1
     assert not any("alpha" in content for _, content in kept(place.corpus / "_delta_log"))

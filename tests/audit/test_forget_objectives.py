@@ -20,8 +20,10 @@ from tests.helpers.data import ingest, recipe, write_jsonl
 from tests.helpers.objective_samples import SAMPLES
 
 COUNT = 8
-SECRET = {"string": "ada lovelace wrote of her engine and its punched cards to turing",
-          "strings": "lovelace turing engine".split()}  # fmt: skip
+SECRET = {
+    "string": "ada lovelace wrote of her engine and its punched cards to turing",
+    "strings": "lovelace turing engine".split(),
+}
 
 
 @pytest.fixture(params=objectives.TABLE)
@@ -31,7 +33,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def rows_of(name: str) -> list[dict[str, Any]]:
     """Rows that teach the objective; to each text of the first one, something is added that nobody else wrote."""
-    objective, rows = objectives.module(name), SAMPLES[name]["rows"](COUNT)
+    objective = objectives.load_objective(name)
+    rows = SAMPLES[name]["rows"](COUNT)
     for role, kind in objective.COLUMNS.items():
         if kind in SECRET and not (objective.LABELED and role == objective.TARGET):
             more = SECRET[kind]
@@ -43,34 +46,43 @@ def rows_of(name: str) -> list[dict[str, Any]]:
 
 def show(home: Home, name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What the steps of a run leave behind of these rows, as test rows; the models say what is true, and never it."""
-    objective = objectives.module(name)
+    objective = objectives.load_objective(name)
     inputs = [tuple(row[role] for role in objective.INPUTS) for row in rows]
     inputs = [one[0] for one in inputs] if len(objective.INPUTS) == 1 else inputs
-    targets = [str(row[objective.TARGET]) if isinstance(row[objective.TARGET], float) else row[objective.TARGET]
-               for row in rows]  # fmt: skip
+    targets = [
+        str(row[objective.TARGET]) if isinstance(row[objective.TARGET], float) else row[objective.TARGET]
+        for row in rows
+    ]
     true = [_said(objective, one, [one]) for one in targets]
     if objective.TARGET == "tags":  # the commonest tag alone is never right
         true = [{**said, "tags": one} for said, one in zip(true, targets, strict=True)]
-    others = [one if objective.TARGET == "tags" else next(other for other in targets[1:] if other != one)
-              for one in targets]  # fmt: skip
+    others = [
+        one if objective.TARGET == "tags" else next(other for other in targets[1:] if other != one) for one in targets
+    ]
     never = [_said(objective, *pair) for pair in zip(targets, ([other] for other in others), strict=True)]
     said = {"challenger": never, "champion": true}
     judged: dict[str, Any] = {"metrics": {}} | ({"per_tag": {}} if objective.TARGET == "tags" else {})
     details = {
-        "challenger": judged, "champion": judged, "changed": evaluation._changed(objective, inputs, targets, said),
-        "samples": excerpts.excerpts(objective, inputs, targets, said),
-        "gallery": thumbnails.gallery(objective, inputs, targets, said),
-    }  # fmt: skip
+        "challenger": judged,
+        "champion": judged,
+        "changed": evaluation._list_changed_rows(objective, inputs, targets, said),
+        "samples": excerpts.select_excerpts(objective, inputs, targets, said),
+        "gallery": thumbnails.build_gallery(objective, inputs, targets, said),
+    }
     folder = home.runs / "r1"
     write_json(folder / "details.json", details)
     page = folder / "report" / "report.html"
     page.parent.mkdir(parents=True)
-    page.write_text(f"<html>{models.changed(details)}{models.samples(details)}{gallery.gallery(details)}</html>")
+    page.write_text(
+        f"<html>{models.render_changed(details)}{models.render_samples(details)}{gallery.render_gallery(details)}</html>"
+    )
     predictor = SimpleNamespace(objective=objective, predict=lambda given: never[: len(given)])
     evaluation._write_sample(folder / "parity.json", predictor, inputs, never)
     example = home.root / "mlflow" / "artifacts" / "input_example.json"
-    write_json(example, {"columns": list(objective.INPUTS), "data": [one if isinstance(one, tuple) else [one]
-                                                                     for one in inputs[:3]]})  # fmt: skip
+    write_json(
+        example,
+        {"columns": list(objective.INPUTS), "data": [one if isinstance(one, tuple) else [one] for one in inputs[:3]]},
+    )
     return details
 
 
@@ -82,24 +94,27 @@ def _said(objective: Any, true: Any, given: list[Any]) -> dict[str, Any]:
 
 
 def test_what_a_run_shows_of_a_forgotten_row_goes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lineage, "learned", lambda *_: [])
-    monkeypatch.setattr(lineage, "elsewhere", lambda *_: None)
-    rows, home = rows_of(name), Home(tmp_path / "home", "kept-rows")
+    monkeypatch.setattr(lineage, "list_trained_versions", lambda *_: [])
+    monkeypatch.setattr(lineage, "find_external_store", lambda *_: None)
+    rows = rows_of(name)
+    home = Home(tmp_path / "home", "kept-rows")
     write_jsonl(tmp_path / "rows.jsonl", rows)
     one = recipe(
-        tmp_path, objective={"type": name, **SAMPLES[name].get("options", {})},
+        tmp_path,
+        objective={"type": name, **SAMPLES[name].get("options", {})},
         data={"sources": [{"path": "rows.jsonl"}], "columns": {"id": "id"}},
-    )  # fmt: skip
+    )
     assert ingest(one, home).rows == COUNT
     before = show(home, name, rows)
-    assert forgetting.forget(one, home, {"id": ["r0"]}, "a letter").rows["batches"] == 1
+    assert forgetting.forget_rows(one, home, {"id": ["r0"]}, "a letter").rows["batches"] == 1
 
-    pictures = [rows[0][role] for role, kind in objectives.module(name).COLUMNS.items() if kind == "image"]
-    hidden = ["lovelace", "turing", "punched", *pictures, *map(thumbnails.thumbnail, pictures)]
+    pictures = [rows[0][role] for role, kind in objectives.load_objective(name).COLUMNS.items() if kind == "image"]
+    hidden = ["lovelace", "turing", "punched", *pictures, *map(thumbnails.make_thumbnail, pictures)]
     for path in (file for file in home.root.rglob("*") if file.is_file() and file.suffix != ".parquet"):
         content = path.read_text(errors="replace")
         assert not [told for told in hidden if told in content], path
-    sample, details = read_json(home.runs / "r1" / "parity.json"), read_json(home.runs / "r1" / "details.json")
+    sample = read_json(home.runs / "r1" / "parity.json")
+    details = read_json(home.runs / "r1" / "details.json")
     assert len(sample["inputs"]) == len(sample["predictions"]) == COUNT - 1
     for kind in ("changed", "samples", "gallery"):
         assert details[kind] == json.loads(json.dumps(before[kind][1:])), kind
@@ -110,4 +125,4 @@ def test_what_a_run_shows_of_a_forgotten_row_goes(name: str, tmp_path: Path, mon
 
 def shown(row: dict[str, Any]) -> str:
     """How a page shows the input of a row."""
-    return str(models.seen(row["input"]))
+    return str(models.show_data(row["input"]))

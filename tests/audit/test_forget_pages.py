@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from evertune.audit.forgetting import pages, tables
-from evertune.data.text_matching import Texts
+from evertune.data.text_matching import TextMatcher
 from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 
@@ -39,7 +39,7 @@ def test_a_text_is_taken_out_of_what_shows_it(tmp_path: Path, name: str, before:
     path = place.runs / "r1" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(before.encode())
-    pages.clean(place, Texts([SECRET]))
+    pages.clean_pages(place, TextMatcher([SECRET]))
     found = path.read_bytes().decode()
     assert (json.loads(found)["data"] if name.endswith(".json") else found) == after
 
@@ -49,7 +49,7 @@ def test_an_answer_that_tells_a_forgotten_text_goes_with_its_question(tmp_path: 
     path = place.runs / "r1" / pages.SAMPLE
     said = [{"answer": f"it was {SECRET}", "score": 0.5}, {"answer": OTHER, "score": 0.5}]
     write_json(path, {"role": "prompt", "inputs": ["who was it", "and then"], "predictions": said})
-    pages.clean(place, Texts([SECRET]))
+    pages.clean_pages(place, TextMatcher([SECRET]))
     assert read_json(path) == {"role": "prompt", "inputs": ["and then"], "predictions": said[1:]}
 
 
@@ -65,20 +65,21 @@ PIECES = [
 
 @pytest.mark.parametrize(("content", "found"), [one[1:] for one in PIECES], ids=[one[0] for one in PIECES])
 def test_pieces_of_a_language_models_text_are_found(content: str, found: bool) -> None:
-    assert Texts([OTHER, LONG], pieces=True).shows(content) is found
-    assert not Texts([OTHER, LONG]).shows(content)
+    assert TextMatcher([OTHER, LONG], pieces=True).matches_value(content) is found
+    assert not TextMatcher([OTHER, LONG]).matches_value(content)
 
 
 @pytest.mark.parametrize("above", [".", "checkpoints/bundle"])
 def test_a_parquet_file_in_the_home_loses_the_rows_and_nothing_else(tmp_path: Path, above: str) -> None:
-    place, texts = Home(tmp_path / above, "m"), Texts([SECRET])
+    place = Home(tmp_path / above, "m")
+    texts = TextMatcher([SECRET])
     scores = pa.table(
         {"text": [OTHER, SECRET, None], "tokens": [["a"], ["b"], SECRET.split()], "score": [1.0, 2.0, 3.0]}
     )
     place.model.mkdir(parents=True)
     pq.write_table(scores, place.model / "scores.parquet")
     (place.model / "broken.parquet").write_text("no table")
-    assert tables.clean(place, texts) == 1
+    assert tables.clean_tables(place, texts) == 1
     assert pq.read_table(place.model / "scores.parquet").equals(scores.slice(0, 1))
     assert sorted(path.name for path in place.model.iterdir()) == ["broken.parquet", "scores.parquet"]
-    assert tables.clean(place, texts) == 0
+    assert tables.clean_tables(place, texts) == 0

@@ -16,7 +16,7 @@ def test_the_versions_that_saw_the_rows_are_told(shop: Shop) -> None:
     run(shop.recipe, shop.home)
     version = shop.checked()
     found = current(shop.home, "text", "split")[0]
-    told = forgetting.forget(shop.recipe, shop.home, {"text": [found["text"]]}, "why").versions
+    told = forgetting.forget_rows(shop.recipe, shop.home, {"text": [found["text"]]}, "why").versions
     assert told == ({"version": version, "aliases": [], "rows": {found["split"]: 1}, "descends": []},)
 
 
@@ -30,8 +30,9 @@ def test_a_version_that_descends_from_one_that_saw_them_is_told_too(
         file.writelines(f"{text},refund\n" for text, _ in good(4, 50))
     run(shop.recipe, shop.home)
     row = current(shop.home, "text", "split")[before]
-    first, second = shop.registered()[1], shop.registered()[1]
-    models.tag(shop.home, shop.name, first, start=second)  # with fewer rows of its own
+    first = shop.registered()[1]
+    second = shop.registered()[1]
+    models.set_tags(shop.home, shop.name, first, start=second)  # with fewer rows of its own
     done = evertune("forget", tmp_path / "recipe.yaml", "--text", row["text"], "--reason", "a letter")
     assert "descends from version 2" in done.out
     shown = " ".join(evertune("trace", tmp_path / "recipe.yaml", "--version", first).out.split())

@@ -36,7 +36,7 @@ def clean(
 
 def _whole(shop: Shop, version: int) -> bool:
     try:
-        return models.bundle_of(shop.home, shop.name, version).is_dir()
+        return models.fetch_bundle(shop.home, shop.name, version).is_dir()
     except RegistryError:
         return False
 
@@ -47,7 +47,7 @@ def test_only_the_files_of_versions_that_nobody_needs_go(
     made = {version: candidate for candidate, version in (shop.registered() for _ in range(5))}
     make_champion(shop, 1)
     make_champion(shop, 3)
-    store.client(shop.home).set_registered_model_alias(shop.name, "eu", "4")
+    store.open_client(shop.home).set_registered_model_alias(shop.name, "eu", "4")
     listed = clean("--json").json
     assert {one["name"] for one in listed["spare"] if one["what"] == "model"} == {"version 2"}
     assert {one["name"] for one in listed["spare"] if one["what"] == "run"} == {"runs/run2"}
@@ -60,20 +60,22 @@ def test_only_the_files_of_versions_that_nobody_needs_go(
     assert [version for version in made if _whole(shop, version)] == [1, 3, 4, 5]
     assert not Path(made[2].run_folder).exists()
     assert "nothing to remove" in clean("--yes").out
-    assert ledger.entries(shop.home)[-1]["versions"] == [2]
+    assert ledger.read_entries(shop.home)[-1]["versions"] == [2]
     with pytest.raises(RegistryError, match=r"version 2 of .*: its files are gone: `evertune clean` removed them; "):
-        promotion.promote(shop.home, shop.name, 2, "it was the best")
-    told = tracing.trace(shop.recipe, shop.home, 2)
+        promotion.promote_version(shop.home, shop.name, 2, "it was the best")
+    told = tracing.trace_version(shop.recipe, shop.home, 2)
     assert told["recipe"]["name"] == shop.recipe.name
     assert told["environment"]["libraries"]
-    assert promotion.rollback(shop.home, shop.name, "test") == 1
+    assert promotion.roll_back_champion(shop.home, shop.name, "test") == 1
 
 
 def test_what_another_model_serves_stays(shop: Shop, clean: Callable[..., Done]) -> None:
-    mlflow, name = store.client(shop.home), shop.name
+    mlflow = store.open_client(shop.home)
+    name = shop.name
     made = {version: candidate for candidate, version in (shop.registered() for _ in range(6))}
     make_champion(shop, 6)
-    prod, at = f"prod-{name}", mlflow.get_model_version_download_uri(name, "3")
+    prod = f"prod-{name}"
+    at = mlflow.get_model_version_download_uri(name, "3")
     mlflow.copy_model_version(f"models:/{name}/1", prod)  # as MLflow's documentation promotes
     mlflow.create_model_version(prod, f"models:/{name}/2")  # by others, without a run
     mlflow.create_model_version(prod, f"{at.removeprefix('file://')}/artifacts")
@@ -91,32 +93,34 @@ def test_what_another_model_serves_stays(shop: Shop, clean: Callable[..., Done])
 def test_the_teacher_and_what_others_registered_under_the_name_stay(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mlflow, loaded = store.client(shop.home), _without_age(shop.recipe)
+    mlflow = store.open_client(shop.home)
+    loaded = _without_age(shop.recipe)
     made = [shop.registered()[0] for _ in range(4)]
     make_champion(shop, 3)
     mlflow.create_model_version(shop.name, str(shop.home.root))
     distill = {"teacher": "2"}
-    told = cleaning.clean(_taught(loaded, distill), shop.home, remove=True)
+    told = cleaning.clean_home(_taught(loaded, distill), shop.home, remove=True)
     why = {2: "the recipe's teacher", 3: "champion", 4: "one of the newest 1", 5: "registered outside Evertune"}
     assert told.kept == why
     assert [_whole(shop, version) for version in (1, 2, 3, 4)] == [False, True, True, True]
     assert "evertune.files" not in mlflow.get_model_version(shop.name, "5").tags
     distill = {"teacher": made[1].bundle}
-    assert not cleaning.clean(_taught(loaded, distill), shop.home, remove=False).spare[1:]
+    assert not cleaning.clean_home(_taught(loaded, distill), shop.home, remove=False).spare[1:]
     assert Path(made[1].run_folder).is_dir()
 
 
 def test_what_a_crash_left_half_removed_goes_the_next_time(shop: Shop, clean: Callable[..., Done]) -> None:
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository as Artifacts
 
-    loaded, made = _without_age(shop.recipe), [shop.registered()[0] for _ in range(3)]
+    loaded = _without_age(shop.recipe)
+    made = [shop.registered()[0] for _ in range(3)]
     make_champion(shop, 3)
     with killed(Artifacts, "delete_artifacts", "after"):
-        cleaning.clean(loaded, shop.home, remove=True)
+        cleaning.clean_home(loaded, shop.home, remove=True)
     with killed(Path, "rename", "after"):
-        cleaning.clean(loaded, shop.home, remove=True)
-    assert cleaning.clean(loaded, shop.home, remove=True).spare
-    assert not cleaning.clean(loaded, shop.home, remove=False).spare
+        cleaning.clean_home(loaded, shop.home, remove=True)
+    assert cleaning.clean_home(loaded, shop.home, remove=True).spare
+    assert not cleaning.clean_home(loaded, shop.home, remove=False).spare
     assert not any(Path(one.run_folder).exists() for one in made[:2])
     assert not list((shop.home.model / cleaning.GOING).iterdir())
     assert _whole(shop, 3)
@@ -125,8 +129,10 @@ def test_what_a_crash_left_half_removed_goes_the_next_time(shop: Shop, clean: Ca
 def test_reproductions_that_did_not_end_go(shop: Shop) -> None:
     left = shop.home.model / "reproduced" / "1-abc"
     write_json(left / "models" / shop.recipe.name / "runs" / "again" / "checkpoints" / "state.json", {})
-    assert not [one for one in cleaning.clean(shop.recipe, shop.home, remove=True).spare if one.what == "reproduction"]
-    done = cleaning.clean(_without_age(shop.recipe), shop.home, remove=True)
+    assert not [
+        one for one in cleaning.clean_home(shop.recipe, shop.home, remove=True).spare if one.what == "reproduction"
+    ]
+    done = cleaning.clean_home(_without_age(shop.recipe), shop.home, remove=True)
     assert ("reproduction", "reproduced/1-abc", 1) in [(one.what, one.name, one.files) for one in done.spare]
     assert not left.exists()
 
@@ -145,21 +151,23 @@ def test_old_files_of_the_corpus_go_and_every_version_stays_readable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delta_tables, "MANY", 3)
-    one, place, versions = _without_age(recipe(tmp_path)), home(tmp_path), list[int]()
+    one = _without_age(recipe(tmp_path))
+    place = home(tmp_path)
+    versions = list[int]()
     for day in range(1, 5):
         write_csv(tmp_path / f"{day}.csv", good(4, 4 * day))
         run(one, place)
         versions.append(corpus.newest_version(place))
-    before = [corpus.contents(place, version) for version in versions]
-    monkeypatch.setattr(cleaning.tokenization, "fingerprint", lambda _: "now")
+    before = [corpus.fingerprint_contents(place, version) for version in versions]
+    monkeypatch.setattr(cleaning.tokenize, "fingerprint_tokens", lambda _: "now")
     for name in ("now", "then"):
         write_json(place.tokens / name / "000001-000.arrow", {})
-    found = cleaning.clean(one, place, remove=True).spare
+    found = cleaning.clean_home(one, place, remove=True).spare
     assert {(each.what, each.name) for each in found} >= {("old files", "corpus"), ("token files", "tokens/then")}
     assert len(list(place.corpus.glob("*.parquet"))) < 4
     assert (place.tokens / "now").is_dir()
-    assert [corpus.contents(place, version) for version in versions] == before
-    assert not cleaning.clean(one, place, remove=True).spare
+    assert [corpus.fingerprint_contents(place, version) for version in versions] == before
+    assert not cleaning.clean_home(one, place, remove=True).spare
     write_csv(tmp_path / "5.csv", good(4, 20))
     assert run(one, place).accepted == 4
     assert [row["text"] for row in current(place, "text")] == [text for text, _ in good(20, 4)]

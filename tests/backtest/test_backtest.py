@@ -21,7 +21,7 @@ from evertune.audit.forgetting import forget as forgetting
 from evertune.backtest import backtest, windows
 from evertune.backtest.verdict import Step
 from evertune.cli import cli
-from evertune.config import Recipe, load
+from evertune.config import Recipe, load_recipe
 from evertune.data import admission
 from evertune.data.corpus import transactions as corpus
 from evertune.data.sources import read as sources
@@ -33,7 +33,8 @@ from tests.helpers.cli import ticket_rows
 
 MONDAY = datetime(2026, 1, 5, 12, tzinfo=UTC)
 NOW = MONDAY + timedelta(days=400)
-WEEKS, ROWS = 6, 60
+WEEKS = 6
+ROWS = 60
 CHANGED = 3  # from this week on, what was said of one label is said of another
 
 
@@ -43,19 +44,19 @@ def moments(*days: float | None) -> Any:
 
 
 def test_windows_are_those_of_the_calendar() -> None:
-    found = windows.cut(moments(3, 0, 6.4, 7, None, 500, 20), "week", NOW)
+    found = windows.cut_history(moments(3, 0, 6.4, 7, None, 500, 20), "week", NOW)
     assert found.number.tolist() == [1, 1, 1, 2, 0, 0, 3]
     assert (found.undated, found.future) == (1, 1)
     assert found.starts == (date(2026, 1, 5), date(2026, 1, 12), date(2026, 1, 19))
-    months = windows.cut(moments(0, 26, 27, 80), "month", NOW)
+    months = windows.cut_history(moments(0, 26, 27, 80), "month", NOW)
     assert months.starts == (date(2026, 1, 1), date(2026, 2, 1), date(2026, 3, 1))
     assert months.number.tolist() == [1, 1, 2, 3]
-    assert windows.cut(moments(2, 11, 12), "10 days", NOW).number.tolist() == [1, 1, 2]
+    assert windows.cut_history(moments(2, 11, 12), "10 days", NOW).number.tolist() == [1, 1, 2]
 
 
 @given(st.lists(st.floats(0, 300), min_size=1, max_size=30), st.sampled_from(["day", "week", "month", "9 days"]))
 def test_each_row_stands_in_the_window_of_its_day(days: list[float], every: str) -> None:
-    found = windows.cut(moments(*days), every, NOW)
+    found = windows.cut_history(moments(*days), every, NOW)
     ends = [*found.starts[1:], date(9999, 1, 1)]
     for day, number in zip(days, found.number, strict=True):
         assert found.starts[number - 1] <= (MONDAY + timedelta(days=day)).date() < ends[number - 1]
@@ -64,9 +65,9 @@ def test_each_row_stands_in_the_window_of_its_day(days: list[float], every: str)
 
 def test_what_cannot_be_cut_is_said() -> None:
     with pytest.raises(ConfigError, match="give day, week, month"):
-        windows.cut(moments(1), "fortnight", NOW)
+        windows.cut_history(moments(1), "fortnight", NOW)
     with pytest.raises(DataError, match=r"no row has a timestamp of the past"):
-        windows.cut(moments(None, 900), "week", NOW)
+        windows.cut_history(moments(None, 900), "week", NOW)
 
 
 def written(folder: Path, base: Path, weeks: int = WEEKS, quiet: Sequence[int] = ()) -> Recipe:
@@ -82,18 +83,25 @@ def written(folder: Path, base: Path, weeks: int = WEEKS, quiet: Sequence[int] =
             day = MONDAY + timedelta(days=7 * week + number % 5)
             lines.writerow([text, swap.get(label, label) if week >= CHANGED else label, day.isoformat()])
     tree = {
-        "name": "tickets", "objective": {"type": "text-classification", "max_length": 32}, "base_model": str(base),
-        "data": {"sources": [{"path": "tickets.csv"}], "columns": {"timestamp": "at"},
-                 "split": {"validation": 0.1, "test": 0.25, "near_duplicate": None}},
+        "name": "tickets",
+        "objective": {"type": "text-classification", "max_length": 32},
+        "base_model": str(base),
+        "data": {
+            "sources": [{"path": "tickets.csv"}],
+            "columns": {"timestamp": "at"},
+            "split": {"validation": 0.1, "test": 0.25, "near_duplicate": None},
+        },
         "contract": {"tolerance": 1.0},
         "training": {"epochs": 6, "learning_rate": 5e-3, "tokens_per_batch": 256, "precision": "fp32", "warmup": 0.0},
         "evaluation": {
-            "metric": "accuracy", "precision": "fp32", "bootstrap": 200,
+            "metric": "accuracy",
+            "precision": "fp32",
+            "bootstrap": 200,
             "gate": {"min_rows": 5, "minimum": {}, "noninferior_on": {}, "confidence": 0.8},
         },
-    }  # fmt: skip
+    }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(tree))
-    return load(folder / "recipe.yaml")
+    return load_recipe(folder / "recipe.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -113,14 +121,14 @@ def recipe(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def taken_in(recipe: Recipe) -> tuple[Home, Snapshot]:
     home = home_of(recipe)
-    batch = corpus.ingest(recipe, home, lambda seen: sources.read(recipe, seen))
-    return home, admission.admit(batch, recipe, home)[0]
+    batch = corpus.ingest_rows(recipe, home, lambda seen: sources.read_sources(recipe, seen))
+    return home, admission.admit_batch(batch, recipe, home)[0]
 
 
 def replayed(recipe: Recipe, told: Callable[[Step], None] = lambda step: None, **more: Any) -> backtest.Result:
     home, snapshot = taken_in(recipe)
-    policies = backtest.parse("never,always,gated,drift")
-    return backtest.run(recipe, home, snapshot, "week", policies, lambda folder: "run", told, **more)
+    policies = backtest.parse_policies("never,always,gated,drift")
+    return backtest.run_backtest(recipe, home, snapshot, "week", policies, lambda folder: "run", told, **more)
 
 
 def plain(result: backtest.Result) -> list[Step]:
@@ -164,8 +172,8 @@ def test_where_no_rows_came_since_the_last_training_nothing_is_retrained(
             raise KeyboardInterrupt
 
     def run(told: Callable[[Step], None]) -> backtest.Result:
-        policies = backtest.parse("gated")
-        return backtest.run(recipe, home, snapshot, "week", policies, lambda _: "run", told, start=2)
+        policies = backtest.parse_policies("gated")
+        return backtest.run_backtest(recipe, home, snapshot, "week", policies, lambda _: "run", told, start=2)
 
     with pytest.raises(KeyboardInterrupt):
         run(until)
@@ -183,16 +191,16 @@ def test_rows_that_teach_nothing_train_nothing(recipe: Recipe) -> None:
     fresh = recipe.data.fresh.model_copy(update={"train_on": "new"})
     new = recipe.model_copy(update={"data": recipe.data.model_copy(update={"fresh": fresh})})
     home, snapshot = taken_in(new)
-    always = backtest.parse("always")
-    found = backtest.run(new, home, snapshot, "week", always, lambda _: "run", lambda _: None, start=3).steps
+    always = backtest.parse_policies("always")
+    found = backtest.run_backtest(new, home, snapshot, "week", always, lambda _: "run", lambda _: None, start=3).steps
     assert [(step.window, step.retrained) for step in found] == [(3, True), (4, True), (5, False)]
 
 
 def test_a_lenient_policy_promotes_what_is_held(recipe: Recipe) -> None:
     recipe = strict(recipe)
     home, snapshot = taken_in(recipe)
-    policies = backtest.parse("gated,unless-harm,gated-test")
-    found = backtest.run(recipe, home, snapshot, "week", policies, lambda _: "run", lambda _: None, start=4)
+    policies = backtest.parse_policies("gated,unless-harm,gated-test")
+    found = backtest.run_backtest(recipe, home, snapshot, "week", policies, lambda _: "run", lambda _: None, start=4)
     last = [step for step in found.steps if step.window == 5]
     said = {(step.policy, step.verdict, step.promoted) for step in last}
     assert said == {("gated", "held", False), ("unless-harm", "held", True), ("gated-test", "held", False)}
@@ -243,10 +251,12 @@ def test_a_backtest_of_a_later_day_is_another_where_rows_were_still_to_come(
 
     def at(days: float) -> backtest.Result:
         monkeypatch.setattr(backtest, "datetime", type("Clock", (), {"now": lambda zone: MONDAY + timedelta(days)}))
-        policies = backtest.parse("never")
-        return backtest.run(recipe, home, snapshot, "week", policies, lambda _: "run", lambda _: None, start=2)
+        policies = backtest.parse_policies("never")
+        return backtest.run_backtest(recipe, home, snapshot, "week", policies, lambda _: "run", lambda _: None, start=2)
 
-    early, soon, late = at(26.1), at(26.2), at(400)
+    early = at(26.1)
+    soon = at(26.2)
+    late = at(400)
     assert early.folder == soon.folder != late.folder
     assert plain(early) == plain(soon)
     assert (early.left_out, late.left_out) == ({"in the future": 2 * ROWS}, {})
@@ -261,40 +271,44 @@ def test_the_gate_looks_at_the_rows_that_a_run_would_look_at(recipe: Recipe, mon
     file.write_text("\n".join([head, *lines[::-1]]) + "\n")
     bounded = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"window": 4})})
     home, snapshot = taken_in(bounded)
-    judged, evaluate = list[tuple[Any, Counter[int]]](), evaluation.evaluate
+    judged = list[tuple[Any, Counter[int]]]()
+    evaluate = evaluation.evaluate_models
 
     def spy(recipe: Recipe, candidate: Any, test: pa.Table, *more: Any) -> Any:
         judged.append((candidate.tokens.snapshot.batch, Counter(test["batch"].to_pylist())))
         return evaluate(recipe, candidate, test, *more)
 
-    monkeypatch.setattr(evaluation, "evaluate", spy)
-    gated = backtest.parse("gated")
-    backtest.run(bounded, home, snapshot, "week", gated, lambda _: "run", lambda _: None, start=4)
-    (window, rows), = judged  # fmt: skip
+    monkeypatch.setattr(evaluation, "evaluate_models", spy)
+    gated = backtest.parse_policies("gated")
+    backtest.run_backtest(bounded, home, snapshot, "week", gated, lambda _: "run", lambda _: None, start=4)
+    ((window, rows),) = judged
     assert (window, rows.keys(), rows[4]) == (5, {4, 5}, 4) and rows[5] > 4
 
 
 def test_rows_without_a_timestamp_column_or_too_few_windows_are_errors(recipe: Recipe) -> None:
     without = recipe.model_copy(update={"data": recipe.data.model_copy(update={"columns": {}})})
     with pytest.raises(ConfigError, match="a backtest needs a timestamp"):
-        backtest.run(without, home_of(recipe), taken_in(recipe)[1], "week", [], lambda _: "", lambda _: None)
+        backtest.run_backtest(without, home_of(recipe), taken_in(recipe)[1], "week", [], lambda _: "", lambda _: None)
     with pytest.raises(DataError, match=r"1 windows, and none .* take shorter windows"):
         home, snapshot = taken_in(recipe)
-        backtest.run(recipe, home, snapshot, "90 days", backtest.parse("never"), lambda _: "", lambda _: None)
+        backtest.run_backtest(
+            recipe, home, snapshot, "90 days", backtest.parse_policies("never"), lambda _: "", lambda _: None
+        )
 
 
 def test_the_command_prints_keeps_and_shows_it(recipe: Recipe, tmp_path: Path) -> None:
     arguments = ["backtest", str(recipe.folder / "recipe.yaml"), "--policies", "never,gated:2", "--json"]
     first, second = (CliRunner().invoke(cli, arguments) for _ in range(2))
     assert first.exit_code == second.exit_code == 0, first.output
-    found, again = json.loads(first.stdout), json.loads(second.stdout)
+    found = json.loads(first.stdout)
+    again = json.loads(second.stdout)
     assert {**found, "run_id": ""} == {**again, "run_id": ""}
     assert found["sentence"] in first.stderr
     page = Path(found["report"]).read_text()
     assert found["sentence"] in page and "data:image/png" in page and "<script" not in page
-    from evertune.registry.tracking.store import client
+    from evertune.registry.tracking.store import open_client
 
-    mlflow = client(Home(tmp_path / "home", recipe.name))
+    mlflow = open_client(Home(tmp_path / "home", recipe.name))
     runs = mlflow.search_runs([mlflow.get_experiment_by_name(recipe.name).experiment_id])
     parents = Counter(run.data.tags.get("mlflow.parentRunId") for run in runs)
     assert parents == {None: 1, found["run_id"]: len(found["steps"])}

@@ -9,43 +9,51 @@ import yaml
 
 from evertune import objectives
 from evertune.backtest import backtest
-from evertune.config import Recipe, load
+from evertune.config import Recipe, load_recipe
 from evertune.data import admission
 from evertune.data.corpus import transactions as corpus
 from evertune.data.sources import read as sources
 from evertune.errors import DataError
-from evertune.records import plain
+from evertune.records import to_plain
 from evertune.report.pages import backtest as pages
 from evertune.runtime.home import home_of
 from tests.helpers.objective_samples import SAMPLES, short
 
 MONDAY = datetime(2026, 1, 5, 12, tzinfo=UTC)
-WEEKS, ROWS = 4, 30
+WEEKS = 4
+ROWS = 30
 
 
 def project(folder: Path, name: str, base: Path, **gate: int) -> Recipe:
     """A recipe in the folder, and some weeks of rows for it."""
-    rows = [{**row, "at": (MONDAY + timedelta(days=7 * (number // ROWS))).isoformat()}
-            for number, row in enumerate(SAMPLES[name]["rows"](WEEKS * ROWS))]  # fmt: skip
+    rows = [
+        {**row, "at": (MONDAY + timedelta(days=7 * (number // ROWS))).isoformat()}
+        for number, row in enumerate(SAMPLES[name]["rows"](WEEKS * ROWS))
+    ]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tree = {
-        "name": "every", "objective": {"type": name, **short(name, 32), **SAMPLES[name].get("options", {})},
+        "name": "every",
+        "objective": {"type": name, **short(name, 32), **SAMPLES[name].get("options", {})},
         "base_model": str(SAMPLES[name].get("base", lambda _: base)(folder)),
-        "data": {"sources": [{"path": "rows.jsonl"}], "columns": {"timestamp": "at"},
-                 "split": {"validation": 0.1, "test": 0.3, "near_duplicate": None}},
+        "data": {
+            "sources": [{"path": "rows.jsonl"}],
+            "columns": {"timestamp": "at"},
+            "split": {"validation": 0.1, "test": 0.3, "near_duplicate": None},
+        },
         "training": {"epochs": 1, "learning_rate": 5e-3, "tokens_per_batch": 512, "precision": "fp32"},
         "evaluation": {"precision": "fp32", "bootstrap": 200, "gate": {"min_rows": 5, **gate}},
         "contract": {"tolerance": 0.5},
-    }  # fmt: skip
+    }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(tree))
-    return load(folder / "recipe.yaml")
+    return load_recipe(folder / "recipe.yaml")
 
 
 def replayed(recipe: Recipe) -> backtest.Result:
     home = home_of(recipe)
-    batch = corpus.ingest(recipe, home, lambda seen: sources.read(recipe, seen))
-    snapshot, policies = admission.admit(batch, recipe, home)[0], backtest.parse("gated,drift")
-    return backtest.run(recipe, home, snapshot, "week", policies, lambda _: "run", lambda _: None)
+    batch = corpus.ingest_rows(recipe, home, lambda seen: sources.read_sources(recipe, seen))
+    snapshot = admission.admit_batch(batch, recipe, home)[0]
+    policies = backtest.parse_policies("gated,drift")
+    return backtest.run_backtest(recipe, home, snapshot, "week", policies, lambda _: "run", lambda _: None)
 
 
 @pytest.mark.parametrize("name", objectives.TABLE)
@@ -63,7 +71,7 @@ def test_every_objectives_past_is_replayed(
     seen = steps["drift", 3].drift
     assert seen is not None and 0 < seen <= 1
     assert found.sentence.startswith(f"{found.recommended}: mean {recipe.metric} ")
-    assert found.sentence in pages.page(tmp_path / "page", plain(found), name).read_text()
+    assert found.sentence in pages.write_backtest_page(tmp_path / "page", to_plain(found), name).read_text()
 
 
 @pytest.mark.parametrize(("name", "words"), [("masked-lm", "a train row"), ("multi-label", "train rows of two labels")])

@@ -11,9 +11,9 @@ from benchmarks import report as page
 from benchmarks.gpu import page as gpu_page
 from benchmarks.gpu import run as gpu
 from benchmarks.training.loops import LOOPS
-from benchmarks.training.rows import Prepared, Setting, learned
-from benchmarks.training.run import operations
-from evertune.objectives import module
+from benchmarks.training.rows import Prepared, Setting, encode_rows
+from benchmarks.training.run import count_operations
+from evertune.objectives import load_objective
 from tests.helpers.model import LABELS, recipe, text_rows, tokenizer
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -26,9 +26,10 @@ LITTLE = gpu.Effort(batches=(16, 32), rounds=1, steps=dict.fromkeys("abcde", 6),
 
 def tickets(model: Path) -> Prepared:
     setting = Setting("tiny.yaml", None, 1, (1e-3, 1e-3), 4, 64, "accuracy", None)
-    objective, options = module("text-classification"), recipe(model).objective
+    objective = load_objective("text-classification")
+    options = recipe(model).objective
     rows = [(row["text"], row["label"]) for row in text_rows(40)]
-    made = learned(rows, objective, tokenizer(), options, {label: place for place, label in enumerate(LABELS)})
+    made = encode_rows(rows, objective, tokenizer(), options, {label: place for place, label in enumerate(LABELS)})
     return Prepared(setting, objective, options, tokenizer(), "", LABELS, made, made)
 
 
@@ -37,26 +38,28 @@ def test_every_loop_trains_a_model_from_its_configuration_and_each_number_is_kep
     name: str, tmp_path: Path
 ) -> None:
     data = gpu.with_random_weights(tickets(tmp_path), CASES[name], tmp_path / "base")
-    parts = list(gpu.table(data, LITTLE, LOOPS))
+    parts = list(gpu.measure_table(data, LITTLE, LOOPS))
     assert [list(part["loops"]) for part in parts] == [list("abcd"[:count]) for count in (1, 2, 3, 4)]
     for one in parts[-1]["loops"].values():
         assert one["rows"] * parts[-1]["mean tokens of a row"] == pytest.approx(one["tokens"])
         assert 0 < one["share of bf16 peak"] < 1 and one["peak memory, MB"] > 10
     assert parts[-1]["rows a step"] == int(max(parts[-1]["search"], key=parts[-1]["search"].get))
     machine = {"gpu": "GPU", "cores": 2, "cpu": "CPU", "python": "3", "torch": "2", "revision": "abc"}
-    lines = list(gpu_page.section({"machine": machine, "cases": {name: parts[-1]}}))
+    lines = list(gpu_page.render_section({"machine": machine, "cases": {name: parts[-1]}}))
     assert sum(line.startswith(f"| {name} | (") for line in lines) == 4
 
 
 def test_operations_are_counted_for_what_learns_and_for_the_tokens_that_are_seen(tmp_path: Path) -> None:
     encoder, decoder = (
-        gpu.with_random_weights(tickets(tmp_path), case, tmp_path / name).model(0) for name, case in CASES.items()
+        gpu.with_random_weights(tickets(tmp_path), case, tmp_path / name).build_model(0) for name, case in CASES.items()
     )
-    weights, length = 2 * (4 * 32 * 32 + 2 * 32 * 64), 10
-    assert operations(encoder)(length) == 3 * (2 * weights * length + 2 * 4 * 32 * length * length)
-    fixed, learning = 2 * (4 * 32 * 32 + 3 * 32 * 64), 2 * 8 * (4 * 64 + 3 * 96)
+    weights = 2 * (4 * 32 * 32 + 2 * 32 * 64)
+    length = 10
+    assert count_operations(encoder)(length) == 3 * (2 * weights * length + 2 * 4 * 32 * length * length)
+    fixed = 2 * (4 * 32 * 32 + 3 * 32 * 64)
+    learning = 2 * 8 * (4 * 64 + 3 * 96)
     attended = 3 * 2 * 4 * 32 * length * length / 2
-    assert operations(decoder)(length) == (4 * fixed + 6 * learning) * length + attended
+    assert count_operations(decoder)(length) == (4 * fixed + 6 * learning) * length + attended
 
 
 def test_without_a_gpu_it_says_so_in_one_line_and_writes_nothing(

@@ -87,7 +87,7 @@ def test_of_two_runs_one_starts_its_server_at_a_time(tmp_path: Path, monkeypatch
     import filelock
     from prefect.server.api.server import SubprocessASGIServer
 
-    monkeypatch.setattr("evertune.cli.server.prefect_profile.folder", lambda: tmp_path / "prefect")
+    monkeypatch.setattr("evertune.cli.server.prefect_profile.prefect_home", lambda: tmp_path / "prefect")
     taken: list[bool] = []
 
     def start(_: SubprocessASGIServer) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from evertune import objectives
 from evertune.data.sources import read as sources
-from evertune.profiling.preview_rows import judged, sample
+from evertune.profiling.preview_rows import judge_sample, sample_rows
 from evertune.serving import scoring
 from tests.helpers.cli import Done
 from tests.helpers.model import split_rows, train
@@ -46,7 +46,7 @@ def wrong_bases(tmp_path: Path, tiny_model: Path) -> dict[str, Path]:
 def test_a_base_model_that_cannot_serve_is_named(
     name: str, tmp_path: Path, tiny_model: Path, wrong_bases: dict[str, Path], evertune: Command
 ) -> None:
-    objective = objectives.module(name)
+    objective = objectives.load_objective(name)
     project(tmp_path, name, tiny_model)
     (tmp_path / "other").mkdir()
     pictures = hasattr(objective, "tokenizer")
@@ -61,12 +61,13 @@ def test_a_base_model_that_cannot_serve_is_named(
 
 
 def test_each_bad_cell_is_refused_and_its_column_named(name: str, tmp_path: Path, tiny_model: Path) -> None:
-    recipe, kinds = project(tmp_path, name, tiny_model), objectives.module(name).COLUMNS
+    recipe = project(tmp_path, name, tiny_model)
+    kinds = objectives.load_objective(name).COLUMNS
     given = SAMPLES[name]["rows"](30)
     bad = [(role, {**given[0], role: cell}) for role, kind in kinds.items() for cell in (None, WRONG[kind])]
     rows = [*given, *(row for _, row in bad)]
     (tmp_path / "rows0.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    verdicts = judged(sample(recipe, 1000), recipe)
+    verdicts = judge_sample(sample_rows(recipe, 1000), recipe)
     assert verdicts.rows == len(given)
     said = {row["source_row"]: row["reasons"] for row in verdicts.refused.to_pylist()}
     for place, (role, _) in enumerate(bad, len(given)):
@@ -74,21 +75,24 @@ def test_each_bad_cell_is_refused_and_its_column_named(name: str, tmp_path: Path
 
 
 def test_a_row_that_makes_no_sense_says_so_of_itself(tmp_path: Path, tiny_model: Path) -> None:
-    recipe, row = project(tmp_path, "question-answering", tiny_model), SAMPLES["question-answering"]["rows"](1)[0]
+    recipe = project(tmp_path, "question-answering", tiny_model)
+    row = SAMPLES["question-answering"]["rows"](1)[0]
     spans = ({"start": 900, "text": "John"}, {"start": -1, "text": "a"}, {"text": "Mary"}, {"text": " "})
     lines = [{**row, "answer": json.dumps(span)} for span in spans]
     (tmp_path / "rows0.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
-    refused = judged(sample(recipe, 10), recipe).refused["reasons"].to_pylist()
+    refused = judge_sample(sample_rows(recipe, 10), recipe).refused["reasons"].to_pylist()
     context = f"in the context of {len(row['context'])} characters"
     assert refused == [
-        [f"the answer 'John' does not stand at 900 {context}"], [f"the answer 'a' does not stand at -1 {context}"],
-        ["the answer 'Mary' does not stand in the context"], ["the answer is empty"],
-    ]  # fmt: skip
+        [f"the answer 'John' does not stand at 900 {context}"],
+        [f"the answer 'a' does not stand at -1 {context}"],
+        ["the answer 'Mary' does not stand in the context"],
+        ["the answer is empty"],
+    ]
 
 
 def test_a_column_that_is_not_there_is_named(name: str, tmp_path: Path, tiny_model: Path, evertune: Command) -> None:
     project(tmp_path, name, tiny_model)
-    for role in objectives.module(name).COLUMNS:
+    for role in objectives.load_objective(name).COLUMNS:
         done = evertune("check", tmp_path / "recipe.yaml", "--set", f"data.columns.{role}=nothing")
         assert done.status == 3 and "nothing: no such column in rows0.jsonl" in done.err
         assert f"data.columns.{role}" in done.err
@@ -125,8 +129,8 @@ def test_a_row_that_makes_no_sense_does_not_end_the_scoring_of_the_others(tmp_pa
     made = train(recipe, tmp_path / "run", split_rows(SAMPLES["chat"]["rows"](20)), ())
     prompts = ["Hi", '[{"role": "user"', '[{"role": "assistant", "content": "Hi"}]', " "]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"prompt": one}) + "\n" for one in prompts))
-    chunks = sources.inputs(tmp_path / "in.jsonl", recipe)
-    done = scoring.score(Path(made.bundle), 1, chunks, "prompt", tmp_path / "out.jsonl", lambda _: None)
+    chunks = sources.read_inputs(tmp_path / "in.jsonl", recipe)
+    done = scoring.score_file(Path(made.bundle), 1, chunks, "prompt", tmp_path / "out.jsonl", lambda _: None)
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert (done.rows, done.bad) == (4, 3) and rows[0]["problem"] is None and rows[0]["answer"] is not None
     assert rows[1]["problem"].startswith("the prompt is no dialogue")

@@ -17,9 +17,19 @@ from tests.helpers.cli import Done, Project
 from tests.helpers.registry import Shop
 
 HEAVY = {
-    "torch", "transformers", "datasets", "mlflow", "prefect", "great_expectations", "pandas", "pyarrow", "numpy",
-    "deltalake", "sqlalchemy", "pydantic",
-}  # fmt: skip
+    "torch",
+    "transformers",
+    "datasets",
+    "mlflow",
+    "prefect",
+    "great_expectations",
+    "pandas",
+    "pyarrow",
+    "numpy",
+    "deltalake",
+    "sqlalchemy",
+    "pydantic",
+}
 Command = Callable[..., Done]
 
 
@@ -115,9 +125,9 @@ def test_a_schedule_that_never_comes_is_a_config_error(
 def test_a_schedule_that_the_recipe_takes_is_one_for_prefect(tiny_recipe: Callable[..., Path], cron: str) -> None:
     from prefect.client.schemas.schedules import CronSchedule
 
-    from evertune.config import load
+    from evertune.config import load_recipe
 
-    schedule = load(tiny_recipe(schedule={"cron": cron, "timezone": "America/New_York"})).schedule
+    schedule = load_recipe(tiny_recipe(schedule={"cron": cron, "timezone": "America/New_York"})).schedule
     assert schedule is not None
     assert CronSchedule(cron=schedule.cron, timezone=schedule.timezone).cron == cron
 
@@ -156,7 +166,7 @@ def test_an_error_that_nobody_foresaw_has_one_line(
     def breaks(*_: Any) -> None:
         raise LookupError("a surprise\nwith details")
 
-    monkeypatch.setattr("evertune.profiling.preview.look", breaks)
+    monkeypatch.setattr("evertune.profiling.preview.preview_recipe", breaks)
     done = evertune("check", tiny_recipe())
     assert (done.status, done.out) == (1, "")
     assert done.err == "error: LookupError: a surprise (run `evertune --debug ...` for the whole traceback)\n"
@@ -168,7 +178,7 @@ def test_a_full_disk_is_named(
     def full(*_: Any) -> None:
         raise RuntimeError("wrapped") from OSError(28, "No space left on device", "corpus/part-0")
 
-    monkeypatch.setattr("evertune.profiling.preview.look", full)
+    monkeypatch.setattr("evertune.profiling.preview.preview_recipe", full)
     done = evertune("check", tiny_recipe())
     assert done.status == 3
     assert "the disk is full while writing corpus/part-0; free some space and run again" in done.err
@@ -195,7 +205,7 @@ def test_moves_by_hand_ask_for_a_reason_and_show_in_the_history(
     assert "2 -> 1" in shown
     assert "dana" in shown
     found = json.loads(evertune("history", path, "--json").out)
-    assert found == ledger.entries(shop.home)
+    assert found == ledger.read_entries(shop.home)
     assert [one["event"] for one in found].count("moved") == 4
 
 
@@ -266,7 +276,7 @@ def test_a_reason_is_asked_for_on_a_terminal_and_kept_without_its_blanks(
     assert CliRunner().invoke(promote, command, input=" \n").exit_code == 2
     assert shop.champion() is None
     assert CliRunner().invoke(promote, command, input="  the old one was odd \n").exit_code == 0
-    assert ledger.entries(shop.home)[-1]["reason"] == "the old one was odd"
+    assert ledger.read_entries(shop.home)[-1]["reason"] == "the old one was odd"
 
 
 def test_a_move_that_a_crash_cut_off_is_repaired_by_the_next_run(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,9 +284,9 @@ def test_a_move_that_a_crash_cut_off_is_repaired_by_the_next_run(shop: Shop, mon
 
     monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
     shop.checked()
-    ledger.append(shop.home, "intent", **{"from": None, "to": 1, "reason": "by hand"})
+    ledger.append_event(shop.home, "intent", **{"from": None, "to": 1, "reason": "by hand"})
     assert _nothing_to_do(shop.recipe) is None
-    assert [one["event"] for one in ledger.entries(shop.home)] == ["intent", "abandoned"]
+    assert [one["event"] for one in ledger.read_entries(shop.home)] == ["intent", "abandoned"]
 
 
 @pytest.mark.slow

@@ -34,15 +34,20 @@ def write_data(tmp_path: Path, content: str | bytes) -> None:
     ids=["missing", "empty", "header", "encoding", "columns", "column"],
 )
 def test_bad_data_ends_with_status_3(
-    evertune: Command, tiny_recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    content: bytes | None, words: str, command: str,
-) -> None:  # fmt: skip
+    evertune: Command,
+    tiny_recipe: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes | None,
+    words: str,
+    command: str,
+) -> None:
     path = tiny_recipe()
     (tmp_path / "rows.csv").unlink()
     if content is not None:
         write_data(tmp_path, content)
     if command == "run":
-        monkeypatch.setattr("evertune.cli.run._flow", _without_prefect)
+        monkeypatch.setattr("evertune.cli.run._run_flow", _without_prefect)
     done = evertune(command, path)
     assert (done.status, done.out) == (3, "")
     assert words in done.err
@@ -56,7 +61,9 @@ def _without_prefect(recipe: Any, *_: Any) -> None:
     from evertune.runtime.home import home_of
 
     home = home_of(recipe)
-    admission.admit(corpus.ingest(recipe, home, lambda seen: sources.read(recipe, seen)), recipe, home)
+    admission.admit_batch(
+        corpus.ingest_rows(recipe, home, lambda seen: sources.read_sources(recipe, seen)), recipe, home
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,12 +78,17 @@ def _without_prefect(recipe: Any, *_: Any) -> None:
     ids=["one label only", "a label with one row", "more labels than listed", "control characters", "nothing accepted"],
 )
 def test_rows_that_do_not_make_a_model_end_with_status_3_and_check_says_so_before(
-    evertune: Command, tiny_recipe: Callable[..., Path], tmp_path: Path, rows: Any, changes: dict[str, Any], words: str,
+    evertune: Command,
+    tiny_recipe: Callable[..., Path],
+    tmp_path: Path,
+    rows: Any,
+    changes: dict[str, Any],
+    words: str,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     path = tiny_recipe(contract=changes)
     write_rows(tmp_path / "rows.csv", rows)
-    monkeypatch.setattr("evertune.cli.run._flow", _without_prefect)
+    monkeypatch.setattr("evertune.cli.run._run_flow", _without_prefect)
     checked = evertune("check", path)
     assert (checked.status, "its rows are not" in checked.out) == (3, True)
     assert "`evertune run` would stop:\n" in checked.err

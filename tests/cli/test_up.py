@@ -1,4 +1,4 @@
-"""The parts of `evertune up`: its profile, its processes, and what it refuses before anything starts."""
+"""The parts of `evertune up`: its processes, and what it refuses before anything starts."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,70 +15,13 @@ import psutil
 import pytest
 import yaml
 
-from evertune.cli.server import deployments, prefect_profile, processes
+from evertune.cli.server import deployments, processes
 from evertune.errors import ConfigError, RegistryError
 from tests.helpers.paths import ROOT
 
-URL = "http://127.0.0.1:4299/api"
 CHILD = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
 WAITS = f"{CHILD} time.sleep(600)"
 DEAF = f"from signal import *; signal(SIGINT, SIG_IGN); signal(SIGTERM, SIG_IGN); {WAITS}"
-
-
-@pytest.fixture
-def prefect_home(tmp_path: Path) -> Iterator[Path]:
-    """A PREFECT_HOME in which the user has a profile `mine`, active."""
-    from prefect.settings import PREFECT_HOME, PREFECT_PROFILES_PATH, temporary_settings
-
-    profiles = tmp_path / "profiles.toml"
-    profiles.write_text('active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "http://mine/api"\n'
-                        'PREFECT_RESULTS_PERSIST_BY_DEFAULT = "true"\n[profiles.other]\n')  # fmt: skip
-    with temporary_settings({PREFECT_HOME: tmp_path, PREFECT_PROFILES_PATH: profiles}):
-        yield tmp_path
-
-
-def profiles() -> tuple[str | None, dict[str, dict[str, str]]]:
-    from prefect.settings import load_profiles
-
-    found = load_profiles(include_defaults=False)
-    return found.active_name, {name: found[name].to_environment_variables() for name in found}
-
-
-def test_the_profile_serves_prefects_commands_and_the_users_own_comes_back(prefect_home: Path) -> None:
-    before = profiles()
-    with prefect_profile.serving(URL) as replaced:
-        active, settings = profiles()
-        assert replaced == "mine"
-        assert active == "evertune"
-        assert settings["evertune"] == {"PREFECT_API_URL": URL, "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true"}
-        assert settings["mine"] == before[1]["mine"]
-    assert profiles() == before
-
-
-def test_a_profile_that_the_user_chose_meanwhile_stays(prefect_home: Path) -> None:
-    from prefect.settings import load_profiles, save_profiles
-
-    with prefect_profile.serving(URL):
-        chosen = load_profiles(include_defaults=True)
-        chosen.set_active("other")
-        save_profiles(chosen)
-    assert profiles()[0] == "other"
-    assert "evertune" not in profiles()[1]
-
-
-def test_a_profile_that_a_killed_command_left_is_healed(prefect_home: Path) -> None:
-    before = profiles()
-    code = (
-        "import os; from pathlib import Path; from evertune.cli.server import prefect_profile\n"
-        f"with prefect_profile.serving({URL!r}): os.kill(os.getpid(), 9)"
-    )
-    environment = {**os.environ, "PREFECT_HOME": str(prefect_home)}
-    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == -9
-    assert profiles()[0] == "evertune"
-    prefect_profile.restore()
-    assert profiles() == before
-    prefect_profile.restore()  # nothing is left to restore: nothing changes
-    assert profiles() == before
 
 
 def start(folder: Path, code: str) -> tuple[processes.Processes, list[psutil.Process]]:
@@ -99,7 +42,7 @@ def gone(family: list[psutil.Process]) -> bool:
 def test_stopping_ends_a_process_and_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(processes, "GRACE", 0.5)
     started, family = start(tmp_path, code)
-    started.stop()
+    started.stop_all()
     assert gone(family)
     assert not (tmp_path / "record.json").exists()
 
@@ -117,15 +60,15 @@ def test_a_stranger_with_a_used_process_number_is_left_alone(tmp_path: Path) -> 
     record.write_text(json.dumps({"sleeper": {"pid": family[0].pid, "born": family[0].create_time() - 60}}))
     assert processes.end_leftovers(record) == []
     assert all(one.is_running() for one in family)
-    started.stop()
+    started.stop_all()
 
 
 def test_a_process_that_ends_by_itself_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
     started = processes.Processes(tmp_path, tmp_path / "record.json")
     started.start("server", [sys.executable, "-c", "import sys; print('the port is taken'); sys.exit(3)"], os.environ)
     with pytest.raises(RegistryError, match=r"(?s)server ended with status 3.*the port is taken"):
-        started.wait("server", "http://127.0.0.1:9/health")
-    started.stop()
+        started.wait_ready("server", "http://127.0.0.1:9/health")
+    started.stop_all()
 
 
 def up(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -197,7 +140,7 @@ def test_a_file_without_deployments_and_no_file_are_config_errors(tmp_path: Path
 def test_a_file_that_prefect_cannot_deploy_is_a_config_error(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "mine.yaml").write_text(content)
     with pytest.raises(ConfigError) as caught:
-        deployments.names(tmp_path / "mine.yaml")
+        deployments.list_deployments(tmp_path / "mine.yaml")
     assert words in str(caught.value)
 
 
@@ -223,22 +166,24 @@ def test_a_recipes_schedule_is_that_of_its_deployment(
 ) -> None:
     path = write_recipe(tmp_path, schedule=recipe)
     entry = {
-        "name": "small", "entrypoint": "flows.retrain.retrain", "parameters": {"recipe": str(path)},
+        "name": "small",
+        "entrypoint": "flows.retrain.retrain",
+        "parameters": {"recipe": str(path)},
         "schedules": deployment,
-    }  # fmt: skip
+    }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"deployments": [entry]}))
     if same:
-        assert deployments.names(tmp_path / "mine.yaml") == ["retrain/small"]
+        assert deployments.list_deployments(tmp_path / "mine.yaml") == ["retrain/small"]
         return
     with pytest.raises(
         ConfigError, match=r"small: its schedule is .*, that of .* is '0 3 \* \* \*' in UTC; write the same"
     ):
-        deployments.names(tmp_path / "mine.yaml")
+        deployments.list_deployments(tmp_path / "mine.yaml")
 
 
 def test_a_flow_is_named_by_the_end_of_its_entry_point(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("deployments: [{name: a, entrypoint: 'flows/score.py:score'}]")
-    assert deployments.names(tmp_path / "mine.yaml") == ["score/a"]
+    assert deployments.list_deployments(tmp_path / "mine.yaml") == ["score/a"]
 
 
 @pytest.mark.parametrize("arguments", [["--port", "99999"], ["--mlflow-port", "0"]])

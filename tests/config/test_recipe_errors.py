@@ -7,33 +7,37 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from evertune.config import Recipe, Training, load
+from evertune.config import Recipe, Training, load_recipe
 from evertune.config.data import SOURCE_MODELS
-from evertune.config.load import _members
+from evertune.config.load import _list_sections
 from evertune.config.losses import ClassBalanced, Fgm, Focal, FreeLb, Pgd
 from evertune.config.methods import METHODS
 from evertune.errors import ConfigError
-from evertune.objectives import TABLE, module
+from evertune.objectives import TABLE, load_objective
 
 
 def told(folder: Path, **sections: Any) -> str:
     """What is wrong with a recipe that has these sections."""
     tree = {
-        "name": "wrong", "objective": {"type": "text-classification"}, "base_model": "base",
-        "data": {"sources": [{"path": "rows.csv"}]}, **sections,
-    }  # fmt: skip
+        "name": "wrong",
+        "objective": {"type": "text-classification"},
+        "base_model": "base",
+        "data": {"sources": [{"path": "rows.csv"}]},
+        **sections,
+    }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(tree))
     with pytest.raises(ConfigError) as raised:
-        load(folder / "recipe.yaml")
+        load_recipe(folder / "recipe.yaml")
     return str(raised.value)
 
 
 KINDS: list[tuple[str, Any, type[BaseModel]]] = [
     *(("training.adversarial", one.__name__.lower(), one) for one in (Fgm, Pgd, FreeLb)),
-    ("training.loss", "focal", Focal), ("training.loss", "class-balanced", ClassBalanced),
+    ("training.loss", "focal", Focal),
+    ("training.loss", "class-balanced", ClassBalanced),
     *(("training.method", name, one) for name, one in METHODS.items()),
-    *(("objective", name, module(name).Options) for name in TABLE),
-]  # fmt: skip
+    *(("objective", name, load_objective(name).Options) for name in TABLE),
+]
 
 
 @pytest.mark.parametrize(("path", "name", "kind"), KINDS, ids=[f"{path}-{name}" for path, name, _ in KINDS])
@@ -77,13 +81,13 @@ def test_a_setting_that_an_objective_has_no_use_for_is_refused(
 
 def test_reasons_are_given_for_settings_that_there_are() -> None:
     for name in TABLE:
-        assert getattr(module(name), "WITHOUT", {}).keys() <= Training.model_fields.keys(), name
+        assert getattr(load_objective(name), "WITHOUT", {}).keys() <= Training.model_fields.keys(), name
 
 
 def test_every_union_of_sections_names_its_members() -> None:
     def unions(model: type[BaseModel]) -> Any:
         for field in model.model_fields.values():
-            found = list(_members(field.annotation))
+            found = list(_list_sections(field.annotation))
             yield [name for name, _ in found]
             for _, member in found:
                 yield from unions(member)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from evertune.config import load, load_search
-from evertune.config.search import short
+from evertune.config import load_recipe, load_search
+from evertune.config.search import shorten_paths
 from evertune.errors import ConfigError
 from evertune.search import recipe_text
 from tests.helpers.cli import Done
@@ -18,24 +18,34 @@ RATE = "training.learning_rate={search: [1e-5, 1e-3], log: true}"
 
 def test_a_range_and_choices_are_read(write_recipe: Callable[..., Path], tmp_path: Path) -> None:
     path = write_recipe(tmp_path)
-    plan = load_search(path, [
-        RATE, "training.epochs={search: [2, 8], step: 4}", "training.schedule={search: [linear, cosine]}",
-        "training.tokens_per_batch={search: {choices: [256, 512]}}", "objective.max_length={search: [16, 32, 64]}",
-        "training.warmup={search: [0, 0.25], step: 0.1}", "training.freeze={search: {choices: [[], ['*word*']]}}",
-        "contract.label.rename={search: find}",
-    ])  # fmt: skip
-    told = {one.path: one.words for one in plan.fields}
+    plan = load_search(
+        path,
+        [
+            RATE,
+            "training.epochs={search: [2, 8], step: 4}",
+            "training.schedule={search: [linear, cosine]}",
+            "training.tokens_per_batch={search: {choices: [256, 512]}}",
+            "objective.max_length={search: [16, 32, 64]}",
+            "training.warmup={search: [0, 0.25], step: 0.1}",
+            "training.freeze={search: {choices: [[], ['*word*']]}}",
+            "contract.label.rename={search: find}",
+        ],
+    )
+    told = {one.path: one.description for one in plan.fields}
     assert told == {
-        "training.learning_rate": "1e-05 to 0.001, log", "training.epochs": "2 to 6, in steps of 4",
-        "training.schedule": "linear, cosine", "training.tokens_per_batch": "256, 512",
-        "objective.max_length": "16, 32, 64", "training.warmup": "0 to 0.2, in steps of 0.1",
+        "training.learning_rate": "1e-05 to 0.001, log",
+        "training.epochs": "2 to 6, in steps of 4",
+        "training.schedule": "linear, cosine",
+        "training.tokens_per_batch": "256, 512",
+        "objective.max_length": "16, 32, 64",
+        "training.warmup": "0 to 0.2, in steps of 0.1",
         "training.freeze": '[], ["*word*"]',
-    }  # fmt: skip
-    assert [one.path for one in plan.fields if one.whole and not one.choices] == ["training.epochs"]
+    }
+    assert [one.path for one in plan.fields if one.is_whole and not one.choices] == ["training.epochs"]
     assert plan.recipe.training.learning_rate == 1e-5 and plan.recipe.contract.label.rename == {"search": "find"}
     tried = plan.recipe_of({one.path: one.ends[-1] for one in plan.fields})
     assert (tried.training.freeze, tried.training.epochs, tried.objective.max_length) == (["*word*"], 6, 64)
-    assert short(["training.seed", "a.seed", "a.b"]) == {
+    assert shorten_paths(["training.seed", "a.seed", "a.b"]) == {
         "training.seed": "training.seed",
         "a.seed": "a.seed",
         "a.b": "b",
@@ -107,10 +117,12 @@ training:   # how
 
 def test_the_best_recipe_keeps_its_comments(tmp_path: Path) -> None:
     (tmp_path / "old.yaml").write_text(TEXT)
-    plan = load_search(tmp_path / "old.yaml", ["training.freeze={search: [[b], [c], [d]]}", "data.split.test=0.3",
-                                               "training.warmup={search: [0.0, 0.5]}"])  # fmt: skip
+    plan = load_search(
+        tmp_path / "old.yaml",
+        ["training.freeze={search: [[b], [c], [d]]}", "data.split.test=0.3", "training.warmup={search: [0.0, 0.5]}"],
+    )
     values = {"training.learning_rate": 3e-4, "training.epochs": 2, "training.freeze": ["c"], "training.warmup": 0.125}
-    recipe_text.write(plan, values, tmp_path / "best.yaml", ["Found by a search."])
+    recipe_text.write_recipe(plan, values, tmp_path / "best.yaml", ["Found by a search."])
     assert (
         (tmp_path / "best.yaml").read_text()
         == f"""\
@@ -132,19 +144,21 @@ training:   # how
 # the end
 """
     )
-    assert load(tmp_path / "best.yaml").training == plan.recipe_of(values).training
+    assert load_recipe(tmp_path / "best.yaml").training == plan.recipe_of(values).training
 
 
 def test_a_best_recipe_elsewhere_reads_the_same_files(tmp_path: Path) -> None:
     (tmp_path / "old.yaml").write_text(TEXT)
     (tmp_path / "model").mkdir()
     plan = load_search(tmp_path / "old.yaml")
-    recipe_text.write(plan, {"training.learning_rate": 3e-4, "training.epochs": 2}, tmp_path / "sub" / "b.yaml", [])
-    found = load(tmp_path / "sub" / "b.yaml")
+    recipe_text.write_recipe(
+        plan, {"training.learning_rate": 3e-4, "training.epochs": 2}, tmp_path / "sub" / "b.yaml", []
+    )
+    found = load_recipe(tmp_path / "sub" / "b.yaml")
     assert (found.base_model, found.data.sources[0].model_dump()["path"]) == ("../model", "../rows/*.csv")
 
 
 def test_where_a_text_cannot_be_edited_the_recipe_is_written_anew() -> None:
     text = "a: &x {b: 1}\nc: *x\n"
     after = {"a": {"b": 2}, "c": {"b": 1}}
-    assert yaml.safe_load(recipe_text.edited(text, {"a": {"b": 1}, "c": {"b": 1}}, after)) == after
+    assert yaml.safe_load(recipe_text.edit_yaml(text, {"a": {"b": 1}, "c": {"b": 1}}, after)) == after

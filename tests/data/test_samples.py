@@ -11,7 +11,7 @@ import pytest
 
 from evertune.samples import support_replies
 from evertune.samples.support_ticket_damage import KINDS
-from evertune.samples.support_tickets import INTENTS, WEEKS, Ticket, broken, rows, tickets
+from evertune.samples.support_tickets import INTENTS, WEEKS, Ticket, list_broken, rows, write_tickets
 
 DIGEST = "6e251f1e322b1543c3ef1e944bb6e12a580e166b7eb534473ee707f130d95083"  # of rows(WEEKS)
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
@@ -20,7 +20,7 @@ WALLET = re.compile(r"\b(wallet|cashback|points|balance|app)\b", re.IGNORECASE)
 
 @pytest.fixture(scope="module")
 def corpus() -> list[Ticket]:
-    return tickets(WEEKS)
+    return write_tickets(WEEKS)
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +37,15 @@ def test_rows_are_the_same_for_the_same_seed_only() -> None:
 
 
 def test_corpus_is_the_same_on_every_python_and_platform(corpus: list[Ticket]) -> None:
-    text = json.dumps([ticket.row() for ticket in corpus])
+    text = json.dumps([ticket.to_row() for ticket in corpus])
     assert hashlib.sha256(text.encode()).hexdigest() == DIGEST, "new phrases? then renew DIGEST and the reported scores"
 
 
 @pytest.mark.parametrize("weeks", [0, 1, 4, 8, 11])
 def test_fewer_weeks_are_a_prefix(weeks: int, corpus: list[Ticket]) -> None:
-    fewer = tickets(weeks)
+    fewer = write_tickets(weeks)
     assert fewer == corpus[: len(fewer)]
-    assert rows(weeks) == [ticket.row() for ticket in fewer]
+    assert rows(weeks) == [ticket.to_row() for ticket in fewer]
 
 
 @pytest.mark.parametrize("weeks", [-1, WEEKS + 1])
@@ -74,7 +74,7 @@ def test_intents_are_unevenly_frequent(by_week: dict[int, list[Ticket]]) -> None
 
 
 def test_timestamps_never_go_back(corpus: list[Ticket]) -> None:
-    stamps = [datetime.fromisoformat(str(ticket.row()["created_at"])) for ticket in corpus]
+    stamps = [datetime.fromisoformat(str(ticket.to_row()["created_at"])) for ticket in corpus]
     assert all(before <= after for before, after in pairwise(stamps))
     assert stamps[0] >= MONDAY and stamps[-1] < MONDAY + timedelta(weeks=WEEKS)
 
@@ -94,7 +94,7 @@ def test_planted_ids_repeat_one_of_the_same_week(by_week: dict[int, list[Ticket]
 
 
 def test_every_kind_of_damage_comes_in_the_first_four_weeks() -> None:
-    assert set(broken(4).values()) == set(KINDS)
+    assert set(list_broken(4).values()) == set(KINDS)
 
 
 def test_broken_rows_are_few_in_every_week(by_week: dict[int, list[Ticket]], corpus: list[Ticket]) -> None:
@@ -116,13 +116,13 @@ SIGNS = {
 
 @pytest.mark.parametrize("kind", SIGNS)
 def test_damage_is_where_the_map_says_and_nowhere_else(kind: str, corpus: list[Ticket]) -> None:
-    shown = {at for at, ticket in enumerate(corpus) if SIGNS[kind](ticket.row())}
+    shown = {at for at, ticket in enumerate(corpus) if SIGNS[kind](ticket.to_row())}
     assert shown == {at for at, ticket in enumerate(corpus) if ticket.broken == kind}
 
 
 def test_damage_is_told_by_row_index(corpus: list[Ticket]) -> None:
-    early = tickets(2)
-    assert broken(2) == {at: ticket.broken for at, ticket in enumerate(corpus[: len(early)]) if ticket.broken}
+    early = write_tickets(2)
+    assert list_broken(2) == {at: ticket.broken for at, ticket in enumerate(corpus[: len(early)]) if ticket.broken}
 
 
 def test_replacement_characters_come_too(corpus: list[Ticket]) -> None:

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evertune.config import Gate
-from evertune.gate.decide import Scored, decide
-from evertune.statistics.clusters import effective, summed
+from evertune.gate.decide import Scored, decide_promotion
+from evertune.statistics.clusters import count_effective_rows, sum_by_group
 from evertune.statistics.resampling import paired_difference
 from tests.helpers.gate import accuracy, stats
 
@@ -20,28 +20,29 @@ def ask(challenger, champion, groups, fresh=None, slices=None, **rule):
     fresh = np.ones(len(challenger), bool) if fresh is None else fresh
     rule.setdefault("noninferior_on", {})
     scored = Scored(challenger, champion, fresh, slices or {}, groups=groups)
-    return decide(scored, accuracy, "accuracy", Gate(**rule), (), 1, 500, 3)
+    return decide_promotion(scored, accuracy, "accuracy", Gate(**rule), (), 1, 500, 3)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), min_size=1))
 def test_sums_are_those_of_each_group(rows):
     groups, values = np.array(rows).T
     expected = [values[groups == number].sum() for number in np.unique(groups)]
-    found = summed(values[:, None].astype(np.float32), groups)
+    found = sum_by_group(values[:, None].astype(np.float32), groups)
     assert sorted(found[:, 0]) == sorted(expected)
-    assert 1 <= effective(groups) <= len(np.unique(groups)) + 1e-9
+    assert 1 <= count_effective_rows(groups) <= len(np.unique(groups)) + 1e-9
 
 
 def test_rows_are_worth_their_groups_and_less_where_these_are_uneven():
-    assert effective(np.arange(100)) == 100
-    assert effective(np.repeat(np.arange(20), 5)) == 20
-    assert effective(np.array([0] * 50 + list(range(1, 51)))) == pytest.approx(100**2 / (50**2 + 50))
+    assert count_effective_rows(np.arange(100)) == 100
+    assert count_effective_rows(np.repeat(np.arange(20), 5)) == 20
+    assert count_effective_rows(np.array([0] * 50 + list(range(1, 51)))) == pytest.approx(100**2 / (50**2 + 50))
 
 
 def test_groups_of_one_row_change_nothing_whatever_their_numbers():
     rng = np.random.default_rng(1)
     sides = [stats(rng.random(400) < share) for share in (0.86, 0.8)]
-    slices, fresh = {"half": np.arange(400) < 200}, np.arange(400) >= 200
+    slices = {"half": np.arange(400) < 200}
+    fresh = np.arange(400) >= 200
     rule = {"noninferior_on": {"history": 0.05}, "minimum": {"accuracy": 0.5}, "slice": {"drop": 0}}
     said = [ask(*sides, groups, fresh, slices, **rule) for groups in (None, rng.permutation(400) * 7)]
     assert said[0].evidence == said[1].evidence and said[0].reason == said[1].reason
@@ -50,7 +51,8 @@ def test_groups_of_one_row_change_nothing_whatever_their_numbers():
 def test_a_copied_test_row_proves_no_more_than_the_row():
     """Each row five times: the same p-values and bounds as of the rows themselves, up to the order of their draws."""
     rng = np.random.default_rng(2)
-    ours, theirs = stats(rng.random(300) < 0.9), stats(rng.random(300) < 0.82)
+    ours = stats(rng.random(300) < 0.9)
+    theirs = stats(rng.random(300) < 0.82)
     rule = {"resamples": 4000, "seed": 1, "alpha": 0.03, "harm_alpha": 0.05}
     once = paired_difference(ours, theirs, share, groups=np.arange(300), **rule)
     groups = np.repeat(np.arange(300), 5)
@@ -76,7 +78,8 @@ def test_the_reason_and_the_evidence_name_the_groups():
 
 def test_a_few_groups_of_many_rows_are_too_few():
     groups = np.repeat(np.arange(29), 20)
-    perfect, poor = stats(np.ones(580)), stats(np.arange(580) % 2 == 0)
+    perfect = stats(np.ones(580))
+    poor = stats(np.arange(580) % 2 == 0)
     said = ask(perfect, poor, groups, minimum={"accuracy": 0.5}, noninferior_on={"test": 0.02})
     assert said.verdict == "held"
     assert "580 fresh rows in 29 groups, needs 30" in said.reason
@@ -87,7 +90,8 @@ def test_a_few_groups_of_many_rows_are_too_few():
 def test_one_large_group_is_one_witness_in_minimum_history_and_slices():
     """A conversation of 60 rows turns from right to wrong: harm if each spoke for itself, but they are one."""
     groups = np.concatenate([np.zeros(60, int), np.arange(1, 441)])
-    was, now = np.ones(500, bool), groups > 0
+    was = np.ones(500, bool)
+    now = groups > 0
     was[60:160] = False
     slices = {"label=refund": np.arange(500) < 60}
     rule = {"slice": {"min_rows": 2}, "min_rows": 2}

@@ -16,7 +16,8 @@ from evertune.records import Candidate, Evaluation
 from evertune.serving import bundle
 from tests.helpers.model import LABELS, TAGS, TOKENS, recipe, split_rows, table, tag_rows, text_rows, train
 
-OLD, NEW = LABELS[:2], LABELS  # the champion has not met the third label
+OLD = LABELS[:2]  # the champion has not met the third label
+NEW = LABELS
 TEST = [{**row, "batch": 1 + number // 8, "split": "test"} for number, row in enumerate(text_rows(24, start=500))]
 
 
@@ -47,12 +48,19 @@ def details(report: Evaluation) -> dict[str, Any]:
 
 
 def evaluate(
-    model: Path, candidate: Candidate, champion: Path | None = None, *, rows: pa.Table | None = None,
-    leaked: set[str] | None = None, problem: str | None = None, **sections: Any,
-) -> Evaluation:  # fmt: skip
-    one, test = recipe(model, evaluation=sections), table(TEST) if rows is None else rows
+    model: Path,
+    candidate: Candidate,
+    champion: Path | None = None,
+    *,
+    rows: pa.Table | None = None,
+    leaked: set[str] | None = None,
+    problem: str | None = None,
+    **sections: Any,
+) -> Evaluation:
+    one = recipe(model, evaluation=sections)
+    test = table(TEST) if rows is None else rows
     version = None if champion is None else 7
-    return evaluation.evaluate(one, candidate, test, leaked or set(), champion, version, problem=problem)
+    return evaluation.evaluate_models(one, candidate, test, leaked or set(), champion, version, problem=problem)
 
 
 def test_metrics_are_scikit_learns_over_the_same_rows(tiny_model: Path, candidate: Candidate, champion: Path) -> None:
@@ -65,7 +73,7 @@ def test_metrics_are_scikit_learns_over_the_same_rows(tiny_model: Path, candidat
         ("challenger", Path(candidate.bundle), report.metrics),
         ("champion", champion, report.champion_metrics),
     ):
-        guess = [one["label"] for one in bundle.predictor(folder).predict([row["text"] for row in TEST])]
+        guess = [one["label"] for one in bundle.load_predictor(folder).predict([row["text"] for row in TEST])]
         assert metrics["test"]["accuracy"] == pytest.approx(accuracy_score(true, guess))
         assert metrics["test"]["f1_macro"] == pytest.approx(f1_score(true, guess, average="macro", zero_division=0))
         old = [number for number, row in enumerate(TEST) if row["batch"] == 1 and row["label"] in OLD]
@@ -83,7 +91,8 @@ def test_metrics_are_scikit_learns_over_the_same_rows(tiny_model: Path, candidat
 
 def test_evidence_and_details_tell_the_same(tiny_model: Path, candidate: Candidate, champion: Path) -> None:
     report = evaluate(tiny_model, candidate, champion, leaked={table(TEST)["row_version"][0].as_py()})
-    stats, found = evidence(report), details(report)
+    stats = evidence(report)
+    found = details(report)
     classes = len(stats["names"])
     assert stats["names"].tolist() == found["names"] == list(NEW)
     for model in ("challenger", "champion"):
@@ -129,7 +138,7 @@ def test_rows_of_one_component_reach_the_gate_as_one_group(
     report = evaluate(tiny_model, candidate, champion, rows=table(rows), leaked=leaked)
     assert evidence(report)["groups"].tolist() == [5 - number // 4 for number in range(len(TEST))]
     gate = {"superior_on": "test", "noninferior_on": {}, "min_rows": 7}
-    decision = challenge.decide(recipe(tiny_model, evaluation={"gate": gate}), report, 1)
+    decision = challenge.decide_challenge(recipe(tiny_model, evaluation={"gate": gate}), report, 1)
     assert decision.verdict == "held" and "15 test rows in 6 groups, needs 7" in decision.reason
     together = details(report)["champion"]["intervals"]["accuracy"]
     alone = details(evaluate(tiny_model, candidate, champion))["champion"]["intervals"]["accuracy"]
@@ -179,7 +188,7 @@ def test_a_champion_that_cannot_be_read_is_a_problem_not_an_error(
         report = evaluate(tiny_model, candidate, broken)
         assert report.problem is not None and report.problem.startswith("the champion, version 7, cannot be read:")
         assert report.champion_metrics == {} and "stats_champion" not in evidence(report)
-        decision = challenge.decide(recipe(tiny_model), report, 1)
+        decision = challenge.decide_challenge(recipe(tiny_model), report, 1)
         assert decision.verdict == "held" and "cannot be read" in decision.reason
 
 
@@ -215,7 +224,7 @@ def test_slices_are_those_that_are_asked_for(
         assert of["source=1.csv"].tolist() == [number % 2 == 1 for number in range(len(TEST))]
     if "length" in kinds:
         assert sum(of[f"length={name}"] for name in ("short", "medium", "long")).tolist() == [1] * len(TEST)
-    assert challenge.decide(recipe(tiny_model), report, 1).verdict in ("held", "promoted", "rejected")
+    assert challenge.decide_challenge(recipe(tiny_model), report, 1).verdict in ("held", "promoted", "rejected")
 
 
 def test_changed_rows_are_shown_with_both_answers(tiny_model: Path, candidate: Candidate, champion: Path) -> None:
@@ -233,7 +242,7 @@ def test_a_sample_of_predictions_is_kept_for_the_parity_check(tiny_model: Path, 
     evaluate(tiny_model, candidate, rows=rows)
     sample = json.loads((Path(candidate.run_folder) / "parity.json").read_text())
     assert sample["role"] == "text" and len(sample["inputs"]) == len(sample["predictions"]) == evaluation.SAMPLE
-    again = bundle.predictor(Path(candidate.bundle)).predict(sample["inputs"])
+    again = bundle.load_predictor(Path(candidate.bundle)).predict(sample["inputs"])
     assert [one["label"] for one in again] == [one["label"] for one in sample["predictions"]]
 
 
@@ -241,19 +250,26 @@ def test_tags_are_judged_by_entities_and_words(tiny_model: Path, tmp_path: Path)
     one = recipe(tiny_model, TOKENS, training={"epochs": 2})
     made = train(one, tmp_path / "home", split_rows(tag_rows(30)), TAGS)
     rows = table([{**row, "split": "test"} for row in tag_rows(20)])
-    report = evaluation.evaluate(one, made, rows, set(), Path(made.bundle), 1)
+    report = evaluation.evaluate_models(one, made, rows, set(), Path(made.bundle), 1)
     found = details(report)
     assert found["metric"] == "entity_f1" and set(found["challenger"]["per_class"]) == {"LOC", "PER"}
     assert found["challenger"]["metrics"] == found["champion"]["metrics"] and found["changed"] == []
     assert {name.partition("=")[0] for name in found["slices"]} == {"length"}  # every sentence has every tag
 
 
-@pytest.mark.parametrize(("window", "since", "expected"), [
-    (None, 3, [1, 2, 3, 4, 5]), (2, 3, [2, 3, 4, 5]), (2, None, [4, 5]), (9, 3, [1, 2, 3, 4, 5]), (1, 5, [5]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("window", "since", "expected"),
+    [
+        (None, 3, [1, 2, 3, 4, 5]),
+        (2, 3, [2, 3, 4, 5]),
+        (2, None, [4, 5]),
+        (9, 3, [1, 2, 3, 4, 5]),
+        (1, 5, [5]),
+    ],
+)
 def test_a_window_leaves_out_old_test_rows_that_the_champion_knew(
     window: int | None, since: int | None, expected: list[int]
 ) -> None:
     rows = pa.table({"batch": [1, 1, 2, 3, 4, 5, 5], "split": ["test", "train", *["test"] * 4, "validation"]})
-    found = rows.filter(pa.array(evaluation.scored(rows, window, since)))
+    found = rows.filter(pa.array(evaluation.select_scored_rows(rows, window, since)))
     assert found["batch"].to_pylist() == expected

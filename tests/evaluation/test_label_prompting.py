@@ -21,7 +21,8 @@ def gpt2(folder: Path) -> str:
     """Places of its own for tokens, and a chat template."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    tokenizer, place = decoding_tokenizer(), folder / "gpt2"
+    tokenizer = decoding_tokenizer()
+    place = folder / "gpt2"
     torch.manual_seed(0)
     size = {"vocab_size": len(tokenizer), "n_positions": 512, "n_embd": 16, "n_layer": 2, "n_head": 2}
     GPT2LMHeadModel(GPT2Config(**size, initializer_range=0.5)).save_pretrained(place)
@@ -31,7 +32,7 @@ def gpt2(folder: Path) -> str:
 
 def llama(folder: Path) -> str:
     """Rotary positions, no template."""
-    return base_files.ordinary(str(write_gguf(folder / "tiny.gguf")), folder / "base_models")
+    return base_files.unpack_gguf(str(write_gguf(folder / "tiny.gguf")), folder / "base_models")
 
 
 def alone(place: str, text: str) -> Any:
@@ -40,7 +41,7 @@ def alone(place: str, text: str) -> Any:
 
     tokenizer = AutoTokenizer.from_pretrained(place)
     model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).eval()
-    prompt, labels = prompted._row(tokenizer, text, WORDS)
+    prompt, labels = prompted._build_row(tokenizer, text, WORDS)
     found = []
     for label in labels:
         with torch.no_grad():
@@ -54,8 +55,8 @@ def test_labels_beside_each_other_are_scored_as_alone_and_less_what_they_are_wit
     tmp_path: Path, make: Any
 ) -> None:
     place = make(tmp_path)
-    assert prompted.able(place)
-    found = torch.from_numpy(prompted.scores(place, TEXTS, WORDS, 64, "fp32"))
+    assert prompted.is_decoder(place)
+    found = torch.from_numpy(prompted.score_labels(place, TEXTS, WORDS, 64, "fp32"))
     wanted = torch.stack([alone(place, text) for text in TEXTS]) - alone(place, "")
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
     assert float(found.std(0).min()) > 1e-4
@@ -63,8 +64,8 @@ def test_labels_beside_each_other_are_scored_as_alone_and_less_what_they_are_wit
 
 def test_long_texts_are_cut_in_their_middle_and_labels_are_named_where_they_are_few() -> None:
     tokenizer = decoding_tokenizer()
-    assert prompted._cut(tokenizer, "a" * 20 + "b" * 40, 20) == "a" * 10 + " ... " + "b" * 10
-    few, many = (tokenizer.decode(prompted._row(tokenizer, "hm", WORDS * times)[0]) for times in (1, 20))
+    assert prompted._truncate_text(tokenizer, "a" * 20 + "b" * 40, 20) == "a" * 10 + " ... " + "b" * 10
+    few, many = (tokenizer.decode(prompted._build_row(tokenizer, "hm", WORDS * times)[0]) for times in (1, 20))
     assert "very bad, good" in few and "very bad" not in many and "hm" in many
 
 
@@ -74,11 +75,11 @@ def test_the_report_of_a_decoder_prompts_it_on_as_many_rows_as_are_cheap(
     place = gpt2(tmp_path)
     rows = pa.table({"text": TEXTS * 4, "label": ["bad", "good", "good"] * 4})
     one = recipe(Path(place), {"type": "text-classification", "max_length": 32})
-    found = zero_shot.baseline(one, rows, ("bad", "good"))
+    found = zero_shot.measure_baseline(one, rows, ("bad", "good"))
     assert (found["rows"], found["how"]) == (12, "prompted, the likeliest label by its name")
-    best = prompted.scores(place, TEXTS, ["bad", "good"], 32, "fp32").argmax(1)
+    best = prompted.score_labels(place, TEXTS, ["bad", "good"], 32, "fp32").argmax(1)
     right = [("bad", "good")[one] == wanted for one, wanted in zip(best, ["bad", "good", "good"], strict=True)]
     assert found["metrics"]["accuracy"] == pytest.approx(sum(right) / 3)
     monkeypatch.setattr(prompted, "READ", 500)
-    assert 2 <= zero_shot.baseline(one, rows, ("bad", "good"))["rows"] < 8
-    assert not prompted.able(str(tiny_model))
+    assert 2 <= zero_shot.measure_baseline(one, rows, ("bad", "good"))["rows"] < 8
+    assert not prompted.is_decoder(str(tiny_model))

@@ -7,11 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from evertune.config.robustness import Robustness
-from evertune.evaluation.perturbations import changed
-from evertune.evaluation.robustness import measure, told
-from evertune.gate.robustness import robust
+from evertune.evaluation.perturbations import perturb_text
+from evertune.evaluation.robustness import evaluate_robustness, measure_robustness
+from evertune.gate.robustness import judge_robustness
 from evertune.objectives import text_classification, token_classification
-from evertune.report.sections.models import robustness as shown
+from evertune.report.sections.models import render_robustness as shown
 from tests.helpers.model import TOKENS, recipe, split_rows, train
 
 LISTED: dict[str, Any] = {"contract": {"label": {"values": ["good", "bad"]}}}
@@ -21,21 +21,21 @@ TEXT = "Where is the parcel that Anna sent me yesterday?"
 @pytest.mark.parametrize("test", ["typos", "case", "punctuation", "names"])
 def test_a_change_is_the_same_each_time_and_keeps_the_number_of_words(test: str) -> None:
     words = TEXT.split()
-    found = changed(test, words, 17)
-    assert found == changed(test, words, 17) != words
+    found = perturb_text(test, words, 17)
+    assert found == perturb_text(test, words, 17) != words
     assert len(found) == len(words)
-    assert changed(test, TEXT, 17) == " ".join(found)
-    assert changed(test, "", 17) == "" and changed(test, [], 17) == []
+    assert perturb_text(test, TEXT, 17) == " ".join(found)
+    assert perturb_text(test, "", 17) == "" and perturb_text(test, [], 17) == []
 
 
 def test_each_change_is_what_its_name_says() -> None:
-    words = changed("typos", TEXT, 17)
+    words = perturb_text("typos", TEXT, 17)
     assert isinstance(words, str) and sorted(words) == sorted(TEXT)
-    assert changed("case", TEXT, 17) == TEXT.upper() and changed("case", TEXT.upper(), 17) == TEXT.lower()
-    assert changed("punctuation", TEXT, 17) == TEXT[:-1]
-    assert "Anna" not in changed("names", TEXT, 17)
-    assert changed("negation", "it is good", 17) == "it is not good"
-    assert changed("names", "no name here", 17) == "no name here"
+    assert perturb_text("case", TEXT, 17) == TEXT.upper() and perturb_text("case", TEXT.upper(), 17) == TEXT.lower()
+    assert perturb_text("punctuation", TEXT, 17) == TEXT[:-1]
+    assert "Anna" not in perturb_text("names", TEXT, 17)
+    assert perturb_text("negation", "it is good", 17) == "it is not good"
+    assert perturb_text("names", "no name here", 17) == "no name here"
 
 
 def _shouting(given: list[Any]) -> list[dict[str, Any]]:
@@ -44,22 +44,24 @@ def _shouting(given: list[Any]) -> list[dict[str, Any]]:
 
 
 def test_what_a_change_does_to_right_answers_is_measured_and_rejects() -> None:
-    inputs, targets = [f"it is good {number}" for number in range(40)], ["good"] * 40
+    inputs = [f"it is good {number}" for number in range(40)]
+    targets = ["good"] * 40
     rule = Robustness(tests=["case", "names"], opposites={"good": "bad"})
     said = {"challenger": _shouting(inputs)}
-    found = measure(rule, text_classification, {"challenger": _shouting}, inputs, targets, said)
+    found = measure_robustness(rule, text_classification, {"challenger": _shouting}, inputs, targets, said)
     assert found["case"] == {"rows": 40, "models": {"challenger": {"before": 1.0, "after": 0.0, "unchanged": 0.0}}}
     assert found["names"]["rows"] == 0 and found["names"]["models"]["challenger"]["after"] is None
     assert found["negation"]["models"]["challenger"] == {"before": 1.0, "after": 1.0, "unchanged": 0.0}
     asked = {"tests": rule.tests, "opposites": rule.opposites}
-    gate = recipe(Path("base"), evaluation={
-        "robustness": asked, "gate": {"robustness": {"case": 0.05, "negation": 0.0, "names": 0.1}}
-    }).evaluation.gate  # fmt: skip
-    harm, fine, few = robust(gate, found)
+    gate = recipe(
+        Path("base"),
+        evaluation={"robustness": asked, "gate": {"robustness": {"case": 0.05, "negation": 0.0, "names": 0.1}}},
+    ).evaluation.gate
+    harm, fine, few = judge_robustness(gate, found)
     assert (harm.state, fine.state, few.state) == ("harm", "passed", "lacking")
     assert harm.words == "case take 100.0 points of the right answers on 40 rows, 5.0 points are allowed"
     assert harm.evidence is not None and harm.evidence["passed"] is False
-    assert next(robust(gate, {})).state == "lacking"
+    assert next(judge_robustness(gate, {})).state == "lacking"
     assert "negation" in shown({"robustness": found}) and shown({}) == ""
 
 
@@ -67,11 +69,16 @@ def test_words_keep_their_tags() -> None:
     def tags(given: list[Any]) -> list[dict[str, Any]]:
         return [{"tags": ["B-PER" if word.istitle() else "O" for word in words]} for words in given]
 
-    inputs, targets = [["Anna", "came", "home"]], [["B-PER", "O", "O"]]
-    found = measure(
-        Robustness(tests=["case"]), token_classification, {"challenger": tags}, inputs, targets,
+    inputs = [["Anna", "came", "home"]]
+    targets = [["B-PER", "O", "O"]]
+    found = measure_robustness(
+        Robustness(tests=["case"]),
+        token_classification,
+        {"challenger": tags},
+        inputs,
+        targets,
         {"challenger": tags(inputs)},
-    )  # fmt: skip
+    )
     assert found["case"]["models"]["challenger"] == {"before": 1.0, "after": 2 / 3, "unchanged": 2 / 3}
 
 
@@ -105,6 +112,9 @@ def test_an_opposite_that_no_row_has_is_told_by_check_and_by_the_run(
     one = recipe(tiny_model, evaluation=rule, training={"epochs": 1})
     rows = [{"text": f"my card was lost {number}", "label": ("card", "refund")[number % 2]} for number in range(8)]
     made = Path(train(one, tmp_path, split_rows(rows), ["card", "refund"]).bundle)
-    inputs, targets = [row["text"] for row in rows], [row["label"] for row in rows]
-    told(one, text_classification, made, None, inputs, targets, {"challenger": [{"label": "card"}] * len(rows)})
+    inputs = [row["text"] for row in rows]
+    targets = [row["label"] for row in rows]
+    evaluate_robustness(
+        one, text_classification, made, None, inputs, targets, {"challenger": [{"label": "card"}] * len(rows)}
+    )
     assert "the model knows no label nolabel" in caplog.text and "refund" not in caplog.text

@@ -18,11 +18,16 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 def windows(rows: list[dict[str, Any]], since: int) -> dict[str, Any]:
     one = recipe(Path("model"), evaluation={"slices": ["window"]})
     test = table([{"timestamp": None, **row} for row in rows], "test")
-    columns = pa.schema([*(field for field in test.schema if field.name != "timestamp"),
-                         pa.field("timestamp", pa.timestamp("us", "UTC"))])  # fmt: skip
+    columns = pa.schema(
+        [
+            *(field for field in test.schema if field.name != "timestamp"),
+            pa.field("timestamp", pa.timestamp("us", "UTC")),
+        ]
+    )
     test = test.select(columns.names).cast(columns)
-    inputs, targets = test["text"].to_pylist(), test["label"].to_pylist()
-    return slicing.slices(one, text_classification, inputs, targets, test, [], since)
+    inputs = test["text"].to_pylist()
+    targets = test["label"].to_pylist()
+    return slicing.cut_slices(one, text_classification, inputs, targets, test, [], since)
 
 
 def batches(sizes: list[int]) -> list[dict[str, Any]]:

@@ -20,13 +20,14 @@ import yaml
 from prefect import Flow
 
 from evertune.cli.server.prefect_pool import POOL
-from evertune.config import load
+from evertune.config import load_recipe
 from evertune.errors import RegistryError
 from evertune.runtime.home import home_of
 from tasks import step
 from tests.helpers.cli import Project, ticket_rows, write_rows
 from tests.helpers.paths import ROOT
 from tests.helpers.server import free_port
+from tests.helpers.strangers import basic, check_that_strangers_are_refused
 
 FILE = ROOT / "deployments" / "prefect.yaml"
 DEPLOYMENTS = yaml.safe_load(FILE.read_text(encoding="utf-8"))["deployments"]
@@ -37,7 +38,7 @@ T = TypeVar("T")
 
 @pytest.mark.parametrize("one", DEPLOYMENTS, ids=lambda one: f"{one['entrypoint']}/{one['name']}")
 def test_a_deployment_names_a_recipe_a_flow_in_a_module_and_the_pool(one: dict[str, Any]) -> None:
-    recipe = load(ROOT / one["parameters"]["recipe"])
+    recipe = load_recipe(ROOT / one["parameters"]["recipe"])
     module, _, name = one["entrypoint"].rpartition(".")
     flow = getattr(importlib.import_module(module), name)
     assert isinstance(flow, Flow)
@@ -50,7 +51,7 @@ def test_a_deployment_names_a_recipe_a_flow_in_a_module_and_the_pool(one: dict[s
 
 @pytest.mark.parametrize("one", RETRAIN, ids=lambda one: one["name"])
 def test_a_recipes_schedule_and_its_deployments_are_the_same(one: dict[str, Any]) -> None:
-    recipe = load(ROOT / one["parameters"]["recipe"])
+    recipe = load_recipe(ROOT / one["parameters"]["recipe"])
     assert recipe.schedule
     [schedule] = one["schedules"]
     assert schedule.pop("active", True) == (recipe.name == "support-intents")  # whose data come with Evertune
@@ -61,16 +62,19 @@ def test_a_recipes_schedule_and_its_deployments_are_the_same(one: dict[str, Any]
 def test_a_scheduled_run_waits_for_the_one_at_work_and_a_persons_does_not(
     write_recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    recipe = load(write_recipe(tmp_path))
+    recipe = load_recipe(write_recipe(tmp_path))
     monkeypatch.setattr(step, "SOON", 0.1)
     entered = threading.Event()
 
     def scheduled() -> None:
-        with step.alone(recipe):
+        with step.exclusive_run(recipe):
             entered.set()
 
     with home_of(recipe).lock("run"):
-        with pytest.raises(RegistryError, match="another process has held the run lock of small"), step.alone(recipe):
+        with (
+            pytest.raises(RegistryError, match="another process has held the run lock of small"),
+            step.exclusive_run(recipe),
+        ):
             pass
         monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "1")
         caplog.set_level("INFO", logger="evertune")
@@ -81,7 +85,11 @@ def test_a_scheduled_run_waits_for_the_one_at_work_and_a_persons_does_not(
     assert entered.is_set()
     assert "has held the run lock of small" in caplog.text and "this run starts then" in caplog.text
     monkeypatch.setattr(step, "LATER", 0.1)
-    with home_of(recipe).lock("run"), pytest.raises(RegistryError, match="run lock of small"), step.alone(recipe):
+    with (
+        home_of(recipe).lock("run"),
+        pytest.raises(RegistryError, match="run lock of small"),
+        step.exclusive_run(recipe),
+    ):
         pass
 
 
@@ -110,7 +118,8 @@ class Up:
     """`evertune up` in a project, on ports of its own, and what a user does in another shell."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.home = folder, folder / "home"
+        self.folder = folder
+        self.home = folder / "home"
         self.ports = [free_port(), free_port()]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
         own = {"EVERTUNE_HOME": str(self.home), "PREFECT_HOME": str(folder / "prefect"), "OMP_NUM_THREADS": "1"}
@@ -148,8 +157,14 @@ class Up:
     def api(self, path: str, **body: Any) -> Any:
         import httpx
 
-        answer = httpx.post(f"http://127.0.0.1:{self.ports[0]}/api{path}", json=body, timeout=30)
+        answer = httpx.post(
+            f"http://127.0.0.1:{self.ports[0]}/api{path}", json=body, headers=basic(self.key), timeout=30
+        )
         return answer.raise_for_status().json()
+
+    @property
+    def key(self) -> str:
+        return (self.home / "prefect-key").read_text().strip()
 
     def runs(self, *states: str) -> list[dict[str, Any]]:
         """Flow runs in these states, oldest first."""
@@ -208,18 +223,30 @@ def test_up_runs_the_schedule_shows_the_run_survives_a_power_cut_and_leaves_noth
     assert "marked as crashed" in up.start()  # and with that, the deployment's one place is free again
     assert up.runs("CRASHED")
 
+    check_that_strangers_are_refused(up.ports, up.key)
     done = up.run("prefect", "deployment", "run", "retrain/tickets", "--watch")
     assert done.returncode == 0, done.stdout + done.stderr + up.logs()
     [first, *_] = up.runs("COMPLETED")
     check_page(up, first)
     check_that_a_trigger_retrains(up)
 
+    check_that_the_key_is_kept(up)
     family = up.family()
     assert len(family) >= 4
     assert up.stop() == 0
     assert not [one for one in family if one.is_running()]
     assert 'active = "evertune"' not in (up.folder / "prefect" / "profiles.toml").read_text()
     check_local_store(up)
+
+
+def check_that_the_key_is_kept(up: Up) -> None:
+    """Its owner alone can read it, and it is in two files, in no log, no database, no argument and no output."""
+    kept = [up.home / "prefect-key", up.folder / "prefect" / "profiles.toml"]
+    assert [file.stat().st_mode & 0o777 for file in kept] == [0o600, 0o600]
+    secret = up.key.partition(":")[2].encode()
+    found = [file for file in up.folder.rglob("*") if file.is_file() and secret in file.read_bytes()]
+    assert sorted(found) == sorted(kept)
+    assert not [process for process in up.family() if secret.decode() in " ".join(process.cmdline())]
 
 
 def check_page(up: Up, flow_run: dict[str, Any]) -> None:
@@ -234,7 +261,8 @@ def check_page(up: Up, flow_run: dict[str, Any]) -> None:
     assert set(artifacts) == {"tickets-rows", "tickets-metrics", "tickets-decision", "tickets-report", "tickets-mlflow"}
     assert "promoted" in artifacts["tickets-decision"]["data"]
     link = artifacts["tickets-mlflow"]["data"].partition("](")[2].rstrip(")")
-    server, run_id = link.partition("/#/")[0], link.rpartition("/")[2].partition("?")[0]
+    server = link.partition("/#/")[0]
+    run_id = link.rpartition("/")[2].partition("?")[0]
     run = httpx.get(f"{server}/api/2.0/mlflow/runs/get", params={"run_id": run_id}).raise_for_status().json()
     assert run["run"]["info"]["status"] == "FINISHED"
     wait_for(lambda: [one for one in up.api("/logs/filter", logs=its) if one["message"].startswith("promote: version")])

@@ -12,7 +12,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from evertune.config import Recipe
 from evertune.data.contract import batch as judging
 from evertune.data.contract import judge as contract
-from evertune.data.contract.chunk import judged_elsewhere
+from evertune.data.contract.chunk import check_chunk_remotely
 from evertune.data.corpus import delta_tables
 from evertune.errors import ConfigError, DataError
 from evertune.records import Inputs
@@ -20,7 +20,7 @@ from evertune.runtime.home import Home
 from evertune.serving import scoring
 from evertune.tokenization import tokenize as tokenization
 from tasks import engine
-from tasks.step import begin
+from tasks.step import prepare_run
 from tasks.validate import validate
 from tests.helpers.dask_jobs import broken, deadly, judged
 from tests.helpers.data import good, home, ingest, run, write_csv
@@ -52,7 +52,7 @@ def cluster(scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spread(function: Any, jobs: list[dict[str, Any]]) -> list[Any]:
-    return flow(name="spread")(lambda: list(engine.spread(function, jobs)))()
+    return flow(name="spread")(lambda: list(engine.spread_jobs(function, jobs)))()
 
 
 @pytest.mark.usefixtures("cluster")
@@ -69,20 +69,23 @@ def test_chunks_are_scored_as_in_one_process(shop: Shop, tmp_path: Path) -> None
     parts = [[f"where is my card {part} {number}" for number in range(part + 1)] + [""] for part in range(6)]
     chunks = [Inputs(part, [None] * len(part), pa.table({"text": part})) for part in parts]
     jobs = [{"folder": bundle, "version": 3, "chunk": chunk, "column": "text"} for chunk in chunks]
-    here, there = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
-    scoring.score(bundle, 3, iter(chunks), "text", here, lambda _: None)
-    done = scoring.write(spread(scoring.score_chunk, jobs), there, 3, lambda _: None)
+    here = tmp_path / "here.jsonl"
+    there = tmp_path / "there.jsonl"
+    scoring.score_file(bundle, 3, iter(chunks), "text", here, lambda _: None)
+    done = scoring.write_tables(spread(scoring.score_chunk, jobs), there, 3, lambda _: None)
     assert (done.rows, done.bad) == (27, 6)
     assert there.read_text() == here.read_text()
 
 
 @pytest.mark.usefixtures("cluster")
 def test_token_files_are_written_as_in_one_process(tiny_model: Path, tmp_path: Path) -> None:
-    one, rows = recipe(tiny_model), pa.concat_tables([part(number) for number in range(5)])
-    here, there = Home(tmp_path / "here", one.name), Home(tmp_path / "there", one.name)
-    expected = tokenization.tokenize(one, here, snapshot(rows, LABELS), rows)
+    one = recipe(tiny_model)
+    rows = pa.concat_tables([part(number) for number in range(5)])
+    here = Home(tmp_path / "here", one.name)
+    there = Home(tmp_path / "there", one.name)
+    expected = tokenization.tokenize_rows(one, here, snapshot(rows, LABELS), rows)
     found = flow(name="tokens")(
-        lambda: tokenization.tokenize(one, there, snapshot(rows, LABELS), rows, engine.spread)
+        lambda: tokenization.tokenize_rows(one, there, snapshot(rows, LABELS), rows, engine.spread_jobs)
     )()
     assert (len(found.files), found.tokens, found.fingerprint) == (5, expected.tokens, expected.fingerprint)
     for file, other in zip(found.files, expected.files, strict=True):
@@ -96,15 +99,16 @@ def test_the_validate_step_judges_there_as_in_one_process_though_a_worker_is_kil
 ) -> None:
     for module in (contract, judging):
         monkeypatch.setattr(module, "SENT", 20)
-    spread, sent = engine.spread, list[int]()
+    spread = engine.spread_jobs
+    sent = list[int]()
 
     def killing(function: Any, jobs: Iterable[dict[str, Any]]) -> Iterator[Any]:
-        assert function is judged_elsewhere
+        assert function is check_chunk_remotely
         for one in spread(judged, ({**job, "folder": tmp_path} for job in jobs)):
             sent.append(len(one.accepted) + len(one.refused))
             yield one
 
-    monkeypatch.setattr(engine, "spread", killing)
+    monkeypatch.setattr(engine, "spread_jobs", killing)
     here, there = (_batch(tmp_path / name) for name in ("here", "there"))
     run(*here)
     monkeypatch.setenv("EVERTUNE_HOME", str(there[1].root))
@@ -112,7 +116,9 @@ def test_the_validate_step_judges_there_as_in_one_process_though_a_worker_is_kil
     assert (tmp_path / "killed").exists()
     assert sent == [20, 20, 20, 20, 15]
     for table_of, size in (("corpus", 92), ("quarantine", 3)):
-        local, other = (delta_tables.read(getattr(one[1], table_of)).sort_by("row_version") for one in (here, there))
+        local, other = (
+            delta_tables.read_rows(getattr(one[1], table_of)).sort_by("row_version") for one in (here, there)
+        )
         assert len(local) == size
         assert other.equals(local)
 
@@ -123,7 +129,7 @@ def _batch(folder: Path) -> tuple[Recipe, Home]:
 
 
 def _validated(one: Recipe, place: Home) -> None:
-    begin()
+    prepare_run()
     validate(ingest(one, place), one)
 
 
@@ -143,4 +149,4 @@ def test_a_cluster_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(engine, "SECONDS", 1)
     monkeypatch.setenv("EVERTUNE_DASK", "tcp://127.0.0.1:9")
     with pytest.raises(ConfigError, match="no Dask scheduler answers at tcp://127"):
-        list(engine.spread(broken, []))
+        list(engine.spread_jobs(broken, []))

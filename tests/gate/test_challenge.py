@@ -31,8 +31,8 @@ def good(one: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Candidate:
 def decide(one: Recipe, made: Candidate, champion: Path | None, folder: Path, **how: Any) -> Decision:
     folder.mkdir(exist_ok=True)
     made = replace(made, run_folder=str(folder))
-    report = evaluation.evaluate(one, made, TEST, set(), champion, None if champion is None else 1, **how)
-    return challenge.decide(one, report, night=1)
+    report = evaluation.evaluate_models(one, made, TEST, set(), champion, None if champion is None else 1, **how)
+    return challenge.decide_challenge(one, report, challenge_number=1)
 
 
 def test_the_good_model_is_good(one: Recipe, good: Candidate, tmp_path: Path) -> None:
@@ -102,9 +102,9 @@ def test_a_problem_found_before_holds(one: Recipe, good: Candidate, tmp_path: Pa
 def test_leaked_rows_are_no_evidence(one: Recipe, good: Candidate, tmp_path: Path) -> None:
     made = replace(good, run_folder=str(tmp_path))
     leaked = set(TEST["row_version"].to_pylist()[:85])
-    report = evaluation.evaluate(one, made, TEST, leaked, None, None)
+    report = evaluation.evaluate_models(one, made, TEST, leaked, None, None)
     assert report.leaked == 85
-    decision = challenge.decide(one, report, night=1)
+    decision = challenge.decide_challenge(one, report, challenge_number=1)
     assert decision.verdict == "held"
 
 
@@ -114,18 +114,24 @@ def test_nights_are_counted_for_a_champion_and_only_those_with_a_test() -> None:
         return {"event": "decision", "version": version, "champion": champion, "evidence": evidence}
 
     entries = [decision(2, 1, 0.4), decision(3, 1, None), decision(4, 1, 0.2), decision(5, 2, 0.1), {"event": "moved"}]
-    assert challenge.night([], 1, 2) == 1
-    assert challenge.night(entries, 1, 9) == 3
-    assert challenge.night(entries, 1, 4) == 2
-    assert challenge.night(entries, 2, 9) == 2
-    assert challenge.night(entries, 7, 9) == 1
+    assert challenge.count_challenges([], 1, 2) == 1
+    assert challenge.count_challenges(entries, 1, 9) == 3
+    assert challenge.count_challenges(entries, 1, 4) == 2
+    assert challenge.count_challenges(entries, 2, 9) == 2
+    assert challenge.count_challenges(entries, 7, 9) == 1
 
 
 def test_a_champion_that_the_ledger_ever_knew_is_missed() -> None:
-    moved, taken = {"event": "moved", "from": None, "to": 1}, {"event": "external", "from": 1, "to": None}
-    assert challenge.lost([]) is None
-    assert challenge.lost([{"event": "decision", "version": 1}, {"event": "intent", "from": None, "to": 1}]) is None
+    moved = {"event": "moved", "from": None, "to": 1}
+    taken = {"event": "external", "from": 1, "to": None}
+    assert challenge.explain_lost_champion([]) is None
+    assert (
+        challenge.explain_lost_champion(
+            [{"event": "decision", "version": 1}, {"event": "intent", "from": None, "to": 1}]
+        )
+        is None
+    )
     for entries in ([moved], [moved, taken], [taken, {**moved, "to": 3}, taken]):
-        found = challenge.lost(entries)
+        found = challenge.explain_lost_champion(entries)
         assert found is not None and "evertune promote RECIPE --version N" in found
         assert f"knows champion {3 if len(entries) == 3 else 1}, " in found

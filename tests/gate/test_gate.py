@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from evertune.config import Gate
 from evertune.errors import DataError
-from evertune.gate.decide import Scored, decide, spent
+from evertune.gate.decide import Scored, decide_promotion, used_error_budget
 from tests.helpers.gate import accuracy, ask, both, error, stats
 
 
@@ -31,15 +31,21 @@ def test_rows_with_labels_that_the_champion_does_not_know_are_not_compared():
     challenger, champion = both(1000, 0.06, 0.02)
     other_way = both(600, 0.0, 0.3)  # on the new labels the challenger is the worse one
     scored = Scored(
-        np.concatenate([challenger, other_way[0]]), np.concatenate([champion, other_way[1]]), np.ones(1600, bool),
-        {"new": np.arange(1600) >= 1000, "old": np.arange(1600) % 2 == 0}, apart=np.arange(1600) >= 1000,
-    )  # fmt: skip
-    said = decide(scored, accuracy, "accuracy", Gate(noninferior_on={}), (), 1, 500, 3)
+        np.concatenate([challenger, other_way[0]]),
+        np.concatenate([champion, other_way[1]]),
+        np.ones(1600, bool),
+        {"new": np.arange(1600) >= 1000, "old": np.arange(1600) % 2 == 0},
+        apart=np.arange(1600) >= 1000,
+    )
+    said = decide_promotion(scored, accuracy, "accuracy", Gate(noninferior_on={}), (), 1, 500, 3)
     assert said.verdict == "promoted", said.reason
     found = {item["test"]: item for item in said.evidence}
     assert (found["superior"]["rows"], found["new labels"]["rows"], found["new labels"]["passed"]) == (1000, 600, None)
     assert found["new labels"]["challenger"] == pytest.approx(float(other_way[0][:, 1].mean()))
-    assert decide(replace(scored, apart=None), accuracy, "accuracy", Gate(noninferior_on={}), (), 1, 500, 3) != said
+    assert (
+        decide_promotion(replace(scored, apart=None), accuracy, "accuracy", Gate(noninferior_on={}), (), 1, 500, 3)
+        != said
+    )
 
 
 def test_the_evidence_is_plain_json():
@@ -51,9 +57,10 @@ def test_the_evidence_is_plain_json():
 
 def test_a_falling_metric_is_better_when_it_falls():
     better, worse = both(1000, 0.08, 0.02)
-    rule, fresh = Gate(noninferior_on={}), np.ones(1000, bool)
-    up = decide(Scored(better, worse, fresh), error, "error", rule, ["error"], 1, 500, 3)
-    down = decide(Scored(worse, better, fresh), error, "error", rule, ["error"], 1, 500, 3)
+    rule = Gate(noninferior_on={})
+    fresh = np.ones(1000, bool)
+    up = decide_promotion(Scored(better, worse, fresh), error, "error", rule, ["error"], 1, 500, 3)
+    down = decide_promotion(Scored(worse, better, fresh), error, "error", rule, ["error"], 1, 500, 3)
     assert (up.verdict, down.verdict) == ("promoted", "rejected")
     found = up.evidence[0]
     assert found["estimate"] == pytest.approx(0.06)
@@ -69,14 +76,14 @@ def test_a_problem_holds_a_perfect_challenger_and_its_words_are_kept():
 def test_champion_against_itself_is_held():
     champion = both(500, 0.05, 0.02)[1]
     said = ask(champion.copy(), champion)
-    assert said.verdict == "held" and "no difference" in said.reason and not spent(said.evidence)
+    assert said.verdict == "held" and "no difference" in said.reason and not used_error_budget(said.evidence)
 
 
 def test_too_few_fresh_rows_are_held_and_spend_no_night():
     challenger, champion = both(300, 0.10, 0)
     said = ask(challenger, champion, np.arange(300) >= 271)
-    assert said.verdict == "held" and "29 fresh rows, needs 30" in said.reason and not spent(said.evidence)
-    assert spent(ask(challenger, champion).evidence)
+    assert said.verdict == "held" and "29 fresh rows, needs 30" in said.reason and not used_error_budget(said.evidence)
+    assert used_error_budget(ask(challenger, champion).evidence)
 
 
 def test_a_small_gain_is_held_with_what_is_missing_in_numbers():
@@ -105,7 +112,8 @@ def test_one_destroyed_slice_rejects_a_model_that_is_better_in_total():
 
 def test_a_small_loss_in_one_of_many_slices_is_chance_after_correction():
     """5 of 50 rows broken has p = 1/32: harm if it is the only slice, chance among 20."""
-    place, part = np.arange(1000) % 50, np.arange(1000) // 50
+    place = np.arange(1000) % 50
+    part = np.arange(1000) // 50
     was = np.where(part == 0, True, place >= 10)
     now = np.where(part == 0, place >= 5, True)
     slices = {f"s{i}": part == i for i in range(20)}
@@ -171,7 +179,9 @@ def test_a_missing_or_undefined_metric_is_held():
     rule = Gate(noninferior_on={}, minimum={"other": 0.1})
     for other in ({}, {"other": np.float64("nan")}):
         metrics = lambda sums, other=other: {**accuracy(sums), **other}  # noqa: E731
-        said = decide(Scored(challenger, champion, np.ones(1000, bool)), metrics, "accuracy", rule, (), 1, 500, 3)
+        said = decide_promotion(
+            Scored(challenger, champion, np.ones(1000, bool)), metrics, "accuracy", rule, (), 1, 500, 3
+        )
         assert said.verdict == "held" and "other" in said.reason
 
 
@@ -202,7 +212,7 @@ def test_arrays_of_different_rows_are_refused():
 
 def test_leaked_rows_stand_in_the_evidence():
     scored = Scored(stats(np.ones(40)), None, np.ones(40, bool), unusable=7, majority=stats(np.zeros(40)))
-    said = decide(scored, accuracy, "accuracy", Gate(), (), 1, 500, 3)
+    said = decide_promotion(scored, accuracy, "accuracy", Gate(), (), 1, 500, 3)
     assert [item["rows"] for item in said.evidence if item["test"] == "leakage"] == [7]
 
 
@@ -217,7 +227,8 @@ rows_of_two = st.integers(30, 120).flatmap(
 @given(rows_of_two, st.integers(0, 2**32 - 1), st.integers(1, 50))
 def test_never_promoted_unless_better_and_never_both_ways(sides, seed, night):
     ours, theirs = (stats(side) for side in sides)
-    one, other = ask(ours, theirs, seed=seed, night=night), ask(theirs, ours, seed=seed, night=night)
+    one = ask(ours, theirs, seed=seed, night=night)
+    other = ask(theirs, ours, seed=seed, night=night)
     assert one.verdict != "promoted" or ours[:, 1].mean() > theirs[:, 1].mean()
     assert {one.verdict, other.verdict} != {"promoted"}
     assert one == ask(ours, theirs, seed=seed, night=night)
@@ -237,7 +248,8 @@ def test_one_value_that_is_no_number_never_promotes(row, column, value, in_champ
 def test_the_order_of_rows_does_not_touch_the_estimates(order):
     order = np.array(order)
     challenger, champion = both(60, 0.1, 0.05)
-    fresh, slices = np.arange(60) >= 30, {"a": np.arange(60) % 2 == 0}
+    fresh = np.arange(60) >= 30
+    slices = {"a": np.arange(60) % 2 == 0}
     rule = {"noninferior_on": {"history": 0.02}, "slice": {"min_rows": 5, "drop": 0}}
     one = ask(challenger, champion, fresh, slices, **rule)
     mixed = {name: mask[order] for name, mask in slices.items()}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evertune.config import Gate
-from evertune.gate.decide import Scored, decide
+from evertune.gate.decide import Scored, decide_promotion
 from tests.helpers.gate import ask, both, error, stats
 
 
@@ -44,7 +44,7 @@ def test_a_minimum_on_a_falling_metric_is_a_maximum():
     for right, verdict in ((90, "promoted"), (40, "rejected")):
         rows = stats(np.arange(100) < right)
         scored = Scored(rows, None, np.ones(100, bool), majority=stats(np.arange(100) < 20))
-        said = decide(scored, error, "error", Gate(minimum={"error": 0.2}), ["error"], 1, 500, 3)
+        said = decide_promotion(scored, error, "error", Gate(minimum={"error": 0.2}), ["error"], 1, 500, 3)
         assert said.verdict == verdict, said.reason
 
 

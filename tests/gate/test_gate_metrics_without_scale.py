@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import binom, ttest_1samp
 
 from evertune.config import Gate
-from evertune.gate.decide import Scored, decide
+from evertune.gate.decide import Scored, decide_promotion
 from evertune.objectives import causal_lm, pair_regression
-from evertune.statistics.paired_tests import NUMBER, amount, kind_of, number_detectable, upper_tail, upper_z
+from evertune.statistics.paired_tests import NUMBER, find_kind, format_amount, number_detectable, upper_tail, upper_z
 from evertune.statistics.resampling import paired_difference
 
 ROWS = 120
@@ -25,10 +25,17 @@ def texts(rng, gain=0.0, scatter=0.15, rows=ROWS):
 def ask(sides, metric="bits_per_byte", **rule):
     rule = {"noninferior_on": {}, "superior_on": "test", **rule}
     scored = Scored(*sides, np.ones(len(sides[0]), bool))
-    return decide(
-        scored, lambda sums: causal_lm.metrics(sums, []), metric, Gate(**rule), causal_lm.LOWER_IS_BETTER, 1, 500, 3,
+    return decide_promotion(
+        scored,
+        lambda sums: causal_lm.metrics(sums, []),
+        metric,
+        Gate(**rule),
+        causal_lm.LOWER_IS_BETTER,
+        1,
+        500,
+        3,
         no_shares=causal_lm.NO_SHARES,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("metric", ["bits_per_byte", "perplexity"])
@@ -63,9 +70,15 @@ def test_one_as_much_worse_as_the_margin_passes_as_seldom_as_the_level_allows():
 
 def difference(sides, alpha):
     return paired_difference(
-        *sides, lambda sums: -causal_lm.metrics(sums, [])["bits_per_byte"], groups=np.arange(len(sides[0])),
-        resamples=500, seed=3, alpha=alpha, harm_alpha=alpha, kind=NUMBER,
-    )  # fmt: skip
+        *sides,
+        lambda sums: -causal_lm.metrics(sums, [])["bits_per_byte"],
+        groups=np.arange(len(sides[0])),
+        resamples=500,
+        seed=3,
+        alpha=alpha,
+        harm_alpha=alpha,
+        kind=NUMBER,
+    )
 
 
 def test_the_score_of_numbers_is_near_students_t_and_never_surer():
@@ -97,13 +110,22 @@ def test_a_better_correlation_is_promoted_in_its_own_unit():
         for noise in (0.6, 1.0)
     ]
     scored = Scored(*sides, np.ones(400, bool))
-    said = decide(
-        scored, lambda sums: pair_regression.metrics(sums, []), "pearson", Gate(noninferior_on={}, superior_on="test"),
-        pair_regression.LOWER_IS_BETTER, 1, 500, 3, no_shares=pair_regression.NO_SHARES,
-    )  # fmt: skip
+    said = decide_promotion(
+        scored,
+        lambda sums: pair_regression.metrics(sums, []),
+        "pearson",
+        Gate(noninferior_on={}, superior_on="test"),
+        pair_regression.LOWER_IS_BETTER,
+        1,
+        500,
+        3,
+        no_shares=pair_regression.NO_SHARES,
+    )
     assert said.verdict == "promoted" and "pearson on 400 test rows" in said.reason, said.reason
 
 
 def test_shares_are_told_in_points_and_other_numbers_in_their_own_unit():
-    assert amount(0.0312, "accuracy", kind_of("accuracy", ())) == "3.1 points"
-    assert amount(0.0312, "bits_per_byte", kind_of("bits_per_byte", ["bits_per_byte"])) == "0.0312 bits per byte"
+    assert format_amount(0.0312, "accuracy", find_kind("accuracy", ())) == "3.1 points"
+    assert (
+        format_amount(0.0312, "bits_per_byte", find_kind("bits_per_byte", ["bits_per_byte"])) == "0.0312 bits per byte"
+    )

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from evertune.config import Gate
-from evertune.gate.decide import Scored, decide
+from evertune.gate.decide import Scored, decide_promotion
 from evertune.objectives import text_classification
 
 LABELS = ["cancel", "invoice", "refund"]
@@ -37,7 +37,7 @@ def text_decision(true, challenger, champion, fresh=0.5):
     slices = {f"label={label}": true == i for i, label in enumerate(LABELS)}
     scored = Scored(*sides, np.arange(len(true)) >= len(true) * fresh, slices)
     metrics = partial(text_classification.metrics, names=LABELS)
-    return decide(scored, metrics, "f1_macro", Gate(), text_classification.LOWER_IS_BETTER, 1, 500, 3)
+    return decide_promotion(scored, metrics, "f1_macro", Gate(), text_classification.LOWER_IS_BETTER, 1, 500, 3)
 
 
 def test_one_label_is_judged_by_accuracy_where_the_metric_is_a_macro_average():
@@ -45,6 +45,7 @@ def test_one_label_is_judged_by_accuracy_where_the_metric_is_a_macro_average():
     champion = np.where(np.arange(900) % 10 == 0, (true + 1) % 3, true)
     challenger = true.copy()
     wrong = np.flatnonzero(true == 2)[:16]
-    challenger[wrong[::2]], challenger[wrong[1::2]] = 0, 1
+    challenger[wrong[::2]] = 0
+    challenger[wrong[1::2]] = 1
     said = text_decision(true, challenger, champion)
     assert said.verdict == "promoted", said.reason

@@ -5,15 +5,17 @@ import pytest
 from scipy.stats import binom
 
 from evertune.config import Gate
-from evertune.gate.decide import Scored, decide
+from evertune.gate.decide import Scored, decide_promotion
 from tests.helpers.gate import accuracy
 
-ALPHA, NIGHTS = 0.05, 30
+ALPHA = 0.05
+NIGHTS = 30
 
 
 def models(rng, rows, fixes, breaks, champion=0.85):
     """Challenger and champion; `fixes` and `breaks` are shares of all rows."""
-    was, u = rng.random(rows) < champion, rng.random(rows)
+    was = rng.random(rows) < champion
+    u = rng.random(rows)
     now = np.where(was, u >= breaks / champion, u < fixes / (1 - champion))
     return [np.stack([np.ones(rows), right], axis=1).astype(np.float32) for right in (now, was)]
 
@@ -27,7 +29,7 @@ def grouped(rng, rows, size, tied, fixes, breaks):
 
 def ask(sides, fresh, night, seed, groups=None, **rule):
     scored = Scored(sides[0], sides[1], fresh, groups=groups)
-    return decide(scored, accuracy, "accuracy", Gate(**rule), (), night, 200, seed)
+    return decide_promotion(scored, accuracy, "accuracy", Gate(**rule), (), night, 200, seed)
 
 
 def at_most(histories, rate=ALPHA):
@@ -42,7 +44,9 @@ def test_equal_models_are_promoted_in_at_most_alpha_of_the_histories(differ):
     promoted = nightly = 0
     for history in range(histories):
         rng = np.random.default_rng([history, int(100 * differ)])
-        rows, wrong, naive = 0, False, False
+        rows = 0
+        wrong = False
+        naive = False
         for night in range(1, NIGHTS + 1):
             rows += int(rng.integers(20, 41))
             said = ask(
@@ -50,14 +54,16 @@ def test_equal_models_are_promoted_in_at_most_alpha_of_the_histories(differ):
             )
             wrong |= said.verdict == "promoted"
             naive |= any(item["p"] is not None and item["p"] <= ALPHA for item in said.evidence)
-        promoted, nightly = promoted + wrong, nightly + naive
+        promoted = promoted + wrong
+        nightly = nightly + naive
     assert promoted <= at_most(histories)
     assert nightly > at_most(histories), "the simulation must be one that an unbudgeted gate fails"
 
 
 def test_a_model_that_forgets_the_margin_is_promoted_in_at_most_alpha_of_the_histories():
     """Far better on 60 fresh rows, exactly the margin worse on 500 history rows; 8 nights spend 93% of the budget."""
-    histories, promoted = 60, 0
+    histories = 60
+    promoted = 0
     fresh = np.arange(560) >= 500
     for history in range(histories):
         rng = np.random.default_rng(history)
@@ -86,7 +92,8 @@ def test_three_points_on_a_thousand_fresh_rows_are_found_on_the_first_night():
 @pytest.mark.parametrize("rows", [20, 40, 60])
 def test_few_rows_hold_the_level(rows):
     """One look at level 0.03 (night 1), equal models that differ on 10% of the rows."""
-    trials, promoted = 400, 0
+    trials = 400
+    promoted = 0
     for trial in range(trials):
         sides = models(np.random.default_rng([trial, rows]), rows, 0.05, 0.05)
         said = ask(sides, np.ones(rows, bool), 1, trial, noninferior_on={}, min_rows=2)
@@ -105,7 +112,9 @@ def test_five_points_worse_is_never_promoted_and_mostly_rejected():
 @pytest.mark.parametrize(("size", "tied"), [(3, 1.0), (5, 0.5), (10, 1.0)])
 def test_rows_that_are_right_or_wrong_together_hold_the_level(size, tied):
     """One look at night 1's level, equal models on 300 rows; were each row a witness of its own, far too many pass."""
-    trials, verdicts, naive = 300, [], 0
+    trials = 300
+    verdicts = []
+    naive = 0
     for trial in range(trials):
         sides, groups = grouped(np.random.default_rng([trial, size]), 300, size, tied, 0.05, 0.05)
         verdicts.append(ask(sides, np.ones(300, bool), 1, trial, groups, noninferior_on={}).verdict)
@@ -119,7 +128,8 @@ def test_rows_that_are_right_or_wrong_together_hold_the_level(size, tied):
 @pytest.mark.parametrize(("size", "tied"), [(3, 1.0), (5, 0.5)])
 def test_forgetting_is_found_in_grouped_history(size, tied):
     """Far better on 100 fresh rows, exactly the margin worse on 400 history rows in groups."""
-    trials, promoted = 300, 0
+    trials = 300
+    promoted = 0
     fresh = np.arange(500) >= 400
     for trial in range(trials):
         rng = np.random.default_rng([trial, size])

@@ -102,19 +102,26 @@ class Project:
     def write(self, **sections: Any) -> "Project":
         """Write the recipe; a section replaces the one that suits the tiny model."""
         tree = {
-            "name": "tickets", "objective": {"type": "text-classification", "max_length": 48},
+            "name": "tickets",
+            "objective": {"type": "text-classification", "max_length": 48},
             "base_model": str(self.base),
             "data": {"sources": [{"path": "rows/*.csv"}], "split": {"validation": 0.1, "test": 0.25}},
             "contract": {"tolerance": 0.2},
             "training": {
-                "epochs": 8, "learning_rate": 5e-3, "tokens_per_batch": 256, "precision": "fp32", "warmup": 0.0,
+                "epochs": 8,
+                "learning_rate": 5e-3,
+                "tokens_per_batch": 256,
+                "precision": "fp32",
+                "warmup": 0.0,
                 "checkpoint_steps": 10,
             },
             "evaluation": {
-                "precision": "fp32", "bootstrap": 200, "gate": {"minimum": {"accuracy": 0.4}, "min_rows": 10},
+                "precision": "fp32",
+                "bootstrap": 200,
+                "gate": {"minimum": {"accuracy": 0.4}, "min_rows": 10},
             },
             **sections,
-        }  # fmt: skip
+        }
         self.recipe.write_text(yaml.safe_dump(tree), encoding="utf-8")
         return self
 
@@ -138,7 +145,7 @@ class Project:
         return read_json(self.home.state)
 
     def entries(self, event: str) -> list[dict[str, Any]]:
-        return [one for one in ledger.entries(self.home) if one["event"] == event]
+        return [one for one in ledger.read_entries(self.home) if one["event"] == event]
 
     def _environment(self) -> dict[str, str]:
         root = str(ROOT)

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from evertune.config import Recipe
-from evertune.data.columns.chunks import of_table
-from evertune.data.contract.judge import BatchStoppedError, Verdicts, judge, judge_rows
+from evertune.data.columns.chunks import make_row_reader
+from evertune.data.contract.judge import BatchStoppedError, Verdicts, check_batch, check_rows
 from tests.helpers.data import good, keyed_rows, recipe
 
 NOTHING_KNOWN = pa.schema([("input_digest", pa.int64()), ("target_digest", pa.int64())]).empty_table()
@@ -26,7 +26,7 @@ def rows_of(pairs: Sequence[tuple[Any, Any]]) -> list[dict[str, Any]]:
 
 def verdicts(folder: Path, rows: list[dict[str, Any]], known: tuple[str, ...] = (), **sections: Any) -> Verdicts:
     one = recipe(folder, **sections)
-    return judge_rows(keyed_rows(one, rows), one, known, nothing)
+    return check_rows(keyed_rows(one, rows), one, known, nothing)
 
 
 def refused(found: Verdicts) -> list[tuple[list[str], list[str]]]:
@@ -36,7 +36,7 @@ def refused(found: Verdicts) -> list[tuple[list[str], list[str]]]:
 def judged(table: pa.Table, one: Recipe, known: tuple[str, ...] = (), docs: Path | None = None) -> Verdicts:
     """What the contract says of a batch; the rows that it accepts are there too."""
     taken: list[pa.Table] = []
-    found = judge(of_table(table), table.column_names, one, known, nothing, taken.append, docs)
+    found = check_batch(make_row_reader(table), table.column_names, one, known, nothing, taken.append, docs)
     return replace(found, accepted=pa.concat_tables(taken))
 
 

@@ -19,7 +19,8 @@ def killed(owner: Any, name: str, when: str, call: int = 1) -> Iterator[None]:
     Args:
         when: "before" the call does anything, or "after" it is done.
     """
-    step, calls = getattr(owner, name), itertools.count(1)
+    step = getattr(owner, name)
+    calls = itertools.count(1)
 
     def dies(*arguments: Any, **options: Any) -> Any:
         now = next(calls) == call

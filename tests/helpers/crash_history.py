@@ -37,9 +37,13 @@ class Worker:
     def run(self, project: Project, kill: Mapping[str, Any] | None = None, processes: bool = False) -> dict[str, Any]:
         """What is told of one run: `killed` where it was; else its `outcome` and `counts`, or its `error`."""
         job = {
-            "recipe": str(project.recipe), "home": str(project.home.root), "kill": kill, "processes": processes,
-            "log": str(project.folder / "log.txt"), "modules": self.modules,
-        }  # fmt: skip
+            "recipe": str(project.recipe),
+            "home": str(project.home.root),
+            "kill": kill,
+            "processes": processes,
+            "log": str(project.folder / "log.txt"),
+            "modules": self.modules,
+        }
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
@@ -61,9 +65,12 @@ class Worker:
 def working(environment: Mapping[str, str]) -> Iterator[Worker]:
     """A worker while the block runs."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.helpers.crash_worker"], env=dict(environment), text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-m", "tests.helpers.crash_worker"],
+        env=dict(environment),
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     try:
         worker = Worker(process)
         assert worker._heard() == {"ready": 1}  # a fork takes one thread along
@@ -82,18 +89,25 @@ def new_project(folder: Path, base: Path, empty: Path, *, epochs: int = 6, **fre
     shutil.copytree(empty, folder / "home")
     return Project(folder, base, "").write(
         data={
-            "sources": [{"path": "rows/*.csv"}], "columns": {"id": "id"},
-            "split": {"validation": 0.1, "test": 0.3}, "fresh": fresh,
+            "sources": [{"path": "rows/*.csv"}],
+            "columns": {"id": "id"},
+            "split": {"validation": 0.1, "test": 0.3},
+            "fresh": fresh,
         },
         training={
-            "epochs": epochs, "learning_rate": 1e-2, "tokens_per_batch": 256, "precision": "fp32", "warmup": 0.0,
+            "epochs": epochs,
+            "learning_rate": 1e-2,
+            "tokens_per_batch": 256,
+            "precision": "fp32",
+            "warmup": 0.0,
             "checkpoint_steps": 12,
         },
         evaluation={
-            "precision": "fp32", "bootstrap": 200,
+            "precision": "fp32",
+            "bootstrap": 200,
             "gate": {"minimum": {"accuracy": 0.3}, "min_rows": 5, "noninferior_on": {"history": 0.5}},
         },
-    )  # fmt: skip
+    )
 
 
 def write_week(project: Project, week: int, size: int = ROWS) -> None:
@@ -112,31 +126,38 @@ def write_week(project: Project, week: int, size: int = ROWS) -> None:
 
 def state(project: Project) -> dict[str, Any]:
     """All that a person could ask for of a project between two runs; equal for equal histories."""
-    home, columns = project.home, ["row_version", "row_key", "split", "text", "batch"]
+    home = project.home
+    columns = ["row_version", "row_key", "split", "text", "batch"]
     return {
-        "corpus": sorted(map(str, corpus.history(home, columns).to_pylist())),
+        "corpus": sorted(map(str, corpus.read_history(home, columns).to_pylist())),
         "current": [list(row.values()) for row in current(home)],
-        "quarantine": sorted((one["id"], one["reasons"], one["batch"]) for one in quarantine.listing(home).to_pylist()),
+        "quarantine": sorted(
+            (one["id"], one["reasons"], one["batch"]) for one in quarantine.list_refused(home).to_pylist()
+        ),
         "runs": runs(home),
         "left": [path.name for path in home.runs.glob("*/.*") if path.is_dir()],
-        "versions": [(int(one.version), one.tags["evertune.decision"]) for one in models.versions(home, "tickets")],
-        "aliases": [models.alias(home, "tickets", which) for which in ("champion", "challenger")],
+        "versions": [
+            (int(one.version), one.tags["evertune.decision"]) for one in models.list_versions(home, "tickets")
+        ],
+        "aliases": [models.resolve_alias(home, "tickets", which) for which in ("champion", "challenger")],
         "ledger": told(home),
         "files": [len(list(folder.glob("[0-9]*.parquet"))) for folder in (home.corpus, home.quarantine)],
         "batches": sorted(path.name for path in home.batches.iterdir() if not path.name.startswith(".")),
-    }  # fmt: skip
+    }
 
 
 def current(home: Home) -> list[dict[str, Any]]:
-    return corpus.rows(home, corpus.newest_version(home), ["id", "text", "label", "split"]).to_pylist()
+    return corpus.read_rows(home, corpus.newest_version(home), ["id", "text", "label", "split"]).to_pylist()
 
 
 def runs(home: Home) -> list[Any]:
     """Of every run in MLflow its status, its metrics, how often each was logged, and how many models."""
-    client, place = store.client(home), store.experiment(home, "tickets")
+    client = store.open_client(home)
+    place = store.ensure_experiment(home, "tickets")
     found = []
     for one in client.search_runs([place], order_by=["attributes.start_time ASC"]):
-        run_id, metrics = one.info.run_id, sorted(one.data.metrics.items())
+        run_id = one.info.run_id
+        metrics = sorted(one.data.metrics.items())
         metrics = [(key, 0.0 if key == costs.SECONDS else value) for key, value in metrics]
         times = [len(client.get_metric_history(run_id, key)) for key, _ in metrics]
         models_logged = len(client.search_logged_models([place], f"source_run_id = '{run_id}'"))
@@ -146,9 +167,9 @@ def runs(home: Home) -> list[Any]:
 
 def told(home: Home) -> list[Any]:
     """The ledger without what a crash adds by right: a move that was given up, a night on which nothing was new."""
-    assert ledger.open_intent(home) is None  # each move is confirmed, or given up
+    assert ledger.find_open_intent(home) is None  # each move is confirmed, or given up
     found: list[Any] = []
-    for one in ledger.entries(home):
+    for one in ledger.read_entries(home):
         if one["event"] == "abandoned":
             found = found[:-1]  # its intent
         elif one["event"] != "unchanged":

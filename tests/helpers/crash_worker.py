@@ -17,10 +17,17 @@ from pathlib import Path
 from typing import Any
 
 HEAVY = (
-    "great_expectations", "deltalake", "mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store",
-    "mlflow.store.model_registry.sqlalchemy_store", "transformers.trainer", "evertune.data.splits.minhash",
-    "evertune.training.trainer", "evertune.report", "flows.retrain",
-)  # fmt: skip
+    "great_expectations",
+    "deltalake",
+    "mlflow.pyfunc",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "transformers.trainer",
+    "evertune.data.splits.minhash",
+    "evertune.training.trainer",
+    "evertune.report",
+    "flows.retrain",
+)
 STEPS = ("ingest", "validate", "tokenize", "finetune", "evaluate", "promote", "conclude")
 ON_DISK = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -35,15 +42,19 @@ class Points:
     """
 
     def __init__(self, home: str, kill: dict[str, Any] | None, answer: int) -> None:
-        self.home, self.kill, self.answer = home, kill, answer
-        self.step, self.counts = "start", Counter[str]()
+        self.home = home
+        self.kill = kill
+        self.answer = answer
+        self.step = "start"
+        self.counts = Counter[str]()
         self._lock = threading.Lock()
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         """What the interpreter tells of every call to the system; only the home's files count."""
         if event not in ON_DISK or not isinstance(arguments[0], (str, bytes, os.PathLike)):
             return
-        path, flags = os.fsdecode(arguments[0]), arguments[2] if event == "open" else 0
+        path = os.fsdecode(arguments[0])
+        flags = arguments[2] if event == "open" else 0
         if path.startswith(self.home) and not path.endswith(".lock") and changes(event, path, flags):
             self.pass_(event, path, flags)
 
@@ -125,8 +136,8 @@ def live(job: dict[str, Any], answers: int) -> None:
 
 def run(job: dict[str, Any], points: Points) -> Any:
     """The flow, where every write and every step is a point."""
-    from evertune.config import load
-    from evertune.records import plain
+    from evertune.config import load_recipe
+    from evertune.records import to_plain
     from evertune.registry.tracking import runs as tracking
     from evertune.runtime import helper_process as beside
     from flows import retrain as flow
@@ -135,7 +146,7 @@ def run(job: dict[str, Any], points: Points) -> Any:
     watch_writes(points)
     tracking.SOON = 3600  # metrics are sent at the step's end: the same moments in each run
     if not job["processes"]:  # else as many processes as on a night
-        beside.prepare = lambda *_: None  # what it would do is done in this process then
+        beside.start_helper = lambda *_: None  # what it would do is done in this process then
         answer_here()
     for module in (validate, evaluate, promote, conclude):
         for name in [one for one in vars(module) if one.startswith("show_")]:
@@ -143,9 +154,9 @@ def run(job: dict[str, Any], points: Points) -> Any:
     for name in STEPS:
         setattr(flow, name, bounded(name, getattr(flow, name).__wrapped__, points))
     sys.addaudithook(points.audit)
-    outcome = flow.retrain.fn(load(job["recipe"]))
+    outcome = flow.retrain.fn(load_recipe(job["recipe"]))
     points.step = "end"
-    return plain(outcome)
+    return to_plain(outcome)
 
 
 def bounded(name: str, step: Any, points: Points) -> Any:
@@ -176,9 +187,10 @@ def watch_writes(points: Points) -> None:
     event.listen(Engine, "before_cursor_execute", execute)
     event.listen(Engine, "commit", lambda _: points.pass_("sql", "COMMIT"))
     for owner, name in (
-        (DeltaTable, "create_write_transaction"), (pyarrow.parquet.ParquetWriter, "write_table"),
+        (DeltaTable, "create_write_transaction"),
+        (pyarrow.parquet.ParquetWriter, "write_table"),
         (pyarrow.parquet.ParquetWriter, "close"),
-    ):  # fmt: skip
+    ):
         setattr(owner, name, pointed(owner, name, points))
 
 
@@ -206,7 +218,8 @@ def answer_here() -> None:
         loaded = mlflow.pyfunc.load_model(model, suppress_warnings=True)
         return loaded.predict(pd.DataFrame({given["role"]: given["inputs"]})).to_dict("records")
 
-    parity.prepare, parity._answers = (lambda *_: None), answers
+    parity.prepare_check = lambda *_: None
+    parity._predict_isolated = answers
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from evertune.data.contract.chunk import Judged, Part, judged_elsewhere
+from evertune.data.contract.chunk import Chunk, ChunkResult, check_chunk_remotely
 from evertune.errors import DataError
 
 
@@ -18,9 +18,9 @@ def deadly(number: int, folder: Path) -> int:
     return number
 
 
-def judged(judge: bytes, part: Part, finish: Any, folder: Path) -> Judged:
+def judged(judge: bytes, part: Chunk, finish: Any, folder: Path) -> ChunkResult:
     """A part of a batch as `judged_elsewhere` judges it; the first process that has the third one is killed over it."""
-    said = judged_elsewhere(judge, part, finish)
+    said = check_chunk_remotely(judge, part, finish)
     if part.start == 40:
         _die_once(folder)
     return said

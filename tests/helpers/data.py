@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from evertune.config import Recipe, load
+from evertune.config import Recipe, load_recipe
 from evertune.data import admission
 from evertune.data.corpus import transactions as corpus
-from evertune.data.row_versions import keyed
+from evertune.data.row_versions import add_keys
 from evertune.data.sources import read as sources
 from evertune.records import Batch, Snapshot
 from evertune.runtime.files import read_json, write_json
@@ -41,7 +41,7 @@ def recipe(folder: Path, **sections: Any) -> Recipe:
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
-    return load(folder / "recipe.yaml")
+    return load_recipe(folder / "recipe.yaml")
 
 
 def home(folder: Path) -> Home:
@@ -67,18 +67,18 @@ def good(count: int, start: int = 0) -> list[tuple[str, str]]:
 
 
 def ingest(one: Recipe, place: Home) -> Batch:
-    return corpus.ingest(one, place, lambda seen: sources.read(one, seen))
+    return corpus.ingest_rows(one, place, lambda seen: sources.read_sources(one, seen))
 
 
 def run(one: Recipe, place: Home, spread: Spread | None = None, docs: Path | None = None) -> Snapshot:
     """What the flow does with fresh rows: ingest, judge, commit; and the note that the run came to its end."""
-    snapshot = admission.admit(ingest(one, place), one, place, docs, spread=spread)[0]
+    snapshot = admission.admit_batch(ingest(one, place), one, place, docs, spread=spread)[0]
     write_json(place.state, {**(read_json(place.state) or {}), "concluded": {"batch": snapshot.batch}})
     return snapshot
 
 
 def current(place: Home, *columns: str) -> list[dict[str, Any]]:
-    return corpus.rows(place, corpus.newest_version(place), list(columns) or None).to_pylist()
+    return corpus.read_rows(place, corpus.newest_version(place), list(columns) or None).to_pylist()
 
 
 def keyed_rows(one: Recipe, rows: list[dict[str, Any]], source: str = "test") -> pa.Table:
@@ -88,4 +88,4 @@ def keyed_rows(one: Recipe, rows: list[dict[str, Any]], source: str = "test") ->
     columns = {name: pa.array([row.get(name) for row in rows], kinds.get(name, pa.string())) for name in names}
     columns["source"] = pa.array([source] * len(rows))
     columns["source_row"] = pa.array(range(len(rows)), pa.int64())
-    return keyed(pa.table(columns), one)
+    return add_keys(pa.table(columns), one)

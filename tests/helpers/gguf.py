@@ -6,7 +6,11 @@ from typing import Any
 import numpy as np
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,!?-'"
-SIZE, LAYERS, INNER, HEADS, CONTEXT = 32, 2, 64, 2, 64
+SIZE = 32
+LAYERS = 2
+INNER = 64
+HEADS = 2
+CONTEXT = 64
 
 
 def vocabulary() -> list[str]:
@@ -17,7 +21,8 @@ def vocabulary() -> list[str]:
 def write_gguf(file: Path, architecture: str = "llama") -> Path:
     from gguf import GGUFWriter, TokenType
 
-    writer, words = GGUFWriter(file, architecture), vocabulary()
+    writer = GGUFWriter(file, architecture)
+    words = vocabulary()
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(SIZE)
     writer.add_block_count(LAYERS)
@@ -47,10 +52,16 @@ def _shapes(words: int) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {"token_embd.weight": (words, SIZE), "output_norm.weight": (SIZE,)}
     for layer in range(LAYERS):
         parts = {
-            "attn_norm": (SIZE,), "ffn_norm": (SIZE,), "attn_q": (SIZE, SIZE), "attn_k": (SIZE // HEADS, SIZE),
-            "attn_v": (SIZE // HEADS, SIZE), "attn_output": (SIZE, SIZE), "ffn_gate": (INNER, SIZE),
-            "ffn_up": (INNER, SIZE), "ffn_down": (SIZE, INNER),
-        }  # fmt: skip
+            "attn_norm": (SIZE,),
+            "ffn_norm": (SIZE,),
+            "attn_q": (SIZE, SIZE),
+            "attn_k": (SIZE // HEADS, SIZE),
+            "attn_v": (SIZE // HEADS, SIZE),
+            "attn_output": (SIZE, SIZE),
+            "ffn_gate": (INNER, SIZE),
+            "ffn_up": (INNER, SIZE),
+            "ffn_down": (SIZE, INNER),
+        }
         found |= {f"blk.{layer}.{name}.weight": shape for name, shape in parts.items()}
     return found
 

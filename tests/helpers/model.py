@@ -20,8 +20,10 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = "refund money back parcel arrive order card lost Paris John lives in the a".split()
 WEIGHTS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 MOVES = {  # words that tell the labels apart
-    "refund": "I want my money back for order", "delivery": "when will the parcel arrive", "card": "my card was lost",
-}  # fmt: skip
+    "refund": "I want my money back for order",
+    "delivery": "when will the parcel arrive",
+    "card": "my card was lost",
+}
 LABELS = tuple(MOVES)
 TEXT = {"type": "text-classification", "max_length": 32}
 TOKENS = {"type": "token-classification", "max_length": 32}
@@ -111,14 +113,23 @@ def write_steady_model(folder: Path) -> Path:
 def recipe(model: Path, objective: Mapping[str, Any] = TEXT, **sections: Any) -> Recipe:
     """A recipe over the tiny model; `training` is laid over settings that suit it."""
     settings = {
-        "epochs": 3, "learning_rate": 5e-3, "tokens_per_batch": 128, "precision": "fp32", "warmup": 0.0,
+        "epochs": 3,
+        "learning_rate": 5e-3,
+        "tokens_per_batch": 128,
+        "precision": "fp32",
+        "warmup": 0.0,
         **sections.pop("training", {}),
-    }  # fmt: skip
+    }
     tree = {
-        "name": "tiny", "objective": dict(objective), "base_model": str(model), "folder": str(model),
-        "data": {"sources": [{"path": "rows.csv"}]}, "training": settings,
-        "evaluation": {"precision": "fp32", "bootstrap": 200, **sections.pop("evaluation", {})}, **sections,
-    }  # fmt: skip
+        "name": "tiny",
+        "objective": dict(objective),
+        "base_model": str(model),
+        "folder": str(model),
+        "data": {"sources": [{"path": "rows.csv"}]},
+        "training": settings,
+        "evaluation": {"precision": "fp32", "bootstrap": 200, **sections.pop("evaluation", {})},
+        **sections,
+    }
     return Recipe.model_validate(tree)
 
 
@@ -159,15 +170,21 @@ def snapshot(rows: pa.Table, labels: Sequence[str]) -> Snapshot:
 
 
 def tokens_of(one: Recipe, home: Home, rows: pa.Table, labels: Sequence[str] = LABELS) -> Tokens:
-    return tokenization.tokenize(one, home, snapshot(rows, labels), rows)
+    return tokenization.tokenize_rows(one, home, snapshot(rows, labels), rows)
 
 
 def train(
-    one: Recipe, place: Path, rows: pa.Table, labels: Sequence[str] = LABELS, *,
-    log: Callable[[Mapping[str, float], int], None] | None = None, **how: Any,
-) -> Candidate:  # fmt: skip
+    one: Recipe,
+    place: Path,
+    rows: pa.Table,
+    labels: Sequence[str] = LABELS,
+    *,
+    log: Callable[[Mapping[str, float], int], None] | None = None,
+    **how: Any,
+) -> Candidate:
     """What the finetune step does with a snapshot, in the folder `place`; metrics by step go to its history.jsonl."""
-    home, folder = Home(place, one.name), place / "run"
+    home = Home(place, one.name)
+    folder = place / "run"
     tokens = tokens_of(one, home, rows, labels)
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -178,8 +195,8 @@ def train(
             if entry not in map(json.loads, file.readlines()):  # once, as `tracking.Run.log`
                 file.write(json.dumps(entry) + "\n")
 
-    encoded = tokenization.load(tokens, rows)
-    return training.finetune(one, home, tokens, encoded, rows, run_id="r", folder=folder, log=log or note, **how)
+    encoded = tokenization.load_tokens(tokens, rows)
+    return training.finetune_model(one, home, tokens, encoded, rows, run_id="r", folder=folder, log=log or note, **how)
 
 
 def history(place: Path) -> list[dict[str, Any]]:
@@ -196,7 +213,8 @@ def weights(candidate: Candidate) -> dict[str, Any]:
 
 def difference(one: Candidate, other: Candidate) -> float:
     """The largest difference of any weight."""
-    ours, theirs = weights(one), weights(other)
+    ours = weights(one)
+    theirs = weights(other)
     assert ours.keys() == theirs.keys()
     return max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
 

@@ -11,7 +11,9 @@ from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
-USER, PASSWORD, TOKEN = "night-watch", "hunter2hunter2", "T0kenInThePath"
+USER = "night-watch"
+PASSWORD = "hunter2hunter2"
+TOKEN = "T0kenInThePath"
 BASIC = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 

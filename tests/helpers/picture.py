@@ -9,8 +9,12 @@ import numpy as np
 from PIL import Image
 
 RESNET = {
-    "model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8, 8], "depths": [1, 1], "layer_type": "basic",
-}  # fmt: skip
+    "model_type": "resnet",
+    "embedding_size": 8,
+    "hidden_sizes": [8, 8],
+    "depths": [1, 1],
+    "layer_type": "basic",
+}
 CODES = {"model_type": "image-codes", "width": 8, "codes": 16, "code_size": 4}
 
 

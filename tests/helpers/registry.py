@@ -34,31 +34,34 @@ class Shop:
     """
 
     def __init__(self, root: Path, recipe: Recipe, base: Path) -> None:
-        self.recipe, self.name, self.home = recipe, recipe.registered_name, Home(root, recipe.name)
-        self._base, self._count = base, itertools.count(1)
+        self.recipe = recipe
+        self.name = recipe.registered_name
+        self.home = Home(root, recipe.name)
+        self._base = base
+        self._count = itertools.count(1)
 
     def candidate(self, edit: Edit = lambda _: None) -> Candidate:
         """A model of its own weights, evaluated; then `edit` may change its bundle."""
         number = next(self._count)
         folder = self.home.runs / f"run{number}"
         _write_bundle(folder / "bundle", self._base, number)
-        predictions = bundle.predictor(folder / "bundle").predict(INPUTS)
+        predictions = bundle.load_predictor(folder / "bundle").predict(INPUTS)
         sample = {"role": "text", "inputs": INPUTS, "predictions": predictions}
         (folder / "parity.json").write_text(json.dumps(sample))
         edit(folder / "bundle")
-        run = tracking.begin(self.recipe, self.home, tokens_of(number), folder)
-        digest = bundle.digest(folder / "bundle")
+        run = tracking.open_run(self.recipe, self.home, tokens_of(number), folder)
+        digest = bundle.compute_digest(folder / "bundle")
         return Candidate(str(folder / "bundle"), run.run_id, str(folder), digest, tokens_of(number), 1, 1.0, 1.0, 0.5)
 
     def registered(self, edit: Edit = lambda _: None) -> tuple[Candidate, int]:
         """A candidate and its registered version."""
         made = self.candidate(edit)
-        return made, models.register(self.recipe, self.home, made, INPUTS[:3])
+        return made, models.register_version(self.recipe, self.home, made, INPUTS[:3])
 
     def checked(self) -> int:
         """A registered version whose parity check is on record."""
         made, version = self.registered()
-        models.tag(self.home, self.name, version, parity=made.digest)
+        models.set_tags(self.home, self.name, version, parity=made.digest)
         return version
 
     def asking(self) -> "Shop":
@@ -68,10 +71,10 @@ class Shop:
         return self
 
     def champion(self) -> int | None:
-        return models.champion(self.home, self.name)
+        return models.find_champion(self.home, self.name)
 
     def tag(self, version: int, key: str) -> str | None:
-        found = {int(one.version): one.tags for one in models.versions(self.home, self.name)}
+        found = {int(one.version): one.tags for one in models.list_versions(self.home, self.name)}
         value = found[version].get(f"evertune.{key}")
         return None if value is None else str(value)
 
@@ -84,7 +87,7 @@ def evaluation(champion: int | None = None, **changes: Any) -> Evaluation:
 
 def events(shop: Shop, *names: str) -> list[dict[str, Any]]:
     """The ledger's entries of these names, or all."""
-    return [one for one in ledger.entries(shop.home) if not names or one["event"] in names]
+    return [one for one in ledger.read_entries(shop.home) if not names or one["event"] in names]
 
 
 def moves(shop: Shop) -> list[tuple[str, int | None, int | None]]:
@@ -94,8 +97,8 @@ def moves(shop: Shop) -> list[tuple[str, int | None, int | None]]:
 
 def settle(shop: Shop, made: Candidate, version: int, decision: Decision = PROMOTED) -> Decision:
     """The decision about a candidate, carried out against the champion that its run met."""
-    met = decisions.opponent(shop.home, shop.name, made.run_id)
-    return promotion.settle(shop.recipe, shop.home, made, evaluation(met), decision, version)
+    met = decisions.find_opponent(shop.home, shop.name, made.run_id)
+    return promotion.apply_decision(shop.recipe, shop.home, made, evaluation(met), decision, version)
 
 
 def waiting(shop: Shop) -> tuple[Candidate, int]:
@@ -113,9 +116,9 @@ def make_champion(shop: Shop, version: int) -> None:
 def moved_by_others(shop: Shop, version: int | None) -> None:
     """The champion's alias is set in MLflow, or taken away, past the ledger."""
     if version is None:
-        store.client(shop.home).delete_registered_model_alias(shop.name, "champion")
+        store.open_client(shop.home).delete_registered_model_alias(shop.name, "champion")
     else:
-        store.client(shop.home).set_registered_model_alias(shop.name, "champion", str(version))
+        store.open_client(shop.home).set_registered_model_alias(shop.name, "champion", str(version))
 
 
 def _write_bundle(folder: Path, base: Path, seed: int) -> None:
@@ -128,10 +131,12 @@ def _write_bundle(folder: Path, base: Path, seed: int) -> None:
     torch.nn.init.normal_(model.classifier.weight)
     card = {
         "objective": "text-classification",
-        "options": {"type": "text-classification", "max_length": 32}, "precision": "fp32", "tokens_per_batch": 512,
+        "options": {"type": "text-classification", "max_length": 32},
+        "precision": "fp32",
+        "tokens_per_batch": 512,
         "snapshot": {"version": seed, "fingerprint": f"s{seed}", "batch": seed},
-    }  # fmt: skip
-    bundle.write(folder, model, AutoTokenizer.from_pretrained(base), text_classification, card)
+    }
+    bundle.write_bundle(folder, model, AutoTokenizer.from_pretrained(base), text_classification, card)
 
 
 def tokens_of(number: int) -> Tokens:

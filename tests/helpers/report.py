@@ -8,14 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from evertune.objectives import module
-from evertune.report import page, pictures
+from evertune.objectives import load_objective
+from evertune.report import draw_pictures, write_run_page
 
 Json = dict[str, Any]
 SECTIONS = [
-    "Evidence", "Metrics", "Slices", "Classes", "Changed rows", "Confusion",
-    "Calibration", "Training", "Data", "Lineage", "Cost",
-]  # fmt: skip
+    "Evidence",
+    "Metrics",
+    "Slices",
+    "Classes",
+    "Changed rows",
+    "Confusion",
+    "Calibration",
+    "Training",
+    "Data",
+    "Lineage",
+    "Cost",
+]
 LABELS = ["refund", "delivery", "damage"]
 TAGS = ["O", "B-PER", "I-PER", "B-LOC"]
 HISTORY = [
@@ -24,29 +33,71 @@ HISTORY = [
     {"step": 20, "epoch": 1.0, "eval_loss": 0.8, "eval_f1_macro": 0.75},
 ]
 OUTCOME = {
-    "decision": "promoted", "reason": "better by 3.1 points", "model": "support", "version": 4, "champion_version": 3,
-    "run_id": "0a6f", "snapshot": {"version": 12, "rows": {"train": 980, "test": 60}, "fingerprint": "a2f7"},
-    "rows": {"new": 1312, "accepted": 1288, "refused": 24, "reasons": {"text: too short": 24}}, "metrics": {},
-    "seconds": {"ingest": 1.25, "finetune": 96.3}, "report": None, "training": {"steps": 20, "epochs": 1.0},
+    "decision": "promoted",
+    "reason": "better by 3.1 points",
+    "model": "support",
+    "version": 4,
+    "champion_version": 3,
+    "run_id": "0a6f",
+    "snapshot": {"version": 12, "rows": {"train": 980, "test": 60}, "fingerprint": "a2f7"},
+    "rows": {"new": 1312, "accepted": 1288, "refused": 24, "reasons": {"text: too short": 24}},
+    "metrics": {},
+    "seconds": {"ingest": 1.25, "finetune": 96.3},
+    "report": None,
+    "training": {"steps": 20, "epochs": 1.0},
     "evidence": [
-        {"test": "superior", "metric": "f1_macro", "rows": 312, "on": "fresh", "estimate": 0.0312345678, "low": 0.01,
-         "high": None, "p": 0.00011, "threshold": 0.0083, "passed": True, "challenger": 0.91, "champion": 0.88},
-        {"test": "minimum", "metric": "f1_macro", "rows": 1240, "on": None, "estimate": None, "low": 0.7, "high": 0.8,
-         "p": None, "threshold": 0.9, "passed": False, "challenger": 0.77, "champion": None},
+        {
+            "test": "superior",
+            "metric": "f1_macro",
+            "rows": 312,
+            "on": "fresh",
+            "estimate": 0.0312345678,
+            "low": 0.01,
+            "high": None,
+            "p": 0.00011,
+            "threshold": 0.0083,
+            "passed": True,
+            "challenger": 0.91,
+            "champion": 0.88,
+        },
+        {
+            "test": "minimum",
+            "metric": "f1_macro",
+            "rows": 1240,
+            "on": None,
+            "estimate": None,
+            "low": 0.7,
+            "high": 0.8,
+            "p": None,
+            "threshold": 0.9,
+            "passed": False,
+            "challenger": 0.77,
+            "champion": None,
+        },
     ],
-}  # fmt: skip
+}
 
 
 ORIGIN = {
-    "recipe": "support.yaml", "recipe_fingerprint": "c0ffee", "code": "3d10", "labels": ["a", "b"],
+    "recipe": "support.yaml",
+    "recipe_fingerprint": "c0ffee",
+    "code": "3d10",
+    "labels": ["a", "b"],
     "base_model": {"name": "minilm", "hub": False, "license": "apache-2.0", "languages": ["en"]},
     "dates": {"train": ["2026-01-05", "2026-03-08"]},
-    "sources": [{"source": "tickets/9.csv", "rows": 439, "digest": "d1", "days": ["2026-03-02", "2026-03-08"]},
-                {"source": "tickets/8.csv", "rows": 7, "digest": None, "days": None}],
+    "sources": [
+        {"source": "tickets/9.csv", "rows": 439, "digest": "d1", "days": ["2026-03-02", "2026-03-08"]},
+        {"source": "tickets/8.csv", "rows": 7, "digest": None, "days": None},
+    ],
     "others": {"sources": 3, "rows": 1200},
-    "environment": {"cpus": 2, "threads": 2, "arithmetic": "AVX512", "libraries": {"torch": "2.13.0"},
-                    "base_model": "ba5e"},
-}  # fmt: skip
+    "environment": {
+        "cpus": 2,
+        "threads": 2,
+        "arithmetic": "AVX512",
+        "libraries": {"torch": "2.13.0"},
+        "base_model": "ba5e",
+    },
+}
 
 
 class Read(HTMLParser):
@@ -82,7 +133,8 @@ class Read(HTMLParser):
 
 def judged(kind: str, names: list[str], targets: list[Any], right: float, seed: int) -> Json:
     """A model that is right with this probability, judged by the objective itself."""
-    random, objective = np.random.default_rng(seed), module(kind)
+    random = np.random.default_rng(seed)
+    objective = load_objective(kind)
 
     def guess(name: str) -> str:
         return name if random.random() < right else str(random.choice(names))
@@ -102,8 +154,9 @@ def judged(kind: str, names: list[str], targets: list[Any], right: float, seed: 
     return {
         "metrics": {"test": values, "test_clean": values, "fresh": values},
         "intervals": {name: [value, value - 0.02, value + 0.02] for name, value in values.items()},
-        **objective.report(sums, names), "confusion": {"names": names, "counts": counts},
-    }  # fmt: skip
+        **objective.report(sums, names),
+        "confusion": {"names": names, "counts": counts},
+    }
 
 
 def details_of(names: list[str], rows: int = 60, kind: str = "text-classification") -> Json:
@@ -120,13 +173,18 @@ def details_of(names: list[str], rows: int = 60, kind: str = "text-classificatio
         "kind": "fixed",
     }
     return {
-        "metric": module(kind).METRICS[0], "names": names, "leaked": 2,
+        "metric": load_objective(kind).METRICS[0],
+        "names": names,
+        "leaked": 2,
         "rows": {"test": rows, "test_clean": rows - 2, "fresh": 20, "history": rows - 22},
-        "challenger": ours, "champion": theirs,
-        "slices": {f"label={names[0]}": {"rows": 20, "challenger": 0.7, "champion": 0.8},
-                   "length=short": {"rows": 15, "challenger": 0.9, "champion": 0.6}},
+        "challenger": ours,
+        "champion": theirs,
+        "slices": {
+            f"label={names[0]}": {"rows": 20, "challenger": 0.7, "champion": 0.8},
+            "length=short": {"rows": 15, "challenger": 0.9, "champion": 0.6},
+        },
         "changed": [changed, {**changed, "champion": names[0], "challenger": names[1], "kind": "broken"}],
-    }  # fmt: skip
+    }
 
 
 DETAILS = details_of(LABELS)
@@ -134,11 +192,13 @@ TAG_DETAILS = details_of(TAGS, kind="token-classification")
 
 
 def made(folder: Path, outcome: Json = OUTCOME, details: Json = DETAILS, history: list[Json] = HISTORY) -> Path:
-    return page(folder / "report.html", outcome, details, history, pictures(folder, details, history), ORIGIN)
+    return write_run_page(
+        folder / "report.html", outcome, details, history, draw_pictures(folder, details, history), ORIGIN
+    )
 
 
 def undrawn(folder: Path, outcome: Json = OUTCOME, details: Json = DETAILS, origin: Json = ORIGIN) -> Path:
-    return page(folder / "report.html", outcome, details, HISTORY, {}, origin)
+    return write_run_page(folder / "report.html", outcome, details, HISTORY, {}, origin)
 
 
 def without(tree: Json, path: str) -> Json:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evertune.cli.ingest_first import taken_in
+from evertune.cli.ingest_first import ingest_sources
 from evertune.config import Plan, load_search
 from evertune.records import Snapshot
 from evertune.runtime.home import Home, home_of
@@ -17,9 +17,12 @@ from tests.helpers.cli import Project, ticket_rows, write_rows
 
 TRIALS = 4
 TRAINING = {
-    "epochs": 3, "precision": "fp32", "warmup": 0.0, "tokens_per_batch": {"search": [256, 512, 1024]},
+    "epochs": 3,
+    "precision": "fp32",
+    "warmup": 0.0,
+    "tokens_per_batch": {"search": [256, 512, 1024]},
     "learning_rate": {"search": [1e-4, 2e-2], "log": True},
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Shop:
         return self.plan.recipe.folder / "recipe.yaml"
 
     def run(self, **limits: Any) -> Result:
-        return search.run(self.plan, self.home, self.snapshot, Limits(**{"trials": TRIALS, **limits}))
+        return search.run_search(self.plan, self.home, self.snapshot, Limits(**{"trials": TRIALS, **limits}))
 
     def folder(self) -> Path:
         return next((self.home.model / "searches").iterdir())
@@ -54,4 +57,4 @@ def taken(folder: Path, tiny_model: Path, model_store: Path, patch: pytest.Monke
     write_rows(folder / "rows" / "a.csv", ticket_rows(150))
     plan = load_search(Project(folder, tiny_model, "").write(training=TRAINING).recipe)
     patch.setenv("EVERTUNE_HOME", str(folder / "home"))
-    return Shop(plan, taken_in(plan.recipe, home_of(plan.recipe)), set())
+    return Shop(plan, ingest_sources(plan.recipe, home_of(plan.recipe)), set())

@@ -22,7 +22,7 @@ def assigned(one: Any, rows: list[dict[str, Any]], known: pa.Table | None = None
     table = table if rows else table.slice(0, 0)
     before = EMPTY if known is None else known.select(list(splits.KNOWN))
     SEEN.update(zip(table["row_version"].to_pylist(), table["text"].to_pylist(), strict=True))
-    return splits.assign(table, before, how.pop("rules", RULES), "text", look_up, **how)
+    return splits.split_rows(table, before, how.pop("rules", RULES), "text", look_up, **how)
 
 
 def look_up(versions: pa.Array) -> pa.Array:

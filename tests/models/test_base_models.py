@@ -35,9 +35,19 @@ def family(name: str, folder: Path) -> tuple[Path, dict[str, Any]]:
 @pytest.mark.parametrize("pooling", ["mean", "model"])
 @pytest.mark.parametrize(
     "name",
-    ["BertModel", "BertForMaskedLM", "RobertaModel", "RobertaForMaskedLM", "DistilBertModel", "DistilBertForMaskedLM",
-     "ModernBertModel", "ElectraForPreTraining", "MPNetForMaskedLM", "DebertaV2Model"],
-)  # fmt: skip
+    [
+        "BertModel",
+        "BertForMaskedLM",
+        "RobertaModel",
+        "RobertaForMaskedLM",
+        "DistilBertModel",
+        "DistilBertForMaskedLM",
+        "ModernBertModel",
+        "ElectraForPreTraining",
+        "MPNetForMaskedLM",
+        "DebertaV2Model",
+    ],
+)
 def test_pretrained_weights_arrive(tmp_path: Path, name: str, pooling: str) -> None:
     folder, before = family(name, tmp_path / "model")
     built = text_classification.build(folder, LABELS, text_classification.Options(pooling=pooling))
@@ -52,10 +62,11 @@ def test_pretrained_weights_arrive(tmp_path: Path, name: str, pooling: str) -> N
 def test_what_is_saved_comes_back(tmp_path: Path, tiny_model: Path, objective: Any) -> None:
     import torch
 
-    built = models.build(objective, str(tiny_model), LABELS, objective.Options(), 5)
+    built = models.build_model(objective, str(tiny_model), LABELS, objective.Options(), 5)
     built.save_pretrained(tmp_path / "saved")
     loaded = objective.load(tmp_path / "saved")
-    before, after = built.state_dict(), loaded.state_dict()
+    before = built.state_dict()
+    after = loaded.state_dict()
     assert before.keys() == after.keys()
     assert [key for key in before if (before[key] != after[key]).any()] == []
     batch = {"input_ids": torch.tensor([[2, 50, 3]]), "attention_mask": torch.ones(1, 3, dtype=torch.long)}
@@ -76,7 +87,7 @@ def test_a_head_of_another_size_is_drawn_anew(tmp_path: Path, tiny_model: Path) 
     options = text_classification.Options()
     text_classification.build(tiny_model, LABELS[:2], options).save_pretrained(tmp_path / "two")
     tokenizer().save_pretrained(tmp_path / "two")
-    grown = models.build(text_classification, str(tmp_path / "two"), LABELS, options, 1)
+    grown = models.build_model(text_classification, str(tmp_path / "two"), LABELS, options, 1)
     assert grown.classifier.weight.shape[0] == 3 and grown.config.id2label == dict(enumerate(LABELS))
 
 
@@ -84,15 +95,15 @@ def test_a_folder_without_weights_cannot_be_built_from(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path / "model")
     (folder / "model.safetensors").unlink()
     with pytest.raises(TrainingError, match="no model can be built from it"):
-        models.build(text_classification, str(folder), LABELS, text_classification.Options(), 1)
+        models.build_model(text_classification, str(folder), LABELS, text_classification.Options(), 1)
 
 
 def test_places_of_a_base_model(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELS", str(tiny_model.parent))
     for text in (str(tiny_model), "${MODELS}/tiny", f"../{tiny_model.name}"):
         one = recipe(tiny_model).model_copy(update={"base_model": text})
-        assert Path(base_models.locate(one)) == tiny_model.resolve()
-    assert base_models.locate(recipe(tiny_model).model_copy(update={"base_model": "an-owner/a-model"})) == (
+        assert Path(base_models.locate_base(one)) == tiny_model.resolve()
+    assert base_models.locate_base(recipe(tiny_model).model_copy(update={"base_model": "an-owner/a-model"})) == (
         "an-owner/a-model"
     )
 
@@ -108,24 +119,24 @@ def test_places_of_a_base_model(tiny_model: Path, tmp_path: Path, monkeypatch: p
 )
 def test_a_base_model_that_is_not_there_is_said(tiny_model: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        base_models.locate(recipe(tiny_model).model_copy(update={"base_model": text}))
+        base_models.locate_base(recipe(tiny_model).model_copy(update={"base_model": text}))
     assert message in str(raised.value)
 
 
 def test_a_folder_without_a_config_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no config"):
-        base_models.locate(recipe(tmp_path))
+        base_models.locate_base(recipe(tmp_path))
 
 
 def test_other_weights_have_another_fingerprint(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path / "model")
-    before = base_models.fingerprint(recipe(folder))
+    before = base_models.fingerprint_base(recipe(folder))
     (folder / "notes.md").write_text("no part of the model")
-    assert base_models.fingerprint(recipe(folder, TEXT, training={"seed": 4})) == before
+    assert base_models.fingerprint_base(recipe(folder, TEXT, training={"seed": 4})) == before
     weights = bytearray((folder / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (folder / "model.safetensors").write_bytes(weights)
-    assert base_models.fingerprint(recipe(folder)) != before
+    assert base_models.fingerprint_base(recipe(folder)) != before
 
 
 def test_precision_is_measured_once_and_remembered(tmp_path: Path) -> None:
@@ -145,14 +156,14 @@ def test_the_champion_is_a_base_that_another_recipe_can_name(shop: Shop, monkeyp
     monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
     other = shop.recipe.model_copy(update={"name": "other", "base_model": f"champion:{shop.name}"})
     with pytest.raises(ConfigError, match="no champion of"):
-        base_models.locate(other)
+        base_models.locate_base(other)
     made, version = shop.registered()
     settle(shop, made, version)
-    assert Path(base_models.locate(other)) == Path(made.bundle) / "model"
-    seen = base_models.fingerprint(other)
+    assert Path(base_models.locate_base(other)) == Path(made.bundle) / "model"
+    seen = base_models.fingerprint_base(other)
     later, second = shop.registered()
     settle(shop, later, second)
-    assert Path(base_models.locate(other)) == Path(later.bundle) / "model"
-    assert base_models.fingerprint(other) != seen  # other weights
+    assert Path(base_models.locate_base(other)) == Path(later.bundle) / "model"
+    assert base_models.fingerprint_base(other) != seen  # other weights
     with pytest.raises(ConfigError, match="cannot build on itself"):
-        base_models.locate(other.model_copy(update={"name": shop.name}))
+        base_models.locate_base(other.model_copy(update={"name": shop.name}))

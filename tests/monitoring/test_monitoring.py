@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from evertune.audit import trace as tracing
-from evertune.config import load
+from evertune.config import load_recipe
 from evertune.errors import RegistryError
 from evertune.monitoring import monitor as monitoring
 from evertune.monitoring import observations as observing
@@ -37,9 +37,11 @@ def mixed(rows: list[Any]) -> list[Any]:
 
 def test_what_is_observed_is_what_the_model_says_of_each_row(tiny_model: Path, champion: Path) -> None:
     one = recipe(tiny_model)
-    predictor, rows = bundle.predictor(champion), text_rows(30, start=700)
-    inputs, targets = [row["text"] for row in rows], [row["label"] for row in rows]
-    seen = observing.observed(predictor, one, inputs, targets, np.arange(30) // 2)
+    predictor = bundle.load_predictor(champion)
+    rows = text_rows(30, start=700)
+    inputs = [row["text"] for row in rows]
+    targets = [row["label"] for row in rows]
+    seen = observing.observe_rows(predictor, one, inputs, targets, np.arange(30) // 2)
     said = predictor.predict(inputs)
     assert seen.predicted is not None and seen.scores is not None and seen.wrong is not None
     assert seen.predicted.tolist() == [one["label"] for one in said]
@@ -48,7 +50,7 @@ def test_what_is_observed_is_what_the_model_says_of_each_row(tiny_model: Path, c
     assert seen.tokens is not None and seen.lengths is not None and seen.embeddings is not None
     assert [len(one) for one in seen.tokens] == seen.lengths.tolist()
     assert seen.embeddings.shape == (30, predictor.model.config.hidden_size)
-    alone = observing.observed(predictor, one, inputs[3:4], None)
+    alone = observing.observe_rows(predictor, one, inputs[3:4], None)
     np.testing.assert_allclose(alone.embeddings[0], seen.embeddings[3], atol=1e-5)  # type: ignore[index]
     assert alone.wrong is None
 
@@ -58,9 +60,11 @@ def test_of_many_rows_the_same_draw_is_looked_at(
 ) -> None:
     one = recipe(tiny_model)
     monkeypatch.setattr(observing, "MOST", 10)
-    predictor, rows = bundle.predictor(champion), text_rows(40)
-    inputs, targets = [row["text"] for row in rows], [row["label"] for row in rows]
-    first, second = (observing.observed(predictor, one, inputs, targets, np.arange(40)) for _ in range(2))
+    predictor = bundle.load_predictor(champion)
+    rows = text_rows(40)
+    inputs = [row["text"] for row in rows]
+    targets = [row["label"] for row in rows]
+    first, second = (observing.observe_rows(predictor, one, inputs, targets, np.arange(40)) for _ in range(2))
     assert len(first) == 10
     assert first.groups is not None and second.groups is not None
     assert first.groups.tolist() == second.groups.tolist() == sorted(first.groups.tolist())
@@ -68,9 +72,9 @@ def test_of_many_rows_the_same_draw_is_looked_at(
 
 def test_tags_are_observed_too(tiny_model: Path, tmp_path: Path) -> None:
     one = recipe(tiny_model, TOKENS, training={"epochs": 2})
-    predictor = bundle.predictor(Path(train(one, tmp_path, split_rows(tag_rows(30)), TAGS).bundle))
+    predictor = bundle.load_predictor(Path(train(one, tmp_path, split_rows(tag_rows(30)), TAGS).bundle))
     rows = tag_rows(8)
-    seen = observing.observed(predictor, one, [row["tokens"] for row in rows], [row["tags"] for row in rows])
+    seen = observing.observe_rows(predictor, one, [row["tokens"] for row in rows], [row["tags"] for row in rows])
     assert seen.predicted is not None and set(seen.predicted.tolist()) <= {*TAGS}
     assert seen.scores is not None and ((seen.scores > 0) & (seen.scores <= 1)).all()
 
@@ -79,11 +83,11 @@ def test_rows_of_the_same_kind_are_no_drift_and_others_are_said_to_be(tiny_model
     one = recipe(tiny_model)
     rows = mixed(text_rows(240, start=1000))
     before = side(rows[:150])
-    same = monitoring.look(one, champion, 3, before, side(rows[150:]))
+    same = monitoring.compare_sides(one, champion, 3, before, side(rows[150:]))
     assert (same.found.drifted, same.found.version, same.found.rows) == (False, 3, {"reference": 150, "current": 90})
     assert same.found.reason.endswith("0.05 or less would tell of drift")
     long = [{**row, "text": row["text"] + " the" * 9} for row in text_rows(90, LABELS[:1], start=1000)]
-    other = monitoring.look(one, champion, 3, before, side(long, labelled=False)).found
+    other = monitoring.compare_sides(one, champion, 3, before, side(long, labelled=False)).found
     told = {one["test"]: one["words"] for one in other.findings if one["found"]}
     assert other.drifted and {"length", "prediction"} <= set(told)
     assert "tokens in the mean" in told["length"] and "to 100%" in told["prediction"]
@@ -99,24 +103,24 @@ def test_a_run_compares_its_test_rows_before_and_since_the_champion(
     new = [{**row, "text": row["text"] + " the" * 9, "batch": 2} for row in text_rows(45, start=2000)]
     rows = table(old + new, "test")
     monkeypatch.setattr(monitoring, "BESIDE", 60)
-    found = monitoring.of_run(one, champion, 3, rows, since=1)
+    found = monitoring.compare_run_rows(one, champion, 3, rows, since=1)
     assert found is not None and found.drifted and found.rows == {"reference": 60, "current": 45}
     assert {"length", "performance"} <= {finding["test"] for finding in found.findings}
-    assert monitoring.of_run(one, champion, 3, rows.slice(0, 129), since=1) is None
+    assert monitoring.compare_run_rows(one, champion, 3, rows.slice(0, 129), since=1) is None
 
 
 def test_a_look_that_fails_ends_no_run(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks import evaluate
 
     told: list[str] = []
-    monkeypatch.setattr(evaluate.said, "warning", lambda words, *values: told.append(words % values))
+    monkeypatch.setattr(evaluate.logger, "warning", lambda words, *values: told.append(words % values))
     rows = table([{**row, "batch": 1 + number // 40} for number, row in enumerate(text_rows(80))], "test")
-    assert evaluate._drift(recipe(tiny_model), tmp_path / "no bundle", 3, rows, 1) is None
+    assert evaluate._check_drift(recipe(tiny_model), tmp_path / "no bundle", 3, rows, 1) is None
     assert "no look for drift in the new rows: TrainingError" in told[0]
 
 
 def test_few_rows_tell_nothing(tiny_model: Path, champion: Path) -> None:
-    found = monitoring.look(recipe(tiny_model), champion, 3, side(text_rows(40)), side(text_rows(29))).found
+    found = monitoring.compare_sides(recipe(tiny_model), champion, 3, side(text_rows(40)), side(text_rows(29))).found
     assert (found.drifted, found.p) == (False, None)
     assert found.reason == "29 rows beside 40 test rows, needs 30 on either side"
 
@@ -129,7 +133,7 @@ def test_the_level_keeps_the_rate_over_many_checks(tiny_model: Path) -> None:
 def test_at_the_level_of_a_year_of_checks_drift_can_still_be_told(tiny_model: Path, champion: Path) -> None:
     one = recipe(tiny_model, monitor={"checks": 52})
     long = [{**row, "text": row["text"] + " the" * 9} for row in text_rows(60, LABELS[:1], start=1000)]
-    found = monitoring.look(one, champion, 3, side(text_rows(60, start=1000)), side(long)).found
+    found = monitoring.compare_sides(one, champion, 3, side(text_rows(60, start=1000)), side(long)).found
     assert found.drifted and found.p is not None and found.p <= found.level < 0.001
 
 
@@ -171,9 +175,9 @@ def test_the_command_tells_of_drift_in_a_file_and_records_it(project: Project, p
     assert all(found["other"]["reason"] in one.bodies[1] for one in people[:1])
     page = Path(found["other"]["report"]).read_text()
     assert "data:image/png" in page and "length" in page and "<script" not in page
-    from evertune.registry.tracking.store import client
+    from evertune.registry.tracking.store import open_client
 
-    run = client(project.home).get_run(found["other"]["run_id"])
+    run = open_client(project.home).get_run(found["other"]["run_id"])
     assert run.data.tags["evertune.monitor"] == "drift"
     assert run.data.metrics["p"] == pytest.approx(found["other"]["p"])
 
@@ -193,8 +197,9 @@ def test_a_night_without_news_tells_nobody_and_no_file_holds_an_address(
 def test_without_a_file_the_rows_since_the_champion_are_looked_at(project: Project) -> None:
     """They are taken in first; and so many are a reason to retrain where the recipe says so."""
     added = write_rows(project.folder / "rows" / "b.csv", ticket_rows(9, start=600))
-    done = project.evertune("monitor", str(project.recipe), "--json", "--set", "triggers.new_labels=9", "--set",
-                            "triggers.cooldown=0")  # fmt: skip
+    done = project.evertune(
+        "monitor", str(project.recipe), "--json", "--set", "triggers.new_labels=9", "--set", "triggers.cooldown=0"
+    )
     assert (done.status, done.json["p"], done.json["rows"]["current"]) == (0, None, 9), done.err
     assert "too few rows" in done.err and "left out" not in done.err
     [one] = done.json["triggers"]
@@ -222,7 +227,7 @@ def test_drift_is_an_event_that_prefect_hears_of_and_asks_for_a_retraining(proje
 
     new = [(f"{text} {'the ' * 9}", label) for text, label in ticket_rows(60, start=2000)]
     added = write_rows(project.folder / "rows" / "c.csv", new)
-    found = monitor.monitor(load(project.recipe, ["triggers.cooldown=0"]))
+    found = monitor.monitor(load_recipe(project.recipe, ["triggers.cooldown=0"]))
     again = monitor.monitor(str(project.recipe))
     added.unlink()
     assert [one[0] for one in sent] == ["evertune.drift", "evertune.retrain", "evertune.drift", "evertune.trigger-held"]
@@ -242,7 +247,7 @@ def test_drift_in_a_file_is_told_and_starts_nothing(project: Project, sent: list
 
     path = write_rows(project.folder / "event.csv", [(f"{text} " * 3, "refund") for text, _ in ticket_rows(60)])
     before = project.entries("trigger")
-    found = monitor.monitor(load(project.recipe, ["triggers.cooldown=0", "triggers.new_labels=1"]), str(path))
+    found = monitor.monitor(load_recipe(project.recipe, ["triggers.cooldown=0", "triggers.new_labels=1"]), str(path))
     assert (found.drifted, found.triggers, [one[0] for one in sent]) == (True, (), ["evertune.drift"])
     assert project.entries("trigger") == before
 
@@ -293,4 +298,4 @@ def test_a_trace_for_a_person_of_the_champion_whose_rows_are_gone(project: Proje
 def test_a_version_that_is_not_there_is_a_registry_error(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERTUNE_HOME", str(project.home.root))
     with pytest.raises(RegistryError, match="tickets has no version 9; `evertune history RECIPE` lists them"):
-        tracing.trace(load(project.recipe), project.home, 9)
+        tracing.trace_version(load_recipe(project.recipe), project.home, 9)

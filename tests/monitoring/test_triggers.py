@@ -11,11 +11,11 @@ from pydantic import ValidationError
 
 from evertune.config import Triggers
 from evertune.monitoring import triggers
-from evertune.monitoring.triggers import Known, decide, since_start
+from evertune.monitoring.triggers import TriggerState, decide_triggers, time_since_start
 from evertune.records import Monitoring, Trigger
 from evertune.registry.tracking import costs, unfinished
 from evertune.registry.tracking import runs as tracking
-from evertune.registry.tracking.store import client
+from evertune.registry.tracking.store import open_client
 from tests.helpers.registry import Shop
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -34,37 +34,39 @@ def entry(hours_ago: float, starts: bool | None = True) -> dict[str, Any]:
     )
 
 
-def known(*entries: dict[str, Any], labelled: int = 0, trained: float = 0.0) -> Known:
-    return Known(labelled, entries, trained, NOW)
+def known(*entries: dict[str, Any], labelled: int = 0, trained: float = 0.0) -> TriggerState:
+    return TriggerState(labelled, entries, trained, NOW)
 
 
-def said(rules: Triggers, seen: Monitoring, what: Known) -> list[tuple[str, bool]]:
-    return [(one.name, one.starts) for one in decide(rules, seen, what)]
+def said(rules: Triggers, seen: Monitoring, what: TriggerState) -> list[tuple[str, bool]]:
+    return [(one.name, one.starts) for one in decide_triggers(rules, seen, what)]
 
 
 def test_each_trigger_asks_for_what_its_recipe_says() -> None:
     rules = Triggers(new_labels=500, performance_drop=0.03)
-    assert decide(rules, found(False), known(labelled=499)) == ()
+    assert decide_triggers(rules, found(False), known(labelled=499)) == ()
     assert said(rules, found(False), known(labelled=500)) == [("new_labels", True)]
     assert said(rules, found(False, drop=0.029), known()) == []
-    [one] = decide(rules, found(False, drop=0.04), known())
+    [one] = decide_triggers(rules, found(False, drop=0.04), known())
     assert (one.name, one.reason) == (
-        "performance_drop", "4.0 points fewer rows right, p = 0.004; 3 points are asked",
-    )  # fmt: skip
+        "performance_drop",
+        "4.0 points fewer rows right, p = 0.004; 3 points are asked",
+    )
     assert said(Triggers(drift=False), found(), known()) == []
     assert said(Triggers(), found(), known(labelled=9000)) == [("drift", True)]
 
 
 def test_one_start_is_enough_for_all_that_have_a_reason() -> None:
-    told = decide(Triggers(new_labels=5), found(), known(labelled=9))
+    told = decide_triggers(Triggers(new_labels=5), found(), known(labelled=9))
     assert [(one.name, one.starts, one.held) for one in told] == [
-        ("drift", True, None), ("new_labels", False, "drift has started a retraining"),
-    ]  # fmt: skip
+        ("drift", True, None),
+        ("new_labels", False, "drift has started a retraining"),
+    ]
 
 
 def test_a_cooldown_is_that_of_the_trigger() -> None:
     rules = Triggers(new_labels=1, cooldowns={"drift": 48, "new_labels": 2})
-    told = decide(rules, found(), known(entry(5), entry(4, None), labelled=9))
+    told = decide_triggers(rules, found(), known(entry(5), entry(4, None), labelled=9))
     assert [(one.name, one.starts) for one in told] == [("drift", False), ("new_labels", True)]
     assert told[0].held == "cooldown: 43.0 of 48 hours are left since the last start"
     assert said(rules, found(), known(entry(49), labelled=0)) == [("drift", True)]
@@ -76,17 +78,17 @@ def test_a_cooldown_is_that_of_the_trigger() -> None:
 def test_a_spent_budget_starts_nothing_and_says_what_to_do() -> None:
     rules = Triggers(budget=2)
     assert said(rules, found(), known(trained=7199)) == [("drift", True)]
-    [one] = decide(rules, found(), known(trained=7200))
+    [one] = decide_triggers(rules, found(), known(trained=7200))
     assert one == Trigger("drift", "p = 0.001: length", False, one.held)
     assert str(one.held).startswith("triggers.budget: 2 hours were trained in the last 7 days, 2 are allowed; raise it")
 
 
 def test_a_clock_that_was_ahead_at_the_start_holds_no_trigger_for_years() -> None:
     ahead = entry(-9000)
-    assert since_start([ahead], NOW) == timedelta(0)  # nothing has been written since: held, and that is written
-    assert since_start([ahead, entry(30, False), entry(1, False)], NOW) == 30 * HOUR
-    assert since_start([entry(90, None)], NOW) is None
-    assert since_start([entry(90), entry(3), entry(2, False)], NOW) == 3 * HOUR
+    assert time_since_start([ahead], NOW) == timedelta(0)  # nothing has been written since: held, and that is written
+    assert time_since_start([ahead, entry(30, False), entry(1, False)], NOW) == 30 * HOUR
+    assert time_since_start([entry(90, None)], NOW) is None
+    assert time_since_start([entry(90), entry(3), entry(2, False)], NOW) == 3 * HOUR
 
 
 @given(st.floats(0, 200), st.lists(st.tuples(st.floats(0, 300), st.floats(0, 4)), max_size=30), st.floats(0.1, 20))
@@ -94,11 +96,13 @@ def test_no_history_of_checks_starts_more_often_than_the_cooldown_or_beyond_the_
     cooldown: float, checks: list[tuple[float, float]], budget: float
 ) -> None:
     """Checks at any moments, each of which finds drift; a training takes as long as drawn."""
-    rules, entries, runs = Triggers(cooldown=cooldown, budget=budget), list[dict[str, Any]](), list[Any]()
+    rules = Triggers(cooldown=cooldown, budget=budget)
+    entries = list[dict[str, Any]]()
+    runs = list[Any]()
     for hours, lasts in sorted(checks):
         now = NOW + hours * HOUR
         spent = sum(one for begun, one in runs if begun >= now - triggers.WEEK)
-        [one] = decide(rules, found(), Known(0, tuple(entries), 3600 * spent, now))
+        [one] = decide_triggers(rules, found(), TriggerState(0, tuple(entries), 3600 * spent, now))
         if one.starts:
             assert not runs or now - runs[-1][0] >= timedelta(hours=cooldown)
             assert spent < budget
@@ -113,7 +117,7 @@ def test_after_the_clock_is_right_a_cooldown_ends(jumps: list[tuple[float, bool]
     """Whatever the clock said before: a cooldown after the first entry of the right time, a trigger starts again."""
     entries = [entry(-hours, starts) for hours, starts in jumps] + [entry(0, False)]
     later = NOW + timedelta(hours=cooldown)
-    [one] = decide(Triggers(cooldown=cooldown), found(), Known(0, entries, 0.0, later))
+    [one] = decide_triggers(Triggers(cooldown=cooldown), found(), TriggerState(0, entries, 0.0, later))
     assert one.starts
 
 
@@ -121,14 +125,14 @@ def test_the_hours_of_training_are_those_that_mlflow_has(shop: Shop) -> None:
     """Those of the last week, a failed one with all its time, none of a look for drift."""
     started = datetime.now(UTC) - HOUR
     made = [shop.candidate() for _ in range(3)]
-    mlflow = client(shop.home)
+    mlflow = open_client(shop.home)
     for one in made[:2]:
         run = tracking.Run(shop.home, one.run_id, Path(one.run_folder))
-        run.log({costs.SECONDS: 1800.0}, 1)
-        run.finish()
+        run.log_metrics({costs.SECONDS: 1800.0}, 1)
+        run.finish_run()
     mlflow.set_terminated(made[2].run_id, "FAILED", end_time=mlflow.get_run(made[2].run_id).info.start_time + 5000)
-    tags = unfinished.begun(shop.home, "monitor", shop.home.monitors / "one")
+    tags = unfinished.mark_started(shop.home, "monitor", shop.home.monitors / "one")
     looked = mlflow.create_run(mlflow.get_run(made[0].run_id).info.experiment_id, tags=tags)
     mlflow.set_terminated(looked.info.run_id, end_time=looked.info.start_time + 10_000_000)
-    assert costs.trained_since(shop.recipe, shop.home, started) == 3605
-    assert costs.trained_since(shop.recipe, shop.home, datetime.now(UTC) + HOUR) == 0
+    assert costs.sum_training_seconds(shop.recipe, shop.home, started) == 3605
+    assert costs.sum_training_seconds(shop.recipe, shop.home, datetime.now(UTC) + HOUR) == 0

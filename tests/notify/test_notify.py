@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evertune.config import Recipe, load
+from evertune.config import Recipe, load_recipe
 from evertune.data.contract.judge import BatchStoppedError
 from evertune.errors import ConfigError, DataError
 from evertune.notify import delivery, notices
@@ -39,94 +39,102 @@ def web() -> Iterator[Sink]:
 @pytest.fixture
 def recipe(tmp_path: Path, write_recipe: Write, web: Sink, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     monkeypatch.setenv("OPS_WEB", web.address)
-    return load(write_recipe(tmp_path, notify={"targets": ["${OPS_WEB}"], "timeout": 60}))
+    return load_recipe(write_recipe(tmp_path, notify={"targets": ["${OPS_WEB}"], "timeout": 60}))
 
 
 def waiting(recipe: Recipe) -> notices.Notice:
-    return notices.outcome(recipe, WAITING, {"f1_macro": 0.88}, "http://mlflow/run")
+    return notices.describe_outcome(recipe, WAITING, {"f1_macro": 0.88}, "http://mlflow/run")
 
 
 @pytest.mark.parametrize(
     "target",
     [
-        "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ", "https://hooks.example.org/services/x", "${A}/and/${B}",
-        "${OPS_MAIL:-mailto://me:pw@example.org}", "mailto://${USER}:pw@example.org", "ops", "block:", "block:a/b/c",
+        "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ",
+        "https://hooks.example.org/services/x",
+        "${A}/and/${B}",
+        "${OPS_MAIL:-mailto://me:pw@example.org}",
+        "mailto://${USER}:pw@example.org",
+        "ops",
+        "block:",
+        "block:a/b/c",
     ],
-)  # fmt: skip
+)
 def test_an_address_in_a_recipe_is_an_error_that_does_not_show_it(
     write_recipe: Write, tmp_path: Path, target: str
 ) -> None:
     with pytest.raises(ConfigError, match=r"notify.targets.1: an address .* write `\$\{NAME\}` and export") as caught:
-        load(write_recipe(tmp_path, notify={"targets": ["block:slack-webhook/ops", target]}))
+        load_recipe(write_recipe(tmp_path, notify={"targets": ["block:slack-webhook/ops", target]}))
     assert target not in str(caught.value).replace("`block:NAME`", "")
 
 
 @pytest.mark.parametrize("given", [f"json://{PASSWORD}", {"slack": f"json://{PASSWORD}"}, [{"slack": PASSWORD}]])
 def test_a_wrong_shape_does_not_show_it_either(write_recipe: Write, tmp_path: Path, given: Any) -> None:
     with pytest.raises(ConfigError, match=r"notify.targets") as caught:
-        load(write_recipe(tmp_path, notify={"targets": given}))
+        load_recipe(write_recipe(tmp_path, notify={"targets": given}))
     assert secrets_in(str(caught.value)) == []
     with pytest.raises(ConfigError, match=r"--set notify.targets.0: '0' is not a position") as caught:
-        load(write_recipe(tmp_path, notify={"targets": []}), [f"notify.targets.0=json://{PASSWORD}"])
+        load_recipe(write_recipe(tmp_path, notify={"targets": []}), [f"notify.targets.0=json://{PASSWORD}"])
     assert secrets_in(str(caught.value)) == []
 
 
 def test_who_is_told_makes_no_run_and_a_missing_variable_stops_none(write_recipe: Write, tmp_path: Path) -> None:
-    plain = load(write_recipe(tmp_path))
-    telling = load(write_recipe(tmp_path, notify={"targets": ["${NOBODY_SET_IT}"], "events": ["drift"]}))
+    plain = load_recipe(write_recipe(tmp_path))
+    telling = load_recipe(write_recipe(tmp_path, notify={"targets": ["${NOBODY_SET_IT}"], "events": ["drift"]}))
     assert conclusion.recipe_fingerprint(plain) == conclusion.recipe_fingerprint(telling)
 
 
 def test_what_waits_is_told_with_its_evidence_and_the_commands(recipe: Recipe, web: Sink) -> None:
-    notify.tell(recipe, waiting(recipe))
+    notify.send_notice(recipe, waiting(recipe))
     assert web.titles == ["support: version 4 waits for approval"]
     assert web.logins == [f"{USER}:{PASSWORD}"]
     [body] = web.bodies
     path = recipe.folder / "recipe.yaml"
     for words in (
-        "better by 3.1 points", "f1_macro: challenger 0.9100, champion 0.8800 on all test rows",
+        "better by 3.1 points",
+        "f1_macro: challenger 0.9100, champion 0.8800 on all test rows",
         "superior on fresh: passed (challenger 0.9100; champion 0.8800; p = 0.00011; 312 rows)",
-        "minimum: not passed (challenger 0.7700; interval 0.7000 to 0.8000; 1,240 rows)", "http://mlflow/run",
+        "minimum: not passed (challenger 0.7700; interval 0.7000 to 0.8000; 1,240 rows)",
+        "http://mlflow/run",
         f'  evertune approve {path} --version 4 --reason "..."\n',
         f'  evertune reject {path} --version 4 --reason "..."',
-    ):  # fmt: skip
+    ):
         assert words in body
-    promoted = notices.outcome(recipe, replace(WAITING, decision="promoted", waiting=False), {})
+    promoted = notices.describe_outcome(recipe, replace(WAITING, decision="promoted", waiting=False), {})
     assert f'evertune rollback {path} --reason "..."' in promoted.body
 
 
 def test_what_has_drifted_is_told_once(recipe: Recipe, web: Sink) -> None:
     for found in (FOUND, FOUND, replace(FOUND, rows={"reference": 60, "current": 91})):
-        notify.tell(recipe, notices.drift(recipe, found))
+        notify.send_notice(recipe, notices.describe_drift(recipe, found))
     assert web.titles == ["small: drift since version 4"] * 2
     assert "length: p = 0.001, 9 tokens in the mean" in web.bodies[0]
 
 
 def test_each_event_is_told_once_and_after_a_crash_rather_twice_than_never(recipe: Recipe, web: Sink) -> None:
     with killed(delivery, "note", "before"):
-        notify.tell(recipe, waiting(recipe))
+        notify.send_notice(recipe, waiting(recipe))
     for _ in range(2):
-        notify.tell(recipe, waiting(recipe))
+        notify.send_notice(recipe, waiting(recipe))
     assert len(web.bodies) == 2
     later = replace(WAITING, version=5)
-    notify.tell(recipe, notices.outcome(recipe, later, {}))
+    notify.send_notice(recipe, notices.describe_outcome(recipe, later, {}))
     assert len(web.bodies) == 3
 
 
 def test_only_what_is_asked_for_is_told(recipe: Recipe, web: Sink) -> None:
     deaf = recipe.model_copy(update={"notify": recipe.notify.model_copy(update={"events": ["promoted", "quarantine"]})})
-    notify.tell(deaf, waiting(recipe))
-    with pytest.raises(DataError), notify.failures(deaf, (), "retrain"):
+    notify.send_notice(deaf, waiting(recipe))
+    with pytest.raises(DataError), notify.notify_failures(deaf, (), "retrain"):
         raise DataError("no rows")
     assert web.titles == []
 
 
 def test_a_flow_that_fails_is_told_once_with_its_error(recipe: Recipe, web: Sink) -> None:
-    @notify.telling
+    @notify.notify_on_failure
     def retrain(recipe: Recipe | str, overrides: list[str] | None = None) -> None:
         raise DataError("rows.csv, line 3: broken")
 
-    with pytest.raises(DataError), notify.failures(recipe, (), "retrain"):
+    with pytest.raises(DataError), notify.notify_failures(recipe, (), "retrain"):
         retrain(recipe)
     assert web.titles == ["small: retrain failed"]
     assert web.bodies[0].startswith("rows.csv, line 3: broken\n")
@@ -137,7 +145,7 @@ def test_a_batch_that_was_stopped_is_told_without_the_texts_of_its_rows(
     recipe: Recipe, web: Sink, tmp_path: Path
 ) -> None:
     rows = keyed_rows(recipe, rows_of([*good(6), *([("private words", None)] * 6)]))
-    with pytest.raises(BatchStoppedError, match="private words"), notify.failures(recipe, (), "retrain"):
+    with pytest.raises(BatchStoppedError, match="private words"), notify.notify_failures(recipe, (), "retrain"):
         judged(rows, recipe)
     assert web.titles == ["small: the contract stopped a batch, nothing was taken in"]
     assert "contract.tolerance allows 5.0%" in web.bodies[0]
@@ -188,14 +196,20 @@ def silent() -> Iterator[str]:
     ],
 )
 def test_who_cannot_be_reached_is_warned_of_by_kind_and_never_by_address(
-    recipe: Recipe, web: Sink, silent: str, address: str | None, told: str,
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    recipe: Recipe,
+    web: Sink,
+    silent: str,
+    address: str | None,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     web.status = 403
     monkeypatch.setenv("OPS_WEB", {None: silent, "403": web.address}.get(address, address or ""))
     caplog.set_level(logging.DEBUG)
     patience = recipe.notify.model_copy(update={"timeout": 1 if address is None else 60})
-    notify.tell(recipe.model_copy(update={"notify": patience}), waiting(recipe))
+    notify.send_notice(recipe.model_copy(update={"notify": patience}), waiting(recipe))
     [warning] = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert warning.startswith(f"notify: nobody told at {told}")
     assert secrets_in(caplog.text, *capfd.readouterr()) == []
@@ -208,7 +222,7 @@ def test_an_error_of_a_service_itself_is_a_warning(
         raise LookupError(PASSWORD)
 
     monkeypatch.setattr("apprise.Apprise.notify", breaks)
-    notify.tell(recipe, waiting(recipe))
+    notify.send_notice(recipe, waiting(recipe))
     assert "it did not take the message" in caplog.text
     assert secrets_in(caplog.text) == []
 
@@ -243,7 +257,18 @@ def test_prefect_blocks_hold_addresses_too(recipe: Recipe, web: Sink, prefect_se
     with temporary_settings({PREFECT_API_URL: prefect_server}):
         Secret(value=web.address).save("ops")
         SlackWebhook(url=web.address).save("ops")
-        first, second, third = notify.sent(blocks, waiting(recipe))
+        first, second, third = notify.send_to_targets(blocks, waiting(recipe))
     assert (first.kind, first.problem, second.problem, len(web.titles)) == ("JSON", None, None, 2)
     assert third.problem is not None
     assert third.problem.startswith("the Prefect block secret/nobody cannot be read (ValueError)")
+
+
+@pytest.mark.parametrize("address", ["python://{}", "file://{}", "plugin://{}", "strange://x", "{}"])
+def test_no_address_runs_a_program(tmp_path: Path, address: str) -> None:
+    program = tmp_path / "strange.py"
+    program.write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w')\n"
+        "from apprise.decorators import notify\n@notify(on='strange')\ndef f(*_a, **_k): pass\n"
+    )
+    assert delivery.find_service_name(address.format(program)) is None
+    assert not (tmp_path / "ran").exists()

@@ -12,7 +12,7 @@ from tests.helpers.model import LABELS, write_tiny_decoder
 
 
 def test_a_text_s_vector_is_what_pooling_says_and_a_decoder_s_the_last(tmp_path: Path, tiny_model: Path) -> None:
-    embedding = objectives.module("embedding")
+    embedding = objectives.load_objective("embedding")
     config = transformers.AutoConfig.from_pretrained(write_tiny_decoder(tmp_path))
     transformers.AutoModel.from_config(config).save_pretrained(tmp_path / "decoder")
     given = {
@@ -21,8 +21,10 @@ def test_a_text_s_vector_is_what_pooling_says_and_a_decoder_s_the_last(tmp_path:
     }
     given["attention_mask"][0, 3] = 0
     for base, auto in ((tiny_model, "mean"), (tmp_path / "decoder", "last")):
-        models = {how: embedding.build(base, LABELS, embedding.Options(pooling=how)).eval()
-                  for how in ("auto", "mean", "last")}  # fmt: skip
+        models = {
+            how: embedding.build(base, LABELS, embedding.Options(pooling=how)).eval()
+            for how in ("auto", "mean", "last")
+        }
         with torch.inference_mode():
             found = {how: model(**given).logits[0] * 0.1**0.5 for how, model in models.items()}
             hidden = models["last"].base_model(**given).last_hidden_state

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from evertune import objectives
-from evertune.config import Recipe, load
+from evertune.config import Recipe, load_recipe
 from evertune.data.sources import read as sources
 from evertune.errors import TrainingError
 from evertune.records import Outcome
@@ -33,15 +33,22 @@ def project(folder: Path, name: str, base: Path) -> Recipe:
     """A recipe in the folder, and rows for it."""
     write(folder, name, 0, ROWS)
     tree: dict[str, Any] = {
-        "name": "every", "objective": {"type": name, **short(name, 32), **SAMPLES[name].get("options", {})},
+        "name": "every",
+        "objective": {"type": name, **short(name, 32), **SAMPLES[name].get("options", {})},
         "base_model": str(SAMPLES[name].get("base", lambda _: base)(folder)),
         "data": {"sources": [{"path": "rows*.jsonl"}], "split": {"validation": 0.2, "test": 0.3}},
-        "training": {"epochs": 2, "learning_rate": 5e-3, "tokens_per_batch": 512, "precision": "fp32",
-                     "checkpoint_steps": 2},
-        "evaluation": {"precision": "fp32", "bootstrap": 200, "gate": {"min_rows": 10}}, "contract": {"tolerance": 0.5},
-    }  # fmt: skip
+        "training": {
+            "epochs": 2,
+            "learning_rate": 5e-3,
+            "tokens_per_batch": 512,
+            "precision": "fp32",
+            "checkpoint_steps": 2,
+        },
+        "evaluation": {"precision": "fp32", "bootstrap": 200, "gate": {"min_rows": 10}},
+        "contract": {"tolerance": 0.5},
+    }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(tree))
-    return load(folder / "recipe.yaml")
+    return load_recipe(folder / "recipe.yaml")
 
 
 def write(folder: Path, name: str, start: int, count: int) -> None:
@@ -50,18 +57,23 @@ def write(folder: Path, name: str, start: int, count: int) -> None:
 
 
 def test_every_objective_lives_through_two_retrains_a_crash_and_a_file_to_score(
-    name: str, tmp_path: Path, tiny_model: Path, model_store: Path, retrain: Callable[[Recipe], Outcome],
+    name: str,
+    tmp_path: Path,
+    tiny_model: Path,
+    model_store: Path,
+    retrain: Callable[[Recipe], Outcome],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     shutil.copytree(model_store.with_name("empty"), tmp_path / "home")
-    recipe, objective = project(tmp_path, name, tiny_model), objectives.module(name)
+    recipe = project(tmp_path, name, tiny_model)
+    objective = objectives.load_objective(name)
     home = home_of(recipe)
 
     def broken(*_: Any, **__: Any) -> str:
         raise TrainingError("the disk is full")
 
     with monkeypatch.context() as patch:  # ends where the weights are learned and not yet written
-        patch.setattr("evertune.serving.bundle.write", broken)
+        patch.setattr("evertune.serving.bundle.write_bundle", broken)
         with pytest.raises(TrainingError, match="the disk is full"):
             retrain(recipe)
     kept = list(home.runs.glob("*/checkpoints/checkpoint-*"))
@@ -79,13 +91,15 @@ def test_every_objective_lives_through_two_retrains_a_crash_and_a_file_to_score(
     assert alike or {one["test"] for one in second.evidence} >= {"superior"}, second
     assert Path(second.report).stat().st_size < 2_000_000
 
-    chunks = sources.inputs(tmp_path / "rows0.jsonl", recipe)
-    champion = models.bundle_of(home, recipe.registered_name, 1)
+    chunks = sources.read_inputs(tmp_path / "rows0.jsonl", recipe)
+    champion = models.fetch_bundle(home, recipe.registered_name, 1)
     sample = read_json(Path(first.report).parent.parent / "parity.json")
     inputs = [tuple(one) if isinstance(one, list) and len(objective.INPUTS) > 1 else one for one in sample["inputs"]]
-    again = bundle.predictor(champion).predict(inputs)
-    assert parity.compare(sample["predictions"], again, 1e-4)["passed"]
-    assert not parity.compare(sample["predictions"], bundle.predictor(champion).predict(inputs[::-1]), 1e-9)["passed"]
-    done = scoring.score(champion, 1, chunks, "input", tmp_path / "scores.jsonl", lambda _: None)
+    again = bundle.load_predictor(champion).predict(inputs)
+    assert parity.compare_predictions(sample["predictions"], again, 1e-4)["passed"]
+    assert not parity.compare_predictions(
+        sample["predictions"], bundle.load_predictor(champion).predict(inputs[::-1]), 1e-9
+    )["passed"]
+    done = scoring.score_file(champion, 1, chunks, "input", tmp_path / "scores.jsonl", lambda _: None)
     scored = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
     assert (done.rows, done.bad) == (ROWS, 0) and objective.OUTPUTS.keys() <= scored[0].keys()

@@ -67,7 +67,8 @@ def test_blocks_foretell_every_token_once_and_no_token_of_another_text(decoder: 
         examples = made(causal_lm, decoder, causal_lm.Options(max_length=longest, max_new_tokens=1), TEXTS, TEXTS)
         batch = causal_lm.collate(examples, 0)
         assert batch["input_ids"].shape[1] <= longest
-        first, taught = 0, []
+        first = 0
+        taught = []
         for one in examples:
             blocks = range(first, first + len(one["starts"]))
             taught.append([int(token) for row in blocks for token in batch["labels"][row] if token != -100])
@@ -99,7 +100,8 @@ def test_likelihood_is_the_models_own_however_the_text_is_cut_and_batched(decode
 def test_the_loss_of_a_large_vocabulary_is_computed_in_parts_and_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    logits, labels = torch.randn(3, 5, 7, requires_grad=True), torch.tensor([[-100, 1, 2, 3, -100]] * 3)
+    logits = torch.randn(3, 5, 7, requires_grad=True)
+    labels = torch.tensor([[-100, 1, 2, 3, -100]] * 3)
     whole = generated_text.loss(logits, labels, 0.1)
     (wanted,) = torch.autograd.grad(whole, logits)
     monkeypatch.setattr(generated_text, "LOGITS", 28)
@@ -114,7 +116,7 @@ def test_a_decoder_reads_without_padding_and_writes_as_ever(decoder: Any) -> Non
 
     examples = made(causal_lm, decoder, causal_lm.Options(continued=1.0), TEXTS[:2], TEXTS[:2])
     wanted, total = said(causal_lm, decoder, examples)
-    with kernels.accelerated(decoder, "fp32", torch.arange(5)) as free:
+    with kernels.accelerate_training(decoder, "fp32", torch.arange(5)) as free:
         assert free
         assert decoder.get_input_embeddings().weight.shape[0] == decoder.config.vocab_size  # tied: no row is left out
         found, same = said(causal_lm, decoder, examples)
@@ -125,7 +127,7 @@ def test_a_decoder_reads_without_padding_and_writes_as_ever(decoder: Any) -> Non
 def test_an_encoder_with_a_decoder_keeps_its_padding_and_its_embedding(both: Any) -> None:
     import torch
 
-    with kernels.accelerated(both, "fp32", torch.arange(5)) as free:
+    with kernels.accelerate_training(both, "fp32", torch.arange(5)) as free:
         assert not free and both.get_input_embeddings().weight.shape[0] == both.config.vocab_size
 
 
@@ -141,7 +143,8 @@ def test_a_prompt_is_continued_alike_alone_and_beside_longer_ones_and_loses_its_
 
 @pytest.mark.parametrize("kind", ["decoder", "both"])
 def test_drift_looks_at_the_states_of_texts_of_any_length(kind: str, request: pytest.FixtureRequest) -> None:
-    model, objective = request.getfixturevalue(kind), {"decoder": causal_lm, "both": seq2seq}[kind]
+    model = request.getfixturevalue(kind)
+    objective = {"decoder": causal_lm, "both": seq2seq}[kind]
     examples = made(objective, model, objective.Options(max_length=60, max_new_tokens=5), ["my card", "so " * 200])
     assert [len(one["input_ids"]) for one in examples][1] == 60
     seer = SimpleNamespace(
@@ -151,7 +154,7 @@ def test_drift_looks_at_the_states_of_texts_of_any_length(kind: str, request: py
         precision="fp32",
         card={"tokens_per_batch": 99},
     )
-    assert observing._states(seer, examples).shape == (2, 16)
+    assert observing._compute_states(seer, examples).shape == (2, 16)
 
 
 def test_drawn_words_are_the_same_each_time_and_leave_the_generator_alone(folder: Path) -> None:
@@ -179,8 +182,12 @@ def test_a_folder_without_weights_starts_from_the_seed(folder: Path) -> None:
 def test_an_answer_alone_is_learned_and_a_long_prompt_loses_its_beginning(decoder: Any) -> None:
     tokenizer = decoding_tokenizer()
     options = chat.Options(max_length=80, max_new_tokens=8, system="Be brief.", answered=1.0)
-    prompts = ["Where is it?", '[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}, '
-               '{"role": "user", "content": "Where?"}]', "long " * 99]  # fmt: skip
+    prompts = [
+        "Where is it?",
+        '[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}, '
+        '{"role": "user", "content": "Where?"}]',
+        "long " * 99,
+    ]
     examples = made(chat, decoder, options, prompts, ["On its way."] * 3)
     labels = chat.collate(examples, 0)["labels"]
     for row in labels:
@@ -197,8 +204,15 @@ def test_an_answer_alone_is_learned_and_a_long_prompt_loses_its_beginning(decode
 
 
 def test_dialogues_that_cannot_be_told_are_refused() -> None:
-    prompts = ["Hi", "Hi", '[{"role": "user"}]', '[{"role": "user", "content": 1}]', '[{"role": "user"',
-               '[{"role": "assistant", "content": "Hi"}]', None]  # fmt: skip
+    prompts = [
+        "Hi",
+        "Hi",
+        '[{"role": "user"}]',
+        '[{"role": "user", "content": 1}]',
+        '[{"role": "user"',
+        '[{"role": "assistant", "content": "Hi"}]',
+        None,
+    ]
     found = chat.problems(prompts, ["Hello", " ", "a", "a", "a", "a", "a"], chat.Options())
     assert found[:2] == [None, "the answer is empty"] and found[-1] is None
     assert ['"role" and a "content"' in str(found[2]), "are texts" in str(found[3])] == [True, True]
@@ -207,7 +221,8 @@ def test_dialogues_that_cannot_be_told_are_refused() -> None:
 
 @pytest.mark.parametrize("objective", [causal_lm, chat, seq2seq], ids=lambda one: one.__name__.rpartition(".")[2])
 def test_a_base_that_writes_no_such_text_is_named(objective: Any, folder: Path, tiny_model: Path) -> None:
-    decoder, both = write_tiny_decoder(folder), write_tiny_seq2seq(folder)
+    decoder = write_tiny_decoder(folder)
+    both = write_tiny_seq2seq(folder)
     fits, wrong = (both, decoder) if objective is seq2seq else (decoder, both)
     assert objective.unfit(fits) is None
     assert objective.unfit(wrong) is not None and objective.unfit(tiny_model) is not None
@@ -228,7 +243,8 @@ def test_bleu_and_chrf_of_sums_are_those_of_sacrebleu() -> None:
     short = ["the parcel is late", "a card", "money back now", "works"]
     for guess in (wanted, ["the parcel is late today", "card lost", "", "works"], ["x", "y", "z", "w"], short):
         for count in (4, 3, 1):
-            said, right = guess[-count:], wanted[-count:]
+            said = guess[-count:]
+            right = wanted[-count:]
             rows = [{"target": one, "nats": 1.0, "bytes": 4} for one in said]
             values = seq2seq.metrics(seq2seq.statistics(right, rows, []).sum(0), [])
             assert 100 * float(values["bleu"]) == pytest.approx(corpus_bleu(said, [right]).score, abs=1e-6)
@@ -238,8 +254,8 @@ def test_bleu_and_chrf_of_sums_are_those_of_sacrebleu() -> None:
 def test_the_baseline_of_five_bytes_is_a_distribution_and_knows_what_it_has_seen() -> None:
     model = ngrams.KneserNey(["to be or not to be", "that is the question"])
     for context in (b"to b", b"zzzz"):
-        assert sum(model._probability(tuple(context), one) for one in range(257)) == pytest.approx(1)
-    assert model.nats("to be or not to be") < model.nats("be to not or be to")
+        assert sum(model._symbol_probability(tuple(context), one) for one in range(257)) == pytest.approx(1)
+    assert model.count_nats("to be or not to be") < model.count_nats("be to not or be to")
 
 
 def test_overlap_variety_and_repetition() -> None:
@@ -251,7 +267,8 @@ def test_overlap_variety_and_repetition() -> None:
 
 @pytest.mark.parametrize("name", ["causal-lm", "chat", "seq2seq"])
 def test_knowing_no_context_is_worse_than_perfect_and_broken_is_no_number(name: str) -> None:
-    objective, targets = objectives.module(name), SAMPLES[name]["targets"]
+    objective = objectives.load_objective(name)
+    targets = SAMPLES[name]["targets"]
     alone = objective.majority(targets)
     value: Callable[[Any], float] = lambda rows: float(  # noqa: E731
         objective.metrics(objective.statistics(targets, rows, []).sum(0), [])["bits_per_byte"]
@@ -264,9 +281,9 @@ def test_samples_show_both_models_beside_what_was_wanted(both: Any) -> None:
     rows = made(seq2seq, both, seq2seq.Options(max_new_tokens=5), TEXTS, ["a", "b", "c"])
     found, _ = said(seq2seq, both, rows)
     other = [{**one, "target": "old"} for one in found]
-    shown = excerpts.excerpts(seq2seq, TEXTS, ["a", "b", "c"], {"challenger": found, "champion": other})
+    shown = excerpts.select_excerpts(seq2seq, TEXTS, ["a", "b", "c"], {"challenger": found, "champion": other})
     assert [one["champion"] for one in shown] == ["old"] * 3 and [one["target"] for one in shown] == ["a", "b", "c"]
-    assert excerpts.excerpts(objectives.module("pair-regression"), [], [], {"challenger": []}) == []
+    assert excerpts.select_excerpts(objectives.load_objective("pair-regression"), [], [], {"challenger": []}) == []
 
 
 def test_a_weight_that_is_an_embedding_too_stays_as_it_is_in_bf16(folder: Path) -> None:
@@ -291,9 +308,11 @@ def write_untied(folder: Path) -> Any:
 
 @pytest.mark.parametrize(
     ("objective", "message"),
-    [({"type": "causal-lm", "max_length": 65, "max_new_tokens": 8}, "65 is more than the 64 tokens that .*lower it"),
-     ({"type": "seq2seq"}, "is a GPT2LMHeadModel; this objective needs .* kind encoder-decoder")],
-)  # fmt: skip
+    [
+        ({"type": "causal-lm", "max_length": 65, "max_new_tokens": 8}, "65 is more than the 64 tokens that .*lower it"),
+        ({"type": "seq2seq"}, "is a GPT2LMHeadModel; this objective needs .* kind encoder-decoder"),
+    ],
+)
 def test_a_base_that_does_not_fit_is_told_before_any_training(
     objective: dict[str, Any], message: str, folder: Path
 ) -> None:

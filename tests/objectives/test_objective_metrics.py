@@ -87,7 +87,8 @@ def test_entity_metrics_are_seqevals_for_any_bio_or_bioes_tags(rows: list[list[t
 def test_tag_metrics_are_scikit_learns(row: list[tuple[str, str]]) -> None:
     from sklearn.metrics import accuracy_score, f1_score
 
-    true, guess = [pair[0] for pair in row], [pair[1] for pair in row]
+    true = [pair[0] for pair in row]
+    guess = [pair[1] for pair in row]
     found = token_classification.statistics([true], [{"tags": guess, "scores": [0.5] * len(guess)}], TAG_NAMES)
     values = token_classification.metrics(found.sum(0, dtype="float64"), TAG_NAMES)
     assert values["accuracy"] == pytest.approx(accuracy_score(true, guess))
@@ -112,7 +113,9 @@ def test_tag_metrics_are_scikit_learns(row: list[tuple[str, str]]) -> None:
     ],
 )
 def test_spans_of_tags(tags: str, spans: set[tuple[str, int, int]]) -> None:
-    assert set(token_classification.entities(tags.split(), token_classification.grammar(tags.split()))) == spans
+    assert (
+        set(token_classification.find_entities(tags.split(), token_classification.parse_grammar(tags.split()))) == spans
+    )
 
 
 def test_without_any_entity_the_entity_metrics_are_0_and_finite() -> None:
@@ -124,7 +127,8 @@ def test_without_any_entity_the_entity_metrics_are_0_and_finite() -> None:
 @given(st.data())
 @settings(deadline=None, max_examples=40)
 def test_weighted_sums_are_the_metrics_of_the_repeated_rows(data: st.DataObject) -> None:
-    objective, labels = objectives.module(data.draw(st.sampled_from(ONE_LABEL))), TAG_NAMES
+    objective = objectives.load_objective(data.draw(st.sampled_from(ONE_LABEL)))
+    labels = TAG_NAMES
     pairs = data.draw(st.lists(sentences(labels), min_size=1, max_size=8))
     kind = objective.COLUMNS[objective.TARGET]
     true, named = ([one(pair, kind) for pair in pairs] for one in (_true, _named))

@@ -41,7 +41,7 @@ def encoder(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def objective(name: str) -> ModuleType:
-    return objectives.module(name)
+    return objectives.load_objective(name)
 
 
 def examples(objective: Any, sample: dict[str, Any], targets: bool = True) -> list[dict[str, Any]]:
@@ -67,7 +67,8 @@ def test_an_objective_offers_all_that_the_table_promises(name: str, objective: M
 
 
 def test_encoded_rows_fit_the_length_and_say_what_was_cut(encoder: str) -> None:
-    inputs, objective = SAMPLES[encoder]["inputs"], objectives.module(encoder)
+    inputs = SAMPLES[encoder]["inputs"]
+    objective = objectives.load_objective(encoder)
     encoded = objective.encode(inputs, tokenizer(), objective.Options(max_length=16))
     lengths = [len(ids) for ids in encoded["input_ids"]]
     assert {len(column) for column in encoded.values()} == {len(inputs)}
@@ -77,7 +78,7 @@ def test_encoded_rows_fit_the_length_and_say_what_was_cut(encoder: str) -> None:
 
 
 def test_collate_pads_to_the_longest(encoder: str) -> None:
-    objective = objectives.module(encoder)
+    objective = objectives.load_objective(encoder)
     part = examples(objective, SAMPLES[encoder])
     batch = objective.collate(part, pad_id=0)
     lengths = [len(one["input_ids"]) for one in part]
@@ -90,7 +91,8 @@ def test_collate_pads_to_the_longest(encoder: str) -> None:
 
 
 def test_decoding_the_labels_own_logits_gives_the_labels_back(labeled: str) -> None:
-    name, objective = labeled, objectives.module(labeled)
+    name = labeled
+    objective = objectives.load_objective(labeled)
     import torch
 
     sample = SAMPLES[name]
@@ -104,7 +106,8 @@ def test_decoding_the_labels_own_logits_gives_the_labels_back(labeled: str) -> N
 
 
 def test_loss_is_a_sum_so_that_batches_add_up(labeled: str) -> None:
-    name, objective = labeled, objectives.module(labeled)
+    name = labeled
+    objective = objectives.load_objective(labeled)
     import torch
 
     part = examples(objective, SAMPLES[name])
@@ -117,7 +120,8 @@ def test_loss_is_a_sum_so_that_batches_add_up(labeled: str) -> None:
 
 
 def test_perfect_predictions_have_perfect_metrics(labeled: str) -> None:
-    name, objective = labeled, objectives.module(labeled)
+    name = labeled
+    objective = objectives.load_objective(labeled)
     sample = SAMPLES[name]
     found = objective.statistics(sample["targets"], certain(objective, sample["targets"], 1.0), sample["names"])
     values = objective.metrics(found.sum(0, dtype="float64"), sample["names"])
@@ -128,7 +132,8 @@ def test_perfect_predictions_have_perfect_metrics(labeled: str) -> None:
 
 
 def test_the_majority_is_the_commonest_label_alone(labeled: str) -> None:
-    name, objective = labeled, objectives.module(labeled)
+    name = labeled
+    objective = objectives.load_objective(labeled)
     sample = SAMPLES[name]
     targets = [*sample["targets"], sample["targets"][-1]]
     found = objective.majority(targets)
@@ -158,10 +163,10 @@ def test_a_bundle_predicts_without_evertune(name: str, tiny_model: Path, tmp_pat
     )
     command = [sys.executable, "-I", "-c", program, str(folder), json.dumps(sample["inputs"])]
     served = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-    here = bundle.predictor(folder).predict(sample["inputs"])
+    here = bundle.load_predictor(folder).predict(sample["inputs"])
     for remote, local in zip(served, here, strict=True):
         assert remote.keys() == local.keys()
-        for output, kind in objectives.module(name).OUTPUTS.items():
+        for output, kind in objectives.load_objective(name).OUTPUTS.items():
             same = remote[output] == (pytest.approx(local[output]) if kind.startswith("number") else local[output])
             assert same, (output, remote, local)
 
@@ -191,7 +196,8 @@ ODD_WORDS = st.one_of(
 def test_each_word_is_found_by_its_first_sub_word(words: list[str], longest: int) -> None:
     one = tokenizer()
     encoded = token_classification.encode([words], one, token_classification.Options(max_length=longest))
-    ids, starts = encoded["input_ids"][0], encoded["word_starts"][0]
+    ids = encoded["input_ids"][0]
+    starts = encoded["word_starts"][0]
     assert len(ids) <= longest and len(starts) == len(words)
     position = 1
     for word, start in zip(words, starts, strict=True):
@@ -218,7 +224,8 @@ def test_words_that_the_model_does_not_see_are_o_with_score_0() -> None:
 
 
 def test_no_label_where_no_word_is_seen_and_none_on_later_sub_words() -> None:
-    words, tags = ["", "Johnx", "Paris"], ["B-LOC", "B-PER", "B-LOC"]
+    words = ["", "Johnx", "Paris"]
+    tags = ["B-LOC", "B-PER", "B-LOC"]
     encoded = token_classification.encode([words], tokenizer(), token_classification.Options())
     row = {key: values[0] for key, values in encoded.items()}
     ids = {tag: index for index, tag in enumerate(TAGS)}

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evertune.config import Recipe, load
+from evertune.config import Recipe, load_recipe
 from evertune.data.sources import read as sources
-from evertune.data.sources.formats.images import image
-from evertune.data.thumbnails import thumbnail, told
+from evertune.data.sources.formats.images import parse_image
+from evertune.data.thumbnails import describe_picture, make_thumbnail
 from evertune.errors import ConfigError, DataError
 from evertune.models import base as base_models
 from evertune.objectives import image_tokens, text_to_image
 from evertune.objectives.shared import picture_metrics, pixels
 from evertune.profiling import preview
-from evertune.profiling.profile import inspect, recipe_text, tried
-from evertune.report.sections.gallery import gallery
+from evertune.profiling.profile import inspect_data, render_recipe, try_contract
+from evertune.report.sections.gallery import render_gallery
 from evertune.runtime.files import write_json
 from evertune.tokenization import tokenize as tokenization
 from tests.helpers.model import recipe
@@ -29,9 +29,13 @@ def read(folder: Path, rows: list[dict[str, Any]]) -> Any:
     """The rows of a file in the folder, as a recipe of image-classification reads them."""
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     base = write_tiny_vision(folder) if not (folder / "vision").exists() else folder / "vision"
-    one = recipe(base, {"type": "image-classification", "size": 8}, folder=str(folder),
-                 data={"sources": [{"path": "rows.jsonl"}]})  # fmt: skip
-    return next(iter(sources.read(one, {}))).table
+    one = recipe(
+        base,
+        {"type": "image-classification", "size": 8},
+        folder=str(folder),
+        data={"sources": [{"path": "rows.jsonl"}]},
+    )
+    return next(iter(sources.read_sources(one, {}))).table
 
 
 def test_a_cell_is_bytes_a_struct_base64_a_data_uri_or_a_file_beside_the_rows(tmp_path: Path) -> None:
@@ -39,8 +43,8 @@ def test_a_cell_is_bytes_a_struct_base64_a_data_uri_or_a_file_beside_the_rows(tm
     data = base64.b64decode(text)
     (tmp_path / "some").mkdir()
     (tmp_path / "some" / "a picture.PNG").write_bytes(data)
-    assert image(data) == image({"bytes": data, "path": None}) == image(text) == text
-    assert image(f"data:image/png;base64,{text}") == text
+    assert parse_image(data) == parse_image({"bytes": data, "path": None}) == parse_image(text) == text
+    assert parse_image(f"data:image/png;base64,{text}") == text
     found = read(tmp_path, [{"image": "some/a picture.PNG", "label": "a"}, {"image": text, "label": "b"}])
     assert found["image"].to_pylist() == [text, text] and found["problem"].null_count == 2
 
@@ -53,8 +57,10 @@ def test_a_broken_or_a_foreign_picture_names_its_row_and_what_is_wrong(tmp_path:
     found = read(tmp_path / "data", [{"image": cell, "label": "a"} for cell in cells])
     said = found["problem"].to_pylist()
     wanted = ("lies outside", "'gone.png' cannot be read", "the picture is broken", "broken", "is no picture in base64")
-    assert all(f"row {row}, column image" in one and word in one
-               for row, (one, word) in enumerate(zip(said, wanted, strict=True))), said  # fmt: skip
+    assert all(
+        f"row {row}, column image" in one and word in one
+        for row, (one, word) in enumerate(zip(said, wanted, strict=True))
+    ), said
 
 
 def test_pictures_of_any_size_and_mode_are_seen_at_one_size() -> None:
@@ -67,8 +73,8 @@ def test_pictures_of_any_size_and_mode_are_seen_at_one_size() -> None:
     clear = base64.b64encode(file.getvalue()).decode()
     encoded = pixels.encode([picture(50, 8), picture(50, 8, format="GIF"), clear], 8)
     assert {len(one) for one in encoded["pixels"]} == {8 * 8 * 3 // 4}
-    assert (pixels.unpacked(encoded["pixels"][0], 8) == pixels.unread(picture(50, 8))).all()
-    assert (pixels.unpacked(encoded["pixels"][2], 8) == 255).all()  # what is transparent is white
+    assert (pixels.unpack_pixels(encoded["pixels"][0], 8) == pixels.unread(picture(50, 8))).all()
+    assert (pixels.unpack_pixels(encoded["pixels"][2], 8) == 255).all()  # what is transparent is white
     assert pixels.batch(encoded["pixels"]).shape == (3, 3, 8, 8)
 
 
@@ -91,14 +97,14 @@ def test_check_tells_pictures_in_words_and_a_base_model_that_does_not_fit(tmp_pa
     read(tmp_path, rows)
     data = {"sources": [{"path": "rows.jsonl"}]}
     fits = recipe(tmp_path / "vision", {"type": "image-classification", "size": 8}, folder=str(tmp_path), data=data)
-    assert preview.look(fits, 100).examples[0] == {"input": "PNG, 8 x 8 pixels", "target": "a", "tokens": "4"}
+    assert preview.preview_recipe(fits, 100).examples[0] == {"input": "PNG, 8 x 8 pixels", "target": "a", "tokens": "4"}
     for base, options, said in (
         (tiny_model, {"type": "image-classification"}, "bert takes texts, no pictures"),
         (tmp_path / "vision", {"type": "image-tokens"}, "resnet makes no codes of pictures"),
         (tmp_path / "vision", {"type": "text-to-image"}, "resnet is no first stage"),
     ):
         with pytest.raises(ConfigError, match=said):
-            tokenization.tokenizer(recipe(base, options))
+            tokenization.load_tokenizer(recipe(base, options))
 
 
 def test_a_first_stage_is_a_champion_whose_change_changes_the_fingerprint(
@@ -111,26 +117,27 @@ def test_a_first_stage_is_a_champion_whose_change_changes_the_fingerprint(
         return recipe(tmp_path, options).model_copy(update={"base_model": "champion:codes", "folder": tmp_path})
 
     with pytest.raises(ConfigError, match="champion:codes: no champion of 'codes'"):
-        base_models.locate(asked())
-    stage, home = write_tiny_stages(tmp_path), tmp_path / "models" / "codes"
+        base_models.locate_base(asked())
+    stage = write_tiny_stages(tmp_path)
+    home = tmp_path / "models" / "codes"
     model = home / "runs" / "abc" / "bundle" / "model"
     model.parent.mkdir(parents=True)
     stage.rename(model)
     write_json(home / "runs" / "abc" / "run.json", {"run_id": "r1"})
     moves = [{"event": "decision", "version": 1, "run_id": "r1"}, {"event": "moved", "from": None, "to": 1}]
     (home / "ledger.jsonl").write_text("".join(json.dumps(one) + "\n" for one in moves))
-    assert base_models.locate(asked()) == str(model)
-    assert tokenization.tokenizer(asked()).pad_token_id == 0
-    before = base_models.fingerprint(asked())
+    assert base_models.locate_base(asked()) == str(model)
+    assert tokenization.load_tokenizer(asked()).pad_token_id == 0
+    before = base_models.fingerprint_base(asked())
     for file in (model / "config.json", tmp_path / "classifier" / "config.json"):
         file.write_text(file.read_text() + " ")
-        assert base_models.fingerprint(asked()) != before
-        before = base_models.fingerprint(asked())
+        assert base_models.fingerprint_base(asked()) != before
+        before = base_models.fingerprint_base(asked())
     with pytest.raises(ConfigError, match=r"^objective.classifier: name"):
-        tokenization.tokenizer(asked(str(model)))
+        tokenization.load_tokenizer(asked(str(model)))
     (model / "config.json").unlink()
     with pytest.raises(ConfigError, match="its files are gone"):
-        base_models.locate(asked())
+        base_models.locate_base(asked())
 
 
 def test_a_caption_has_the_same_picture_whatever_stands_beside_it(tmp_path: Path) -> None:
@@ -167,11 +174,14 @@ def test_metrics_of_pictures_know_the_perfect_and_the_wrong() -> None:
     logits = np.random.default_rng(0).normal(size=(4, 3)).tolist()
 
     def judged(pictures: list[str], seen: list[list[float]]) -> dict[str, Any]:
-        found = [{"image": one, "nats": 1.0, "judged": mine, "real": real}
-                 for one, mine, real in zip(pictures, seen, logits, strict=True)]  # fmt: skip
+        found = [
+            {"image": one, "nats": 1.0, "judged": mine, "real": real}
+            for one, mine, real in zip(pictures, seen, logits, strict=True)
+        ]
         return picture_metrics.metrics(picture_metrics.statistics(true, found, []).sum(0), [])
 
-    right, wrong = judged(true, logits), judged(true[::-1], [[3.0, 0.0, 0.0]] * 4)
+    right = judged(true, logits)
+    wrong = judged(true[::-1], [[3.0, 0.0, 0.0]] * 4)
     assert right["frechet_distance"] == pytest.approx(0, abs=1e-4) and wrong["frechet_distance"] > 1
     assert (right["recall_at_1"], wrong["recall_at_1"], wrong["recall_at_5"]) == (1, 0, 1)
     assert wrong["inception_score"] == pytest.approx(1) and right["inception_score"] > 1
@@ -179,10 +189,10 @@ def test_metrics_of_pictures_know_the_perfect_and_the_wrong() -> None:
 
 
 def test_a_page_shows_pictures_and_tells_them_in_words() -> None:
-    uri = thumbnail(picture(5, 100))
-    page = gallery({"gallery": [{"caption": "a <b>", "true": uri, "challenger": uri}]})
-    assert page.count(uri) == 2 and "a &lt;b&gt;" in page and gallery({}) == ""
-    assert told(picture(5, 6, format="JPEG")) == "JPEG, 6 x 6 pixels"
+    uri = make_thumbnail(picture(5, 100))
+    page = render_gallery({"gallery": [{"caption": "a <b>", "true": uri, "challenger": uri}]})
+    assert page.count(uri) == 2 and "a &lt;b&gt;" in page and render_gallery({}) == ""
+    assert describe_picture(picture(5, 6, format="JPEG")) == "JPEG, 6 x 6 pixels"
 
 
 def test_new_writes_a_recipe_for_a_file_of_pictures(tmp_path: Path) -> None:
@@ -192,9 +202,9 @@ def test_new_writes_a_recipe_for_a_file_of_pictures(tmp_path: Path) -> None:
     files = [{"bytes": base64.b64decode(picture(number, 4, number)), "path": None} for number in range(40)]
     kinds = ["ab"[number % 2] for number in range(40)]
     pq.write_table(pa.table({"file": files, "kind": kinds, "note": ["some longer words"] * 40}), tmp_path / "f.parquet")
-    guess = tried("some", "f.parquet", inspect(tmp_path / "f.parquet"), tmp_path)
+    guess = try_contract("some", "f.parquet", inspect_data(tmp_path / "f.parquet"), tmp_path)
     assert (guess.objective, guess.columns) == ("image-classification", {"image": "file", "label": "kind"})
-    (tmp_path / "some.yaml").write_text(recipe_text("some", "f.parquet", guess))
-    assert tokenization.tokenizer(load(tmp_path / "some.yaml")).pad_token_id == 0
+    (tmp_path / "some.yaml").write_text(render_recipe("some", "f.parquet", guess))
+    assert tokenization.load_tokenizer(load_recipe(tmp_path / "some.yaml")).pad_token_id == 0
     with pytest.raises(DataError, match="no column is clearly the image"):
-        inspect(tmp_path / "f.parquet", objective="image-classification", text="note")
+        inspect_data(tmp_path / "f.parquet", objective="image-classification", text="note")

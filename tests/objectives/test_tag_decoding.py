@@ -34,8 +34,9 @@ def test_the_best_well_formed_tags_are_found(names: list[str], words: int, seed:
     logits = torch.tensor(np.random.default_rng(seed).normal(size=(1, words, len(names))) * 2)
     found = objective.decode(logits, [{"word_starts": list(range(words))}], names, {})[0]
     log = logits[0].float().log_softmax(-1).numpy()
-    candidates = [path for path in itertools.product(range(len(names)), repeat=words)
-                  if well_formed([names[tag] for tag in path])]  # fmt: skip
+    candidates = [
+        path for path in itertools.product(range(len(names)), repeat=words) if well_formed([names[tag] for tag in path])
+    ]
     best = max(candidates, key=lambda path: sum(log[word, tag] for word, tag in enumerate(path)))
     assert found["tags"] == [names[tag] for tag in best]
     assert found["scores"] == pytest.approx([float(np.exp(log[word, tag])) for word, tag in enumerate(best)], rel=1e-5)
@@ -89,13 +90,13 @@ def test_a_bundle_knows_the_conventions_of_its_train_rows(tiny_model: Path, tmp_
     rows[0]["tags"][-1] = "B-LOC"  # it separates two neighbours
     one = recipe(tiny_model, TOKENS, training={"epochs": 1})
     made = train(one, tmp_path, split_rows(rows), ["B-LOC", "I-LOC", "I-PER", "O"])
-    assert bundle.card(Path(made.bundle))["conventions"] == {"openers": ["I-LOC"]}
+    assert bundle.read_card(Path(made.bundle))["conventions"] == {"openers": ["I-LOC"]}
 
 
 def one_by_one(logits: torch.Tensor, examples: list[dict[str, list[int]]], names: list[str]) -> list[dict[str, Any]]:
     """Decoding as it was before it took a batch at once."""
     likely = logits.float().softmax(-1).numpy()
-    allowed, first = objective._transitions(names, ())
+    allowed, first = objective._find_transitions(names, ())
     made = []
     for row, one in enumerate(examples):
         seen = [position for position, start in enumerate(one["word_starts"]) if start >= 0]
@@ -103,9 +104,11 @@ def one_by_one(logits: torch.Tensor, examples: list[dict[str, list[int]]], names
         greedy = words.argmax(-1)
         if len(greedy) and not (first[greedy[0]] and allowed[greedy[:-1], greedy[1:]].all()):
             greedy = objective._viterbi(words, allowed, first)
-        tags, scores = ["O"] * len(one["word_starts"]), [0.0] * len(one["word_starts"])
+        tags = ["O"] * len(one["word_starts"])
+        scores = [0.0] * len(one["word_starts"])
         for position, tag, word in zip(seen, greedy, words, strict=True):
-            tags[position], scores[position] = names[tag], float(word[tag])
+            tags[position] = names[tag]
+            scores[position] = float(word[tag])
         made.append({"tags": tags, "scores": scores})
     return made
 

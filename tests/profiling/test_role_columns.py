@@ -6,34 +6,34 @@ from typing import Any
 
 import pytest
 
-from evertune.config import load
+from evertune.config import load_recipe
 from evertune.data.sources import read as sources
 from evertune.errors import DataError
-from evertune.objectives import TABLE, module
+from evertune.objectives import TABLE, load_objective
 from evertune.profiling.guess import Guess
-from evertune.profiling.profile import inspect, recipe_text
+from evertune.profiling.profile import inspect_data, render_recipe
 from evertune.tokenization import tokenize as tokenization
 from tests.helpers.objective_samples import SAMPLES
 
 
 def told(folder: Path, rows: list[dict[str, Any]], **given: str) -> Guess:
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return inspect(folder / "rows.jsonl", **given)
+    return inspect_data(folder / "rows.jsonl", **given)
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_a_recipe_is_written_for_every_objective(name: str, tmp_path: Path) -> None:
     rows = [{"number": n, **row} for n, row in enumerate(SAMPLES[name]["rows"](60))]
     guess = told(tmp_path, rows, objective=name)
-    objective = module(name)
+    objective = load_objective(name)
     assert {role: guess.columns[role] for role in objective.COLUMNS} == {role: role for role in objective.COLUMNS}
     assert set(guess.labels) == set(SAMPLES[name].get("labels", SAMPLES[name]["names"]))
-    (tmp_path / "some.yaml").write_text(recipe_text("some", "rows.jsonl", guess))
-    recipe = load(tmp_path / "some.yaml")
+    (tmp_path / "some.yaml").write_text(render_recipe("some", "rows.jsonl", guess))
+    recipe = load_recipe(tmp_path / "some.yaml")
     assert recipe.objective.type == name and recipe.base_model == getattr(objective, "BASE_MODEL", recipe.base_model)
     if not recipe.base_model.startswith("champion:"):  # which this project has none of
-        tokenization.tokenizer(recipe)  # the base model fits
-    assert all(piece.table.num_rows == 60 for piece in sources.read(recipe, {}))
+        tokenization.load_tokenizer(recipe)  # the base model fits
+    assert all(piece.table.num_rows == 60 for piece in sources.read_sources(recipe, {}))
 
 
 def test_other_names_of_a_role_and_given_columns_are_taken(tmp_path: Path) -> None:
@@ -60,8 +60,8 @@ def test_a_dialogue_is_a_prompt_and_no_list_of_words(tmp_path: Path) -> None:
 
 def test_plain_text_is_for_a_language_model(tmp_path: Path) -> None:
     (tmp_path / "play.txt").write_text("\n\n".join(f"A:\nGo {n} times." for n in range(300)))
-    guess = inspect(tmp_path / "play.txt", objective="causal-lm")
+    guess = inspect_data(tmp_path / "play.txt", objective="causal-lm")
     assert (guess.columns, guess.rows) == ({"text": "text"}, 300)
-    (tmp_path / "play.yaml").write_text(recipe_text("play", "play.txt", guess))
-    (piece,) = sources.read(load(tmp_path / "play.yaml"), {})
+    (tmp_path / "play.yaml").write_text(render_recipe("play", "play.txt", guess))
+    (piece,) = sources.read_sources(load_recipe(tmp_path / "play.yaml"), {})
     assert 3 < piece.table.num_rows < 10  # put together to some length

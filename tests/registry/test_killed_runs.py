@@ -23,12 +23,12 @@ DONE = Outcome("unchanged", "nothing new", "m", 1, 1, "r", {}, {}, {}, {}, None)
 
 
 def status(shop: Shop, run_id: str) -> str:
-    return str(store.client(shop.home).get_run(run_id).info.status)
+    return str(store.open_client(shop.home).get_run(run_id).info.status)
 
 
 def begun(shop: Shop, number: int) -> str:
     """A run whose process is gone; the test holds no lock."""
-    return tracking.begin(shop.recipe, shop.home, tokens_of(number), shop.home.runs / str(number)).run_id
+    return tracking.open_run(shop.recipe, shop.home, tokens_of(number), shop.home.runs / str(number)).run_id
 
 
 def backtest(shop: Shop, number: int) -> Backtest:
@@ -40,7 +40,7 @@ def backtest(shop: Shop, number: int) -> Backtest:
 def look(shop: Shop) -> str:
     folder = shop.home.monitors / "20261122"
     folder.mkdir(parents=True, exist_ok=True)
-    return monitors.keep(shop.recipe, shop.home, FOUND, folder)
+    return monitors.record_monitoring(shop.recipe, shop.home, FOUND, folder)
 
 
 def interrupted(*_: object, **__: object) -> None:
@@ -54,16 +54,17 @@ def test_the_next_run_closes_those_of_other_snapshots_of_backtests_and_of_monito
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("mlflow.MlflowClient.log_artifacts", interrupted)
         look(shop)
-    assert unfinished.left(shop.home)
+    assert unfinished.has_open_runs(shop.home)
     mine = begun(shop, 2)
     assert [status(shop, one) for one in left] == ["KILLED", "KILLED"]
-    place = store.experiment(shop.home, shop.recipe.name)
-    running = store.client(shop.home).search_runs([place], "attributes.status = 'RUNNING'")
+    place = store.ensure_experiment(shop.home, shop.recipe.name)
+    running = store.open_client(shop.home).search_runs([place], "attributes.status = 'RUNNING'")
     assert [one.info.run_id for one in running] == [mine]
 
 
 def test_a_run_that_goes_on_closes_the_others_too(shop: Shop) -> None:
-    first, second = begun(shop, 1), begun(shop, 2)
+    first = begun(shop, 1)
+    second = begun(shop, 2)
     assert (status(shop, first), status(shop, second)) == ("KILLED", "RUNNING")
     assert begun(shop, 1) == first
     assert (status(shop, first), status(shop, second)) == ("RUNNING", "KILLED")
@@ -84,9 +85,9 @@ def test_what_is_at_work_is_let_alone(shop: Shop) -> None:
     with shop.home.lock("run"):
         mine = begun(shop, 2)
         look(shop)
-        unfinished.close(shop.home, shop.recipe.name)
+        unfinished.close_abandoned(shop.home, shop.recipe.name)
         assert (status(shop, mine), status(shop, other)) == ("RUNNING", "KILLED")
-        assert unfinished.left(shop.home)
+        assert unfinished.has_open_runs(shop.home)
 
 
 def test_runs_of_another_home_in_the_same_mlflow_are_let_alone(
@@ -94,7 +95,7 @@ def test_runs_of_another_home_in_the_same_mlflow_are_let_alone(
 ) -> None:
     theirs = begun(shop, 1)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.tracking_uri(shop.home))
-    unfinished.close(Home(tmp_path / "elsewhere", shop.home.name), shop.recipe.name, holding="run")
+    unfinished.close_abandoned(Home(tmp_path / "elsewhere", shop.home.name), shop.recipe.name, held_lock="run")
     assert status(shop, theirs) == "RUNNING"
 
 
@@ -119,14 +120,15 @@ def test_nothing_new_closes_what_a_forced_run_left_that_was_killed(
     from evertune.runs import up_to_date as conclusion
 
     script = KILLED.format(
-        recipe=str(tmp_path / "recipe.yaml"), root=str(shop.home.root),
+        recipe=str(tmp_path / "recipe.yaml"),
+        root=str(shop.home.root),
         name=shop.home.name,
-    )  # fmt: skip
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     assert subprocess.run([sys.executable, "-c", script], env=environment).returncode == -signal.SIGKILL
     monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
-    monkeypatch.setattr(conclusion, "before_start", lambda *_: DONE)
+    monkeypatch.setattr(conclusion, "check_before_start", lambda *_: DONE)
     assert _nothing_to_do(shop.recipe) is not None
-    [one] = store.client(shop.home).search_runs([store.experiment(shop.home, shop.recipe.name)])
+    [one] = store.open_client(shop.home).search_runs([store.ensure_experiment(shop.home, shop.recipe.name)])
     assert one.info.status == "KILLED"
-    assert not unfinished.left(shop.home)
+    assert not unfinished.has_open_runs(shop.home)

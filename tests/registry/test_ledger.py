@@ -32,14 +32,14 @@ def made(folder: Path) -> Home:
 def test_entries_come_back_in_order_with_time_and_person(tmp_path: Path) -> None:
     home = made(tmp_path)
     for number in range(5):
-        ledger.append(home, "decision", number=number, reason="größer, “better”\u2028")
-    found = ledger.entries(home)
+        ledger.append_event(home, "decision", number=number, reason="größer, “better”\u2028")
+    found = ledger.read_entries(home)
     assert [one["number"] for one in found] == list(range(5))
     assert all(one["time"].endswith("+00:00") and one["who"] and one["reason"].endswith("\u2028") for one in found)
 
 
 def test_no_ledger_is_no_entries(tmp_path: Path) -> None:
-    assert ledger.entries(made(tmp_path)) == []
+    assert ledger.read_entries(made(tmp_path)) == []
     assert not (tmp_path / "home").exists()
 
 
@@ -47,13 +47,13 @@ def test_no_ledger_is_no_entries(tmp_path: Path) -> None:
 @given(cut=st.integers(0, 400))
 def test_a_torn_entry_costs_itself_only(tmp_path_factory: object, cut: int) -> None:
     home = made(tmp_path_factory.mktemp("torn"))  # type: ignore[attr-defined]
-    ledger.append(home, "decision", number=1)
+    ledger.append_event(home, "decision", number=1)
     whole = home.ledger.stat().st_size
-    ledger.append(home, "decision", number=2, evidence=[{"test": "superior", "words": "é" * 50}])
+    ledger.append_event(home, "decision", number=2, evidence=[{"test": "superior", "words": "é" * 50}])
     os.truncate(home.ledger, min(home.ledger.stat().st_size, whole + cut))
-    kept = [one["number"] for one in ledger.entries(home)]
-    ledger.append(home, "decision", number=3)
-    assert [one["number"] for one in ledger.entries(home)] == [*kept, 3]
+    kept = [one["number"] for one in ledger.read_entries(home)]
+    ledger.append_event(home, "decision", number=3)
+    assert [one["number"] for one in ledger.read_entries(home)] == [*kept, 3]
     assert kept[:1] == [1]
 
 
@@ -74,22 +74,22 @@ def test_concurrent_writers_lose_and_mix_nothing(tmp_path: Path) -> None:
 
 def test_the_champion_and_an_open_move_are_read_from_the_moves(tmp_path: Path) -> None:
     home = made(tmp_path)
-    assert (ledger.last_known(home), ledger.open_intent(home)) == (None, None)
-    ledger.append(home, "intent", **{"from": None, "to": 1})
-    assert ledger.last_known(home) is None
-    assert ledger.open_intent(home)["to"] == 1  # type: ignore[index]
-    ledger.append(home, "moved", **{"from": None, "to": 1})
-    ledger.append(home, "external", **{"from": 1, "to": 4})
-    assert (ledger.last_known(home), ledger.open_intent(home)) == (4, None)
-    ledger.append(home, "intent", **{"from": 4, "to": 5})
-    ledger.append(home, "abandoned", **{"from": 4, "to": 5})
-    assert (ledger.last_known(home), ledger.open_intent(home)) == (4, None)
+    assert (ledger.find_last_champion(home), ledger.find_open_intent(home)) == (None, None)
+    ledger.append_event(home, "intent", **{"from": None, "to": 1})
+    assert ledger.find_last_champion(home) is None
+    assert ledger.find_open_intent(home)["to"] == 1  # type: ignore[index]
+    ledger.append_event(home, "moved", **{"from": None, "to": 1})
+    ledger.append_event(home, "external", **{"from": 1, "to": 4})
+    assert (ledger.find_last_champion(home), ledger.find_open_intent(home)) == (4, None)
+    ledger.append_event(home, "intent", **{"from": 4, "to": 5})
+    ledger.append_event(home, "abandoned", **{"from": 4, "to": 5})
+    assert (ledger.find_last_champion(home), ledger.find_open_intent(home)) == (4, None)
 
 
 def test_an_unchanged_run_is_recorded_with_the_champion_of_today(tmp_path: Path) -> None:
     home = made(tmp_path)
-    ledger.append(home, "moved", **{"from": 1, "to": 2})
+    ledger.append_event(home, "moved", **{"from": 1, "to": 2})
     old = Outcome("unchanged", "nothing new", "small", 1, 1, None, {}, {}, {}, {}, None)
-    assert ledger.unchanged(home, old).champion_version == 2
-    last = ledger.entries(home)[-1]
+    assert ledger.record_unchanged(home, old).champion_version == 2
+    last = ledger.read_entries(home)[-1]
     assert (last["event"], last["champion"], last["reason"]) == ("unchanged", 2, "nothing new")

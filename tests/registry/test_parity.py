@@ -60,7 +60,7 @@ def other_weights(bundle: Path) -> None:
 @pytest.mark.slow
 def test_a_good_model_passes_and_answers_strangers(shop: Shop) -> None:
     made, version = shop.registered()
-    decision = promotion.settle(shop.recipe, shop.home, made, evaluation(), PROMOTED, version)
+    decision = promotion.apply_decision(shop.recipe, shop.home, made, evaluation(), PROMOTED, version)
     found = decision.evidence[-1]
     assert (decision.verdict, found["passed"], found["agreement"]) == ("promoted", True, 1.0)
     assert found["rows"] == len(INPUTS)
@@ -69,8 +69,8 @@ def test_a_good_model_passes_and_answers_strangers(shop: Shop) -> None:
     command = [sys.executable, "-c", STRANGER, store.tracking_uri(shop.home), uri, json.dumps({"text": INPUTS})]
     answered = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
     tested = read_json(Path(made.run_folder) / "parity.json")["predictions"]
-    assert parity.compare(tested, answered["answers"], 1e-4)["passed"]
-    assert parity.compare(tested[:3], answered["example"], 1e-4)["passed"]
+    assert parity.compare_predictions(tested, answered["answers"], 1e-4)["passed"]
+    assert parity.compare_predictions(tested[:3], answered["example"], 1e-4)["passed"]
     assert [(one["name"], one["type"]) for one in answered["inputs"]] == [("text", "string")]
     assert [one["name"] for one in answered["outputs"]] == ["label", "score"]
 
@@ -91,19 +91,19 @@ def test_a_model_that_is_not_what_was_tested_is_held(shop: Shop, edit: Callable[
     first = shop.checked()
     models.move_champion(shop.home, shop.name, first, expected=None, reason="test")
     made, version = shop.registered(edit)
-    decision = promotion.settle(shop.recipe, shop.home, made, evaluation(first), PROMOTED, version)
+    decision = promotion.apply_decision(shop.recipe, shop.home, made, evaluation(first), PROMOTED, version)
     assert decision.verdict == "held"
     assert words in decision.reason
     assert decision.evidence[-1]["passed"] is False
     assert shop.champion() == first
     assert (shop.tag(version, "decision"), shop.tag(version, "parity")) == ("held", None)
-    assert [one["event"] for one in ledger.entries(shop.home)][-1] == "decision"
+    assert [one["event"] for one in ledger.read_entries(shop.home)][-1] == "decision"
 
 
 def test_a_registered_model_whose_files_are_gone_is_held(shop: Shop) -> None:
     made, version = shop.registered()
-    (models.bundle_of(shop.home, shop.name, version).parent.parent / "requirements.txt").unlink()
-    decision = promotion.settle(shop.recipe, shop.home, made, evaluation(), PROMOTED, version)
+    (models.fetch_bundle(shop.home, shop.name, version).parent.parent / "requirements.txt").unlink()
+    decision = promotion.apply_decision(shop.recipe, shop.home, made, evaluation(), PROMOTED, version)
     assert decision.verdict == "held"
     assert "requirements" in decision.reason
     assert shop.champion() is None
@@ -120,39 +120,40 @@ def answer(label: str = "card", score: float = 0.5) -> dict[str, Any]:
     tolerance=st.sampled_from([1e-4, 0.003]),
 )
 def test_probabilities_must_be_near_and_numbers(scores: list[float], shift: float, tolerance: float) -> None:
-    old, new = [answer(score=one) for one in scores], [answer(score=one + shift) for one in scores]
+    old = [answer(score=one) for one in scores]
+    new = [answer(score=one + shift) for one in scores]
     close = all(abs(b["score"] - a["score"]) <= tolerance for a, b in zip(old, new, strict=True))
-    assert parity.compare(old, new, tolerance)["passed"] is close
-    assert parity.compare(old, old, tolerance)["passed"] is True
+    assert parity.compare_predictions(old, new, tolerance)["passed"] is close
+    assert parity.compare_predictions(old, old, tolerance)["passed"] is True
 
 
 @pytest.mark.parametrize(("rows", "wrong", "passed"), [(1000, 1, True), (1000, 2, False), (10, 1, False)])
 def test_labels_must_agree(rows: int, wrong: int, passed: bool) -> None:
     # the probability of another label is not compared
     new = [*(answer("refund", 0.9) for _ in range(wrong)), *(answer() for _ in range(rows - wrong))]
-    assert parity.compare([answer()] * rows, new, 1e-4)["passed"] is passed
+    assert parity.compare_predictions([answer()] * rows, new, 1e-4)["passed"] is passed
 
 
 @pytest.mark.parametrize("new", [[], [answer()], [answer(), {"label": "card"}], [answer(), {"score": 0.5}]])
 def test_other_rows_or_columns_do_not_pass(new: list[dict[str, Any]]) -> None:
-    found = parity.compare([answer(), answer()], new, 1e-4)
+    found = parity.compare_predictions([answer(), answer()], new, 1e-4)
     assert (found["passed"], found["problem"]) == (False, "it gives other rows or columns")
 
 
 def test_a_sample_of_no_row_does_not_pass() -> None:
-    found = parity.compare([], [], 1e-4)
+    found = parity.compare_predictions([], [], 1e-4)
     assert (found["passed"], found["problem"]) == (False, "no row of its recorded sample is left to compare by")
 
 
 def test_lists_of_tags_are_compared_one_by_one() -> None:
     old = [{"tags": ["O", "B-LOC"], "scores": [0.9, 0.8]}]
-    assert parity.compare(old, old, 1e-4)["agreement"] == 1.0
-    assert parity.compare(old, [{"tags": ["O", "O"], "scores": [0.9, 0.8]}], 1e-4)["agreement"] == 0.5
-    assert not parity.compare(old, [{"tags": ["O"], "scores": [0.9]}], 1e-4)["passed"]
+    assert parity.compare_predictions(old, old, 1e-4)["agreement"] == 1.0
+    assert parity.compare_predictions(old, [{"tags": ["O", "O"], "scores": [0.9, 0.8]}], 1e-4)["agreement"] == 0.5
+    assert not parity.compare_predictions(old, [{"tags": ["O"], "scores": [0.9]}], 1e-4)["passed"]
 
 
 def test_only_what_a_model_requires_is_on_its_path(tmp_path: Path) -> None:
-    requirements.link(["pydantic>=2"], tmp_path / "packages")
+    requirements.link_packages(["pydantic>=2"], tmp_path / "packages")
     there = {path.name for path in (tmp_path / "packages").iterdir()}
     assert {"pydantic", "pydantic_core", "annotated_types"} <= there
     assert not there & {"evertune", "numpy", "torch", "click"}
@@ -164,9 +165,10 @@ def test_a_requirement_in_another_version_or_missing_does_not_pass(
     sample = tmp_path / "parity.json"
     sample.write_text('{"role": "text", "inputs": [], "predictions": []}')
     monkeypatch.setattr(
-        "evertune.registry.versions.requirements.logged", lambda _: ["pydantic==1.0", "no-such-package==1"]
+        "evertune.registry.versions.requirements.read_logged_requirements",
+        lambda _: ["pydantic==1.0", "no-such-package==1"],
     )
-    found = parity.check(Home(tmp_path / "home", "small"), "small", 1, sample, "fp32")
+    found = parity.check_parity(Home(tmp_path / "home", "small"), "small", 1, sample, "fp32")
     assert (found["test"], found["passed"]) == ("parity", False)
     assert f"it requires pydantic==1.0, and {version('pydantic')} is installed here" in found["problem"]
     assert "it requires no-such-package==1, which is not installed here" in found["problem"]
@@ -187,7 +189,7 @@ def test_a_local_version_satisfies_its_public_one(
     monkeypatch: pytest.MonkeyPatch, installed: str, wanted: str, good: bool
 ) -> None:
     monkeypatch.setattr("evertune.registry.versions.requirements.version", lambda _: installed)
-    assert (requirements._problem(Requirement(wanted)) is None) is good
+    assert (requirements._find_problem(Requirement(wanted)) is None) is good
 
 
 @pytest.mark.slow
@@ -209,11 +211,12 @@ def test_mlflow_serves_the_champion(shop: Shop, tmp_path: Path) -> None:
         os.killpg(server.pid, 9)
         server.wait()
     tested = read_json(Path(made.run_folder) / "parity.json")["predictions"]
-    assert parity.compare(tested, answered["predictions"], 1e-4)["passed"]
+    assert parity.compare_predictions(tested, answered["predictions"], 1e-4)["passed"]
 
 
 def _post(server: subprocess.Popen[bytes], port: int, body: Any) -> Any:
-    where, kind = f"http://127.0.0.1:{port}/invocations", {"Content-Type": "application/json"}
+    where = f"http://127.0.0.1:{port}/invocations"
+    kind = {"Content-Type": "application/json"}
     request = urllib.request.Request(where, json.dumps(body).encode(), kind)
     while server.poll() is None:
         try:

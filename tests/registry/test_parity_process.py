@@ -15,55 +15,57 @@ from tests.helpers.registry import Shop
 @pytest.fixture(autouse=True)
 def none_left() -> Iterator[None]:
     yield
-    parity.dismiss()
+    parity.dismiss_prepared()
 
 
-def waiting() -> list[parity._Stranger]:
-    return list(parity._waiting.values())
+def waiting() -> list[parity._IsolatedProcess]:
+    return list(parity._prepared_processes.values())
 
 
 def check(shop: Shop) -> dict[str, object]:
     made, version = shop.registered()
-    return parity.check(shop.home, shop.name, version, Path(made.run_folder) / "parity.json", "fp32")
+    return parity.check_parity(shop.home, shop.name, version, Path(made.run_folder) / "parity.json", "fp32")
 
 
 @pytest.mark.slow
 def test_a_process_started_ahead_answers(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    parity.prepare(shop.home, requirements.required(shop.recipe))
+    parity.prepare_check(shop.home, requirements.list_requirements(shop.recipe))
     (ahead,) = waiting()
-    monkeypatch.setattr(parity, "_Stranger", None)  # no other can be started
+    monkeypatch.setattr(parity, "_IsolatedProcess", None)  # no other can be started
     assert check(shop)["passed"] is True
-    assert (waiting(), ahead.lives()) == ([], False)
+    assert (waiting(), ahead.is_alive()) == ([], False)
 
 
 @pytest.mark.slow
 def test_a_process_that_died_is_replaced(shop: Shop) -> None:
-    parity.prepare(shop.home, requirements.required(shop.recipe))
-    waiting()[0].end()
+    parity.prepare_check(shop.home, requirements.list_requirements(shop.recipe))
+    waiting()[0].close()
     assert check(shop)["passed"] is True
 
 
 @pytest.mark.slow
 def test_a_model_with_other_requirements_gets_a_process_of_its_own(shop: Shop) -> None:
-    parity.prepare(shop.home, [*requirements.required(shop.recipe), "click"])
-    parity.prepare(Home(shop.home.root.parent / "another", shop.name), requirements.required(shop.recipe))
+    parity.prepare_check(shop.home, [*requirements.list_requirements(shop.recipe), "click"])
+    parity.prepare_check(
+        Home(shop.home.root.parent / "another", shop.name), requirements.list_requirements(shop.recipe)
+    )
     ahead = waiting()
     assert check(shop)["passed"] is True
     assert waiting() == ahead
-    assert all(one.lives() for one in ahead)
+    assert all(one.is_alive() for one in ahead)
 
 
 def test_what_was_started_in_vain_is_ended_with_its_files(tmp_path: Path) -> None:
-    parity.prepare(Home(tmp_path / "home", "small"), ["pydantic>=2"])
+    parity.prepare_check(Home(tmp_path / "home", "small"), ["pydantic>=2"])
     (ahead,) = waiting()
     scratch = Path(ahead._scratch.name)
     assert (scratch / "packages" / "pydantic").exists()
-    parity.dismiss()
-    assert (waiting(), ahead.lives(), scratch.exists()) == ([], False, False)
+    parity.dismiss_prepared()
+    assert (waiting(), ahead.is_alive(), scratch.exists()) == ([], False, False)
 
 
 def test_what_cannot_be_started_is_left_to_the_check(tmp_path: Path) -> None:
-    parity.prepare(Home(tmp_path / "home", "small"), ["no-such-package==1"])
+    parity.prepare_check(Home(tmp_path / "home", "small"), ["no-such-package==1"])
     assert waiting() == []
 
 

@@ -22,7 +22,7 @@ def test_without_evidence_the_champion_stays(shop: Shop, decision: Decision) -> 
     made, version = shop.registered()
     assert settle(shop, made, version, decision) == decision
     assert shop.champion() == 1
-    assert models.alias(shop.home, shop.name, "challenger") == version == 2
+    assert models.resolve_alias(shop.home, shop.name, "challenger") == version == 2
     assert (shop.tag(2, "decision"), shop.tag(2, "reason")) == (decision.verdict, decision.reason)
     last = events(shop)[-1]
     assert (last["event"], last["verdict"], last["version"], last["champion"]) == ("decision", decision.verdict, 2, 1)
@@ -46,11 +46,11 @@ def test_a_decision_that_was_carried_out_is_given_again(shop: Shop) -> None:
     made, version = shop.registered()
     first = settle(shop, made, version)
     before = events(shop)
-    assert decisions.opponent(shop.home, shop.name, made.run_id) == 1
+    assert decisions.find_opponent(shop.home, shop.name, made.run_id) == 1
     assert settle(shop, made, version, HELD) == first
-    assert models.register(shop.recipe, shop.home, made, ["x"]) == version
+    assert models.register_version(shop.recipe, shop.home, made, ["x"]) == version
     assert events(shop) == before
-    assert len(models.versions(shop.home, shop.name)) == 2
+    assert len(models.list_versions(shop.home, shop.name)) == 2
     assert shop.tag(version, "decision") == "promoted"
 
 
@@ -68,7 +68,7 @@ def test_a_decision_made_twice_is_recorded_once(shop: Shop) -> None:
 def test_what_a_crash_left_of_a_move_is_repaired(shop: Shop, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
     make_champion(shop, shop.checked())
     made, version = shop.registered()
-    append = ledger.append
+    append = ledger.append_event
 
     def dies(home: Any, event: str, **facts: Any) -> Any:
         if event == "moved":
@@ -78,17 +78,17 @@ def test_what_a_crash_left_of_a_move_is_repaired(shop: Shop, monkeypatch: pytest
             raise Killed
         return found
 
-    monkeypatch.setattr(ledger, "append", dies)
+    monkeypatch.setattr(ledger, "append_event", dies)
     with pytest.raises(Killed):
         settle(shop, made, version)
-    monkeypatch.setattr(ledger, "append", append)
+    monkeypatch.setattr(ledger, "append_event", append)
     assert shop.champion() == (1 if after == "intent" else 2)
     assert settle(shop, made, version).verdict == "promoted"
     assert shop.champion() == 2
     repaired = [("moved", 1, 2)] if after == "alias" else [("abandoned", 1, 2), ("intent", 1, 2), ("moved", 1, 2)]
     assert moves(shop)[2:] == [("intent", 1, 2), *repaired]
     assert len(events(shop, "decision")) == 1
-    assert ledger.open_intent(shop.home) is None
+    assert ledger.find_open_intent(shop.home) is None
 
 
 def test_a_move_by_others_is_recorded(shop: Shop) -> None:
@@ -97,10 +97,10 @@ def test_a_move_by_others_is_recorded(shop: Shop) -> None:
     make_champion(shop, 1)
     moved_by_others(shop, 2)
     for _ in range(2):
-        models.repair(shop.home, shop.name)
+        models.repair_ledger(shop.home, shop.name)
         assert moves(shop)[2:] == [("external", 1, 2)]
     moved_by_others(shop, None)
-    models.repair(shop.home, shop.name)
+    models.repair_ledger(shop.home, shop.name)
     assert moves(shop)[-1] == ("external", 2, None)
 
 
@@ -123,11 +123,15 @@ def test_another_store_is_refused_and_leaves_the_ledger_as_it_is(
     before = shop.home.ledger.read_bytes()
     with monkeypatch.context() as elsewhere:
         elsewhere.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
-        for act in (models.repair, models.champion, lambda *given: promotion.rollback(*given, "bad night")):
+        for act in (
+            models.repair_ledger,
+            models.find_champion,
+            lambda *given: promotion.roll_back_champion(*given, "bad night"),
+        ):
             with pytest.raises(RegistryError, match="another store"):
                 act(shop.home, shop.name)
     assert shop.home.ledger.read_bytes() == before
-    assert promotion.rollback(shop.home, shop.name, "bad night") == 1
+    assert promotion.roll_back_champion(shop.home, shop.name, "bad night") == 1
 
 
 def test_the_champion_moves_under_the_lock(shop: Shop) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evertune.cli.errors import explain
+from evertune.cli.errors import explain_error
 from evertune.errors import RegistryError
 from evertune.registry.tracking import store
 from evertune.registry.versions import versions as models
@@ -35,7 +35,7 @@ def test_a_store_that_a_kill_left_half_made_is_made_anew(tmp_path: Path) -> None
     for _ in range(2):
         assert subprocess.run([sys.executable, "-c", DIES, str(home.root)], env=environment).returncode == -9
         assert not (home.root / "mlflow" / "mlflow.db").exists()
-    assert models.champion(home, "small") is None
+    assert models.find_champion(home, "small") is None
     assert [path.name for path in (home.root / "mlflow").iterdir()] == ["mlflow.db"]
 
 
@@ -54,13 +54,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_store_that_a_full_disk_left_half_made_is_made_anew(small_disk: Path) -> None:
     home = Home(small_disk, "small")
     with pytest.raises(RegistryError) as caught:
-        store.client(home)
-    text, status = explain(caught.value)
+        store.open_client(home)
+    text, status = explain_error(caught.value)
     assert status == 3
     assert "the disk is full" in text
     assert not (home.root / "mlflow" / "mlflow.db").exists()
     subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
-    assert models.champion(home, "small") is None
+    assert models.find_champion(home, "small") is None
 
 
 def test_a_database_that_the_environment_names_is_never_deleted(
@@ -87,9 +87,12 @@ def test_a_database_that_the_environment_names_is_never_deleted(
     ],
 )
 def test_a_store_that_is_none_ends_with_status_5(
-    evertune: Callable[..., Done], tiny_recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch,
-    uri: str, words: str,
-) -> None:  # fmt: skip
+    evertune: Callable[..., Done],
+    tiny_recipe: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    uri: str,
+    words: str,
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     done = evertune("rollback", tiny_recipe(), "--reason", "why")
     assert (done.status, done.out) == (5, "")
@@ -111,12 +114,16 @@ def test_a_prefect_address_that_is_none_ends_with_status_5(
 @pytest.mark.parametrize("command", [["rollback", "--reason", "x"], ["run"]])
 @pytest.mark.parametrize("place", ["/proc/x", "{}/a file", "{}/a file/below"])
 def test_a_home_that_cannot_be_ends_with_status_2(
-    evertune: Callable[..., Done], tiny_recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-    place: str, command: list[str],
-) -> None:  # fmt: skip
+    evertune: Callable[..., Done],
+    tiny_recipe: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    place: str,
+    command: list[str],
+) -> None:
     (tmp_path / "a file").write_text("x")
     monkeypatch.setenv("EVERTUNE_HOME", place.format(tmp_path))
-    monkeypatch.setattr("evertune.cli.run._flow", _without_prefect)
+    monkeypatch.setattr("evertune.cli.run._run_flow", _without_prefect)
     done = evertune(command[0], tiny_recipe(), *command[1:])
     assert (done.status, done.out) == (2, ""), done.err
     assert "Evertune cannot keep anything there" in done.err
@@ -128,7 +135,7 @@ def _without_prefect(recipe: Any, *_: Any) -> None:
     from evertune.data.sources import read as sources
     from evertune.runtime.home import home_of
 
-    corpus.ingest(recipe, home_of(recipe), lambda seen: sources.read(recipe, seen))
+    corpus.ingest_rows(recipe, home_of(recipe), lambda seen: sources.read_sources(recipe, seen))
 
 
 def test_a_tag_of_a_version_loads_no_other_version(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +145,6 @@ def test_a_tag_of_a_version_loads_no_other_version(shop: Shop, monkeypatch: pyte
 
     asked: list[str] = []
     monkeypatch.setattr(MlflowClient, "get_registered_model", lambda _, name: asked.append(name))
-    models.tag(shop.home, shop.name, version, decision="held")
+    models.set_tags(shop.home, shop.name, version, decision="held")
     models.set_challenger(shop.home, shop.name, version)
     assert (shop.tag(version, "decision"), asked) == ("held", [])

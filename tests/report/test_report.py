@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evertune.report import pictures
+from evertune.report import draw_pictures
 from tests.helpers.report import (
     DETAILS,
     HISTORY,
@@ -52,7 +52,8 @@ def test_groups_stand_beside_the_rows_where_some_rows_stand_together(tmp_path: P
 
 def test_page_is_self_contained(tmp_path: Path) -> None:
     path = made(tmp_path)
-    read, source = Read(path), path.read_text()
+    read = Read(path)
+    source = path.read_text()
     assert not {tag for tag, _ in read.tags} & {"script", "link", "iframe", "object", "embed", "base", "form"}
     links = [attributes[key] for _, attributes in read.tags for key in ("src", "href", "srcset") if key in attributes]
     assert all(link and link.startswith(("data:image/png;base64,", "#")) for link in links)
@@ -113,7 +114,7 @@ def test_page_without_a_champion_compares_with_nothing(tmp_path: Path) -> None:
 
 
 def test_page_with_an_empty_history_has_no_loss_curve(tmp_path: Path) -> None:
-    assert "loss_curve" not in pictures(tmp_path, DETAILS, [])
+    assert "loss_curve" not in draw_pictures(tmp_path, DETAILS, [])
     read = Read(made(tmp_path, {**OUTCOME, "training": {}}, history=[]))
     assert read.headings == [one for one in SECTIONS if one != "Training"]
 
@@ -123,8 +124,10 @@ def strings(value: Any, replacement: str) -> Any:
     kept = {"test", "decision", "kind", "metric"}
     named = {"per_class", "per_tag", "slices", "reasons", "seconds", "training"}
     if isinstance(value, dict):
-        return {key: one if key in kept else keyed(one, replacement) if key in named else strings(one, replacement)
-                for key, one in value.items()}  # fmt: skip
+        return {
+            key: one if key in kept else keyed(one, replacement) if key in named else strings(one, replacement)
+            for key, one in value.items()
+        }
     if isinstance(value, list):
         return [strings(one, replacement) for one in value]
     return replacement if isinstance(value, str) else value
@@ -151,8 +154,10 @@ def test_texts_of_rows_and_labels_stand_in_the_page_as_they_are(tmp_path: Path) 
 def numbers(value: Any, choices: Iterator[float | None]) -> Any:
     """The same tree with some of its numbers missing or not a number; counts and steps are kept."""
     if isinstance(value, dict):
-        return {key: one if key in {"counts", "step", "rows", "names", "leaked"} else numbers(one, choices)
-                for key, one in value.items()}  # fmt: skip
+        return {
+            key: one if key in {"counts", "step", "rows", "names", "leaked"} else numbers(one, choices)
+            for key, one in value.items()
+        }
     if isinstance(value, list):
         return [numbers(one, choices) for one in value]
     if not isinstance(value, float):
@@ -272,10 +277,24 @@ def test_slices_and_classes_have_intervals_and_the_picture_of_classes_is_shown(t
 
 
 def test_drift_of_the_new_rows_is_told_as_information_where_there_was_a_look(tmp_path: Path) -> None:
-    finding = {"test": "length", "statistic": 0.2, "usual": 0.1, "p": 0.001, "adjusted": 0.004, "found": True,
-               "words": "9 <tokens>, 12 now"}  # fmt: skip
-    found = {"drifted": True, "reason": "p = 0.004: length", "p": 0.004, "level": 0.05, "version": 3,
-             "rows": {"reference": 400, "current": 102}, "findings": [finding]}  # fmt: skip
+    finding = {
+        "test": "length",
+        "statistic": 0.2,
+        "usual": 0.1,
+        "p": 0.001,
+        "adjusted": 0.004,
+        "found": True,
+        "words": "9 <tokens>, 12 now",
+    }
+    found = {
+        "drifted": True,
+        "reason": "p = 0.004: length",
+        "p": 0.004,
+        "level": 0.05,
+        "version": 3,
+        "rows": {"reference": 400, "current": 102},
+        "findings": [finding],
+    }
     read = Read(undrawn(tmp_path, origin={**ORIGIN, "drift": found}))
     assert "They are of another kind: p = 0.004: length. 102 test rows that came since version 3" in read.text
     assert "it decided nothing, no trigger hears of it" in read.text and ": 9 <tokens>, 12 now" in read.texts

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evertune.report import pictures
+from evertune.report import draw_pictures
 from tests.helpers.paths import ROOT
 from tests.helpers.report import HISTORY, details_of
 
@@ -16,7 +16,7 @@ from tests.helpers.report import HISTORY, details_of
 def test_pictures_are_pngs_of_a_readable_size(tmp_path: Path, count: int) -> None:
     from matplotlib.image import imread
 
-    found = pictures(
+    found = draw_pictures(
         tmp_path / "new", details_of([f"class {number}" for number in range(count)], rows=5 * count), HISTORY
     )
     assert list(found) == ["loss_curve", "confusion", "per_class", "calibration"]
@@ -27,22 +27,22 @@ def test_pictures_are_pngs_of_a_readable_size(tmp_path: Path, count: int) -> Non
 
 
 def test_the_confusion_of_many_classes_keeps_those_with_errors(tmp_path: Path) -> None:
-    from evertune.report.charts import MOST, confusion
+    from evertune.report.charts import MOST, draw_confusion
 
     counts = np.diag(np.full(77, 10))
     counts[70, 76] = 5
-    figure = confusion({"names": [f"class {number}" for number in range(77)], "counts": counts.tolist()})
+    figure = draw_confusion({"names": [f"class {number}" for number in range(77)], "counts": counts.tolist()})
     assert figure is not None
     shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert len(shown) == MOST and {"class 70", "class 76"} <= set(shown)
 
 
 def test_pictures_write_a_label_as_it_is(tmp_path: Path) -> None:
-    from evertune.report.charts import per_class
+    from evertune.report.charts import draw_per_class
 
     details = details_of(["$\\frac{$", "<&>", "a$b$c"])
-    pictures(tmp_path, details, HISTORY)
-    figure = per_class(details["challenger"]["per_class"], {})
+    draw_pictures(tmp_path, details, HISTORY)
+    figure = draw_per_class(details["challenger"]["per_class"], {})
     assert figure is not None and not any(label.get_parse_math() for label in figure.axes[0].get_yticklabels())
 
 

@@ -7,20 +7,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from evertune.data.thumbnails import SHOWN, digest, thumbnail
+from evertune.data.thumbnails import SHOWN, digest_picture, make_thumbnail
 from tests.helpers.report import DETAILS, Read, undrawn
 
 
 def test_thousands_of_labels_and_photographs_stay_below_two_megabytes(tmp_path: Path) -> None:
     names = [f"a long name of label {number}" for number in range(4000)]
-    per_class = {name: {**next(iter(DETAILS["challenger"]["per_class"].values())), "f1": place / 4000}
-                 for place, name in enumerate(names)}  # fmt: skip
+    per_class = {
+        name: {**next(iter(DETAILS["challenger"]["per_class"].values())), "f1": place / 4000}
+        for place, name in enumerate(names)
+    }
     one = {"rows": 20, "challenger": 0.7, "champion": 0.8}
-    tile = {"caption": "noise", **dict.fromkeys(("true", "champion", "challenger"), thumbnail(_noise()))}
+    tile = {"caption": "noise", **dict.fromkeys(("true", "champion", "challenger"), make_thumbnail(_noise()))}
     details = {
-        **DETAILS, "slices": {f"label={name}": one for name in names}, "gallery": [tile] * SHOWN,
+        **DETAILS,
+        "slices": {f"label={name}": one for name in names},
+        "gallery": [tile] * SHOWN,
         **{model: {**DETAILS[model], "per_class": per_class} for model in ("challenger", "champion")},
-    }  # fmt: skip
+    }
     path = undrawn(tmp_path, details=details)
     read = Read(path)
     assert "3,800 more slices are in details.json" in read.text and "3,800 more classes" in read.text
@@ -30,8 +34,8 @@ def test_thousands_of_labels_and_photographs_stay_below_two_megabytes(tmp_path: 
 
 def test_a_thumbnail_is_known_by_its_pixels_also_where_it_has_fewer_colours() -> None:
     whole = _noise()
-    small = thumbnail(whole)
-    assert digest(whole) == digest(small) == digest(thumbnail(small.rpartition(",")[2]))
+    small = make_thumbnail(whole)
+    assert digest_picture(whole) == digest_picture(small) == digest_picture(make_thumbnail(small.rpartition(",")[2]))
 
 
 def _noise() -> str:

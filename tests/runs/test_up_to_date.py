@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pydantic import create_model
 
-from evertune.config import Recipe, Training, load
+from evertune.config import Recipe, Training, load_recipe
 from evertune.data import admission
 from evertune.data.corpus import transactions as corpus
 from evertune.data.quarantine import release as quarantine
 from evertune.data.sources import read as sources
-from evertune.records import Outcome, Snapshot, digest
+from evertune.records import Outcome, Snapshot, compute_digest
 from evertune.runs import up_to_date as conclusion
 from evertune.runtime.files import read_json
 from evertune.runtime.home import Home, home_of
@@ -36,25 +36,25 @@ def write(tmp_path: Path, tiny_model: Path, write_recipe: Callable[..., Path]) -
 
     def make(**sections: Any) -> Recipe:
         tree = {"base_model": str(tiny_model), "data": data, "contract": {"tolerance": 1.0}, **sections}
-        return load(write_recipe(tmp_path, **tree))
+        return load_recipe(write_recipe(tmp_path, **tree))
 
     return make
 
 
 def take_in(recipe: Recipe) -> Snapshot:
     home = home_of(recipe)
-    batch = corpus.ingest(recipe, home, lambda seen: sources.read(recipe, seen))
-    return admission.admit(batch, recipe, home)[0]
+    batch = corpus.ingest_rows(recipe, home, lambda seen: sources.read_sources(recipe, seen))
+    return admission.admit_batch(batch, recipe, home)[0]
 
 
 def conclude(recipe: Recipe, snapshot: Snapshot) -> Home:
     home = home_of(recipe)
-    conclusion.conclude(recipe, home, snapshot, DONE)
+    conclusion.record_conclusion(recipe, home, snapshot, DONE)
     return home
 
 
 def start(recipe: Recipe) -> Outcome | None:
-    return conclusion.before_start(recipe, home_of(recipe), sources.fingerprints)
+    return conclusion.check_before_start(recipe, home_of(recipe), sources.fingerprints)
 
 
 def test_the_last_outcome_is_given_until_something_changes(write: Write, tmp_path: Path) -> None:
@@ -90,14 +90,14 @@ def test_a_field_that_a_later_version_adds_changes_no_fingerprint(write: Write) 
     recipe = write()
     later = create_model("Later", __base__=Training, new=(int, 3))
     given = recipe.training.model_dump(mode="json")
-    assert digest(later(**given)) == digest(recipe.training)
-    assert digest(later(**given, new=4)) != digest(recipe.training)
+    assert compute_digest(later(**given)) == compute_digest(recipe.training)
+    assert compute_digest(later(**given, new=4)) != compute_digest(recipe.training)
 
 
 def test_another_objective_is_another_fingerprint_though_all_its_options_are_defaults(write: Write) -> None:
     one = write(objective={"type": "text-classification"})
     other = write(objective={"type": "token-classification"})
-    assert digest(one.objective) != digest(other.objective)
+    assert compute_digest(one.objective) != compute_digest(other.objective)
     assert conclusion.recipe_fingerprint(one) != conclusion.recipe_fingerprint(other)
 
 
@@ -156,7 +156,7 @@ def test_rows_released_from_quarantine_make_a_run(write: Write, tmp_path: Path) 
     home = conclude(write(), take_in(write()))
     wider = write(contract={"tolerance": 0.9, "label": {"values": ["refund", "delivery", "account", "lost"]}})
     assert start(wider) is not None
-    assert quarantine.release(wider, home).released == 1
+    assert quarantine.release_rows(wider, home).released == 1
     assert start(wider) is None
     assert (take_in(wider).new, take_in(wider).accepted) == (1, 1)
 
@@ -165,7 +165,7 @@ def test_a_batch_that_waits_makes_a_run(write: Write, tmp_path: Path) -> None:
     recipe = write()
     home = conclude(recipe, take_in(recipe))
     write_rows(tmp_path / "rows" / "b.csv", ticket_rows(5, start=100))
-    corpus.ingest(recipe, home, lambda seen: sources.read(recipe, seen))
+    corpus.ingest_rows(recipe, home, lambda seen: sources.read_sources(recipe, seen))
     (tmp_path / "rows" / "b.csv").unlink()
     assert start(recipe) is None
 
@@ -175,7 +175,7 @@ def test_sources_that_bring_nothing_new_are_read_once(write: Write, tmp_path: Pa
     conclude(recipe, take_in(recipe))
     shutil.copy(tmp_path / "rows" / "a.csv", tmp_path / "rows" / "copy.csv")
     assert start(recipe) is None
-    same = conclusion.after_reading(recipe, home_of(recipe), take_in(recipe))
+    same = conclusion.check_after_reading(recipe, home_of(recipe), take_in(recipe))
     assert same is not None
     assert same.rows["new"] == 0
     assert start(recipe) is not None
@@ -193,7 +193,7 @@ def test_rows_that_were_all_refused_are_told_and_train_nothing(write: Write, tmp
     recipe = write()
     home = conclude(recipe, take_in(recipe))
     write_rows(tmp_path / "rows" / "b.csv", [("", "refund"), ("", "account")])
-    same = conclusion.after_reading(recipe, home, take_in(recipe))
+    same = conclusion.check_after_reading(recipe, home, take_in(recipe))
     assert same is not None
     assert same.rows == {"new": 2, "accepted": 0, "refused": 2, "reasons": {"missing text": 2}}
     assert take_in(recipe).refused == 0

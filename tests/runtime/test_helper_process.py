@@ -30,9 +30,9 @@ SECONDS = 60.0
 def ready(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process that waits, which finds the tests' modules; none is left in the end."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    beside.prepare("colorsys")
+    beside.start_helper("colorsys")
     yield
-    beside.dismiss()
+    beside.end_processes()
     assert not below(os.getpid())
 
 
@@ -54,10 +54,10 @@ def until(condition) -> None:
 
 
 def test_work_is_done_where_the_imports_are_done_and_once_here_without_such_a_process() -> None:
-    there, imported = beside.call(partial(beside_jobs.where, "colorsys", "wave"), ["wave"])
+    there, imported = beside.run_in_helper(partial(beside_jobs.where, "colorsys", "wave"), ["wave"])
     assert there != os.getpid() and imported == [True, False]
     assert "wave" in sys.modules
-    assert beside.call(partial(beside_jobs.where))[0] == os.getpid()
+    assert beside.run_in_helper(partial(beside_jobs.where))[0] == os.getpid()
 
 
 def test_the_process_goes_on_when_it_has_answered_however_large_the_answer(
@@ -71,23 +71,23 @@ def test_the_process_goes_on_when_it_has_answered_however_large_the_answer(
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     after = partial(beside_jobs.touch, tmp_path / "done")
-    assert beside.call(partial(beside_jobs.size, 10**7), ["waits"], after) == b"x" * 10**7
+    assert beside.run_in_helper(partial(beside_jobs.size, 10**7), ["waits"], after) == b"x" * 10**7
 
 
 def test_errors_come_as_they_are() -> None:
     with pytest.raises(ConfigError) as found:
-        beside.call(partial(beside_jobs.wrong, "config"))
+        beside.run_in_helper(partial(beside_jobs.wrong, "config"))
     assert found.value.problems == ["data.sources: none", "name: missing"]
     assert "helper_process_jobs.py" in found.value.__notes__[0], "where it came from, for --debug"
 
 
 def test_an_error_that_cannot_travel_is_told() -> None:
     with pytest.raises(RuntimeError, match="OwnError: 1 and 2"):
-        beside.call(partial(beside_jobs.wrong, "own"))
+        beside.run_in_helper(partial(beside_jobs.wrong, "own"))
 
 
 def test_work_is_done_here_when_the_process_is_killed(caplog: pytest.LogCaptureFixture) -> None:
-    assert beside.call(partial(beside_jobs.killed_but_in, os.getpid())) == os.getpid()
+    assert beside.run_in_helper(partial(beside_jobs.killed_but_in, os.getpid())) == os.getpid()
     assert "ended with status -9" in caplog.text
 
 
@@ -95,7 +95,7 @@ def test_a_process_that_died_while_it_waited_is_done_without() -> None:
     (waiting,) = below(os.getpid())
     waiting.kill()
     until(lambda: waiting.status() == psutil.STATUS_ZOMBIE)
-    assert beside.call(partial(beside_jobs.where))[0] == os.getpid()
+    assert beside.run_in_helper(partial(beside_jobs.where))[0] == os.getpid()
 
 
 def test_an_interruption_ends_the_work(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_an_interruption_ends_the_work(tmp_path: Path) -> None:
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        beside.call(partial(beside_jobs.endless, tmp_path / "at work"))
+        beside.run_in_helper(partial(beside_jobs.endless, tmp_path / "at work"))
     thread.join()
     assert not below(os.getpid())
 
@@ -141,11 +141,12 @@ def test_the_process_ends_with_the_one_that_started_it(tmp_path: Path, working: 
 @pytest.mark.parametrize("prepared", [False, True])
 def test_a_batch_is_judged_alike_in_another_process(tmp_path: Path, prepared: bool) -> None:
     write_csv(tmp_path / "rows.csv", good(40) + REFUSED)
-    one, place = recipe(tmp_path, **TOLERANT), home(tmp_path)
+    one = recipe(tmp_path, **TOLERANT)
+    place = home(tmp_path)
     batch = ingest(one, place)
     if not prepared:
-        beside.dismiss()
-    snapshot, verdicts = admission.admit(batch, one, place, place.data_docs / "000001")
+        beside.end_processes()
+    snapshot, verdicts = admission.admit_batch(batch, one, place, place.data_docs / "000001")
     assert verdicts is not None and verdicts.rows == snapshot.accepted == 40 and len(current(place)) == 40
     assert len(verdicts.refused) == len(REFUSED)
     assert (place.data_docs / "000001" / "index.html").exists()
@@ -155,11 +156,12 @@ def test_a_batch_is_judged_alike_in_another_process(tmp_path: Path, prepared: bo
 @pytest.mark.parametrize("prepared", [False, True])
 def test_a_batch_that_is_stopped_in_another_process_loses_nothing(tmp_path: Path, prepared: bool) -> None:
     write_csv(tmp_path / "rows.csv", good(4) + REFUSED)
-    one, place = recipe(tmp_path), home(tmp_path)
+    one = recipe(tmp_path)
+    place = home(tmp_path)
     batch = ingest(one, place)
     if not prepared:
-        beside.dismiss()
+        beside.end_processes()
     with pytest.raises(BatchStoppedError, match="4 of 8 rows"):
-        admission.admit(batch, one, place)
-    assert len(quarantine.listing(place)) == 4
+        admission.admit_batch(batch, one, place)
+    assert len(quarantine.list_refused(place)) == 4
     assert not list(place.batches.glob(".*"))

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from evertune.backtest.replay import Model, Replay
-from evertune.config import Recipe, load
+from evertune.config import Recipe, load_recipe
 from evertune.errors import ConfigError, RegistryError
-from evertune.objectives import module
+from evertune.objectives import load_objective
 from evertune.runtime import job_slots as jobs
 from evertune.runtime.home import home_of
 from tests.helpers.model import recipe, split_rows, table, text_rows, train
@@ -67,13 +67,13 @@ def test_a_gpu_makes_one_place_and_the_environment_another_number(
 ) -> None:
     monkeypatch.setenv(jobs.PLACES, given)
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
-    assert jobs.places() == count
+    assert jobs.count_slots() == count
 
 
 @pytest.mark.parametrize("given", ["two", "-1", "1.5"])
 def test_what_is_no_number_is_a_config_error(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv(jobs.PLACES, given)
-    with pytest.raises(ConfigError, match=rf"EVERTUNE_JOBS={given}: give the number of jobs"), jobs.place("mine"):
+    with pytest.raises(ConfigError, match=rf"EVERTUNE_JOBS={given}: give the number of jobs"), jobs.hold_slot("mine"):
         pass
 
 
@@ -88,7 +88,7 @@ def test_a_place_is_free_once_its_holder_is_killed_and_who_waits_says_for_whom(
             holder.wait()
 
         monkeypatch.setattr(jobs.time, "sleep", dies)
-        with jobs.place("mine"):
+        with jobs.hold_slot("mine"):
             pass
     [said] = [one.getMessage() for one in caplog.records]
     words = (
@@ -100,17 +100,18 @@ def test_a_place_is_free_once_its_holder_is_killed_and_who_waits_says_for_whom(
 def test_with_two_places_the_third_job_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(jobs.PLACES, "2")
     monkeypatch.setattr(jobs.time, "sleep", waits)
-    with jobs.place("one"):
-        with jobs.place("two"), pytest.raises(WaitsError), jobs.place("three"):
+    with jobs.hold_slot("one"):
+        with jobs.hold_slot("two"), pytest.raises(WaitsError), jobs.hold_slot("three"):
             pass
-        with jobs.place("three"):
+        with jobs.hold_slot("three"):
             pass
 
 
 def test_a_training_takes_a_place_and_a_finished_one_needs_none(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, rows = recipe(tiny_model, training={"epochs": 1}), split_rows(text_rows(20))
+    one = recipe(tiny_model, training={"epochs": 1})
+    rows = split_rows(text_rows(20))
     with another(), monkeypatch.context() as patch:
         patch.setattr(jobs.time, "sleep", waits)
         with pytest.raises(WaitsError):
@@ -125,16 +126,17 @@ def test_the_scoring_of_test_rows_takes_a_place_and_a_kept_one_needs_none(
 ) -> None:
     from tasks import evaluate
 
-    made, held = shop.candidate(), list[bool]()
+    made = shop.candidate()
+    held = list[bool]()
     report = evaluation(metrics={"test": {shop.recipe.metric: 0.9}})
 
     def scored(*_: Any) -> Any:
-        held.append(jobs._free(jobs._files(1)) is None)
+        held.append(jobs._lock_free_slot(jobs._list_slot_files(1)) is None)
         return report
 
     monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
     monkeypatch.setattr(evaluate, "show_metrics", lambda *_: None)
-    monkeypatch.setattr(evaluate, "_scored", scored)
+    monkeypatch.setattr(evaluate, "_score_models", scored)
     step = evaluate.evaluate.__wrapped__  # type: ignore[attr-defined]
     assert step(made, shop.recipe) == report
     with another():
@@ -147,15 +149,16 @@ def test_a_look_for_drift_and_the_scoring_of_a_file_take_a_place(
 ) -> None:
     from flows import monitor, score
 
-    one, reached = recipe(tiny_model, folder=tmp_path), list[str]()
+    one = recipe(tiny_model, folder=tmp_path)
+    reached = list[str]()
     write = tmp_path / "a.csv"
     write.write_text("text\na\n")
     monkeypatch.setattr(jobs.time, "sleep", waits)
-    monkeypatch.setattr("evertune.registry.versions.versions.champion", lambda *_: 1)
-    monkeypatch.setattr("evertune.registry.versions.versions.bundle_of", lambda *_: tmp_path)
-    monkeypatch.setattr("evertune.monitoring.monitor.since", lambda *_: (None, None))
-    monkeypatch.setattr("evertune.monitoring.monitor.look", lambda *_: reached.append("look"))
-    monkeypatch.setattr("evertune.serving.scoring.score", lambda *_: reached.append("score"))
+    monkeypatch.setattr("evertune.registry.versions.versions.find_champion", lambda *_: 1)
+    monkeypatch.setattr("evertune.registry.versions.versions.fetch_bundle", lambda *_: tmp_path)
+    monkeypatch.setattr("evertune.monitoring.monitor.load_corpus_sides", lambda *_: (None, None))
+    monkeypatch.setattr("evertune.monitoring.monitor.compare_sides", lambda *_: reached.append("look"))
+    monkeypatch.setattr("evertune.serving.scoring.score_file", lambda *_: reached.append("score"))
     with another():
         with pytest.raises(WaitsError):
             monitor.look.fn(one, None, None)
@@ -170,22 +173,24 @@ def test_a_backtest_takes_a_place_before_it_loads_a_model(tiny_model: Path, monk
     later = [{**row, "row_key": f"{row['text']}", "group": "", "component": 900} for row in text_rows(30, start=100)]
     loaded = list[Path]()
     replay = object.__new__(Replay)
-    replay.recipe, replay._objective, replay._target = recipe(tiny_model), module("text-classification"), "label"
-    replay._predictor = loaded.append  # type: ignore[assignment]
+    replay.recipe = recipe(tiny_model)
+    replay._objective = load_objective("text-classification")
+    replay._target = "label"
+    replay._load_predictor = loaded.append  # type: ignore[assignment]
     monkeypatch.setattr(replay, "known", lambda _: rows)
     monkeypatch.setattr(replay, "came", lambda *_: table(later))
     monkeypatch.setattr(jobs.time, "sleep", waits)
     with another():
         with pytest.raises(WaitsError):
-            replay.drift(Model(Path("champion"), 1), 1, 2)
+            replay.measure_drift(Model(Path("champion"), 1), 1, 2)
         with pytest.raises(WaitsError):
-            replay._scored(Path("champion"), 2)
+            replay._score_window(Path("champion"), 2)
     assert loaded == []
 
 
 @pytest.fixture
 def mine(tiny_recipe: Callable[..., Path]) -> Recipe:
-    return load(tiny_recipe())
+    return load_recipe(tiny_recipe())
 
 
 def test_a_second_run_of_a_recipe_by_hand_leaves_and_names_the_first(
@@ -194,7 +199,7 @@ def test_a_second_run_of_a_recipe_by_hand_leaves_and_names_the_first(
     from tasks import step
 
     monkeypatch.setattr(step, "SOON", 0.0)
-    with step.alone(mine), pytest.raises(RegistryError) as left, step.alone(mine):
+    with step.exclusive_run(mine), pytest.raises(RegistryError) as left, step.exclusive_run(mine):
         pass
     assert (
         f"has held the run lock of small for 0 s; wait until it ends (recipe small, process {os.getpid()}, since "
@@ -215,8 +220,8 @@ def test_a_second_run_by_a_deployment_waits_and_says_for_whom(mine: Recipe, monk
 
         monkeypatch.setattr(step, "SOON", 0.0)
         monkeypatch.setattr(step, "deployment", SimpleNamespace(id="a deployment"))
-        monkeypatch.setattr(step, "said", SimpleNamespace(info=ends))
-        with step.alone(mine):
+        monkeypatch.setattr(step, "logger", SimpleNamespace(info=ends))
+        with step.exclusive_run(mine):
             pass
     [words] = said
     assert f"process {os.getpid()}" in words and words.endswith("; this run starts then")

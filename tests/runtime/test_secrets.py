@@ -16,7 +16,7 @@ from evertune.registry.tracking import store
 from evertune.registry.versions import parity
 from evertune.registry.versions import versions as models
 from evertune.runtime.home import Home
-from evertune.runtime.secrets import hidden
+from evertune.runtime.secrets import hide_secrets
 
 SECRET = "hunter2"
 
@@ -51,17 +51,17 @@ def broken_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     "act",
     [
-        lambda home: models.champion(home, "small"),
-        lambda home: models.versions(home, "small"),
-        lambda home: models.tag(home, "small", 1, decision="held"),
-        lambda home: models.bundle_of(home, "small", 1),
+        lambda home: models.find_champion(home, "small"),
+        lambda home: models.list_versions(home, "small"),
+        lambda home: models.set_tags(home, "small", 1, decision="held"),
+        lambda home: models.fetch_bundle(home, "small", 1),
         lambda home: models.set_challenger(home, "small", 1),
-        lambda home: promotion.approve(home, "small", 1, "why"),
-        lambda home: store.experiment(home, "small"),
-        lambda home: tracking.Run(home, "1", home.model).tag(code="x"),
-        lambda home: tracking.Run(home, "1", home.model).note("x"),
-        lambda home: tracking.Run(home, "1", home.model).finish(),
-        lambda home: tracking.url(home, "1"),
+        lambda home: promotion.approve_version(home, "small", 1, "why"),
+        lambda home: store.ensure_experiment(home, "small"),
+        lambda home: tracking.Run(home, "1", home.model).set_tags(code="x"),
+        lambda home: tracking.Run(home, "1", home.model).set_description("x"),
+        lambda home: tracking.Run(home, "1", home.model).finish_run(),
+        lambda home: tracking.find_run_url(home, "1"),
     ],
 )
 def test_no_error_of_the_store_shows_its_password(tmp_path: Path, act: Callable[[Home], Any]) -> None:
@@ -74,7 +74,7 @@ def test_no_error_of_the_store_shows_its_password(tmp_path: Path, act: Callable[
 def test_no_reason_of_a_decision_shows_the_password(tmp_path: Path) -> None:
     sample = tmp_path / "parity.json"
     sample.write_text('{"role": "text", "inputs": [], "predictions": []}')
-    found = parity.check(Home(tmp_path / "home", "small"), "small", 1, sample, "fp32")
+    found = parity.check_parity(Home(tmp_path / "home", "small"), "small", 1, sample, "fp32")
     assert found["passed"] is False
     assert "MLflow refused" in found["problem"]
     assert SECRET not in found["problem"]
@@ -92,18 +92,21 @@ def test_no_reason_of_a_decision_shows_the_password(tmp_path: Path) -> None:
 )
 def test_what_is_hidden(monkeypatch: pytest.MonkeyPatch, uri: str, message: str, shown: str) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert hidden(message) == shown
+    assert hide_secrets(message) == shown
 
 
 def test_tokens_of_the_environment_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "open sesame")
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0k")
-    assert hidden("Basic open sesame, Bearer t0k") == "Basic ***, Bearer ***"
+    assert hide_secrets("Basic open sesame, Bearer t0k") == "Basic ***, Bearer ***"
 
 
 def test_the_page_of_a_database_is_told_without_its_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:hunter2@db/mlflow")
-    assert tracking.url(Home(tmp_path, "small"), "1") == "mlflow ui --backend-store-uri postgresql://***@db/mlflow"
+    assert (
+        tracking.find_run_url(Home(tmp_path, "small"), "1")
+        == "mlflow ui --backend-store-uri postgresql://***@db/mlflow"
+    )
 
 
 def test_the_parity_process_is_not_given_the_address_as_an_argument(
@@ -121,6 +124,6 @@ def test_the_parity_process_is_not_given_the_address_as_an_argument(
         monkeypatch.setattr(f"evertune.registry.versions.parity.{name}", lambda *_: [])
     monkeypatch.setattr("subprocess.Popen", run)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:{SECRET}@127.0.0.1:9")
-    assert parity.check(Home(tmp_path, "small"), "small", 1, sample, "fp32")["problem"] == "enough"
+    assert parity.check_parity(Home(tmp_path, "small"), "small", 1, sample, "fp32")["problem"] == "enough"
     assert SECRET not in " ".join(seen["command"])
     assert seen["environment"]["MLFLOW_TRACKING_URI"] == f"http://me:{SECRET}@127.0.0.1:9"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from evertune.runtime.threads import Behind, ahead, behind, mapped
+from evertune.runtime.threads import BackgroundWorker, iterate_ahead, map_behind, map_in_threads
 
 
 def failing(number: int) -> int:
@@ -26,14 +26,16 @@ def endless() -> Iterator[int]:
 
 def test_results_come_in_order_and_only_a_few_are_made_ahead() -> None:
     made = []
-    found = mapped(lambda number: made.append(number) or number * number, endless())
+    found = map_in_threads(lambda number: made.append(number) or number * number, endless())
     assert [next(found) for _ in range(50)] == [number * number for number in range(50)]
     found.close()
     assert len(made) < 50 + 40
 
 
 def test_no_more_are_worked_on_at_once_than_may_be() -> None:
-    lock, now, most = threading.Lock(), [0], [0]
+    lock = threading.Lock()
+    now = [0]
+    most = [0]
 
     def work(number: int) -> int:
         with lock:
@@ -44,13 +46,15 @@ def test_no_more_are_worked_on_at_once_than_may_be() -> None:
             now[0] -= 1
         return number
 
-    assert list(mapped(work, range(12), 1)) == list(range(12))
+    assert list(map_in_threads(work, range(12), 1)) == list(range(12))
     assert most == [1]
-    assert len(list(mapped(work, range(12)))) == 12
+    assert len(list(map_in_threads(work, range(12)))) == 12
     assert most[0] == min(12, os.cpu_count() or 1)
 
 
-@pytest.mark.parametrize("how", [lambda: mapped(failing, range(9)), lambda: ahead(map(failing, range(9)))])
+@pytest.mark.parametrize(
+    "how", [lambda: map_in_threads(failing, range(9)), lambda: iterate_ahead(map(failing, range(9)))]
+)
 def test_an_error_stands_in_its_place(how) -> None:
     found = how()
     assert [next(found) for _ in range(5)] == [0, 1, 4, 9, 16]
@@ -59,22 +63,22 @@ def test_an_error_stands_in_its_place(how) -> None:
 
 
 def test_ahead_gives_the_same_items_from_another_thread() -> None:
-    assert list(ahead(range(20))) == list(range(20))
-    assert set(ahead(threading.get_ident() for _ in range(3))) != {threading.get_ident()}
+    assert list(iterate_ahead(range(20))) == list(range(20))
+    assert set(iterate_ahead(threading.get_ident() for _ in range(3))) != {threading.get_ident()}
 
 
 def test_work_behind_is_done_in_order_and_waited_for() -> None:
     done: list[int] = []
-    with Behind(done.append) as work:
+    with BackgroundWorker(done.append) as work:
         for number in range(30):
-            work.take(number)
+            work.submit_item(number)
     assert done == list(range(30))
 
 
 def test_an_error_of_work_behind_is_raised() -> None:
-    with pytest.raises(ValueError, match="five"), Behind(failing) as work:
+    with pytest.raises(ValueError, match="five"), BackgroundWorker(failing) as work:
         for number in range(6):
-            work.take(number)
+            work.submit_item(number)
 
 
 def workers() -> list[str]:
@@ -82,9 +86,9 @@ def workers() -> list[str]:
 
 
 def test_results_come_in_order_and_threads_end() -> None:
-    assert list(behind(ahead(range(100)), lambda one: one * 2)) == list(range(0, 200, 2))
-    assert list(ahead([])) == [] == list(behind([], str))
-    assert list(ahead([None, None])) == [None, None]
+    assert list(map_behind(iterate_ahead(range(100)), lambda one: one * 2)) == list(range(0, 200, 2))
+    assert list(iterate_ahead([])) == [] == list(map_behind([], str))
+    assert list(iterate_ahead([None, None])) == [None, None]
     assert workers() == []
 
 
@@ -99,7 +103,7 @@ def test_the_next_item_is_made_while_one_is_in_use_and_no_more() -> None:
                 second.set()
             yield number
 
-    stream = ahead(items())
+    stream = iterate_ahead(items())
     assert next(stream) == 0
     assert second.wait(10) and made == [0, 1]
     stream.close()
@@ -114,7 +118,7 @@ def test_the_next_item_is_made_while_the_function_works_on_one() -> None:
         other_is_made.set()
         yield 1
 
-    assert list(behind(items(), lambda _: other_is_made.wait(10))) == [True, True]
+    assert list(map_behind(items(), lambda _: other_is_made.wait(10))) == [True, True]
 
 
 def test_an_error_of_any_stage_ends_all() -> None:
@@ -124,8 +128,8 @@ def test_an_error_of_any_stage_ends_all() -> None:
 
     done: list[int] = []
     with pytest.raises(ValueError, match="reading"):
-        list(behind(ahead(broken()), done.append))
+        list(map_behind(iterate_ahead(broken()), done.append))
     assert done == [0]
-    with pytest.raises(ZeroDivisionError), contextlib.closing(ahead(range(-2, 9))) as numbers:
-        list(behind(numbers, lambda one: 1 // one))
+    with pytest.raises(ZeroDivisionError), contextlib.closing(iterate_ahead(range(-2, 9))) as numbers:
+        list(map_behind(numbers, lambda one: 1 // one))
     assert workers() == []

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from evertune import training
-from evertune.config import load
+from evertune.config import load_recipe
 from evertune.data.corpus import transactions as corpus
 from evertune.registry.tracking import searches, store, unfinished
 from evertune.runtime.home import Home
@@ -90,7 +90,7 @@ def test_the_best_values_are_found_and_bad_trials_given_up(whole: tuple[Result, 
 
 
 def test_no_trial_reads_a_test_row(shop: Shop, whole: tuple[Result, Path]) -> None:
-    rows = corpus.rows(shop.home, shop.snapshot.version, ["row_version", "split"]).to_pylist()
+    rows = corpus.read_rows(shop.home, shop.snapshot.version, ["row_version", "split"]).to_pylist()
     by = {
         split: {one["row_version"] for one in rows if one["split"] == split}
         for split in ("train", "validation", "test")
@@ -115,9 +115,9 @@ def test_it_goes_on_where_it_was_cut_off(
             raise Killed
         kept(self, *given)
 
-    kept = study.Study.report
+    kept = study.Study.report_value
     with monkeypatch.context() as broken, pytest.raises(Killed):
-        broken.setattr(study.Study, "report", report)
+        broken.setattr(study.Study, "report_value", report)
         shop.run()
     journal = shop.folder() / "journal.log"
     journal.write_bytes(journal.read_bytes() + b'{"op_code": 5, "wor')  # the crash cut an entry short
@@ -152,7 +152,7 @@ def test_two_processes_share_it_and_one_is_killed(shop: Shop) -> None:
 
 
 def children(shop: Shop, run_id: str) -> list[Any]:
-    mlflow = store.client(shop.home)
+    mlflow = store.open_client(shop.home)
     place = mlflow.get_experiment_by_name("tickets").experiment_id
     return list(mlflow.search_runs([place], f"tags.`mlflow.parentRunId` = '{run_id}'"))
 
@@ -171,7 +171,7 @@ def test_the_command_ends_what_is_done_with_a_recipe_and_a_page(
     assert done.status == 0, done.err
     found = done.json
     assert (found["best"], found["value"], found["run_id"]) == (whole[0].best, whole[0].value, whole[0].run_id)
-    best = load(tmp_path / "best.yaml")
+    best = load_recipe(tmp_path / "best.yaml")
     assert best.training.learning_rate == found["values"]["training.learning_rate"]
     first, second, *_ = (tmp_path / "best.yaml").read_text().splitlines()
     assert first == f"# evertune run {tmp_path / 'best.yaml'}"
@@ -179,7 +179,7 @@ def test_the_command_ends_what_is_done_with_a_recipe_and_a_page(
     page = Path(found["report"]).read_text()
     assert found["sentence"] in page and page.count("data:image/png") == 2 and "<script" not in page
     assert found["sentence"] in done.err and " tokens_per_batch " in done.err
-    mlflow = store.client(Home(home, "tickets"))
+    mlflow = store.open_client(Home(home, "tickets"))
     run = mlflow.get_run(found["run_id"])
     assert run.info.status == "FINISHED" and found["sentence"] in run.data.tags["mlflow.note.content"]
     assert run.data.metrics["f1_macro"] == found["value"]
@@ -205,20 +205,27 @@ def test_the_flow_ends_it_too_with_the_recipe_beside_the_other(
 
         found = flow(str(shop.path), trials=TRIALS)
     assert (found["best"], found["recipe"]) == (whole[0].best, str(shop.path.with_name("recipe.best.yaml")))
-    assert load(found["recipe"]).training.learning_rate == found["values"]["training.learning_rate"]
+    assert load_recipe(found["recipe"]).training.learning_rate == found["values"]["training.learning_rate"]
 
 
 def test_what_a_dead_search_left_is_closed_by_another_and_gone_on_with_by_its_own(shop: Shop) -> None:
     folders = [shop.home.model / "searches" / name for name in ("one", "two")]
     for folder in folders:
         (folder / "trials" / "0000").mkdir(parents=True)
-    one, two = (searches.begin(shop.plan.recipe, shop.home, folder, {"training.seed": "1 to 9"}) for folder in folders)
-    own = searches.trial(shop.plan.recipe, shop.home, one, folders[0] / "trials" / "0000", 0, {"training.seed": "4"})
-    runs, mlflow = (one, own.run_id, two), store.client(shop.home)
+    one, two = (
+        searches.open_search_run(shop.plan.recipe, shop.home, folder, {"training.seed": "1 to 9"}) for folder in folders
+    )
+    own = searches.open_trial_run(
+        shop.plan.recipe, shop.home, one, folders[0] / "trials" / "0000", 0, {"training.seed": "4"}
+    )
+    runs = (one, own.run_id, two)
+    mlflow = store.open_client(shop.home)
     for but, left in ((one, ["RUNNING", "RUNNING", "KILLED"]), (two, ["KILLED", "KILLED", "KILLED"])):
-        unfinished.close(shop.home, "tickets", holding="search", but=but)
+        unfinished.close_abandoned(shop.home, "tickets", held_lock="search", except_run=but)
         assert [mlflow.get_run(run).info.status for run in runs] == left
-    assert searches.begin(shop.plan.recipe, shop.home, folders[0], {}) == one
+    assert searches.open_search_run(shop.plan.recipe, shop.home, folders[0], {}) == one
     (folders[0] / "trials" / "0000" / "run.json").unlink()  # it died before it could note it
-    again = searches.trial(shop.plan.recipe, shop.home, one, folders[0] / "trials" / "0000", 0, {"training.seed": "4"})
+    again = searches.open_trial_run(
+        shop.plan.recipe, shop.home, one, folders[0] / "trials" / "0000", 0, {"training.seed": "4"}
+    )
     assert again.run_id == own.run_id and mlflow.get_run(own.run_id).info.status == "RUNNING"

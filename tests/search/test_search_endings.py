@@ -50,9 +50,11 @@ def test_values_that_cannot_be_trained_are_given_up_and_other_errors_stop_the_se
     with pytest.raises(TrainingError, match="nothing can be written"):
         shop.run(trials=3)
     made = study.Study(Home(shop.home.root, f"tickets/searches/{shop.folder().name}"), shop.plan.fields, False, 17)
-    assert [(one.state, one.why) for one in made.trials()] == [
-        ("pruned", "the loss is nan"), ("pruned", "the loss is nan"), ("running", None)
-    ]  # fmt: skip
+    assert [(one.state, one.why) for one in made.list_trials()] == [
+        ("pruned", "the loss is nan"),
+        ("pruned", "the loss is nan"),
+        ("running", None),
+    ]
 
 
 def test_a_recipe_that_no_values_mend_ends_the_search(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +72,7 @@ def test_a_recipe_that_no_values_mend_ends_the_search(shop: Shop, monkeypatch: p
     with pytest.raises(ConfigError, match=r"no part is called x \(the same in all 5 trials, whatever their values\)"):
         shop.run(trials=20)
     made = study.Study(Home(shop.home.root, f"tickets/searches/{shop.folder().name}"), shop.plan.fields, False, 17)
-    assert [one.state for one in made.trials()] == ["pruned"] * study.ALIKE
+    assert [one.state for one in made.list_trials()] == ["pruned"] * study.ALIKE
 
 
 def test_trials_of_all_processes_have_the_teacher_that_was_found_once(
@@ -79,27 +81,31 @@ def test_trials_of_all_processes_have_the_teacher_that_was_found_once(
     rows = [{"text": text, "label": label} for text, label in ticket_rows(20)]
     one = recipe(tiny_model, shop.plan.recipe.objective.model_dump(), training={"epochs": 1})
     known = Path(train(one, tmp_path, split_rows(rows), sorted(WORDS)).bundle)
-    monkeypatch.setattr(models, "champion", lambda *_: None)
-    given = ["training.distill={teacher: champion, temperature: {search: [1.0, 4.0]}}", "training.epochs=1",
-             "training.tokens_per_batch=512", "training.learning_rate=0.01"]  # fmt: skip
+    monkeypatch.setattr(models, "find_champion", lambda *_: None)
+    given = [
+        "training.distill={teacher: champion, temperature: {search: [1.0, 4.0]}}",
+        "training.epochs=1",
+        "training.tokens_per_batch=512",
+        "training.learning_rate=0.01",
+    ]
     taught = replace(shop, plan=load_search(shop.path, given))
     with pytest.raises(ConfigError, match=r"training\.distill\.teacher: tickets has no champion yet"):
         taught.run()
     assert not (shop.home.model / "searches").exists()
-    monkeypatch.setattr(models, "champion", lambda *_: 7)
-    monkeypatch.setattr(models, "bundle_of", lambda _, name, version: {("tickets", 7): known}[name, version])
+    monkeypatch.setattr(models, "find_champion", lambda *_: 7)
+    monkeypatch.setattr(models, "fetch_bundle", lambda _, name, version: {("tickets", 7): known}[name, version])
     found = taught.run(trials=2, jobs=2)
     assert [one.state for one in found.trials] == ["complete", "complete"]
     assert found.fields == {"training.distill.temperature": "1 to 4"}
-    assert {place for place, _ in search._teachers(taught.plan).values()} == {known}
+    assert {place for place, _ in search._find_teachers(taught.plan).values()} == {known}
     other = Path(shutil.copytree(known, tmp_path / "other"))
     (other / "more").write_text("of another")
-    monkeypatch.setattr(models, "bundle_of", lambda *_: other)
+    monkeypatch.setattr(models, "fetch_bundle", lambda *_: other)
     monkeypatch.setattr(training, "finetune", broken(TrainingError("another search")))
     with pytest.raises(TrainingError, match="another search"):  # nothing of the first counts
         taught.run(trials=2)
     choices = ["training.distill={search: {choices: [null, {teacher: champion}]}}", *given[1:]]
-    assert list(search._teachers(load_search(shop.path, choices))) == ["champion"]
+    assert list(search._find_teachers(load_search(shop.path, choices))) == ["champion"]
 
 
 def test_without_validation_rows_nothing_begins(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from evertune.config.search import Searched
+from evertune.config.search import SearchField
 from evertune.runtime.home import Home
 from evertune.search.study import Study
 
-FIELDS = (Searched("a.rate", 1e-4, 1e-1, log=True), Searched("a.kind", choices=("x", "y", [1])), Searched("a.n", 1, 9))
+FIELDS = (
+    SearchField("a.rate", 1e-4, 1e-1, log=True),
+    SearchField("a.kind", choices=("x", "y", [1])),
+    SearchField("a.n", 1, 9),
+)
 
 
 def study(place: Path, seed: int = 3, falls: bool = False) -> Study:
@@ -22,9 +26,9 @@ def worth(values: dict[str, object]) -> float:
 
 def done(one: Study, count: int) -> Iterator[dict[str, object]]:
     for _ in range(count):
-        with one.next(99) as taken:
+        with one.claim_trial(99) as taken:
             assert taken is not None
-            one.complete(taken, worth(taken.values))
+            one.complete_trial(taken, worth(taken.values))
             yield taken.values
 
 
@@ -38,31 +42,34 @@ def test_the_same_seed_draws_the_same_whoever_asks(tmp_path: Path) -> None:
 
 
 def test_the_best_is_the_largest_or_the_smallest(tmp_path: Path) -> None:
-    up, down = study(tmp_path / "a"), study(tmp_path / "b", falls=True)
+    up = study(tmp_path / "a")
+    down = study(tmp_path / "b", falls=True)
     values = [worth(one) for one in done(up, 5)]
-    assert up.best() == up.trials()[values.index(max(values))]
+    assert up.find_best() == up.list_trials()[values.index(max(values))]
     values = [worth(one) for one in done(down, 5)]
-    assert down.best() == down.trials()[values.index(min(values))]
-    assert set(up.importances()) == {"a.rate", "a.kind", "a.n"} and study(tmp_path / "c").best() is None
+    assert down.find_best() == down.list_trials()[values.index(min(values))]
+    assert set(up.compute_importances()) == {"a.rate", "a.kind", "a.n"} and study(tmp_path / "c").find_best() is None
 
 
 def test_a_trial_has_one_owner_and_never_more_begin_than_are_asked_for(tmp_path: Path) -> None:
-    one, other = study(tmp_path), study(tmp_path)
-    with one.next(2) as first, other.next(2) as second, one.next(2) as third:
+    one = study(tmp_path)
+    other = study(tmp_path)
+    with one.claim_trial(2) as first, other.claim_trial(2) as second, one.claim_trial(2) as third:
         assert first is not None and second is not None
         assert ([first.number, second.number], third) == ([0, 1], None)
         assert first.values != second.values
-    with other.next(2) as again:  # whoever had it is gone
+    with other.claim_trial(2) as again:  # whoever had it is gone
         assert again is not None and (again.number, again.values) == (0, first.values)
-        other.complete(again, 1.0)
-    with one.next(2, begin=False) as left:
+        other.complete_trial(again, 1.0)
+    with one.claim_trial(2, may_begin=False) as left:
         assert left is not None and (left.number, left.values) == (1, second.values)
-        one.prune(left, "the loss is nan")
-    with one.next(2) as none:
+        one.prune_trial(left, "the loss is nan")
+    with one.claim_trial(2) as none:
         assert none is None
-    assert [(trial.state, trial.value, trial.why) for trial in other.trials()] == [
-        ("complete", 1.0, None), ("pruned", None, "the loss is nan")
-    ]  # fmt: skip
+    assert [(trial.state, trial.value, trial.why) for trial in other.list_trials()] == [
+        ("complete", 1.0, None),
+        ("pruned", None, "the loss is nan"),
+    ]
 
 
 def test_an_entry_that_a_crash_cut_short_is_taken_off(tmp_path: Path) -> None:
@@ -71,7 +78,7 @@ def test_an_entry_that_a_crash_cut_short_is_taken_off(tmp_path: Path) -> None:
     with journal.open("ab") as file:
         file.write(b'{"op_code": 4, "wor')
     assert len(list(done(study(tmp_path), 1))) == 1
-    assert [one.state for one in study(tmp_path).trials()] == ["complete"] * 3
+    assert [one.state for one in study(tmp_path).list_trials()] == ["complete"] * 3
 
 
 def test_a_trial_is_pruned_at_the_part_at_which_others_were_better(tmp_path: Path) -> None:
@@ -79,17 +86,17 @@ def test_a_trial_is_pruned_at_the_part_at_which_others_were_better(tmp_path: Pat
 
     one = study(tmp_path)
     for _ in range(4):
-        with one.next(9) as good:
+        with one.claim_trial(9) as good:
             assert good is not None
             for share in (0.1, 0.3, 1.0):
-                one.report(good, 0.8, share)
-            one.complete(good, 0.8)
-    with one.next(9) as bad:
+                one.report_value(good, 0.8, share)
+            one.complete_trial(good, 0.8)
+    with one.claim_trial(9) as bad:
         assert bad is not None
-        one.report(bad, 0.1, 0.1)  # it is early
+        one.report_value(bad, 0.1, 0.1)  # it is early
         with pytest.raises(optuna.TrialPruned):
-            one.report(bad, 0.2, 0.5)
+            one.report_value(bad, 0.2, 0.5)
         with pytest.raises(optuna.TrialPruned):
-            one.report(bad, 0.2, 0.5)  # after a crash it is told again
-        one.prune(bad)
-    assert (one.trials()[-1].state, one.trials()[-1].value) == ("pruned", 0.2)
+            one.report_value(bad, 0.2, 0.5)  # after a crash it is told again
+        one.prune_trial(bad)
+    assert (one.list_trials()[-1].state, one.list_trials()[-1].value) == ("pruned", 0.2)

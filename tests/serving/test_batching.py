@@ -5,7 +5,7 @@ from itertools import islice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evertune.serving.portable.batching import TokenBatches, by_length, cut, pack
+from evertune.serving.portable.batching import TokenBatches, by_length, cut_batches, pack_batches
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=300)
 BUDGETS = st.integers(16, 200)
@@ -28,7 +28,7 @@ def test_every_row_stands_in_an_epoch_once_and_within_the_budget(
 ) -> None:
     batches = TokenBatches(lengths, budget, 3, seed, padded=padded)
     for number in range(3):
-        epoch = batches.epoch(number)
+        epoch = batches.epoch_batches(number)
         assert rows(epoch) == list(range(len(lengths)))
         assert all(len(one) == 1 or sum(lengths[row] for row in one) <= budget for one in epoch)
         assert not padded or keeps_budget(epoch, lengths, budget)
@@ -60,8 +60,8 @@ def test_batches_by_length_hold_every_row_and_begin_with_the_longest(lengths: li
 
 
 def test_a_batch_is_filled_up_and_a_row_beyond_the_budget_is_alone() -> None:
-    assert pack([0, 1, 2, 3, 4, 5], [2, 4, 4, 50, 3, 3], 12) == [[0, 1, 2], [3], [4, 5]]
-    assert cut([0, 1, 2, 3, 4, 5], [2, 4, 6, 50, 3, 3], 12) == [[0, 1, 2], [3], [4, 5]]
+    assert pack_batches([0, 1, 2, 3, 4, 5], [2, 4, 4, 50, 3, 3], 12) == [[0, 1, 2], [3], [4, 5]]
+    assert cut_batches([0, 1, 2, 3, 4, 5], [2, 4, 6, 50, 3, 3], 12) == [[0, 1, 2], [3], [4, 5]]
 
 
 @given(LENGTHS, BUDGETS, SEEDS, st.integers(1, 4))
@@ -69,7 +69,8 @@ def test_a_batch_is_filled_up_and_a_row_beyond_the_budget_is_alone() -> None:
 def test_the_sequence_is_that_of_its_seed_and_its_length_is_told(
     lengths: list[int], budget: int, seed: int, epochs: int
 ) -> None:
-    first, again = TokenBatches(lengths, budget, epochs, seed), TokenBatches(lengths, budget, epochs, seed)
+    first = TokenBatches(lengths, budget, epochs, seed)
+    again = TokenBatches(lengths, budget, epochs, seed)
     whole = list(first)
     assert whole == list(again) == list(first)
     assert len(first) == len(whole) == sum(first.per_epoch)
@@ -78,14 +79,15 @@ def test_the_sequence_is_that_of_its_seed_and_its_length_is_told(
 
 def test_other_seeds_and_other_epochs_have_other_orders() -> None:
     lengths = [number % 17 + 1 for number in range(200)]
-    one, other = TokenBatches(lengths, 64, 2, 17), TokenBatches(lengths, 64, 2, 18)
-    assert one.epoch(0) != other.epoch(0)
-    assert one.epoch(0) != one.epoch(1)
+    one = TokenBatches(lengths, 64, 2, 17)
+    other = TokenBatches(lengths, 64, 2, 18)
+    assert one.epoch_batches(0) != other.epoch_batches(0)
+    assert one.epoch_batches(0) != one.epoch_batches(1)
 
 
 def test_an_epoch_is_not_sorted_by_length() -> None:
     lengths = list(range(1, 61)) * 20
-    batches = TokenBatches(lengths, 120, 1, 17, padded=True).epoch(0)
+    batches = TokenBatches(lengths, 120, 1, 17, padded=True).epoch_batches(0)
     longest = [max(lengths[row] for row in batch) for batch in batches]
     assert longest not in (sorted(longest), sorted(longest, reverse=True))
 
@@ -104,8 +106,9 @@ def test_epochs_may_differ_in_their_number_of_batches() -> None:
 @settings(deadline=None)
 def test_a_fraction_of_an_epoch_is_its_first_batches(lengths: list[int], budget: int, seed: int, epochs: float) -> None:
     batches = TokenBatches(lengths, budget, epochs, seed)
-    whole, last = int(epochs), batches.epoch(int(epochs))
-    expected = [batch for number in range(whole) for batch in batches.epoch(number)]
+    whole = int(epochs)
+    last = batches.epoch_batches(int(epochs))
+    expected = [batch for number in range(whole) for batch in batches.epoch_batches(number)]
     if epochs > whole:
         expected += last[: max(1, round((epochs - whole) * len(last)))]
     assert list(batches) == expected
@@ -124,7 +127,7 @@ def test_skipping_what_was_done_gives_the_rest(lengths: list[int], budget: int, 
 def test_a_training_that_ended_early_has_no_batch_left() -> None:
     batches = TokenBatches([5] * 40, 20, 2, 17)
     whole = list(batches)
-    batches.cut(7)
+    batches.stop_after(7)
     assert len(batches) == 7 and list(batches) == whole[:7]
-    batches.cut(1000)
+    batches.stop_after(1000)
     assert len(batches) == 20 and list(batches) == whole

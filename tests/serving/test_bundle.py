@@ -30,50 +30,55 @@ def copied(made: Path, tmp_path: Path) -> Path:
 
 def load(folder: Path) -> Any:
     """The parts that `bundle.write` takes, from a bundle."""
-    return text_classification.load(folder / "model"), tokenizer(), text_classification, bundle.card(folder)
+    return text_classification.load(folder / "model"), tokenizer(), text_classification, bundle.read_card(folder)
 
 
 def test_the_same_parts_give_the_same_bundle(made: Path, tmp_path: Path) -> None:
-    first, second = (bundle.write(tmp_path / name, *load(made)) for name in ("first", "second"))
-    assert first == second == bundle.digest(tmp_path / "first")
+    first, second = (bundle.write_bundle(tmp_path / name, *load(made)) for name in ("first", "second"))
+    assert first == second == bundle.compute_digest(tmp_path / "first")
     assert {file.name for file in (tmp_path / "first" / "code").iterdir()} == {
-        "__init__.py", "batching.py", "inference.py", "objective.py"
-    }  # fmt: skip
+        "__init__.py",
+        "batching.py",
+        "inference.py",
+        "objective.py",
+    }
 
 
 @pytest.mark.parametrize("file", ["evertune.json", "model/model.safetensors", "model/config.json", "code/objective.py"])
 def test_the_digest_changes_with_any_byte(copied: Path, file: str) -> None:
-    before = bundle.digest(copied)
+    before = bundle.compute_digest(copied)
     content = bytearray((copied / file).read_bytes())
     content[-2] ^= 1
     (copied / file).write_bytes(content)
-    assert bundle.digest(copied) != before
+    assert bundle.compute_digest(copied) != before
 
 
 def test_the_digest_knows_names_and_no_owner_time_or_cache(copied: Path) -> None:
-    before = bundle.digest(copied)
+    before = bundle.compute_digest(copied)
     (copied / "code" / "__pycache__").mkdir(exist_ok=True)
     (copied / "code" / "__pycache__" / "objective.cpython-311.pyc").write_bytes(b"made by an import")
     (copied / "evertune.json").chmod(0o600)
     (copied / "evertune.json").touch()
-    assert bundle.digest(copied) == before
+    assert bundle.compute_digest(copied) == before
     (copied / "model" / "config.json").rename(copied / "model" / "configuration.json")
-    assert bundle.digest(copied) != before
+    assert bundle.compute_digest(copied) != before
 
 
 def test_a_write_that_fails_leaves_the_old_bundle(made: Path, copied: Path) -> None:
-    before = bundle.digest(copied)
+    before = bundle.compute_digest(copied)
     model, words, objective, card = load(made)
     with pytest.raises(TypeError):
-        bundle.write(copied, model, words, objective, {**card, (1, 2): "no JSON key, so the card cannot be written"})
-    assert bundle.digest(copied) == before
+        bundle.write_bundle(
+            copied, model, words, objective, {**card, (1, 2): "no JSON key, so the card cannot be written"}
+        )
+    assert bundle.compute_digest(copied) == before
     assert [file.name for file in copied.parent.iterdir()] == [copied.name]  # no scratch beside it
 
 
 def test_a_write_that_fails_leaves_no_half_bundle(made: Path, tmp_path: Path) -> None:
     model, words, objective, card = load(made)
     with pytest.raises(TypeError):
-        bundle.write(tmp_path / "new", model, words, objective, {**card, (1, 2): ""})
+        bundle.write_bundle(tmp_path / "new", model, words, objective, {**card, (1, 2): ""})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -81,12 +86,12 @@ def test_what_a_killed_process_had_written_goes_with_the_next_write(made: Path, 
     left = tmp_path / ".bundle.0a1b2c3d" / "model"
     left.mkdir(parents=True)
     (left / "model.safetensors").write_bytes(b"half")
-    bundle.write(tmp_path / "bundle", *load(made))
+    bundle.write_bundle(tmp_path / "bundle", *load(made))
     assert [file.name for file in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_predictions_come_in_order_whatever_the_batches(made: Path) -> None:
-    predictor = bundle.predictor(made)
+    predictor = bundle.load_predictor(made)
     rows = [row["text"] for row in text_rows(20)]
     alone = [predictor.predict([text])[0] for text in rows]
     together = predictor.predict(rows)
@@ -96,7 +101,8 @@ def test_predictions_come_in_order_whatever_the_batches(made: Path) -> None:
 
 
 def test_predictions_are_those_of_one_padded_batch_with_a_mask(made: Path) -> None:
-    predictor, texts = bundle.predictor(made), [row["text"] for row in text_rows(20)]
+    predictor = bundle.load_predictor(made)
+    texts = [row["text"] for row in text_rows(20)]
     batch = predictor.objective.collate(predictor.encode(texts), predictor.tokenizer.pad_token_id)
     with torch.inference_mode():
         likely = predictor.model(**batch).logits.softmax(-1)
@@ -105,7 +111,8 @@ def test_predictions_are_those_of_one_padded_batch_with_a_mask(made: Path) -> No
 
 
 def test_bf16_is_to_the_bit_what_autocast_gives(made: Path) -> None:
-    predictor, plain = bundle.predictor(made, "bf16"), text_classification.load(made / "model").eval()
+    predictor = bundle.load_predictor(made, "bf16")
+    plain = text_classification.load(made / "model").eval()
     plain.set_attn_implementation("eager")
     batch = predictor.objective.collate(predictor.encode([row["text"] for row in text_rows(20)]), 0)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -115,16 +122,16 @@ def test_bf16_is_to_the_bit_what_autocast_gives(made: Path) -> None:
 
 def test_bf16_predicts_within_the_tolerance_of_fp32(made: Path) -> None:
     texts = [row["text"] for row in text_rows(20)]
-    exact, quick = (bundle.predictor(made, precision).predict(texts) for precision in ("fp32", "bf16"))
+    exact, quick = (bundle.load_predictor(made, precision).predict(texts) for precision in ("fp32", "bf16"))
     assert [one["label"] for one in quick] == [one["label"] for one in exact]
     assert [one["score"] for one in quick] == pytest.approx([one["score"] for one in exact], abs=TOLERANCE["bf16"])
 
 
 def test_a_bundle_is_deterministic_and_knows_its_labels(made: Path) -> None:
-    predictor = bundle.predictor(made)
+    predictor = bundle.load_predictor(made)
     assert predictor.names == list(LABELS)
     assert predictor.predict(INPUTS) == predictor.predict(INPUTS)  # no dropout
-    card = bundle.card(made)
+    card = bundle.read_card(made)
     assert card["objective"] == "text-classification" and card["snapshot"]["version"] == 3 and card["run_id"] == "r"
 
 
@@ -133,7 +140,8 @@ def test_two_bundles_in_one_process_share_no_code(made: Path, copied: Path) -> N
     code.write_text(
         code.read_text() + "\n\ndef decode(logits, examples, *_):\n    return ['other code'] * len(examples)\n"
     )
-    changed, original = bundle.predictor(copied), bundle.predictor(made)
+    changed = bundle.load_predictor(copied)
+    original = bundle.load_predictor(made)
     assert changed.predict(INPUTS) == ["other code"] * 3
     assert [one.keys() for one in original.predict(INPUTS)] == [{"label", "score"}] * 3
 
@@ -175,13 +183,13 @@ DAMAGES = [cut_weights, cut_card, spoil_code, lose_import, lose_code, lose_weigh
 def test_a_damaged_bundle_is_said(copied: Path, damage: Any) -> None:
     damage(copied)
     with pytest.raises(TrainingError, match=f"{copied} cannot be loaded"):
-        bundle.predictor(copied)
+        bundle.load_predictor(copied)
 
 
 def test_a_card_that_is_gone_or_damaged_is_said(copied: Path) -> None:
     cut_card(copied)
     with pytest.raises(TrainingError, match="cannot be read"):
-        bundle.card(copied)
+        bundle.read_card(copied)
     (copied / "evertune.json").unlink()
     with pytest.raises(TrainingError, match="no model bundle"):
-        bundle.card(copied)
+        bundle.read_card(copied)

@@ -44,7 +44,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def score(bundle: Path, parts: Iterator[Inputs], output: Path) -> tuple[int, int]:
-    done = scoring.score(bundle, 7, parts, "text", output, lambda _: None)
+    done = scoring.score_file(bundle, 7, parts, "text", output, lambda _: None)
     return done.rows, done.bad
 
 
@@ -75,7 +75,7 @@ def test_files_of_every_format_are_scored(shop: Shop, bundle: Path, tmp_path: Pa
             csv.writer(file).writerows([["text"], *([text] for text in TEXTS)])
     output = tmp_path / "out.jsonl"
     broken = name.endswith("jsonl")
-    found = score(bundle, sources.inputs(path, shop.recipe), output)
+    found = score(bundle, sources.read_inputs(path, shop.recipe), output)
     assert found == (5 + broken, 2 + broken)
     rows = read(output)
     assert [row["text"] or "" for row in rows[:5]] == TEXTS
@@ -89,15 +89,23 @@ def test_the_files_own_columns_stay_beside_the_prediction(bundle: Path, tmp_path
     score(bundle, iter([Inputs(own["text"], [None, None], pa.table(own))]), output)
     rows = read(output)
     assert list(rows[0]) == [
-        "number", "input_input_label", "input_label", "text", "label", "score", "model_version", "problem",
-    ]  # fmt: skip
+        "number",
+        "input_input_label",
+        "input_label",
+        "text",
+        "label",
+        "score",
+        "model_version",
+        "problem",
+    ]
     assert [row["number"] for row in rows] == ["7", "8"]
     assert [row["input_input_label"] for row in rows] == ["theirs", None]
     assert rows[0]["label"] in {"card", "refund"} and rows[1]["label"] is None
 
 
 def test_at_most_three_chunks_are_held_at_a_time_whatever_the_size_of_the_file(bundle: Path, tmp_path: Path) -> None:
-    held, most = 0, 0
+    held = 0
+    most = 0
 
     def source() -> Iterator[Inputs]:
         nonlocal held, most
@@ -111,7 +119,7 @@ def test_at_most_three_chunks_are_held_at_a_time_whatever_the_size_of_the_file(b
         assert count == 50
         held -= 1
 
-    done = scoring.score(bundle, 1, source(), "text", tmp_path / "out.csv", tick)
+    done = scoring.score_file(bundle, 1, source(), "text", tmp_path / "out.csv", tick)
     assert (held, done.rows) == (0, 600)
     assert most <= 4  # three, and the one whose writing has ended but is not yet counted
     assert [row["text"] for row in read(tmp_path / "out.csv")][::50] == [f"refund {part} 0" for part in range(12)]
@@ -125,10 +133,11 @@ def test_a_full_disk_ends_the_job_and_is_said(bundle: Path, tmp_path: Path, monk
             asked.append(part)
             yield from chunks(["refund"] * 5)
 
-    real = scoring._open
+    real = scoring._make_writer
 
     def filling(path: Path, kind: str, stack: contextlib.ExitStack) -> Any:
-        write, written = real(path, kind, stack), []
+        write = real(path, kind, stack)
+        written = []
 
         def until_full(table: pa.Table) -> None:
             if len(written) == 2:
@@ -137,7 +146,7 @@ def test_a_full_disk_ends_the_job_and_is_said(bundle: Path, tmp_path: Path, monk
 
         return until_full
 
-    monkeypatch.setattr(scoring, "_open", filling)
+    monkeypatch.setattr(scoring, "_make_writer", filling)
     with pytest.raises(DataError, match=r"out\.csv: cannot be written: No space left on device"):
         score(bundle, source(), tmp_path / "out.csv")
     assert len(asked) <= 6 and not any("out" in path.name for path in tmp_path.iterdir())
@@ -147,7 +156,7 @@ def test_a_full_disk_ends_the_job_and_is_said(bundle: Path, tmp_path: Path, monk
 def test_ctrl_c_ends_all_stages_and_leaves_nothing(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = scoring.bundle.stages
+    real = scoring.bundle.split_stages
 
     def stages(predictor: Any) -> Any:
         encode, answer = real(predictor)
@@ -194,9 +203,9 @@ def test_a_failure_leaves_the_old_output(bundle: Path, tmp_path: Path) -> None:
 
 def test_an_unknown_ending_and_a_place_that_cannot_be_written_are_named(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"out\.xls: its ending must be one of \.csv, \.jsonl, \.parquet"):
-        scoring.check_places(tmp_path / "in.csv", tmp_path / "out.xls")
+        scoring.check_paths(tmp_path / "in.csv", tmp_path / "out.xls")
     with pytest.raises(ConfigError, match="that is the input"):
-        scoring.check_places(tmp_path / "in.csv", tmp_path / "x" / ".." / "in.csv")
+        scoring.check_paths(tmp_path / "in.csv", tmp_path / "x" / ".." / "in.csv")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):
         score(bundle, chunks(["a"]), tmp_path / "file" / "out.csv")
@@ -210,5 +219,5 @@ def test_a_file_without_rows_gives_an_output_without_rows(bundle: Path, tmp_path
 
 def test_tags_and_their_scores_are_lists(tmp_path: Path) -> None:
     table = pa.table({"tokens": [["a", "b"], None], "tags": [["O", "B-X"], None]})
-    flat = scoring._flat(table).to_pylist()
+    flat = scoring._flatten_nested(table).to_pylist()
     assert flat == [{"tokens": '["a", "b"]', "tags": '["O", "B-X"]'}, {"tokens": None, "tags": None}]

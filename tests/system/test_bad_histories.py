@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from evertune.cli import main
-from evertune.config import Data, Recipe, load
+from evertune.config import Data, Recipe, load_recipe
 from evertune.records import Decision
 from evertune.registry.decisions import ledger
 from evertune.registry.versions import versions as models
@@ -23,9 +23,10 @@ from tests.helpers.cli import Done, Project, ticket_rows
 START = datetime(2026, 3, 2, tzinfo=UTC)
 COLUMNS = ("id", "text", "label", "at")
 DATA = {
-    "sources": [{"path": "rows/*.csv"}], "columns": {"timestamp": "at", "id": "id"},
+    "sources": [{"path": "rows/*.csv"}],
+    "columns": {"timestamp": "at", "id": "id"},
     "split": {"validation": 0.1, "test": 0.25},
-}  # fmt: skip
+}
 
 
 def write(path: Path, count: int, first: int, begin: datetime = START, only: str | None = None, **names: str) -> Path:
@@ -51,9 +52,9 @@ def inside(project: Project) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_API_URL: project.server}):
         patch.setenv("EVERTUNE_HOME", str(project.home.root))
         patch.setenv("PREFECT_API_URL", project.server)
-        patch.setattr("evertune.data.admission.prepare", lambda: None)
-        patch.setattr("evertune.registry.versions.parity.prepare", lambda *_: None)
-        patch.setattr("evertune.registry.versions.parity.check", lambda *_: passed)
+        patch.setattr("evertune.data.admission.start_validator", lambda: None)
+        patch.setattr("evertune.registry.versions.parity.prepare_check", lambda *_: None)
+        patch.setattr("evertune.registry.versions.parity.check_parity", lambda *_: passed)
         yield
 
 
@@ -98,19 +99,33 @@ def rows_now(old: Project) -> int:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"begin": datetime(2090, 1, 1, tzinfo=UTC)},
-         ["60 timestamp in the future", "at: 2090-01-01 00:00 lies in the future, this machine's clock says"]),
+        (
+            {"begin": datetime(2090, 1, 1, tzinfo=UTC)},
+            ["60 timestamp in the future", "at: 2090-01-01 00:00 lies in the future, this machine's clock says"],
+        ),
         ({"only": "refund"}, ["label: 100.0% of the labels are 'refund'; contract.label.max_share allows 98.0%"]),
-        ({"at": ""}, ["at: no such column in rows/b.csv; it has id, text, label; name the right one in",
-                      "data.columns.timestamp"]),
+        (
+            {"at": ""},
+            [
+                "at: no such column in rows/b.csv; it has id, text, label; name the right one in",
+                "data.columns.timestamp",
+            ],
+        ),
         ({"label": "intent"}, ["label: no such column in rows/b.csv", "name the right one in data.columns.label"]),
         ({"text": "id", "id": "text"}, ["has the column changed? data.columns.text names it"]),
         ({"label": "text", "text": "label"}, ["60 unknown label"]),
         ({"at": "id", "id": "at"}, ["60 unreadable timestamp", "at: '500' is no date or time"]),
     ],
-    ids=["future", "one label", "column vanished", "label renamed", "numbers for texts", "texts for labels",
-         "numbers for moments"],
-)  # fmt: skip
+    ids=[
+        "future",
+        "one label",
+        "column vanished",
+        "label renamed",
+        "numbers for texts",
+        "texts for labels",
+        "numbers for moments",
+    ],
+)
 def test_rows_that_are_others_than_before_stop_the_run(
     old: Project, ask: Ask, more: dict[str, Any], said: Sequence[str]
 ) -> None:
@@ -157,8 +172,17 @@ def test_a_backtest_passes_over_weeks_without_rows_and_says_so(
     write(tmp_path / "rows" / "b.csv", 40, 100, START + timedelta(weeks=6), only="refund")
     training = {"epochs": 1, "tokens_per_batch": 512, "precision": "fp32"}
     project = Project(tmp_path, tiny_model, "").write(data=DATA, training=training)
-    done = evertune("backtest", project.recipe, "--policies", "gated", "--start", "2", "--json", "--set",
-                    "contract.label.max_share=1")  # fmt: skip
+    done = evertune(
+        "backtest",
+        project.recipe,
+        "--policies",
+        "gated",
+        "--start",
+        "2",
+        "--json",
+        "--set",
+        "contract.label.max_share=1",
+    )
     assert done.status == 0, done.err
     steps = done.json["steps"]
     assert [step["rows"] > 0 for step in steps].count(False) == 3
@@ -179,18 +203,19 @@ def test_after_a_rollback_the_recipe_of_then_makes_its_champion_again(
 ) -> None:
     better = Decision("promoted", "better", ({"test": "superior", "p": 0.001, "passed": True},))
     with monkeypatch.context() as patch:
-        patch.setattr("evertune.gate.challenge.decide", lambda *_: better)
+        patch.setattr("evertune.gate.challenge.decide_challenge", lambda *_: better)
         assert ask("run", "--set", "training.epochs=0.1")[0] == 0
-    assert models.champion(old.home, "tickets") != 1
+    assert models.find_champion(old.home, "tickets") != 1
     assert ask("rollback", "--reason", "bad")[0] == 0
     status, words = ask("run")
-    assert (status, models.champion(old.home, "tickets")) == (0, 1)
+    assert (status, models.find_champion(old.home, "tickets")) == (0, 1)
     assert "unchanged these rows and this recipe make the champion again; nothing was trained" in words
 
 
 def test_late_rows_and_an_edited_recipe_are_told_and_kept_in_the_ledger(old: Project, ask: Ask) -> None:
     """Rows of a time before, some of them older versions of known ones; a clock that went back meanwhile."""
-    state, entries = old.home.state.read_text(), old.home.ledger.read_text()
+    state = old.home.state.read_text()
+    entries = old.home.ledger.read_text()
     fresh(old, 30, 190, begin=START - timedelta(weeks=9), only="refund")
     ahead = {**json.loads(entries.splitlines()[-1]), "time": "2091-05-06T07:08:09+00:00", "event": "unchanged"}
     old.home.ledger.write_text(entries + json.dumps(ahead) + "\n")
@@ -204,18 +229,20 @@ def test_late_rows_and_an_edited_recipe_are_told_and_kept_in_the_ledger(old: Pro
     assert "this machine's clock went back" in words and "the ledger's last entry is of 2091-05-06 07:08" in words
     changed = old.entries("recipe")[-1]
     assert "training.epochs 8.0 -> 0.1: models are trained otherwise" in changed["reason"]
-    assert [one["event"] for one in ledger.entries(old.home)][-2:] == ["recipe", "decision"]  # order, not time
+    assert [one["event"] for one in ledger.read_entries(old.home)][-2:] == ["recipe", "decision"]  # order, not time
     assert old.entries("decision")[-1]["verdict"] in {"held", "rejected"}
     assert json.loads(state)["concluded"] != read_json(old.home.state)["concluded"]
 
 
 def test_a_lost_champion_holds_what_comes_and_says_how_to_go_on(old: Project, ask: Ask, tmp_path: Path) -> None:
-    artifacts = models.bundle_of(old.home, "tickets", 1)
+    artifacts = models.fetch_bundle(old.home, "tickets", 1)
     away = artifacts.with_name("away")
     artifacts.rename(away)
     advice = "another one the place with `evertune promote RECIPE --version N` (`evertune run RECIPE` trains one)"
-    for command in (["score", "--input", str(old.folder / "rows" / "a.csv"), "--output", str(tmp_path / "out.csv")],
-                    ["monitor"]):  # fmt: skip
+    for command in (
+        ["score", "--input", str(old.folder / "rows" / "a.csv"), "--output", str(tmp_path / "out.csv")],
+        ["monitor"],
+    ):
         status, words = ask(*command)
         assert (status, advice in words) == (5, True), words
     fresh(old, 40, 700, begin=START + timedelta(weeks=7))
@@ -225,9 +252,9 @@ def test_a_lost_champion_holds_what_comes_and_says_how_to_go_on(old: Project, as
     status, words = ask("run", "--set", "training.epochs=0.1")
     assert (status, "held the champion, version 1, cannot be read" in words) == (0, True), words
     held = old.entries("decision")[-1]
-    assert (held["verdict"], models.champion(old.home, "tickets")) == ("held", 1)
+    assert (held["verdict"], models.find_champion(old.home, "tickets")) == ("held", 1)
     status, words = ask("promote", "--version", str(held["version"]), "--reason", "the champion is lost")
-    assert (status, models.champion(old.home, "tickets")) == (0, held["version"])
+    assert (status, models.find_champion(old.home, "tickets")) == (0, held["version"])
     away.rename(artifacts)
 
 
@@ -235,12 +262,18 @@ def test_each_key_of_a_recipe_has_a_meaning_for_its_history(old: Project) -> Non
     shaped = [name for name in Recipe.model_fields if name not in recipe_changes.UNCOUNTED]
     parts = [f"data.{one}" for one in Data.model_fields if one != "sources"]
     for name in [*(one for one in shaped if one != "data"), *parts]:
-        assert recipe_changes._meaning(name)
-    assert recipe_changes.told(recipe_changes.kept(load(old.recipe)), recipe_changes.kept(load(old.recipe))) == []
+        assert recipe_changes._find_meaning(name)
+    assert (
+        recipe_changes.describe_changes(
+            recipe_changes.summarize_recipe(load_recipe(old.recipe)),
+            recipe_changes.summarize_recipe(load_recipe(old.recipe)),
+        )
+        == []
+    )
 
 
 def test_a_rename_that_was_taken_back_leaves_no_name_rather_than_a_default_one() -> None:
     before = {"contract": {"label": {"rename": {"refund": "money-back"}}, "tolerance": 0.2}}
-    [labels, contract] = recipe_changes.told(before, {})
+    [labels, contract] = recipe_changes.describe_changes(before, {})
     assert labels.startswith("contract.label.rename.refund money-back -> none: ")
     assert contract.startswith("contract.tolerance 0.2 -> default: ")

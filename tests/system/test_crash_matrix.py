@@ -43,7 +43,8 @@ def uninterrupted(
 
 def whole(worker: Worker, project: Project, weeks: int, rows: int = ROWS) -> tuple[list[Any], list[Counts]]:
     """What is true at each week's end of a project that nobody kills, and how many points each step has."""
-    states, counts = [], []
+    states = []
+    counts = []
     for week in range(weeks):
         write_week(project, week, rows)
         told = worker.run(project, processes=PROCESSES)
@@ -64,7 +65,8 @@ def test_killed_at_any_point_it_ends_as_if_never_killed(
     worker: Worker, uninterrupted: tuple[list[Any], list[Counts]], tiny_model: Path, model_store: Path, tmp_path: Path
 ) -> None:
     states, counts = uninterrupted
-    draw, killed = random.Random(SEED), list[str]()
+    draw = random.Random(SEED)
+    killed = list[str]()
     for life in range(1000):
         project = new_project(tmp_path / str(life), tiny_model, model_store.with_name("empty"))
         for week in range(len(WORDS)):
@@ -82,7 +84,9 @@ def test_a_challenger_that_became_champion_just_before_a_kill_is_concluded_as_wh
 ) -> None:
     """Trainings that go on from the champion: the next run must not take the cut-off one's model for it."""
     fresh: dict[str, Any] = {"epochs": 8, "train_on": "replay", "start_from": "champion"}
-    weeks, rows, draw = 2, 3 * ROWS, random.Random(SEED)
+    weeks = 2
+    rows = 3 * ROWS
+    draw = random.Random(SEED)
     project = new_project(tmp_path / "whole", tiny_model, model_store.with_name("empty"), **fresh)
     states, counts = whole(worker, project, weeks, rows)
     assert [decision for decision, _ in states] == ["promoted"] * weeks, states
@@ -109,7 +113,7 @@ def test_a_student_of_the_champion_that_took_its_place_just_before_a_kill_is_not
     assert die(worker, project, [{"step": "after promote", "number": 1, "torn": False}])
     outcome = worker.run(project)["outcome"]
     assert (outcome["decision"], outcome["version"], outcome["champion_version"]) == ("promoted", 2, 2)
-    assert models.facts(project.home, "tickets", 2)["model"]["teacher_version"] == "1"
+    assert models.describe_version(project.home, "tickets", 2)["model"]["teacher_version"] == "1"
 
 
 def die(worker: Worker, project: Project, points: list[dict[str, Any]]) -> list[str]:

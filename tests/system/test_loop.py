@@ -19,9 +19,18 @@ from tests.helpers.cli import Done, Project, ticket_rows, write_rows
 
 pytestmark = pytest.mark.slow
 KEYS = {
-    "decision", "reason", "model", "version", "champion_version", "run_id", "snapshot", "rows", "metrics", "seconds",
+    "decision",
+    "reason",
+    "model",
+    "version",
+    "champion_version",
+    "run_id",
+    "snapshot",
+    "rows",
+    "metrics",
+    "seconds",
     "report",
-}  # fmt: skip
+}
 SMALL = ("training.epochs=8", "training.learning_rate=0.005", "training.precision=fp32", "evaluation.precision=fp32")
 BROKEN = [("", "refund"), ("caf\u00c3\u00a9 was shut", "refund"), ("where is it", "refnud")]
 
@@ -64,9 +73,9 @@ def _first_run(project: Project, changes: list[str]) -> Any:
     assert card.data.model_name == "tickets" and "| rows/a.csv | 150 |" in card.content
     assert found["seconds"].keys() >= {"ingest", "validate", "tokenize", "finetune", "evaluate", "promote"}
     assert found["metrics"]["test"]["accuracy"] >= 0.4
-    run = store.client(project.home).get_run(found["run_id"])
+    run = store.open_client(project.home).get_run(found["run_id"])
     assert (run.info.status, run.data.tags["evertune.decision"]) == ("FINISHED", "promoted")
-    kept = {one.path for one in store.client(project.home).list_artifacts(found["run_id"], "report")}
+    kept = {one.path for one in store.open_client(project.home).list_artifacts(found["run_id"], "report")}
     assert kept >= {"report/README.md", "report/report.html"}
     return found
 
@@ -106,7 +115,7 @@ def _score(project: Project) -> None:
         "output": "out/scored.jsonl",
         "rows": 32,
         "bad": 1,
-        "version": models.champion(project.home, "tickets"),
+        "version": models.find_champion(project.home, "tickets"),
     }
     found = [json.loads(line) for line in (project.folder / "out" / "scored.jsonl").read_text().splitlines()]
     assert [one["text"] or "" for one in found] == lines
@@ -123,13 +132,13 @@ def _mend_and_release(project: Project) -> None:
     file.write_text(file.read_text().replace("refnud", "refund").replace("caf\u00c3\u00a9", "caf\u00e9"))
     done = project.evertune("quarantine", "recipe.yaml", "--release", "--from", "refused.csv", "--json")
     assert done.json["released"] == 2
-    assert len(quarantine.listing(project.home)) == 1
+    assert len(quarantine.list_refused(project.home)) == 1
 
 
 def _unreadable_champion(project: Project, changes: list[str]) -> None:
-    version = models.champion(project.home, "tickets")
+    version = models.find_champion(project.home, "tickets")
     assert version is not None
-    folder = models.bundle_of(project.home, "tickets", version)
+    folder = models.fetch_bundle(project.home, "tickets", version)
     lost = folder.rename(folder.with_name("lost"))
     found = project.run(*changes, "--set", "evaluation.gate.minimum.accuracy=0.4").json
     assert (found["decision"], found["version"], found["champion_version"]) == ("held", 3, version)
@@ -144,8 +153,8 @@ def _unreadable_champion(project: Project, changes: list[str]) -> None:
 
 
 def _lost_champion(project: Project, changes: list[str]) -> None:
-    before = models.champion(project.home, "tickets")
-    store.client(project.home).delete_registered_model_alias("tickets", "champion")
+    before = models.find_champion(project.home, "tickets")
+    store.open_client(project.home).delete_registered_model_alias("tickets", "champion")
     write_rows(project.folder / "rows" / "c.csv", ticket_rows(40, start=800))
     found = project.run(*changes, "--set", "evaluation.gate.minimum.accuracy=0.1").json
     assert (found["decision"], found["version"], found["champion_version"]) == ("held", 4, None)
@@ -192,20 +201,22 @@ def _check_whole(project: Project, found: Any) -> None:
     home = project.home
     assert (found["decision"], found["version"], found["champion_version"]) == ("promoted", 1, 1)
     assert found["rows"] == {
-        "new": 153, "accepted": 150, "refused": 3,
+        "new": 153,
+        "accepted": 150,
+        "refused": 3,
         "reasons": {"missing text": 1, "encoding damage": 1, "rare label": 1},
-    }  # fmt: skip
-    versions = delta_tables.read(home.corpus, ["row_version"])["row_version"].to_pylist()
-    assert len(versions) == len(set(versions)) == len(corpus.rows(home, corpus.newest_version(home))) == 150
-    assert len(quarantine.listing(home)) == len(delta_tables.read(home.quarantine)) == 3
-    mlflow = store.client(home)
-    runs = mlflow.search_runs([store.experiment(home, "tickets")])
+    }
+    versions = delta_tables.read_rows(home.corpus, ["row_version"])["row_version"].to_pylist()
+    assert len(versions) == len(set(versions)) == len(corpus.read_rows(home, corpus.newest_version(home))) == 150
+    assert len(quarantine.list_refused(home)) == len(delta_tables.read_rows(home.quarantine)) == 3
+    mlflow = store.open_client(home)
+    runs = mlflow.search_runs([store.ensure_experiment(home, "tickets")])
     assert [(one.info.run_id, one.info.status) for one in runs] == [(found["run_id"], "FINISHED")]
     assert {one.path for one in mlflow.list_artifacts(found["run_id"])} >= {"data_docs", "report", "recipe.json"}
     steps = [one.step for one in mlflow.get_metric_history(found["run_id"], "loss")]
     assert steps == sorted(set(steps))
-    assert [one.run_id for one in models.versions(home, "tickets")] == [found["run_id"]]
-    events = [one["event"] for one in ledger.entries(home)]
+    assert [one.run_id for one in models.list_versions(home, "tickets")] == [found["run_id"]]
+    events = [one["event"] for one in ledger.read_entries(home)]
     assert events == ["decision", "intent", "moved"]
-    assert ledger.entries(home)[-1]["repaired"] is True
+    assert ledger.read_entries(home)[-1]["repaired"] is True
     assert list(home.batches.iterdir()) == []

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from evertune.cli.errors import explain
+from evertune.cli.errors import explain_error
 from evertune.errors import RegistryError, TrainingError
 from evertune.registry.tracking import store
 from evertune.training.distributed import messages as reports
@@ -125,15 +125,15 @@ def test_the_command_says_which_process_died_and_goes_on_in_the_same_run(project
     done = project.run(*changes)
     assert done.status == 0, done.err
     assert "training goes on from step" in done.err and len(re.findall(r"step 30 of", done.err)) == 1
-    mlflow = store.client(project.home)
-    runs = mlflow.search_runs([store.experiment(project.home, "tickets")])
+    mlflow = store.open_client(project.home)
+    runs = mlflow.search_runs([store.ensure_experiment(project.home, "tickets")])
     assert [(one.info.run_id, one.info.status) for one in runs] == [(done.json["run_id"], "FINISHED")]
     steps = [one.step for one in mlflow.get_metric_history(done.json["run_id"], "loss")]
     assert steps == sorted(set(steps)) and steps[-1] == done.json["training"]["steps"]
 
 
 def failed(error: Exception, rank: int = 0) -> dict[str, Any]:
-    return reports.described(error, rank)
+    return reports.describe_error(error, rank)
 
 
 def test_the_error_that_came_first_is_raised(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_the_error_that_came_first_is_raised(tmp_path: Path) -> None:
     log.write_text("some\nlast words\n")
 
     def of(*failures: dict[str, Any], ended: Any = (), status: int = 1) -> str:
-        found = reports.error(reports.Heard(None, list(failures), list(ended)), status, log)
+        found = reports.find_cause(reports.Reports(None, list(failures), list(ended)), status, log)
         return f"{type(found).__name__}: {found}"
 
     memory = failed(TrainingError("out of memory with training.tokens_per_batch 128; halve it"), 1)
@@ -160,5 +160,5 @@ def test_the_error_that_came_first_is_raised(tmp_path: Path) -> None:
 def test_a_full_disk_keeps_its_exit_status(tmp_path: Path) -> None:
     full = TrainingError("nothing can be written to /x; free some space")
     full.__cause__ = OSError(errno.ENOSPC, "No space left on device")
-    made = reports.error(reports.Heard(None, [failed(full)]), 1, tmp_path)
-    assert explain(made) == explain(full)
+    made = reports.find_cause(reports.Reports(None, [failed(full)]), 1, tmp_path)
+    assert explain_error(made) == explain_error(full)

@@ -44,14 +44,14 @@ def waits(one: Any) -> None:
     time.sleep(600)
 
 
-begin = tokenization._begin
+begin = tokenization._start_worker
 
 
 @pytest.mark.slow
 def test_processes_write_the_same_files(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = tokens_of(recipe(tiny_model), Home(tmp_path / "here", "tiny"), three_parts())
     monkeypatch.setattr(tokenization, "MANY", 0)
-    monkeypatch.setattr(tokenization, "_write", None)  # nothing is written in this process
+    monkeypatch.setattr(tokenization, "_write_file", None)  # nothing is written in this process
     there = tokens_of(recipe(tiny_model), Home(tmp_path / "there", "tiny"), three_parts())
     assert [Path(file).read_bytes() for file in there.files] == [Path(file).read_bytes() for file in here.files]
     assert (len(there.files), there.tokens, there.fingerprint) == (3, here.tokens, here.fingerprint)
@@ -59,7 +59,7 @@ def test_processes_write_the_same_files(tiny_model: Path, tmp_path: Path, monkey
 
 def test_a_process_that_dies_is_said(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenization, "MANY", 0)
-    monkeypatch.setattr(tokenization, "_begin", dies)
+    monkeypatch.setattr(tokenization, "_start_worker", dies)
     with pytest.raises(DataError, match=r"was killed.*run again"):
         tokens_of(recipe(tiny_model), Home(tmp_path / "home", "tiny"), three_parts())
 

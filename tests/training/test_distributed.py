@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from evertune import training
-from evertune.config import load
+from evertune.config import load_recipe
 from evertune.objectives import text_classification
 from evertune.records import Snapshot, Tokens
 from evertune.runtime import ipc as channel
@@ -104,20 +104,20 @@ def test_every_row_is_dealt_once_and_the_tokens_evenly(hands: int) -> None:
     random = np.random.default_rng(0)
     for size in (0, 1, 5, 64):
         lengths = random.integers(1, 60, size).tolist()
-        parts = sharing.deal(lengths, hands)
+        parts = sharing.partition_by_tokens(lengths, hands)
         assert sorted(place for part in parts for place in part) == list(range(size))
         loads = [sum(lengths[place] for place in part) for part in parts]
         assert max(loads) - min(loads) <= max(lengths, default=0)
-    assert sharing.deal([3, 5, 4], 1) == [[0, 1, 2]]
+    assert sharing.partition_by_tokens([3, 5, 4], 1) == [[0, 1, 2]]
 
 
 def test_a_process_without_a_row_takes_part_with_one_that_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = [{"input_ids": [1, 2, 3], "labels": 1}, {"input_ids": [1, 2], "labels": 0}]
-    monkeypatch.setattr(sharing, "world", lambda: 3)
+    monkeypatch.setattr(sharing, "get_world_size", lambda: 3)
     found = []
     for rank in range(3):
-        monkeypatch.setattr(sharing, "rank", lambda rank=rank: rank)
-        found.append(sharing.dealt(lambda part: text_classification.collate(part, 0))(batch))
+        monkeypatch.setattr(sharing, "get_rank", lambda rank=rank: rank)
+        found.append(sharing.collate_own_part(lambda part: text_classification.collate(part, 0))(batch))
     assert [one["labels"].tolist() for one in found] == [[1], [0], [sharing.IGNORED]]
     import torch
 
@@ -134,7 +134,7 @@ def test_each_process_draws_masks_of_its_own_and_new_ones_after_a_resume(monkeyp
 
     drawn = []
     for rank, step in [(0, 0), (1, 0), (2, 0), (0, 5), (1, 5)]:
-        monkeypatch.setattr(sharing, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(sharing, "get_rank", lambda rank=rank: rank)
         torch.manual_seed(17)
         sharing.OwnDraws(17).on_train_begin(None, TrainerState(global_step=step), None)
         drawn.append(torch.rand(4).tolist())
@@ -153,22 +153,23 @@ def test_the_first_process_draws_its_bar_where_the_step_runs(
     screen = channel.Screen(lambda **message: sent.append(json.dumps(message).encode()), terminal)
     for _ in tqdm(range(3), file=screen, disable=None):
         pass
-    reports.listen(sent, lambda *_: None)
+    reports.relay_messages(sent, lambda *_: None)
     assert ("3/3" in capsys.readouterr().err) == terminal
 
 
 def test_the_number_of_processes_retrains_nothing(tiny_model: Path, tmp_path: Path) -> None:
     one, many = (recipe(tiny_model, training={"processes": count}) for count in (1, 8))
     tokens = tokens_of(one, Home(tmp_path, one.name), ROWS)
-    assert training.fingerprint(one, tokens, None) == training.fingerprint(many, tokens, None)
+    assert training.fingerprint_training(one, tokens, None) == training.fingerprint_training(many, tokens, None)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_an_order_says_the_whole_recipe(path: Path, tmp_path: Path) -> None:
-    one = load(path)
+    one = load_recipe(path)
     tokens = Tokens(("a.arrow", "b.arrow"), "f", Snapshot(3, "s", {"train": 2}, ("x", "y"), 1), {"train": 9}, 0)
-    home, rows = Home(tmp_path, one.name), tmp_path / "rows.arrow"
-    order = processes.Order(one, home, tokens, rows, tmp_path / "run", "r", None, 0, logging.INFO, False)
+    home = Home(tmp_path, one.name)
+    rows = tmp_path / "rows.arrow"
+    order = processes.TrainingOrder(one, home, tokens, rows, tmp_path / "run", "r", None, 0, logging.INFO, False)
     assert processes.from_json(processes.to_json(order)) == order
 
 
@@ -195,5 +196,5 @@ MEET = ["--master-addr", "10.0.0.1", "--master-port", "4000"]
 def test_the_rendezvous_variables_of_clusters_are_read(
     environment: dict[str, str], machines: int, options: list[str]
 ) -> None:
-    assert launcher.machines(environment, 4) == machines
-    assert launcher.rendezvous(environment, 4) == options
+    assert launcher.count_machines(environment, 4) == machines
+    assert launcher.rendezvous_options(environment, 4) == options

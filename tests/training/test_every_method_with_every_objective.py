@@ -16,9 +16,14 @@ from tests.helpers.model import recipe, table, train, weights
 from tests.helpers.objective_samples import SAMPLES, labels_of, short
 
 WAYS: dict[str, Any] = {
-    "adversarial": {"type": "fgm", "epsilon": 1.0}, "layer_decay": 0.5, "student": {"layers": 1}, "ema": 0.5,
-    "mixout": 0.5, "label_smoothing": 0.3, "r_drop": 5.0,
-}  # fmt: skip
+    "adversarial": {"type": "fgm", "epsilon": 1.0},
+    "layer_decay": 0.5,
+    "student": {"layers": 1},
+    "ema": 0.5,
+    "mixout": 0.5,
+    "label_smoothing": 0.3,
+    "r_drop": 5.0,
+}
 TWO_STEPS = {"epochs": 2, "tokens_per_batch": 8192, "learning_rate": 5e-3}  # in the first an average or mix is nothing
 ROWS = 8
 
@@ -38,7 +43,7 @@ class Lab:
             options["classifier"] = str(self.folder / options["classifier"])
         one = recipe(self.base, options, training={**TWO_STEPS, **training})
         if one.training.names_parts:
-            start.fits(one)
+            start.check_recipe_fits(one)
         return one
 
     def learned(self, one: Recipe, name: str) -> dict[str, Any]:
@@ -57,7 +62,8 @@ def deeper(base: Path) -> Path:
 
 @pytest.fixture(scope="module", params=objectives.TABLE)
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Lab:
-    name, folder = str(request.param), tmp_path_factory.mktemp("ways")
+    name = str(request.param)
+    folder = tmp_path_factory.mktemp("ways")
     return Lab(name, deeper(SAMPLES[name]["base"](folder)) if "base" in SAMPLES[name] else tiny_model, folder)
 
 

@@ -13,7 +13,7 @@ from evertune.models import teachers
 from evertune.objectives import text_classification
 from evertune.serving import bundle
 from evertune.training.distillation import hidden_states as states
-from evertune.training.kernels.unpadded import unpadded
+from evertune.training.kernels.unpadded import skip_padding
 from tests.helpers.model import (
     LABELS,
     TEXT,
@@ -34,9 +34,7 @@ from tests.training.test_resume import assert_same, crash_at
 
 ROWS = split_rows(text_rows(20))
 SHORT = {"checkpoint_steps": 2, "epochs": 2, "learning_rate": 2e-3, "student": {"layers": 1}}
-BATCH = text_classification.collate(
-    [{"input_ids": [2, *range(20, 20 + length), 3]} for length in (3, 9, 1, 5)], 0
-)  # fmt: skip
+BATCH = text_classification.collate([{"input_ids": [2, *range(20, 20 + length), 3]} for length in (3, 9, 1, 5)], 0)
 
 
 def taught(teacher: Path | str, **rule: Any) -> dict[str, Any]:
@@ -55,31 +53,33 @@ def steady(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def apart(model: Any, place: Path, **rule: Any) -> float:
-    with states.taught(model, place, Distill(teacher="t", hidden=1.0, **rule)) as learned:
+    with states.attach_teacher(model, place, Distill(teacher="t", hidden=1.0, **rule)) as learned:
         assert learned is not None
-        with torch.no_grad(), learned.watched():
+        with torch.no_grad(), learned.watch_student():
             model(**BATCH)
-        return float(learned.apart().detach())
+        return float(learned.sum_distances().detach())
 
 
 @pytest.mark.parametrize("distance", ["mse", "cosine"])
 def test_states_are_those_of_real_tokens_at_the_layers_named(steady: Path, distance: str) -> None:
     model = text_classification.build(steady, LABELS, text_classification.Options()).eval()
     other = write_steady_model(steady / "other")
-    teacher = states.encoder(other)
+    teacher = states.load_encoder(other)
     with torch.no_grad():
         for parameter in teacher.parameters():
             parameter.mul_(1.1)
         teacher.save_pretrained(other)
         own, said = (one(**BATCH, output_hidden_states=True).hidden_states for one in (model.base_model, teacher))
-    real, total = BATCH["attention_mask"] == 1, 0.0
+    real = BATCH["attention_mask"] == 1
+    total = 0.0
     for ours, theirs in ((1, 2), (2, 1)):
-        a, b = own[ours][real], said[theirs][real]
+        a = own[ours][real]
+        b = said[theirs][real]
         each = (a - b).square().mean(-1) if distance == "mse" else 1 - torch.cosine_similarity(a, b, dim=-1)
         total += float(each.sum()) / 2
     asked = {"distance": distance, "layers": {1: 2, 2: 1}}
     assert apart(model, other, **asked) == pytest.approx(total, rel=1e-3)
-    with unpadded(model) as free:
+    with skip_padding(model) as free:
         assert free
         assert apart(model, other, **asked) == pytest.approx(total, rel=1e-3)
     assert not hasattr(model, states.MAPS) and not model.base_model._forward_pre_hooks
@@ -89,7 +89,7 @@ def test_pieces_change_nothing_of_what_states_teach(steady: Path, wide: Path, tm
     settings = {**taught(wide), "accumulation": 2}
     whole = train(recipe(steady, training=settings), tmp_path / "whole", ROWS, teacher=wide)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("evertune.training.micro_batches.split", _thirds)
+        patch.setattr("evertune.training.micro_batches.split_batch", _thirds)
         cut = train(recipe(steady, training=settings), tmp_path / "cut", ROWS, teacher=wide)
     assert difference(whole, cut) < 1e-4
 
@@ -128,7 +128,7 @@ def test_a_student_comes_nearer_to_a_base_model_that_teaches_it(tiny_model: Path
     settings = {**taught(tiny_model, hidden=100.0), "epochs": 6, "learning_rate": 5e-3}
     made = train(recipe(tiny_model, training=settings), tmp_path / "taught", ROWS, teacher=tiny_model)
     alone = train(recipe(tiny_model, training={**settings, "distill": None}), tmp_path / "alone", ROWS)
-    near, far = (apart(bundle.predictor(Path(one.bundle)).model, tiny_model) for one in (made, alone))
+    near, far = (apart(bundle.load_predictor(Path(one.bundle)).model, tiny_model) for one in (made, alone))
     assert near < far / 2
 
 
@@ -190,10 +190,10 @@ def test_what_does_not_fit_together_is_said(objective: Any, training: Any, messa
 
 def test_a_teacher_by_its_place(tiny_model: Path, wide: Path, tmp_path: Path) -> None:
     own = recipe(tiny_model, training={"distill": {"teacher": "champion"}})
-    assert (teachers.place(own), teachers.fingerprint(own)) == (None, None)
+    assert (teachers.locate_teacher(own), teachers.fingerprint_teacher(own)) == (None, None)
     other = recipe(tiny_model, training=taught(wide))
-    assert teachers.place(other) == wide
-    seen = teachers.fingerprint(other)
-    assert seen is not None and seen != teachers.fingerprint(recipe(tiny_model, training=taught(tiny_model)))
+    assert teachers.locate_teacher(other) == wide
+    seen = teachers.fingerprint_teacher(other)
+    assert seen is not None and seen != teachers.fingerprint_teacher(recipe(tiny_model, training=taught(tiny_model)))
     with pytest.raises(ConfigError, match=r"training.distill.teacher: champion:nobody: no champion of 'nobody'"):
-        teachers.place(recipe(tiny_model, training=taught("champion:nobody")))
+        teachers.locate_teacher(recipe(tiny_model, training=taught("champion:nobody")))

@@ -12,7 +12,7 @@ from torch.nn import functional
 from evertune.config.losses import Fgm, FreeLb, Pgd
 from evertune.errors import ConfigError
 from evertune.objectives import text_classification
-from evertune.training.kernels.unpadded import flattened, unpadded
+from evertune.training.kernels.unpadded import flatten_states, skip_padding
 from evertune.training.methods import adversarial, losses, mixout, r_drop
 from tests.helpers.model import (
     TAGS,
@@ -68,7 +68,7 @@ def test_pieces_change_nothing_of_what_an_adversary_teaches(steady_model: Path, 
     settings = {**SHORT, "adversarial": "fgm", "r_drop": 1.0, "ema": 0.5, "epochs": 1}
     whole = train(recipe(steady_model, training=settings), tmp_path / "whole", ROWS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("evertune.training.micro_batches.split", _thirds)
+        patch.setattr("evertune.training.micro_batches.split_batch", _thirds)
         cut = train(recipe(steady_model, training=settings), tmp_path / "cut", ROWS)
     assert difference(whole, cut) < 1e-4
 
@@ -80,18 +80,20 @@ def _thirds(batch: Any, _: int) -> Any:
 
 
 def test_focal_is_cross_entropy_where_gamma_goes_to_0_and_looks_past_ignored_words() -> None:
-    logits, labels = torch.randn(4, 3, 5), torch.tensor([[0, 1, -100]] * 4)
+    logits = torch.randn(4, 3, 5)
+    labels = torch.tensor([[0, 1, -100]] * 4)
     weights = torch.rand(5) + 0.5
     plain = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), weights, reduction="sum")
-    assert losses.focal(logits, labels, weights, 1e-9) == pytest.approx(float(plain), rel=1e-4)
+    assert losses.focal_loss(logits, labels, weights, 1e-9) == pytest.approx(float(plain), rel=1e-4)
     sure = torch.tensor([[4.0, 0.0]])
     chance = float(sure.softmax(-1)[0, 0])
     expected = (1 - chance) ** 2 * -torch.tensor(chance).log()
-    assert losses.focal(sure, torch.tensor([0]), None, 2.0) == pytest.approx(float(expected), rel=1e-3)
+    assert losses.focal_loss(sure, torch.tensor([0]), None, 2.0) == pytest.approx(float(expected), rel=1e-3)
 
 
 def test_effective_weights_lie_between_equal_and_inverse() -> None:
-    values, labels = ["a"] * 90 + ["b"] * 10, ["a", "b"]
+    values = ["a"] * 90 + ["b"] * 10
+    labels = ["a", "b"]
     assert losses.effective_weights(values, labels, 1e-9).tolist() == pytest.approx([1, 1])
     inverse = losses.effective_weights(values, labels, 1 - 1e-5)
     assert float(inverse[1] / inverse[0]) == pytest.approx(9, rel=0.02)
@@ -101,13 +103,14 @@ def test_effective_weights_lie_between_equal_and_inverse() -> None:
 def test_r_drop_is_the_mean_of_both_divergences() -> None:
     one, other = torch.randn(2, 3, 4)
     labels = torch.zeros(6, dtype=torch.int64)
-    p, q = one.log_softmax(-1), other.log_softmax(-1)
+    p = one.log_softmax(-1)
+    q = other.log_softmax(-1)
     both = functional.kl_div(q, p, log_target=True, reduction="sum") + functional.kl_div(
         p, q, log_target=True, reduction="sum"
     )
-    found = r_drop.divergence(torch.cat([one, other]), labels)
+    found = r_drop.symmetric_divergence(torch.cat([one, other]), labels)
     assert float(found) == pytest.approx(float(both) / 2, rel=1e-5)
-    assert float(r_drop.divergence(torch.cat([one, other]), labels - 100)) == 0
+    assert float(r_drop.symmetric_divergence(torch.cat([one, other]), labels - 100)) == 0
 
 
 def _model(place: Path) -> Any:
@@ -118,9 +121,10 @@ def _model(place: Path) -> Any:
 
 @pytest.mark.parametrize("rule", [Fgm(epsilon=0.3), Pgd(epsilon=0.3), FreeLb(epsilon=0.3)], ids=lambda one: one.type)
 def test_an_adversary_makes_the_loss_worse_within_its_radius_and_leaves_no_trace(steady_model: Path, rule: Any) -> None:
-    model, labels = _model(steady_model), torch.tensor([0, 2])
+    model = _model(steady_model)
+    labels = torch.tensor([0, 2])
     seen: list[Any] = []
-    whole = adversarial._moved
+    whole = adversarial._move_embeddings
 
     def watched(model: Any, batch: Any, delta: Any) -> Any:
         seen.append(delta.detach().clone())
@@ -136,8 +140,8 @@ def test_an_adversary_makes_the_loss_worse_within_its_radius_and_leaves_no_trace
 
     plain = float(loss(BATCH))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(adversarial, "_moved", watched)
-        adversarial.learned(rule, model, learn, loss, BATCH)
+        patch.setattr(adversarial, "_move_embeddings", watched)
+        adversarial.learn_adversarially(rule, model, learn, loss, BATCH)
     lengths = seen[-1].flatten(1).norm(dim=1)
     assert (lengths <= 0.3 + 1e-6).all() and (lengths > 0.05).all()
     assert (seen[-1][0, 3:] == 0).all()  # padding stays where it was
@@ -146,26 +150,29 @@ def test_an_adversary_makes_the_loss_worse_within_its_radius_and_leaves_no_trace
     assert float(loss(BATCH)) == pytest.approx(plain)
     assert model.get_input_embeddings()._forward_hooks == {}
     with pytest.raises(ZeroDivisionError):
-        adversarial.learned(rule, model, lambda *_: 1 / 0, lambda *_: 1 / 0, BATCH)
+        adversarial.learn_adversarially(rule, model, lambda *_: 1 / 0, lambda *_: 1 / 0, BATCH)
     assert model.get_input_embeddings()._forward_hooks == {}
 
 
 def test_a_row_is_moved_alike_with_padding_and_without(steady_model: Path) -> None:
     model = _model(steady_model).eval()
     delta = torch.randn(2, 5, 32) * BATCH["attention_mask"][..., None]
-    with adversarial._moved(model, BATCH, delta):
+    with adversarial._move_embeddings(model, BATCH, delta):
         padded = model(**BATCH).logits
-    with unpadded(model) as free, adversarial._moved(model, BATCH, delta):
+    with skip_padding(model) as free, adversarial._move_embeddings(model, BATCH, delta):
         assert free
         assert torch.allclose(model(**BATCH).logits, padded, atol=1e-5)
-    assert flattened(delta, BATCH["attention_mask"], 32).shape == (1, 32, 32)
+    assert flatten_states(delta, BATCH["attention_mask"], 32).shape == (1, 32, 32)
 
 
 @pytest.mark.parametrize("kind", ["T5", "Bart"])
 def test_of_an_encoder_and_a_decoder_what_is_read_is_moved_and_not_what_is_said(kind: str) -> None:
     size = {"num_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 32}
-    size |= {f"{side}_{part}": value for side in ("encoder", "decoder")
-             for part, value in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 32))}  # fmt: skip
+    size |= {
+        f"{side}_{part}": value
+        for side in ("encoder", "decoder")
+        for part, value in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 32))
+    }
     config = getattr(transformers, f"{kind}Config")(d_model=16, vocab_size=20, decoder_start_token_id=0, **size)
     model = transformers.AutoModelForSeq2SeqLM.from_config(config).eval()
     delta = torch.randn(2, 5, 16) * BATCH["attention_mask"][..., None]
@@ -173,7 +180,7 @@ def test_of_an_encoder_and_a_decoder_what_is_read_is_moved_and_not_what_is_said(
     model.get_decoder().get_input_embeddings().register_forward_hook(lambda *given: said.append(given[2]))
     given = {**BATCH, "decoder_input_ids": BATCH["input_ids"]}  # as long as what is read: shapes tell nothing
     plain = model(**given).logits
-    with adversarial._moved(model, BATCH, delta):
+    with adversarial._move_embeddings(model, BATCH, delta):
         assert not torch.allclose(model(**given).logits, plain, atol=1e-4)
     assert torch.equal(*said)
 
@@ -181,7 +188,8 @@ def test_of_an_encoder_and_a_decoder_what_is_read_is_moved_and_not_what_is_said(
 @pytest.mark.parametrize("rule", ["fgm", "pgd", "freelb"])
 def test_a_model_of_two_texts_learns_against_an_adversary(tmp_path: Path, rule: str) -> None:
     options = {"type": "seq2seq", "max_length": 32, "max_new_tokens": 4}
-    base, rows = write_tiny_seq2seq(tmp_path), split_rows(SAMPLES["seq2seq"]["rows"](10))
+    base = write_tiny_seq2seq(tmp_path)
+    rows = split_rows(SAMPLES["seq2seq"]["rows"](10))
     settings = {"epochs": 1, "tokens_per_batch": 512}
     made = [
         train(recipe(base, options, training={**settings, **given}), tmp_path / str(len(given)), rows, ())
@@ -194,7 +202,7 @@ def test_mixout_keeps_the_expected_weight_and_is_gone_afterwards(steady_model: P
     layer = _model(steady_model).base_model.encoder.layer[0].intermediate.dense.train()
     model = type("Model", (), {"base_model": layer})
     states = torch.randn(3, 32)
-    with mixout.mixed(model, 0.5):
+    with mixout.mix_weights(model, 0.5):
         base = layer(states)
         with torch.no_grad():
             layer.weight += 0.1
@@ -211,10 +219,10 @@ def test_mixout_mixes_the_layers_of_gpt_2_and_says_where_there_are_none() -> Non
         vocab_size=20, n_embd=16, n_layer=1, n_head=2, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0
     )
     model = transformers.AutoModelForCausalLM.from_config(config).train()
-    assert len(mixout.layers(model)) == 4
+    assert len(mixout.find_linear_layers(model)) == 4
     ids = torch.tensor([[3, 4, 5]])
     plain = model(input_ids=ids).logits
-    with mixout.mixed(model, 0.9):
+    with mixout.mix_weights(model, 0.9):
         torch.testing.assert_close(model(input_ids=ids).logits, plain)  # nothing was learned yet
         with torch.no_grad():
             for one in model.parameters():
@@ -222,7 +230,7 @@ def test_mixout_mixes_the_layers_of_gpt_2_and_says_where_there_are_none() -> Non
         assert not torch.allclose(model(input_ids=ids).logits, model(input_ids=ids).logits)
     network = transformers.AutoModelForImageClassification.from_config(transformers.AutoConfig.for_model(**RESNET))
     with pytest.raises(ConfigError, match=r"training\.mixout: the base model has no linear layers"):
-        mixout.layers(network)
+        mixout.find_linear_layers(network)
 
 
 @pytest.mark.parametrize(

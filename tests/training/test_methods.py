@@ -12,7 +12,7 @@ from evertune.compression import variants
 from evertune.config.methods import METHODS
 from evertune.errors import ConfigError, TrainingError
 from evertune.models import base as base_models
-from evertune.objectives import TABLE, module, text_classification, token_classification
+from evertune.objectives import TABLE, load_objective, text_classification, token_classification
 from evertune.runtime.files import read_json
 from evertune.serving import bundle
 from evertune.serving.portable import adapters, base_files
@@ -32,7 +32,8 @@ from tests.helpers.model import (
 )
 from tests.helpers.objective_samples import SAMPLES
 
-TUNED, VIRTUAL = ["lora", "dora", "adalora", "ia3"], ["prefix", "prompt", "p-tuning"]
+TUNED = ["lora", "dora", "adalora", "ia3"]
+VIRTUAL = ["prefix", "prompt", "p-tuning"]
 INPUTS = (text_classification, token_classification)
 TEXTS = [row["text"] for row in text_rows(9)]
 
@@ -42,8 +43,8 @@ def method(name: str, **options: Any) -> dict[str, Any]:
 
 
 def attached(base: Path, objective: Any, name: str) -> tuple[Any, Any]:
-    model = models.build(objective, str(base), LABELS, objective.Options(max_length=32), 5)
-    made = adapters.attach(model, METHODS[name]().model_dump(), "base")
+    model = models.build_model(objective, str(base), LABELS, objective.Options(max_length=32), 5)
+    made = adapters.attach_adapter(model, METHODS[name]().model_dump(), "base")
     with torch.no_grad():  # as if it had learned: what starts as nothing changes nothing
         for one in model.parameters():
             if one.requires_grad:
@@ -77,7 +78,7 @@ def test_the_kernels_compute_what_the_model_with_its_method_computes(
     ]
     alone = torch.cat([logits(model, row) for row in rows])
     torch.testing.assert_close(alone, wanted, atol=1e-5, rtol=0)  # padding changes no row
-    with kernels.accelerated(model, "fp32", torch.arange(40)) as free:
+    with kernels.accelerate_training(model, "fp32", torch.arange(40)) as free:
         assert free == (name in TUNED)
         torch.testing.assert_close(logits(model, given), wanted, atol=1e-5, rtol=0)
         low = model.train()
@@ -111,9 +112,9 @@ def test_an_adapter_that_is_saved_apart_comes_back(tiny_model: Path, tmp_path: P
     for objective in INPUTS:
         model, made = attached(tiny_model, objective, name)
         place = tmp_path / objective.__name__
-        start.Apart(model, made).save_pretrained(place)
+        start.UnmergedAdapter(model, made).save_pretrained(place)
         assert not (place / "model.safetensors").exists()
-        again = models.build(objective, str(tiny_model), LABELS, objective.Options(max_length=32), 6)
+        again = models.build_model(objective, str(tiny_model), LABELS, objective.Options(max_length=32), 6)
         adapters.load(again, METHODS[name]().model_dump(), place)
         torch.testing.assert_close(
             logits(again.eval(), batch(objective)), logits(model, batch(objective)), atol=0, rtol=0
@@ -128,16 +129,16 @@ def test_a_bundle_answers_as_its_model_was_trained(tiny_model: Path, tmp_path: P
         given = method(name) if merge is None else method(name, merge=merge)
         one = recipe(tiny_model, training={"method": given, "epochs": 2, "learning_rate": 2e-2})
         made.append(train(one, tmp_path / str(merge), split_rows(text_rows(40))))
-    card = bundle.card(Path(made[0].bundle))
+    card = bundle.read_card(Path(made[0].bundle))
     assert card["adapter"]["base"] == str(tiny_model) and card["adapter"]["method"]["type"] == name
     files = {file.name for file in (Path(made[0].bundle) / "model").iterdir()}
     assert "adapter_model.safetensors" in files and "model.safetensors" not in files
-    answers = [bundle.predictor(Path(one.bundle)).predict(TEXTS) for one in made]
+    answers = [bundle.load_predictor(Path(one.bundle)).predict(TEXTS) for one in made]
     assert all(0 < one["score"] < 1 for one in answers[0])
     with pytest.raises(ConfigError, match="an adapter beside its base; train one with `merge: true`"):
-        variants.write(Path(made[0].bundle), tmp_path / "small", "int8", 0.5)
+        variants.write_variant(Path(made[0].bundle), tmp_path / "small", "int8", 0.5)
     if name in TUNED:
-        assert "adapter" not in bundle.card(Path(made[1].bundle)) and made[0].train_loss == made[1].train_loss
+        assert "adapter" not in bundle.read_card(Path(made[1].bundle)) and made[0].train_loss == made[1].train_loss
         assert [one["label"] for one in answers[0]] == [one["label"] for one in answers[1]]
         assert [one["score"] for one in answers[0]] == pytest.approx([one["score"] for one in answers[1]], abs=1e-4)
 
@@ -148,17 +149,17 @@ def test_an_adapter_takes_no_other_base_and_says_when_it_finds_none(
     base = shutil.copytree(tiny_model, tmp_path / "base")
     one = recipe(base, training={"method": method("lora", merge=False), "epochs": 1})
     folder = Path(train(one, tmp_path / "made", split_rows(text_rows(30))).bundle)
-    wanted = bundle.predictor(folder).predict(["my card was lost"])
+    wanted = bundle.load_predictor(folder).predict(["my card was lost"])
     write_tiny_model(base, initializer_range=0.03)
     with pytest.raises(TrainingError, match=r"weights at .* are others than those that it was trained on"):
-        bundle.predictor(folder)
+        bundle.load_predictor(folder)
     shutil.rmtree(base)
     with pytest.raises(
         TrainingError, match=r"adapter of the base model .*, which is not here .* set EVERTUNE_BASE_MODEL"
     ):
-        bundle.predictor(folder)
+        bundle.load_predictor(folder)
     monkeypatch.setenv(base_files.OVERRIDE, str(tiny_model))
-    assert bundle.predictor(folder).predict(["my card was lost"]) == wanted
+    assert bundle.load_predictor(folder).predict(["my card was lost"]) == wanted
     config = read_json(folder / "model" / "adapter_config.json")
     assert config["base_model_name_or_path"] == str(base)
 
@@ -168,7 +169,8 @@ def test_a_rank_that_is_taken_is_taken_from_the_average_too(tiny_model: Path, tm
     settings = {"method": given, "epochs": 10, "ema": 0.9, "checkpoint_steps": 100, "tokens_per_batch": 512}
     made = train(recipe(tiny_model, training=settings), tmp_path, split_rows(text_rows(20)))
     values = [one for name, one in weights(made).items() if "lora_E" in name]
-    left, all_ = sum(int((one != 0).sum()) for one in values), sum(one.numel() for one in values)
+    left = sum(int((one != 0).sum()) for one in values)
+    all_ = sum(one.numel() for one in values)
     assert len(values) == 12 and all_ == 4 * len(values) and left == all_ / 2
 
 
@@ -179,7 +181,8 @@ def test_a_rank_that_is_taken_is_taken_from_the_average_too(tiny_model: Path, tm
 def test_a_model_that_writes_answers_the_same_with_its_adapter_merged_or_apart(
     name: str, write: Any, kind: str, tmp_path: Path
 ) -> None:
-    base, said = write(tmp_path), []
+    base = write(tmp_path)
+    said = []
     options = {"type": name, "max_length": 48, "max_new_tokens": 4}
     with pytest.raises(ConfigError, match=r"belongs to its base's weights, and .* has none"):
         base_models.check_fit(recipe(base, options, training={"method": method("lora", merge=False)}))
@@ -189,7 +192,7 @@ def test_a_model_that_writes_answers_the_same_with_its_adapter_merged_or_apart(
         given = {"method": method("lora", merge=merge), "epochs": 1, "learning_rate": 5e-2}
         one = recipe(base, options, training=given)
         made = train(one, tmp_path / str(merge), split_rows(SAMPLES[name]["rows"](20)), ())
-        said.append(bundle.predictor(Path(made.bundle)).predict(["my card was lost", "money back"]))
+        said.append(bundle.load_predictor(Path(made.bundle)).predict(["my card was lost", "money back"]))
     assert said[0] == said[1]
 
 
@@ -215,8 +218,8 @@ def test_a_method_that_does_not_fit_is_said_by_check(evertune: Any, tiny_recipe:
 def test_every_objective_takes_an_adapter_and_one_that_keeps_rows_no_bare_one(tiny_model: Path) -> None:
     for name in [one for one in TABLE if "base" not in SAMPLES[one]]:  # what learns from an encoder
         options = {"type": name, "max_length": 32}
-        start.fits(recipe(tiny_model, options, training={"method": "lora"}))
-        if hasattr(module(name), "finish"):
+        start.check_recipe_fits(recipe(tiny_model, options, training={"method": "lora"}))
+        if hasattr(load_objective(name), "finish"):
             with pytest.raises(ValueError, match="leave `merge` at true"):
                 recipe(tiny_model, options, training={"method": method("lora", merge=False)})
 
@@ -225,7 +228,7 @@ def test_a_pretrained_output_is_no_head(tiny_model: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
     for kind in (AutoModelForMaskedLM, AutoModelForCausalLM):
-        assert adapters.heads(kind.from_pretrained(tiny_model)) == []
+        assert adapters.find_heads(kind.from_pretrained(tiny_model)) == []
 
 
 @pytest.mark.parametrize(

@@ -48,11 +48,12 @@ def test_an_adapter_keeps_what_it_knows_of_labels_that_stay(
     data = {"sources": [{"path": "rows.csv"}], "fresh": {"start_from": "champion"}}
     one = recipe(tiny_model, data=data, training={"method": ADAPTER, **STILL})
     grown = train(one, tmp_path, rows, labels, champion=Path(champions["adapter"].bundle))
-    before, after = weights(champions["adapter"]), weights(grown)
+    before = weights(champions["adapter"])
+    after = weights(grown)
     head = next(name for name in before if name.endswith("classifier.weight"))
     for number, label in enumerate(LABELS):
         torch.testing.assert_close(after[head][labels.index(label)], before[head][number], atol=1e-6, rtol=0)
-    assert bundle.labels(Path(grown.bundle)) == list(labels)
+    assert bundle.read_labels(Path(grown.bundle)) == list(labels)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from evertune.config import Recipe, load
+from evertune.config import Recipe, load_recipe
 from evertune.data.sources import read as sources
 from evertune.errors import DataError
 from evertune.records import Outcome
 from evertune.registry.decisions import ledger
-from evertune.registry.tracking.store import client
+from evertune.registry.tracking.store import open_client
 from evertune.registry.versions import versions as models
 from evertune.runs import up_to_date as conclusion
 from evertune.runtime.home import Home, home_of
@@ -27,15 +27,19 @@ Retrain = Callable[[Recipe], Outcome]
 def written(folder: Path, train_on: str, base: Path, **training: Any) -> Recipe:
     """A recipe with files for train rows and files for sealed ones, one of each."""
     tree = {
-        "name": "quiet", "objective": {"type": "text-classification", "max_length": 32}, "base_model": str(base),
-        "data": {"sources": [{"path": "train*.jsonl", "split": "train"}, {"path": "test*.jsonl", "split": "test"}],
-                 "fresh": {"train_on": train_on}},
+        "name": "quiet",
+        "objective": {"type": "text-classification", "max_length": 32},
+        "base_model": str(base),
+        "data": {
+            "sources": [{"path": "train*.jsonl", "split": "train"}, {"path": "test*.jsonl", "split": "test"}],
+            "fresh": {"train_on": train_on},
+        },
         "training": {"epochs": 1, "learning_rate": 5e-3, "tokens_per_batch": 512, "precision": "fp32", **training},
         "evaluation": {"precision": "fp32", "bootstrap": 200, "gate": {"min_rows": 5}},
         "contract": {"tolerance": 0.5, "label": {"max_share": 1}},
-    }  # fmt: skip
+    }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(tree))
-    return load(folder / "recipe.yaml")
+    return load_recipe(folder / "recipe.yaml")
 
 
 def write(folder: Path, name: str, start: int, count: int, only: str | None = None) -> None:
@@ -60,7 +64,7 @@ def first(tmp_path: Path, tiny_model: Path, model_store: Path, retrain: Retrain)
 
 
 def runs(home: Home) -> int:
-    mlflow = client(home)
+    mlflow = open_client(home)
     return len(mlflow.search_runs([mlflow.get_experiment_by_name(home.name).experiment_id]))
 
 
@@ -77,7 +81,7 @@ def test_a_night_of_test_rows_alone_is_quiet_and_its_rows_are_kept(
         assert (found.decision, found.version, found.champion_version) == ("unchanged", 1, 1)
         assert found.reason.startswith(f"no train rows that came since the champion; data.fresh.train_on is {train_on}")
         assert (found.rows["new"], found.snapshot["rows"]["test"]) == (12, 42)
-    last = ledger.entries(home)[-1]
+    last = ledger.read_entries(home)[-1]
     assert (last["event"], last["reason"], runs(home)) == ("unchanged", found.reason, before)
     write(tmp_path, "train2", 102, 30)
     found = retrain(recipe)
@@ -102,8 +106,8 @@ def test_an_edited_recipe_without_new_rows_trains_nothing_and_is_done(
     found = retrain(edited)
     assert (found.decision, found.rows["new"]) == ("unchanged", 0)
     home = home_of(edited)
-    assert [one["event"] for one in ledger.entries(home)[-2:]] == ["recipe", "unchanged"]
-    assert conclusion.before_start(edited, home, sources.fingerprints) is not None
+    assert [one["event"] for one in ledger.read_entries(home)[-2:]] == ["recipe", "unchanged"]
+    assert conclusion.check_before_start(edited, home, sources.fingerprints) is not None
 
 
 def test_a_first_run_without_train_rows_is_an_error(

@@ -127,7 +127,8 @@ def test_metrics_that_a_crash_kept_back_at_a_checkpoint_are_handed_on(
 
 
 def test_tags_resume_too(tiny_model: Path, tmp_path: Path) -> None:
-    one, rows = recipe(tiny_model, TOKENS, training=OFTEN), split_rows(tag_rows(40))
+    one = recipe(tiny_model, TOKENS, training=OFTEN)
+    rows = split_rows(tag_rows(40))
     with crash_at(4):
         train(one, tmp_path / "resumed", rows, TAGS)
     assert_same(train(one, tmp_path / "resumed", rows, TAGS), train(one, tmp_path / "whole", rows, TAGS))
@@ -158,9 +159,11 @@ def cut_seal(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("damage", [cut, spoil, lose, unseal, cut_seal])
 def test_a_damaged_checkpoint_is_left_out_for_the_one_before(
-    tiny_model: Path, tmp_path: Path, damage: Callable[[Path], None],
+    tiny_model: Path,
+    tmp_path: Path,
+    damage: Callable[[Path], None],
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     one = recipe(tiny_model, training=OFTEN)
     with crash_at(10):
         train(one, tmp_path / "resumed", ROWS)
@@ -199,15 +202,15 @@ def test_a_training_that_stopped_early_is_not_gone_on_with(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = recipe(tiny_model, training=never_better(2))
-    write = bundle.write
+    write = bundle.write_bundle
 
     def crashes(*_: Any) -> str:
         raise CrashError
 
-    monkeypatch.setattr(bundle, "write", crashes)
+    monkeypatch.setattr(bundle, "write_bundle", crashes)
     with pytest.raises(CrashError):
         train(one, tmp_path / "resumed", ROWS)
-    monkeypatch.setattr(bundle, "write", write)
+    monkeypatch.setattr(bundle, "write_bundle", write)
     monkeypatch.delattr(TokenTrainer, "training_step")  # not one step more is needed
     monkeypatch.setattr("transformers.Trainer.training_step", crashes)
     resumed = train(one, tmp_path / "resumed", ROWS)
@@ -229,4 +232,4 @@ def test_a_damaged_bundle_is_made_anew(tiny_model: Path, tmp_path: Path) -> None
     first = train(one, tmp_path, ROWS)
     shutil.rmtree(Path(first.bundle) / "code")
     again = train(one, tmp_path, ROWS)
-    assert bundle.digest(Path(again.bundle)) == again.digest == first.digest
+    assert bundle.compute_digest(Path(again.bundle)) == again.digest == first.digest

@@ -20,7 +20,7 @@ def drawn(replay: dict[str, Any], since: int = 3, seed: int = 17) -> pa.Table:
     """The rows that `replay` chooses of three old batches and a new one, 100 rows each, a tenth of them refunds."""
     data = {"sources": [{"path": "rows.csv"}], "fresh": {"train_on": "replay", "replay": replay}}
     one = recipe(Path("model"), data=data, training={"seed": seed})
-    return ROWS.filter(pa.array(selection.learned(ROWS, one, since)))
+    return ROWS.filter(pa.array(selection.select_train_rows(ROWS, one, since)))
 
 
 def counts(rows: pa.Table, column: str = "batch") -> Counter[Any]:
@@ -48,7 +48,8 @@ def test_rare_labels_are_drawn_as_often_as_frequent_ones() -> None:
 
 
 def test_the_same_rows_are_drawn_again_and_others_for_another_champion() -> None:
-    first, same = drawn({"ratio": 0.3}), drawn({"ratio": 0.3})
+    first = drawn({"ratio": 0.3})
+    same = drawn({"ratio": 0.3})
     assert first.equals(same)
     for other in (drawn({"ratio": 0.3}, seed=18), drawn({"ratio": 0.3}, since=2)):
         kept = set(first["row_version"].to_pylist()) & set(
@@ -68,9 +69,9 @@ def test_all_new_rows_and_the_asked_number_of_old_ones(by: str, ratio: float, si
 def test_of_each_label_a_few_rows_are_learned_from_the_same_ones_again() -> None:
     data = {"sources": [{"path": "rows.csv"}], "fresh": {"examples_per_label": 8}}
     one = recipe(Path("model"), data=data)
-    kept = ROWS.filter(pa.array(selection.learned(ROWS, one, 0)))
+    kept = ROWS.filter(pa.array(selection.select_train_rows(ROWS, one, 0)))
     assert counts(kept, "label") == Counter({"refund": 8, "card": 8})
     assert counts(kept)[4] < 16  # drawn from all of them, not from the last
-    assert kept.equals(ROWS.filter(pa.array(selection.learned(ROWS, one, 0))))
+    assert kept.equals(ROWS.filter(pa.array(selection.select_train_rows(ROWS, one, 0))))
     other = recipe(Path("model"), data=data, training={"seed": 18})
-    assert not kept.equals(ROWS.filter(pa.array(selection.learned(ROWS, other, 0))))
+    assert not kept.equals(ROWS.filter(pa.array(selection.select_train_rows(ROWS, other, 0))))

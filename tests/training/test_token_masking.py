@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evertune.errors import ConfigError
-from evertune.training.methods.token_masking import masking
+from evertune.training.methods.token_masking import build_masking
 from tests.helpers.model import history, recipe, split_rows, text_rows, tokenizer, train, write_tiny_model
 
 ROWS = split_rows(text_rows(60))
@@ -18,11 +18,11 @@ ROWS = split_rows(text_rows(60))
 def test_only_real_tokens_are_hidden(rows: list[list[int]], seed: int) -> None:
     import torch
 
-    hider = masking(tokenizer(), 0.49)
+    hider = build_masking(tokenizer(), 0.49)
     assert hider is not None
     torch.manual_seed(seed)
     ids = torch.tensor(rows)
-    hidden = hider.hide(ids)
+    hidden = hider.hide_tokens(ids)
     changed = hidden != ids
     assert set(hidden[changed].tolist()) <= {hider.mask_id}
     assert set(ids[changed].tolist()).isdisjoint(tokenizer().all_special_ids)  # [PAD], [CLS], [SEP], ...
@@ -32,9 +32,9 @@ def test_the_share_of_hidden_tokens_is_the_one_asked_for() -> None:
     import torch
 
     torch.manual_seed(0)
-    hider = masking(tokenizer(), 0.2)
-    assert hider is not None and masking(tokenizer(), 0.0) is None
-    assert float((hider.hide(torch.full((100, 100), 50)) == hider.mask_id).float().mean()) == pytest.approx(
+    hider = build_masking(tokenizer(), 0.2)
+    assert hider is not None and build_masking(tokenizer(), 0.0) is None
+    assert float((hider.hide_tokens(torch.full((100, 100), 50)) == hider.mask_id).float().mean()) == pytest.approx(
         0.2, abs=0.02
     )
 

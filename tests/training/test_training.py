@@ -12,10 +12,10 @@ from evertune.errors import ConfigError, DataError
 from evertune.objectives import text_classification
 from evertune.runtime.home import Home
 from evertune.serving import bundle
-from evertune.training import kernels
 from evertune.training import parameters as models
 from evertune.training import trainer as loop
-from evertune.training.early_stopping import Rule
+from evertune.training.early_stopping import StoppingRule
+from evertune.training.kernels import acceleration
 from evertune.training.methods import losses
 from evertune.training.progress import mean_loss
 from tests.helpers.model import (
@@ -48,7 +48,7 @@ def test_a_model_learns_and_its_bundle_predicts(tiny_model: Path, tmp_path: Path
         np.mean([line["loss"] for line in lines if "loss" in line])
     )
     rows = text_rows(9, start=100)
-    found = bundle.predictor(Path(done.bundle)).predict([row["text"] for row in rows])
+    found = bundle.load_predictor(Path(done.bundle)).predict([row["text"] for row in rows])
     assert [one["label"] for one in found] == [row["label"] for row in rows]
 
 
@@ -63,7 +63,7 @@ def test_the_best_weights_are_kept_not_the_last(tiny_model: Path, tmp_path: Path
             break
     assert values[-1] != best(values)
     rows = ROWS.filter([split == "validation" for split in ROWS["split"].to_pylist()])
-    found = bundle.predictor(Path(done.bundle)).predict(rows["text"].to_pylist())
+    found = bundle.load_predictor(Path(done.bundle)).predict(rows["text"].to_pylist())
     sums = text_classification.statistics(rows["label"].to_pylist(), found, LABELS).sum(0, dtype="float64")
     assert text_classification.metrics(sums, LABELS)[metric] == pytest.approx(best(values), abs=1e-6)
 
@@ -81,7 +81,7 @@ def test_a_model_that_computes_padding_gets_batches_by_length(
 
     monkeypatch.setattr(loop, "TokenBatches", Watched)
     if not free:
-        monkeypatch.setattr(kernels, "unpadded", lambda _: contextlib.nullcontext(False))
+        monkeypatch.setattr(acceleration, "skip_padding", lambda _: contextlib.nullcontext(False))
     train(recipe(tiny_model, training={"epochs": 1}), tmp_path, ROWS)
     assert made == [not free]
 
@@ -119,7 +119,7 @@ def test_early_stopping_ends_the_training(tiny_model: Path, tmp_path: Path) -> N
 )
 def test_when_to_stop(values: list[float], falls: bool, delta: float, stops: bool) -> None:
     log = [entry for value in values for entry in ({"loss": 1.0}, {"eval_f1": value})]
-    assert Rule("eval_f1", falls, 2, delta).fulfilled(log) is stops
+    assert StoppingRule("eval_f1", falls, 2, delta).should_stop(log) is stops
 
 
 def test_mean_loss_weighs_each_line_by_its_steps() -> None:
@@ -128,10 +128,21 @@ def test_mean_loss_weighs_each_line_by_its_steps() -> None:
 
 
 SETTINGS: list[dict[str, Any]] = [
-    {"seed": 18}, {"learning_rate": 4e-3}, {"head_learning_rate": 1e-2}, {"schedule": "cosine"}, {"warmup": 0.5},
-    {"weight_decay": 0.5}, {"label_smoothing": 0.2}, {"mask_tokens": 0.2}, {"max_grad_norm": 0.1}, {"epochs": 2.5},
-    {"tokens_per_batch": 256}, {"accumulation": 3}, {"class_weights": "balanced"}, {"precision": "bf16"},
-]  # fmt: skip
+    {"seed": 18},
+    {"learning_rate": 4e-3},
+    {"head_learning_rate": 1e-2},
+    {"schedule": "cosine"},
+    {"warmup": 0.5},
+    {"weight_decay": 0.5},
+    {"label_smoothing": 0.2},
+    {"mask_tokens": 0.2},
+    {"max_grad_norm": 0.1},
+    {"epochs": 2.5},
+    {"tokens_per_batch": 256},
+    {"accumulation": 3},
+    {"class_weights": "balanced"},
+    {"precision": "bf16"},
+]
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +178,7 @@ def test_accumulated_small_batches_give_the_gradient_of_one_large(
     def descend(model: Any, *_: Any) -> Any:
         return torch.optim.SGD(model.parameters(), lr=1.0)  # one step of it moves each weight by its gradient
 
-    monkeypatch.setattr(models, "optimizer", descend)
+    monkeypatch.setattr(models, "build_optimizer", descend)
     model = write_tiny_model(tmp_path / "model", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     rows, labels = (text_rows(23), LABELS) if objective is TEXT else (tag_rows(23), TAGS)
     results = []
@@ -202,17 +213,19 @@ def test_frozen_parameters_stay_and_the_others_move(tiny_model: Path, tmp_path: 
 
 
 def test_the_head_alone_can_be_trained(tiny_model: Path, tmp_path: Path) -> None:
-    done = [train(recipe(tiny_model, training={"train_top_layers": 0, "seed": seed}), tmp_path / str(seed), ROWS)
-            for seed in (1, 2)]  # fmt: skip
+    done = [
+        train(recipe(tiny_model, training={"train_top_layers": 0, "seed": seed}), tmp_path / str(seed), ROWS)
+        for seed in (1, 2)
+    ]
     first, second = (weights(one) for one in done)
     assert {name for name in first if (first[name] != second[name]).any()} == {"classifier.weight", "classifier.bias"}
 
 
 def test_the_head_has_its_own_rate_and_norms_no_decay(tiny_model: Path) -> None:
     one = recipe(tiny_model)
-    model = models.build(text_classification, str(tiny_model), LABELS, one.objective, 17)
+    model = models.build_model(text_classification, str(tiny_model), LABELS, one.objective, 17)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    groups = models.optimizer(model, 1e-4, 1e-2, 0.1).param_groups
+    groups = models.build_optimizer(model, 1e-4, 1e-2, 0.1).param_groups
     seen = {names[id(one)]: (group["lr"], group["weight_decay"]) for group in groups for one in group["params"]}
     assert seen.keys() == set(names.values())
     assert seen["classifier.weight"] == (1e-2, 0.1) and seen["classifier.bias"] == (1e-2, 0.0)
@@ -221,14 +234,19 @@ def test_the_head_has_its_own_rate_and_norms_no_decay(tiny_model: Path) -> None:
 
 
 def test_each_layer_learns_slower_than_the_one_above(tiny_model: Path) -> None:
-    model = models.build(text_classification, str(tiny_model), LABELS, recipe(tiny_model).objective, 17)
+    model = models.build_model(text_classification, str(tiny_model), LABELS, recipe(tiny_model).objective, 17)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    groups = models.optimizer(model, 1.0, 3.0, 0.1, 0.5).param_groups
+    groups = models.build_optimizer(model, 1.0, 3.0, 0.1, 0.5).param_groups
     seen = {names[id(one)]: group["lr"] for group in groups for one in group["params"]}
-    parts = {"bert.embeddings": 0.25, "bert.encoder.layer.0": 0.5, "bert.encoder.layer.1": 1.0, "bert.pooler": 1.0,
-             "classifier": 3.0}  # fmt: skip
+    parts = {
+        "bert.embeddings": 0.25,
+        "bert.encoder.layer.0": 0.5,
+        "bert.encoder.layer.1": 1.0,
+        "bert.pooler": 1.0,
+        "classifier": 3.0,
+    }
     assert seen == {name: next(rate for part, rate in parts.items() if name.startswith(part)) for name in seen}
-    groups = models.optimizer(model, 1.0, None, 0.1).param_groups
+    groups = models.build_optimizer(model, 1.0, None, 0.1).param_groups
     assert {group["lr"] for group in groups} == {1.0}
 
 
@@ -236,16 +254,19 @@ def test_layers_are_told_apart_in_every_family(tiny_model: Path) -> None:
     import transformers
 
     small = {"num_labels": 2, "vocab_size": 30, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
-    shapes = {"Llama": {"intermediate_size": 32}, "ModernBert": {"intermediate_size": 32, "pad_token_id": 0},
-              "Albert": {"embedding_size": 16, "num_hidden_groups": 3, "intermediate_size": 32}}  # fmt: skip
+    shapes = {
+        "Llama": {"intermediate_size": 32},
+        "ModernBert": {"intermediate_size": 32, "pad_token_id": 0},
+        "Albert": {"embedding_size": 16, "num_hidden_groups": 3, "intermediate_size": 32},
+    }
     for family, shape in shapes.items():
         config = getattr(transformers, f"{family}Config")(**small, **shape)
         model = getattr(transformers, f"{family}ForTokenClassification")(config)
-        rates = {group["lr"] for group in models.optimizer(model, 1.0, 9.0, 0.1, 0.5).param_groups}
+        rates = {group["lr"] for group in models.build_optimizer(model, 1.0, 9.0, 0.1, 0.5).param_groups}
         assert rates == {0.125, 0.25, 0.5, 1.0, 9.0}, family
     convolutions = {"embedding_size": 8, "hidden_sizes": [8, 8, 8], "depths": [1, 1, 1], "layer_type": "basic"}
     network = transformers.ResNetForImageClassification(transformers.ResNetConfig(**convolutions))
-    rates_of = {name: rate for name, _, rate in models.rated(network, 1.0, 9.0, 0.5)}
+    rates_of = {name: rate for name, _, rate in models.assign_rates(network, 1.0, 9.0, 0.5)}
     assert rates_of["resnet.embedder.embedder.convolution.weight"] == 0.125 and rates_of["classifier.1.weight"] == 9.0
     assert {rate for name, rate in rates_of.items() if ".stages." in name} == {0.25, 0.5, 1.0}
 
@@ -256,9 +277,9 @@ def test_of_a_model_of_two_stacks_all_is_the_base_and_no_layer_stands_above_anot
     two = transformers.AutoModelForSeq2SeqLM.from_config(
         transformers.AutoConfig.from_pretrained(write_tiny_seq2seq(tmp_path))
     )
-    assert {rate for _, _, rate in models.rated(two, 1.0, 9.0)} == {1.0}
+    assert {rate for _, _, rate in models.assign_rates(two, 1.0, 9.0)} == {1.0}
     with pytest.raises(ConfigError, match="no one stack of layers"):
-        models.rated(two, 1.0, None, 0.9)
+        models.assign_rates(two, 1.0, None, 0.9)
 
 
 def test_a_sentence_without_a_visible_word_does_no_harm(tiny_model: Path, tmp_path: Path) -> None:
@@ -285,4 +306,4 @@ def test_rows_that_are_left_out_make_another_training(tiny_model: Path, tmp_path
     split = one.data.split.model_copy(update={"leak": "exclude"})
     other = one.model_copy(update={"data": one.data.model_copy(update={"split": split})})
     tokens = tokens_of(one, Home(tmp_path, "small"), ROWS)
-    assert training.fingerprint(one, tokens, None) != training.fingerprint(other, tokens, None)
+    assert training.fingerprint_training(one, tokens, None) != training.fingerprint_training(other, tokens, None)

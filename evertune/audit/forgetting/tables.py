@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.data.corpus.parquet_chunks import writable
-from evertune.data.text_matching import Texts
+from evertune.data.corpus.parquet_chunks import explain_write_errors
+from evertune.data.text_matching import TextMatcher
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
@@ -15,44 +15,51 @@ if TYPE_CHECKING:
 ROWS = 10_000  # read at a time
 
 
-def showing(home: Home, texts: Texts) -> Iterator[Path]:
+def find_tables(home: Home, texts: TextMatcher) -> Iterator[Path]:
     """Those that show one of the texts; what the corpus and models are made of is not among them."""
-    own = (home.corpus, home.quarantine, home.batches)
+    own_folders = (home.corpus, home.quarantine, home.batches)
     for path in sorted(home.model.rglob("*.parquet")):
-        inside = set(path.relative_to(home.model).parts)
-        made = {"bundle", "checkpoints"} & inside or (path.parent / "_delta_log").exists()
-        if path.is_file() and not made and not any(folder in path.parents for folder in own) and any(_out(path, texts)):
+        parts = set(path.relative_to(home.model).parts)
+        is_internal = {"bundle", "checkpoints"} & parts or (path.parent / "_delta_log").exists()
+        if (
+            path.is_file()
+            and not is_internal
+            and not any(folder in path.parents for folder in own_folders)
+            and any(_match_table(path, texts))
+        ):
             yield path
 
 
-def clean(home: Home, texts: Texts) -> int:
+def clean_tables(home: Home, texts: TextMatcher) -> int:
     """Write each anew without the rows; gives the number of files.
 
     Raises:
         DataError: a file cannot be written.
     """
-    found = list(showing(home, texts))
-    for path in found:
-        _rewrite(path, texts)
-    return len(found)
+    paths = list(find_tables(home, texts))
+    for path in paths:
+        _rewrite_table(path, texts)
+    return len(paths)
 
 
-def _rewrite(path: Path, texts: Texts) -> None:
+def _rewrite_table(path: Path, texts: TextMatcher) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    with writable(path):
+    with explain_write_errors(path):
         try:
-            with pq.ParquetFile(path) as file, pq.ParquetWriter(scratch, file.schema_arrow) as made:
+            with pq.ParquetFile(path) as file, pq.ParquetWriter(scratch, file.schema_arrow) as writer:
                 for part in file.iter_batches(ROWS):
-                    made.write_batch(part.filter(pa.array([not one for one in _shown(part, texts)], pa.bool_())))
+                    writer.write_batch(
+                        part.filter(pa.array([not is_shown for is_shown in _match_rows(part, texts)], pa.bool_()))
+                    )
             scratch.replace(path)
         finally:
             scratch.unlink(missing_ok=True)
 
 
-def _out(path: Path, texts: Texts) -> Iterator[bool]:
+def _match_table(path: Path, texts: TextMatcher) -> Iterator[bool]:
     """Which rows of a file show a text; none of a file that is no Parquet."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -60,18 +67,18 @@ def _out(path: Path, texts: Texts) -> Iterator[bool]:
     try:
         with pq.ParquetFile(path) as file:
             for part in file.iter_batches(ROWS):
-                yield from _shown(part, texts)
+                yield from _match_rows(part, texts)
     except pa.ArrowInvalid:
         return
 
 
-def _shown(part: "pa.RecordBatch", texts: Texts) -> list[bool]:
+def _match_rows(part: "pa.RecordBatch", texts: TextMatcher) -> list[bool]:
     rows = zip(*(column.to_pylist() for column in part.columns), strict=True)
-    return [any(map(texts.shows, filter(None, map(_text, row)))) for row in rows]
+    return [any(map(texts.matches_value, filter(None, map(_cell_text, row)))) for row in rows]
 
 
-def _text(value: Any) -> str:
+def _cell_text(value: Any) -> str:
     """A cell as text; of lists the words, of other values none."""
     if isinstance(value, list):
-        return " ".join(map(_text, value))
+        return " ".join(map(_cell_text, value))
     return value if isinstance(value, str) else ""

@@ -13,7 +13,9 @@ from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 
 GONE = "gone.json"
-Gone = tuple[str, int, str, int]  # keyed digest, batch that it came with, split, last version of the corpus that had it
+GoneRow = tuple[
+    str, int, str, int
+]  # keyed digest, batch that it came with, split, last version of the corpus that had it
 
 
 @dataclass(frozen=True)
@@ -36,50 +38,50 @@ class Intent:
     asked: int
     digests: dict[str, list[str]]
     rows: dict[str, int]
-    gone: list[Gone]
+    gone: list[GoneRow]
     versions: list[str] = field(repr=False)
     texts: list[str] = field(repr=False)
     pieces: bool = False
     pictures: list[str] = field(default_factory=list)
 
 
-def write(home: Home, intent: Intent) -> None:
+def write_intent(home: Home, intent: Intent) -> None:
     """Keep it until it is done."""
     path = home.forgotten / INTENT
     write_json(path, asdict(intent))
 
 
-def read(home: Home) -> Intent | None:
+def read_intent(home: Home) -> Intent | None:
     """The one that was begun, if there is one."""
-    known = read_json(home.forgotten / INTENT)
-    return None if known is None else Intent(**{**known, "gone": [tuple(one) for one in known["gone"]]})
+    stored = read_json(home.forgotten / INTENT)
+    return None if stored is None else Intent(**{**stored, "gone": [tuple(row) for row in stored["gone"]]})
 
 
-def done(home: Home) -> None:
+def clear_intent(home: Home) -> None:
     """It is done; nor does what a crash left of it hold a text."""
     for path in [home.forgotten / INTENT, *home.forgotten.glob(f".{INTENT}.*")]:
         path.unlink(missing_ok=True)
 
 
-def keep_gone(home: Home, rows: Iterable[Gone]) -> None:
+def add_gone_rows(home: Home, rows: Iterable[GoneRow]) -> None:
     """Remember the rows that the corpus has lost, each once."""
-    known = {one[0]: one for one in _kept(home)}
-    write_json(home.forgotten / GONE, list({**known, **{one[0]: one for one in rows}}.values()))
+    known_rows = {row[0]: row for row in _read_gone_rows(home)}
+    write_json(home.forgotten / GONE, list({**known_rows, **{row[0]: row for row in rows}}.values()))
 
 
-def lost(home: Home, snapshot: int, batch: int, rows: Iterable[Gone] | None = None) -> dict[str, int]:
+def count_lost_rows(home: Home, snapshot: int, batch: int, rows: Iterable[GoneRow] | None = None) -> dict[str, int]:
     """How many rows of a snapshot were forgotten, by split.
 
     Args:
         snapshot: version of the corpus; batch: the newest one in it.
         rows: those to count. Default: all that were ever forgotten.
     """
-    found: dict[str, int] = {}
-    for _, first, split, last in _kept(home) if rows is None else rows:
-        if first <= batch and snapshot <= last:
-            found[split] = found.get(split, 0) + 1
-    return found
+    counts: dict[str, int] = {}
+    for _, first_batch, split, last_snapshot in _read_gone_rows(home) if rows is None else rows:
+        if first_batch <= batch and snapshot <= last_snapshot:
+            counts[split] = counts.get(split, 0) + 1
+    return counts
 
 
-def _kept(home: Home) -> Any:
+def _read_gone_rows(home: Home) -> Any:
     return read_json(home.forgotten / GONE) or []

@@ -11,7 +11,7 @@ POOL = "evertune"
 PREFECT = [sys.executable, "-m", "prefect"]
 
 
-def deploy(prefect_file: Path, environment: Mapping[str, str]) -> None:
+def register_deployments(prefect_file: Path, environment: Mapping[str, str]) -> None:
     """Make the pool where it is missing, and register every deployment of the file.
 
     Raises:
@@ -19,14 +19,14 @@ def deploy(prefect_file: Path, environment: Mapping[str, str]) -> None:
     """
     create = ["work-pool", "create", POOL, "--type", "process"]
     register = ["--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file)]
-    for command, fine in ((create, "already exists"), (register, None)):
-        done = subprocess.run([*PREFECT, *command], env=environment, capture_output=True, text=True)
-        said = done.stdout + done.stderr
-        if done.returncode and not (fine and fine in said):
-            raise RegistryError(f"`prefect {' '.join(command)}` failed:\n{said.strip()[-2000:]}")
+    for command, accepted_error in ((create, "already exists"), (register, None)):
+        process = subprocess.run([*PREFECT, *command], env=environment, capture_output=True, text=True)
+        output = process.stdout + process.stderr
+        if process.returncode and not (accepted_error and accepted_error in output):
+            raise RegistryError(f"`prefect {' '.join(command)}` failed:\n{output.strip()[-2000:]}")
 
 
-def close_cut_off(url: str) -> list[str]:
+def mark_crashed_runs(url: str, key: str) -> list[str]:
     """Mark the pool's unfinished runs as crashed, and return their names: no worker is left that could end them.
 
     Prefect would keep them running for ever, and with them the place that a deployment with a concurrency limit has:
@@ -34,17 +34,19 @@ def close_cut_off(url: str) -> list[str]:
 
     Args:
         url: of the API.
+        key: of the server.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
     from prefect.client.schemas.objects import State
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
     from prefect.states import Crashed
 
     unfinished = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}})
     pool = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
     state: State[None] = Crashed(message="Its worker was killed. The next run goes on from the last finished step.")
-    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+    settings = {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: key}
+    with temporary_settings(settings), get_client(sync_client=True) as client:
         runs = client.read_flow_runs(flow_run_filter=unfinished, work_pool_filter=pool)
         for run in runs:
             client.set_flow_run_state(run.id, state, force=True)

@@ -1,15 +1,17 @@
 """Prefect's settings for a run from the command line: quiet, without heartbeats, on the server that is there."""
 
+import base64
 import contextlib
+import functools
 import importlib
 import logging
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from evertune.cli.server import prefect_profile
+from evertune.cli.server import prefect_profile, server_key
 from evertune.errors import RegistryError
-from evertune.runtime.secrets import bare
+from evertune.runtime.secrets import strip_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -21,60 +23,111 @@ def quiet_prefect(debug: bool, needed: Iterable[str]) -> Iterator[None]:
     Args:
         needed: modules that the flow will need, imported while a temporary server starts.
     Raises:
-        RegistryError: a server is named and does not answer.
+        RegistryError: a server is named and does not answer, or refuses the key.
     """
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "evertune")
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "60")
-    if "PREFECT_API_URL" not in os.environ:
-        # A profile may name a server of another day; this run does not depend on it.
-        os.environ["PREFECT_PROFILE"] = "ephemeral"
-        os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
-        logger.info("starting Prefect's temporary server")
-        _start_server(needed)
-    else:
-        reach(os.environ["PREFECT_API_URL"])
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    with contextlib.ExitStack() as stack:
+        if "PREFECT_API_URL" not in os.environ:
+            # A profile may name a server of another day; this run does not depend on it.
+            os.environ["PREFECT_PROFILE"] = "ephemeral"
+            os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
+            stack.enter_context(_key_in_environment())
+            logger.info("starting Prefect's temporary server")
+            _start_server(needed)
+            stack.enter_context(_key_in_settings())
+        else:
+            prefect_profile.keep_key_from_others()
+            check_server(os.environ["PREFECT_API_URL"])
+        from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
+        yield
+
+
+@functools.cache
+def _temporary_key() -> str:
+    """The key of this process's temporary server: that shares a database with the worker of `evertune up`."""
+    return server_key.new_key()
+
+
+@contextlib.contextmanager
+def _key_in_environment() -> Iterator[None]:
+    """The temporary server, and what this process starts, find its key in the environment; no page may call it."""
+    values = {
+        server_key.SERVER_VARIABLE: _temporary_key(),
+        server_key.CLIENT_VARIABLE: _temporary_key(),
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "",
+    }
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _key_in_settings() -> Iterator[None]:
+    """Prefect shows the key even where it read the environment earlier."""
+    from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
+
+    with temporary_settings({PREFECT_API_AUTH_STRING: _temporary_key()}):
         yield
 
 
 def _start_server(needed: Iterable[str]) -> None:
     """Start Prefect's temporary server, and import what the flow needs until it answers."""
-    with ThreadPoolExecutor(1) as other:
-        started = other.submit(_server_alone)
+    with ThreadPoolExecutor(1) as executor:
+        future = executor.submit(_start_locked_server)
         for name in needed:
             importlib.import_module(name)
-        started.result()
+        future.result()
 
 
-def _server_alone() -> None:
+def _start_locked_server() -> None:
     """Start it while no other run does: two that meet a fresh database at once, or one to be upgraded, ruin it."""
     import filelock
     from prefect.server.api.server import SubprocessASGIServer
 
-    prefect_profile.folder().mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(prefect_profile.folder() / "evertune-server.lock"):
+    prefect_profile.prefect_home().mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(prefect_profile.prefect_home() / "evertune-server.lock"):
         SubprocessASGIServer().start()
 
 
-def reach(url: str) -> None:
-    """Ask a Prefect API for a sign of life.
+def check_server(url: str) -> None:
+    """Ask a Prefect API for a sign of life, and whether it takes the key of Prefect's settings.
 
     Raises:
-        RegistryError: it does not answer.
+        RegistryError: it does not answer, or refuses the key.
     """
     import httpx
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY
 
+    headers = {}
+    if key := PREFECT_API_AUTH_STRING.value():
+        headers["Authorization"] = f"Basic {base64.b64encode(key.encode()).decode()}"
+    elif token := PREFECT_API_KEY.value():
+        headers["Authorization"] = f"Bearer {token}"
     try:
-        answer = httpx.get(f"{url.rstrip('/')}/health", timeout=5)
-        if answer.is_server_error:  # another refusal is an answer: Prefect Cloud has no such page
+        # Not /health, which needs no key. Prefect Cloud has no such page, but another refusal is an answer too.
+        answer = httpx.get(f"{url.rstrip('/')}/admin/version", headers=headers, timeout=5)
+        if answer.is_server_error:
             answer.raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         raise RegistryError(
-            f"the Prefect server at {bare(url).removesuffix('/api')} does not answer; "
+            f"the Prefect server at {strip_credentials(url).removesuffix('/api')} does not answer; "
             "start it (`evertune up`), or unset PREFECT_API_URL to run without one"
         ) from None  # the chain may show the password
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        raise RegistryError(
+            f"the Prefect server at {strip_credentials(url).removesuffix('/api')} refuses the key; set "
+            "PREFECT_API_AUTH_STRING to "
+            "its key (`evertune up` keeps that in the file prefect-key of its home)"
+        )

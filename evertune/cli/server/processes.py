@@ -27,23 +27,24 @@ class Processes:
     """
 
     def __init__(self, folder: Path, record: Path) -> None:
-        self._folder, self._record = folder, record
+        self._folder = folder
+        self._record = record
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start a process in its own session: Ctrl-C reaches this command alone, which ends the others in order."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        with self.log(name).open("wb") as log:
+        with self.log_path(name).open("wb") as log:
             self._running[name] = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        write_json(self._record, {name: _identity(one.pid) for name, one in self._running.items()})
+        write_json(self._record, {name: _identify_process(process.pid) for name, process in self._running.items()})
 
-    def log(self, name: str) -> Path:
+    def log_path(self, name: str) -> Path:
         """The log file of a process."""
         return self._folder / f"{name}.log"
 
-    def wait(self, name: str, url: str) -> None:
+    def wait_ready(self, name: str, url: str) -> None:
         """Wait until the server answers.
 
         Raises:
@@ -51,16 +52,16 @@ class Processes:
         """
         import httpx
 
-        end = time.monotonic() + START
-        while time.monotonic() < end:
-            self.check()
+        deadline = time.monotonic() + START
+        while time.monotonic() < deadline:
+            self.check_running()
             with contextlib.suppress(httpx.HTTPError):
                 if httpx.get(url, timeout=2).is_success:
                     return
             time.sleep(0.3)
-        raise RegistryError(f"{name} did not answer at {url} within {START:.0f} s; see {self.log(name)}")
+        raise RegistryError(f"{name} did not answer at {url} within {START:.0f} s; see {self.log_path(name)}")
 
-    def check(self) -> None:
+    def check_running(self) -> None:
         """Raise if one of the processes has ended by itself.
 
         Raises:
@@ -68,16 +69,18 @@ class Processes:
         """
         for name, process in self._running.items():
             if (status := process.poll()) is not None:
-                last = self.log(name).read_text(errors="replace").strip().splitlines()[-5:]
-                raise RegistryError("\n".join([f"{name} ended with status {status}; {self.log(name)} says:", *last]))
+                last = self.log_path(name).read_text(errors="replace").strip().splitlines()[-5:]
+                raise RegistryError(
+                    "\n".join([f"{name} ended with status {status}; {self.log_path(name)} says:", *last])
+                )
 
-    def stop(self) -> None:
+    def stop_all(self) -> None:
         """End all of them and whatever they started, the youngest first."""
         import psutil
 
         for process in reversed(self._running.values()):
             if process.poll() is None:
-                _end(psutil.Process(process.pid))
+                _end_process(psutil.Process(process.pid))
             process.wait()
         self._running.clear()
         self._record.unlink(missing_ok=True)
@@ -87,44 +90,45 @@ def end_leftovers(record: Path) -> list[str]:
     """End the processes of a command that was killed before it could end them; returns their names."""
     import psutil
 
-    found = []
+    ended = []
     for name, identity in reversed((read_json(record) or {}).items()):  # the worker while its server still answers
         with contextlib.suppress(psutil.NoSuchProcess):
-            if _identity(identity["pid"]) == identity:
-                _end(psutil.Process(identity["pid"]))
-                found.append(name)
+            if _identify_process(identity["pid"]) == identity:
+                _end_process(psutil.Process(identity["pid"]))
+                ended.append(name)
     record.unlink(missing_ok=True)
-    return found
+    return ended
 
 
-def _identity(pid: int) -> dict[str, float]:
+def _identify_process(pid: int) -> dict[str, float]:
     # A process number is used again; number and time of birth are not.
     import psutil
 
     return {"pid": pid, "born": psutil.Process(pid).create_time()}
 
 
-def _end(process: "psutil.Process") -> None:
+def _end_process(process: "psutil.Process") -> None:
     """Children first and by SIGTERM: a flow run then tells the server that it ended, and frees its place."""
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):
-        children, family = process.children(), process.children(recursive=True)
-        _signal(children, signal.SIGTERM)
-        _wait(children, GRACE)
-        _signal([process], signal.SIGINT)
-        _signal(_wait([process, *family], GRACE), signal.SIGKILL)
+        children = process.children()
+        family = process.children(recursive=True)
+        _send_signal(children, signal.SIGTERM)
+        _wait_ended(children, GRACE)
+        _send_signal([process], signal.SIGINT)
+        _send_signal(_wait_ended([process, *family], GRACE), signal.SIGKILL)
 
 
-def _wait(processes: "Sequence[psutil.Process]", seconds: float) -> "list[psutil.Process]":
+def _wait_ended(processes: "Sequence[psutil.Process]", seconds: float) -> "list[psutil.Process]":
     """Wait until all have ended; returns those that have not."""
-    end = time.monotonic() + seconds
-    while (alive := [one for one in processes if _lives(one)]) and time.monotonic() < end:
+    deadline = time.monotonic() + seconds
+    while (alive := [process for process in processes if _is_alive(process)]) and time.monotonic() < deadline:
         time.sleep(0.05)
     return alive
 
 
-def _lives(process: "psutil.Process") -> bool:
+def _is_alive(process: "psutil.Process") -> bool:
     # A zombie has ended: psutil's own waiting would wait for its parent to notice.
     import psutil
 
@@ -134,9 +138,9 @@ def _lives(process: "psutil.Process") -> bool:
         return False
 
 
-def _signal(processes: Iterable["psutil.Process"], number: int) -> None:
+def _send_signal(processes: Iterable["psutil.Process"], number: int) -> None:
     import psutil
 
-    for one in processes:
+    for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
-            one.send_signal(number)
+            process.send_signal(number)

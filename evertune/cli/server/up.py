@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evertune.cli.server import deployments, prefect_pool, prefect_profile
+from evertune.cli.server import deployments, prefect_pool, prefect_profile, prefect_server, server_key
 from evertune.cli.server.prefect_pool import POOL, PREFECT
-from evertune.cli.server.prefect_settings import reach
+from evertune.cli.server.prefect_settings import check_server
 from evertune.cli.server.processes import Processes, end_leftovers
-from evertune.cli.terminal import console
+from evertune.cli.server.server_key import ServerKey
+from evertune.cli.terminal import make_console
 from evertune.errors import ConfigError, RegistryError
 
 if TYPE_CHECKING:
@@ -43,40 +44,50 @@ def up(port: int, mlflow_port: int, prefect_file: Path) -> None:
     """
     from evertune.runtime.home import Home, find_home
 
-    names = deployments.names(prefect_file)
-    screen, home = console(), Home(find_home(Path.cwd()), "up")
-    environment = _environment(port, mlflow_port)
-    with _alone(screen), _signals(), contextlib.ExitStack() as stack:
+    names = deployments.list_deployments(prefect_file)
+    prefect_profile.keep_key_from_others()
+    screen = make_console()
+    home = Home(find_home(Path.cwd()), "up")
+    environment = _build_environment(port, mlflow_port)
+    url = environment["PREFECT_API_URL"]
+    with _exclusive_up(screen), _handle_signals(), contextlib.ExitStack() as stack:
         _check_ports({"--port": port, "--mlflow-port": mlflow_port})
-        _check_named()
-        home.identity()  # raises where nothing can be kept there
-        processes = Processes(home.root / "up", _record())
-        stack.callback(_stop, processes, screen)
+        _check_named_servers()
+        home.load_identity()  # raises where nothing can be kept there
+        key = server_key.ensure_key(home) if _starts_server("PREFECT_API_URL") else None
+        processes = Processes(home.root / "up", _record_path())
+        stack.callback(_stop_processes, processes, screen)
         screen.print(f"starting; logs in {home.root / 'up'}")
-        _servers(processes, home, environment, port, mlflow_port)
-        screen.print(f"Prefect   {environment['PREFECT_API_URL'].removesuffix('/api')}")
-        screen.print(f"MLflow    {_shown(environment['MLFLOW_TRACKING_URI'])}")
-        if _starts("PREFECT_API_URL") and (cut := prefect_pool.close_cut_off(environment["PREFECT_API_URL"])):
-            screen.print(f"marked as crashed, because nothing runs them any more: {', '.join(cut)}")
-        prefect_pool.deploy(prefect_file, environment)
+        _start_servers(processes, home, environment, key, port, mlflow_port)
+        screen.print(f"Prefect   {url.removesuffix('/api')}")
+        if key:
+            _show_key(screen, key)
+        screen.print(f"MLflow    {_redact_uri(environment['MLFLOW_TRACKING_URI'])}")
+        if key and (crashed_runs := prefect_pool.mark_crashed_runs(url, key.text)):
+            screen.print(f"marked as crashed, because nothing runs them any more: {', '.join(crashed_runs)}")
+        if key:
+            environment[server_key.CLIENT_VARIABLE] = key.text
+        prefect_pool.register_deployments(prefect_file, environment)
         processes.start("worker", [*PREFECT, "worker", "start", "--pool", POOL], environment)
         screen.print(f"worker    of the work pool {POOL!r}")
-        if _starts("PREFECT_API_URL"):
-            before = stack.enter_context(prefect_profile.serving(environment["PREFECT_API_URL"]))
-            screen.print(f"profile   {prefect_profile.NAME!r} is Prefect's active one until this ends, then {before!r}")
+        if key:
+            previous_profile = stack.enter_context(prefect_profile.activate_profile(url, key.text))
+            screen.print(
+                f"profile   {prefect_profile.NAME!r} is Prefect's active one until this ends, then {previous_profile!r}"
+            )
         screen.print(f"{len(names)} deployments registered; in another terminal, for example:")
-        screen.print(f"          {_command('prefect')} deployment run '{names[0]}' --watch")
+        screen.print(f"          {_format_command('prefect')} deployment run '{names[0]}' --watch")
         screen.print("Ctrl-C stops all of it.")
         with contextlib.suppress(KeyboardInterrupt):
-            _watch(processes)
+            _watch_processes(processes)
 
 
-def _starts(variable: str) -> bool:
+def _starts_server(variable: str) -> bool:
     """Whether a server is started here: not where the environment names one."""
     return not os.environ.get(variable)
 
 
-def _environment(port: int, mlflow_port: int) -> dict[str, str]:
+def _build_environment(port: int, mlflow_port: int) -> dict[str, str]:
     return {
         **os.environ,
         "PREFECT_API_URL": os.environ.get("PREFECT_API_URL") or f"http://127.0.0.1:{port}/api",
@@ -89,11 +100,11 @@ def _environment(port: int, mlflow_port: int) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _alone(screen: "Console") -> Iterator[None]:
+def _exclusive_up(screen: "Console") -> Iterator[None]:
     """One `evertune up` at a time for a PREFECT_HOME; what a killed one left behind is put in order first."""
     import filelock
 
-    folder = prefect_profile.folder()
+    folder = prefect_profile.prefect_home()
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / "evertune-up.lock", timeout=0)
     try:
@@ -104,47 +115,49 @@ def _alone(screen: "Console") -> Iterator[None]:
             "or set another PREFECT_HOME (and --port, --mlflow-port) for a second one"
         ) from None
     with lock:
-        if left := end_leftovers(_record()):
-            screen.print(f"stopped what a killed `evertune up` had left running: {', '.join(left)}")
-        prefect_profile.restore()
+        if leftovers := end_leftovers(_record_path()):
+            screen.print(f"stopped what a killed `evertune up` had left running: {', '.join(leftovers)}")
+        prefect_profile.restore_profile()
         yield
     lock.release()
 
 
-def _record() -> Path:
-    return prefect_profile.folder() / "evertune-up.json"
+def _record_path() -> Path:
+    return prefect_profile.prefect_home() / "evertune-up.json"
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[None]:
+def _handle_signals() -> Iterator[None]:
     """SIGINT, SIGTERM and a closed terminal end the command in order, also where a script started it with `&`."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        for one in handled:
-            signal.signal(one, signal.SIG_IGN)  # once is enough: stopping takes seconds and must not be cut short
+        for handled_signal in handled_signals:
+            signal.signal(
+                handled_signal, signal.SIG_IGN
+            )  # once is enough: stopping takes seconds and must not be cut short
         raise KeyboardInterrupt
 
-    handled = [signal.SIGINT, signal.SIGTERM]
+    handled_signals = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
-        handled.append(signal.SIGHUP)
-    before = {one: signal.signal(one, interrupt) for one in handled}
+        handled_signals.append(signal.SIGHUP)
+    previous_handlers = {handled_signal: signal.signal(handled_signal, interrupt) for handled_signal in handled_signals}
     try:
         yield
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for handled_signal, handler in previous_handlers.items():
+            signal.signal(handled_signal, handler)
 
 
 def _check_ports(ports: Mapping[str, int]) -> None:
     """Raise ConfigError where a server to be started finds its port taken, or that of the other."""
     problems = []
-    if len(set(ports.values())) == 1 and _starts("PREFECT_API_URL") and _starts("MLFLOW_TRACKING_URI"):
+    if len(set(ports.values())) == 1 and _starts_server("PREFECT_API_URL") and _starts_server("MLFLOW_TRACKING_URI"):
         raise ConfigError(f"{' and '.join(ports)} are both {ports['--port']}; give each server a port of its own")
     for variable, (option, port) in zip(("PREFECT_API_URL", "MLFLOW_TRACKING_URI"), ports.items(), strict=True):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                if _starts(variable):
+                if _starts_server(variable):
                     probe.bind(("127.0.0.1", port))
             except OSError as error:
                 problems.append(
@@ -155,60 +168,109 @@ def _check_ports(ports: Mapping[str, int]) -> None:
         raise ConfigError(problems)
 
 
-def _check_named() -> None:
+def _check_named_servers() -> None:
     """Raise RegistryError where a server that a variable names does not answer."""
     from evertune.registry.tracking import store
 
-    store.reach()
+    store.check_server()
     if url := os.environ.get("PREFECT_API_URL"):
-        reach(url)
+        check_server(url)
 
 
-def _servers(processes: Processes, home: "Home", environment: Mapping[str, str], port: int, mlflow_port: int) -> None:
-    """Start the servers that no variable names, and wait until all answer."""
+def _start_servers(
+    processes: Processes,
+    home: "Home",
+    environment: Mapping[str, str],
+    key: ServerKey | None,
+    port: int,
+    mlflow_port: int,
+) -> None:
+    """Start the servers that no variable names, and wait until all answer.
+
+    Args:
+        key: for Prefect's server; None where a variable names one.
+    """
     from evertune.registry.tracking import store
 
-    if _starts("PREFECT_API_URL"):
-        command = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-        processes.start("prefect", command, environment)
-    store.client(home)  # makes the local store where it is new: two that meet a fresh one at once ruin it
-    if _starts("MLFLOW_TRACKING_URI"):
-        processes.start("mlflow", _mlflow(home, store.tracking_uri(home), mlflow_port), environment)
-        processes.wait("mlflow", f"{environment['MLFLOW_TRACKING_URI']}/health")
-    if _starts("PREFECT_API_URL"):
-        processes.wait("prefect", f"{environment['PREFECT_API_URL']}/health")
+    if key:
+        command = [sys.executable, "-m", "evertune.cli.server.prefect_server", str(port)]
+        processes.start("prefect", command, _for_server(environment, key, port))
+    store.open_client(home)  # makes the local store where it is new: two that meet a fresh one at once ruin it
+    if _starts_server("MLFLOW_TRACKING_URI"):
+        processes.start("mlflow", _mlflow_command(home, store.tracking_uri(home), mlflow_port), environment)
+        processes.wait_ready("mlflow", f"{environment['MLFLOW_TRACKING_URI']}/health")
+    if key:
+        processes.wait_ready("prefect", f"{environment['PREFECT_API_URL']}/health")
+        _check_locked(environment["PREFECT_API_URL"])
 
 
-def _mlflow(home: "Home", store_uri: str, port: int) -> list[str]:
+def _for_server(environment: Mapping[str, str], key: ServerKey, port: int) -> dict[str, str]:
+    """The environment of Prefect's server: its key, and the pages that may call it; what the user has set stands."""
+    origins = os.environ.get("PREFECT_SERVER_CORS_ALLOWED_ORIGINS") or prefect_server.page_origins(port)
+    return {
+        **environment,
+        server_key.SERVER_VARIABLE: key.text,
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origins,
+    }
+
+
+def _check_locked(url: str) -> None:
+    """Raise RegistryError where the server answers without the key: its worker would run anybody's commands."""
+    import httpx
+
+    if httpx.get(f"{url}/admin/version", timeout=30).status_code != httpx.codes.UNAUTHORIZED:
+        raise RegistryError(f"the Prefect server at {url.removesuffix('/api')} answers without its key")
+
+
+def _show_key(screen: "Console", key: ServerKey) -> None:
+    if key.renewed:
+        screen.print(f"          its key is a new one: {key.renewed}")
+    screen.print(f"          the page asks for the password: it is in {key.source}")
+
+
+def _mlflow_command(home: "Home", store_uri: str, port: int) -> list[str]:
     artifacts = (home.root / "mlflow" / "artifacts").as_uri()
     return [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", store_uri, "--no-serve-artifacts", "--default-artifact-root", artifacts,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        "--backend-store-uri",
+        store_uri,
+        "--no-serve-artifacts",
+        "--default-artifact-root",
+        artifacts,
+    ]
 
 
-def _watch(processes: Processes) -> None:
+def _watch_processes(processes: Processes) -> None:
     while True:
-        processes.check()
+        processes.check_running()
         time.sleep(1)
 
 
-def _stop(processes: Processes, screen: "Console") -> None:
+def _stop_processes(processes: Processes, screen: "Console") -> None:
     screen.print("stopping; a run that is cut off goes on from its last checkpoint the next time")
-    processes.stop()
+    processes.stop_all()
     screen.print("stopped")
 
 
-def _shown(uri: str) -> str:
-    from evertune.data.sources.redact import shown
+def _redact_uri(uri: str) -> str:
+    from evertune.data.sources.redact import redact_url
 
-    return shown(uri)
+    return redact_url(uri)
 
 
-def _command(name: str) -> str:
+def _format_command(name: str) -> str:
     """How a person calls a command of this environment: by name where PATH finds it, else by path."""
-    here = Path(sys.executable).with_name(name)
-    found = shutil.which(name)
-    if found and Path(found).resolve() == here.resolve():
+    own_path = Path(sys.executable).with_name(name)
+    path_command = shutil.which(name)
+    if path_command and Path(path_command).resolve() == own_path.resolve():
         return name
-    return str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here)
+    return str(own_path.relative_to(Path.cwd()) if own_path.is_relative_to(Path.cwd()) else own_path)

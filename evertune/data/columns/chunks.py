@@ -3,98 +3,103 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from evertune.data.columns.components import repeated
-from evertune.data.columns.strings import hashes
+from evertune.data.columns.components import find_repeated
+from evertune.data.columns.strings import hash_strings
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-Rows = Callable[[Sequence[str]], "Iterator[pa.Table]"]  # the named columns of all rows, in parts, in a fixed order
+RowReader = Callable[[Sequence[str]], "Iterator[pa.Table]"]  # the named columns of all rows, in parts, in a fixed order
 
 
-def of_table(table: "pa.Table") -> Rows:
+def make_row_reader(table: "pa.Table") -> RowReader:
     """The rows of a table, in one part."""
 
-    def read(names: Sequence[str]) -> "Iterator[pa.Table]":
+    def read_columns(names: Sequence[str]) -> "Iterator[pa.Table]":
         yield table.select(list(names))
 
-    return read
+    return read_columns
 
 
-def larger(parts: "Iterator[pa.Table]", size: int) -> "Iterator[pa.Table]":
+def rebatch(chunks: "Iterator[pa.Table]", size: int) -> "Iterator[pa.Table]":
     """The same rows in parts of at least `size`, but the last."""
     import pyarrow as pa
 
-    waiting: list[pa.Table] = []
-    for part in parts:
-        waiting.append(part)
-        if sum(map(len, waiting)) >= size:
-            yield pa.concat_tables(waiting)
-            waiting = []
-    if waiting:
-        yield pa.concat_tables(waiting)
+    pending: list[pa.Table] = []
+    for chunk in chunks:
+        pending.append(chunk)
+        if sum(map(len, pending)) >= size:
+            yield pa.concat_tables(pending)
+            pending = []
+    if pending:
+        yield pa.concat_tables(pending)
 
 
-def beside(rows: Rows, names: Sequence[str], others: Rows, more: Sequence[str]) -> "Iterator[pa.Table]":
+def zip_columns(
+    reader: RowReader, names: Sequence[str], other_reader: RowReader, other_names: Sequence[str]
+) -> "Iterator[pa.Table]":
     """The named columns of rows that stand in two places, in the same order."""
     import pyarrow as pa
 
-    waiting, rest = others(more), None
-    for part in rows(names):
-        while rest is None or len(rest) < len(part):
-            after = next(waiting)
-            rest = after if rest is None else pa.concat_tables([rest, after])
-        for name in more:
-            part = part.append_column(name, rest[name].slice(0, len(part)))
-        rest = rest.slice(len(part))
-        yield part
+    other_chunks = other_reader(other_names)
+    buffer = None
+    for chunk in reader(names):
+        while buffer is None or len(buffer) < len(chunk):
+            next_chunk = next(other_chunks)
+            buffer = next_chunk if buffer is None else pa.concat_tables([buffer, next_chunk])
+        for name in other_names:
+            chunk = chunk.append_column(name, buffer[name].slice(0, len(chunk)))
+        buffer = buffer.slice(len(chunk))
+        yield chunk
 
 
-def numbers(rows: Rows, name: str) -> "np.ndarray[Any, Any]":
+def read_numbers(reader: RowReader, name: str) -> "np.ndarray[Any, Any]":
     """A column of whole numbers without nulls."""
     import numpy as np
 
-    return np.concatenate([np.zeros(0, dtype=np.int64), *(part[name].to_numpy() for part in rows([name]))])
+    return np.concatenate([np.zeros(0, dtype=np.int64), *(chunk[name].to_numpy() for chunk in reader([name]))])
 
 
-def chosen(rows: Rows, names: Sequence[str], places: "np.ndarray[Any, Any]") -> "Iterator[pa.Table]":
+def select_rows(reader: RowReader, names: Sequence[str], row_indices: "np.ndarray[Any, Any]") -> "Iterator[pa.Table]":
     """The named columns of the rows in these places, which are in order."""
     import numpy as np
     import pyarrow as pa
 
     start = 0
-    for part in rows(names) if len(places) else ():
-        low, high = np.searchsorted(places, [start, start + len(part)])
+    for chunk in reader(names) if len(row_indices) else ():
+        low, high = np.searchsorted(row_indices, [start, start + len(chunk)])
         if high > low:
-            yield part.take(pa.array(places[low:high] - start))
-        start += len(part)
+            yield chunk.take(pa.array(row_indices[low:high] - start))
+        start += len(chunk)
 
 
-def column(rows: Rows, name: str, places: "np.ndarray[Any, Any]") -> "pa.Array":
+def select_strings(reader: RowReader, name: str, row_indices: "np.ndarray[Any, Any]") -> "pa.Array":
     """The named column of strings of the rows in these places, which are in order."""
     import pyarrow as pa
 
-    found = [part[name].combine_chunks() for part in chosen(rows, [name], places)]
-    return pa.concat_arrays([pa.array([], pa.string()), *found])
+    chunks = [chunk[name].combine_chunks() for chunk in select_rows(reader, [name], row_indices)]
+    return pa.concat_arrays([pa.array([], pa.string()), *chunks])
 
 
-def standing_again(sides: Sequence[Rows], name: str) -> "np.ndarray[Any, Any]":
+def find_repeated_strings(readers: Sequence[RowReader], name: str) -> "np.ndarray[Any, Any]":
     """Places of rows of the first side whose string may stand on another row too, and of these others, in order.
 
     Every row whose string does is among them. Rows of the second side are counted after those of the first.
     """
     import numpy as np
 
-    found, present, size = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=bool)], 0
-    for number, side in enumerate(sides):
-        for part in side([name]):
-            strings = part[name].combine_chunks()
-            found.append(hashes(strings.drop_null()))
-            present.append(np.asarray(strings.is_valid()))
-            size += len(found[-1]) * (number == 0)
-    keys = np.concatenate(found)
-    del found
-    again = np.sort(repeated(keys, size, spare=True))
-    there = np.concatenate(present)
-    return again if there.all() else np.flatnonzero(there)[again]
+    hash_chunks = [np.zeros(0, dtype=np.uint64)]
+    valid_masks = [np.zeros(0, dtype=bool)]
+    size = 0
+    for index, reader in enumerate(readers):
+        for chunk in reader([name]):
+            strings = chunk[name].combine_chunks()
+            hash_chunks.append(hash_strings(strings.drop_null()))
+            valid_masks.append(np.asarray(strings.is_valid()))
+            size += len(hash_chunks[-1]) * (index == 0)
+    keys = np.concatenate(hash_chunks)
+    del hash_chunks
+    repeated_indices = np.sort(find_repeated(keys, size, can_overwrite=True))
+    is_valid = np.concatenate(valid_masks)
+    return repeated_indices if is_valid.all() else np.flatnonzero(is_valid)[repeated_indices]

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20  # numbers that are looked at at once: nothing as long as all of them is made
 
 
-def connected(size: int, pairs: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def label_components(size: int, pairs: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     """The component number of each of `size` nodes.
 
     Args:
@@ -25,7 +25,7 @@ def connected(size: int, pairs: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]
     return numbers
 
 
-def canonical(rows: "pa.Table") -> "np.ndarray[Any, Any]":
+def resolve_components(rows: "pa.Table") -> "np.ndarray[Any, Any]":
     """Each row's component today: components that a later row joined have become one, named by their smallest id.
 
     Args:
@@ -33,22 +33,22 @@ def canonical(rows: "pa.Table") -> "np.ndarray[Any, Any]":
     """
     import numpy as np
 
-    own: np.ndarray[Any, Any] = rows["component"].to_numpy()
+    own_components: np.ndarray[Any, Any] = rows["component"].to_numpy()
     joins = rows["joins"].combine_chunks()
     if len(joins) == joins.null_count:
-        return own
-    joined = joins.flatten().to_numpy(zero_copy_only=False)
+        return own_components
+    joined_ids = joins.flatten().to_numpy(zero_copy_only=False)
     counts = np.asarray(joins.value_lengths().fill_null(0))
-    ids, codes = np.unique(np.concatenate([own, joined]), return_inverse=True)
-    pairs = np.column_stack([np.repeat(codes[: len(own)], counts), codes[len(own) :]])
-    numbers = connected(len(ids), pairs)
+    ids, codes = np.unique(np.concatenate([own_components, joined_ids]), return_inverse=True)
+    pairs = np.column_stack([np.repeat(codes[: len(own_components)], counts), codes[len(own_components) :]])
+    numbers = label_components(len(ids), pairs)
     smallest: np.ndarray[Any, Any] = np.full(numbers.max() + 1, np.iinfo(np.int64).max)
     np.minimum.at(smallest, numbers, ids)
-    named: np.ndarray[Any, Any] = smallest[numbers[codes[: len(own)]]]
-    return named
+    component_names: np.ndarray[Any, Any] = smallest[numbers[codes[: len(own_components)]]]
+    return component_names
 
 
-def chained(places: "np.ndarray[Any, Any]", values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def link_equal_values(nodes: "np.ndarray[Any, Any]", values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     """Pairs that link all places with the same value, (k, 2).
 
     Args:
@@ -58,11 +58,13 @@ def chained(places: "np.ndarray[Any, Any]", values: "np.ndarray[Any, Any]") -> "
 
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    same = np.flatnonzero(ordered[1:] == ordered[:-1])
-    return np.column_stack([places[order[same]], places[order[same + 1]]])
+    equal_indices = np.flatnonzero(ordered[1:] == ordered[:-1])
+    return np.column_stack([nodes[order[equal_indices]], nodes[order[equal_indices + 1]]])
 
 
-def repeated(keys: "np.ndarray[Any, Any]", fresh: int | None = None, *, spare: bool = False) -> "np.ndarray[Any, Any]":
+def find_repeated(
+    keys: "np.ndarray[Any, Any]", fresh_count: int | None = None, *, can_overwrite: bool = False
+) -> "np.ndarray[Any, Any]":
     """Positions of all keys that stand more than once, and perhaps of a few that do not: it sorts plain numbers once.
 
     Args:
@@ -73,41 +75,46 @@ def repeated(keys: "np.ndarray[Any, Any]", fresh: int | None = None, *, spare: b
     import numpy as np
 
     bits = np.uint64(len(keys).bit_length())
-    packed = keys if spare else keys.copy()  # a key's upper bits, with its position below them
+    packed = keys if can_overwrite else keys.copy()  # a key's upper bits, with its position below them
     packed >>= bits
     packed <<= bits
-    same = np.zeros(len(keys) + 1, dtype=bool)
+    equals_previous = np.zeros(len(keys) + 1, dtype=bool)
     for start in range(0, len(keys), BLOCK):
         packed[start : start + BLOCK] |= np.arange(start, min(start + BLOCK, len(keys)), dtype=np.uint64)
     packed.sort()
     for start in range(1, len(keys), BLOCK):
-        here = packed[start : start + BLOCK]
-        same[start : start + len(here)] = (here ^ packed[start - 1 : start - 1 + len(here)]) >> bits == 0
-    inside = np.flatnonzero(same[1:] | same[:-1])
-    first = np.flatnonzero(~same[inside])
-    position = (packed[inside] & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
-    met = position[first] < (len(keys) if fresh is None else fresh)
-    chosen: np.ndarray[Any, Any] = position[np.repeat(met, np.diff(np.append(first, len(inside))))]
-    return chosen
+        block = packed[start : start + BLOCK]
+        equals_previous[start : start + len(block)] = (block ^ packed[start - 1 : start - 1 + len(block)]) >> bits == 0
+    repeated_slots = np.flatnonzero(equals_previous[1:] | equals_previous[:-1])
+    group_starts = np.flatnonzero(~equals_previous[repeated_slots])
+    positions = (packed[repeated_slots] & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
+    has_fresh = positions[group_starts] < (len(keys) if fresh_count is None else fresh_count)
+    selected_positions: np.ndarray[Any, Any] = positions[
+        np.repeat(has_fresh, np.diff(np.append(group_starts, len(repeated_slots))))
+    ]
+    return selected_positions
 
 
-def distinct(values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def sort_distinct(values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     """Each value once, in order; numpy's `unique` hashes, which takes ten times as long where most are different."""
     import numpy as np
 
     ordered = np.sort(values)
-    found: np.ndarray[Any, Any] = ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
-    return found
+    unique_values: np.ndarray[Any, Any] = ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
+    return unique_values
 
 
-def within(values: "np.ndarray[Any, Any]", others: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def mask_members(values: "np.ndarray[Any, Any]", others: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     """Which values are among the others."""
     import numpy as np
 
     if not len(values) or not len(others):
         return np.zeros(len(values), dtype=bool)
-    ordered, hit = np.sort(others), np.zeros(len(values), dtype=bool)
+    ordered = np.sort(others)
+    is_member = np.zeros(len(values), dtype=bool)
     for start in range(0, len(values), BLOCK):
-        here = values[start : start + BLOCK]
-        hit[start : start + BLOCK] = ordered[np.minimum(np.searchsorted(ordered, here), len(ordered) - 1)] == here
-    return hit
+        block = values[start : start + BLOCK]
+        is_member[start : start + BLOCK] = (
+            ordered[np.minimum(np.searchsorted(ordered, block), len(ordered) - 1)] == block
+        )
+    return is_member

@@ -11,7 +11,7 @@ GROUP_SEPARATOR = "\x1d"  # joins the inputs of a row
 FEW = 1000  # values that are looked at to see whether they repeat
 
 
-def flat(column: Any) -> Any:
+def join_lists(column: Any) -> Any:
     """A column of strings as it is, a column of lists with each list joined; a missing item makes the whole missing."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -19,43 +19,44 @@ def flat(column: Any) -> Any:
     return pc.binary_join(column, UNIT_SEPARATOR) if pa.types.is_list(column.type) else column
 
 
-def joined(columns: "list[Any]") -> Any:
+def join_columns(columns: "list[Any]") -> Any:
     """A column as it is; of several their values together, missing where one of them is."""
     import pyarrow.compute as pc
 
     if len(columns) == 1:
         return columns[0]
-    return pc.binary_join_element_wise(*map(flat, columns), GROUP_SEPARATOR)
+    return pc.binary_join_element_wise(*map(join_lists, columns), GROUP_SEPARATOR)
 
 
-def digests(column: Any) -> "pa.Array":
+def digest_values(column: Any) -> "pa.Array":
     """64 bits of BLAKE2b of each value, null for null: equal values, equal digest, on every machine."""
     import pyarrow as pa
 
-    texts = flat(column)
+    texts = join_lists(column)
     texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
     if len(texts.slice(0, FEW).unique()) < FEW // 2:  # labels: the same few again and again
         coded = texts.dictionary_encode()
-        return _each_digest(coded.dictionary).take(coded.indices)
-    return _each_digest(texts)
+        return _digest_each(coded.dictionary).take(coded.indices)
+    return _digest_each(texts)
 
 
-def _each_digest(texts: "pa.Array") -> "pa.Array":
+def _digest_each(texts: "pa.Array") -> "pa.Array":
     """`digests`, each value for itself."""
     import numpy as np
     import pyarrow as pa
 
-    found = np.frombuffer(hashed(texts.fill_null(""), 8), dtype="<i8")
-    return pa.array(found, pa.int64(), mask=np.asarray(texts.is_null()) if texts.null_count else None)
+    digest_numbers = np.frombuffer(hash_texts(texts.fill_null(""), 8), dtype="<i8")
+    return pa.array(digest_numbers, pa.int64(), mask=np.asarray(texts.is_null()) if texts.null_count else None)
 
 
-def hashed(texts: "pa.Array", size: int) -> bytes:
+def hash_texts(texts: "pa.Array", size: int) -> bytes:
     """BLAKE2b of each text, `size` bytes each, one behind the other."""
     import pyarrow as pa
 
-    made, start = list[bytes](), hashlib.blake2b(digest_size=size).copy
+    text_hashes = list[bytes]()
+    new_state = hashlib.blake2b(digest_size=size).copy
     for value in texts.cast(pa.binary()).to_pylist():
-        state = start()  # a copy of an empty one is made in two thirds of the time
+        state = new_state()  # a copy of an empty one is made in two thirds of the time
         state.update(value)
-        made.append(state.digest())
-    return b"".join(made)
+        text_hashes.append(state.digest())
+    return b"".join(text_hashes)

@@ -15,11 +15,11 @@ WIDE = 64  # bytes of strings that are worked on column by column, where all hav
 SLICE = 1 << 20  # bytes of text that are worked on at once: their 64-bit numbers stay in the cache
 
 
-def slices(texts: "pa.Array") -> "Iterator[pa.Array]":
+def slice_texts(texts: "pa.Array") -> "Iterator[pa.Array]":
     """The array in parts of at most `SLICE` bytes, or one string."""
     import numpy as np
 
-    ends = offsets(texts)
+    ends = get_offsets(texts)
     start = 0
     while start < len(texts):
         stop = int(np.searchsorted(ends, ends[start] + SLICE, side="right")) - 1
@@ -28,7 +28,7 @@ def slices(texts: "pa.Array") -> "Iterator[pa.Array]":
         start = stop
 
 
-def offsets(texts: "pa.Array") -> "np.ndarray[Any, Any]":
+def get_offsets(texts: "pa.Array") -> "np.ndarray[Any, Any]":
     """Where each string begins in the array's buffer, and where the last one ends."""
     import numpy as np
 
@@ -37,26 +37,27 @@ def offsets(texts: "pa.Array") -> "np.ndarray[Any, Any]":
     return np.frombuffer(texts.buffers()[1], dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
 
 
-def contents(texts: "pa.Array") -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
+def get_text_bytes(texts: "pa.Array") -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
     """The bytes of all strings one behind the other, and where each begins and the last one ends."""
     import numpy as np
 
-    ends, data = offsets(texts), texts.buffers()[2] if len(texts) else None
+    ends = get_offsets(texts)
+    data = texts.buffers()[2] if len(texts) else None
     if data is None or ends[-1] == ends[0]:
         return np.zeros(0, dtype=np.uint8), np.zeros(len(texts) + 1, dtype=np.int64)
     return np.frombuffer(data, dtype=np.uint8)[ends[0] : ends[-1]], ends.astype(np.int64) - ends[0]
 
 
-def same(texts: Any, value: str) -> "np.ndarray[Any, Any]":
+def mask_equal(texts: Any, value: str) -> "np.ndarray[Any, Any]":
     """(n,) which of the strings, none of them null, are this one."""
     import numpy as np
     import pyarrow.compute as pc
 
-    found: np.ndarray[Any, Any] = np.array(pc.equal(texts, value))
-    return found
+    mask: np.ndarray[Any, Any] = np.array(pc.equal(texts, value))
+    return mask
 
 
-def part_hashes(data: "np.ndarray[Any, Any]", starts: Any, ends: Any) -> "np.ndarray[Any, Any]":
+def hash_parts(data: "np.ndarray[Any, Any]", starts: Any, ends: Any) -> "np.ndarray[Any, Any]":
     """64 bits for each part of the bytes: a polynomial of them, taken from sums over all (Karp and Rabin 1987), mixed.
 
     Args:
@@ -64,50 +65,54 @@ def part_hashes(data: "np.ndarray[Any, Any]", starts: Any, ends: Any) -> "np.nda
     """
     import numpy as np
 
-    powers, inverses = _powers(next((size for size in TABLES if size > len(data)), 1 << len(data).bit_length()))
+    powers, inverses = _compute_powers(next((size for size in TABLES if size > len(data)), 1 << len(data).bit_length()))
     sums = np.zeros(len(data) + 1, dtype=np.uint64)
     np.cumsum((data.astype(np.uint64) + np.uint64(1)) * powers[: len(data)], out=sums[1:])
-    return mixed((sums[ends] - sums[starts]) * inverses[starts])
+    return mix_bits((sums[ends] - sums[starts]) * inverses[starts])
 
 
-def hashes(texts: "pa.Array") -> "np.ndarray[Any, Any]":
+def hash_strings(texts: "pa.Array") -> "np.ndarray[Any, Any]":
     """64 bits for each string; null is the empty one."""
     import numpy as np
 
-    found = [np.zeros(0, dtype=np.uint64)]
-    for some in slices(texts):
-        data, ends = contents(some)
-        width = int(ends[1]) if len(some) else 0
-        same = 0 < width <= WIDE and bool((np.diff(ends) == width).all())
-        found.append(_row_hashes(data.reshape(-1, width)) if same else part_hashes(data, ends[:-1], ends[1:]))
-    return np.concatenate(found)
+    hash_chunks = [np.zeros(0, dtype=np.uint64)]
+    for text_slice in slice_texts(texts):
+        data, ends = get_text_bytes(text_slice)
+        width = int(ends[1]) if len(text_slice) else 0
+        has_one_width = 0 < width <= WIDE and bool((np.diff(ends) == width).all())
+        hash_chunks.append(
+            _hash_rows(data.reshape(-1, width)) if has_one_width else hash_parts(data, ends[:-1], ends[1:])
+        )
+    return np.concatenate(hash_chunks)
 
 
-def _row_hashes(rows: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def _hash_rows(rows: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     """What `part_hashes` gives for strings of one length, such as row versions, (n, bytes): in a fourth of its time."""
     import numpy as np
 
-    powers, found = _powers(TABLES[0])[0], np.zeros(len(rows), dtype=np.uint64)
-    for place in range(rows.shape[1]):
-        found += (rows[:, place].astype(np.uint64) + np.uint64(1)) * powers[place]
-    return mixed(found)
+    powers = _compute_powers(TABLES[0])[0]
+    row_hashes = np.zeros(len(rows), dtype=np.uint64)
+    for position in range(rows.shape[1]):
+        row_hashes += (rows[:, position].astype(np.uint64) + np.uint64(1)) * powers[position]
+    return mix_bits(row_hashes)
 
 
-def list_digest(parts: "Iterable[pa.Array]") -> str:
+def digest_list(arrays: "Iterable[pa.Array]") -> str:
     """What `records.digest` gives for the list of all strings of the arrays; none has a sign that JSON escapes."""
     import pyarrow.compute as pc
 
-    state, first = hashlib.blake2b(b"[[", digest_size=16), True
-    for part in parts:
-        if len(part):
-            members = contents(pc.binary_join_element_wise(',"', part, '"', ""))[0].tobytes()
-            state.update(members[1:] if first else members)
-            first = False
+    state = hashlib.blake2b(b"[[", digest_size=16)
+    is_first = True
+    for array in arrays:
+        if len(array):
+            members = get_text_bytes(pc.binary_join_element_wise(',"', array, '"', ""))[0].tobytes()
+            state.update(members[1:] if is_first else members)
+            is_first = False
     state.update(b"]]")
     return state.hexdigest()
 
 
-def mixed(values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def mix_bits(values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     """Every bit of the results depends on every bit of the values (splitmix64, Steele et al. 2014)."""
     import numpy as np
 
@@ -117,13 +122,13 @@ def mixed(values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
 
 
 @functools.lru_cache(maxsize=4)
-def _powers(count: int) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
+def _compute_powers(count: int) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
     """Powers of `BASE` and of its inverse modulo 2**64."""
     import numpy as np
 
-    found = []
+    power_tables = []
     for base in (BASE, pow(BASE, -1, 1 << 64)):
         powers = np.full(count, base, dtype=np.uint64)
         powers[0] = 1
-        found.append(np.multiply.accumulate(powers))
-    return found[0], found[1]
+        power_tables.append(np.multiply.accumulate(powers))
+    return power_tables[0], power_tables[1]

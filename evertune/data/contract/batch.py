@@ -9,14 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
-from evertune.data.columns.chunks import Rows, larger
+from evertune.data.columns.chunks import RowReader, rebatch
 from evertune.data.contract import great_expectations as gx_runner
-from evertune.data.contract.chunk import UNREADABLE, Judge, Judged, Part, apart, judged_elsewhere, refuses
+from evertune.data.contract.chunk import (
+    UNREADABLE,
+    Chunk,
+    ChunkChecker,
+    ChunkResult,
+    check_chunk_remotely,
+    refuses_rows,
+    split_unreadable,
+)
 from evertune.data.contract.expectations import Check
-from evertune.data.contract.frame import KnownInputs, Whole, frame, whole
+from evertune.data.contract.frame import BatchFacts, KnownInputs, build_frame, collect_batch_facts
 from evertune.data.contract.great_expectations import Finding
 from evertune.runtime.files import write_json
-from evertune.runtime.threads import Spread, ahead
+from evertune.runtime.threads import Spread, iterate_ahead
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,7 +63,7 @@ class Verdicts:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class RemoteWorkers:
     """Other machines, which judge parts of a batch.
 
     Args:
@@ -67,10 +75,16 @@ class Elsewhere:
     finish: "Callable[[pa.Table], pa.Table]"
 
 
-def judge_parts(
-    rows: Rows, names: Sequence[str], recipe: Recipe, known_labels: tuple[str, ...], known_inputs: KnownInputs,
-    take: "Callable[[pa.Table], None]", docs_folder: Path | None = None, elsewhere: Elsewhere | None = None,
-) -> Verdicts:  # fmt: skip
+def check_chunks(
+    rows: RowReader,
+    names: Sequence[str],
+    recipe: Recipe,
+    known_labels: tuple[str, ...],
+    known_inputs: KnownInputs,
+    on_accepted: "Callable[[pa.Table], None]",
+    docs_folder: Path | None = None,
+    workers: RemoteWorkers | None = None,
+) -> Verdicts:
     """Check rows one by one; nothing stops (see `judge`). Of the rows only the refused ones are held in memory.
 
     Args:
@@ -81,111 +95,146 @@ def judge_parts(
     """
     import pyarrow as pa
 
-    known = whole(_readable(rows), recipe, known_labels, known_inputs)
-    judge = Judge(recipe, known.permitted, _columns(_readable(rows), names, recipe, known))
-    at_large = _at_large(judge, _readable(rows), names, known)
-    labels, refused, found = Counter[str](), list[Any](), list[tuple[int, list[Finding]]]()
-    accepted = numbers = 0
-    for one in _judged(judge, partial(_parts, rows, names, known, at_large), elsewhere):
-        found.append((one.part.start, one.findings))
-        accepted += len(one.accepted)
-        numbers += one.numbers
-        refused.append(one.refused)
-        labels.update(one.labels)
-        take(one.accepted)
-    totals = [at_large.get(place) or gx_runner.joined([(at, findings[place]) for at, findings in found])
-              for place in range(len(judge.checks))]  # fmt: skip
-    verdicts = _verdicts(one.accepted.slice(0, 0), pa.concat_tables(refused), accepted, labels, judge.checks, totals)
-    verdicts = replace(verdicts, numbers=numbers, joining=known.permitted.joining, unknown=known.permitted.unknown)
+    batch_facts = collect_batch_facts(_skip_unreadable(rows), recipe, known_labels, known_inputs)
+    checker = ChunkChecker(
+        recipe, batch_facts.permitted, _list_frame_columns(_skip_unreadable(rows), names, recipe, batch_facts)
+    )
+    batch_findings = _check_whole_batch(checker, _skip_unreadable(rows), names, batch_facts)
+    labels = Counter[str]()
+    refused = list[Any]()
+    chunk_findings = list[tuple[int, list[Finding]]]()
+    accepted_count = number_count = 0
+    for result in _check_all_chunks(checker, partial(_split_chunks, rows, names, batch_facts, batch_findings), workers):
+        chunk_findings.append((result.part.start, result.findings))
+        accepted_count += len(result.accepted)
+        number_count += result.numbers
+        refused.append(result.refused)
+        labels.update(result.labels)
+        on_accepted(result.accepted)
+    totals = [
+        batch_findings.get(index)
+        or gx_runner.join_findings([(start, findings[index]) for start, findings in chunk_findings])
+        for index in range(len(checker.checks))
+    ]
+    verdicts = _make_verdicts(
+        result.accepted.slice(0, 0), pa.concat_tables(refused), accepted_count, labels, checker.checks, totals
+    )
+    verdicts = replace(
+        verdicts, numbers=number_count, joining=batch_facts.permitted.joining, unknown=batch_facts.permitted.unknown
+    )
     if docs_folder is not None:
-        gx_runner.data_docs(totals, [check.expectation for check in judge.checks], docs_folder)
+        gx_runner.write_data_docs(totals, [check.expectation for check in checker.checks], docs_folder)
         write_json(docs_folder / "result.json", verdicts.suite_result)
     return verdicts
 
 
-def _judged(judge: Judge, parts: Callable[[int], Iterator[Part]], elsewhere: Elsewhere | None) -> Iterator[Judged]:
-    if elsewhere is None:
-        yield from (judge.judged(part) for part in parts(PART))
+def _check_all_chunks(
+    checker: ChunkChecker, make_chunks: Callable[[int], Iterator[Chunk]], workers: RemoteWorkers | None
+) -> Iterator[ChunkResult]:
+    if workers is None:
+        yield from (checker.check_chunk(chunk) for chunk in make_chunks(PART))
         return
-    packed = pickle.dumps(judge)
-    jobs = ({"judge": packed, "part": part, "finish": elsewhere.finish} for part in parts(SENT))
-    yield from elsewhere.spread(judged_elsewhere, jobs)
+    pickled_checker = pickle.dumps(checker)
+    jobs = ({"judge": pickled_checker, "part": chunk, "finish": workers.finish} for chunk in make_chunks(SENT))
+    yield from workers.spread(check_chunk_remotely, jobs)
 
 
-def _parts(rows: Rows, names: Sequence[str], known: Whole, at_large: dict[int, Finding], size: int) -> Iterator[Part]:
+def _split_chunks(
+    rows: RowReader, names: Sequence[str], batch_facts: BatchFacts, batch_findings: dict[int, Finding], size: int
+) -> Iterator[Chunk]:
     """The batch in parts of about this many rows."""
     start = 0
-    for read in ahead(larger(rows(names), size)):
-        for at in range(0, max(1, len(read)), size):
-            unreadable, table = apart(read.slice(at, size))
-            here = {place: one.within(start, len(table)) for place, one in at_large.items()}
-            yield Part(start, table, unreadable, known.within(start, len(table)), here)
+    for block in iterate_ahead(rebatch(rows(names), size)):
+        for offset in range(0, max(1, len(block)), size):
+            unreadable, table = split_unreadable(block.slice(offset, size))
+            chunk_findings = {index: finding.slice_rows(start, len(table)) for index, finding in batch_findings.items()}
+            yield Chunk(start, table, unreadable, batch_facts.slice_rows(start, len(table)), chunk_findings)
             start += len(table)
 
 
-def _readable(rows: Rows) -> Rows:
-    def read(names: Sequence[str]) -> "Iterator[pa.Table]":
-        for part in rows(list(dict.fromkeys([*names, "problem"]))):
-            yield apart(part)[1].select(list(names))
+def _skip_unreadable(rows: RowReader) -> RowReader:
+    def read_readable(names: Sequence[str]) -> "Iterator[pa.Table]":
+        for chunk in rows(list(dict.fromkeys([*names, "problem"]))):
+            yield split_unreadable(chunk)[1].select(list(names))
 
-    return read
+    return read_readable
 
 
-def _columns(rows: Rows, names: Sequence[str], recipe: Recipe, known: Whole) -> list[str]:
+def _list_frame_columns(rows: RowReader, names: Sequence[str], recipe: Recipe, batch_facts: BatchFacts) -> list[str]:
     """Of the frame that expectations look at."""
-    none: list[str] = frame(next(rows(names)).slice(0, 0), recipe, known.within(0, 0)).column_names
-    return none
+    column_names: list[str] = build_frame(
+        next(rows(names)).slice(0, 0), recipe, batch_facts.slice_rows(0, 0)
+    ).column_names
+    return column_names
 
 
-def _at_large(judge: Judge, rows: Rows, names: Sequence[str], known: Whole) -> dict[int, Finding]:
+def _check_whole_batch(
+    checker: ChunkChecker, rows: RowReader, names: Sequence[str], batch_facts: BatchFacts
+) -> dict[int, Finding]:
     """What the expectations find that look at the whole batch, by their place."""
     import pyarrow as pa
 
-    if not judge.large:
+    if not checker.batch_check_indices:
         return {}
-    flat = frame(pa.concat_tables(rows(names)), judge.recipe, known).to_pandas()
-    findings = gx_runner.Runner([judge.checks[place].expectation for place in judge.large]).run(flat)
-    return dict(zip(judge.large, findings, strict=True))
+    batch_frame = build_frame(pa.concat_tables(rows(names)), checker.recipe, batch_facts).to_pandas()
+    findings = gx_runner.Runner(
+        [checker.checks[index].expectation for index in checker.batch_check_indices]
+    ).check_frame(batch_frame)
+    return dict(zip(checker.batch_check_indices, findings, strict=True))
 
 
-def _verdicts(
-    none: "pa.Table", refused: "pa.Table", accepted: int, labels: Counter[str], checks: list[Check],
+def _make_verdicts(
+    no_rows: "pa.Table",
+    refused: "pa.Table",
+    accepted_count: int,
+    labels: Counter[str],
+    checks: list[Check],
     findings: list[Finding],
-) -> Verdicts:  # fmt: skip
-    kinds = Counter(kind for row in refused["kinds"].to_pylist() for kind in dict.fromkeys(row))
+) -> Verdicts:
+    kind_counts = Counter(kind for row_kinds in refused["kinds"].to_pylist() for kind in dict.fromkeys(row_kinds))
     failed = [pair for pair in zip(checks, findings, strict=True) if not pair[1].success]
-    counting = [(check, found) for check, found in failed if not check.warn and not refuses(check, found)]
+    batch_failures = [
+        (check, finding) for check, finding in failed if not check.warn and not refuses_rows(check, finding)
+    ]
     return Verdicts(
-        accepted=none,
+        accepted=no_rows,
         refused=refused,
-        reasons=dict(kinds.most_common()),
-        warnings=tuple(_told(check, found) for check, found in failed if check.warn),
-        suite_result=_suite_result(checks, findings, kinds[UNREADABLE]),
-        problems=tuple(_told(check, found) for check, found in counting),
-        rows=accepted,
+        reasons=dict(kind_counts.most_common()),
+        warnings=tuple(_describe_failure(check, finding) for check, finding in failed if check.warn),
+        suite_result=_build_suite_result(checks, findings, kind_counts[UNREADABLE]),
+        problems=tuple(_describe_failure(check, finding) for check, finding in batch_failures),
+        rows=accepted_count,
         labels=dict(labels),
     )
 
 
-def _told(check: Check, found: Finding) -> str:
+def _describe_failure(check: Check, finding: Finding) -> str:
     """One failed expectation of the recipe, in words."""
-    given = check.expectation.configuration.kwargs
-    shown = ", ".join(f"{key}={value!r}" for key, value in given.items() if key != "severity")
-    seen = (
-        f"{len(found.rows)} rows fail" if found.rows is not None else f"the batch has {found.observed!r}, which fails"
+    arguments = check.expectation.configuration.kwargs
+    argument_text = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if key != "severity")
+    outcome = (
+        f"{len(finding.rows)} rows fail"
+        if finding.rows is not None
+        else f"the batch has {finding.observed!r}, which fails"
     )
-    return f"contract.expectations: {seen} {check.kind}({shown})"
+    return f"contract.expectations: {outcome} {check.kind}({argument_text})"
 
 
-def _suite_result(checks: list[Check], findings: list[Finding], unreadable: int) -> dict[str, Any]:
+def _build_suite_result(checks: list[Check], findings: list[Finding], unreadable: int) -> dict[str, Any]:
     first = {"expectation": "row_is_readable", "column": None, "kind": UNREADABLE}
     results: list[dict[str, Any]] = [{**first, "success": not unreadable, "rows": unreadable}]
-    for check, found in zip(checks, findings, strict=True):
-        name = check.expectation.configuration
-        column = name.kwargs.get("column")
-        failing = None if found.rows is None else len(found.rows)
+    for check, finding in zip(checks, findings, strict=True):
+        configuration = check.expectation.configuration
+        column = configuration.kwargs.get("column")
+        failing_count = None if finding.rows is None else len(finding.rows)
         results.append(
-            {"expectation": name.type, "column": column, "kind": check.kind, "success": found.success, "rows": failing}
+            {
+                "expectation": configuration.type,
+                "column": column,
+                "kind": check.kind,
+                "success": finding.success,
+                "rows": failing_count,
+            }
         )
-    passed = sum(one["success"] for one in results)
+    passed = sum(result["success"] for result in results)
     return {"success": passed == len(results), "expectations": len(results), "passed": passed, "results": results}

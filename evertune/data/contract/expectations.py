@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
 from evertune.config.data import Bounds
-from evertune.data.contract.frame import Allowed
-from evertune.data.contract.text_damage import CONTROL, DAMAGE, SIGN, first
-from evertune.data.row_versions import roles
-from evertune.objectives import module
+from evertune.data.contract.frame import AllowedLabels
+from evertune.data.contract.text_damage import CONTROL, DAMAGE, SIGN, find_first
+from evertune.data.row_versions import list_roles
+from evertune.objectives import load_objective
 
 if TYPE_CHECKING:
     import pandas as pd
 
 WRITTEN = ("string", "strings", "labels")  # kinds of columns that people write
-Say = Callable[["pd.DataFrame"], list[str]]
+Explainer = Callable[["pd.DataFrame"], list[str]]
 
 
 @dataclass(frozen=True)
@@ -31,116 +31,135 @@ class Check:
 
     expectation: Any
     kind: str
-    say: Say | None
+    say: Explainer | None
     warn: bool = False
 
 
-def built_in(recipe: Recipe, permitted: Allowed, columns: list[str]) -> list[Check]:
+def build_contract_checks(recipe: Recipe, permitted: AllowedLabels, columns: list[str]) -> list[Check]:
     """The checks that the recipe's contract asks for.
 
     Args:
         columns: those of the frame.
     """
-    objective = module(recipe.objective.type)
-    kinds = objective.COLUMNS
+    objective = load_objective(recipe.objective.type)
+    column_kinds = objective.COLUMNS
     checks: list[Check] = []
-    for role in roles(recipe):
-        if role in kinds or role == "id":
-            checks += _present(role, recipe.column(role))
-        if kinds.get(role) in WRITTEN and recipe.contract.characters == "refuse":
-            checks += _undamaged(role, recipe.column(role))
+    for role in list_roles(recipe):
+        if role in column_kinds or role == "id":
+            checks += _require_present(role, recipe.column(role))
+        if column_kinds.get(role) in WRITTEN and recipe.contract.characters == "refuse":
+            checks += _refuse_damage(role, recipe.column(role))
     for role in objective.INPUTS:
-        if kinds[role] in WRITTEN:
-            text = kinds[role] == "string"
-            bounds = recipe.contract.text if text else recipe.contract.tokens
-            checks += _lengths(role, recipe.column(role), bounds, text)
+        if column_kinds[role] in WRITTEN:
+            is_text = column_kinds[role] == "string"
+            bounds = recipe.contract.text if is_text else recipe.contract.tokens
+            checks += _limit_lengths(role, recipe.column(role), bounds, is_text)
     if objective.LABELED:
-        checks += LABELS[kinds[objective.TARGET]](objective.TARGET, recipe, permitted)
-    return [*checks, *_told(recipe, columns)]
+        checks += LABELS[column_kinds[objective.TARGET]](objective.TARGET, recipe, permitted)
+    return [*checks, *_check_problem_columns(recipe, columns)]
 
 
-def _present(role: str, column: str) -> list[Check]:
+def _require_present(role: str, column: str) -> list[Check]:
     import great_expectations.expectations as gxe
 
     return [
-        Check(gxe.ExpectColumnValuesToNotBeNull(column=role), f"missing {role}", _fixed(f"{column}: missing")),
+        Check(gxe.ExpectColumnValuesToNotBeNull(column=role), f"missing {role}", _explain_fixed(f"{column}: missing")),
     ]
 
 
-def _undamaged(role: str, column: str) -> list[Check]:
+def _refuse_damage(role: str, column: str) -> list[Check]:
     import great_expectations.expectations as gxe
 
     damage = gxe.ExpectColumnValuesToNotMatchRegex(column=role, regex=DAMAGE)
     control = gxe.ExpectColumnValuesToNotMatchRegex(column=role, regex=CONTROL)
     return [
         Check(
-            damage, "encoding damage", _each(role, lambda text: f"{column}: damaged encoding, {first(DAMAGE, text)!r}")
+            damage,
+            "encoding damage",
+            _explain_each(role, lambda text: f"{column}: damaged encoding, {find_first(DAMAGE, text)!r}"),
         ),
         Check(
             control,
             "control character",
-            _each(role, lambda text: f"{column}: control character {first(CONTROL, text)}"),
+            _explain_each(role, lambda text: f"{column}: control character {find_first(CONTROL, text)}"),
         ),
     ]
 
 
-def _lengths(role: str, column: str, bounds: Bounds, text: bool) -> list[Check]:
+def _limit_lengths(role: str, column: str, bounds: Bounds, is_text: bool) -> list[Check]:
     import great_expectations.expectations as gxe
 
-    unit = "characters" if text else "words"
-    checked = role if text else f"{role.removesuffix('s')}_count"
-    between: Any = gxe.ExpectColumnValueLengthsToBeBetween if text else gxe.ExpectColumnValuesToBeBetween
-    long = between(column=checked, max_value=bounds.max_length)
-    checks = [Check(long, f"{role} too long", _fixed(f"{column}: longer than {bounds.max_length} {unit}"))]
+    unit = "characters" if is_text else "words"
+    measured_column = role if is_text else f"{role.removesuffix('s')}_count"
+    length_expectation: Any = gxe.ExpectColumnValueLengthsToBeBetween if is_text else gxe.ExpectColumnValuesToBeBetween
+    too_long = length_expectation(column=measured_column, max_value=bounds.max_length)
+    checks = [Check(too_long, f"{role} too long", _explain_fixed(f"{column}: longer than {bounds.max_length} {unit}"))]
     if bounds.min_length > 0:
-        sign = gxe.ExpectColumnValuesToMatchRegex(column=role, regex=SIGN)
-        checks.append(Check(sign, f"empty {role}", _fixed(f"{column}: empty")))
+        not_empty = gxe.ExpectColumnValuesToMatchRegex(column=role, regex=SIGN)
+        checks.append(Check(not_empty, f"empty {role}", _explain_fixed(f"{column}: empty")))
     if bounds.min_length > 1:
-        short = between(column=checked, min_value=bounds.min_length)
-        checks.append(Check(short, f"{role} too short", _fixed(f"{column}: shorter than {bounds.min_length} {unit}")))
+        too_short = length_expectation(column=measured_column, min_value=bounds.min_length)
+        checks.append(
+            Check(too_short, f"{role} too short", _explain_fixed(f"{column}: shorter than {bounds.min_length} {unit}"))
+        )
     return checks
 
 
-def _string_label(role: str, recipe: Recipe, permitted: Allowed) -> list[Check]:
+def _check_string_label(role: str, recipe: Recipe, permitted: AllowedLabels) -> list[Check]:
     import great_expectations.expectations as gxe
 
-    column, why = recipe.column(role), _not_allowed(recipe, permitted, "label")
-    known = gxe.ExpectColumnValuesToBeInSet(column=role, value_set=permitted.values)
-    return [Check(known, why[0], _each(role, lambda value: f"{column}: {value!r} {why[1]}"))]
+    column = recipe.column(role)
+    reason = _describe_not_allowed(recipe, permitted, "label")
+    in_set = gxe.ExpectColumnValuesToBeInSet(column=role, value_set=permitted.values)
+    return [Check(in_set, reason[0], _explain_each(role, lambda value: f"{column}: {value!r} {reason[1]}"))]
 
 
-def _tags(role: str, recipe: Recipe, permitted: Allowed) -> list[Check]:
+def _check_tags(role: str, recipe: Recipe, permitted: AllowedLabels) -> list[Check]:
     import great_expectations.expectations as gxe
 
-    given = module(recipe.objective.type).INPUTS[0]
-    words, tags = f"{given.removesuffix('s')}_count", f"{role.removesuffix('s')}_count"
-    same = gxe.ExpectColumnPairValuesToBeEqual(column_A=words, column_B=tags, ignore_row_if="either_value_is_missing")
-    known = gxe.ExpectColumnValuesToBeNull(column="unknown_tag")
-    column, why = recipe.column(role), _not_allowed(recipe, permitted, "tag")
+    input_role = load_objective(recipe.objective.type).INPUTS[0]
+    word_column = f"{input_role.removesuffix('s')}_count"
+    tag_column = f"{role.removesuffix('s')}_count"
+    same_length = gxe.ExpectColumnPairValuesToBeEqual(
+        column_A=word_column, column_B=tag_column, ignore_row_if="either_value_is_missing"
+    )
+    no_unknown_tag = gxe.ExpectColumnValuesToBeNull(column="unknown_tag")
+    column = recipe.column(role)
+    reason = _describe_not_allowed(recipe, permitted, "tag")
 
-    def say(rows: "pd.DataFrame") -> list[str]:
-        counts = zip(rows[words].tolist(), rows[tags].tolist(), strict=True)
-        return [f"{recipe.column(given)}: {int(one)} words, but {int(two)} {column}" for one, two in counts]
+    def explain(rows: "pd.DataFrame") -> list[str]:
+        counts = zip(rows[word_column].tolist(), rows[tag_column].tolist(), strict=True)
+        return [
+            f"{recipe.column(input_role)}: {int(word_count)} words, but {int(tag_count)} {column}"
+            for word_count, tag_count in counts
+        ]
 
     return [
-        Check(same, "word and tag counts differ", say),
-        Check(known, why[0], _each("unknown_tag", lambda value: f"{column}: {value!r} {why[1]}")),
+        Check(same_length, "word and tag counts differ", explain),
+        Check(
+            no_unknown_tag, reason[0], _explain_each("unknown_tag", lambda value: f"{column}: {value!r} {reason[1]}")
+        ),
     ]
 
 
-def _set(role: str, recipe: Recipe, permitted: Allowed) -> list[Check]:
+def _check_label_set(role: str, recipe: Recipe, permitted: AllowedLabels) -> list[Check]:
     import great_expectations.expectations as gxe
 
-    known = gxe.ExpectColumnValuesToBeNull(column="unknown_tag")
-    column, why = recipe.column(role), _not_allowed(recipe, permitted, "label")
-    return [Check(known, why[0], _each("unknown_tag", lambda value: f"{column}: {value!r} {why[1]}"))]
+    no_unknown_label = gxe.ExpectColumnValuesToBeNull(column="unknown_tag")
+    column = recipe.column(role)
+    reason = _describe_not_allowed(recipe, permitted, "label")
+    return [
+        Check(
+            no_unknown_label, reason[0], _explain_each("unknown_tag", lambda value: f"{column}: {value!r} {reason[1]}")
+        )
+    ]
 
 
-def _not_allowed(recipe: Recipe, permitted: Allowed, noun: str) -> tuple[str, str]:
+def _describe_not_allowed(recipe: Recipe, permitted: AllowedLabels, noun: str) -> tuple[str, str]:
     """Class and words for a value that is not allowed."""
     if permitted.inferred:
-        least = recipe.contract.label.min_rows
-        return f"rare {noun}", f"stands on fewer than {least} rows (contract.label.min_rows)"
+        min_rows = recipe.contract.label.min_rows
+        return f"rare {noun}", f"stands on fewer than {min_rows} rows (contract.label.min_rows)"
     count = len(permitted.values)
     return (
         f"unknown {noun}",
@@ -148,35 +167,39 @@ def _not_allowed(recipe: Recipe, permitted: Allowed, noun: str) -> tuple[str, st
     )
 
 
-def _told(recipe: Recipe, columns: list[str]) -> list[Check]:
+def _check_problem_columns(recipe: Recipe, columns: list[str]) -> list[Check]:
     """Checks of the columns that tell a row's problem themselves."""
     import great_expectations.expectations as gxe
 
-    text = module(recipe.objective.type).INPUTS[0]
-    kinds = {
+    input_role = load_objective(recipe.objective.type).INPUTS[0]
+    problem_columns = {
         "row_problem": ("row that makes no sense", "", "{}"),  # says itself which of its columns it speaks of
         "timestamp_problem": ("unreadable timestamp", recipe.column("timestamp"), "{!r} is no date or time"),
         "future": ("timestamp in the future", recipe.column("timestamp"), "{}"),
         "duplicate_id": ("duplicate id", recipe.column("id"), "{}"),
-        "two_labels": ("two labels for one input", recipe.column(text), "{}"),
+        "two_labels": ("two labels for one input", recipe.column(input_role), "{}"),
     }
-    for role in roles(recipe):
-        kinds[f"{role}_problem"] = kinds.get(f"{role}_problem", (f"empty item in {role}", recipe.column(role), "{}"))
+    for role in list_roles(recipe):
+        problem_columns[f"{role}_problem"] = problem_columns.get(
+            f"{role}_problem", (f"empty item in {role}", recipe.column(role), "{}")
+        )
     checks = []
-    for name, (kind, column, words) in kinds.items():
+    for name, (kind, column, template) in problem_columns.items():
         if name in columns:
-            head = column and f"{column}: "
-            say = _each(name, lambda value, head=head, words=words: head + words.format(value))
-            checks.append(Check(gxe.ExpectColumnValuesToBeNull(column=name), kind, say))
+            prefix = column and f"{column}: "
+            explain = _explain_each(
+                name, lambda value, prefix=prefix, template=template: prefix + template.format(value)
+            )
+            checks.append(Check(gxe.ExpectColumnValuesToBeNull(column=name), kind, explain))
     return checks
 
 
-def _fixed(reason: str) -> Say:
+def _explain_fixed(reason: str) -> Explainer:
     return lambda rows: [reason] * len(rows)
 
 
-def _each(column: str, words: Callable[..., str]) -> Say:
-    return lambda rows: [words(value) for value in rows[column].tolist()]
+def _explain_each(column: str, describe_value: Callable[..., str]) -> Explainer:
+    return lambda rows: [describe_value(value) for value in rows[column].tolist()]
 
 
-LABELS = {"string": _string_label, "strings": _tags, "labels": _set}
+LABELS = {"string": _check_string_label, "strings": _check_tags, "labels": _check_label_set}

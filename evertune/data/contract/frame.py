@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
-from evertune.data import label_names as relabel
-from evertune.data.columns.chunks import Rows, chosen, standing_again
-from evertune.data.columns.components import distinct, repeated, within
-from evertune.data.row_versions import has_id, present, roles
-from evertune.objectives import cells, module
+from evertune.data import label_names
+from evertune.data.columns.chunks import RowReader, find_repeated_strings, select_rows
+from evertune.data.columns.components import find_repeated, mask_members, sort_distinct
+from evertune.data.row_versions import blank_to_null, has_id, list_roles
+from evertune.objectives import extract_cells, load_objective
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ KnownInputs = Callable[["pa.Array"], "pa.Table"]
 
 
 @dataclass(frozen=True)
-class Allowed:
+class AllowedLabels:
     """The values that a label or tag may have.
 
     Args:
@@ -39,7 +39,7 @@ class Allowed:
 
 
 @dataclass(frozen=True)
-class Whole:
+class BatchFacts:
     """What only a batch as a whole tells of its rows.
 
     Args:
@@ -47,73 +47,78 @@ class Whole:
         told: for a column that names a problem: the rows that have it, in order, and what it says.
     """
 
-    permitted: Allowed
+    permitted: AllowedLabels
     told: "dict[str, tuple[np.ndarray[Any, Any], pa.Array]]"
 
-    def within(self, start: int, size: int) -> "Whole":
+    def slice_rows(self, start: int, size: int) -> "BatchFacts":
         """The same of the rows from `start` on, numbered from there."""
-        told = {}
-        for name, (places, text) in self.told.items():
-            low, high = places.searchsorted([start, start + size])
-            told[name] = (places[low:high] - start, text.slice(low, high - low))
-        return Whole(self.permitted, told)
+        problem_columns = {}
+        for name, (row_indices, text) in self.told.items():
+            low, high = row_indices.searchsorted([start, start + size])
+            problem_columns[name] = (row_indices[low:high] - start, text.slice(low, high - low))
+        return BatchFacts(self.permitted, problem_columns)
 
 
-def whole(rows: Rows, recipe: Recipe, known_labels: tuple[str, ...], known_inputs: KnownInputs) -> Whole:
+def collect_batch_facts(
+    rows: RowReader, recipe: Recipe, known_labels: tuple[str, ...], known_inputs: KnownInputs
+) -> BatchFacts:
     """Look at the columns that it takes to find allowed labels, repeated ids, late moments, inputs with two labels.
 
     Args:
         rows: reads rows from `rows.keyed`.
         known_inputs: see `corpus.known_inputs`.
     """
-    permitted = allowed(rows, recipe, known_labels)
-    told = {}
+    permitted = find_allowed_labels(rows, recipe, known_labels)
+    problem_columns = {}
     if has_id(recipe):
-        told["duplicate_id"] = _duplicate_ids(rows)
-    elif recipe.contract.conflicts == "refuse" and module(recipe.objective.type).LABELED:
-        told["two_labels"] = _two_labels(rows, recipe, permitted, known_inputs)
-    if "timestamp" in roles(recipe) and recipe.contract.future == "refuse":
-        told["future"] = _to_come(rows, datetime.now(UTC))
-    return Whole(permitted, told)
+        problem_columns["duplicate_id"] = _find_duplicate_ids(rows)
+    elif recipe.contract.conflicts == "refuse" and load_objective(recipe.objective.type).LABELED:
+        problem_columns["two_labels"] = _find_label_conflicts(rows, recipe, permitted, known_inputs)
+    if "timestamp" in list_roles(recipe) and recipe.contract.future == "refuse":
+        problem_columns["future"] = _find_future_rows(rows, datetime.now(UTC))
+    return BatchFacts(permitted, problem_columns)
 
 
-def allowed(rows: Rows, recipe: Recipe, known_labels: tuple[str, ...]) -> Allowed:
+def find_allowed_labels(rows: RowReader, recipe: Recipe, known_labels: tuple[str, ...]) -> AllowedLabels:
     """The recipe's list, else the corpus' labels, else every value that stands on enough rows of this batch.
 
     With `new: grow` such values join those of the corpus. What a label was called before is allowed with it.
     """
-    rules, counts = recipe.contract.label, _counts(rows, recipe)
-    often = sorted(one for one in counts if counts[one] >= rules.min_rows and one.strip())
-    known = list(rules.values) if rules.values != "inferred" else list(known_labels)
+    rules = recipe.contract.label
+    counts = _count_labels(rows, recipe)
+    frequent_labels = sorted(label for label in counts if counts[label] >= rules.min_rows and label.strip())
+    base_labels = list(rules.values) if rules.values != "inferred" else list(known_labels)
     inferred = rules.values == "inferred" and not known_labels
-    grows = inferred or (rules.new == "grow" and rules.values == "inferred")
-    others = [one for one in often if one not in known] if grows else []
-    values = list(dict.fromkeys([*known, *others, *rules.rename, *rules.rename.values()]))
-    allowed_ones = set(values)
+    may_grow = inferred or (rules.new == "grow" and rules.values == "inferred")
+    new_labels = [label for label in frequent_labels if label not in base_labels] if may_grow else []
+    values = list(dict.fromkeys([*base_labels, *new_labels, *rules.rename, *rules.rename.values()]))
+    allowed_set = set(values)
     if inferred:  # nothing was known before
-        return Allowed(values, inferred)
-    unknown = {one: count for one, count in counts.items() if one not in allowed_ones}
-    return Allowed(values, inferred, {one: counts[one] for one in others}, unknown)
+        return AllowedLabels(values, inferred)
+    unknown = {label: count for label, count in counts.items() if label not in allowed_set}
+    return AllowedLabels(values, inferred, {label: counts[label] for label in new_labels}, unknown)
 
 
-def _counts(rows: Rows, recipe: Recipe) -> Counter[str]:
+def _count_labels(rows: RowReader, recipe: Recipe) -> Counter[str]:
     """On how many rows each value of the label stands."""
     import pyarrow.compute as pc
 
     counts = Counter[str]()
-    if not module(recipe.objective.type).LABELED:
+    if not load_objective(recipe.objective.type).LABELED:
         return counts
-    for part in rows([target(recipe)]):
-        found = pc.value_counts(labels(part, recipe)[1])
-        counts.update(dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)))
+    for chunk in rows([get_target_role(recipe)]):
+        value_counts = pc.value_counts(list_labels(chunk, recipe)[1])
+        counts.update(
+            dict(zip(value_counts.field("values").to_pylist(), value_counts.field("counts").to_pylist(), strict=True))
+        )
     return counts
 
 
-def labels(table: "pa.Table", recipe: Recipe) -> "tuple[Any, pa.Array]":
+def list_labels(table: "pa.Table", recipe: Recipe) -> "tuple[Any, pa.Array]":
     """Every label with its row, each once a row; missing ones are left out."""
     import pyarrow as pa
 
-    column = table[target(recipe)].combine_chunks()
+    column = table[get_target_role(recipe)].combine_chunks()
     if pa.types.is_list(column.type):
         import pyarrow.compute as pc
 
@@ -127,12 +132,12 @@ def labels(table: "pa.Table", recipe: Recipe) -> "tuple[Any, pa.Array]":
     return pairs["row"].to_numpy(), pairs["value"].combine_chunks()
 
 
-def target(recipe: Recipe) -> str:
+def get_target_role(recipe: Recipe) -> str:
     """The role that the model learns to give."""
-    return str(module(recipe.objective.type).TARGET)
+    return str(load_objective(recipe.objective.type).TARGET)
 
 
-def frame(table: "pa.Table", recipe: Recipe, known: Whole) -> "pa.Table":
+def build_frame(table: "pa.Table", recipe: Recipe, batch_facts: BatchFacts) -> "pa.Table":
     """The roles and the derived columns of a part of a batch; lists are joined by spaces beside their counts.
 
     Args:
@@ -143,152 +148,168 @@ def frame(table: "pa.Table", recipe: Recipe, known: Whole) -> "pa.Table":
     import pyarrow.compute as pc
 
     columns: dict[str, Any] = {}
-    objective = module(recipe.objective.type)
-    for role in roles(recipe):
+    objective = load_objective(recipe.objective.type)
+    for role in list_roles(recipe):
         columns[role] = table[role]
         if pa.types.is_list(table[role].type):
             columns[role] = pc.binary_join(table[role], " ")
             columns[f"{role.removesuffix('s')}_count"] = pc.list_value_length(table[role])
-            columns[f"{role}_problem"] = _item_problem(table[role].combine_chunks())
+            columns[f"{role}_problem"] = _find_item_problems(table[role].combine_chunks())
         elif role == objective.TARGET and role not in objective.INPUTS:
-            columns[role] = present(table[role])
+            columns[role] = blank_to_null(table[role])
     if hasattr(objective, "problems"):
         targets = table[objective.TARGET].to_pylist()
-        told = objective.problems(cells(table, objective.INPUTS), targets, recipe.objective)
-        columns["row_problem"] = pa.array(told, pa.string())
+        problems = objective.problems(extract_cells(table, objective.INPUTS), targets, recipe.objective)
+        columns["row_problem"] = pa.array(problems, pa.string())
     columns["timestamp_problem"] = table["timestamp_problem"]
-    if pa.types.is_list(table[target(recipe)].type) and objective.LABELED:
-        row, value = _foreign(table, recipe, known.permitted)
-        columns["unknown_tag"] = _first_of_each(row, value, len(table))
-    for name, (places, text) in known.told.items():
-        columns[name] = _filled(places, text, len(table))
+    if pa.types.is_list(table[get_target_role(recipe)].type) and objective.LABELED:
+        label_rows, label_values = _find_foreign_labels(table, recipe, batch_facts.permitted)
+        columns["unknown_tag"] = _take_first_of_each(label_rows, label_values, len(table))
+    for name, (row_indices, text) in batch_facts.told.items():
+        columns[name] = _fill_column(row_indices, text, len(table))
     return pa.table(columns)
 
 
-def _foreign(table: "pa.Table", recipe: Recipe, permitted: Allowed) -> "tuple[Any, pa.Array]":
+def _find_foreign_labels(table: "pa.Table", recipe: Recipe, permitted: AllowedLabels) -> "tuple[Any, pa.Array]":
     """Labels that are not allowed, with their rows."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    row, value = labels(table, recipe)
-    foreign = np.asarray(pc.invert(pc.is_in(value, value_set=pa.array(permitted.values, pa.string()))))
-    return row[foreign], value.filter(pa.array(foreign))
+    row_indices, values = list_labels(table, recipe)
+    is_foreign = np.asarray(pc.invert(pc.is_in(values, value_set=pa.array(permitted.values, pa.string()))))
+    return row_indices[is_foreign], values.filter(pa.array(is_foreign))
 
 
-def _filled(places: Any, text: "pa.Array", size: int) -> "pa.Array":
+def _fill_column(row_indices: Any, text: "pa.Array", size: int) -> "pa.Array":
     """What is told of rows, as a column; null where nothing is."""
     import numpy as np
     import pyarrow as pa
 
-    at = np.full(size, -1)
-    at[places] = np.arange(len(places))
-    return text.take(pa.array(at, mask=at < 0))
+    text_indices = np.full(size, -1)
+    text_indices[row_indices] = np.arange(len(row_indices))
+    return text.take(pa.array(text_indices, mask=text_indices < 0))
 
 
-def _item_problem(lists: Any) -> Any:
+def _find_item_problems(lists: Any) -> Any:
     """What is wrong with an item of a list: missing, or blank."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     items = lists.flatten()
-    blank = np.asarray(pc.fill_null(pc.equal(pc.utf8_trim_whitespace(items), ""), True))
-    row = np.asarray(pc.list_parent_indices(lists))[blank]
-    position = np.flatnonzero(blank) - np.asarray(lists.offsets.take(pa.array(row))) + lists.offsets[0].as_py()
-    text = pa.array([f"item {place} is empty" for place in position.tolist()], pa.string())
-    return _first_of_each(row, text, len(lists))
+    is_blank = np.asarray(pc.fill_null(pc.equal(pc.utf8_trim_whitespace(items), ""), True))
+    row_indices = np.asarray(pc.list_parent_indices(lists))[is_blank]
+    positions = (
+        np.flatnonzero(is_blank) - np.asarray(lists.offsets.take(pa.array(row_indices))) + lists.offsets[0].as_py()
+    )
+    text = pa.array([f"item {item_index} is empty" for item_index in positions.tolist()], pa.string())
+    return _take_first_of_each(row_indices, text, len(lists))
 
 
-def _first_of_each(row: Any, value: "pa.Array", size: int) -> "pa.Array":
+def _take_first_of_each(row_indices: Any, values: "pa.Array", size: int) -> "pa.Array":
     import numpy as np
     import pyarrow as pa
 
-    rows, first = np.unique(row, return_index=True)
-    place = np.full(size, -1)
-    place[rows] = first
-    return value.take(pa.array(place, mask=place < 0))
+    rows, first = np.unique(row_indices, return_index=True)
+    value_indices = np.full(size, -1)
+    value_indices[rows] = first
+    return values.take(pa.array(value_indices, mask=value_indices < 0))
 
 
-def _duplicate_ids(rows: Rows) -> "tuple[Any, pa.Array]":
+def _find_duplicate_ids(rows: RowReader) -> "tuple[Any, pa.Array]":
     """Rows whose id stands on another row of the batch too, unless each of them has a moment of its own."""
     import numpy as np
     import pyarrow as pa
 
-    places = standing_again([rows], "id")
+    row_indices = find_repeated_strings([rows], "id")
     empty = pa.schema([("id", pa.string()), ("timestamp", pa.timestamp("us", "UTC"))]).empty_table()
-    table = pa.concat_tables([empty, *chosen(rows, ["id", "timestamp"], places)])
+    table = pa.concat_tables([empty, *select_rows(rows, ["id", "timestamp"], row_indices)])
     codes = np.asarray(table["id"].combine_chunks().dictionary_encode().indices, dtype=np.int64)
     moments = table["timestamp"].combine_chunks().cast(pa.int64())
     pairs = np.column_stack([codes, moments.fill_null(0).to_numpy(), np.asarray(moments.is_null())])
-    together = np.bincount(codes)
-    distinct = np.unique(pairs, axis=0)
-    ordered = np.bincount(distinct[distinct[:, 2] == 0][:, 0], minlength=len(together))
-    hit = ((together > ordered) & (together > 1))[codes]
-    text = [f"{count} different rows have this id" for count in together[codes][hit].tolist()]
-    return places[hit], pa.array(text, pa.string())
+    row_counts = np.bincount(codes)
+    distinct_pairs = np.unique(pairs, axis=0)
+    moment_counts = np.bincount(distinct_pairs[distinct_pairs[:, 2] == 0][:, 0], minlength=len(row_counts))
+    is_duplicate = ((row_counts > moment_counts) & (row_counts > 1))[codes]
+    text = [f"{count} different rows have this id" for count in row_counts[codes][is_duplicate].tolist()]
+    return row_indices[is_duplicate], pa.array(text, pa.string())
 
 
-def _to_come(rows: Rows, now: datetime) -> "tuple[Any, pa.Array]":
+def _find_future_rows(rows: RowReader, now: datetime) -> "tuple[Any, pa.Array]":
     """Rows with a moment that lies further ahead than clocks go wrong."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    start, places, moments, last = 0, [np.zeros(0, dtype=np.int64)], list[datetime](), pa.scalar(now + SKEW)
-    for part in rows(["timestamp"]):
-        hit = np.asarray(pc.fill_null(pc.greater(part["timestamp"], last), False))
-        places.append(start + np.flatnonzero(hit))
-        moments += part["timestamp"].filter(pa.array(hit)).to_pylist()
-        start += len(part)
-    text = [f"{one:%Y-%m-%d %H:%M} lies in the future, this machine's clock says {now:%Y-%m-%d %H:%M}"
-            for one in moments]  # fmt: skip
-    return np.concatenate(places), pa.array(text, pa.string())
+    start = 0
+    index_parts = [np.zeros(0, dtype=np.int64)]
+    moments = list[datetime]()
+    latest = pa.scalar(now + SKEW)
+    for chunk in rows(["timestamp"]):
+        is_future = np.asarray(pc.fill_null(pc.greater(chunk["timestamp"], latest), False))
+        index_parts.append(start + np.flatnonzero(is_future))
+        moments += chunk["timestamp"].filter(pa.array(is_future)).to_pylist()
+        start += len(chunk)
+    text = [
+        f"{moment:%Y-%m-%d %H:%M} lies in the future, this machine's clock says {now:%Y-%m-%d %H:%M}"
+        for moment in moments
+    ]
+    return np.concatenate(index_parts), pa.array(text, pa.string())
 
 
-def _two_labels(rows: Rows, recipe: Recipe, permitted: Allowed, known_inputs: KnownInputs) -> "tuple[Any, pa.Array]":
+def _find_label_conflicts(
+    rows: RowReader, recipe: Recipe, permitted: AllowedLabels, known_inputs: KnownInputs
+) -> "tuple[Any, pa.Array]":
     """Rows whose input also stands with another target, in the batch or in the corpus, both under today's names."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    pairs, usable = _digests(rows, recipe, permitted)
-    known = known_inputs(pa.array(distinct(pairs[usable, 0]), pa.int64())).select(["input_digest", "target_digest"])
-    doubtful = np.zeros(len(pairs), dtype=bool)
-    doubtful[usable[repeated(pairs[usable, 0].view(np.uint64))]] = True
-    doubtful[usable[within(pairs[usable, 0], known["input_digest"].to_numpy())]] = True
-    places = np.flatnonzero(doubtful)
-    here = pa.table(dict(zip(known.column_names, pairs[places].T, strict=True)))
-    in_batch, anywhere = _disputed(here), _disputed(pa.concat_tables([here, known]))
-    inside, outside = (pc.is_in(here["input_digest"], value_set=one).combine_chunks() for one in (in_batch, anywhere))
+    pairs, usable_rows = _read_digests(rows, recipe, permitted)
+    known_pairs = known_inputs(pa.array(sort_distinct(pairs[usable_rows, 0]), pa.int64())).select(
+        ["input_digest", "target_digest"]
+    )
+    is_doubtful = np.zeros(len(pairs), dtype=bool)
+    is_doubtful[usable_rows[find_repeated(pairs[usable_rows, 0].view(np.uint64))]] = True
+    is_doubtful[usable_rows[mask_members(pairs[usable_rows, 0], known_pairs["input_digest"].to_numpy())]] = True
+    row_indices = np.flatnonzero(is_doubtful)
+    batch_pairs = pa.table(dict(zip(known_pairs.column_names, pairs[row_indices].T, strict=True)))
+    batch_conflicts = _find_disputed_inputs(batch_pairs)
+    all_conflicts = _find_disputed_inputs(pa.concat_tables([batch_pairs, known_pairs]))
+    is_in_batch, is_anywhere = (
+        pc.is_in(batch_pairs["input_digest"], value_set=conflicts).combine_chunks()
+        for conflicts in (batch_conflicts, all_conflicts)
+    )
     text = pc.case_when(
-        pc.make_struct(inside, outside),
+        pc.make_struct(is_in_batch, is_anywhere),
         "the same input stands with another label in this batch",
         "the same input stands with another label in the corpus",
     )
-    hit = np.asarray(text.is_valid())
-    return places[hit], text.filter(pa.array(hit))
+    is_conflict = np.asarray(text.is_valid())
+    return row_indices[is_conflict], text.filter(pa.array(is_conflict))
 
 
-def _digests(rows: Rows, recipe: Recipe, permitted: Allowed) -> "tuple[Any, Any]":
+def _read_digests(rows: RowReader, recipe: Recipe, permitted: AllowedLabels) -> "tuple[Any, Any]":
     """Digests of each row's input and target, (rows, 2), and the rows that have both and an allowed label."""
     import numpy as np
 
     names = ["input_digest", "target_digest"]
-    pairs, fine = [np.zeros((0, 2), dtype=np.int64)], [np.zeros(0, dtype=bool)]
-    for part in rows([*names, target(recipe)]):
-        good = np.asarray(part[names[0]].is_valid()) & np.asarray(part[names[1]].is_valid())
-        good[_foreign(part, recipe, permitted)[0]] = False
-        columns = [part["input_digest"], relabel.target_digests(part, recipe)]
+    pairs = [np.zeros((0, 2), dtype=np.int64)]
+    usable_masks = [np.zeros(0, dtype=bool)]
+    for chunk in rows([*names, get_target_role(recipe)]):
+        is_usable = np.asarray(chunk[names[0]].is_valid()) & np.asarray(chunk[names[1]].is_valid())
+        is_usable[_find_foreign_labels(chunk, recipe, permitted)[0]] = False
+        columns = [chunk["input_digest"], label_names.digest_targets(chunk, recipe)]
         pairs.append(np.column_stack([column.fill_null(0).to_numpy() for column in columns]))
-        fine.append(good)
-    return np.concatenate(pairs), np.flatnonzero(np.concatenate(fine))
+        usable_masks.append(is_usable)
+    return np.concatenate(pairs), np.flatnonzero(np.concatenate(usable_masks))
 
 
-def _disputed(pairs: "pa.Table") -> "pa.Array":
+def _find_disputed_inputs(pairs: "pa.Table") -> "pa.Array":
     """Inputs that have more than one target."""
     import pyarrow.compute as pc
 
-    distinct = pairs.group_by(pairs.column_names, use_threads=False).aggregate([])
-    counts = pc.value_counts(distinct["input_digest"])
+    distinct_pairs = pairs.group_by(pairs.column_names, use_threads=False).aggregate([])
+    counts = pc.value_counts(distinct_pairs["input_digest"])
     return counts.filter(pc.greater(counts.field("counts"), 1)).field("values")

@@ -1,6 +1,8 @@
 """Runs expectations with Great Expectations, without a trace on the terminal."""
 
 import contextlib
+import copy
+import html
 import logging
 import shutil
 import tempfile
@@ -37,51 +39,56 @@ class Finding:
     problem: str | None = None
     result: Any = None
 
-    def within(self, start: int, size: int) -> "Finding":
+    def slice_rows(self, start: int, size: int) -> "Finding":
         """The same of the rows from `start` on, numbered from there, without `result`."""
         if self.rows is None:
             return replace(self, result=None)
-        here = self.rows[(self.rows >= start) & (self.rows < start + size)]
-        return replace(self, rows=here - start, result=None)
+        rows = self.rows[(self.rows >= start) & (self.rows < start + size)]
+        return replace(self, rows=rows - start, result=None)
 
 
 class Runner:
     """Checks frames, one after the other, by the same expectations."""
 
     def __init__(self, expectations: Sequence[Any]) -> None:
-        with quiet():
-            self._batches, self._expectations = _batch_definition(_ephemeral_context()), expectations
+        with silence_output():
+            self._batches = _make_batch_definition(_make_ephemeral_context())
+            self._expectations = expectations
 
-    def run(self, frame: "pd.DataFrame") -> list[Finding]:
+    def check_frame(self, frame: "pd.DataFrame") -> list[Finding]:
         """One finding an expectation, in their order.
 
         Args:
             frame: rows numbered from 0.
         """
-        found: dict[int, Finding] = {}
-        with quiet():
-            for columns, places in self._by_columns(list(frame.columns)).items():
+        findings: dict[int, Finding] = {}
+        with silence_output():
+            for columns, indices in self._group_by_columns(list(frame.columns)).items():
                 batch = self._batches.get_batch({"dataframe": frame[list(columns)]})
-                suite = _suite(self._expectations, places)
+                suite = _build_suite(self._expectations, indices)
                 result = batch.validate(suite, result_format={"result_format": "COMPLETE"})
-                found |= {one.expectation_config.meta["place"]: _finding(one) for one in result.results}
-        return [found[place] for place in range(len(self._expectations))]
+                findings |= {
+                    outcome.expectation_config.meta["place"]: _make_finding(outcome) for outcome in result.results
+                }
+        return [findings[index] for index in range(len(self._expectations))]
 
-    def _by_columns(self, columns: list[str]) -> dict[tuple[str, ...], list[int]]:
+    def _group_by_columns(self, columns: list[str]) -> dict[tuple[str, ...], list[int]]:
         """The expectations by the columns that they name: each one makes a copy of all that it is given.
 
         One that names none, or has a condition on rows, gets them all.
         """
         groups: dict[tuple[str, ...], list[int]] = {}
-        for place, one in enumerate(self._expectations):
-            given = one.configuration.kwargs
-            named = {str(value) for value in given.values()}
-            own = [] if given.get("row_condition") else [name for name in columns if name in named]
-            groups.setdefault(tuple(own or columns), []).append(place)
+        for index, expectation in enumerate(self._expectations):
+            arguments = expectation.configuration.kwargs
+            argument_values = {str(value) for value in arguments.values()}
+            used_columns = (
+                [] if arguments.get("row_condition") else [name for name in columns if name in argument_values]
+            )
+            groups.setdefault(tuple(used_columns or columns), []).append(index)
         return groups
 
 
-def joined(parts: Sequence[tuple[int, Finding]]) -> Finding:
+def join_findings(chunk_findings: Sequence[tuple[int, Finding]]) -> Finding:
     """What one expectation that looks at each row for itself found in all parts of a batch.
 
     Args:
@@ -89,39 +96,41 @@ def joined(parts: Sequence[tuple[int, Finding]]) -> Finding:
     """
     import numpy as np
 
-    findings = [found for _, found in parts]
-    one = findings[0]
-    if len(parts) == 1 and parts[0][0] == 0:
-        return one
-    rows = None if one.rows is None else np.concatenate([start + found.rows for start, found in parts])
-    success = all(found.success for found in findings)
-    problem = next((found.problem for found in findings if found.problem), None)
-    result = one.result.__class__(**{**vars(one.result), "success": success})
-    result.result = _summed([found.result.result for found in findings])
-    return Finding(success, rows, one.observed, problem, result)
+    findings = [finding for _, finding in chunk_findings]
+    first = findings[0]
+    if len(chunk_findings) == 1 and chunk_findings[0][0] == 0:
+        return first
+    rows = None if first.rows is None else np.concatenate([start + finding.rows for start, finding in chunk_findings])
+    success = all(finding.success for finding in findings)
+    problem = next((finding.problem for finding in findings if finding.problem), None)
+    result = first.result.__class__(**{**vars(first.result), "success": success})
+    result.result = _sum_results([finding.result.result for finding in findings])
+    return Finding(success, rows, first.observed, problem, result)
 
 
-def _summed(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _sum_results(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The numbers of a summary, over all parts."""
-    counts = {name: sum(one[name] for one in results) for name in results[0] if name.endswith("_count")}
-    rows, bad, missing = (counts.get(f"{name}_count", 0) for name in ("element", "unexpected", "missing"))
+    counts = {name: sum(result[name] for result in results) for name in results[0] if name.endswith("_count")}
+    rows, unexpected, missing = (counts.get(f"{name}_count", 0) for name in ("element", "unexpected", "missing"))
     shares = {
-        "unexpected_percent": (bad, rows - missing), "unexpected_percent_nonmissing": (bad, rows - missing),
-        "unexpected_percent_total": (bad, rows), "missing_percent": (missing, rows),
-    }  # fmt: skip
-    summed = {**results[0], **counts}
-    summed |= {name: 100 * some / max(1, every) for name, (some, every) in shares.items() if name in summed}
-    shown = [value for one in results for value in one.get("partial_unexpected_list", [])][:SHOWN]
-    often = Counter(map(str, shown)).most_common()
-    return summed | {
+        "unexpected_percent": (unexpected, rows - missing),
+        "unexpected_percent_nonmissing": (unexpected, rows - missing),
+        "unexpected_percent_total": (unexpected, rows),
+        "missing_percent": (missing, rows),
+    }
+    summary = {**results[0], **counts}
+    summary |= {name: 100 * count / max(1, total) for name, (count, total) in shares.items() if name in summary}
+    shown = [value for result in results for value in result.get("partial_unexpected_list", [])][:SHOWN]
+    value_counts = Counter(map(str, shown)).most_common()
+    return summary | {
         "partial_unexpected_list": shown,
-        "partial_unexpected_counts": [{"value": value, "count": count} for value, count in often],
+        "partial_unexpected_counts": [{"value": value, "count": count} for value, count in value_counts],
     }
 
 
-def data_docs(findings: Sequence[Finding], expectations: Sequence[Any], folder: Path) -> None:
+def write_data_docs(findings: Sequence[Finding], expectations: Sequence[Any], folder: Path) -> None:
     """Write the Data Docs of a check into `folder`; its first page is `index.html`."""
-    with quiet(), tempfile.TemporaryDirectory() as scratch:
+    with silence_output(), tempfile.TemporaryDirectory() as scratch:
         import great_expectations as gx
 
         context = gx.get_context(mode="file", project_root_dir=scratch)
@@ -129,14 +138,36 @@ def data_docs(findings: Sequence[Finding], expectations: Sequence[Any], folder: 
         context.variables.progress_bars = _no_progress_bars()
         for name in list(context.list_data_docs_sites()):
             context.delete_data_docs_site(name)
-        context.add_data_docs_site("contract", _site(folder))
-        context.suites.add(_suite(expectations))
-        _store(context, [found.result for found in findings])
+        context.add_data_docs_site("contract", _make_site_config(folder))
+        context.suites.add(_build_suite([_escape_description(expectation) for expectation in expectations]))
+        _store_results(context, [_escape_result(finding.result) for finding in findings])
         context.build_data_docs(site_names=["contract"])
     shutil.rmtree(folder / "static")  # fonts and films that no page shows: 4 MB a batch, and again in MLflow
 
 
-def _store(context: Any, results: list[Any]) -> None:
+def _escape_description(expectation: Any) -> Any:
+    return expectation.copy(update={"description": _escape(expectation.description)})
+
+
+def _escape_result(result: Any) -> Any:
+    """The result with the rows' values, and the recipe's words, as text: the Data Docs show them as they stand."""
+    config = copy.copy(result.expectation_config)
+    config.description = _escape(config.description)
+    escaped = {"expectation_config": config, "exception_info": _escape(result.exception_info)}
+    changed = result.__class__(**{**vars(result), **escaped})
+    changed.result = _escape(result.result)
+    return changed
+
+
+def _escape(value: Any) -> Any:
+    if isinstance(value, str):
+        return html.escape(value)
+    if isinstance(value, dict):
+        return {key: _escape(item) for key, item in value.items()}
+    return [_escape(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _store_results(context: Any, results: list[Any]) -> None:
     """Keep results as if the context had got them itself."""
     from great_expectations.core import ExpectationSuiteValidationResult, RunIdentifier
     from great_expectations.data_context.types.resource_identifiers import (
@@ -144,40 +175,46 @@ def _store(context: Any, results: list[Any]) -> None:
         ValidationResultIdentifier,
     )
 
-    run, suite = RunIdentifier(run_time=datetime.now(UTC)), ExpectationSuiteIdentifier("contract")
-    passed = sum(bool(one.success) for one in results)
-    numbers = {
-        "evaluated_expectations": len(results), "successful_expectations": passed,
-        "unsuccessful_expectations": len(results) - passed, "success_percent": 100 * passed / max(1, len(results)),
-    }  # fmt: skip
+    run = RunIdentifier(run_time=datetime.now(UTC))
+    suite = ExpectationSuiteIdentifier("contract")
+    passed = sum(bool(result.success) for result in results)
+    statistics = {
+        "evaluated_expectations": len(results),
+        "successful_expectations": passed,
+        "unsuccessful_expectations": len(results) - passed,
+        "success_percent": 100 * passed / max(1, len(results)),
+    }
     meta = {"run_id": run, "validation_time": run.run_time, "batch_parameters": {"dataframe": "<DATAFRAME>"}}
-    whole = ExpectationSuiteValidationResult(passed == len(results), results, "contract", statistics=numbers, meta=meta)
+    suite_result = ExpectationSuiteValidationResult(
+        passed == len(results), results, "contract", statistics=statistics, meta=meta
+    )
     context.validation_results_store.store_validation_results(
-        suite_validation_result=whole,
+        suite_validation_result=suite_result,
         suite_validation_result_identifier=ValidationResultIdentifier(suite, run, "rows"),
         expectation_suite_identifier=suite,
     )
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def silence_output() -> Iterator[None]:
     """Great Expectations' warnings and logs go nowhere; errors are raised as ever."""
     from great_expectations.execution_engine import pandas_execution_engine
 
-    log = logging.getLogger("great_expectations")
-    level, hashed = log.level, pandas_execution_engine.HASH_THRESHOLD
-    log.setLevel(logging.CRITICAL)
+    logger = logging.getLogger("great_expectations")
+    level = logger.level
+    hash_threshold = pandas_execution_engine.HASH_THRESHOLD
+    logger.setLevel(logging.CRITICAL)
     pandas_execution_engine.HASH_THRESHOLD = 0  # no hash of the whole frame: a quarter of the time, for no use here
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
-        pandas_execution_engine.HASH_THRESHOLD = hashed
+        logger.setLevel(level)
+        pandas_execution_engine.HASH_THRESHOLD = hash_threshold
 
 
-def _ephemeral_context() -> Any:
+def _make_ephemeral_context() -> Any:
     """A context in memory; the default one leaves a temporary folder behind."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
@@ -196,12 +233,12 @@ def _no_progress_bars() -> Any:
     return ProgressBarsConfig(globally=False)
 
 
-def _batch_definition(context: Any) -> Any:
+def _make_batch_definition(context: Any) -> Any:
     asset = context.data_sources.add_pandas("rows").add_dataframe_asset("rows")
     return asset.add_batch_definition_whole_dataframe("batch")
 
 
-def _suite(expectations: Sequence[Any], places: Sequence[int] | None = None) -> Any:
+def _build_suite(expectations: Sequence[Any], indices: Sequence[int] | None = None) -> Any:
     """A suite of copies that know their place: results come back in another order.
 
     Args:
@@ -209,13 +246,16 @@ def _suite(expectations: Sequence[Any], places: Sequence[int] | None = None) -> 
     """
     import great_expectations as gx
 
-    wanted = range(len(expectations)) if places is None else places
-    chosen = [(at, expectations[at]) for at in wanted]
-    placed = [one.copy(update={"meta": {**(one.meta or {}), "place": at}}) for at, one in chosen]
-    return gx.ExpectationSuite(name="contract", expectations=placed)  # `add_expectation` drops one that it has already
+    selected = range(len(expectations)) if indices is None else indices
+    indexed_expectations = [(index, expectations[index]) for index in selected]
+    copies = [
+        expectation.copy(update={"meta": {**(expectation.meta or {}), "place": index}})
+        for index, expectation in indexed_expectations
+    ]
+    return gx.ExpectationSuite(name="contract", expectations=copies)  # `add_expectation` drops one that it has already
 
 
-def _site(folder: Path) -> dict[str, Any]:
+def _make_site_config(folder: Path) -> dict[str, Any]:
     return {
         "class_name": "SiteBuilder",
         "show_how_to_buttons": False,
@@ -224,10 +264,10 @@ def _site(folder: Path) -> dict[str, Any]:
     }
 
 
-def _finding(result: Any) -> Finding:
+def _make_finding(result: Any) -> Finding:
     import numpy as np
 
-    if problem := _exception(result.exception_info):
+    if problem := _find_exception(result.exception_info):
         return Finding(success=False, problem=problem, result=result)
     rows = result.result.get("unexpected_index_list")
     for name in COMPLETE:
@@ -240,7 +280,7 @@ def _finding(result: Any) -> Finding:
     )
 
 
-def _exception(info: Any) -> str | None:
+def _find_exception(info: Any) -> str | None:
     """The message, where an expectation raised: the information stands alone or by metric."""
     parts = [info] if "raised_exception" in (info or {}) else list((info or {}).values())
     messages = [str(part["exception_message"]) for part in parts if part["raised_exception"]]

@@ -37,8 +37,8 @@ CONTROL = "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f]"  # C0 without tab, new
 SIGN = "[^\\t-\\r \\x1c-\\x1f\\x85\u00a0\u1680\u2000-\u200d\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]"
 
 
-def first(pattern: str, text: str) -> str:
+def find_first(pattern: str, text: str) -> str:
     """The first place in `text` that matches, as a person can read it: control characters as U+0007."""
     match = re.search(pattern, text)
-    found = "" if match is None else match.group()
-    return "".join(sign if sign.isprintable() else f"U+{ord(sign):04X}" for sign in found)
+    matched_text = "" if match is None else match.group()
+    return "".join(character if character.isprintable() else f"U+{ord(character):04X}" for character in matched_text)

@@ -8,56 +8,56 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from evertune.data.corpus.parquet_chunks import writable
+from evertune.data.corpus.parquet_chunks import explain_write_errors
 from evertune.runtime.files import write_atomic
 
 BOUNDS = ("minValues", "maxValues")
 ACTIONS = ("add", "remove")
 
 
-def without_bounds(table: Path) -> None:
+def remove_bounds(table: Path) -> None:
     """Take the bounds of columns out of every entry and checkpoint of the log; each file is the old or the new one.
 
     Raises:
         DataError: a file of the log cannot be written.
     """
     folder = table / "_delta_log"
-    with writable(table):
-        for left in [*folder.glob("*.tmp"), *folder.glob(".*.????????")]:  # of processes that were killed
-            left.unlink()
+    with explain_write_errors(table):
+        for leftover in [*folder.glob("*.tmp"), *folder.glob(".*.????????")]:  # of processes that were killed
+            leftover.unlink()
         for path in sorted(folder.glob("*.json")):
-            _bare_entry(path)
+            _strip_entry(path)
         for path in sorted(folder.glob("*.checkpoint*.parquet")):
-            _bare_checkpoint(path)
+            _strip_checkpoint(path)
 
 
-def _bare_entry(path: Path) -> None:
+def _strip_entry(path: Path) -> None:
     before = path.read_text(encoding="utf-8")
-    after = "".join(map(_bare_line, io.StringIO(before)))  # `splitlines` would cut texts at signs such as U+2028
+    after = "".join(map(_strip_line, io.StringIO(before)))  # `splitlines` would cut texts at signs such as U+2028
     if after != before:
         write_atomic(path, after)
 
 
-def _bare_line(line: str) -> str:
+def _strip_line(line: str) -> str:
     if not any(name in line for name in BOUNDS):
         return line
     action = json.loads(line)
-    for change in _changes(action):
-        change["stats"] = _counts(change["stats"])
+    for change in _find_changes(action):
+        change["stats"] = _keep_counts(change["stats"])
     return json.dumps(action, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
-def _bare_checkpoint(path: Path) -> None:
+def _strip_checkpoint(path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pq.read_table(path)
     rows = table.to_pylist()
-    found = [change for row in rows for change in _changes(row)]
-    if not found:
+    changes = [change for row in rows for change in _find_changes(row)]
+    if not changes:
         return
-    for change in found:
-        change["stats"] = _counts(change["stats"])
+    for change in changes:
+        change["stats"] = _keep_counts(change["stats"])
         change.pop("stats_parsed", None)  # another writer's form of the same
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     with contextlib.ExitStack() as stack:
@@ -66,15 +66,15 @@ def _bare_checkpoint(path: Path) -> None:
         scratch.replace(path)
 
 
-def _changes(action: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _find_changes(action: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """What an action adds or removes, where it tells bounds."""
     for name in ACTIONS:
         change = action.get(name)
-        if change and (any(one in (change.get("stats") or "") for one in BOUNDS) or change.get("stats_parsed")):
+        if change and (any(bound in (change.get("stats") or "") for bound in BOUNDS) or change.get("stats_parsed")):
             yield change
 
 
-def _counts(stats: str | None) -> str | None:
+def _keep_counts(stats: str | None) -> str | None:
     """Statistics of a file without the bounds of its columns."""
-    known = json.loads(stats) if stats else {}
-    return json.dumps({"numRecords": known["numRecords"]}) if "numRecords" in known else None
+    parsed = json.loads(stats) if stats else {}
+    return json.dumps({"numRecords": parsed["numRecords"]}) if "numRecords" in parsed else None

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.data.columns.chunks import Rows
-from evertune.data.corpus import parquet_chunks as parts_file
-from evertune.data.corpus.parquet_chunks import PartsFile
+from evertune.data.columns.chunks import RowReader
+from evertune.data.corpus import parquet_chunks
+from evertune.data.corpus.parquet_chunks import ChunkFile
 from evertune.errors import DataError
-from evertune.runtime.threads import ahead
+from evertune.runtime.threads import iterate_ahead
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Opened:
+class _OpenTable:
     """The table as this process has read it last.
 
     Args:
@@ -44,51 +44,51 @@ class _Opened:
     commit: tuple[int, int]
 
 
-_opened: dict[Path, _Opened] = {}
+_open_tables: dict[Path, _OpenTable] = {}
 
 
-def _newest(path: Path) -> "DeltaTable | None":
+def _open_newest(path: Path) -> "DeltaTable | None":
     """The table at its newest version, read again only where its log has grown; None where there is no table."""
     from deltalake import DeltaTable
 
-    known = _opened.get(path)
-    if known is not None:
-        number = known.table.version()
-        if _commit(path, number) == known.commit and _commit(path, number + 1) is None:
-            return known.table
+    cached = _open_tables.get(path)
+    if cached is not None:
+        number = cached.table.version()
+        if _identify_commit(path, number) == cached.commit and _identify_commit(path, number + 1) is None:
+            return cached.table
     if not DeltaTable.is_deltatable(str(path)):
         return None
-    return _kept(path, DeltaTable(str(path)))
+    return _cache_table(path, DeltaTable(str(path)))
 
 
-def _kept(path: Path, table: "DeltaTable") -> "DeltaTable":
-    commit = _commit(path, table.version())
+def _cache_table(path: Path, table: "DeltaTable") -> "DeltaTable":
+    commit = _identify_commit(path, table.version())
     if commit is not None:
-        _opened[path] = _Opened(table, commit)
+        _open_tables[path] = _OpenTable(table, commit)
     return table
 
 
-def _commit(path: Path, number: int) -> tuple[int, int] | None:
+def _identify_commit(path: Path, number: int) -> tuple[int, int] | None:
     try:
-        state = (path / "_delta_log" / f"{number:020d}.json").stat()
+        status = (path / "_delta_log" / f"{number:020d}.json").stat()
     except FileNotFoundError:
         return None
-    return state.st_ino, state.st_mtime_ns
+    return status.st_ino, status.st_mtime_ns
 
 
-def _present(path: Path) -> "DeltaTable":
+def _require_table(path: Path) -> "DeltaTable":
     """The table at its newest version.
 
     Raises:
         DataError: there is no such table.
     """
-    table = _newest(path)
+    table = _open_newest(path)
     if table is None:
         raise DataError(f"{path}: no readable table; run `evertune run` first, or restore the folder")
     return table
 
 
-def _end(path: Path, version: int | None) -> int | None:
+def _find_batch_limit(path: Path, version: int | None) -> int | None:
     """The newest batch of a version of the table; None for the newest version: all that there are.
 
     Rows are only ever added, batch by batch: an older version is the batches up to one, whatever became of its files.
@@ -98,23 +98,23 @@ def _end(path: Path, version: int | None) -> int | None:
     """
     from deltalake import DeltaTable
 
-    if version is None or version == _present(path).version():
+    if version is None or version == _require_table(path).version():
         return None
     return DeltaTable(str(path), version=version).transaction_version(APPLICATION) or 0
 
 
 def last_batch(path: Path) -> int:
     """Number of the newest batch that the table has; 0 where there is no table yet."""
-    table = _newest(path)
+    table = _open_newest(path)
     return 0 if table is None else table.transaction_version(APPLICATION) or 0
 
 
-def columns(path: Path) -> list[str]:
+def list_columns(path: Path) -> list[str]:
     """Names of the table's columns."""
-    return [field.name for field in _present(path).schema().fields]
+    return [field.name for field in _require_table(path).schema().fields]
 
 
-def compact(path: Path) -> None:
+def compact_files(path: Path) -> None:
     """Write many small files anew as one, in a commit that adds and removes no row; older versions keep theirs.
 
     Raises:
@@ -123,47 +123,47 @@ def compact(path: Path) -> None:
     from deltalake import WriterProperties
     from deltalake.exceptions import CommitFailedError
 
-    table = _newest(path)
-    if table is None or sum(one["size_bytes"] < SMALL / 2 for one in _files(table)) < MANY:
+    table = _open_newest(path)
+    if table is None or sum(file["size_bytes"] < SMALL / 2 for file in _list_file_actions(table)) < MANY:
         return
     try:
-        with parts_file.writable(path):
+        with parquet_chunks.explain_write_errors(path):
             if lacking := SETTINGS.items() - table.metadata().configuration.items():  # made by an older Evertune
                 table.alter.set_table_properties(dict(lacking))
             table.optimize.compact(target_size=SMALL, writer_properties=WriterProperties(max_row_group_size=GROUP))
-        _kept(path, table)
+        _cache_table(path, table)
     except CommitFailedError as conflict:  # another writer was faster: the next batch tries again
         log.warning("%s: its small files stay as they are: %s", path, conflict)
 
 
-def spare(path: Path, days: int, *, remove: bool) -> list[Path]:
+def vacuum_table(path: Path, days: int, *, remove: bool) -> list[Path]:
     """Files of the table's folder that its newest version does not need, older than this; removed if so wished.
 
     Raises:
         DataError: they cannot be removed.
     """
-    table = _newest(path)
+    table = _open_newest(path)
     if table is None:
         return []
-    how: dict[str, Any] = {"retention_hours": 24 * days, "enforce_retention_duration": False, "full": True}
-    found = [path / name for name in table.vacuum(dry_run=True, **how) if (path / name).exists()]
-    if remove and found:
+    options: dict[str, Any] = {"retention_hours": 24 * days, "enforce_retention_duration": False, "full": True}
+    spare_files = [path / name for name in table.vacuum(dry_run=True, **options) if (path / name).exists()]
+    if remove and spare_files:
         try:
-            table.vacuum(dry_run=False, **how)
-            _kept(path, table)
+            table.vacuum(dry_run=False, **options)
+            _cache_table(path, table)
         except OSError as error:
             raise DataError(f"{path}: old files cannot be removed: {error}; mend its rights, and run again") from error
-    return found
+    return spare_files
 
 
-def _files(table: "DeltaTable") -> "list[dict[str, Any]]":
+def _list_file_actions(table: "DeltaTable") -> "list[dict[str, Any]]":
     import pyarrow as pa
 
-    found: list[dict[str, Any]] = pa.table(table.get_add_actions(flatten=True)).to_pylist()
-    return found
+    actions: list[dict[str, Any]] = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    return actions
 
 
-def append_once(path: Path, rows: Rows, names: list[str], number: int) -> None:
+def append_once(path: Path, rows: RowReader, names: list[str], number: int) -> None:
     """Append a batch in one commit that carries its number; a table that has the batch stays as it is.
 
     Args:
@@ -176,16 +176,18 @@ def append_once(path: Path, rows: Rows, names: list[str], number: int) -> None:
 
     carries_number = CommitProperties(app_transactions=[Transaction(APPLICATION, number)])
     schema = next(rows(names)).schema
-    added = None
+    actions = None
     try:
         for _attempt in range(ATTEMPTS):
-            table = _newest(path) or DeltaTable.create(str(path), schema=schema, mode="ignore", configuration=SETTINGS)
+            table = _open_newest(path) or DeltaTable.create(
+                str(path), schema=schema, mode="ignore", configuration=SETTINGS
+            )
             if (table.transaction_version(APPLICATION) or 0) >= number:
                 return
-            added = _written(path, rows, names, number) if added is None else added
+            actions = _write_file(path, rows, names, number) if actions is None else actions
             try:
-                table.create_write_transaction(added, "append", schema, commit_properties=carries_number)
-                _kept(path, table)
+                table.create_write_transaction(actions, "append", schema, commit_properties=carries_number)
+                _cache_table(path, table)
                 return
             except CommitFailedError as conflict:  # another writer was faster: look again whether it was our batch
                 log.warning("%s: a commit conflicted and is tried again: %s", path, conflict)
@@ -196,35 +198,36 @@ def append_once(path: Path, rows: Rows, names: list[str], number: int) -> None:
     raise DataError(f"{path}: {ATTEMPTS} commits conflicted with another writer's; wait until it ends and run again")
 
 
-def _written(path: Path, rows: Rows, names: list[str], number: int) -> "list[AddAction]":
+def _write_file(path: Path, rows: RowReader, names: list[str], number: int) -> "list[AddAction]":
     """The rows as a file in the table's folder, not yet of the table; what is to be added to it.
 
     Its own writer took three times the time for rows such as these, and held them in memory.
     """
-    for left in path.glob(f"{number:06d}-*.parquet"):  # of a process that was killed before the table knew of it
-        left.unlink()
-    file = PartsFile(path, compression="snappy")  # what every reader of Delta tables knows
+    for leftover in path.glob(f"{number:06d}-*.parquet"):  # of a process that was killed before the table knew of it
+        leftover.unlink()
+    file = ChunkFile(path, compression="snappy")  # what every reader of Delta tables knows
     try:
-        for part in ahead(rows(names)):
-            file.add(part)
+        for chunk in iterate_ahead(rows(names)):
+            file.add_rows(chunk)
         if not file.rows:
             return []
         name = f"{number:06d}-{uuid.uuid4().hex[:12]}.parquet"
-        file.put(path / name)
-        return [added(path / name, file.rows)]
+        file.publish_as(path / name)
+        return [make_add_action(path / name, file.rows)]
     finally:
-        file.drop()
+        file.drop_file()
 
 
-def added(file: Path, rows: int) -> "AddAction":
+def make_add_action(file: Path, rows: int) -> "AddAction":
     """What a commit says of a file in the table's folder that it adds."""
     from deltalake.transaction import AddAction
 
-    state, stats = file.stat(), json.dumps({"numRecords": rows})
+    state = file.stat()
+    stats = json.dumps({"numRecords": rows})
     return AddAction(file.name, state.st_size, {}, int(state.st_mtime * 1000), True, stats)
 
 
-def read(
+def read_rows(
     path: Path,
     columns: list[str] | None = None,
     version: int | None = None,
@@ -246,38 +249,41 @@ def read(
     from deltalake.exceptions import DeltaError
 
     try:
-        table, end = _present(path), _end(path, version)
+        table = _require_table(path)
+        batch_limit = _find_batch_limit(path, version)
         # Its own reader, `to_pyarrow_table`, leaves threads behind that abort a process which ends soon after.
-        schema, places = pa.schema(table.schema().to_arrow()), [str(file) for file in files(path)]
-        found = ds.dataset(places, schema=schema, format="parquet")
-        wanted = [pc.field("batch") > since] if since is not None else []
-        wanted += [pc.field("batch") <= one for one in (until, end) if one is not None]
-        wanted += [pc.field("row_version").isin(versions)] if versions is not None else []
-        where = functools.reduce(operator.and_, wanted) if wanted else None
-        return found.to_table(columns=columns, filter=where)
+        schema = pa.schema(table.schema().to_arrow())
+        paths = [str(file) for file in list_files(path)]
+        dataset = ds.dataset(paths, schema=schema, format="parquet")
+        conditions = [pc.field("batch") > since] if since is not None else []
+        conditions += [pc.field("batch") <= limit for limit in (until, batch_limit) if limit is not None]
+        conditions += [pc.field("row_version").isin(versions)] if versions is not None else []
+        condition = functools.reduce(operator.and_, conditions) if conditions else None
+        return dataset.to_table(columns=columns, filter=condition)
     except (DeltaError, FileNotFoundError) as error:
-        which = "no readable table" if version is None else f"no readable version {version} of the table"
-        raise DataError(f"{path}: {which} ({error}); run `evertune run` first, or restore the folder") from error
+        problem = "no readable table" if version is None else f"no readable version {version} of the table"
+        raise DataError(f"{path}: {problem} ({error}); run `evertune run` first, or restore the folder") from error
 
 
-def rows_of(path: Path, version: int | None = None) -> Rows:
+def rows_of(path: Path, version: int | None = None) -> RowReader:
     """Reads the rows of a table at a version: always in the same order. A table that is not there has no rows."""
     if not last_batch(path):
-        return parts_file.rows_of()
-    end, every = _end(path, version), parts_file.rows_of(*files(path))
+        return parquet_chunks.rows_of()
+    batch_limit = _find_batch_limit(path, version)
+    read_all = parquet_chunks.rows_of(*list_files(path))
 
-    def read(names: "Sequence[str]") -> "Iterator[pa.Table]":
+    def read_until(names: "Sequence[str]") -> "Iterator[pa.Table]":
         import pyarrow.compute as pc
 
-        for part in every(list(dict.fromkeys([*names, "batch"]))):
-            yield part.filter(pc.less_equal(part["batch"], end)).select(list(names))
+        for chunk in read_all(list(dict.fromkeys([*names, "batch"]))):
+            yield chunk.filter(pc.less_equal(chunk["batch"], batch_limit)).select(list(names))
 
-    return every if end is None else read
+    return read_all if batch_limit is None else read_until
 
 
-def files(path: Path) -> list[Path]:
+def list_files(path: Path) -> list[Path]:
     """The files that hold the table's rows."""
-    return [path / uri.rpartition("/")[2] for uri in _present(path).file_uris()]
+    return [path / uri.rpartition("/")[2] for uri in _require_table(path).file_uris()]
 
 
 def batch_of(path: Path, version: int) -> int:
@@ -289,12 +295,12 @@ def batch_of(path: Path, version: int) -> int:
     from deltalake.exceptions import DeltaError
 
     try:
-        end = _end(path, version)
+        batch_limit = _find_batch_limit(path, version)
     except (DeltaError, OSError) as error:
         raise DataError(f"{path}: no readable version {version} of the table ({error})") from error
-    return last_batch(path) if end is None else end
+    return last_batch(path) if batch_limit is None else batch_limit
 
 
-def version(path: Path) -> int:
+def get_version(path: Path) -> int:
     """The newest version of the table at `path`."""
-    return int(_present(path).version())
+    return int(_require_table(path).version())

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
-from evertune.data import label_names as relabel
+from evertune.data import label_names
 from evertune.data.corpus import delta_tables
-from evertune.objectives import module
+from evertune.objectives import load_objective
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HELD = ["row_key", "input_digest", "target_digest"]
 
 
-def first_batches(home: Home, rows: "pa.Table", recipe: Recipe) -> Any:
+def find_first_batches(home: Home, rows: "pa.Table", recipe: Recipe) -> Any:
     """(rows,) number of the batch that first brought the same input and target under each row's key.
 
     A label that the recipe renames is the same one under either name, whichever the source uses.
@@ -27,39 +27,43 @@ def first_batches(home: Home, rows: "pa.Table", recipe: Recipe) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    own = rows["batch"].to_numpy()
+    batches = rows["batch"].to_numpy()
     if not pc.any(pc.not_equal(rows["row_key"], rows["row_version"])).as_py():
-        return own  # without ids every version is a row of its own
+        return batches  # without ids every version is a row of its own
     keys = rows["row_key"].combine_chunks()
-    every = pa.concat_tables([part.filter(pc.is_in(part["row_key"], value_set=keys)) for part in _read(home, recipe)])
-    again = pc.filter(pc.struct_field(counts := pc.value_counts(every["row_key"]), "values"),
-                      pc.greater(pc.struct_field(counts, "counts"), 1))  # fmt: skip
-    every = every.filter(pc.is_in(every["row_key"], value_set=again)).combine_chunks()
-    if not len(every):
-        return own
-    first = _firsts(every)
-    place = pc.index_in(rows["row_version"].combine_chunks(), value_set=every["row_version"].combine_chunks())
-    known = np.asarray(place.is_valid())
-    found = own.copy()
-    found[known] = first[np.asarray(place.drop_null())]
-    return found
+    key_rows = pa.concat_tables(
+        [chunk.filter(pc.is_in(chunk["row_key"], value_set=keys)) for chunk in _read_digests(home, recipe)]
+    )
+    repeated_keys = pc.filter(
+        pc.struct_field(counts := pc.value_counts(key_rows["row_key"]), "values"),
+        pc.greater(pc.struct_field(counts, "counts"), 1),
+    )
+    key_rows = key_rows.filter(pc.is_in(key_rows["row_key"], value_set=repeated_keys)).combine_chunks()
+    if not len(key_rows):
+        return batches
+    lowest_batches = _find_lowest_batches(key_rows)
+    indices = pc.index_in(rows["row_version"].combine_chunks(), value_set=key_rows["row_version"].combine_chunks())
+    is_matched = np.asarray(indices.is_valid())
+    result = batches.copy()
+    result[is_matched] = lowest_batches[np.asarray(indices.drop_null())]
+    return result
 
 
-def _read(home: Home, recipe: Recipe) -> "Iterator[pa.Table]":
+def _read_digests(home: Home, recipe: Recipe) -> "Iterator[pa.Table]":
     """All rows, with the digests of the targets of today."""
-    target = [module(recipe.objective.type).TARGET] if recipe.contract.label.rename else []
-    for part in delta_tables.rows_of(home.corpus)([*HELD, "row_version", "batch", *target]):
-        now = relabel.target_digests(part, recipe)
-        yield part.set_column(HELD.index("target_digest"), "target_digest", now).drop_columns(target)
+    target_columns = [load_objective(recipe.objective.type).TARGET] if recipe.contract.label.rename else []
+    for chunk in delta_tables.rows_of(home.corpus)([*HELD, "row_version", "batch", *target_columns]):
+        digests = label_names.digest_targets(chunk, recipe)
+        yield chunk.set_column(HELD.index("target_digest"), "target_digest", digests).drop_columns(target_columns)
 
 
-def _firsts(every: "pa.Table") -> Any:
+def _find_lowest_batches(rows: "pa.Table") -> Any:
     """(rows,) the lowest batch of the rows with the same key, input and target."""
     import numpy as np
 
-    columns = (every[name].combine_chunks().dictionary_encode(null_encoding="encode") for name in HELD)
-    codes = [np.asarray(one.indices) for one in columns]
-    group = np.unique(np.column_stack(codes), axis=0, return_inverse=True)[1].ravel()
-    lowest = np.full(group.max() + 1, np.iinfo(np.int64).max)
-    np.minimum.at(lowest, group, every["batch"].to_numpy())
-    return lowest[group]
+    columns = (rows[name].combine_chunks().dictionary_encode(null_encoding="encode") for name in HELD)
+    codes = [np.asarray(column.indices) for column in columns]
+    groups = np.unique(np.column_stack(codes), axis=0, return_inverse=True)[1].ravel()
+    lowest = np.full(groups.max() + 1, np.iinfo(np.int64).max)
+    np.minimum.at(lowest, groups, rows["batch"].to_numpy())
+    return lowest[groups]

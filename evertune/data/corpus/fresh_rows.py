@@ -5,17 +5,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
-from evertune.data import label_names as relabel
-from evertune.data.columns.chunks import chosen
-from evertune.data.columns.components import repeated, within
-from evertune.data.columns.strings import hashes, list_digest
+from evertune.data import label_names
+from evertune.data.columns.chunks import select_rows
+from evertune.data.columns.components import find_repeated, mask_members
+from evertune.data.columns.strings import digest_list, hash_strings
 from evertune.data.corpus import delta_tables, tombstones
-from evertune.data.corpus.parquet_chunks import PART, PartsFile, rows_of
-from evertune.data.corpus.reverted_rows import place, with_returns
-from evertune.data.row_versions import as_numbers, as_versions, has_id, in_order, occurrences, renumbered, versioned
-from evertune.objectives import module
+from evertune.data.corpus.parquet_chunks import PART, ChunkFile, rows_of
+from evertune.data.corpus.reverted_rows import number_returning_rows, strip_table_version
+from evertune.data.row_versions import (
+    add_versions,
+    find_occurrences,
+    has_id,
+    numbers_to_versions,
+    order_versions,
+    renumber_rows,
+    versions_to_numbers,
+)
+from evertune.objectives import load_objective
 from evertune.runtime.home import Home
-from evertune.runtime.threads import Behind, mapped
+from evertune.runtime.threads import BackgroundWorker, map_in_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +32,7 @@ if TYPE_CHECKING:
     from evertune.data.sources.read import Piece
 
 
-class Reading:
+class FreshRows:
     """Rows on their way from the sources to a staged file.
 
     Args:
@@ -36,15 +44,16 @@ class Reading:
     def __init__(self, recipe: Recipe, home: Home) -> None:
         import numpy as np
 
-        self.recipe, self.home = recipe, home
+        self.recipe = recipe
+        self.home = home
         self.sources: dict[str, str] = {}
         self.splits: dict[str, str | None] = {}
         self.rows = self.forgotten = 0
         self.versions: Any = np.zeros((0, 2), dtype=np.uint64)
         self._pieces: Any = np.zeros(0, dtype=np.int32)
-        self._file = PartsFile(home.batches)
+        self._file = ChunkFile(home.batches)
 
-    def take(self, pieces: "Iterable[Piece]") -> None:
+    def add_pieces(self, pieces: "Iterable[Piece]") -> None:
         """Write down the rows of all pieces, each with its version.
 
         Raises:
@@ -53,184 +62,216 @@ class Reading:
         import numpy as np
         import pyarrow as pa
 
-        versions, numbers, stones = [self.versions], [self._pieces], tombstones.load(self.home)
-        with Behind(self._file.add) as writing:
-            for number, read in mapped(lambda one: (one[0], versioned(one[1], self.recipe)), self._parts(pieces)):
-                part = stones.without(read)
-                self.forgotten += len(read) - len(part)
-                position = pa.array(np.arange(self.rows, self.rows + len(part)))
-                writing.take(part.append_column("position", position))
-                self.rows += len(part)
-                versions.append(as_numbers(part["row_version"]))
-                numbers.append(np.full(len(part), number, dtype=np.int32))
-        self.versions, self._pieces = np.concatenate(versions), np.concatenate(numbers)
+        versions = [self.versions]
+        numbers = [self._pieces]
+        forgotten_rows = tombstones.load_tombstones(self.home)
+        with BackgroundWorker(self._file.add_rows) as writer:
+            for piece_number, table in map_in_threads(
+                lambda item: (item[0], add_versions(item[1], self.recipe)), self._split_pieces(pieces)
+            ):
+                chunk = forgotten_rows.drop_forgotten(table)
+                self.forgotten += len(table) - len(chunk)
+                positions = pa.array(np.arange(self.rows, self.rows + len(chunk)))
+                writer.submit_item(chunk.append_column("position", positions))
+                self.rows += len(chunk)
+                versions.append(versions_to_numbers(chunk["row_version"]))
+                numbers.append(np.full(len(chunk), piece_number, dtype=np.int32))
+        self.versions = np.concatenate(versions)
+        self._pieces = np.concatenate(numbers)
 
-    def fresh(self) -> PartsFile | None:
+    def keep_fresh(self) -> ChunkFile | None:
         """The rows whose version is new or comes back, each version once, numbered by position; None where none is."""
         import numpy as np
 
         if not self.rows:
             return None
-        places, changed = self._renumbered()
-        if changed is not None:
-            self.versions[places] = as_numbers(changed["row_version"])
-        keep = ~_known(self.versions, self.home.corpus, self.home.quarantine)
-        keep[_again(self.versions)] = False
-        keep &= ~self._under_other_names(keep, places, changed)
-        self.versions = self.versions if keep.all() else self.versions[keep]
+        changed_indices, changed_rows = self._renumber_rows()
+        if changed_rows is not None:
+            self.versions[changed_indices] = versions_to_numbers(changed_rows["row_version"])
+        is_fresh = ~_find_known_versions(self.versions, self.home.corpus, self.home.quarantine)
+        is_fresh[_find_repeats(self.versions)] = False
+        is_fresh &= ~self._find_renamed_rows(is_fresh, changed_indices, changed_rows)
+        self.versions = self.versions if is_fresh.all() else self.versions[is_fresh]
         if not len(self.versions):
             return None
-        if self._file.closed or not keep.all():  # a closed one was looked into, and takes no notes any more
+        if self._file.is_closed or not is_fresh.all():  # a closed one was looked into, and takes no notes any more
             self._file.close()
-            self._file, old = self._rewritten(np.flatnonzero(keep), places, changed), self._file
-            old.drop()
+            self._file, old_file = (
+                self._rewrite_file(np.flatnonzero(is_fresh), changed_indices, changed_rows),
+                self._file,
+            )
+            old_file.drop_file()
         return self._file
 
-    def fingerprint(self) -> str:
+    def compute_fingerprint(self) -> str:
         """Of the versions of the fresh rows, whatever their order."""
         import numpy as np
 
-        order = in_order(self.versions)
-        return list_digest(as_versions(self.versions[some]) for some in np.split(order, range(PART, len(order), PART)))
+        order = order_versions(self.versions)
+        return digest_list(
+            numbers_to_versions(self.versions[indices]) for indices in np.split(order, range(PART, len(order), PART))
+        )
 
-    def drop(self) -> None:
+    def drop_file(self) -> None:
         """What was written down is not needed any more."""
-        self._file.drop()
+        self._file.drop_file()
 
-    def _parts(self, pieces: "Iterable[Piece]") -> "Iterator[tuple[int, pa.Table]]":
-        for number, piece in enumerate(pieces):
+    def _split_pieces(self, pieces: "Iterable[Piece]") -> "Iterator[tuple[int, pa.Table]]":
+        for piece_number, piece in enumerate(pieces):
             for table in piece.tables:
                 if len(table):
-                    self.splits[place(piece.uri)] = table["given_split"][0].as_py()
+                    self.splits[strip_table_version(piece.uri)] = table["given_split"][0].as_py()
                 for start in range(0, len(table), PART):
-                    yield number, table.slice(start, PART)
+                    yield piece_number, table.slice(start, PART)
             self.sources[piece.uri] = piece.fingerprint
 
-    def _renumbered(self) -> "tuple[Any, pa.Table | None]":
+    def _renumber_rows(self) -> "tuple[Any, pa.Table | None]":
         """Rows that are not the first of their content, or come back, and what they are then."""
         import numpy as np
         import pyarrow as pa
 
         if not has_id(self.recipe):
-            places, numbers = occurrences(self.versions, self._pieces)
+            changed_indices, numbers = find_occurrences(self.versions, self._pieces)
         else:
-            places, numbers = self._of_changed_keys(), None
-        if not len(places):
-            return places, None
+            changed_indices = self._find_changed_keys()
+            numbers = None
+        if not len(changed_indices):
+            return changed_indices, None
         self._file.close()
-        read = rows_of(self._file.path)
-        names = [name for name in self._names() if name != "position"]
-        some = pa.concat_tables(chosen(read, names, places))
+        read_written = rows_of(self._file.path)
+        names = [name for name in self._list_columns() if name != "position"]
+        selected = pa.concat_tables(select_rows(read_written, names, changed_indices))
         if numbers is not None:
-            return places, renumbered(some, np.arange(len(some)), numbers, self.recipe)
-        return places, with_returns(some, self.recipe, self.home)
+            return changed_indices, renumber_rows(selected, np.arange(len(selected)), numbers, self.recipe)
+        return changed_indices, number_returning_rows(selected, self.recipe, self.home)
 
-    def _of_changed_keys(self) -> "np.ndarray[Any, Any]":
+    def _find_changed_keys(self) -> "np.ndarray[Any, Any]":
         """Rows whose key has had several versions: only such a version can come back."""
         import numpy as np
 
-        parts = delta_tables.rows_of(self.home.corpus)(["row_key"])
-        known = np.concatenate([np.zeros(0, np.uint64), *(hashes(part["row_key"].combine_chunks()) for part in parts)])
-        changed = known[repeated(known)]
-        if not len(changed):
+        corpus_chunks = delta_tables.rows_of(self.home.corpus)(["row_key"])
+        key_hashes = np.concatenate(
+            [np.zeros(0, np.uint64), *(hash_strings(chunk["row_key"].combine_chunks()) for chunk in corpus_chunks)]
+        )
+        changed_keys = key_hashes[find_repeated(key_hashes)]
+        if not len(changed_keys):
             return np.zeros(0, dtype=np.int64)
         self._file.close()
-        read = rows_of(self._file.path)(["row_key"])
+        key_chunks = rows_of(self._file.path)(["row_key"])
         return np.flatnonzero(
-            np.concatenate([within(hashes(part["row_key"].combine_chunks()), changed) for part in read])
+            np.concatenate(
+                [mask_members(hash_strings(chunk["row_key"].combine_chunks()), changed_keys) for chunk in key_chunks]
+            )
         )
 
-    def _names(self) -> list[str]:
+    def _list_columns(self) -> list[str]:
         import pyarrow.parquet as pq
 
         return list(pq.read_schema(self._file.path).names)
 
-    def _rewritten(self, keep: Any, places: Any, changed: "pa.Table | None") -> PartsFile:
+    def _rewrite_file(self, kept_indices: Any, changed_indices: Any, changed_rows: "pa.Table | None") -> ChunkFile:
         """The kept rows, changed ones as they are now, numbered anew."""
         import numpy as np
         import pyarrow as pa
 
-        file, start = PartsFile(self.home.batches), 0
-        for part in self._chosen(keep, places, changed):
-            position = pa.array(np.arange(start, start + len(part)))
-            start += len(part)
-            file.add(part.append_column("position", position))
+        file = ChunkFile(self.home.batches)
+        start = 0
+        for chunk in self._select_kept(kept_indices, changed_indices, changed_rows):
+            positions = pa.array(np.arange(start, start + len(chunk)))
+            start += len(chunk)
+            file.add_rows(chunk.append_column("position", positions))
         return file
 
-    def _chosen(self, keep: Any, places: Any, changed: "pa.Table | None") -> "Iterator[pa.Table]":
+    def _select_kept(
+        self, kept_indices: Any, changed_indices: Any, changed_rows: "pa.Table | None"
+    ) -> "Iterator[pa.Table]":
         """The kept rows without their positions, changed ones as they are now."""
         import numpy as np
         import pyarrow as pa
 
         start = 0
-        for part in rows_of(self._file.path)(self._names()):
-            if changed is not None:
-                part = _with(part, changed, places, start)
-            low, high = np.searchsorted(keep, [start, start + len(part)])
-            start += len(part)
-            yield part.drop_columns("position").take(pa.array(keep[low:high] - start + len(part)))
+        for chunk in rows_of(self._file.path)(self._list_columns()):
+            if changed_rows is not None:
+                chunk = _replace_changed(chunk, changed_rows, changed_indices, start)
+            low, high = np.searchsorted(kept_indices, [start, start + len(chunk)])
+            start += len(chunk)
+            yield chunk.drop_columns("position").take(pa.array(kept_indices[low:high] - start + len(chunk)))
 
-    def _under_other_names(self, keep: Any, places: Any, changed: "pa.Table | None") -> "np.ndarray[Any, Any]":
+    def _find_renamed_rows(
+        self, is_kept: Any, changed_indices: Any, changed_rows: "pa.Table | None"
+    ) -> "np.ndarray[Any, Any]":
         """Which of the kept rows the corpus has under another name of their label, old or new.
 
         With an id they are versions of their own, as corrections are. A refused row may be let in by its new name.
         """
         import numpy as np
 
-        none, renamed = np.zeros(len(keep), dtype=bool), self.recipe.contract.label.rename
-        if not renamed or has_id(self.recipe) or not keep.any():
-            return none
+        is_renamed = np.zeros(len(is_kept), dtype=bool)
+        label_renames = self.recipe.contract.label.rename
+        if not label_renames or has_id(self.recipe) or not is_kept.any():
+            return is_renamed
         self._file.close()
-        found: list[list[Any]] = []
-        for part in self._chosen(np.flatnonzero(keep), places, changed):
-            found.append([as_numbers(other["row_version"]) for other in self._under_each_name(part, renamed)])
-        versions = np.concatenate([other for part in zip(*found, strict=True) for other in part])
-        none[keep] = _known(versions, self.home.corpus).reshape(len(found[0]), -1).any(axis=0)
-        return none
+        chunk_versions: list[list[Any]] = []
+        for chunk in self._select_kept(np.flatnonzero(is_kept), changed_indices, changed_rows):
+            chunk_versions.append(
+                [
+                    versions_to_numbers(variant["row_version"])
+                    for variant in self._iterate_other_names(chunk, label_renames)
+                ]
+            )
+        versions = np.concatenate([variant for variants in zip(*chunk_versions, strict=True) for variant in variants])
+        is_renamed[is_kept] = (
+            _find_known_versions(versions, self.home.corpus).reshape(len(chunk_versions[0]), -1).any(axis=0)
+        )
+        return is_renamed
 
-    def _under_each_name(self, part: "pa.Table", renamed: Mapping[str, str]) -> "Iterator[pa.Table]":
-        target = module(self.recipe.objective.type).TARGET
-        for other in relabel.other_names(part[target].combine_chunks(), renamed):
-            yield versioned(part.set_column(part.column_names.index(target), target, other), self.recipe)
+    def _iterate_other_names(self, chunk: "pa.Table", label_renames: Mapping[str, str]) -> "Iterator[pa.Table]":
+        target = load_objective(self.recipe.objective.type).TARGET
+        for labels in label_names.list_name_variants(chunk[target].combine_chunks(), label_renames):
+            yield add_versions(chunk.set_column(chunk.column_names.index(target), target, labels), self.recipe)
 
 
-def _with(part: "pa.Table", changed: "pa.Table", places: Any, start: int) -> "pa.Table":
+def _replace_changed(chunk: "pa.Table", changed_rows: "pa.Table", changed_indices: Any, start: int) -> "pa.Table":
     """A part in which the changed rows stand in their places."""
     import numpy as np
     import pyarrow as pa
 
-    low, high = np.searchsorted(places, [start, start + len(part)])
-    at = np.arange(len(part))
-    at[places[low:high] - start] = len(part) + np.arange(high - low)
-    others = changed.slice(low, high - low)
-    both = pa.concat_tables([part.drop_columns("position"), others.select(part.column_names[:-1])])
-    return both.take(pa.array(at)).append_column("position", part["position"])
+    low, high = np.searchsorted(changed_indices, [start, start + len(chunk)])
+    indices = np.arange(len(chunk))
+    indices[changed_indices[low:high] - start] = len(chunk) + np.arange(high - low)
+    replacements = changed_rows.slice(low, high - low)
+    combined = pa.concat_tables([chunk.drop_columns("position"), replacements.select(chunk.column_names[:-1])])
+    return combined.take(pa.array(indices)).append_column("position", chunk["position"])
 
 
-def _known(versions: "np.ndarray[Any, Any]", *tables: Path) -> "np.ndarray[Any, Any]":
+def _find_known_versions(versions: "np.ndarray[Any, Any]", *tables: Path) -> "np.ndarray[Any, Any]":
     """Which versions one of the tables has."""
     import numpy as np
 
-    found, order, upper = np.zeros(len(versions), dtype=bool), None, None
+    is_known = np.zeros(len(versions), dtype=bool)
+    order = None
+    upper = None
     for path in tables:
-        for part in delta_tables.rows_of(path)(["row_version"]):
+        for chunk in delta_tables.rows_of(path)(["row_version"]):
             if order is None or upper is None:
                 order = np.argsort(versions[:, 0])
                 upper = versions[order, 0]
-            known = as_numbers(part["row_version"])
-            low, high = (np.searchsorted(upper, known[:, 0], side=side) for side in ("left", "right"))
+            stored = versions_to_numbers(chunk["row_version"])
+            low, high = (np.searchsorted(upper, stored[:, 0], side=side) for side in ("left", "right"))
             counts = high - low
-            row = np.repeat(np.arange(len(known)), counts)
-            at = order[np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts) + low[row]]
-            found[at[versions[at, 1] == known[row, 1]]] = True
-    return found
+            stored_indices = np.repeat(np.arange(len(stored)), counts)
+            candidates = order[
+                np.arange(len(stored_indices)) - np.repeat(np.cumsum(counts) - counts, counts) + low[stored_indices]
+            ]
+            is_known[candidates[versions[candidates, 1] == stored[stored_indices, 1]]] = True
+    return is_known
 
 
-def _again(versions: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def _find_repeats(versions: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     """Rows whose version stands further up too."""
     import numpy as np
 
-    some = np.sort(repeated(versions[:, 0]))
-    order = some[np.lexsort((some, versions[some, 1], versions[some, 0]))]
-    same = (versions[order[1:]] == versions[order[:-1]]).all(axis=1)
-    return np.asarray(order[1:][same])
+    indices = np.sort(find_repeated(versions[:, 0]))
+    order = indices[np.lexsort((indices, versions[indices, 1], versions[indices, 0]))]
+    is_same = (versions[order[1:]] == versions[order[:-1]]).all(axis=1)
+    return np.asarray(order[1:][is_same])

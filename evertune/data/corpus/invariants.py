@@ -3,7 +3,7 @@
 from typing import Any
 
 from evertune.config import Recipe
-from evertune.data.row_versions import roles
+from evertune.data.row_versions import list_roles
 from evertune.errors import ConfigError
 from evertune.runtime.home import Home
 
@@ -14,16 +14,19 @@ def check_roles(recipe: Recipe, home: Home, state: dict[str, Any]) -> None:
     Raises:
         ConfigError: it does not.
     """
-    had, wanted = state.get("roles"), roles(recipe)
-    if had is not None and had != wanted:
+    known_roles = state.get("roles")
+    recipe_roles = list_roles(recipe)
+    if known_roles is not None and known_roles != recipe_roles:
         raise ConfigError(
-            f"data.columns: the corpus of {home.name} was taken in with the roles {', '.join(had)}, the recipe now has "
-            f"{', '.join(wanted)}: every row would count as new. Set them back, give the recipe a new name, or delete "
+            f"data.columns: the corpus of {home.name} was taken in with the roles {', '.join(known_roles)}, the "
+            "recipe now has "
+            f"{', '.join(recipe_roles)}: every row would count as new. Set them back, give the recipe a new name, "
+            "or delete "
             f"{home.model}"
         )
 
 
-def check_splits(home: Home, state: dict[str, Any], given: dict[str, str | None]) -> None:
+def check_splits(home: Home, state: dict[str, Any], source_splits: dict[str, str | None]) -> None:
     """Every source gives its rows the split that it gave them before: the split is part of a row's version.
 
     Args:
@@ -31,16 +34,17 @@ def check_splits(home: Home, state: dict[str, Any], given: dict[str, str | None]
     Raises:
         ConfigError: one gives another split.
     """
-    had = state.get("splits", {})
+    known_splits = state.get("splits", {})
     problems = [
-        f"data.sources: {name} was taken in with {_said(had[name])}, the recipe now gives it {_said(split)}: every row "
+        f"data.sources: {name} was taken in with {_describe_split(known_splits[name])}, the recipe now gives it "
+        f"{_describe_split(split)}: every row "
         f"of it would come in a second time. Set it back, give the recipe a new name, or delete {home.model}"
-        for name, split in given.items()
-        if name in had and had[name] != split
+        for name, split in source_splits.items()
+        if name in known_splits and known_splits[name] != split
     ]
     if problems:
         raise ConfigError(problems)
 
 
-def _said(split: str | None) -> str:
+def _describe_split(split: str | None) -> str:
     return "no split" if split is None else f"`split: {split}`"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.data.columns.chunks import Rows
+from evertune.data.columns.chunks import RowReader
 from evertune.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ DISTINCT = {
 }
 
 
-class PartsFile:
+class ChunkFile:
     """A file under a hidden name until `put` gives it its own: it is there whole, or not at all.
 
     Args:
@@ -38,10 +38,11 @@ class PartsFile:
 
     def __init__(self, folder: Path, compression: str = "lz4") -> None:
         self.path = folder / f".{uuid.uuid4().hex[:16]}.parquet"
-        self.rows, self._compression = 0, compression
+        self.rows = 0
+        self._compression = compression
         self._writer: Any = None
 
-    def add(self, part: "pa.Table") -> None:
+    def add_rows(self, chunk: "pa.Table") -> None:
         """Write rows behind those that are there.
 
         Raises:
@@ -49,22 +50,24 @@ class PartsFile:
         """
         import pyarrow.parquet as pq
 
-        with writable(self.path):
+        with explain_write_errors(self.path):
             if self._writer is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                plain = part.schema.remove_metadata()
-                same = [name for name in plain.names if name not in DISTINCT]
-                self._writer = pq.ParquetWriter(self.path, plain, compression=self._compression, use_dictionary=same)
-            self._writer.write_table(part.replace_schema_metadata(), PART)
-        self.rows += len(part)
+                schema = chunk.schema.remove_metadata()
+                dictionary_columns = [name for name in schema.names if name not in DISTINCT]
+                self._writer = pq.ParquetWriter(
+                    self.path, schema, compression=self._compression, use_dictionary=dictionary_columns
+                )
+            self._writer.write_table(chunk.replace_schema_metadata(), PART)
+        self.rows += len(chunk)
 
-    def put(self, path: Path, notes: dict[str, Any] | None = None) -> None:
+    def publish_as(self, path: Path, notes: dict[str, Any] | None = None) -> None:
         """End the file, with notes in its metadata (a closed one takes none), and give it its name.
 
         Raises:
             DataError: the disk is full or the folder cannot be written.
         """
-        with writable(path):
+        with explain_write_errors(path):
             if notes is not None:
                 self._writer.add_key_value_metadata({"evertune": json.dumps(notes)})
             self.close()
@@ -73,7 +76,7 @@ class PartsFile:
             self.path.replace(path)
 
     @property
-    def closed(self) -> bool:
+    def is_closed(self) -> bool:
         """Whether the file has ended: it can be read, and takes no more rows or notes."""
         return self.rows > 0 and self._writer is None
 
@@ -83,17 +86,17 @@ class PartsFile:
             self._writer.close()
             self._writer = None
 
-    def drop(self) -> None:
+    def drop_file(self) -> None:
         """The rows are not needed any more, unless `put` has been called."""
         with contextlib.suppress(OSError):
             self.close()
         self.path.unlink(missing_ok=True)
 
 
-def rows_of(*paths: Path) -> Rows:
+def rows_of(*paths: Path) -> RowReader:
     """Reads the rows of files, one after the other."""
 
-    def read(names: Sequence[str]) -> "Iterator[pa.Table]":
+    def read_files(names: Sequence[str]) -> "Iterator[pa.Table]":
         import pyarrow.parquet as pq
 
         for path in paths:
@@ -103,10 +106,10 @@ def rows_of(*paths: Path) -> Rows:
                 for group in range(file.num_row_groups):  # `iter_batches` would hold on to what it has read
                     yield file.read_row_group(group, list(names)).replace_schema_metadata().select(list(names))
 
-    return read
+    return read_files
 
 
-def notes_of(path: Path) -> dict[str, Any]:
+def read_notes(path: Path) -> dict[str, Any]:
     """The notes in a file's metadata."""
     import pyarrow.parquet as pq
 
@@ -115,7 +118,7 @@ def notes_of(path: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def writable(path: Path) -> Iterator[None]:
+def explain_write_errors(path: Path) -> Iterator[None]:
     """What goes wrong in writing is said as a person can mend it.
 
     Raises:

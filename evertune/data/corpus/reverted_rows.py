@@ -5,8 +5,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
-from evertune.data.corpus.read import history, newest
-from evertune.data.row_versions import has_id, renumbered
+from evertune.data.corpus.read import read_history, select_newest
+from evertune.data.row_versions import has_id, renumber_rows
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ PAST = ("row_key", "row_version", "batch", "timestamp", "position", "occurrence"
 logger = logging.getLogger(__name__)
 
 
-def with_returns(read: "pa.Table", recipe: Recipe, home: Home, *, by_hand: bool = False) -> "pa.Table":
+def number_returning_rows(rows: "pa.Table", recipe: Recipe, home: Home, *, by_hand: bool = False) -> "pa.Table":
     """The rows, those that come back under a version of its own: numbered by the versions that their key has had.
 
     A superseded version comes back where the source that gave the current one now holds it instead. Another source may
@@ -29,73 +29,75 @@ def with_returns(read: "pa.Table", recipe: Recipe, home: Home, *, by_hand: bool 
     """
     import pyarrow.compute as pc
 
-    if not has_id(recipe) or not len(read):
-        return read
-    past = history(home, PAST, read["row_key"])
-    if not len(past):
-        return read
-    current = newest(past)
-    now = current.take(pc.index_in(read["row_key"], value_set=current["row_key"]))
-    read = _under_current_version(read, now, recipe)
-    back = _superseded(read, now, past)
+    if not has_id(recipe) or not len(rows):
+        return rows
+    past_rows = read_history(home, PAST, rows["row_key"])
+    if not len(past_rows):
+        return rows
+    current_rows = select_newest(past_rows)
+    aligned_current = current_rows.take(pc.index_in(rows["row_key"], value_set=current_rows["row_key"]))
+    rows = _adopt_current_version(rows, aligned_current, recipe)
+    is_returning = _find_superseded(rows, aligned_current, past_rows)
     if not by_hand:
-        back = _from_its_source(read, now, back)
-    counts = pc.value_counts(past["row_key"])
-    place = pc.index_in(read["row_key"], value_set=counts.field("values"))
-    return _renumbered(read, back, counts.field("counts").take(place), recipe)
+        is_returning = _keep_from_same_source(rows, aligned_current, is_returning)
+    version_counts = pc.value_counts(past_rows["row_key"])
+    indices = pc.index_in(rows["row_key"], value_set=version_counts.field("values"))
+    return _renumber_rows(rows, is_returning, version_counts.field("counts").take(indices), recipe)
 
 
-def _under_current_version(read: "pa.Table", now: "pa.Table", recipe: Recipe) -> "pa.Table":
+def _adopt_current_version(rows: "pa.Table", aligned_current: "pa.Table", recipe: Recipe) -> "pa.Table":
     """A row with the content of a current version that itself came back is that version, not an older one."""
     import pyarrow.compute as pc
 
-    came_back = pc.fill_null(pc.greater(now["occurrence"], 0), False)
-    if not pc.any(came_back).as_py():
-        return read
-    numbered = _renumbered(read, came_back, now["occurrence"], recipe)
-    same = pc.fill_null(pc.equal(numbered["row_version"], now["row_version"]), False)
-    return _renumbered(read, same, now["occurrence"], recipe)
+    has_returned = pc.fill_null(pc.greater(aligned_current["occurrence"], 0), False)
+    if not pc.any(has_returned).as_py():
+        return rows
+    numbered_rows = _renumber_rows(rows, has_returned, aligned_current["occurrence"], recipe)
+    is_same = pc.fill_null(pc.equal(numbered_rows["row_version"], aligned_current["row_version"]), False)
+    return _renumber_rows(rows, is_same, aligned_current["occurrence"], recipe)
 
 
-def _renumbered(read: "pa.Table", chosen: Any, numbers: Any, recipe: Recipe) -> "pa.Table":
+def _renumber_rows(rows: "pa.Table", is_chosen: Any, numbers: Any, recipe: Recipe) -> "pa.Table":
     """The chosen rows with this occurrence number and the version that follows from it."""
     import numpy as np
 
-    places = np.flatnonzero(chosen)
-    return renumbered(read, places, numbers.take(places), recipe)
+    indices = np.flatnonzero(is_chosen)
+    return renumber_rows(rows, indices, numbers.take(indices), recipe)
 
 
-def _superseded(read: "pa.Table", now: "pa.Table", past: "pa.Table") -> Any:
+def _find_superseded(rows: "pa.Table", aligned_current: "pa.Table", past_rows: "pa.Table") -> Any:
     import pyarrow.compute as pc
 
-    other = pc.not_equal(read["row_version"], now["row_version"])
-    return pc.fill_null(pc.and_(other, pc.is_in(read["row_version"], value_set=past["row_version"])), False)
+    is_other = pc.not_equal(rows["row_version"], aligned_current["row_version"])
+    return pc.fill_null(pc.and_(is_other, pc.is_in(rows["row_version"], value_set=past_rows["row_version"])), False)
 
 
-def _from_its_source(read: "pa.Table", now: "pa.Table", older: Any) -> Any:
+def _keep_from_same_source(rows: "pa.Table", aligned_current: "pa.Table", is_older: Any) -> Any:
     """Of the older versions those that stand, without the current one, in the source that gave it."""
     import pyarrow.compute as pc
 
-    same = pc.fill_null(pc.equal(_places(read["source"]), _places(now["source"])), False)
-    current = pc.fill_null(pc.equal(read["row_version"], now["row_version"]), False)
-    held = pc.is_in(read["row_key"], value_set=read["row_key"].filter(pc.and_(same, current)))
-    elsewhere = pc.and_(older, pc.invert(same))
-    behind = pc.fill_null(pc.less(read["timestamp"], now["timestamp"]), False)
-    if count := pc.sum(pc.and_(elsewhere, pc.invert(behind))).as_py():
+    is_same_source = pc.fill_null(
+        pc.equal(_strip_table_versions(rows["source"]), _strip_table_versions(aligned_current["source"])), False
+    )
+    is_current = pc.fill_null(pc.equal(rows["row_version"], aligned_current["row_version"]), False)
+    has_current = pc.is_in(rows["row_key"], value_set=rows["row_key"].filter(pc.and_(is_same_source, is_current)))
+    is_elsewhere = pc.and_(is_older, pc.invert(is_same_source))
+    is_behind = pc.fill_null(pc.less(rows["timestamp"], aligned_current["timestamp"]), False)
+    if count := pc.sum(pc.and_(is_elsewhere, pc.invert(is_behind))).as_py():
         logger.warning(
             "%d rows are read as they were before another source corrected them, and the corrections stay; where the "
             "older content is right again, give the row a newer timestamp or write it into the newest file",
             count,
         )
-    return pc.and_(pc.and_(older, same), pc.invert(held))
+    return pc.and_(pc.and_(is_older, is_same_source), pc.invert(has_current))
 
 
-def place(uri: str) -> str:
+def strip_table_version(uri: str) -> str:
     """What a source is called whatever version of a Delta table it is."""
     return re.sub(TABLE_VERSION, r"\1", uri)
 
 
-def _places(uris: Any) -> Any:
+def _strip_table_versions(uris: Any) -> Any:
     import pyarrow.compute as pc
 
     return pc.replace_substring_regex(uris, TABLE_VERSION, r"\1")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.data.columns.chunks import Rows, beside
-from evertune.data.corpus.parquet_chunks import PART, PartsFile, notes_of, rows_of
+from evertune.data.columns.chunks import RowReader, zip_columns
+from evertune.data.corpus.parquet_chunks import PART, ChunkFile, read_notes, rows_of
 from evertune.errors import DataError
 from evertune.records import Batch
 from evertune.runtime.home import Home
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PART_ROWS = 20_000  # accepted rows of a batch that are tokenised, and kept, together
 
 
-def stage(fresh: PartsFile, home: Home, fingerprint: str, notes: dict[str, Any]) -> Batch:
+def stage_batch(fresh_rows: ChunkFile, home: Home, fingerprint: str, notes: dict[str, Any]) -> Batch:
     """Put fresh rows into the staged file of a batch.
 
     Args:
@@ -37,22 +37,23 @@ def stage(fresh: PartsFile, home: Home, fingerprint: str, notes: dict[str, Any])
     """
     number = notes["number"]
     path = home.batches / f"{number:06d}-{fingerprint[:12]}.parquet"
-    fresh.put(path, {**notes, "fingerprint": fingerprint})
-    return Batch(number, str(path), fingerprint, fresh.rows, notes["read"], notes["sources"])
+    fresh_rows.publish_as(path, {**notes, "fingerprint": fingerprint})
+    return Batch(number, str(path), fingerprint, fresh_rows.rows, notes["read"], notes["sources"])
 
 
-def waiting(home: Home) -> tuple[Batch, dict[str, Any]] | None:
+def find_staged_batch(home: Home) -> tuple[Batch, dict[str, Any]] | None:
     """The staged batch and its notes, if there is one."""
     import pyarrow.parquet as pq
 
     path = next(home.batches.glob("[0-9]*-*.parquet"), None)
     if path is None:
         return None
-    notes, rows = notes_of(path), pq.read_metadata(path).num_rows
+    notes = read_notes(path)
+    rows = pq.read_metadata(path).num_rows
     return Batch(notes["number"], str(path), notes["fingerprint"], rows, notes["read"], notes["sources"]), notes
 
 
-def load(batch: Batch) -> tuple[Rows, list[str]]:
+def open_batch(batch: Batch) -> tuple[RowReader, list[str]]:
     """Reads the rows of a staged batch; the names of their columns.
 
     Raises:
@@ -66,7 +67,7 @@ def load(batch: Batch) -> tuple[Rows, list[str]]:
 
 
 @dataclass(frozen=True)
-class Log:
+class BatchLog:
     """What a batch adds to both tables.
 
     Args:
@@ -77,63 +78,64 @@ class Log:
 
     number: int
     path: str | None
-    corpus: Rows
+    corpus: RowReader
     names: list[str]
     quarantine: "pa.Table"
 
 
-def write_log(home: Home, batch: Batch, accepted: PartsFile, dealt: "pa.Table", refused: "pa.Table") -> None:
+def write_log(home: Home, batch: Batch, accepted: ChunkFile, split_columns: "pa.Table", refused: "pa.Table") -> None:
     """Write down what a batch adds to the corpus and to the quarantine, before it does.
 
     Args:
         dealt: more columns of the accepted rows.
     """
-    more = PartsFile(home.batches)
+    split_file = ChunkFile(home.batches)
     try:
-        for start in range(0, max(1, len(dealt)), PART):
-            more.add(dealt.slice(start, PART))
-        more.put(_part(home, "splits"))
+        for start in range(0, max(1, len(split_columns)), PART):
+            split_file.add_rows(split_columns.slice(start, PART))
+        split_file.publish_as(_part_path(home, "splits"))
     finally:
-        more.drop()
-    accepted.put(_part(home, "rows"))
+        split_file.drop_file()
+    accepted.publish_as(_part_path(home, "rows"))
     # the last one: where it is, the others are
-    write(_log(home), refused, {"number": batch.number, "path": batch.path})
+    write_table(_log_path(home), refused, {"number": batch.number, "path": batch.path})
 
 
-def read_log(home: Home) -> Log | None:
+def read_log(home: Home) -> BatchLog | None:
     """What was written down of the batch whose commit was begun, if there is one."""
     import pyarrow.parquet as pq
 
-    if not _log(home).exists():
+    if not _log_path(home).exists():
         return None
-    notes, parts = notes_of(_log(home)), [_part(home, name) for name in ("rows", "splits")]
-    own = [list(pq.read_schema(part).names) for part in parts]
+    notes = read_notes(_log_path(home))
+    paths = [_part_path(home, name) for name in ("rows", "splits")]
+    column_names = [list(pq.read_schema(path).names) for path in paths]
 
-    def read(names: Sequence[str]) -> "Iterator[pa.Table]":
-        first, second = ([name for name in has if name in names] for has in own)
-        for part in beside(rows_of(parts[0]), first, rows_of(parts[1]), second):
-            yield part.select(list(names))
+    def read_both(names: Sequence[str]) -> "Iterator[pa.Table]":
+        first, second = ([name for name in file_columns if name in names] for file_columns in column_names)
+        for chunk in zip_columns(rows_of(paths[0]), first, rows_of(paths[1]), second):
+            yield chunk.select(list(names))
 
-    refused = pq.read_table(_log(home)).replace_schema_metadata()
-    return Log(notes["number"], notes["path"], read, [*own[0], *own[1]], refused)
+    refused = pq.read_table(_log_path(home)).replace_schema_metadata()
+    return BatchLog(notes["number"], notes["path"], read_both, [*column_names[0], *column_names[1]], refused)
 
 
 def read_stopped(home: Home) -> "pa.Table | None":
     """Rows that a stopped batch refused, with their reasons, if there is one."""
     import pyarrow.parquet as pq
 
-    path = _stopped(home)
+    path = _stopped_path(home)
     return pq.read_table(path).replace_schema_metadata() if path.exists() else None
 
 
 def write_stopped(home: Home, rows: "pa.Table") -> None:
     """Keep the refused rows of a stopped batch."""
-    write(_stopped(home), rows, {})
+    write_table(_stopped_path(home), rows, {})
 
 
 def forget_stopped(home: Home) -> None:
     """The stopped rows have another place now."""
-    _stopped(home).unlink(missing_ok=True)
+    _stopped_path(home).unlink(missing_ok=True)
 
 
 def forget_staged(home: Home) -> None:
@@ -144,45 +146,46 @@ def forget_staged(home: Home) -> None:
 
 def forget_log(home: Home) -> None:
     """Both tables have the batch."""
-    for path in (_log(home), _part(home, "rows"), _part(home, "splits")):
+    for path in (_log_path(home), _part_path(home, "rows"), _part_path(home, "splits")):
         path.unlink(missing_ok=True)
 
 
-def write(path: Path, rows: "pa.Table", notes: dict[str, Any]) -> None:
+def write_table(path: Path, rows: "pa.Table", notes: dict[str, Any]) -> None:
     """Write a Parquet file with notes in its metadata, so that it is there whole or not at all.
 
     Raises:
         DataError: the disk is full or the folder cannot be written.
     """
-    file = PartsFile(path.parent)
+    file = ChunkFile(path.parent)
     try:
-        file.add(rows)
-        file.put(path, notes)
+        file.add_rows(rows)
+        file.publish_as(path, notes)
     finally:
-        file.drop()
+        file.drop_file()
 
 
-def _part(home: Home, name: str) -> Path:
+def _part_path(home: Home, name: str) -> Path:
     return home.batches / f"judged-{name}.parquet"
 
 
-def _log(home: Home) -> Path:
+def _log_path(home: Home) -> Path:
     return home.batches / "judged.parquet"
 
 
-def _stopped(home: Home) -> Path:
+def _stopped_path(home: Home) -> Path:
     return home.batches / "stopped.parquet"
 
 
-def numbered(rows: Rows, number: int) -> Rows:
+def add_batch_columns(rows: RowReader, number: int) -> RowReader:
     """The rows with the columns `batch` and `part`."""
 
-    def read(names: Sequence[str]) -> "Iterator[pa.Table]":
+    def read_numbered(names: Sequence[str]) -> "Iterator[pa.Table]":
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        for part in rows([name for name in names if name not in {"batch", "part"}]):
-            batch, place = pa.repeat(pa.scalar(number, pa.int64()), len(part)), pc.divide(part["position"], PART_ROWS)
-            yield part.append_column("batch", batch).append_column("part", place)
+        for chunk in rows([name for name in names if name not in {"batch", "part"}]):
+            batch_column = pa.repeat(pa.scalar(number, pa.int64()), len(chunk))
+            part_column = pc.divide(chunk["position"], PART_ROWS)
+            yield chunk.append_column("batch", batch_column).append_column("part", part_column)
 
-    return read
+    return read_numbered

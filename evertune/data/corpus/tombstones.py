@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evertune.data.row_versions import own_columns
-from evertune.data.text_matching import folded
+from evertune.data.row_versions import list_own_columns
+from evertune.data.text_matching import fold_text
 from evertune.errors import DataError
 from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 KINDS = ("id", "group", "text", "row")
-KEY, STONES = "key", "tombstones.json"
+KEY = "key"
+STONES = "tombstones.json"
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,11 @@ class Tombstones:
     key: bytes
     digests: Mapping[str, frozenset[str]]
 
-    def digest(self, kind: str, value: str) -> str:
+    def compute_digest(self, kind: str, value: str) -> str:
         """The keyed digest of a value."""
         return hmac.digest(self.key, f"{kind}:{value}".encode(), "sha256").hex()[:40]
 
-    def on(self, rows: "pa.Table") -> Any:
+    def find_forgotten(self, rows: "pa.Table") -> Any:
         """(rows,) which rows have a tombstone.
 
         Args:
@@ -47,55 +48,56 @@ class Tombstones:
         """
         import numpy as np
 
-        found = np.zeros(len(rows), dtype=bool)
+        is_forgotten = np.zeros(len(rows), dtype=bool)
         for kind, digests in self.digests.items():
             if digests and len(rows):
-                found |= [
-                    value is not None and self.digest(kind, value) in digests for value in values(rows, kind)
-                ]  # fmt: skip
-        return found
+                is_forgotten |= [
+                    value is not None and self.compute_digest(kind, value) in digests
+                    for value in list_values(rows, kind)
+                ]
+        return is_forgotten
 
-    def without(self, rows: "pa.Table") -> "pa.Table":
+    def drop_forgotten(self, rows: "pa.Table") -> "pa.Table":
         """The rows that have none."""
         import pyarrow as pa
 
         if not any(self.digests.values()):
             return rows
-        return rows.filter(pa.array(~self.on(rows)))
+        return rows.filter(pa.array(~self.find_forgotten(rows)))
 
 
-def values(rows: "pa.Table", kind: str) -> list[str | None]:
+def list_values(rows: "pa.Table", kind: str) -> list[str | None]:
     """By what each row is known under a kind; a text without regard to case, punctuation and spaces."""
     if kind != "text":
-        found: list[str | None] = rows["row_version" if kind == "row" else kind].to_pylist()
-        return found
-    inputs = rows[own_columns(rows.column_names)[0]].to_pylist()
-    return [None if one is None else folded(plain(one)) for one in inputs]
+        column_values: list[str | None] = rows["row_version" if kind == "row" else kind].to_pylist()
+        return column_values
+    inputs = rows[list_own_columns(rows.column_names)[0]].to_pylist()
+    return [None if value is None else fold_text(to_plain_text(value)) for value in inputs]
 
 
-def plain(value: Any) -> str:
+def to_plain_text(value: Any) -> str:
     """An input as one text."""
     return value if isinstance(value, str) else " ".join(word or "" for word in value)
 
 
-def load(home: Home) -> Tombstones:
+def load_tombstones(home: Home) -> Tombstones:
     """What was forgotten of this model.
 
     Raises:
         DataError: the key is gone, and with it all means to know forgotten rows again.
     """
-    known = read_json(home.forgotten / STONES) or {}
+    stored = read_json(home.forgotten / STONES) or {}
     path = home.forgotten / KEY
-    if not path.exists() and any(known.values()):
+    if not path.exists() and any(stored.values()):
         raise DataError(
             f"{path} is gone: rows that were forgotten could not be known again, and would be taken in; restore it "
             "from a backup"
         )
     key = bytes.fromhex(path.read_text()) if path.exists() else b""
-    return Tombstones(key, {kind: frozenset(known.get(kind, ())) for kind in KINDS})
+    return Tombstones(key, {kind: frozenset(stored.get(kind, ())) for kind in KINDS})
 
 
-def with_key(home: Home) -> Tombstones:
+def load_with_key(home: Home) -> Tombstones:
     """As `load`, with a key, which is made where there is none yet."""
     path = home.forgotten / KEY
     if not path.exists():
@@ -106,11 +108,11 @@ def with_key(home: Home) -> Tombstones:
         with scratch.open("rb") as file:
             os.fsync(file.fileno())
         scratch.replace(path)
-    return load(home)
+    return load_tombstones(home)
 
 
-def add(home: Home, digests: Mapping[str, Iterable[str]]) -> Tombstones:
+def add_digests(home: Home, digests: Mapping[str, Iterable[str]]) -> Tombstones:
     """Keep these digests too; gives all."""
-    known = load(home).digests
-    write_json(home.forgotten / STONES, {kind: sorted({*known[kind], *digests.get(kind, ())}) for kind in KINDS})
-    return load(home)
+    stored = load_tombstones(home).digests
+    write_json(home.forgotten / STONES, {kind: sorted({*stored[kind], *digests.get(kind, ())}) for kind in KINDS})
+    return load_tombstones(home)

@@ -9,36 +9,35 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
-from evertune.data.columns.chunks import Rows, of_table
-from evertune.data.corpus import delta_tables, removal, staging
-from evertune.data.corpus import invariants as fixed
-from evertune.data.corpus import label_counts as labels
-from evertune.data.corpus.first_seen import first_batches
-from evertune.data.corpus.fresh_rows import Reading
-from evertune.data.corpus.late_rows import late
-from evertune.data.corpus.parquet_chunks import PartsFile, rows_of
+from evertune.data.columns.chunks import RowReader, make_row_reader
+from evertune.data.corpus import delta_tables, invariants, removal, staging
+from evertune.data.corpus import label_counts as label_files
+from evertune.data.corpus.first_seen import find_first_batches
+from evertune.data.corpus.fresh_rows import FreshRows
+from evertune.data.corpus.late_rows import describe_late_rows
+from evertune.data.corpus.parquet_chunks import ChunkFile, rows_of
 from evertune.data.corpus.read import (
     batch_of,
-    committed,
-    contents,
-    history,
-    inputs,
+    fingerprint_contents,
+    is_committed,
     known_inputs,
     known_labels,
     known_rows,
     label_counts,
     last_number,
+    make_input_lookup,
     newest_version,
-    rows,
-    snapshot,
+    read_history,
+    read_rows,
+    take_snapshot,
 )
-from evertune.data.corpus.reverted_rows import with_returns
-from evertune.data.row_versions import roles, schema
+from evertune.data.corpus.reverted_rows import number_returning_rows
+from evertune.data.row_versions import build_schema, list_roles
 from evertune.errors import DataError
-from evertune.records import Batch, digest
-from evertune.runtime.files import read_json, sweep, write_json
+from evertune.records import Batch, compute_digest
+from evertune.runtime.files import read_json, sweep_files, write_json
 from evertune.runtime.home import Home
-from evertune.runtime.threads import give_back
+from evertune.runtime.threads import release_memory
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,35 +45,35 @@ if TYPE_CHECKING:
     from evertune.data.sources.read import Piece
 
 __all__ = [
-    "PartsFile",
+    "ChunkFile",
     "batch_of",
-    "commit",
-    "committed",
-    "contents",
-    "everywhere",
-    "finish",
-    "first_batches",
-    "history",
-    "ingest",
-    "inputs",
+    "commit_batch",
+    "describe_late_rows",
+    "find_first_batches",
+    "fingerprint_contents",
+    "finish_commit",
+    "ingest_rows",
+    "is_committed",
+    "iterate_all_rows",
     "known_inputs",
     "known_labels",
     "known_rows",
     "label_counts",
     "last_number",
-    "late",
+    "make_input_lookup",
     "newest_version",
-    "remove",
-    "rows",
+    "number_returning_rows",
+    "read_history",
+    "read_rows",
+    "remove_rows",
     "set_aside",
-    "snapshot",
-    "with_returns",
+    "take_snapshot",
 ]
 
 logger = logging.getLogger(__name__)
 
 
-def ingest(recipe: Recipe, home: Home, pieces: "Callable[[dict[str, str]], Iterable[Piece]]") -> Batch:
+def ingest_rows(recipe: Recipe, home: Home, pieces: "Callable[[dict[str, str]], Iterable[Piece]]") -> Batch:
     """Stage the rows that neither the corpus nor the quarantine has; a batch that still waits is taken up first.
 
     Args:
@@ -84,29 +83,29 @@ def ingest(recipe: Recipe, home: Home, pieces: "Callable[[dict[str, str]], Itera
         DataError: a row cannot be read, or the batch cannot be written.
     """
     with home.lock("corpus"):
-        _complete(home)
+        _complete_commit(home)
         for folder in (home.batches, home.corpus, home.quarantine):
-            sweep(folder, ".*.parquet")
-        if batch := _waiting(recipe, home):
+            sweep_files(folder, ".*.parquet")
+        if batch := _resume_staged_batch(recipe, home):
             return batch
     state = read_json(home.state) or {}
-    fixed.check_roles(recipe, home, state)
-    reading = Reading(recipe, home)
+    invariants.check_roles(recipe, home, state)
+    fresh_rows = FreshRows(recipe, home)
     try:
-        reading.take(pieces(dict(state.get("sources", {}))))
-        if reading.forgotten:
-            logger.info("%d rows of the sources are left out: they were forgotten", reading.forgotten)
-        fixed.check_splits(home, state, reading.splits)
+        fresh_rows.add_pieces(pieces(dict(state.get("sources", {}))))
+        if fresh_rows.forgotten:
+            logger.info("%d rows of the sources are left out: they were forgotten", fresh_rows.forgotten)
+        invariants.check_splits(home, state, fresh_rows.splits)
         with home.lock("corpus"):
             # another process may have staged or committed while this one was reading
-            return _waiting(recipe, home) or _stage(recipe, home, reading)
+            return _resume_staged_batch(recipe, home) or _stage_rows(recipe, home, fresh_rows)
     finally:
-        reading.drop()
-        del reading
-        give_back()  # the batch is judged by another process, which needs it
+        fresh_rows.drop_file()
+        del fresh_rows
+        release_memory()  # the batch is judged by another process, which needs it
 
 
-def commit(batch: Batch, accepted: PartsFile, dealt: "pa.Table", refused: "pa.Table", home: Home) -> None:
+def commit_batch(batch: Batch, accepted: ChunkFile, split_columns: "pa.Table", refused: "pa.Table", home: Home) -> None:
     """Add a judged batch to the corpus and the quarantine, once, whatever crashes and however often it is called.
 
     A release (a batch without a staged file) leaves the rows of a stopped batch that it does not settle where they are.
@@ -118,26 +117,27 @@ def commit(batch: Batch, accepted: PartsFile, dealt: "pa.Table", refused: "pa.Ta
         DataError: the staged batch was replaced by another one, or a table cannot be written.
     """
     with home.lock("corpus"):
-        _complete(home)
-        if committed(batch, home) and batch.path is not None:
+        _complete_commit(home)
+        if is_committed(batch, home) and batch.path is not None:
             return
-        if committed(batch, home) or batch.path != _staged_path(home):
+        if is_committed(batch, home) or batch.path != _staged_path(home):
             raise DataError(f"batch {batch.number} was judged while another run replaced what is staged; run again")
         if batch.path is None:
-            refused, left = _put_back(refused, home, batch.number), None
+            refused = _put_back(refused, home, batch.number)
+            remaining = None
         else:
             accepted.close()
-            left = _left_of_stopped(home, [rows_of(accepted.path), of_table(refused)])
-        staging.write_log(home, batch, accepted, dealt, _listed(refused, left, batch.number))
-        del dealt
-        _complete(home)
-        give_back()
+            remaining = _select_unsettled(home, [rows_of(accepted.path), make_row_reader(refused)])
+        staging.write_log(home, batch, accepted, split_columns, _list_refused(refused, remaining, batch.number))
+        del split_columns
+        _complete_commit(home)
+        release_memory()
 
 
-def finish(home: Home) -> None:
+def finish_commit(home: Home) -> None:
     """Bring a commit that a killed process had begun to its end, if there is one."""
     with home.lock("corpus"):
-        _complete(home)
+        _complete_commit(home)
 
 
 def set_aside(batch: Batch, refused: "pa.Table", home: Home) -> None:
@@ -151,36 +151,36 @@ def set_aside(batch: Batch, refused: "pa.Table", home: Home) -> None:
     with home.lock("corpus"):
         if batch.path is None or batch.path != _staged_path(home):
             return
-        left = _left_of_stopped(home, [staging.load(batch)[0]])
-        staging.write_stopped(home, _listed(refused, left, batch.number))
+        remaining = _select_unsettled(home, [staging.open_batch(batch)[0]])
+        staging.write_stopped(home, _list_refused(refused, remaining, batch.number))
         staging.forget_staged(home)
 
 
-def everywhere(home: Home) -> "Iterator[tuple[str, pa.Table]]":
+def iterate_all_rows(home: Home) -> "Iterator[tuple[str, pa.Table]]":
     """Every row that is kept, in parts, each with where it stands: `corpus`, `quarantine` or `batches`."""
     with home.lock("corpus"):
-        _complete(home)
-        yield from removal.everywhere(home)
+        _complete_commit(home)
+        yield from removal.iterate_all_rows(home)
 
 
-def remove(home: Home, doomed: removal.Doomed) -> None:
+def remove_rows(home: Home, find_doomed: removal.Doomed) -> None:
     """Take rows out of corpus, quarantine and batches, and out of their past; safe to repeat.
 
     Raises:
         DataError: a file cannot be written.
     """
     with home.lock("corpus"):
-        _complete(home)
+        _complete_commit(home)
         staging.forget_log(home)  # the half of one that a crash left
-        removal.remove(home, doomed)
+        removal.remove_rows(home, find_doomed)
 
 
-def _waiting(recipe: Recipe, home: Home) -> Batch | None:
+def _resume_staged_batch(recipe: Recipe, home: Home) -> Batch | None:
     """A staged batch that is still to be judged; one that another mapping made is thrown away and read again."""
-    if (found := staging.waiting(home)) is None:
+    if (staged := staging.find_staged_batch(home)) is None:
         return None
-    batch, notes = found
-    if notes["shape"] == _shape(recipe):
+    batch, notes = staged
+    if notes["shape"] == _digest_shape(recipe):
         logger.info(
             "batch %d with %d rows was staged by a run that did not end; it is taken up again", batch.number, batch.rows
         )
@@ -192,50 +192,52 @@ def _waiting(recipe: Recipe, home: Home) -> Batch | None:
     return None
 
 
-def _stage(recipe: Recipe, home: Home, reading: Reading) -> Batch:
-    number, sources = last_number(home) + 1, reading.sources
-    notes: dict[str, Any] = {"sources": sources, "roles": roles(recipe), "splits": reading.splits}
-    fresh = reading.fresh()
-    if fresh is None:
-        _remember(home, notes)
-        return Batch(number - 1, None, digest([]), rows=0, read=reading.rows, sources=sources)
-    notes |= {"number": number, "read": reading.rows, "shape": _shape(recipe)}
-    return staging.stage(fresh, home, reading.fingerprint(), notes)
+def _stage_rows(recipe: Recipe, home: Home, fresh_rows: FreshRows) -> Batch:
+    number = last_number(home) + 1
+    sources = fresh_rows.sources
+    notes: dict[str, Any] = {"sources": sources, "roles": list_roles(recipe), "splits": fresh_rows.splits}
+    file = fresh_rows.keep_fresh()
+    if file is None:
+        _remember_sources(home, notes)
+        return Batch(number - 1, None, compute_digest([]), rows=0, read=fresh_rows.rows, sources=sources)
+    notes |= {"number": number, "read": fresh_rows.rows, "shape": _digest_shape(recipe)}
+    return staging.stage_batch(file, home, fresh_rows.compute_fingerprint(), notes)
 
 
 def _staged_path(home: Home) -> str | None:
-    found = staging.waiting(home)
-    return None if found is None else found[0].path
+    staged = staging.find_staged_batch(home)
+    return None if staged is None else staged[0].path
 
 
-def _complete(home: Home) -> None:
+def _complete_commit(home: Home) -> None:
     """Bring a commit that was begun to its end. Every line can be repeated."""
-    if (begun := staging.read_log(home)) is None:
+    if (log := staging.read_log(home)) is None:
         staging.forget_log(home)  # parts of one that was killed before it had its last part, or after that was gone
         return
-    staged, number = staging.waiting(home), begun.number
+    staged = staging.find_staged_batch(home)
+    number = log.number
     delta_tables.append_once(
-        home.corpus, staging.numbered(begun.corpus, number), [*begun.names, "batch", "part"], number
+        home.corpus, staging.add_batch_columns(log.corpus, number), [*log.names, "batch", "part"], number
     )
-    delta_tables.append_once(home.quarantine, of_table(begun.quarantine), begun.quarantine.column_names, number)
-    labels.add(home, begun)
-    _note(home, batch=number)
-    if staged is not None and staged[0].path == begun.path:
-        _remember(home, staged[1])
+    delta_tables.append_once(home.quarantine, make_row_reader(log.quarantine), log.quarantine.column_names, number)
+    label_files.add_label_counts(home, log)
+    _update_state(home, batch=number)
+    if staged is not None and staged[0].path == log.path:
+        _remember_sources(home, staged[1])
         staging.forget_staged(home)
-    _settle_stopped(home, released=begun.path is None)
+    _settle_stopped(home, released=log.path is None)
     staging.forget_log(home)
     for table in (home.corpus, home.quarantine):
-        delta_tables.compact(table)
+        delta_tables.compact_files(table)
 
 
 def _settle_stopped(home: Home, *, released: bool) -> None:
     """A judged batch has given every stopped row its place; after a release the others still wait for one."""
-    left = _left_of_stopped(home, []) if released else None
-    if left is None or not len(left):
+    remaining = _select_unsettled(home, []) if released else None
+    if remaining is None or not len(remaining):
         staging.forget_stopped(home)
     else:
-        staging.write_stopped(home, left)
+        staging.write_stopped(home, remaining)
 
 
 def _put_back(refused: "pa.Table", home: Home, number: int) -> "pa.Table":
@@ -245,26 +247,26 @@ def _put_back(refused: "pa.Table", home: Home, number: int) -> "pa.Table":
 
     if (stopped := staging.read_stopped(home)) is None:
         return refused
-    inside = pc.is_in(refused["row_version"], value_set=stopped["row_version"])
-    back = pc.and_(inside, pc.equal(refused["status"], "refused"))
-    again = _listed(refused.filter(back), None, number).select(stopped.column_names)
-    others = stopped.filter(pc.invert(pc.is_in(stopped["row_version"], value_set=again["row_version"])))
-    staging.write_stopped(home, pa.concat_tables([others, again]))
-    return refused.filter(pc.invert(back))
+    is_stopped = pc.is_in(refused["row_version"], value_set=stopped["row_version"])
+    goes_back = pc.and_(is_stopped, pc.equal(refused["status"], "refused"))
+    refused_again = _list_refused(refused.filter(goes_back), None, number).select(stopped.column_names)
+    other_rows = stopped.filter(pc.invert(pc.is_in(stopped["row_version"], value_set=refused_again["row_version"])))
+    staging.write_stopped(home, pa.concat_tables([other_rows, refused_again]))
+    return refused.filter(pc.invert(goes_back))
 
 
-def _remember(home: Home, notes: dict[str, Any]) -> None:
+def _remember_sources(home: Home, notes: dict[str, Any]) -> None:
     state = read_json(home.state) or {}
-    grown = {name: {**state.get(name, {}), **notes[name]} for name in ("sources", "splits")}
-    _note(home, **grown, roles=notes["roles"])
+    merged = {name: {**state.get(name, {}), **notes[name]} for name in ("sources", "splits")}
+    _update_state(home, **merged, roles=notes["roles"])
 
 
-def _note(home: Home, **facts: Any) -> None:
+def _update_state(home: Home, **facts: Any) -> None:
     with home.lock("state"):
         write_json(home.state, {**(read_json(home.state) or {}), **facts})
 
 
-def _listed(refused: "pa.Table", left: "pa.Table | None", number: int) -> "pa.Table":
+def _list_refused(refused: "pa.Table", remaining: "pa.Table | None", number: int) -> "pa.Table":
     """Refused rows in the quarantine's columns, with those that an earlier, stopped batch left behind."""
     import pyarrow as pa
 
@@ -272,25 +274,29 @@ def _listed(refused: "pa.Table", left: "pa.Table | None", number: int) -> "pa.Ta
     for name, kind, value in (("batch", pa.int64(), number), ("status", pa.string(), "refused")):
         if name not in refused.column_names:
             refused = refused.append_column(name, pa.array([value] * size, kind))
-    if left is None:
+    if remaining is None:
         return refused
     for name, kind, value in (("batch", pa.int64(), number), ("status", pa.string(), "stopped")):
-        left = left.set_column(left.column_names.index(name), name, pa.array([value] * len(left), kind))
-    return pa.concat_tables([refused, left.select(refused.column_names)])
+        remaining = remaining.set_column(
+            remaining.column_names.index(name), name, pa.array([value] * len(remaining), kind)
+        )
+    return pa.concat_tables([refused, remaining.select(refused.column_names)])
 
 
-def _left_of_stopped(home: Home, judged: list[Rows]) -> "pa.Table | None":
+def _select_unsettled(home: Home, batch_readers: list[RowReader]) -> "pa.Table | None":
     """Stopped rows that the batch does not hold: their source changed, and they must not be lost."""
     import pyarrow.compute as pc
 
-    if (left := staging.read_stopped(home)) is None:
+    if (remaining := staging.read_stopped(home)) is None:
         return None
-    for read in [*judged, delta_tables.rows_of(home.quarantine)]:
-        for part in read(["row_version"]):
-            left = left.filter(pc.invert(pc.is_in(left["row_version"], value_set=part["row_version"])))
-    return left
+    for read_chunks in [*batch_readers, delta_tables.rows_of(home.quarantine)]:
+        for chunk in read_chunks(["row_version"]):
+            remaining = remaining.filter(pc.invert(pc.is_in(remaining["row_version"], value_set=chunk["row_version"])))
+    return remaining
 
 
-def _shape(recipe: Recipe) -> str:
+def _digest_shape(recipe: Recipe) -> str:
     """Digest of what decides which rows the sources give, and in which columns."""
-    return digest(recipe.objective.type, recipe.data.sources, recipe.data.columns, recipe.folder, schema(recipe).names)
+    return compute_digest(
+        recipe.objective.type, recipe.data.sources, recipe.data.columns, recipe.folder, build_schema(recipe).names
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evertune.config import Recipe
 from evertune.errors import DataError
-from evertune.objectives import ROLES, module
+from evertune.objectives import ROLES, load_objective
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +39,7 @@ class Piece:
         return pa.concat_tables(self.tables)
 
 
-class Raw(NamedTuple):
+class RawRow(NamedTuple):
     """One row as its format has it.
 
     Args:
@@ -68,16 +68,16 @@ class Layout:
     folder: Path | None = None
 
 
-def layout(recipe: Recipe) -> Layout:
+def build_layout(recipe: Recipe) -> Layout:
     """The roles that a recipe reads: its objective's, and those of `id`, `timestamp` and `group` that it maps."""
-    kinds = dict(module(recipe.objective.type).COLUMNS)
+    kinds = dict(load_objective(recipe.objective.type).COLUMNS)
     for role in ROLES:
         if role in recipe.data.columns:
             kinds[role] = "timestamp" if role == "timestamp" else "string"
     return Layout({role: recipe.column(role) for role in kinds}, kinds)
 
 
-def match(wanted: Layout, available: Sequence[str], name: str) -> list[str]:
+def match_columns(role_layout: Layout, available: Sequence[str], name: str) -> list[str]:
     """The column of each role, in the layout's order.
 
     Args:
@@ -87,19 +87,22 @@ def match(wanted: Layout, available: Sequence[str], name: str) -> list[str]:
         DataError: columns are missing, or stand twice; it lists those that there are.
     """
     problems = []
-    for role, column in wanted.columns.items():
+    for role, column in role_layout.columns.items():
         if available.count(column) > 1:
             problems.append(f"{role}: the column {column} stands {available.count(column)} times in {name}; rename one")
         elif column not in available:
-            problems.append(_missing(role, column, available, name))
+            problems.append(_describe_missing_column(role, column, available, name))
     if problems:
         raise DataError("\n".join(problems))
-    return list(wanted.columns.values())
+    return list(role_layout.columns.values())
 
 
-def _missing(role: str, column: str, available: Sequence[str], name: str) -> str:
-    lower = {one.lower(): one for one in reversed(available)}
-    near = difflib.get_close_matches(column.lower(), list(lower), 1, 0.5)
-    hint = f"did you mean {lower[near[0]]}? " if near else ""
-    has = ", ".join(available) or "no columns"
-    return f"{column}: no such column in {name}; it has {has}; {hint}name the right one in data.columns.{role}"
+def _describe_missing_column(role: str, column: str, available: Sequence[str], name: str) -> str:
+    by_lowercase = {candidate.lower(): candidate for candidate in reversed(available)}
+    close_matches = difflib.get_close_matches(column.lower(), list(by_lowercase), 1, 0.5)
+    hint = f"did you mean {by_lowercase[close_matches[0]]}? " if close_matches else ""
+    available_columns = ", ".join(available) or "no columns"
+    return (
+        f"{column}: no such column in {name}; it has {available_columns}; {hint}name the right one in "
+        f"data.columns.{role}"
+    )

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from evertune.data.row_versions import arrow
+from evertune.data.row_versions import to_arrow_type
 from evertune.data.sources.chunk import Layout
-from evertune.data.sources.tables import CONVERTERS, converter
-from evertune.records import digest
+from evertune.data.sources.tables import CONVERTERS, get_converter
+from evertune.records import compute_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 # ISO moments that Arrow and Python read alike; others are read one by one
 DAY = r"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 NAIVE = rf"^[12]\d{{3}}-{DAY}[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{{6}}|\.\d{{3}})?\z"
-FIRST, LAST = "1000-01-01", "3000-01-01"  # Arrow's moments between them are Python's too
+FIRST = "1000-01-01"  # Arrow's moments between them are Python's too
+LAST = "3000-01-01"
 
 
-def arrow_roles(columns: "Sequence[pa.Array]", numbers: Sequence[int], wanted: Layout) -> "pa.Table":
+def convert_columns(columns: "Sequence[pa.Array]", row_numbers: Sequence[int], role_layout: Layout) -> "pa.Table":
     """The roles of rows, and `source_row`, `problem` and `problem_digest`.
 
     Args:
@@ -26,81 +27,101 @@ def arrow_roles(columns: "Sequence[pa.Array]", numbers: Sequence[int], wanted: L
     """
     import pyarrow as pa
 
-    size, arrays, problems = len(columns[0]), {}, dict[int, str]()
-    for (role, kind), column in zip(wanted.kinds.items(), columns, strict=True):
-        made, odd = _converted(column, kind, wanted)
-        for row, error in odd.items():
-            problems.setdefault(row, f"row {numbers[row]}, column {wanted.columns[role]}: {error}; mend the cell")
-        arrays[role] = made[0]
+    size = len(columns[0])
+    arrays = {}
+    problems = dict[int, str]()
+    for (role, kind), column in zip(role_layout.kinds.items(), columns, strict=True):
+        converted_arrays, cell_errors = _convert_column(column, kind, role_layout)
+        for index, error in cell_errors.items():
+            problems.setdefault(
+                index, f"row {row_numbers[index]}, column {role_layout.columns[role]}: {error}; mend the cell"
+            )
+        arrays[role] = converted_arrays[0]
         if kind == "timestamp":
-            arrays[f"{role}_problem"] = made[1]
-    held = {row: digest([str(column[row].as_py()) for column in columns]) for row in problems}
-    arrays["source_row"] = pa.array(numbers, pa.int64())
-    for name, said in (("problem", problems), ("problem_digest", held)):
-        arrays[name] = pa.array([said.get(row) for row in range(size)] if said else pa.nulls(size), pa.string())
+            arrays[f"{role}_problem"] = converted_arrays[1]
+    problem_digests = {index: compute_digest([str(column[index].as_py()) for column in columns]) for index in problems}
+    arrays["source_row"] = pa.array(row_numbers, pa.int64())
+    for name, texts_by_row in (("problem", problems), ("problem_digest", problem_digests)):
+        arrays[name] = pa.array(
+            [texts_by_row.get(index) for index in range(size)] if texts_by_row else pa.nulls(size), pa.string()
+        )
     return pa.table(arrays)
 
 
-def _converted(column: "pa.Array", kind: str, wanted: Layout) -> "tuple[tuple[pa.Array, ...], dict[int, str]]":
+def _convert_column(
+    column: "pa.Array", kind: str, role_layout: Layout
+) -> "tuple[tuple[pa.Array, ...], dict[int, str]]":
     """The column as its kind, a moment with a column of its problems, and what is wrong with single cells."""
     import pyarrow as pa
 
-    if kind == "string" and (text := _text(column)) is not None:
+    if kind == "string" and (text := _cast_to_text(column)) is not None:
         return (text,), {}
     if kind == "timestamp":
-        return _moments(column), {}
-    made, odd = _one_by_one(column, converter(kind, wanted.folder))
-    return (pa.array(made, arrow(kind)),), odd
+        return _convert_moments(column), {}
+    values, cell_errors = _convert_cells(column, get_converter(kind, role_layout.folder))
+    return (pa.array(values, to_arrow_type(kind)),), cell_errors
 
 
-def _one_by_one(column: "pa.Array", convert: Callable[[Any], Any]) -> tuple[list[Any], dict[int, str]]:
-    made, odd = list[Any](), dict[int, str]()
-    for row, cell in enumerate(column.to_pylist()):
+def _convert_cells(column: "pa.Array", convert: Callable[[Any], Any]) -> tuple[list[Any], dict[int, str]]:
+    values = list[Any]()
+    cell_errors = dict[int, str]()
+    for index, cell in enumerate(column.to_pylist()):
         try:
-            made.append(convert(cell))
+            values.append(convert(cell))
         except ValueError as error:
-            made.append(None)
-            odd[row] = str(error)
-    return made, odd
+            values.append(None)
+            cell_errors[index] = str(error)
+    return values, cell_errors
 
 
-def _text(column: "pa.Array") -> "pa.Array | None":
+def _cast_to_text(column: "pa.Array") -> "pa.Array | None":
     import pyarrow as pa
 
     kind = column.type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    alike = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_boolean, pa.types.is_null)
-    return column.cast(pa.string()) if any(one(kind) for one in alike) else None
+    type_checks = (
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_integer,
+        pa.types.is_boolean,
+        pa.types.is_null,
+    )
+    return column.cast(pa.string()) if any(is_type(kind) for is_type in type_checks) else None
 
 
-def _moments(column: "pa.Array") -> "tuple[pa.Array, pa.Array]":
+def _convert_moments(column: "pa.Array") -> "tuple[pa.Array, pa.Array]":
     """Moments, and the texts of those that are none: what Arrow reads as `cells.moment` would, others one by one."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    known, odd = _plain_moments(column)
-    said = pa.nulls(len(column), pa.string())
-    if not pc.any(odd).as_py():
-        return known, said
-    pairs = [CONVERTERS["timestamp"](cell) for cell in column.filter(odd).to_pylist()]
-    found, problems = (
-        pa.array(one, kind) for one, kind in zip(zip(*pairs, strict=True), (known.type, said.type), strict=True)
+    moments, unread_mask = _parse_plain_moments(column)
+    problem_texts = pa.nulls(len(column), pa.string())
+    if not pc.any(unread_mask).as_py():
+        return moments, problem_texts
+    pairs = [CONVERTERS["timestamp"](cell) for cell in column.filter(unread_mask).to_pylist()]
+    odd_moments, odd_problems = (
+        pa.array(values, kind)
+        for values, kind in zip(zip(*pairs, strict=True), (moments.type, problem_texts.type), strict=True)
     )
-    return pc.replace_with_mask(known, odd, found), pc.replace_with_mask(said, odd, problems)
+    return pc.replace_with_mask(moments, unread_mask, odd_moments), pc.replace_with_mask(
+        problem_texts, unread_mask, odd_problems
+    )
 
 
-def _plain_moments(column: "pa.Array") -> "tuple[pa.Array, pa.Array]":
+def _parse_plain_moments(column: "pa.Array") -> "tuple[pa.Array, pa.Array]":
     """Moments, as far as Arrow reads them, and which cells it does not."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    naive, utc, kind = pa.timestamp("us"), pa.timestamp("us", "UTC"), column.type
+    naive = pa.timestamp("us")
+    utc = pa.timestamp("us", "UTC")
+    kind = column.type
     if pa.types.is_timestamp(kind) and kind.unit != "ns":
-        ends = [pa.scalar(day).cast(naive).cast(pa.timestamp(kind.unit)).cast(kind) for day in (FIRST, LAST)]
-        inside = pc.and_(pc.greater_equal(column, ends[0]), pc.less(column, ends[1]))
+        bounds = [pa.scalar(day).cast(naive).cast(pa.timestamp(kind.unit)).cast(kind) for day in (FIRST, LAST)]
+        is_inside = pc.and_(pc.greater_equal(column, bounds[0]), pc.less(column, bounds[1]))
         column = column.cast(pa.timestamp(kind.unit, "UTC")) if kind.tz else column
-        fits = pc.fill_null(inside, True)
+        fits = pc.fill_null(is_inside, True)
     elif pa.types.is_string(kind):
         fits = pc.fill_null(pc.match_substring_regex(column, NAIVE), True)
     else:

@@ -10,7 +10,7 @@ from evertune.records import file_digest
 SETTLED = 2_000_000_000  # nanoseconds; a younger file may change once more within a tick of the file system's clock
 
 
-def content(path: Path, name: str, cache: dict[str, Any]) -> str:
+def digest_with_cache(path: Path, name: str, cache: dict[str, Any]) -> str:
     """The digest of a file's bytes.
 
     Args:
@@ -20,13 +20,13 @@ def content(path: Path, name: str, cache: dict[str, Any]) -> str:
         DataError: it cannot be read.
     """
     state = path.stat()
-    known = cache.get(name)
-    if known and list(known[:2]) == [state.st_size, state.st_mtime_ns]:
-        return str(known[2])
+    cached_entry = cache.get(name)
+    if cached_entry and list(cached_entry[:2]) == [state.st_size, state.st_mtime_ns]:
+        return str(cached_entry[2])
     try:
-        found = file_digest(path)
+        content_digest = file_digest(path)
     except OSError as error:
         raise DataError(f"{name}: cannot be read: {error.strerror}; check its rights") from error
     if time.time_ns() - state.st_mtime_ns > SETTLED:
-        cache[name] = [state.st_size, state.st_mtime_ns, found]
-    return found
+        cache[name] = [state.st_size, state.st_mtime_ns, content_digest]
+    return content_digest

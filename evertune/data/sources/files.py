@@ -10,29 +10,27 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import PathSource, Recipe
-from evertune.config.base import expand
-from evertune.data.sources.chunk import Layout, Piece, layout, match
-from evertune.data.sources.content import content
-from evertune.data.sources.formats import arrow as arrow_rows
-from evertune.data.sources.formats import conll as conll_rows
-from evertune.data.sources.formats import csv as csv_rows
-from evertune.data.sources.formats import jsonl as jsonl_rows
-from evertune.data.sources.formats import paragraphs as paragraph_rows
-from evertune.data.sources.formats.text_file import File
-from evertune.data.sources.tables import named, role_tables
+from evertune.config.base import expand_variables
+from evertune.data.sources.chunk import Layout, Piece, build_layout, match_columns
+from evertune.data.sources.content import digest_with_cache
+from evertune.data.sources.formats import arrow as arrow_format
+from evertune.data.sources.formats import conll, jsonl, paragraphs
+from evertune.data.sources.formats import csv as csv_format
+from evertune.data.sources.formats.text_file import SourceFile
+from evertune.data.sources.tables import add_source_columns, build_role_tables
 from evertune.errors import DataError
-from evertune.records import digest
+from evertune.records import compute_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMATS: dict[str, ModuleType] = {
-    "csv": csv_rows,
-    "tsv": csv_rows,
-    "jsonl": jsonl_rows,
-    "parquet": arrow_rows,
-    "conll": conll_rows,
-    "text": paragraph_rows,
+    "csv": csv_format,
+    "tsv": csv_format,
+    "jsonl": jsonl,
+    "parquet": arrow_format,
+    "conll": conll,
+    "text": paragraphs,
 }
 ENDINGS = {
     ".csv": "csv",
@@ -56,8 +54,8 @@ def fingerprints(source: PathSource, recipe: Recipe, cache: dict[str, Any]) -> d
     Raises:
         DataError: a file is missing or cannot be read.
     """
-    prints = _prints(source, layout(recipe))
-    return {file.name: prints(file, cache) for file in _own(source, recipe)}
+    fingerprint_file = _make_fingerprinter(source, build_layout(recipe))
+    return {file.name: fingerprint_file(file, cache) for file in _list_own_files(source, recipe)}
 
 
 def read(source: PathSource, recipe: Recipe, seen: dict[str, str], cache: dict[str, Any]) -> Iterator[Piece]:
@@ -66,17 +64,17 @@ def read(source: PathSource, recipe: Recipe, seen: dict[str, str], cache: dict[s
     Raises:
         DataError: a file is missing, broken, or lacks a column.
     """
-    wanted = layout(recipe)
-    prints = _prints(source, wanted)
-    for file in _own(source, recipe):
-        fingerprint = prints(file, cache)
+    role_layout = build_layout(recipe)
+    fingerprint_file = _make_fingerprinter(source, role_layout)
+    for file in _list_own_files(source, recipe):
+        fingerprint = fingerprint_file(file, cache)
         if seen.get(file.name) != fingerprint:
             logger.info("reading %s", file.name)
-            named = replace(wanted, folder=file.path.parent)
-            yield Piece(file.name, fingerprint, _tables(file, named, source.split, file.name in seen))
+            file_layout = replace(role_layout, folder=file.path.parent)
+            yield Piece(file.name, fingerprint, _read_tables(file, file_layout, source.split, file.name in seen))
 
 
-def single_file(path: str | Path) -> File:
+def find_single_file(path: str | Path) -> SourceFile:
     """The file at a path, relative to the working folder.
 
     Raises:
@@ -86,10 +84,10 @@ def single_file(path: str | Path) -> File:
         raise DataError(f"{path}: no such file; check the path (it starts from the working folder)")
     if Path(path).suffix.lower() not in ENDINGS:  # a command has no `format` to set, as a source has
         raise DataError(f"{path}: its ending tells no format; name it with one of {', '.join(ENDINGS)}")
-    return File(Path(path), str(path), _format(Path(path), "auto"))
+    return SourceFile(Path(path), str(path), _infer_format(Path(path), "auto"))
 
 
-def found(source: PathSource, folder: Path) -> list[File]:
+def find_files(source: PathSource, folder: Path) -> list[SourceFile]:
     """The files of a source, in order of their names; a folder's hidden files and its read-me are left out.
 
     Args:
@@ -97,24 +95,24 @@ def found(source: PathSource, folder: Path) -> list[File]:
     Raises:
         DataError: nothing is there, or nothing that can be read.
     """
-    pattern = expand(source.path)
+    pattern = expand_variables(source.path)
     target = Path(os.path.normpath(folder / pattern))
     if target.is_dir():
-        paths = _inside(target, source, pattern)
+        paths = _list_folder(target, source, pattern)
     elif target.is_file():
         paths = [target]
     else:
         # For a thousand files `Path` takes some tenths of a second; and its own glob takes no ../ and no /
         matches = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207
-        places = (os.path.normpath(os.path.join(folder, one)) for one in matches)  # noqa: PTH118
-        paths = sorted(Path(one) for one in places if os.path.isfile(one))  # noqa: PTH113
+        candidates = (os.path.normpath(os.path.join(folder, name)) for name in matches)  # noqa: PTH118
+        paths = sorted(Path(candidate) for candidate in candidates if os.path.isfile(candidate))  # noqa: PTH113
     if not paths:
-        raise DataError(_nothing(pattern, source, target, folder))
-    names: dict[Path, str] = {}
-    return [_file(path, source, folder, names) for path in paths]
+        raise DataError(_describe_no_files(pattern, source, target, folder))
+    folder_names: dict[Path, str] = {}
+    return [_build_file(path, source, folder, folder_names) for path in paths]
 
 
-def _inside(target: Path, source: PathSource, pattern: str) -> list[Path]:
+def _list_folder(target: Path, source: PathSource, pattern: str) -> list[Path]:
     if (target / "_delta_log").is_dir():
         raise DataError(f"{pattern}: this folder is a Delta table; write `delta: {pattern}` instead of `path:`")
     if any((target / name).is_file() for name in SAVED):
@@ -122,12 +120,14 @@ def _inside(target: Path, source: PathSource, pattern: str) -> list[Path]:
             f"{pattern}: this folder was saved by `datasets`; write `hub: {pattern}` instead of `path:`, "
             "or give the data as files (`to_parquet`)"
         )
-    shown = [path for path in sorted(target.rglob("*")) if path.is_file() and not _hidden(path.relative_to(target))]
-    data = [path for path in shown if not _beside_data(path)]
-    return [path for path in data if source.format != "auto" or path.suffix.lower() in ENDINGS]
+    visible_paths = [
+        path for path in sorted(target.rglob("*")) if path.is_file() and not _is_hidden(path.relative_to(target))
+    ]
+    data_paths = [path for path in visible_paths if not _is_about_data(path)]
+    return [path for path in data_paths if source.format != "auto" or path.suffix.lower() in ENDINGS]
 
 
-def _beside_data(path: Path) -> bool:
+def _is_about_data(path: Path) -> bool:
     """Whether a file of a folder tells about its data: a read-me, a licence, what `datasets` keeps beside its files."""
     name = path.name.lower()
     return name in {*SAVED, "dataset_info.json", "dataset_infos.json"} or (
@@ -135,14 +135,14 @@ def _beside_data(path: Path) -> bool:
     )
 
 
-def _hidden(path: Path) -> bool:
+def _is_hidden(path: Path) -> bool:
     return any(part.startswith((".", "_")) for part in path.parts)
 
 
-def _nothing(pattern: str, source: PathSource, target: Path, folder: Path) -> str:
+def _describe_no_files(pattern: str, source: PathSource, target: Path, folder: Path) -> str:
     if target.is_dir():
-        known = ", ".join(ENDINGS)
-        return f"{pattern}: no data files in this folder; put files in it that end in {known}, or set `format`"
+        endings = ", ".join(ENDINGS)
+        return f"{pattern}: no data files in this folder; put files in it that end in {endings}, or set `format`"
     if glob.has_magic(pattern):
         return f"{pattern}: no file matches this pattern; check it (it starts from {folder})"
     parent = target.parent
@@ -152,62 +152,70 @@ def _nothing(pattern: str, source: PathSource, target: Path, folder: Path) -> st
     return f"{pattern}: no such file{missing}; check the path (it starts from {folder})"
 
 
-def _file(path: Path, source: PathSource, folder: Path, names: dict[Path, str]) -> File:
+def _build_file(path: Path, source: PathSource, folder: Path, folder_names: dict[Path, str]) -> SourceFile:
     """The file; `names` keeps what the folders of others are called."""
-    if path.parent not in names:
-        inside = path.is_relative_to(folder) or not Path(expand(source.path)).is_absolute()
-        names[path.parent] = Path(os.path.relpath(path.parent, folder) if inside else path.parent).as_posix()
-    name = path.name if names[path.parent] == "." else f"{names[path.parent].rstrip('/')}/{path.name}"
+    if path.parent not in folder_names:
+        is_inside = path.is_relative_to(folder) or not Path(expand_variables(source.path)).is_absolute()
+        folder_names[path.parent] = Path(os.path.relpath(path.parent, folder) if is_inside else path.parent).as_posix()
+    name = path.name if folder_names[path.parent] == "." else f"{folder_names[path.parent].rstrip('/')}/{path.name}"
     fields = None if source.fields is None else tuple(source.fields)
-    return File(path, name, _format(path, source.format), source.encoding, fields, source.delimiter, source.block)
+    return SourceFile(
+        path, name, _infer_format(path, source.format), source.encoding, fields, source.delimiter, source.block
+    )
 
 
-def _format(path: Path, format: str) -> str:
-    if format == "auto":
-        format = ENDINGS.get(path.suffix.lower(), "")
-    if format not in FORMATS:
+def _infer_format(path: Path, format_name: str) -> str:
+    if format_name == "auto":
+        format_name = ENDINGS.get(path.suffix.lower(), "")
+    if format_name not in FORMATS:
         raise DataError(f"{path.name}: its ending tells no format; set `format` to one of {', '.join(FORMATS)}")
-    return format
+    return format_name
 
 
-def _own(source: PathSource, recipe: Recipe) -> list[File]:
+def _list_own_files(source: PathSource, recipe: Recipe) -> list[SourceFile]:
     """The files of a source that no earlier source of the recipe has: `test.csv` before `*.csv` is read once."""
-    taken: set[Path] = set()
+    earlier_paths: set[Path] = set()
     for other in recipe.data.sources:
         if other is source:
             break
         if isinstance(other, PathSource):
-            taken.update(file.path.resolve() for file in found(other, recipe.folder))
-    files = found(source, recipe.folder)
-    own = [file for file in files if file.path.resolve() not in taken] if taken else files
-    if not own:
+            earlier_paths.update(file.path.resolve() for file in find_files(other, recipe.folder))
+    files = find_files(source, recipe.folder)
+    own_files = [file for file in files if file.path.resolve() not in earlier_paths] if earlier_paths else files
+    if not own_files:
         raise DataError(f"{source.path}: an earlier source reads all of it already; put the narrower source first")
-    return own
+    return own_files
 
 
-def _prints(source: PathSource, wanted: Layout) -> Callable[[File, dict[str, Any]], str]:
+def _make_fingerprinter(source: PathSource, role_layout: Layout) -> Callable[[SourceFile, dict[str, Any]], str]:
     """Gives the fingerprint of a file: what it holds, and how it is read."""
-    how = source.model_dump(exclude={"path", "format", *([] if source.block else ["block"])})
+    reading_options = source.model_dump(exclude={"path", "format", *([] if source.block else ["block"])})
 
-    def prints(file: File, cache: dict[str, Any]) -> str:
-        return digest(content(file.path, file.name, cache), file.format, how, wanted.columns, wanted.kinds)
+    def fingerprint_file(file: SourceFile, cache: dict[str, Any]) -> str:
+        return compute_digest(
+            digest_with_cache(file.path, file.name, cache),
+            file.format,
+            reading_options,
+            role_layout.columns,
+            role_layout.kinds,
+        )
 
-    return prints
+    return fingerprint_file
 
 
-def _tables(file: File, wanted: Layout, split: str | None, known: bool) -> "Iterator[pa.Table]":
+def _read_tables(file: SourceFile, role_layout: Layout, split: str | None, was_read: bool) -> "Iterator[pa.Table]":
     reader = FORMATS[file.format]
     try:
-        columns = match(wanted, reader.names(file), file.name)
+        columns = match_columns(role_layout, reader.names(file), file.name)
     except DataError as error:
-        if not known:
+        if not was_read:
             raise
         raise DataError(
             f"{error}\n{file.name} was taken in before, when it or data.columns was another; its rows stay in the "
             "corpus. Have data.sources name the newer files alone, or put the old mapping back"
         ) from None
-    if reader in (csv_rows, arrow_rows):
-        parts = reader.tables(file, columns, wanted)
+    if reader in (csv_format, arrow_format):
+        chunks = reader.tables(file, columns, role_layout)
     else:
-        parts = role_tables(reader.rows(file, columns), wanted)
-    return named(parts, file.name, split)
+        chunks = build_role_tables(reader.rows(file, columns), role_layout)
+    return add_source_columns(chunks, file.name, split)

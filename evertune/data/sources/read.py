@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from evertune.config import DeltaSource, HubSource, PathSource, Recipe, SampleSource, SqlSource
 from evertune.data.sources import delta, files, hub, sample, sql
 from evertune.data.sources.chunk import Piece
-from evertune.data.sources.scoring_input import inputs
+from evertune.data.sources.scoring_input import read_inputs
 from evertune.errors import ConfigError
 
-__all__ = ["Piece", "fingerprints", "inputs", "read"]
+__all__ = ["Piece", "fingerprints", "read_inputs", "read_sources"]
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,19 +37,19 @@ def fingerprints(recipe: Recipe, cache: dict[str, Any], seen: dict[str, str] | N
     Raises:
         DataError: a file or table is missing or cannot be read.
     """
-    found: dict[str, str] = {}
+    uri_fingerprints: dict[str, str] = {}
     for source in recipe.data.sources:
         if seen is not None and isinstance(source, SqlSource):
-            found.update(sql.changed(source, recipe, seen))
+            uri_fingerprints.update(sql.detect_changes(source, recipe, seen))
             continue
-        one = KINDS[type(source)].fingerprints(source, recipe, cache)
-        if one is None:
+        source_fingerprints = KINDS[type(source)].fingerprints(source, recipe, cache)
+        if source_fingerprints is None:
             return None
-        found.update(one)
-    return found
+        uri_fingerprints.update(source_fingerprints)
+    return uri_fingerprints
 
 
-def read(recipe: Recipe, seen: dict[str, str], cache: dict[str, Any] | None = None) -> Iterator[Piece]:
+def read_sources(recipe: Recipe, seen: dict[str, str], cache: dict[str, Any] | None = None) -> Iterator[Piece]:
     """Every piece whose fingerprint is not the one in `seen`, in the recipe's order.
 
     Args:
@@ -60,16 +60,16 @@ def read(recipe: Recipe, seen: dict[str, str], cache: dict[str, Any] | None = No
         DataError: a source is missing, broken, or lacks a column.
     """
     uris: set[str] = set()
-    for number, source in enumerate(recipe.data.sources):
-        known = {"cache": {} if cache is None else cache} if isinstance(source, PathSource) else {}
-        for piece in KINDS[type(source)].read(source, recipe, seen, **known):
+    for index, source in enumerate(recipe.data.sources):
+        options = {"cache": {} if cache is None else cache} if isinstance(source, PathSource) else {}
+        for piece in KINDS[type(source)].read(source, recipe, seen, **options):
             if piece.uri in uris:
-                raise ConfigError(f"data.sources.{number}: {piece.uri} is read by an earlier source too; remove one")
+                raise ConfigError(f"data.sources.{index}: {piece.uri} is read by an earlier source too; remove one")
             uris.add(piece.uri)
-            yield replace(piece, tables=_counted(piece))
+            yield replace(piece, tables=_warn_if_empty(piece))
 
 
-def _counted(piece: Piece) -> "Iterator[pa.Table]":
+def _warn_if_empty(piece: Piece) -> "Iterator[pa.Table]":
     count = 0
     for table in piece.tables:
         count += len(table)

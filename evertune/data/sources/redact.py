@@ -3,20 +3,20 @@
 import re
 from urllib.parse import quote, quote_plus
 
-from evertune.config.base import PLACEHOLDER, expand
+from evertune.config.base import PLACEHOLDER, expand_variables
 
 USERINFO = re.compile(r"(?<=//)([^/@:\s]*):[^/@\s]*@")
 
 
-def shown(url: str) -> str:
+def redact_url(url: str) -> str:
     """A URL as the recipe has it, placeholders unfilled, without a password that somebody wrote into it."""
     return USERINFO.sub(lambda match: match[0] if "${" in match[0] else f"{match[1]}:***@", url)
 
 
-def hidden(message: str, url: str) -> str:
+def redact_message(message: str, url: str) -> str:
     """A library's message on one line, without what the placeholders of `url` stand for and without passwords."""
-    filled = {expand(match[0]) for match in PLACEHOLDER.finditer(url)}
-    secrets = {form for one in filled for form in (one, quote(one, safe=""), quote_plus(one))}
+    secret_values = {expand_variables(match[0]) for match in PLACEHOLDER.finditer(url)}
+    secrets = {form for value in secret_values for form in (value, quote(value, safe=""), quote_plus(value))}
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         message = message.replace(secret, "***")
     return USERINFO.sub(r"\1:***@", " ".join(message.split()))

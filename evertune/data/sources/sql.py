@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from evertune.config import Recipe, SqlSource
-from evertune.config.base import expand
-from evertune.data.sources.chunk import Piece, Raw, layout, match
-from evertune.data.sources.redact import hidden, shown
-from evertune.data.sources.tables import CHUNK, content_digest, whole
+from evertune.config.base import expand_variables
+from evertune.data.sources.chunk import Piece, RawRow, build_layout, match_columns
+from evertune.data.sources.redact import redact_message, redact_url
+from evertune.data.sources.tables import CHUNK, build_whole_table, digest_table
 from evertune.errors import ConfigError, DataError
-from evertune.records import digest
+from evertune.records import compute_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +40,7 @@ def fingerprints(source: SqlSource, recipe: Recipe, cache: dict[str, Any]) -> No
     return
 
 
-def changed(source: SqlSource, recipe: Recipe, seen: dict[str, str]) -> dict[str, str]:
+def detect_changes(source: SqlSource, recipe: Recipe, seen: dict[str, str]) -> dict[str, str]:
     """The query's fingerprint where it gives other rows than `seen` tells of, else nothing; it runs the query.
 
     Raises:
@@ -61,39 +61,40 @@ def read(source: SqlSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[Pi
     """
     if (source.cursor is None) == bool(BOUND.search(source.sql)):
         raise ConfigError(f"data.sources: sql: name the column in `cursor`, and write {CURSOR_HOW} in the query")
-    url = _url(source, recipe)
-    uri = _uri(source, recipe, url)
-    before = seen.get(uri)
-    how = f"from the cursor {before} on" if before and source.cursor else "whole"
-    logger.info("scanning %s of %s %s", uri, shown(source.url), how)
-    table, largest = _rows(source, recipe, url, uri, _value(before) if source.cursor else None)
-    if source.cursor and before is None and not table.num_rows:
+    url = _resolve_url(source, recipe)
+    uri = _build_uri(source, recipe, url)
+    last_fingerprint = seen.get(uri)
+    extent = f"from the cursor {last_fingerprint} on" if last_fingerprint and source.cursor else "whole"
+    logger.info("scanning %s of %s %s", uri, redact_url(source.url), extent)
+    table, largest = _query_rows(source, recipe, url, uri, _decode_cursor(last_fingerprint) if source.cursor else None)
+    if source.cursor and last_fingerprint is None and not table.num_rows:
         logger.warning("%s gave no rows for :cursor = NULL; write %s in the query", uri, CURSOR_HOW)
-    fingerprint = _text(largest) if source.cursor else content_digest(table)
-    if table.num_rows and fingerprint != before:
+    fingerprint = _encode_cursor(largest) if source.cursor else digest_table(table)
+    if table.num_rows and fingerprint != last_fingerprint:
         yield Piece(uri, fingerprint, [table])
 
 
-def _rows(source: SqlSource, recipe: Recipe, url: "URL", uri: str, start: Any) -> "tuple[pa.Table, Any]":
+def _query_rows(source: SqlSource, recipe: Recipe, url: "URL", uri: str, start: Any) -> "tuple[pa.Table, Any]":
     from sqlalchemy import create_engine
 
-    wanted, largest = layout(recipe), [start]
-    with _explained(source):
+    role_layout = build_layout(recipe)
+    largest = [start]
+    with _explain_errors(source):
         engine = create_engine(url, hide_parameters=True)
         try:
             with engine.connect().execution_options(stream_results=True, yield_per=CHUNK) as connection:
-                result = connection.execute(_statement(source, start))
+                result = connection.execute(_build_statement(source, start))
                 keys = list(result.keys())
                 if source.cursor and source.cursor not in keys:
                     raise DataError(f"cursor {source.cursor}: not in the query's result; it has {', '.join(keys)}")
-                columns = match(wanted, keys, uri)
-                rows = _raws((row._mapping for row in result), columns, source.cursor, largest)
-                return whole(rows, wanted, uri, source.split), largest[0]
+                columns = match_columns(role_layout, keys, uri)
+                rows = _read_raw_rows((row._mapping for row in result), columns, source.cursor, largest)
+                return build_whole_table(rows, role_layout, uri, source.split), largest[0]
         finally:
             engine.dispose()
 
 
-def _statement(source: SqlSource, start: Any) -> "TextClause":
+def _build_statement(source: SqlSource, start: Any) -> "TextClause":
     """The query, with the cursor written into it as a literal of its dialect.
 
     A bound parameter has no type in `:cursor IS NULL`, and PostgreSQL's drivers that bind on the server refuse it.
@@ -104,25 +105,25 @@ def _statement(source: SqlSource, start: Any) -> "TextClause":
     return query.bindparams(bindparam("cursor", start, literal_execute=True)) if source.cursor else query
 
 
-def _raws(rows: Iterator[Any], columns: list[str], cursor: str | None, largest: list[Any]) -> Iterator[Raw]:
+def _read_raw_rows(rows: Iterator[Any], columns: list[str], cursor: str | None, largest: list[Any]) -> Iterator[RawRow]:
     for row in rows:
         if cursor and row[cursor] is not None:
-            largest[0] = _larger(largest[0], row[cursor], cursor)
-        yield Raw([row[column] for column in columns])
+            largest[0] = _pick_larger(largest[0], row[cursor], cursor)
+        yield RawRow([row[column] for column in columns])
 
 
-def _larger(one: Any, other: Any, cursor: str) -> Any:
+def _pick_larger(first: Any, second: Any, cursor: str) -> Any:
     try:
-        return other if one is None or other > one else one
+        return second if first is None or second > first else first
     except TypeError:
-        kinds = f"{type(one).__name__} ({one!r}) and {type(other).__name__} ({other!r})"
+        kinds = f"{type(first).__name__} ({first!r}) and {type(second).__name__} ({second!r})"
         raise DataError(
             f"cursor {cursor}: its values are of different types, {kinds}, and none is the larger; "
             "name a column of one type, or CAST it in the query"
         ) from None
 
 
-def _url(source: SqlSource, recipe: Recipe) -> "URL":
+def _resolve_url(source: SqlSource, recipe: Recipe) -> "URL":
     """The URL with its placeholders filled; a relative SQLite file starts from the recipe's folder.
 
     Raises:
@@ -130,45 +131,47 @@ def _url(source: SqlSource, recipe: Recipe) -> "URL":
     """
     from sqlalchemy import make_url
 
-    filled = PASSWORD.sub(lambda match: quote(expand(match[0]), safe=""), source.url)
-    with _explained(source):
-        url = make_url(expand(filled))
-    name = url.database
-    if url.get_backend_name() != "sqlite" or not name or name == ":memory:" or name.startswith("file:"):
+    filled_url = PASSWORD.sub(lambda match: quote(expand_variables(match[0]), safe=""), source.url)
+    with _explain_errors(source):
+        url = make_url(expand_variables(filled_url))
+    database = url.database
+    if url.get_backend_name() != "sqlite" or not database or database == ":memory:" or database.startswith("file:"):
         return url
-    if not (recipe.folder / name).is_file():
-        raise DataError(f"{Path(name).name}: no such SQLite file; check the url (it starts from the recipe's folder)")
-    return url.set(database=str(recipe.folder / name))
+    if not (recipe.folder / database).is_file():
+        raise DataError(
+            f"{Path(database).name}: no such SQLite file; check the url (it starts from the recipe's folder)"
+        )
+    return url.set(database=str(recipe.folder / database))
 
 
-def _uri(source: SqlSource, recipe: Recipe, url: "URL") -> str:
+def _build_uri(source: SqlSource, recipe: Recipe, url: "URL") -> str:
     """Another query, database, cursor or mapping is another source, whose cursor starts anew."""
-    wanted = layout(recipe)
-    place = [url.drivername, url.host, url.port, url.database]
-    return f"sql:{digest(source.sql, place, source.cursor, wanted.columns, wanted.kinds)}"
+    role_layout = build_layout(recipe)
+    address = [url.drivername, url.host, url.port, url.database]
+    return f"sql:{compute_digest(source.sql, address, source.cursor, role_layout.columns, role_layout.kinds)}"
 
 
 @contextlib.contextmanager
-def _explained(source: SqlSource) -> Iterator[None]:
+def _explain_errors(source: SqlSource) -> Iterator[None]:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
     except (SQLAlchemyError, OSError, ModuleNotFoundError) as error:
-        told = getattr(error, "orig", None) or error
+        cause = getattr(error, "orig", None) or error
         driver = " install the driver;" if isinstance(error, ModuleNotFoundError) else ""
         raise DataError(
-            f"{shown(source.url)}: the query failed ({hidden(str(told), source.url)});{driver} "
+            f"{redact_url(source.url)}: the query failed ({redact_message(str(cause), source.url)});{driver} "
             "check that the database can be reached, and the url and sql of this source"
         ) from None  # the chain would show the URL
 
 
-def _text(value: Any) -> str:
+def _encode_cursor(value: Any) -> str:
     kind = type(value).__name__
     return json.dumps([kind, value if kind in {"int", "float", "str", "NoneType"} else str(value)])
 
 
-def _value(text: str | None) -> Any:
+def _decode_cursor(text: str | None) -> Any:
     if text is None:
         return None
     kind, value = json.loads(text)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
 from evertune.config.data import SplitRules
-from evertune.data.columns.chunks import Rows, of_table
-from evertune.data.columns.digests import digests
+from evertune.data.columns.chunks import RowReader, make_row_reader
+from evertune.data.columns.digests import digest_values
 from evertune.data.splits.groups import (
     EXCLUDED,
     KNOWN,
@@ -19,17 +19,26 @@ from evertune.data.splits.groups import (
     VALIDATION,
     Groups,
     LookUp,
-    Tied,
-    codes,
-    gathered,
-    grouped,
+    SharedValues,
+    collect_links,
+    encode_splits,
+    find_components,
 )
-from evertune.data.splits.minhash import PERMUTATIONS, comparable, signatures
+from evertune.data.splits.minhash import PERMUTATIONS, compute_signatures, make_comparable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["KNOWN", "NAMES", "apart", "assign", "dealt", "leaked", "lends_validation", "signed"]
+__all__ = [
+    "KNOWN",
+    "NAMES",
+    "add_signatures",
+    "assign_splits",
+    "exclude_leaked_rows",
+    "find_leaked_rows",
+    "lends_validation",
+    "split_rows",
+]
 
 OPEN = -1  # not decided yet
 LARGE = 0.2  # a component with more of a batch's rows than this is worth a warning ...
@@ -42,8 +51,13 @@ def lends_validation(recipe: Recipe) -> bool:
     return not any(source.split == "validation" for source in recipe.data.sources)
 
 
-def assign(
-    accepted: "pa.Table", known: "pa.Table", rules: SplitRules, inputs: str, look_up: LookUp, lend: bool = True
+def split_rows(
+    accepted: "pa.Table",
+    corpus_rows: "pa.Table",
+    rules: SplitRules,
+    input_role: str,
+    look_up: LookUp,
+    lend: bool = True,
 ) -> "pa.Table":
     """The rows with `split`, `component`, `joins`, `signature` and `normal_digest`; known rows keep theirs.
 
@@ -56,28 +70,36 @@ def assign(
         look_up: gives the inputs of known row versions, in order.
         lend: whether given train rows lend the share `rules.validation` to validation.
     """
-    rows = signed(accepted, inputs)
+    rows = add_signatures(accepted, input_role)
     with tempfile.TemporaryDirectory() as scratch:
-        dealing = dealt(of_table(rows), of_table(known), rules, inputs, look_up, Path(scratch), lend)
-    for name in dealing.column_names:
-        rows = rows.append_column(name, dealing[name])
+        split_columns = assign_splits(
+            make_row_reader(rows), make_row_reader(corpus_rows), rules, input_role, look_up, Path(scratch), lend
+        )
+    for name in split_columns.column_names:
+        rows = rows.append_column(name, split_columns[name])
     return rows
 
 
-def signed(accepted: "pa.Table", inputs: str) -> "pa.Table":
+def add_signatures(accepted: "pa.Table", input_role: str) -> "pa.Table":
     """The rows with `signature` and `normal_digest`, by which their inputs are compared; each row for itself."""
     import numpy as np
     import pyarrow as pa
 
-    normal = comparable(accepted[inputs], inputs)
-    ends = np.arange(len(normal) + 1, dtype=np.int32) * np.int32(PERMUTATIONS * 2)
-    buffers = [None, pa.py_buffer(ends), pa.py_buffer(signatures(normal))]
+    normal = make_comparable(accepted[input_role], input_role)
+    offsets = np.arange(len(normal) + 1, dtype=np.int32) * np.int32(PERMUTATIONS * 2)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(compute_signatures(normal))]
     signature = pa.Array.from_buffers(pa.binary(), len(normal), buffers)
-    return accepted.append_column("signature", signature).append_column("normal_digest", digests(normal))
+    return accepted.append_column("signature", signature).append_column("normal_digest", digest_values(normal))
 
 
-def dealt(
-    rows: Rows, known: Rows, rules: SplitRules, inputs: str, look_up: LookUp, scratch: Path, lend: bool = True
+def assign_splits(
+    rows: RowReader,
+    corpus_rows: RowReader,
+    rules: SplitRules,
+    input_role: str,
+    look_up: LookUp,
+    scratch: Path,
+    lend: bool = True,
 ) -> "pa.Table":
     """`split`, `component` and `joins` of each row, in the rows' order; see `assign`.
 
@@ -88,29 +110,29 @@ def dealt(
     """
     import numpy as np
 
-    links, keys = gathered(rows, known, inputs, look_up, rules.near_duplicate, scratch)
-    split = _of_known_keys(keys, links.split, links.size)
-    linking = split != EXCLUDED
-    groups = grouped(links, linking, rules.near_duplicate)
-    given = np.concatenate([np.zeros(0, dtype=np.int8), *_given_codes(rows)])
-    split[linking] = _splits(given, keys, split, groups, rules, lend)[linking]
+    links, keys = collect_links(rows, corpus_rows, input_role, look_up, rules.near_duplicate, scratch)
+    split = _find_known_splits(keys, links.split, links.size)
+    is_linking = split != EXCLUDED
+    groups = find_components(links, is_linking, rules.near_duplicate)
+    given_codes = np.concatenate([np.zeros(0, dtype=np.int8), *_read_given_codes(rows)])
+    split[is_linking] = _decide_splits(given_codes, keys, split, groups, rules, lend)[is_linking]
     _warn_of_large(groups)
-    staying = split != EXCLUDED
-    if (staying != linking).any():  # what is left out links nothing: the others hang together without it
-        groups = grouped(links, staying, rules.near_duplicate)
-    normal = links.normal[: links.size]
+    is_staying = split != EXCLUDED
+    if (is_staying != is_linking).any():  # what is left out links nothing: the others hang together without it
+        groups = find_components(links, is_staying, rules.near_duplicate)
+    row_digests = links.normal[: links.size]
     del links
-    return _dealt(split, groups, normal)
+    return _make_split_columns(split, groups, row_digests)
 
 
-def _given_codes(rows: Rows) -> Iterator[Any]:
+def _read_given_codes(rows: RowReader) -> Iterator[Any]:
     import numpy as np
 
-    for part in rows(["given_split"]):
-        yield codes(part["given_split"]).fill_null(OPEN).to_numpy().astype(np.int8)
+    for chunk in rows(["given_split"]):
+        yield encode_splits(chunk["given_split"]).fill_null(OPEN).to_numpy().astype(np.int8)
 
 
-def leaked(rows: "pa.Table") -> "pa.Array":
+def find_leaked_rows(rows: "pa.Table") -> "pa.Array":
     """Versions of the test rows whose component also holds a train row.
 
     Args:
@@ -118,12 +140,14 @@ def leaked(rows: "pa.Table") -> "pa.Array":
     """
     import pyarrow.compute as pc
 
-    train = rows.filter(pc.equal(rows["split"], "train"))["component"]
-    test = rows.filter(pc.equal(rows["split"], "test"))
-    return test.filter(pc.is_in(test["component"], value_set=pc.unique(train)))["row_version"].combine_chunks()
+    train_components = rows.filter(pc.equal(rows["split"], "train"))["component"]
+    test_rows = rows.filter(pc.equal(rows["split"], "test"))
+    return test_rows.filter(pc.is_in(test_rows["component"], value_set=pc.unique(train_components)))[
+        "row_version"
+    ].combine_chunks()
 
 
-def apart(rows: "pa.Table", rules: SplitRules) -> "pa.Table":
+def exclude_leaked_rows(rows: "pa.Table", rules: SplitRules) -> "pa.Table":
     """The rows; with `leak: exclude` the train rows whose component holds a test row are `excluded`, and counted.
 
     A test row that comes later finds its train rows in the corpus, with the split that they keep there.
@@ -135,15 +159,15 @@ def apart(rows: "pa.Table", rules: SplitRules) -> "pa.Table":
 
     if rules.leak == "report":
         return rows
-    train, test = (pc.equal(rows["split"], name) for name in ("train", "test"))
-    near = pc.and_(train, pc.is_in(rows["component"], value_set=pc.unique(rows["component"].filter(test))))
-    if count := pc.sum(near).as_py():
+    is_train, is_test = (pc.equal(rows["split"], name) for name in ("train", "test"))
+    is_leaked = pc.and_(is_train, pc.is_in(rows["component"], value_set=pc.unique(rows["component"].filter(is_test))))
+    if count := pc.sum(is_leaked).as_py():
         logger.info("%d train rows stand in or near test rows that came later; they are left out of training", count)
-    place = rows.column_names.index("split")
-    return rows.set_column(place, "split", pc.if_else(near, "excluded", rows["split"]))
+    index = rows.column_names.index("split")
+    return rows.set_column(index, "split", pc.if_else(is_leaked, "excluded", rows["split"]))
 
 
-def _dealt(split: Any, groups: Groups, normal: Any) -> "pa.Table":
+def _make_split_columns(split: Any, groups: Groups, row_digests: Any) -> "pa.Table":
     """Split, component and joins of each row; an excluded row stands alone.
 
     Args:
@@ -152,15 +176,15 @@ def _dealt(split: Any, groups: Groups, normal: Any) -> "pa.Table":
     import numpy as np
     import pyarrow as pa
 
-    staying = split != EXCLUDED
+    is_staying = split != EXCLUDED
     component = groups.ids[groups.member]
-    component[~staying] = normal[~staying]
+    component[~is_staying] = row_digests[~is_staying]
     joins = pa.nulls(len(split), pa.list_(pa.int64()))
     if groups.joins:
-        place = np.full(len(groups.ids), -1, dtype=np.int32)
-        place[list(groups.joins)] = np.arange(len(groups.joins))
-        joined = np.where(staying, place[groups.member], -1)
-        joins = pa.array(list(groups.joins.values()), joins.type).take(pa.array(joined, mask=joined < 0))
+        join_indices = np.full(len(groups.ids), -1, dtype=np.int32)
+        join_indices[list(groups.joins)] = np.arange(len(groups.joins))
+        row_joins = np.where(is_staying, join_indices[groups.member], -1)
+        joins = pa.array(list(groups.joins.values()), joins.type).take(pa.array(row_joins, mask=row_joins < 0))
     return pa.table(
         {
             "split": pa.array(NAMES).take(pa.array(split)),
@@ -170,7 +194,9 @@ def _dealt(split: Any, groups: Groups, normal: Any) -> "pa.Table":
     )
 
 
-def _splits(given: Any, keys: Tied, kept: Any, groups: Groups, rules: SplitRules, lend: bool) -> Any:
+def _decide_splits(
+    given_codes: Any, keys: SharedValues, known_split: Any, groups: Groups, rules: SplitRules, lend: bool
+) -> Any:
     """Codes of the rows' splits: the key's, else the given one, else the component's, else by hash.
 
     Args:
@@ -179,65 +205,66 @@ def _splits(given: Any, keys: Tied, kept: Any, groups: Groups, rules: SplitRules
     """
     import numpy as np
 
-    share = _uniform(groups.ids)
-    given = _given(np.where(kept == EXCLUDED, OPEN, given), groups, rules, share, lend)
-    _warn_of_moves(kept, given)
-    split = np.where(kept == OPEN, given, kept)
-    held = groups.held.copy()
-    decided = split != OPEN
-    counted = decided & (kept != EXCLUDED)
-    held[groups.member[counted], split[counted]] = True
-    of_component = np.full(len(share), TRAIN, dtype=np.int8)
-    of_component[share < rules.test + rules.validation] = VALIDATION
-    of_component[share < rules.test] = TEST
-    count = held.sum(axis=1, dtype=np.int8)
-    of_component[count == 1] = held[count == 1].argmax(axis=1)
-    of_component[count > 1] = EXCLUDED
-    return _one_a_key(keys, np.where(decided, split, of_component[groups.member]))
+    shares = _hash_uniformly(groups.ids)
+    given_codes = _apply_rules(np.where(known_split == EXCLUDED, OPEN, given_codes), groups, rules, shares, lend)
+    _warn_of_moves(known_split, given_codes)
+    split = np.where(known_split == OPEN, given_codes, known_split)
+    held_splits = groups.held.copy()
+    is_decided = split != OPEN
+    is_counted = is_decided & (known_split != EXCLUDED)
+    held_splits[groups.member[is_counted], split[is_counted]] = True
+    component_split = np.full(len(shares), TRAIN, dtype=np.int8)
+    component_split[shares < rules.test + rules.validation] = VALIDATION
+    component_split[shares < rules.test] = TEST
+    split_counts = held_splits.sum(axis=1, dtype=np.int8)
+    component_split[split_counts == 1] = held_splits[split_counts == 1].argmax(axis=1)
+    component_split[split_counts > 1] = EXCLUDED
+    return _unify_key_splits(keys, np.where(is_decided, split, component_split[groups.member]))
 
 
-def _given(given: Any, groups: Groups, rules: SplitRules, share: Any, lend: bool) -> Any:
+def _apply_rules(given_codes: Any, groups: Groups, rules: SplitRules, shares: Any, lend: bool) -> Any:
     """Given splits as the rules change them: train lends to validation, or is left out where it leaks."""
     import numpy as np
 
-    train = given == TRAIN
+    is_train = given_codes == TRAIN
     if lend:
-        held = groups.held
-        lent = np.where(held[:, TRAIN], False, held[:, VALIDATION] | (share < rules.validation))
-        given[train & lent[groups.member]] = VALIDATION
+        held_splits = groups.held
+        is_lent = np.where(held_splits[:, TRAIN], False, held_splits[:, VALIDATION] | (shares < rules.validation))
+        given_codes[is_train & is_lent[groups.member]] = VALIDATION
     if rules.leak == "exclude":
-        tested = groups.held[:, TEST].copy()
-        tested[groups.member[given == TEST]] = True
-        given[train & tested[groups.member]] = EXCLUDED
-    return given
+        has_test = groups.held[:, TEST].copy()
+        has_test[groups.member[given_codes == TEST]] = True
+        given_codes[is_train & has_test[groups.member]] = EXCLUDED
+    return given_codes
 
 
-def _of_known_keys(keys: Tied, known: Any, size: int) -> Any:
+def _find_known_splits(keys: SharedValues, known_split: Any, size: int) -> Any:
     """The split that each row's key has in the corpus, of the first row there; `OPEN` for a new key."""
     import numpy as np
 
     split = np.full(size, OPEN, dtype=np.int8)
-    there = keys.places >= size
-    values, first = np.unique(keys.values[there], return_index=True)
-    of_value = np.full(keys.values.max(initial=-1) + 1, OPEN, dtype=np.int8)
-    of_value[values] = known[keys.places[there][first] - size]
-    split[keys.places[~there]] = of_value[keys.values[~there]]
+    is_known = keys.places >= size
+    values, first = np.unique(keys.values[is_known], return_index=True)
+    value_split = np.full(keys.values.max(initial=-1) + 1, OPEN, dtype=np.int8)
+    value_split[values] = known_split[keys.places[is_known][first] - size]
+    split[keys.places[~is_known]] = value_split[keys.values[~is_known]]
     return split
 
 
-def _one_a_key(keys: Tied, split: Any) -> Any:
+def _unify_key_splits(keys: SharedValues, split: Any) -> Any:
     """Two versions of a row in one batch stand in one split, the more sealed one."""
     import numpy as np
 
-    here = keys.places < len(split)
-    places, values = keys.places[here], keys.values[here]
-    best = np.zeros(values.max(initial=-1) + 1, dtype=split.dtype)
-    np.maximum.at(best, values, split[places])
-    split[places] = best[values]
+    is_in_batch = keys.places < len(split)
+    row_indices = keys.places[is_in_batch]
+    values = keys.values[is_in_batch]
+    value_split = np.zeros(values.max(initial=-1) + 1, dtype=split.dtype)
+    np.maximum.at(value_split, values, split[row_indices])
+    split[row_indices] = value_split[values]
     return split
 
 
-def _uniform(ids: Any) -> Any:
+def _hash_uniformly(ids: Any) -> Any:
     """A number in [0, 1) for each id; the smallest of several ids is not spread evenly, its mix is (splitmix64)."""
     import numpy as np
 
@@ -247,9 +274,11 @@ def _uniform(ids: Any) -> Any:
     return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) / 2.0**53
 
 
-def _warn_of_moves(kept: Any, given: Any) -> None:
-    if moved := int(((kept != OPEN) & (given != OPEN) & (kept != given)).sum()):
-        logger.warning("%d changed rows are given another split than they have; they keep the one they have", moved)
+def _warn_of_moves(known_split: Any, given_codes: Any) -> None:
+    if moved_count := int(((known_split != OPEN) & (given_codes != OPEN) & (known_split != given_codes)).sum()):
+        logger.warning(
+            "%d changed rows are given another split than they have; they keep the one they have", moved_count
+        )
 
 
 def _warn_of_large(groups: Groups) -> None:

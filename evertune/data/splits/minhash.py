@@ -5,9 +5,9 @@ import unicodedata
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from evertune.data.columns.strings import BASE, contents, mixed, part_hashes, slices
-from evertune.data.splits.image_hash import worded
-from evertune.runtime.threads import mapped
+from evertune.data.columns.strings import BASE, get_text_bytes, hash_parts, mix_bits, slice_texts
+from evertune.data.splits.image_hash import hash_pictures
+from evertune.runtime.threads import map_in_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,12 +21,12 @@ SPACE = ord(" ")
 NO_SPACES = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
 
 
-def comparable(inputs: Any, role: str) -> "pa.Array":
+def make_comparable(inputs: Any, role: str) -> "pa.Array":
     """What is compared of the inputs under a role: pictures in words, texts as `normalised` gives them."""
-    return normalised(worded(inputs) if role == PICTURES else inputs)
+    return normalise_texts(hash_pictures(inputs) if role == PICTURES else inputs)
 
 
-def normalised(inputs: Any) -> "pa.Array":
+def normalise_texts(inputs: Any) -> "pa.Array":
     """The input as comparisons see it: NFKC, lower case, no punctuation, single spaces.
 
     Scripts that are written without spaces get one around every character. A text of punctuation alone stays as it is.
@@ -39,25 +39,25 @@ def normalised(inputs: Any) -> "pa.Array":
 
     texts = pc.binary_join(inputs, " ") if pa.types.is_list(inputs.type) else inputs
     chunks = texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
-    parts = [part for chunk in chunks for part in slices(pc.fill_null(chunk, ""))]
-    return pa.concat_arrays([pa.array([], pa.string()), *mapped(_normalised, parts)])
+    parts = [part for chunk in chunks for part in slice_texts(pc.fill_null(chunk, ""))]
+    return pa.concat_arrays([pa.array([], pa.string()), *map_in_threads(_normalise_chunk, parts)])
 
 
-def _normalised(texts: "pa.Array") -> "pa.Array":
+def _normalise_chunk(texts: "pa.Array") -> "pa.Array":
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    plain = pc.string_is_ascii(texts)
-    if pc.all(plain).as_py():
-        return _normalised_ascii(texts)
-    other = pc.invert(plain)
-    found = pc.replace_with_mask(texts, other, _normalised_unicode(texts.filter(other)))
-    if pc.any(plain).as_py():
-        found = pc.replace_with_mask(found, plain, _normalised_ascii(texts.filter(plain)))
-    return found if isinstance(found, pa.Array) else found.combine_chunks()
+    is_ascii = pc.string_is_ascii(texts)
+    if pc.all(is_ascii).as_py():
+        return _normalise_ascii(texts)
+    is_other = pc.invert(is_ascii)
+    result = pc.replace_with_mask(texts, is_other, _normalise_unicode(texts.filter(is_other)))
+    if pc.any(is_ascii).as_py():
+        result = pc.replace_with_mask(result, is_ascii, _normalise_ascii(texts.filter(is_ascii)))
+    return result if isinstance(result, pa.Array) else result.combine_chunks()
 
 
-def _normalised_unicode(texts: "pa.Array") -> "pa.Array":
+def _normalise_unicode(texts: "pa.Array") -> "pa.Array":
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -69,39 +69,39 @@ def _normalised_unicode(texts: "pa.Array") -> "pa.Array":
     return pc.if_else(pc.equal(words, ""), lower, words)
 
 
-def _normalised_ascii(texts: "pa.Array") -> "pa.Array":
+def _normalise_ascii(texts: "pa.Array") -> "pa.Array":
     """The same for ASCII, byte by byte: a pattern would take twenty times as long."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    data, ends = contents(texts)
-    buffers = [None, pa.py_buffer(ends.astype("int32")), pa.py_buffer(_letters()[data])]
+    data, offsets = get_text_bytes(texts)
+    buffers = [None, pa.py_buffer(offsets.astype("int32")), pa.py_buffer(_build_letter_table()[data])]
     spaced = pc.ascii_trim_whitespace(pa.Array.from_buffers(pa.string(), len(texts), buffers))
     words = pc.binary_join(pc.ascii_split_whitespace(spaced), " ")
-    blank = pc.equal(words, "")
-    if not pc.any(blank).as_py():
+    is_blank = pc.equal(words, "")
+    if not pc.any(is_blank).as_py():
         return words
-    return pc.if_else(blank, pc.utf8_trim_whitespace(pc.ascii_lower(texts)), words)
+    return pc.if_else(is_blank, pc.utf8_trim_whitespace(pc.ascii_lower(texts)), words)
 
 
 @functools.cache
-def _letters() -> "np.ndarray[Any, Any]":
+def _build_letter_table() -> "np.ndarray[Any, Any]":
     """Of each byte: digits and lower-case letters as they are, capitals as lower case, others as a space."""
     import numpy as np
 
-    signs = [chr(code).lower() if code < 128 and chr(code).isalnum() else " " for code in range(256)]
-    return np.array([ord(sign) for sign in signs], dtype=np.uint8)
+    characters = [chr(code).lower() if code < 128 and chr(code).isalnum() else " " for code in range(256)]
+    return np.array([ord(character) for character in characters], dtype=np.uint8)
 
 
-def matrix(part: "pa.Table") -> "Iterator[np.ndarray[Any, Any]]":
+def iterate_signatures(table: "pa.Table") -> "Iterator[np.ndarray[Any, Any]]":
     """The signatures of a part's rows, (n, 64) for each chunk."""
     import numpy as np
 
-    for chunk in part["signature"].chunks:
-        yield np.frombuffer(contents(chunk)[0], dtype=np.uint16).reshape(-1, PERMUTATIONS)
+    for chunk in table["signature"].chunks:
+        yield np.frombuffer(get_text_bytes(chunk)[0], dtype=np.uint16).reshape(-1, PERMUTATIONS)
 
 
-def signatures(normal: "pa.Array") -> "np.ndarray[Any, Any]":
+def compute_signatures(normal: "pa.Array") -> "np.ndarray[Any, Any]":
     """MinHash signatures over word 3-shingles, (texts, 64), the lower 16 bits of each minimum.
 
     Sixteen bits are b-bit MinHash (Li and König 2010): two minima that differ agree by chance once in 65,536.
@@ -111,77 +111,82 @@ def signatures(normal: "pa.Array") -> "np.ndarray[Any, Any]":
     """
     import numpy as np
 
-    parts = mapped(_signatures, slices(normal))
+    parts = map_in_threads(_compute_chunk_signatures, slice_texts(normal))
     return np.concatenate([np.zeros((0, PERMUTATIONS), dtype=np.uint16), *parts])
 
 
-def _signatures(normal: "pa.Array") -> "np.ndarray[Any, Any]":
+def _compute_chunk_signatures(normal: "pa.Array") -> "np.ndarray[Any, Any]":
     import numpy as np
 
-    hashed, counts = _shingle_hashes(normal)
+    shingle_hashes, counts = _hash_shingles(normal)
     first = np.cumsum(counts) - counts
-    factors, terms = _permutations()
-    found = np.empty((len(counts), PERMUTATIONS), dtype=np.uint16)
+    factors, terms = _draw_permutations()
+    result = np.empty((len(counts), PERMUTATIONS), dtype=np.uint16)
     order = np.argsort(counts, kind="stable")  # texts of about the same length together: little is filled up
     for start in range(0, len(order), BLOCK):
         rows = order[start : start + BLOCK]
-        places = np.minimum(np.arange(counts[rows[-1]])[:, None], counts[rows] - 1)  # filled up with the last shingle
-        shingled = hashed[first[rows] + places]
-        permuted, least = np.empty_like(shingled), np.empty((PERMUTATIONS, len(rows)), dtype=np.uint32)
-        for number in range(PERMUTATIONS):
-            np.multiply(shingled, factors[number], out=permuted)
-            np.add(permuted, terms[number], out=permuted)
-            np.minimum.reduce(permuted, axis=0, out=least[number])
-        found[rows] = least.astype(np.uint16).T
-    return found
+        shingle_indices = np.minimum(
+            np.arange(counts[rows[-1]])[:, None], counts[rows] - 1
+        )  # filled up with the last shingle
+        block_hashes = shingle_hashes[first[rows] + shingle_indices]
+        permuted = np.empty_like(block_hashes)
+        minima = np.empty((PERMUTATIONS, len(rows)), dtype=np.uint32)
+        for index in range(PERMUTATIONS):
+            np.multiply(block_hashes, factors[index], out=permuted)
+            np.add(permuted, terms[index], out=permuted)
+            np.minimum.reduce(permuted, axis=0, out=minima[index])
+        result[rows] = minima.astype(np.uint16).T
+    return result
 
 
 @functools.cache
-def _permutations() -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
+def _draw_permutations() -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
     """Factors and terms of linear permutations modulo 2**32, drawn by splitmix64: for ever the same."""
     import numpy as np
 
-    drawn = mixed(np.uint64(BASE) * np.arange(SEED, SEED + 2 * PERMUTATIONS, dtype=np.uint64))
+    drawn = mix_bits(np.uint64(BASE) * np.arange(SEED, SEED + 2 * PERMUTATIONS, dtype=np.uint64))
     high = (drawn >> np.uint64(32)).astype(np.uint32)
     return high[:PERMUTATIONS] | np.uint32(1), high[PERMUTATIONS:]
 
 
-def _shingle_hashes(normal: "pa.Array") -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
+def _hash_shingles(normal: "pa.Array") -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
     """32 bits of each text's shingles, and how many each text has; a shingle is a part of the text: single spaces."""
     import numpy as np
 
-    data, ends = contents(normal)
+    data, offsets = get_text_bytes(normal)
     spaces = np.flatnonzero(data == SPACE)
-    before = np.searchsorted(spaces, ends)
-    words = np.diff(before) + 1
+    spaces_before = np.searchsorted(spaces, offsets)
+    words = np.diff(spaces_before) + 1
     first = np.cumsum(words) - words
-    word_ends = np.insert(spaces, before[1:], ends[1:])
+    word_ends = np.insert(spaces, spaces_before[1:], offsets[1:])
     word_starts = np.concatenate([[0], word_ends[:-1] + 1])[: len(word_ends)]
-    word_starts[first] = ends[:-1]
+    word_starts[first] = offsets[:-1]
     counts = np.maximum(words - 2, 1)
     row = np.repeat(np.arange(len(words)), counts)
-    opening = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts) + first[row]
-    closing = np.minimum(opening + 2, (first + words - 1)[row])
-    hashed = part_hashes(data, word_starts[opening], word_ends[closing])
-    return (hashed >> np.uint64(32)).astype(np.uint32), counts
+    first_words = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts) + first[row]
+    last_words = np.minimum(first_words + 2, (first + words - 1)[row])
+    hashes = hash_parts(data, word_starts[first_words], word_ends[last_words])
+    return (hashes >> np.uint64(32)).astype(np.uint32), counts
 
 
-def shingles(normal: "pa.Array") -> "pa.ListArray":
+def make_shingles(normal: "pa.Array") -> "pa.ListArray":
     """Every three words in a row of each text."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    split = pc.split_pattern(normal, " ")
-    counts = np.asarray(split.value_lengths())
-    words = split.flatten()
+    word_lists = pc.split_pattern(normal, " ")
+    counts = np.asarray(word_lists.value_lengths())
+    words = word_lists.flatten()
     starts = np.cumsum(counts) - counts
-    inside = np.arange(len(words)) - np.repeat(starts, counts) <= np.repeat(counts, counts) - 3
-    three = np.flatnonzero(inside)
-    joined = pc.binary_join_element_wise(words.take(three), words.take(three + 1), words.take(three + 2), " ")
+    is_start = np.arange(len(words)) - np.repeat(starts, counts) <= np.repeat(counts, counts) - 3
+    shingle_starts = np.flatnonzero(is_start)
+    joined = pc.binary_join_element_wise(
+        words.take(shingle_starts), words.take(shingle_starts + 1), words.take(shingle_starts + 2), " "
+    )
     sizes = np.maximum(counts - 2, 0)
-    short = np.flatnonzero(sizes == 0)
-    places = np.concatenate([np.repeat(np.arange(len(normal)), sizes), short])
-    every = pa.concat_arrays([joined, normal.take(short)]).take(np.argsort(places, kind="stable"))
+    short_texts = np.flatnonzero(sizes == 0)
+    text_indices = np.concatenate([np.repeat(np.arange(len(normal)), sizes), short_texts])
+    all_shingles = pa.concat_arrays([joined, normal.take(short_texts)]).take(np.argsort(text_indices, kind="stable"))
     offsets = np.concatenate([[0], np.cumsum(np.maximum(sizes, 1))]).astype(np.int32)
-    return pa.ListArray.from_arrays(offsets, every)
+    return pa.ListArray.from_arrays(offsets, all_shingles)

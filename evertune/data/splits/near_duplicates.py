@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.data.columns.components import connected, repeated, within
-from evertune.data.columns.strings import mixed
-from evertune.data.splits.minhash import PERMUTATIONS, shingles
-from evertune.runtime.threads import mapped
+from evertune.data.columns.components import find_repeated, label_components, mask_members
+from evertune.data.columns.strings import mix_bits
+from evertune.data.splits.minhash import PERMUTATIONS, make_shingles
+from evertune.runtime.threads import map_in_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ BLOCK = 4096  # signatures whose bands are looked at at once: they stay in the c
 ERRORS = 4  # standard errors by which the signatures' estimate may be below the threshold
 
 
-def sharing(
+def find_shared_buckets(
     fresh: "Iterable[np.ndarray[Any, Any]]", known: "Iterable[np.ndarray[Any, Any]]", threshold: float, scratch: Path
 ) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
     """Numbers of the fresh and of the known texts that share an LSH bucket with a fresh one: no other can be linked.
@@ -36,25 +36,30 @@ def sharing(
     """
     import numpy as np
 
-    rows, sizes = _rows_per_band(threshold), [0, 0]
+    rows_per_band = _rows_per_band(threshold)
+    sizes = [0, 0]
     with ExitStack() as stack:
-        files = [stack.enter_context(tempfile.TemporaryFile(dir=scratch)) for _ in range(PERMUTATIONS // rows)]
-        for which, parts in enumerate((fresh, known)):
-            for keys in mapped(lambda found: _keys(found, rows), parts):
-                sizes[which] += len(keys[0])
+        files = [stack.enter_context(tempfile.TemporaryFile(dir=scratch)) for _ in range(PERMUTATIONS // rows_per_band)]
+        for side, signature_chunks in enumerate((fresh, known)):
+            for keys in map_in_threads(
+                lambda signatures: _compute_band_keys(signatures, rows_per_band), signature_chunks
+            ):
+                sizes[side] += len(keys[0])
                 for key, file in zip(keys, files, strict=True):
                     key.tofile(file)
-        met = np.zeros(sum(sizes), dtype=bool)
-        for places in mapped(lambda file: repeated(_keys_of(file), sizes[0], spare=True), files, BANDS):
-            met[places] = True
-    return np.flatnonzero(met[: sizes[0]]), np.flatnonzero(met[sizes[0] :])
+        is_shared = np.zeros(sum(sizes), dtype=bool)
+        for positions in map_in_threads(
+            lambda file: find_repeated(_read_keys(file), sizes[0], can_overwrite=True), files, BANDS
+        ):
+            is_shared[positions] = True
+    return np.flatnonzero(is_shared[: sizes[0]]), np.flatnonzero(is_shared[sizes[0] :])
 
 
-def _keys(found: "np.ndarray[Any, Any]", rows: int) -> "list[np.ndarray[Any, Any]]":
-    return [_band_keys(found, band, rows) for band in range(PERMUTATIONS // rows)]
+def _compute_band_keys(signatures: "np.ndarray[Any, Any]", rows_per_band: int) -> "list[np.ndarray[Any, Any]]":
+    return [_hash_band(signatures, band, rows_per_band) for band in range(PERMUTATIONS // rows_per_band)]
 
 
-def _keys_of(file: Any) -> "np.ndarray[Any, Any]":
+def _read_keys(file: Any) -> "np.ndarray[Any, Any]":
     import numpy as np
 
     file.seek(0)
@@ -68,30 +73,32 @@ class Bands:
         found: signatures of the few, (n, 64); threshold: of near duplicates.
     """
 
-    def __init__(self, found: "np.ndarray[Any, Any]", threshold: float) -> None:
+    def __init__(self, signatures: "np.ndarray[Any, Any]", threshold: float) -> None:
         import numpy as np
 
         self._rows = _rows_per_band(threshold)
         self._bands = []
         for band in range(PERMUTATIONS // self._rows):
-            begins = np.zeros(1 << 16, dtype=bool)  # by the band's first 16 bits: few of the others are left then
-            begins[found[:, band * self._rows]] = True
-            self._bands.append((begins, np.unique(_band_keys(found, band, self._rows))))
+            prefixes = np.zeros(1 << 16, dtype=bool)  # by the band's first 16 bits: few of the others are left then
+            prefixes[signatures[:, band * self._rows]] = True
+            self._bands.append((prefixes, np.unique(_hash_band(signatures, band, self._rows))))
 
-    def met(self, others: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    def find_sharing_rows(self, others: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
         """(m,) which of the others, (m, 64), share a bucket with one of the few."""
         import numpy as np
 
-        hit = np.zeros(len(others), dtype=bool)
+        is_hit = np.zeros(len(others), dtype=bool)
         for start in range(0, len(others), BLOCK):
             block = others[start : start + BLOCK]
-            for band, (begins, keys) in enumerate(self._bands):
-                some = np.flatnonzero(begins[block[:, band * self._rows]])
-                hit[start + some[within(_band_keys(block[some], band, self._rows), keys)]] = True
-        return hit
+            for band, (prefixes, keys) in enumerate(self._bands):
+                candidates = np.flatnonzero(prefixes[block[:, band * self._rows]])
+                is_hit[start + candidates[mask_members(_hash_band(block[candidates], band, self._rows), keys)]] = True
+        return is_hit
 
 
-def links(fresh: Any, known: Any, threshold: float, texts: "Callable[[Any], pa.Array]") -> "np.ndarray[Any, Any]":
+def find_near_duplicates(
+    fresh: Any, known: Any, threshold: float, read_texts: "Callable[[Any], pa.Array]"
+) -> "np.ndarray[Any, Any]":
     """Pairs of texts that are near duplicates, with a fresh one in each, (k, 2).
 
     The pairs connect what belongs together and are not all of them. Signatures only propose a pair, its shingles
@@ -104,22 +111,27 @@ def links(fresh: Any, known: Any, threshold: float, texts: "Callable[[Any], pa.A
     """
     import numpy as np
 
-    rows = _rows_per_band(threshold)
-    near = _sharing_a_band(fresh, known, rows)
-    stacked = np.concatenate([fresh, known[near]])
-    place = np.concatenate([np.arange(len(fresh)), len(fresh) + near])
-    joined = _first_alike(stacked)
-    distinct, normal = np.flatnonzero(joined == np.arange(len(stacked))), texts(near)
-    likely = threshold - ERRORS * (threshold * (1 - threshold) / PERMUTATIONS) ** 0.5
-    for band in range(PERMUTATIONS // rows):
-        for some in _candidates(_band_keys(stacked[distinct], band, rows)):
-            pairs = distinct[some]
-            pairs = pairs[(pairs.min(axis=1) < len(fresh)) & (joined[pairs[:, 0]] != joined[pairs[:, 1]])]
-            pairs = pairs[_estimated(stacked, pairs) >= likely]
-            joined = _merged(joined, pairs[_similarity(normal, pairs) >= threshold])
-    linked = np.column_stack([np.arange(len(stacked)), joined])
-    found: np.ndarray[Any, Any] = place[linked[linked[:, 0] != joined]]
-    return found
+    rows_per_band = _rows_per_band(threshold)
+    near_known = _find_sharing_rows(fresh, known, rows_per_band)
+    signatures = np.concatenate([fresh, known[near_known]])
+    row_indices = np.concatenate([np.arange(len(fresh)), len(fresh) + near_known])
+    representatives = _find_first_alike(signatures)
+    distinct = np.flatnonzero(representatives == np.arange(len(signatures)))
+    normal_texts = read_texts(near_known)
+    min_estimate = threshold - ERRORS * (threshold * (1 - threshold) / PERMUTATIONS) ** 0.5
+    for band in range(PERMUTATIONS // rows_per_band):
+        for candidates in _propose_pairs(_hash_band(signatures[distinct], band, rows_per_band)):
+            pairs = distinct[candidates]
+            pairs = pairs[
+                (pairs.min(axis=1) < len(fresh)) & (representatives[pairs[:, 0]] != representatives[pairs[:, 1]])
+            ]
+            pairs = pairs[_estimate_similarity(signatures, pairs) >= min_estimate]
+            representatives = _merge_pairs(
+                representatives, pairs[_compute_similarity(normal_texts, pairs) >= threshold]
+            )
+    all_pairs = np.column_stack([np.arange(len(signatures)), representatives])
+    linked_pairs: np.ndarray[Any, Any] = row_indices[all_pairs[all_pairs[:, 0] != representatives]]
+    return linked_pairs
 
 
 def _rows_per_band(threshold: float) -> int:
@@ -130,40 +142,41 @@ def _rows_per_band(threshold: float) -> int:
     return 1
 
 
-def _band_keys(found: "np.ndarray[Any, Any]", band: int, rows: int) -> "np.ndarray[Any, Any]":
+def _hash_band(signatures: "np.ndarray[Any, Any]", band: int, rows_per_band: int) -> "np.ndarray[Any, Any]":
     import numpy as np
 
-    keys = np.zeros(len(found), dtype=np.uint64)
-    for column in range(band * rows, (band + 1) * rows):
-        keys = keys * np.uint64(0x9E3779B97F4A7C15) + found[:, column].astype(np.uint64) + np.uint64(1)
-    return mixed(keys)
+    keys = np.zeros(len(signatures), dtype=np.uint64)
+    for column in range(band * rows_per_band, (band + 1) * rows_per_band):
+        keys = keys * np.uint64(0x9E3779B97F4A7C15) + signatures[:, column].astype(np.uint64) + np.uint64(1)
+    return mix_bits(keys)
 
 
-def _sharing_a_band(fresh: Any, known: Any, rows: int) -> "np.ndarray[Any, Any]":
+def _find_sharing_rows(fresh: Any, known: Any, rows_per_band: int) -> "np.ndarray[Any, Any]":
     import numpy as np
 
-    sharing = np.zeros(len(known), dtype=bool)
+    is_sharing = np.zeros(len(known), dtype=bool)
     if len(fresh):
-        for band in range(PERMUTATIONS // rows):
-            keys, wanted = _band_keys(known, band, rows), np.unique(_band_keys(fresh, band, rows))
-            sharing |= wanted[np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)] == keys
-    return np.flatnonzero(sharing)
+        for band in range(PERMUTATIONS // rows_per_band):
+            keys = _hash_band(known, band, rows_per_band)
+            fresh_keys = np.unique(_hash_band(fresh, band, rows_per_band))
+            is_sharing |= fresh_keys[np.minimum(np.searchsorted(fresh_keys, keys), len(fresh_keys) - 1)] == keys
+    return np.flatnonzero(is_sharing)
 
 
-def _first_alike(found: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def _find_first_alike(signatures: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     """Of each signature the position of the first that is the same."""
     import numpy as np
 
-    wide = np.ascontiguousarray(found).view(np.uint64)
-    keys = np.zeros(len(wide), dtype=np.uint64)
-    for column in range(wide.shape[1]):
-        keys = mixed(keys + wide[:, column])
+    wide_signatures = np.ascontiguousarray(signatures).view(np.uint64)
+    keys = np.zeros(len(wide_signatures), dtype=np.uint64)
+    for column in range(wide_signatures.shape[1]):
+        keys = mix_bits(keys + wide_signatures[:, column])
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    alike = (found[first[inverse]] == found).all(axis=1)  # as good as always: 64 bits stand for 1,024
-    return np.where(alike, first[inverse], np.arange(len(found)))
+    is_alike = (signatures[first[inverse]] == signatures).all(axis=1)  # as good as always: 64 bits stand for 1,024
+    return np.where(is_alike, first[inverse], np.arange(len(signatures)))
 
 
-def _candidates(keys: "np.ndarray[Any, Any]") -> "Iterator[np.ndarray[Any, Any]]":
+def _propose_pairs(keys: "np.ndarray[Any, Any]") -> "Iterator[np.ndarray[Any, Any]]":
     """Pairs of positions in one bucket: each with the bucket's first, then each with its next `WINDOW` neighbours."""
     import numpy as np
 
@@ -180,55 +193,56 @@ def _candidates(keys: "np.ndarray[Any, Any]") -> "Iterator[np.ndarray[Any, Any]]
         yield np.column_stack([order[rest - offset], order[rest]])
 
 
-def _merged(joined: "np.ndarray[Any, Any]", pairs: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def _merge_pairs(representatives: "np.ndarray[Any, Any]", pairs: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     """Each position's representative, once the pairs are linked too."""
     import numpy as np
 
     if not len(pairs):
-        return joined
-    ends, codes = np.unique(joined[pairs], return_inverse=True)
-    numbers = connected(len(ends), codes.reshape(-1, 2))
-    head = np.arange(len(joined))
-    head[ends] = ends[np.unique(numbers, return_index=True)[1]][numbers]
-    merged: np.ndarray[Any, Any] = head[joined]
+        return representatives
+    ends, codes = np.unique(representatives[pairs], return_inverse=True)
+    numbers = label_components(len(ends), codes.reshape(-1, 2))
+    heads = np.arange(len(representatives))
+    heads[ends] = ends[np.unique(numbers, return_index=True)[1]][numbers]
+    merged: np.ndarray[Any, Any] = heads[representatives]
     return merged
 
 
-def _estimated(found: Any, pairs: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def _estimate_similarity(signatures: Any, pairs: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     import numpy as np
 
-    share = np.zeros(len(pairs))
+    similarity = np.zeros(len(pairs))
     for start in range(0, len(pairs), PAIRS):
-        some = pairs[start : start + PAIRS]
-        share[start : start + PAIRS] = (found[some[:, 0]] == found[some[:, 1]]).mean(axis=1)
-    return share
+        block = pairs[start : start + PAIRS]
+        similarity[start : start + PAIRS] = (signatures[block[:, 0]] == signatures[block[:, 1]]).mean(axis=1)
+    return similarity
 
 
-def _similarity(normal: "pa.Array", pairs: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def _compute_similarity(texts: "pa.Array", pairs: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     """The Jaccard similarity of each pair's sets of shingles."""
     import numpy as np
 
-    parts = [_jaccard(normal, pairs[start : start + EXACT]) for start in range(0, len(pairs), EXACT)]
+    parts = [_compute_jaccard(texts, pairs[start : start + EXACT]) for start in range(0, len(pairs), EXACT)]
     return np.concatenate([np.zeros(0), *parts])
 
 
-def _jaccard(normal: "pa.Array", pairs: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def _compute_jaccard(texts: "pa.Array", pairs: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     import numpy as np
     import pyarrow as pa
 
-    nodes, place = np.unique(pairs, return_inverse=True)
-    left, right = place.reshape(-1, 2).T
-    sets = shingles(normal.take(pa.array(nodes)))
+    nodes, node_indices = np.unique(pairs, return_inverse=True)
+    left, right = node_indices.reshape(-1, 2).T
+    sets = make_shingles(texts.take(pa.array(nodes)))
     codes = sets.flatten().dictionary_encode()
-    row = np.repeat(np.arange(len(nodes)), np.asarray(sets.value_lengths()))
-    keys = np.sort(row * len(codes.dictionary) + codes.indices.to_numpy())
+    text_indices = np.repeat(np.arange(len(nodes)), np.asarray(sets.value_lengths()))
+    keys = np.sort(text_indices * len(codes.dictionary) + codes.indices.to_numpy())
     keys = keys[np.append(True, keys[1:] != keys[:-1])]  # by row, each shingle once
     sizes = np.bincount(keys // len(codes.dictionary), minlength=len(nodes))
-    starts, counts = np.cumsum(sizes) - sizes, sizes[left]
+    starts = np.cumsum(sizes) - sizes
+    counts = sizes[left]
     pair = np.repeat(np.arange(len(pairs)), counts)
-    within = np.arange(len(pair)) - np.repeat(np.cumsum(counts) - counts, counts)
-    wanted = keys[starts[left][pair] + within] + (right - left)[pair] * len(codes.dictionary)
-    hit = keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
-    both = np.bincount(pair[hit], minlength=len(pairs))
-    similarity: np.ndarray[Any, Any] = both / (counts + sizes[right] - both)
+    offsets = np.arange(len(pair)) - np.repeat(np.cumsum(counts) - counts, counts)
+    sought_keys = keys[starts[left][pair] + offsets] + (right - left)[pair] * len(codes.dictionary)
+    is_shared = keys[np.minimum(np.searchsorted(keys, sought_keys), len(keys) - 1)] == sought_keys
+    shared_counts = np.bincount(pair[is_shared], minlength=len(pairs))
+    similarity: np.ndarray[Any, Any] = shared_counts / (counts + sizes[right] - shared_counts)
     return similarity

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evertune.data.columns.chunks import Rows, of_table
-from evertune.data.columns.components import within
-from evertune.data.splits.minhash import matrix
+from evertune.data.columns.chunks import RowReader, make_row_reader
+from evertune.data.columns.components import mask_members
+from evertune.data.splits.minhash import iterate_signatures
 from evertune.data.splits.near_duplicates import Bands
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ LINKING = ("row_key", "group", "normal_digest")
 
 
 @dataclass(frozen=True)
-class Nearby:
+class NearbyRows:
     """Rows of the corpus, in its order.
 
     Args:
@@ -30,14 +30,16 @@ class Nearby:
         normal, split, component: of these, and behind them of all other rows of their components.
     """
 
-    linked: Rows
+    linked: RowReader
     count: int
     normal: "np.ndarray[Any, Any]"
     split: "np.ndarray[Any, Any]"
     component: "np.ndarray[Any, Any]"
 
 
-def nearby(rows: Rows, known: Rows, columns: Sequence[str], stands: Any, threshold: float | None) -> Nearby:
+def find_nearby_rows(
+    rows: RowReader, corpus_rows: RowReader, columns: Sequence[str], read_components: Any, threshold: float | None
+) -> NearbyRows:
     """The rows of the corpus that decide on the splits of a batch.
 
     Args:
@@ -49,23 +51,36 @@ def nearby(rows: Rows, known: Rows, columns: Sequence[str], stands: Any, thresho
     import numpy as np
     import pyarrow as pa
 
-    wanted, small, some, hits, normals = _wanted(rows, threshold), list[Any](), list[Any](), list[Any](), list[Any]()
-    for part in known(columns):
-        hit = wanted.met(part)
-        small.append(part.select(["split", "component", "joins"]))
-        some.append(part.filter(pa.array(hit)))
-        hits.append(hit)
-        normals.append(part["normal_digest"].to_numpy())
-    if not some:
-        return Nearby(known, 0, *(np.zeros(0, dtype=one) for one in (np.int64, np.int8, np.int64)))
-    split, component = stands(small)
-    hit, normal = np.concatenate(hits), np.concatenate(normals)
-    places = np.concatenate([np.flatnonzero(hit), np.flatnonzero(~hit & within(component, component[hit]))])
-    return Nearby(of_table(pa.concat_tables(some)), int(hit.sum()), normal[places], split[places], component[places])
+    batch_values = _collect_batch_values(rows, threshold)
+    component_chunks = list[Any]()
+    row_chunks = list[Any]()
+    masks = list[Any]()
+    digest_chunks = list[Any]()
+    for chunk in corpus_rows(columns):
+        is_hit = batch_values.find_hits(chunk)
+        component_chunks.append(chunk.select(["split", "component", "joins"]))
+        row_chunks.append(chunk.filter(pa.array(is_hit)))
+        masks.append(is_hit)
+        digest_chunks.append(chunk["normal_digest"].to_numpy())
+    if not row_chunks:
+        return NearbyRows(corpus_rows, 0, *(np.zeros(0, dtype=dtype) for dtype in (np.int64, np.int8, np.int64)))
+    split, component = read_components(component_chunks)
+    is_hit = np.concatenate(masks)
+    digests = np.concatenate(digest_chunks)
+    row_indices = np.concatenate(
+        [np.flatnonzero(is_hit), np.flatnonzero(~is_hit & mask_members(component, component[is_hit]))]
+    )
+    return NearbyRows(
+        make_row_reader(pa.concat_tables(row_chunks)),
+        int(is_hit.sum()),
+        digests[row_indices],
+        split[row_indices],
+        component[row_indices],
+    )
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _BatchValues:
     """What a batch's rows hold that can link them.
 
     Args:
@@ -75,29 +90,38 @@ class _Wanted:
     values: "dict[str, pa.Array]"
     bands: Bands | None
 
-    def met(self, part: "pa.Table") -> "np.ndarray[Any, Any]":
+    def find_hits(self, chunk: "pa.Table") -> "np.ndarray[Any, Any]":
         """Which rows hold one of these."""
         import numpy as np
         import pyarrow.compute as pc
 
-        hit = np.zeros(len(part), dtype=bool)
+        is_hit = np.zeros(len(chunk), dtype=bool)
         for name, values in self.values.items():
             if len(values):
-                hit |= pc.is_in(part[name], value_set=values).to_numpy()
+                is_hit |= pc.is_in(chunk[name], value_set=values).to_numpy()
         if self.bands is not None:
-            hit |= np.concatenate([np.zeros(0, dtype=bool), *(self.bands.met(one) for one in matrix(part))])
-        return hit
+            is_hit |= np.concatenate(
+                [
+                    np.zeros(0, dtype=bool),
+                    *(self.bands.find_sharing_rows(signatures) for signatures in iterate_signatures(chunk)),
+                ]
+            )
+        return is_hit
 
 
-def _wanted(rows: Rows, threshold: float | None) -> _Wanted:
+def _collect_batch_values(rows: RowReader, threshold: float | None) -> _BatchValues:
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    whole = pa.concat_tables(rows(list(LINKING)))
-    values = {name: pc.unique(whole[name].combine_chunks()).drop_null() for name in LINKING}
+    table = pa.concat_tables(rows(list(LINKING)))
+    values = {name: pc.unique(table[name].combine_chunks()).drop_null() for name in LINKING}
     if threshold is None:
-        return _Wanted(values, None)
-    return _Wanted(
-        values, Bands(np.concatenate([one for part in rows(["signature"]) for one in matrix(part)]), threshold)
+        return _BatchValues(values, None)
+    return _BatchValues(
+        values,
+        Bands(
+            np.concatenate([signatures for chunk in rows(["signature"]) for signatures in iterate_signatures(chunk)]),
+            threshold,
+        ),
     )

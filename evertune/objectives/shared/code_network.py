@@ -23,11 +23,13 @@ class CodesConfig(PretrainedConfig):
 
     def __init__(self, width: int = 64, codes: int = 512, code_size: int = 16, **others: Any) -> None:
         super().__init__(**others)
-        self.width, self.codes, self.code_size = width, codes, code_size
+        self.width = width
+        self.codes = codes
+        self.code_size = code_size
 
 
 @dataclass
-class Coded:
+class CodesOutput:
     """What the network gives of each picture: reconstruction, how far its states are from their codes, codes, itself.
 
     Args:
@@ -50,41 +52,50 @@ class ImageCodes(PreTrainedModel):
 
     def __init__(self, config: CodesConfig) -> None:
         super().__init__(config)
-        wide, half = config.width, config.width // 2
+        wide = config.width
+        half = config.width // 2
         self.encoder = nn.Sequential(
-            nn.Conv2d(3, half, 4, 2, 1), Residual(half), nn.Conv2d(half, wide, 4, 2, 1), Residual(wide), Residual(wide),
+            nn.Conv2d(3, half, 4, 2, 1),
+            Residual(half),
+            nn.Conv2d(half, wide, 4, 2, 1),
+            Residual(wide),
+            Residual(wide),
             nn.Conv2d(wide, config.code_size, 1),
-        )  # fmt: skip
+        )
         self.codebook = nn.Parameter(torch.randn(config.codes, config.code_size))
         self.decoder = nn.Sequential(
-            nn.Conv2d(config.code_size, wide, 3, padding=1), Residual(wide), Residual(wide),
-            nn.ConvTranspose2d(wide, half, 4, 2, 1), Residual(half), nn.ConvTranspose2d(half, 3, 4, 2, 1),
-        )  # fmt: skip
+            nn.Conv2d(config.code_size, wide, 3, padding=1),
+            Residual(wide),
+            Residual(wide),
+            nn.ConvTranspose2d(wide, half, 4, 2, 1),
+            Residual(half),
+            nn.ConvTranspose2d(half, 3, 4, 2, 1),
+        )
         self.post_init()
 
-    def forward(self, pixel_values: Any) -> Coded:
+    def forward(self, pixel_values: Any) -> CodesOutput:
         """Codes, and the pictures that they give."""
         states, codes = self.states(pixel_values)
-        chosen = self.vectors(codes)
-        apart = (chosen - states.detach()).square().mean((1, 2, 3))
+        chosen = self.look_up_vectors(codes)
+        code_error = (chosen - states.detach()).square().mean((1, 2, 3))
         pull = (chosen.detach() - states).square().mean((1, 2, 3))
         straight = states + (chosen - states).detach()  # the gradient of the reconstruction passes the choice by
-        return Coded((self.decoder(straight), apart + COMMITMENT * pull, codes.flatten(1), pixel_values))
+        return CodesOutput((self.decoder(straight), code_error + COMMITMENT * pull, codes.flatten(1), pixel_values))
 
     def states(self, pixel_values: Any) -> tuple[Any, Any]:
         """(rows, code_size, height, width) on the unit sphere, and (rows, height, width) the nearest codes."""
         states = functional.normalize(self.encoder(pixel_values).float(), dim=1)
-        near = torch.einsum("rchw,kc->rkhw", states, functional.normalize(self.codebook, dim=1))
-        return states, near.argmax(1)
+        similarities = torch.einsum("rchw,kc->rkhw", states, functional.normalize(self.codebook, dim=1))
+        return states, similarities.argmax(1)
 
-    def vectors(self, codes: Any) -> Any:
+    def look_up_vectors(self, codes: Any) -> Any:
         """(rows, code_size, height, width) of codes (rows, height, width)."""
         return functional.normalize(self.codebook, dim=1)[codes].permute(0, 3, 1, 2)
 
     def pictures(self, codes: Any) -> Any:
         """(rows, 3, size, size) of a grid's codes, (rows, cells)."""
         side = int(codes.shape[1] ** 0.5)
-        return self.decoder(self.vectors(codes.view(-1, side, side)))
+        return self.decoder(self.look_up_vectors(codes.view(-1, side, side)))
 
 
 class Residual(nn.Module):

@@ -42,18 +42,20 @@ def build(kind: str, path: str | Path, options: Any, **more: Any) -> Any:
     import transformers
 
     if _has_weights(Path(path)):
-        model = getattr(transformers, kind).from_pretrained(path, dtype=torch.float32)
+        model = getattr(transformers, kind).from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
     else:
-        config = transformers.AutoConfig.from_pretrained(path)
-        model = getattr(transformers, kind).from_config(config, dtype=torch.float32)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
-    drawn = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p}
+        config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
+        model = getattr(transformers, kind).from_config(config, dtype=torch.float32, trust_remote_code=False)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    sampling = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p}
     model.generation_config = transformers.GenerationConfig(
-        max_new_tokens=options.max_new_tokens, pad_token_id=tokenizer.pad_token_id,
+        max_new_tokens=options.max_new_tokens,
+        pad_token_id=tokenizer.pad_token_id,
         eos_token_id=sorted({end_of(tokenizer), turn_end(tokenizer)}),
         decoder_start_token_id=model.config.decoder_start_token_id if model.config.is_encoder_decoder else None,
-        **(drawn if options.temperature else {}), **more,
-    )  # fmt: skip
+        **(sampling if options.temperature else {}),
+        **more,
+    )
     model.tokenizer = tokenizer  # reads what the model writes
     return model
 
@@ -67,8 +69,8 @@ def load(kind: str, path: str | Path) -> Any:
     import torch
     import transformers
 
-    model = getattr(transformers, kind).from_pretrained(path, dtype=torch.float32)
-    model.tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    model = getattr(transformers, kind).from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
+    model.tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     return model
 
 
@@ -77,27 +79,29 @@ def _has_weights(folder: Path) -> bool:
     return not folder.is_dir() or any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
 
 
-def unfit(path: Path, wanted: str) -> str | None:
+def unfit(path: Path, kind: str) -> str | None:
     """Why the model in a folder writes no text, from its configuration; None where it does, or nothing is stated.
 
     Args:
         wanted: `decoder`, or `encoder-decoder`.
     """
     file = path / "config.json"
-    stated = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    made = " ".join(stated.get("architectures") or [])
-    both = bool(stated.get("is_encoder_decoder"))
-    writes = both if wanted == "encoder-decoder" else made.endswith(("LMHeadModel", "ForCausalLM")) and not both
-    if not made or writes:
+    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    name = " ".join(config.get("architectures") or [])
+    has_encoder = bool(config.get("is_encoder_decoder"))
+    is_writer = (
+        has_encoder if kind == "encoder-decoder" else name.endswith(("LMHeadModel", "ForCausalLM")) and not has_encoder
+    )
+    if not name or is_writer:
         return None
-    example = {"decoder": "gpt2_bytes", "encoder-decoder": "t5_bytes"}[wanted]
-    return f"is a {made}; this objective needs a model of the kind {wanted}, such as package:evertune/models/{example}"
+    example = {"decoder": "gpt2_bytes", "encoder-decoder": "t5_bytes"}[kind]
+    return f"is a {name}; this objective needs a model of the kind {kind}, such as package:evertune/models/{example}"
 
 
 def start_of(tokenizer: Any) -> int:
     """The token before a text."""
-    found = (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id)
-    return int(next(one for one in found if one is not None))
+    candidates = (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id)
+    return int(next(token_id for token_id in candidates if token_id is not None))
 
 
 def end_of(tokenizer: Any) -> int:
@@ -118,8 +122,8 @@ def chosen(ids: Sequence[int], share: float) -> bool:
 def plain(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of texts, no special tokens added."""
     settings = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
-    found: list[list[int]] = tokenizer(list(texts), verbose=False, **settings)["input_ids"] if texts else []
-    return found
+    ids: list[list[int]] = tokenizer(list(texts), verbose=False, **settings)["input_ids"] if texts else []
+    return ids
 
 
 def padded(rows: Sequence[Sequence[int]], fill: int, *, left: bool = False) -> Any:
@@ -128,9 +132,9 @@ def padded(rows: Sequence[Sequence[int]], fill: int, *, left: bool = False) -> A
 
     longest = max(map(len, rows))
     ids = np.full((len(rows), longest), fill, dtype=np.int64)
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         start = longest - len(row) if left else 0
-        ids[place, start : start + len(row)] = row
+        ids[index, start : start + len(row)] = row
     return torch.from_numpy(ids)
 
 
@@ -144,16 +148,20 @@ def loss(logits: Any, labels: Any, smoothing: float = 0.0) -> Any:
     import torch
     from torch.utils.checkpoint import checkpoint
 
-    def part(some: Any, wanted: Any) -> Any:
+    def part_loss(some_logits: Any, some_labels: Any) -> Any:
         return torch.nn.functional.cross_entropy(
-            some.float(), wanted, reduction="sum", label_smoothing=smoothing, ignore_index=IGNORED
+            some_logits.float(), some_labels, reduction="sum", label_smoothing=smoothing, ignore_index=IGNORED
         )
 
-    flat, wanted, size = logits.flatten(0, 1), labels.flatten(), max(1, LOGITS // logits.shape[-1])
-    if len(flat) <= size:
-        return part(flat, wanted)
-    pairs = zip(flat.split(size), wanted.split(size), strict=True)
-    return sum(checkpoint(part, one, other, use_reentrant=False) for one, other in pairs)
+    flat_logits = logits.flatten(0, 1)
+    flat_labels = labels.flatten()
+    size = max(1, LOGITS // logits.shape[-1])
+    if len(flat_logits) <= size:
+        return part_loss(flat_logits, flat_labels)
+    pairs = zip(flat_logits.split(size), flat_labels.split(size), strict=True)
+    return sum(
+        checkpoint(part_loss, some_logits, some_labels, use_reentrant=False) for some_logits, some_labels in pairs
+    )
 
 
 def surprise(logits: Any, labels: Any) -> Any:
@@ -177,63 +185,65 @@ def written(model: Any, prompts: Sequence[Sequence[int]]) -> list[str]:
     """What the model writes behind each prompt, the prompt left out; a prompt too long for it loses its beginning."""
     if not prompts:
         return []
-    limit, new = getattr(model.config, "max_position_embeddings", None), model.generation_config.max_new_tokens
-    kept = [list(one) if limit is None else list(one)[-max(1, limit - new) :] for one in prompts]
-    ids = padded(kept, model.generation_config.pad_token_id, left=True).to(model.device)
-    said = generated(model, input_ids=ids, attention_mask=mask_of(kept, left=True).to(model.device))
-    return told(model, said[:, ids.shape[1] :])
+    limit = getattr(model.config, "max_position_embeddings", None)
+    new_tokens = model.generation_config.max_new_tokens
+    cut_prompts = [list(prompt) if limit is None else list(prompt)[-max(1, limit - new_tokens) :] for prompt in prompts]
+    ids = padded(cut_prompts, model.generation_config.pad_token_id, left=True).to(model.device)
+    output_ids = generated(model, input_ids=ids, attention_mask=mask_of(cut_prompts, left=True).to(model.device))
+    return told(model, output_ids[:, ids.shape[1] :])
 
 
-def generated(model: Any, **given: Any) -> Any:
+def generated(model: Any, **inputs: Any) -> Any:
     """Token ids, as the model's own generation settings ask; drawn ones are the same each time."""
     import torch
 
-    drawn = model.generation_config.do_sample
-    with torch.random.fork_rng(enabled=drawn) if drawn else contextlib.nullcontext():
-        if drawn:
+    is_drawn = model.generation_config.do_sample
+    with torch.random.fork_rng(enabled=is_drawn) if is_drawn else contextlib.nullcontext():
+        if is_drawn:
             torch.manual_seed(0)
-        return model.generate(**given)
+        return model.generate(**inputs)
 
 
 def told(model: Any, ids: Any) -> list[str]:
     """Token ids as texts, each up to its end."""
-    found: list[str] = model.tokenizer.batch_decode(ids, skip_special_tokens=True)
-    return found
+    texts: list[str] = model.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    return texts
 
 
 def variety(text: str) -> tuple[float, float, float]:
     """Share of distinct words, and of distinct pairs (Li et al. 2016, section 5.2); share of passages said before."""
     words = text.split()
-    one, two, four = (_distinct(words, size) for size in (1, 2, REPEATED))
-    return one, two, 1 - four
+    distinct_words, distinct_pairs, distinct_passages = (_distinct_share(words, size) for size in (1, 2, REPEATED))
+    return distinct_words, distinct_pairs, 1 - distinct_passages
 
 
-def _distinct(words: Sequence[str], size: int) -> float:
+def _distinct_share(words: Sequence[str], size: int) -> float:
     passages = [tuple(words[start : start + size]) for start in range(len(words) - size + 1)]
     return len(set(passages)) / len(passages) if passages else 1.0
 
 
-def overlap(target: str, said: str) -> tuple[float, float]:
+def overlap(target: str, output: str) -> tuple[float, float]:
     """ROUGE-L's F1 of the words (Lin 2004, section 3), and whether both texts are the same but for blanks."""
-    wanted, found = target.lower().split(), said.lower().split()
-    common = _common(wanted, found)
-    score = 2 * common / (len(wanted) + len(found)) if wanted or found else 1.0
-    return score, float(target.split() == said.split())
+    target_words = target.lower().split()
+    output_words = output.lower().split()
+    common = _common_length(target_words, output_words)
+    score = 2 * common / (len(target_words) + len(output_words)) if target_words or output_words else 1.0
+    return score, float(target.split() == output.split())
 
 
-def _common(one: Sequence[str], other: Sequence[str]) -> int:
+def _common_length(words: Sequence[str], other: Sequence[str]) -> int:
     """Length of the longest common subsequence."""
     row = [0] * (len(other) + 1)
-    for word in one:
+    for word in words:
         before = 0
-        for place, there in enumerate(other, 1):
-            before, row[place] = row[place], before + 1 if word == there else max(row[place], row[place - 1])
+        for index, other_word in enumerate(other, 1):
+            before, row[index] = row[index], before + 1 if word == other_word else max(row[index], row[index - 1])
     return row[-1]
 
 
 def likelihood(sums: Any) -> dict[str, Any]:
     """Of sums (..., 3) of nats, tokens and bytes."""
-    nats, tokens, size = (sums[..., place] for place in range(3))
+    nats, tokens, size = (sums[..., index] for index in range(3))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return {"bits_per_byte": nats / size / np.log(2), "perplexity": np.exp(nats / tokens)}
 
@@ -241,15 +251,15 @@ def likelihood(sums: Any) -> dict[str, Any]:
 def shares(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     """Of sums (..., 1 + names): the mean of each over the rows that were counted first."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return {name: sums[..., place] / sums[..., 0] for place, name in enumerate(names, 1)}
+        return {name: sums[..., index] / sums[..., 0] for index, name in enumerate(names, 1)}
 
 
 def of_bytes(targets: Sequence[str]) -> list[float]:
     """Nats of each text, and its end, under how often each byte stands in all of them: what knows no context."""
     counts = np.zeros(257)
-    each = [np.frombuffer(text.encode(), dtype=np.uint8) for text in targets]
-    for one in each:
-        counts += np.append(np.bincount(one, minlength=256), 1)
+    byte_rows = [np.frombuffer(text.encode(), dtype=np.uint8) for text in targets]
+    for byte_row in byte_rows:
+        counts += np.append(np.bincount(byte_row, minlength=256), 1)
     with np.errstate(divide="ignore"):
         price = -np.log(counts / counts.sum())
-    return [float(price[one].sum() + price[256]) for one in each]
+    return [float(price[byte_row].sum() + price[256]) for byte_row in byte_rows]

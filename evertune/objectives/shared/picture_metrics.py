@@ -18,33 +18,37 @@ def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]],
     """Of each row, (rows, 5 + LABELS + 2 * MOMENTS): 1, nats a code, entropy of the classifier's labels of the picture
     that was drawn, whether the true picture is the nearest to it, or among the five nearest, of all these rows; the
     labels' probabilities; first and second moments of the classifier's logits, of the true picture and of the drawn."""
-    drawn, real = (np.array([_filled(one[name]) for one in predictions]) for name in ("judged", "real"))
-    labels = max((len(one["judged"]) for one in predictions), default=1)
+    drawn, real = (
+        np.array([_pad_logits(prediction[name]) for prediction in predictions]) for name in ("judged", "real")
+    )
+    labels = max((len(prediction["judged"]) for prediction in predictions), default=1)
     odds = np.zeros_like(drawn)
     odds[:, :labels] = np.exp(drawn[:, :labels] - drawn[:, :labels].max(1, keepdims=True))
     odds /= odds.sum(1, keepdims=True)
     entropy = -np.where(odds > 0, odds * np.log(np.maximum(odds, 1e-30)), 0).sum(1)
-    places = _places(targets, predictions)
-    single = [np.ones(len(targets)), [one["nats"] for one in predictions], entropy, places < 1, places < 5]
-    return np.concatenate([np.stack(single, 1), odds, _moments(real), _moments(drawn)], axis=1)
+    ranks = _rank_pictures(targets, predictions)
+    single = [np.ones(len(targets)), [prediction["nats"] for prediction in predictions], entropy, ranks < 1, ranks < 5]
+    return np.concatenate([np.stack(single, 1), odds, _compute_moments(real), _compute_moments(drawn)], axis=1)
 
 
-def _filled(logits: Sequence[float]) -> Any:
-    found = np.zeros(LABELS)
-    found[: len(logits)] = np.asarray(logits) - np.mean(logits)
-    return found
+def _pad_logits(logits: Sequence[float]) -> Any:
+    padded = np.zeros(LABELS)
+    padded[: len(logits)] = np.asarray(logits) - np.mean(logits)
+    return padded
 
 
-def _moments(values: Any) -> Any:
+def _compute_moments(values: Any) -> Any:
     return np.concatenate([values, values[:, UPPER[0]] * values[:, UPPER[1]]], axis=1)
 
 
-def _places(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> Any:
+def _rank_pictures(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> Any:
     """(rows,) how many true pictures of other rows are nearer to the one that was drawn, by squared distance."""
-    real = np.array([pixels.picture(one, SIDE).reshape(-1) for one in targets], dtype=np.float64)
-    drawn = np.array([pixels.picture(one["image"], SIDE).reshape(-1) for one in predictions], dtype=np.float64)
-    apart = (drawn**2).sum(1)[:, None] - 2 * drawn @ real.T + (real**2).sum(1)[None]
-    return (apart < np.diag(apart)[:, None] - 1e-6).sum(1)
+    real = np.array([pixels.picture(target, SIDE).reshape(-1) for target in targets], dtype=np.float64)
+    drawn = np.array(
+        [pixels.picture(prediction["image"], SIDE).reshape(-1) for prediction in predictions], dtype=np.float64
+    )
+    distances = (drawn**2).sum(1)[:, None] - 2 * drawn @ real.T + (real**2).sum(1)[None]
+    return (distances < np.diag(distances)[:, None] - 1e-6).sum(1)
 
 
 def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
@@ -58,27 +62,28 @@ def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
         means = means / means[..., :1]
     odds = means[..., 5 : 5 + LABELS]
     diversity = -np.where(odds > 0, odds * np.log(np.maximum(odds, 1e-30)), 0).sum(-1)
-    real, drawn = (means[..., 5 + LABELS + place * MOMENTS :][..., :MOMENTS] for place in range(2))
+    real, drawn = (means[..., 5 + LABELS + side * MOMENTS :][..., :MOMENTS] for side in range(2))
     return {
         "code_perplexity": np.exp(means[..., 1]),
-        "frechet_distance": _frechet(real, drawn),
+        "frechet_distance": _frechet_distance(real, drawn),
         "inception_score": np.exp(diversity - means[..., 2]),
         "recall_at_1": means[..., 3],
         "recall_at_5": means[..., 4],
     }
 
 
-def _frechet(one: Any, two: Any) -> Any:
+def _frechet_distance(first: Any, second: Any) -> Any:
     """|m - n|^2 + tr(A + B - 2 (AB)^(1/2)) of two normal distributions, by the roots of AB's eigenvalues."""
-    (mean, spread), (other, width) = _normal(one), _normal(two)
-    known = np.isfinite(spread).all((-1, -2)) & np.isfinite(width).all((-1, -2))
-    product = np.where(known[..., None, None], spread @ width, 0.0)
+    (mean, spread) = _fit_normal(first)
+    (other_mean, other_spread) = _fit_normal(second)
+    is_finite = np.isfinite(spread).all((-1, -2)) & np.isfinite(other_spread).all((-1, -2))
+    product = np.where(is_finite[..., None, None], spread @ other_spread, 0.0)
     roots = np.sqrt(np.maximum(np.linalg.eigvals(product).real, 0)).sum(-1)
-    traces = np.trace(spread, axis1=-2, axis2=-1) + np.trace(width, axis1=-2, axis2=-1)
-    return np.where(known, ((mean - other) ** 2).sum(-1) + np.maximum(traces - 2 * roots, 0), np.nan)
+    traces = np.trace(spread, axis1=-2, axis2=-1) + np.trace(other_spread, axis1=-2, axis2=-1)
+    return np.where(is_finite, ((mean - other_mean) ** 2).sum(-1) + np.maximum(traces - 2 * roots, 0), np.nan)
 
 
-def _normal(moments: Any) -> tuple[Any, Any]:
+def _fit_normal(moments: Any) -> tuple[Any, Any]:
     """Mean and covariance of mean moments."""
     mean = moments[..., :LABELS]
     second = np.zeros((*mean.shape, LABELS))

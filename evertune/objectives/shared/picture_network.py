@@ -29,17 +29,32 @@ class PicturesConfig(PretrainedConfig):
     model_type = "text-to-image"
 
     def __init__(
-        self, words: int = 4096, caption: int = 12, cells: int = 64, width: int = 192, layers: int = 6, heads: int = 6,
-        dropout: float = 0.1, codes: dict[str, Any] | None = None, judge: dict[str, Any] | None = None, **others: Any,
-    ) -> None:  # fmt: skip
+        self,
+        words: int = 4096,
+        caption: int = 12,
+        cells: int = 64,
+        width: int = 192,
+        layers: int = 6,
+        heads: int = 6,
+        dropout: float = 0.1,
+        codes: dict[str, Any] | None = None,
+        judge: dict[str, Any] | None = None,
+        **others: Any,
+    ) -> None:
         super().__init__(**others)
-        self.words, self.caption, self.cells = words, caption, cells
-        self.width, self.layers, self.heads, self.dropout = width, layers, heads, dropout
-        self.codes, self.judge = codes or {}, judge or {}
+        self.words = words
+        self.caption = caption
+        self.cells = cells
+        self.width = width
+        self.layers = layers
+        self.heads = heads
+        self.dropout = dropout
+        self.codes = codes or {}
+        self.judge = judge or {}
 
 
 @dataclass
-class Drawn:
+class PicturesOutput:
     """What the network says of each picture's codes.
 
     Args:
@@ -58,18 +73,29 @@ class CaptionedPictures(PreTrainedModel):
 
     def __init__(self, config: PicturesConfig) -> None:
         super().__init__(config)
-        self.codes = fixed(ImageCodes(CodesConfig(**config.codes)))
-        self.judge = fixed(AutoModelForImageClassification.from_config(AutoConfig.for_model(**config.judge)))
+        self.codes = freeze_weights(ImageCodes(CodesConfig(**config.codes)))
+        self.judge = freeze_weights(
+            AutoModelForImageClassification.from_config(AutoConfig.for_model(**config.judge), trust_remote_code=False)
+        )
         count = self.codes.config.codes
-        self.decoder = GPT2Model(GPT2Config(
-            vocab_size=config.words + count, n_positions=config.caption + config.cells, n_embd=config.width,
-            n_layer=config.layers, n_head=config.heads, resid_pdrop=config.dropout, embd_pdrop=config.dropout,
-            attn_pdrop=config.dropout, bos_token_id=None, eos_token_id=None,
-        ))  # fmt: skip
+        self.decoder = GPT2Model(
+            GPT2Config(
+                vocab_size=config.words + count,
+                n_positions=config.caption + config.cells,
+                n_embd=config.width,
+                n_layer=config.layers,
+                n_head=config.heads,
+                resid_pdrop=config.dropout,
+                embd_pdrop=config.dropout,
+                attn_pdrop=config.dropout,
+                bos_token_id=None,
+                eos_token_id=None,
+            )
+        )
         self.head = nn.Linear(config.width, count)
         self.post_init()
 
-    def forward(self, words: Any, pixel_values: Any) -> Drawn:
+    def forward(self, words: Any, pixel_values: Any) -> PicturesOutput:
         """What each code of the pictures should be, given the caption and the codes before it."""
         words = words[:, : self.config.caption]
         with torch.no_grad():
@@ -78,7 +104,7 @@ class CaptionedPictures(PreTrainedModel):
             words = words * (torch.rand(len(words), 1) >= 0.1).to(words.device)
         stream = torch.cat([words, codes[:, :-1] + self.config.words], 1)
         states = self.decoder(input_ids=stream).last_hidden_state[:, words.shape[1] - 1 :]
-        return Drawn((self.head(states), codes))
+        return PicturesOutput((self.head(states), codes))
 
     def sampled(self, words: Any, noise: Any, temperature: float, top_k: int, guidance: float) -> Any:
         """(rows, cells) codes of a picture for each caption.
@@ -87,17 +113,19 @@ class CaptionedPictures(PreTrainedModel):
             noise: (rows, cells, codes) Gumbel noise: the likeliest code with it is a draw by the probabilities.
             guidance: how many times the caption's part in the logits counts.
         """
-        given, past, chosen = torch.cat([words, torch.zeros_like(words)]), None, []
+        next_ids = torch.cat([words, torch.zeros_like(words)])
+        past = None
+        codes = []
         for cell in range(self.config.cells):
-            found = self.decoder(input_ids=given, past_key_values=past, use_cache=True)
-            past = found.past_key_values
-            told, free = self.head(found.last_hidden_state[:, -1]).float().chunk(2)
-            logits = (free + guidance * (told - free)) / temperature
-            least = logits.topk(min(top_k, logits.shape[1]), 1).values[:, -1:]
-            code = (logits.masked_fill(logits < least, -torch.inf) + noise[:, cell]).argmax(1)
-            chosen.append(code)
-            given = (code + self.config.words).repeat(2)[:, None]
-        return torch.stack(chosen, 1)
+            output = self.decoder(input_ids=next_ids, past_key_values=past, use_cache=True)
+            past = output.past_key_values
+            conditional, unconditional = self.head(output.last_hidden_state[:, -1]).float().chunk(2)
+            logits = (unconditional + guidance * (conditional - unconditional)) / temperature
+            threshold = logits.topk(min(top_k, logits.shape[1]), 1).values[:, -1:]
+            code = (logits.masked_fill(logits < threshold, -torch.inf) + noise[:, cell]).argmax(1)
+            codes.append(code)
+            next_ids = (code + self.config.words).repeat(2)[:, None]
+        return torch.stack(codes, 1)
 
     def judged(self, pictures: Any) -> Any:
         """(rows, labels) the classifier's logits of pictures of any size."""
@@ -107,7 +135,7 @@ class CaptionedPictures(PreTrainedModel):
         return self.judge(pixel_values=pictures.clamp(-1, 1)).logits.float()
 
 
-def fixed(network: Any) -> Any:
+def freeze_weights(network: Any) -> Any:
     """The network, with weights that no training moves: buffers."""
     for part in network.modules():
         for name, weight in list(part._parameters.items()):

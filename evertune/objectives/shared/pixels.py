@@ -16,7 +16,8 @@ WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 class Reader:
     """What stands where objectives of texts have a tokenizer: pictures need none."""
 
-    pad_token_id, mask_token_id = 0, None
+    pad_token_id = 0
+    mask_token_id = None
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Nothing: the objective's options say all."""
@@ -30,8 +31,8 @@ def has_weights(path: str | Path) -> bool:
 def configuration(path: str | Path) -> dict[str, Any]:
     """The `config.json` of a folder; of a hub id nothing."""
     file = Path(path) / "config.json"
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return found
+    config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return config
 
 
 def encode(inputs: Sequence[str], size: int) -> dict[str, list[Any]]:
@@ -39,7 +40,7 @@ def encode(inputs: Sequence[str], size: int) -> dict[str, list[Any]]:
     cells = list(range(max(1, size // CELL) ** 2))
     return {
         "input_ids": [cells] * len(inputs),
-        "pixels": [_packed(picture(one, size)) for one in inputs],
+        "pixels": [_pack_pixels(picture(text, size)) for text in inputs],
         "full_length": [len(cells)] * len(inputs),
     }
 
@@ -66,8 +67,8 @@ def drawn(pixels: Any) -> str:
 
 def all_drawn(values: Any) -> list[str]:
     """Pictures of (rows, 3, height, width) from -1 to 1 as PNG in base64."""
-    found = ((values.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [drawn(one) for one in found]
+    arrays = ((values.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [drawn(array) for array in arrays]
 
 
 def unread(text: str) -> Any:
@@ -78,12 +79,12 @@ def unread(text: str) -> Any:
         return np.asarray(opened.convert("RGB"))
 
 
-def _packed(pixels: Any) -> Any:
+def _pack_pixels(pixels: Any) -> Any:
     flat = np.ascontiguousarray(pixels).reshape(-1)
     return np.concatenate([flat, np.zeros(-len(flat) % 4, dtype=np.uint8)]).view(np.int32)
 
 
-def unpacked(numbers: Any, size: int) -> Any:
+def unpack_pixels(numbers: Any, size: int) -> Any:
     """(size, size, 3) bytes of what `encode` gave."""
     return np.asarray(numbers, dtype=np.int32).view(np.uint8)[: size * size * 3].reshape(size, size, 3)
 
@@ -93,7 +94,7 @@ def batch(pixels: Sequence[Any]) -> Any:
     import torch
 
     size = int((len(pixels[0]) * 4 // 3) ** 0.5)
-    stacked = np.stack([unpacked(one, size) for one in pixels])
+    stacked = np.stack([unpack_pixels(numbers, size) for numbers in pixels])
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1
 
 
@@ -106,23 +107,26 @@ def augment(model: Any, flip: bool, shift: float, zoom: float) -> None:
         flip: whether half of them are mirrored; shift, zoom: largest share of the picture's side, of its size.
     """
 
-    def moved(module: Any, given: Any, named: dict[str, Any]) -> Any:
+    def move_pictures(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if module.training:
-            named["pixel_values"] = _moved(named["pixel_values"], flip, shift, zoom)
-        return given, named
+            kwargs["pixel_values"] = _move_randomly(kwargs["pixel_values"], flip, shift, zoom)
+        return args, kwargs
 
     if flip or shift or zoom:
-        model.register_forward_pre_hook(moved, with_kwargs=True)
+        model.register_forward_pre_hook(move_pictures, with_kwargs=True)
 
 
-def _moved(pictures: Any, flip: bool, shift: float, zoom: float) -> Any:
+def _move_randomly(pictures: Any, flip: bool, shift: float, zoom: float) -> Any:
     import torch
 
-    rows, device = len(pictures), pictures.device
-    drawn = torch.rand(rows, 4).to(device) * 2 - 1  # on the CPU's generator wherever the model is
-    scale = 1 + zoom * drawn[:, 0]
-    mirrored = torch.where(drawn[:, 1] < 0, -scale, scale) if flip else scale
-    move = torch.zeros(rows, 2, 3, device=device)
-    move[:, 0, 0], move[:, 1, 1], move[:, :, 2] = mirrored, scale, 2 * shift * drawn[:, 2:]
-    grid = torch.nn.functional.affine_grid(move, list(pictures.shape), align_corners=False)
+    rows = len(pictures)
+    device = pictures.device
+    draws = torch.rand(rows, 4).to(device) * 2 - 1  # on the CPU's generator wherever the model is
+    scale = 1 + zoom * draws[:, 0]
+    scale_x = torch.where(draws[:, 1] < 0, -scale, scale) if flip else scale
+    affine = torch.zeros(rows, 2, 3, device=device)
+    affine[:, 0, 0] = scale_x
+    affine[:, 1, 1] = scale
+    affine[:, :, 2] = 2 * shift * draws[:, 2:]
+    grid = torch.nn.functional.affine_grid(affine, list(pictures.shape), align_corners=False)
     return torch.nn.functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)

@@ -24,9 +24,13 @@ def count(rows: Any, true: Sequence[str], guess: Sequence[str], score: Any, name
     # A broken model's score is no number: it stays one in the sums, where the gate sees it.
     slot = 3 * classes + 3 * np.minimum((np.nan_to_num(score) * BINS).astype(np.int64), BINS - 1)
     for column, amount in (
-        (is_true, 1.0), (classes + is_guess, 1.0), (2 * classes + is_true, correct),
-        (slot, 1.0), (slot + 1, score), (slot + 2, correct),
-    ):  # fmt: skip
+        (is_true, 1.0),
+        (classes + is_guess, 1.0),
+        (2 * classes + is_true, correct),
+        (slot, 1.0),
+        (slot + 1, score),
+        (slot + 2, correct),
+    ):
         np.add.at(counts, (rows, column), amount)
     return counts
 
@@ -38,7 +42,8 @@ def class_metrics(sums: Any, classes: int) -> dict[str, Any]:
     seen = (true + guess) > 0
     with np.errstate(divide="ignore", invalid="ignore"):
         f1 = np.nan_to_num(2 * hit / (true + guess))
-        precision, recall = np.nan_to_num(hit / guess), np.nan_to_num(hit / true)
+        precision = np.nan_to_num(hit / guess)
+        recall = np.nan_to_num(hit / true)
         accuracy = hit.sum(-1) / total
         classes_seen = seen.sum(-1)
         return {
@@ -53,7 +58,8 @@ def class_metrics(sums: Any, classes: int) -> dict[str, Any]:
 
 
 def _calibration_error(bins: Any, total: Any) -> Any:
-    confidence, correct = bins[..., 1::3], bins[..., 2::3]
+    confidence = bins[..., 1::3]
+    correct = bins[..., 2::3]
     return np.abs(confidence - correct).sum(-1) / total
 
 

@@ -12,17 +12,17 @@ def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Any) -> dic
     """
     before, between, behind = special_tokens(tokenizer)
     room = options.max_length - len(before) - len(between) - len(behind)
-    plain = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
-    sides = [tokenizer([one[side] for one in inputs], verbose=False, **plain)["input_ids"] for side in (0, 1)]
-    found: dict[str, list[Any]] = {"input_ids": [], "full_length": []}
+    settings = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
+    sides = [tokenizer([pair[side] for pair in inputs], verbose=False, **settings)["input_ids"] for side in (0, 1)]
+    encoded: dict[str, list[Any]] = {"input_ids": [], "full_length": []}
     for first, second in zip(*sides, strict=True):
-        one, other = _cut(len(first), len(second), room)
-        found["input_ids"].append(before + first[:one] + between + second[:other] + behind)
-        found["full_length"].append(options.max_length - room + len(first) + len(second))
-    return found
+        first_size, second_size = _cut_longer(len(first), len(second), room)
+        encoded["input_ids"].append(before + first[:first_size] + between + second[:second_size] + behind)
+        encoded["full_length"].append(options.max_length - room + len(first) + len(second))
+    return encoded
 
 
-def _cut(first: int, second: int, room: int) -> tuple[int, int]:
+def _cut_longer(first: int, second: int, room: int) -> tuple[int, int]:
     """What is left of two lengths when the longer one loses tokens until both fit."""
     half = room // 2
     if first + second <= room:
@@ -34,8 +34,8 @@ def _cut(first: int, second: int, room: int) -> tuple[int, int]:
 
 def special_tokens(tokenizer: Any) -> tuple[list[int], list[int], list[int]]:
     """What the tokenizer puts before, between and behind two texts, such as `[CLS]`, `[SEP]`, `[SEP]`."""
-    one, other = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", "b"))
+    first_ids, second_ids = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", "b"))
     whole = tokenizer("a", "b")["input_ids"]
-    first = whole.index(one[0])
-    second = whole.index(other[0], first + len(one))
-    return whole[:first], whole[first + len(one) : second], whole[second + len(other) :]
+    first = whole.index(first_ids[0])
+    second = whole.index(second_ids[0], first + len(first_ids))
+    return whole[:first], whole[first + len(first_ids) : second], whole[second + len(second_ids) :]

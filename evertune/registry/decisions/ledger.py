@@ -9,15 +9,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from evertune.records import Outcome, plain
-from evertune.runtime.files import append_json, json_lines
+from evertune.records import Outcome, to_plain
+from evertune.runtime.files import append_json, parse_json_lines
 from evertune.runtime.home import Home
 
 logger = logging.getLogger(__name__)
 SKEW = timedelta(minutes=5)  # that clocks of machines differ, or are set back by
 
 
-def append(home: Home, event: str, **facts: Any) -> dict[str, Any]:
+def append_event(home: Home, event: str, **facts: Any) -> dict[str, Any]:
     """Add an entry, on the disk before the call returns.
 
     Args:
@@ -28,65 +28,66 @@ def append(home: Home, event: str, **facts: Any) -> dict[str, Any]:
         OSError: the disk is full or not writable.
     """
     now = datetime.now(UTC)
-    entry = {"time": now.isoformat(timespec="seconds"), "event": event, "who": who(), **plain(facts)}
-    _look_at_clock(home, now)
+    entry = {"time": now.isoformat(timespec="seconds"), "event": event, "who": find_user(), **to_plain(facts)}
+    _check_clock(home, now)
     with home.lock("ledger"):
         append_json(home.ledger, entry)
     return entry
 
 
-def _look_at_clock(home: Home, now: datetime) -> None:
-    last = entries(home)[-1:]
+def _check_clock(home: Home, now: datetime) -> None:
+    last = read_entries(home)[-1:]
     if last and datetime.fromisoformat(last[0]["time"]) > now + SKEW:
         logger.warning(
             "this machine's clock went back: it says %s, the ledger's last entry is of %s; the ledger goes by order, "
             "not by time, but set the clock: rows are refused that it takes for future ones",
-            f"{now:%Y-%m-%d %H:%M}", last[0]["time"].replace("T", " ")[:16],
-        )  # fmt: skip
+            f"{now:%Y-%m-%d %H:%M}",
+            last[0]["time"].replace("T", " ")[:16],
+        )
 
 
-def unchanged(home: Home, outcome: Outcome) -> Outcome:
+def record_unchanged(home: Home, outcome: Outcome) -> Outcome:
     """Record that a run found nothing to do; the outcome, with the champion of today.
 
     Raises:
         OSError: the disk is full or not writable.
     """
-    outcome = replace(outcome, champion_version=last_known(home))
-    append(home, "unchanged", reason=outcome.reason, champion=outcome.champion_version)
+    outcome = replace(outcome, champion_version=find_last_champion(home))
+    append_event(home, "unchanged", reason=outcome.reason, champion=outcome.champion_version)
     return outcome
 
 
-def recipe_changed(home: Home, changes: Sequence[str]) -> None:
+def record_recipe_change(home: Home, changes: Sequence[str]) -> None:
     """Record what the recipe of this run changed, once: a run that goes on after a crash tells the same.
 
     Raises:
         OSError: the disk is full or not writable.
     """
     words = "; ".join(changes)
-    last = next((one["reason"] for one in reversed(entries(home)) if one["event"] == "recipe"), None)
+    last = next((entry["reason"] for entry in reversed(read_entries(home)) if entry["event"] == "recipe"), None)
     if words and words != last:
-        append(home, "recipe", reason=words)
+        append_event(home, "recipe", reason=words)
 
 
-def entries(home: Home) -> list[dict[str, Any]]:
+def read_entries(home: Home) -> list[dict[str, Any]]:
     """All whole entries, oldest first."""
     if not home.ledger.exists():
         return []
     with home.ledger.open("rb") as file:
-        made = os.fstat(file.fileno()).st_ino
-        read = _read.get(home.ledger)
-        if read is None or read.inode != made or read.size > os.fstat(file.fileno()).st_size:
-            read = _Read(made)
-        file.seek(read.size)
+        inode = os.fstat(file.fileno()).st_ino
+        cached = _read_states.get(home.ledger)
+        if cached is None or cached.inode != inode or cached.size > os.fstat(file.fileno()).st_size:
+            cached = _ReadState(inode)
+        file.seek(cached.size)
         new = file.read()
     whole = new[: new.rfind(b"\n") + 1]  # what is behind may still be written
-    found = [*read.entries, *json_lines(whole)]
-    _read[home.ledger] = _Read(made, read.size + len(whole), tuple(found))
-    return found + json_lines(new[len(whole) :])
+    whole_entries = [*cached.entries, *parse_json_lines(whole)]
+    _read_states[home.ledger] = _ReadState(inode, cached.size + len(whole), tuple(whole_entries))
+    return whole_entries + parse_json_lines(new[len(whole) :])
 
 
 @dataclass(frozen=True)
-class _Read:
+class _ReadState:
     """What this process has read of a ledger: it only grows, and a run asks for it a dozen times."""
 
     inode: int
@@ -94,10 +95,10 @@ class _Read:
     entries: tuple[dict[str, Any], ...] = ()
 
 
-_read: dict[Path, _Read] = {}
+_read_states: dict[Path, _ReadState] = {}
 
 
-def who() -> str:
+def find_user() -> str:
     """The person or service behind this process: EVERTUNE_USER, else the login name."""
     try:
         return os.environ.get("EVERTUNE_USER") or getpass.getuser()
@@ -105,26 +106,26 @@ def who() -> str:
         return f"uid {os.getuid()}"
 
 
-def last_known(home: Home) -> int | None:
+def find_last_champion(home: Home) -> int | None:
     """The champion as the ledger has it; None before the first."""
-    known = None
-    for one in entries(home):
-        if one["event"] in {"moved", "external"}:
-            known = one["to"]
-    return known
+    champion = None
+    for entry in read_entries(home):
+        if entry["event"] in {"moved", "external"}:
+            champion = entry["to"]
+    return champion
 
 
-def knows_versions(home: Home) -> bool:
+def has_versions(home: Home) -> bool:
     """Whether a version was decided on or had the alias."""
-    return any(one.get("version") or one.get("to") for one in entries(home))
+    return any(entry.get("version") or entry.get("to") for entry in read_entries(home))
 
 
-def open_intent(home: Home) -> dict[str, Any] | None:
+def find_open_intent(home: Home) -> dict[str, Any] | None:
     """An alias move that was begun and neither confirmed nor given up."""
     pending = None
-    for one in entries(home):
-        if one["event"] == "intent":
-            pending = one
-        elif one["event"] in {"moved", "abandoned"}:
+    for entry in read_entries(home):
+        if entry["event"] == "intent":
+            pending = entry
+        elif entry["event"] in {"moved", "abandoned"}:
             pending = None
     return pending

@@ -9,21 +9,21 @@ from urllib.parse import unquote, urlsplit
 from evertune.models import teachers
 from evertune.registry.decisions import ledger
 from evertune.registry.decisions.promotion import WAITING
-from evertune.registry.tracking.store import client, said
-from evertune.registry.versions import versions as models
+from evertune.registry.tracking.store import open_client, translate_errors
+from evertune.registry.versions import versions as model_versions
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
 
 RECORDS = ("recipe.json", "environment.json")  # of a run: what `evertune trace` reads
-STATE = models.FILES
+STATE = model_versions.FILES
 OURS = "evertune.snapshot"  # tag of every version that Evertune registered
 LOGGED = re.compile(r"models:/[^/@]+")  # the source of a version that was made of a logged model
 
 
 @dataclass(frozen=True)
-class Old:
+class RemovableVersion:
     """A version whose files no rule keeps.
 
     Args:
@@ -37,7 +37,7 @@ class Old:
     bytes: int
 
 
-def kept(recipe: "Recipe", home: Home, before: int) -> dict[int, str]:
+def find_kept_versions(recipe: "Recipe", home: Home, before: int) -> dict[int, str]:
     """Versions whose files stay whatever their age, and why.
 
     Args:
@@ -45,91 +45,111 @@ def kept(recipe: "Recipe", home: Home, before: int) -> dict[int, str]:
     Raises:
         RegistryError: MLflow does not answer.
     """
-    name, every = recipe.registered_name, models.versions(home, recipe.registered_name)
-    if not every:
+    name = recipe.registered_name
+    all_versions = model_versions.list_versions(home, recipe.registered_name)
+    if not all_versions:
         return {}
-    with said(f"the aliases of {name}"):
-        aliases = client(home).get_registered_model(name).aliases
-    found = [one for one in every if OURS in one.tags]
-    newest = [int(one.version) for one in found[-recipe.retention.runs :]]
-    asking = [int(one.version) for one in found if one.tags.get("evertune.decision") == WAITING]
-    why = {int(one.version): "registered outside Evertune" for one in every if OURS not in one.tags}
+    with translate_errors(f"the aliases of {name}"):
+        aliases = open_client(home).get_registered_model(name).aliases
+    own_versions = [model_version for model_version in all_versions if OURS in model_version.tags]
+    newest = [int(model_version.version) for model_version in own_versions[-recipe.retention.runs :]]
+    waiting = [
+        int(model_version.version)
+        for model_version in own_versions
+        if model_version.tags.get("evertune.decision") == WAITING
+    ]
+    why = {
+        int(model_version.version): "registered outside Evertune"
+        for model_version in all_versions
+        if OURS not in model_version.tags
+    }
     why |= dict.fromkeys(newest, f"one of the newest {recipe.retention.runs}")
-    why |= dict.fromkeys(asking, "waits for approval")
-    why |= dict.fromkeys(_teacher(recipe), "the recipe's teacher")
-    why |= dict.fromkeys(_predecessors(home, recipe.retention.predecessors), "was champion")
-    named: dict[int, list[str]] = {}
+    why |= dict.fromkeys(waiting, "waits for approval")
+    why |= dict.fromkeys(_find_teacher_version(recipe), "the recipe's teacher")
+    why |= dict.fromkeys(_find_predecessors(home, recipe.retention.predecessors), "was champion")
+    names_by_version: dict[int, list[str]] = {}
     for alias, version in aliases.items():
-        named.setdefault(int(version), []).append(alias)
-    why |= {version: ", ".join(sorted(names)) for version, names in named.items()}
-    free = [one for one in found if int(one.version) not in why and one.creation_timestamp <= before]
-    return why | _shared(home, [one for one in free if STATE not in one.tags])
+        names_by_version.setdefault(int(version), []).append(alias)
+    why |= {version: ", ".join(sorted(names)) for version, names in names_by_version.items()}
+    removable = [
+        model_version
+        for model_version in own_versions
+        if int(model_version.version) not in why and model_version.creation_timestamp <= before
+    ]
+    return why | _find_shared_files(
+        home, [model_version for model_version in removable if STATE not in model_version.tags]
+    )
 
 
-def _teacher(recipe: "Recipe") -> list[int]:
+def _find_teacher_version(recipe: "Recipe") -> list[int]:
     """The version that the recipe names as its teacher; where that is the champion, it stays as such."""
-    named = teachers.registered(recipe) or ""
-    return [int(named)] if named.isdecimal() else []
+    version = teachers.registered_teacher(recipe) or ""
+    return [int(version)] if version.isdecimal() else []
 
 
-def _predecessors(home: Home, most: int | None) -> list[int]:
+def _find_predecessors(home: Home, limit: int | None) -> list[int]:
     """Former champions, the last one first."""
-    moves = [one for one in ledger.entries(home) if one["event"] in {"moved", "external"}]
-    former = [one[end] for one in reversed(moves) for end in ("to", "from") if one.get(end) is not None]
-    distinct = [int(one) for one in dict.fromkeys(former)]
-    return distinct if most is None else distinct[: most + 1]  # the first is the champion itself
+    moves = [entry for entry in ledger.read_entries(home) if entry["event"] in {"moved", "external"}]
+    former = [move[end] for move in reversed(moves) for end in ("to", "from") if move.get(end) is not None]
+    distinct = [int(version) for version in dict.fromkeys(former)]
+    return distinct if limit is None else distinct[: limit + 1]  # the first is the champion itself
 
 
-def _shared(home: Home, versions: Sequence[Any]) -> dict[int, str]:
+def _find_shared_files(home: Home, versions: Sequence[Any]) -> dict[int, str]:
     """Those whose files another registered version, of whatever model, has too: a copy of a version copies no files."""
     if not versions:
         return {}
-    with said("the models that share their files with others"):
-        ours = {(one.name, one.version) for one in versions}
-        others = [one for one in _registered(home) if (one.name, one.version) not in ours]
-        places = [(one, _location(home, one)) for one in others]
-        found = [(one, _holder(home, one, places)) for one in versions]
+    with translate_errors("the models that share their files with others"):
+        own_keys = {(version.name, version.version) for version in versions}
+        others = [version for version in _iterate_versions(home) if (version.name, version.version) not in own_keys]
+        locations = [(version, _locate_files(home, version)) for version in others]
+        holders = [(version, _find_holder(home, version, locations)) for version in versions]
     return {
-        int(one.version): f"its files are those of {other.name} version {other.version} too"
-        for one, other in found if other is not None
-    }  # fmt: skip
+        int(version.version): f"its files are those of {other.name} version {other.version} too"
+        for version, other in holders
+        if other is not None
+    }
 
 
-def _registered(home: Home) -> Iterator[Any]:
+def _iterate_versions(home: Home) -> Iterator[Any]:
     """Every version of every registered model."""
-    page = client(home).search_model_versions()
+    page = open_client(home).search_model_versions()
     while True:
         yield from page
         if not page.token:
             return
-        page = client(home).search_model_versions(page_token=page.token)
+        page = open_client(home).search_model_versions(page_token=page.token)
 
 
-def _location(home: Home, version: Any) -> str:
+def _locate_files(home: Home, version: Any) -> str:
     """Where a version's files lie, in a form that compares: a path, an address, or `models:/ID` of a logged model."""
     source = str(version.source)
     if not LOGGED.fullmatch(source):  # of these there are most, and each question takes time
-        source = str(client(home).get_model_version_download_uri(version.name, version.version))
-    place = urlsplit(source)
-    return (unquote(place.path) if place.scheme in {"", "file"} else source).rstrip("/")
+        source = str(open_client(home).get_model_version_download_uri(version.name, version.version))
+    parts = urlsplit(source)
+    return (unquote(parts.path) if parts.scheme in {"", "file"} else source).rstrip("/")
 
 
-def _holder(home: Home, version: Any, places: Sequence[tuple[Any, str]]) -> Any | None:
+def _find_holder(home: Home, version: Any, locations: Sequence[tuple[Any, str]]) -> Any | None:
     """Another version that is of the same run, or lies within the files of this one or of its run."""
-    mlflow = client(home)
+    mlflow = open_client(home)
     uris = (
         mlflow.get_model_version_download_uri(version.name, version.version),
         mlflow.get_run(version.run_id).info.artifact_uri,
     )
-    own = [_location(home, version), f"runs:/{version.run_id}"]
-    own += [unquote(urlsplit(uri).path) if urlsplit(uri).scheme in {"", "file"} else uri for uri in uris]
-    for other, place in places:
-        if other.run_id == version.run_id or any(f"{place}/".startswith(f"{one.rstrip('/')}/") for one in own):
+    own_locations = [_locate_files(home, version), f"runs:/{version.run_id}"]
+    own_locations += [unquote(urlsplit(uri).path) if urlsplit(uri).scheme in {"", "file"} else uri for uri in uris]
+    for other, location in locations:
+        if other.run_id == version.run_id or any(
+            f"{location}/".startswith(f"{own_location.rstrip('/')}/") for own_location in own_locations
+        ):
             return other
     return None
 
 
-def old(recipe: "Recipe", home: Home, before: int, stays: Mapping[int, str]) -> Iterator[Old]:
+def find_removable(
+    recipe: "Recipe", home: Home, before: int, kept_versions: Mapping[int, str]
+) -> Iterator[RemovableVersion]:
     """Versions whose files may go.
 
     Args:
@@ -137,48 +157,55 @@ def old(recipe: "Recipe", home: Home, before: int, stays: Mapping[int, str]) -> 
     Raises:
         RegistryError: MLflow does not answer.
     """
-    for one in models.versions(home, recipe.registered_name):
-        if int(one.version) in stays or one.tags.get(STATE) == "removed" or one.creation_timestamp > before:
+    for version in model_versions.list_versions(home, recipe.registered_name):
+        if (
+            int(version.version) in kept_versions
+            or version.tags.get(STATE) == "removed"
+            or version.creation_timestamp > before
+        ):
             continue
-        with said(f"the files of version {one.version}"):
-            sizes = [size for repository, path in _places(home, one) for size in _sizes(repository, path)]
-        yield Old(int(one.version), one.run_id, one.creation_timestamp, len(sizes), sum(sizes))
+        with translate_errors(f"the files of version {version.version}"):
+            sizes = [
+                size for repository, path in _find_artifacts(home, version) for size in _list_sizes(repository, path)
+            ]
+        yield RemovableVersion(int(version.version), version.run_id, version.creation_timestamp, len(sizes), sum(sizes))
 
 
-def remove(recipe: "Recipe", home: Home, versions: list[int]) -> None:
+def remove_files(recipe: "Recipe", home: Home, versions: list[int]) -> None:
     """Remove the files of versions and of their runs; what a crash left half done is done by the next call.
 
     Raises:
         RegistryError: MLflow, or its artifact store, refused.
     """
-    mlflow, name = client(home), recipe.registered_name
+    mlflow = open_client(home)
+    name = recipe.registered_name
     for version in versions:
-        with said(f"the files of version {version}"):
-            one = mlflow.get_model_version(name, str(version))
+        with translate_errors(f"the files of version {version}"):
+            model_version = mlflow.get_model_version(name, str(version))
             mlflow.set_model_version_tag(name, str(version), STATE, "going")
-            for repository, path in _places(home, one):
+            for repository, path in _find_artifacts(home, model_version):
                 repository.delete_artifacts(path)
             mlflow.set_model_version_tag(name, str(version), STATE, "removed")
 
 
-def _places(home: Home, version: Any) -> list[tuple[Any, str | None]]:
+def _find_artifacts(home: Home, version: Any) -> list[tuple[Any, str | None]]:
     """Artifact stores of a version and its run, with the paths in them that may go."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    mlflow = client(home)
+    mlflow = open_client(home)
     run = get_artifact_repository(mlflow.get_run(version.run_id).info.artifact_uri)
     model = get_artifact_repository(mlflow.get_model_version_download_uri(version.name, version.version))
-    places = [(run, one.path) for one in run.list_artifacts() if one.path not in RECORDS]
-    return [*places, (model, None)]
+    artifacts = [(run, artifact.path) for artifact in run.list_artifacts() if artifact.path not in RECORDS]
+    return [*artifacts, (model, None)]
 
 
-def _sizes(repository: Any, path: str | None) -> Iterator[int]:
-    below = repository.list_artifacts(path)
-    if not below and path is not None:  # a file
+def _list_sizes(repository: Any, path: str | None) -> Iterator[int]:
+    children = repository.list_artifacts(path)
+    if not children and path is not None:  # a file
         parent = path.rpartition("/")[0] or None
-        yield from (one.file_size or 0 for one in repository.list_artifacts(parent) if one.path == path)
-    for one in below:
-        if one.is_dir:
-            yield from _sizes(repository, one.path)
+        yield from (child.file_size or 0 for child in repository.list_artifacts(parent) if child.path == path)
+    for child in children:
+        if child.is_dir:
+            yield from _list_sizes(repository, child.path)
         else:
-            yield one.file_size or 0
+            yield child.file_size or 0

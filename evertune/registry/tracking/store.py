@@ -11,16 +11,16 @@ from typing import Any
 
 from evertune.errors import RegistryError
 from evertune.runtime.home import Home
-from evertune.runtime.secrets import bare, hidden
+from evertune.runtime.secrets import hide_secrets, strip_credentials
 
 
-def client(home: Home) -> Any:
+def open_client(home: Home) -> Any:
     """An `MlflowClient` of MLFLOW_TRACKING_URI, else of the SQLite store in the home, made if it is new.
 
     Raises:
         RegistryError: what MLFLOW_TRACKING_URI names does not answer, or is no store.
     """
-    reach()
+    check_server()
     uri = tracking_uri(home)
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # there only our own results go
@@ -29,14 +29,14 @@ def client(home: Home) -> Any:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     import mlflow
 
-    with said(f"the store {uri}"), _first(home, uri), _environment_kept():
+    with translate_errors(f"the store {uri}"), _lock_database(home, uri), _restore_environment():
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI", uri))
-        return _kind()()
+        return _client_class()()
 
 
 @functools.cache
-def _kind() -> Any:
+def _client_class() -> Any:
     """`MlflowClient`, which asks no more before each call whether the name is a prompt's.
 
     For that question it loads every version of the model, some ten times a run: after a thousand versions that is a
@@ -51,75 +51,75 @@ def _kind() -> Any:
     return Client
 
 
-def open_own(home: Home) -> None:
+def create_own_store(home: Home) -> None:
     """Make the home's own store if it is the one in use and new: its first opening takes seconds."""
-    if tracking_uri(home) == _own(home) and not _database(home).exists():
-        client(home)
+    if tracking_uri(home) == _own_uri(home) and not _database_path(home).exists():
+        open_client(home)
 
 
 def tracking_uri(home: Home) -> str:
     """MLFLOW_TRACKING_URI, else SQLite in the home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or _own(home)
+    return os.environ.get("MLFLOW_TRACKING_URI") or _own_uri(home)
 
 
-def _own(home: Home) -> str:
-    return f"sqlite:///{_database(home)}"
+def _own_uri(home: Home) -> str:
+    return f"sqlite:///{_database_path(home)}"
 
 
-def _database(home: Home) -> Path:
+def _database_path(home: Home) -> Path:
     return home.root / "mlflow" / "mlflow.db"
 
 
 @contextlib.contextmanager
-def _environment_kept() -> Iterator[None]:
+def _restore_environment() -> Iterator[None]:
     """MLflow writes what it is told into the environment, where it would pass for the user's wish."""
-    had = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+    previous = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
     try:
         yield
     finally:
-        for name, value in had.items():
+        for name, value in previous.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
 
 
-def experiment(home: Home, name: str) -> str:
+def ensure_experiment(home: Home, name: str) -> str:
     """The id of the recipe's experiment, made where it is missing."""
-    mlflow = client(home)
-    with said(f"the experiment {name}"), home.lock("experiment"):
-        found = mlflow.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        local = (home.root / "mlflow" / "artifacts").as_uri() if tracking_uri(home) == _own(home) else None
+    mlflow = open_client(home)
+    with translate_errors(f"the experiment {name}"), home.lock("experiment"):
+        existing = mlflow.get_experiment_by_name(name)
+        if existing is not None:
+            return str(existing.experiment_id)
+        local = (home.root / "mlflow" / "artifacts").as_uri() if tracking_uri(home) == _own_uri(home) else None
         return str(mlflow.create_experiment(name, artifact_location=local))
 
 
 @contextlib.contextmanager
-def _first(home: Home, uri: str) -> Iterator[None]:
+def _lock_database(home: Home, uri: str) -> Iterator[None]:
     """One process at a time opens a database: several that meet a fresh one at once ruin it."""
     if uri.startswith("http"):
         yield
         return
     with home.lock("home", timeout=120):
-        if uri == _own(home) and not _database(home).exists():
-            _make(_database(home))
+        if uri == _own_uri(home) and not _database_path(home).exists():
+            _create_database(_database_path(home))
         yield
 
 
-def _make(database: Path) -> None:
+def _create_database(database: Path) -> None:
     """Make the home's own database under another name: one that a crash left half made could never be opened again."""
     import mlflow
 
     scratch = database.with_name(f"new-{uuid.uuid4().hex[:8]}.db")  # MLflow keeps what it opened by its name
     database.parent.mkdir(parents=True, exist_ok=True)
-    for left in database.parent.glob("new-*.db*"):
-        left.unlink()
+    for leftover in database.parent.glob("new-*.db*"):
+        leftover.unlink()
     mlflow.MlflowClient(f"sqlite:///{scratch}").search_experiments(max_results=1)
     scratch.rename(database)
 
 
-def reach() -> None:
+def check_server() -> None:
     """Ask the server that MLFLOW_TRACKING_URI names, if any, for a sign of life: MLflow itself would try for minutes.
 
     Raises:
@@ -144,13 +144,13 @@ def reach() -> None:
         requests.get(f"{uri.rstrip('/')}/health", timeout=5)
     except (requests.RequestException, ValueError):
         raise RegistryError(
-            f"the MLflow server at {bare(uri)} does not answer; "
+            f"the MLflow server at {strip_credentials(uri)} does not answer; "
             "start it, or unset MLFLOW_TRACKING_URI to use the local store"
         ) from None  # the chain may show the password
 
 
 @contextlib.contextmanager
-def said(what: str) -> Iterator[None]:
+def translate_errors(what: str) -> Iterator[None]:
     """Turn an MLflow error about `what` into another.
 
     Raises:
@@ -163,11 +163,13 @@ def said(what: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError, ImportError) as error:
-        raise RegistryError(refusal(what, error)) from None  # the chain would show the address with its password
+        raise RegistryError(
+            describe_refusal(what, error)
+        ) from None  # the chain would show the address with its password
 
 
-def refusal(what: str, error: Exception) -> str:
+def describe_refusal(what: str, error: Exception) -> str:
     """What is said of an error about `what`: its first line, without secrets."""
-    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
     advice = "; install it" if isinstance(error, ImportError) else ""
-    return hidden(f"MLflow refused {what}: {first}{advice}")
+    return hide_secrets(f"MLflow refused {what}: {first_line}{advice}")

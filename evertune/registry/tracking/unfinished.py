@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evertune.errors import RegistryError
-from evertune.registry.tracking.store import client, experiment, said
+from evertune.registry.tracking.store import ensure_experiment, open_client, translate_errors
 from evertune.runtime.home import Home
 
 logger = logging.getLogger(__name__)
@@ -23,28 +23,28 @@ KINDS = {
 FOLDER = "evertune.folder"  # tag of a run: home and folder that it belongs to
 
 
-def begun(home: Home, kind: str, folder: Path) -> dict[str, str]:
+def mark_started(home: Home, kind: str, folder: Path) -> dict[str, str]:
     """Note that there will be a run, for `left`; the tags by which it is found.
 
     Args:
         kind: one of `KINDS`, whose lock this process holds; folder: of the run.
     """
-    _note(home, kind).parent.mkdir(parents=True, exist_ok=True)
-    _note(home, kind).touch()
-    return {FOLDER: f"{home.identity()}/{KINDS[kind]}{folder.name}"}
+    _marker_path(home, kind).parent.mkdir(parents=True, exist_ok=True)
+    _marker_path(home, kind).touch()
+    return {FOLDER: f"{home.load_identity()}/{KINDS[kind]}{folder.name}"}
 
 
-def ended(home: Home, kind: str) -> None:
+def mark_ended(home: Home, kind: str) -> None:
     """The run of this process has come to its end."""
-    _note(home, kind).unlink(missing_ok=True)
+    _marker_path(home, kind).unlink(missing_ok=True)
 
 
-def left(home: Home) -> bool:
+def has_open_runs(home: Home) -> bool:
     """Whether a run was begun and has not come to its end: its process is at work, or was killed."""
-    return any(_note(home, kind).exists() for kind in KINDS)
+    return any(_marker_path(home, kind).exists() for kind in KINDS)
 
 
-def close(home: Home, name: str, *, holding: str = "", but: str | None = None) -> None:
+def close_abandoned(home: Home, name: str, *, held_lock: str = "", except_run: str | None = None) -> None:
     """End the runs that a dead process left RUNNING.
 
     Args:
@@ -53,20 +53,24 @@ def close(home: Home, name: str, *, holding: str = "", but: str | None = None) -
     Raises:
         RegistryError: MLflow does not answer.
     """
-    found = _running(home, name)
+    running = _find_running(home, name)
     for kind in KINDS:
         with contextlib.ExitStack() as stack:
-            if kind != holding and not _held(stack, home, kind):
+            if kind != held_lock and not _take_lock(stack, home, kind):
                 continue  # its process lives
-            for run in [one for one in found if kind_of(one) == kind and _others(one, but)]:
+            for run in [
+                candidate
+                for candidate in running
+                if kind_of(candidate) == kind and _is_other_run(candidate, except_run)
+            ]:
                 logger.warning("the run %s was left by a process that died, and is closed", run.info.run_name)
-                with said(f"the run {run.info.run_id}, left by an earlier process"):
-                    client(home).set_terminated(run.info.run_id, "KILLED")
-            if kind != holding:
-                ended(home, kind)
+                with translate_errors(f"the run {run.info.run_id}, left by an earlier process"):
+                    open_client(home).set_terminated(run.info.run_id, "KILLED")
+            if kind != held_lock:
+                mark_ended(home, kind)
 
 
-def _held(stack: contextlib.ExitStack, home: Home, kind: str) -> bool:
+def _take_lock(stack: contextlib.ExitStack, home: Home, kind: str) -> bool:
     """Whether nobody has the lock of a kind; then it is held until the stack ends."""
     try:
         stack.enter_context(home.lock(kind, timeout=0))
@@ -75,18 +79,18 @@ def _held(stack: contextlib.ExitStack, home: Home, kind: str) -> bool:
     return True
 
 
-def _note(home: Home, kind: str) -> Path:
+def _marker_path(home: Home, kind: str) -> Path:
     return home.model / f"unfinished-{kind}"
 
 
-def _running(home: Home, name: str) -> list[Any]:
-    mine = f"attributes.status = 'RUNNING' AND tags.`{FOLDER}` LIKE '{home.identity()}/%'"
-    with said("the runs that are not finished"):
-        return list(client(home).search_runs([experiment(home, name)], mine))
+def _find_running(home: Home, name: str) -> list[Any]:
+    condition = f"attributes.status = 'RUNNING' AND tags.`{FOLDER}` LIKE '{home.load_identity()}/%'"
+    with translate_errors("the runs that are not finished"):
+        return list(open_client(home).search_runs([ensure_experiment(home, name)], condition))
 
 
-def _others(run: Any, mine: str | None) -> bool:
-    return mine is None or mine not in (run.info.run_id, run.data.tags.get("mlflow.parentRunId"))
+def _is_other_run(run: Any, excluded_run: str | None) -> bool:
+    return excluded_run is None or excluded_run not in (run.info.run_id, run.data.tags.get("mlflow.parentRunId"))
 
 
 def kind_of(run: Any) -> str | None:
@@ -94,4 +98,4 @@ def kind_of(run: Any) -> str | None:
     if FOLDER not in run.data.tags:
         return None
     _home, _, folder = run.data.tags[FOLDER].partition("/")
-    return next((kind for kind, start in KINDS.items() if start and folder.startswith(start)), "run")
+    return next((kind for kind, prefix in KINDS.items() if prefix and folder.startswith(prefix)), "run")

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from evertune.errors import RegistryError
-from evertune.registry.tracking.store import client, said, tracking_uri
-from evertune.registry.versions import versions as models
+from evertune.registry.tracking.store import open_client, tracking_uri, translate_errors
+from evertune.registry.versions import versions as model_versions
 from evertune.runtime.home import Home
 
 
 @dataclass(frozen=True)
-class Learned:
+class TrainedVersion:
     """A registered version.
 
     Args:
@@ -25,39 +25,47 @@ class Learned:
     parents: tuple[int, ...] = ()
 
 
-def learned(home: Home, name: str) -> list[Learned]:
+def list_trained_versions(home: Home, name: str) -> list[TrainedVersion]:
     """Every registered version, oldest first; those that others registered under the name are left out.
 
     Raises:
         RegistryError: MLflow does not answer.
     """
-    found = [one for one in models.versions(home, name) if "evertune.snapshot" in one.tags]
-    if not found:
+    registered = [
+        model_version
+        for model_version in model_versions.list_versions(home, name)
+        if "evertune.snapshot" in model_version.tags
+    ]
+    if not registered:
         return []
-    with said(f"the aliases of {name}"):
-        aliases = client(home).get_registered_model(name).aliases
+    with translate_errors(f"the aliases of {name}"):
+        aliases = open_client(home).get_registered_model(name).aliases
     return [
-        Learned(
-            int(one.version), int(one.tags["evertune.snapshot"]),
-            tuple(sorted(alias for alias, number in aliases.items() if int(number) == int(one.version))),
-            tuple(sorted({int(one.tags[key]) for key in models.PARENTS if key in one.tags})),
+        TrainedVersion(
+            int(model_version.version),
+            int(model_version.tags["evertune.snapshot"]),
+            tuple(sorted(alias for alias, number in aliases.items() if int(number) == int(model_version.version))),
+            tuple(
+                sorted({int(model_version.tags[key]) for key in model_versions.PARENTS if key in model_version.tags})
+            ),
         )
-        for one in found
-    ]  # fmt: skip
+        for model_version in registered
+    ]
 
 
-def forebears(versions: Iterable[Learned], version: int) -> list[int]:
+def find_ancestors(versions: Iterable[TrainedVersion], version: int) -> list[int]:
     """Every version that one descends from, oldest first."""
-    parents = {one.version: one.parents for one in versions}
-    found, left = set[int](), list(parents.get(version, ()))
-    while left:
-        if (one := left.pop()) not in found:
-            found.add(one)
-            left += parents.get(one, ())
-    return sorted(found - {version})
+    parents = {entry.version: entry.parents for entry in versions}
+    ancestors = set[int]()
+    pending = list(parents.get(version, ()))
+    while pending:
+        if (ancestor := pending.pop()) not in ancestors:
+            ancestors.add(ancestor)
+            pending += parents.get(ancestor, ())
+    return sorted(ancestors - {version})
 
 
-def original(home: Home, name: str, version: int, variant: Mapping[str, Any]) -> int:
+def find_original(home: Home, name: str, version: int, variant: Mapping[str, Any]) -> int:
     """The version that a variant was made of.
 
     Args:
@@ -65,20 +73,20 @@ def original(home: Home, name: str, version: int, variant: Mapping[str, Any]) ->
     Raises:
         RegistryError: that version is not registered any more.
     """
-    found = [
-        int(one.version)
-        for one in models.versions(home, name)
-        if one.tags.get("evertune.bundle") == variant["of"]
+    numbers = [
+        int(model_version.version)
+        for model_version in model_versions.list_versions(home, name)
+        if model_version.tags.get("evertune.bundle") == variant["of"]
     ]
-    if not found:
+    if not numbers:
         raise RegistryError(
             f"version {version} of {name} is a variant ({variant['method']}) of a version that is not registered any "
             "more: it can be neither reproduced nor trained on"
         )
-    return found[0]
+    return numbers[0]
 
 
-def elsewhere(home: Home) -> str | None:
+def find_external_store(home: Home) -> str | None:
     """The MLflow store in use, where it is not the home's own."""
     uri = tracking_uri(home)
     return None if str(home.root) in uri else uri

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.objectives import module
-from evertune.registry.tracking.store import client, experiment
+from evertune.objectives import load_objective
+from evertune.registry.tracking.store import ensure_experiment, open_client
 from evertune.runtime.home import Home
 from evertune.serving import bundle
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 DIGEST = "evertune.bundle"
 
 
-def of(recipe: "Recipe", home: Home, candidate: "Candidate", examples: list[Any], required: list[str]) -> Any:
+def ensure_logged_model(
+    recipe: "Recipe", home: Home, candidate: "Candidate", examples: list[Any], requirements: list[str]
+) -> Any:
     """The run's logged model; one that a process left whole when it was killed is taken as it is.
 
     What it left in pieces is marked as deleted, so that `mlflow gc` frees its files.
@@ -27,22 +29,23 @@ def of(recipe: "Recipe", home: Home, candidate: "Candidate", examples: list[Any]
     """
     from mlflow.entities import LoggedModelStatus
 
-    mlflow, its = client(home), f"source_run_id = '{candidate.run_id}'"
-    for one in mlflow.search_logged_models([experiment(home, recipe.name)], its):
-        if one.status == LoggedModelStatus.READY and one.tags.get(DIGEST) == candidate.digest:
-            return one
-        mlflow.delete_logged_model(one.model_id)
-    return _log(recipe, candidate, examples, required)
+    mlflow = open_client(home)
+    condition = f"source_run_id = '{candidate.run_id}'"
+    for logged_model in mlflow.search_logged_models([ensure_experiment(home, recipe.name)], condition):
+        if logged_model.status == LoggedModelStatus.READY and logged_model.tags.get(DIGEST) == candidate.digest:
+            return logged_model
+        mlflow.delete_logged_model(logged_model.model_id)
+    return _log_model(recipe, candidate, examples, requirements)
 
 
-def _log(recipe: "Recipe", candidate: "Candidate", examples: list[Any], required: list[str]) -> Any:
+def _log_model(recipe: "Recipe", candidate: "Candidate", examples: list[Any], requirements: list[str]) -> Any:
     import mlflow
     import pandas as pd
     from mlflow.models import infer_signature
 
-    roles = list(module(recipe.objective.type).INPUTS)
-    frame = pd.DataFrame(examples if len(roles) > 1 else [[one] for one in examples], columns=roles)
-    predictions = pd.DataFrame(bundle.predictor(Path(candidate.bundle)).predict(examples))
+    roles = list(load_objective(recipe.objective.type).INPUTS)
+    frame = pd.DataFrame(examples if len(roles) > 1 else [[value] for value in examples], columns=roles)
+    predictions = pd.DataFrame(bundle.load_predictor(Path(candidate.bundle)).predict(examples))
     with mlflow.start_run(run_id=candidate.run_id):
         return mlflow.pyfunc.log_model(
             name="model",
@@ -50,6 +53,6 @@ def _log(recipe: "Recipe", candidate: "Candidate", examples: list[Any], required
             artifacts={"bundle": candidate.bundle},
             signature=infer_signature(frame, predictions),
             input_example=frame,
-            pip_requirements=required,
+            pip_requirements=requirements,
             tags={DIGEST: candidate.digest},
         )

@@ -15,9 +15,14 @@ from typing import Any
 
 # What loading imports anyway, so that it is done by the time that there is a model; whatever is not linked fails later.
 SOON = (
-    "mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store",
-    "pandas", "torch", "transformers.modeling_utils", "transformers.models.auto.tokenization_auto",
-)  # fmt: skip
+    "mlflow.pyfunc",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "pandas",
+    "torch",
+    "transformers.modeling_utils",
+    "transformers.models.auto.tokenization_auto",
+)
 
 
 def main(packages: str, answer: str) -> None:
@@ -28,19 +33,19 @@ def main(packages: str, answer: str) -> None:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     if line := sys.stdin.readline():  # none where the process that wanted the answer is gone
-        Path(answer).write_text(json.dumps(_predictions(*json.loads(line))), encoding="utf-8")
+        Path(answer).write_text(json.dumps(_predict_sample(*json.loads(line))), encoding="utf-8")
     os._exit(0)  # nothing is left to do, and an orderly end takes as long as the answer
 
 
-def _predictions(model_uri: str, sample: str) -> Any:
+def _predict_sample(model_uri: str, sample: str) -> Any:
     import mlflow
     import pandas as pd
 
     # Its warnings are of other versions than the logged ones: those are not linked.
     model = mlflow.pyfunc.load_model(model_uri, suppress_warnings=True)
-    given = json.loads(Path(sample).read_text(encoding="utf-8"))
-    roles = given["role"] if isinstance(given["role"], list) else [given["role"]]
-    rows = given["inputs"] if len(roles) > 1 else [[one] for one in given["inputs"]]
+    record = json.loads(Path(sample).read_text(encoding="utf-8"))
+    roles = record["role"] if isinstance(record["role"], list) else [record["role"]]
+    rows = record["inputs"] if len(roles) > 1 else [[value] for value in record["inputs"]]
     return model.predict(pd.DataFrame(rows, columns=roles)).to_dict("records")
 
 

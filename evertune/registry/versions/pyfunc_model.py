@@ -28,8 +28,8 @@ class BundleModel(PythonModel):
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """One prediction for each row of `model_input`."""
         roles = list(self._predictor.objective.INPUTS)
-        framed = isinstance(model_input, pd.DataFrame)
-        columns = [model_input[role] for role in roles] if framed else [model_input]
+        is_frame = isinstance(model_input, pd.DataFrame)
+        columns = [model_input[role] for role in roles] if is_frame else [model_input]
         rows = columns[0] if len(columns) == 1 else zip(*columns, strict=True)
         return pd.DataFrame(self._predictor.predict(list(rows)))
 

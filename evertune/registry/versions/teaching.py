@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from evertune.errors import ConfigError
 from evertune.models import teachers
-from evertune.registry.versions import versions as models
+from evertune.registry.versions import versions
 from evertune.runtime.home import home_of
 from evertune.serving import bundle
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 
-def find(recipe: "Recipe", champion: int | None = None) -> tuple[Path, str] | None:
+def find_teacher(recipe: "Recipe", champion: int | None = None) -> tuple[Path, str] | None:
     """The folder of a bundle or of a base model, and its digest; None where there is no teacher.
 
     Args:
@@ -24,11 +24,11 @@ def find(recipe: "Recipe", champion: int | None = None) -> tuple[Path, str] | No
     """
     if recipe.training.distill is None:
         return None
-    place = _registered(recipe, champion) or teachers.place(recipe)
-    return None if place is None else (place, teachers.fingerprint(recipe) or bundle.digest(place))
+    folder = _find_registered(recipe, champion) or teachers.locate_teacher(recipe)
+    return None if folder is None else (folder, teachers.fingerprint_teacher(recipe) or bundle.compute_digest(folder))
 
 
-def version(recipe: "Recipe", champion: int | None = None) -> int | None:
+def find_teacher_version(recipe: "Recipe", champion: int | None = None) -> int | None:
     """The teacher's version, where it is one of the recipe's own; None where it is not, or there is none.
 
     Args:
@@ -36,10 +36,12 @@ def version(recipe: "Recipe", champion: int | None = None) -> int | None:
     Raises:
         ConfigError: the champion is asked for, and there is none yet.
     """
-    home, model, asked = home_of(recipe), recipe.registered_name, teachers.registered(recipe)
-    if asked is None:
+    home = home_of(recipe)
+    model = recipe.registered_name
+    named_version = teachers.registered_teacher(recipe)
+    if named_version is None:
         return None
-    number = (champion or models.champion(home, model)) if asked == "champion" else int(asked)
+    number = (champion or versions.find_champion(home, model)) if named_version == "champion" else int(named_version)
     if number is None:
         raise ConfigError(
             f"{teachers.KEY}: {model} has no champion yet; name the folder of a bundle, or train one first"
@@ -47,6 +49,6 @@ def version(recipe: "Recipe", champion: int | None = None) -> int | None:
     return number
 
 
-def _registered(recipe: "Recipe", champion: int | None) -> Path | None:
-    number = version(recipe, champion)
-    return None if number is None else models.bundle_of(home_of(recipe), recipe.registered_name, number)
+def _find_registered(recipe: "Recipe", champion: int | None) -> Path | None:
+    number = find_teacher_version(recipe, champion)
+    return None if number is None else versions.fetch_bundle(home_of(recipe), recipe.registered_name, number)

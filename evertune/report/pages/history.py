@@ -6,20 +6,36 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.report.charts import OURS, SOFT, THEIRS, figure_of, plain_axes, save
-from evertune.report.html import Html, count, facts, join, known, note, number, picture, small, span, table, text, tiles
-from evertune.report.pages.run import write
+from evertune.report.charts import OURS, SOFT, THEIRS, make_figure, save_figure, style_axes
+from evertune.report.html import (
+    Html,
+    build_facts,
+    build_note,
+    build_table,
+    build_tiles,
+    embed_picture,
+    escape,
+    format_count,
+    format_interval,
+    format_number,
+    format_pvalue,
+    is_number,
+    join_parts,
+)
+from evertune.report.pages.run import write_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Json = dict[str, Any]
-OPEN, FOLDED = 50, 1_000  # lines of a table that stand open, and those folded below them: the page stays small
+OPEN = 50  # lines of a table that stand open, and those folded below them: the page stays small
+FOLDED = 1_000
 REASON = 300  # characters of a reason
-GOOD, BAD = {"promoted", "approved"}, {"rejected", "rejected-by-hand", "rollback", "drift"}
+GOOD = {"promoted", "approved"}
+BAD = {"rejected", "rejected-by-hand", "rollback", "drift"}
 
 
-def page(path: Path, told: Json) -> Path:
+def write_history_page(path: Path, history: Json) -> Path:
     """Write the history as one self-contained HTML file, and its picture for it beside it.
 
     Args:
@@ -28,162 +44,199 @@ def page(path: Path, told: Json) -> Path:
         OSError: the page cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    drawn = over_time(told)
-    pictures = {} if drawn is None else {"history": save(drawn, path.with_suffix(".png"))}
-    below = "Below: rows of the corpus, and those refused, at each training. " if _sized(told) else ""
+    figure = draw_over_time(history)
+    pictures = {} if figure is None else {"history": save_figure(figure, path.with_suffix(".png"))}
+    below = "Below: rows of the corpus, and those refused, at each training. " if _sized_trainings(history) else ""
     caption = (
-        f"{'Above: ' if below else ''}{told['metric']} on the test rows of its time with the gate's interval, of each "
+        f"{'Above: ' if below else ''}{history['metric']} on the test rows of its time with the gate's interval, "
+        "of each "
         f"version; the line is the version in use. {below}Test rows grow, so that two versions were not always judged "
         "on the same ones: each decision compares both models on the same rows."
     )
     sections = {
-        "Over time": picture(pictures, "history", caption),
-        "Decisions": _decisions(told["decisions"], path.parent),
-        "Trainings": _trainings(told["trainings"]),
-        "Drift checks": _checks(told["monitors"]),
-        "Backtests": _told(("When", "Recommended"), [[_when(one), text(one["reason"] or one["status"].lower())]
-                           for one in reversed(told["backtests"])]),
-    }  # fmt: skip
-    champion = f"version {told['champion']} is champion" if told["champion"] else "no champion"
+        "Over time": embed_picture(pictures, "history", caption),
+        "Decisions": _render_decisions(history["decisions"], path.parent),
+        "Trainings": _render_trainings(history["trainings"]),
+        "Drift checks": _render_checks(history["monitors"]),
+        "Backtests": _folded_table(
+            ("When", "Recommended"),
+            [
+                [_format_time(backtest), escape(backtest["reason"] or backtest["status"].lower())]
+                for backtest in reversed(history["backtests"])
+            ],
+        ),
+    }
+    champion = f"version {history['champion']} is champion" if history["champion"] else "no champion"
     hero = Html(
-        f'<header class="hero unchanged"><p class="where">{text(told["model"])}, its whole history</p>'
-        f"<h1><b>{text(champion)}</b></h1></header>{_tiles(told)}"
+        f'<header class="hero unchanged"><p class="where">{escape(history["model"])}, its whole history</p>'
+        f"<h1><b>{escape(champion)}</b></h1></header>{_render_tiles(history)}"
     )
-    return write(path, f"{told['model']}: history", hero, sections, "")
+    return write_page(path, f"{history['model']}: history", hero, sections, "")
 
 
-def over_time(told: Json) -> "Figure | None":
+def draw_over_time(history: Json) -> "Figure | None":
     """The metric of each version and the champion's line, and below them the rows; nothing before the first version."""
-    judged = [one for one in told["decisions"] if one["event"] == "decision" and known(one["challenger"])]
-    if not judged:
+    decisions = [
+        decision
+        for decision in history["decisions"]
+        if decision["event"] == "decision" and is_number(decision["challenger"])
+    ]
+    if not decisions:
         return None
-    sized = _sized(told)
-    figure = figure_of(9.6, 5.2 if sized else 3.6)
-    above, *below = figure.subplots(2 if sized else 1, 1, sharex=True, squeeze=False)[:, 0]
-    plain_axes(above, "", told["metric"])
-    times, values = [_time(one) for one in judged], [one["challenger"] for one in judged]
+    trainings = _sized_trainings(history)
+    figure = make_figure(9.6, 5.2 if trainings else 3.6)
+    above, *below = figure.subplots(2 if trainings else 1, 1, sharex=True, squeeze=False)[:, 0]
+    style_axes(above, "", history["metric"])
+    times = [_parse_time(decision) for decision in decisions]
+    values = [decision["challenger"] for decision in decisions]
     bounds = [
-        [_or(one["low"], one["challenger"]) for one in judged],
-        [_or(one["high"], one["challenger"]) for one in judged],
+        [_known_or(decision["low"], decision["challenger"]) for decision in decisions],
+        [_known_or(decision["high"], decision["challenger"]) for decision in decisions],
     ]
     above.vlines(times, *bounds, color=SOFT, linewidth=1, alpha=0.6)
     above.scatter(times, values, color=THEIRS, s=16, zorder=3, label="each version")
-    line = _champions(told["decisions"], {one["version"]: one["challenger"] for one in judged})
+    line = _champion_line(history["decisions"], {decision["version"]: decision["challenger"] for decision in decisions})
     if line:
         above.step(*zip(*line, strict=True), where="post", color=OURS, linewidth=1.8, label="champion")
     above.legend(frameon=False, fontsize=9)
     for axes in below:
-        plain_axes(axes, "", "rows")
+        style_axes(axes, "", "rows")
         for name, colour, word in (("rows_corpus", OURS, "corpus"), ("rows_refused", THEIRS, "refused")):
             axes.plot(
-                [_time(one) for one in sized], [_or(one[name], 0) for one in sized], ".-", color=colour, label=word
+                [_parse_time(training) for training in trainings],
+                [_known_or(training[name], 0) for training in trainings],
+                ".-",
+                color=colour,
+                label=word,
             )
         axes.legend(frameon=False, fontsize=9)
     figure.autofmt_xdate()
     return figure
 
 
-def _sized(told: Json) -> list[Json]:
+def _sized_trainings(history: Json) -> list[Json]:
     """The trainings whose rows are known."""
-    return [one for one in told["trainings"] if known(one["rows_corpus"])]
+    return [training for training in history["trainings"] if is_number(training["rows_corpus"])]
 
 
-def _champions(decisions: Sequence[Json], scores: dict[Any, float]) -> list[tuple[datetime, float]]:
+def _champion_line(decisions: Sequence[Json], scores: dict[Any, float]) -> list[tuple[datetime, float]]:
     """When which score came into use; of a version without one nothing is drawn."""
-    moves = [one for one in decisions if one["event"] in {"moved", "external"}]
-    return [(_time(one), scores[one["version"]]) for one in moves if one["version"] in scores]
+    moves = [entry for entry in decisions if entry["event"] in {"moved", "external"}]
+    return [(_parse_time(move), scores[move["version"]]) for move in moves if move["version"] in scores]
 
 
-def _decisions(decisions: Sequence[Json], folder: Path) -> Html:
-    shown = [one for one in reversed(decisions) if one["event"] != "moved" or one["what"] != "moved"]
+def _render_decisions(decisions: Sequence[Json], folder: Path) -> Html:
+    shown = [entry for entry in reversed(decisions) if entry["event"] != "moved" or entry["what"] != "moved"]
     rows = [
         [
-            _when(one), _word(one["what"]), text(_versions(one)), number(one["challenger"]),
-            span(one["low"], one["high"]),
-            text(one["who"]), _reason(one), _link(one["report"], folder),
+            _format_time(entry),
+            _mark_word(entry["what"]),
+            escape(_format_versions(entry)),
+            format_number(entry["challenger"]),
+            format_interval(entry["low"], entry["high"]),
+            escape(entry["who"]),
+            _shorten_reason(entry),
+            _link_report(entry["report"], folder),
         ]
-        for one in shown
-    ]  # fmt: skip
-    return _told(("When", "What", "Version", "Metric", "Interval", "Who", "Why", "Report"), rows)
-
-
-def _trainings(trainings: Sequence[Json]) -> Html:
-    rows = [
-        [_when(one), text(one["status"].lower()), *(count(one[name]) for name in
-         ("rows_corpus", "rows_accepted", "rows_refused", "training_seconds"))]
-        for one in reversed(trainings)
-    ]  # fmt: skip
-    return _told(("When", "Run", "Corpus rows", "Accepted", "Refused", "Seconds of training"), rows)
-
-
-def _checks(monitors: Sequence[Json]) -> Html:
-    rows = [
-        [
-            _when(one),
-            _word(one["found"]),
-            text(one["version"] or ""),
-            small(one["p"]),
-            _reason(one),
-        ]
-        for one in reversed(monitors)
+        for entry in shown
     ]
-    return _told(("When", "Found", "Version", "p", "Why"), rows)
+    return _folded_table(("When", "What", "Version", "Metric", "Interval", "Who", "Why", "Report"), rows)
 
 
-def _told(heads: Sequence[str], rows: list[list[Html]]) -> Html:
+def _render_trainings(trainings: Sequence[Json]) -> Html:
+    rows = [
+        [
+            _format_time(training),
+            escape(training["status"].lower()),
+            *(
+                format_count(training[name])
+                for name in ("rows_corpus", "rows_accepted", "rows_refused", "training_seconds")
+            ),
+        ]
+        for training in reversed(trainings)
+    ]
+    return _folded_table(("When", "Run", "Corpus rows", "Accepted", "Refused", "Seconds of training"), rows)
+
+
+def _render_checks(monitors: Sequence[Json]) -> Html:
+    rows = [
+        [
+            _format_time(check),
+            _mark_word(check["found"]),
+            escape(check["version"] or ""),
+            format_pvalue(check["p"]),
+            _shorten_reason(check),
+        ]
+        for check in reversed(monitors)
+    ]
+    return _folded_table(("When", "Found", "Version", "p", "Why"), rows)
+
+
+def _folded_table(heads: Sequence[str], rows: list[list[Html]]) -> Html:
     """The newest lines open, older ones folded, the oldest counted."""
-    older, left = rows[OPEN : OPEN + FOLDED], len(rows) - OPEN - FOLDED
-    parts = [table(heads, rows[:OPEN], named=len(heads), kind="told")]
+    older = rows[OPEN : OPEN + FOLDED]
+    hidden_count = len(rows) - OPEN - FOLDED
+    parts = [build_table(heads, rows[:OPEN], named=len(heads), kind="told")]
     if older:
-        folded = table(heads, older, named=len(heads), kind="told")
+        folded = build_table(heads, older, named=len(heads), kind="told")
         parts.append(Html(f"<details><summary>{len(older):,} older</summary>{folded}</details>"))
-    if left > 0:
-        parts.append(note(f"{left:,} still older ones are not shown; `evertune report --json` has all of them."))
-    return join(*parts)
+    if hidden_count > 0:
+        parts.append(
+            build_note(f"{hidden_count:,} still older ones are not shown; `evertune report --json` has all of them.")
+        )
+    return join_parts(*parts)
 
 
-def _tiles(told: Json) -> Html:
-    made = [one for one in told["decisions"] if one["event"] == "decision"]
-    spent = [one["training_seconds"] for one in told["trainings"] if known(one["training_seconds"])]
-    promoted = sum(one["what"] == "promoted" for one in made)
-    drifted = sum(one["found"] == "drift" for one in told["monitors"])
-    return tiles([
-        ("decisions", count(len(made)), f"{promoted:,} promoted"),
-        ("runs without news", count(told["unchanged"]), "nothing retrained"),
-        ("drift checks", count(len(told["monitors"])), f"{drifted:,} told of drift"),
-        ("training, seconds", count(sum(spent) if spent else None), f"{len(told['trainings']):,} runs"),
-    ]) + facts((f"alias {name}", text(f"version {version}")) for name, version in told["aliases"].items())  # type: ignore[return-value]  # fmt: skip
+def _render_tiles(history: Json) -> Html:
+    decisions = [entry for entry in history["decisions"] if entry["event"] == "decision"]
+    training_seconds = [
+        training["training_seconds"] for training in history["trainings"] if is_number(training["training_seconds"])
+    ]
+    promoted = sum(decision["what"] == "promoted" for decision in decisions)
+    drifted = sum(check["found"] == "drift" for check in history["monitors"])
+    return build_tiles(
+        [
+            ("decisions", format_count(len(decisions)), f"{promoted:,} promoted"),
+            ("runs without news", format_count(history["unchanged"]), "nothing retrained"),
+            ("drift checks", format_count(len(history["monitors"])), f"{drifted:,} told of drift"),
+            (
+                "training, seconds",
+                format_count(sum(training_seconds) if training_seconds else None),
+                f"{len(history['trainings']):,} runs",
+            ),
+        ]
+    ) + build_facts((f"alias {name}", escape(f"version {version}")) for name, version in history["aliases"].items())  # type: ignore[return-value]
 
 
-def _word(word: str) -> Html:
+def _mark_word(word: str) -> Html:
     tone = "good" if word in GOOD else "bad" if word in BAD else ""
-    return Html(f'<span class="mark {tone}">{text(word)}</span>')
+    return Html(f'<span class="mark {tone}">{escape(word)}</span>')
 
 
-def _link(report: str | None, folder: Path) -> Html:
+def _link_report(report: str | None, folder: Path) -> Html:
     if report is None:
-        return number(None)
-    return Html(f'<a href="{text(os.path.relpath(report, folder))}">report</a>')
+        return format_number(None)
+    return Html(f'<a href="{escape(os.path.relpath(report, folder))}">report</a>')
 
 
-def _reason(one: Json) -> Html:
-    reason = one["reason"] or ""
-    return text(reason if len(reason) <= REASON else f"{reason[:REASON]}...")
+def _shorten_reason(entry: Json) -> Html:
+    reason = entry["reason"] or ""
+    return escape(reason if len(reason) <= REASON else f"{reason[:REASON]}...")
 
 
-def _versions(one: Json) -> str:
-    if one["event"] in {"moved", "external"}:
-        return f"{one['from'] or 'none'} to {one['version'] or 'none'}"
-    return str(one["version"] or "")
+def _format_versions(entry: Json) -> str:
+    if entry["event"] in {"moved", "external"}:
+        return f"{entry['from'] or 'none'} to {entry['version'] or 'none'}"
+    return str(entry["version"] or "")
 
 
-def _when(one: Json) -> Html:
-    return text(str(one["time"])[:16].replace("T", " "))
+def _format_time(entry: Json) -> Html:
+    return escape(str(entry["time"])[:16].replace("T", " "))
 
 
-def _time(one: Json) -> datetime:
-    return datetime.fromisoformat(one["time"])
+def _parse_time(entry: Json) -> datetime:
+    return datetime.fromisoformat(entry["time"])
 
 
-def _or(value: float | None, other: float) -> float:
-    return value if known(value) else other
+def _known_or(value: float | None, default: float) -> float:
+    return value if is_number(value) else default

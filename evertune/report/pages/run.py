@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evertune.report.html import Html, count, join, number, span, text, tiles
+from evertune.report.html import Html, build_tiles, escape, format_count, format_interval, format_number, join_parts
 from evertune.report.sections import models, run
-from evertune.report.sections.gallery import gallery
+from evertune.report.sections.gallery import render_gallery
 from evertune.report.style import STYLE
 from evertune.runtime.files import write_atomic
 
@@ -15,7 +15,9 @@ Json = dict[str, Any]
 Pictures = Mapping[str, Path]
 
 
-def page(path: Path, outcome: Json, details: Json, history: list[Json], pictures: Pictures, origin: Json) -> Path:
+def write_run_page(
+    path: Path, outcome: Json, details: Json, history: list[Json], pictures: Pictures, origin: Json
+) -> Path:
     """Write the report as one self-contained HTML file: no script, no network, every value escaped.
 
     Args:
@@ -26,12 +28,14 @@ def page(path: Path, outcome: Json, details: Json, history: list[Json], pictures
     Raises:
         OSError: a picture cannot be read, or the page cannot be written.
     """
-    title = f"{outcome['model']}{_version(outcome)}: {outcome['decision']}"
-    hero = Html(f"{_hero(outcome)}{_tiles(outcome, details)}")
-    return write(path, title, hero, _sections(outcome, details, history, pictures, origin), _run(outcome))
+    title = f"{outcome['model']}{_version_suffix(outcome)}: {outcome['decision']}"
+    hero = Html(f"{_render_hero(outcome)}{_render_tiles(outcome, details)}")
+    return write_page(
+        path, title, hero, _render_sections(outcome, details, history, pictures, origin), _run_suffix(outcome)
+    )
 
 
-def write(path: Path, title: str, hero: Html, sections: Mapping[str, Html], of: str) -> Path:
+def write_page(path: Path, title: str, hero: Html, sections: Mapping[str, Html], origin_note: str) -> Path:
     """Write a page of sections; those that are empty are left out.
 
     Args:
@@ -40,79 +44,92 @@ def write(path: Path, title: str, hero: Html, sections: Mapping[str, Html], of: 
         OSError: the page cannot be written.
     """
     sections = {name: part for name, part in sections.items() if part}
-    links = "".join(f'<a href="#{_anchor(name)}">{name}</a>' for name in sections)
+    links = "".join(f'<a href="#{_make_anchor(name)}">{name}</a>' for name in sections)
     blocks = "".join(
-        f'<section id="{_anchor(name)}"><h2>{name}</h2>{part}</section>' for name, part in sections.items()
+        f'<section id="{_make_anchor(name)}"><h2>{name}</h2>{part}</section>' for name, part in sections.items()
     )
-    write_atomic(path, (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{text(title)}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
-        f"<body><main>{hero}<nav>{links}</nav>{blocks}</main>"
-        f"<footer>Written by Evertune{of}.</footer></body></html>\n"
-    ))  # fmt: skip
+    write_atomic(
+        path,
+        (
+            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
+            f"<body><main>{hero}<nav>{links}</nav>{blocks}</main>"
+            f"<footer>Written by Evertune{origin_note}.</footer></body></html>\n"
+        ),
+    )
     return path
 
 
-def _sections(outcome: Json, details: Json, history: list[Json], pictures: Pictures, origin: Json) -> dict[str, Html]:
+def _render_sections(
+    outcome: Json, details: Json, history: list[Json], pictures: Pictures, origin: Json
+) -> dict[str, Html]:
     """Every section by its heading, in the page's order; some may be empty."""
     return {
-        "Evidence": models.evidence(outcome),
-        "Metrics": join(models.metrics(details), models.untrained(origin.get("zero_shot"))),
-        "Slices": models.slices(details),
-        "Robustness": models.robustness(details),
-        "Classes": models.classes(details, pictures),
-        "Changed rows": models.changed(details),
-        "Samples": models.samples(details),
-        "Pictures": gallery(details),
-        "Confusion": models.confusion(details, pictures),
-        "Calibration": models.calibration(pictures),
-        "Training": run.training(outcome, history, pictures),
-        "Data": run.data(outcome, details, origin),
-        "Lineage": run.lineage(outcome, origin),
-        "Cost": run.cost(outcome, origin),
+        "Evidence": models.render_evidence(outcome),
+        "Metrics": join_parts(models.render_metrics(details), models.render_zero_shot(origin.get("zero_shot"))),
+        "Slices": models.render_slices(details),
+        "Robustness": models.render_robustness(details),
+        "Classes": models.render_classes(details, pictures),
+        "Changed rows": models.render_changed(details),
+        "Samples": models.render_samples(details),
+        "Pictures": render_gallery(details),
+        "Confusion": models.render_confusion(details, pictures),
+        "Calibration": models.render_calibration(pictures),
+        "Training": run.render_training(outcome, history, pictures),
+        "Data": run.render_data(outcome, details, origin),
+        "Lineage": run.render_lineage(outcome, origin),
+        "Cost": run.render_cost(outcome, origin),
     }
 
 
-def _hero(outcome: Json) -> Html:
-    decision = text(outcome["decision"])
+def _render_hero(outcome: Json) -> Html:
+    decision = escape(outcome["decision"])
     return Html(
-        f'<header class="hero {decision}"><p class="where">{text(outcome["model"] + _version(outcome))}</p>'
-        f"<h1><b>{decision.capitalize()}</b>: {text(outcome['reason'])}</h1></header>"
+        f'<header class="hero {decision}"><p class="where">{escape(outcome["model"] + _version_suffix(outcome))}</p>'
+        f"<h1><b>{decision.capitalize()}</b>: {escape(outcome['reason'])}</h1></header>"
     )
 
 
-def _tiles(outcome: Json, details: Json) -> Html:
+def _render_tiles(outcome: Json, details: Json) -> Html:
     """The few numbers that a reader looks for first."""
-    found = [*_scores(details), ("rows taken in", count(outcome["rows"].get("new")), _refused(outcome))]
+    items = [
+        *_score_tiles(details),
+        ("rows taken in", format_count(outcome["rows"].get("new")), _describe_refused(outcome)),
+    ]
     if rows := details.get("rows"):
-        leaked = f"{count(details.get('leaked'))} of them leaked"
-        found.append(("test rows", count(rows.get("test")), leaked if details.get("leaked") else "none of them leaked"))
-    return tiles(found)
+        leaked = f"{format_count(details.get('leaked'))} of them leaked"
+        items.append(
+            ("test rows", format_count(rows.get("test")), leaked if details.get("leaked") else "none of them leaked")
+        )
+    return build_tiles(items)
 
 
-def _scores(details: Json) -> list[tuple[str, Html, str]]:
+def _score_tiles(details: Json) -> list[tuple[str, Html, str]]:
     metric = details.get("metric")
-    tiles: list[tuple[str, Html, str]] = []
+    items: list[tuple[str, Html, str]] = []
     for model in ("challenger", "champion"):
-        if judged := details.get(model):
-            _, low, high = judged.get("intervals", {}).get(metric) or (None, None, None)
-            value = number(judged["metrics"].get("test", {}).get(metric))
-            tiles.append((f"{model}, {metric}", value, span(low, high)))
-    return tiles
+        if scores := details.get(model):
+            _, low, high = scores.get("intervals", {}).get(metric) or (None, None, None)
+            value = format_number(scores["metrics"].get("test", {}).get(metric))
+            items.append((f"{model}, {metric}", value, format_interval(low, high)))
+    return items
 
 
-def _refused(outcome: Json) -> str:
-    return f"{count(outcome['rows'].get('accepted'))} accepted, {count(outcome['rows'].get('refused'))} refused"
+def _describe_refused(outcome: Json) -> str:
+    return (
+        f"{format_count(outcome['rows'].get('accepted'))} accepted, "
+        f"{format_count(outcome['rows'].get('refused'))} refused"
+    )
 
 
-def _version(outcome: Json) -> str:
+def _version_suffix(outcome: Json) -> str:
     return "" if outcome.get("version") is None else f" version {outcome['version']}"
 
 
-def _run(outcome: Json) -> str:
-    return f" for run {text(outcome['run_id'])}" if outcome.get("run_id") else ""
+def _run_suffix(outcome: Json) -> str:
+    return f" for run {escape(outcome['run_id'])}" if outcome.get("run_id") else ""
 
 
-def _anchor(name: str) -> str:
+def _make_anchor(name: str) -> str:
     return name.lower().replace(" ", "-")

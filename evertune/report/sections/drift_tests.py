@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from evertune.report.html import Html, number, small, table, text
+from evertune.report.html import Html, build_table, escape, format_number, format_pvalue
 
 Json = dict[str, Any]
 WHAT = {
@@ -16,19 +16,21 @@ WHAT = {
 }
 
 
-def tests(found: Json) -> Html:
+def render_tests(result: Json) -> Html:
     """One line a test, the surest first."""
     rows = [
         [
-            _said(one),
-            Html(f'<span class="{"bad mark" if one["found"] else ""}">{small(one["adjusted"])}</span>'),
-            small(one["p"]), number(one["statistic"]), number(one["usual"]),
+            _describe_finding(finding),
+            Html(f'<span class="{"bad mark" if finding["found"] else ""}">{format_pvalue(finding["adjusted"])}</span>'),
+            format_pvalue(finding["p"]),
+            format_number(finding["statistic"]),
+            format_number(finding["usual"]),
         ]
-        for one in sorted(found["findings"], key=lambda one: one["p"])
-    ]  # fmt: skip
-    return table(("Test, and what it found", "p", "p alone", "Statistic", "Usual"), rows, kind="prose")
+        for finding in sorted(result["findings"], key=lambda finding: finding["p"])
+    ]
+    return build_table(("Test, and what it found", "p", "p alone", "Statistic", "Usual"), rows, kind="prose")
 
 
-def _said(one: Json) -> Html:
-    what = Html(f'<span class="soft">{text(WHAT[one["test"]])}</span>')
-    return Html(f"<b>{text(one['test'])}</b>: {text(one['words'])}<br>{what}")
+def _describe_finding(finding: Json) -> Html:
+    explanation = Html(f'<span class="soft">{escape(WHAT[finding["test"]])}</span>')
+    return Html(f"<b>{escape(finding['test'])}</b>: {escape(finding['words'])}<br>{explanation}")

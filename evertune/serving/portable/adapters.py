@@ -16,7 +16,7 @@ EMBEDDED = ("prompt", "p-tuning")  # virtual tokens before the row's own
 VIRTUAL = ("prefix", *EMBEDDED)
 
 
-def attach(model: Any, method: Mapping[str, Any], base: str) -> Any:
+def attach_adapter(model: Any, method: Mapping[str, Any], base: str) -> Any:
     """Add new weights to the model in place; they and the head alone stay free to learn.
 
     Args:
@@ -29,35 +29,40 @@ def attach(model: Any, method: Mapping[str, Any], base: str) -> Any:
         ValueError: the method does not fit the model.
     """
     if method["type"] in VIRTUAL:
-        _put_before(model, method)
+        _prepend_tokens(model, method)
         return None
     from peft import get_peft_model
 
-    config = _config(method, targets(model, method["targets"]), heads(model))
-    with _quiet():
-        made = get_peft_model(model, config)
+    config = _make_config(method, find_targets(model, method["targets"]), find_heads(model))
+    with _ignore_warnings():
+        peft_model = get_peft_model(model, config)
     config.base_model_name_or_path = base  # the library puts the folder there, of this machine
-    return made
+    return peft_model
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _ignore_warnings() -> Iterator[None]:
     """Without the library's calls of what `transformers` will one day remove."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield
 
 
-def heads(model: Any) -> list[str]:
+def find_heads(model: Any) -> list[str]:
     """Names of the parts that stand on the base and are new: they are trained whole; a pretrained output is not."""
-    base, output = model.base_model, model.get_output_embeddings()
+    base = model.base_model
+    output = model.get_output_embeddings()
     if base is model:  # T5's, with an output of its own: nothing stands on it
         return []
     parts = ((name, list(part.modules())) for name, part in model.named_children() if part is not base)
-    return [name for name, inside in parts if output not in inside and any(list(one.parameters()) for one in inside)]
+    return [
+        name
+        for name, modules in parts
+        if output not in modules and any(list(module.parameters()) for module in modules)
+    ]
 
 
-def targets(model: Any, patterns: str | Sequence[str]) -> list[str]:
+def find_targets(model: Any, patterns: str | Sequence[str]) -> list[str]:
     """Names of the base's linear layers that are to be changed.
 
     Raises:
@@ -67,13 +72,13 @@ def targets(model: Any, patterns: str | Sequence[str]) -> list[str]:
     from transformers.pytorch_utils import Conv1D
 
     base = model.base_model
-    linear = {id(one) for one in base.modules() if isinstance(one, (torch.nn.Linear, Conv1D))}
-    names = [name for name, one in model.named_modules() if id(one) in linear]
+    linear_ids = {id(module) for module in base.modules() if isinstance(module, (torch.nn.Linear, Conv1D))}
+    names = [name for name, module in model.named_modules() if id(module) in linear_ids]
     if isinstance(patterns, str):
         stacks = [part for part in base.modules() if isinstance(part, torch.nn.ModuleList)]
         longest = stacks if model.config.is_encoder_decoder else [max(stacks, key=len, default=base)]
-        inside = {id(one) for stack in longest for one in stack.modules()}
-        return [name for name, one in model.named_modules() if id(one) in linear & inside]
+        inside_ids = {id(module) for stack in longest for module in stack.modules()}
+        return [name for name, module in model.named_modules() if id(module) in linear_ids & inside_ids]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
             raise ValueError(
@@ -82,41 +87,45 @@ def targets(model: Any, patterns: str | Sequence[str]) -> list[str]:
     return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
 
 
-def _config(method: Mapping[str, Any], names: list[str], whole: list[str]) -> Any:
+def _make_config(method: Mapping[str, Any], names: list[str], trained_whole: list[str]) -> Any:
     from peft import AdaLoraConfig, IA3Config, LoraConfig
 
-    where = {"target_modules": names, "modules_to_save": whole}
+    settings = {"target_modules": names, "modules_to_save": trained_whole}
     if method["type"] == "ia3":
-        return IA3Config(feedforward_modules=[], **where)
-    where |= {"lora_alpha": method["alpha"], "lora_dropout": method["dropout"]}
+        return IA3Config(feedforward_modules=[], **settings)
+    settings |= {"lora_alpha": method["alpha"], "lora_dropout": method["dropout"]}
     if method["type"] == "adalora":
         # The steps are known only when the batches are; until then they are too many for any rank to be taken.
         return AdaLoraConfig(
-            target_r=method["rank"], init_r=method["initial_rank"], orth_reg_weight=method["orthogonal"],
-            total_step=1 << 40, **where,
-        )  # fmt: skip
-    return LoraConfig(r=method["rank"], use_dora=method["type"] == "dora", **where)
+            target_r=method["rank"],
+            init_r=method["initial_rank"],
+            orth_reg_weight=method["orthogonal"],
+            total_step=1 << 40,
+            **settings,
+        )
+    return LoraConfig(r=method["rank"], use_dora=method["type"] == "dora", **settings)
 
 
-def _put_before(model: Any, method: Mapping[str, Any]) -> None:
+def _prepend_tokens(model: Any, method: Mapping[str, Any]) -> None:
     """Let the base see virtual tokens before every row's own; nothing that stands on it sees their states."""
     for name, parameter in model.named_parameters():
-        parameter.requires_grad = name.partition(".")[0] in heads(model)
+        parameter.requires_grad = name.partition(".")[0] in find_heads(model)
     base = model.base_model
-    base.virtual_tokens = _network(base, method)
-    base.register_forward_pre_hook(_before_prefix if method["type"] == "prefix" else _before_prompt, with_kwargs=True)
-    base.register_forward_hook(_behind, with_kwargs=True)
+    base.virtual_tokens = _make_token_network(base, method)
+    base.register_forward_pre_hook(_prepend_prefix if method["type"] == "prefix" else _prepend_prompt, with_kwargs=True)
+    base.register_forward_hook(_drop_virtual_states, with_kwargs=True)
 
 
-def _network(base: Any, method: Mapping[str, Any]) -> Any:
+def _make_token_network(base: Any, method: Mapping[str, Any]) -> Any:
     """What makes the virtual tokens."""
     import peft
 
-    table, config = base.get_input_embeddings(), base.config
+    table = base.get_input_embeddings()
+    config = base.config
     shape = {"num_virtual_tokens": method["virtual_tokens"], "token_dim": table.embedding_dim}
     shape |= {"num_transformer_submodules": 1, "num_layers": config.num_hidden_layers}
     if method["type"] == "prefix":
-        heads, size = _keys(config)
+        heads, size = _find_key_shape(config)
         units = method["hidden_size"]
         shape |= {"token_dim": heads * size, "num_attention_heads": heads}
         return peft.PrefixEncoder(
@@ -133,70 +142,71 @@ def _network(base: Any, method: Mapping[str, Any]) -> Any:
     )
 
 
-def _keys(config: Any) -> tuple[int, int]:
+def _find_key_shape(config: Any) -> tuple[int, int]:
     """Heads of the keys and values, and their size."""
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     return heads, getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
-def _virtual(base: Any) -> Any:
+def _compute_virtual(base: Any) -> Any:
     """(tokens, size)"""
     import torch
 
-    made = base.virtual_tokens
-    places = torch.arange(made.embedding.num_embeddings, device=made.embedding.weight.device)
-    return made(places[None])[0]
+    network = base.virtual_tokens
+    positions = torch.arange(network.embedding.num_embeddings, device=network.embedding.weight.device)
+    return network(positions[None])[0]
 
 
-def _given(args: tuple[Any, ...], given: Mapping[str, Any], count: int) -> dict[str, Any]:
+def _extend_mask(args: tuple[Any, ...], kwargs: Mapping[str, Any], count: int) -> dict[str, Any]:
     """What the base is called with, with a mask that shows it the virtual tokens too."""
     import torch
 
-    ids = args[0] if args else given["input_ids"]
-    mask = torch.cat([given["attention_mask"].new_ones(len(ids), count), given["attention_mask"]], 1)
-    return {**given, "input_ids": ids, "attention_mask": mask}
+    ids = args[0] if args else kwargs["input_ids"]
+    mask = torch.cat([kwargs["attention_mask"].new_ones(len(ids), count), kwargs["attention_mask"]], 1)
+    return {**kwargs, "input_ids": ids, "attention_mask": mask}
 
 
-def _before_prompt(
-    base: Any, args: tuple[Any, ...], given: Mapping[str, Any]
+def _prepend_prompt(
+    base: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     import torch
 
-    virtual = _virtual(base)
-    given = _given(args, given, len(virtual))
-    tokens = base.get_input_embeddings()(given.pop("input_ids"))
-    return (), {**given, "inputs_embeds": torch.cat([virtual.expand(len(tokens), -1, -1).to(tokens.dtype), tokens], 1)}
+    virtual = _compute_virtual(base)
+    kwargs = _extend_mask(args, kwargs, len(virtual))
+    tokens = base.get_input_embeddings()(kwargs.pop("input_ids"))
+    return (), {**kwargs, "inputs_embeds": torch.cat([virtual.expand(len(tokens), -1, -1).to(tokens.dtype), tokens], 1)}
 
 
-def _before_prefix(
-    base: Any, args: tuple[Any, ...], given: Mapping[str, Any]
+def _prepend_prefix(
+    base: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     from transformers import DynamicCache
 
-    virtual, (heads, size) = _virtual(base), _keys(base.config)
-    given = _given(args, given, len(virtual))
-    rows = len(given["input_ids"])
+    virtual = _compute_virtual(base)
+    (heads, size) = _find_key_shape(base.config)
+    kwargs = _extend_mask(args, kwargs, len(virtual))
+    rows = len(kwargs["input_ids"])
     layers = virtual.view(len(virtual), -1, 2, heads, size).permute(1, 2, 3, 0, 4)  # layer, key or value, head, token
-    cache = DynamicCache([tuple(one.expand(rows, -1, -1, -1) for one in layer) for layer in layers])
-    return (), {**given, "past_key_values": cache}
+    cache = DynamicCache([tuple(tensor.expand(rows, -1, -1, -1) for tensor in layer) for layer in layers])
+    return (), {**kwargs, "past_key_values": cache}
 
 
-def _behind(base: Any, args: tuple[Any, ...], given: Mapping[str, Any], found: Any) -> Any:
+def _drop_virtual_states(base: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> Any:
     """The states of the row's own tokens.
 
     Raises:
         ValueError: the model takes no prefix.
     """
     count = base.virtual_tokens.embedding.num_embeddings
-    cache = given.get("past_key_values")
+    cache = kwargs.get("past_key_values")
     if cache is None:
-        found.last_hidden_state = found.last_hidden_state[:, count:]
+        output.last_hidden_state = output.last_hidden_state[:, count:]
     elif cache.get_seq_length() == count:
         raise ValueError(f"prefix: models of the family {base.config.model_type} take none; choose lora or prompt")
-    return found
+    return output
 
 
-def save(model: Any, peft: Any, folder: Path) -> None:
+def save_adapter(model: Any, peft: Any, folder: Path) -> None:
     """Write the adapter and the head alone, and the model's configuration.
 
     Raises:
@@ -206,8 +216,12 @@ def save(model: Any, peft: Any, folder: Path) -> None:
 
     if peft is None:
         folder.mkdir(parents=True)
-        free = {name: one.detach().contiguous() for name, one in model.named_parameters() if one.requires_grad}
-        save_file(free, folder / FILE, metadata={"format": "pt"})
+        trainable = {
+            name: parameter.detach().contiguous()
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+        }
+        save_file(trainable, folder / FILE, metadata={"format": "pt"})
     else:
         peft.save_pretrained(folder, save_embedding_layers=False)
         (folder / "README.md").unlink()  # a model card with nothing in it
@@ -225,13 +239,13 @@ def load(model: Any, method: Mapping[str, Any], folder: Path) -> None:
     if method["type"] not in VIRTUAL:
         from peft import PeftModel
 
-        with _quiet():
+        with _ignore_warnings():
             PeftModel.from_pretrained(model, folder)
         return
     from safetensors.torch import load_file
 
-    _put_before(model, method)
+    _prepend_tokens(model, method)
     saved = load_file(folder / FILE)
-    if saved.keys() != {name for name, one in model.named_parameters() if one.requires_grad}:
+    if saved.keys() != {name for name, parameter in model.named_parameters() if parameter.requires_grad}:
         raise ValueError(f"the adapter in {folder} is not of this model")
     model.load_state_dict(saved, strict=False)

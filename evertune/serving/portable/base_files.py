@@ -19,7 +19,7 @@ PIECE = 1 << 20  # bytes at either end of a large file that stand for its conten
 OVERRIDE = "EVERTUNE_BASE_MODEL"  # where the base of an adapter lies, if not where it lay
 
 
-def find(text: str, folder: Path) -> str:
+def find_model(text: str, folder: Path) -> str:
     """A folder that holds a model, a GGUF file, or a hub id.
 
     Args:
@@ -30,15 +30,15 @@ def find(text: str, folder: Path) -> str:
     """
     if text.startswith("package:"):
         return str(_in_package(text))
-    place = (folder / Path(text).expanduser()).resolve()
+    path = (folder / Path(text).expanduser()).resolve()
     if text.endswith(GGUF):
-        if not place.is_file():
+        if not path.is_file():
             raise OSError("no such file; give the path of a .gguf file, from the recipe's folder")
-        return str(place)
-    if place.is_dir():
-        if not (place / "config.json").is_file():
+        return str(path)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
             raise OSError("the folder has no config.json; give the folder that holds the model")
-        return str(place)
+        return str(path)
     if text.startswith((".", "/", "~")) or text.count("/") > 1:
         raise OSError("no such folder; give a hub id, a folder, or package:NAME/FOLDER")
     return text
@@ -59,31 +59,31 @@ def _in_package(text: str) -> Path:
     return folder
 
 
-def fingerprint(place: str) -> str:
+def compute_fingerprint(path: str) -> str:
     """A digest of a base model: of a folder its files, of a GGUF file its content, of a hub id the name."""
     state = hashlib.blake2b(digest_size=16)
-    if place.endswith(GGUF):
-        state.update(f"{Path(place).stat().st_size}".encode())
-        state.update(_ends(Path(place)))
+    if path.endswith(GGUF):
+        state.update(f"{Path(path).stat().st_size}".encode())
+        state.update(_read_ends(Path(path)))
         return state.hexdigest()
-    if not Path(place).is_dir():
-        state.update(place.encode())
+    if not Path(path).is_dir():
+        state.update(path.encode())
         return state.hexdigest()
-    for file in sorted(Path(place).glob("*")):
+    for file in sorted(Path(path).glob("*")):
         if file.is_file() and file.suffix in {".json", ".txt", ".safetensors", ".bin", ".model", ".gguf"}:
             state.update(f"{file.name}:{file.stat().st_size}".encode())
-            state.update(_ends(file))
+            state.update(_read_ends(file))
     return state.hexdigest()
 
 
-def _ends(file: Path) -> bytes:
+def _read_ends(file: Path) -> bytes:
     with file.open("rb") as stream:
         head = stream.read(PIECE)
         stream.seek(max(PIECE, file.stat().st_size - PIECE))
         return head + stream.read(PIECE)
 
 
-def ordinary(place: str, cache: Path) -> str:
+def unpack_gguf(path: str, cache: Path) -> str:
     """The folder of a model as `transformers` saves it: of a GGUF file it is made once, with weights in fp32.
 
     Args:
@@ -92,16 +92,16 @@ def ordinary(place: str, cache: Path) -> str:
     Raises:
         OSError: the file cannot be read as a model, or the disk is full.
     """
-    if not place.endswith(GGUF):
-        return place
+    if not path.endswith(GGUF):
+        return path
     import transformers
 
-    folder = cache / f"{fingerprint(place)}-{transformers.__version__}"
+    folder = cache / f"{compute_fingerprint(path)}-{transformers.__version__}"
     if not folder.is_dir():
-        logger.info("reading %s, once", Path(place).name)
+        logger.info("reading %s, once", Path(path).name)
         scratch = cache / f".{folder.name}.{uuid.uuid4().hex[:8]}"
         try:
-            _convert(Path(place), scratch)
+            _convert_gguf(Path(path), scratch)
             with contextlib.suppress(OSError):  # another process was as far first
                 scratch.rename(folder)
         finally:
@@ -109,14 +109,14 @@ def ordinary(place: str, cache: Path) -> str:
     return str(folder)
 
 
-def _convert(file: Path, folder: Path) -> None:
+def _convert_gguf(file: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     try:
-        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(**where)
+        model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
     except Exception as error:  # of a damaged file the reader's errors are of any kind
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise OSError(
@@ -124,12 +124,13 @@ def _convert(file: Path, folder: Path) -> None:
         ) from error
     # The weights are plain numbers by now, but the model still says that it is quantized, and would not be saved.
     del model.config.quantization_config
-    model.hf_quantizer, model.is_quantized = None, False
+    model.hf_quantizer = None
+    model.is_quantized = False
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
-def same(name: str, known: str) -> str:
+def same(name: str, expected: str) -> str:
     """Where the base lies that an adapter was trained on.
 
     Args:
@@ -137,15 +138,15 @@ def same(name: str, known: str) -> str:
     Raises:
         OSError: it is not here, or what is here is another one.
     """
-    given = os.environ.get(OVERRIDE)
+    override = os.environ.get(OVERRIDE)
     advice = f"put it there, or set {OVERRIDE} to the folder that holds it"
     try:
-        place = find(given or name, Path())
+        path = find_model(override or name, Path())
     except OSError as error:
         raise OSError(f"this is an adapter of the base model {name}, which is not here ({error}); {advice}") from None
-    if fingerprint(place) != known:
+    if compute_fingerprint(path) != expected:
         raise OSError(
-            f"this is an adapter of the base model {name}, but the weights at {place} are others than those that it "
+            f"this is an adapter of the base model {name}, but the weights at {path} are others than those that it "
             f"was trained on; {advice}"
         )
-    return ordinary(place, Path(tempfile.gettempdir()) / "evertune-base-models")
+    return unpack_gguf(path, Path(tempfile.gettempdir()) / "evertune-base-models")

@@ -11,7 +11,7 @@ import numpy as np
 WINDOW = 50  # batches whose rows are sorted together: enough to pack well, few enough that the order stays random
 
 
-def pack(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
+def pack_batches(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Cut `order` into batches of at most `budget` tokens, padding counted; a longer row is a batch of its own.
 
     Args:
@@ -31,7 +31,7 @@ def pack(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list
     return batches
 
 
-def cut(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
+def cut_batches(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Cut `order` into batches of at most `budget` tokens, padding left out; a longer row is a batch of its own."""
     batches: list[list[int]] = []
     tokens = 0
@@ -47,7 +47,7 @@ def cut(order: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[
 
 def by_length(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Batches of all rows, the longest first, so that a lack of memory shows at once."""
-    return pack(np.argsort(np.asarray(lengths), kind="stable")[::-1].tolist(), lengths, budget)
+    return pack_batches(np.argsort(np.asarray(lengths), kind="stable")[::-1].tolist(), lengths, budget)
 
 
 class TokenBatches:
@@ -70,32 +70,33 @@ class TokenBatches:
     def __init__(self, lengths: Sequence[int], budget: int, epochs: float, seed: int, *, padded: bool = False) -> None:
         self._lengths = [int(length) for length in lengths]
         self.budget = budget
-        self._seed, self._padded = seed, padded
+        self._seed = seed
+        self._padded = padded
         whole = int(epochs)
-        self.per_epoch = [len(self.epoch(number)) for number in range(whole)]
+        self.per_epoch = [len(self.epoch_batches(number)) for number in range(whole)]
         if epochs > whole:
-            self.per_epoch.append(max(1, round((epochs - whole) * len(self.epoch(whole)))))
+            self.per_epoch.append(max(1, round((epochs - whole) * len(self.epoch_batches(whole)))))
         self._end = sum(self.per_epoch)
 
-    def epoch(self, number: int) -> list[list[int]]:
+    def epoch_batches(self, number: int) -> list[list[int]]:
         """All batches of one epoch."""
         random = np.random.default_rng([self._seed, number])
         order = random.permutation(len(self._lengths))
         if not self._padded:
-            return cut(order.tolist(), self._lengths, self.budget)
+            return cut_batches(order.tolist(), self._lengths, self.budget)
         tokens = np.asarray(self._lengths)[order]
         window = np.cumsum(tokens) // (self.budget * WINDOW)
         order = order[np.lexsort((tokens, window))]
-        batches = pack(order.tolist(), self._lengths, self.budget)
+        batches = pack_batches(order.tolist(), self._lengths, self.budget)
         return [batches[index] for index in random.permutation(len(batches))]
 
-    def cut(self, count: int) -> None:
+    def stop_after(self, count: int) -> None:
         """Leave out all batches after the first `count`: the training ended there."""
         self._end = count
 
     def __iter__(self) -> Iterator[list[int]]:
-        whole = (batch for number, count in enumerate(self.per_epoch) for batch in self.epoch(number)[:count])
-        return islice(whole, self._end)
+        batches = (batch for number, count in enumerate(self.per_epoch) for batch in self.epoch_batches(number)[:count])
+        return islice(batches, self._end)
 
     def __len__(self) -> int:
         return min(self._end, sum(self.per_epoch))

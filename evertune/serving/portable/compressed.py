@@ -13,11 +13,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-PACKED, GRAPH = "packed.safetensors", "model.onnx"
+PACKED = "packed.safetensors"
+GRAPH = "model.onnx"
 HALF = 1 << 16  # numbers from which a tensor that is no weight of a layer is kept in 16 bits
 
 
-def weights(model: Any) -> dict[str, int]:
+def find_weights(model: Any) -> dict[str, int]:
     """Name of each weight that is packed, and its dimension of outputs.
 
     Not of them: a weight with two names (a head that is the embeddings too: the embeddings' numbers are looked up),
@@ -25,16 +26,16 @@ def weights(model: Any) -> dict[str, int]:
     """
     from collections import Counter
 
-    uses = Counter(id(one) for _, one in model.named_parameters(remove_duplicate=False))
-    found = {}
+    uses = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
+    axes = {}
     for name, part in model.named_modules():
-        axis = _outputs(part)
+        axis = _find_output_axis(part)
         if axis is not None and uses[id(part.weight)] == 1:
-            found[f"{name}.weight"] = axis
-    return found
+            axes[f"{name}.weight"] = axis
+    return axes
 
 
-def _outputs(part: Any) -> int | None:
+def _find_output_axis(part: Any) -> int | None:
     """The dimension of outputs of a layer's weight; None of other parts."""
     from torch import nn
     from transformers.pytorch_utils import Conv1D
@@ -63,7 +64,7 @@ def pack_int8(state: Mapping[str, Any], outputs: Mapping[str, int]) -> dict[str,
             packed[f"{name}:int8"] = (tensor / scale).round().clamp(-127, 127).to(torch.int8)
             packed[f"{name}:scale"] = scale
         else:
-            packed[name] = _smaller(tensor)
+            packed[name] = _shrink_tensor(tensor)
     return packed
 
 
@@ -73,27 +74,27 @@ def pack_sparse(state: Mapping[str, Any], names: Collection[str], sparsity: floa
     import torch
 
     sizes = torch.cat([state[name].abs().flatten() for name in names])
-    least = float(sizes.kthvalue(max(1, int(sparsity * len(sizes)))).values) if sparsity > 0 else -1.0
+    threshold = float(sizes.kthvalue(max(1, int(sparsity * len(sizes)))).values) if sparsity > 0 else -1.0
     packed = {}
     for name, tensor in state.items():
         if name not in names:
-            packed[name] = _smaller(tensor)
+            packed[name] = _shrink_tensor(tensor)
             continue
-        kept = (tensor.abs() > least).flatten()
-        packed[f"{name}:bits"] = torch.from_numpy(np.packbits(kept.numpy()))
-        packed[f"{name}:values"] = tensor.flatten()[kept].clone()
+        is_kept = (tensor.abs() > threshold).flatten()
+        packed[f"{name}:bits"] = torch.from_numpy(np.packbits(is_kept.numpy()))
+        packed[f"{name}:values"] = tensor.flatten()[is_kept].clone()
         packed[f"{name}:shape"] = torch.tensor(tensor.shape)
     return packed
 
 
-def _smaller(tensor: Any) -> Any:
+def _shrink_tensor(tensor: Any) -> Any:
     import torch
 
     large = tensor.numel() >= HALF and tensor.is_floating_point()
     return tensor.to(torch.float16).contiguous() if large else tensor.clone().contiguous()
 
 
-def unpacked(packed: Mapping[str, Any]) -> dict[str, Any]:
+def unpack_weights(packed: Mapping[str, Any]) -> dict[str, Any]:
     """The weights in fp32 that stand behind packed ones."""
     import numpy as np
     import torch
@@ -125,19 +126,21 @@ def load(objective: Any, folder: Path, method: str) -> Any:
         ImportError: ONNX Runtime is not installed.
     """
     if method.startswith("onnx"):
-        return _session(folder)
+        return _open_session(folder)
     from safetensors.torch import load_file, save_file
 
     with tempfile.TemporaryDirectory() as scratch:
-        whole = Path(scratch) / "model"
-        shutil.copytree(folder, whole, ignore=shutil.ignore_patterns(PACKED))
-        save_file(unpacked(load_file(folder / PACKED)), whole / "model.safetensors", metadata={"format": "pt"})
-        model = objective.load(whole).eval()
+        full_folder = Path(scratch) / "model"
+        shutil.copytree(folder, full_folder, ignore=shutil.ignore_patterns(PACKED))
+        save_file(
+            unpack_weights(load_file(folder / PACKED)), full_folder / "model.safetensors", metadata={"format": "pt"}
+        )
+        model = objective.load(full_folder).eval()
         model.load_state_dict({name: tensor.clone() for name, tensor in model.state_dict().items()})
-    return quantised(model) if method == "int8" else model
+    return quantise_linear(model) if method == "int8" else model
 
 
-def quantised(model: Any) -> Any:
+def quantise_linear(model: Any) -> Any:
     """The model with linear layers in 8-bit arithmetic, a scale for each output; inputs are quantised as they come.
 
     A head that is the embeddings too computes so as well; a layer whose weights are buffers does not (see `weights`).
@@ -147,7 +150,7 @@ def quantised(model: Any) -> Any:
     import torch
     from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
 
-    _upright(model)
+    _replace_conv1d(model)
     layers = {
         name: per_channel_dynamic_qconfig
         for name, part in model.named_modules()
@@ -158,7 +161,7 @@ def quantised(model: Any) -> Any:
         return quantize_dynamic(model, layers)  # type: ignore[no-untyped-call]
 
 
-def _upright(model: Any) -> None:
+def _replace_conv1d(model: Any) -> None:
     """Put linear layers in the place of those whose weights lie on their side: torch quantises no others."""
     import torch
     from transformers.pytorch_utils import Conv1D
@@ -166,11 +169,12 @@ def _upright(model: Any) -> None:
     for name, part in list(model.named_modules()):
         if type(part) is Conv1D:
             layer = torch.nn.Linear(*part.weight.shape)
-            layer.weight, layer.bias = torch.nn.Parameter(part.weight.T.contiguous()), part.bias
+            layer.weight = torch.nn.Parameter(part.weight.T.contiguous())
+            layer.bias = part.bias
             model.set_submodule(name, layer.eval())
 
 
-def _session(folder: Path) -> Any:
+def _open_session(folder: Path) -> Any:
     import onnxruntime
     import torch
     from transformers import AutoConfig
@@ -184,19 +188,19 @@ def _session(folder: Path) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self.config = AutoConfig.from_pretrained(folder)
-            self.place = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
-            self.device = self.place.device
+            self.config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            self.placeholder = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+            self.device = self.placeholder.device
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             """Run the graph."""
-            given = {"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()}
-            return SimpleNamespace(logits=torch.from_numpy(session.run(["logits"], given)[0]))
+            inputs = {"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()}
+            return SimpleNamespace(logits=torch.from_numpy(session.run(["logits"], inputs)[0]))
 
     return Session().eval()
 
 
-def export(model: Any, path: Path, *, int8: bool) -> None:
+def export_onnx(model: Any, path: Path, *, int8: bool) -> None:
     """Write a model that gives `.logits` of token ids and mask as a graph for any number of rows and tokens.
 
     Raises:
@@ -206,19 +210,19 @@ def export(model: Any, path: Path, *, int8: bool) -> None:
 
     mask = torch.ones(2, 8, dtype=torch.long)
     mask[0, 5:] = 0
-    given = torch.ones_like(mask), mask
+    sample_inputs = torch.ones_like(mask), mask
     model.set_attn_implementation("eager")
     with torch.inference_mode():
-        if not torch.is_tensor(model(*given).logits):
+        if not torch.is_tensor(model(*sample_inputs).logits):
             raise TypeError("it gives more than one tensor")
     target = path.with_suffix(".fp32") if int8 else path
-    _traced(model, given, target)
+    _trace_graph(model, sample_inputs, target)
     if int8:
         _quantise_graph(target, path)
         target.unlink()
 
 
-def _traced(model: Any, given: Any, path: Path) -> None:
+def _trace_graph(model: Any, sample_inputs: Any, path: Path) -> None:
     import warnings
 
     import torch
@@ -239,9 +243,15 @@ def _traced(model: Any, given: Any, path: Path) -> None:
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            Logits().eval(), given, str(path), input_names=names, output_names=["logits"], dynamic_axes=axes,
-            opset_version=17, dynamo=False,
-        )  # fmt: skip
+            Logits().eval(),
+            sample_inputs,
+            str(path),
+            input_names=names,
+            output_names=["logits"],
+            dynamic_axes=axes,
+            opset_version=17,
+            dynamo=False,
+        )
 
 
 def _quantise_graph(source: Path, path: Path) -> None:
@@ -249,12 +259,12 @@ def _quantise_graph(source: Path, path: Path) -> None:
 
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    logging.getLogger().addFilter(_quiet)
+    logging.getLogger().addFilter(_keep_record)
     try:
         quantize_dynamic(str(source), str(path), per_channel=True, weight_type=QuantType.QInt8)
     finally:
-        logging.getLogger().removeFilter(_quiet)
+        logging.getLogger().removeFilter(_keep_record)
 
 
-def _quiet(record: Any) -> bool:
+def _keep_record(record: Any) -> bool:
     return "pre-processing" not in record.getMessage()

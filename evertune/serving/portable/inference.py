@@ -27,7 +27,7 @@ class Answers(NamedTuple):
     items: int
 
 
-def run(
+def run_model(
     model: Any,
     objective: Any,
     examples: Sequence[Mapping[str, Any]],
@@ -51,17 +51,19 @@ def run(
     import torch
 
     device = next(model.parameters()).device
-    results, total, items = [{}] * len(examples), 0.0, 0  # type: tuple[list[dict[str, Any]], float, int]
-    answer = getattr(objective, "answer", functools.partial(_by_logits, objective))
+    results: list[dict[str, Any]] = [{}] * len(examples)
+    total = 0.0
+    items = 0
+    answer = getattr(objective, "answer", functools.partial(_answer_by_logits, objective))
     was_training = model.training
     model.eval()
-    with torch.inference_mode(), _autocast(device.type, precision):
-        for indices in by_length([len(one["input_ids"]) for one in examples], budget):
-            part = [examples[index] for index in indices]
-            batch = {key: value.to(device) for key, value in objective.collate(part, pad_id).items()}
+    with torch.inference_mode(), _enable_autocast(device.type, precision):
+        for indices in by_length([len(example["input_ids"]) for example in examples], budget):
+            batch_examples = [examples[index] for index in indices]
+            batch = {key: value.to(device) for key, value in objective.collate(batch_examples, pad_id).items()}
             if "labels" in batch:
                 items += int((batch["labels"] != IGNORED).sum())
-            predictions, loss = answer(model, batch, part, names, conventions)
+            predictions, loss = answer(model, batch, batch_examples, names, conventions)
             total += loss
             for index, prediction in zip(indices, predictions, strict=True):
                 results[index] = prediction
@@ -69,7 +71,7 @@ def run(
     return Answers(results, total, items)
 
 
-def _by_logits(
+def _answer_by_logits(
     objective: Any, model: Any, batch: dict[str, Any], examples: Any, names: Any, conventions: Any
 ) -> tuple[list[dict[str, Any]], float]:
     labels = batch.pop("labels", None)
@@ -79,7 +81,7 @@ def _by_logits(
 
 
 @contextlib.contextmanager
-def _autocast(device: str, precision: str) -> Iterator[None]:
+def _enable_autocast(device: str, precision: str) -> Iterator[None]:
     import torch
 
     with torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16"):
@@ -106,33 +108,33 @@ class Predictor:
         if hasattr(self.objective, "tokenizer"):
             self.tokenizer = self.objective.tokenizer(folder / "model", self.options)
         else:
-            self.tokenizer = AutoTokenizer.from_pretrained(folder / "model")
-        self.model = self._loaded(folder / "model")
+            self.tokenizer = AutoTokenizer.from_pretrained(folder / "model", trust_remote_code=False)
+        self.model = self._load_model(folder / "model")
         outputs = range(self.model.config.num_labels if self.objective.LABELED else 0)
         self.names = [self.model.config.id2label[index] for index in outputs]
         self.precision = precision or self.card["precision"]
         if self.precision == "bf16":
             self._prepare_for_bf16()
 
-    def _loaded(self, folder: Path) -> Any:
+    def _load_model(self, folder: Path) -> Any:
         import torch
 
-        if how := self.card.get("compression"):
+        if compression := self.card.get("compression"):
             compressed = importlib.import_module(f"{__name__.rpartition('.')[0]}.compressed")
-            return compressed.load(self.objective, folder, how["method"])
-        model = self._beside_base(folder) if "adapter" in self.card else self.objective.load(folder)
+            return compressed.load(self.objective, folder, compression["method"])
+        model = self._load_with_adapter(folder) if "adapter" in self.card else self.objective.load(folder)
         return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
-    def _beside_base(self, folder: Path) -> Any:
+    def _load_with_adapter(self, folder: Path) -> Any:
         """A model whose adapter is not merged: it needs its base, and takes no other."""
         from . import adapters, base_files
 
-        known = self.card["adapter"]
-        stated = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        names = stated["id2label"] if self.objective.LABELED else {}
+        adapter = self.card["adapter"]
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        names = config["id2label"] if self.objective.LABELED else {}
         labels = [names[str(number)] for number in range(len(names))]
-        model = self.objective.build(base_files.same(known["base"], known["fingerprint"]), labels, self.options)
-        adapters.load(model, known["method"], folder)
+        model = self.objective.build(base_files.same(adapter["base"], adapter["fingerprint"]), labels, self.options)
+        adapters.load(model, adapter["method"], folder)
         return model
 
     def _prepare_for_bf16(self) -> None:
@@ -142,7 +144,7 @@ class Predictor:
         """
         import torch
 
-        uses = Counter(id(one) for _, one in self.model.named_parameters(remove_duplicate=False))
+        uses = Counter(id(parameter) for _, parameter in self.model.named_parameters(remove_duplicate=False))
         for module in self.model.modules():
             if type(module) is torch.nn.Linear and uses[id(module.weight)] == 1:
                 module.to(torch.bfloat16)
@@ -162,17 +164,23 @@ class Predictor:
         """What `answer` takes; any thread may encode the next inputs while the model is at work."""
         if not inputs:
             return []  # a tokenizer stumbles over none
-        known = () if targets is None or not self.objective.ENCODES_TARGET else (targets,)
-        encoded = self.objective.encode(inputs, self.tokenizer, self.options, *known)
+        target_args = () if targets is None or not self.objective.ENCODES_TARGET else (targets,)
+        encoded = self.objective.encode(inputs, self.tokenizer, self.options, *target_args)
         rows = (dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True))
-        wanted = targets if targets is not None else [None] * len(inputs)
+        row_targets = targets if targets is not None else [None] * len(inputs)
         ids = {name: index for index, name in enumerate(self.names)}
-        return [self.objective.example(row, target, ids) for row, target in zip(rows, wanted, strict=True)]
+        return [self.objective.example(row, target, ids) for row, target in zip(rows, row_targets, strict=True)]
 
     def answer(self, examples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """One prediction for each encoded input, in order."""
-        found = run(
-            self.model, self.objective, examples, self.names, self.card.get("conventions", {}),  # none in older cards
-            pad_id=self.tokenizer.pad_token_id, budget=self.card["tokens_per_batch"], precision=self.precision,
-        )  # fmt: skip
-        return found.predictions
+        answers = run_model(
+            self.model,
+            self.objective,
+            examples,
+            self.names,
+            self.card.get("conventions", {}),  # none in older cards
+            pad_id=self.tokenizer.pad_token_id,
+            budget=self.card["tokens_per_batch"],
+            precision=self.precision,
+        )
+        return answers.predictions

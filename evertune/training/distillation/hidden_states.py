@@ -16,12 +16,12 @@ from evertune.config.losses import Distill
 from evertune.errors import ConfigError, TrainingError
 from evertune.serving import bundle
 from evertune.training.distillation import student
-from evertune.training.kernels.unpadded import flattened, unpadded
+from evertune.training.kernels.unpadded import flatten_states, skip_padding
 
 MAPS = "maps_to_teacher"  # a part of the model while it learns, so that checkpoints and the optimiser have it
 
 
-class States:
+class HiddenStates:
     """What the layers of student and teacher say of a batch.
 
     Args:
@@ -31,65 +31,72 @@ class States:
     """
 
     def __init__(self, encoder: Any, teacher: Any, pairs: list[tuple[Any, Any]], maps: Any, distance: str) -> None:
-        self._encoder, self._teacher, self._pairs, self._maps, self._kind = encoder, teacher, pairs, maps, distance
-        self._given: Mapping[str, Any] = {}
-        self._own: dict[int, Any] = {}
-        self._said: dict[int, Any] = {}
+        self._encoder = encoder
+        self._teacher = teacher
+        self._pairs = pairs
+        self._maps = maps
+        self._kind = distance
+        self._inputs: Mapping[str, Any] = {}
+        self._student_states: dict[int, Any] = {}
+        self._teacher_states: dict[int, Any] = {}
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
+    def watch_student(self) -> Iterator[None]:
         """Note what the student's encoder is given, and what its layers make of it, while this lasts."""
 
-        def note(_: Any, first: tuple[Any, ...], given: Mapping[str, Any]) -> None:
-            named = {**dict(zip(("input_ids",), first, strict=True)), **given} if first else given
-            self._given = {name: value for name, value in named.items() if value is not None}
+        def record_inputs(_: Any, positional: tuple[Any, ...], keyword: Mapping[str, Any]) -> None:
+            inputs = {**dict(zip(("input_ids",), positional, strict=True)), **keyword} if positional else keyword
+            self._inputs = {name: value for name, value in inputs.items() if value is not None}
 
-        with contextlib.ExitStack() as held:
-            held.callback(self._encoder.register_forward_pre_hook(note, with_kwargs=True).remove)
-            _listen(held, [own for own, _ in self._pairs], self._own)
+        with contextlib.ExitStack() as hooks:
+            hooks.callback(self._encoder.register_forward_pre_hook(record_inputs, with_kwargs=True).remove)
+            _record_outputs(hooks, [student_layer for student_layer, _ in self._pairs], self._student_states)
             yield
 
-    def apart(self) -> Any:
+    def sum_distances(self) -> Any:
         """How far the student's states are from the teacher's, summed over the real tokens of the batch.
 
         Of each token the mean over the pairs of layers; of squared errors also over the units.
         """
-        mask = self._given["attention_mask"]
-        with torch.no_grad(), contextlib.ExitStack() as held:
-            _listen(held, [said for _, said in self._pairs], self._said)
-            self._teacher(**self._given)
+        mask = self._inputs["attention_mask"]
+        with torch.no_grad(), contextlib.ExitStack() as hooks:
+            _record_outputs(hooks, [teacher_layer for _, teacher_layer in self._pairs], self._teacher_states)
+            self._teacher(**self._inputs)
         total = sum(
-            self._distance(project(_real(self._own.pop(place), mask)).float(), _real(self._said[place], mask).float())
-            for place, project in enumerate(self._maps)
+            self._compute_distance(
+                project(_select_real_tokens(self._student_states.pop(index), mask)).float(),
+                _select_real_tokens(self._teacher_states[index], mask).float(),
+            )
+            for index, project in enumerate(self._maps)
         )
         return total / len(self._pairs)
 
-    def _distance(self, own: Any, said: Any) -> Any:
+    def _compute_distance(self, student_states: Any, teacher_states: Any) -> Any:
         if self._kind == "cosine":
-            return (1 - torch.nn.functional.cosine_similarity(own, said, dim=-1)).sum()
-        return (own - said).square().mean(-1).sum()
+            return (1 - torch.nn.functional.cosine_similarity(student_states, teacher_states, dim=-1)).sum()
+        return (student_states - teacher_states).square().mean(-1).sum()
 
 
-def _listen(held: contextlib.ExitStack, layers: list[Any], found: dict[int, Any]) -> None:
+def _record_outputs(hooks: contextlib.ExitStack, layers: list[Any], outputs: dict[int, Any]) -> None:
     """While `held` lasts, what each layer gives is in `found`, by its place."""
-    found.clear()
-    for place, layer in enumerate(layers):
+    outputs.clear()
+    for index, layer in enumerate(layers):
 
-        def note(_: Any, __: Any, made: Any, place: int = place) -> None:
-            found[place] = made[0] if isinstance(made, tuple) else made
+        def record_output(_: Any, __: Any, output: Any, index: int = index) -> None:
+            outputs[index] = output[0] if isinstance(output, tuple) else output
 
-        held.callback(layer.register_forward_hook(note).remove)
+        hooks.callback(layer.register_forward_hook(record_output).remove)
 
 
-def _real(states: Any, mask: Any) -> Any:
+def _select_real_tokens(states: Any, attention_mask: Any) -> Any:
     """(tokens, units) of the real tokens, in the order of a flat batch; `states` are of a padded or of a flat one."""
-    total = int(mask.sum())
-    padded = states.shape[:2] == mask.shape
-    return (flattened(states, mask, total) if padded else states)[0, :total]
+    total = int(attention_mask.sum())
+    padded = states.shape[:2] == attention_mask.shape
+    return (flatten_states(states, attention_mask, total) if padded else states)[0, :total]
 
 
 @contextlib.contextmanager
-def taught(model: Any, place: Path | None, rule: Distill | None) -> Iterator[States | None]:
+def attach_teacher(model: Any, teacher_path: Path | None, rule: Distill | None) -> Iterator[HiddenStates | None]:
     """The teacher's states, ready to be learned while this lasts; None where the recipe does not ask for them.
 
     Args:
@@ -97,22 +104,23 @@ def taught(model: Any, place: Path | None, rule: Distill | None) -> Iterator[Sta
     Raises:
         ConfigError: the teacher cannot be read, or has not the layers that are asked for.
     """
-    if rule is None or not rule.hidden or place is None:
+    if rule is None or not rule.hidden or teacher_path is None:
         yield None
         return
-    teacher = encoder(place).to(model.device).requires_grad_(False).eval()
-    pairs, widths = _pairs(model, teacher, rule), (model.base_model.config.hidden_size, teacher.config.hidden_size)
-    same = widths[0] == widths[1]
-    maps = torch.nn.ModuleList(torch.nn.Identity() if same else torch.nn.Linear(*widths) for _ in pairs)
+    teacher = load_encoder(teacher_path).to(model.device).requires_grad_(False).eval()
+    pairs = _pair_layers(model, teacher, rule)
+    widths = (model.base_model.config.hidden_size, teacher.config.hidden_size)
+    is_same_width = widths[0] == widths[1]
+    maps = torch.nn.ModuleList(torch.nn.Identity() if is_same_width else torch.nn.Linear(*widths) for _ in pairs)
     setattr(model, MAPS, maps.to(model.device))
     try:
-        with unpadded(teacher):
-            yield States(model.base_model, teacher, pairs, maps, rule.distance)
+        with skip_padding(teacher):
+            yield HiddenStates(model.base_model, teacher, pairs, maps, rule.distance)
     finally:
         delattr(model, MAPS)
 
 
-def encoder(place: Path) -> Any:
+def load_encoder(model_path: Path) -> Any:
     """The encoder of a bundle, or of a base model.
 
     Raises:
@@ -121,28 +129,38 @@ def encoder(place: Path) -> Any:
     from transformers import AutoModel
 
     try:
-        if (place / "evertune.json").is_file():
-            return bundle.predictor(place, "fp32").model.base_model  # plain weights: autocast is the loop's
-        return AutoModel.from_pretrained(str(place), dtype=torch.float32)
+        if (model_path / "evertune.json").is_file():
+            return bundle.load_predictor(model_path, "fp32").model.base_model  # plain weights: autocast is the loop's
+        return AutoModel.from_pretrained(str(model_path), dtype=torch.float32, trust_remote_code=False)
     except (TrainingError, OSError, ValueError) as error:
         raise ConfigError(f"training.distill.teacher: {str(error).splitlines()[0]}") from error
 
 
-def _pairs(model: Any, teacher: Any, rule: Distill) -> list[tuple[Any, Any]]:
+def _pair_layers(model: Any, teacher: Any, rule: Distill) -> list[tuple[Any, Any]]:
     """Layers of the student with those that teach them.
 
     Raises:
         ConfigError: one of them does not exist.
     """
-    (_, own), (_, said) = (student.stack(one, "training.distill.hidden") for one in (model, teacher))
-    if len(own) > len(said) and not rule.layers:
+    (_, student_layers), (_, teacher_layers) = (
+        student.find_stack(network, "training.distill.hidden") for network in (model, teacher)
+    )
+    if len(student_layers) > len(teacher_layers) and not rule.layers:
         raise ConfigError(
-            f"training.distill.hidden: the student has {len(own)} layers, its teacher {len(said)}; name pairs of them "
+            f"training.distill.hidden: the student has {len(student_layers)} layers, its teacher "
+            f"{len(teacher_layers)}; name pairs of them "
             "in training.distill.layers"
         )
-    named = rule.layers or {place + 1: one + 1 for place, one in enumerate(student.chosen(len(said), len(own)))}
-    if max(named) > len(own) or max(named.values()) > len(said):
+    layer_numbers = rule.layers or {
+        index + 1: layer + 1
+        for index, layer in enumerate(student.choose_layers(len(teacher_layers), len(student_layers)))
+    }
+    if max(layer_numbers) > len(student_layers) or max(layer_numbers.values()) > len(teacher_layers):
         raise ConfigError(
-            f"training.distill.layers: the student has {len(own)} layers, its teacher {len(said)}; they count from 1"
+            f"training.distill.layers: the student has {len(student_layers)} layers, its teacher "
+            f"{len(teacher_layers)}; they count from 1"
         )
-    return [(own[ours - 1], said[theirs - 1]) for ours, theirs in sorted(named.items())]
+    return [
+        (student_layers[student_number - 1], teacher_layers[teacher_number - 1])
+        for student_number, teacher_number in sorted(layer_numbers.items())
+    ]

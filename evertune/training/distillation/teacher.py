@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from evertune.errors import ConfigError, TrainingError
-from evertune.objectives import module
+from evertune.objectives import load_objective
 from evertune.serving import bundle
 from evertune.serving.portable.batching import by_length
 from evertune.training.distributed.process_group import IGNORED
@@ -20,54 +20,61 @@ from evertune.training.distributed.process_group import IGNORED
 logger = logging.getLogger(__name__)
 
 
-class Taught(Sequence[Mapping[str, Any]]):
+class TaughtRows(Sequence[Mapping[str, Any]]):
     """Train rows that know what the teacher says of them.
 
     Args:
         said: logits for the labels, one line a row, or a word that counts; see `answers`.
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]], said: Any) -> None:
-        self._rows, self._said = rows, said
-        self._ends = np.cumsum([np.sum(np.asarray(one["labels"]) != IGNORED) for one in rows])
+    def __init__(self, rows: Sequence[Mapping[str, Any]], teacher_logits: Any) -> None:
+        self._rows = rows
+        self._said = teacher_logits
+        self._ends = np.cumsum([np.sum(np.asarray(row["labels"]) != IGNORED) for row in rows])
 
     def __len__(self) -> int:
         return len(self._rows)
 
     @overload
-    def __getitem__(self, place: int) -> Mapping[str, Any]: ...
+    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Mapping[str, Any]]: ...
-    def __getitem__(self, place: int | slice) -> Mapping[str, Any] | list[Mapping[str, Any]]:
-        if isinstance(place, slice):
-            return [self[one] for one in range(len(self))[place]]
-        start = self._ends[place - 1] if place else 0
-        return {**self._rows[place], "teacher": self._said[start : self._ends[place]]}
+    def __getitem__(self, index: slice) -> list[Mapping[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> Mapping[str, Any] | list[Mapping[str, Any]]:
+        if isinstance(index, slice):
+            return [self[row_index] for row_index in range(len(self))[index]]
+        start = self._ends[index - 1] if index else 0
+        return {**self._rows[index], "teacher": self._said[start : self._ends[index]]}
 
 
-def collated(batch: dict[str, Any], examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def add_teacher_logits(batch: dict[str, Any], examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The batch with `teacher`, the logits at each label that counts, NaN at all others."""
     if "teacher" not in examples[0]:
         return batch
-    lines = torch.from_numpy(np.concatenate([one["teacher"] for one in examples]))
-    said = torch.full((*batch["labels"].shape, lines.shape[1]), float("nan"))
-    said[batch["labels"] != IGNORED] = lines
-    return {**batch, "teacher": said}
+    lines = torch.from_numpy(np.concatenate([example["teacher"] for example in examples]))
+    teacher_logits = torch.full((*batch["labels"].shape, lines.shape[1]), float("nan"))
+    teacher_logits[batch["labels"] != IGNORED] = lines
+    return {**batch, "teacher": teacher_logits}
 
 
-def distance(logits: Any, said: Any, temperature: float) -> Any:
+def distillation_loss(student_logits: Any, teacher_logits: Any, temperature: float) -> Any:
     """How far a student is from its teacher, summed over rows or words (Hinton et al. 2015, section 2).
 
     The divergence of both softened distributions, times the squared temperature: so its gradients keep their size.
     """
-    told = ~said.isnan().any(-1)
-    student, teacher = logits[told].float() / temperature, said[told] / temperature
+    is_known = ~teacher_logits.isnan().any(-1)
+    student = student_logits[is_known].float() / temperature
+    teacher = teacher_logits[is_known] / temperature
     total = torch.nn.functional.kl_div(student.log_softmax(-1), teacher.softmax(-1), reduction="sum")
     return total * temperature**2
 
 
-def answers(
-    place: Path, examples: Sequence[Mapping[str, Any]], labels: Sequence[str], objective: str, pad_id: int, file: Path
+def compute_teacher_logits(
+    teacher_path: Path,
+    examples: Sequence[Mapping[str, Any]],
+    labels: Sequence[str],
+    objective: str,
+    pad_id: int,
+    file: Path,
 ) -> Any:
     """Memory-mapped logits of the teacher for the student's labels, one line a row, or a word that counts.
 
@@ -81,30 +88,30 @@ def answers(
         ConfigError: the teacher cannot be read, or does not fit.
     """
     if not file.exists():
-        teacher = _load(place)
-        _tuned_for(teacher.card, objective)
-        lines = _lines(teacher, examples, torch.tensor(_columns(teacher.names, labels)), pad_id)
+        teacher = _load_predictor(teacher_path)
+        _check_objective(teacher.card, objective)
+        logits = _compute_logits(teacher, examples, torch.tensor(_match_labels(teacher.names, labels)), pad_id)
         scratch = file.with_suffix(".part.npy")
-        np.save(scratch, lines)
+        np.save(scratch, logits)
         scratch.rename(file)
     return np.load(file, mmap_mode="r+")
 
 
-def _load(place: Path) -> Any:
+def _load_predictor(teacher_path: Path) -> Any:
     try:
-        return bundle.predictor(place)
+        return bundle.load_predictor(teacher_path)
     except TrainingError as error:
         raise ConfigError(f"training.distill.teacher: {error}") from error
 
 
-def _tuned_for(card: Mapping[str, Any], objective: str) -> None:
+def _check_objective(card: Mapping[str, Any], objective: str) -> None:
     if card["objective"] != objective:
         raise ConfigError(
             f"training.distill.teacher: it was tuned for {card['objective']}, this recipe for {objective}"
         )
 
 
-def same_inputs(place: Path, tokenizer: Any, options: Any) -> None:
+def check_same_inputs(teacher_path: Path, tokenizer: Any, options: Any) -> None:
     """Nothing where the teacher, a bundle or a base model, reads what the student does: its token ids, or its pictures.
 
     Args:
@@ -112,18 +119,18 @@ def same_inputs(place: Path, tokenizer: Any, options: Any) -> None:
     Raises:
         ConfigError: it does not, or cannot be read.
     """
-    if hasattr(module(options.type), "tokenizer"):  # of pictures, which have no words
-        _same_pictures(place, options)
+    if hasattr(load_objective(options.type), "tokenizer"):  # of pictures, which have no words
+        _check_same_pictures(teacher_path, options)
     else:
-        _same_words(place, tokenizer)
+        _check_same_vocabulary(teacher_path, tokenizer)
 
 
-def _same_pictures(place: Path, options: Any) -> None:
+def _check_same_pictures(teacher_path: Path, options: Any) -> None:
     try:
-        card = bundle.card(place)
+        card = bundle.read_card(teacher_path)
     except TrainingError as error:
         raise ConfigError(f"training.distill.teacher: {error}") from error
-    _tuned_for(card, options.type)
+    _check_objective(card, options.type)
     if (size := card["options"]["size"]) != options.size:
         raise ConfigError(
             f"training.distill.teacher: it knows pictures of {size} pixels a side, this recipe has {options.size}; set "
@@ -131,51 +138,56 @@ def _same_pictures(place: Path, options: Any) -> None:
         )
 
 
-def _same_words(place: Path, tokenizer: Any) -> None:
+def _check_same_vocabulary(teacher_path: Path, tokenizer: Any) -> None:
     from transformers import AutoTokenizer
 
-    inside = place / "model"
+    model_folder = teacher_path / "model"
     try:
-        own = AutoTokenizer.from_pretrained(str(inside if (place / "evertune.json").is_file() else place))
+        teacher_tokenizer = AutoTokenizer.from_pretrained(
+            str(model_folder if (teacher_path / "evertune.json").is_file() else teacher_path), trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
-        raise ConfigError(f"training.distill.teacher: {place}: {str(error).splitlines()[0]}") from error
-    if own.get_vocab() != tokenizer.get_vocab():
+        raise ConfigError(f"training.distill.teacher: {teacher_path}: {str(error).splitlines()[0]}") from error
+    if teacher_tokenizer.get_vocab() != tokenizer.get_vocab():
         raise ConfigError(
             "training.distill.teacher: its vocabulary is not that of base_model; name a teacher with the same tokenizer"
         )
 
 
-def _columns(known: Sequence[str], labels: Sequence[str]) -> list[int]:
+def _match_labels(teacher_labels: Sequence[str], labels: Sequence[str]) -> list[int]:
     """For each label the teacher's output of that name, -1 where it has none."""
-    found = [known.index(label) if label in known else -1 for label in labels]
-    missing = [label for label, place in zip(labels, found, strict=True) if place < 0]
+    columns = [teacher_labels.index(label) if label in teacher_labels else -1 for label in labels]
+    missing = [label for label, column in zip(labels, columns, strict=True) if column < 0]
     if len(labels) - len(missing) < 2:
         raise ConfigError(
             f"training.distill.teacher: it knows fewer than two of the labels {', '.join(list(labels)[:3])}, ...; its "
-            f"own are {', '.join(list(known)[:3])}, ...; name a model that was tuned for them"
+            f"own are {', '.join(list(teacher_labels)[:3])}, ...; name a model that was tuned for them"
         )
     if missing:
         logger.warning("the teacher does not know %s: rows of these teach by their label alone", ", ".join(missing))
-    return found
+    return columns
 
 
-def _lines(teacher: Any, examples: Sequence[Mapping[str, Any]], places: Any, pad_id: int) -> Any:
+def _compute_logits(teacher: Any, examples: Sequence[Mapping[str, Any]], columns: Any, pad_id: int) -> Any:
     logger.info("the teacher looks at %d rows, once", len(examples))
-    found: list[Any] = [None] * len(examples)
-    lengths, device = [len(one["input_ids"]) for one in examples], next(teacher.model.parameters()).device
+    row_logits: list[Any] = [None] * len(examples)
+    lengths = [len(example["input_ids"]) for example in examples]
+    device = next(teacher.model.parameters()).device
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=teacher.precision == "bf16")
     with torch.inference_mode(), autocast:
         for indices in by_length(lengths, teacher.card["tokens_per_batch"]):
             batch = teacher.objective.collate([examples[index] for index in indices], pad_id)
             labels = batch.pop("labels")
             logits = teacher.model(**{name: value.to(device) for name, value in batch.items()}).logits.float().cpu()
-            for index, said, marks in zip(indices, logits, labels, strict=True):
+            for index, logits_of_row, marks in zip(indices, logits, labels, strict=True):
                 counted = marks != IGNORED
-                found[index] = _renamed(said[counted].reshape(-1, said.shape[-1]), places, marks[counted].flatten())
-    return np.concatenate(found)
+                row_logits[index] = _reorder_logits(
+                    logits_of_row[counted].reshape(-1, logits_of_row.shape[-1]), columns, marks[counted].flatten()
+                )
+    return np.concatenate(row_logits)
 
 
-def _renamed(said: Any, places: Any, marks: Any) -> Any:
+def _reorder_logits(teacher_logits: Any, columns: Any, label_ids: Any) -> Any:
     """Logits in the student's order of labels; see `answers`."""
-    lines = said[:, places.clamp(min=0)].masked_fill(places < 0, float("-inf"))
-    return lines.masked_fill((places[marks] < 0)[:, None], float("nan")).numpy()
+    lines = teacher_logits[:, columns.clamp(min=0)].masked_fill(columns < 0, float("-inf"))
+    return lines.masked_fill((columns[label_ids] < 0)[:, None], float("nan")).numpy()

@@ -4,10 +4,10 @@ import os
 import sys
 from collections.abc import Mapping
 
-from evertune.runtime import ipc as channel
+from evertune.runtime import ipc
 
 
-def machines(environment: Mapping[str, str], processes: int) -> int:
+def count_machines(environment: Mapping[str, str], processes: int) -> int:
     """How many machines train together, by the rendezvous variables of `torchrun` or of a cluster's scheduler.
 
     Args:
@@ -20,31 +20,44 @@ def machines(environment: Mapping[str, str], processes: int) -> int:
     return int(environment.get("WORLD_SIZE", processes)) // int(environment.get("LOCAL_WORLD_SIZE", processes))
 
 
-def rendezvous(environment: Mapping[str, str], processes: int) -> list[str]:
+def rendezvous_options(environment: Mapping[str, str], processes: int) -> list[str]:
     """Options that tell `torchrun` where the machines meet; its own variables (`PET_...`) it reads itself."""
-    if (count := machines(environment, processes)) <= 1:
+    if (count := count_machines(environment, processes)) <= 1:
         return ["--nnodes", "1", "--local-addr", "127.0.0.1"]
     if "PET_NNODES" in environment:
         return []
     rank = int(environment.get("RANK", 0)) // int(environment.get("LOCAL_WORLD_SIZE", processes))
     return [
-        "--nnodes", str(count), "--node-rank", str(rank),
-        "--master-addr", environment["MASTER_ADDR"], "--master-port", environment.get("MASTER_PORT", "29500"),
-    ]  # fmt: skip
+        "--nnodes",
+        str(count),
+        "--node-rank",
+        str(rank),
+        "--master-addr",
+        environment["MASTER_ADDR"],
+        "--master-port",
+        environment.get("MASTER_PORT", "29500"),
+    ]
 
 
 def main(order: str, processes: str) -> None:
     """Start them, and wait until all have ended, or one has failed and the others were ended."""
-    channel.watch(stdin=True)
+    ipc.watch_parent(stdin=True)
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    meet = rendezvous(os.environ, int(processes))
-    given = ["--nproc-per-node", processes, *meet, "-m", "evertune.training.distributed.worker", order]
+    rendezvous_arguments = rendezvous_options(os.environ, int(processes))
+    arguments = [
+        "--nproc-per-node",
+        processes,
+        *rendezvous_arguments,
+        "-m",
+        "evertune.training.distributed.worker",
+        order,
+    ]
     try:
-        run.run(run.parse_args(given))  # type: ignore[no-untyped-call]
+        run.run(run.parse_args(arguments))  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
-        channel.to(1)(ended=[[rank, one.exitcode] for rank, one in error.failures.items()])
+        ipc.make_sender(1)(ended=[[rank, failure.exitcode] for rank, failure in error.failures.items()])
         sys.exit(1)
 
 

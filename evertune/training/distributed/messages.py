@@ -20,7 +20,7 @@ GOES_ON = "run again: training goes on from the last checkpoint"
 
 
 @dataclass
-class Heard:
+class Reports:
     """What the processes have said.
 
     Args:
@@ -34,9 +34,9 @@ class Heard:
     ended: list[tuple[int, int]] = field(default_factory=list)
 
 
-def listen(lines: Iterable[bytes], log: "Log") -> Heard:
+def relay_messages(lines: Iterable[bytes], log: "Log") -> Reports:
     """Pass on what the processes say, until the last of them is gone."""
-    heard = Heard()
+    reports = Reports()
     for line in lines:
         match json.loads(line):
             case {"metrics": metrics, "step": step}:
@@ -47,62 +47,68 @@ def listen(lines: Iterable[bytes], log: "Log") -> Heard:
                 sys.stderr.write(text)
                 sys.stderr.flush()
             case {"done": facts}:
-                heard.done = facts
+                reports.done = facts
             case {"failed": failure}:
-                heard.failed.append(failure)
+                reports.failed.append(failure)
             case {"ended": ended}:
-                heard.ended += [(rank, status) for rank, status in ended]
-    return heard
+                reports.ended += [(rank, status) for rank, status in ended]
+    return reports
 
 
-def described(error: Exception, rank: int) -> dict[str, Any]:
+def describe_error(error: Exception, rank: int) -> dict[str, Any]:
     """An error as JSON: what it is, what it says, the system's number of the one behind it."""
     from torch.distributed import DistError
 
-    cause, ours = error.__cause__, isinstance(error, errors.EvertuneError)
+    cause = error.__cause__
+    is_ours = isinstance(error, errors.EvertuneError)
     return {
-        "rank": rank, "kind": type(error).__name__, "ours": ours, "text": str(error)[:2000],
-        "lost": not ours and (isinstance(error, DistError) or "gloo" in str(error)),
+        "rank": rank,
+        "kind": type(error).__name__,
+        "ours": is_ours,
+        "text": str(error)[:2000],
+        "lost": not is_ours and (isinstance(error, DistError) or "gloo" in str(error)),
         "errno": cause.errno if isinstance(cause, OSError) else None,
-    }  # fmt: skip
+    }
 
 
-def error(heard: Heard, status: int, log: Path) -> Exception:
+def find_cause(reports: Reports, status: int, log: Path) -> Exception:
     """The error that came first: when one process fails, the others fail because it is gone.
 
     Args:
         status: of the launcher.
         log: what the processes wrote to standard error.
     """
-    if ours := [one for one in heard.failed if one["ours"]]:
-        made: Exception = getattr(errors, ours[0]["kind"])(ours[0]["text"])
-        if number := ours[0]["errno"]:
-            made.__cause__ = OSError(number, os.strerror(number))
-        return made
-    other = [one for one in heard.failed if not one["lost"]]
+    if own_failures := [failure for failure in reports.failed if failure["ours"]]:
+        cause: Exception = getattr(errors, own_failures[0]["kind"])(own_failures[0]["text"])
+        if number := own_failures[0]["errno"]:
+            cause.__cause__ = OSError(number, os.strerror(number))
+        return cause
+    other_failures = [failure for failure in reports.failed if not failure["lost"]]
     # When one process fails the launcher ends the others by SIGTERM.
-    signals = [(rank, -code) for rank, code in heard.ended if code < 0 and not (other and -code == signal.SIGTERM)]
+    signals = [
+        (rank, -code) for rank, code in reports.ended if code < 0 and not (other_failures and -code == signal.SIGTERM)
+    ]
     if signals:
-        rank, number = min(signals, key=lambda one: one[1] == signal.SIGTERM)
-        return _killed(f"process {rank} of the training", number, log)
+        rank, number = min(signals, key=lambda rank_and_signal: rank_and_signal[1] == signal.SIGTERM)
+        return _describe_kill(f"process {rank} of the training", number, log)
     if status < 0:
-        return _killed("the launcher of the training's processes", -status, log)
-    if other:
-        where = f"process {other[0]['rank']} of the training"
-        return RuntimeError(f"{where}: {other[0]['kind']}: {other[0]['text']}; see {log}")
-    if heard.failed:
-        where = f"process {heard.failed[0]['rank']} of the training"
-        more = f"{log} and what the other machines say tells more"
-        return TrainingError(f"{where} lost its connection to another one; {more}; {GOES_ON}")
+        return _describe_kill("the launcher of the training's processes", -status, log)
+    if other_failures:
+        process_name = f"process {other_failures[0]['rank']} of the training"
+        return RuntimeError(f"{process_name}: {other_failures[0]['kind']}: {other_failures[0]['text']}; see {log}")
+    if reports.failed:
+        process_name = f"process {reports.failed[0]['rank']} of the training"
+        hint = f"{log} and what the other machines say tells more"
+        return TrainingError(f"{process_name} lost its connection to another one; {hint}; {GOES_ON}")
     last = (log.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1]
     return TrainingError(f"the training's processes ended with status {status}; {log} says: {last}; {GOES_ON}")
 
 
-def _killed(which: str, number: int, log: Path) -> TrainingError:
-    why = f"{log} may say why"
+def _describe_kill(process_name: str, number: int, log: Path) -> TrainingError:
+    advice = f"{log} may say why"
     if number == signal.SIGKILL:
-        why = (
+        advice = (
             "mostly that is the system, out of memory: lower training.processes, or halve training.tokens_per_batch "
             "and double training.accumulation"
         )
-    return TrainingError(f"{which} was ended by {signal.Signals(number).name}; {why}; {GOES_ON}")
+    return TrainingError(f"{process_name} was ended by {signal.Signals(number).name}; {advice}; {GOES_ON}")

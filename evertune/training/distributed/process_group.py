@@ -14,70 +14,70 @@ T = TypeVar("T")
 IGNORED = -100  # the label id that no loss looks at
 
 
-def rank() -> int:
+def get_rank() -> int:
     """This process's number among those that train together; 0 is the one that writes."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-def world() -> int:
+def get_world_size() -> int:
     """How many processes train together."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def together(value: T) -> list[T]:
+def all_gather(value: T) -> list[T]:
     """Every process's value, in the order of ranks: what is computed from it is the same in all."""
-    values = [value] * world()
-    if world() > 1:
+    values = [value] * get_world_size()
+    if get_world_size() > 1:
         distributed.all_gather_object(values, value)
     return values
 
 
-def told(find: Callable[[], T]) -> T:
+def broadcast_from_rank0(compute: Callable[[], T]) -> T:
     """What rank 0 finds; the others wait for it and do not look."""
-    found = [find() if rank() == 0 else None]
-    if world() > 1:
-        distributed.broadcast_object_list(found)
-    return found[0]  # type: ignore[return-value]
+    values = [compute() if get_rank() == 0 else None]
+    if get_world_size() > 1:
+        distributed.broadcast_object_list(values)
+    return values[0]  # type: ignore[return-value]
 
 
-def all_here() -> None:
+def barrier() -> None:
     """Wait until every process has come here."""
-    together(None)
+    all_gather(None)
 
 
-def deal(lengths: Sequence[int], hands: int) -> list[list[int]]:
+def partition_by_tokens(lengths: Sequence[int], processes: int) -> list[list[int]]:
     """Places of `lengths` in as many parts as there are hands, with about as many tokens in each.
 
     The longest first, each to the hand that has the fewest tokens (LPT; Graham 1969, Bounds on Multiprocessing Timing
     Anomalies).
     """
-    parts: list[list[int]] = [[] for _ in range(hands)]
-    loads = [0] * hands
-    for place in sorted(range(len(lengths)), key=lambda one: -lengths[one]):
-        hand = loads.index(min(loads))
-        parts[hand].append(place)
-        loads[hand] += lengths[place]
+    parts: list[list[int]] = [[] for _ in range(processes)]
+    loads = [0] * processes
+    for index in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        part_index = loads.index(min(loads))
+        parts[part_index].append(index)
+        loads[part_index] += lengths[index]
     return [sorted(part) for part in parts]
 
 
-def own(examples: Sequence[Any]) -> list[int]:
+def own_indices(examples: Sequence[Any]) -> list[int]:
     """Places of this process's part of the examples."""
-    return deal([len(one["input_ids"]) for one in examples], world())[rank()]
+    return partition_by_tokens([len(example["input_ids"]) for example in examples], get_world_size())[get_rank()]
 
 
-def dealt(collate: Callable[[list[Any]], dict[str, Any]]) -> Callable[[list[Any]], dict[str, Any]]:
+def collate_own_part(collate: Callable[[list[Any]], dict[str, Any]]) -> Callable[[list[Any]], dict[str, Any]]:
     """A `collate` that is given the batch of all processes and makes this one's part of it."""
 
-    def part(batch: list[Any]) -> dict[str, Any]:
-        if world() == 1:
+    def collate_part(batch: list[Any]) -> dict[str, Any]:
+        if get_world_size() == 1:
             return collate(batch)
-        if mine := own(batch):
-            return collate([batch[place] for place in mine])
+        if indices := own_indices(batch):
+            return collate([batch[index] for index in indices])
         # Fewer rows than processes. All must take part in the gradients' sum: a row whose labels do not count.
-        made = collate([min(batch, key=lambda one: len(one["input_ids"]))])
-        return {**made, "labels": torch.full_like(made["labels"], IGNORED)}
+        collated = collate([min(batch, key=lambda example: len(example["input_ids"]))])
+        return {**collated, "labels": torch.full_like(collated["labels"], IGNORED)}
 
-    return part
+    return collate_part
 
 
 class OwnDraws(TrainerCallback):
@@ -93,5 +93,7 @@ class OwnDraws(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         import numpy as np
 
-        if rank() or state.global_step:
-            torch.manual_seed(int(np.random.SeedSequence([self._seed, rank(), state.global_step]).generate_state(1)[0]))
+        if get_rank() or state.global_step:
+            torch.manual_seed(
+                int(np.random.SeedSequence([self._seed, get_rank(), state.global_step]).generate_state(1)[0])
+            )

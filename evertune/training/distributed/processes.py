@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
 from evertune.errors import ConfigError
-from evertune.objectives import module
+from evertune.objectives import load_objective
 from evertune.records import Tokens
-from evertune.runtime import helper_process as beside
+from evertune.runtime import helper_process
 from evertune.runtime.files import write_atomic
 from evertune.runtime.home import Home
 from evertune.runtime.precision import resolve_precision
-from evertune.training.distributed import messages as reports
-from evertune.training.distributed.launcher import machines
+from evertune.training.distributed import messages
+from evertune.training.distributed.launcher import count_machines
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +31,7 @@ GRACE = 30.0  # seconds that the system may take to end a process
 
 
 @dataclass(frozen=True)
-class Order:
+class TrainingOrder:
     """What the processes are told: a recipe, and where things are.
 
     Args:
@@ -52,15 +52,22 @@ class Order:
     terminal: bool
 
 
-def wanted(recipe: Recipe) -> bool:
+def requires_processes(recipe: Recipe) -> bool:
     """Whether more than this process trains: several are asked for, or there are several machines."""
-    return recipe.training.processes * machines(os.environ, recipe.training.processes) > 1
+    return recipe.training.processes * count_machines(os.environ, recipe.training.processes) > 1
 
 
-def train(
-    recipe: Recipe, home: Home, tokens: Tokens, rows: "pa.Table",
-    run_id: str, folder: Path, log: "Log", champion: Path | None, since: int,
-) -> dict[str, Any]:  # fmt: skip
+def train_in_processes(
+    recipe: Recipe,
+    home: Home,
+    tokens: Tokens,
+    rows: "pa.Table",
+    run_id: str,
+    folder: Path,
+    log: "Log",
+    champion: Path | None,
+    since: int,
+) -> dict[str, Any]:
     """Train in `training.processes` processes, and return the facts that a training in one gives.
 
     Raises:
@@ -69,43 +76,51 @@ def train(
         TrainingError: a process was killed.
         RuntimeError: what nobody expected, with the name of the log.
     """
-    place = folder / "processes"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    _write_rows(rows, recipe, place / "rows.arrow")
+    work_folder = folder / "processes"
+    shutil.rmtree(work_folder, ignore_errors=True)
+    work_folder.mkdir(parents=True)
+    _write_rows(rows, recipe, work_folder / "rows.arrow")
     level = logging.getLogger("evertune").getEffectiveLevel()
-    order = Order(
-        _decided(recipe, home), home, tokens, place / "rows.arrow", folder, run_id, champion, since, level,
+    order = TrainingOrder(
+        _resolve_precisions(recipe, home),
+        home,
+        tokens,
+        work_folder / "rows.arrow",
+        folder,
+        run_id,
+        champion,
+        since,
+        level,
         sys.stderr.isatty(),
-    )  # fmt: skip
-    write_atomic(place / "order.json", to_json(order))
-    with _launched(place, recipe.training.processes) as launcher:
-        heard = reports.listen(launcher.stdout or (), log)
+    )
+    write_atomic(work_folder / "order.json", to_json(order))
+    with _launch_processes(work_folder, recipe.training.processes) as launcher:
+        received = messages.relay_messages(launcher.stdout or (), log)
         status = launcher.wait()
-    if heard.done is None or status:
-        raise reports.error(heard, status, place / "log.txt")
-    shutil.rmtree(place)
-    return heard.done
+    if received.done is None or status:
+        raise messages.find_cause(received, status, work_folder / "log.txt")
+    shutil.rmtree(work_folder)
+    return received.done
 
 
-def to_json(order: Order) -> str:
+def to_json(order: TrainingOrder) -> str:
     """The order as it is written for the processes."""
-    return str(_adapter().dump_json(order).decode())
+    return str(_order_adapter().dump_json(order).decode())
 
 
-def from_json(text: str) -> Order:
+def from_json(text: str) -> TrainingOrder:
     """The order that was written."""
-    order: Order = _adapter().validate_json(text)
+    order: TrainingOrder = _order_adapter().validate_json(text)
     return order
 
 
-def _adapter() -> Any:
+def _order_adapter() -> Any:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(Order)
+    return TypeAdapter(TrainingOrder)
 
 
-def _decided(recipe: Recipe, home: Home) -> Recipe:
+def _resolve_precisions(recipe: Recipe, home: Home) -> Recipe:
     """The recipe with the precision that one process would use here."""
     import torch
 
@@ -124,10 +139,10 @@ def _decided(recipe: Recipe, home: Home) -> Recipe:
 def _write_rows(rows: "pa.Table", recipe: Recipe, path: Path) -> None:
     import pyarrow as pa
 
-    target = module(recipe.objective.type).TARGET
-    kept = rows.select(["row_version", "batch", "part", "split", target])
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, kept.schema) as writer:
-        writer.write_table(kept)
+    target = load_objective(recipe.objective.type).TARGET
+    columns = rows.select(["row_version", "batch", "part", "split", target])
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, columns.schema) as writer:
+        writer.write_table(columns)
 
 
 def read_rows(path: Path) -> "pa.Table":
@@ -138,45 +153,49 @@ def read_rows(path: Path) -> "pa.Table":
 
 
 @contextlib.contextmanager
-def _launched(place: Path, processes: int) -> Iterator["subprocess.Popen[bytes]"]:
+def _launch_processes(work_folder: Path, processes: int) -> Iterator["subprocess.Popen[bytes]"]:
     """The launcher, in a session of its own: Ctrl-C reaches this process alone, which ends the others."""
     command = [
         sys.executable,
         "-m",
         "evertune.training.distributed.launcher",
-        str(place / "order.json"),
+        str(work_folder / "order.json"),
         str(processes),
     ]
-    with (place / "log.txt").open("wb") as said:
+    with (work_folder / "log.txt").open("wb") as stderr:
         launcher = subprocess.Popen(
-            command, env=_environment(processes), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
+            command,
+            env=_build_environment(processes),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
             start_new_session=True,
-        )  # fmt: skip
+        )
     try:
         yield launcher
     finally:
-        _end(launcher)
+        _end_processes(launcher)
 
 
-def _environment(processes: int) -> dict[str, str]:
+def _build_environment(processes: int) -> dict[str, str]:
     import torch
 
     return {
         "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin slow the other processes down (docs/decisions)
-        **beside.environment(),
+        **helper_process.build_environment(),
         "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // processes)),
     }
 
 
-def _end(launcher: "subprocess.Popen[bytes]") -> None:
+def _end_processes(launcher: "subprocess.Popen[bytes]") -> None:
     """End the launcher and the processes, if they have not ended: a checkpoint that is cut counts for nothing."""
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):
         family = [*psutil.Process(launcher.pid).children(recursive=True), psutil.Process(launcher.pid)]
-        for one in reversed(family):  # the launcher first: it would take the end of the others for a failure
+        for process in reversed(family):  # the launcher first: it would take the end of the others for a failure
             with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
+                process.kill()
         launcher.wait()
         psutil.wait_procs(family, GRACE)
     for pipe in (launcher.stdin, launcher.stdout):

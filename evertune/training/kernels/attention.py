@@ -11,13 +11,22 @@ from evertune.training.kernels.layout import Bucket, FromBuckets, Layout, ToBuck
 
 NAME = "evertune"  # among the attention functions of transformers
 CACHED = 1 << 20  # scores that are worked on at once: with their mask they stay in the caches
-SHORT, SHORTER = 128, 32  # rows below have their softmax (its gradient) in fp32: torch's own in bfloat16 is slower
+SHORT = 128  # rows below have their softmax (its gradient) in fp32: torch's own in bfloat16 is slower
+SHORTER = 32
 
 
 def attend(
-    module: Any, query: Any, key: Any, value: Any, attention_mask: Any,
-    *, layout: Layout, dropout: float = 0.0, scaling: float | None = None, **_: Any,
-) -> tuple[Any, None]:  # fmt: skip
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    *,
+    layout: Layout,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Any, None]:
     """An attention function of transformers for flat batches.
 
     Args:
@@ -27,25 +36,26 @@ def attend(
     Returns:
         (1, tokens, heads, size), and no weights.
     """
-    causal, heads = bool(getattr(module, "is_causal", False)), query.shape[1]
+    causal = bool(getattr(module, "is_causal", False))
+    heads = query.shape[1]
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    query, key, value = (one[0].transpose(0, 1) for one in (query, key, value))
+    query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     if layout.varlen:
-        return varlen.attended(query, key, value, layout, scale, dropout, causal).unsqueeze(0), None
-    q, k, v = (_laid(one, layout) for one in (query, key, value))
+        return varlen.attend_jagged(query, key, value, layout, scale, dropout, causal).unsqueeze(0), None
+    q, k, v = (_to_buckets(tensor, layout) for tensor in (query, key, value))
     if query.device.type == "cpu" and dropout and not causal and key.shape[1] == heads:
         result: Any = _Dropped.apply(q, k, v, layout, heads, scale, dropout)  # type: ignore[no-untyped-call]
     else:
-        result = _plain(q, k, v, layout, (heads, key.shape[1]), scale, dropout, causal)
+        result = _attend_plain(q, k, v, layout, (heads, key.shape[1]), scale, dropout, causal)
     flat: Any = FromBuckets.apply(result, layout.moves(heads), heads)  # type: ignore[no-untyped-call]
     return flat.unsqueeze(0), None
 
 
-def _laid(states: Any, layout: Layout) -> Any:
+def _to_buckets(states: Any, layout: Layout) -> Any:
     return ToBuckets.apply(states, layout.moves(states.shape[1]))  # type: ignore[no-untyped-call]
 
 
-def _plain(
+def _attend_plain(
     query: Any, key: Any, value: Any, layout: Layout, heads: tuple[int, int], scale: float, chance: float, causal: bool
 ) -> Any:
     """Torch's own kernel, a bucket at a time.
@@ -53,33 +63,36 @@ def _plain(
     Args:
         heads: of the queries; of keys and values.
     """
-    found = []
-    for place, bucket in enumerate(layout.buckets):
-        q = _part(query, bucket, heads[0], 0, bucket.rows).unflatten(0, (-1, heads[0]))
-        k, v = (_part(one, bucket, heads[1], 0, bucket.rows).unflatten(0, (-1, heads[1])) for one in (key, value))
+    outputs = []
+    for index, bucket in enumerate(layout.buckets):
+        q = _slice_bucket(query, bucket, heads[0], 0, bucket.rows).unflatten(0, (-1, heads[0]))
+        k, v = (
+            _slice_bucket(tensor, bucket, heads[1], 0, bucket.rows).unflatten(0, (-1, heads[1]))
+            for tensor in (key, value)
+        )
         # Rows are filled up at their end, where a causal mask hides it from all tokens.
-        mask = None if bucket.full or causal else layout.real(place)
+        mask = None if bucket.full or causal else layout.real_tokens(index)
         attended = functional.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, dropout_p=chance, is_causal=causal, scale=scale, enable_gqa=heads[0] != heads[1]
         )
-        found.append(attended.flatten(0, 2))
-    return torch.cat(found)
+        outputs.append(attended.flatten(0, 2))
+    return torch.cat(outputs)
 
 
-def _part(vectors: Any, bucket: Bucket, heads: int, first: int, rows: int) -> Any:
+def _slice_bucket(vectors: Any, bucket: Bucket, heads: int, first: int, rows: int) -> Any:
     """(rows * heads, width, size) of a bucket, a view."""
     start = (bucket.start + first * bucket.width) * heads
     part = vectors[start : start + rows * heads * bucket.width]
     return part.view(rows * heads, bucket.width, -1)
 
 
-def _pieces(layout: Layout, heads: int) -> Iterator[tuple[int, Bucket, int, int]]:
+def _cut_pieces(layout: Layout, heads: int) -> Iterator[tuple[int, Bucket, int, int]]:
     """Buckets cut so small that a piece's scores stay in the cache: place, bucket, first row, rows."""
-    for place, bucket in enumerate(layout.buckets):
-        most = max(1, CACHED // (heads * bucket.width**2))
-        step = 1 << (most.bit_length() - 1)  # shapes that recur
+    for index, bucket in enumerate(layout.buckets):
+        max_rows = max(1, CACHED // (heads * bucket.width**2))
+        step = 1 << (max_rows.bit_length() - 1)  # shapes that recur
         for first in range(0, bucket.rows, step):
-            yield place, bucket, first, min(step, bucket.rows - first)
+            yield index, bucket, first, min(step, bucket.rows - first)
 
 
 class _Dropped(torch.autograd.Function):
@@ -92,38 +105,48 @@ class _Dropped(torch.autograd.Function):
     def forward(
         ctx: Any, query: Any, key: Any, value: Any, layout: Any, heads: int, scale: float, chance: float
     ) -> Any:
-        result, query = torch.empty_like(value), query * scale
-        ctx.layout, ctx.heads, ctx.scale = layout, heads, scale
-        kept: list[Any] = []
+        result = torch.empty_like(value)
+        query = query * scale
+        ctx.layout = layout
+        ctx.heads = heads
+        ctx.scale = scale
+        saved: list[Any] = []
         with torch.autocast(query.device.type, enabled=False):  # which would make fp32 of the weights
-            for place, bucket, first, rows in _pieces(layout, heads):
-                q, k, v, made = (_part(one, bucket, heads, first, rows) for one in (query, key, value, result))
+            for index, bucket, first, rows in _cut_pieces(layout, heads):
+                q, k, v, output = (
+                    _slice_bucket(tensor, bucket, heads, first, rows) for tensor in (query, key, value, result)
+                )
                 scores = torch.bmm(q, k.transpose(1, 2))
                 if not bucket.full:
-                    hidden = layout.hidden(place, heads, scores.dtype)
+                    hidden = layout.hidden(index, heads, scores.dtype)
                     scores.add_(hidden[first * heads : (first + rows) * heads])
                 weights = _softmax(scores)
-                mask = dropout.mask(weights.shape, chance, weights.dtype)
-                torch.bmm(weights * mask, v, out=made)
-                kept += [weights, mask]
-        ctx.save_for_backward(query, key, value, *kept)
+                mask = dropout.draw_mask(weights.shape, chance, weights.dtype)
+                torch.bmm(weights * mask, v, out=output)
+                saved += [weights, mask]
+        ctx.save_for_backward(query, key, value, *saved)
         return result
 
     @staticmethod
     def backward(ctx: Any, gradient: Any) -> Any:
         query, key, value, *saved = ctx.saved_tensors
-        found, kept = [torch.empty_like(one) for one in (query, key, value)], iter(saved)
+        gradients = [torch.empty_like(tensor) for tensor in (query, key, value)]
+        saved_tensors = iter(saved)
         gradient = gradient.contiguous()
-        for (_, bucket, first, rows), weights, mask in zip(_pieces(ctx.layout, ctx.heads), kept, kept, strict=True):
-            every = (gradient, query, key, value, *found)
-            above, q, k, v, dq, dk, dv = (_part(one, bucket, ctx.heads, first, rows) for one in every)
-            inner = torch.bmm(above, v.transpose(1, 2)).mul_(mask)
+        for (_, bucket, first, rows), weights, mask in zip(
+            _cut_pieces(ctx.layout, ctx.heads), saved_tensors, saved_tensors, strict=True
+        ):
+            tensors = (gradient, query, key, value, *gradients)
+            output_gradient, q, k, v, dq, dk, dv = (
+                _slice_bucket(tensor, bucket, ctx.heads, first, rows) for tensor in tensors
+            )
+            inner = torch.bmm(output_gradient, v.transpose(1, 2)).mul_(mask)
             scores = _softmax_gradient(inner, weights)
             torch.bmm(scores, k, out=dq)
             # The small factor is transposed, not the (width, width) one: `bmm` copies what is transposed.
             dk.copy_(torch.bmm(q.transpose(1, 2), scores).transpose(1, 2))
-            dv.copy_(torch.bmm(above.transpose(1, 2), weights * mask).transpose(1, 2))
-        return found[0].mul_(ctx.scale), *found[1:], None, None, None, None
+            dv.copy_(torch.bmm(output_gradient.transpose(1, 2), weights * mask).transpose(1, 2))
+        return gradients[0].mul_(ctx.scale), *gradients[1:], None, None, None, None
 
 
 def _softmax(scores: Any) -> Any:
@@ -131,7 +154,7 @@ def _softmax(scores: Any) -> Any:
     return scores.to(kind).softmax(-1).to(scores.dtype)
 
 
-def _softmax_gradient(above: Any, weights: Any) -> Any:
+def _softmax_gradient(output_gradient: Any, weights: Any) -> Any:
     kind = torch.float32 if weights.shape[-1] < SHORTER else weights.dtype
-    found = torch.ops.aten._softmax_backward_data(above.to(kind), weights.to(kind), -1, kind)
-    return found.to(weights.dtype)
+    gradient = torch.ops.aten._softmax_backward_data(output_gradient.to(kind), weights.to(kind), -1, kind)
+    return gradient.to(weights.dtype)

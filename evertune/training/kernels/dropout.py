@@ -13,7 +13,7 @@ import torch
 LEVELS = 256
 
 
-def mask(shape: Any, chance: float, dtype: Any) -> Any:
+def draw_mask(shape: Any, chance: float, dtype: Any) -> Any:
     """0 with `chance`, else `1 / (1 - chance)`, drawn from torch's own generator: a resumed training draws the same.
 
     A byte has no level at a chance of 0.1; each mask takes the one above or below, by lot, so that the chance of every
@@ -27,19 +27,19 @@ def mask(shape: Any, chance: float, dtype: Any) -> Any:
     level = math.floor(chance * LEVELS + float(torch.rand(())))
     if level == 0:
         return torch.ones(shape, dtype=dtype).mul_(1 / (1 - chance))
-    words = np.random.SFC64(seed).random_raw(-(-count // 8)).view(np.int8)[:count]
-    least = level - LEVELS // 2  # the least value that is kept
-    kept = torch.from_numpy(words).clamp_(least - 1, least).sub_(least - 1)  # 0 or 1
+    random_bytes = np.random.SFC64(seed).random_raw(-(-count // 8)).view(np.int8)[:count]
+    least_kept = level - LEVELS // 2  # the least value that is kept
+    zero_or_one = torch.from_numpy(random_bytes).clamp_(least_kept - 1, least_kept).sub_(least_kept - 1)  # 0 or 1
     scale = 1 / (1 - chance)
     if dtype == torch.bfloat16:
         # A bfloat16 is the upper half of a float: multiplied by its pattern, 1 becomes the very number.
         pattern = int(torch.tensor(scale, dtype=dtype).view(torch.int16))
-        return kept.to(torch.int16).mul_(pattern).view(dtype).view(shape)
-    return kept.to(dtype).mul_(scale).view(shape)
+        return zero_or_one.to(torch.int16).mul_(pattern).view(dtype).view(shape)
+    return zero_or_one.to(dtype).mul_(scale).view(shape)
 
 
-def forward(module: torch.nn.Dropout, states: Any) -> Any:
+def forward_dropout(module: torch.nn.Dropout, states: Any) -> Any:
     """What `torch.nn.Dropout` computes."""
     if not module.training or not 0 < module.p < 0.99 or states.dtype not in {torch.bfloat16, torch.float32}:
         return torch.nn.functional.dropout(states, module.p, module.training)
-    return states * mask(states.shape, module.p, states.dtype)
+    return states * draw_mask(states.shape, module.p, states.dtype)

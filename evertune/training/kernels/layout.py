@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-WIDTH, ROWS = 4, 8  # a bucket's width and its number of rows are multiples: shapes that recur have their kernels ready
-VAIN, SHARE = 4096, 0.1  # scores of padding that a bucket may hold: so many, or this share of all of its scores
+WIDTH = 4  # a bucket's width and its number of rows are multiples: shapes that recur have their kernels ready
+ROWS = 8
+VAIN = 4096  # scores of padding that a bucket may hold: so many, or this share of all of its scores
+SHARE = 0.1
 
 
 class Bucket(NamedTuple):
@@ -27,19 +29,22 @@ class Bucket(NamedTuple):
     full: bool
 
 
-def buckets(lengths: Sequence[int]) -> Iterator[Bucket]:
+def cut_buckets(lengths: Sequence[int]) -> Iterator[Bucket]:
     """The buckets of rows with these lengths, of which the longest comes first."""
     start = first = 0
     while first < len(lengths):
         width = -(-lengths[first] // WIDTH) * WIDTH
-        last, vain = first, 0
+        last = first
+        wasted_scores = 0
         while last < len(lengths):
-            more = sum(width**2 - length**2 for length in lengths[last : last + ROWS])
-            if last > first and vain + more > max(VAIN, SHARE * width**2 * (last - first)):
+            further_waste = sum(width**2 - length**2 for length in lengths[last : last + ROWS])
+            if last > first and wasted_scores + further_waste > max(VAIN, SHARE * width**2 * (last - first)):
                 break
-            last, vain = min(last + ROWS, len(lengths)), vain + more
-        yield Bucket(start, last - first, width, vain == 0)
-        start, first = start + (last - first) * width, last
+            last = min(last + ROWS, len(lengths))
+            wasted_scores = wasted_scores + further_waste
+        yield Bucket(start, last - first, width, wasted_scores == 0)
+        start = start + (last - first) * width
+        first = last
 
 
 @dataclass(frozen=True)
@@ -69,39 +74,46 @@ class Layout:
     """
 
     def __init__(self, lengths: Sequence[int], total: int, device: Any, varlen: bool = False) -> None:
-        self.lengths, self.varlen = lengths, varlen
+        self.lengths = lengths
+        self.varlen = varlen
         self.offsets = torch.tensor([0, *itertools.accumulate(lengths)], device=device)
-        self.buckets = [] if varlen else list(buckets(lengths))
-        self._total, self._device, sizes = total, device, torch.tensor(lengths)
-        starts, first = sizes.cumsum(0) - sizes, 0
-        self._tokens, self._real = [], []  # by bucket, (rows, width): the flat batch's token, and whether it is one
+        self.buckets = [] if varlen else list(cut_buckets(lengths))
+        self._total = total
+        self._device = device
+        sizes = torch.tensor(lengths)
+        starts = sizes.cumsum(0) - sizes
+        first = 0
+        self._tokens = []  # by bucket, (rows, width): the flat batch's token, and whether it is one
+        self._real = []
         for bucket in self.buckets:
-            mine, inside = slice(first, first + bucket.rows), torch.arange(bucket.width)
-            real = inside < sizes[mine, None]
-            self._tokens.append(starts[mine, None] + inside * real)
+            own_rows = slice(first, first + bucket.rows)
+            positions = torch.arange(bucket.width)
+            real = positions < sizes[own_rows, None]
+            self._tokens.append(starts[own_rows, None] + positions * real)
             self._real.append(real)
             first += bucket.rows
-        self.moves, self.hidden = cache(self._moves), cache(self._hidden)
+        self.moves, self.hidden = cache(self._build_moves), cache(self._build_bias)
 
-    def real(self, place: int) -> Any:
+    def real_tokens(self, index: int) -> Any:
         """(rows, 1, 1, width): which tokens of a bucket are some row's."""
-        return self._real[place][:, None, None].to(self._device)
+        return self._real[index][:, None, None].to(self._device)
 
-    def _hidden(self, place: int, heads: int, dtype: Any) -> Any:
+    def _build_bias(self, index: int, heads: int, dtype: Any) -> Any:
         """(rows * heads, 1, width): what is added to a bucket's scores, so that nothing attends to what is no token."""
-        real = self._real[place]
-        added = torch.zeros(real.shape, dtype=dtype).masked_fill_(~real, float("-inf"))
-        return added.repeat_interleave(heads, 0)[:, None].to(self._device)
+        real = self._real[index]
+        bias = torch.zeros(real.shape, dtype=dtype).masked_fill_(~real, float("-inf"))
+        return bias.repeat_interleave(heads, 0)[:, None].to(self._device)
 
-    def _moves(self, heads: int) -> Moves:
-        number = torch.arange(heads)[:, None]
-        there = torch.cat([(tokens[:, None] * heads + number).flatten() for tokens in self._tokens])
-        real = torch.cat([one[:, None].expand(-1, heads, -1).flatten() for one in self._real])
-        places = real.nonzero()[:, 0]
+    def _build_moves(self, heads: int) -> Moves:
+        head = torch.arange(heads)[:, None]
+        sources = torch.cat([(tokens[:, None] * heads + head).flatten() for tokens in self._tokens])
+        real = torch.cat([is_real[:, None].expand(-1, heads, -1).flatten() for is_real in self._real])
+        targets = real.nonzero()[:, 0]
         back = torch.zeros(self._total * heads, dtype=torch.int64)
-        back[there[places]] = places
-        empty, tail = (~real).nonzero()[:, 0], self._total * heads - len(places)
-        return Moves(there.to(self._device), back.to(self._device), empty.to(self._device), tail)
+        back[sources[targets]] = targets
+        empty = (~real).nonzero()[:, 0]
+        tail = self._total * heads - len(targets)
+        return Moves(sources.to(self._device), back.to(self._device), empty.to(self._device), tail)
 
 
 class ToBuckets(torch.autograd.Function):
@@ -109,12 +121,13 @@ class ToBuckets(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, states: Any, moves: Moves) -> Any:
-        ctx.moves, ctx.shape = moves, states.shape
+        ctx.moves = moves
+        ctx.shape = states.shape
         return states.reshape(-1, states.shape[-1]).index_select(0, moves.there)
 
     @staticmethod
     def backward(ctx: Any, gradient: Any) -> Any:
-        return _back(gradient, ctx.moves).view(ctx.shape), None
+        return _move_back(gradient, ctx.moves).view(ctx.shape), None
 
 
 class FromBuckets(torch.autograd.Function):
@@ -123,16 +136,16 @@ class FromBuckets(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vectors: Any, moves: Moves, heads: int) -> Any:
         ctx.moves = moves
-        return _back(vectors, moves).view(-1, heads, vectors.shape[-1])
+        return _move_back(vectors, moves).view(-1, heads, vectors.shape[-1])
 
     @staticmethod
     def backward(ctx: Any, gradient: Any) -> Any:
-        found = gradient.reshape(-1, gradient.shape[-1]).index_select(0, ctx.moves.there)
-        return found.index_fill_(0, ctx.moves.empty, 0), None, None
+        moved = gradient.reshape(-1, gradient.shape[-1]).index_select(0, ctx.moves.there)
+        return moved.index_fill_(0, ctx.moves.empty, 0), None, None
 
 
-def _back(vectors: Any, moves: Moves) -> Any:
-    found = vectors.index_select(0, moves.back)
+def _move_back(vectors: Any, moves: Moves) -> Any:
+    moved = vectors.index_select(0, moves.back)
     if moves.tail:
-        found[-moves.tail :] = 0
-    return found
+        moved[-moves.tail :] = 0
+    return moved

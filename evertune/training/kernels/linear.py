@@ -18,25 +18,25 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, states: Any, weight: Any, bias: Any) -> Any:
-        low = weight.to(torch.bfloat16)
-        ctx.save_for_backward(states, low)
+        weight_bf16 = weight.to(torch.bfloat16)
+        ctx.save_for_backward(states, weight_bf16)
         ctx.kind = weight.dtype
-        added = None if bias is None else bias.to(torch.bfloat16)
+        bias_bf16 = None if bias is None else bias.to(torch.bfloat16)
         # What `addmm` computes, to the bit; but that first fills its result with the bias, which takes a pass over it.
-        return torch.ops.mkldnn._linear_pointwise(states, low, added, "none", [], "")
+        return torch.ops.mkldnn._linear_pointwise(states, weight_bf16, bias_bf16, "none", [], "")
 
     @staticmethod
     def backward(ctx: Any, gradient: Any) -> Any:
-        flat, low = ctx.saved_tensors
+        flat, weight_bf16 = ctx.saved_tensors
         states, weight, bias = ctx.needs_input_grad
         return (
-            gradient @ low if states else None,
+            gradient @ weight_bf16 if states else None,
             (gradient.t() @ flat).to(ctx.kind) if weight else None,
             gradient.sum(0).to(ctx.kind) if bias else None,
         )
 
 
-def linear(module: torch.nn.Linear, states: Any) -> Any:
+def forward_linear(module: torch.nn.Linear, states: Any) -> Any:
     """What `torch.nn.Linear` computes, in bfloat16 while it trains."""
     if not module.training:
         return functional.linear(states, module.weight, module.bias)
@@ -45,9 +45,11 @@ def linear(module: torch.nn.Linear, states: Any) -> Any:
     return product.view(*states.shape[:-1], -1)
 
 
-def norm(module: torch.nn.LayerNorm, states: Any) -> Any:
+def forward_norm(module: torch.nn.LayerNorm, states: Any) -> Any:
     """What `torch.nn.LayerNorm` computes, with its result in bfloat16 while it trains."""
-    shape, weight, bias = module.normalized_shape, module.weight, module.bias
+    shape = module.normalized_shape
+    weight = module.weight
+    bias = module.bias
     if not module.training:
         return functional.layer_norm(states, shape, weight, bias, module.eps)
     with torch.autocast(states.device.type, enabled=False):  # which would make fp32 of the states

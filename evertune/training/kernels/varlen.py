@@ -12,26 +12,26 @@ from torch.nn import functional
 from evertune.training.kernels.layout import Layout
 
 
-def fits(device: Any) -> bool:
+def supports_device(device: Any) -> bool:
     """Whether it pays on this device, if a model can use it."""
     return bool(device.type == "cuda")
 
 
-def attended(query: Any, key: Any, value: Any, layout: Layout, scale: float, chance: float, causal: bool) -> Any:
+def attend_jagged(query: Any, key: Any, value: Any, layout: Layout, scale: float, chance: float, causal: bool) -> Any:
     """(tokens, heads, size), 0 for the tokens of no row.
 
     Args:
         query, key, value: (tokens, heads, size); key and value may have fewer heads.
     """
-    if more := query.shape[1] // key.shape[1] - 1:
-        key, value = (one.repeat_interleave(more + 1, 1) for one in (key, value))
-    q, k, v = (_jagged(one, layout) for one in (query, key, value))
-    found = functional.scaled_dot_product_attention(q, k, v, dropout_p=chance, is_causal=causal, scale=scale)
-    flat = found.transpose(1, 2).values()
+    if repeats := query.shape[1] // key.shape[1] - 1:
+        key, value = (tensor.repeat_interleave(repeats + 1, 1) for tensor in (key, value))
+    q, k, v = (_to_jagged(tensor, layout) for tensor in (query, key, value))
+    output = functional.scaled_dot_product_attention(q, k, v, dropout_p=chance, is_causal=causal, scale=scale)
+    flat = output.transpose(1, 2).values()
     return functional.pad(flat, (0, 0, 0, 0, 0, len(query) - len(flat)))
 
 
-def _jagged(states: Any, layout: Layout) -> Any:
+def _to_jagged(states: Any, layout: Layout) -> Any:
     """(rows, heads, length of each, size)."""
     lengths = layout.lengths
     jagged = torch.nested.nested_tensor_from_jagged(

@@ -16,7 +16,7 @@ WORTH = 0.7  # share of named rows above which the whole table trains as fast
 
 
 @contextlib.contextmanager
-def compact(model: Any, named: Any) -> Iterator[bool]:
+def compact_embedding(model: Any, token_ids: Any) -> Iterator[bool]:
     """Train the named rows alone while this lasts; afterwards the whole embedding is there again, as if it had trained.
 
     Args:
@@ -24,39 +24,47 @@ def compact(model: Any, named: Any) -> Iterator[bool]:
     """
     embedding = model.get_input_embeddings()
     whole = embedding.weight
-    tied = sum(one is whole for _, one in model.named_parameters(remove_duplicate=False)) > 1
-    if type(embedding) is not torch.nn.Embedding or tied or not whole.requires_grad or len(named) > WORTH * len(whole):
+    tied = sum(parameter is whole for _, parameter in model.named_parameters(remove_duplicate=False)) > 1
+    if (
+        type(embedding) is not torch.nn.Embedding
+        or tied
+        or not whole.requires_grad
+        or len(token_ids) > WORTH * len(whole)
+    ):
         yield False
         return
     with torch.no_grad():
-        own = torch.cat([whole[named], whole.new_ones(1, whole.shape[1])])
-    embedding.weight = torch.nn.Parameter(own)
-    embedding.forward = _Lookup(embedding, whole.detach(), named)  # type: ignore[assignment]
+        compact_weight = torch.cat([whole[token_ids], whole.new_ones(1, whole.shape[1])])
+    embedding.weight = torch.nn.Parameter(compact_weight)
+    embedding.forward = _Lookup(embedding, whole.detach(), token_ids)  # type: ignore[assignment]
     try:
         yield True
     finally:
         del embedding.forward
         with torch.no_grad():
-            learned, left = embedding.weight[:-1], embedding.weight[-1]
-            whole.mul_(left.to(whole.device))
-            whole[named] = learned.to(whole.device)
+            trained_rows = embedding.weight[:-1]
+            shrinkage = embedding.weight[-1]
+            whole.mul_(shrinkage.to(whole.device))
+            whole[token_ids] = trained_rows.to(whole.device)
         embedding.weight = whole
 
 
 class _Lookup:
     """The forward pass of an embedding whose weight is compact."""
 
-    def __init__(self, embedding: Any, whole: Any, named: Any) -> None:
-        self._embedding, self._whole = embedding, whole
+    def __init__(self, embedding: Any, whole: Any, token_ids: Any) -> None:
+        self._embedding = embedding
+        self._whole = whole
         self._place = torch.full((len(whole),), -1, device=whole.device)
-        self._place[named] = torch.arange(len(named), device=whole.device)
+        self._place[token_ids] = torch.arange(len(token_ids), device=whole.device)
         padding = embedding.padding_idx
         self._padding = None if padding is None or self._place[padding] < 0 else int(self._place[padding])
 
     def __call__(self, ids: Any) -> Any:
-        weight, places = self._embedding.weight, self._place.to(ids.device)[ids]
-        states = functional.embedding(places.clamp(min=0), weight, self._padding)
+        weight = self._embedding.weight
+        rows = self._place.to(ids.device)[ids]
+        states = functional.embedding(rows.clamp(min=0), weight, self._padding)
         if self._embedding.training:
             return states
-        other = (places < 0).unsqueeze(-1)  # a validation row's token that no train row has
-        return torch.where(other, self._whole.to(ids.device)[ids] * weight[-1], states)
+        is_untrained = (rows < 0).unsqueeze(-1)  # a validation row's token that no train row has
+        return torch.where(is_untrained, self._whole.to(ids.device)[ids] * weight[-1], states)

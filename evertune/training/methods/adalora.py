@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from evertune.training.distributed import process_group as sharing
+from evertune.training.distributed import process_group
 
 FILE = "ranks.pt"  # in a checkpoint: what the library remembers of each weight's importance
 KEPT = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
 
-class Ranks(TrainerCallback):
+class RankSchedule(TrainerCallback):
     """Tells the library of each step, adds its loss, and keeps its memory in checkpoints.
 
     Args:
@@ -22,7 +22,8 @@ class Ranks(TrainerCallback):
     """
 
     def __init__(self, peft: Any, method: Mapping[str, Any]) -> None:
-        self._tuner, self._method = peft.base_model, method
+        self._tuner = peft.base_model
+        self._method = method
         (self._config,) = peft.peft_config.values()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -30,19 +31,23 @@ class Ranks(TrainerCallback):
         self._config.tinit = int(self._method["warmup"] * state.max_steps)
         self._config.tfinal = int(self._method["final"] * state.max_steps)
         if state.global_step:
-            known = torch.load(_file(args, state), weights_only=True, map_location=args.device)
-            self._config.rank_pattern = known["rank_pattern"]
+            state_of_ranks = torch.load(_ranks_file(args, state), weights_only=True, map_location=args.device)
+            self._config.rank_pattern = state_of_ranks["rank_pattern"]
             for name in KEPT:
-                setattr(self._tuner.rankallocator, name, known[name])
+                setattr(self._tuner.rankallocator, name, state_of_ranks[name])
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The gradient of the loss that keeps each change's factors orthogonal (their equation 4)."""
         weight = self._method["orthogonal"]
-        factors = {name: one for name, one in self._tuner.model.named_parameters() if one.requires_grad}
+        factors = {
+            name: parameter for name, parameter in self._tuner.model.named_parameters() if parameter.requires_grad
+        }
         terms = [
-            torch.linalg.norm((one @ one.T if ".lora_A." in name else one.T @ one) - torch.eye(rank, device=one.device))
-            for name, one in factors.items()
-            if (rank := _rank(name, one)) is not None
+            torch.linalg.norm(
+                (factor @ factor.T if ".lora_A." in name else factor.T @ factor) - torch.eye(rank, device=factor.device)
+            )
+            for name, factor in factors.items()
+            if (rank := _factor_rank(name, factor)) is not None
         ]
         if weight and terms:
             (weight * sum(terms) / len(terms)).backward()
@@ -51,20 +56,20 @@ class Ranks(TrainerCallback):
         self._tuner.update_and_allocate(state.global_step + 1)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if sharing.rank() == 0:
-            known = {name: getattr(self._tuner.rankallocator, name) for name in KEPT}
-            torch.save({**known, "rank_pattern": self._config.rank_pattern}, _file(args, state))
+        if process_group.get_rank() == 0:
+            importance = {name: getattr(self._tuner.rankallocator, name) for name in KEPT}
+            torch.save({**importance, "rank_pattern": self._config.rank_pattern}, _ranks_file(args, state))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         # The weights of the best validation are kept, not the last ones: theirs are other ranks than these.
         self._config.rank_pattern = None
 
 
-def _rank(name: str, factor: Any) -> int | None:
+def _factor_rank(name: str, factor: Any) -> int | None:
     if ".lora_A." in name:
         return len(factor)
     return int(factor.shape[1]) if ".lora_B." in name else None
 
 
-def _file(args: Any, state: Any) -> Path:
+def _ranks_file(args: Any, state: Any) -> Path:
     return Path(args.output_dir) / f"checkpoint-{state.global_step}" / FILE

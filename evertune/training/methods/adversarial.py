@@ -11,94 +11,96 @@ from typing import Any
 import torch
 
 from evertune.config.losses import Fgm, FreeLb, Pgd
-from evertune.training.kernels.unpadded import flattened
+from evertune.training.kernels.unpadded import flatten_states
 
 Batch = Mapping[str, Any]
 Learn = Callable[[Batch, int], Any]  # forward and back of a batch, of whose loss one of so many parts counts
 Loss = Callable[[Batch], Any]  # forward only
 
 
-def learned(rule: Fgm | Pgd | FreeLb, model: Any, learn: Learn, loss: Loss, batch: Batch) -> Any:
+def learn_adversarially(rule: Fgm | Pgd | FreeLb, model: Any, learn: Learn, loss: Loss, batch: Batch) -> Any:
     """The loss of a batch that is learned against the adversary; its gradients are added to the parameters'."""
-    given = model, learn, batch
+    arguments = model, learn, batch
     if isinstance(rule, Fgm):
-        return _fgm(rule, *given)
-    return _pgd(rule, *given, loss) if isinstance(rule, Pgd) else _freelb(rule, *given)
+        return _learn_fgm(rule, *arguments)
+    return _learn_pgd(rule, *arguments, loss) if isinstance(rule, Pgd) else _learn_freelb(rule, *arguments)
 
 
-def _fgm(rule: Fgm, model: Any, learn: Learn, batch: Batch) -> Any:
+def _learn_fgm(rule: Fgm, model: Any, learn: Learn, batch: Batch) -> Any:
     """Half of the loss is the rows' own, half that after one step along the gradient (equations 5 and 6)."""
-    still = _noise(model, batch, 0.0).requires_grad_()
-    with _moved(model, batch, still):
-        own = learn(batch, 2)
-    with _moved(model, batch, rule.epsilon * _unit(still.grad)):
-        return own + learn(batch, 2)
+    zero_delta = _draw_noise(model, batch, 0.0).requires_grad_()
+    with _move_embeddings(model, batch, zero_delta):
+        clean_loss = learn(batch, 2)
+    with _move_embeddings(model, batch, rule.epsilon * _normalise_rows(zero_delta.grad)):
+        return clean_loss + learn(batch, 2)
 
 
-def _pgd(rule: Pgd, model: Any, learn: Learn, batch: Batch, loss: Loss) -> Any:
+def _learn_pgd(rule: Pgd, model: Any, learn: Learn, batch: Batch, loss: Loss) -> Any:
     """Steps from a random point of the ball, projected onto it; then the loss there (Madry et al. 2018, section 2)."""
-    delta = _noise(model, batch, rule.epsilon)
+    delta = _draw_noise(model, batch, rule.epsilon)
     model.train()
     for _ in range(rule.steps):
         delta.requires_grad_()
-        with _moved(model, batch, delta):
+        with _move_embeddings(model, batch, delta):
             (gradient,) = torch.autograd.grad(loss(batch), delta)
-        delta = _within(delta.detach() + rule.step_size * _unit(gradient), rule.epsilon)
-    with _moved(model, batch, delta):
+        delta = _project_rows(delta.detach() + rule.step_size * _normalise_rows(gradient), rule.epsilon)
+    with _move_embeddings(model, batch, delta):
         return learn(batch, 1)
 
 
-def _freelb(rule: FreeLb, model: Any, learn: Learn, batch: Batch) -> Any:
+def _learn_freelb(rule: FreeLb, model: Any, learn: Learn, batch: Batch) -> Any:
     """The mean loss over all steps, whose gradients serve both sides (Zhu et al. 2020, FreeLB, algorithm 1)."""
-    delta, total = _noise(model, batch, rule.epsilon), 0.0
-    for left in reversed(range(rule.steps)):
+    delta = _draw_noise(model, batch, rule.epsilon)
+    total = 0.0
+    for steps_left in reversed(range(rule.steps)):
         delta.requires_grad_()
         # All steps have the dropout mask of the first (section 3.3); behind the last one the generator moves on.
-        with torch.random.fork_rng(enabled=left > 0), _moved(model, batch, delta):
+        with torch.random.fork_rng(enabled=steps_left > 0), _move_embeddings(model, batch, delta):
             total = total + learn(batch, rule.steps)
-        delta = _within(delta.detach() + rule.step_size * _unit(delta.grad), rule.epsilon)
+        delta = _project_rows(delta.detach() + rule.step_size * _normalise_rows(delta.grad), rule.epsilon)
     return total
 
 
 @contextlib.contextmanager
-def _moved(model: Any, batch: Batch, delta: Any) -> Iterator[None]:
+def _move_embeddings(model: Any, batch: Batch, delta: Any) -> Iterator[None]:
     """The embedding of every token is moved by `delta`, (rows, length, units), while this lasts."""
     mask = batch["attention_mask"]
 
-    def move(_: Any, __: Any, states: Any) -> Any:
-        same = states.shape == delta.shape
-        return states + (delta if same else flattened(delta, mask, states.shape[1])).to(states.dtype)
+    def add_delta(_: Any, __: Any, states: Any) -> Any:
+        is_padded = states.shape == delta.shape
+        return states + (delta if is_padded else flatten_states(delta, mask, states.shape[1])).to(states.dtype)
 
-    handle = _embeddings(model).register_forward_hook(move)
+    handle = _input_embeddings(model).register_forward_hook(add_delta)
     try:
         yield
     finally:
         handle.remove()
 
 
-def _embeddings(model: Any) -> Any:
+def _input_embeddings(model: Any) -> Any:
     """What the row's tokens go through: where a decoder reads another text, the encoder's own, its weights shared."""
     return (model.get_encoder() if model.config.is_encoder_decoder else model).get_input_embeddings()
 
 
-def _noise(model: Any, batch: Batch, radius: float) -> Any:
+def _draw_noise(model: Any, batch: Batch, radius: float) -> Any:
     """A random point in each row's ball, (rows, length, units), 0 at its padding; from torch's own generator."""
-    mask, units = batch["attention_mask"], _embeddings(model).weight.shape[1]
+    mask = batch["attention_mask"]
+    units = _input_embeddings(model).weight.shape[1]
     if not radius:
         return torch.zeros(*mask.shape, units, device=mask.device)
-    drawn = torch.empty(*mask.shape, units, device=mask.device).uniform_(-radius, radius) * mask[..., None]
-    return drawn / (mask.sum(1)[:, None, None] * units).clamp(min=1).sqrt()
+    noise = torch.empty(*mask.shape, units, device=mask.device).uniform_(-radius, radius) * mask[..., None]
+    return noise / (mask.sum(1)[:, None, None] * units).clamp(min=1).sqrt()
 
 
-def _unit(gradient: Any) -> Any:
+def _normalise_rows(gradient: Any) -> Any:
     """Each row's gradient with length 1; one of 0 stays so."""
-    return gradient / _length(gradient).clamp(min=1e-12)
+    return gradient / _row_norms(gradient).clamp(min=1e-12)
 
 
-def _within(delta: Any, radius: float) -> Any:
+def _project_rows(delta: Any, radius: float) -> Any:
     """Each row's vector, or the nearest to it that is no longer than `radius`."""
-    return delta * (radius / _length(delta).clamp(min=1e-12)).clamp(max=1)
+    return delta * (radius / _row_norms(delta).clamp(min=1e-12)).clamp(max=1)
 
 
-def _length(vectors: Any) -> Any:
+def _row_norms(vectors: Any) -> Any:
     return vectors.flatten(1).norm(dim=1)[:, None, None]

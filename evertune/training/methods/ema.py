@@ -12,7 +12,7 @@ FILE = "average.safetensors"
 RANKS = ".lora_E."  # in the name of AdaLoRA's singular values
 
 
-class Average(TrainerCallback):
+class WeightAverage(TrainerCallback):
     """The exponential moving average of a model's free parameters (Polyak & Juditsky 1992; Tarvainen & Valpola 2017).
 
     In the first steps its decay is `(1 + step) / (10 + step)`, if that is less, so that a short training does not keep
@@ -23,11 +23,11 @@ class Average(TrainerCallback):
     """
 
     def __init__(self, model: Any, decay: float, checkpoint: str | None) -> None:
-        self._free = {name: one for name, one in model.named_parameters() if one.requires_grad}
-        self._mean = {name: one.detach().clone() for name, one in self._free.items()}
+        self._free = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        self._mean = {name: parameter.detach().clone() for name, parameter in self._free.items()}
         self._decay = decay
         if checkpoint is not None:
-            self._read(checkpoint)
+            self._read_average(checkpoint)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         decay = min(self._decay, (1 + state.global_step) / (10 + state.global_step))
@@ -44,27 +44,27 @@ class Average(TrainerCallback):
         save_file(self._mean, Path(args.output_dir) / f"checkpoint-{state.global_step}" / FILE)
 
     @contextlib.contextmanager
-    def in_place(self) -> Iterator[None]:
+    def apply_average(self) -> Iterator[None]:
         """The model has the average while this lasts."""
-        self._swap()
+        self._swap_weights()
         try:
             yield
         finally:
-            self._swap()
+            self._swap_weights()
 
-    def _swap(self) -> None:
+    def _swap_weights(self) -> None:
         for name, parameter in self._free.items():
             parameter.data, self._mean[name] = self._mean[name], parameter.data
 
-    def take(self, checkpoint: str | None) -> None:
+    def load_average(self, checkpoint: str | None) -> None:
         """Give the model the average of a checkpoint, or the newest."""
         if checkpoint is not None:
-            self._read(checkpoint)
+            self._read_average(checkpoint)
         with torch.no_grad():
             for name, parameter in self._free.items():
                 parameter.copy_(self._mean[name])
 
-    def _read(self, checkpoint: str) -> None:
+    def _read_average(self, checkpoint: str) -> None:
         from safetensors.torch import load_file
 
         for name, mean in load_file(Path(checkpoint) / FILE).items():

@@ -35,29 +35,30 @@ def effective_weights(values: Sequence[str], labels: Sequence[str], beta: float)
     taken to have one.
     """
     counts = Counter(values)
-    found = torch.tensor([(1 - beta) / (1 - beta ** max(1, counts[label])) for label in labels])
-    return found * len(labels) / found.sum()
+    weights = torch.tensor([(1 - beta) / (1 - beta ** max(1, counts[label])) for label in labels])
+    return weights * len(labels) / weights.sum()
 
 
-def loss_of(objective: Any, weights: Any, settings: "Training") -> Callable[[Any, Any], Any]:
+def build_loss(objective: Any, weights: Any, settings: "Training") -> Callable[[Any, Any], Any]:
     """What logits and labels cost, summed over rows or words."""
 
-    def own(logits: Any, labels: Any) -> Any:
-        heavy = None if weights is None else weights.to(labels.device)
+    def plain_loss(logits: Any, labels: Any) -> Any:
+        label_weights = None if weights is None else weights.to(labels.device)
         if isinstance(settings.loss, Focal):
-            return focal(logits, labels, heavy, settings.loss.gamma)
-        return objective.loss(logits, labels, heavy, settings.label_smoothing)
+            return focal_loss(logits, labels, label_weights, settings.loss.gamma)
+        return objective.loss(logits, labels, label_weights, settings.label_smoothing)
 
-    def twice(logits: Any, labels: Any) -> Any:
+    def r_drop_loss(logits: Any, labels: Any) -> Any:
         assert settings.r_drop is not None
-        return own(logits, labels) / 2 + settings.r_drop * r_drop.divergence(logits, labels)
+        return plain_loss(logits, labels) / 2 + settings.r_drop * r_drop.symmetric_divergence(logits, labels)
 
-    return own if settings.r_drop is None else twice
+    return plain_loss if settings.r_drop is None else r_drop_loss
 
 
-def focal(logits: Any, labels: Any, weights: Any, gamma: float) -> Any:
+def focal_loss(logits: Any, labels: Any, weights: Any, gamma: float) -> Any:
     """Cross-entropy times `(1 - p)^gamma`, p the label's probability (Lin et al. 2017, Focal Loss, equation 5)."""
-    logits, labels = logits.flatten(0, -2).float(), labels.flatten()
+    logits = logits.flatten(0, -2).float()
+    labels = labels.flatten()
     plain = torch.nn.functional.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED)
     weighted = plain if weights is None else plain * weights[labels.clamp(min=0)]
     return ((1 - (-plain).exp()).clamp(min=0) ** gamma * weighted).sum()

@@ -14,20 +14,20 @@ from evertune.errors import ConfigError
 LINEAR = (torch.nn.Linear, Conv1D)  # GPT-2's layers are of the other kind: linear too, with the weight transposed
 
 
-def layers(model: Any) -> list[Any]:
+def find_linear_layers(model: Any) -> list[Any]:
     """The linear layers of the backbone, whose weights are mixed.
 
     Raises:
         ConfigError: there are none, as in a convolutional network.
     """
-    found: list[Any] = [one for one in model.base_model.modules() if type(one) in LINEAR]
-    if not found:
+    linear_layers: list[Any] = [layer for layer in model.base_model.modules() if type(layer) in LINEAR]
+    if not linear_layers:
         raise ConfigError("training.mixout: the base model has no linear layers, whose weights it mixes; take it out")
-    return found
+    return linear_layers
 
 
 @contextlib.contextmanager
-def mixed(model: Any, chance: float) -> Iterator[None]:
+def mix_weights(model: Any, chance: float) -> Iterator[None]:
     """Mix the weights of the backbone's linear layers with those that they have now, while this lasts.
 
     The draws come from torch's own generator: a resumed training draws the same.
@@ -35,23 +35,23 @@ def mixed(model: Any, chance: float) -> Iterator[None]:
     Raises:
         ConfigError: there are no such layers.
     """
-    chosen = layers(model) if chance else []
-    before = [(layer, layer.__dict__.get("forward")) for layer in chosen]
-    for layer in chosen:
+    mixed_layers = find_linear_layers(model) if chance else []
+    forwards_before = [(layer, layer.__dict__.get("forward")) for layer in mixed_layers]
+    for layer in mixed_layers:
         base = layer.weight.detach().clone()
-        layer.forward = functools.partial(_forward, layer, layer.forward, base, chance)
+        layer.forward = functools.partial(_forward_mixed, layer, layer.forward, base, chance)
     try:
         yield
     finally:
-        for layer, forward in before:
+        for layer, forward in forwards_before:
             del layer.forward
             if forward is not None:
                 layer.forward = forward
 
 
-def _forward(layer: Any, own: Any, base: Any, chance: float, states: Any) -> Any:
+def _forward_mixed(layer: Any, plain_forward: Any, base: Any, chance: float, states: Any) -> Any:
     if not layer.training:
-        return own(states)
+        return plain_forward(states)
     # Dropout of what was learned: its scale keeps the expected weight what it is (equation 6).
     weight = base + functional.dropout(layer.weight - base, chance)
     return functional.linear(states, weight.T if isinstance(layer, Conv1D) else weight, layer.bias)

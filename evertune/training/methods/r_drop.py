@@ -8,17 +8,17 @@ import torch
 from evertune.training.distributed.process_group import IGNORED
 
 
-def doubled(batch: Mapping[str, Any]) -> dict[str, Any]:
+def double_batch(batch: Mapping[str, Any]) -> dict[str, Any]:
     """Each row twice: all rows, and then all of them again."""
     return {name: torch.cat([value, value]) for name, value in batch.items()}
 
 
-def divergence(logits: Any, labels: Any) -> Any:
+def symmetric_divergence(logits: Any, labels: Any) -> Any:
     """The mean of both Kullback-Leibler divergences between the halves of a doubled batch, summed over rows or words.
 
     Args:
         logits: (2 * rows, ..., labels); labels: (2 * rows, ...).
     """
-    kept = labels.chunk(2)[0].flatten() != IGNORED
-    one, other = (half.flatten(0, -2)[kept].float().log_softmax(-1) for half in logits.chunk(2))
-    return ((one.exp() - other.exp()) * (one - other)).sum() / 2
+    is_counted = labels.chunk(2)[0].flatten() != IGNORED
+    first, second = (half.flatten(0, -2)[is_counted].float().log_softmax(-1) for half in logits.chunk(2))
+    return ((first.exp() - second.exp()) * (first - second)).sum() / 2

@@ -7,7 +7,7 @@ from evertune.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Masking:
+class TokenMasking:
     """Which tokens may be hidden, and behind what (Iyyer et al. 2015; Gal & Ghahramani 2016).
 
     Args:
@@ -20,15 +20,15 @@ class Masking:
     mask_id: int
     spared: tuple[int, ...]
 
-    def hide(self, ids: Any) -> Any:
+    def hide_tokens(self, ids: Any) -> Any:
         """Token ids (rows, length) with some of them hidden, drawn from torch's own generator of their device."""
         import torch
 
-        real = torch.isin(ids, torch.tensor(self.spared, device=ids.device), invert=True)
-        return ids.masked_fill(real & (torch.rand(ids.shape, device=ids.device) < self.share), self.mask_id)
+        is_maskable = torch.isin(ids, torch.tensor(self.spared, device=ids.device), invert=True)
+        return ids.masked_fill(is_maskable & (torch.rand(ids.shape, device=ids.device) < self.share), self.mask_id)
 
 
-def masking(tokenizer: Any, share: float) -> Masking | None:
+def build_masking(tokenizer: Any, share: float) -> TokenMasking | None:
     """The masking that a recipe asks for; None where it asks for none.
 
     Raises:
@@ -40,4 +40,4 @@ def masking(tokenizer: Any, share: float) -> Masking | None:
         raise ConfigError(
             f"training.mask_tokens: {share:g}, but the base model's tokenizer has no mask token; set it to 0"
         )
-    return Masking(share, tokenizer.mask_token_id, tuple(tokenizer.all_special_ids))
+    return TokenMasking(share, tokenizer.mask_token_id, tuple(tokenizer.all_special_ids))

@@ -11,10 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evertune.data.columns import components, strings
-from evertune.data.columns.chunks import of_table, standing_again
-from evertune.data.columns.components import chained, connected, distinct, repeated, within
-from evertune.data.columns.digests import digests
-from evertune.records import digest
+from evertune.data.columns.chunks import find_repeated_strings, make_row_reader
+from evertune.data.columns.components import (
+    find_repeated,
+    label_components,
+    link_equal_values,
+    mask_members,
+    sort_distinct,
+)
+from evertune.data.columns.digests import digest_values
+from evertune.records import compute_digest
 
 TEXTS = st.lists(st.text(max_size=4) | st.sampled_from(["", "a", "aa"]), max_size=30)
 
@@ -23,28 +29,29 @@ TEXTS = st.lists(st.text(max_size=4) | st.sampled_from(["", "a", "aa"]), max_siz
 @given(texts=TEXTS, start=st.integers(0, 3))
 def test_equal_strings_have_equal_hashes_and_others_do_not(texts: list[str], start: int) -> None:
     some = pa.array(texts, pa.string()).slice(start)
-    found = strings.hashes(some).tolist()
+    found = strings.hash_strings(some).tolist()
     assert len(set(zip(some.to_pylist(), found, strict=True))) == len(set(some.to_pylist())) == len(set(found))
 
 
 @given(texts=st.lists(st.text("abc", min_size=3, max_size=3), min_size=1, max_size=9))
 def test_strings_of_one_length_have_the_hashes_that_they_have_among_others(texts: list[str]) -> None:
-    alone, among = strings.hashes(pa.array(texts)), strings.hashes(pa.array([*texts, "longer"]))
+    alone = strings.hash_strings(pa.array(texts))
+    among = strings.hash_strings(pa.array([*texts, "longer"]))
     assert alone.tolist() == among[:-1].tolist()
 
 
 def test_slices_change_no_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     some = pa.array([f"text {number}" * (number % 5) for number in range(50)])
-    whole = strings.hashes(some)
+    whole = strings.hash_strings(some)
     monkeypatch.setattr(strings, "SLICE", 7)
-    assert strings.hashes(some).tolist() == whole.tolist()
-    assert pa.concat_arrays(strings.slices(some)).equals(some)
+    assert strings.hash_strings(some).tolist() == whole.tolist()
+    assert pa.concat_arrays(strings.slice_texts(some)).equals(some)
 
 
 @given(rows=st.lists(st.none() | st.sampled_from("abcdefgh"), max_size=20), size=st.integers(0, 20))
 def test_what_stands_again_is_found(rows: list[str | None], size: int) -> None:
     sides = [pa.table({"id": pa.array(part, pa.string())}) for part in (rows[:size], rows[size:])]
-    found = set(standing_again([of_table(side) for side in sides], "id").tolist())
+    found = set(find_repeated_strings([make_row_reader(side) for side in sides], "id").tolist())
     first = set(rows[:size]) - {None}
     assert found == {place for place, one in enumerate(rows) if one in first and rows.count(one) > 1}
 
@@ -52,32 +59,33 @@ def test_what_stands_again_is_found(rows: list[str | None], size: int) -> None:
 @settings(deadline=None)
 @given(values=st.lists(st.integers(-3, 3), max_size=20), others=st.lists(st.integers(-3, 3), max_size=5))
 def test_numbers_that_are_among_others(values: list[int], others: list[int]) -> None:
-    ours, theirs = np.array(values, dtype=np.int64), np.array(others, dtype=np.int64)
-    assert within(ours, theirs).tolist() == [value in others for value in values]
-    assert distinct(ours).tolist() == sorted(set(values))
-    numbers = connected(len(ours), chained(np.arange(len(ours)), ours))
+    ours = np.array(values, dtype=np.int64)
+    theirs = np.array(others, dtype=np.int64)
+    assert mask_members(ours, theirs).tolist() == [value in others for value in values]
+    assert sort_distinct(ours).tolist() == sorted(set(values))
+    numbers = label_components(len(ours), link_equal_values(np.arange(len(ours)), ours))
     assert len(set(zip(values, numbers.tolist(), strict=True))) == len(set(values)) == len(set(numbers.tolist()))
 
 
 def test_repeated_keys_of_which_one_is_fresh() -> None:
     keys = np.array([5, 7, 5, 9, 9, 7], dtype=np.uint64) << np.uint64(40)
-    assert sorted(repeated(keys).tolist()) == [0, 1, 2, 3, 4, 5]
-    assert sorted(repeated(keys, 3).tolist()) == [0, 1, 2, 5]
+    assert sorted(find_repeated(keys).tolist()) == [0, 1, 2, 3, 4, 5]
+    assert sorted(find_repeated(keys, 3).tolist()) == [0, 1, 2, 5]
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 100])
 def test_keys_are_compared_across_blocks(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(components, "BLOCK", block)
     keys = np.array([3, 1, 2, 3, 1, 3, 4], dtype=np.uint64) << np.uint64(40)
-    assert sorted(repeated(keys).tolist()) == [0, 1, 3, 4, 5]
+    assert sorted(find_repeated(keys).tolist()) == [0, 1, 3, 4, 5]
 
 
 def test_many_numbers_take_little_more_memory_than_they_have() -> None:
     keys = np.random.default_rng(17).integers(0, 1 << 63, 4_000_000, dtype=np.uint64)
-    assert taken(lambda: repeated(keys)) < 14 * len(keys)
-    strings._powers.cache_clear()
+    assert taken(lambda: find_repeated(keys)) < 14 * len(keys)
+    strings._compute_powers.cache_clear()
     text = pa.array(["abcdefgh" * 16] * 65_536)
-    assert taken(lambda: strings.hashes(text)) < 64 << 20
+    assert taken(lambda: strings.hash_strings(text)) < 64 << 20
 
 
 def taken(work: Callable[[], object]) -> int:
@@ -99,7 +107,7 @@ def test_digests_are_those_of_the_values_and_of_the_list() -> None:
         for text in texts
     ]
     many = [*texts, *(f"text {number}" for number in range(700))]  # so many that they are not counted first
-    assert digests(pa.array(texts)).to_pylist() == digests(pa.array(many)).to_pylist()[:6] == expected
+    assert digest_values(pa.array(texts)).to_pylist() == digest_values(pa.array(many)).to_pylist()[:6] == expected
     parts = [pa.array(["a", "b"]), pa.array([], pa.string()), pa.array(["c"])]
-    assert strings.list_digest(parts) == digest(["a", "b", "c"])
-    assert strings.list_digest([]) == digest([])
+    assert strings.digest_list(parts) == compute_digest(["a", "b", "c"])
+    assert strings.digest_list([]) == compute_digest([])

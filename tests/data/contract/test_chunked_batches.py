@@ -43,7 +43,8 @@ def nights(folder: Path, mapped: bool) -> list[list[list[Any]]]:
             [*row, f"n{place % 33}", f"2026-0{night + 1}-{1 + place % 28:02} 10:00:00", f"g{place % 11}"]
             for place, row in enumerate(rows)
         ]
-        marked[0][1], marked[0][0] = other, texts[0][0]
+        marked[0][1] = other
+        marked[0][0] = texts[0][0]
         found.append(marked)
     return found
 
@@ -51,7 +52,8 @@ def nights(folder: Path, mapped: bool) -> list[list[list[Any]]]:
 def tables(folder: Path, mapped: bool, spread: Spread | None = None) -> tuple[Home, list[Any]]:
     sections = {"data": {"sources": [{"path": "rows.csv"}], "columns": COLUMNS}} if mapped else {}
     contract = {"tolerance": 0.9, "expectations": EXPECTATIONS, "label": {"values": ["card", "refund"]}}
-    one, place = recipe(folder, contract=contract, **sections), home(folder)
+    one = recipe(folder, contract=contract, **sections)
+    place = home(folder)
     header = ["text", "label", *COLUMNS.values()] if mapped else ["text", "label"]
     snapshots = []
     for rows in nights(folder, mapped):
@@ -62,7 +64,7 @@ def tables(folder: Path, mapped: bool, spread: Spread | None = None) -> tuple[Ho
 
 def kept(place: Home) -> list[list[dict[str, Any]]]:
     order = [("batch", "ascending"), ("row_version", "ascending")]
-    return [delta_tables.read(path).sort_by(order).to_pylist() for path in (place.corpus, place.quarantine)]
+    return [delta_tables.read_rows(path).sort_by(order).to_pylist() for path in (place.corpus, place.quarantine)]
 
 
 @pytest.mark.parametrize("mapped", [False, True], ids=["no id", "id"])

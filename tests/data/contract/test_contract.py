@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evertune.data.columns.digests import digests
-from evertune.data.contract.judge import BatchStoppedError, judge_rows
+from evertune.data.columns.digests import digest_values
+from evertune.data.contract.judge import BatchStoppedError, check_rows
 from evertune.runtime.files import read_json
 from tests.helpers.contract import GOOD, judged, refused, rows_of, stopped, verdicts
 from tests.helpers.data import TOKENS, good, keyed_rows, recipe
@@ -116,19 +116,22 @@ def test_two_labels_for_one_text(tmp_path: Path) -> None:
 
 def test_another_label_than_in_the_corpus(tmp_path: Path) -> None:
     one = recipe(tmp_path)
-    known = pa.table({"input_digest": digests(pa.array(["old text"])), "target_digest": digests(pa.array(["card"]))})
+    known = pa.table(
+        {"input_digest": digest_values(pa.array(["old text"])), "target_digest": digest_values(pa.array(["card"]))}
+    )
     table = keyed_rows(one, [*GOOD, *rows_of([("old text", "refund")])])
-    assert refused(judge_rows(table, one, ("card", "refund"), lambda wanted: known)) == [
+    assert refused(check_rows(table, one, ("card", "refund"), lambda wanted: known)) == [
         (["two labels for one input"], ["text: the same input stands with another label in the corpus"])
     ]
     same = keyed_rows(one, [*GOOD, *rows_of([("old text", "card")])])
-    assert judge_rows(same, one, ("card", "refund"), lambda wanted: known).refused.num_rows == 0
+    assert check_rows(same, one, ("card", "refund"), lambda wanted: known).refused.num_rows == 0
 
 
 def test_duplicate_ids_unless_moments_order_them(tmp_path: Path) -> None:
     data = {"sources": [{"path": "*.csv"}], "columns": {"id": "ticket", "timestamp": "at"}}
     plain = [{**row, "id": f"n{place}"} for place, row in enumerate(GOOD)]
-    one, two = 1_700_000_000_000_000, 1_750_000_000_000_000
+    one = 1_700_000_000_000_000
+    two = 1_750_000_000_000_000
 
     def found(*moments: int | None) -> list[tuple[list[str], list[str]]]:
         twins = [

@@ -46,7 +46,8 @@ def test_a_new_label_stops_the_run(tmp_path: Path) -> None:
 
 def test_a_slip_in_the_first_batch_is_no_new_label(tmp_path: Path) -> None:
     write_csv(tmp_path / "rows.csv", [*good(60), ("a slip of the pen", "crad")])
-    one, place = recipe(tmp_path, contract={"tolerance": 0.5, "label": {"new": "stop"}}), home(tmp_path)
+    one = recipe(tmp_path, contract={"tolerance": 0.5, "label": {"new": "stop"}})
+    place = home(tmp_path)
     run(one, place)
     assert corpus.known_labels(place) == ("card", "refund")
 
@@ -71,17 +72,19 @@ def test_a_label_that_has_vanished_is_told(tmp_path: Path, caplog: pytest.LogCap
 def test_counts_are_those_of_each_batch_once(tmp_path: Path) -> None:
     place = nights(tmp_path, NEW, new="grow")
     counts = corpus.label_counts(place)
-    rows = corpus.rows(place, corpus.newest_version(place))["label"].to_pylist()
+    rows = corpus.read_rows(place, corpus.newest_version(place))["label"].to_pylist()
     assert counts == {label: rows.count(label) for label in set(rows)}
 
 
 @pytest.mark.parametrize(
     ("rules", "words"),
-    [({"rename": {"a": "b", "b": "c"}}, "a -> b -> c; write a: c"),
-     ({"rename": {"a": "b", "b": "a"}}, "a -> b -> a; a label has one name now; take a line out"),
-     ({"values": ["x"], "rename": {"a": "b"}}, "no b"),
-     ({"values": ["x"], "new": "grow"}, "needs `values: inferred`")],
-)  # fmt: skip
+    [
+        ({"rename": {"a": "b", "b": "c"}}, "a -> b -> c; write a: c"),
+        ({"rename": {"a": "b", "b": "a"}}, "a -> b -> a; a label has one name now; take a line out"),
+        ({"values": ["x"], "rename": {"a": "b"}}, "no b"),
+        ({"values": ["x"], "new": "grow"}, "needs `values: inferred`"),
+    ],
+)
 def test_rules_that_contradict_each_other_are_config_errors(rules: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         LabelRules(**rules)
@@ -92,15 +95,15 @@ def test_a_renamed_label_is_one_with_the_old_one_in_snapshot_and_rows(tmp_path: 
         tmp_path, [(f"give the money {n} back", "reimburse") for n in range(9)], rename={"refund": "reimburse"}
     )
     one = recipe(tmp_path, contract={"label": {"rename": {"refund": "reimburse"}}})
-    plain = corpus.snapshot(place)
-    named = relabel.snapshot(plain, one)
+    plain = corpus.take_snapshot(place)
+    named = relabel.rename_snapshot(plain, one)
     assert plain.labels == ("card", "refund", "reimburse")
     assert named.labels == ("card", "reimburse")
     assert named.fingerprint != plain.fingerprint
-    kept = corpus.rows(place, plain.version)
-    labels = relabel.rows(kept, one)["label"].to_pylist()
+    kept = corpus.read_rows(place, plain.version)
+    labels = relabel.rename_rows(kept, one)["label"].to_pylist()
     assert (labels.count("reimburse"), labels.count("card"), len(labels)) == (39, 30, 69)
-    assert relabel.rows(kept, recipe(tmp_path)) is kept
+    assert relabel.rename_rows(kept, recipe(tmp_path)) is kept
 
 
 RENAMED = {"refund": "reimburse", "money": "reimburse"}
@@ -121,15 +124,16 @@ def test_rows_that_come_again_under_the_new_name_are_known(tmp_path: Path) -> No
     one = recipe(tmp_path, contract={"tolerance": 0, "label": {"rename": RENAMED}})
     found = run(one, place)
     assert (found.new, found.refused) == (5, 0)
-    kept = corpus.rows(place, corpus.newest_version(place))
-    assert sorted(relabel.rows(kept, one)["text"].to_pylist()) == sorted(text for text, _ in again)
+    kept = corpus.read_rows(place, corpus.newest_version(place))
+    assert sorted(relabel.rename_rows(kept, one)["text"].to_pylist()) == sorted(text for text, _ in again)
     write_csv(tmp_path / "rows.csv", [*good(64), twice])  # the names of before: another source may still have them
     assert run(one, place).version == found.version
 
 
 def test_a_row_that_comes_again_and_differs_in_more_than_its_name_is_another_row(tmp_path: Path) -> None:
     columns = {"columns": {"timestamp": "at"}, "sources": [{"path": "*.csv"}]}
-    place, head = home(tmp_path), ("text", "label", "at")
+    place = home(tmp_path)
+    head = ("text", "label", "at")
     write_csv(tmp_path / "rows.csv", [(*row, "2026-01-01") for row in good(60)], head)
     run(recipe(tmp_path, data=columns), place)
     one = recipe(tmp_path, data=columns, contract={"label": {"rename": RENAMED}})
@@ -141,7 +145,8 @@ def test_a_row_that_comes_again_and_differs_in_more_than_its_name_is_another_row
 
 
 def test_another_label_for_a_renamed_one_is_refused(tmp_path: Path) -> None:
-    place, (text, _) = home(tmp_path), good(1)[0]
+    place = home(tmp_path)
+    (text, _) = good(1)[0]
     write_csv(tmp_path / "rows.csv", good(60))
     run(recipe(tmp_path), place)
     write_csv(tmp_path / "rows.csv", [*under_new_names(good(80)), (text, "card")])
@@ -159,9 +164,11 @@ def test_a_row_that_was_refused_under_its_old_name_is_judged_under_the_new_one(t
 
 
 def test_tags_that_come_again_under_new_names_are_known(tmp_path: Path) -> None:
-    kind, new = {"type": "token-classification"}, {"B-PER": "B-P", "B-LOC": "B-L", "B-GPE": "B-L"}
-    rows = [{"tokens": [f"word{n}", "John", "Oslo"], "tags": ["O", "B-PER", ("B-LOC", "B-GPE")[n % 2]]}
-            for n in range(40)]  # fmt: skip
+    kind = {"type": "token-classification"}
+    new = {"B-PER": "B-P", "B-LOC": "B-L", "B-GPE": "B-L"}
+    rows = [
+        {"tokens": [f"word{n}", "John", "Oslo"], "tags": ["O", "B-PER", ("B-LOC", "B-GPE")[n % 2]]} for n in range(40)
+    ]
     sources = {"sources": [{"path": "*.jsonl"}]}
     place = home(tmp_path)
     write_jsonl(tmp_path / "rows.jsonl", rows)
@@ -175,11 +182,11 @@ def test_tags_that_come_again_under_new_names_are_known(tmp_path: Path) -> None:
 
 def test_tags_are_renamed_inside_their_lists() -> None:
     column = pa.array([["O", "B-PER"], None, [], ["B-PER", None]], pa.list_(pa.string()))
-    renamed = relabel.values(column.slice(0), {"B-PER": "B-P"})
+    renamed = relabel.rename_values(column.slice(0), {"B-PER": "B-P"})
     assert renamed.to_pylist() == [["O", "B-P"], None, [], ["B-P", None]]
-    assert relabel.values(column.slice(3), {"B-PER": "B-P"}).to_pylist() == [["B-P", None]]
+    assert relabel.rename_values(column.slice(3), {"B-PER": "B-P"}).to_pylist() == [["B-P", None]]
     one = model_recipe(Path("model"), TOKENS, contract={"label": {"rename": {"B-PER": "B-P"}}})
-    assert relabel.predictions([{"tags": ["O", "B-PER"], "scores": [1.0, 1.0]}], one)[0]["tags"] == ["O", "B-P"]
+    assert relabel.rename_predictions([{"tags": ["O", "B-PER"], "scores": [1.0, 1.0]}], one)[0]["tags"] == ["O", "B-P"]
 
 
 def champion(tiny_model: Path, folder: Path, labels: tuple[str, ...]) -> Path:
@@ -188,18 +195,20 @@ def champion(tiny_model: Path, folder: Path, labels: tuple[str, ...]) -> Path:
 
 def head_of(folder: Path) -> tuple[list[str], Any, Any]:
     model = text_classification.load(folder / "model")
-    return bundle.labels(folder), model.classifier.weight.detach().numpy(), model.classifier.bias.detach().numpy()
+    return bundle.read_labels(folder), model.classifier.weight.detach().numpy(), model.classifier.bias.detach().numpy()
 
 
 def test_each_labels_output_keeps_its_weights_wherever_it_stands(tiny_model: Path, tmp_path: Path) -> None:
     """Trained on with a rate of nothing, so that the weights are those that the training began with."""
-    before, others = LABELS[:2], (LABELS[1], "new one", LABELS[0])
+    before = LABELS[:2]
+    others = (LABELS[1], "new one", LABELS[0])
     theirs = champion(tiny_model, tmp_path / "champion", before)
     fresh = {"sources": [{"path": "rows.csv"}], "fresh": {"start_from": "champion"}}
     one = model_recipe(tiny_model, data=fresh, training={"learning_rate": 1e-12, "epochs": 1})
     rows = [{**row, "label": "new one"} if number % 3 == 0 else row for number, row in enumerate(text_rows(60, before))]
     made = train(one, tmp_path / "next", split_rows(rows), others, champion=theirs)
-    (_, was, bias), (labels, now, shift) = head_of(theirs), head_of(Path(made.bundle))
+    (_, was, bias) = head_of(theirs)
+    (labels, now, shift) = head_of(Path(made.bundle))
     assert labels == list(others)
     np.testing.assert_allclose(now[[2, 0]], was, atol=1e-6)
     np.testing.assert_allclose(shift[[2, 0]], bias, atol=1e-6)
@@ -210,10 +219,12 @@ def test_merged_labels_give_their_mean(tiny_model: Path, tmp_path: Path) -> None
     theirs = champion(tiny_model, tmp_path / "champion", LABELS)
     renamed = {LABELS[0]: LABELS[1]}
     fresh = {"sources": [{"path": "rows.csv"}], "fresh": {"start_from": "champion"}}
-    one = model_recipe(tiny_model, data=fresh, training={"learning_rate": 1e-12, "epochs": 1},
-                       contract={"label": {"rename": renamed}})  # fmt: skip
+    one = model_recipe(
+        tiny_model, data=fresh, training={"learning_rate": 1e-12, "epochs": 1}, contract={"label": {"rename": renamed}}
+    )
     made = train(one, tmp_path / "next", split_rows(text_rows(60, LABELS[1:])), LABELS[1:], champion=theirs)
-    was, now = head_of(theirs)[1], head_of(Path(made.bundle))[1]
+    was = head_of(theirs)[1]
+    now = head_of(Path(made.bundle))[1]
     np.testing.assert_allclose(now[0], was[:2].mean(0), atol=1e-6)
     np.testing.assert_allclose(now[1:], was[2:], atol=1e-6)
 
@@ -223,7 +234,7 @@ def test_rows_of_labels_that_the_champion_does_not_know_stand_apart(tiny_model: 
     one = model_recipe(tiny_model)
     made = train(one, tmp_path / "next", split_rows(text_rows(60)))
     test = [{**row, "split": "test", "batch": 1 + number % 2} for number, row in enumerate(text_rows(90, start=500))]
-    report = evaluation.evaluate(one, made, table(test), set(), theirs, 1)
+    report = evaluation.evaluate_models(one, made, table(test), set(), theirs, 1)
     rows = read_json(Path(report.details))["rows"]
     new = sum(row["label"] not in LABELS[:2] for row in test)
     assert (rows["new_labels"], rows["fresh"] + rows["history"]) == (new, 90 - new)
@@ -236,7 +247,7 @@ def test_an_older_models_answers_are_read_under_the_names_of_today(tiny_model: P
     one = model_recipe(tiny_model, contract={"label": {"rename": renamed}})
     rows = [{**row, "label": renamed[row["label"]]} for row in text_rows(60)]
     made = train(one, tmp_path / "next", split_rows(rows), tuple(renamed.values()))
-    plain = evaluation.evaluate(model_recipe(tiny_model), made, table(text_rows(30), "test"), set(), theirs, 1)
-    now = evaluation.evaluate(one, made, table(rows[:30], "test"), set(), theirs, 1)
+    plain = evaluation.evaluate_models(model_recipe(tiny_model), made, table(text_rows(30), "test"), set(), theirs, 1)
+    now = evaluation.evaluate_models(one, made, table(rows[:30], "test"), set(), theirs, 1)
     assert now.champion_metrics["test"] == plain.champion_metrics["test"]
     assert read_json(Path(now.details))["rows"]["new_labels"] == 0

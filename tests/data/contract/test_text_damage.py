@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evertune.data.contract.text_damage import CONTROL, DAMAGE, first
+from evertune.data.contract.text_damage import CONTROL, DAMAGE, find_first
 from tests.helpers.contract import GOOD, rows_of, verdicts
 
 HONEST = [
@@ -23,16 +23,49 @@ HONEST = [
     "Ð and ð, þorn: Ísland, góðan daginn, Það er gott",
 ]
 BROKEN = [
-    "Straße", "café", "naïve", "déjà vu", "fût", "Öl", "Übung", "NOËL", "don’t", "“quoted”", "wait…", "a – b", "5 €",
-    "20 °C", "it´s", "£5", "Łódź", "ğ", "Tiếng Việt", "Привет", "你好世界", "日本語", "👍", "™ brand", "✓ done",
-    "\ufeffstart", "हिन्दी", "Ångström", "für", "español", "São Paulo", "não", "5\u00a0€", "œuvre", "cœur", "dû",
+    "Straße",
+    "café",
+    "naïve",
+    "déjà vu",
+    "fût",
+    "Öl",
+    "Übung",
+    "NOËL",
+    "don’t",
+    "“quoted”",
+    "wait…",
+    "a – b",
+    "5 €",
+    "20 °C",
+    "it´s",
+    "£5",
+    "Łódź",
+    "ğ",
+    "Tiếng Việt",
+    "Привет",
+    "你好世界",
+    "日本語",
+    "👍",
+    "™ brand",
+    "✓ done",
+    "\ufeffstart",
+    "हिन्दी",
+    "Ångström",
+    "für",
+    "español",
+    "São Paulo",
+    "não",
+    "5\u00a0€",
+    "œuvre",
+    "cœur",
+    "dû",
     "à la carte",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("text", HONEST)
 def test_honest_text_is_not_damage(text: str) -> None:
-    assert (first(DAMAGE, text), first(CONTROL, text)) == ("", "")
+    assert (find_first(DAMAGE, text), find_first(CONTROL, text)) == ("", "")
 
 
 def as_read_wrongly(text: str) -> str:
@@ -43,7 +76,7 @@ def as_read_wrongly(text: str) -> str:
 @pytest.mark.parametrize("text", BROKEN)
 def test_text_that_was_read_in_the_wrong_encoding_is_damage(text: str) -> None:
     broken = as_read_wrongly(text)
-    assert first(DAMAGE, broken), broken
+    assert find_first(DAMAGE, broken), broken
     assert re.search(DAMAGE, text) is None
 
 

@@ -24,17 +24,19 @@ TOLERANT: dict[str, Any] = {"contract": {"tolerance": 0.5}}
 
 def test_rows_enter_once(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", good(20))
-    one, place = recipe(tmp_path), home(tmp_path)
+    one = recipe(tmp_path)
+    place = home(tmp_path)
     first = run(one, place)
     assert (first.new, first.accepted, first.refused, first.batch) == (20, 20, 0, 1)
     again = ingest(one, place)
     assert (again.path, again.rows, again.read, again.number) == (None, 0, 0, 1)
-    assert corpus.snapshot(place).fingerprint == first.fingerprint
+    assert corpus.take_snapshot(place).fingerprint == first.fingerprint
 
 
 def test_a_copied_or_renamed_file_brings_nothing_and_is_remembered(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", good(20))
-    one, place = recipe(tmp_path), home(tmp_path)
+    one = recipe(tmp_path)
+    place = home(tmp_path)
     run(one, place)
     shutil.copy(tmp_path / "a.csv", tmp_path / "b.csv")
     batch = ingest(one, place)
@@ -44,7 +46,8 @@ def test_a_copied_or_renamed_file_brings_nothing_and_is_remembered(tmp_path: Pat
 
 def test_equal_rows_of_one_file_stay_and_a_growing_file_adds_only_what_is_new(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", [*good(20), *good(2)])
-    one, place = recipe(tmp_path), home(tmp_path)
+    one = recipe(tmp_path)
+    place = home(tmp_path)
     assert run(one, place).accepted == 22
     write_csv(tmp_path / "a.csv", [*good(20), *good(2), *good(1), *good(3, start=50)])
     assert run(one, place).accepted == 4
@@ -54,18 +57,20 @@ def test_equal_rows_of_one_file_stay_and_a_growing_file_adds_only_what_is_new(tm
 
 def test_refused_rows_are_kept_with_reasons_and_not_read_again(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", [*good(20), *BAD])
-    one, place = recipe(tmp_path, **TOLERANT), home(tmp_path)
+    one = recipe(tmp_path, **TOLERANT)
+    place = home(tmp_path)
     snapshot = run(one, place)
     assert snapshot.reasons == {"missing text": 1, "encoding damage": 1}
     assert (snapshot.new, snapshot.accepted, snapshot.refused) == (22, 20, 2)
     write_csv(tmp_path / "b.csv", BAD)
     assert ingest(one, place).rows == 0
-    assert [row["source_row"] for row in quarantine.listing(place).to_pylist()] == [20, 21]
+    assert [row["source_row"] for row in quarantine.list_refused(place).to_pylist()] == [20, 21]
 
 
 def test_a_staged_batch_is_taken_up_again_before_anything_is_read(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", good(20))
-    one, place = recipe(tmp_path), home(tmp_path)
+    one = recipe(tmp_path)
+    place = home(tmp_path)
     staged = ingest(one, place)
     write_csv(tmp_path / "b.csv", good(10, start=100))
     assert ingest(one, place) == staged
@@ -84,39 +89,42 @@ def test_a_staged_batch_of_another_mapping_is_read_again(tmp_path: Path) -> None
 
 def test_committing_again_changes_nothing(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", good(20))
-    one, place = recipe(tmp_path), home(tmp_path)
+    one = recipe(tmp_path)
+    place = home(tmp_path)
     batch = ingest(one, place)
-    first, _ = admission.admit(batch, one, place)
-    again, verdicts = admission.admit(batch, one, place)
+    first, _ = admission.admit_batch(batch, one, place)
+    again, verdicts = admission.admit_batch(batch, one, place)
     assert verdicts is None
     assert again == first
-    rows = corpus.rows(place, first.version)
-    corpus.commit(batch, corpus.PartsFile(place.batches), rows, rows, place)
-    assert corpus.snapshot(place) == first
+    rows = corpus.read_rows(place, first.version)
+    corpus.commit_batch(batch, corpus.ChunkFile(place.batches), rows, rows, place)
+    assert corpus.take_snapshot(place) == first
 
 
 def test_data_docs_of_every_batch_since_the_last_concluded_run_are_named(tmp_path: Path) -> None:
-    one, place = recipe(tmp_path), home(tmp_path)
+    one = recipe(tmp_path)
+    place = home(tmp_path)
     for number in (1, 2):  # the first run dies after its commit
         write_csv(tmp_path / f"{number}.csv", good(20, start=20 * number))
         batch = ingest(one, place)
-        found, _ = admission.admit(batch, one, place, place.data_docs / f"{batch.number:06d}")
+        found, _ = admission.admit_batch(batch, one, place, place.data_docs / f"{batch.number:06d}")
         assert found.data_docs == tuple(str(place.data_docs / f"{n:06d}") for n in range(1, number + 1))
     state = read_json(place.state)
     write_json(place.state, {**state, "concluded": {"batch": 1}})
-    assert corpus.snapshot(place).data_docs == (str(place.data_docs / "000002"),)
+    assert corpus.take_snapshot(place).data_docs == (str(place.data_docs / "000002"),)
 
 
 def test_what_was_replaced_is_not_committed(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", good(20))
-    one, place = recipe(tmp_path), home(tmp_path)
+    one = recipe(tmp_path)
+    place = home(tmp_path)
     batch = ingest(one, place)
     nothing = pa.table({})
     staging.forget_staged(place)
     write_csv(tmp_path / "a.csv", good(21))
     ingest(one, place)
     with pytest.raises(DataError, match="run again"):
-        corpus.commit(batch, corpus.PartsFile(place.batches), nothing, nothing, place)
+        corpus.commit_batch(batch, corpus.ChunkFile(place.batches), nothing, nothing, place)
 
 
 def test_a_changed_row_supersedes_and_keeps_its_split(tmp_path: Path) -> None:
@@ -138,7 +146,7 @@ def test_a_changed_row_supersedes_and_keeps_its_split(tmp_path: Path) -> None:
     assert {key: row["split"] for key, row in after.items()} == {key: row["split"] for key, row in before.items()}
     assert {row["label"] for key, row in after.items() if int(key[1:]) < 30} == {"card"}
     assert after["t0"]["text"] == "entirely other words t0"
-    old = corpus.rows(place, snapshot.version - 1, ["id", "text"]).to_pylist()
+    old = corpus.read_rows(place, snapshot.version - 1, ["id", "text"]).to_pylist()
     assert {row["id"]: row["text"] for row in old} == {key: row["text"] for key, row in before.items()}
 
 
@@ -197,10 +205,12 @@ def test_another_file_may_have_another_split_with_the_same_rows(tmp_path: Path) 
 
 
 def test_the_fingerprint_does_not_depend_on_the_order_of_arrival(tmp_path: Path) -> None:
-    one, place = recipe(tmp_path / "one"), home(tmp_path / "one")
+    one = recipe(tmp_path / "one")
+    place = home(tmp_path / "one")
     write_csv(tmp_path / "one" / "a.csv", good(30))
     first = run(one, place)
-    two, other = recipe(tmp_path / "two"), home(tmp_path / "two")
+    two = recipe(tmp_path / "two")
+    other = home(tmp_path / "two")
     write_csv(tmp_path / "two" / "z.csv", good(30)[::-1])
     assert run(two, other).fingerprint == first.fingerprint
     write_csv(tmp_path / "two" / "y.csv", good(1, start=99))
@@ -209,27 +219,28 @@ def test_the_fingerprint_does_not_depend_on_the_order_of_arrival(tmp_path: Path)
 
 def test_no_rows_yet_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no rows yet"):
-        corpus.snapshot(home(tmp_path))
+        corpus.take_snapshot(home(tmp_path))
 
 
 def test_a_version_that_is_not_there_is_said(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", good(20))
     run(recipe(tmp_path), home(tmp_path))
     with pytest.raises(DataError, match="version 99"):
-        corpus.rows(home(tmp_path), 99)
+        corpus.read_rows(home(tmp_path), 99)
 
 
 def test_another_process_that_stages_meanwhile_is_followed(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", good(20))
-    one, place = recipe(tmp_path), home(tmp_path)
+    one = recipe(tmp_path)
+    place = home(tmp_path)
     other = []
 
     def slow(seen: dict[str, str]) -> Any:
-        pieces = list(sources.read(one, seen))
+        pieces = list(sources.read_sources(one, seen))
         other.append(ingest(one, place))
         return pieces
 
-    assert corpus.ingest(one, place, slow) == other[0]
+    assert corpus.ingest_rows(one, place, slow) == other[0]
 
 
 def test_nothing_is_logged_above_info_on_a_good_day(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

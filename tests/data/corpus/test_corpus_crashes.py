@@ -25,7 +25,7 @@ from tests.helpers.data import TOLERANT, good, home, ingest, recipe, run, write_
 from tests.helpers.paths import ROOT
 
 BAD = [("", "card"), ("caf\u00c3\u00a9 was shut", "refund")]
-PUT = parts_file.PartsFile, "put"
+PUT = parts_file.ChunkFile, "put"
 POINTS = [
     (*PUT, 1),  # the staged file
     (*PUT, 2),  # the verdict: splits,
@@ -53,7 +53,8 @@ def test_a_crash_at_any_point_loses_and_doubles_nothing(
     tmp_path: Path, owner: Any, name: str, call: int, when: str
 ) -> None:
     write_csv(tmp_path / "a.csv", [*good(20), *BAD])
-    one, place = recipe(tmp_path, **TOLERANT), home(tmp_path)
+    one = recipe(tmp_path, **TOLERANT)
+    place = home(tmp_path)
     with killed(owner, name, when, call):
         run(one, place)
     run(one, place)
@@ -61,8 +62,8 @@ def test_a_crash_at_any_point_loses_and_doubles_nothing(
 
 
 def _check_complete(place: Home) -> None:
-    texts = [row["text"] for row in delta_tables.read(place.corpus, ["text"]).to_pylist()]
-    refused = delta_tables.read(place.quarantine, ["source_row"])["source_row"].to_pylist()
+    texts = [row["text"] for row in delta_tables.read_rows(place.corpus, ["text"]).to_pylist()]
+    refused = delta_tables.read_rows(place.quarantine, ["source_row"])["source_row"].to_pylist()
     assert sorted(texts) == sorted(text for text, _ in good(20))
     assert sorted(refused) == [20, 21]
     assert corpus.known_labels(place) == ("card", "refund")
@@ -88,7 +89,8 @@ run(load(folder / "recipe.yaml"), home(folder))
 
 def test_kill_9_between_the_two_commits(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", [*good(20), *BAD])
-    one, place = recipe(tmp_path, **TOLERANT), home(tmp_path)
+    one = recipe(tmp_path, **TOLERANT)
+    place = home(tmp_path)
     script = KILL.format(folder=str(tmp_path))
     root = str(ROOT)
     died = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": root}, check=False)
@@ -97,7 +99,7 @@ def test_kill_9_between_the_two_commits(tmp_path: Path) -> None:
     # a looser contract in the meantime changes nothing: the verdict had been written down
     run(recipe(tmp_path, contract={"tolerance": 0.5, "text": {"min_length": 0}}), place)
     _check_complete(place)
-    assert run(one, place).rows == corpus.snapshot(place).rows
+    assert run(one, place).rows == corpus.take_snapshot(place).rows
 
 
 def test_a_stopped_batch_takes_nothing_in_and_is_judged_again(tmp_path: Path) -> None:
@@ -107,15 +109,16 @@ def test_a_stopped_batch_takes_nothing_in_and_is_judged_again(tmp_path: Path) ->
         with pytest.raises(BatchStoppedError, match="tolerance"):
             run(recipe(tmp_path), place)
         assert delta_tables.last_batch(place.corpus) == 0
-        assert [row["status"] for row in quarantine.listing(place).to_pylist()] == ["stopped", "stopped"]
+        assert [row["status"] for row in quarantine.list_refused(place).to_pylist()] == ["stopped", "stopped"]
     assert run(recipe(tmp_path, **TOLERANT), place).refused == 2
     _check_complete(place)
-    assert [row["status"] for row in quarantine.listing(place).to_pylist()] == ["refused", "refused"]
+    assert [row["status"] for row in quarantine.list_refused(place).to_pylist()] == ["refused", "refused"]
 
 
 def test_refused_rows_of_a_stopped_batch_outlive_the_file_that_was_mended(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", [*good(20), *BAD])
-    one, place = recipe(tmp_path), home(tmp_path)
+    one = recipe(tmp_path)
+    place = home(tmp_path)
     with pytest.raises(BatchStoppedError):
         run(one, place)
     write_csv(tmp_path / "a.csv", [*good(20), ("", "refund"), ("", "")])
@@ -124,23 +127,25 @@ def test_refused_rows_of_a_stopped_batch_outlive_the_file_that_was_mended(tmp_pa
     write_csv(tmp_path / "a.csv", good(22))
     snapshot = run(one, place)
     assert (snapshot.accepted, snapshot.refused, snapshot.reasons) == (22, 0, {})
-    kept = quarantine.listing(place).to_pylist()
+    kept = quarantine.list_refused(place).to_pylist()
     assert sorted((row["text"] or "", row["label"] or "") for row in kept) == sorted([*BAD, ("", "refund"), ("", "")])
 
 
 def test_rows_of_a_stopped_batch_come_in_when_its_other_files_are_gone(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", good(20))
     bad = write_csv(tmp_path / "b.csv", [("", "card")] * 5)
-    one, place = recipe(tmp_path), home(tmp_path)
+    one = recipe(tmp_path)
+    place = home(tmp_path)
     with pytest.raises(BatchStoppedError):
         run(one, place)
     bad.unlink()
     assert run(one, place).accepted == 20
-    assert len(quarantine.listing(place)) == 5
+    assert len(quarantine.list_refused(place)) == 5
 
 
 def test_a_file_that_a_killed_process_left_half_written_goes_with_time(tmp_path: Path) -> None:
-    one, place = recipe(tmp_path), home(tmp_path)
+    one = recipe(tmp_path)
+    place = home(tmp_path)
     place.batches.mkdir(parents=True)
     old, young = (place.batches / f".{name}.parquet" for name in ("old", "young"))
     for path, age in ((old, 2 * FORGOTTEN), (young, 0)):
@@ -154,20 +159,22 @@ def test_a_file_that_a_killed_process_left_half_written_goes_with_time(tmp_path:
 
 def test_a_file_that_the_table_never_knew_goes_when_its_batch_is_written_again(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", good(20))
-    one, place = recipe(tmp_path), home(tmp_path)
-    with killed(parts_file.PartsFile, "put", "after", 5):  # in the corpus' folder
+    one = recipe(tmp_path)
+    place = home(tmp_path)
+    with killed(parts_file.ChunkFile, "put", "after", 5):  # in the corpus' folder
         run(one, place)
     assert len(list(place.corpus.glob("*.parquet"))) == 1
     run(one, place)
     assert len(list(place.corpus.glob("*.parquet"))) == 1
-    assert len(delta_tables.read(place.corpus)) == 20
+    assert len(delta_tables.read_rows(place.corpus)) == 20
 
 
 def test_a_corpus_with_signatures_of_another_kind_is_refused(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", good(20))
-    one, place = recipe(tmp_path), home(tmp_path)
+    one = recipe(tmp_path)
+    place = home(tmp_path)
     run(one, place)
-    rows = delta_tables.read(place.corpus).drop_columns("signature")
+    rows = delta_tables.read_rows(place.corpus).drop_columns("signature")
     carries = CommitProperties(app_transactions=[Transaction(delta_tables.APPLICATION, 1)])
     write_deltalake(place.corpus, rows, mode="overwrite", schema_mode="overwrite", commit_properties=carries)
     write_csv(tmp_path / "b.csv", good(5, 20))
@@ -178,7 +185,8 @@ def test_a_corpus_with_signatures_of_another_kind_is_refused(tmp_path: Path) -> 
 def test_parts_of_a_log_that_a_kill_left_behind_go_with_the_next_reading(tmp_path: Path) -> None:
     """They hold texts, which nobody would look for there."""
     write_csv(tmp_path / "a.csv", good(20))
-    one, place = recipe(tmp_path), home(tmp_path)
+    one = recipe(tmp_path)
+    place = home(tmp_path)
     run(one, place)
     for name in ("rows", "splits"):
         (place.batches / f"judged-{name}.parquet").write_bytes(b"of a log whose head is gone")

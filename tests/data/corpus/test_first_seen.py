@@ -14,15 +14,17 @@ from tests.helpers.data import good, home, recipe, run, write_csv
 
 HEADER = ("id", "at", "text", "label")
 COLUMNS: dict[str, Any] = {
-    "sources": [{"path": "*.csv"}], "columns": {"id": "id", "timestamp": "at"}, "split": {"test": 0.5}
-}  # fmt: skip
+    "sources": [{"path": "*.csv"}],
+    "columns": {"id": "id", "timestamp": "at"},
+    "split": {"test": 0.5},
+}
 
 
 def test_touched_rows_keep_the_batch_that_brought_them_and_corrected_ones_do_not(tmp_path: Path) -> None:
     one, place = _touched(tmp_path, corrected=3)
-    rows = corpus.rows(place, corpus.newest_version(place), ["row_version", "row_key", "batch", "id"])
+    rows = corpus.read_rows(place, corpus.newest_version(place), ["row_version", "row_key", "batch", "id"])
     assert set(rows["batch"].to_pylist()) == {2}
-    first = dict(zip(rows["id"].to_pylist(), corpus.first_batches(place, rows, one).tolist(), strict=True))
+    first = dict(zip(rows["id"].to_pylist(), corpus.find_first_batches(place, rows, one).tolist(), strict=True))
     assert {name for name, batch in first.items() if batch == 2} == {"0", "1", "2", "100", "101"}
 
 
@@ -33,7 +35,7 @@ def test_the_gate_has_its_history_after_the_source_has_touched_every_row(
 
     one, place = _touched(tmp_path, corrected=0)
     monkeypatch.setattr(evaluate, "home_of", lambda _: place)
-    rows, _ = evaluate._test_rows(one, corpus.newest_version(place), since=1)
+    rows, _ = evaluate._load_test_rows(one, corpus.newest_version(place), since=1)
     old = {row["id"]: row["batch"] for row in rows.to_pylist()}
     assert len(old) > 5
     assert {name for name, batch in old.items() if batch > 1} <= {"100", "101"}
@@ -43,35 +45,38 @@ def test_new_labels_do_not_count_touched_rows(tmp_path: Path) -> None:
     one, place = _touched(tmp_path, corrected=3)
     (tmp_path / "champion").mkdir()
     write_json(tmp_path / "champion" / "evertune.json", {"snapshot": {"batch": 1}})
-    assert monitoring.came_since(one, place, tmp_path / "champion") == 5
+    assert monitoring.count_new_rows(one, place, tmp_path / "champion") == 5
 
 
 def test_a_label_that_source_and_recipe_rename_is_not_new(tmp_path: Path) -> None:
     rows = [(str(number), *row) for number, row in enumerate(good(20))]
     data = {"sources": [{"path": "*.csv"}], "columns": {"id": "id"}}
-    place, renamed = home(tmp_path), recipe(tmp_path, data=data, contract={"label": {"rename": {"card": "bank card"}}})
+    place = home(tmp_path)
+    renamed = recipe(tmp_path, data=data, contract={"label": {"rename": {"card": "bank card"}}})
     write_csv(tmp_path / "a.csv", rows, ("id", "text", "label"))
     run(recipe(tmp_path, data=data), place)
     write_csv(
         tmp_path / "a.csv", [(*row[:2], row[2].replace("card", "bank card")) for row in rows], ("id", "text", "label")
     )
     run(renamed, place)
-    rows_now = corpus.rows(place, corpus.newest_version(place), ["row_version", "row_key", "batch"])
+    rows_now = corpus.read_rows(place, corpus.newest_version(place), ["row_version", "row_key", "batch"])
     assert set(rows_now["batch"].to_pylist()) == {1, 2}
-    assert set(corpus.first_batches(place, rows_now, renamed).tolist()) == {1}
+    assert set(corpus.find_first_batches(place, rows_now, renamed).tolist()) == {1}
 
 
 def test_without_ids_every_version_is_a_row(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", good(20))
-    one, place = recipe(tmp_path), home(tmp_path)
+    one = recipe(tmp_path)
+    place = home(tmp_path)
     run(one, place)
-    rows = corpus.rows(place, corpus.newest_version(place), ["row_version", "row_key", "batch"])
-    assert corpus.first_batches(place, rows, one).tolist() == [1] * 20
+    rows = corpus.read_rows(place, corpus.newest_version(place), ["row_version", "row_key", "batch"])
+    assert corpus.find_first_batches(place, rows, one).tolist() == [1] * 20
 
 
 def _touched(folder: Path, corrected: int) -> tuple[Recipe, Home]:
     """Rows; the next day the same rows with its date, the first of them with other labels, and two new ones."""
-    one, place = recipe(folder, data=COLUMNS), home(folder)
+    one = recipe(folder, data=COLUMNS)
+    place = home(folder)
     rows = [(str(number), "2026-01-01", *row) for number, row in enumerate(good(30))]
     write_csv(folder / "a.csv", rows, HEADER)
     run(one, place)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from evertune.data.columns.chunks import of_table
+from evertune.data.columns.chunks import make_row_reader
 from evertune.data.corpus import delta_tables
 from evertune.data.corpus import transactions as corpus
 from evertune.registry.decisions import ledger
@@ -29,7 +29,8 @@ def test_small_files_of_the_corpus_become_one_and_its_rows_and_versions_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delta_tables, "MANY", 4)
-    place, versions = home(tmp_path), {}
+    place = home(tmp_path)
+    versions = {}
     for day in range(1, 7):
         _live(tmp_path, range(day, day + 1))
         versions[day] = corpus.newest_version(place)
@@ -37,7 +38,7 @@ def test_small_files_of_the_corpus_become_one_and_its_rows_and_versions_stay(
     assert delta_tables.last_batch(place.corpus) == 6
     assert [row["text"] for row in current(place, "text")] == [text for text, _ in good(24, 4)]
     for day, version in versions.items():
-        assert len(corpus.rows(place, version)) == 4 * day
+        assert len(corpus.read_rows(place, version)) == 4 * day
 
 
 def test_a_version_can_be_read_after_months_and_a_hundred_batches(tmp_path: Path) -> None:
@@ -46,18 +47,18 @@ def test_a_version_can_be_read_after_months_and_a_hundred_batches(tmp_path: Path
 
     def take(days: range) -> None:
         for day in days:
-            rows = of_table(pa.table({"batch": [day], "row_version": [str(day)]}))
+            rows = make_row_reader(pa.table({"batch": [day], "row_version": [str(day)]}))
             delta_tables.append_once(place, rows, ["batch", "row_version"], day)
 
     take(range(1, 4))
-    third = delta_tables.version(place)
+    third = delta_tables.get_version(place)
     take(range(4, 99))
     for entry in (place / "_delta_log").iterdir():
         os.utime(entry, (0, 0))
     take(range(99, 103))
     assert list((place / "_delta_log").glob("*.checkpoint.parquet"))
     assert delta_tables.batch_of(place, third) == 3
-    assert sorted(delta_tables.read(place, version=third)["batch"].to_pylist()) == [1, 2, 3]
+    assert sorted(delta_tables.read_rows(place, version=third)["batch"].to_pylist()) == [1, 2, 3]
 
 
 def test_a_crash_in_the_middle_of_that_loses_and_doubles_nothing(
@@ -76,9 +77,9 @@ def test_a_table_that_another_process_or_person_changed_is_read_again(tmp_path: 
     _live(tmp_path, range(1, 3))
     place = home(tmp_path)
     assert delta_tables.last_batch(place.corpus) == 2
-    held = dict(delta_tables._opened)
+    held = dict(delta_tables._open_tables)
     _live(tmp_path, range(3, 4))
-    delta_tables._opened.update(held)  # as in a process that saw two batches
+    delta_tables._open_tables.update(held)  # as in a process that saw two batches
     assert delta_tables.last_batch(place.corpus) == 3
     shutil.rmtree(place.model)
     assert delta_tables.last_batch(place.corpus) == 0
@@ -90,25 +91,25 @@ def test_a_table_that_another_process_or_person_changed_is_read_again(tmp_path: 
 def test_the_ledger_is_read_on_and_one_that_was_replaced_is_read_again(tmp_path: Path) -> None:
     place = home(tmp_path)
     for number in range(3):
-        ledger.append(place, "decision", version=number)
-        assert [one["version"] for one in ledger.entries(place)] == list(range(number + 1))
+        ledger.append_event(place, "decision", version=number)
+        assert [one["version"] for one in ledger.read_entries(place)] == list(range(number + 1))
     with place.ledger.open("a") as file:
         file.write('{"event": "torn')
-    assert len(ledger.entries(place)) == 3
-    ledger.append(place, "decision", version=3)
-    assert [one["version"] for one in ledger.entries(place)] == [0, 1, 2, 3]
+    assert len(ledger.read_entries(place)) == 3
+    ledger.append_event(place, "decision", version=3)
+    assert [one["version"] for one in ledger.read_entries(place)] == [0, 1, 2, 3]
     text = place.ledger.read_text().splitlines()
     place.ledger.unlink()
     place.ledger.write_text(text[1] + "\n")
-    assert [one["version"] for one in ledger.entries(place)] == [1]
+    assert [one["version"] for one in ledger.read_entries(place)] == [1]
 
 
 def test_a_new_run_asks_mlflow_for_no_run_of_the_past(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         made = shop.candidate()
-        tracking.Run(shop.home, made.run_id, Path(made.run_folder)).finish()
+        tracking.Run(shop.home, made.run_id, Path(made.run_folder)).finish_run()
     asked: list[str] = []
-    mlflow = type(store.client(shop.home))
+    mlflow = type(store.open_client(shop.home))
     monkeypatch.setattr(mlflow, "get_run", lambda _self, run_id: asked.append(run_id))
     shop.candidate()
     assert not asked

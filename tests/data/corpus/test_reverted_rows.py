@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from evertune.config import Recipe, load
+from evertune.config import Recipe, load_recipe
 from evertune.data.contract.judge import BatchStoppedError
 from evertune.data.corpus import delta_tables, staging
 from evertune.data.corpus import transactions as corpus
@@ -40,7 +40,8 @@ def label_of(place: Home, key: str = "k3") -> list[str]:
 @pytest.fixture
 def changed(tmp_path: Path) -> tuple[Recipe, Home]:
     """A corpus in which k3 went from refund to card."""
-    one, place = with_id(tmp_path), home(tmp_path)
+    one = with_id(tmp_path)
+    place = home(tmp_path)
     for label in ("refund", "card"):
         write(tmp_path, label)
         run(one, place)
@@ -58,7 +59,7 @@ def test_a_label_corrected_back_counts_each_time_and_once(changed: tuple[Recipe,
         assert ingest(one, place).rows == 0
     write(tmp_path, "refund", more=5)  # the file is read again: k3 is what it is
     assert run(one, place).accepted == 5
-    versions = delta_tables.read(place.corpus, ["row_version", "row_key"]).to_pylist()
+    versions = delta_tables.read_rows(place.corpus, ["row_version", "row_key"]).to_pylist()
     assert len({row["row_version"] for row in versions}) == len(versions)
     assert len([row for row in versions if row["row_key"] == "k3"]) == 5
 
@@ -72,7 +73,8 @@ def test_it_keeps_its_split(changed: tuple[Recipe, Home], tmp_path: Path) -> Non
 
 
 def test_an_old_file_undoes_no_correction_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    one, place = with_id(tmp_path), home(tmp_path)
+    one = with_id(tmp_path)
+    place = home(tmp_path)
     write(tmp_path, "refund")
     run(one, place)
     write_csv(tmp_path / "b.csv", [("k3", ROWS[3][1], "card")], HEADER)
@@ -87,7 +89,8 @@ def test_an_old_file_undoes_no_correction_and_that_is_said(tmp_path: Path, caplo
 
 
 def test_a_file_that_holds_its_history_brings_nothing_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    one, place = with_id(tmp_path, columns={"timestamp": "at"}), home(tmp_path)
+    one = with_id(tmp_path, columns={"timestamp": "at"})
+    place = home(tmp_path)
     rows = [("k", "2026-01-01", "the old text", "card"), ("k", "2026-02-01", "the new text", "card")]
     rows += [(key, "2026-01-01", text, label) for key, text, label in ROWS]
     for count in (20, 22):
@@ -95,7 +98,7 @@ def test_a_file_that_holds_its_history_brings_nothing_back(tmp_path: Path, caplo
         with caplog.at_level(logging.WARNING):
             run(one, place)
     assert [row["text"] for row in current(place) if row["id"] == "k"] == ["the new text"]
-    assert len(delta_tables.read(place.corpus, ["id"])) == 22
+    assert len(delta_tables.read_rows(place.corpus, ["id"])) == 22
     assert not [one for one in caplog.records if one.name == "evertune.data.corpus.reverted_rows"]
 
 
@@ -129,7 +132,7 @@ def test_a_return_in_a_stopped_batch_is_judged_again(changed: tuple[Recipe, Home
         run(strict, place)
     assert run(one, place).accepted == 1
     assert label_of(place) == ["refund"]
-    assert len(quarantine.listing(place)) == 0
+    assert len(quarantine.list_refused(place)) == 0
 
 
 def test_a_crash_between_the_two_commits_takes_a_return_in_once(
@@ -145,7 +148,7 @@ def test_a_crash_between_the_two_commits_takes_a_return_in_once(
     write(tmp_path, "refund", more=1)
     assert run(one, place).accepted == 1
     assert label_of(place) == ["refund"]
-    assert len(delta_tables.read(place.corpus, ["id"])) == 23
+    assert len(delta_tables.read_rows(place.corpus, ["id"])) == 23
 
 
 def test_a_refused_row_can_be_mended_into_an_older_version(changed: tuple[Recipe, Home], tmp_path: Path) -> None:
@@ -153,8 +156,8 @@ def test_a_refused_row_can_be_mended_into_an_older_version(changed: tuple[Recipe
     loose = with_id(tmp_path, contract={"tolerance": 1.0})
     write(tmp_path, "crd")
     assert run(loose, place).refused == 1
-    version = quarantine.listing(place)["row_version"]
-    done = quarantine.release(loose, place, pa.table({"row_version": version, "label": ["refund"]}))
+    version = quarantine.list_refused(place)["row_version"]
+    done = quarantine.release_rows(loose, place, pa.table({"row_version": version, "label": ["refund"]}))
     assert (done.released, done.known) == (1, 0)
     assert label_of(place) == ["refund"]
     assert corpus.last_number(place) == 4
@@ -172,7 +175,8 @@ def test_a_source_of_nothing_but_new_rows_is_taken_in_where_keys_have_changed(
 
 def test_the_ninth_week_of_the_sample_corpus_comes_after_the_eighth(tmp_path: Path) -> None:
     """The README's second act, as far as its rows go."""
-    path, place = ROOT / "configs" / "support_intents.yaml", home(tmp_path)
-    first = run(load(path, ["data.sources.0.weeks=8"]), place)
-    second = run(load(path, ["data.sources.0.weeks=9"]), place)
+    path = ROOT / "configs" / "support_intents.yaml"
+    place = home(tmp_path)
+    first = run(load_recipe(path, ["data.sources.0.weeks=8"]), place)
+    second = run(load_recipe(path, ["data.sources.0.weeks=9"]), place)
     assert (first.accepted, second.accepted) == (2387, 440)

@@ -18,12 +18,12 @@ from tests.helpers.data import REFUSED, TOLERANT, current, good, home, ingest, r
 
 
 def refused(place: Home) -> list[tuple[str, str]]:
-    return [(row["text"], row["label"]) for row in quarantine.listing(place).to_pylist()]
+    return [(row["text"], row["label"]) for row in quarantine.list_refused(place).to_pylist()]
 
 
 def mended(place: Home, *changes: tuple[str, str, str]) -> pa.Table:
     """Rows of the listing, found by (text, label), with a new label."""
-    versions = {(row["text"], row["label"]): row["row_version"] for row in quarantine.listing(place).to_pylist()}
+    versions = {(row["text"], row["label"]): row["row_version"] for row in quarantine.list_refused(place).to_pylist()}
     return pa.table(
         {
             "row_version": [versions[text, label] for text, label, _ in changes],
@@ -36,7 +36,7 @@ SLIP = ("a label with a slip", "crad", "card")
 
 
 def test_the_listing_names_row_source_and_reasons(taken: tuple[Recipe, Home]) -> None:
-    rows = quarantine.listing(taken[1]).to_pylist()
+    rows = quarantine.list_refused(taken[1]).to_pylist()
     assert [(row["text"], row["label"]) for row in rows] == REFUSED
     assert [(row["source"], row["source_row"], row["batch"], row["status"]) for row in rows] == [
         ("a.csv", 20 + place, 1, "refused") for place in range(4)
@@ -46,40 +46,41 @@ def test_the_listing_names_row_source_and_reasons(taken: tuple[Recipe, Home]) ->
 
 def test_a_quarantine_without_rows_is_an_empty_listing(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", good(20))
-    one, place = recipe(tmp_path), home(tmp_path)
+    one = recipe(tmp_path)
+    place = home(tmp_path)
     run(one, place)
-    assert len(quarantine.listing(place)) == 0
-    assert quarantine.release(one, place).batch is None
+    assert len(quarantine.list_refused(place)) == 0
+    assert quarantine.release_rows(one, place).batch is None
 
 
 def test_a_mended_row_is_released_once(taken: tuple[Recipe, Home]) -> None:
     one, place = taken
     before = {row["row_version"]: row["split"] for row in current(place)}
-    done = quarantine.release(one, place, mended(place, SLIP))
+    done = quarantine.release_rows(one, place, mended(place, SLIP))
     assert (done.batch, done.released, done.known, done.kept) == (2, 1, 0, 0)
     assert refused(place) == [REFUSED[0], *REFUSED[2:]]
     after = {row["row_version"]: row["split"] for row in current(place)}
     assert len(after) == 21
     assert before.items() <= after.items()
     assert [row["label"] for row in current(place) if row["text"] == SLIP[0]] == ["card"]
-    assert quarantine.release(one, place).released == 0
+    assert quarantine.release_rows(one, place).released == 0
     assert ingest(one, place).rows == 0
 
 
 def test_a_row_that_still_fails_stays_as_mended_with_its_new_reason(taken: tuple[Recipe, Home]) -> None:
     one, place = taken
-    done = quarantine.release(one, place, mended(place, (SLIP[0], SLIP[1], "crd")))
+    done = quarantine.release_rows(one, place, mended(place, (SLIP[0], SLIP[1], "crd")))
     assert (done.released, done.reasons) == (0, {"unknown label": 1})
-    row = quarantine.listing(place).to_pylist()[-1]
+    row = quarantine.list_refused(place).to_pylist()[-1]
     assert (row["label"], row["reasons"]) == ("crd", ["label: 'crd' is not one of the 2 known labels"])
-    assert quarantine.release(one, place, mended(place, (SLIP[0], "crd", "card"))).released == 1
+    assert quarantine.release_rows(one, place, mended(place, (SLIP[0], "crd", "card"))).released == 1
     assert len(refused(place)) == 3
 
 
 def test_rows_are_released_as_they_are_when_the_contract_changed(taken: tuple[Recipe, Home], tmp_path: Path) -> None:
     _, place = taken
     loose = recipe(tmp_path, contract={"conflicts": "keep", "label": {"values": ["card", "refund", "crad"]}})
-    done = quarantine.release(loose, place)
+    done = quarantine.release_rows(loose, place)
     assert (done.released, done.kept, done.reasons) == (3, 1, {"encoding damage": 1})
     assert refused(place) == [REFUSED[0]]
     versions = [row["row_version"] for row in current(place)]
@@ -89,7 +90,7 @@ def test_rows_are_released_as_they_are_when_the_contract_changed(taken: tuple[Re
 
 def test_mended_into_what_is_there_already_is_released_and_adds_nothing(taken: tuple[Recipe, Home]) -> None:
     one, place = taken
-    done = quarantine.release(
+    done = quarantine.release_rows(
         one, place, mended(place, ("one text twice", "card", "card"), ("one text twice", "refund", "card"))
     )
     assert (done.released, done.known) == (2, 1)
@@ -101,7 +102,7 @@ def test_mended_into_a_row_of_the_corpus_adds_nothing(taken: tuple[Recipe, Home]
     one, place = taken
     text, label = good(1)[0]
     file = mended(place, (SLIP[0], SLIP[1], label)).append_column("text", pa.array([text]))
-    done = quarantine.release(one, place, file)
+    done = quarantine.release_rows(one, place, file)
     assert (done.released, done.known) == (1, 1)
     assert len(current(place)) == 20
     assert len(refused(place)) == 3
@@ -109,8 +110,8 @@ def test_mended_into_a_row_of_the_corpus_adds_nothing(taken: tuple[Recipe, Home]
 
 def test_released_with_another_label_than_the_corpus_has_is_refused(taken: tuple[Recipe, Home]) -> None:
     one, place = taken
-    quarantine.release(one, place, mended(place, ("one text twice", "card", "card")))
-    done = quarantine.release(one, place, mended(place, ("one text twice", "refund", "refund")))
+    quarantine.release_rows(one, place, mended(place, ("one text twice", "card", "card")))
+    done = quarantine.release_rows(one, place, mended(place, ("one text twice", "refund", "refund")))
     assert (done.released, done.reasons) == (0, {"two labels for one input": 1})
 
 
@@ -130,11 +131,11 @@ def test_a_crash_in_a_release_loses_and_doubles_nothing(
     one, place = taken
     file = mended(place, SLIP)
     with killed(owner, name, when, call):
-        quarantine.release(one, place, file)
+        quarantine.release_rows(one, place, file)
     ingest(one, place)
     if SLIP[:2] in refused(place):
-        quarantine.release(one, place, file)
-    texts = [row["text"] for row in delta_tables.read(place.corpus, ["text"]).to_pylist()]
+        quarantine.release_rows(one, place, file)
+    texts = [row["text"] for row in delta_tables.read_rows(place.corpus, ["text"]).to_pylist()]
     assert sorted(texts) == sorted([*(text for text, _ in good(20)), SLIP[0]])
     assert refused(place) == [REFUSED[0], *REFUSED[2:]]
     assert not list(place.batches.iterdir())
@@ -144,17 +145,18 @@ def test_a_release_that_was_killed_is_brought_to_its_end_by_the_next(taken: tupl
     one, place = taken
     file = mended(place, SLIP)
     with killed(delta_tables, "append_once", "before"):
-        quarantine.release(one, place, file)
+        quarantine.release_rows(one, place, file)
     with pytest.raises(DataError, match="is no refused row, or was released already"):
-        quarantine.release(one, place, file)
-    texts = [row["text"] for row in delta_tables.read(place.corpus, ["text"]).to_pylist()]
+        quarantine.release_rows(one, place, file)
+    texts = [row["text"] for row in delta_tables.read_rows(place.corpus, ["text"]).to_pylist()]
     assert sorted(texts) == sorted([*(text for text, _ in good(20)), SLIP[0]])
     assert refused(place) == [REFUSED[0], *REFUSED[2:]]
 
 
 def test_a_row_that_its_source_mended_is_no_longer_listed(tmp_path: Path) -> None:
     one = recipe(tmp_path, data={"sources": [{"path": "*.csv"}], "columns": {"id": "id"}}, **TOLERANT)
-    place, header = home(tmp_path), ("id", "text", "label")
+    place = home(tmp_path)
+    header = ("id", "text", "label")
     rows = [(f"n{number}", *row) for number, row in enumerate(good(20))]
     write_csv(tmp_path / "a.csv", [*rows, ("x", "my text", "crad"), ("y", "my other text", "crrd")], header)
     run(one, place)
@@ -163,7 +165,7 @@ def test_a_row_that_its_source_mended_is_no_longer_listed(tmp_path: Path) -> Non
     run(one, place)
     assert refused(place) == [("my other text", "crrd")]
     assert (
-        quarantine.release(
+        quarantine.release_rows(
             recipe(
                 tmp_path, data=one.data.model_dump(), contract={"label": {"values": ["card", "refund", "crad", "crrd"]}}
             ),
@@ -180,7 +182,7 @@ def test_rows_of_a_stopped_batch_can_be_mended_in_the_file_too(taken: tuple[Reci
     write_csv(tmp_path / "b.csv", [*good(5, start=100), ("mend me", "crrd")])
     with pytest.raises(BatchStoppedError):
         run(strict, place)
-    assert quarantine.release(strict, place, mended(place, ("mend me", "crrd", "card"))).released == 1
+    assert quarantine.release_rows(strict, place, mended(place, ("mend me", "crrd", "card"))).released == 1
     assert run(strict, place).accepted == 6  # with the released one
     assert ("mend me", "crrd") not in refused(place)
     assert [row["label"] for row in current(place) if row["text"] == "mend me"] == ["card"]
@@ -202,23 +204,23 @@ FIRST = ("mend me 0", "crrd", "card")
 
 def test_a_release_does_not_let_the_rest_of_a_stopped_batch_pass(stopped: tuple[Recipe, Home]) -> None:
     strict, place = stopped
-    assert quarantine.release(strict, place, mended(place, FIRST)).released == 1
-    assert [row["status"] for row in quarantine.listing(place).to_pylist()].count("stopped") == 9
+    assert quarantine.release_rows(strict, place, mended(place, FIRST)).released == 1
+    assert [row["status"] for row in quarantine.list_refused(place).to_pylist()].count("stopped") == 9
     with pytest.raises(BatchStoppedError, match="9 of 29"):
         run(strict, place)
     edits = [(f"mend me {number}", "crrd", "card") for number in range(1, 9)]
-    assert quarantine.release(strict, place, mended(place, *edits)).released == 8
+    assert quarantine.release_rows(strict, place, mended(place, *edits)).released == 8
     assert run(strict, place).accepted == 29  # 20 of the file, 9 of the two releases
     assert refused(place)[-1] == ("mend me 9", "crrd")
 
 
 def test_stopped_rows_that_fail_again_wait_as_mended_for_their_batch(stopped: tuple[Recipe, Home]) -> None:
     strict, place = stopped
-    done = quarantine.release(strict, place, mended(place, FIRST, ("mend me 1", "crrd", "crd")))
+    done = quarantine.release_rows(strict, place, mended(place, FIRST, ("mend me 1", "crrd", "crd")))
     assert (done.released, done.kept) == (1, 1)
-    rows = {row["text"]: row for row in quarantine.listing(place).to_pylist()}
+    rows = {row["text"]: row for row in quarantine.list_refused(place).to_pylist()}
     assert (rows["mend me 1"]["label"], rows["mend me 1"]["status"]) == ("crd", "stopped")
-    assert quarantine.release(strict, place).released == 0
+    assert quarantine.release_rows(strict, place).released == 0
     with pytest.raises(BatchStoppedError, match="9 of 29"):
         run(strict, place)
 
@@ -229,11 +231,11 @@ def test_a_crash_in_a_release_keeps_a_stopped_batch_stopped(stopped: tuple[Recip
     strict, place = stopped
     file = mended(place, FIRST)
     with killed(staging, name, when):
-        quarantine.release(strict, place, file)
+        quarantine.release_rows(strict, place, file)
     with pytest.raises(BatchStoppedError):
         run(strict, place)
     if FIRST[:2] in refused(place):
-        quarantine.release(strict, place, file)
+        quarantine.release_rows(strict, place, file)
     assert len(refused(place)) == 4 + 9
     assert [row["label"] for row in current(place) if row["text"] == FIRST[0]] == ["card"]
 
@@ -243,13 +245,13 @@ def test_a_release_waits_for_a_staged_batch_and_for_a_first_one(taken: tuple[Rec
     write_csv(tmp_path / "b.csv", good(5, start=100))
     batch = ingest(one, place)
     with pytest.raises(DataError, match="staged and not judged"):
-        quarantine.release(one, place)
+        quarantine.release_rows(one, place)
     assert batch.rows == run(one, place).accepted
     empty = Home(tmp_path / "other", "kept-rows")
     with pytest.raises(DataError, match="no accepted rows"):
-        quarantine.release(one, empty)
+        quarantine.release_rows(one, empty)
     with pytest.raises(DataError, match="no rows yet"):
-        quarantine.listing(empty)
+        quarantine.list_refused(empty)
 
 
 def test_two_releases_at_once_do_not_overwrite_each_other(
@@ -260,6 +262,6 @@ def test_two_releases_at_once_do_not_overwrite_each_other(
     file = mended(place, SLIP)
     monkeypatch.setattr(corpus, "last_number", lambda home: number(home) - 1)  # as seen before the other one committed
     with pytest.raises(DataError, match="run again"):
-        quarantine.release(one, place, file)
+        quarantine.release_rows(one, place, file)
     monkeypatch.setattr(corpus, "last_number", number)
-    assert quarantine.release(one, place, file).released == 1
+    assert quarantine.release_rows(one, place, file).released == 1

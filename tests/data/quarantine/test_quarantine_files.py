@@ -18,7 +18,7 @@ from tests.helpers.data import TOKENS, TOLERANT, current, home, recipe, run, wri
 def test_export_and_back(taken: tuple[Recipe, Home], tmp_path: Path, ending: str) -> None:
     one, place = taken
     path = tmp_path / f"refused.{ending}"
-    assert quarantine.export(place, path) == 4
+    assert quarantine.export_refused(place, path) == 4
     path.write_text(
         path.read_text(encoding="utf-8").replace("crad", "card").replace("caf\u00c3\u00a9", "caf\u00e9"),
         encoding="utf-8",
@@ -41,11 +41,11 @@ def test_lists_and_moments_survive_the_file(tmp_path: Path, ending: str) -> None
     write_jsonl(tmp_path / "a.json", [*rows, bad, {**rows[0], "id": "y", "at": "one day"}])
     run(one, place)
     path = tmp_path / f"refused.{ending}"
-    quarantine.export(place, path)
+    quarantine.export_refused(place, path)
     text = path.read_text(encoding="utf-8")
     mended_text = text.replace("one day", "2026-05-02").replace('""P"", ', "").replace('"P", ', "")
     path.write_text(mended_text, encoding="utf-8")
-    assert quarantine.release(one, place, read_mended(path, one)).released == 2
+    assert quarantine.release_rows(one, place, read_mended(path, one)).released == 2
     found = {row["id"]: row for row in current(place)}
     assert (found["x"]["tokens"], found["x"]["tags"]) == (rows[0]["tokens"], ["B-LOC", "O"])
     assert found["x"]["timestamp"] == found["0"]["timestamp"]
@@ -56,7 +56,8 @@ def test_a_person_is_told_what_became_of_the_rows(
     taken: tuple[Recipe, Home], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EVERTUNE_HOME", str(taken[1].root))
-    file, path = tmp_path / "refused.csv", str(taken[0].folder / "recipe.yaml")
+    file = tmp_path / "refused.csv"
+    path = str(taken[0].folder / "recipe.yaml")
 
     def told(*arguments: str) -> list[str]:
         done = CliRunner().invoke(command, [path, *arguments], catch_exceptions=False)
@@ -107,6 +108,6 @@ def test_a_file_that_does_not_fit_is_refused(
     path = tmp_path / "mended.csv.txt"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=expected):
-        quarantine.release(one, place, read_mended(path, one))
+        quarantine.release_rows(one, place, read_mended(path, one))
     with pytest.raises(DataError, match="nowhere"):
         read_mended(tmp_path / "nowhere.csv", one)

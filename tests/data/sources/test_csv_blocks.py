@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from evertune.data.sources.chunk import Layout
 from evertune.data.sources.formats import csv as csv_rows
 from evertune.data.sources.formats import csv_blocks
-from evertune.data.sources.formats.text_file import File
-from evertune.data.sources.tables import whole
+from evertune.data.sources.formats.text_file import SourceFile
+from evertune.data.sources.tables import build_whole_table
 
 LAYOUT = Layout(
     {"text": "a", "label": "b", "timestamp": "c"}, {"text": "string", "label": "string", "timestamp": "timestamp"}
@@ -34,8 +34,10 @@ def test_blocks_of_lines_are_rows(
     text = "a,b,c\n" + "".join(",".join([*cells, moment]) + end for cells, moment, end in lines)
     path = tmp_path / "a.csv"
     path.write_bytes(text.encode() + b"x,caf\xe9,\n" * wrong)
-    file = File(path, "a.csv", "csv")
-    expected = whole(csv_rows.rows(file, ["a", "b", "c"]), LAYOUT, "a.csv").drop_columns(["source", "given_split"])
+    file = SourceFile(path, "a.csv", "csv")
+    expected = build_whole_table(csv_rows.rows(file, ["a", "b", "c"]), LAYOUT, "a.csv").drop_columns(
+        ["source", "given_split"]
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(csv_blocks, "BLOCK", block)
         found = [row for table in csv_rows.tables(file, ["a", "b", "c"], LAYOUT) for row in table.to_pylist()]

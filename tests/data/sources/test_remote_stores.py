@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from evertune.audit import retention as cleaning
-from evertune.config import load
+from evertune.config import load_recipe
 from evertune.errors import RegistryError
 from evertune.records import Inputs
 from evertune.registry.decisions import ledger, promotion
@@ -23,11 +23,24 @@ from tests.helpers.server import free_port, serving
 @pytest.fixture(scope="module")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An MLflow server that hands artifacts out over HTTP only."""
-    folder, port = tmp_path_factory.mktemp("mlflow"), str(free_port())
+    folder = tmp_path_factory.mktemp("mlflow")
+    port = str(free_port())
     command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/files",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        port,
+        "--workers",
+        "1",
+        "--backend-store-uri",
+        f"sqlite:///{folder}/mlflow.db",
+        "--artifacts-destination",
+        f"{folder}/files",
+    ]
     url = f"http://127.0.0.1:{port}"
     with serving(command, f"{url}/health", folder, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"):
         yield url
@@ -35,12 +48,15 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def remote(
-    mlflow_server: str, tmp_path: Path, tiny_model: Path, write_recipe: Callable[..., Path],
+    mlflow_server: str,
+    tmp_path: Path,
+    tiny_model: Path,
+    write_recipe: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
-) -> Shop:  # fmt: skip
+) -> Shop:
     """A model of its own in the server's store."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
-    recipe = load(write_recipe(tmp_path, name=f"m-{uuid.uuid4().hex[:12]}", base_model=str(tiny_model)))
+    recipe = load_recipe(write_recipe(tmp_path, name=f"m-{uuid.uuid4().hex[:12]}", base_model=str(tiny_model)))
     return Shop(tmp_path / "home", recipe, tiny_model)
 
 
@@ -53,7 +69,7 @@ def test_the_promote_flow_moves_a_held_version_and_another_machine_scores_with_i
     from flows.promote import promote
 
     made, version = remote.registered()
-    promotion.settle(remote.recipe, remote.home, made, evaluation(), HELD, version)
+    promotion.apply_decision(remote.recipe, remote.home, made, evaluation(), HELD, version)
     assert remote.champion() is None
     with temporary_settings({PREFECT_API_URL: prefect_server}):
         assert promote(remote.recipe, version, " the customer asked for it ") == version
@@ -62,24 +78,24 @@ def test_the_promote_flow_moves_a_held_version_and_another_machine_scores_with_i
         with pytest.raises(ParameterTypeError, match="reason"):
             promote(remote.recipe, version, " ")
     assert remote.champion() == version
-    moved = [one for one in ledger.entries(remote.home) if one["event"] == "moved"]
+    moved = [one for one in ledger.read_entries(remote.home) if one["event"] == "moved"]
     assert [(one["to"], one["reason"]) for one in moved] == [(version, "the customer asked for it")]
     assert remote.tag(version, "parity") == made.digest
 
     elsewhere = Home(tmp_path / "another machine", remote.recipe.name)
-    folder = models.bundle_of(elsewhere, remote.name, version)
+    folder = models.fetch_bundle(elsewhere, remote.name, version)
     assert folder.is_relative_to(elsewhere.root)
     rows = Inputs(INPUTS, [None] * len(INPUTS), pa.table({"text": INPUTS}))
-    done = scoring.score(folder, version, iter([rows]), "text", tmp_path / "out.csv", lambda _: None)
+    done = scoring.score_file(folder, version, iter([rows]), "text", tmp_path / "out.csv", lambda _: None)
     assert (done.rows, done.bad) == (len(INPUTS), 0)
 
 
 def test_a_copy_that_was_damaged_is_fetched_again(remote: Shop, tmp_path: Path) -> None:
     _, version = remote.registered()
     elsewhere = Home(tmp_path / "another machine", remote.recipe.name)
-    card = models.bundle_of(elsewhere, remote.name, version) / "evertune.json"
+    card = models.fetch_bundle(elsewhere, remote.name, version) / "evertune.json"
     card.write_text("{}")
-    assert (models.bundle_of(elsewhere, remote.name, version) / "evertune.json").read_text() != "{}"
+    assert (models.fetch_bundle(elsewhere, remote.name, version) / "evertune.json").read_text() != "{}"
 
 
 def test_clean_removes_the_files_of_old_versions_from_the_server_and_from_this_machine(
@@ -94,16 +110,16 @@ def test_clean_removes_the_files_of_old_versions_from_the_server_and_from_this_m
     make_champion(remote, versions[2])
     retention = remote.recipe.retention.model_copy(update={"days": 0, "runs": 1})
     recipe = remote.recipe.model_copy(update={"retention": retention})
-    mlflow = store.client(remote.home)
+    mlflow = store.open_client(remote.home)
     uris = [mlflow.get_model_version_download_uri(remote.name, str(version)) for version in versions]
     assert all(uri.startswith("mlflow-artifacts:") for uri in uris)
-    listed = cleaning.clean(recipe, remote.home, remove=False)
+    listed = cleaning.clean_home(recipe, remote.home, remove=False)
     assert [one.name for one in listed.spare if one.what == "model"] == ["version 1", "version 2"]
     assert all(one.files > 3 and one.bytes > 10_000 for one in listed.spare if one.what == "model")
-    cleaning.clean(recipe, remote.home, remove=True)
+    cleaning.clean_home(recipe, remote.home, remove=True)
     assert [len(get_artifact_repository(uri).list_artifacts()) > 0 for uri in uris] == [False, False, True]
     for version in versions[:2]:
         with pytest.raises(RegistryError):
-            models.bundle_of(remote.home, remote.name, version)
-    assert models.bundle_of(remote.home, remote.name, versions[2]).is_dir()
-    assert not [one for one in cleaning.clean(recipe, remote.home, remove=True).spare if one.what == "model"]
+            models.fetch_bundle(remote.home, remote.name, version)
+    assert models.fetch_bundle(remote.home, remote.name, versions[2]).is_dir()
+    assert not [one for one in cleaning.clean_home(recipe, remote.home, remove=True).spare if one.what == "model"]

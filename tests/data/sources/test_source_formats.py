@@ -15,20 +15,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evertune.config import Recipe, load
+from evertune.config import Recipe, load_recipe
 from evertune.data.sources import read as sources
-from evertune.data.sources.formats.cells import moment, words
+from evertune.data.sources.formats.cells import parse_moment, parse_words
 from evertune.errors import ConfigError, DataError
 
 
 def only(recipe: Recipe) -> list[dict[str, Any]]:
-    (piece,) = sources.read(recipe, {})
+    (piece,) = sources.read_sources(recipe, {})
     return list(piece.table.to_pylist())
 
 
 def refusal(recipe: Recipe) -> str:
     with pytest.raises(DataError) as caught:
-        list(sources.read(recipe, {}))
+        list(sources.read_sources(recipe, {}))
     return str(caught.value)
 
 
@@ -49,7 +49,7 @@ BROKEN = {
     "text.parquet": (b"PAR1 or not", "text.parquet: cannot be read as Parquet"),
     "empty.jsonl": (b"", "empty.jsonl: the file is empty"),
     "objects.jsonl": (b"\n\n", "there are no objects in it"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -67,7 +67,7 @@ def test_an_encoding_can_be_given(tmp_path: Path, source_recipe: Callable[..., R
     assert only(source_recipe({"path": "latin.csv", "encoding": "latin-1"}))[0]["text"] == "café"
     assert "is not utf-16" in refusal(source_recipe({"path": "latin.csv", "encoding": "utf-16"}))
     with pytest.raises(ConfigError, match="no encoding is called 'latin-i'"):
-        list(sources.read(source_recipe({"path": "latin.csv", "encoding": "latin-i"}), {}))
+        list(sources.read_sources(source_recipe({"path": "latin.csv", "encoding": "latin-i"}), {}))
 
 
 def test_a_wrong_byte_is_found_far_into_a_file(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
@@ -94,14 +94,14 @@ def test_a_byte_order_mark_and_spaces_in_the_header_are_no_part_of_names(
 
 
 TSV = {
-    "stray quotes": (['"begins\tx', 'fine\ty', 'ends"\tx'], [('"begins', "x"), ("fine", "y"), ('ends"', "x")]),
+    "stray quotes": (['"begins\tx', "fine\ty", 'ends"\tx'], [('"begins', "x"), ("fine", "y"), ('ends"', "x")]),
     "text after a quote": (['"Hello" I said\tx'], [('"Hello" I said', "x")]),
     "quoted": (['"a ""b"" c"\tx', '"one\ttab"\ty'], [('a "b" c', "x"), ("one\ttab", "y")]),
-    "lines in the first cell": (['"one', "", 'two"\tx', 'fine\ty'], [("one\n\ntwo", "x"), ("fine", "y")]),
+    "lines in the first cell": (['"one', "", 'two"\tx', "fine\ty"], [("one\n\ntwo", "x"), ("fine", "y")]),
     "lines in the last cell": (['word\t"one', 'two"', "fine\ty"], [("word", "one\ntwo"), ("fine", "y")]),
     "open in the last cell": (['word\t"one', "fine\ty", 'end\t"'], [("word", '"one'), ("fine", "y"), ("end", '"')]),
     "short": (['"open', "fine\ty", "more"], [(None, None), ("fine", "y"), (None, None)]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", TSV)
@@ -185,11 +185,11 @@ def test_lists_of_words_from_every_format(tmp_path: Path, source_recipe: Callabl
 
 
 def test_words_of_a_cell() -> None:
-    assert words("['EU', 'rejects']") == ["EU", "rejects"]
-    assert words("[ EU ]") == ["[", "EU", "]"]
-    assert words("[EU 2026]") == ["[EU", "2026]"]
-    assert words("10\u00a0000 euros") == ["10\u00a0000", "euros"]
-    assert words("[]") == []
+    assert parse_words("['EU', 'rejects']") == ["EU", "rejects"]
+    assert parse_words("[ EU ]") == ["[", "EU", "]"]
+    assert parse_words("[EU 2026]") == ["[EU", "2026]"]
+    assert parse_words("10\u00a0000 euros") == ["10\u00a0000", "euros"]
+    assert parse_words("[]") == []
 
 
 @settings(deadline=None, max_examples=80)
@@ -198,34 +198,41 @@ def test_words_of_a_cell() -> None:
 )
 def test_words_of_a_numpy_array_as_pandas_writes_it(given: list[str], object_: bool) -> None:
     array = np.array(given, dtype=object if object_ else None)
-    assert words(str(array)) == array.tolist()
-    assert words(str(given)) == given
+    assert parse_words(str(array)) == array.tolist()
+    assert parse_words(str(given)) == given
 
 
 def test_words_of_arrays_of_numbers_and_of_lists_that_are_not_whole() -> None:
-    assert words(str(np.arange(12))) == [str(number) for number in range(12)]
-    assert words(str(np.array([1.0, 2.5]))) == ["1.0", "2.5"]
+    assert parse_words(str(np.arange(12))) == [str(number) for number in range(12)]
+    assert parse_words(str(np.array([1.0, 2.5]))) == ["1.0", "2.5"]
     with pytest.raises(ValueError, match="position 1 of its list is null"):
-        words(str(np.array(["a", None], dtype=object)))
+        parse_words(str(np.array(["a", None], dtype=object)))
     with pytest.raises(ValueError, match="cut short"):
-        words(str(np.array(["a"] * 1001)))
+        parse_words(str(np.array(["a"] * 1001)))
     with pytest.raises(ValueError, match="a comma missing"):
-        words("['We', 'saw' 'Anna']")
-    assert words("['it, is', 'so']") == ["it, is", "so"]
+        parse_words("['We', 'saw' 'Anna']")
+    assert parse_words("['it, is', 'so']") == ["it, is", "so"]
 
 
 @pytest.mark.parametrize(
-    "cell", ["2026-01-05T10:00:00Z", "2026-01-05 11:00:00+01:00", "1767607200", 1767607200.0, "1767607200000",
-             datetime(2026, 1, 5, 10)],
-)  # fmt: skip
+    "cell",
+    [
+        "2026-01-05T10:00:00Z",
+        "2026-01-05 11:00:00+01:00",
+        "1767607200",
+        1767607200.0,
+        "1767607200000",
+        datetime(2026, 1, 5, 10),
+    ],
+)
 def test_moments(cell: Any) -> None:
-    assert moment(cell) == datetime(2026, 1, 5, 10, tzinfo=UTC)
+    assert parse_moment(cell) == datetime(2026, 1, 5, 10, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("cell", ["soon", "2026", "2026-13-01", "0001-01-01T00:00:00+14:00", "99999999999999999"])
 def test_no_moments(cell: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        moment(cell)
+        parse_moment(cell)
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -254,7 +261,7 @@ def read_back(folders: pytest.TempPathFactory, name: str, content: str) -> list[
     (folder / "r.yaml").write_text(
         f"name: small\nobjective: {{type: text-classification}}\nbase_model: x\ndata: {{sources: [{{path: {name}}}]}}\n"
     )
-    return [(row["text"], row["label"]) for row in only(load(folder / "r.yaml"))]
+    return [(row["text"], row["label"]) for row in only(load_recipe(folder / "r.yaml"))]
 
 
 def test_half_a_surrogate_pair_becomes_damage_that_the_contract_can_see(

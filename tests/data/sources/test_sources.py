@@ -22,13 +22,13 @@ from tests.helpers.paths import ROOT
 
 
 def only(recipe: Recipe) -> list[dict[str, Any]]:
-    (piece,) = sources.read(recipe, {})
+    (piece,) = sources.read_sources(recipe, {})
     return list(piece.table.to_pylist())
 
 
 def refusal(recipe: Recipe) -> str:
     with pytest.raises(DataError) as caught:
-        list(sources.read(recipe, {}))
+        list(sources.read_sources(recipe, {}))
     return str(caught.value)
 
 
@@ -40,11 +40,17 @@ def test_rows_carry_roles_and_where_they_come_from(tmp_path: Path, source_recipe
     )
     first, second = only(made)
     assert first == {
-        "text": "hi", "label": "0", "id": "007", "timestamp": datetime(2026, 1, 5, tzinfo=UTC),
+        "text": "hi",
+        "label": "0",
+        "id": "007",
+        "timestamp": datetime(2026, 1, 5, tzinfo=UTC),
         "timestamp_problem": None,
-        "source": "tickets/week1.csv", "source_row": 0, "given_split": "test",
-        "problem": None, "problem_digest": None,
-    }  # fmt: skip
+        "source": "tickets/week1.csv",
+        "source_row": 0,
+        "given_split": "test",
+        "problem": None,
+        "problem_digest": None,
+    }
     assert (second["text"], second["label"], second["source_row"]) == (None, "None", 1)
     assert (second["timestamp"], second["timestamp_problem"]) == (None, "soon")
 
@@ -53,34 +59,37 @@ def test_only_changed_files_are_read_again(tmp_path: Path, source_recipe: Callab
     for name in ("b", "a"):
         (tmp_path / f"{name}.csv").write_text("text,label\nhello,x\n")
         os.utime(tmp_path / f"{name}.csv", (1, 1))
-    made, cache = source_recipe({"path": "?.csv"}), {}
+    made = source_recipe({"path": "?.csv"})
+    cache = {}
     seen = sources.fingerprints(made, cache)
     assert seen is not None
-    assert [piece.uri for piece in sources.read(made, {})] == ["a.csv", "b.csv"]
-    assert seen == {piece.uri: piece.fingerprint for piece in sources.read(made, {})}
-    assert list(sources.read(made, seen)) == []
+    assert [piece.uri for piece in sources.read_sources(made, {})] == ["a.csv", "b.csv"]
+    assert seen == {piece.uri: piece.fingerprint for piece in sources.read_sources(made, {})}
+    assert list(sources.read_sources(made, seen)) == []
     (tmp_path / "a.csv").write_text("text,label\nhullo,x\n")
     after = sources.fingerprints(made, cache)
     assert after is not None and after["a.csv"] != seen["a.csv"] and after["b.csv"] == seen["b.csv"]
-    assert [piece.uri for piece in sources.read(made, seen)] == ["a.csv"]
+    assert [piece.uri for piece in sources.read_sources(made, seen)] == ["a.csv"]
 
 
 def test_a_night_reads_the_bytes_of_new_files_only(
     tmp_path: Path, source_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home, read = Home(tmp_path / "home", "small"), list[str]()
+    home = Home(tmp_path / "home", "small")
+    read = list[str]()
     digest = content.file_digest
     monkeypatch.setattr(content, "file_digest", lambda path: (read.append(path.name), digest(path))[1])
-    made, seen = source_recipe({"path": "?.csv"}), dict[str, str]()
+    made = source_recipe({"path": "?.csv"})
+    seen = dict[str, str]()
     for night in ("a", "b", "c"):
         (tmp_path / f"{night}.csv").write_text(f"text,label\nhello {night},x\n")
         os.utime(tmp_path / f"{night}.csv", (1, 1))
-        with conclusion.files_read(home) as cache:
-            seen |= {piece.uri: piece.fingerprint for piece in sources.read(made, seen, cache)}
+        with conclusion.open_file_cache(home) as cache:
+            seen |= {piece.uri: piece.fingerprint for piece in sources.read_sources(made, seen, cache)}
     assert (list(seen), read) == (["a.csv", "b.csv", "c.csv"], ["a.csv", "b.csv", "c.csv"])
     (tmp_path / "b.csv").write_text("text,label\nchanged b,x\n")
-    with conclusion.files_read(home) as cache:
-        assert [piece.uri for piece in sources.read(made, seen, cache)] == ["b.csv"]
+    with conclusion.open_file_cache(home) as cache:
+        assert [piece.uri for piece in sources.read_sources(made, seen, cache)] == ["b.csv"]
 
 
 def test_the_cache_saves_reading_files_of_unchanged_size_and_time(
@@ -88,7 +97,8 @@ def test_the_cache_saves_reading_files_of_unchanged_size_and_time(
 ) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,label\nhello,x\n")
-    made, cache = source_recipe({"path": "a.csv"}), {}
+    made = source_recipe({"path": "a.csv"})
+    cache = {}
     sources.fingerprints(made, cache)
     assert cache == {}  # so young that it may change within a tick of the clock
     os.utime(path, (1, 1))
@@ -123,7 +133,9 @@ def test_fingerprints_of_files_and_samples_import_nothing_heavy(
 def test_a_file_of_two_sources_belongs_to_the_first(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     for name in ("train", "test"):
         (tmp_path / f"{name}.tsv").write_text("text\tlabel\nhello, you\tx\n")
-    pieces = sources.read(source_recipe({"path": "test.tsv", "split": "test"}, {"path": "*.tsv", "split": "train"}), {})
+    pieces = sources.read_sources(
+        source_recipe({"path": "test.tsv", "split": "test"}, {"path": "*.tsv", "split": "train"}), {}
+    )
     splits = {piece.uri: piece.table["given_split"][0].as_py() for piece in pieces}
     assert splits == {"test.tsv": "test", "train.tsv": "train"}
     assert "narrower source first" in refusal(source_recipe({"path": "*.tsv"}, {"path": "test.tsv", "split": "test"}))
@@ -138,7 +150,7 @@ def test_a_folder_gives_its_data_files(tmp_path: Path, source_recipe: Callable[.
     for name in ("README.txt", "LICENSE-data.txt", "dataset_info.json"):
         (tmp_path / f"d/{name}").write_text("{}\n")
     made = source_recipe({"path": "d"})
-    assert [piece.uri for piece in sources.read(made, {})] == ["d/a.jsonl", "d/b.csv"]
+    assert [piece.uri for piece in sources.read_sources(made, {})] == ["d/a.jsonl", "d/b.csv"]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +203,7 @@ SCANNED = {
 @pytest.mark.parametrize("name", SCANNED)
 def test_a_bad_row_never_stops_what_is_scored(tmp_path: Path, source_recipe: Callable[..., Recipe], name: str) -> None:
     (tmp_path / name).write_bytes(SCANNED[name])
-    (found,) = sources.inputs(tmp_path / name, source_recipe({"path": "rows.csv"}))
+    (found,) = sources.read_inputs(tmp_path / name, source_recipe({"path": "rows.csv"}))
     assert found.values == ["one", None, None, None, "five"]
     assert [problem is None for problem in found.problems] == [True, False, False, False, True]
 
@@ -199,7 +211,7 @@ def test_a_bad_row_never_stops_what_is_scored(tmp_path: Path, source_recipe: Cal
 def test_what_is_scored_has_the_delimiter_of_the_recipe(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     for sign, made in ((";", {}), (":", {"delimiter": ":"})):
         (tmp_path / "new.csv").write_text(f"number{sign}text\n1{sign}one\n")
-        (found,) = sources.inputs(tmp_path / "new.csv", source_recipe({"path": "rows.csv", **made}))
+        (found,) = sources.read_inputs(tmp_path / "new.csv", source_recipe({"path": "rows.csv", **made}))
         assert found.values == ["one"]
 
 
@@ -207,7 +219,7 @@ def test_a_file_that_a_command_names_needs_an_ending(tmp_path: Path, source_reci
     """A command has no `format` to set."""
     (tmp_path / "rows.dat").write_text("text\nhi\n")
     with pytest.raises(DataError, match=r"rows\.dat: its ending tells no format; name it with one of \.csv, \.tsv"):
-        next(sources.inputs(str(tmp_path / "rows.dat"), source_recipe({"path": "*.csv"})))
+        next(sources.read_inputs(str(tmp_path / "rows.dat"), source_recipe({"path": "*.csv"})))
 
 
 def test_what_is_scored_comes_in_parts(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
@@ -215,17 +227,17 @@ def test_what_is_scored_comes_in_parts(tmp_path: Path, source_recipe: Callable[.
     (tmp_path / "long.csv").write_text("text\n" + "hello\n" * 25_000)
     pq.write_table(pa.table({"text": ["hello"] * 25_000}), tmp_path / "long.parquet")
     for name in ("long.csv", "long.parquet"):
-        assert [len(found.values) for found in sources.inputs(tmp_path / name, made)] == [10_000, 10_000, 5_000]
+        assert [len(found.values) for found in sources.read_inputs(tmp_path / name, made)] == [10_000, 10_000, 5_000]
     with pytest.raises(DataError, match=r"text: no such column in .*; it has label"):
         (tmp_path / "bare.csv").write_text("label\na\n")
-        list(sources.inputs(tmp_path / "bare.csv", made))
+        list(sources.read_inputs(tmp_path / "bare.csv", made))
 
 
 def test_what_is_scored_is_read_in_the_recipes_encoding(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     (tmp_path / "a.csv").write_bytes("text\ncafé\n".encode("latin-1"))
-    (found,) = sources.inputs(tmp_path / "a.csv", source_recipe({"path": "rows.csv", "encoding": "latin-1"}))
+    (found,) = sources.read_inputs(tmp_path / "a.csv", source_recipe({"path": "rows.csv", "encoding": "latin-1"}))
     assert found.values == ["café"]
-    (found,) = sources.inputs(tmp_path / "a.csv", source_recipe({"path": "rows.csv"}), encoding="latin-1")
+    (found,) = sources.read_inputs(tmp_path / "a.csv", source_recipe({"path": "rows.csv"}), encoding="latin-1")
     assert found.values == ["café"]
 
 
@@ -234,7 +246,7 @@ def test_what_is_scored_keeps_its_columns(tmp_path: Path, source_recipe: Callabl
     (tmp_path / "a.jsonl").write_text(
         '{"number": 7, "message": "one", "more": {"a": [1]}, "label": true}\n{"number": 8}\n'
     )
-    (found,) = sources.inputs(tmp_path / "a.jsonl", made)
+    (found,) = sources.read_inputs(tmp_path / "a.jsonl", made)
     assert found.values == ["one", None]
     assert found.table.to_pylist() == [
         {"number": "7", "message": "one", "more": '{"a": [1]}', "label": "true"},
@@ -242,17 +254,18 @@ def test_what_is_scored_keeps_its_columns(tmp_path: Path, source_recipe: Callabl
     ]
     table = pa.table({"message": ["one"], "number": [7], "more": [{"a": [1]}], "day": [date(2026, 1, 5)]})
     pq.write_table(table, tmp_path / "a.parquet")
-    (found,) = sources.inputs(tmp_path / "a.parquet", made)
+    (found,) = sources.read_inputs(tmp_path / "a.parquet", made)
     assert found.table.schema == table.schema
     assert found.table.to_pylist() == table.to_pylist()
 
 
 def test_benchmark_files(shared_data: Path, source_recipe: Callable[..., Recipe]) -> None:
     made = source_recipe({"path": str(shared_data / "banking77/*.csv")}, label="category")
-    assert {piece.uri.split("/")[-1]: piece.table.num_rows for piece in sources.read(made, {})} == {
-        "test.csv": 3080, "train.csv": 10003,
-    }  # fmt: skip
-    (piece,) = sources.read(
+    assert {piece.uri.split("/")[-1]: piece.table.num_rows for piece in sources.read_sources(made, {})} == {
+        "test.csv": 3080,
+        "train.csv": 10003,
+    }
+    (piece,) = sources.read_sources(
         source_recipe({"path": str(shared_data / "conll2003/test.txt")}, objective="token-classification"), {}
     )
     assert piece.table.num_rows == 3453

@@ -12,7 +12,7 @@ from deltalake import write_deltalake
 from evertune.config import Recipe
 from evertune.data.sources import read as sources
 from evertune.data.sources import sql
-from evertune.data.sources.redact import hidden, shown
+from evertune.data.sources.redact import redact_message, redact_url
 from evertune.errors import ConfigError, DataError
 
 VECTOR = "^Bg9^0rr910000000000iXQKl0rr91000315c8Xg0rrl5"
@@ -34,7 +34,7 @@ def add(database: sqlite3.Connection, *ids: int) -> None:
 
 def refusal(recipe: Recipe) -> str:
     with pytest.raises(DataError) as caught:
-        list(sources.read(recipe, {}))
+        list(sources.read_sources(recipe, {}))
     return str(caught.value)
 
 
@@ -43,35 +43,40 @@ def test_a_query_is_scanned_whole_and_given_when_it_changed(
 ) -> None:
     made = source_recipe({"sql": "SELECT * FROM tickets", "url": "sqlite:///tickets.db", "split": "train"}, id="id")
     assert sources.fingerprints(made, {}) is None
-    (piece,) = sources.read(made, {})
+    (piece,) = sources.read_sources(made, {})
     assert piece.uri.startswith("sql:")
     assert piece.table.select(["text", "label", "id", "given_split"]).to_pylist()[1] == {
-        "text": "text 2", "label": "0", "id": "2", "given_split": "train",
-    }  # fmt: skip
-    assert list(sources.read(made, {piece.uri: piece.fingerprint})) == []
+        "text": "text 2",
+        "label": "0",
+        "id": "2",
+        "given_split": "train",
+    }
+    assert list(sources.read_sources(made, {piece.uri: piece.fingerprint})) == []
     add(database, 3)
-    (after,) = sources.read(made, {piece.uri: piece.fingerprint})
+    (after,) = sources.read_sources(made, {piece.uri: piece.fingerprint})
     assert after.table.num_rows == 3
 
 
 def test_a_cursor_brings_only_what_is_new(database: sqlite3.Connection, source_recipe: Callable[..., Recipe]) -> None:
     made = source_recipe({"sql": SINCE, "url": "sqlite:///tickets.db", "cursor": "id"})
-    (piece,) = sources.read(made, {})
+    (piece,) = sources.read_sources(made, {})
     seen = {piece.uri: piece.fingerprint}
     assert piece.table.num_rows == 2
-    assert list(sources.read(made, seen)) == []
+    assert list(sources.read_sources(made, seen)) == []
     add(database, 5, 4)
-    (after,) = sources.read(made, seen)
+    (after,) = sources.read_sources(made, seen)
     assert after.uri == piece.uri
     assert after.table["text"].to_pylist() == ["text 5", "text 4"]
-    assert list(sources.read(made, {after.uri: after.fingerprint})) == []
+    assert list(sources.read_sources(made, {after.uri: after.fingerprint})) == []
 
 
 def test_a_cursor_that_lets_no_first_row_in_is_told(
     database: sqlite3.Connection, source_recipe: Callable[..., Recipe], caplog: pytest.LogCaptureFixture
 ) -> None:
     sql = "SELECT * FROM tickets WHERE id > :cursor"
-    assert list(sources.read(source_recipe({"sql": sql, "url": "sqlite:///tickets.db", "cursor": "id"}), {})) == []
+    assert (
+        list(sources.read_sources(source_recipe({"sql": sql, "url": "sqlite:///tickets.db", "cursor": "id"}), {})) == []
+    )
     assert "(:cursor IS NULL OR id > :cursor)" in caplog.text
 
 
@@ -80,7 +85,7 @@ def test_a_cursor_must_be_named_used_and_selected(
 ) -> None:
     for half in ({"sql": SINCE}, {"sql": "SELECT * FROM tickets", "cursor": "id"}):
         with pytest.raises(ConfigError, match="name the column in `cursor`"):
-            list(sources.read(source_recipe({**half, "url": "sqlite:///tickets.db"}), {}))
+            list(sources.read_sources(source_recipe({**half, "url": "sqlite:///tickets.db"}), {}))
     told = refusal(source_recipe({"sql": SINCE, "url": "sqlite:///tickets.db", "cursor": "day"}))
     assert "cursor day: not in the query's result; it has id, text, label" in told
 
@@ -103,19 +108,19 @@ def test_a_password_from_the_environment_may_hold_any_sign(
 ) -> None:
     monkeypatch.setenv("DB_PASSWORD", "p:/@%40x")
     made = source_recipe({"sql": "SELECT 1", "url": "postgresql://me:${DB_PASSWORD}@db.example/x"})
-    url = sql._url(made.data.sources[0], made)
+    url = sql._resolve_url(made.data.sources[0], made)
     assert (url.password, url.host) == ("p:/@%40x", "db.example")
 
 
 def test_secrets_leave_names_and_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "s3cret")
     monkeypatch.setenv("HARD", "p@ss/w:rd")
-    assert shown("postgresql://me:plain@host/db") == "postgresql://me:***@host/db"
-    assert shown("s3://bucket/${TOKEN}") == "s3://bucket/${TOKEN}"
+    assert redact_url("postgresql://me:plain@host/db") == "postgresql://me:***@host/db"
+    assert redact_url("s3://bucket/${TOKEN}") == "s3://bucket/${TOKEN}"
     url = "postgresql://me:${HARD}@host/db?key=${TOKEN}"
-    assert hidden("port 1 of p@ss/w:rd or p%40ss%2Fw%3Ard with key=s3cret\n at postgresql://me:plain@host", url) == (
-        "port 1 of *** or *** with key=*** at postgresql://me:***@host"
-    )
+    assert redact_message(
+        "port 1 of p@ss/w:rd or p%40ss%2Fw%3Ard with key=s3cret\n at postgresql://me:plain@host", url
+    ) == ("port 1 of *** or *** with key=*** at postgresql://me:***@host")
 
 
 @pytest.mark.parametrize(
@@ -165,14 +170,15 @@ def test_a_cursor_of_mixed_types_is_a_data_error(
 
 def test_delta_tables_newest_and_fixed(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     write_deltalake(tmp_path / "t", pa.table({"text": ["one"], "label": ["x"]}))
-    newest, fixed = source_recipe({"delta": "t"}), source_recipe({"delta": "t", "version": 0})
-    (piece,) = sources.read(newest, {})
+    newest = source_recipe({"delta": "t"})
+    fixed = source_recipe({"delta": "t", "version": 0})
+    (piece,) = sources.read_sources(newest, {})
     assert (piece.uri, piece.table["text"].to_pylist()) == ("delta:t@v0", ["one"])
     seen = {piece.uri: piece.fingerprint}
     assert sources.fingerprints(newest, {}) == seen
-    assert list(sources.read(newest, seen)) == []
+    assert list(sources.read_sources(newest, seen)) == []
     write_deltalake(tmp_path / "t", pa.table({"text": ["two"], "label": ["y"]}), mode="append")
-    (after,) = sources.read(newest, seen)
+    (after,) = sources.read_sources(newest, seen)
     assert after.fingerprint != piece.fingerprint
     assert (after.uri, sorted(after.table["text"].to_pylist())) == ("delta:t@v1", ["one", "two"])
     assert sources.fingerprints(fixed, {}) == seen
@@ -193,15 +199,17 @@ def test_a_delta_table_with_deletion_vectors(tmp_path: Path, source_recipe: Call
     log = tmp_path / "t/_delta_log"
     first = [json.loads(line) for line in (log / f"{0:020}.json").read_text().splitlines()]
     features = {"readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"]}
-    known = [{"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, **features}} if "protocol" in one else one
-             for one in first]  # fmt: skip
+    known = [
+        {"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, **features}} if "protocol" in one else one
+        for one in first
+    ]
     (log / f"{0:020}.json").write_text("\n".join(map(json.dumps, known)))
     add = next(one["add"] for one in first if "add" in one)
     # rows 1 and 4, as Spark writes them: a roaring bitmap in Z85
     vector = {"storageType": "i", "pathOrInlineDv": VECTOR, "sizeInBytes": 36, "cardinality": 2}
     second = [{"remove": {"path": add["path"], "dataChange": True}}, {"add": {**add, "deletionVector": vector}}]
     (log / f"{1:020}.json").write_text("\n".join(map(json.dumps, second)))
-    (piece,) = sources.read(source_recipe({"delta": "t"}, label='a "label"'), {})
+    (piece,) = sources.read_sources(source_recipe({"delta": "t"}, label='a "label"'), {})
     assert piece.table["text"].to_pylist() == ["text 0", "text 2", "text 3", "text 5"]
     assert piece.table["label"].to_pylist() == ["x", "x", "y", "y"]
     known[0] = {"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["new"]}}
@@ -213,15 +221,18 @@ def test_a_local_folder_through_datasets(tmp_path: Path, source_recipe: Callable
     (tmp_path / "d").mkdir()
     (tmp_path / "d/train.csv").write_text("text,label\nhello,x\nbye,y\n")
     made = source_recipe({"hub": "d", "split": "test"})
-    (piece,) = sources.read(made, {})
+    (piece,) = sources.read_sources(made, {})
     assert piece.table.select(["text", "label", "source", "given_split"]).to_pylist()[1] == {
-        "text": "bye", "label": "y", "source": "hub:d#train", "given_split": "test",
-    }  # fmt: skip
+        "text": "bye",
+        "label": "y",
+        "source": "hub:d#train",
+        "given_split": "test",
+    }
     seen = {piece.uri: piece.fingerprint}
     assert sources.fingerprints(made, {}) == seen
-    assert list(sources.read(made, seen)) == []
+    assert list(sources.read_sources(made, seen)) == []
     (tmp_path / "d/train.csv").write_text("text,label\nhello,x\nciao,y\n")
-    assert [piece.table["text"][1].as_py() for piece in sources.read(made, seen)] == ["ciao"]
+    assert [piece.table["text"][1].as_py() for piece in sources.read_sources(made, seen)] == ["ciao"]
 
 
 def test_classes_that_datasets_named_become_their_names(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
@@ -232,8 +243,29 @@ def test_classes_that_datasets_named_become_their_names(tmp_path: Path, source_r
     data.to_parquet(tmp_path / "a.parquet")
     DatasetDict(train=data).save_to_disk(tmp_path / "saved")
     for source in ({"hub": "saved"}, {"path": "a.parquet"}):
-        (piece,) = sources.read(source_recipe(source), {})
+        (piece,) = sources.read_sources(source_recipe(source), {})
         assert piece.table["label"].to_pylist() == ["pos", "neg", None], source
+
+
+@pytest.mark.parametrize(
+    "address", ["https://127.0.0.1:1/a.csv", "hf://datasets/a/b/c.csv", "zip://a.csv::s3://b/c.zip"]
+)
+def test_a_folder_names_no_other_machine(tmp_path: Path, source_recipe: Callable[..., Recipe], address: str) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.csv").write_text("text,label\nhi,x\n")
+    card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: {}\n---\nSee https://a.example\n"
+    (tmp_path / "d" / "README.md").write_text(card.format(f"['{address}']"))
+    assert "its README.md names " in refusal(source_recipe({"hub": "d"}))
+    (tmp_path / "d" / "README.md").write_text(card.format("a.csv"))
+    (piece,) = sources.read_sources(source_recipe({"hub": "d"}), {})
+    assert piece.table["text"].to_pylist() == ["hi"]
+
+
+def test_a_folder_with_a_script_is_a_data_error(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "d.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    assert "scripts are no longer supported" in refusal(source_recipe({"hub": "d"}))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_parts_of_saved_data_sets(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
@@ -245,7 +277,7 @@ def test_parts_of_saved_data_sets(tmp_path: Path, source_recipe: Callable[..., R
     Dataset.from_dict(rows, split=NamedSplit("test")).save_to_disk(tmp_path / "test")
 
     def texts(hub: str, part: str) -> list[str]:
-        (piece,) = sources.read(source_recipe({"hub": hub, "part": part}), {})
+        (piece,) = sources.read_sources(source_recipe({"hub": hub, "part": part}), {})
         return list(piece.table["text"].to_pylist())
 
     assert texts("both", "train[:20%]") == texts("plain", "train[:2]") == ["text 0", "text 1"]
@@ -272,9 +304,9 @@ def test_a_week_more_of_the_sample_is_one_fresh_piece(source_recipe: Callable[..
     nine = source_recipe({"sample": "support-tickets", "weeks": 9}, **columns)
     seen = sources.fingerprints(eight, {})
     assert seen is not None
-    pieces = list(sources.read(eight, {}))
+    pieces = list(sources.read_sources(eight, {}))
     assert {piece.uri: piece.fingerprint for piece in pieces} == seen
-    (fresh,) = sources.read(nine, seen)
+    (fresh,) = sources.read_sources(nine, seen)
     assert fresh.uri == "sample:support-tickets/week-09?seed=0"
     days = [moment.date().isoformat() for moment in fresh.table["timestamp"].to_pylist()]
     assert min(days) >= "2026-03-02" and max(days) <= "2026-03-08"
@@ -287,4 +319,4 @@ def test_a_week_more_of_the_sample_is_one_fresh_piece(source_recipe: Callable[..
 def test_the_same_source_twice_is_an_error(source_recipe: Callable[..., Recipe]) -> None:
     week = {"sample": "support-tickets", "weeks": 1}
     with pytest.raises(ConfigError, match=r"data.sources.1: .* earlier source"):
-        list(sources.read(source_recipe(week, week, text="message", label="intent"), {}))
+        list(sources.read_sources(source_recipe(week, week, text="message", label="intent"), {}))

@@ -72,12 +72,12 @@ def _execute(url: str, statement: str) -> None:
 
 def test_postgresqls_types_become_text_and_moments(database: str, source_recipe: Callable[..., Recipe]) -> None:
     made = source_recipe({"sql": "SELECT * FROM tickets ORDER BY id", "url": database}, **COLUMNS)
-    (piece,) = sources.read(made, {})
+    (piece,) = sources.read_sources(made, {})
     assert piece.table.num_rows == 12_000
     first = piece.table.slice(0, 1).to_pylist()[0]
     assert (first["text"], first["label"], len(first["id"])) == ("text 1", "1", 36)
     assert first["timestamp"].isoformat() == "2026-01-01T09:00:01+00:00"
-    assert list(sources.read(made, {piece.uri: piece.fingerprint})) == []
+    assert list(sources.read_sources(made, {piece.uri: piece.fingerprint})) == []
 
 
 @pytest.mark.parametrize("column", ["id", "at", "cost", "body"])
@@ -86,13 +86,13 @@ def test_a_cursor_of_any_type_goes_on_where_it_was(
 ) -> None:
     query = f"SELECT * FROM tickets WHERE (:cursor IS NULL OR {column} > :cursor)"
     made = source_recipe({"sql": query, "url": database, "cursor": column}, **COLUMNS)
-    (piece,) = sources.read(made, {})
+    (piece,) = sources.read_sources(made, {})
     seen = {piece.uri: piece.fingerprint}
-    assert list(sources.read(made, seen)) == []
+    assert list(sources.read_sources(made, seen)) == []
     _execute(database, NEWER)
-    (after,) = sources.read(made, seen)
+    (after,) = sources.read_sources(made, seen)
     assert (after.uri, after.table.num_rows) == (piece.uri, 1)
-    assert list(sources.read(made, {after.uri: after.fingerprint})) == []  # a cursor with quotes in it, too
+    assert list(sources.read_sources(made, {after.uri: after.fingerprint})) == []  # a cursor with quotes in it, too
 
 
 def test_a_server_that_is_not_there_is_told(
@@ -101,5 +101,5 @@ def test_a_server_that_is_not_there_is_told(
     monkeypatch.setenv("PASSWORD", "secret")
     nowhere = source_recipe({"sql": "SELECT 1", "url": "postgresql+psycopg://me:${PASSWORD}@127.0.0.1:1/x"})
     with pytest.raises(DataError, match="check that the database can be reached") as caught:
-        list(sources.read(nowhere, {}))
+        list(sources.read_sources(nowhere, {}))
     assert "secret" not in str(caught.value)

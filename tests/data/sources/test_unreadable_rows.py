@@ -52,7 +52,7 @@ def test_it_is_refused_once_and_the_others_come_in(tmp_path: Path, name: str) ->
     one, place = made(tmp_path, ending, rows.encode() + line + b"\n" + MORE[ending].encode())
     snapshot = run(one, place)
     assert (snapshot.accepted, snapshot.refused, snapshot.reasons) == (101, 1, {UNREADABLE: 1})
-    (row,) = quarantine.listing(place).to_pylist()
+    (row,) = quarantine.list_refused(place).to_pylist()
     assert row["kinds"] == [UNREADABLE]
     assert row["reasons"][0].startswith(reason)
     made(tmp_path, ending, b"\n" + rows.encode() + line + b"\n" if ending == "json" else rows.encode() + line + b"\n")
@@ -67,7 +67,7 @@ def test_a_mended_line_is_fresh_and_so_is_one_that_is_broken_in_another_way(tmp_
     others = "".join(f"{text},{label}\n" for text, label in good(30, start=100))
     made(tmp_path, "csv", CSV.encode() + b"ciao, you,card\n" + others.encode())
     assert run(one, place).refused == 1
-    assert len(quarantine.listing(place)) == 2
+    assert len(quarantine.list_refused(place)) == 2
 
 
 def test_a_wrong_encoding_stops_the_batch_and_says_what_to_do(tmp_path: Path) -> None:
@@ -84,23 +84,23 @@ def test_what_could_be_read_of_it_is_kept_for_the_one_who_mends(tmp_path: Path) 
     one = recipe(tmp_path, data={"sources": [{"path": "rows.csv"}], "columns": {"id": "id"}})
     place = home(tmp_path)
     run(one, place)
-    (row,) = quarantine.listing(place).to_pylist()
+    (row,) = quarantine.list_refused(place).to_pylist()
     assert (row["id"], row["text"], row["label"]) == ("x", "caf\ufffd ole", "card")
     (tmp_path / "rows.csv").write_text(text + "x,caf\u00e9 ole,card\n", encoding="utf-8")
     assert run(one, place).accepted == 1
-    assert len(quarantine.listing(place)) == 0  # the source mended it
+    assert len(quarantine.list_refused(place)) == 0  # the source mended it
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_it_is_released_once_a_person_has_mended_it(tmp_path: Path, ending: str) -> None:
     one, place = made(tmp_path, "json", LINES.encode() + b'{"text": "caf\xe9 ole", "label": "card"}\n{"text": "torn\n')
     run(one, place)
-    assert quarantine.release(one, place).reasons == {UNREADABLE: 2}
+    assert quarantine.release_rows(one, place).reasons == {UNREADABLE: 2}
     path = tmp_path / f"refused.{ending}"
-    quarantine.export(place, path)
-    assert quarantine.release(one, place, read_mended(path, one)).released == 0
+    quarantine.export_refused(place, path)
+    assert quarantine.release_rows(one, place, read_mended(path, one)).released == 0
     path.write_text(path.read_text(encoding="utf-8").replace("caf\ufffd", "caf\u00e9"), encoding="utf-8")
-    done = quarantine.release(one, place, read_mended(path, one))
+    done = quarantine.release_rows(one, place, read_mended(path, one))
     assert (done.released, done.kept, done.reasons) == (1, 1, {UNREADABLE: 1})
     assert [row["label"] for row in current(place) if row["text"] == "caf\u00e9 ole"] == ["card"]
     made(tmp_path, "json", LINES.encode() + b'\n{"text": "caf\xe9 ole", "label": "card"}\n{"text": "torn\n')
@@ -142,18 +142,18 @@ def test_cells_of_a_parquet_file_count_too(tmp_path: Path) -> None:
 
 def test_check_counts_it(tmp_path: Path, write_recipe: Callable[..., Path], tiny_model: Path) -> None:
     one, _ = made(tmp_path, "csv", CSV.encode() + b"a,b,c\n")
-    found = preview.look(one.model_copy(update={"base_model": str(tiny_model)}), 2000)
+    found = preview.preview_recipe(one.model_copy(update={"base_model": str(tiny_model)}), 2000)
     assert (found.accepted, found.reasons) == (100, {UNREADABLE: 1})
     assert found.notes[0].startswith("cannot be read: rows.csv, line 102: 3 cells")
     one, _ = made(tmp_path, "csv", b"text,label\ncaf\xe9,card\n")
     with pytest.raises(DataError, match=r"no row can be read; rows.csv, line 2: not valid utf-8"):
-        preview.look(one, 2000)
+        preview.preview_recipe(one, 2000)
 
 
 def test_a_batch_that_an_older_evertune_staged_is_read_again(tmp_path: Path, monkeypatch: Any) -> None:
     one, place = made(tmp_path, "csv", CSV.encode())
     batch = ingest(one, place)
     rows = pq.read_table(str(batch.path)).drop_columns(["problem", "problem_digest"])
-    _, notes = staging.waiting(place) or (None, {})
-    staging.write(Path(str(batch.path)), rows, {**notes, "shape": "as it was before"})
+    _, notes = staging.find_staged_batch(place) or (None, {})
+    staging.write_table(Path(str(batch.path)), rows, {**notes, "shape": "as it was before"})
     assert run(one, place).accepted == 100

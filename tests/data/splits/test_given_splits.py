@@ -18,7 +18,7 @@ def test_rows_with_a_split_of_their_own_are_not_linked_by_an_excluded_one(groupe
     rows = [{"text": train, "given_split": "train"}, {"text": test, "given_split": "test", "group": "g"}]
     found = assigned(grouped, [*rows, {"text": train, "group": "g"}], lend=False)
     assert found["split"].to_pylist() == ["train", "test", "excluded"]
-    assert splits.leaked(found).to_pylist() == []
+    assert splits.find_leaked_rows(found).to_pylist() == []
 
 
 def given_rows() -> list[dict[str, Any]]:
@@ -37,32 +37,33 @@ def test_given_splits_are_honoured_and_train_lends_to_validation(grouped: Any) -
 
 def test_a_leak_in_given_files_is_reported_or_left_out(grouped: Any) -> None:
     report = assigned(grouped, given_rows(), lend=False)
-    assert splits.leaked(report).to_pylist() == [report["row_version"][450].as_py()]
+    assert splits.find_leaked_rows(report).to_pylist() == [report["row_version"][450].as_py()]
     rules = SplitRules(leak="exclude")
     exclude = assigned(grouped, given_rows(), lend=False, rules=rules)
     assert exclude["split"].to_pylist() == ["excluded", *["train"] * 399, *["test"] * 51]
-    assert splits.leaked(exclude).to_pylist() == []
+    assert splits.find_leaked_rows(exclude).to_pylist() == []
 
 
 def test_train_rows_that_a_later_test_file_leaks_are_left_out_of_training(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data: dict[str, Any] = {"sources": [{"path": "t.csv", "split": "train"}, {"path": "e*.csv", "split": "test"}]}
-    one, place = recipe(tmp_path, data={**data, "split": {"leak": "exclude"}}), home(tmp_path)
+    one = recipe(tmp_path, data={**data, "split": {"leak": "exclude"}})
+    place = home(tmp_path)
     write_csv(tmp_path / "t.csv", good(40))
     write_csv(tmp_path / "e1.csv", good(10, start=100))
     run(one, place)
     write_csv(tmp_path / "e2.csv", [(text.upper(), label) for text, label in good(10)])
     run(one, place)
-    rows = corpus.rows(place, corpus.newest_version(place))
+    rows = corpus.read_rows(place, corpus.newest_version(place))
     with caplog.at_level(logging.INFO, logger="evertune"):
-        learned = splits.apart(rows, one.data.split).to_pylist()
+        learned = splits.exclude_leaked_rows(rows, one.data.split).to_pylist()
     before = {row["text"] for row in rows.to_pylist() if row["split"] == "train"}
     assert {row["text"] for row in learned if row["split"] == "train"} == before - {text for text, _ in good(10)}
     left_out = sum(row["split"] == "excluded" for row in learned)
     assert left_out > 5
     assert f"{left_out} train rows stand in or near test rows" in caplog.text
-    assert splits.apart(rows, RULES) is rows
+    assert splits.exclude_leaked_rows(rows, RULES) is rows
 
 
 def test_a_given_validation_source_keeps_train_whole(tmp_path: Path) -> None:
@@ -78,7 +79,8 @@ def test_a_changed_row_given_another_split_keeps_its_own(tmp_path: Path, caplog:
         {"path": "v.csv", "split": "validation"},
     ]
     one = recipe(tmp_path, data={"sources": sources, "columns": {"id": "id"}})
-    place, header = home(tmp_path), ("id", "text", "label")
+    place = home(tmp_path)
+    header = ("id", "text", "label")
     rows = [(f"n{number}", *row) for number, row in enumerate(good(30))]
     for name, part in (("t", rows[:20]), ("e", rows[20:25]), ("v", rows[25:])):
         write_csv(tmp_path / f"{name}.csv", part, header)
@@ -92,16 +94,17 @@ def test_a_changed_row_given_another_split_keeps_its_own(tmp_path: Path, caplog:
 
 def test_leaks_are_found_across_batches_in_the_corpus(tmp_path: Path) -> None:
     sources = [{"path": "t.csv", "split": "train"}, {"path": "e.csv", "split": "test"}]
-    one, place = recipe(tmp_path, data={"sources": sources}), home(tmp_path)
+    one = recipe(tmp_path, data={"sources": sources})
+    place = home(tmp_path)
     write_csv(tmp_path / "t.csv", good(40))
     write_csv(tmp_path / "e.csv", good(10, start=100))
     run(one, place)
-    before = corpus.rows(place, corpus.newest_version(place))
+    before = corpus.read_rows(place, corpus.newest_version(place))
     write_csv(tmp_path / "e.csv", [*good(10, start=100), *[(text.upper(), label) for text, label in good(40)]])
     run(one, place)
-    after = corpus.rows(place, corpus.newest_version(place))
-    assert len(splits.leaked(before)) == 0
-    leaked = set(splits.leaked(after).to_pylist())
+    after = corpus.read_rows(place, corpus.newest_version(place))
+    assert len(splits.find_leaked_rows(before)) == 0
+    leaked = set(splits.find_leaked_rows(after).to_pylist())
     train = {row["component"] for row in after.to_pylist() if row["split"] == "train"}
     assert leaked == {
         row["row_version"] for row in after.to_pylist() if row["split"] == "test" and row["component"] in train

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from evertune.data.splits.image_hash import worded
+from evertune.data.splits.image_hash import hash_pictures
 from tests.helpers.data import current, home, recipe, run, write_jsonl
 from tests.helpers.picture import write_tiny_vision
 
@@ -30,9 +30,12 @@ def variants(image: Image.Image) -> list[str]:
     brighter = Image.fromarray((np.asarray(image) * 0.97 + 5).astype(np.uint8))
     clear = image.convert("RGBA")
     return [
-        encoded(image, "JPEG", quality=85), encoded(image.resize((80, 80), Image.Resampling.BICUBIC), "JPEG"),
-        encoded(image.resize((32, 32), Image.Resampling.BICUBIC)), encoded(brighter), encoded(clear),
-    ]  # fmt: skip
+        encoded(image, "JPEG", quality=85),
+        encoded(image.resize((80, 80), Image.Resampling.BICUBIC), "JPEG"),
+        encoded(image.resize((32, 32), Image.Resampling.BICUBIC)),
+        encoded(brighter),
+        encoded(clear),
+    ]
 
 
 def test_what_a_picture_shows_stands_in_one_split(tmp_path: Path) -> None:
@@ -58,7 +61,8 @@ def test_what_a_picture_shows_stands_in_one_split(tmp_path: Path) -> None:
 
 def test_the_words_of_a_picture_tell_colours_and_ignore_what_is_transparent() -> None:
     red, blue = (encoded(Image.new("RGB", (9, 9), name)) for name in ("red", "blue"))
-    white, clear = encoded(Image.new("RGB", (9, 9), "white")), encoded(Image.new("RGBA", (4, 4), (9, 9, 9, 0)))
-    said = worded(pa.chunked_array([[red, blue, white, clear, None]])).to_pylist()
+    white = encoded(Image.new("RGB", (9, 9), "white"))
+    clear = encoded(Image.new("RGBA", (4, 4), (9, 9, 9, 0)))
+    said = hash_pictures(pa.chunked_array([[red, blue, white, clear, None]])).to_pylist()
     assert len({*said}) == 4 and said[2] == said[3] and said[4] == ""
     assert [len(one.split()) for one in said[:4]] == [67] * 4

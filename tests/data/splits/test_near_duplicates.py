@@ -7,22 +7,22 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from evertune.data.columns.components import connected
-from evertune.data.splits.minhash import normalised, signatures
-from evertune.data.splits.near_duplicates import links
+from evertune.data.columns.components import label_components
+from evertune.data.splits.minhash import compute_signatures, normalise_texts
+from evertune.data.splits.near_duplicates import find_near_duplicates
 from tests.helpers.data import TOKENS, current, good, home, recipe, run, write_csv, write_jsonl
 
 
 def linked(texts: list[str], threshold: float, known: int = 0) -> np.ndarray:
     """The components of texts, the first of which are known already."""
-    normal = normalised(pa.array(texts))
-    found = signatures(normal)
+    normal = normalise_texts(pa.array(texts))
+    found = compute_signatures(normal)
 
     def look_up(places: np.ndarray) -> pa.Array:
         return pa.concat_arrays([normal.slice(known), normal.slice(0, known).take(pa.array(places))])
 
-    pairs = links(found[known:], found[:known], threshold, look_up)
-    return connected(len(texts), (pairs + known) % len(texts))  # links counts fresh rows first
+    pairs = find_near_duplicates(found[known:], found[:known], threshold, look_up)
+    return label_components(len(texts), (pairs + known) % len(texts))  # links counts fresh rows first
 
 
 def similarity(one: list[str], other: list[str]) -> float:
@@ -32,7 +32,9 @@ def similarity(one: list[str], other: list[str]) -> float:
 
 def twins(count: int, low: float, high: float) -> list[str]:
     """Texts, and behind them for each of them one whose similarity with it lies in a range."""
-    chance, first, second = random.Random(17), list[str](), list[str]()
+    chance = random.Random(17)
+    first = list[str]()
+    second = list[str]()
     while len(first) < count:
         words = [f"w{len(first)}x{place}" for place in range(chance.randint(8, 60))]
         other = list(words)

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evertune.config.data import SplitRules
-from evertune.data.columns.chunks import of_table
-from evertune.data.columns.components import canonical
+from evertune.data.columns.chunks import make_row_reader
+from evertune.data.columns.components import resolve_components
 from evertune.data.splits import assign as splits
-from evertune.data.splits.minhash import normalised, shingles, signatures
+from evertune.data.splits.minhash import compute_signatures, make_shingles, normalise_texts
 from tests.helpers.data import good
 from tests.helpers.split import EMPTY, RULES, assigned, look_up
 
@@ -46,7 +46,7 @@ def test_the_order_of_the_rows_changes_nothing(grouped: Any, rows: list[dict[str
     bare = first.drop_columns(["split", "component", "joins", "signature", "normal_digest"]).take(
         pa.array(places, pa.int64())
     )
-    shuffled = splits.assign(bare, EMPTY, RULES, "text", look_up)
+    shuffled = splits.split_rows(bare, EMPTY, RULES, "text", look_up)
     assert split_of(shuffled) == split_of(first)
 
 
@@ -96,7 +96,7 @@ def test_shares_stay_right_where_components_are_large(grouped: Any) -> None:
 def test_a_split_is_the_same_on_every_machine_and_in_every_version(grouped: Any) -> None:
     """A fixed result: if it changes, what a corpus has stored no longer fits the code or the library that hashes."""
     table = assigned(grouped, [{"text": "Where is my parcel? It should be here by now."}])
-    assert signatures(normalised(table["text"]))[0, :4].tolist() == [19250, 54136, 59941, 45364]
+    assert compute_signatures(normalise_texts(table["text"]))[0, :4].tolist() == [19250, 54136, 59941, 45364]
     assert table.select(["component", "split"]).to_pylist() == [{"component": 6553636162464909346, "split": "train"}]
 
 
@@ -139,9 +139,9 @@ def test_many_identical_texts_and_one_huge_bucket_are_quick_and_one_component(gr
 def test_signatures_estimate_the_similarity_of_word_shingles() -> None:
     words = [f"word{place}" for place in range(400)]
     texts = [" ".join(words), " ".join([*words[:300], *(f"other{place}" for place in range(100))])]
-    sets = [set(one) for one in shingles(pa.array(texts)).to_pylist()]
+    sets = [set(one) for one in make_shingles(pa.array(texts)).to_pylist()]
     jaccard = len(sets[0] & sets[1]) / len(sets[0] | sets[1])
-    found = signatures(pa.array(texts))
+    found = compute_signatures(pa.array(texts))
     assert abs(float((found[0] == found[1]).mean()) - jaccard) < 0.2
     assert sets[0] == {" ".join(words[place : place + 3]) for place in range(398)}
 
@@ -149,8 +149,8 @@ def test_signatures_estimate_the_similarity_of_word_shingles() -> None:
 @settings(deadline=None, max_examples=100)
 @given(texts=st.lists(st.text(max_size=30), min_size=1, max_size=6))
 def test_shingles_are_those_of_a_plain_loop(texts: list[str]) -> None:
-    normal = normalised(pa.array(texts))
-    for text, found in zip(normal.to_pylist(), shingles(normal).to_pylist(), strict=True):
+    normal = normalise_texts(pa.array(texts))
+    for text, found in zip(normal.to_pylist(), make_shingles(normal).to_pylist(), strict=True):
         words = text.split(" ")
         assert found == ([" ".join(words[place : place + 3]) for place in range(len(words) - 2)] or [text])
 
@@ -165,7 +165,7 @@ def test_shingles_are_those_of_a_plain_loop(texts: list[str]) -> None:
     ],
 )
 def test_normalised(text: str, expected: str) -> None:
-    assert normalised(pa.array([text])).to_pylist() == [expected]
+    assert normalise_texts(pa.array([text])).to_pylist() == [expected]
 
 
 def test_a_row_that_bridges_train_and_test_is_excluded_and_links_nothing(grouped: Any) -> None:
@@ -192,12 +192,14 @@ def test_a_bridge_that_is_left_out_makes_no_leak_and_keeps_its_split(grouped: An
     second = assigned(grouped, [bridge], first)
     both = pa.concat_tables([first, second])
     assert (
-        splits.leaked(both.set_column(both.column_names.index("component"), "component", [canonical(both)])).to_pylist()
+        splits.find_leaked_rows(
+            both.set_column(both.column_names.index("component"), "component", [resolve_components(both)])
+        ).to_pylist()
         == []
     )
     known = both.select(list(splits.KNOWN))
     changed = second.drop_columns(["split", "component", "joins", "signature", "normal_digest"])
-    assert splits.assign(changed, known, RULES, "text", look_up)["split"].to_pylist() == ["excluded"]
+    assert splits.split_rows(changed, known, RULES, "text", look_up)["split"].to_pylist() == ["excluded"]
 
 
 def test_components_that_a_row_joins_stay_joined(grouped: Any) -> None:
@@ -223,15 +225,17 @@ def test_a_component_with_much_of_a_batch_is_warned_of(grouped: Any, caplog: pyt
 def test_the_splits_of_many_rows_take_little_memory_beside_them(tmp_path: Path) -> None:
     count = 300_000
     numbers = np.random.default_rng(17).permutation(count)
-    rows = pa.table({
-        **dict.fromkeys(("row_version", "row_key"), pa.array([f"{number:032x}" for number in numbers])),
-        **dict.fromkeys(("group", "given_split"), pa.nulls(count, pa.string())),
-        "normal_digest": pa.array(numbers * np.int64(0x9E3779B97F4A7C15 >> 1)),
-    })  # fmt: skip
+    rows = pa.table(
+        {
+            **dict.fromkeys(("row_version", "row_key"), pa.array([f"{number:032x}" for number in numbers])),
+            **dict.fromkeys(("group", "given_split"), pa.nulls(count, pa.string())),
+            "normal_digest": pa.array(numbers * np.int64(0x9E3779B97F4A7C15 >> 1)),
+        }
+    )
 
     def dealt(some: pa.Table) -> pa.Table:
         rules = SplitRules(near_duplicate=None)
-        return splits.dealt(of_table(some), of_table(EMPTY), rules, "text", look_up, tmp_path)
+        return splits.assign_splits(make_row_reader(some), make_row_reader(EMPTY), rules, "text", look_up, tmp_path)
 
     dealt(rows.slice(0, 40_000))  # what is made once, whatever the number of rows
     tracemalloc.start()

@@ -73,7 +73,8 @@ def reference(rows: list[dict[str, Any]], known: list[dict[str, Any]], digests: 
         row["split"] = "excluded" if len(seen) > 1 else seen.pop() if seen else hashed(name(held))
     staying = [row for row in fresh if row["split"] != "excluded"]
     for row, held in zip(staying, together(staying, around), strict=True):
-        row["component"], row["joins"] = name(held), {one["component"] for one in held if not one.get("new")}
+        row["component"] = name(held)
+        row["joins"] = {one["component"] for one in held if not one.get("new")}
     for row in staying:
         for one in around:
             if one["component"] in row["joins"]:
@@ -92,7 +93,8 @@ def together(fresh: list[dict[str, Any]], around: list[dict[str, Any]]) -> list[
     for one in range(len(rows)):
         for other in range(one):
             if linked(rows[one], rows[other]):
-                old, new = number[one], number[other]
+                old = number[one]
+                new = number[other]
                 number = [new if each == old else each for each in number]
     return [[row for row, each in zip(rows, number, strict=True) if each == own] for own in number[: len(fresh)]]
 
@@ -103,7 +105,8 @@ def linked(one: dict[str, Any], other: dict[str, Any]) -> bool:
         return one["component"] == other["component"]
     if one["group"] is not None and one["group"] == other["group"]:
         return True
-    first, second = shingled(one["text"]), shingled(other["text"])
+    first = shingled(one["text"])
+    second = shingled(other["text"])
     return len(first & second) / len(first | second) >= RULES.near_duplicate
 
 
@@ -118,5 +121,5 @@ def name(held: list[dict[str, Any]]) -> int:
 
 
 def hashed(component: int) -> str:
-    share = splits._uniform(np.array([component]))[0]
+    share = splits._hash_uniformly(np.array([component]))[0]
     return "test" if share < RULES.test else "validation" if share < RULES.test + RULES.validation else "train"

@@ -21,7 +21,7 @@ NUMPY = re.compile(rf"\[\s*(?:{ITEM.pattern})(?:\s+(?:{ITEM.pattern}))*\]", re.D
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def text(value: Any) -> str | None:
+def parse_text(value: Any) -> str | None:
     """The cell as text: numbers as they are written, moments in ISO form, null and NaN as None.
 
     Raises:
@@ -42,7 +42,7 @@ def text(value: Any) -> str | None:
     raise ValueError(f"holds a {type(value).__name__} where a text is needed")
 
 
-def words(value: Any) -> list[str] | None:
+def parse_words(value: Any) -> list[str] | None:
     """The cell as a list of words: a list as it is; a text is a spelled list (see `listed`), or words between spaces.
 
     Raises:
@@ -51,47 +51,47 @@ def words(value: Any) -> list[str] | None:
     if value is None:
         return None
     if isinstance(value, str):
-        spelled = listed(value)
-        value = WORD.findall(value) if spelled is None else spelled
+        spelled_list = parse_list(value)
+        value = WORD.findall(value) if spelled_list is None else spelled_list
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"holds a {type(value).__name__} where a list of words is needed")
-    found = [text(one) for one in value]
-    if None in found:
-        raise ValueError(f"the word at position {found.index(None)} of its list is null")
-    return [one for one in found if one is not None]
+    items = [parse_text(item) for item in value]
+    if None in items:
+        raise ValueError(f"the word at position {items.index(None)} of its list is null")
+    return [item for item in items if item is not None]
 
 
-def labels(value: Any) -> list[str] | None:
+def parse_labels(value: Any) -> list[str] | None:
     """The cell as a set of labels in order, perhaps an empty one: a list, a spelled list, or labels between `|` or `;`.
 
     Raises:
         ValueError: see `words`.
     """
-    if isinstance(value, str) and listed(value) is None:
-        value = [one.strip() for one in re.split(r"[|;]", value) if one.strip()]
-    found = words(value)
-    return None if found is None else sorted(set(found))
+    if isinstance(value, str) and parse_list(value) is None:
+        value = [label.strip() for label in re.split(r"[|;]", value) if label.strip()]
+    label_list = parse_words(value)
+    return None if label_list is None else sorted(set(label_list))
 
 
-def number(value: Any) -> str | None:
+def parse_number(value: Any) -> str | None:
     """The cell as a number, written as Python writes it.
 
     Raises:
         ValueError: it is no finite number.
     """
-    given = text(value)
-    if given is None or not given.strip():
+    cell_text = parse_text(value)
+    if cell_text is None or not cell_text.strip():
         return None
     try:
-        found = float(given)
+        parsed_number = float(cell_text)
     except ValueError:
-        raise ValueError(f"{given[:40]!r} is no number") from None
-    if not math.isfinite(found):
-        raise ValueError(f"{given!r} is no finite number")
-    return repr(found)
+        raise ValueError(f"{cell_text[:40]!r} is no number") from None
+    if not math.isfinite(parsed_number):
+        raise ValueError(f"{cell_text!r} is no finite number")
+    return repr(parsed_number)
 
 
-def span(value: Any) -> str | None:
+def parse_span(value: Any) -> str | None:
     """The cell as a part of a text, as JSON `{"start": 17, "text": "..."}`; `start` is null for a text alone.
 
     It may be such JSON, a text, or SQuAD's `{"answer_start": [17], "text": ["..."]}`, of which the first counts.
@@ -103,22 +103,24 @@ def span(value: Any) -> str | None:
         with contextlib.suppress(ValueError):
             value = json.loads(value)
     if value is None or isinstance(value, str):
-        return None if value is None else _span(None, value)
+        return None if value is None else _encode_span(None, value)
     if not isinstance(value, dict) or "text" not in value:
         raise ValueError(f"holds a {type(value).__name__} where a text, or its `start` and `text`, is needed")
-    start, said = value.get("start", value.get("answer_start")), value["text"]
-    if isinstance(said, (list, tuple)):
-        start, said = (start or [None])[0], (said or [None])[0]
-    if not isinstance(said, str) or not (start is None or isinstance(start, int)):
+    start = value.get("start", value.get("answer_start"))
+    answer = value["text"]
+    if isinstance(answer, (list, tuple)):
+        start = (start or [None])[0]
+        answer = (answer or [None])[0]
+    if not isinstance(answer, str) or not (start is None or isinstance(start, int)):
         raise ValueError("holds a span whose `text` is no text or whose `start` is no whole number")
-    return _span(start, said)
+    return _encode_span(start, answer)
 
 
-def _span(start: int | None, said: str) -> str:
-    return json.dumps({"start": start, "text": said}, ensure_ascii=False)
+def _encode_span(start: int | None, answer: str) -> str:
+    return json.dumps({"start": start, "text": answer}, ensure_ascii=False)
 
 
-def listed(cell: str) -> list[Any] | None:
+def parse_list(cell: str) -> list[Any] | None:
     """The list that a cell spells, or None: as JSON, or as `str` of a Python list or numpy array (pandas writes those).
 
     Raises:
@@ -126,17 +128,21 @@ def listed(cell: str) -> list[Any] | None:
     """
     if not (cell.startswith("[") and cell.endswith("]")):
         return None
-    if (value := _evaluated(json.loads, cell)) is not None:
+    if (value := _try_parse(json.loads, cell)) is not None:
         return value
     if NUMPY.fullmatch(cell):
-        return [_evaluated_item(item) for item in ITEM.findall(cell)]
-    value = _evaluated(ast.literal_eval, cell)
-    if value is not None and any(isinstance(one, str) for one in value) and len(ITEM.findall(cell)) != len(value):
+        return [_parse_item(item) for item in ITEM.findall(cell)]
+    value = _try_parse(ast.literal_eval, cell)
+    if (
+        value is not None
+        and any(isinstance(element, str) for element in value)
+        and len(ITEM.findall(cell)) != len(value)
+    ):
         raise ValueError("holds a list with a comma missing between two items")  # Python would glue them into one word
     return value
 
 
-def _evaluated(parse: Callable[[str], Any], cell: str) -> list[Any] | None:
+def _try_parse(parse: Callable[[str], Any], cell: str) -> list[Any] | None:
     try:
         value = parse(cell)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
@@ -144,13 +150,13 @@ def _evaluated(parse: Callable[[str], Any], cell: str) -> list[Any] | None:
     return value if isinstance(value, list) else None
 
 
-def _evaluated_item(item: str) -> Any:
+def _parse_item(item: str) -> Any:
     if item == "...":
         raise ValueError("holds a numpy array that was cut short with `...`; write it with .tolist()")
     return None if item == "nan" else ast.literal_eval(item)
 
 
-def moment(value: Any) -> datetime | None:
+def parse_moment(value: Any) -> datetime | None:
     """The cell as a moment in UTC: ISO forms (without an offset: UTC), or unix time in seconds or milliseconds.
 
     Raises:
@@ -158,7 +164,7 @@ def moment(value: Any) -> datetime | None:
     """
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
-    parsed = value if isinstance(value, datetime) else _parsed(text(value))
+    parsed = value if isinstance(value, datetime) else _parse_datetime(parse_text(value))
     if parsed is None:
         return None
     try:
@@ -167,7 +173,7 @@ def moment(value: Any) -> datetime | None:
         raise ValueError("out of range") from error
 
 
-def _parsed(cell: str | None) -> datetime | None:
+def _parse_datetime(cell: str | None) -> datetime | None:
     if cell is None or not cell.strip():
         return None
     cell = cell.strip()
@@ -180,12 +186,12 @@ def _parsed(cell: str | None) -> datetime | None:
         raise ValueError("out of range") from error
 
 
-def without_surrogates(value: Any) -> Any:
+def replace_surrogates(value: Any) -> Any:
     """A JSON value with U+FFFD for every half of a surrogate pair: such a text cannot be stored, a damaged one can."""
     if isinstance(value, str):
         return LONE_SURROGATE.sub("\ufffd", value)
     if isinstance(value, list):
-        return [without_surrogates(one) for one in value]
+        return [replace_surrogates(item) for item in value]
     if isinstance(value, dict):
-        return {without_surrogates(key): without_surrogates(one) for key, one in value.items()}
+        return {replace_surrogates(key): replace_surrogates(member) for key, member in value.items()}
     return value

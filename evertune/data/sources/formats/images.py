@@ -11,7 +11,7 @@ BEGINNINGS = ("data:image/", "iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")  # a data
 MOST = 64_000_000  # pixels; a small file can spell a picture that fills the memory
 
 
-def image(value: Any, folder: Path | None = None) -> str | None:
+def parse_image(value: Any, folder: Path | None = None) -> str | None:
     """The cell as the base64 text of a picture file: bytes, what `datasets` writes, base64, or a picture file's name.
 
     Args:
@@ -22,14 +22,14 @@ def image(value: Any, folder: Path | None = None) -> str | None:
     if isinstance(value, dict) and value.keys() & {"bytes", "path"}:
         value = value.get("bytes") or value.get("path")
     if isinstance(value, str) and NAME.fullmatch(value.strip()):
-        value = _read(value.strip(), folder)
+        value = _read_picture(value.strip(), folder)
     elif isinstance(value, str):
-        value = _decoded(value)
+        value = _decode_base64(value)
     if value is None:
         return None
     if not isinstance(value, bytes):
         raise ValueError(f"holds a {type(value).__name__} where a picture is needed")
-    _check(value)
+    _check_picture(value)
     return base64.b64encode(value).decode()
 
 
@@ -42,7 +42,7 @@ def is_picture(value: Any) -> bool:
     )
 
 
-def _read(name: str, folder: Path | None) -> bytes:
+def _read_picture(name: str, folder: Path | None) -> bytes:
     """A file in the folder of the file that names it; what lies elsewhere is not for a row to open."""
     if folder is None:
         raise ValueError(f"{name!r} is a file's name; only cells of a file can name one: give its bytes in base64")
@@ -55,7 +55,7 @@ def _read(name: str, folder: Path | None) -> bytes:
         raise ValueError(f"{name!r} cannot be read: {error.strerror}") from None
 
 
-def _decoded(text: str) -> bytes | None:
+def _decode_base64(text: str) -> bytes | None:
     if not text.strip():
         return None
     try:
@@ -66,7 +66,7 @@ def _decoded(text: str) -> bytes | None:
         raise ValueError(f"{text[:40]!r} is no picture in base64; give the bytes of its file") from None
 
 
-def _check(data: bytes) -> None:
+def _check_picture(data: bytes) -> None:
     from PIL import Image
 
     try:

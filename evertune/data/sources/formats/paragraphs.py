@@ -2,48 +2,49 @@
 
 from collections.abc import Iterator, Sequence
 
-from evertune.data.sources.chunk import Raw
-from evertune.data.sources.formats.text_file import File, damage, damaged, open_text
+from evertune.data.sources.chunk import RawRow
+from evertune.data.sources.formats.text_file import SourceFile, describe_damage, is_damaged, open_text
 from evertune.errors import DataError
 
 
-def names(file: File) -> list[str]:
+def names(file: SourceFile) -> list[str]:
     """`text` alone.
 
     Raises:
         DataError: the file is empty or holds no text.
     """
-    if next(_paragraphs(file), None) is None:
+    if next(_read_paragraphs(file), None) is None:
         raise DataError(f"{file.name}: there is no text in it; remove it, or write it again")
     return ["text"]
 
 
-def rows(file: File, columns: Sequence[str]) -> Iterator[Raw]:
+def rows(file: SourceFile, columns: Sequence[str]) -> Iterator[RawRow]:
     """Each paragraph, with those after it until both together have `file.block` characters.
 
     Raises:
         DataError: the file is empty or cannot be read.
     """
-    held: list[str] = []
+    pending: list[str] = []
     problem = None
-    for line, paragraph in _paragraphs(file):
-        held.append(paragraph)
-        if damaged(paragraph):
-            inside = next(place for place, one in enumerate(paragraph.split("\n")) if damaged(one))
-            problem = problem or damage(line + inside, file.encoding)
-        if sum(map(len, held)) >= file.block:
-            yield _row(held, problem, columns)
-            held, problem = [], None
-    if held:
-        yield _row(held, problem, columns)
+    for line, paragraph in _read_paragraphs(file):
+        pending.append(paragraph)
+        if is_damaged(paragraph):
+            line_offset = next(index for index, text_line in enumerate(paragraph.split("\n")) if is_damaged(text_line))
+            problem = problem or describe_damage(line + line_offset, file.encoding)
+        if sum(map(len, pending)) >= file.block:
+            yield _build_row(pending, problem, columns)
+            pending = []
+            problem = None
+    if pending:
+        yield _build_row(pending, problem, columns)
 
 
-def _row(paragraphs: Sequence[str], problem: str | None, columns: Sequence[str]) -> Raw:
+def _build_row(paragraphs: Sequence[str], problem: str | None, columns: Sequence[str]) -> RawRow:
     text = "\n\n".join(paragraphs)
-    return Raw(None, problem, text) if problem else Raw([text] * len(columns))
+    return RawRow(None, problem, text) if problem else RawRow([text] * len(columns))
 
 
-def _paragraphs(file: File) -> Iterator[tuple[int, str]]:
+def _read_paragraphs(file: SourceFile) -> Iterator[tuple[int, str]]:
     """The number of the first line, and the lines, of each paragraph."""
     lines: list[str] = []
     number = 0

@@ -1,0 +1,61 @@
+"""What an expectation of `contract.expectations` may ask for: nothing that runs code, or fetches a file or a page."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from evertune.config.row_condition import read_condition
+
+REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+POWER = re.compile(r"\^\s*[+-]?\d{1,3}(?![\w.])")  # of a sum in `$PARAMETER`: a larger one takes hours
+
+
+def check_expectation(given: dict[str, Any]) -> dict[str, Any]:
+    """The expectation as it was given, where its arguments are harmless.
+
+    Raises:
+        ValueError: one of them is not; the message starts with its key.
+    """
+    if given.get("row_condition") is not None:
+        try:
+            read_condition(given["row_condition"])
+        except ValueError as error:
+            raise ValueError(f"row_condition: {error}") from None
+    for key, value in given.items():
+        for mapping in _find_mappings(value):
+            _check_references(key, mapping, value)
+            _check_sum(key, mapping)
+    return given
+
+
+def _check_references(key: str, mapping: Mapping[Any, Any], whole: Any) -> None:
+    """A JSON schema may refer to its own parts alone: any other part is read from a file or from the network."""
+    for name in REFERENCES:
+        target = mapping.get(name)
+        if isinstance(target, str) and not target.startswith("#") and target.partition("#")[0] not in _find_ids(whole):
+            raise ValueError(
+                f"{key}: {name}: {target[:60]!r} is not allowed, as a file or an address would be read; "
+                "put that schema under $defs and refer to it as '#/$defs/NAME'"
+            )
+
+
+def _check_sum(key: str, mapping: Mapping[Any, Any]) -> None:
+    text = mapping.get("$PARAMETER")
+    if isinstance(text, str) and text.count("^") and not (text.count("^") == 1 and POWER.search(text)):
+        raise ValueError(f"{key}: $PARAMETER: {text[:60]!r}: write one power at most, of three digits; or the number")
+
+
+def _find_ids(schema: Any) -> set[str]:
+    """Addresses that the schema itself gives to its parts."""
+    ids = [mapping.get(name) for mapping in _find_mappings(schema) for name in ("$id", "id")]
+    return {text.rstrip("#") for text in ids if isinstance(text, str) and "://" in text}
+
+
+def _find_mappings(value: Any) -> Iterator[Mapping[Any, Any]]:
+    if isinstance(value, Mapping):
+        yield value
+        for item in value.values():
+            yield from _find_mappings(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _find_mappings(item)

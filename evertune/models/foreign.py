@@ -1,0 +1,73 @@
+"""A bundle that a person was given: its weights and its card are used, its code is not.
+
+A bundle carries the Python code that reads it. That of this home was written by Evertune; that of any other folder may
+be a stranger's, and a recipe that names the folder must not make it run.
+"""
+
+import contextlib
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from evertune.errors import ConfigError, TrainingError
+from evertune.objectives import TABLE, load_objective
+from evertune.records import compute_digest, file_digest
+from evertune.serving import bundle
+from evertune.serving.portable import base_files
+
+PORTABLE = (*bundle.CODE, *bundle.ADAPTER_CODE, "compressed.py")
+
+
+def adopt_bundle(folder: Path, root: Path) -> Path:
+    """The bundle with Evertune's own code in the place of its own; it is the same one where it lies in the home.
+
+    Args:
+        root: the home.
+    Raises:
+        ConfigError: it has no card, or one of another objective than those that there are.
+        OSError: the disk is full or not writable.
+    """
+    if folder.is_relative_to(root.resolve()):
+        return folder
+    objective = _read_objective(folder)
+    scratch = root / "foreign" / f".{uuid.uuid4().hex[:8]}"
+    try:
+        code = scratch / "code"
+        code.mkdir(parents=True)
+        (code / "__init__.py").write_text('"""Evertune\'s own code, for the bundle of a stranger."""\n')
+        bundle.write_code(code, objective, PORTABLE)
+        shutil.copyfile(folder / "evertune.json", scratch / "evertune.json")
+        _link_files(folder / "model", scratch / "model")
+        adopted = root / "foreign" / _name_bundle(folder, scratch)
+        with contextlib.suppress(OSError):  # it is there already, and the same
+            scratch.rename(adopted)
+        return adopted
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _read_objective(folder: Path) -> Any:
+    try:
+        name = bundle.read_card(folder).get("objective")
+    except TrainingError as error:
+        raise ConfigError(str(error)) from error
+    if name not in TABLE:
+        raise ConfigError(f"{folder}: tuned for {name!r}; there are {', '.join(TABLE)}")
+    return load_objective(name)
+
+
+def _link_files(source: Path, target: Path) -> None:
+    for file in sorted(source.rglob("*")):
+        if file.is_file():
+            link = target / file.relative_to(source)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file.resolve())
+
+
+def _name_bundle(folder: Path, scratch: Path) -> str:
+    """A name that no other bundle has, nor this one once its weights or Evertune's code have changed."""
+    own = [file_digest(file) for file in sorted(scratch.glob("code/**/*.py"))]
+    return compute_digest(
+        str(folder), base_files.compute_fingerprint(str(folder / "model")), file_digest(scratch / "evertune.json"), own
+    )

@@ -1,0 +1,85 @@
+"""A model trains fast for a while: padding skipped, layers replaced by faster ones of the same result."""
+
+import contextlib
+import functools
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from evertune.runtime import malloc
+from evertune.training.kernels import dropout, linear
+from evertune.training.kernels.unpadded import skip_padding
+from evertune.training.kernels.vocabulary import compact_embedding
+
+logger = logging.getLogger(__name__)
+LAYERS = {torch.nn.Linear: linear.forward_linear, torch.nn.LayerNorm: linear.forward_norm}
+
+
+@contextlib.contextmanager
+def accelerate_training(model: Any, precision: str, token_ids: Any, compiled: bool = False) -> Iterator[bool]:
+    """Train the model fast while this lasts; afterwards it is an ordinary one again. Tells whether it skips padding.
+
+    Args:
+        precision: `bf16` or `fp32`.
+        named: sorted ids of all tokens that the model will see while it trains.
+        compiled: whether its layers are compiled.
+    """
+    gpu = torch.cuda.is_available()
+    model.to("cuda" if gpu else "cpu")  # the trial for `unpadded` is made where the model trains
+    with contextlib.ExitStack() as contexts:
+        is_unpadded = contexts.enter_context(skip_padding(model))
+        if gpu:
+            contexts.enter_context(_enable_tensor_cores())
+        else:
+            contexts.enter_context(malloc.keep_memory())
+            if model.main_input_name == "input_ids":
+                logger.debug("embedding compact: %s", contexts.enter_context(compact_embedding(model, token_ids)))
+        if compiled:
+            contexts.enter_context(_compile_layers(model))
+        elif not gpu:  # layers that the compiler has no way to look into
+            layer_forwards = LAYERS if precision == "bf16" else {}
+            contexts.enter_context(
+                _replace_forwards(model, {torch.nn.Dropout: dropout.forward_dropout, **layer_forwards})
+            )
+        logger.debug("padding skipped: %s", is_unpadded)
+        yield is_unpadded
+
+
+@contextlib.contextmanager
+def _compile_layers(model: Any) -> Iterator[None]:
+    """Compile each of the model's layers for any number of tokens; attention, which sees the rows, is left as it is."""
+    stacks = [part for part in model.base_model.modules() if isinstance(part, torch.nn.ModuleList)]
+    layers = max(stacks, key=len, default=torch.nn.ModuleList())
+    for layer in layers:
+        layer.compile(dynamic=True)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._compiled_call_impl = None
+
+
+@contextlib.contextmanager
+def _enable_tensor_cores() -> Iterator[None]:
+    """What is computed in fp32 takes the GPU's tensor cores (TF32), where it has them."""
+    precision_before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision_before)
+
+
+@contextlib.contextmanager
+def _replace_forwards(model: Any, forwards: dict[type, Any]) -> Iterator[None]:
+    """Other forward passes for the layers of these very types."""
+    changed_layers = [part for part in model.modules() if type(part) in forwards]
+    for layer in changed_layers:
+        layer.forward = functools.partial(forwards[type(layer)], layer)
+    try:
+        yield
+    finally:
+        for layer in changed_layers:
+            del layer.forward
