@@ -1,6 +1,7 @@
 # make run    the main job: take in the sample tickets, fine-tune, compare, promote
 # make test   the tests          make check   lint, types, docs and tests
-# make bench  the benchmarks     make install only the environment, .venv
+# make bench  the benchmarks     make docs    build the documentation into site/
+# make install only the environment, .venv
 SHELL := /bin/bash
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -30,6 +31,8 @@ types: install
 
 docs: install
 	@$(BIN)/python docs/check.py
+	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+	@echo "the site is in site/index.html; its search works where it is served: $(BIN)/mkdocs serve"
 
 bench: install
 	@$(BIN)/python -m benchmarks $(NAME)
@@ -51,4 +54,4 @@ install: .venv/installed
 	@echo "ready: the command is $(BIN)/evertune"
 
 clean:
-	rm -rf .venv .evertune
+	rm -rf .venv .evertune site

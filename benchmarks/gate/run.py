@@ -1,6 +1,6 @@
 """The gate's error rates by simulation: `python -m benchmarks.gate.run [--histories 500]`, about 20 minutes.
 
-Prints the tables of docs/gate.md. Every challenge goes through `decide_promotion`, as in a real run.
+Prints the tables of docs/explanation/gate.md. Every challenge goes through `decide_promotion`, as in a real run.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The gate's error rates, by simulation; `benchmarks/gate/run.py` measures more of them for docs/gate.md."""
+"""The gate's error rates, by simulation; `benchmarks/gate/run.py` measures more, for docs/explanation/gate.md."""
 
 import numpy as np
 import pytest

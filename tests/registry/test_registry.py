@@ -44,7 +44,7 @@ def test_artifacts_stay_in_the_home_where_its_own_store_is_named(shop: Shop, mon
 def test_the_page_on_the_registry_shows_how_a_stranger_loads_the_model(shop: Shop, tmp_path: Path) -> None:
     _, version = shop.registered()
     models.move_champion(shop.home, shop.name, version, expected=None, reason="test")
-    page = (ROOT / "docs" / "registry.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how-to" / "serve-with-mlflow.md").read_text(encoding="utf-8")
     [export] = re.findall(r"^\$ (export .*)$", page, re.MULTILINE)
     [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / ".evertune").symlink_to(shop.home.root)
