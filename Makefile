@@ -25,6 +25,8 @@ check: lint types docs test
 lint: install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check . --select C901,PLR0915 --exit-zero --quiet  # warns of long and branching functions
+	@contracts="$$($(BIN)/lint-imports --no-logo)" || { echo "$$contracts"; exit 1; }
 
 types: install
 	@$(BIN)/mypy
