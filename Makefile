@@ -1,5 +1,6 @@
 # make run    the main job: take in the sample tickets, fine-tune, compare, promote
 # make test   the tests          make check   lint, types, docs and tests
+# make quick  the tests that start no process, before each commit
 # make bench  the benchmarks     make docs    build the documentation into site/
 # make install only the environment, .venv
 SHELL := /bin/bash
@@ -12,13 +13,17 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: run test check lint types docs bench install clean
+.PHONY: run test quick check lint types docs bench install clean
 
 run: install
 	@$(BIN)/evertune run configs/support_intents.yaml
 
 test: install
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# units of everything, in two minutes: no process is started
+quick: install
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist load --quick
 
 check: lint types docs test
 
