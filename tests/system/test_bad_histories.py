@@ -144,8 +144,8 @@ def test_without_the_id_column_a_recipe_is_not_that_of_its_corpus(old: Project, 
     old.write(data=data)
     status, words = ask("run")
     assert status == 2
-    assert "taken in with the roles text, label, id, timestamp, the recipe now has text, label, timestamp" in words
-    assert "Set them back, give the recipe a new name, or delete" in words
+    assert "maps the roles text, label, timestamp, but the corpus of" in words
+    assert "was built with text, label, id, timestamp. Every row would count as new" in words
 
 
 def test_a_renamed_column_reaches_new_files_alone(old: Project, ask: Ask) -> None:

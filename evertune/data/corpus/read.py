@@ -12,6 +12,7 @@ from evertune.data.columns.components import resolve_components
 from evertune.data.columns.strings import digest_list
 from evertune.data.corpus import delta_tables
 from evertune.data.corpus.parquet_chunks import PART
+from evertune.data.corpus.state import load_state
 from evertune.data.row_versions import list_own_columns, numbers_to_versions, order_versions, versions_to_numbers
 from evertune.errors import DataError
 from evertune.objectives import load_objective
@@ -238,7 +239,7 @@ def _select_digests(rows: "pa.Table", recipe: Recipe) -> "pa.Table":
 
 def _summarize_new_batches(home: Home) -> dict[str, Any]:
     """Rows of the batches after the last concluded one; a row that was refused and then released counts as accepted."""
-    since = ((read_json(home.state) or {}).get("concluded") or {}).get("batch", 0)
+    since = load_state(home).concluded_batch
     accepted = len(delta_tables.read_rows(home.corpus, ["batch"], since=since))
     events = delta_tables.read_rows(home.quarantine, ["row_version", "batch", "kinds", "status"])
     events = events.sort_by("batch").to_pylist()

@@ -6,11 +6,12 @@ two Delta tables, `state.json`. See `docs/decisions/2026-11-22-rows.md`.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
 from evertune.data.columns.chunks import RowReader, make_row_reader
-from evertune.data.corpus import delta_tables, invariants, removal, staging
+from evertune.data.corpus import delta_tables, removal, staging
 from evertune.data.corpus import label_counts as label_files
 from evertune.data.corpus.first_seen import find_first_batches
 from evertune.data.corpus.fresh_rows import FreshRows
@@ -32,10 +33,11 @@ from evertune.data.corpus.read import (
     take_snapshot,
 )
 from evertune.data.corpus.reverted_rows import number_returning_rows
+from evertune.data.corpus.state import CorpusState, check_roles, check_splits, load_state, update_state
 from evertune.data.row_versions import build_schema, list_roles
 from evertune.errors import DataError
 from evertune.records import Batch, compute_digest
-from evertune.runtime.files import read_json, sweep_files, write_json
+from evertune.runtime.files import sweep_files
 from evertune.runtime.home import Home
 from evertune.runtime.threads import release_memory
 
@@ -88,14 +90,14 @@ def ingest_rows(recipe: Recipe, home: Home, pieces: "Callable[[dict[str, str]], 
             sweep_files(folder, ".*.parquet")
         if batch := _resume_staged_batch(recipe, home):
             return batch
-    state = read_json(home.state) or {}
-    invariants.check_roles(recipe, home, state)
+    state = load_state(home)
+    check_roles(recipe, home, state)
     fresh_rows = FreshRows(recipe, home)
     try:
-        fresh_rows.add_pieces(pieces(dict(state.get("sources", {}))))
+        fresh_rows.add_pieces(pieces(dict(state.sources)))
         if fresh_rows.forgotten:
             logger.info("%d rows of the sources are left out: they were forgotten", fresh_rows.forgotten)
-        invariants.check_splits(home, state, fresh_rows.splits)
+        check_splits(home, state, fresh_rows.splits)
         with home.lock("corpus"):
             # another process may have staged or committed while this one was reading
             return _resume_staged_batch(recipe, home) or _stage_rows(recipe, home, fresh_rows)
@@ -221,7 +223,7 @@ def _complete_commit(home: Home) -> None:
     )
     delta_tables.append_once(home.quarantine, make_row_reader(log.quarantine), log.quarantine.column_names, number)
     label_files.add_label_counts(home, log)
-    _update_state(home, batch=number)
+    update_state(home, lambda state: replace(state, batch=number))
     if staged is not None and staged[0].path == log.path:
         _remember_sources(home, staged[1])
         staging.forget_staged(home)
@@ -256,14 +258,15 @@ def _put_back(refused: "pa.Table", home: Home, number: int) -> "pa.Table":
 
 
 def _remember_sources(home: Home, notes: dict[str, Any]) -> None:
-    state = read_json(home.state) or {}
-    merged = {name: {**state.get(name, {}), **notes[name]} for name in ("sources", "splits")}
-    _update_state(home, **merged, roles=notes["roles"])
+    def add_sources(state: CorpusState) -> CorpusState:
+        return replace(
+            state,
+            sources={**state.sources, **notes["sources"]},
+            splits={**state.splits, **notes["splits"]},
+            roles=notes["roles"],
+        )
 
-
-def _update_state(home: Home, **facts: Any) -> None:
-    with home.lock("state"):
-        write_json(home.state, {**(read_json(home.state) or {}), **facts})
+    update_state(home, add_sources)
 
 
 def _list_refused(refused: "pa.Table", remaining: "pa.Table | None", number: int) -> "pa.Table":

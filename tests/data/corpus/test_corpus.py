@@ -186,7 +186,7 @@ def test_a_changed_split_of_a_source_is_refused(tmp_path: Path, columns: dict[st
         return recipe(tmp_path, data={"sources": list(given), "columns": columns})
 
     run(given({"path": "*.csv"}), place)
-    with pytest.raises(ConfigError, match=r"a\.csv was taken in with no split, the recipe now gives it `split: test`"):
+    with pytest.raises(ConfigError, match=r"a\.csv now has `split: test`, but was ingested with no split"):
         ingest(given({"path": "a.csv", "split": "test"}), place)
     assert not list(place.batches.iterdir())
 
@@ -200,7 +200,7 @@ def test_another_file_may_have_another_split_with_the_same_rows(tmp_path: Path) 
     one = recipe(tmp_path, data={"sources": [train, {"path": "b.csv", "split": "test"}]})
     assert run(one, place).accepted == 5
     assert read_json(place.state)["splits"] == {"a.csv": "train", "b.csv": "test"}
-    with pytest.raises(ConfigError, match=r"b\.csv was taken in with `split: test`"):
+    with pytest.raises(ConfigError, match=r"b\.csv now has `split: train`, but was ingested with `split: test`"):
         ingest(recipe(tmp_path, data={"sources": [train, {"path": "b.csv", "split": "train"}]}), place)
 
 

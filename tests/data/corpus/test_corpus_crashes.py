@@ -12,7 +12,7 @@ import pytest
 from deltalake import CommitProperties, Transaction, write_deltalake
 
 from evertune.data.contract.judge import BatchStoppedError
-from evertune.data.corpus import delta_tables, staging
+from evertune.data.corpus import delta_tables, staging, state
 from evertune.data.corpus import label_counts as labels
 from evertune.data.corpus import parquet_chunks as parts_file
 from evertune.data.corpus import transactions as corpus
@@ -39,8 +39,8 @@ POINTS = [
     (delta_tables, "append_once", 2),  # the quarantine
     (labels, "write_json", 1),  # labels.json
     (labels, "write_json", 2),  # their counts
-    (corpus, "write_json", 1),  # state.json: the batch
-    (corpus, "write_json", 2),  # state.json: the sources
+    (state, "write_json", 1),  # state.json: the batch
+    (state, "write_json", 2),  # state.json: the sources
     (staging, "forget_staged", 1),
     (staging, "forget_stopped", 1),
     (staging, "forget_log", 1),
