@@ -222,8 +222,8 @@ def test_late_rows_and_an_edited_recipe_are_told_and_kept_in_the_ledger(old: Pro
     edits = ("evaluation.metric=accuracy", "training.epochs=0.1", "data.split.test=0.3", "contract.label.max_share=1")
     status, words = ask("run", *(part for edit in edits for part in ("--set", edit)))
     assert status == 0
-    assert "at: 30 of 30 rows are older than the newest row before, of 2026-04-04 04:00; they count as fresh" in words
-    assert "at: 10 of these have an id whose row in the corpus is newer; they replace it" in words
+    assert "at: 30 of 30 rows are older than the newest earlier row (2026-04-04 04:00). They count as fresh" in words
+    assert "at: 10 of these replace a newer row with the same id" in words
     assert "the recipe has changed: evaluation.metric default -> accuracy: earlier decisions went by another" in words
     assert "data.split.test 0.25 -> 0.3: rows that came before keep their split" in words
     assert "this machine's clock went back" in words and "the ledger's last entry is of 2091-05-06 07:08" in words

@@ -58,7 +58,7 @@ def test_a_new_label_joins_behind_the_others_if_it_stands_on_enough_rows(
     place = nights(tmp_path, [*NEW, ("a slip of the pen", "crad")], new="grow")
     assert corpus.known_labels(place) == ("card", "refund", "crypto")
     assert "label: 'crypto' (12 rows) are new and join the labels" in caplog.text
-    assert corpus.label_counts(place)["crypto"] == 12
+    assert corpus.load_label_counts(place)["crypto"] == 12
 
 
 def test_a_label_that_has_vanished_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -71,7 +71,7 @@ def test_a_label_that_has_vanished_is_told(tmp_path: Path, caplog: pytest.LogCap
 
 def test_counts_are_those_of_each_batch_once(tmp_path: Path) -> None:
     place = nights(tmp_path, NEW, new="grow")
-    counts = corpus.label_counts(place)
+    counts = corpus.load_label_counts(place)
     rows = corpus.read_rows(place, corpus.newest_version(place))["label"].to_pylist()
     assert counts == {label: rows.count(label) for label in set(rows)}
 

@@ -14,7 +14,7 @@ from deltalake import CommitProperties, Transaction, write_deltalake
 from evertune.data.contract.judge import BatchStoppedError
 from evertune.data.corpus import delta_tables, staging, state
 from evertune.data.corpus import label_counts as labels
-from evertune.data.corpus import parquet_chunks as parts_file
+from evertune.data.corpus import parquet_chunks as chunk_files
 from evertune.data.corpus import transactions as corpus
 from evertune.data.quarantine import release as quarantine
 from evertune.errors import DataError
@@ -25,15 +25,15 @@ from tests.helpers.data import TOLERANT, good, home, ingest, recipe, run, write_
 from tests.helpers.paths import ROOT
 
 BAD = [("", "card"), ("caf\u00c3\u00a9 was shut", "refund")]
-PUT = parts_file.ChunkFile, "put"
+PUBLISH = chunk_files.ChunkFile, "publish_as"
 POINTS = [
-    (*PUT, 1),  # the staged file
-    (*PUT, 2),  # the verdict: splits,
-    (*PUT, 3),  # accepted rows,
-    (*PUT, 4),  # refused rows
-    (*PUT, 5),  # a file in the corpus' folder that the table does not know yet
-    (*PUT, 6),  # and one in the quarantine's
-    (staging, "stage", 1),
+    (*PUBLISH, 1),  # the staged file
+    (*PUBLISH, 2),  # the log: splits,
+    (*PUBLISH, 3),  # accepted rows,
+    (*PUBLISH, 4),  # refused rows
+    (*PUBLISH, 5),  # a file in the corpus' folder that the table does not know yet
+    (*PUBLISH, 6),  # and one in the quarantine's
+    (staging, "stage_batch", 1),
     (staging, "write_log", 1),
     (delta_tables, "append_once", 1),  # the corpus
     (delta_tables, "append_once", 2),  # the quarantine
@@ -76,14 +76,14 @@ import os, signal, sys
 from pathlib import Path
 from tests.helpers.data import home, run
 from evertune.data.corpus import delta_tables
-from evertune.config import load
+from evertune.config import load_recipe
 folder, append = Path({folder!r}), delta_tables.append_once
 def killed(path, *rest):
     if path.name == "quarantine":
         os.kill(os.getpid(), signal.SIGKILL)
     append(path, *rest)
 delta_tables.append_once = killed
-run(load(folder / "recipe.yaml"), home(folder))
+run(load_recipe(folder / "recipe.yaml"), home(folder))
 """
 
 
@@ -96,7 +96,7 @@ def test_kill_9_between_the_two_commits(tmp_path: Path) -> None:
     died = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": root}, check=False)
     assert died.returncode == -signal.SIGKILL
     assert (delta_tables.last_batch(place.corpus), delta_tables.last_batch(place.quarantine)) == (1, 0)
-    # a looser contract in the meantime changes nothing: the verdict had been written down
+    # A looser contract in the meantime changes nothing: the verdicts are in the log.
     run(recipe(tmp_path, contract={"tolerance": 0.5, "text": {"min_length": 0}}), place)
     _check_complete(place)
     assert run(one, place).rows == corpus.take_snapshot(place).rows
@@ -161,7 +161,7 @@ def test_a_file_that_the_table_never_knew_goes_when_its_batch_is_written_again(t
     write_csv(tmp_path / "a.csv", good(20))
     one = recipe(tmp_path)
     place = home(tmp_path)
-    with killed(parts_file.ChunkFile, "put", "after", 5):  # in the corpus' folder
+    with killed(chunk_files.ChunkFile, "publish_as", "after", 5):  # in the corpus' folder
         run(one, place)
     assert len(list(place.corpus.glob("*.parquet"))) == 1
     run(one, place)

@@ -67,7 +67,7 @@ def test_a_crash_in_the_middle_of_that_loses_and_doubles_nothing(
     monkeypatch.setattr(delta_tables, "MANY", 3)
     _live(tmp_path, range(1, 3))
     for day, when in ((3, "before"), (4, "after")):
-        with killed(delta_tables, "compact", when):
+        with killed(delta_tables, "compact_files", when):
             _live(tmp_path, range(day, day + 1))
     _live(tmp_path, range(5, 6))
     assert [row["text"] for row in current(home(tmp_path), "text")] == [text for text, _ in good(20, 4)]

@@ -84,7 +84,7 @@ def test_an_old_file_undoes_no_correction_and_that_is_said(tmp_path: Path, caplo
         assert run(one, place).accepted == 5
     assert label_of(place) == ["card"]
     assert len(caplog.records) == 1
-    assert caplog.text.count("1 rows are read as they were before another source corrected them") == 1
+    assert caplog.text.count("1 rows hold older content that another source has corrected") == 1
     assert "newer timestamp" in caplog.text
 
 
