@@ -101,7 +101,7 @@ def rows_now(old: Project) -> int:
     [
         (
             {"begin": datetime(2090, 1, 1, tzinfo=UTC)},
-            ["60 timestamp in the future", "at: 2090-01-01 00:00 lies in the future, this machine's clock says"],
+            ["60 timestamp in the future", "at: 2090-01-01 00:00 is in the future (this machine's clock: "],
         ),
         ({"only": "refund"}, ["label: 100.0% of the labels are 'refund'; contract.label.max_share allows 98.0%"]),
         (
@@ -114,7 +114,7 @@ def rows_now(old: Project) -> int:
         ({"label": "intent"}, ["label: no such column in rows/b.csv", "name the right one in data.columns.label"]),
         ({"text": "id", "id": "text"}, ["has the column changed? data.columns.text names it"]),
         ({"label": "text", "text": "label"}, ["60 unknown label"]),
-        ({"at": "id", "id": "at"}, ["60 unreadable timestamp", "at: '500' is no date or time"]),
+        ({"at": "id", "id": "at"}, ["60 unreadable timestamp", "at: '500' is not a date or time"]),
     ],
     ids=[
         "future",

@@ -99,7 +99,7 @@ def test_parts_that_travel_are_judged_the_same(tmp_path: Path, mapped: bool, mon
     def spread(function: Callable[..., Any], jobs: Iterable[dict[str, Any]]) -> Iterator[Any]:
         for job in jobs:
             travelled = pickle.loads(pickle.dumps(job))
-            sizes.append(len(travelled["part"].rows) + len(travelled["part"].unreadable))
+            sizes.append(len(travelled["chunk"].rows) + len(travelled["chunk"].unreadable))
             yield pickle.loads(pickle.dumps(function(**travelled)))
 
     for module in (judging, contract):

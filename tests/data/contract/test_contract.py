@@ -71,7 +71,7 @@ def test_labels_are_inferred_from_the_first_batch_and_then_fixed(tmp_path: Path)
     rows = [*GOOD, *rows_of([("only once here", "slip"), ("new one", "new"), ("new two", "new")])]
     first_batch = verdicts(tmp_path, rows)
     assert refused(first_batch) == [
-        (["rare label"], ["label: 'slip' stands on fewer than 2 rows (contract.label.min_rows)"])
+        (["rare label"], ["label: 'slip' appears in fewer than 2 rows (contract.label.min_rows)"])
     ]
     later = verdicts(tmp_path, rows, ("card", "refund", "slip"))
     assert later.reasons == {"unknown label": 2}
@@ -106,8 +106,7 @@ def test_two_labels_for_one_text(tmp_path: Path) -> None:
     rows = [*GOOD, *rows_of([("which one", "card"), ("which one", "refund"), ("fine", "card"), ("fine", "card")])]
     found = verdicts(tmp_path, rows)
     assert (
-        refused(found)
-        == [(["two labels for one input"], ["text: the same input stands with another label in this batch"])] * 2
+        refused(found) == [(["two labels for one input"], ["text: the same input has another label in this batch"])] * 2
     )
     assert verdicts(tmp_path, rows, contract={"conflicts": "keep"}).refused.num_rows == 0
     slip = [*GOOD, *rows_of([("which one", "card"), ("which one", "crad")])]
@@ -121,7 +120,7 @@ def test_another_label_than_in_the_corpus(tmp_path: Path) -> None:
     )
     table = keyed_rows(one, [*GOOD, *rows_of([("old text", "refund")])])
     assert refused(check_rows(table, one, ("card", "refund"), lambda wanted: known)) == [
-        (["two labels for one input"], ["text: the same input stands with another label in the corpus"])
+        (["two labels for one input"], ["text: the same input has another label in the corpus"])
     ]
     same = keyed_rows(one, [*GOOD, *rows_of([("old text", "card")])])
     assert check_rows(same, one, ("card", "refund"), lambda wanted: known).refused.num_rows == 0
@@ -154,7 +153,7 @@ def test_an_unreadable_timestamp(tmp_path: Path) -> None:
     data = {"sources": [{"path": "*.csv"}], "columns": {"timestamp": "at"}}
     row = {"text": "when", "label": "card", "timestamp_problem": "yesterday-ish"}
     assert refused(verdicts(tmp_path, [*GOOD, row], data=data)) == [
-        (["unreadable timestamp"], ["at: 'yesterday-ish' is no date or time"])
+        (["unreadable timestamp"], ["at: 'yesterday-ish' is not a date or time"])
     ]
 
 

@@ -125,7 +125,7 @@ def test_a_pattern_that_can_take_hours_is_told(caplog: pytest.LogCaptureFixture)
     for _time in range(2):
         custom_expectations(Contract(expectations=[given]))
     (message,) = caplog.messages
-    assert message.startswith("contract.expectations.0.regex_list: '^(b+)+$' repeats a repeat, which can take hours on")
+    assert message.startswith("contract.expectations.0.regex_list: '^(b+)+$' nests repeats, which can take hours on")
 
 
 def test_the_data_docs_show_rows_and_words_as_text(tmp_path: Path) -> None:

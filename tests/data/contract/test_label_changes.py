@@ -36,11 +36,13 @@ def nights(folder: Path, second: list[Any], **label: Any) -> Home:
 def test_a_new_label_is_refused_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     place = nights(tmp_path, [*NEW, *good(80)])
     assert "crypto" not in corpus.known_labels(place)
-    assert "label: 'crypto' (12 rows) the corpus does not know, the rows are refused" in caplog.text
+    assert "label: refused rows with labels that are not in the corpus: 'crypto' (12 rows)" in caplog.text
 
 
 def test_a_new_label_stops_the_run(tmp_path: Path) -> None:
-    with pytest.raises(contract.BatchStoppedError, match=r"label: 'crypto' \(12 rows\) the corpus does not know; mend"):
+    with pytest.raises(
+        contract.BatchStoppedError, match=r"label: labels that are not in the corpus: 'crypto' \(12 rows\). Correct"
+    ):
         nights(tmp_path, [*NEW, *good(80)], new="stop")
 
 
@@ -57,7 +59,7 @@ def test_a_new_label_joins_behind_the_others_if_it_stands_on_enough_rows(
 ) -> None:
     place = nights(tmp_path, [*NEW, ("a slip of the pen", "crad")], new="grow")
     assert corpus.known_labels(place) == ("card", "refund", "crypto")
-    assert "label: 'crypto' (12 rows) are new and join the labels" in caplog.text
+    assert "label: added new labels: 'crypto' (12 rows)" in caplog.text
     assert corpus.load_label_counts(place)["crypto"] == 12
 
 
@@ -66,7 +68,7 @@ def test_a_label_that_has_vanished_is_told(tmp_path: Path, caplog: pytest.LogCap
     nights(tmp_path, [*others[:39], ("one of the others", "refund")])
     assert "vanished" not in caplog.text
     nights(tmp_path / "again", others)
-    assert "label: 'refund' has vanished: none of 40, but 50.0% of those before" in caplog.text
+    assert "label: no row has the label 'refund' (0 of 40; 50.0% in earlier batches)" in caplog.text
 
 
 def test_counts_are_those_of_each_batch_once(tmp_path: Path) -> None:
