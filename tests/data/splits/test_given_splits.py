@@ -62,7 +62,7 @@ def test_train_rows_that_a_later_test_file_leaks_are_left_out_of_training(
     assert {row["text"] for row in learned if row["split"] == "train"} == before - {text for text, _ in good(10)}
     left_out = sum(row["split"] == "excluded" for row in learned)
     assert left_out > 5
-    assert f"{left_out} train rows stand in or near test rows" in caplog.text
+    assert f"excluded {left_out} train rows that are linked with test rows" in caplog.text
     assert splits.exclude_leaked_rows(rows, RULES) is rows
 
 

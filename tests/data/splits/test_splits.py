@@ -219,7 +219,7 @@ def test_a_component_with_much_of_a_batch_is_warned_of(grouped: Any, caplog: pyt
     rows = [{"text": text, "group": "all" if place % 2 else None} for place, (text, _) in enumerate(good(200))]
     with caplog.at_level(logging.WARNING):
         assigned(grouped, rows)
-    assert "100 of 200 rows hang together" in caplog.text
+    assert "100 of 200 rows are linked" in caplog.text
 
 
 def test_the_splits_of_many_rows_take_little_memory_beside_them(tmp_path: Path) -> None:
