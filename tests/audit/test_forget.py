@@ -25,7 +25,8 @@ from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 from tests.helpers.cli import Done
 from tests.helpers.crash import killed
-from tests.helpers.data import TOLERANT, current, good, ingest, recipe, run, write_csv
+from tests.helpers.data import TOLERANT, current, good, ingest, run, write_csv
+from tests.helpers.data import make_recipe as recipe
 from tests.helpers.forget import HEADER, SECRET, kept, loaded, shown
 
 OTHER = "grace hopper found a moth between the relays of her machine"

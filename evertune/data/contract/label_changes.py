@@ -9,7 +9,7 @@ from evertune.data.contract.frame import get_target_role
 if TYPE_CHECKING:
     from evertune.data.contract.batch import Verdicts
 
-EXPECTED = 10  # expected rows of a label above which having none is no chance (1 in 20,000)
+EXPECTED = 10  # rows of a label that a batch should have; having none is then no accident (1 in 20,000)
 SHOWN = 5  # labels that a message lists
 
 

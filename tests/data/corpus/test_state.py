@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evertune.data.corpus.state import CorpusState, load_state, update_state
-from tests.helpers.data import home
+from tests.helpers.data import make_home
 
 # As it was written before it was typed; `from_a_later_version` is a key that this version does not know.
 OLD = """\
@@ -57,7 +57,7 @@ OLD = """\
 
 
 def write_state(folder: Path, text: str) -> Path:
-    path = home(folder).state
+    path = make_home(folder).state
     path.parent.mkdir(parents=True)
     path.write_text(text, encoding="utf-8")
     return path
@@ -65,7 +65,7 @@ def write_state(folder: Path, text: str) -> Path:
 
 def test_a_state_of_before_is_read_and_saved_back_unchanged(tmp_path: Path) -> None:
     path = write_state(tmp_path, OLD)
-    state = load_state(home(tmp_path))
+    state = load_state(make_home(tmp_path))
     stored = json.loads(OLD)
     assert (state.batch, state.concluded_batch) == (2, 2)
     assert (state.sources, state.splits) == ({"rows/a.csv": "5f0c"}, {"rows/a.csv": None})
@@ -73,26 +73,26 @@ def test_a_state_of_before_is_read_and_saved_back_unchanged(tmp_path: Path) -> N
     assert state.files == stored["files"]
     assert state.recipe == stored["recipe"]
     assert state.concluded == stored["concluded"]
-    update_state(home(tmp_path), lambda current: replace(current, batch=current.batch))
+    update_state(make_home(tmp_path), lambda current: replace(current, batch=current.batch))
     assert path.read_text(encoding="utf-8") == OLD
 
 
 def test_a_missing_key_has_its_default_and_is_not_written(tmp_path: Path) -> None:
-    assert load_state(home(tmp_path)) == CorpusState()
+    assert load_state(make_home(tmp_path)) == CorpusState()
     path = write_state(tmp_path, '{"sources": {"a.csv": "1"}, "concluded": null}')
-    state = load_state(home(tmp_path))
+    state = load_state(make_home(tmp_path))
     assert state == CorpusState(sources={"a.csv": "1"})
     assert state.concluded_batch == 0
-    update_state(home(tmp_path), lambda current: replace(current, batch=1))
+    update_state(make_home(tmp_path), lambda current: replace(current, batch=1))
     assert json.loads(path.read_text()) == {"sources": {"a.csv": "1"}, "concluded": None, "batch": 1}
 
 
 def test_a_changed_field_is_written_even_where_it_is_empty(tmp_path: Path) -> None:
     path = write_state(tmp_path, "{}")
-    update_state(home(tmp_path), lambda current: replace(current, splits={}))
+    update_state(make_home(tmp_path), lambda current: replace(current, splits={}))
     assert json.loads(path.read_text()) == {"splits": {}}
 
 
 def test_a_change_of_nothing_writes_nothing(tmp_path: Path) -> None:
-    update_state(home(tmp_path), lambda current: current)
-    assert not home(tmp_path).state.exists()
+    update_state(make_home(tmp_path), lambda current: current)
+    assert not make_home(tmp_path).state.exists()

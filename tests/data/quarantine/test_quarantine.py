@@ -14,7 +14,9 @@ from evertune.data.quarantine import release as quarantine
 from evertune.errors import DataError
 from evertune.runtime.home import Home
 from tests.helpers.crash import killed
-from tests.helpers.data import REFUSED, TOLERANT, current, good, home, ingest, recipe, run, write_csv
+from tests.helpers.data import REFUSED, TOLERANT, current, good, ingest, run, write_csv
+from tests.helpers.data import make_home as home
+from tests.helpers.data import make_recipe as recipe
 
 
 def refused(place: Home) -> list[tuple[str, str]]:
