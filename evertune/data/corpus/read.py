@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from evertune.config import Recipe
 from evertune.data import label_names
@@ -241,7 +241,17 @@ def _select_digests(rows: "pa.Table", recipe: Recipe) -> "pa.Table":
     return pa.table(dict(zip(("input_digest", "target_digest"), columns, strict=True)))
 
 
-def _summarize_new_batches(home: Home) -> dict[str, Any]:
+class _NewRows(TypedDict):
+    """Fields of a `Snapshot` about the rows since the last concluded run."""
+
+    new: int
+    accepted: int
+    refused: int
+    reasons: dict[str, int]
+    data_docs: tuple[str, ...]
+
+
+def _summarize_new_batches(home: Home) -> _NewRows:
     """Count the rows of the batches after the last concluded one; refused rows that were released count as accepted."""
     since = load_state(home).concluded_batch
     accepted = len(delta_tables.read_rows(home.corpus, ["batch"], since=since))

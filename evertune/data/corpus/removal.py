@@ -4,16 +4,17 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.data.corpus import delta_log, delta_tables
 from evertune.data.corpus.parquet_chunks import ChunkFile, explain_write_errors, read_notes, rows_of
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
-FindDoomed = Callable[["pa.Table"], Any]  # returns a numpy mask (rows,) of the rows to remove
+FindDoomed = Callable[["pa.Table"], "np.ndarray"]  # returns a mask (rows,) of the rows to remove
 
 
 def iterate_all_rows(home: Home) -> "Iterator[tuple[str, pa.Table]]":

@@ -11,7 +11,7 @@ All are Parquet files in `home.batches`, put in place by an atomic rename: a cra
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from evertune.data.columns.chunks import RowReader, zip_columns
 from evertune.data.corpus.parquet_chunks import PART, ChunkFile, read_notes, rows_of
@@ -25,13 +25,24 @@ if TYPE_CHECKING:
 PART_ROWS = 20_000  # accepted rows of a batch that are tokenised and stored together
 
 
-def stage_batch(fresh_rows: ChunkFile, home: Home, fingerprint: str, notes: dict[str, Any]) -> Batch:
+class BatchNotes(TypedDict):
+    """What the staged file of a batch holds besides its rows."""
+
+    sources: dict[str, str]  # fingerprints by URI
+    roles: list[str]
+    splits: dict[str, str | None]  # the split that each source gives its rows, by URI
+    number: int
+    read: int  # rows that the sources gave, fresh or not
+    shape: str  # digest of the settings that decide what is read from the sources
+
+
+def stage_batch(fresh_rows: ChunkFile, home: Home, fingerprint: str, notes: BatchNotes) -> Batch:
     """Publish fresh rows as the staged file of a batch.
 
     Args:
         fresh_rows: with their versions and positions.
         fingerprint: of the row versions.
-        notes: `number`, `read`, `sources`, `roles`, `splits`, `shape`, stored in the file.
+        notes: are stored in the file.
     Raises:
         DataError: the file cannot be written.
     """
@@ -41,16 +52,17 @@ def stage_batch(fresh_rows: ChunkFile, home: Home, fingerprint: str, notes: dict
     return Batch(number, str(path), fingerprint, fresh_rows.rows, notes["read"], notes["sources"])
 
 
-def find_staged_batch(home: Home) -> tuple[Batch, dict[str, Any]] | None:
+def find_staged_batch(home: Home) -> tuple[Batch, BatchNotes] | None:
     """Return the staged batch and its notes, or None."""
     import pyarrow.parquet as pq
 
     path = next(home.batches.glob("[0-9]*-*.parquet"), None)
     if path is None:
         return None
-    notes = read_notes(path)
+    stored = read_notes(path)
+    notes = cast("BatchNotes", stored)
     rows = pq.read_metadata(path).num_rows
-    return Batch(notes["number"], str(path), notes["fingerprint"], rows, notes["read"], notes["sources"]), notes
+    return Batch(notes["number"], str(path), stored["fingerprint"], rows, notes["read"], notes["sources"]), notes
 
 
 def open_batch(batch: Batch) -> tuple[RowReader, list[str]]:

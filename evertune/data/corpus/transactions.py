@@ -7,7 +7,7 @@ each of the two Delta tables, `state.json`. See `docs/decisions/2026-11-22-rows.
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.config import Recipe
 from evertune.data.columns.chunks import RowReader, make_row_reader
@@ -198,14 +198,20 @@ def _resume_staged_batch(recipe: Recipe, home: Home) -> Batch | None:
 
 
 def _stage_rows(recipe: Recipe, home: Home, fresh_rows: FreshRows) -> Batch:
-    number = last_number(home) + 1
-    sources = fresh_rows.sources
-    notes: dict[str, Any] = {"sources": sources, "roles": list_roles(recipe), "splits": fresh_rows.splits}
+    """Stage the fresh rows; if there are none, only remember that the sources were read."""
+    last = last_number(home)
     file = fresh_rows.keep_fresh()
     if file is None:
-        _remember_sources(home, notes)
-        return Batch(number - 1, None, compute_digest([]), rows=0, read=fresh_rows.rows, sources=sources)
-    notes |= {"number": number, "read": fresh_rows.rows, "shape": _digest_shape(recipe)}
+        _remember_sources(home, fresh_rows.sources, fresh_rows.splits, list_roles(recipe))
+        return Batch(last, None, compute_digest([]), rows=0, read=fresh_rows.rows, sources=fresh_rows.sources)
+    notes: staging.BatchNotes = {
+        "sources": fresh_rows.sources,
+        "roles": list_roles(recipe),
+        "splits": fresh_rows.splits,
+        "number": last + 1,
+        "read": fresh_rows.rows,
+        "shape": _digest_shape(recipe),
+    }
     return staging.stage_batch(file, home, fresh_rows.compute_fingerprint(), notes)
 
 
@@ -229,7 +235,8 @@ def _complete_commit(home: Home) -> None:
     add_label_counts(home, log)
     update_state(home, lambda state: replace(state, batch=number))
     if staged is not None and staged[0].path == log.path:
-        _remember_sources(home, staged[1])
+        notes = staged[1]
+        _remember_sources(home, notes["sources"], notes["splits"], notes["roles"])
         staging.forget_staged(home)
     _settle_stopped(home, released=log.path is None)
     staging.forget_log(home)
@@ -262,13 +269,15 @@ def _put_back(refused: "pa.Table", home: Home, number: int) -> "pa.Table":
     return refused.filter(pc.invert(goes_back))
 
 
-def _remember_sources(home: Home, notes: dict[str, Any]) -> None:
+def _remember_sources(home: Home, sources: dict[str, str], splits: dict[str, str | None], roles: list[str]) -> None:
+    """Add what was read of the sources to the state: they are not read again until their fingerprints change."""
+
     def add_sources(state: CorpusState) -> CorpusState:
         return replace(
             state,
-            sources={**state.sources, **notes["sources"]},
-            splits={**state.splits, **notes["splits"]},
-            roles=notes["roles"],
+            sources={**state.sources, **sources},
+            splits={**state.splits, **splits},
+            roles=roles,
         )
 
     update_state(home, add_sources)
