@@ -6,6 +6,7 @@ from typing import Any
 
 from evertune import report
 from evertune.config import Recipe
+from evertune.data.corpus.state import load_state
 from evertune.notify import notices
 from evertune.records import Candidate, Decision, Evaluation, Outcome, Snapshot, TooLittle, to_plain
 from evertune.registry.decisions import ledger
@@ -131,8 +132,8 @@ def _is_repetition(home: Home, folder: Path, version: int | None, champion: int 
     if not (folder / "concluded").exists():
         return False
     if (noted := (folder / "concluded").read_text()) == "":  # an older Evertune's, or a crash came while it was written
-        concluded = (read_json(home.state) or {}).get("concluded") or {}
-        return bool(concluded) and concluded["outcome"]["champion_version"] == version
+        concluded = load_state(home).concluded
+        return concluded is not None and concluded["outcome"]["champion_version"] == version
     # Whatever was champion meanwhile, such as one that was rolled back: this run has decided nothing.
     return champion == version and _count_decisions(home, version) == noted
 

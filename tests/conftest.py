@@ -162,8 +162,8 @@ def source_recipe(tmp_path: Path, write_recipe: Callable[..., Path]) -> Callable
 def taken(tmp_path: Path) -> tuple[Recipe, Home]:
     """A corpus of 20 rows with four refused ones."""
     data_helpers.write_csv(tmp_path / "a.csv", [*data_helpers.good(20), *data_helpers.REFUSED])
-    one = data_helpers.recipe(tmp_path, **data_helpers.TOLERANT)
-    place = data_helpers.home(tmp_path)
+    one = data_helpers.make_recipe(tmp_path, **data_helpers.TOLERANT)
+    place = data_helpers.make_home(tmp_path)
     data_helpers.run(one, place)
     return one, place
 
@@ -172,7 +172,7 @@ def taken(tmp_path: Path) -> tuple[Recipe, Home]:
 def grouped(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     """A recipe whose rows have a group column."""
     data = {"sources": [{"path": "*.csv"}], "columns": {"group": "group"}}
-    return data_helpers.recipe(tmp_path_factory.mktemp("recipe"), data=data)
+    return data_helpers.make_recipe(tmp_path_factory.mktemp("recipe"), data=data)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evertune.config import Recipe
 from evertune.data.corpus import delta_tables
+from evertune.data.corpus.state import load_state
 from evertune.models import teachers
 from evertune.registry.decisions import ledger, retention
 from evertune.registry.versions import versions as model_versions
@@ -155,7 +156,7 @@ def _find_joined_tokens(recipe: Recipe, home: Home) -> Iterator[Path]:
 
 
 def _find_old_docs(home: Home) -> Iterator[Path]:
-    last_batch = ((read_json(home.state) or {}).get("concluded") or {}).get("batch", 0)
+    last_batch = load_state(home).concluded_batch
     yield from (folder for folder in home.data_docs.glob("*/") if int(folder.name) <= last_batch)
 
 

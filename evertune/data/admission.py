@@ -60,7 +60,7 @@ def admit_batch(
     if batch.path is None or transactions.is_committed(batch, home):
         return label_names.rename_snapshot(transactions.take_snapshot(home), recipe), None
     accepted_file = transactions.ChunkFile(home.batches)
-    labels_before = transactions.label_counts(home)
+    labels_before = transactions.load_label_counts(home)
     try:
         if spread is not None and batch.rows > judge.SENT:
             helper_process.end_processes()

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.data.corpus import transactions as corpus
 from evertune.data.corpus.reverted_rows import strip_table_version
+from evertune.data.corpus.state import load_state
 from evertune.models import base as base_models
 from evertune.registry.versions import versions
 from evertune.runs import up_to_date
-from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def describe_origin(recipe: "Recipe", home: Home, snapshot: "Snapshot", run_id: 
         "base_model": base_models.describe_base(recipe),
         "labels": list(snapshot.labels),
         "dates": _describe_dates(rows),
-        **_describe_sources(rows, (read_json(home.state) or {}).get("sources", {})),
+        **_describe_sources(rows, load_state(home).sources),
         **versions.read_run_origin(home, run_id),
     }
 

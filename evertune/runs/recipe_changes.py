@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from evertune.data.corpus.state import load_state
 from evertune.records import dump_settings
-from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def summarize_recipe(recipe: "Recipe") -> dict[str, Any]:
 
 def find_changes(recipe: "Recipe", home: Home) -> list[str]:
     """What changed since the last concluded run, each with what it means for the history; empty before the first."""
-    before = (read_json(home.state) or {}).get("recipe")
+    before = load_state(home).recipe
     return [] if before is None else describe_changes(before, summarize_recipe(recipe))
 
 

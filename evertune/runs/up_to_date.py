@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from evertune.data.corpus.state import Conclusion, CorpusState, load_state, update_state
 from evertune.models import base as base_models
 from evertune.models import teachers
 from evertune.records import Outcome, Snapshot, compute_digest, dump_settings, to_plain
 from evertune.runs import recipe_changes
-from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
@@ -40,28 +40,29 @@ def check_before_start(recipe: "Recipe", home: Home, fingerprints: Fingerprints)
     Args:
         fingerprints: `sources.fingerprints`; None from it means that only reading tells.
     """
-    state = read_json(home.state) or {}
-    concluded = state.get("concluded")
-    if concluded is None or concluded["recipe"] != recipe_fingerprint(recipe):
+    state = load_state(home)
+    concluded = state.concluded
+    if concluded is None or concluded.get("recipe") != recipe_fingerprint(recipe):
         return None
-    if concluded.get("batch") != state.get("batch") or any(home.batches.glob("*.parquet")):
+    if concluded.get("batch") != state.batch or any(home.batches.glob("*.parquet")):
         return None  # rows were released, or a run did not end
     if (home.forgotten / INTENT).exists():
         return None  # rows are still to be forgotten
+    known = concluded.get("sources", {})
     with open_file_cache(home) as files:
-        current = fingerprints(recipe, files, concluded["sources"])
-    if current is None or any(concluded["sources"].get(uri) != fingerprint for uri, fingerprint in current.items()):
+        current = fingerprints(recipe, files, known)
+    if current is None or any(known.get(uri) != fingerprint for uri, fingerprint in current.items()):
         return None
     return _as_unchanged(concluded)
 
 
 def check_after_reading(recipe: "Recipe", home: Home, snapshot: Snapshot) -> Outcome | None:
     """As `before_start`, once the sources have been read: no row was accepted; it is remembered that they were read."""
-    concluded = (read_json(home.state) or {}).get("concluded")
+    concluded = load_state(home).concluded
     if (
         concluded is None
-        or concluded["recipe"] != recipe_fingerprint(recipe)
-        or concluded["snapshot"] != snapshot.fingerprint
+        or concluded.get("recipe") != recipe_fingerprint(recipe)
+        or concluded.get("snapshot") != snapshot.fingerprint
     ):
         return None
     _write_conclusion(recipe, home, concluded, snapshot)
@@ -70,23 +71,29 @@ def check_after_reading(recipe: "Recipe", home: Home, snapshot: Snapshot) -> Out
 
 def read_last_outcome(home: Home) -> Outcome | None:
     """The last outcome, as `unchanged`; None before the first."""
-    concluded = (read_json(home.state) or {}).get("concluded")
+    concluded = load_state(home).concluded
     return None if concluded is None else _as_unchanged(concluded)
 
 
 def record_conclusion(recipe: "Recipe", home: Home, snapshot: Snapshot, outcome: Outcome) -> None:
     """Remember that this recipe over this snapshot is done."""
-    concluded = {"recipe": recipe_fingerprint(recipe), "snapshot": snapshot.fingerprint, "outcome": to_plain(outcome)}
+    concluded: Conclusion = {
+        "recipe": recipe_fingerprint(recipe),
+        "snapshot": snapshot.fingerprint,
+        "outcome": to_plain(outcome),
+    }
     _write_conclusion(recipe, home, concluded, snapshot)
 
 
-def _write_conclusion(recipe: "Recipe", home: Home, concluded: dict[str, Any], snapshot: Snapshot) -> None:
-    # The sources as they were taken in, not as they are now: a file that came during the training is still fresh.
-    with home.lock("state"):
-        state = read_json(home.state) or {}
-        state["concluded"] = {**concluded, "batch": snapshot.batch, "sources": state["sources"]}
-        state["recipe"] = recipe_changes.summarize_recipe(recipe)
-        write_json(home.state, state)
+def _write_conclusion(recipe: "Recipe", home: Home, concluded: Conclusion, snapshot: Snapshot) -> None:
+    settings = recipe_changes.summarize_recipe(recipe)
+
+    def conclude(state: CorpusState) -> CorpusState:
+        # The sources as they were ingested, not as they are now: a file that came during the training is still fresh.
+        conclusion: Conclusion = {**concluded, "batch": snapshot.batch, "sources": state.sources}
+        return replace(state, concluded=conclusion, recipe=settings)
+
+    update_state(home, conclude)
 
 
 @contextlib.contextmanager
@@ -95,21 +102,22 @@ def open_file_cache(home: Home) -> Iterator[dict[str, Any]]:
 
     A history of a thousand files is not read again each night to find one that is new.
     """
-    cache = dict((read_json(home.state) or {}).get("files", {}))
+    cache = dict(load_state(home).files)
     before = dict(cache)
     yield cache
     if cache != before:
-        with home.lock("state"):
-            write_json(home.state, {**(read_json(home.state) or {}), "files": cache})
+        update_state(home, lambda state: replace(state, files=cache))
 
 
 def invalidate_conclusion(home: Home) -> None:
     """The corpus has lost rows: the next run looks at it again, though the sources are as they were."""
-    with home.lock("state"):
-        state = read_json(home.state) or {}
-        if "concluded" in state:
-            state["concluded"]["sources"] = {}
-            write_json(home.state, state)
+
+    def drop_sources(state: CorpusState) -> CorpusState:
+        if state.concluded is None:
+            return state
+        return replace(state, concluded={**state.concluded, "sources": {}})
+
+    update_state(home, drop_sources)
 
 
 def count_rows(snapshot: Snapshot) -> dict[str, Any]:
@@ -122,7 +130,7 @@ def count_rows(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _as_unchanged(concluded: dict[str, Any]) -> Outcome:
+def _as_unchanged(concluded: Conclusion) -> Outcome:
     outcome = Outcome(**concluded["outcome"])
     return replace(
         outcome,

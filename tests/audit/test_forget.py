@@ -25,7 +25,8 @@ from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 from tests.helpers.cli import Done
 from tests.helpers.crash import killed
-from tests.helpers.data import TOLERANT, current, good, ingest, recipe, run, write_csv
+from tests.helpers.data import TOLERANT, current, good, ingest, run, write_csv
+from tests.helpers.data import make_recipe as recipe
 from tests.helpers.forget import HEADER, SECRET, kept, loaded, shown
 
 OTHER = "grace hopper found a moth between the relays of her machine"
@@ -140,7 +141,7 @@ def test_a_forgotten_row_is_never_taken_in_again(
     with caplog.at_level(logging.INFO):
         batch = ingest(one, place)
     assert (batch.rows, batch.read) == (4, 4)
-    assert "3 rows of the sources are left out: they were forgotten" in caplog.text
+    assert "skipped 3 source rows because they were forgotten" in caplog.text
 
 
 def test_an_unknown_id_is_named_and_nothing_is_lost(people: tuple[Recipe, Home]) -> None:
@@ -267,7 +268,7 @@ def test_the_key_is_needed(people: tuple[Recipe, Home]) -> None:
     one, place = people
     forget(people, "ada")
     (place.forgotten / "key").unlink()
-    with pytest.raises(DataError, match="key is gone"):
+    with pytest.raises(DataError, match="key is missing"):
         ingest(one, place)
 
 

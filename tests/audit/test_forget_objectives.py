@@ -16,7 +16,8 @@ from evertune.registry.versions import lineage
 from evertune.report.sections import gallery, models
 from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
-from tests.helpers.data import ingest, recipe, write_jsonl
+from tests.helpers.data import ingest, write_jsonl
+from tests.helpers.data import make_recipe as recipe
 from tests.helpers.objective_samples import SAMPLES
 
 COUNT = 8

@@ -19,7 +19,9 @@ from evertune.runs import up_to_date as conclusion
 from evertune.runtime.files import write_json
 from tests.helpers.cli import Done
 from tests.helpers.crash import killed
-from tests.helpers.data import current, good, home, recipe, run, write_csv
+from tests.helpers.data import current, good, run, write_csv
+from tests.helpers.data import make_home as home
+from tests.helpers.data import make_recipe as recipe
 from tests.helpers.registry import Shop, make_champion
 
 NOW = ("--set", "retention.days=0", "--set", "retention.runs=1")

@@ -23,8 +23,9 @@ from tasks import engine
 from tasks.step import prepare_run
 from tasks.validate import validate
 from tests.helpers.dask_jobs import broken, deadly, judged
-from tests.helpers.data import good, home, ingest, run, write_csv
-from tests.helpers.data import recipe as data_recipe
+from tests.helpers.data import good, ingest, run, write_csv
+from tests.helpers.data import make_home as home
+from tests.helpers.data import make_recipe as data_recipe
 from tests.helpers.model import LABELS, recipe, snapshot, table, text_rows
 from tests.helpers.paths import ROOT
 from tests.helpers.registry import Shop

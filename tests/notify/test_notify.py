@@ -17,7 +17,8 @@ from evertune.records import Monitoring, Outcome
 from evertune.runs import up_to_date as conclusion
 from tasks import notify
 from tests.helpers.cli import Done
-from tests.helpers.contract import judged, rows_of
+from tests.helpers.contract import check_as_batch as judged
+from tests.helpers.contract import make_rows as rows_of
 from tests.helpers.crash import killed
 from tests.helpers.data import good, keyed_rows
 from tests.helpers.notify import PASSWORD, TOKEN, USER, Sink, http_sink, secrets_in, smtp_sink

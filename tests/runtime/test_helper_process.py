@@ -20,7 +20,9 @@ from evertune.data.quarantine import release as quarantine
 from evertune.errors import ConfigError
 from evertune.runtime import helper_process as beside
 from tests.helpers import helper_process_jobs as beside_jobs
-from tests.helpers.data import REFUSED, TOLERANT, current, good, home, ingest, recipe, write_csv
+from tests.helpers.data import REFUSED, TOLERANT, current, good, ingest, write_csv
+from tests.helpers.data import make_home as home
+from tests.helpers.data import make_recipe as recipe
 from tests.helpers.paths import ROOT
 
 SECONDS = 60.0

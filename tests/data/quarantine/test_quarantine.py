@@ -14,7 +14,9 @@ from evertune.data.quarantine import release as quarantine
 from evertune.errors import DataError
 from evertune.runtime.home import Home
 from tests.helpers.crash import killed
-from tests.helpers.data import REFUSED, TOLERANT, current, good, home, ingest, recipe, run, write_csv
+from tests.helpers.data import REFUSED, TOLERANT, current, good, ingest, run, write_csv
+from tests.helpers.data import make_home as home
+from tests.helpers.data import make_recipe as recipe
 
 
 def refused(place: Home) -> list[tuple[str, str]]:
@@ -41,7 +43,7 @@ def test_the_listing_names_row_source_and_reasons(taken: tuple[Recipe, Home]) ->
     assert [(row["source"], row["source_row"], row["batch"], row["status"]) for row in rows] == [
         ("a.csv", 20 + place, 1, "refused") for place in range(4)
     ]
-    assert rows[1]["reasons"] == ["label: 'crad' stands on fewer than 2 rows (contract.label.min_rows)"]
+    assert rows[1]["reasons"] == ["label: 'crad' appears in fewer than 2 rows (contract.label.min_rows)"]
 
 
 def test_a_quarantine_without_rows_is_an_empty_listing(tmp_path: Path) -> None:

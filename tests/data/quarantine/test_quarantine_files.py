@@ -11,7 +11,9 @@ from evertune.data.quarantine import release as quarantine
 from evertune.data.quarantine.release import read_mended
 from evertune.errors import ConfigError, DataError
 from evertune.runtime.home import Home
-from tests.helpers.data import TOKENS, TOLERANT, current, home, recipe, run, write_jsonl
+from tests.helpers.data import TOKENS, TOLERANT, current, run, write_jsonl
+from tests.helpers.data import make_home as home
+from tests.helpers.data import make_recipe as recipe
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])

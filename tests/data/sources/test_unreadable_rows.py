@@ -19,8 +19,11 @@ from evertune.errors import DataError
 from evertune.profiling import preview
 from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
-from tests.helpers.contract import GOOD, judged
-from tests.helpers.data import TOKENS, current, good, home, ingest, keyed_rows, recipe, run
+from tests.helpers.contract import GOOD
+from tests.helpers.contract import check_as_batch as judged
+from tests.helpers.data import TOKENS, current, good, ingest, keyed_rows, run
+from tests.helpers.data import make_home as home
+from tests.helpers.data import make_recipe as recipe
 
 CSV = "text,label\n" + "".join(f"{text},{label}\n" for text, label in good(100))
 LINES = "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in good(100))
