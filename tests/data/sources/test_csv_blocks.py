@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from evertune.data.sources.chunk import Layout
-from evertune.data.sources.formats import csv as csv_rows
+from evertune.data.sources.formats import csv as csv_format
 from evertune.data.sources.formats import csv_blocks
 from evertune.data.sources.formats.text_file import SourceFile
 from evertune.data.sources.tables import build_whole_table
@@ -35,10 +35,10 @@ def test_blocks_of_lines_are_rows(
     path = tmp_path / "a.csv"
     path.write_bytes(text.encode() + b"x,caf\xe9,\n" * wrong)
     file = SourceFile(path, "a.csv", "csv")
-    expected = build_whole_table(csv_rows.rows(file, ["a", "b", "c"]), LAYOUT, "a.csv").drop_columns(
+    expected = build_whole_table(csv_format.read_rows(file, ["a", "b", "c"]), LAYOUT, "a.csv").drop_columns(
         ["source", "given_split"]
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(csv_blocks, "BLOCK", block)
-        found = [row for table in csv_rows.tables(file, ["a", "b", "c"], LAYOUT) for row in table.to_pylist()]
+        found = [row for table in csv_format.read_tables(file, ["a", "b", "c"], LAYOUT) for row in table.to_pylist()]
     assert found == expected.to_pylist()
