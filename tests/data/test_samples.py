@@ -38,9 +38,7 @@ def test_rows_are_the_same_for_the_same_seed_only() -> None:
 
 def test_corpus_is_the_same_on_every_python_and_platform(corpus: list[Ticket]) -> None:
     text = json.dumps([ticket.to_row() for ticket in corpus])
-    assert hashlib.sha256(text.encode()).hexdigest() == DIGEST, (
-        "new phrases? update DIGEST and the reported scores"
-    )
+    assert hashlib.sha256(text.encode()).hexdigest() == DIGEST, "new phrases? update DIGEST and the reported scores"
 
 
 @pytest.mark.parametrize("weeks", [0, 1, 4, 8, 11])
