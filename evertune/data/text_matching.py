@@ -70,9 +70,9 @@ class TextMatcher:
 
     def _has_start_in(self, plain: str) -> bool:
         for position in range(len(plain) - START + 1):
-            heads = self._starts.get(plain[position : position + START], ())
-            if any(plain.startswith(head, position) for head in heads):
-                return True
+            for head in self._starts.get(plain[position : position + START], ()):
+                if plain.startswith(head, position):
+                    return True
         return False
 
 
