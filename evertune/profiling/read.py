@@ -47,7 +47,7 @@ def read_files(path: Path, *, plain: bool = False) -> Table:
     """
     source = PathSource(path=str(path), format="text" if plain and path.suffix == ".txt" else "auto")
     files, encoding, notes = _guess_encodings(find_files(source, Path.cwd()))
-    names = list(dict.fromkeys(FORMATS[files[0].format].names(files[0])))
+    names = list(dict.fromkeys(FORMATS[files[0].format].read_column_names(files[0])))
     rows = list(itertools.islice(_iterate_rows(files, names), LIMIT + 1))
     cells = [row for row in rows[:LIMIT] if not isinstance(row, str)]
     problems = [row for row in rows[:LIMIT] if isinstance(row, str)]
@@ -70,7 +70,7 @@ def check_columns(rows: Table, columns: dict[str, str]) -> None:
     """
     for file in rows.files:
         try:
-            match_columns(Layout(columns, {}), FORMATS[file.format].names(file), file.name)
+            match_columns(Layout(columns, {}), FORMATS[file.format].read_column_names(file), file.name)
         except DataError as error:
             raise DataError(
                 f"{error}\nIs {file.name} no data? Then give --data a pattern that leaves it out"
@@ -81,9 +81,9 @@ def _iterate_rows(files: list[SourceFile], names: list[str]) -> Iterator[Sequenc
     """The cells of the first file's columns, through all files, or what is wrong with a row."""
     for file in files:
         reader = FORMATS[file.format]
-        own_names = list(dict.fromkeys(reader.names(file)))
-        for raw in reader.rows(file, own_names):
-            if raw.problem is not None:
+        own_names = list(dict.fromkeys(reader.read_column_names(file)))
+        for raw in reader.read_rows(file, own_names):
+            if raw.problem is not None or raw.cells is None:
                 yield f"{file.name}, {raw.problem}"
             else:
                 cells = dict(zip(own_names, raw.cells, strict=True))

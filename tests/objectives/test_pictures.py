@@ -56,7 +56,13 @@ def test_a_broken_or_a_foreign_picture_names_its_row_and_what_is_wrong(tmp_path:
     cells = ["../secret.png", "gone.png", "text.png", picture(9, 4)[:60], "no base64!"]
     found = read(tmp_path / "data", [{"image": cell, "label": "a"} for cell in cells])
     said = found["problem"].to_pylist()
-    wanted = ("lies outside", "'gone.png' cannot be read", "the picture is broken", "broken", "is no picture in base64")
+    wanted = (
+        "lies outside",
+        "'gone.png' cannot be read",
+        "the picture is broken",
+        "broken",
+        "is not a picture in base64",
+    )
     assert all(
         f"row {row}, column image" in one and word in one
         for row, (one, word) in enumerate(zip(said, wanted, strict=True))

@@ -154,14 +154,14 @@ def test_a_renamed_column_reaches_new_files_alone(old: Project, ask: Ask) -> Non
     old.write(data={**DATA, "columns": {**DATA["columns"], "label": "intent"}})  # type: ignore[dict-item]
     status, words = ask("run")
     assert status == 3
-    assert "rows/a.csv was taken in before" in words and "Have data.sources name the newer files alone" in words
+    assert "rows/a.csv was ingested before" in words and "List only the newer files in data.sources" in words
 
 
 def test_a_week_without_rows_is_no_work(old: Project, ask: Ask) -> None:
     fresh(old, 0)
     status, words = ask("run")
     assert (status, rows_now(old)) == (0, 200)
-    assert "rows/b.csv holds no rows" in words and "unchanged no fresh rows" in words
+    assert "rows/b.csv has no rows" in words and "unchanged no fresh rows" in words
 
 
 def test_a_backtest_passes_over_weeks_without_rows_and_says_so(
