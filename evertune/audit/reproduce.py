@@ -3,14 +3,13 @@
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from evertune import training
 from evertune.audit.forgetting import forget
-from evertune.audit.weights import compare_weights
 from evertune.compression import variants
 from evertune.config import Recipe
 from evertune.data import label_names
@@ -20,13 +19,14 @@ from evertune.errors import DataError, RegistryError
 from evertune.evaluation import evaluate
 from evertune.models import base as base_models
 from evertune.models import teachers
-from evertune.records import Candidate, Snapshot, Tokens, compute_digest
+from evertune.records import Candidate, Evaluation, Snapshot, Tokens, compute_digest, file_digest
 from evertune.registry.decisions import ledger
 from evertune.registry.tracking import runs
 from evertune.registry.versions import lineage, versions
 from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 from evertune.serving import bundle
+from evertune.serving.portable import compressed
 from evertune.tokenization import tokenize
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ Verdict = Literal["identical", "same", "different"]
 TOLERANCE = 0.01  # difference of a metric up to which two models are the same, where rounding may differ
 RESAMPLES = 200  # behind intervals that nobody looks at here
 WAIT = 5.0  # seconds for another reproduction
+WEIGHTS = (".safetensors", ".onnx")  # files of a bundle's model that hold weights
+TINY = 1e-45  # reported for weights that are equal but not bit for bit, such as 0.0 and -0.0
 logger = logging.getLogger(__name__)
 
 
@@ -275,7 +277,9 @@ def _train_again(
     )
 
 
-def _score_both(past_recipe: Recipe, candidate: Candidate, rows: "pa.Table", registered: Path, version: int) -> Any:
+def _score_both(
+    past_recipe: Recipe, candidate: Candidate, rows: "pa.Table", registered: Path, version: int
+) -> Evaluation:
     """Both models on the test rows of today.
 
     Raises:
@@ -292,6 +296,47 @@ def _score_both(past_recipe: Recipe, candidate: Candidate, rows: "pa.Table", reg
     if report.problem is not None:
         raise RegistryError(report.problem)
     return report
+
+
+def compare_weights(first: Path, second: Path) -> float | None:
+    """Return the largest difference of a weight between two bundles; 0.0 only if every bit is the same.
+
+    None where weights cannot be compared: the models have other shapes, or are graphs.
+    """
+    first_files, second_files = _list_weight_files(first), _list_weight_files(second)
+    if _compute_digests(first_files) == _compute_digests(second_files):
+        return 0.0
+    first_weights, second_weights = _load_weights(first_files), _load_weights(second_files)
+    if not first_weights or _read_shapes(first_weights) != _read_shapes(second_weights):
+        return None
+    differences = (
+        float((first_weights[name].float() - second_weights[name].float()).abs().max()) for name in first_weights
+    )
+    return max(differences) or TINY
+
+
+def _list_weight_files(folder: Path) -> list[Path]:
+    return sorted(path for path in (folder / "model").iterdir() if path.suffix in WEIGHTS)
+
+
+def _compute_digests(paths: Sequence[Path]) -> list[tuple[str, str]]:
+    return [(path.name, file_digest(path)) for path in paths]
+
+
+def _read_shapes(weights: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tensor.shape for name, tensor in weights.items()}
+
+
+def _load_weights(files: Sequence[Path]) -> dict[str, Any]:
+    """Return every tensor of a model, from all its files; packed tensors are unpacked."""
+    from safetensors.torch import load_file
+
+    tensors: dict[str, Any] = {}
+    for path in files:
+        if path.suffix == ".safetensors":
+            loaded = load_file(path)
+            tensors |= compressed.unpack_weights(loaded) if path.name == compressed.PACKED else loaded
+    return tensors
 
 
 def _judge_difference(

@@ -109,16 +109,6 @@ def test_a_run_compares_its_test_rows_before_and_since_the_champion(
     assert monitoring.compare_run_rows(one, champion, 3, rows.slice(0, 129), since=1) is None
 
 
-def test_a_look_that_fails_ends_no_run(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks import evaluate
-
-    told: list[str] = []
-    monkeypatch.setattr(evaluate.logger, "warning", lambda words, *values: told.append(words % values))
-    rows = table([{**row, "batch": 1 + number // 40} for number, row in enumerate(text_rows(80))], "test")
-    assert evaluate._check_drift(recipe(tiny_model), tmp_path / "no bundle", 3, rows, 1) is None
-    assert "no look for drift in the new rows: TrainingError" in told[0]
-
-
 def test_few_rows_tell_nothing(tiny_model: Path, champion: Path) -> None:
     found = monitoring.compare_sides(recipe(tiny_model), champion, 3, side(text_rows(40)), side(text_rows(29))).found
     assert (found.drifted, found.p) == (False, None)

@@ -13,7 +13,7 @@ from evertune.config import Triggers
 from evertune.monitoring import triggers
 from evertune.monitoring.triggers import TriggerState, decide_triggers, time_since_start
 from evertune.records import Monitoring, Trigger
-from evertune.registry.tracking import costs, unfinished
+from evertune.registry.tracking import queries, unfinished
 from evertune.registry.tracking import runs as tracking
 from evertune.registry.tracking.store import open_client
 from tests.helpers.registry import Shop
@@ -128,11 +128,11 @@ def test_the_hours_of_training_are_those_that_mlflow_has(shop: Shop) -> None:
     mlflow = open_client(shop.home)
     for one in made[:2]:
         run = tracking.Run(shop.home, one.run_id, Path(one.run_folder))
-        run.log_metrics({costs.SECONDS: 1800.0}, 1)
+        run.log_metrics({queries.TRAINING_SECONDS: 1800.0}, 1)
         run.finish_run()
     mlflow.set_terminated(made[2].run_id, "FAILED", end_time=mlflow.get_run(made[2].run_id).info.start_time + 5000)
     tags = unfinished.mark_started(shop.home, "monitor", shop.home.monitors / "one")
     looked = mlflow.create_run(mlflow.get_run(made[0].run_id).info.experiment_id, tags=tags)
     mlflow.set_terminated(looked.info.run_id, end_time=looked.info.start_time + 10_000_000)
-    assert costs.sum_training_seconds(shop.recipe, shop.home, started) == 3605
-    assert costs.sum_training_seconds(shop.recipe, shop.home, datetime.now(UTC) + HOUR) == 0
+    assert queries.sum_training_seconds(shop.recipe, shop.home, started) == 3605
+    assert queries.sum_training_seconds(shop.recipe, shop.home, datetime.now(UTC) + HOUR) == 0

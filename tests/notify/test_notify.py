@@ -211,7 +211,7 @@ def test_who_cannot_be_reached_is_warned_of_by_kind_and_never_by_address(
     patience = recipe.notify.model_copy(update={"timeout": 1 if address is None else 60})
     notify.send_notice(recipe.model_copy(update={"notify": patience}), waiting(recipe))
     [warning] = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
-    assert warning.startswith(f"notify: nobody told at {told}")
+    assert warning.startswith(f"notify: not sent to {told}")
     assert secrets_in(caplog.text, *capfd.readouterr()) == []
 
 

@@ -25,7 +25,7 @@ from evertune.runtime.home import Home
 from evertune.registry.tracking import store
 import mlflow.store.db.utils as made
 made._upgrade_db = lambda *_: os.kill(os.getpid(), 9)  # the tables are there, their version is not
-store.client(Home(Path(sys.argv[1]), "small"))
+store.open_client(Home(Path(sys.argv[1]), "small"))
 """
 
 

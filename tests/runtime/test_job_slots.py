@@ -25,8 +25,7 @@ from tests.helpers.registry import Shop, evaluation
 HOLDS = """
 import sys, time
 from evertune.runtime import job_slots as jobs
-from evertune.backtest.replay import Model; from evertune.backtest.replay import Replay
-with jobs.place("tickets"):
+with jobs.hold_slot("tickets"):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -136,7 +135,7 @@ def test_the_scoring_of_test_rows_takes_a_place_and_a_kept_one_needs_none(
 
     monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
     monkeypatch.setattr(evaluate, "show_metrics", lambda *_: None)
-    monkeypatch.setattr(evaluate, "_score_models", scored)
+    monkeypatch.setattr("evertune.runs.comparison.score_models", scored)
     step = evaluate.evaluate.__wrapped__  # type: ignore[attr-defined]
     assert step(made, shop.recipe) == report
     with another():
@@ -177,8 +176,8 @@ def test_a_backtest_takes_a_place_before_it_loads_a_model(tiny_model: Path, monk
     replay._objective = load_objective("text-classification")
     replay._target = "label"
     replay._load_predictor = loaded.append  # type: ignore[assignment]
-    monkeypatch.setattr(replay, "known", lambda _: rows)
-    monkeypatch.setattr(replay, "came", lambda *_: table(later))
+    monkeypatch.setattr(replay, "rows_until", lambda _: rows)
+    monkeypatch.setattr(replay, "rows_between", lambda *_: table(later))
     monkeypatch.setattr(jobs.time, "sleep", waits)
     with another():
         with pytest.raises(WaitsError):
@@ -224,4 +223,4 @@ def test_a_second_run_by_a_deployment_waits_and_says_for_whom(mine: Recipe, monk
         with step.exclusive_run(mine):
             pass
     [words] = said
-    assert f"process {os.getpid()}" in words and words.endswith("; this run starts then")
+    assert f"process {os.getpid()}" in words and words.endswith("; this run starts after it")

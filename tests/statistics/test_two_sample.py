@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from evertune.monitoring import wording as drift_words
-from evertune.monitoring.languages import identify_languages
+from evertune.monitoring.observations import identify_languages
 from evertune.samples.support_tickets import write_tickets
 from evertune.statistics import two_sample as drift
 from evertune.statistics.two_sample import Sample, compare_samples

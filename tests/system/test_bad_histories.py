@@ -248,7 +248,7 @@ def test_a_lost_champion_holds_what_comes_and_says_how_to_go_on(old: Project, as
     fresh(old, 40, 700, begin=START + timedelta(weeks=7))
     status, words = ask("run", "--set", "data.fresh.start_from=champion")
     assert status == 5
-    assert "train anew from the base: `evertune run RECIPE --set data.fresh.start_from=base" in words
+    assert "to train from the base model instead: `evertune run RECIPE --set data.fresh.start_from=base" in words
     status, words = ask("run", "--set", "training.epochs=0.1")
     assert (status, "held the champion, version 1, cannot be read" in words) == (0, True), words
     held = old.entries("decision")[-1]

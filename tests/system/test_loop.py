@@ -170,9 +170,15 @@ def test_nothing_is_lost_or_doubled_whatever_crashes(project: Project) -> None:
     write_rows(project.folder / "rows" / "b.csv", BROKEN)
     stages = [
         (3, "import pyarrow.parquet as pq\npq.ParquetWriter.write_table = full"),
-        (-9, "from evertune.training.checkpoints import Seal\nSeal.on_save = after(Seal.on_save, kill)"),
-        (130, "from evertune.training.checkpoints import Seal\nSeal.on_save = after(Seal.on_save, interrupt)"),
-        (3, "from evertune.serving import bundle\nbundle.write = full"),
+        (
+            -9,
+            "from evertune.training.checkpoints import CheckpointSeal as Seal\nSeal.on_save = after(Seal.on_save, kill)",
+        ),
+        (
+            130,
+            "from evertune.training.checkpoints import CheckpointSeal as Seal\nSeal.on_save = after(Seal.on_save, interrupt)",
+        ),
+        (3, "from evertune.serving import bundle\nbundle.write_bundle = full"),
         (-9, "from evertune.registry.decisions import ledger\n" + _on_event("moved")),
     ]
     died = [_die(project, status, before) for status, before in stages]
@@ -187,7 +193,7 @@ def test_nothing_is_lost_or_doubled_whatever_crashes(project: Project) -> None:
 
 def _on_event(event: str) -> str:
     then = f"kill() if event == {event!r} else real(home, event, **facts)"
-    return f"real = ledger.append\nledger.append = lambda home, event, **facts: {then}"
+    return f"real = ledger.append_event\nledger.append_event = lambda home, event, **facts: {then}"
 
 
 def _die(project: Project, status: int, before: str) -> Done:

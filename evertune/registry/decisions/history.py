@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evertune.registry.decisions import ledger
-from evertune.registry.tracking import costs
-from evertune.registry.tracking.run_facts import format_time
+from evertune.registry.tracking.queries import TRAINING_SECONDS, format_time
 from evertune.registry.tracking.store import open_client, translate_errors
 from evertune.registry.versions import versions
 from evertune.runtime.home import Home
@@ -90,7 +89,7 @@ def _find_report(home: Home, run: Any) -> str | None:
 
 
 def _describe_training(run: Any) -> Json:
-    names = ("rows_corpus", "rows_accepted", "rows_refused", costs.SECONDS)
+    names = ("rows_corpus", "rows_accepted", "rows_refused", TRAINING_SECONDS)
     return {**_describe_run(run), **{name: run.data.metrics.get(name) for name in names}}
 
 

@@ -94,7 +94,9 @@ class Run:
                 write_json(self.folder / SENT, len(lines))
 
     def set_tags(self, **tags: Any) -> None:
-        """Set tags `evertune.NAME`, in one request."""
+        """Set tags `evertune.NAME`, in one request; without tags, none is sent."""
+        if not tags:
+            return
         from mlflow.entities import RunTag
 
         with translate_errors("the tags"):

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from evertune.errors import RegistryError
 from evertune.registry.decisions import ledger
-from evertune.registry.tracking.run_facts import describe_run, format_time
+from evertune.registry.tracking.queries import describe_run, format_time
 from evertune.registry.tracking.store import describe_refusal, open_client, translate_errors
 from evertune.registry.versions import logged_models, requirements
 from evertune.runtime.home import Home
