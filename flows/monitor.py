@@ -108,8 +108,8 @@ def _require_champion(recipe: Recipe) -> int:
     version = versions.find_champion(home_of(recipe), recipe.registered_name)
     if version is None:
         raise RegistryError(
-            f"{recipe.registered_name} has no champion yet; make one with `evertune run`, or see `evertune history` for why "
-            "there is none"
+            f"{recipe.registered_name} has no champion yet; make one with `evertune run`, or see "
+            "`evertune history` for why there is none"
         )
     return version
 

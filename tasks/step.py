@@ -64,8 +64,8 @@ def exclusive_run(recipe: Recipe) -> Iterator[None]:
 def step(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function over the library's records a Prefect task.
 
-    Prefect caches no results: each step is safe to repeat and reuses its own files, and only the step notices when those
-    are missing or damaged.
+    Prefect caches no results: each step is safe to repeat and reuses its own files, and only the step notices when
+    those are missing or damaged.
     """
     name = function.__name__
     options: dict[str, Any] = {"cache_policy": NO_CACHE, "task_run_name": name, "retries": 2}

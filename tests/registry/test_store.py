@@ -126,7 +126,7 @@ def test_a_home_that_cannot_be_ends_with_status_2(
     monkeypatch.setattr("evertune.cli.run._run_flow", _without_prefect)
     done = evertune(command[0], tiny_recipe(), *command[1:])
     assert (done.status, done.out) == (2, ""), done.err
-    assert "Evertune cannot keep anything there" in done.err
+    assert "Evertune cannot write there" in done.err
     assert "EVERTUNE_HOME" in done.err
 
 

@@ -40,7 +40,7 @@ def own_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder for temporary files, so places, of the test's own; and one place."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setenv(jobs.PLACES, "1")
+    monkeypatch.setenv(jobs.SETTING, "1")
 
 
 def waits(_: float) -> None:
@@ -64,15 +64,18 @@ def another() -> Iterator["subprocess.Popen[str]"]:
 def test_a_gpu_makes_one_place_and_the_environment_another_number(
     monkeypatch: pytest.MonkeyPatch, given: str, gpu: bool, count: int
 ) -> None:
-    monkeypatch.setenv(jobs.PLACES, given)
+    monkeypatch.setenv(jobs.SETTING, given)
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
     assert jobs.count_slots() == count
 
 
 @pytest.mark.parametrize("given", ["two", "-1", "1.5"])
 def test_what_is_no_number_is_a_config_error(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
-    monkeypatch.setenv(jobs.PLACES, given)
-    with pytest.raises(ConfigError, match=rf"EVERTUNE_JOBS={given}: give the number of jobs"), jobs.hold_slot("mine"):
+    monkeypatch.setenv(jobs.SETTING, given)
+    with (
+        pytest.raises(ConfigError, match=rf"EVERTUNE_JOBS={given}: set it to the number of jobs"),
+        jobs.hold_slot("mine"),
+    ):
         pass
 
 
@@ -97,7 +100,7 @@ def test_a_place_is_free_once_its_holder_is_killed_and_who_waits_says_for_whom(
 
 
 def test_with_two_places_the_third_job_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(jobs.PLACES, "2")
+    monkeypatch.setenv(jobs.SETTING, "2")
     monkeypatch.setattr(jobs.time, "sleep", waits)
     with jobs.hold_slot("one"):
         with jobs.hold_slot("two"), pytest.raises(WaitsError), jobs.hold_slot("three"):

@@ -224,11 +224,11 @@ def test_late_rows_and_an_edited_recipe_are_told_and_kept_in_the_ledger(old: Pro
     assert status == 0
     assert "at: 30 of 30 rows are older than the newest row before, of 2026-04-04 04:00; they count as fresh" in words
     assert "at: 10 of these have an id whose row in the corpus is newer; they replace it" in words
-    assert "the recipe has changed: evaluation.metric default -> accuracy: earlier decisions went by another" in words
+    assert "the recipe has changed: evaluation.metric default -> accuracy: earlier decisions used another" in words
     assert "data.split.test 0.25 -> 0.3: rows that came before keep their split" in words
     assert "this machine's clock went back" in words and "the ledger's last entry is of 2091-05-06 07:08" in words
     changed = old.entries("recipe")[-1]
-    assert "training.epochs 8.0 -> 0.1: models are trained otherwise" in changed["reason"]
+    assert "training.epochs 8.0 -> 0.1: models are trained differently" in changed["reason"]
     assert [one["event"] for one in ledger.read_entries(old.home)][-2:] == ["recipe", "decision"]  # order, not time
     assert old.entries("decision")[-1]["verdict"] in {"held", "rejected"}
     assert json.loads(state)["concluded"] != read_json(old.home.state)["concluded"]
@@ -259,7 +259,7 @@ def test_a_lost_champion_holds_what_comes_and_says_how_to_go_on(old: Project, as
 
 
 def test_each_key_of_a_recipe_has_a_meaning_for_its_history(old: Project) -> None:
-    shaped = [name for name in Recipe.model_fields if name not in recipe_changes.UNCOUNTED]
+    shaped = [name for name in Recipe.model_fields if name not in recipe_changes.IGNORED]
     parts = [f"data.{one}" for one in Data.model_fields if one != "sources"]
     for name in [*(one for one in shaped if one != "data"), *parts]:
         assert recipe_changes._find_meaning(name)

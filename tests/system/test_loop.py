@@ -165,19 +165,16 @@ def _lost_champion(project: Project, changes: list[str]) -> None:
     assert found["version"] == 4 and "superior" in {one["test"] for one in found["evidence"]}
 
 
+SEAL = "from evertune.training.checkpoints import CheckpointSeal as Seal\n"
+
+
 def test_nothing_is_lost_or_doubled_whatever_crashes(project: Project) -> None:
     """Through Prefect and the command line; test_crash_matrix kills at every step, in its bodies."""
     write_rows(project.folder / "rows" / "b.csv", BROKEN)
     stages = [
         (3, "import pyarrow.parquet as pq\npq.ParquetWriter.write_table = full"),
-        (
-            -9,
-            "from evertune.training.checkpoints import CheckpointSeal as Seal\nSeal.on_save = after(Seal.on_save, kill)",
-        ),
-        (
-            130,
-            "from evertune.training.checkpoints import CheckpointSeal as Seal\nSeal.on_save = after(Seal.on_save, interrupt)",
-        ),
+        (-9, SEAL + "Seal.on_save = after(Seal.on_save, kill)"),
+        (130, SEAL + "Seal.on_save = after(Seal.on_save, interrupt)"),
         (3, "from evertune.serving import bundle\nbundle.write_bundle = full"),
         (-9, "from evertune.registry.decisions import ledger\n" + _on_event("moved")),
     ]
