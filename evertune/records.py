@@ -120,7 +120,7 @@ class Evaluation:
     """The scores of challenger and champion on the same rows, from the same run.
 
     Args:
-        metrics: `{split: {metric: value}}` of the challenger; `test` is the test split, `test_clean` without leaked rows.
+        metrics: `{split: {metric: value}}` of the challenger; `test_clean` is `test` without leaked rows.
         champion_version: registered version of the champion; None without a champion.
         champion_metrics: like `metrics`.
         evidence: path of the `.npz` with per-row sufficient statistics that the gate reads.

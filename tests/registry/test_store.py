@@ -79,8 +79,8 @@ def test_a_database_that_the_environment_names_is_never_deleted(
     ("uri", "words"),
     [
         ("postgresql+nodriver://me:hush@db/mlflow", "MLflow refused the store postgresql+nodriver://***@db/mlflow"),
-        ("sqlite:////no/such/folder/x.db", "there is no folder /no/such/folder"),
-        ("sqlite:////dev/null/x.db", "there is no folder /dev/null"),
+        ("sqlite:////no/such/folder/x.db", "the folder /no/such/folder does not exist"),
+        ("sqlite:////dev/null/x.db", "the folder /dev/null does not exist"),
         ("sqlite:////dev/null", "MLflow refused the store"),
         ("http://[bad", "http://[bad does not answer"),
         ("nonsense:x", "MLflow refused the store nonsense:x"),

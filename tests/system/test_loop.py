@@ -142,7 +142,7 @@ def _unreadable_champion(project: Project, changes: list[str]) -> None:
     lost = folder.rename(folder.with_name("lost"))
     found = project.run(*changes, "--set", "evaluation.gate.minimum.accuracy=0.4").json
     assert (found["decision"], found["version"], found["champion_version"]) == ("held", 3, version)
-    assert f"version {version} of tickets: its files are not there" in found["reason"]
+    assert f"version {version} of tickets: its files are missing" in found["reason"]
     assert (found["rows"]["new"], found["rows"]["accepted"]) == (2, 2)  # the released ones
     assert project.evertune("score", "recipe.yaml", "--input", "in.csv", "--output", "out.csv").status == 5
     lost.rename(folder)
