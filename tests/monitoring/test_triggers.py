@@ -50,7 +50,7 @@ def test_each_trigger_asks_for_what_its_recipe_says() -> None:
     [one] = decide_triggers(rules, found(False, drop=0.04), known())
     assert (one.name, one.reason) == (
         "performance_drop",
-        "4.0 points fewer rows right, p = 0.004; 3 points are asked",
+        "4.0 points fewer correct rows (p = 0.004, minimum: 3 points)",
     )
     assert said(Triggers(drift=False), found(), known()) == []
     assert said(Triggers(), found(), known(labelled=9000)) == [("drift", True)]
@@ -68,7 +68,7 @@ def test_a_cooldown_is_that_of_the_trigger() -> None:
     rules = Triggers(new_labels=1, cooldowns={"drift": 48, "new_labels": 2})
     told = decide_triggers(rules, found(), known(entry(5), entry(4, None), labelled=9))
     assert [(one.name, one.starts) for one in told] == [("drift", False), ("new_labels", True)]
-    assert told[0].held == "cooldown: 43.0 of 48 hours are left since the last start"
+    assert told[0].held == "cooldown: 43.0 of 48 hours left since the last start"
     assert said(rules, found(), known(entry(49), labelled=0)) == [("drift", True)]
     assert said(Triggers(cooldown=0), found(), known(entry(0))) == [("drift", True)]
     with pytest.raises(ValidationError):
@@ -80,7 +80,7 @@ def test_a_spent_budget_starts_nothing_and_says_what_to_do() -> None:
     assert said(rules, found(), known(trained=7199)) == [("drift", True)]
     [one] = decide_triggers(rules, found(), known(trained=7200))
     assert one == Trigger("drift", "p = 0.001: length", False, one.held)
-    assert str(one.held).startswith("triggers.budget: 2 hours were trained in the last 7 days, 2 are allowed; raise it")
+    assert str(one.held).startswith("triggers.budget: 2 hours of training in the last 7 days (maximum: 2); raise it")
 
 
 def test_a_clock_that_was_ahead_at_the_start_holds_no_trigger_for_years() -> None:
