@@ -152,7 +152,7 @@ def test_a_student_has_its_teacher_again_and_where_that_is_gone_nothing_begins(
     assert reproduction.reproduce_version(one, home, version).verdict == "identical"
     store.open_client(home).set_model_version_tag("tickets", "1", "evertune.bundle", "of other files")
     monkeypatch.setattr(training, "finetune", None)
-    with pytest.raises(RegistryError, match=r"its teacher must be there to reproduce it: version 1 of tickets"):
+    with pytest.raises(RegistryError, match=r"its teacher is needed to reproduce it: version 1 of tickets"):
         reproduction.reproduce_version(one, home, version)
     store.open_client(home).set_model_version_tag("tickets", "1", "evertune.bundle", told["teacher"])
     store.open_client(home).delete_model_version("tickets", str(version))
@@ -179,7 +179,7 @@ def test_what_differs_is_told(known: tuple[Recipe, Home], monkeypatch: pytest.Mo
     found = reproduction.reproduce_version(*known, 1)
     assert found.verdict == "same"  # the metrics are those
     assert found.environment["torch"][1] == "9.0"
-    assert found.missing == (f"the base model {known[0].base_model} is not the one of then",)
+    assert found.missing == (f"the base model {known[0].base_model} has changed since the training",)
 
 
 VERDICTS = [
