@@ -102,11 +102,11 @@ def test_runs_of_another_home_in_the_same_mlflow_are_let_alone(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from evertune.config import load
+from evertune.config import load_recipe
 from evertune.runtime.home import Home
 from evertune.registry.tracking import runs as tracking
 from tests.helpers.registry import tokens_of
-recipe, home = load({recipe!r}), Home(Path({root!r}), {name!r})
+recipe, home = load_recipe({recipe!r}), Home(Path({root!r}), {name!r})
 with home.lock("run", noted=True):
     tracking.open_run(recipe, home, tokens_of(1), home.runs / "1")
     os.kill(os.getpid(), signal.SIGKILL)
