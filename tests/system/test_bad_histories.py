@@ -225,8 +225,8 @@ def test_late_rows_and_an_edited_recipe_are_told_and_kept_in_the_ledger(old: Pro
     assert "at: 30 of 30 rows are older than the newest row before, of 2026-04-04 04:00; they count as fresh" in words
     assert "at: 10 of these have an id whose row in the corpus is newer; they replace it" in words
     assert "the recipe has changed: evaluation.metric default -> accuracy: earlier decisions used another" in words
-    assert "data.split.test 0.25 -> 0.3: rows that came before keep their split" in words
-    assert "this machine's clock went back" in words and "the ledger's last entry is of 2091-05-06 07:08" in words
+    assert "data.split.test 0.25 -> 0.3: earlier rows keep their split" in words
+    assert "this machine's clock is behind" in words and "the ledger's last entry is of 2091-05-06 07:08" in words
     changed = old.entries("recipe")[-1]
     assert "training.epochs 8.0 -> 0.1: models are trained differently" in changed["reason"]
     assert [one["event"] for one in ledger.read_entries(old.home)][-2:] == ["recipe", "decision"]  # order, not time
@@ -238,7 +238,9 @@ def test_a_lost_champion_holds_what_comes_and_says_how_to_go_on(old: Project, as
     artifacts = models.fetch_bundle(old.home, "tickets", 1)
     away = artifacts.with_name("away")
     artifacts.rename(away)
-    advice = "another one the place with `evertune promote RECIPE --version N` (`evertune run RECIPE` trains one)"
+    advice = (
+        "make another version champion with `evertune promote RECIPE --version N` (`evertune run RECIPE` trains one)"
+    )
     for command in (
         ["score", "--input", str(old.folder / "rows" / "a.csv"), "--output", str(tmp_path / "out.csv")],
         ["monitor"],
