@@ -147,7 +147,7 @@ def test_a_forgotten_row_is_never_taken_in_again(
 def test_an_unknown_id_is_named_and_nothing_is_lost(people: tuple[Recipe, Home]) -> None:
     _, place = people
     before = dict(kept(place.model))
-    with pytest.raises(DataError, match="no row of 1 of the 2 that were named: nobody; nothing was forgotten"):
+    with pytest.raises(DataError, match="no rows for 1 of the 2 given names: nobody; nothing was forgotten"):
         forget(people, "ada", "nobody")
     assert {path: text for path, text in kept(place.model) if path.parent != place.forgotten} == before
 

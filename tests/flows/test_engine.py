@@ -147,7 +147,7 @@ def test_an_error_on_a_worker_is_the_error_of_the_job() -> None:
 
 
 def test_a_cluster_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "SECONDS", 1)
+    monkeypatch.setattr(engine, "TIMEOUT", 1)
     monkeypatch.setenv("EVERTUNE_DASK", "tcp://127.0.0.1:9")
     with pytest.raises(ConfigError, match="no Dask scheduler answers at tcp://127"):
         list(engine.spread_jobs(broken, []))

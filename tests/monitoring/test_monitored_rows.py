@@ -186,7 +186,7 @@ def test_a_file_is_compared_with_its_labels_if_every_row_has_one(tiny_model: Pat
     path.write_text("text\none\n")
     assert monitoring.read_file_rows(one, str(path))[2] is None
     path.write_text("text\n\n")
-    with pytest.raises(DataError, match=r"a\.csv: no row has text"):
+    with pytest.raises(DataError, match=r"a\.csv: no row has a value in the column text"):
         monitoring.read_file_rows(one, str(path))
 
 

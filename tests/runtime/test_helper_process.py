@@ -119,10 +119,10 @@ from functools import partial
 from pathlib import Path
 from tests.helpers import helper_process_jobs as beside_jobs
 from evertune.runtime import helper_process as beside
-beside.prepare()
+beside.start_helper()
 print("ready", flush=True)
 if len(sys.argv) > 1:
-    beside.call(partial(beside_jobs.endless, Path(sys.argv[1])))
+    beside.run_in_helper(partial(beside_jobs.endless, Path(sys.argv[1])))
 sys.stdin.read()
 """
 

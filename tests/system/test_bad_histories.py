@@ -224,11 +224,11 @@ def test_late_rows_and_an_edited_recipe_are_told_and_kept_in_the_ledger(old: Pro
     assert status == 0
     assert "at: 30 of 30 rows are older than the newest earlier row (2026-04-04 04:00). They count as fresh" in words
     assert "at: 10 of these replace a newer row with the same id" in words
-    assert "the recipe has changed: evaluation.metric default -> accuracy: earlier decisions went by another" in words
-    assert "data.split.test 0.25 -> 0.3: rows that came before keep their split" in words
-    assert "this machine's clock went back" in words and "the ledger's last entry is of 2091-05-06 07:08" in words
+    assert "the recipe has changed: evaluation.metric default -> accuracy: earlier decisions used another" in words
+    assert "data.split.test 0.25 -> 0.3: earlier rows keep their split" in words
+    assert "this machine's clock is behind" in words and "the ledger's last entry is of 2091-05-06 07:08" in words
     changed = old.entries("recipe")[-1]
-    assert "training.epochs 8.0 -> 0.1: models are trained otherwise" in changed["reason"]
+    assert "training.epochs 8.0 -> 0.1: models are trained differently" in changed["reason"]
     assert [one["event"] for one in ledger.read_entries(old.home)][-2:] == ["recipe", "decision"]  # order, not time
     assert old.entries("decision")[-1]["verdict"] in {"held", "rejected"}
     assert json.loads(state)["concluded"] != read_json(old.home.state)["concluded"]
@@ -238,7 +238,9 @@ def test_a_lost_champion_holds_what_comes_and_says_how_to_go_on(old: Project, as
     artifacts = models.fetch_bundle(old.home, "tickets", 1)
     away = artifacts.with_name("away")
     artifacts.rename(away)
-    advice = "another one the place with `evertune promote RECIPE --version N` (`evertune run RECIPE` trains one)"
+    advice = (
+        "make another version champion with `evertune promote RECIPE --version N` (`evertune run RECIPE` trains one)"
+    )
     for command in (
         ["score", "--input", str(old.folder / "rows" / "a.csv"), "--output", str(tmp_path / "out.csv")],
         ["monitor"],
@@ -248,7 +250,7 @@ def test_a_lost_champion_holds_what_comes_and_says_how_to_go_on(old: Project, as
     fresh(old, 40, 700, begin=START + timedelta(weeks=7))
     status, words = ask("run", "--set", "data.fresh.start_from=champion")
     assert status == 5
-    assert "train anew from the base: `evertune run RECIPE --set data.fresh.start_from=base" in words
+    assert "to train from the base model instead: `evertune run RECIPE --set data.fresh.start_from=base" in words
     status, words = ask("run", "--set", "training.epochs=0.1")
     assert (status, "held the champion, version 1, cannot be read" in words) == (0, True), words
     held = old.entries("decision")[-1]
@@ -259,7 +261,7 @@ def test_a_lost_champion_holds_what_comes_and_says_how_to_go_on(old: Project, as
 
 
 def test_each_key_of_a_recipe_has_a_meaning_for_its_history(old: Project) -> None:
-    shaped = [name for name in Recipe.model_fields if name not in recipe_changes.UNCOUNTED]
+    shaped = [name for name in Recipe.model_fields if name not in recipe_changes.IGNORED]
     parts = [f"data.{one}" for one in Data.model_fields if one != "sources"]
     for name in [*(one for one in shaped if one != "data"), *parts]:
         assert recipe_changes._find_meaning(name)

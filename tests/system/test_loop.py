@@ -142,7 +142,7 @@ def _unreadable_champion(project: Project, changes: list[str]) -> None:
     lost = folder.rename(folder.with_name("lost"))
     found = project.run(*changes, "--set", "evaluation.gate.minimum.accuracy=0.4").json
     assert (found["decision"], found["version"], found["champion_version"]) == ("held", 3, version)
-    assert f"version {version} of tickets: its files are not there" in found["reason"]
+    assert f"version {version} of tickets: its files are missing" in found["reason"]
     assert (found["rows"]["new"], found["rows"]["accepted"]) == (2, 2)  # the released ones
     assert project.evertune("score", "recipe.yaml", "--input", "in.csv", "--output", "out.csv").status == 5
     lost.rename(folder)
@@ -165,14 +165,17 @@ def _lost_champion(project: Project, changes: list[str]) -> None:
     assert found["version"] == 4 and "superior" in {one["test"] for one in found["evidence"]}
 
 
+SEAL = "from evertune.training.checkpoints import CheckpointSeal as Seal\n"
+
+
 def test_nothing_is_lost_or_doubled_whatever_crashes(project: Project) -> None:
     """Through Prefect and the command line; test_crash_matrix kills at every step, in its bodies."""
     write_rows(project.folder / "rows" / "b.csv", BROKEN)
     stages = [
         (3, "import pyarrow.parquet as pq\npq.ParquetWriter.write_table = full"),
-        (-9, "from evertune.training.checkpoints import Seal\nSeal.on_save = after(Seal.on_save, kill)"),
-        (130, "from evertune.training.checkpoints import Seal\nSeal.on_save = after(Seal.on_save, interrupt)"),
-        (3, "from evertune.serving import bundle\nbundle.write = full"),
+        (-9, SEAL + "Seal.on_save = after(Seal.on_save, kill)"),
+        (130, SEAL + "Seal.on_save = after(Seal.on_save, interrupt)"),
+        (3, "from evertune.serving import bundle\nbundle.write_bundle = full"),
         (-9, "from evertune.registry.decisions import ledger\n" + _on_event("moved")),
     ]
     died = [_die(project, status, before) for status, before in stages]
@@ -187,7 +190,7 @@ def test_nothing_is_lost_or_doubled_whatever_crashes(project: Project) -> None:
 
 def _on_event(event: str) -> str:
     then = f"kill() if event == {event!r} else real(home, event, **facts)"
-    return f"real = ledger.append\nledger.append = lambda home, event, **facts: {then}"
+    return f"real = ledger.append_event\nledger.append_event = lambda home, event, **facts: {then}"
 
 
 def _die(project: Project, status: int, before: str) -> Done:

@@ -18,7 +18,7 @@ from evertune.data.corpus import parquet_chunks as chunk_files
 from evertune.data.corpus import transactions as corpus
 from evertune.data.quarantine import release as quarantine
 from evertune.errors import DataError
-from evertune.runtime.files import FORGOTTEN, read_json
+from evertune.runtime.files import STALE_SECONDS, read_json
 from evertune.runtime.home import Home
 from tests.helpers.crash import killed
 from tests.helpers.data import TOLERANT, good, ingest, make_home, make_recipe, run, write_csv
@@ -150,7 +150,7 @@ def test_a_file_that_a_killed_process_left_half_written_goes_with_time(tmp_path:
     home = make_home(tmp_path)
     home.batches.mkdir(parents=True)
     old, young = (home.batches / f".{name}.parquet" for name in ("old", "young"))
-    for path, age in ((old, 2 * FORGOTTEN), (young, 0)):
+    for path, age in ((old, 2 * STALE_SECONDS), (young, 0)):
         path.write_bytes(b"half")
         os.utime(path, (time.time() - age, time.time() - age))
     write_csv(tmp_path / "a.csv", good(20))

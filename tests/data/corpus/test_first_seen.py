@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from evertune.config import Recipe
 from evertune.data.corpus import transactions as corpus
+from evertune.evaluation.test_rows import load_test_rows
 from evertune.monitoring import monitor as monitoring
 from evertune.runtime.files import write_json
 from evertune.runtime.home import Home
@@ -29,13 +28,10 @@ def test_touched_rows_keep_the_batch_that_brought_them_and_corrected_ones_do_not
 
 
 def test_the_gate_has_its_history_after_the_source_has_touched_every_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    from tasks import evaluate
-
     recipe, home = _touched(tmp_path, corrected=0)
-    monkeypatch.setattr(evaluate, "home_of", lambda _: home)
-    rows, _ = evaluate._load_test_rows(recipe, corpus.newest_version(home), since=1)
+    rows, _ = load_test_rows(recipe, home, corpus.newest_version(home), since=1)
     old = {row["id"]: row["batch"] for row in rows.to_pylist()}
     assert len(old) > 5
     assert {name for name, batch in old.items() if batch > 1} <= {"100", "101"}

@@ -73,7 +73,7 @@ def test_the_promote_flow_moves_a_held_version_and_another_machine_scores_with_i
     assert remote.champion() is None
     with temporary_settings({PREFECT_API_URL: prefect_server}):
         assert promote(remote.recipe, version, " the customer asked for it ") == version
-        with pytest.raises(RegistryError, match="is the champion already"):
+        with pytest.raises(RegistryError, match="is already the champion"):
             promote(remote.recipe, version, "again")
         with pytest.raises(ParameterTypeError, match="reason"):
             promote(remote.recipe, version, " ")
