@@ -35,7 +35,7 @@ def backtest(
 
     Rows that the sources hold and no run has seen are taken in first. Killed and started again, it goes on.
     """
-    from evertune.backtest import backtest as backtests
+    from evertune.backtesting import backtest as backtests
     from evertune.config import load_recipe
     from evertune.records import to_plain
     from evertune.registry.tracking import store

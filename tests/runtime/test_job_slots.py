@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from evertune.backtest.replay import Model, Replay
+from evertune.backtesting.replay import Model, Replay
 from evertune.config import Recipe, load_recipe
 from evertune.errors import ConfigError, RegistryError
 from evertune.objectives import load_objective
@@ -25,7 +25,7 @@ from tests.helpers.registry import Shop, evaluation
 HOLDS = """
 import sys, time
 from evertune.runtime import job_slots as jobs
-from evertune.backtest.replay import Model; from evertune.backtest.replay import Replay
+from evertune.backtesting.replay import Model; from evertune.backtesting.replay import Replay
 with jobs.place("tickets"):
     print("held", flush=True)
     time.sleep(600)
