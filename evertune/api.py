@@ -15,13 +15,15 @@ Each function does what the command of the same name does, without printing: pro
 message says what to do. All functions work in scripts and in notebooks.
 """
 
+import contextlib
 import difflib
 import json
+import logging
 import math
 import os
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,8 +110,10 @@ def run(recipe: Recipe | str | Path, *, overrides: Sequence[str] = (), force: bo
     if isinstance(recipe, Recipe):
         if overrides:
             raise ConfigError("overrides apply to a file: give the path of the recipe, or override it in load_recipe")
-        return run_retrain(recipe, force=force)
-    return run_retrain(str(recipe), _check_overrides(overrides), force=force)
+        with _logging_restored():
+            return run_retrain(recipe, force=force)
+    with _logging_restored():
+        return run_retrain(str(recipe), _check_overrides(overrides), force=force)
 
 
 def score(recipe: Recipe | str | Path, input: str | Path, output: str | Path, encoding: str | None = None) -> Scores:
@@ -140,7 +144,9 @@ def score(recipe: Recipe | str | Path, input: str | Path, output: str | Path, en
     from evertune.cli.flow_runs import run_score
 
     prepare_environment()
-    return run_score(_open_recipe(recipe), str(input), str(output), encoding)
+    loaded = _open_recipe(recipe)
+    with _logging_restored():
+        return run_score(loaded, str(input), str(output), encoding)
 
 
 def history(recipe: Recipe | str | Path) -> "pd.DataFrame":
@@ -156,8 +162,8 @@ def history(recipe: Recipe | str | Path) -> "pd.DataFrame":
         recipe: a recipe, or the path of its YAML file.
 
     Returns:
-        A data frame with the columns `time` (UTC), `event` (a verdict such as `promoted` or `held`, or what happened,
-            such as `moved`), `version`, `from_version` and `to_version` (of a move of the champion), `who` and `reason`.
+        A data frame with the columns `time` (UTC), `event` (a verdict such as `promoted` or `held`, or another event
+            such as `moved`), `version`, `from_version` and `to_version` (for moves of the champion), `who`, `reason`.
 
     Raises:
         ConfigError: the recipe is wrong.
@@ -313,6 +319,24 @@ class Model:
         return pd.DataFrame(predictions, columns=list(objective.OUTPUTS))
 
 
+@contextlib.contextmanager
+def _logging_restored() -> Iterator[None]:
+    """Leave the caller's logging as it was: Prefect sets up the root logger where nobody has.
+
+    Where nobody has, only warnings are shown, as Python does.
+    """
+    root, library = logging.getLogger(), logging.getLogger("evertune")
+    handlers, root_level, level = root.handlers[:], root.level, library.level
+    if not handlers and not library.handlers and level == logging.NOTSET:
+        library.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        library.setLevel(level)
+        root.setLevel(root_level)
+        root.handlers[:] = handlers
+
+
 def _open_recipe(recipe: Recipe | str | Path, *, for_data: bool = True) -> Recipe:
     return recipe if isinstance(recipe, Recipe) else _load_recipe(recipe, for_data=for_data)
 
@@ -353,11 +377,10 @@ def _resolve_version(home: Home, match: re.Match[str]) -> int:
         return int(match["version"])
     version = versions.resolve_alias(home, match["name"], match["alias"])
     if version is None:
-        numbers = ", ".join(str(entry.version) for entry in versions.list_versions(home, match["name"])[-10:])
-        raise RegistryError(
-            f"no version of {match['name']} has the alias {match['alias']}; `evertune run RECIPE` makes a champion where "
-            f"the gate allows it. Registered versions: {numbers or 'none'}, such as models:/{match['name']}/1"
-        )
+        name, alias = match["name"], match["alias"]
+        numbers = [int(entry.version) for entry in versions.list_versions(home, name)]
+        advice = f"load one by its number, such as models:/{name}/{numbers[-1]}" if numbers else "`evertune run RECIPE`"
+        raise RegistryError(f"{name} has no version with the alias {alias}; {advice}")
     return version
 
 

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 def monitor(
     ctx: click.Context, recipe: str, overrides: tuple[str, ...], source: str | None, encoding: str | None, as_json: bool
 ) -> None:
-    """Test for drift of inputs, predictions and, where labels are known, performance. Drift is no error: exit status 0."""
+    """Test for drift of inputs, predictions and, where labels are known, performance.
+
+    Drift is not an error: the exit status is 0 either way.
+    """
     from evertune.cli.flow_runs import run_monitor
     from evertune.records import to_plain
 

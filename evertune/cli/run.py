@@ -98,12 +98,8 @@ def _score_lines(outcome: "Outcome") -> list[list[str]]:
     lines = [["test", _format_metrics(outcome.metrics.get("test", {}))]]
     if outcome.leaked:
         clean_metrics = _format_metrics(outcome.metrics.get("test_clean", {})) or "no rows"
-        lines.append(
-            [
-                "",
-                f"{outcome.leaked:,} test rows are copies or near-duplicates of train rows; without them: {clean_metrics}",
-            ]
-        )
+        leaked = f"{outcome.leaked:,} test rows are copies or near-duplicates of train rows"
+        lines.append(["", f"{leaked}; without them: {clean_metrics}"])
     return lines
 
 
