@@ -394,7 +394,7 @@ def _check_inputs(inputs: Iterable[Any], predictor: Any) -> list[Any]:
 
     objective = predictor.objective
     if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
-        raise DataError(f"inputs: give a list of inputs, not a {type(inputs).__name__}: predict([...])")
+        raise DataError(f"inputs: give a list of inputs, not {_describe_value(inputs)}: predict([...])")
     if hasattr(inputs, "columns"):
         columns = list(objective.INPUTS)
         one = f"df[{columns[0]!r}]" if len(columns) == 1 else f"df[{columns!r}].to_dict('records')"

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,9 +22,11 @@ from evertune.objectives import load_objective
 from evertune.registry.decisions import ledger
 from evertune.registry.versions import versions
 from evertune.runtime.environment import SETTINGS, prepare_environment
+from tests.helpers.cli import ticket_rows
 from tests.helpers.registry import LABELS, Shop, make_champion
 
 TEXTS = ["where is my card", "I want a refund", "no parcel came"]
+TICKETS = ticket_rows(120)
 
 
 @pytest.fixture
@@ -57,7 +61,7 @@ def test_a_recipe_is_loaded_with_overrides(tiny_recipe: Callable[..., Path]) -> 
         evertune.load_recipe(tiny_recipe(), "training.epochs=3")
     with pytest.raises(ConfigError, match="overrides apply to a file"):
         evertune.run(recipe, overrides=["training.epochs=3"])
-    with pytest.raises(ConfigError, match="nowhere.yaml: no such file"):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: no such file"):
         evertune.run("nowhere.yaml")
 
 
@@ -66,8 +70,6 @@ def test_what_the_command_line_sets_is_set_for_calls(monkeypatch: pytest.MonkeyP
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TQDM_DISABLE", "0")
     prepare_environment()
-    import os
-
     assert {name: os.environ[name] for name in SETTINGS} == {**SETTINGS, "TQDM_DISABLE": "0"}
 
 
@@ -133,7 +135,7 @@ def test_what_cannot_be_loaded_says_what_to_do(shop: Shop, tmp_path: Path) -> No
     ("inputs", "words"),
     [
         ("where is my card", r"inputs: give a list of inputs, not a str: predict\(\[...\]\)"),
-        (17, "inputs: give a list of inputs, not a int"),
+        (17, "inputs: give a list of inputs, not an int"),
         (
             pd.DataFrame({"text": TEXTS}),
             r"give the values of a data frame, not the frame itself: predict\(df\['text'\]\)",
@@ -185,6 +187,28 @@ def test_inputs_of_every_shape() -> None:
 def test_an_input_of_the_wrong_shape_is_named(objective: str, value: Any, words: str) -> None:
     with pytest.raises(DataError, match=words):
         checked(objective, value)
+
+
+@pytest.mark.slow
+def test_a_backtest_gives_frames_and_a_report(tiny_recipe: Callable[..., Path], tmp_path: Path) -> None:
+    start = date(2026, 1, 5)
+    path = tiny_recipe(
+        data={"sources": [{"path": "weeks.csv"}], "columns": {"timestamp": "at"}},
+        evaluation={"metric": "accuracy", "bootstrap": 200, "gate": {"min_rows": 2, "noninferior_on": {}}},
+    )
+    lines = [f'"{text}",{label},{start + timedelta(number // 30 * 7)}' for number, (text, label) in enumerate(TICKETS)]
+    (tmp_path / "weeks.csv").write_text("\n".join(["text,label,at", *lines]) + "\n")
+    result = evertune.backtest(path, policies="never,always", start=2)
+    assert isinstance(result, evertune.BacktestResult)
+    assert result.report.is_file() and result.run_id
+    summaries = result.summaries_frame()
+    assert summaries.index.tolist() == ["never", "always"]
+    assert summaries.retrainings.tolist() == [1, 2]
+    steps = result.steps_frame()
+    assert len(steps) == len(result.steps) == 4
+    assert steps.accuracy.between(0, 1).all() and steps.day.dt.year.eq(2026).all()
+    again = evertune.backtest(path, policies="never,always", start=2)
+    assert again.steps == result.steps
 
 
 def test_a_model_answers_in_a_running_loop(champion: evertune.Model) -> None:

@@ -64,12 +64,12 @@ def test_a_person_is_told_what_became_of_the_rows(
         return [" ".join(line.split()) for line in done.output.splitlines()]
 
     nothing, *why = told("--release")
-    assert nothing == "0 rows released, 4 stay"
+    assert nothing == "0 rows released, 4 still refused"
     assert why == ["2 two labels for one input", "1 encoding damage", "1 unknown label"]
     told("--export", str(file))
     file.write_text(file.read_text(encoding="utf-8").replace("crad", "card"), encoding="utf-8")
     some = told("--from", str(file))[0]
-    assert some.startswith("1 rows released, 3 stay; the next `evertune run ")
+    assert some.startswith("1 rows released, 3 still refused; the next `evertune run ")
 
 
 def test_a_release_does_not_export(tmp_path: Path) -> None:
