@@ -157,7 +157,7 @@ def _read_block(slug: str) -> str:
     from prefect.blocks.system import Secret
 
     try:
-        block = Block.load(slug)
+        block = Block.load(slug, _sync=True)  # type: ignore[call-arg]  # in a running event loop too: a notebook has one
     except Exception as error:  # of the server, the connection or the block; its message may show the secret
         raise ConfigError(
             f"the Prefect block {slug} cannot be read ({type(error).__name__}); list all blocks with `prefect block ls`"

@@ -7,36 +7,35 @@ import atexit
 import gc
 import importlib
 import logging
-import os
 import sys
-from typing import Any
 
 import click
 
 from evertune import __version__
 from evertune.cli.errors import explain_error
+from evertune.runtime.environment import prepare_environment
 
 COMMANDS = {
-    "new": ("evertune.cli.new", "Look at data and write a recipe for it."),
-    "check": ("evertune.cli.check", "Find every error of a recipe, and show a sample of its rows."),
-    "run": ("evertune.cli.run", "Take in fresh rows, fine-tune a challenger, promote it on evidence."),
-    "search": ("evertune.cli.search", "Find the best values of a recipe's open fields."),
-    "up": ("evertune.cli.server.up", "Start Prefect, MLflow and a worker here, with the deployments."),
-    "score": ("evertune.cli.score", "Predict a file with the champion."),
+    "new": ("evertune.cli.new", "Inspect data and write a recipe for it."),
+    "check": ("evertune.cli.check", "List every error of a recipe, and show how its rows are read."),
+    "run": ("evertune.cli.run", "Ingest fresh rows, fine-tune a challenger, promote it on evidence."),
+    "search": ("evertune.cli.search", "Find the best values of the fields that a recipe leaves open."),
+    "up": ("evertune.cli.server.up", "Start Prefect, MLflow and a worker on this machine."),
+    "score": ("evertune.cli.score", "Predict every row of a file with the champion."),
     "history": ("evertune.cli.decisions", "Show every decision and alias change of a model."),
-    "report": ("evertune.cli.report", "Write a model's whole history as one HTML page."),
-    "trace": ("evertune.cli.trace", "Tell which rows, recipe and code made a version, and who promoted it."),
-    "compress": ("evertune.cli.compress", "Make a smaller or faster variant of a version, and compare."),
-    "reproduce": ("evertune.cli.reproduce", "Train a version again from its record, and compare."),
+    "report": ("evertune.cli.report", "Write a model's history as one HTML page."),
+    "trace": ("evertune.cli.trace", "Show which rows, recipe and code made a version, and who promoted it."),
+    "compress": ("evertune.cli.compress", "Make a smaller or faster variant of a version, and compare the two."),
+    "reproduce": ("evertune.cli.reproduce", "Train a version again from its record, and compare the two."),
     "promote": ("evertune.cli.decisions", "Make a version champion by hand."),
-    "approve": ("evertune.cli.decisions", "Make a waiting version champion."),
-    "reject": ("evertune.cli.decisions", "Turn a waiting version down."),
-    "rollback": ("evertune.cli.decisions", "Make the champion's predecessor champion again."),
-    "monitor": ("evertune.cli.monitor", "Look for drift in rows that the champion was not trained on."),
+    "approve": ("evertune.cli.decisions", "Make a version champion that waits for approval."),
+    "reject": ("evertune.cli.decisions", "Turn down a version that waits for approval."),
+    "rollback": ("evertune.cli.decisions", "Make the previous champion champion again."),
+    "monitor": ("evertune.cli.monitor", "Test new rows for drift."),
     "backtest": ("evertune.cli.backtest", "Replay the past under several retraining policies."),
-    "forget": ("evertune.cli.forget", "Remove a person's rows from everything that is kept."),
-    "clean": ("evertune.cli.clean", "List what no run needs any more, and remove it."),
-    "quarantine": ("evertune.cli.quarantine", "Show refused rows, export them, put mended rows back."),
+    "forget": ("evertune.cli.forget", "Remove a person's rows from everything that Evertune keeps."),
+    "clean": ("evertune.cli.clean", "List files that no run needs any more, and remove them."),
+    "quarantine": ("evertune.cli.quarantine", "Show refused rows, export them, release corrected ones."),
 }
 
 
@@ -44,11 +43,11 @@ class LazyCommands(click.Group):
     """A group whose commands are imported when they are called: click's documented hook for lazy loading."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of use."""
+        """Return the names in the order of use."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, or None where there is no such."""
+        """Import and return the command, or None if there is none of this name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
@@ -57,7 +56,7 @@ class LazyCommands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is called; a mistyped one is told with the nearest that there is."""
+        """Find the command that is called; the error for a mistyped name suggests the nearest one."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -68,7 +67,7 @@ class LazyCommands(click.Group):
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands, without importing one."""
+        """Write the list of commands without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
@@ -78,47 +77,30 @@ class LazyCommands(click.Group):
 @click.option("--debug", is_flag=True, help="Show tracebacks and all log lines.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:
-    """Continuous fine-tuning that never ships a worse model.
+    """Continuous fine-tuning that ships only on evidence.
 
-    Exit status: 0 the flow ended, whatever the gate decided; 2 a config error, 3 a data error, 4 a training error,
-    5 a registry error, 130 interrupted.
+    Exit status: 0 the command finished, whatever the gate decided; 2 config error, 3 data error or full disk,
+    4 training error, 5 registry error, 130 interrupted.
     """
     ctx.obj = {"debug": debug}
-    _prepare_environment()
+    prepare_environment()
     logging.basicConfig(
         level=logging.INFO if debug else logging.CRITICAL, format="%(name)s: %(message)s", stream=sys.stderr
     )
 
 
-def _prepare_environment() -> None:
-    """What the libraries read when they are imported; what the user has set stands."""
-    for name, value in {
-        "DO_NOT_TRACK": "true",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "TQDM_DISABLE": "1",  # those that libraries draw unasked; ours are asked for
-        "TRANSFORMERS_VERBOSITY": "error",
-        "MLFLOW_LOGGING_LEVEL": "WARNING",
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        # Threads that spin while they wait make two processes on one machine six times slower (docs/decisions).
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }.items():
-        os.environ.setdefault(name, value)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with the documented status."""
     debug = "--debug" in (sys.argv if arguments is None else arguments)
-    gc.set_threshold(100_000)  # looking through what large imports leave, again and again, took a fifth of their time
-    atexit.register(gc.freeze)  # and once more at the end took three seconds
+    gc.set_threshold(100_000)  # at the default, collections took a fifth of the time of large imports
+    atexit.register(gc.freeze)  # a last collection at the end took three seconds
     try:
         sys.exit(cli.main(args=arguments, prog_name="evertune", standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; the next run goes on from the last finished step", err=True)
+        click.echo("interrupted; the next run continues after the last finished step", err=True)
         _flush_and_exit(130)
     except Exception as error:
         if debug:
@@ -132,10 +114,3 @@ def _flush_and_exit(status: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(status)
-
-
-def show_json(value: Any) -> None:
-    """Print one JSON object on standard output."""
-    import json
-
-    click.echo(json.dumps(value, ensure_ascii=False, default=str))

@@ -1,28 +1,35 @@
 """`evertune check`: every config error at once, then a sample of rows through the contract; trains nothing."""
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from evertune.cli import options, show_json
+from evertune.cli import common
 from evertune.cli.terminal import make_console, print_table
 from evertune.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from evertune.config import Recipe
+    from rich.console import Console
 
-SAMPLE = 10_000  # rows that are looked at
+    from evertune.config import Recipe
+    from evertune.profiling.preview import Preview
+    from tasks.notify import TargetStatus
+
+SAMPLE = 10_000  # rows that go through the contract
 SHOWN = 20  # labels
 
 
 @click.command()
-@options.recipe
-@options.overrides
+@common.recipe
+@common.overrides
 @click.option("--notify", "send", is_flag=True, help="Send a test message to every target of `notify`.")
-@options.as_json
+@common.as_json
 def check(recipe: str, overrides: tuple[str, ...], send: bool, as_json: bool) -> None:
-    """Find every error of a recipe, put a sample of its rows through the contract, and show how they are read."""
+    """List every error of a recipe, put a sample of its rows through the contract, and show how they are read.
+
+    Nothing is trained and nothing is stored.
+    """
     from evertune.config import load_recipe
     from evertune.models import base as base_models
     from evertune.profiling import preview
@@ -37,22 +44,23 @@ def check(recipe: str, overrides: tuple[str, ...], send: bool, as_json: bool) ->
     result = preview.preview_recipe(loaded, SAMPLE)
     channels = _list_channels(loaded, send) if loaded.notify.targets else []
     if as_json:
-        show_json({**to_plain(result), "notify": [channel._asdict() for channel in channels]})
+        common.show_json({**to_plain(result), "notify": [channel._asdict() for channel in channels]})
     else:
         _show_result(loaded, recipe, result)
         _show_channels(loaded, channels, send)
-    if unreachable := [
+    unreachable = [
         f"notify.targets: {channel.target}, {channel.kind}: {channel.problem}"
         for channel in channels
         if channel.problem
-    ]:
+    ]
+    if unreachable:
         raise ConfigError(unreachable, recipe)
     if result.problems:
         raise DataError("\n".join(["`evertune run` would stop:", *(f"  {problem}" for problem in result.problems)]))
 
 
-def _list_channels(recipe: "Recipe", send: bool) -> list[Any]:
-    """Where people would be told; with `send`, each was sent a test message."""
+def _list_channels(recipe: "Recipe", send: bool) -> "list[TargetStatus]":
+    """The targets of `notify` and their problems; with `send`, each was sent a test message."""
     from evertune.cli.server.prefect_settings import quiet_prefect
     from evertune.notify import notices
     from tasks import notify
@@ -64,43 +72,52 @@ def _list_channels(recipe: "Recipe", send: bool) -> list[Any]:
         return notify.send_to_targets(recipe, notices.make_test_notice(recipe))
 
 
-def _show_channels(recipe: "Recipe", channels: list[Any], was_sent: bool) -> None:
+def _show_channels(recipe: "Recipe", channels: "list[TargetStatus]", was_sent: bool) -> None:
     if not channels:
         return
     screen = make_console(stderr=False)
-    screen.print(f"people are told of: {', '.join(recipe.notify.events)}", markup=False)
-    state = "a test message was sent" if was_sent else "not tried; `--notify` sends a test message"
+    screen.print(f"notifications for: {', '.join(recipe.notify.events)}", markup=False)
+    state = "test message sent" if was_sent else "not tested; --notify sends a test message"
     print_table(
         screen,
-        ["target", "kind", ""],
+        ["target", "kind", "status"],
         [[channel.target, channel.kind, channel.problem or state] for channel in channels],
     )
 
 
-def _show_result(recipe: "Recipe", path: str, result: Any) -> None:
+def _show_result(recipe: "Recipe", path: str, result: "Preview") -> None:
     screen = make_console(stderr=False)
-    state = "its keys are valid, its rows are not" if result.problems else "the recipe is valid"
+    state = "the keys are valid, the rows are not" if result.problems else "the recipe is valid"
     screen.print(f"[bold]{path}[/bold]: {state} ({recipe.objective.type}, {recipe.base_model})")
-    of_total = f" of {result.found:,}" if result.rows < result.found else ""
-    lines = [["rows looked at", f"{result.rows:,}{of_total}"], ["accepted", f"{result.accepted:,}"]]
-    lines += [[f"refused: {reason}", f"{count:,}"] for reason, count in result.reasons.items()]
-    print_table(screen, ["contract", "rows"], lines, right=1)
-    label_rows = [[label, f"{count:,}"] for label, count in list(result.labels.items())[:SHOWN]]
-    if label_rows:
-        print_table(screen, ["label", "rows"], label_rows, right=1)
-    if len(result.labels) > SHOWN:
-        screen.print(f"and {len(result.labels) - SHOWN:,} labels more")
+    _show_rows(screen, result)
+    _show_labels(screen, result)
+    is_estimate = result.rows < result.found
     split_counts = ", ".join(f"{count:,} {name}" for name, count in result.splits.items() if count)
-    leaked = f"; at least {result.leaked:,} test rows stand in or near train rows" if result.leaked else ""
-    screen.print(f"splits of a first run{', about' if of_total else ''}: {split_counts}{leaked}")
+    leaked = f"; {result.leaked:,} or more test rows are near-duplicates of train rows" if result.leaked else ""
+    screen.print(f"splits of a first run{' (estimated)' if is_estimate else ''}: {split_counts}{leaked}")
     print_table(
         screen,
         ["input", "target", "tokens"],
         [[example["input"], example["target"], example["tokens"]] for example in result.examples],
     )
     if result.truncated:
-        about = "about " if of_total else ""
+        about = "about " if is_estimate else ""
         longest = recipe.objective.max_length
-        screen.print(f"{about}{result.truncated:,} rows are longer than objective.max_length {longest}: cut")
+        screen.print(f"{about}{result.truncated:,} rows are cut: longer than objective.max_length ({longest} tokens)")
     for note in result.notes:
         screen.print(f"note: {note}", markup=False)
+
+
+def _show_rows(screen: "Console", result: "Preview") -> None:
+    of_total = f" of {result.found:,}" if result.rows < result.found else ""
+    lines = [["sampled", f"{result.rows:,}{of_total}"], ["accepted", f"{result.accepted:,}"]]
+    lines += [[f"refused: {reason}", f"{count:,}"] for reason, count in result.reasons.items()]
+    print_table(screen, ["contract", "rows"], lines, right=1)
+
+
+def _show_labels(screen: "Console", result: "Preview") -> None:
+    label_rows = [[label, f"{count:,}"] for label, count in list(result.labels.items())[:SHOWN]]
+    if label_rows:
+        print_table(screen, ["label", "rows"], label_rows, right=1)
+    if len(result.labels) > SHOWN:
+        screen.print(f"and {len(result.labels) - SHOWN:,} more labels")

@@ -1,10 +1,10 @@
-"""`evertune clean`: what no run needs any more, listed first and removed on request."""
+"""`evertune clean`: files that no run needs any more, listed first and removed on request."""
 
 from typing import TYPE_CHECKING
 
 import click
 
-from evertune.cli import options, show_json
+from evertune.cli import common
 from evertune.cli.terminal import make_console, print_table
 
 if TYPE_CHECKING:
@@ -14,16 +14,17 @@ SHOWN = 4  # names of each kind
 
 
 @click.command()
-@options.recipe
-@click.option("--dry-run", is_flag=True, help="Only list what would go: the default.")
-@click.option("--yes", is_flag=True, help="Remove it.")
-@options.overrides
-@options.as_json
+@common.recipe
+@click.option("--dry-run", is_flag=True, help="Only list the files. This is the default.")
+@click.option("--yes", is_flag=True, help="Remove the files.")
+@common.overrides
+@common.as_json
 def clean(recipe: str, dry_run: bool, yes: bool, overrides: tuple[str, ...], as_json: bool) -> None:
-    """List what the recipe's `retention` lets go, and with --yes remove it.
+    """List the files that the recipe's `retention` does not keep, and with --yes remove them.
 
-    The champion, the champions before it, versions with an alias, that wait for approval or that another model serves,
-    and the newest runs stay whole; of the others the files go, and versions, runs and ledger stay as records.
+    These stay whole: the champion and earlier champions, versions with an alias, versions that wait for approval or
+    that another model uses, and the newest runs. Of all others the files are removed; the records of versions and
+    runs and the ledger stay.
     """
     from evertune.audit import retention
     from evertune.config import load_recipe
@@ -38,15 +39,15 @@ def clean(recipe: str, dry_run: bool, yes: bool, overrides: tuple[str, ...], as_
     spare = outcome.spare
     size = sum(item.bytes for item in outcome.spare)
     if as_json:
-        show_json({"removed": yes, "bytes": size, **to_plain(outcome)})
+        common.show_json({"removed": yes, "bytes": size, **to_plain(outcome)})
         return
     _show_cleaning(outcome)
     if not spare:
-        click.echo("nothing to remove: retention keeps all that is there")
+        click.echo("nothing to remove: retention keeps everything")
     elif yes:
-        click.echo(f"removed: {len(spare):,} things, {_format_size(size)}")
+        click.echo(f"removed {len(spare):,} items, {_format_size(size)}")
     else:
-        click.echo(f"{len(spare):,} things, {_format_size(size)}; nothing was removed. To remove them: add --yes")
+        click.echo(f"{len(spare):,} items, {_format_size(size)}; nothing was removed. Remove them with --yes")
 
 
 def _show_cleaning(cleaning: "Cleaning") -> None:
@@ -65,19 +66,13 @@ def _show_cleaning(cleaning: "Cleaning") -> None:
             ]
         )
     if rows:
-        print_table(screen, ["goes", "which", "files", "size", "why"], rows)
+        print_table(screen, ["removable", "name", "files", "size", "why"], rows)
     if cleaning.kept:
-        reasons = list(dict.fromkeys(cleaning.kept.values()))
-        version_rows = [
-            [
-                _list_names(
-                    [str(version) for version, given_reason in cleaning.kept.items() if given_reason == reason]
-                ),
-                reason,
-            ]
-            for reason in reasons
-        ]
-        print_table(screen, ["versions that stay whole", "why"], version_rows)
+        versions_by_reason: dict[str, list[str]] = {}
+        for version, reason in cleaning.kept.items():
+            versions_by_reason.setdefault(reason, []).append(str(version))
+        version_rows = [[_list_names(versions), reason] for reason, versions in versions_by_reason.items()]
+        print_table(screen, ["kept versions", "why"], version_rows)
 
 
 def _list_names(names: list[str]) -> str:

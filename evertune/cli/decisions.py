@@ -4,38 +4,37 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evertune.cli import options, show_json
+from evertune.cli import common
 from evertune.cli.terminal import make_console, print_table
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
     from evertune.runtime.home import Home
 
+Event = dict[str, Any]
 version = click.option("--version", type=int, required=True, help="Registered version.")
 
 
 @click.command()
-@options.recipe
-@options.as_json
+@common.recipe
+@common.as_json
 def history(recipe: str, as_json: bool) -> None:
     """Show every decision and alias change, oldest first."""
     from evertune.registry.decisions import ledger
 
     _, home = _open_recipe(recipe)
-    entries = ledger.read_entries(home)
     if as_json:
-        show_json(entries)
+        common.show_json(ledger.read_entries(home))
         return
     rows = [
         [
-            _format_time(entry),
-            _describe_event(entry),
-            _format_versions(entry),
-            entry["who"],
-            entry.get("held") or entry.get("reason"),
+            _format_time(event),
+            describe_event(event),
+            _format_versions(event),
+            event["who"],
+            event.get("held") or event.get("reason"),
         ]
-        for entry in entries
-        if entry["event"] != "intent"
+        for event in list_events(home)
     ]
     if not rows:
         make_console(stderr=False).print(f"no decision yet; `evertune run {recipe}` makes the first", markup=False)
@@ -44,11 +43,11 @@ def history(recipe: str, as_json: bool) -> None:
 
 
 @click.command()
-@options.recipe
+@common.recipe
 @version
-@options.reason
+@common.reason
 def promote(recipe: str, version: int, reason: str) -> None:
-    """Make a version champion by hand, whatever the gate said."""
+    """Make a version champion by hand, whatever the gate decided."""
     from evertune.registry.decisions import promotion
 
     loaded, home = _open_recipe(recipe)
@@ -57,11 +56,11 @@ def promote(recipe: str, version: int, reason: str) -> None:
 
 
 @click.command()
-@options.recipe
+@common.recipe
 @version
-@options.reason
+@common.reason
 def approve(recipe: str, version: int, reason: str) -> None:
-    """Make a version champion that passed the gate and waits (registry.promote: ask)."""
+    """Make a version champion that passed the gate and waits for approval (registry.promote: ask)."""
     from evertune.registry.decisions import promotion
 
     loaded, home = _open_recipe(recipe)
@@ -70,11 +69,11 @@ def approve(recipe: str, version: int, reason: str) -> None:
 
 
 @click.command()
-@options.recipe
+@common.recipe
 @version
-@options.reason
+@common.reason
 def reject(recipe: str, version: int, reason: str) -> None:
-    """Turn a waiting version down."""
+    """Turn down a version that waits for approval."""
     from evertune.registry.decisions import promotion
 
     loaded, home = _open_recipe(recipe)
@@ -83,10 +82,10 @@ def reject(recipe: str, version: int, reason: str) -> None:
 
 
 @click.command()
-@options.recipe
-@options.reason
+@common.recipe
+@common.reason
 def rollback(recipe: str, reason: str) -> None:
-    """Make the champion's predecessor champion again."""
+    """Make the previous champion champion again."""
     from evertune.registry.decisions import promotion
 
     loaded, home = _open_recipe(recipe)
@@ -94,11 +93,25 @@ def rollback(recipe: str, reason: str) -> None:
     _print_outcome(loaded, f"version {predecessor} is champion again")
 
 
+def list_events(home: "Home") -> list[Event]:
+    """Return the ledger's entries for people, oldest first: all but the intents to move the champion."""
+    from evertune.registry.decisions import ledger
+
+    return [entry for entry in ledger.read_entries(home) if entry["event"] != "intent"]
+
+
+def describe_event(event: Event) -> str:
+    """Return the verdict of a decision, what a trigger did, or else the name of the event."""
+    if event["event"] == "trigger":
+        return f"{event['trigger']}: {'retrain' if event['starts'] else 'held'}"
+    return str(event.get("verdict") or event["event"])
+
+
 def _open_recipe(path: str) -> tuple["Recipe", "Home"]:
     from evertune.config import load_recipe
     from evertune.runtime.home import home_of
 
-    recipe = load_recipe(path, for_data=False)  # in an incident nobody shall need the secrets of every source
+    recipe = load_recipe(path, for_data=False)  # in an incident nobody should need the secrets of every source
     return recipe, home_of(recipe)
 
 
@@ -106,17 +119,11 @@ def _print_outcome(recipe: "Recipe", text: str) -> None:
     make_console().print(f"{recipe.registered_name}: {text}")
 
 
-def _describe_event(entry: dict[str, Any]) -> str:
-    if entry["event"] == "trigger":
-        return f"{entry['trigger']}: {'retrain' if entry['starts'] else 'held'}"
-    return str(entry.get("verdict") or entry["event"])
+def _format_time(event: Event) -> str:
+    return str(event["time"]).replace("T", " ")[:19]
 
 
-def _format_time(entry: dict[str, Any]) -> str:
-    return str(entry["time"]).replace("T", " ")[:19]
-
-
-def _format_versions(entry: dict[str, Any]) -> str:
-    if "to" in entry:
-        return f"{entry['from'] or 'none'} -> {entry['to']}"
-    return str(entry.get("version") or entry.get("champion") or "")
+def _format_versions(event: Event) -> str:
+    if "to" in event:
+        return f"{event['from'] or 'none'} -> {event['to']}"
+    return str(event.get("version") or event.get("champion") or "")

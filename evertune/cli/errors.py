@@ -1,4 +1,4 @@
-"""What an error means to a person, and the exit status that goes with it."""
+"""An error as a message for a person, with its exit status."""
 
 import errno
 
@@ -9,7 +9,7 @@ SQLITE_FULL = "database or disk is full"
 
 
 def explain_error(error: BaseException) -> tuple[str, int]:
-    """A message without a traceback, and the exit status."""
+    """Return a message without a traceback, and the exit status."""
     causes = _collect_causes(error)
     for cause in causes:
         if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
@@ -20,11 +20,11 @@ def explain_error(error: BaseException) -> tuple[str, int]:
         if isinstance(cause, EvertuneError):
             return str(cause), cause.exit_status
     first = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {hide_secrets(first[0])} (run `evertune --debug ...` for the whole traceback)", 1
+    return f"{type(error).__name__}: {hide_secrets(first[0])} (`evertune --debug ...` shows the traceback)", 1
 
 
 def _disk_full_message(where: str) -> str:
-    return f"the disk is full{where}; free some space and run again: it goes on from the last finished step"
+    return f"the disk is full{where}; free some space and run again: the run continues after the last finished step"
 
 
 def _collect_causes(error: BaseException | None) -> list[BaseException]:

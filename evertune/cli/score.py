@@ -1,38 +1,34 @@
 """`evertune score`: the champion over a file."""
 
-from typing import Any
-
 import click
 
-from evertune.cli import options, show_json
+from evertune.cli import common
 from evertune.cli.terminal import follow_log, make_console
 
 
 @click.command()
-@options.recipe
+@common.recipe
 @click.option(
-    "--input", "source", required=True, help="CSV, TSV, JSON Lines or Parquet with the recipe's input column."
+    "--input", "source", required=True, help="CSV, TSV, JSON Lines or Parquet with the recipe's input columns."
 )
-@click.option("--output", required=True, help="Ends with .csv, .jsonl or .parquet.")
+@click.option("--output", required=True, help="A .csv, .jsonl or .parquet file.")
 @click.option("--encoding", help="Text encoding of the input. Default: that of the recipe's files.")
-@options.as_json
+@common.as_json
 @click.pass_context
 def score(ctx: click.Context, recipe: str, source: str, output: str, encoding: str | None, as_json: bool) -> None:
-    """Predict every row of a file with the champion; a bad row gets a null and a reason."""
-    from evertune.cli.server.prefect_settings import quiet_prefect
+    """Predict every row of a file with the champion. A row that cannot be scored gets a null and a reason."""
+    from evertune.cli.flow_runs import run_score
     from evertune.config import load_recipe
     from evertune.records import to_plain
-    from evertune.registry.tracking import store
 
     loaded = load_recipe(recipe)
     screen = make_console()
     follow_log(screen)
-    store.check_server()
-    with quiet_prefect(ctx.obj["debug"], ("torch", "transformers")):
-        from flows.score import score as score_flow
-
-        scores: Any = score_flow(loaded, source, output, encoding)
+    scores = run_score(loaded, source, output, encoding, debug=bool(ctx.obj["debug"]))
     if as_json:
-        show_json(to_plain(scores))
-    bad_note = f", {scores.bad:,} of them bad (see the column problem)" if scores.bad else ""
-    screen.print(f"{scores.rows:,} rows scored by version {scores.version}{bad_note}: {scores.output}")
+        common.show_json(to_plain(scores))
+    problem_note = f"; {scores.bad:,} could not be scored (see the column problem)" if scores.bad else ""
+    scored = scores.rows - scores.bad
+    screen.print(
+        f"{scored:,} of {scores.rows:,} rows scored by version {scores.version}{problem_note}: {scores.output}"
+    )

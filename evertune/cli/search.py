@@ -6,28 +6,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evertune.cli import options, show_json
-from evertune.cli.ingest_first import ingest_sources
+from evertune.cli import common
 from evertune.cli.terminal import follow_log, format_metric, make_console, print_table
 
 if TYPE_CHECKING:
-    pass
+    from rich.console import Console
 
 SHOWN = 10  # trials in the table at the end
 
 
 @click.command()
-@options.recipe
-@options.overrides
-@click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Trials in all.")
-@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="No new trial begins after so many hours.")
-@click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Trials at a time.")
+@common.recipe
+@common.overrides
+@click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Total number of trials.")
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="No trial starts after this many hours.")
+@click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Trials at the same time.")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where the best recipe goes. Default: beside the recipe, as NAME.best.yaml.",
+    help="Where to write the best recipe. Default: NAME.best.yaml next to the recipe.",
 )
-@options.as_json
+@common.as_json
 def search(
     recipe: str,
     overrides: tuple[str, ...],
@@ -37,13 +36,14 @@ def search(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Find the best values of the fields that the recipe leaves open, and write the recipe that has them.
+    """Find the best values of the fields that the recipe leaves open, and write a recipe with these values.
 
-    A field is open that is written as {search: [1e-5, 1e-3], log: true} or {search: [a, b, c]}. Rows that the sources
-    hold and no run has seen are taken in first. Killed and started again it goes on; started twice, both work on it.
+    An open field is written as {search: [1e-5, 1e-3], log: true} or {search: [a, b, c]}. Rows that no run has seen yet
+    are ingested first. A search that was killed goes on where it stopped; two at the same time share the work.
     """
     from evertune.config import load_search
     from evertune.registry.tracking import store
+    from evertune.runs.ingest import ingest_sources
     from evertune.runtime.home import home_of
     from evertune.search.search import Limits, search_and_report
 
@@ -54,11 +54,10 @@ def search(
     store.check_server()
     path = output or Path(recipe).with_suffix(".best.yaml")
     command = _quote_command(recipe, overrides)
-    result = search_and_report(
-        plan, home, ingest_sources(plan.recipe, home), Limits(trials, hours, jobs), path, command
-    )
+    snapshot = ingest_sources(plan.recipe, home)
+    result = search_and_report(plan, home, snapshot, Limits(trials, hours, jobs), path, command)
     if as_json:
-        show_json(result)
+        common.show_json(result)
     _show_result(screen, result)
 
 
@@ -66,7 +65,7 @@ def _quote_command(recipe: str, overrides: tuple[str, ...]) -> str:
     return shlex.join(["evertune", "search", recipe, *(part for override in overrides for part in ("--set", override))])
 
 
-def _show_result(screen: Any, result: dict[str, Any]) -> None:
+def _show_result(screen: "Console", result: dict[str, Any]) -> None:
     from rich.markup import escape
 
     from evertune.config.search import format_value, shorten_paths
@@ -84,10 +83,13 @@ def _show_result(screen: Any, result: dict[str, Any]) -> None:
     ]
     screen.print()
     print_table(
-        screen, ["trial", "ended", result["metric"], *shorten_paths(result["fields"]).values(), "s"], rows, right=2
+        screen,
+        ["trial", "state", result["metric"], *shorten_paths(result["fields"]).values(), "seconds"],
+        rows,
+        right=2,
     )
     if len(result["trials"]) > SHOWN:
-        screen.print(f"and {len(result['trials']) - SHOWN} more\n", markup=False)
+        screen.print(f"and {len(result['trials']) - SHOWN} more trials\n", markup=False)
     screen.print(f"[bold green]best[/bold green]     {escape(result['sentence'])}", markup=True)
-    screen.print(f"run it   evertune run {shlex.quote(result['recipe'])}", markup=False)
-    screen.print(f"look at  {result['report']}", markup=False)
+    screen.print(f"next     evertune run {shlex.quote(result['recipe'])}", markup=False)
+    screen.print(f"report   {result['report']}", markup=False)

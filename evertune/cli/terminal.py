@@ -1,4 +1,7 @@
-"""What a person sees: step lines while it runs, short tables at the end; on standard error, results excepted."""
+"""Output for people: log lines while a command works, short tables at the end.
+
+All of it goes to standard error, except for results.
+"""
 
 import logging
 import time
@@ -11,14 +14,14 @@ COLOURS = {"promoted": "green", "held": "yellow", "rejected": "red", "unchanged"
 
 
 def make_console(stderr: bool = True) -> "Console":
-    """A rich console; colours and width follow the terminal, which wraps long lines itself: paths can be copied."""
+    """Return a rich console. The terminal wraps long lines itself, so that paths can be copied."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 
 class StepLines(logging.Handler):
-    """Shows the library's log as lines with the seconds since the start."""
+    """Prints the library's log as lines with the seconds since the start."""
 
     def __init__(self, console: "Console") -> None:
         super().__init__(logging.INFO)
@@ -35,7 +38,7 @@ class StepLines(logging.Handler):
 
 
 def follow_log(console: "Console") -> None:
-    """Show what the library and the tasks say."""
+    """Print what the library and the tasks log, from level INFO on."""
     logger = logging.getLogger("evertune")
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -43,7 +46,12 @@ def follow_log(console: "Console") -> None:
 
 
 def print_table(console: "Console", columns: list[str], rows: list[list[Any]], right: int = 99) -> None:
-    """Print rows, under headings where there are any; columns from number `right` on are aligned to the right."""
+    """Print rows as a table.
+
+    Args:
+        columns: headings; empty ones print no heading line.
+        right: index of the first column that is aligned to the right.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
@@ -60,5 +68,5 @@ def print_table(console: "Console", columns: list[str], rows: list[list[Any]], r
 
 
 def format_metric(value: float | None) -> str:
-    """A metric as people read it."""
+    """Return a metric with four digits, or `-` if it is undefined."""
     return "-" if value is None else f"{value:.4f}"

@@ -1,74 +1,42 @@
 """`evertune trace`: from a version back to rows, recipe, code, and the people who moved it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from evertune.cli import options, show_json
+from evertune.cli import common
 from evertune.cli.terminal import format_metric, make_console, print_table
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Json = dict[str, Any]
 MACHINE = ("platform", "python", "cpus", "threads", "arithmetic", "base_model")
 
 
 @click.command()
-@options.recipe
-@click.option("--version", type=int, help="Registered version. Default: the champion.")
-@options.as_json
+@common.recipe
+@common.version
+@common.as_json
 def trace(recipe: str, version: int | None, as_json: bool) -> None:
-    """Tell which rows, recipe and code made a version, who or what promoted it, and what it replaced."""
+    """Show which rows, recipe and code made a version, who or what promoted it, and what it replaced."""
     from evertune.audit import trace as tracing
     from evertune.config import load_recipe
-    from evertune.errors import RegistryError
-    from evertune.registry.versions import versions
     from evertune.runtime.home import home_of
 
     loaded = load_recipe(recipe, for_data=False)
     home = home_of(loaded)
-    chosen_version = version if version is not None else versions.find_champion(home, loaded.registered_name)
-    if chosen_version is None:
-        raise RegistryError(f"{loaded.registered_name} has no champion yet; name one with --version")
+    chosen_version = common.choose_version(loaded, home, version)
     record = tracing.trace_version(loaded, home, chosen_version)
     if as_json:
-        show_json(record)
+        common.show_json(record)
     else:
         _show_record(make_console(stderr=False), record)
 
 
-def _show_record(screen: Any, record: dict[str, Any]) -> None:
-    model = record["model"]
-    run = record["run"]
-    rows = record["rows"]
-    aliases = f" ({', '.join(model['aliases'])})" if model["aliases"] else ""
-    lines = [
-        ["model", f"{model['name']}, version {model['version']}{aliases}, registered {model['registered']}"],
-        ["run", f"{model['run_id']}, {run['started']} to {run['ended']}, by {run['who']}" if run["started"] else ""],
-        ["code", model["code"]],
-        ["bundle", model["bundle"]],
-        *([["descends from", _describe_descent(model)]] if _describe_descent(model) else []),
-        [
-            "recipe",
-            f"{record['recipe'].get('name')}: {_summarize_recipe(record['recipe'])}" if record["recipe"] else "",
-        ],
-        ["libraries", ", ".join(f"{name} {value}" for name, value in _list_libraries(record["environment"]))],
-        ["snapshot", _describe_snapshot(rows)],
-        ["rows", ", ".join(f"{count:,} {split}" for split, count in rows.get("splits", {}).items())],
-        *([["forgotten since", _format_counts(rows["forgotten"])]] if rows.get("forgotten") else []),
-        *(
-            [
-                "its forebears have seen",
-                f"version {ancestor['version']}: {_format_counts(ancestor['forgotten'])}, forgotten since",
-            ]
-            for ancestor in rows.get("descent", ())
-            if ancestor["forgotten"]
-        ),
-        [
-            "machine",
-            ", ".join(f"{name} {record['environment'][name]}" for name in MACHINE if name in record["environment"]),
-        ],
-        ["replaced", _describe_replaced(record)],
-    ]
-    print_table(screen, ["", ""], lines)
-    if sources := rows.get("sources"):
+def _show_record(screen: "Console", record: Json) -> None:
+    print_table(screen, ["", ""], _list_facts(record))
+    if sources := record["rows"].get("sources"):
         screen.print("\nsources")
         print_table(
             screen,
@@ -76,43 +44,81 @@ def _show_record(screen: Any, record: dict[str, Any]) -> None:
             [[source["source"], f"{source['rows']:,}", source["digest"]] for source in sources],
         )
     screen.print("\ndecisions and moves")
+    events = sorted([*record["decisions"], *record["moves"]], key=lambda event: event["time"])
     print_table(
         screen,
         ["time (UTC)", "what", "who", "why"],
         [
             [
-                entry["time"][:16].replace("T", " "),
-                entry.get("verdict") or _describe_move(entry),
-                entry["who"],
-                entry.get("reason"),
+                event["time"][:16].replace("T", " "),
+                event.get("verdict") or _describe_move(event),
+                event["who"],
+                event.get("reason"),
             ]
-            for entry in sorted([*record["decisions"], *record["moves"]], key=lambda entry: entry["time"])
+            for event in events
         ],
     )
     _show_evidence(screen, record)
 
 
-def _show_evidence(screen: Any, record: dict[str, Any]) -> None:
+def _list_facts(record: Json) -> list[list[str]]:
+    """Name and value of each fact; those that do not apply are left out."""
+    model = record["model"]
+    run = record["run"]
+    rows = record["rows"]
+    environment = record["environment"]
+    aliases = f" ({', '.join(model['aliases'])})" if model["aliases"] else ""
+    lines = [
+        ["model", f"{model['name']}, version {model['version']}{aliases}, registered {model['registered']}"],
+        ["run", f"{model['run_id']}, {run['started']} to {run['ended']}, by {run['who']}" if run["started"] else ""],
+        ["code", model["code"]],
+        ["bundle", model["bundle"]],
+    ]
+    if descent := _describe_descent(model):
+        lines.append(["descends from", descent])
+    recipe = record["recipe"]
+    lines += [
+        ["recipe", f"{recipe.get('name')}: {_summarize_recipe(recipe)}" if recipe else ""],
+        ["libraries", ", ".join(f"{name} {value}" for name, value in _list_libraries(environment))],
+        ["snapshot", _describe_snapshot(rows)],
+        ["rows", _format_counts(rows.get("splits", {}))],
+    ]
+    if rows.get("forgotten"):
+        lines.append(["forgotten since", _format_counts(rows["forgotten"])])
+    for ancestor in rows.get("descent", ()):
+        if ancestor["forgotten"]:
+            counts = _format_counts(ancestor["forgotten"])
+            lines.append(["forgotten since", f"{counts}, which version {ancestor['version']} has seen (an ancestor)"])
+    lines += [
+        ["machine", ", ".join(f"{name} {environment[name]}" for name in MACHINE if name in environment)],
+        ["replaced", _describe_replaced(record)],
+    ]
+    return lines
+
+
+def _show_evidence(screen: "Console", record: Json) -> None:
+    """Print the tests behind the newest decision that has any."""
     evidence_lists = [decision["evidence"] for decision in record["decisions"] if decision.get("evidence")]
-    if evidence_lists:
-        screen.print("\nevidence")
-        print_table(
-            screen,
-            ["test", "on", "rows", "challenger", "champion", "p", "passed"],
+    if not evidence_lists:
+        return
+    screen.print("\nevidence")
+    print_table(
+        screen,
+        ["test", "on", "rows", "challenger", "champion", "p", "passed"],
+        [
             [
-                [
-                    check["test"],
-                    check.get("on"),
-                    check.get("rows"),
-                    *(format_metric(check.get(key)) for key in ("challenger", "champion", "p")),
-                    {True: "yes", False: "no"}.get(check.get("passed"), ""),
-                ]
-                for check in evidence_lists[-1]
-            ],
-        )
+                check["test"],
+                check.get("on"),
+                check.get("rows"),
+                *(format_metric(check.get(key)) for key in ("challenger", "champion", "p")),
+                {True: "yes", False: "no"}.get(check.get("passed"), ""),
+            ]
+            for check in evidence_lists[-1]
+        ],
+    )
 
 
-def _summarize_recipe(recipe: dict[str, Any]) -> str:
+def _summarize_recipe(recipe: Json) -> str:
     training = recipe.get("training") or {}
     return ", ".join(
         [
@@ -122,54 +128,54 @@ def _summarize_recipe(recipe: dict[str, Any]) -> str:
     )
 
 
-def _list_libraries(environment: dict[str, Any]) -> list[tuple[str, Any]]:
+def _list_libraries(environment: Json) -> list[tuple[str, Any]]:
     return list((environment.get("libraries") or {}).items())
 
 
-def _describe_descent(model: dict[str, Any]) -> str:
-    """The versions, or the other model, that it has its weights or what it was taught from."""
-    teacher_name = (
-        f"version {model['teacher_version']}" if model["teacher_version"] else f"a model of digest {model['teacher']}"
-    )
-    return ", ".join(
-        [
-            *([f"version {model['of']}, as a variant: {model['variant']}"] if model["of"] else []),
-            *([f"version {model['start']}, the champion that training started from"] if model["start"] else []),
-            *([f"{teacher_name}, its teacher"] if model["teacher"] else []),
-        ]
-    )
+def _describe_descent(model: Json) -> str:
+    """The versions, or the other model, that its weights or its teacher's answers come from."""
+    origins = []
+    if model["of"]:
+        origins.append(f"version {model['of']}, of which it is a compressed variant ({model['variant']})")
+    if model["start"]:
+        origins.append(f"version {model['start']}, the champion that training started from")
+    if model["teacher"]:
+        version = model["teacher_version"]
+        teacher = f"version {version}" if version else f"a model with digest {model['teacher']}"
+        origins.append(f"{teacher}, its teacher")
+    return ", ".join(origins)
 
 
-def _describe_snapshot(rows: dict[str, Any]) -> str:
+def _describe_snapshot(rows: Json) -> str:
     if rows["snapshot"] is None:
         return str(rows["problem"])
     return f"{rows['snapshot']}, fingerprint {rows['fingerprint']}{_describe_rows_state(rows)}"
 
 
-def _describe_rows_state(rows: dict[str, Any]) -> str:
+def _describe_rows_state(rows: Json) -> str:
     if "problem" in rows:
         return f"; {rows['problem']}"
     if rows["forgotten"] and all(count == rows["forgotten"].get(split, 0) for split, count in rows["gone"].items()):
-        return ", all its rows are there but those that were forgotten"
-    return ", its rows are still those" if rows["unchanged"] else ", but its rows are NOT those any more"
+        return "; rows unchanged since training, except for those that were forgotten"
+    return "; rows unchanged since training" if rows["unchanged"] else "; rows have CHANGED since training"
 
 
 def _format_counts(rows: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {split}" for split, count in rows.items())
 
 
-def _describe_replaced(record: dict[str, Any]) -> str:
-    """The versions in whose place it came."""
+def _describe_replaced(record: Json) -> str:
+    """The versions that it replaced as champion."""
     version = record["model"]["version"]
     before = [move["from"] for move in record["moves"] if move["to"] == version]
     if not before:
-        return "nothing: it was never champion"
+        return "nothing (it was never champion)"
     return ", ".join(
-        "nothing: it was the first champion" if previous is None else f"version {previous}" for previous in before
+        "nothing (it was the first champion)" if previous is None else f"version {previous}" for previous in before
     )
 
 
-def _describe_move(entry: dict[str, Any]) -> str:
+def _describe_move(entry: Json) -> str:
     if entry["event"] in {"moved", "external"}:
         return f"champion: version {entry['from'] or 'none'} to {entry['to']}"
     return str(entry["event"])

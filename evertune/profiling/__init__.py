@@ -1,1 +1,1 @@
-"""A first look at unknown rows, for `evertune new` and `evertune check`."""
+"""Inspect unknown rows, for `evertune new` and `evertune check`."""

@@ -1,4 +1,4 @@
-"""Picks which column is what, by what the columns look like and are called; every pick has its reason."""
+"""Pick the column of each role by the columns' names and contents; every pick has a reason."""
 
 import difflib
 import itertools
@@ -11,9 +11,13 @@ from typing import Any
 from evertune.errors import DataError
 from evertune.profiling.column_profile import Profile
 
-PICKED = (("text", "label"), ("tokens", "tags"), ("image", "label"))  # inputs and targets that are picked here
-FREE_TEXT = 1.5  # mean words of a cell from which a column is free text
-MOST_LABELS = 200  # more distinct values than this are no labels, unless the column is called so
+PICKED = (
+    ("text", "label"),
+    ("tokens", "tags"),
+    ("image", "label"),
+)  # roles of the objectives whose columns are picked here
+FREE_TEXT = 1.5  # mean words a cell: from here on a column is free text
+MOST_LABELS = 200  # a column with more distinct values holds no labels, unless its name says so
 LABEL_NAMES = (
     "label",
     "labels",
@@ -37,14 +41,20 @@ GROUP_NAME = re.compile(
 )
 TIME_NAME = re.compile(r"(?i).*(time|date|created|updated|when|day|_at$|^ts$|_ts$).*")
 TAG = re.compile(r"O|[BIESLU]-\S+")
-MISFITS = 0.05  # share of rows that may have another number of tags than of words: the contract refuses them
-MOST_REPEATS = 0.01  # share of rows without an id of their own, from which the column is no id
-LARGEST_GROUP = 0.2  # share of the rows; a larger group would tear the splits' shares
+MISFITS = 0.05  # share of rows whose numbers of tags and words may differ; the contract refuses them
+MOST_REPEATS = 0.01  # share of rows that may lack an id or repeat one; above it the column is no id
+LARGEST_GROUP = 0.2  # share of the rows; a larger group would distort the splits
 
 
 @dataclass
 class Choice:
-    """Role -> column, role -> reason, and notes on what else could be meant."""
+    """The picked columns.
+
+    Args:
+        columns: role -> column.
+        why: role -> reason.
+        notes: other columns that could be meant.
+    """
 
     columns: dict[str, str] = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
@@ -59,13 +69,16 @@ class Choice:
 def choose_columns(
     name: str, profiles: Sequence[Profile], objective: str, given_input: str | None, given_target: str | None
 ) -> Choice:
-    """The columns of an objective's input and target, and of id, timestamp and group where there are such.
+    """Pick the columns of an objective's input and target, and of id, timestamp and group where there are any.
 
     Args:
         name: the file, for messages.
-        given_input, given_target: columns that a person named.
+        profiles: of all columns.
+        objective: its name.
+        given_input: the input column, if a person named it.
+        given_target: the target column, if a person named it.
     Raises:
-        DataError: a given column does not exist, or one cannot be picked.
+        DataError: a named column does not exist or does not fit, or a column cannot be picked.
     """
     for flag, column in (("--text", given_input), ("--label", given_target)):
         if column is not None and column not in [profile.name for profile in profiles]:
@@ -85,7 +98,7 @@ def choose_columns(
 
 
 def add_key_columns(choice: Choice, profiles: Sequence[Profile]) -> None:
-    """Add the columns of id, timestamp and group, where there are such."""
+    """Pick the columns of id, timestamp and group from those that have no role yet."""
     rest = [
         profile
         for profile in profiles
@@ -100,11 +113,13 @@ def _check_given_column(flag: str, profile: Profile | None, objective: str) -> N
     if profile is None:
         return
     if not profile.filled:
-        raise DataError(f"{flag} {profile.name}: this column is empty; name another")
+        raise DataError(f"{flag} {profile.name}: the column is empty; name another")
     if profile.is_list != (objective == "token-classification"):
-        holds = "lists of words" if profile.is_list else "no lists of words"
-        fits = "text-classification" if objective == "token-classification" else "token-classification"
-        raise DataError(f"{flag} {profile.name}: it holds {holds}; name another column, or give --objective {fits}")
+        content = "holds lists of words" if profile.is_list else "does not hold lists of words"
+        other_objective = "text-classification" if objective == "token-classification" else "token-classification"
+        raise DataError(
+            f"{flag} {profile.name}: the column {content}; name another, or use --objective {other_objective}"
+        )
 
 
 def _pick_text_and_label(
@@ -118,10 +133,10 @@ def _pick_text_and_label(
         best = max(free, key=lambda profile: (_is_named_text(profile), profile.mean_length), default=None)
         if best is None:
             raise _pick_error("text", name, profiles)
-        kind = f"called so, and {best.distinct} distinct texts" if _is_named_text(best) else "the longest free text"
+        kind = f"its name, and {best.distinct} distinct texts" if _is_named_text(best) else "the longest free text"
         choice.take_column("text", best.name, f"{kind}, {best.mean_length:.0f} characters on average")
         if others := [profile.name for profile in free if profile is not best and profile.name.lower() in TEXT_NAMES]:
-            choice.notes.append(f"{', '.join(others)} could be the text too; --text COL picks another")
+            choice.notes.append(f"{', '.join(others)} could be the text as well; --text COL picks another")
     else:
         choice.take_column("text", text, "given")
     _pick_label(choice, name, profiles, plain, choice.columns["text"], label)
@@ -150,7 +165,7 @@ def _pick_label(
     input_column: str,
     label: str | None,
 ) -> None:
-    """Pick the label among plain columns; `given` is the input's."""
+    """Pick the label among plain columns, unless `label` names it."""
     if label is not None:
         choice.take_column("label", label, "given")
         return
@@ -159,16 +174,14 @@ def _pick_label(
         raise _pick_error("label", name, profiles)
     best = candidates[0]
     rows_per_value = best.filled / best.distinct
-    choice.take_column(
-        "label", best.name, f"{best.distinct} values that repeat, each in {rows_per_value:.0f} rows on average"
-    )
+    choice.take_column("label", best.name, f"{best.distinct} values, each in {rows_per_value:.0f} rows on average")
     if len(candidates) > 1:
         others = [profile.name for profile in candidates[1:]]
-        choice.notes.append(f"{', '.join(others)} could be the label too; --label COL picks another")
+        choice.notes.append(f"{', '.join(others)} could be the label as well; --label COL picks another")
 
 
 def _is_named_text(profile: Profile) -> bool:
-    """Whether a column is called as texts are and is no category: one-word and Chinese texts have no spaces."""
+    """Whether a column has a text's name and is not a category. One-word and Chinese texts have no spaces."""
     return profile.name.lower() in TEXT_NAMES and profile.numeric < 0.5 and profile.distinct * 2 > profile.filled
 
 
@@ -205,7 +218,7 @@ def _pick_words_and_tags(
             raise _pick_error("tokens", name, profiles)
         words = best.name
         choice.take_column(
-            "tokens", words, f"lists of words, {best.distinct} distinct ones, {best.words:.0f} a row on average"
+            "tokens", words, f"lists of words, {best.distinct} distinct words, {best.words:.0f} a row on average"
         )
     else:
         choice.take_column("tokens", words, "given")
@@ -217,38 +230,50 @@ def _pick_words_and_tags(
     fitting = [profile for profile in lists if misfits.get(profile.name, len(lengths)) <= MISFITS * len(lengths)]
     best_tags = min(fitting, key=_rank_tags, default=None)
     if best_tags is None:
-        raise _pick_error("tags", f"{name}: no other list is as long as {words} in nearly every row", profiles)
-    matching_rows = f"all rows but {misfits[best_tags.name]} or more" if misfits[best_tags.name] else "every row"
+        raise _pick_error(
+            "tags", f"{name}: no other column has a list as long as {words} in nearly every row", profiles
+        )
+    matching_rows = f"all but about {misfits[best_tags.name]} rows" if misfits[best_tags.name] else "every row"
     choice.take_column(
         "tags", best_tags.name, f"as long as {words} in {matching_rows}, {best_tags.distinct} distinct values"
     )
     if misfits[best_tags.name]:
-        choice.notes.append(f"some rows have not as many {best_tags.name} as {words}; the contract refuses them")
+        choice.notes.append(f"some rows have more or fewer {best_tags.name} than {words}; the contract refuses them")
     if others := [profile.name for profile in fitting if profile is not best_tags]:
-        choice.notes.append(f"{', '.join(others)} could be the tags too; --label COL picks another")
+        choice.notes.append(f"{', '.join(others)} could be the tags as well; --label COL picks another")
 
 
 def _count_misfits(lengths: Sequence[int], other_lengths: Sequence[int]) -> int:
-    """Least number of rows whose lengths differ."""
+    """Return the least number of rows whose lengths can differ."""
     return max((Counter(lengths) - Counter(other_lengths)).total(), (Counter(other_lengths) - Counter(lengths)).total())
 
 
 def has_tags_between_spaces(
     profiles: Sequence[Profile], columns: Mapping[str, Sequence[Any]], words: str | None, tags: str | None
 ) -> bool:
-    """Whether a column's words are tags, as many as another column has words.
+    """Whether a column holds tags between spaces, as many in each row as another column has words.
 
     Args:
-        words, tags: columns that a person named.
+        profiles: of all columns.
+        columns: name -> cells.
+        words: the column of the words, if a person named it.
+        tags: the column of the tags, if a person named it.
     """
     texts = [profile for profile in profiles if not profile.is_list and profile.filled and profile.words >= FREE_TEXT]
     tagged = [profile for profile in texts if _are_tags({tag for value in profile.counts for tag in value.split()})]
-    return any(
-        _count_misfits(*(sorted(len(str(value or "").split()) for value in columns[profile.name]) for profile in pair))
-        <= MISFITS * pair[0].rows
-        for pair in itertools.product(tagged, texts)
-        if pair[0] is not pair[1] and tags in {None, pair[0].name} and words in {None, pair[1].name}
-    )
+    for tag_column, word_column in itertools.product(tagged, texts):
+        is_named = tags in {None, tag_column.name} and words in {None, word_column.name}
+        if tag_column is word_column or not is_named:
+            continue
+        tag_counts = _count_words(columns[tag_column.name])
+        word_counts = _count_words(columns[word_column.name])
+        if _count_misfits(tag_counts, word_counts) <= MISFITS * tag_column.rows:
+            return True
+    return False
+
+
+def _count_words(cells: Sequence[Any]) -> list[int]:
+    return [len(str(cell or "").split()) for cell in cells]
 
 
 def _are_tags(words: Set[str]) -> bool:
@@ -270,14 +295,16 @@ def _pick_id(choice: Choice, rest: Sequence[Profile]) -> None:
     best = min(named, key=lambda profile: profile.repeats, default=None)
     if best is None or best.repeats > MOST_REPEATS * best.rows:
         return
-    extent = "every row" if not best.repeats else "nearly every row"
-    choice.take_column("id", best.name, f"{extent} has its own: a changed row will replace its older version")
+    uniqueness = "unique in nearly every row" if best.repeats else "unique"
+    choice.take_column("id", best.name, f"{uniqueness}; a changed row replaces its older version")
     if best.repeats:
-        choice.notes.append(f"rows without a {best.name} of their own: {best.repeats}; the contract refuses such rows")
+        choice.notes.append(
+            f"{best.repeats} rows have no {best.name}, or that of another row; the contract refuses them"
+        )
     if _counts_up(best):
         choice.notes.append(
-            f"{best.name} counts up from {min(map(int, best.counts))}: if another file starts there again, its rows "
-            "would replace these; then take `id` out of data.columns"
+            f"{best.name} counts up from {min(map(int, best.counts))}. If another file starts there too, its rows replace "
+            "these; in that case remove `id` from data.columns"
         )
 
 
@@ -296,10 +323,10 @@ def _pick_timestamp(choice: Choice, rest: Sequence[Profile]) -> None:
     ]
     dated.sort(key=lambda profile: "creat" not in profile.name.lower())
     if dated:
-        choice.take_column("timestamp", dated[0].name, "its cells are moments: they order the versions of a row")
+        choice.take_column("timestamp", dated[0].name, "dates or times; they order the versions of a row")
     if len(dated) > 1:
         choice.notes.append(
-            f"{', '.join(profile.name for profile in dated[1:])} hold moments too; data.columns.timestamp names one"
+            f"{', '.join(profile.name for profile in dated[1:])} also hold dates or times; data.columns.timestamp picks another"
         )
 
 
@@ -308,10 +335,12 @@ def _pick_group(choice: Choice, rest: Sequence[Profile]) -> None:
         if not GROUP_NAME.fullmatch(profile.name) or profile.distinct < 5 or profile.distinct == profile.filled:
             continue
         if profile.counts.most_common(1)[0][1] > LARGEST_GROUP * profile.filled:
-            choice.notes.append(f"{profile.name} is not taken as group: one value holds a large part of the rows")
+            choice.notes.append(
+                f"{profile.name} is not used as group: one value covers more than {LARGEST_GROUP:.0%} of the rows"
+            )
             continue
         choice.take_column(
-            "group", profile.name, f"{profile.distinct} values that repeat: rows of one stay in one split"
+            "group", profile.name, f"{profile.distinct} values that repeat; all rows of a value get the same split"
         )
         return
 
@@ -319,10 +348,11 @@ def _pick_group(choice: Choice, rest: Sequence[Profile]) -> None:
 def _suggest_column(column: str, profiles: Sequence[Profile]) -> str:
     names = [profile.name for profile in profiles]
     near = difflib.get_close_matches(column, names, 1, 0.5)
-    return f"it has {', '.join(names)}" + (f"; did you mean {near[0]}?" if near else "")
+    columns = f"columns: {', '.join(names)}"
+    return f"did you mean {near[0]}? {columns}" if near else columns
 
 
 def _pick_error(role: str, name: str, profiles: Sequence[Profile]) -> DataError:
     flags = "name the columns with --text COL and --label COL"
     lines = [f"  {profile.name}: {profile.describe()}" for profile in profiles]
-    return DataError("\n".join([f"{name}: no column is clearly the {role}; {flags}. The columns:", *lines]))
+    return DataError("\n".join([f"{name}: cannot tell which column is the {role}; {flags}. The columns:", *lines]))

@@ -1,4 +1,4 @@
-"""What a column of unknown rows looks like: free text, a label, an id, a moment, a list of words."""
+"""What a column of unknown rows holds: free text, labels, ids, dates, lists of words."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ from typing import Any
 from evertune.data.sources.formats import cells
 from evertune.data.sources.formats.images import is_picture
 
-PROBED = 1000  # cells, evenly spaced, that are tried as dates and numbers
+PROBED = 1000  # cells, evenly spaced, that are parsed as dates and numbers
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,13 @@ class Profile:
     """One column.
 
     Args:
-        rows, filled: cells, and those of them that are not null.
-        counts: value -> cells with it; of a list column: element -> how often it stands in the lists.
-        lengths: sorted lengths of the filled cells, in characters; of a list column in words.
+        rows: number of cells.
+        filled: number of cells that are neither null nor empty.
+        counts: value -> cells with it; for a list column: element -> occurrences in the lists.
+        lengths: sorted lengths of the filled cells, in characters; for a list column in words.
         words: mean number of words in a cell.
-        dated, numeric: shares of the filled cells that parse as a moment, as a number.
+        dated: share of the filled cells that parse as a date or time.
+        numeric: share of the filled cells that parse as a number.
     """
 
     name: str
@@ -37,12 +39,12 @@ class Profile:
 
     @property
     def distinct(self) -> int:
-        """How many values there are."""
+        """Number of distinct values."""
         return len(self.counts)
 
     @property
     def repeats(self) -> int:
-        """Rows whose value stands in a row before, or that have none."""
+        """Number of rows without a value, or with that of an earlier row."""
         return self.rows - self.distinct
 
     @property
@@ -51,31 +53,31 @@ class Profile:
         return sum(self.lengths) / max(1, len(self.lengths))
 
     def describe(self) -> str:
-        """A line for a person who has to choose."""
+        """Return a line for a person who has to choose a column."""
         if not self.filled:
             return "empty"
-        kind = (
-            f"lists of words, {self.words:.1f} a row"
-            if self.is_list
-            else "pictures"
-            if self.is_picture
-            else "moments"
-            if self.dated > 0.9 and self.numeric < 0.5
-            else "texts"
-        )
-        kind = "numbers" if self.numeric > 0.9 else kind
         if self.is_picture:
-            return f"{kind}, {self.filled} cells"
+            return f"images, {self.filled} cells"
+        if self.numeric > 0.9:
+            kind = "numbers"
+        elif self.is_list:
+            kind = f"lists of words, {self.words:.1f} a row"
+        elif self.dated > 0.9 and self.numeric < 0.5:
+            kind = "dates or times"
+        else:
+            kind = "texts"
         shown = ", ".join(repr(value[:30]) for value, _ in self.counts.most_common(3))
         empty = f", {self.rows - self.filled} empty" if self.filled < self.rows else ""
         return f"{kind}, {self.distinct} distinct in {self.filled} cells{empty}, such as {shown}"
 
 
 def profile_column(name: str, values: Sequence[Any], *, with_lists: bool = True) -> Profile:
-    """The profile of a column's cells.
+    """Profile a column's cells.
 
     Args:
-        lists: whether cells that spell lists are taken as lists.
+        name: of the column.
+        values: its cells.
+        with_lists: treat cells that spell lists as lists.
     """
     filled = [value for value in values if value is not None and value != ""]
     if filled and all(is_picture(value) for value in filled[:PROBED]):
@@ -97,7 +99,7 @@ def profile_column(name: str, values: Sequence[Any], *, with_lists: bool = True)
 
 
 def profile_words(name: str, values: Sequence[Any]) -> Profile:
-    """The profile of a column whose cells are lists of words, or words between spaces.
+    """Profile a column whose cells are lists of words, or words between spaces.
 
     Raises:
         ValueError: a cell is neither.
@@ -119,7 +121,7 @@ def _is_list(value: Any) -> bool:
     try:
         return isinstance(value, list) or (isinstance(value, str) and cells.parse_list(value) is not None)
     except ValueError:
-        return True  # a list that is not whole
+        return True  # a list with a broken end
 
 
 def _is_moment(value: str) -> bool:

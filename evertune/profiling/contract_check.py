@@ -1,4 +1,4 @@
-"""What the contract of a recipe that is about to be written makes of its rows: it is asked, not guessed."""
+"""Put rows through the contract of a recipe before it is written, so that its numbers are measured, not guessed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,16 +14,19 @@ from evertune.profiling.recipe_writer import render_recipe
 if TYPE_CHECKING:
     from evertune.profiling.guess import Guess
 
-ROWS = 50_000  # that are judged, evenly spaced
+ROWS = 50_000  # that go through the contract, evenly spaced
 DAMAGE = ("control character", "encoding damage")
-MANY = 0.2  # share of damaged rows from which these data are so by nature: their rows are kept
+MANY = 0.2  # share of damaged rows from which damage is normal in these data: such rows are kept
 
 
 def try_contract(name: str, data_path: str, guess: "Guess", folder: Path) -> "Guess":
-    """The guess with the rows that its contract refuses and with what stops a run all the same.
+    """Return the guess with the rows that its contract refuses, and the problems that would stop a run.
 
     Args:
-        name, data_path: as for `recipe_text`; folder: what a relative `data_path` starts from.
+        name: of the recipe.
+        data_path: as the recipe will have it, relative to `folder`.
+        guess: what was inferred so far.
+        folder: of the recipe.
     Raises:
         ConfigError: the name cannot be a recipe's name.
         DataError: the rows cannot be read.

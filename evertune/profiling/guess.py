@@ -1,4 +1,4 @@
-"""What a first look at rows guesses about them."""
+"""What is inferred from rows before a recipe exists."""
 
 from dataclasses import dataclass, field
 
@@ -8,16 +8,19 @@ class Guess:
     """What a recipe needs to know about rows.
 
     Args:
-        columns: role -> column; why: role -> a sentence.
-        labels: label or tag -> how many rows (words) have it, most frequent first.
-        lengths: `min`, `median`, `p95`, `max`, `mean` of the input, in characters; of token lists in words.
-        rows: rows that were looked at.
+        objective: its name.
+        columns: role -> column.
+        why: role -> reason for the column.
+        labels: label or tag -> rows (words) with it, most frequent first.
+        lengths: `min`, `median`, `p95`, `max`, `mean` of the input, in characters; for token lists in words.
+        rows: number of rows read.
         encoding: of the files.
-        notes: what a person should know beside that.
+        notes: what else a person should know.
         format: of the first file.
-        characters: `keep` where rows with damaged text are to be accepted.
-        refused: reason -> rows that the contract refuses, refused_share: their share, problems: what stops a run all
-            the same; see `tried`.
+        characters: `keep` to accept rows with damaged text.
+        refused: reason -> rows that the contract refuses; see `try_contract`.
+        refused_share: their share.
+        problems: what would stop a run.
     """
 
     objective: str

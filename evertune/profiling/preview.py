@@ -1,4 +1,4 @@
-"""A first look at a recipe's rows: contract, labels, tokens; nothing is kept and nothing is trained."""
+"""Preview a recipe's rows: contract, labels, splits, tokens. Nothing is stored and nothing is trained."""
 
 import math
 from collections import Counter
@@ -26,22 +26,26 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 SHOWN = 3
-CLOSELY = 2000  # accepted rows, evenly spaced, whose tokens and splits are looked at
+CLOSE_ROWS = 2000  # accepted rows, evenly spaced, that are tokenized and split
 CUT = 160  # characters of an example
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What `look` found.
+    """What `preview_recipe` found.
 
     Args:
-        rows: that were looked at, of `found` in the pieces that were opened.
+        rows: rows sampled.
+        found: rows in all files or other pieces that were opened.
+        accepted: sampled rows that the contract accepts.
+        reasons: reason -> refused rows.
         labels: label or tag -> accepted rows (words) with it, most frequent first.
         examples: `input`, `target` and `tokens` of some rows.
-        splits: split -> rows, as a first run would deal them; estimated where not all rows were looked at.
-        leaked: test rows that stand in or near train rows, among those that were looked at closely.
-        truncated: rows longer than the model sees, estimated likewise.
+        splits: split -> rows in a first run; estimated where not all rows were sampled.
+        leaked: test rows that are copies or near-duplicates of train rows, among `CLOSE_ROWS` rows.
+        truncated: rows longer than the model sees; estimated likewise.
         problems: why a run would stop.
+        notes: what else a person should know.
     """
 
     rows: int
@@ -58,11 +62,11 @@ class Preview:
 
 
 def preview_recipe(recipe: "Recipe", limit: int) -> Preview:
-    """Judge about `limit` rows, evenly spaced over all sources, as a run would.
+    """Put about `limit` rows, evenly spaced over all sources, through the contract as a run would.
 
     Raises:
         ConfigError: the recipe's expectations, columns or tokenizer do not fit.
-        DataError: a source cannot be read, or holds no row that can.
+        DataError: a source cannot be read, or none of its rows can.
     """
     judge.custom_expectations(recipe.contract)
     rows = sample_rows(recipe, limit)
@@ -72,16 +76,17 @@ def preview_recipe(recipe: "Recipe", limit: int) -> Preview:
         raise DataError(f"no row can be read; {unreadable[0]}")
     objective = load_objective(recipe.objective.type)
     target = objective.TARGET
-    close_rows = spread_rows(verdicts.accepted, CLOSELY)
+    close_rows = spread_rows(verdicts.accepted, CLOSE_ROWS)
     factor = rows.found * len(verdicts.accepted) / len(rows.table) / max(1, len(close_rows))
     split_counts, leaked = _estimate_splits(close_rows, recipe, objective.INPUTS[0])
     splits = {name: round(count * factor) for name, count in split_counts.items()}
     inputs = extract_cells(close_rows, objective.INPUTS)
     targets = extract_cells(close_rows, [target])
     has_own_tokenizer = hasattr(objective, "tokenizer")
-    pieces, truncated = (
-        _count_own_tokens(recipe, close_rows.slice(0, SHOWN)) if has_own_tokenizer else _tokenize_inputs(recipe, inputs)
-    )
+    if has_own_tokenizer:
+        pieces, truncated = _count_own_tokens(recipe, close_rows.slice(0, SHOWN))
+    else:
+        pieces, truncated = _tokenize_inputs(recipe, inputs)
     examples = _make_examples(objective, inputs, targets, pieces)
     problems = [
         *judge.find_stop_reasons(verdicts, recipe, ()),
@@ -136,35 +141,35 @@ def _count_labels(verdicts: judge.Verdicts, objective: Any) -> dict[str, int]:
 
 
 def _report_unknown_labels(recipe: "Recipe", labels: Collection[str]) -> list[str]:
-    """What the test of negation calls a label and none of these rows has, under the names of today."""
+    """Name the labels in `evaluation.robustness.opposites` that no row has, after renaming."""
     rule = recipe.evaluation.robustness
     current_labels = label_names.rename_labels([*labels], recipe.contract.label.rename)
     unknown = [] if rule is None else rule.find_unknown_labels(current_labels)
-    return [f"evaluation.robustness.opposites: no row has the label {label}; is it mistyped?" for label in unknown]
+    return [f"evaluation.robustness.opposites: no row has the label {label}; check its spelling" for label in unknown]
 
 
 def _list_unreadable(verdicts: judge.Verdicts) -> list[str]:
-    """Where each row stands that could not be read, and why."""
+    """Source and reason of each row that cannot be read."""
     rows = verdicts.refused.select(["source", "reasons", "kinds"]).to_pylist()
     return [f"{row['source']}, {row['reasons'][0]}" for row in rows if row["kinds"] == [judge.UNREADABLE]]
 
 
 def _estimate_splits(accepted: "pa.Table", recipe: "Recipe", role: str) -> tuple[dict[str, int], int]:
-    """How many rows each split would get in an empty corpus, and how many test rows would leak."""
+    """Count the rows of each split in a new corpus, and the test rows that would leak."""
     import pyarrow as pa
 
     strings = dict.fromkeys(assign.KNOWN, pa.string())
     numbers = {"component": pa.int64(), "joins": pa.list_(pa.int64()), "normal_digest": pa.int64()}
     empty_corpus = pa.schema([*{**strings, **numbers, "signature": pa.binary()}.items()]).empty_table()
     no_rows = accepted[role].slice(0, 0)
-    lend = assign.lends_validation(recipe)
-    assigned = assign.split_rows(accepted, empty_corpus, recipe.data.split, role, lambda _: no_rows, lend)
+    lends_validation = assign.lends_validation(recipe)
+    assigned = assign.split_rows(accepted, empty_corpus, recipe.data.split, role, lambda _: no_rows, lends_validation)
     names = assigned["split"].to_pylist()
     return {name: names.count(name) for name in assign.NAMES}, len(assign.find_leaked_rows(assigned))
 
 
 def _tokenize_inputs(recipe: "Recipe", inputs: list[Any]) -> tuple[list[list[str]], int]:
-    # The tokenizer's own file, read without transformers: the whole check stays under a few seconds.
+    # The tokenizer's file is read without transformers, so that `check` takes only seconds.
     from pathlib import Path
 
     from tokenizers import Tokenizer
@@ -181,7 +186,7 @@ def _tokenize_inputs(recipe: "Recipe", inputs: list[Any]) -> tuple[list[list[str
 
 
 def _count_own_tokens(recipe: "Recipe", rows: "pa.Table") -> tuple[list[list[str]], int]:
-    """How many tokens the objective itself makes of each row; that it can is the check."""
+    """Count the tokens that the objective makes of each row; an error here is what the check is for."""
     return [[f"{length:,}"] for length in tokenize.encode_rows(recipe, rows)["full_length"]], 0
 
 
@@ -191,16 +196,16 @@ def _make_notes(recipe: "Recipe", test: int) -> list[str]:
     if test and recipe.metric not in {*objective.LOWER_IS_BETTER, *no_shares(objective)}:
         least = share_detectable(test, spend_alpha(1 - recipe.evaluation.gate.confidence, 1))
         notes.append(
-            f"{test:,} fresh test rows can show a difference of {100 * least:.1f} points (power 0.8, one row in ten "
-            "decided differently)"
+            f"with {test:,} test rows the gate can detect gains of {100 * least:.1f} points or more (80% power, if the "
+            "models disagree on 10% of rows)"
         )
     if "id" not in recipe.data.columns and objective.LABELED:
         notes.append(
-            "columns.id is not mapped: a corrected label cannot supersede its row; one text with two labels is refused"
+            "data.columns.id is not mapped: a corrected label cannot replace the old one; a text with two labels is refused"
         )
     for number, source in enumerate(recipe.data.sources):
         if isinstance(source, SqlSource) and source.cursor is None:
-            notes.append(f"data.sources.{number}: no cursor, so the query is scanned whole at every run")
+            notes.append(f"data.sources.{number}: no cursor, so every run reads the whole query result")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""Rows of a recipe's sources, evenly spaced: no part of them is overlooked, and the time stays bounded."""
+"""A sample of a recipe's rows, evenly spaced over all sources, so that the time stays bounded."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 PIECES = 16  # of a source that are opened, such as files of a folder
-FLOOR = 100  # rows of each piece that are looked at, however large the others are
+FLOOR = 100  # least rows of each piece, however large the others are
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows to look at.
+    """Sampled rows.
 
     Args:
-        table: as the contract takes them.
+        table: the rows in the form that the contract takes.
         found: rows in all pieces that were opened.
-        labels: those that stand on enough rows of these pieces; none where the table holds all rows, which tell it.
+        labels: labels with enough rows in these pieces; empty where the table holds all rows, which show it themselves.
         notes: what was not opened.
     """
 
@@ -37,7 +37,7 @@ class Sample:
 
 
 def sample_rows(recipe: "Recipe", limit: int) -> Sample:
-    """About `limit` rows of every source, in proportion to what its pieces hold.
+    """Read about `limit` rows of every source, in proportion to the size of its pieces.
 
     Raises:
         DataError: a source cannot be read, or there are no rows.
@@ -56,7 +56,9 @@ def sample_rows(recipe: "Recipe", limit: int) -> Sample:
         counts.update(list_labels(piece.table, recipe)[1].to_pylist())
     row_count = sum(sizes)
     if not row_count:
-        raise DataError(f"the sources hold no rows ({', '.join(uris) or 'nothing to read'}); add some")
+        raise DataError(
+            f"the sources hold no rows ({', '.join(uris) or 'no files'}); add rows, or correct data.sources"
+        )
     shares = [max(FLOOR, limit * size // row_count) for size in sizes]
     tables = (
         [spread_rows(table, share) for table, share in zip(thinned, shares, strict=True)]
@@ -69,7 +71,7 @@ def sample_rows(recipe: "Recipe", limit: int) -> Sample:
 
 
 def judge_sample(rows: Sample, recipe: "Recipe") -> judge.Verdicts:
-    """What the contract says of the rows, as of a first batch.
+    """Put the rows through the contract, as the first batch of a new corpus.
 
     Raises:
         ConfigError: an expectation of the recipe cannot be checked.
@@ -81,7 +83,7 @@ def judge_sample(rows: Sample, recipe: "Recipe") -> judge.Verdicts:
 
 
 def spread_rows(rows: Any, count: int) -> Any:
-    """At most `count` rows of a table, evenly spaced, the first and the last among them."""
+    """Return at most `count` rows of a table, evenly spaced, including the first and the last."""
     return rows if len(rows) <= count else rows.take(_spaced_positions(len(rows), count))
 
 
@@ -90,7 +92,7 @@ def _spaced_positions(size: int, count: int) -> list[int]:
 
 
 def _skip_pieces(recipe: "Recipe") -> tuple[dict[str, str], list[str]]:
-    """Pieces that are not opened, as `sources.read` takes those that it has read before; and a note on each source."""
+    """Choose pieces to skip, in the form of those that `read_sources` has read before, with a note on each source."""
     passed: dict[str, str] = {}
     notes = []
     for number, source in enumerate(recipe.data.sources):
@@ -99,5 +101,7 @@ def _skip_pieces(recipe: "Recipe") -> tuple[dict[str, str], list[str]]:
             uris = list(prints)
             opened = {uris[position] for position in _spaced_positions(len(uris), PIECES)}
             passed |= {uri: fingerprint for uri, fingerprint in prints.items() if uri not in opened}
-            notes.append(f"data.sources.{number}: {PIECES} of {len(uris)} pieces were opened, evenly spaced")
+            notes.append(
+                f"data.sources.{number}: only {PIECES} of {len(uris)} files or other pieces were sampled, evenly spaced"
+            )
     return passed, notes

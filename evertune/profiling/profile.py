@@ -1,4 +1,4 @@
-"""Looks at rows of unknown kind and guesses what a recipe needs to know about them, with reasons."""
+"""Infer from rows of unknown kind what a recipe needs to know about them, with reasons."""
 
 import difflib
 from collections import Counter
@@ -22,22 +22,22 @@ __all__ = ["Guess", "inspect_data", "render_recipe", "try_contract"]
 def inspect_data(
     path: str | Path, objective: str | None = None, text: str | None = None, label: str | None = None
 ) -> Guess:
-    """The objective and the columns that a file, a folder or a glob of files seems made for.
+    """Infer the objective and the columns from a file, a folder or a glob of files.
 
     Args:
         path: relative to the working folder.
-        objective: given, it is not guessed.
-        text: column of the input (of the words, for token classification), given.
-        label: column of the target, given.
+        objective: its name. Default: inferred.
+        text: column of the input (of the words, for token classification). Default: inferred.
+        label: column of the target. Default: inferred.
     Raises:
         ConfigError: no such objective.
-        DataError: the rows cannot be read, a column cannot be picked (it says what each looks like) or a file lacks it.
+        DataError: the rows cannot be read, a column cannot be picked, or a file lacks it.
     """
     if objective is not None and objective not in TABLE:
         near = difflib.get_close_matches(objective, TABLE, 1, 0.3)
         raise ConfigError(
             f"--objective {objective}: no such objective; {f'did you mean {near[0]}? ' if near else ''}"
-            f"There are {', '.join(TABLE)}"
+            f"Objectives: {', '.join(TABLE)}"
         )
     rows = read_files(Path(path), plain=objective is not None and tuple(load_objective(objective).COLUMNS) == ("text",))
     if objective is not None and tuple(load_objective(objective).COLUMNS) not in column_choice.PICKED:
@@ -70,7 +70,7 @@ def _profile_columns(
             ]
         return objective, profiles
     except ValueError as error:
-        raise DataError(f"{rows.name}: a column of lists {error}; mend that cell") from error
+        raise DataError(f"{rows.name}: a column of lists {error}; correct that cell") from error
 
 
 def _make_guess(rows: Table, objective: str, choice: column_choice.Choice, profiles: list[Profile]) -> Guess:
@@ -94,7 +94,7 @@ def _make_guess(rows: Table, objective: str, choice: column_choice.Choice, profi
 
 
 def _count_labels(rows: Table, objective: ModuleType, target: Profile) -> dict[str, int]:
-    """Label -> how many rows have it; of tags how many words."""
+    """Count the rows of each label; for tags the words."""
     if objective.COLUMNS[objective.TARGET] != "labels":
         return dict(target.counts.most_common())
     counts = Counter(label for cell in rows.columns[target.name] for label in cells.parse_labels(cell) or ())
@@ -118,8 +118,8 @@ def _make_warnings(counts: dict[str, int], lists: bool) -> list[str]:
     if single and not lists:
         shown = ", ".join(repr(label) for label in single[:5]) + (" ..." if len(single) > 5 else "")
         notes.append(
-            f"labels with one row: {shown}; they are refused as slips, unless contract.label.values lists them"
+            f"labels with one row: {shown}; their rows are refused as mistakes, unless contract.label.values lists them"
         )
     if len(counts) == 1:
-        notes.append(f"there is one label only, {next(iter(counts))!r}: a classifier needs at least two")
+        notes.append(f"{next(iter(counts))!r} is the only label; a classifier needs at least two")
     return notes

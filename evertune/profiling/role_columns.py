@@ -1,4 +1,4 @@
-"""Picks columns that are called like an objective's roles, where their looks do not tell which is which."""
+"""Pick columns by the names of an objective's roles, where their contents do not show which is which."""
 
 from collections.abc import Sequence
 from types import ModuleType
@@ -7,7 +7,7 @@ from evertune.errors import DataError
 from evertune.profiling.column_choice import Choice, add_key_columns
 from evertune.profiling.column_profile import Profile
 
-ALIASES = {  # role -> what else such columns are called
+ALIASES = {  # role -> other names of such columns
     "text": (
         "source",
         "document",
@@ -34,13 +34,16 @@ ALIASES = {  # role -> what else such columns are called
 def choose_by_role(
     name: str, profiles: Sequence[Profile], objective: ModuleType, given_input: str | None, given_target: str | None
 ) -> Choice:
-    """The columns of all roles, by their names; and those of id, timestamp and group, by their looks.
+    """Pick the columns of all roles by their names, and those of id, timestamp and group by their contents.
 
     Args:
         name: the file, for messages.
-        given_input, given_target: columns of the first input and of the target, that a person named.
+        profiles: of all columns.
+        objective: its module.
+        given_input: column of the first input, if a person named it.
+        given_target: column of the target, if a person named it.
     Raises:
-        DataError: a given column does not exist, or none is called like a role.
+        DataError: a named column does not exist, or no column has the name of a role.
     """
     choice = Choice()
     names = [profile.name for profile in profiles]
@@ -48,24 +51,23 @@ def choose_by_role(
     for role in objective.COLUMNS:
         flag, column = given_columns.get(role, ("", None))
         if column is not None and column not in names:
-            raise DataError(f"{flag} {column}: no such column in {name}; it has {', '.join(names)}")
-        picked = column or _find_called(
-            role, [candidate for candidate in names if candidate not in choice.columns.values()]
-        )
+            raise DataError(f"{flag} {column}: no such column in {name}; columns: {', '.join(names)}")
+        free_columns = [candidate for candidate in names if candidate not in choice.columns.values()]
+        picked = column or _find_called(role, free_columns)
         if picked is None:
             raise DataError(_describe_missing(role, flag, name, profiles))
-        choice.take_column(role, picked, "given" if column else "called so")
+        choice.take_column(role, picked, "given" if column else "its name")
     add_key_columns(choice, profiles)
     return choice
 
 
 def _find_called(role: str, names: Sequence[str]) -> str | None:
-    """The column that is called like the role, or as the first of its other names that there is."""
+    """Return the column with the name of the role, or else with the first of its other names."""
     lower = {name.lower(): name for name in reversed(names)}
     return next((lower[alias] for alias in (role, *ALIASES.get(role, ())) if alias in lower), None)
 
 
 def _describe_missing(role: str, flag: str, name: str, profiles: Sequence[Profile]) -> str:
-    advice = f"name it with {flag} COL" if flag else f"call it so, or map it in data.columns.{role} of a recipe"
+    advice = f"name it with {flag} COL" if flag else f"rename it, or map it in data.columns.{role} of a recipe"
     lines = [f"  {profile.name}: {profile.describe()}" for profile in profiles]
-    return "\n".join([f"{name}: no column is called {role}; {advice}. The columns:", *lines])
+    return "\n".join([f"{name}: no column is named {role}; {advice}. The columns:", *lines])

@@ -44,7 +44,7 @@ def score_file(
     """
     predictor = bundle.load_predictor(folder)
     encode, answer = bundle.split_stages(predictor)
-    find_problems = _make_problem_finder(predictor)
+    find_problems = make_problem_finder(predictor)
     encoded_chunks = iterate_ahead(_encode_chunk(chunk, column, find_problems, encode) for chunk in chunks)
     with malloc.keep_memory(), contextlib.closing(encoded_chunks) as encoded:
         tables = (
@@ -62,7 +62,7 @@ def score_chunk(folder: Path, version: int, chunk: Inputs, column: str) -> "pa.T
     with AT_WORK, malloc.keep_memory():  # a tokenizer serves one thread at a time
         predictor = _load_cached(folder)
         encode, answer = bundle.split_stages(predictor)
-        chunk, problems, examples = _encode_chunk(chunk, column, _make_problem_finder(predictor), encode)
+        chunk, problems, examples = _encode_chunk(chunk, column, make_problem_finder(predictor), encode)
         return _build_table(chunk, problems, answer(examples), predictor.objective.OUTPUTS, version)
 
 
@@ -105,7 +105,7 @@ def _encode_chunk(
 ) -> tuple[Inputs, list[str | None], Any]:
     """The chunk, what is wrong with each of its rows, and its good rows as the model takes them."""
     problems = [
-        problem or (None if _is_usable(value) else f"{column} is empty")
+        problem or (None if is_usable(value) else f"{column} is empty")
         for problem, value in zip(chunk.problems, chunk.values, strict=True)
     ]
     found_problems = iter(
@@ -116,7 +116,7 @@ def _encode_chunk(
     return chunk, problems, encode(good_values)
 
 
-def _make_problem_finder(predictor: Any) -> FindProblems:
+def make_problem_finder(predictor: Any) -> FindProblems:
     """What tells which inputs make no sense to the objective, such as a dialogue that is none."""
     objective = load_objective(predictor.options.type)  # not the bundle's own, which may be an older one
     if not hasattr(objective, "problems"):
@@ -166,9 +166,10 @@ def _rename_clashes(table: "pa.Table", needed: Iterable[str]) -> "pa.Table":
     return table.rename_columns([renamed.get(name, name) for name in table.column_names])
 
 
-def _is_usable(value: Any) -> bool:
+def is_usable(value: Any) -> bool:
+    """Whether there is anything to predict from: no null, no empty list and no blank text, in any role."""
     if isinstance(value, tuple):
-        return all(map(_is_usable, value))
+        return all(map(is_usable, value))
     return bool(value) and (not isinstance(value, str) or bool(value.strip()))
 
 

@@ -279,7 +279,7 @@ def test_the_command_tells_what_goes_and_what_is_out_of_reach(
     (tmp_path / "ids.txt").write_text("ada\n\nalan\n", encoding="utf-8")
     given = ("forget", tmp_path / "recipe.yaml", "--ids-file", tmp_path / "ids.txt", "--reason", "a letter")
     dry = evertune(*given, "--dry-run").out
-    assert dry.startswith("would go  3 row versions: 2 in the corpus, 1 in the quarantine")
+    assert dry.startswith("would be removed  3 row versions: 2 in the corpus, 1 in the quarantine")
     done = evertune(*given, "--json")
     assert (done.json["rows"]["corpus"], done.json["dry_run"]) == (2, False)
     assert "2 of those named had been forgotten already" in evertune(*given).out

@@ -71,7 +71,7 @@ def test_all_config_errors_come_at_once_with_status_2(evertune: Command, tiny_re
         (["chek", "{recipe}"], "No such command 'chek'. Did you mean check?"),
         (["history", "{folder}"], "this is a folder; give the path of a recipe in it"),
         (["history", "{empty}"], "empty.yaml: this file is empty; write lines of `key: value`"),
-        (["forget", "{recipe}", "--ids-file", "{empty}", "--reason", "x"], "empty.yaml: there is no id in it"),
+        (["forget", "{recipe}", "--ids-file", "{empty}", "--reason", "x"], "empty.yaml: the file holds no id"),
         (["check", "{recipe}", "--set", "base_model=./nowhere"], "base_model: ./nowhere: no such folder"),
         (["check", "{recipe}", "--set", "data.sources.0.path=${{NOT_SET}}/x.csv"], "variable NOT_SET is not set"),
         (["promote", "{recipe}", "--reason", "x"], "--version"),
@@ -169,7 +169,7 @@ def test_an_error_that_nobody_foresaw_has_one_line(
     monkeypatch.setattr("evertune.profiling.preview.preview_recipe", breaks)
     done = evertune("check", tiny_recipe())
     assert (done.status, done.out) == (1, "")
-    assert done.err == "error: LookupError: a surprise (run `evertune --debug ...` for the whole traceback)\n"
+    assert done.err == "error: LookupError: a surprise (`evertune --debug ...` shows the traceback)\n"
 
 
 def test_a_full_disk_is_named(
@@ -254,11 +254,11 @@ def test_no_reason_given_and_nobody_to_ask_moves_nothing(
         monkeypatch.setattr(sys, "stdin", nothing)
         done = evertune("promote", tmp_path / "recipe.yaml", "--version", "1")
     assert (done.status, done.out) == (2, "")
-    assert "give --reason" in done.err
+    assert "--reason is required" in done.err
     for blank in ("", " \t"):
         done = evertune("promote", tmp_path / "recipe.yaml", "--version", "1", "--reason", blank)
         assert (done.status, done.out) == (2, "")
-        assert "a reason is more than blanks" in done.err
+        assert "the reason is blank" in done.err
     assert shop.champion() is None
 
 
@@ -280,12 +280,12 @@ def test_a_reason_is_asked_for_on_a_terminal_and_kept_without_its_blanks(
 
 
 def test_a_move_that_a_crash_cut_off_is_repaired_by_the_next_run(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    from evertune.cli.run import _nothing_to_do
+    from evertune.runs.unchanged import record_if_unchanged
 
     monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
     shop.checked()
     ledger.append_event(shop.home, "intent", **{"from": None, "to": 1, "reason": "by hand"})
-    assert _nothing_to_do(shop.recipe) is None
+    assert record_if_unchanged(shop.recipe) is None
     assert [one["event"] for one in ledger.read_entries(shop.home)] == ["intent", "abandoned"]
 
 

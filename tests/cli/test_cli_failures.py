@@ -47,7 +47,7 @@ def test_bad_data_ends_with_status_3(
     if content is not None:
         write_data(tmp_path, content)
     if command == "run":
-        monkeypatch.setattr("evertune.cli.run._run_flow", _without_prefect)
+        monkeypatch.setattr("evertune.cli.flow_runs._run_retrain_flow", _without_prefect)
     done = evertune(command, path)
     assert (done.status, done.out) == (3, "")
     assert words in done.err
@@ -88,7 +88,7 @@ def test_rows_that_do_not_make_a_model_end_with_status_3_and_check_says_so_befor
 ) -> None:
     path = tiny_recipe(contract=changes)
     write_rows(tmp_path / "rows.csv", rows)
-    monkeypatch.setattr("evertune.cli.run._run_flow", _without_prefect)
+    monkeypatch.setattr("evertune.cli.flow_runs._run_retrain_flow", _without_prefect)
     checked = evertune("check", path)
     assert (checked.status, "its rows are not" in checked.out) == (3, True)
     assert "`evertune run` would stop:\n" in checked.err

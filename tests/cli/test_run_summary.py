@@ -36,21 +36,21 @@ def test_what_was_left_out_and_what_leaks_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = told(OUTCOME, capsys, monkeypatch)
-    assert "left out 11 of 200 rows, which bridge train and test" in lines
+    assert "excluded 11 of 200 rows, linked to both train and test rows" in lines
     assert "test f1_macro 1.0000" in lines
     text = " ".join(lines)
-    assert "26 test rows stand in or near train rows; without them: f1_macro 0.8750" in text
+    assert "26 test rows are copies or near-duplicates of train rows; without them: f1_macro 0.8750" in text
     assert "evertune quarantine configs/tickets.yaml" in lines
 
 
 def test_nothing_left_out_needs_no_words(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     kept = {**OUTCOME.snapshot, "rows": {"train": 80, "validation": 9, "test": 100, "excluded": 0}}
     text = " ".join(told(replace(OUTCOME, snapshot=kept, leaked=0), capsys, monkeypatch))
-    assert "left out" not in text and "stand in or near" not in text
+    assert "excluded" not in text and "near-duplicates" not in text
 
 
 def test_paths_can_be_copied(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert f"look at {OUTCOME.report}" in told(OUTCOME, capsys, monkeypatch)
+    assert f"report {OUTCOME.report}" in told(OUTCOME, capsys, monkeypatch)
 
 
 def test_the_model_card_is_named_where_there_is_one(

@@ -84,10 +84,10 @@ class ForkServer:
 
 def serve() -> None:
     """Import, then answer a job a line until the input ends."""
-    from evertune.cli.app import _prepare_environment
     from evertune.runtime import helper_process
+    from evertune.runtime.environment import prepare_environment
 
-    _prepare_environment()
+    prepare_environment()
     for name in MODULES:
         importlib.import_module(name)
     # What the validator imports is imported here already: a helper process would only import it again.

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from evertune.cli.ingest_first import ingest_sources
 from evertune.config import Plan, load_search
 from evertune.records import Snapshot
+from evertune.runs.ingest import ingest_sources
 from evertune.runtime.home import Home, home_of
 from evertune.search import search
 from evertune.search.search import Limits, Result

@@ -116,8 +116,8 @@ with home.lock("run", noted=True):
 def test_nothing_new_closes_what_a_forced_run_left_that_was_killed(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evertune.cli.run import _nothing_to_do
     from evertune.runs import up_to_date as conclusion
+    from evertune.runs.unchanged import record_if_unchanged
 
     script = KILLED.format(
         recipe=str(tmp_path / "recipe.yaml"),
@@ -128,7 +128,7 @@ def test_nothing_new_closes_what_a_forced_run_left_that_was_killed(
     assert subprocess.run([sys.executable, "-c", script], env=environment).returncode == -signal.SIGKILL
     monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
     monkeypatch.setattr(conclusion, "check_before_start", lambda *_: DONE)
-    assert _nothing_to_do(shop.recipe) is not None
+    assert record_if_unchanged(shop.recipe) is not None
     [one] = store.open_client(shop.home).search_runs([store.ensure_experiment(shop.home, shop.recipe.name)])
     assert one.info.status == "KILLED"
     assert not unfinished.has_open_runs(shop.home)

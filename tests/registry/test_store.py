@@ -123,7 +123,7 @@ def test_a_home_that_cannot_be_ends_with_status_2(
 ) -> None:
     (tmp_path / "a file").write_text("x")
     monkeypatch.setenv("EVERTUNE_HOME", place.format(tmp_path))
-    monkeypatch.setattr("evertune.cli.run._run_flow", _without_prefect)
+    monkeypatch.setattr("evertune.cli.flow_runs._run_retrain_flow", _without_prefect)
     done = evertune(command[0], tiny_recipe(), *command[1:])
     assert (done.status, done.out) == (2, ""), done.err
     assert "Evertune cannot write there" in done.err

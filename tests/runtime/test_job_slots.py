@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from evertune.backtest.replay import Model, Replay
+from evertune.backtesting.replay import Model, Replay
 from evertune.config import Recipe, load_recipe
 from evertune.errors import ConfigError, RegistryError
 from evertune.objectives import load_objective

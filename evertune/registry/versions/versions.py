@@ -356,3 +356,13 @@ def list_versions(home: Home, name: str, decision: str | None = None) -> list[An
             open_client(home).search_model_versions(f"name='{name}'{condition}"),
             key=lambda model_version: int(model_version.version),
         )
+
+
+def list_model_names(home: Home) -> list[str]:
+    """The names of all registered models, in alphabetical order.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
+    with translate_errors("the list of models"):
+        return sorted(model.name for model in open_client(home).search_registered_models())

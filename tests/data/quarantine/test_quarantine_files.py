@@ -66,12 +66,12 @@ def test_the_command_says_what_became_of_the_rows(
         return [" ".join(line.split()) for line in result.output.splitlines()]
 
     summary, *reasons = read_output("--release")
-    assert summary == "0 rows released, 4 stay"
+    assert summary == "0 rows released, 4 still refused"
     assert reasons == ["2 two labels for one input", "1 encoding damage", "1 unknown label"]
     read_output("--export", str(file))
     file.write_text(file.read_text(encoding="utf-8").replace("crad", "card"), encoding="utf-8")
     summary = read_output("--from", str(file))[0]
-    assert summary.startswith("1 rows released, 3 stay; the next `evertune run ")
+    assert summary.startswith("1 rows released, 3 still refused; the next `evertune run ")
 
 
 def test_a_release_does_not_export(tmp_path: Path) -> None:

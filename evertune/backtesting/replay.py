@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evertune import training
-from evertune.backtest.windows import Windows
+from evertune.backtesting.windows import Windows
 from evertune.config import Recipe
 from evertune.data.splits import assign
 from evertune.evaluation import evaluate

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from evertune import objectives
-from evertune.backtest import backtest
+from evertune.backtesting import backtest
 from evertune.config import Recipe, load_recipe
 from evertune.data import admission
 from evertune.data.corpus import transactions as corpus

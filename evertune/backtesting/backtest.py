@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from evertune import training
-from evertune.backtest import verdict, windows
-from evertune.backtest.policies import TABLE, Policy, parse_policies
-from evertune.backtest.replay import Model, Replay
-from evertune.backtest.verdict import Step, Summary
+from evertune.backtesting import verdict, windows
+from evertune.backtesting.policies import TABLE, Policy, parse_policies
+from evertune.backtesting.replay import Model, Replay
+from evertune.backtesting.verdict import Step, Summary
 from evertune.config import Recipe
 from evertune.data import label_names
 from evertune.data.corpus import transactions

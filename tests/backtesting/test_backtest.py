@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evertune.audit.forgetting import forget as forgetting
-from evertune.backtest import backtest, windows
-from evertune.backtest.verdict import Step
+from evertune.backtesting import backtest, windows
+from evertune.backtesting.verdict import Step
 from evertune.cli import cli
 from evertune.config import Recipe, load_recipe
 from evertune.data import admission

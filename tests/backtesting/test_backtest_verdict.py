@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from evertune.backtest import backtest, verdict
-from evertune.backtest.verdict import Step
+from evertune.backtesting import backtest, verdict
+from evertune.backtesting.verdict import Step
 from evertune.errors import ConfigError, DataError
 from evertune.records import to_plain
 from evertune.report.pages import backtest as pages
