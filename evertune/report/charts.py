@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune.report.html import DPI, is_number
+from evertune.report.formatting import is_number
+from evertune.report.view import DPI
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.objectives import load_objective
 from evertune.records import dump_settings
-from evertune.report.html import is_number
+from evertune.report.formatting import is_number
 from evertune.runtime.files import write_atomic
 
 if TYPE_CHECKING:
