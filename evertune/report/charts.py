@@ -139,7 +139,7 @@ def draw_calibration(challenger: Sequence[Json], champion: Sequence[Json]) -> "F
         return None
     figure = make_figure(5.6, 5.8)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    style_axes(above, "", "share that is right")
+    style_axes(above, "", "accuracy")
     style_axes(below, "confidence", "share of all")
     above.plot([0, 1], [0, 1], color=SOFT, linestyle=":", linewidth=1)
     for label, colour, bins in (
@@ -183,7 +183,7 @@ def _name_ticks(axes: "Axes", names: Sequence[str]) -> None:
     positions = np.arange(len(names))
     axes.set_xticks(positions, names, rotation=90, fontsize=8, parse_math=False)
     axes.set_yticks(positions, names, fontsize=8, parse_math=False)
-    axes.set_xlabel("challenger said", color=SOFT, fontsize=9)
+    axes.set_xlabel("predicted", color=SOFT, fontsize=9)
     axes.set_ylabel("true", color=SOFT, fontsize=9)
     axes.tick_params(colors=INK, length=0)
     axes.spines[:].set_color(LINE)

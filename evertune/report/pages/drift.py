@@ -80,8 +80,8 @@ def draw_sides(reference: "Sample", current: "Sample") -> "Figure":
         [["labels", "length"], ["labels", "confidence"]]
     ).values()
     _draw_labels(label_axes, np.asarray(reference.predicted), np.asarray(current.predicted))
-    _draw_spread(length_axes, reference.lengths, current.lengths, "tokens")
-    _draw_spread(confidence_axes, reference.scores, current.scores, "confidence")
+    _draw_spread(length_axes, np.asarray(reference.lengths), np.asarray(current.lengths), "tokens")
+    _draw_spread(confidence_axes, np.asarray(reference.scores), np.asarray(current.scores), "confidence")
     return figure
 
 
@@ -103,7 +103,7 @@ def _draw_spread(axes: "Axes", before: "npt.NDArray[Any]", now: "npt.NDArray[Any
     bounds = _histogram_bounds(np.concatenate([before, now]))
     for values, colour in ((before, SOFT), (now, OURS)):
         shares = np.full(len(values), 1 / len(values))
-        axes.hist(values, bounds, weights=shares, histtype="step", color=colour, linewidth=1.6)
+        axes.hist(values, bounds.tolist(), weights=shares, histtype="step", color=colour, linewidth=1.6)
 
 
 def _histogram_bounds(values: "npt.NDArray[Any]") -> "npt.NDArray[Any]":

@@ -6,7 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from evertune.report.formatting import format_count, format_interval, format_number
-from evertune.report.sections import classes, evidence, metrics, rows, run
+from evertune.report.sections.classes import Classes, build_classes, build_confusions
+from evertune.report.sections.evidence import build_evidence, build_robustness
+from evertune.report.sections.metrics import (
+    Baseline,
+    Slices,
+    build_baseline,
+    build_metrics,
+    build_row_sets,
+    build_slices,
+)
+from evertune.report.sections.rows import Changed, Gallery, build_changed, build_gallery, build_samples
+from evertune.report.sections.run import (
+    Cost,
+    Data,
+    Lineage,
+    Training,
+    build_cost,
+    build_data,
+    build_lineage,
+    build_training,
+)
 from evertune.report.templating import write_page
 from evertune.report.view import Head, Picture, Table, Tile, embed_picture
 
@@ -20,22 +40,22 @@ class RunPage:
     evidence: Table
     metrics: Table
     row_sets: Table
-    baseline: metrics.Baseline | None
-    slices: metrics.Slices
+    baseline: Baseline | None
+    slices: Slices
     robustness: Table
-    classes: classes.Classes
+    classes: Classes
     per_class: Picture | None
-    changed: rows.Changed
+    changed: Changed
     samples: Table
-    gallery: rows.Gallery | None
+    gallery: Gallery | None
     confusion: Picture | None
     confusions: Table
     calibration: Picture | None
-    training: run.Training
+    training: Training
     loss_curve: Picture | None
-    data: run.Data
-    lineage: run.Lineage
-    cost: run.Cost
+    data: Data
+    lineage: Lineage
+    cost: Cost
 
 
 def write_run_page(
@@ -73,25 +93,25 @@ def _build_page(
     outcome: Json, details: Json, history: list[Json], pictures: Mapping[str, Path], origin: Json
 ) -> RunPage:
     return RunPage(
-        evidence=evidence.build_evidence(outcome),
-        metrics=metrics.build_metrics(details),
-        row_sets=metrics.build_row_sets(details),
-        baseline=metrics.build_baseline(origin.get("zero_shot")),
-        slices=metrics.build_slices(details),
-        robustness=evidence.build_robustness(details),
-        classes=classes.build_classes(details),
+        evidence=build_evidence(outcome),
+        metrics=build_metrics(details),
+        row_sets=build_row_sets(details),
+        baseline=build_baseline(origin.get("zero_shot")),
+        slices=build_slices(details),
+        robustness=build_robustness(details),
+        classes=build_classes(details),
         per_class=embed_picture(pictures, "per_class"),
-        changed=rows.build_changed(details),
-        samples=rows.build_samples(details),
-        gallery=rows.build_gallery(details),
+        changed=build_changed(details),
+        samples=build_samples(details),
+        gallery=build_gallery(details),
         confusion=embed_picture(pictures, "confusion"),
-        confusions=classes.build_confusions(details),
+        confusions=build_confusions(details),
         calibration=embed_picture(pictures, "calibration"),
-        training=run.build_training(outcome, history),
+        training=build_training(outcome, history),
         loss_curve=embed_picture(pictures, "loss_curve"),
-        data=run.build_data(outcome, details, origin),
-        lineage=run.build_lineage(outcome, origin),
-        cost=run.build_cost(outcome, origin),
+        data=build_data(outcome, details, origin),
+        lineage=build_lineage(outcome, origin),
+        cost=build_cost(outcome, origin),
     )
 
 

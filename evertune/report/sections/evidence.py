@@ -7,7 +7,7 @@ from evertune.report.sections.metrics import falling_metrics
 from evertune.report.view import Cell, Label, Noted, Table, Titled, Toned, interval, number, prose, text
 
 Json = dict[str, Any]
-REQUIRED = {"superior": "p ≤ ", "noninferior": "low > ", "slice": "p > ", "robustness": "≥ "}
+REQUIRED = {"superior": "p ≤ ", "noninferior": "low > ", "slice": "p > ", "robustness": "≥ ", "parity": "≤ "}
 EXPLANATIONS = {
     "embedding": "Meaning: maximum mean discrepancy of the champion's hidden states (Gretton et al. 2012)",
     "vocabulary": "Words: shares of the 500 most frequent tokens",
@@ -101,7 +101,7 @@ def build_drift_tests(result: Json) -> Table:
         number("p, corrected"),
         number("p, uncorrected"),
         number("Statistic"),
-        number("Mean by chance"),
+        number("By chance"),
     )
     rows = [
         [
