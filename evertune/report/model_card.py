@@ -1,5 +1,6 @@
 """The model card, in Hugging Face's format: what to know before using the model. It holds no text of a row."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,7 @@ def write_card(path: Path, recipe: "Recipe", outcome: Json, details: Json, origi
     metadata = _build_metadata(recipe, outcome, details, origin).to_yaml()
     template = load_markdown_environment().get_template("model_card.md.j2")
     text = template.render(view=_build_view(recipe, outcome, details, origin))
+    text = re.sub(r"\n{3,}", "\n\n", text)  # a table that is left out leaves blank lines
     write_atomic(path, str(ModelCard(f"---\n{metadata}\n---\n\n{text}")))
     return path
 

@@ -122,11 +122,11 @@ class Column:
     """A column of a table.
 
     Args:
-        kind: numbers and intervals stand right and stay on one line, a `prose` cell may be long.
+        kind: numbers, intervals and times stay on one line, the first two at the right; a `prose` cell may be long.
     """
 
     head: str
-    kind: Literal["text", "number", "interval", "prose"]
+    kind: Literal["text", "number", "interval", "time", "prose"]
 
 
 def text(head: str) -> Column:
@@ -142,6 +142,11 @@ def number(head: str) -> Column:
 def interval(head: str) -> Column:
     """Return a column of intervals."""
     return Column(head, "interval")
+
+
+def time(head: str) -> Column:
+    """Return a column of times."""
+    return Column(head, "time")
 
 
 def prose(head: str) -> Column:

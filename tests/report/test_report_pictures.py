@@ -27,14 +27,14 @@ def test_pictures_are_pngs_of_a_readable_size(tmp_path: Path, count: int) -> Non
 
 
 def test_the_confusion_of_many_classes_keeps_those_with_errors(tmp_path: Path) -> None:
-    from evertune.report.charts import MOST, draw_confusion
+    from evertune.report.charts import MOST_CLASSES, draw_confusion
 
     counts = np.diag(np.full(77, 10))
     counts[70, 76] = 5
     figure = draw_confusion({"names": [f"class {number}" for number in range(77)], "counts": counts.tolist()})
     assert figure is not None
     shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert len(shown) == MOST and {"class 70", "class 76"} <= set(shown)
+    assert len(shown) == MOST_CLASSES and {"class 70", "class 76"} <= set(shown)
 
 
 def test_pictures_write_a_label_as_it_is(tmp_path: Path) -> None:

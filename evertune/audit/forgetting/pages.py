@@ -36,7 +36,7 @@ EXAMPLES = ("changed", "samples", "gallery")  # of `details.json`: a row goes as
 LONGEST = 5000  # signs between two tags of a page that can be text; more is a script
 EXAMPLE = re.compile(r'<tr\b(?:(?!<tr\b).)*?</tr>|<figure class="tile">.*?</figure>', re.DOTALL)
 CELL = re.compile(r"<(?:t[hd]|figcaption)\b[^>]*>(.*?)</(?:t[hd]|figcaption)>", re.DOTALL)
-SEEN = re.compile(r'class="(words|thumbnail)"')  # see `report.pieces.seen`
+SEEN = re.compile(r'class="(words|thumbnail)"')  # see `report/templates/macros.html.j2`
 
 
 def find_pages(home: Home, texts: TextMatcher) -> Iterator[tuple[Path, str]]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.report.charts import INK, OURS, SOFT, THEIRS, make_figure, save_figure, style_axes
+from evertune.report.charts import BLUE, GREY, INK, ORANGE, make_figure, save_figure, style_axes
 from evertune.report.formatting import format_count, format_interval, format_number
 from evertune.report.templating import write_page
 from evertune.report.view import (
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Json = dict[str, Any]
-COLOURS = (SOFT, THEIRS, OURS, "#12703c", "#a21caf", "#b42318")  # of policies, in their order
+COLOURS = (GREY, ORANGE, BLUE, "#12703c", "#a21caf", "#b42318")  # of policies, in their order
 
 
 @dataclass(frozen=True, slots=True)

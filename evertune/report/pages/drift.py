@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune.report.charts import INK, OURS, SOFT, make_figure, save_figure, style_axes
+from evertune.report.charts import BLUE, GREY, INK, make_figure, save_figure, style_axes
 from evertune.report.formatting import format_count, format_pvalue
 from evertune.report.sections.evidence import build_drift_tests
 from evertune.report.templating import write_page
@@ -91,7 +91,7 @@ def _draw_labels(axes: "Axes", before: "npt.NDArray[Any]", now: "npt.NDArray[Any
     change = {name: abs(shares[1].get(name, 0) - shares[0].get(name, 0)) for name in {*shares[0], *shares[1]}}
     names = sorted(change, key=lambda name: (-change[name], name))[:MOST]
     positions = np.arange(len(names))
-    for shift, side, colour, word in ((-0.2, 0, SOFT, "reference"), (0.2, 1, OURS, "current")):
+    for shift, side, colour, word in ((-0.2, 0, GREY, "reference"), (0.2, 1, BLUE, "current")):
         axes.barh(positions + shift, [shares[side].get(name, 0) for name in names], 0.38, color=colour, label=word)
     axes.set_yticks(positions, [str(name)[:26] for name in names], fontsize=8, parse_math=False)
     axes.invert_yaxis()
@@ -101,7 +101,7 @@ def _draw_labels(axes: "Axes", before: "npt.NDArray[Any]", now: "npt.NDArray[Any
 def _draw_spread(axes: "Axes", before: "npt.NDArray[Any]", now: "npt.NDArray[Any]", name: str) -> None:
     style_axes(axes, name, "share of the rows")
     bounds = _histogram_bounds(np.concatenate([before, now]))
-    for values, colour in ((before, SOFT), (now, OURS)):
+    for values, colour in ((before, GREY), (now, BLUE)):
         shares = np.full(len(values), 1 / len(values))
         axes.hist(values, bounds.tolist(), weights=shares, histtype="step", color=colour, linewidth=1.6)
 

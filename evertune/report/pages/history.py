@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.report.charts import OURS, SOFT, THEIRS, make_figure, save_figure, style_axes
+from evertune.report.charts import BLUE, GREY, ORANGE, make_figure, save_figure, style_axes
 from evertune.report.formatting import (
     format_count,
     format_interval,
@@ -33,6 +33,7 @@ from evertune.report.view import (
     number,
     prose,
     text,
+    time,
 )
 
 if TYPE_CHECKING:
@@ -140,15 +141,15 @@ def draw_over_time(history: Json) -> "Figure | None":
         [known_or(decision["low"], decision["challenger"]) for decision in decisions],
         [known_or(decision["high"], decision["challenger"]) for decision in decisions],
     ]
-    above.vlines(times, *bounds, color=SOFT, linewidth=1, alpha=0.6)
-    above.scatter(times, values, color=THEIRS, s=16, zorder=3, label="each version")
+    above.vlines(times, *bounds, color=GREY, linewidth=1, alpha=0.6)
+    above.scatter(times, values, color=ORANGE, s=16, zorder=3, label="each version")
     line = _champion_line(history["decisions"], {decision["version"]: decision["challenger"] for decision in decisions})
     if line:
-        above.step(*zip(*line, strict=True), where="post", color=OURS, linewidth=1.8, label="champion")
+        above.step(*zip(*line, strict=True), where="post", color=BLUE, linewidth=1.8, label="champion")
     above.legend(frameon=False, fontsize=9)
     for axes in below:
         style_axes(axes, "", "rows")
-        for name, colour, word in (("rows_corpus", OURS, "corpus"), ("rows_refused", THEIRS, "refused")):
+        for name, colour, word in (("rows_corpus", BLUE, "corpus"), ("rows_refused", ORANGE, "refused")):
             axes.plot(
                 [_parse_time(training) for training in trainings],
                 [known_or(training[name], 0) for training in trainings],
@@ -174,7 +175,7 @@ def _champion_line(decisions: Sequence[Json], scores: dict[Any, float]) -> list[
 
 def _decision_table(decisions: Sequence[Json], folder: Path) -> FoldedTable:
     columns = (
-        text("When"),
+        time("When"),
         text("Event"),
         text("Version"),
         number("Metric"),
@@ -202,7 +203,7 @@ def _decision_table(decisions: Sequence[Json], folder: Path) -> FoldedTable:
 
 def _training_table(trainings: Sequence[Json]) -> FoldedTable:
     columns = (
-        text("When"),
+        time("When"),
         text("State"),
         number("Corpus rows"),
         number("Accepted"),
@@ -222,7 +223,7 @@ def _training_table(trainings: Sequence[Json]) -> FoldedTable:
 
 
 def _check_table(checks: Sequence[Json]) -> FoldedTable:
-    columns = (text("When"), text("Result"), text("Version"), number("p"), prose("Reason"))
+    columns = (time("When"), text("Result"), text("Version"), number("p"), prose("Reason"))
     rows: list[list[Cell]] = [
         [
             _format_time(check),
@@ -240,7 +241,7 @@ def _backtest_table(backtests: Sequence[Json]) -> FoldedTable:
     rows: list[list[Cell]] = [
         [_format_time(backtest), backtest["reason"] or backtest["status"].lower()] for backtest in reversed(backtests)
     ]
-    return _fold_table((text("When"), prose("Recommended")), rows)
+    return _fold_table((time("When"), prose("Recommended")), rows)
 
 
 def _fold_table(columns: Sequence[Column], rows: list[list[Cell]]) -> FoldedTable:

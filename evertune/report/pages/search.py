@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evertune.config.search import shorten_paths
-from evertune.report.charts import INK, OURS, SOFT, THEIRS, make_figure, save_figure, style_axes
+from evertune.report.charts import BLUE, GREY, INK, ORANGE, make_figure, save_figure, style_axes
 from evertune.report.formatting import format_count, format_number, format_value, is_number
 from evertune.report.templating import write_page
 from evertune.report.view import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Json = dict[str, Any]
-BESIDE = 3  # pictures of fields in one row
+PER_ROW = 3  # pictures of fields in one row
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +100,14 @@ def draw_history(result: Json) -> "Figure":
     ended = [trial for trial in result["trials"] if trial["state"] == "complete"]
     best = min if result["falls"] else max
     line = [best(trial["value"] for trial in ended[: index + 1]) for index in range(len(ended))]
-    metric_axes.step([trial["number"] for trial in ended], line, where="post", color=OURS, linewidth=1.4)
+    metric_axes.step([trial["number"] for trial in ended], line, where="post", color=BLUE, linewidth=1.4)
     metric_axes.legend(
         loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=9, labelcolor=INK
     )
     for axes in importance_axes:
         style_axes(axes, "importance", "")
         names = shorten_paths(result["importances"])
-        axes.barh(range(len(names)), list(result["importances"].values()), height=0.5, color=OURS)
+        axes.barh(range(len(names)), list(result["importances"].values()), height=0.5, color=BLUE)
         axes.set_yticks(range(len(names)), [*names.values()], fontsize=8, parse_math=False)
         axes.set_ylim(len(names) - 0.4, -0.6)
     return figure
@@ -116,14 +116,14 @@ def draw_history(result: Json) -> "Figure":
 def draw_fields(result: Json) -> "Figure":
     """Draw the metric by the value of each field."""
     names = list(result["fields"])
-    rows = -(-len(names) // BESIDE)
+    rows = -(-len(names) // PER_ROW)
     figure = make_figure(9.6, 2.9 * rows)
-    for index, axes in enumerate(figure.subplots(rows, BESIDE, squeeze=False).ravel()):
+    for index, axes in enumerate(figure.subplots(rows, PER_ROW, squeeze=False).ravel()):
         if index >= len(names):
             axes.set_visible(False)
             continue
         name = names[index]
-        style_axes(axes, name, "" if index % BESIDE else result["metric"])
+        style_axes(axes, name, "" if index % PER_ROW else result["metric"])
         _draw_by_value(axes, result, name)
     return figure
 
@@ -146,13 +146,13 @@ def _draw_by_value(axes: "Axes", result: Json, name: str) -> None:
 
 
 def _draw_points(axes: "Axes", result: Json, placed: Sequence[tuple[float, Json]]) -> None:
-    for states, colour, size, name in (("complete", INK, 26, "complete"), ("pruned", SOFT, 14, "pruned")):
+    for states, colour, size, name in (("complete", INK, 26, "complete"), ("pruned", GREY, 14, "pruned")):
         points = [(x, trial["value"]) for x, trial in placed if trial["state"] == states and is_number(trial["value"])]
         if points:
             across, up = zip(*points, strict=True)
             axes.scatter(across, up, color=colour, s=size, label=name, zorder=3)
     best_x, best = next((x, trial["value"]) for x, trial in placed if trial["number"] == result["best"])
-    axes.scatter([best_x], [best], color=THEIRS, s=60, label="best", zorder=4)
+    axes.scatter([best_x], [best], color=ORANGE, s=60, label="best", zorder=4)
 
 
 def _field_table(result: Json) -> Table:
