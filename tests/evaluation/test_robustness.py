@@ -11,7 +11,7 @@ from evertune.evaluation.perturbations import perturb_text
 from evertune.evaluation.robustness import evaluate_robustness, measure_robustness
 from evertune.gate.robustness import judge_robustness
 from evertune.objectives import text_classification, token_classification
-from evertune.report.sections.models import render_robustness as shown
+from evertune.report.sections.evidence import build_robustness
 from tests.helpers.model import TOKENS, recipe, split_rows, train
 
 LISTED: dict[str, Any] = {"contract": {"label": {"values": ["good", "bad"]}}}
@@ -62,7 +62,8 @@ def test_what_a_change_does_to_right_answers_is_measured_and_rejects() -> None:
     assert harm.words == "case take 100.0 points of the right answers on 40 rows, 5.0 points are allowed"
     assert harm.evidence is not None and harm.evidence["passed"] is False
     assert next(judge_robustness(gate, {})).state == "lacking"
-    assert "negation" in shown({"robustness": found}) and shown({}) == ""
+    assert "negation" in [row[0] for row in build_robustness({"robustness": found}).rows]
+    assert not build_robustness({}).rows
 
 
 def test_words_keep_their_tags() -> None:

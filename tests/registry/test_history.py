@@ -108,7 +108,7 @@ def test_the_page_of_many_decisions_is_small_newest_first_older_ones_folded(tmp_
     assert read.headings == ["Over time", "Decisions", "Trainings", "Drift checks"]
     assert read.text.index("reason 1499 ") < read.text.index("reason 1450 ") < read.text.index("1,000 older")
     assert "reason 450 " in read.text and "reason 449 " not in read.text
-    assert "450 still older ones are not shown" in read.text
+    assert "The 450 oldest are not shown" in read.text
     assert "Below: rows of the corpus" in read.text
     assert "decisions 1,500 0 promoted" in " ".join(read.text.split()) and read.text.count("...") == 1_050
     unknown = [{**one, "rows_corpus": None} for one in long_history(3)["trainings"]]

@@ -36,7 +36,7 @@ EXAMPLES = ("changed", "samples", "gallery")  # keys of `details.json`: a row is
 MAX_TEXT = 5000  # characters between two tags of a page; longer content is a script
 EXAMPLE = re.compile(r'<tr\b(?:(?!<tr\b).)*?</tr>|<figure class="tile">.*?</figure>', re.DOTALL)
 CELL = re.compile(r"<(?:t[hd]|figcaption)\b[^>]*>(.*?)</(?:t[hd]|figcaption)>", re.DOTALL)
-SEEN = re.compile(r'class="(words|thumbnail)"')  # as `evertune.report.html` writes them
+SEEN = re.compile(r'class="(words|thumbnail)"')  # see `report/templates/macros.html.j2`
 
 
 def find_pages(home: Home, texts: TextMatcher) -> Iterator[tuple[Path, str]]:
