@@ -158,7 +158,7 @@ def _lost_champion(project: Project, changes: list[str]) -> None:
     write_rows(project.folder / "rows" / "c.csv", ticket_rows(40, start=800))
     found = project.run(*changes, "--set", "evaluation.gate.minimum.accuracy=0.1").json
     assert (found["decision"], found["version"], found["champion_version"]) == ("held", 4, None)
-    assert f"the ledger knows champion {before}, the registry has none" in found["reason"]
+    assert f"the ledger records champion {before}, but the registry has no champion" in found["reason"]
     by_hand = ("promote", "recipe.yaml", "--version", str(before), "--reason", "it was deleted by mistake")
     assert project.evertune(*by_hand).status == 0
     found = project.run(*changes, "--set", "evaluation.gate.minimum.accuracy=0.1").json
