@@ -117,4 +117,4 @@ def test_an_opposite_that_no_row_has_is_told_by_check_and_by_the_run(
     evaluate_robustness(
         one, text_classification, made, None, inputs, targets, {"challenger": [{"label": "card"}] * len(rows)}
     )
-    assert "the model knows no label nolabel" in caplog.text and "refund" not in caplog.text
+    assert "the model does not know the label nolabel" in caplog.text and "refund" not in caplog.text
