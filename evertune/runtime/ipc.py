@@ -7,6 +7,7 @@ import select
 import threading
 from collections.abc import Callable
 from io import TextIOBase
+from typing import Any, Self
 
 Tell = Callable[..., None]
 LOOK = 1.0  # seconds between two looks at who started this process
@@ -67,3 +68,23 @@ class Screen(TextIOBase):
         """Send text."""
         self._tell(screen=text)
         return len(text)
+
+
+class Order:
+    """What a process is told to do; a subclass is a dataclass of fields that pydantic can write as JSON."""
+
+    def to_json(self) -> str:
+        """Return the order as JSON."""
+        return str(self._adapter().dump_json(self).decode())
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the order that `to_json` wrote."""
+        order: Self = cls._adapter().validate_json(text)
+        return order
+
+    @classmethod
+    def _adapter(cls) -> Any:
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(cls)
