@@ -177,8 +177,8 @@ def test_nothing_is_lost_or_doubled_whatever_crashes(project: Project) -> None:
     ]
     died = [_die(project, status, before) for status, before in stages]
     assert "the disk is full" in died[0].err or "No space left" in died[0].err
-    assert "training goes on from step 10" in died[2].err
-    assert "training goes on from step 20" in died[3].err
+    assert "training resumes from step 10" in died[2].err
+    assert "training resumes from step 20" in died[3].err
     done = project.run()
     assert done.status == 0
     _check_whole(project, done.json)

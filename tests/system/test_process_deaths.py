@@ -46,7 +46,7 @@ def test_a_killed_process_ends_the_others_and_any_number_of_them_goes_on(
     assert workers(os.getpid()) == []
     caplog.set_level(logging.INFO)
     resumed = train(in_processes(steady, 1, **long), place, ROWS)
-    assert "training goes on from step" in caplog.text
+    assert "training resumes from step" in caplog.text
     whole = train(in_processes(steady, 1, **long), tmp_path / "whole", ROWS)
     assert resumed.steps == whole.steps == 140
     assert difference(resumed, whole) < 1e-2
@@ -82,7 +82,7 @@ def test_when_the_step_ends_its_processes_end_and_the_next_run_goes_on(
     monkeypatch.setattr(TokenTrainer, "training_step", lambda *_: 1 / 0)  # that it begins is enough
     with pytest.raises(ZeroDivisionError):
         train(in_processes(steady, 1, epochs=400), tmp_path, ROWS)
-    assert "training goes on from step" in caplog.text
+    assert "training resumes from step" in caplog.text
 
 
 @pytest.mark.slow
@@ -124,7 +124,7 @@ def test_the_command_says_which_process_died_and_goes_on_in_the_same_run(project
     assert "process 1 of the training was killed by SIGKILL" in died.err and "Traceback" not in died.err
     done = project.run(*changes)
     assert done.status == 0, done.err
-    assert "training goes on from step" in done.err and len(re.findall(r"step 30 of", done.err)) == 1
+    assert "training resumes from step" in done.err and len(re.findall(r"step 30 of", done.err)) == 1
     mlflow = store.open_client(project.home)
     runs = mlflow.search_runs([store.ensure_experiment(project.home, "tickets")])
     assert [(one.info.run_id, one.info.status) for one in runs] == [(done.json["run_id"], "FINISHED")]
