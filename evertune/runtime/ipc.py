@@ -7,7 +7,7 @@ import select
 import threading
 from collections.abc import Callable
 from io import TextIOBase
-from typing import Any
+from typing import Any, Self
 
 Tell = Callable[..., None]
 POLL_SECONDS = 1.0  # between two checks for the parent process
@@ -72,3 +72,23 @@ class Screen(TextIOBase):
         """Tell text."""
         self._send(screen=text)
         return len(text)
+
+
+class Order:
+    """What a process is told to do; a subclass is a dataclass of fields that pydantic can write as JSON."""
+
+    def to_json(self) -> str:
+        """Return the order as JSON."""
+        return str(self._adapter().dump_json(self).decode())
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the order that `to_json` wrote."""
+        order: Self = cls._adapter().validate_json(text)
+        return order
+
+    @classmethod
+    def _adapter(cls) -> Any:
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(cls)

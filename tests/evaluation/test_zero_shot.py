@@ -45,7 +45,7 @@ def test_rows_with_several_labels_are_ranked() -> None:
     rows = ROWS.set_column(1, "labels", pa.array([["x_1"], ["x_2"], ["x_1"], ["x_2"]]))
     found = zero_shot.measure_baseline(several, rows, ("x_1", "x_2", "of no row"))
     assert found["metrics"]["mean_average_precision"] > 0.9
-    assert found["how"] == "rows ranked by the nearness of each label's description"
+    assert found["how"] == "rows ranked by similarity to each label's description"
     wrong = rows.set_column(1, "labels", pa.array([["x_2"], ["x_1"], ["x_2"], ["x_1"]]))
     assert zero_shot.measure_baseline(several, wrong, ("x_1", "x_2"))["metrics"]["mean_average_precision"] < 0.6
     fit = np.array([[0.9, 0.1], [0.5, 0.2], [0.1, 0.3]])

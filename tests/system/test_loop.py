@@ -158,7 +158,7 @@ def _lost_champion(project: Project, changes: list[str]) -> None:
     write_rows(project.folder / "rows" / "c.csv", ticket_rows(40, start=800))
     found = project.run(*changes, "--set", "evaluation.gate.minimum.accuracy=0.1").json
     assert (found["decision"], found["version"], found["champion_version"]) == ("held", 4, None)
-    assert f"the ledger knows champion {before}, the registry has none" in found["reason"]
+    assert f"the ledger records champion {before}, but the registry has no champion" in found["reason"]
     by_hand = ("promote", "recipe.yaml", "--version", str(before), "--reason", "it was deleted by mistake")
     assert project.evertune(*by_hand).status == 0
     found = project.run(*changes, "--set", "evaluation.gate.minimum.accuracy=0.1").json
@@ -180,8 +180,8 @@ def test_nothing_is_lost_or_doubled_whatever_crashes(project: Project) -> None:
     ]
     died = [_die(project, status, before) for status, before in stages]
     assert "the disk is full" in died[0].err or "No space left" in died[0].err
-    assert "training goes on from step 10" in died[2].err
-    assert "training goes on from step 20" in died[3].err
+    assert "training resumes from step 10" in died[2].err
+    assert "training resumes from step 20" in died[3].err
     done = project.run()
     assert done.status == 0
     _check_whole(project, done.json)

@@ -59,7 +59,7 @@ def apply_decision(
             decision,
             waiting=True,
             verdict="held",
-            reason=f"{decision.reason}; {WAITING}: evertune approve RECIPE --version {version}",
+            reason=f"{decision.reason} {WAITING.capitalize()}: evertune approve RECIPE --version {version}",
         )
     facts: dict[str, Any] = {
         "version": version,
