@@ -110,5 +110,6 @@ def _share_equal(objective: Any, first_answers: Sequence[Any], second_answers: S
     second_labels = objective.label_values(second_answers)
     if not first_labels:
         return None
-    equal_labels = sum(first == second for first, second in zip(first_labels, second_labels, strict=True))
+    pairs = zip(first_labels, second_labels, strict=True)
+    equal_labels = sum(1 for first, second in pairs if first == second)
     return equal_labels / len(first_labels)

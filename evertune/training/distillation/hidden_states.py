@@ -1,8 +1,8 @@
 """Distillation of hidden states: each layer of the student learns the states of a layer of the teacher.
 
 Patient distillation (Sun et al. 2019), TinyBERT (Jiao et al. 2020, section 3.1), and with the cosine distance
-DistilBERT (Sanh et al. 2019). The teacher reads the inputs of the student's encoder, with the same masked tokens, in the
-same step: storing its states of all train rows would take thousands of times the space of its logits.
+DistilBERT (Sanh et al. 2019). The teacher reads the inputs of the student's encoder, with the same masked tokens, in
+the same step: storing its states of all train rows would take thousands of times the space of its logits.
 """
 
 import contextlib

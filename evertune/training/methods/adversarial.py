@@ -50,7 +50,7 @@ def _learn_pgd(rule: Pgd, model: Any, learn: Learn, batch: Batch, loss: Loss) ->
 
 
 def _learn_freelb(rule: FreeLb, model: Any, learn: Learn, batch: Batch) -> Any:
-    """Return the mean loss of all steps, whose gradients serve model and perturbation (Zhu et al. 2020, algorithm 1)."""
+    """Return the mean loss of all steps; gradients serve model and perturbation (Zhu et al. 2020, algorithm 1)."""
     delta = _draw_noise(model, batch, rule.epsilon)
     total = 0.0
     for steps_left in reversed(range(rule.steps)):

@@ -56,7 +56,7 @@ def build_loss(objective: Any, weights: Any, settings: "Training") -> Callable[[
 
 
 def focal_loss(logits: Any, labels: Any, weights: Any, gamma: float) -> Any:
-    """Return the focal loss, cross-entropy times `(1 - p)^gamma`, p the label's probability (Lin et al. 2017, eq. 5)."""
+    """Return cross-entropy times `(1 - p)^gamma`, p the label's probability (Lin et al. 2017, Focal Loss, eq. 5)."""
     logits = logits.flatten(0, -2).float()
     labels = labels.flatten()
     plain = torch.nn.functional.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED)
