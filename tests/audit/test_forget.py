@@ -168,16 +168,16 @@ def test_who_was_forgotten_before_is_no_stranger(people: tuple[Recipe, Home]) ->
 
 
 STEPS = [
-    (intent, "write", "after"),
-    (tombstones, "add", "after"),
-    (pages, "clean", "after"),
-    (removal, "remove", "after"),
-    (removal, "_replaced", "after"),
+    (intent, "write_intent", "after"),
+    (tombstones, "add_digests", "after"),
+    (pages, "clean_pages", "after"),
+    (removal, "remove_rows", "after"),
+    (removal, "_replace_file", "after"),
     (removal, "_rewrite_table", "after"),
     (removal, "_drop_past", "before"),
-    (intent, "keep_gone", "after"),
-    (conclusion, "void", "after"),
-    (intent, "done", "before"),
+    (intent, "add_gone_rows", "after"),
+    (conclusion, "invalidate_conclusion", "after"),
+    (intent, "clear_intent", "before"),
 ]
 
 
