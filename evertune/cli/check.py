@@ -93,7 +93,9 @@ def _show_result(recipe: "Recipe", path: str, result: "Preview") -> None:
     _show_labels(screen, result)
     is_estimate = result.rows < result.found
     split_counts = ", ".join(f"{count:,} {name}" for name, count in result.splits.items() if count)
-    leaked = f"; {result.leaked:,} or more test rows are near-duplicates of train rows" if result.leaked else ""
+    leaked = (
+        f"; {result.leaked:,} or more test rows are copies or near-duplicates of train rows" if result.leaked else ""
+    )
     screen.print(f"splits of a first run{' (estimated)' if is_estimate else ''}: {split_counts}{leaked}")
     print_table(
         screen,

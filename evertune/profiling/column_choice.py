@@ -11,11 +11,8 @@ from typing import Any
 from evertune.errors import DataError
 from evertune.profiling.column_profile import Profile
 
-PICKED = (
-    ("text", "label"),
-    ("tokens", "tags"),
-    ("image", "label"),
-)  # roles of the objectives whose columns are picked here
+# Roles of the objectives whose columns are picked here.
+PICKED = (("text", "label"), ("tokens", "tags"), ("image", "label"))
 FREE_TEXT = 1.5  # mean words a cell: from here on a column is free text
 MOST_LABELS = 200  # a column with more distinct values holds no labels, unless its name says so
 LABEL_NAMES = (
@@ -230,10 +227,8 @@ def _pick_words_and_tags(
     fitting = [profile for profile in lists if misfits.get(profile.name, len(lengths)) <= MISFITS * len(lengths)]
     best_tags = min(fitting, key=_rank_tags, default=None)
     if best_tags is None:
-        raise _pick_error(
-            "tags", f"{name}: no other column has a list as long as {words} in nearly every row", profiles
-        )
-    matching_rows = f"all but about {misfits[best_tags.name]} rows" if misfits[best_tags.name] else "every row"
+        raise _pick_error("tags", f"{name}: no other list is as long as {words} in nearly every row", profiles)
+    matching_rows = "nearly every row" if misfits[best_tags.name] else "every row"
     choice.take_column(
         "tags", best_tags.name, f"as long as {words} in {matching_rows}, {best_tags.distinct} distinct values"
     )
@@ -298,13 +293,11 @@ def _pick_id(choice: Choice, rest: Sequence[Profile]) -> None:
     uniqueness = "unique in nearly every row" if best.repeats else "unique"
     choice.take_column("id", best.name, f"{uniqueness}; a changed row replaces its older version")
     if best.repeats:
-        choice.notes.append(
-            f"{best.repeats} rows have no {best.name}, or that of another row; the contract refuses them"
-        )
+        choice.notes.append(f"rows without a {best.name} of their own: {best.repeats}; the contract refuses them")
     if _counts_up(best):
         choice.notes.append(
-            f"{best.name} counts up from {min(map(int, best.counts))}. If another file starts there too, its rows replace "
-            "these; in that case remove `id` from data.columns"
+            f"{best.name} counts up from {min(map(int, best.counts))}. If another file starts there too, its rows "
+            "replace these; in that case remove `id` from data.columns"
         )
 
 
@@ -325,9 +318,8 @@ def _pick_timestamp(choice: Choice, rest: Sequence[Profile]) -> None:
     if dated:
         choice.take_column("timestamp", dated[0].name, "dates or times; they order the versions of a row")
     if len(dated) > 1:
-        choice.notes.append(
-            f"{', '.join(profile.name for profile in dated[1:])} also hold dates or times; data.columns.timestamp picks another"
-        )
+        others = ", ".join(profile.name for profile in dated[1:])
+        choice.notes.append(f"{others}: dates or times too; data.columns.timestamp picks another column")
 
 
 def _pick_group(choice: Choice, rest: Sequence[Profile]) -> None:
@@ -336,7 +328,7 @@ def _pick_group(choice: Choice, rest: Sequence[Profile]) -> None:
             continue
         if profile.counts.most_common(1)[0][1] > LARGEST_GROUP * profile.filled:
             choice.notes.append(
-                f"{profile.name} is not used as group: one value covers more than {LARGEST_GROUP:.0%} of the rows"
+                f"{profile.name} is not used as group: one value has over {LARGEST_GROUP:.0%} of the rows"
             )
             continue
         choice.take_column(

@@ -201,7 +201,8 @@ def _make_notes(recipe: "Recipe", test: int) -> list[str]:
         )
     if "id" not in recipe.data.columns and objective.LABELED:
         notes.append(
-            "data.columns.id is not mapped: a corrected label cannot replace the old one; a text with two labels is refused"
+            "data.columns.id is not mapped: a corrected label cannot replace the old one; a text with two labels is "
+            "refused"
         )
     for number, source in enumerate(recipe.data.sources):
         if isinstance(source, SqlSource) and source.cursor is None:

@@ -101,7 +101,5 @@ def _skip_pieces(recipe: "Recipe") -> tuple[dict[str, str], list[str]]:
             uris = list(prints)
             opened = {uris[position] for position in _spaced_positions(len(uris), PIECES)}
             passed |= {uri: fingerprint for uri, fingerprint in prints.items() if uri not in opened}
-            notes.append(
-                f"data.sources.{number}: only {PIECES} of {len(uris)} files or other pieces were sampled, evenly spaced"
-            )
+            notes.append(f"data.sources.{number}: {PIECES} of {len(uris)} pieces were opened, evenly spaced")
     return passed, notes

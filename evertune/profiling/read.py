@@ -101,8 +101,8 @@ def _guess_encodings(files: list[SourceFile]) -> tuple[list[SourceFile], str, li
     encodings = {name: encoding if guess == "ascii" else guess for name, guess in guesses.items()}
     differing = {name: guess for name, guess in encodings.items() if guess != encoding}
     notes = [
-        f"{name} is {guess}, other files are {encoding}: save all files as UTF-8, or add a source for it before this one, "
-        f"`{{path: {name}, encoding: {guess}}}`"
+        f"{name} is {guess}, other files are {encoding}: save all files as UTF-8, or add a source for it before "
+        f"this one, `{{path: {name}, encoding: {guess}}}`"
         for name, guess in differing.items()
     ]
     if encoding != "utf-8":

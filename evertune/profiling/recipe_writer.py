@@ -60,9 +60,7 @@ def _objective_lines(guess: "Guess") -> list[str]:
     options = load_objective(guess.objective).Options.model_fields
     if "size" in options:
         size = 64 if guess.objective == "image-classification" else options["size"].default
-        return [
-            f"objective: {{type: {guess.objective}, size: {size}}}  # the model sees images of this many pixels a side"
-        ]
+        return [f"objective: {{type: {guess.objective}, size: {size}}}  # pixels a side that the model sees"]
     keep = (
         ", keep: head-tail" if guess.objective == "text-classification" and _estimate_tokens(guess, "p95") > cut else ""
     )
@@ -149,7 +147,7 @@ def _evaluation_lines(guess: "Guess") -> list[str]:
             f"  metric: {metric}",
             "  gate:",
             "    confidence: 0.95",
-            f"    # minimum: {{{metric}: ...}}  # what a first version must reach; set it once a run has shown what is possible",
+            f"    # minimum: {{{metric}: ...}}  # for a first version; set it once a run has shown what is possible",
         ]
     baseline = _score_majority(guess, metric)
     label = next(iter(guess.labels))

@@ -282,7 +282,7 @@ def test_the_command_tells_what_goes_and_what_is_out_of_reach(
     assert dry.startswith("would be removed  3 row versions: 2 in the corpus, 1 in the quarantine")
     done = evertune(*given, "--json")
     assert (done.json["rows"]["corpus"], done.json["dry_run"]) == (2, False)
-    assert "2 of those named had been forgotten already" in evertune(*given).out
+    assert "2 of the named ids were forgotten before" in evertune(*given).out
     assert evertune("forget", tmp_path / "recipe.yaml", "--id", "nobody", "--reason", "x").status == 3
     assert evertune("forget", tmp_path / "recipe.yaml", "--reason", "x").status == 2
     assert evertune("forget", tmp_path / "recipe.yaml", "--ids-file", tmp_path / "no.txt", "--reason", "x").status == 3

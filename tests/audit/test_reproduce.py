@@ -210,7 +210,7 @@ def test_forgotten_rows_are_counted_by_reproduce_and_trace(
     assert (done.json["lost"], done.json["forgotten"]) == ({"train": 1}, {"train": 1})
     assert done.status == (4 if done.json["verdict"] == "different" else 0)
     shown = evertune("trace", tmp_path / "recipe.yaml", "--version", "1").out
-    assert "all its rows are there but those that were forgotten" in shown
+    assert "rows unchanged since training, except for those that were forgotten" in shown
     assert "threads" in shown
 
 

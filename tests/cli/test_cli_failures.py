@@ -90,7 +90,7 @@ def test_rows_that_do_not_make_a_model_end_with_status_3_and_check_says_so_befor
     write_rows(tmp_path / "rows.csv", rows)
     monkeypatch.setattr("evertune.cli.flow_runs._run_retrain_flow", _without_prefect)
     checked = evertune("check", path)
-    assert (checked.status, "its rows are not" in checked.out) == (3, True)
+    assert (checked.status, "the rows are not" in checked.out) == (3, True)
     assert "`evertune run` would stop:\n" in checked.err
     done = evertune("run", path, "--json")
     assert (done.status, done.out) == (3, "")

@@ -214,5 +214,5 @@ def test_new_writes_a_recipe_for_a_file_of_pictures(tmp_path: Path) -> None:
     assert (guess.objective, guess.columns) == ("image-classification", {"image": "file", "label": "kind"})
     (tmp_path / "some.yaml").write_text(render_recipe("some", "f.parquet", guess))
     assert tokenization.load_tokenizer(load_recipe(tmp_path / "some.yaml")).pad_token_id == 0
-    with pytest.raises(DataError, match="no column is clearly the image"):
+    with pytest.raises(DataError, match="cannot tell which column is the image"):
         inspect_data(tmp_path / "f.parquet", objective="image-classification", text="note")

@@ -34,7 +34,7 @@ def test_one_missing_tag_is_a_refused_row_and_no_obstacle(tmp_path: Path) -> Non
     ]
     guess = inspect_data(write_jsonl(tmp_path / "a.jsonl", rows))
     assert guess.columns == {"tokens": "tokens", "tags": "tags"}
-    assert guess.why["tags"].startswith("as long as tokens in all rows but 1 or more")
+    assert guess.why["tags"].startswith("as long as tokens in nearly every row")
     assert any("not as many tags as tokens" in note for note in guess.notes)
     rows = [{"tokens": ["EU", "rejects"], "tags": ["O"]}] * 20
     with pytest.raises(DataError, match="no other list is as long as tokens in nearly every row") as caught:
@@ -53,7 +53,7 @@ def test_words_and_tags_between_spaces_are_token_classification(tmp_path: Path) 
 def test_a_single_label_is_found_by_its_name_and_told(tmp_path: Path) -> None:
     guess = inspect_data(write_csv(tmp_path / "a.csv", [(text, "spam") for text, _ in ticket_rows(40)]))
     assert guess.columns == {"text": "text", "label": "label"}
-    assert any("there is one label only, 'spam'" in note for note in guess.notes)
+    assert any("'spam' is the only label" in note for note in guess.notes)
 
 
 def test_one_column_cannot_be_both(tmp_path: Path) -> None:
@@ -64,7 +64,10 @@ def test_one_column_cannot_be_both(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damaged", "words"),
     [
-        (12, "tolerance: 0.13  # more refused rows than this stop a run; expected now: 10.0%: 12 (control character)"),
+        (
+            12,
+            "tolerance: 0.13  # a run stops if a larger share of rows is refused; expected: 10.0%: 12 (control character)",
+        ),
         (119, "characters: keep  # many rows have control characters"),
     ],
 )

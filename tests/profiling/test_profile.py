@@ -63,7 +63,7 @@ def test_every_role_is_picked_with_a_reason(tmp_path: Path) -> None:
     assert set(guess.why) == set(guess.columns)
     assert guess.labels == {"refund": 30, "delivery": 30, "praise": 30}
     assert guess.rows == 90
-    assert any("priority could be the label too" in note for note in guess.notes)
+    assert any("priority could be the label as well" in note for note in guess.notes)
 
 
 def test_the_recipe_loads_and_fits_the_rows(tmp_path: Path) -> None:
@@ -74,8 +74,10 @@ def test_the_recipe_loads_and_fits_the_rows(tmp_path: Path) -> None:
     assert recipe.contract.label.values == ["delivery", "praise", "refund"]
     assert recipe.contract.text.max_length >= 2 * max(len(row["message"]) for row in ROWS)
     assert recipe.evaluation.gate.minimum == {"f1_macro": 0.27}
-    assert "# 10 points above always saying 'refund' (0.167); raise it to what a run has reached" in text
-    assert "tolerance: 0.05  # more refused rows than this stop a run; expected now: none" in text
+    assert (
+        "# 10 points above always predicting 'refund' (0.167); raise it once a run has shown what is possible" in text
+    )
+    assert "tolerance: 0.05  # a run stops if a larger share of rows is refused; expected: none" in text
     assert recipe.training.epochs > 3
 
 
@@ -86,7 +88,7 @@ def test_given_columns_win(tmp_path: Path) -> None:
     assert "values: ['0', '1']" in loads(tmp_path, guess)
     with pytest.raises(DataError, match=r"--label intend: no such column in .*; did you mean intent\?"):
         inspect_data(path, label="intend")
-    with pytest.raises(DataError, match="--label intent: it holds no lists of words"):
+    with pytest.raises(DataError, match="--label intent: the column does not hold lists of words"):
         inspect_data(path, objective="token-classification", label="intent")
     with pytest.raises(ConfigError, match=r"did you mean text-classification\?"):
         inspect_data(path, objective="text-clasification")
@@ -97,15 +99,15 @@ def test_what_cannot_be_picked_lists_the_columns_and_the_flags(tmp_path: Path) -
     with pytest.raises(DataError) as caught:
         inspect_data(written(tmp_path, unnamed))
     told = str(caught.value)
-    assert "no column is clearly the label" in told and "--label COL" in told
+    assert "cannot tell which column is the label" in told and "--label COL" in told
     assert "  a: texts, 3 distinct in 90 cells, such as 'refund'" in told
-    with pytest.raises(DataError, match="no column is clearly the text"):
+    with pytest.raises(DataError, match="cannot tell which column is the text"):
         inspect_data(written(tmp_path, [{"a": str(number), "label": "x"} for number in range(9)]))
 
 
 def test_no_rows_and_no_file(tmp_path: Path) -> None:
     (tmp_path / "tickets.csv").write_text("text,label\n")
-    with pytest.raises(DataError, match="there are no rows in it"):
+    with pytest.raises(DataError, match=r"tickets\.csv: no rows"):
         inspect_data(tmp_path / "tickets.csv")
     with pytest.raises(DataError, match="no such file"):
         inspect_data(tmp_path / "none.csv")
@@ -144,7 +146,7 @@ def test_slips_conflicts_and_gaps_are_expected_and_tolerated(tmp_path: Path) -> 
 def test_one_label_only_is_told(tmp_path: Path) -> None:
     rows = [{"text": row["message"], "label": "spam"} for row in ROWS]
     guess = inspect_data(written(tmp_path, rows), label="label")
-    assert any("there is one label only, 'spam'" in note for note in guess.notes)
+    assert any("'spam' is the only label" in note for note in guess.notes)
 
 
 def test_conll_files_and_list_columns_are_for_token_classification(tmp_path: Path) -> None:
@@ -199,8 +201,8 @@ def test_files_of_different_encodings_are_told(tmp_path: Path) -> None:
     guess = inspect_data(tmp_path / "d")
     assert (guess.rows, guess.encoding, guess.refused) == (80, "utf-8", {})
     told = "\n".join(guess.notes)
-    assert "d/b.csv is cp1252, other files are utf-8: before this source, give it one of its own" in told
-    assert "d/a.csv: cells are separated by ';', as its header is" in told
+    assert "d/b.csv is cp1252, other files are utf-8: save all files as UTF-8, or add a source" in told
+    assert "d/a.csv: the delimiter is ';'" in told
     loads(tmp_path, guess, "d")
 
 

@@ -42,7 +42,7 @@ def test_other_names_of_a_role_and_given_columns_are_taken(tmp_path: Path) -> No
     given = told(tmp_path, rows, objective="chat", label="output")
     assert given.columns == {"prompt": "Instruction", "answer": "output"} and given.why["answer"] == "given"
     with pytest.raises(
-        DataError, match=r"--text nothing: no such column in .*rows.jsonl; it has Instruction, response"
+        DataError, match=r"--text nothing: no such column in .*rows.jsonl; columns: Instruction, response"
     ):
         told(tmp_path, rows, objective="chat", text="nothing")
     with pytest.raises(DataError, match=r"no column is called target; name it with --label COL. The columns:\n  sour"):
