@@ -20,7 +20,7 @@ from evertune.data.row_versions import list_roles
 from evertune.errors import ConfigError, DataError
 from evertune.evaluation import evaluate
 from evertune.gate import decide
-from evertune.objectives import load_objective, no_shares
+from evertune.objectives import load_objective
 from evertune.records import Candidate, Snapshot, compute_digest, dump_settings
 from evertune.runs import up_to_date
 from evertune.runtime.files import append_json, read_json_lines
@@ -110,7 +110,7 @@ def run_backtest(
     steps = list(_report_each(_replay_windows(replay, policies, first), on_step))
     objective = load_objective(recipe.objective.type)
     metric = recipe.metric
-    kind = find_kind(recipe.metric, no_shares(objective))
+    kind = find_kind(recipe.metric, objective.ABSOLUTE_METRICS)
     summaries = verdict.summarize_policies(steps, metric, metric in objective.LOWER_IS_BETTER)
     return Result(
         str(folder),
@@ -140,7 +140,7 @@ def _find_first_window(replay: Replay, least_windows: int) -> int:
         rows = replay.rows_until(window)
         split = rows["split"].to_pylist()
         train = rows.filter([name == "train" for name in split])[objective.TARGET].to_pylist()
-        is_trainable = len(set(objective.label_values(train))) >= 2 if objective.LABELED else len(train) > 0
+        is_trainable = len(set(objective.list_labels(train))) >= 2 if objective.LABELED else len(train) > 0
         if split.count("test") >= min_rows and is_trainable:
             return window
     missing_rows = "train rows of two labels" if objective.LABELED else "a train row"

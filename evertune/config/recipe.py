@@ -16,7 +16,7 @@ from evertune.config.methods import describe_misfit
 from evertune.config.notify import Notify
 from evertune.config.robustness import Robustness, Test
 from evertune.config.training import Training
-from evertune.objectives import ROLES, Options, is_coupled, load_objective
+from evertune.objectives import ROLES, Options, load_objective
 
 
 class SliceRule(Section):
@@ -230,22 +230,21 @@ class Recipe(Section):
             raise ValueError(
                 f"evaluation: unknown metric {', '.join(missing)}; there are {', '.join(objective.METRICS)}"
             )
-        if hasattr(objective, "tokenizer") and (self.training.method != "full" or self.training.adversarial):
+        if objective.has_own_tokenizer and (self.training.method != "full" or self.training.adversarial):
             key = "method" if self.training.method != "full" else "adversarial"
             raise ValueError(
                 f"training.{key}: works on token ids, which {self.objective.type} has none of; take it out"
             )
         training = self.training
-        finishes = hasattr(objective, "finish")
         if problem := describe_misfit(
-            training.method, self.objective, finishes, training.train_top_layers, training.freeze
+            training.method, self.objective, objective.finishes_model, training.train_top_layers, training.freeze
         ):
             raise ValueError(f"training.method: {problem}")
         return self
 
     def _check_settings(self) -> None:
         """Raises ValueError where a setting of `training` would change nothing of what it says."""
-        for name, reason in getattr(load_objective(self.objective.type), "WITHOUT", {}).items():
+        for name, reason in load_objective(self.objective.type).IGNORED_SETTINGS.items():
             if getattr(self.training, name) != Training.model_fields[name].default:
                 raise ValueError(f"training.{name}: without effect for {self.objective.type}: {reason}; take it out")
 
@@ -253,7 +252,7 @@ class Recipe(Section):
         """Raises ValueError where the objective has no choice of one label that its loss could change."""
         if problem := describe_unlearnable(self.training, self.objective.type):
             raise ValueError(f"training.{problem}")
-        if self.training.processes > 1 and is_coupled(load_objective(self.objective.type)):
+        if self.training.processes > 1 and load_objective(self.objective.type).COUPLED:
             raise ValueError(
                 f"training.processes: {self.objective.type} learns from the pairs of a whole batch, "
                 "which no process has; set it to 1"

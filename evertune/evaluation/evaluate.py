@@ -13,7 +13,7 @@ from evertune.data.columns.strings import mask_equal
 from evertune.errors import DataError
 from evertune.evaluation import excerpts, robustness
 from evertune.evaluation import slices as slicing
-from evertune.objectives import extract_cells, load_objective, shows_pictures
+from evertune.objectives import Objective, extract_cells, load_objective
 from evertune.records import Candidate, Evaluation, file_digest, to_plain
 from evertune.runtime import malloc
 from evertune.runtime.files import read_json, write_json
@@ -132,7 +132,7 @@ def _compute_digests(folder: Path) -> dict[str, str | None]:
     return {file.name: file_digest(file) if file.is_file() else None for file in files}
 
 
-def _predict_rows(objective: Any, predictor: Any, inputs: list[Any], targets: list[Any]) -> list[dict[str, Any]]:
+def _predict_rows(objective: Objective, predictor: Any, inputs: list[Any], targets: list[Any]) -> list[dict[str, Any]]:
     predictions: list[dict[str, Any]] = (
         predictor.assess(inputs, targets) if objective.ASSESSED else predictor.predict(inputs)
     )
@@ -140,7 +140,7 @@ def _predict_rows(objective: Any, predictor: Any, inputs: list[Any], targets: li
 
 
 def _predict_champion(
-    objective: Any, folder: Path | None, inputs: list[Any], targets: list[Any]
+    objective: Objective, folder: Path | None, inputs: list[Any], targets: list[Any]
 ) -> tuple[int, list[dict[str, Any]] | None, list[str] | None, str]:
     """The newest batch that the champion knows, its predictions and its labels, and why there are none."""
     if folder is None:
@@ -154,25 +154,28 @@ def _predict_champion(
 
 
 def _compute_statistics(
-    objective: Any, targets: list[Any], predictions: dict[str, Any], names: list[str]
+    objective: Objective, targets: list[Any], predictions: dict[str, Any], names: list[str]
 ) -> dict[str, Any]:
     """Of each model, and of always giving the commonest label, which a first version must beat."""
-    scored = {**predictions, "majority": objective.majority(targets)}
+    scored = {**predictions, "majority": objective.predict_majority(targets)}
     return {
-        model: objective.statistics(targets, model_predictions, names) for model, model_predictions in scored.items()
+        model: objective.compute_statistics(targets, model_predictions, names)
+        for model, model_predictions in scored.items()
     }
 
 
-def _collect_labels(objective: Any, candidate: Candidate, targets: list[Any], predictions: dict[str, Any]) -> list[str]:
+def _collect_labels(
+    objective: Objective, candidate: Candidate, targets: list[Any], predictions: dict[str, Any]
+) -> list[str]:
     """The challenger's labels in their order, then those that only the champion or the rows know."""
     if not objective.LABELED:
         return []
     labels = dict.fromkeys(candidate.tokens.snapshot.labels)
     for model_predictions in predictions.values():
         labels |= dict.fromkeys(
-            sorted(set(objective.label_values([prediction[objective.TARGET] for prediction in model_predictions])))
+            sorted(set(objective.list_labels([prediction[objective.TARGET] for prediction in model_predictions])))
         )
-    return list(labels | dict.fromkeys(sorted(set(objective.label_values(targets)))))
+    return list(labels | dict.fromkeys(sorted(set(objective.list_labels(targets)))))
 
 
 def _build_masks(test: "pa.Table", leaked: set[str], since: int, has_unseen_label: Any) -> dict[str, Any]:
@@ -192,12 +195,14 @@ def _build_masks(test: "pa.Table", leaked: set[str], since: int, has_unseen_labe
     }
 
 
-def _mark_unseen_labels(champion_labels: list[str] | None, recipe: "Recipe", objective: Any, targets: list[Any]) -> Any:
+def _mark_unseen_labels(
+    champion_labels: list[str] | None, recipe: "Recipe", objective: Objective, targets: list[Any]
+) -> Any:
     """(rows,) which rows have a label that is not among those that the champion was taught; None: there is none."""
     if champion_labels is None or not objective.LABELED:
         return np.zeros(len(targets), dtype=bool)
     known_labels = set(label_names.rename_labels(champion_labels, recipe.contract.label.rename))
-    return np.array([not known_labels.issuperset(objective.label_values([target])) for target in targets])
+    return np.array([not known_labels.issuperset(objective.list_labels([target])) for target in targets])
 
 
 def _write_evidence(
@@ -217,7 +222,7 @@ def _write_evidence(
 
 def _build_details(
     recipe: "Recipe",
-    objective: Any,
+    objective: Objective,
     names: list[str],
     stats: dict[str, Any],
     groups: Any,
@@ -248,7 +253,7 @@ def _build_details(
     def judge_model(model: str) -> dict[str, Any] | None:
         if model not in stats:
             return None
-        pairs = objective.pairs(targets, predictions[model]) if objective.LABELED else None
+        pairs = objective.pair_labels(targets, predictions[model]) if objective.LABELED else None
         return _summarize_model(recipe, objective, names, stats[model], groups, masks, pairs)
 
     return {
@@ -267,26 +272,28 @@ def _build_details(
 
 
 def _summarize_model(
-    recipe: "Recipe", objective: Any, names: list[str], stats: Any, groups: Any, masks: dict[str, Any], pairs: Any
+    recipe: "Recipe", objective: Objective, names: list[str], stats: Any, groups: Any, masks: dict[str, Any], pairs: Any
 ) -> dict[str, Any]:
     sums = {name: stats[mask].sum(0, dtype="float64") for name, mask in masks.items() if mask.any()}
-    values = {name: objective.metrics(metric_sums, names) for name, metric_sums in sums.items()}
+    values = {name: objective.compute_metrics(metric_sums, names) for name, metric_sums in sums.items()}
     return {
         "metrics": {
             name: {key: _finite_or_none(value) for key, value in metrics.items()} for name, metrics in values.items()
         },
         "intervals": _compute_intervals(recipe, objective, names, stats, groups),
         "class_intervals": _compute_class_intervals(recipe, objective, names, stats, groups),
-        **objective.report(sums["test"], names),
+        **objective.summarize_classes(sums["test"], names),
         "confusion": _count_confusion(*pairs) if pairs else {},
     }
 
 
-def _compute_intervals(recipe: "Recipe", objective: Any, names: list[str], stats: Any, groups: Any) -> dict[str, Any]:
+def _compute_intervals(
+    recipe: "Recipe", objective: Objective, names: list[str], stats: Any, groups: Any
+) -> dict[str, Any]:
     """Of each metric: estimate, low, high."""
     intervals = resampling.bootstrap_intervals(
         sum_by_group(stats, groups),
-        lambda sums: objective.metrics(sums, names),
+        lambda sums: objective.compute_metrics(sums, names),
         recipe.evaluation.bootstrap,
         recipe.evaluation.gate.confidence,
         recipe.training.seed,
@@ -295,16 +302,16 @@ def _compute_intervals(recipe: "Recipe", objective: Any, names: list[str], stats
 
 
 def _compute_class_intervals(
-    recipe: "Recipe", objective: Any, names: list[str], stats: Any, groups: Any
+    recipe: "Recipe", objective: Objective, names: list[str], stats: Any, groups: Any
 ) -> dict[str, Any]:
     """Low and high of the F1 of each class that has rows, from the same resamples as the other intervals."""
     rules = recipe.evaluation
-    per_class = objective.report(resampling.sum_rows(stats), names)["per_class"]
+    per_class = objective.summarize_classes(resampling.sum_rows(stats), names)["per_class"]
     if not per_class:
         return {}
     sums = resampling.bootstrap_sums(sum_by_group(stats, groups), rules.bootstrap, recipe.training.seed)
     drawn = [
-        [class_scores["f1"] for class_scores in objective.report(resample, names)["per_class"].values()]
+        [class_scores["f1"] for class_scores in objective.summarize_classes(resample, names)["per_class"].values()]
         for resampled_sums in sums
         for resample in resampled_sums
     ]
@@ -327,7 +334,7 @@ def _count_confusion(true: list[str], guess: list[str]) -> dict[str, Any]:
 
 
 def _list_changed_rows(
-    objective: Any, inputs: list[Any], targets: list[Any], predictions: dict[str, Any]
+    objective: Objective, inputs: list[Any], targets: list[Any], predictions: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Rows that one model has right and the other wrong, as many of either kind as the report can show."""
     if "champion" not in predictions or not objective.LABELED:
@@ -336,12 +343,12 @@ def _list_changed_rows(
     for input_value, target, old, new in zip(
         inputs, targets, predictions["champion"], predictions["challenger"], strict=True
     ):
-        (_, before) = objective.pairs([target], [old])
-        (_, after) = objective.pairs([target], [new])
-        true_labels = objective.label_values([target])
+        (_, before) = objective.pair_labels([target], [old])
+        (_, after) = objective.pair_labels([target], [new])
+        true_labels = objective.list_labels([target])
         if (before == true_labels) != (after == true_labels):
             displayed_input = (
-                thumbnails.make_thumbnail(input_value) if shows_pictures(objective) else _as_text(input_value)
+                thumbnails.make_thumbnail(input_value) if objective.shows_pictures else _as_text(input_value)
             )
             row = {
                 "input": displayed_input,

@@ -7,7 +7,7 @@ import numpy as np
 
 from evertune.gate import decide as gate_rules
 from evertune.gate.hypothesis_tests import Scored
-from evertune.objectives import load_objective, no_shares
+from evertune.objectives import load_objective
 from evertune.records import Candidate, Decision, Evaluation
 from evertune.runtime.files import read_json
 
@@ -38,7 +38,7 @@ def decide_challenge(recipe: "Recipe", report: Evaluation, challenge_number: int
         )
     return gate_rules.decide_promotion(
         scored,
-        lambda sums: objective.metrics(sums, names),
+        lambda sums: objective.compute_metrics(sums, names),
         recipe.metric,
         recipe.evaluation.gate,
         objective.LOWER_IS_BETTER,
@@ -47,7 +47,7 @@ def decide_challenge(recipe: "Recipe", report: Evaluation, challenge_number: int
         recipe.training.seed,
         problem=report.problem,
         behaviour=(read_json(Path(report.details)) or {}).get("robustness"),
-        no_shares=no_shares(objective),
+        no_shares=objective.ABSOLUTE_METRICS,
     )
 
 

@@ -1,7 +1,7 @@
 """What a model sees in rows, as `drift` compares it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from evertune.config import Recipe
 from evertune.data import label_names
 from evertune.monitoring.languages import identify_languages
-from evertune.objectives import load_objective, shows_pictures
+from evertune.objectives import Objective, load_objective
 from evertune.serving.portable.batching import by_length
 from evertune.statistics.two_sample import MOST, Sample
 
@@ -39,8 +39,8 @@ def observe_rows(
     examples = predictor.encode(inputs)
     objective = load_objective(predictor.card["objective"])  # the predictor's own may be of any age
     groups, kinds = (None if column is None else np.asarray(column)[indices] for column in (groups, kinds))
-    sample = Sample(embeddings=_compute_states(predictor, examples), groups=groups, kinds=kinds)
-    if not shows_pictures(objective):  # which have no words
+    sample = Sample(embeddings=_compute_states(predictor, objective, examples), groups=groups, kinds=kinds)
+    if not objective.shows_pictures:  # which have no words
         sample = replace(
             sample,
             lengths=np.array([len(example["input_ids"]) for example in examples]),
@@ -50,25 +50,22 @@ def observe_rows(
     if not objective.LABELED:
         return sample
     predictions = label_names.rename_predictions(predictor.answer(examples), recipe)
-    answers = [_summarize_prediction(predictor.objective, prediction) for prediction in predictions]
+    answers = [_summarize_prediction(predictor.objective.OUTPUTS, prediction) for prediction in predictions]
     return replace(
         sample,
         predicted=np.array([label for label, _ in answers]),
         scores=np.array([score for _, score in answers]),
-        wrong=None
-        if targets is None
-        else _mark_wrong(predictor.objective, [targets[index] for index in indices], predictions),
+        wrong=None if targets is None else _mark_wrong(objective, [targets[index] for index in indices], predictions),
     )
 
 
-def _take_first_texts(objective: Any, inputs: Sequence[Any]) -> Sequence[Any]:
+def _take_first_texts(objective: Objective, inputs: Sequence[Any]) -> Sequence[Any]:
     """The first text of each input."""
     return inputs if len(objective.INPUTS) == 1 else [values[0] for values in inputs]
 
 
-def _summarize_prediction(objective: Any, prediction: dict[str, Any]) -> tuple[str, float]:
+def _summarize_prediction(kinds: Mapping[str, str], prediction: dict[str, Any]) -> tuple[str, float]:
     """The label of a prediction, of many the commonest, and how sure the model is, in the mean."""
-    kinds = objective.OUTPUTS
     label = next(prediction[name] for name in kinds if kinds[name] in {"string", "strings"})
     score = next(prediction[name] for name in kinds if kinds[name] in {"number", "numbers"})
     if isinstance(label, str):
@@ -76,13 +73,15 @@ def _summarize_prediction(objective: Any, prediction: dict[str, Any]) -> tuple[s
     return Counter(label).most_common(1)[0][0] if label else "", float(np.mean(score)) if score else 1.0
 
 
-def _mark_wrong(objective: Any, targets: list[Any], predictions: list[dict[str, Any]]) -> Any:
+def _mark_wrong(objective: Objective, targets: list[Any], predictions: list[dict[str, Any]]) -> Any:
     """(rows,) 1 where any label of a row is not the right one."""
-    pairs = (objective.pairs([target], [prediction]) for target, prediction in zip(targets, predictions, strict=True))
+    pairs = (
+        objective.pair_labels([target], [prediction]) for target, prediction in zip(targets, predictions, strict=True)
+    )
     return np.array([float(true != guess) for true, guess in pairs])
 
 
-def _compute_states(predictor: Any, examples: Sequence[Any]) -> Any:
+def _compute_states(predictor: Any, objective: Objective, examples: Sequence[Any]) -> Any:
     """(rows, size) what the model sees in each row; None of a graph that gives logits alone."""
     import torch
 
@@ -99,17 +98,7 @@ def _compute_states(predictor: Any, examples: Sequence[Any]) -> Any:
                 [examples[index] for index in indices], predictor.tokenizer.pad_token_id
             )
             device_batch = {name: value.to(model.device) for name, value in batch.items()}
-            states = (
-                getattr(predictor.objective, "states", _compute_mean_states)(model, device_batch).float().cpu().numpy()
-            )
+            states = objective.compute_states(model, device_batch).float().cpu().numpy()
             for index, state in zip(indices, states, strict=True):
                 row_states[index] = state
     return np.stack(row_states) if row_states else np.zeros((0, 1))
-
-
-def _compute_mean_states(model: Any, batch: dict[str, Any]) -> Any:
-    """(rows, size) the mean of each row's token states."""
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    reader = model.get_encoder() if model.config.is_encoder_decoder else model.base_model
-    mask = inputs["attention_mask"].unsqueeze(-1)
-    return (reader(**inputs).last_hidden_state.float() * mask).sum(1) / mask.sum(1)

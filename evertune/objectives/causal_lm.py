@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from .shared import generated_text
+from .shared import generated_text, padding
 
 COLUMNS = {"text": "string"}
 INPUTS = ("text",)
@@ -16,17 +16,16 @@ LABELED = False
 ENCODES_TARGET = False
 ASSESSED = True
 IN_BLOCKS = True
-TRAVELS_WITH = ("shared.generated_text",)
 OUTPUTS = {"continuation": "string"}
-METRICS = ("bits_per_byte", "perplexity", *generated_text.WRITTEN)
+METRICS = ("bits_per_byte", "perplexity", *generated_text.VARIETY_METRICS)
 BASE_MODEL = "package:evertune/models/gpt2_bytes"
 STARTS_AT_RANDOM = True
-WITHOUT = generated_text.WITHOUT
-LOWER_IS_BETTER = generated_text.FALLING
-NO_SHARES = generated_text.LIKELIHOODS
+IGNORED_SETTINGS = generated_text.IGNORED_SETTINGS
+LOWER_IS_BETTER = generated_text.FALLING_METRICS
+ABSOLUTE_METRICS = generated_text.LIKELIHOOD_METRICS
 
 
-class Options(generated_text.Written):
+class Options(generated_text.GenerationOptions):
     """A text, token after token. Column: `text`. Longer texts are cut into blocks, of which nothing is lost."""
 
     type: Literal["causal-lm"] = Field("causal-lm", description="Name of the objective.")
@@ -42,9 +41,9 @@ class Options(generated_text.Written):
         return self
 
 
-def unfit(path: Path) -> str | None:
+def explain_unfit(path: Path) -> str | None:
     """Why a base model cannot be used, None where it can."""
-    return generated_text.unfit(path, "decoder")
+    return generated_text.explain_unfit(path, "decoder")
 
 
 def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
@@ -52,9 +51,9 @@ def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str,
 
     A block begins with the last token of the one before: so every token is foretold once, from within its own text.
     """
-    start = generated_text.start_of(tokenizer)
-    end = generated_text.end_of(tokenizer)
-    ids = generated_text.plain(tokenizer, inputs)
+    start = generated_text.get_start_token(tokenizer)
+    end = generated_text.get_end_token(tokenizer)
+    ids = generated_text.tokenize_texts(tokenizer, inputs)
     step = options.max_length - 1
     return {
         "input_ids": [[start, *text_ids, end] for text_ids in ids],
@@ -65,7 +64,7 @@ def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str,
             for text_ids in ids
         ],
         "prompt": [
-            _cut_prompt(text_ids, start, options) if generated_text.chosen(text_ids, options.continued) else []
+            _cut_prompt(text_ids, start, options) if generated_text.is_selected(text_ids, options.continued) else []
             for text_ids in ids
         ],
     }
@@ -76,31 +75,21 @@ def _cut_prompt(ids: Sequence[int], start: int, options: Options) -> list[int]:
     return [start, *ids[: min((len(ids) + 1) // 2, options.max_length - options.max_new_tokens - 1)]]
 
 
-def label_values(targets: Sequence[str]) -> list[str]:
-    """None: a text is no label."""
-    return []
-
-
-def conventions(targets: Sequence[str]) -> dict[str, Any]:
-    """Nothing."""
-    return {}
-
-
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     """Base weights in fp32, or where there is only a configuration, weights drawn at random."""
-    return generated_text.build("AutoModelForCausalLM", path, options)
+    return generated_text.build_model("AutoModelForCausalLM", path, options)
 
 
-def load(path: str | Path) -> Any:
+def load_model(path: str | Path) -> Any:
     """A tuned model, as it was saved.
 
     Raises:
         OSError: no weights in the folder.
     """
-    return generated_text.load("AutoModelForCausalLM", path)
+    return generated_text.load_model("AutoModelForCausalLM", path)
 
 
-def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
     """One row as `collate` takes it; without a target a prompt, whose end is open, and of a long one the end alone."""
     if target is None:
         return {"input_ids": encoded["input_ids"][:-1][-encoded["ends"][0] :]}
@@ -112,9 +101,9 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     """The blocks of all texts, each text's one behind the other: `input_ids`, `attention_mask`, `labels` (blocks,
     length). Labels are those of the same place, as in `transformers`; a block's first token has none."""
     blocks = [block for row in examples for block in _split_blocks(row)]
-    batch = {"input_ids": generated_text.padded(blocks, pad_id), "attention_mask": generated_text.mask_of(blocks)}
+    batch = {"input_ids": padding.pad_rows(blocks, pad_id), "attention_mask": padding.make_mask(blocks)}
     if "labels" in examples[0]:
-        batch["labels"] = generated_text.padded(
+        batch["labels"] = padding.pad_rows(
             [[generated_text.IGNORED, *block[1:]] for block in blocks], generated_text.IGNORED
         )
     return batch
@@ -126,12 +115,12 @@ def _split_blocks(row: Mapping[str, Any]) -> list[Sequence[int]]:
     return [row["input_ids"][start:end] for start, end in zip(row["starts"], row["ends"], strict=True)]
 
 
-def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
     """Cross-entropy of each token but the first, summed over all of them."""
-    return generated_text.loss(logits[:, :-1], labels[:, 1:], smoothing)
+    return generated_text.compute_loss(logits[:, :-1], labels[:, 1:], smoothing)
 
 
-def answer(
+def predict_batch(
     model: Any,
     batch: dict[str, Any],
     examples: Sequence[Mapping[str, Any]],
@@ -142,7 +131,9 @@ def answer(
     if "labels" not in batch:
         return decode(model, examples, names, conventions), 0.0
     block_nats = [
-        float(cost) for part in generated_text.parts(batch, model.config.vocab_size) for cost in nats(model, part)
+        float(cost)
+        for part in generated_text.split_batch(batch, model.config.vocab_size)
+        for cost in compute_row_nats(model, part)
     ]
     ends = np.cumsum([len(row["starts"]) for row in examples])
     text_nats = [sum(block_nats[end - len(row["starts"]) : end]) for row, end in zip(examples, ends, strict=True)]
@@ -150,7 +141,7 @@ def answer(
     outputs = dict(
         zip(
             chosen_indices,
-            generated_text.written(model, [examples[index]["prompt"] for index in chosen_indices]),
+            generated_text.continue_prompts(model, [examples[index]["prompt"] for index in chosen_indices]),
             strict=True,
         )
     )
@@ -167,10 +158,10 @@ def answer(
     return predictions, sum(text_nats)
 
 
-def nats(model: Any, part: dict[str, Any]) -> Any:
+def compute_row_nats(model: Any, part: dict[str, Any]) -> Any:
     """(rows,) how unlikely the model finds the labels of each."""
     labels = part.pop("labels")
-    return generated_text.surprise(model(**part).logits[:, :-1], labels[:, 1:])
+    return generated_text.compute_nats(model(**part).logits[:, :-1], labels[:, 1:])
 
 
 def decode(
@@ -178,19 +169,20 @@ def decode(
 ) -> list[dict[str, Any]]:
     """What the model writes behind each prompt."""
     return [
-        {"continuation": output} for output in generated_text.written(model, [row["input_ids"] for row in examples])
+        {"continuation": output}
+        for output in generated_text.continue_prompts(model, [row["input_ids"] for row in examples])
     ]
 
 
-def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
     """How often each byte stands in the texts, whatever stands before it."""
     return [
         {"continuation": None, "nats": nats, "tokens": len(target.encode()) + 1, "bytes": len(target.encode())}
-        for target, nats in zip(targets, generated_text.of_bytes(targets), strict=True)
+        for target, nats in zip(targets, generated_text.compute_byte_nats(targets), strict=True)
     ]
 
 
-def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Sums of each row, (rows, 7): nats, tokens, bytes; 1 if it was continued, and then variety and repetition."""
     rows = []
     for prediction in predictions:
@@ -200,29 +192,22 @@ def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]],
                 prediction["nats"],
                 prediction["tokens"],
                 prediction["bytes"],
-                *((0.0,) * 4 if output is None else (1.0, *generated_text.variety(output))),
+                *((0.0,) * 4 if output is None else (1.0, *generated_text.measure_variety(output))),
             ]
         )
     return np.array(rows, dtype=np.float64).reshape(len(rows), 7)
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., 7) -> (...)."""
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Metrics of weighted sums of `compute_statistics`, (..., 7) -> (...)."""
     sums = np.asarray(sums, dtype=np.float64)
-    return {**generated_text.likelihood(sums[..., :3]), **generated_text.shares(sums[..., 3:], generated_text.WRITTEN)}
+    return {
+        **generated_text.compute_likelihood(sums[..., :3]),
+        **generated_text.compute_means(sums[..., 3:], generated_text.VARIETY_METRICS),
+    }
 
 
-def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Nothing by class: there are none."""
-    return {"per_class": {}, "calibration": []}
-
-
-def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Nothing: texts are not confused."""
-    return [], []
-
-
-def sample(given: str, target: str, said: Mapping[str, Any]) -> tuple[str, str, str] | None:
+def make_excerpt(given: str, target: str, said: Mapping[str, Any]) -> tuple[str, str, str] | None:
     """A prompt, how its text went on, and how the model continues it; None where it was not asked."""
     prompt = said["prompt"]
     return None if prompt is None else (prompt, target[len(prompt) :], said["continuation"])

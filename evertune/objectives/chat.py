@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from . import causal_lm
-from .shared import generated_text
+from .shared import generated_text, padding
 
 COLUMNS = {"prompt": "string", "answer": "string"}
 INPUTS = ("prompt",)
@@ -18,17 +18,16 @@ TARGET = "answer"
 LABELED = False
 ENCODES_TARGET = True
 ASSESSED = True
-TRAVELS_WITH = ("shared.generated_text", "causal_lm")
 OUTPUTS = {"answer": "string"}
-METRICS = ("bits_per_byte", "perplexity", "rouge_l", "exact_match", *generated_text.WRITTEN)
+METRICS = ("bits_per_byte", "perplexity", "rouge_l", "exact_match", *generated_text.VARIETY_METRICS)
 BASE_MODEL = "package:evertune/models/gpt2_bytes"
 STARTS_AT_RANDOM = True
-WITHOUT = generated_text.WITHOUT
-LOWER_IS_BETTER = generated_text.FALLING
-NO_SHARES = generated_text.LIKELIHOODS
+IGNORED_SETTINGS = generated_text.IGNORED_SETTINGS
+LOWER_IS_BETTER = generated_text.FALLING_METRICS
+ABSOLUTE_METRICS = generated_text.LIKELIHOOD_METRICS
 
 
-class Options(generated_text.Written):
+class Options(generated_text.GenerationOptions):
     """The answer to a prompt. Columns: `prompt` (a text, or a dialogue as JSON messages), `answer`."""
 
     type: Literal["chat"] = Field("chat", description="Name of the objective.")
@@ -45,22 +44,22 @@ class Options(generated_text.Written):
         return self
 
 
-build = causal_lm.build
-load = causal_lm.load
-loss = causal_lm.loss
+build_model = causal_lm.build_model
+load_model = causal_lm.load_model
+compute_loss = causal_lm.compute_loss
 
 
-def unfit(path: Path) -> str | None:
+def explain_unfit(path: Path) -> str | None:
     """Why a base model cannot be used, None where it can."""
     config = path / "tokenizer_config.json"
     template = path / "chat_template.jinja"
     stated = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     if config.is_file() and not template.is_file() and not stated.get("chat_template"):
         return "has a tokenizer without chat template; choose an instruction-tuned model, or add a chat_template.jinja"
-    return causal_lm.unfit(path)
+    return causal_lm.explain_unfit(path)
 
 
-def problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
+def find_problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
     """Where a dialogue cannot be told, or an answer is empty."""
     return [_find_problem(prompt, target) for prompt, target in zip(inputs, targets, strict=True)]
 
@@ -102,9 +101,9 @@ def encode(
     prompt_texts = [
         tokenizer.apply_chat_template(dialogue, tokenize=False, add_generation_prompt=True) for dialogue in dialogues
     ]
-    prompts = generated_text.plain(tokenizer, prompt_texts)
-    end = generated_text.turn_end(tokenizer)
-    answers = generated_text.plain(tokenizer, targets) if targets is not None else [[]] * len(prompts)
+    prompts = generated_text.tokenize_texts(tokenizer, prompt_texts)
+    end = generated_text.get_turn_end(tokenizer)
+    answers = generated_text.tokenize_texts(tokenizer, targets) if targets is not None else [[]] * len(prompts)
     encoded: dict[str, list[Any]] = {name: [] for name in ("input_ids", "full_length", "prompt_length", "judged")}
     for prompt, answer in zip(prompts, answers, strict=True):
         answer_ids = [*answer, end] if targets is not None else []
@@ -113,17 +112,11 @@ def encode(
         encoded["input_ids"].append([*prompt[-room:], *cut_answer])
         encoded["full_length"].append(len(prompt) + len(answer_ids))
         encoded["prompt_length"].append([min(len(prompt), room)])
-        encoded["judged"].append([int(generated_text.chosen(prompt, options.answered))])
+        encoded["judged"].append([int(generated_text.is_selected(prompt, options.answered))])
     return encoded
 
 
-label_values = causal_lm.label_values
-conventions = causal_lm.conventions
-report = causal_lm.report
-pairs = causal_lm.pairs
-
-
-def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
     """One row as `collate` takes it; without a target a prompt alone."""
     row = {"input_ids": encoded["input_ids"]}
     if target is None:
@@ -135,15 +128,14 @@ def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[s
 
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
     """Pad to the longest: `input_ids`, `attention_mask`, `labels` (rows, length), which the prompt has none of."""
-    ids = [row["input_ids"] for row in examples]
-    batch = {"input_ids": generated_text.padded(ids, pad_id), "attention_mask": generated_text.mask_of(ids)}
+    batch = padding.pad_inputs(examples, pad_id)
     if "labels" in examples[0]:
         labels = [[generated_text.IGNORED] * row["start"] + list(row["input_ids"][row["start"] :]) for row in examples]
-        batch["labels"] = generated_text.padded(labels, generated_text.IGNORED)
+        batch["labels"] = padding.pad_rows(labels, generated_text.IGNORED)
     return batch
 
 
-def answer(
+def predict_batch(
     model: Any,
     batch: dict[str, Any],
     examples: Sequence[Mapping[str, Any]],
@@ -155,12 +147,12 @@ def answer(
         return decode(model, examples, names, conventions), 0.0
     nats = [
         float(cost)
-        for part in generated_text.parts(batch, model.config.vocab_size)
-        for cost in causal_lm.nats(model, part)
+        for part in generated_text.split_batch(batch, model.config.vocab_size)
+        for cost in causal_lm.compute_row_nats(model, part)
     ]
     judged_indices = [index for index, row in enumerate(examples) if row["judged"]]
     prompts = [examples[index]["input_ids"][: examples[index]["start"]] for index in judged_indices]
-    answers = dict(zip(judged_indices, generated_text.written(model, prompts), strict=True))
+    answers = dict(zip(judged_indices, generated_text.continue_prompts(model, prompts), strict=True))
     predictions = [
         {"answer": answers.get(index), "nats": nats[index], "tokens": row["labels"], "bytes": row["bytes"]}
         for index, row in enumerate(examples)
@@ -173,20 +165,21 @@ def decode(
 ) -> list[dict[str, Any]]:
     """What the model answers to each prompt."""
     return [
-        {"answer": output.strip()} for output in generated_text.written(model, [row["input_ids"] for row in examples])
+        {"answer": output.strip()}
+        for output in generated_text.continue_prompts(model, [row["input_ids"] for row in examples])
     ]
 
 
-def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
     """The commonest answer for every row; its likelihood is that of its bytes, whatever stands before them."""
     top = Counter(targets).most_common(1)[0][0]
     return [
         {"answer": top, "nats": nats, "tokens": len(target.encode()) + 1, "bytes": len(target.encode())}
-        for target, nats in zip(targets, generated_text.of_bytes(targets), strict=True)
+        for target, nats in zip(targets, generated_text.compute_byte_nats(targets), strict=True)
     ]
 
 
-def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Sums of each row, (rows, 9): nats, tokens, bytes; 1 if it was answered, and then overlap, match, variety."""
     rows = []
     for target, prediction in zip(targets, predictions, strict=True):
@@ -194,18 +187,21 @@ def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]],
         row = (
             (0.0,) * 6
             if output is None
-            else (1.0, *generated_text.overlap(target, output), *generated_text.variety(output))
+            else (1.0, *generated_text.measure_overlap(target, output), *generated_text.measure_variety(output))
         )
         rows.append([prediction["nats"], prediction["tokens"], prediction["bytes"], *row])
     return np.array(rows, dtype=np.float64).reshape(len(rows), 9)
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., 9) -> (...)."""
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Metrics of weighted sums of `compute_statistics`, (..., 9) -> (...)."""
     sums = np.asarray(sums, dtype=np.float64)
-    return {**generated_text.likelihood(sums[..., :3]), **generated_text.shares(sums[..., 3:], METRICS[2:])}
+    return {
+        **generated_text.compute_likelihood(sums[..., :3]),
+        **generated_text.compute_means(sums[..., 3:], METRICS[2:]),
+    }
 
 
-def sample(given: str, target: str, said: Mapping[str, Any]) -> tuple[str, str, str] | None:
+def make_excerpt(given: str, target: str, said: Mapping[str, Any]) -> tuple[str, str, str] | None:
     """A prompt, its answer, and the model's; None where it was not asked."""
     return None if said["answer"] is None else (given, target, said["answer"])

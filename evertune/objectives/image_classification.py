@@ -7,15 +7,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import text_classification
-from .shared import pixels
+from .shared import encoder_model, pixels
 
 COLUMNS = {"image": "image", "label": "string"}
 INPUTS = ("image",)
 TARGET = "label"
 LABELED = True
 ENCODES_TARGET = False
-ASSESSED = False
-TRAVELS_WITH = ("shared.pixels", "text_classification")
 OUTPUTS = {"label": "string", "score": "number"}
 METRICS = ("accuracy", "f1_macro", "f1_micro", "f1_weighted", "precision_macro", "recall_macro", "ece")
 LOWER_IS_BETTER = ("ece",)
@@ -33,24 +31,23 @@ class Options(BaseModel):
     zoom: float = Field(0.1, ge=0, le=0.5, description="Zoom pictures in training, by up to this share.")
 
 
-label_values = text_classification.label_values
-conventions = text_classification.conventions
-loss = text_classification.loss
+list_labels = text_classification.list_labels
+compute_loss = text_classification.compute_loss
 decode = text_classification.decode
-majority = text_classification.majority
-statistics = text_classification.statistics
-metrics = text_classification.metrics
-report = text_classification.report
-pairs = text_classification.pairs
+predict_majority = text_classification.predict_majority
+compute_statistics = text_classification.compute_statistics
+compute_metrics = text_classification.compute_metrics
+summarize_classes = text_classification.summarize_classes
+pair_labels = text_classification.pair_labels
 
 
-def tokenizer(path: str | Path, options: Options) -> pixels.Reader:
+def make_tokenizer(path: str | Path, options: Options) -> pixels.PictureTokenizer:
     """Nothing that a picture needs; the base model is looked at.
 
     Raises:
         ValueError: the base model takes no pictures, or none of this size.
     """
-    config = pixels.configuration(path)
+    config = pixels.read_config(path)
     size = config.get("image_size", options.size)
     is_fixed = "num_attention_heads" in config
     if config and "vocab_size" in config:
@@ -63,23 +60,20 @@ def tokenizer(path: str | Path, options: Options) -> pixels.Reader:
         raise ValueError(f"it takes pictures of {size} pixels a side; set objective.size to {size}")
     if is_fixed and options.size % config.get("patch_size", 1):
         raise ValueError(f"objective.size: {options.size} is no multiple of its patches of {config['patch_size']}")
-    return pixels.Reader()
+    return pixels.PictureTokenizer()
 
 
 def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
     """The pixels of each picture."""
-    return pixels.encode(inputs, options.size)
+    return pixels.encode_pictures(inputs, options.size)
 
 
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     """Base weights with a new head, in fp32; all weights are new where the base has a configuration alone."""
     import torch
-    from transformers import AutoConfig, AutoModelForImageClassification
+    from transformers import AutoModelForImageClassification
 
-    names = dict(enumerate(labels))
-    config = AutoConfig.from_pretrained(
-        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}, trust_remote_code=False
-    )
+    config = encoder_model.load_config(path, labels)
     if pixels.has_weights(path):
         model = AutoModelForImageClassification.from_pretrained(
             path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, trust_remote_code=False
@@ -87,11 +81,11 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     else:
         config.image_size = options.size
         model = AutoModelForImageClassification.from_config(config, dtype=torch.float32, trust_remote_code=False)
-    pixels.augment(model, options.flip, options.shift, options.zoom)
+    pixels.augment_inputs(model, options.flip, options.shift, options.zoom)
     return model
 
 
-def load(path: str | Path) -> Any:
+def load_model(path: str | Path) -> Any:
     """A tuned model, as it was saved.
 
     Raises:
@@ -103,7 +97,7 @@ def load(path: str | Path) -> Any:
     return AutoModelForImageClassification.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
 
 
-def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
     """One row as `collate` takes it; without a target for serving."""
     row: dict[str, Any] = {"input_ids": encoded["input_ids"], "pixels": encoded["pixels"]}
     return row if target is None else {**row, "labels": label_ids[target]}
@@ -113,13 +107,13 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     """`pixel_values` (rows, 3, size, size) from -1 to 1, `labels` (rows)."""
     import torch
 
-    batch = {"pixel_values": pixels.batch([row["pixels"] for row in examples])}
+    batch = {"pixel_values": pixels.stack_pictures([row["pixels"] for row in examples])}
     if "labels" in examples[0]:
         batch["labels"] = torch.tensor([row["labels"] for row in examples])
     return batch
 
 
-def states(model: Any, batch: Mapping[str, Any]) -> Any:
+def compute_states(model: Any, batch: Mapping[str, Any]) -> Any:
     """(rows, size) what the model's body sees in each picture."""
     hidden = model.base_model(pixel_values=batch["pixel_values"]).last_hidden_state
     return hidden.mean(1) if hidden.ndim == 3 else hidden.mean((2, 3))

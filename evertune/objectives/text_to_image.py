@@ -18,12 +18,11 @@ TARGET = "image"
 LABELED = False
 ENCODES_TARGET = True
 ASSESSED = True
-TRAVELS_WITH = ("shared.pixels", "shared.code_network", "shared.picture_network", "shared.picture_metrics")
-MODELS = ("classifier",)
+MODEL_OPTIONS = ("classifier",)
 OUTPUTS = {"image": "string"}
 METRICS = picture_metrics.METRICS
 LOWER_IS_BETTER = ("code_perplexity", "frechet_distance")
-NO_SHARES = ("code_perplexity", "frechet_distance", "inception_score")
+ABSOLUTE_METRICS = ("code_perplexity", "frechet_distance", "inception_score")
 BASE_MODEL = "champion:image-codes"  # of a recipe of image-tokens, which comes first
 WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -50,18 +49,18 @@ class Options(BaseModel):
     seed: int = Field(17, ge=0, description="With it, a caption always has the same picture.")
 
 
-def tokenizer(path: str | Path, options: Options) -> pixels.Reader:
+def make_tokenizer(path: str | Path, options: Options) -> pixels.PictureTokenizer:
     """Nothing that words need, which are hashed; the models of both stages are looked at.
 
     Raises:
         ValueError: the base model is no first stage, or there is no classifier.
     """
-    kind = pixels.configuration(path).get("model_type")
+    kind = pixels.read_config(path).get("model_type")
     if kind == "text-to-image":  # a tuned model
-        return pixels.Reader()
+        return pixels.PictureTokenizer()
     if kind != "image-codes" or not pixels.has_weights(path):
         raise ValueError(f"{kind} is no first stage; name `champion:RECIPE` of a recipe of image-tokens, or its folder")
-    judge = pixels.configuration(options.classifier) if options.classifier else {}
+    judge = pixels.read_config(options.classifier) if options.classifier else {}
     architectures = judge.get("architectures") or [""]
     labels = len(judge.get("id2label") or (0, 1))
     if not architectures[0].endswith("ForImageClassification") or not pixels.has_weights(options.classifier):
@@ -70,10 +69,10 @@ def tokenizer(path: str | Path, options: Options) -> pixels.Reader:
         raise ValueError(f"objective.classifier: it has {labels} labels; {picture_metrics.LABELS} are the most")
     if options.width % options.heads:
         raise ValueError(f"objective.width: {options.width} is no multiple of its {options.heads} heads")
-    return pixels.Reader()
+    return pixels.PictureTokenizer()
 
 
-def problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
+def find_problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
     """Where a caption has no word."""
     return [
         "the caption has no word" if caption is not None and not WORD.search(caption) else None for caption in inputs
@@ -93,24 +92,16 @@ def encode(
         "drawn": [[round(1000 * options.temperature), options.top_k, round(1000 * options.guidance), options.seed]]
         * len(word_ids),
     }
-    return encoded if targets is None else {**encoded, "pixels": pixels.encode(targets, options.size)["pixels"]}
+    return (
+        encoded if targets is None else {**encoded, "pixels": pixels.encode_pictures(targets, options.size)["pixels"]}
+    )
 
 
 def _hash_word(word: str, words: int) -> int:
     return 1 + int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest()) % (words - 1)
 
 
-def label_values(targets: Sequence[str]) -> list[str]:
-    """None: a picture is no label."""
-    return []
-
-
-def conventions(targets: Sequence[str]) -> dict[str, Any]:
-    """Nothing."""
-    return {}
-
-
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     """A decoder at random between the networks of the first stage and of the classifier, which stay as they are."""
     import torch
     from transformers import AutoModelForImageClassification
@@ -118,8 +109,8 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     from .shared.code_network import ImageCodes
     from .shared.picture_network import CaptionedPictures, PicturesConfig
 
-    if pixels.configuration(path).get("model_type") == "text-to-image":
-        model = load(path)
+    if pixels.read_config(path).get("model_type") == "text-to-image":
+        model = load_model(path)
     else:
         first_stage = ImageCodes.from_pretrained(path, dtype=torch.float32)
         judge = AutoModelForImageClassification.from_pretrained(
@@ -137,11 +128,11 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
         )
         model.codes.load_state_dict(first_stage.state_dict())
         model.judge.load_state_dict(judge.state_dict())
-    pixels.augment(model, options.flip, 0.0, 0.0)
+    pixels.augment_inputs(model, options.flip, 0.0, 0.0)
     return model
 
 
-def load(path: str | Path) -> Any:
+def load_model(path: str | Path) -> Any:
     """A tuned model, as it was saved.
 
     Raises:
@@ -154,7 +145,7 @@ def load(path: str | Path) -> Any:
     return CaptionedPictures.from_pretrained(path, dtype=torch.float32)
 
 
-def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
     """One row as `collate` takes it; without a target for serving."""
     row = {name: encoded[name] for name in ("input_ids", "drawn")}
     return row if target is None else {**row, "labels": encoded["pixels"]}
@@ -169,13 +160,13 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
 
     batch = {"words": torch.from_numpy(np.array([row["input_ids"] for row in examples], dtype=np.int64))}
     if "labels" in examples[0]:
-        batch["pixel_values"] = pixels.batch([row["labels"] for row in examples])
+        batch["pixel_values"] = pixels.stack_pictures([row["labels"] for row in examples])
         cells = (batch["pixel_values"].shape[-1] // pixels.CELL) ** 2
         batch["labels"] = torch.zeros(len(examples), cells, dtype=torch.int64)
     return batch
 
 
-def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
     """Cross-entropy, summed over the codes."""
     import torch
 
@@ -185,7 +176,7 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
     )
 
 
-def answer(
+def predict_batch(
     model: Any,
     batch: dict[str, Any],
     examples: Sequence[Mapping[str, Any]],
@@ -201,7 +192,7 @@ def answer(
     words = batch["words"][:, : model.config.caption]
     codes = model.sampled(words, noise, temperature / 1000, int(top_k), guidance / 1000)
     pictures = model.codes.pictures(codes).float().clamp(-1, 1)
-    predictions: list[dict[str, Any]] = [{"image": image} for image in pixels.all_drawn(pictures)]
+    predictions: list[dict[str, Any]] = [{"image": image} for image in pixels.encode_pngs(pictures)]
     if "pixel_values" not in batch:
         return predictions, 0.0
     code_logits, true_codes = model(words=batch["words"], pixel_values=batch["pixel_values"]).logits
@@ -224,7 +215,7 @@ def _draw_noise(item: Mapping[str, Any], model: Any) -> Any:
 def decode(
     logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Nothing: `answer` draws.
+    """Nothing: `predict_batch` draws.
 
     Raises:
         NotImplementedError: always.
@@ -232,26 +223,16 @@ def decode(
     raise NotImplementedError("pictures are drawn by `answer`")
 
 
-def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
     """The mean of all pictures for every row, from one to whom any of 512 codes is as likely."""
-    mean = pixels.drawn(np.mean([pixels.picture(target, 32) for target in targets], axis=0).round())
+    mean = pixels.encode_png(np.mean([pixels.decode_picture(target, 32) for target in targets], axis=0).round())
     return [{"image": mean, "nats": math.log(512), "judged": [0.0], "real": [0.0]} for _ in targets]
 
 
-statistics = picture_metrics.statistics
-metrics = picture_metrics.metrics
+compute_statistics = picture_metrics.compute_statistics
+compute_metrics = picture_metrics.compute_metrics
 
 
-def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Nothing by class: there are none."""
-    return {"per_class": {}, "calibration": []}
-
-
-def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Nothing: pictures are not confused."""
-    return [], []
-
-
-def states(model: Any, batch: Mapping[str, Any]) -> Any:
+def compute_states(model: Any, batch: Mapping[str, Any]) -> Any:
     """(rows, width) what the decoder sees in each caption."""
     return model.decoder(input_ids=batch["words"][:, : model.config.caption]).last_hidden_state[:, -1]

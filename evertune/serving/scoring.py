@@ -121,7 +121,7 @@ def _make_problem_finder(predictor: Any) -> FindProblems:
     objective = load_objective(predictor.options.type)  # not the bundle's own, which may be an older one
     if not hasattr(objective, "problems"):
         return lambda inputs: [None] * len(inputs)
-    return lambda inputs: list(objective.problems(inputs, [None] * len(inputs), predictor.options))
+    return lambda inputs: list(objective.find_problems(inputs, [None] * len(inputs), predictor.options))
 
 
 def _write_and_return(write_table: Write, table: "pa.Table") -> "pa.Table":

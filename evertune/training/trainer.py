@@ -14,7 +14,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from evertune.config import Training
 from evertune.config.losses import Distill
-from evertune.objectives import is_coupled
+from evertune.objectives import Objective
 from evertune.serving.portable import inference
 from evertune.serving.portable.batching import TokenBatches
 from evertune.training import checkpoints, kernels, micro_batches, parameters
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned: the objective's module, its labels in order, and the metric that decides.
+    """What is learned: the objective, its labels in order, and the metric that decides.
 
     Args:
         conventions: of all train targets, for decoding.
-        train, validation: rows as the objective's `example` makes them; validation may be empty.
+        train, validation: rows as the objective's `make_example` makes them; validation may be empty.
         targets: the validation rows' targets, for the metrics.
         weights: class weights, None for equal ones.
         pad_id: token id that fills a batch up.
@@ -45,7 +45,7 @@ class Task:
         teacher: bundle or base model whose hidden states are learned too, None for none.
     """
 
-    objective: Any
+    objective: Objective
     labels: Sequence[str]
     conventions: Mapping[str, Any]
     metric: str
@@ -108,7 +108,7 @@ def fit(
         TrainingError: the loss is not finite, or there is not memory for a single row.
         RuntimeError, OSError: out of memory or disk, as it comes; the caller says what to do.
     """
-    batch_plan = micro_batches.plan_micro_batches(model, settings, precision, memory, is_coupled(task.objective))
+    batch_plan = micro_batches.plan_micro_batches(model, settings, precision, memory, task.objective.COUPLED)
     settings = _merge_accumulation(settings)
     kernel = kernels.accelerate_training(model, precision, task.vocabulary, settings.compile)
     teacher_states = hidden_states.attach_teacher(model, task.teacher, settings.distill)
@@ -327,10 +327,14 @@ class TokenTrainer(Trainer):
                 precision=self._precision,
             )
         targets = [task.targets[index] for index in own_indices]
-        statistics = task.objective.statistics(targets, outcome.predictions, task.labels).sum(0, dtype="float64")
+        statistics = task.objective.compute_statistics(targets, outcome.predictions, task.labels).sum(
+            0, dtype="float64"
+        )
         shares = process_group.all_gather((statistics, outcome.loss, outcome.items))
         sums, loss, items = (sum(process_parts) for process_parts in zip(*shares, strict=True))
-        values = {f"eval_{name}": float(value) for name, value in task.objective.metrics(sums, task.labels).items()}
+        values = {
+            f"eval_{name}": float(value) for name, value in task.objective.compute_metrics(sums, task.labels).items()
+        }
         metrics = {"eval_loss": loss / max(1, items), **values}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

@@ -81,7 +81,7 @@ def test_a_setting_that_an_objective_has_no_use_for_is_refused(
 
 def test_reasons_are_given_for_settings_that_there_are() -> None:
     for name in TABLE:
-        assert getattr(load_objective(name), "WITHOUT", {}).keys() <= Training.model_fields.keys(), name
+        assert load_objective(name).IGNORED_SETTINGS.keys() <= Training.model_fields.keys(), name
 
 
 def test_every_union_of_sections_names_its_members() -> None:

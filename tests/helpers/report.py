@@ -145,16 +145,16 @@ def judged(kind: str, names: list[str], targets: list[Any], right: float, seed: 
         found = [
             {"tags": [guess(tag) for tag in tags], "scores": random.uniform(0.4, 1, len(tags))} for tags in targets
         ]
-    sums = objective.statistics(targets, found, names).sum(0, dtype="float64")
-    values = {name: float(value) for name, value in objective.metrics(sums, names).items()}
-    true, said = objective.pairs(targets, found)
+    sums = objective.compute_statistics(targets, found, names).sum(0, dtype="float64")
+    values = {name: float(value) for name, value in objective.compute_metrics(sums, names).items()}
+    true, said = objective.pair_labels(targets, found)
     counts = [
         [sum(pair == (row, column) for pair in zip(true, said, strict=True)) for column in names] for row in names
     ]
     return {
         "metrics": {"test": values, "test_clean": values, "fresh": values},
         "intervals": {name: [value, value - 0.02, value + 0.02] for name, value in values.items()},
-        **objective.report(sums, names),
+        **objective.summarize_classes(sums, names),
         "confusion": {"names": names, "counts": counts},
     }
 

@@ -170,7 +170,7 @@ def test_ctrl_c_ends_all_stages_and_leaves_nothing(
 
         return encode, interrupted
 
-    monkeypatch.setattr(scoring.bundle, "stages", stages)
+    monkeypatch.setattr(scoring.bundle, "split_stages", stages)
     with pytest.raises(KeyboardInterrupt):
         score(bundle, chunks(*[["refund"]] * 9), tmp_path / "out.jsonl")
     assert not any("out" in path.name for path in tmp_path.iterdir())

@@ -116,7 +116,7 @@ def test_r_drop_is_the_mean_of_both_divergences() -> None:
 def _model(place: Path) -> Any:
     torch.manual_seed(0)
     options = text_classification.Options()
-    return text_classification.build(place, ["a", "b", "c"], options)
+    return text_classification.build_model(place, ["a", "b", "c"], options)
 
 
 @pytest.mark.parametrize("rule", [Fgm(epsilon=0.3), Pgd(epsilon=0.3), FreeLb(epsilon=0.3)], ids=lambda one: one.type)

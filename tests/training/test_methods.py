@@ -219,7 +219,7 @@ def test_every_objective_takes_an_adapter_and_one_that_keeps_rows_no_bare_one(ti
     for name in [one for one in TABLE if "base" not in SAMPLES[one]]:  # what learns from an encoder
         options = {"type": name, "max_length": 32}
         start.check_recipe_fits(recipe(tiny_model, options, training={"method": "lora"}))
-        if hasattr(load_objective(name), "finish"):
+        if load_objective(name).finishes_model:
             with pytest.raises(ValueError, match="leave `merge` at true"):
                 recipe(tiny_model, options, training={"method": method("lora", merge=False)})
 

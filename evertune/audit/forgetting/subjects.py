@@ -1,12 +1,12 @@
 """What of a row is looked for in pages: its texts and pictures, each alone and as the report shows them together."""
 
 from collections.abc import Iterator
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from evertune.data.corpus.tombstones import to_plain_text
 from evertune.data.text_matching import START, fold_text
 from evertune.data.thumbnails import digest_picture
+from evertune.objectives import Objective
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 TEXTS = ("string", "strings")
 
 
-def extract_texts(rows: "pa.Table", objective: ModuleType) -> Iterator[str]:
+def extract_texts(rows: "pa.Table", objective: Objective) -> Iterator[str]:
     """Each text of each row, and the inputs of each as one text, as pages show several.
 
     Labels are no texts. A target of a few letters is none either: by itself it tells of nobody, and would be found
@@ -29,18 +29,18 @@ def extract_texts(rows: "pa.Table", objective: ModuleType) -> Iterator[str]:
         yield from (" ".join(map(_plain_text, row.values())) for row in rows.select(input_roles).to_pylist())
 
 
-def digest_pictures(rows: "pa.Table", objective: ModuleType) -> Iterator[str]:
+def digest_pictures(rows: "pa.Table", objective: Objective) -> Iterator[str]:
     """The digest of each picture of each row."""
     for role in _select_roles(rows, objective, "image"):
         yield from (digest_picture(picture) for picture in rows[role].to_pylist() if picture)
 
 
-def is_shown_in_pieces(objective: ModuleType) -> bool:
+def is_shown_in_pieces(objective: Objective) -> bool:
     """Whether pages show a text in pieces: a prompt, and how it went on."""
     return objective.TARGET in objective.INPUTS
 
 
-def _select_roles(rows: "pa.Table", objective: ModuleType, *kinds: str) -> list[str]:
+def _select_roles(rows: "pa.Table", objective: Objective, *kinds: str) -> list[str]:
     labels = {objective.TARGET} if objective.LABELED else set()
     return [
         role

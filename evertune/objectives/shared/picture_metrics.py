@@ -14,7 +14,7 @@ MOMENTS = LABELS + len(UPPER[0])
 SIDE = 16  # pixels at which pictures are compared
 
 
-def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
     """Of each row, (rows, 5 + LABELS + 2 * MOMENTS): 1, nats a code, entropy of the classifier's labels of the picture
     that was drawn, whether the true picture is the nearest to it, or among the five nearest, of all these rows; the
     labels' probabilities; first and second moments of the classifier's logits, of the true picture and of the drawn."""
@@ -43,16 +43,16 @@ def _compute_moments(values: Any) -> Any:
 
 def _rank_pictures(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> Any:
     """(rows,) how many true pictures of other rows are nearer to the one that was drawn, by squared distance."""
-    real = np.array([pixels.picture(target, SIDE).reshape(-1) for target in targets], dtype=np.float64)
+    real = np.array([pixels.decode_picture(target, SIDE).reshape(-1) for target in targets], dtype=np.float64)
     drawn = np.array(
-        [pixels.picture(prediction["image"], SIDE).reshape(-1) for prediction in predictions], dtype=np.float64
+        [pixels.decode_picture(prediction["image"], SIDE).reshape(-1) for prediction in predictions], dtype=np.float64
     )
     distances = (drawn**2).sum(1)[:, None] - 2 * drawn @ real.T + (real**2).sum(1)[None]
     return (distances < np.diag(distances)[:, None] - 1e-6).sum(1)
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., m) -> (...).
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Metrics of weighted sums of `compute_statistics`, (..., m) -> (...).
 
     `frechet_distance` is that of the classifier's centred logits (Heusel et al. 2017), `inception_score` that of its
     labels (Salimans et al. 2016): they compare models of one recipe, and no others.

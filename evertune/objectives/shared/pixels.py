@@ -13,7 +13,7 @@ CELL = 4  # a picture counts as one token for each cell of so many pixels a side
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
-class Reader:
+class PictureTokenizer:
     """What stands where objectives of texts have a tokenizer: pictures need none."""
 
     pad_token_id = 0
@@ -28,24 +28,24 @@ def has_weights(path: str | Path) -> bool:
     return not Path(path).is_dir() or any(any(Path(path).glob(pattern)) for pattern in WEIGHTS)
 
 
-def configuration(path: str | Path) -> dict[str, Any]:
+def read_config(path: str | Path) -> dict[str, Any]:
     """The `config.json` of a folder; of a hub id nothing."""
     file = Path(path) / "config.json"
     config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return config
 
 
-def encode(inputs: Sequence[str], size: int) -> dict[str, list[Any]]:
+def encode_pictures(inputs: Sequence[str], size: int) -> dict[str, list[Any]]:
     """Each picture as `size` x `size` pixels, four bytes of it in a number, and as many ids as it has cells."""
     cells = list(range(max(1, size // CELL) ** 2))
     return {
         "input_ids": [cells] * len(inputs),
-        "pixels": [_pack_pixels(picture(text, size)) for text in inputs],
+        "pixels": [_pack_pixels(decode_picture(text, size)) for text in inputs],
         "full_length": [len(cells)] * len(inputs),
     }
 
 
-def picture(text: str, size: int) -> Any:
+def decode_picture(text: str, size: int) -> Any:
     """(size, size, 3) bytes of a picture in base64; what is transparent is white."""
     from PIL import Image
 
@@ -56,7 +56,7 @@ def picture(text: str, size: int) -> Any:
     return np.asarray(flat if flat.size == (size, size) else flat.resize((size, size), Image.Resampling.BICUBIC))
 
 
-def drawn(pixels: Any) -> str:
+def encode_png(pixels: Any) -> str:
     """A picture of (height, width, 3) bytes as PNG in base64."""
     from PIL import Image
 
@@ -65,14 +65,14 @@ def drawn(pixels: Any) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def all_drawn(values: Any) -> list[str]:
+def encode_pngs(values: Any) -> list[str]:
     """Pictures of (rows, 3, height, width) from -1 to 1 as PNG in base64."""
     arrays = ((values.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [drawn(array) for array in arrays]
+    return [encode_png(array) for array in arrays]
 
 
-def unread(text: str) -> Any:
-    """(height, width, 3) bytes of what `drawn` gave."""
+def decode_png(text: str) -> Any:
+    """(height, width, 3) bytes of what `encode_png` gave."""
     from PIL import Image
 
     with Image.open(io.BytesIO(base64.b64decode(text))) as opened:
@@ -85,11 +85,11 @@ def _pack_pixels(pixels: Any) -> Any:
 
 
 def unpack_pixels(numbers: Any, size: int) -> Any:
-    """(size, size, 3) bytes of what `encode` gave."""
+    """(size, size, 3) bytes of what `encode_pictures` gave."""
     return np.asarray(numbers, dtype=np.int32).view(np.uint8)[: size * size * 3].reshape(size, size, 3)
 
 
-def batch(pixels: Sequence[Any]) -> Any:
+def stack_pictures(pixels: Sequence[Any]) -> Any:
     """(rows, 3, size, size) from -1 to 1 of packed pictures of one size."""
     import torch
 
@@ -98,7 +98,7 @@ def batch(pixels: Sequence[Any]) -> Any:
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1
 
 
-def augment(model: Any, flip: bool, shift: float, zoom: float) -> None:
+def augment_inputs(model: Any, flip: bool, shift: float, zoom: float) -> None:
     """Let a model see each picture a little elsewhere and larger or smaller while it trains.
 
     Drawn in its forward pass from torch's generator, whose state a checkpoint keeps: a resumed training sees the same.

@@ -8,7 +8,9 @@ import numpy as np
 BINS = 15  # equal-width confidence bins of the expected calibration error (Guo et al. 2017, section 2)
 
 
-def count(rows: Any, true: Sequence[str], guess: Sequence[str], score: Any, names: Sequence[str], size: int) -> Any:
+def count_outcomes(
+    rows: Any, true: Sequence[str], guess: Sequence[str], score: Any, names: Sequence[str], size: int
+) -> Any:
     """Counts of each row, (size, 3 * classes + 3 * BINS): true, named, hit by class; count, confidence, correct by bin.
 
     Args:
@@ -35,8 +37,8 @@ def count(rows: Any, true: Sequence[str], guess: Sequence[str], score: Any, name
     return counts
 
 
-def class_metrics(sums: Any, classes: int) -> dict[str, Any]:
-    """Accuracy, F1 and calibration of sums of `count`, (..., m) -> (...); a class without counts is left out."""
+def compute_class_metrics(sums: Any, classes: int) -> dict[str, Any]:
+    """Accuracy, F1 and calibration of sums of `count_outcomes`, (..., m) -> (...); a class without counts is left out."""
     true, guess, hit = (sums[..., part * classes : (part + 1) * classes] for part in range(3))
     total = true.sum(-1)
     seen = (true + guess) > 0
@@ -63,7 +65,7 @@ def _calibration_error(bins: Any, total: Any) -> Any:
     return np.abs(confidence - correct).sum(-1) / total
 
 
-def per_class(sums: Any, names: Sequence[str]) -> dict[str, dict[str, float]]:
+def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, dict[str, float]]:
     """Precision, recall, F1 and support by name, of one vector of sums that starts with true, named and hit counts."""
     classes = len(names)
     table = {}
@@ -78,7 +80,7 @@ def per_class(sums: Any, names: Sequence[str]) -> dict[str, dict[str, float]]:
     return table
 
 
-def reliability(sums: Any, classes: int) -> list[dict[str, float]]:
+def compute_reliability(sums: Any, classes: int) -> list[dict[str, float]]:
     """The reliability curve: rows, mean confidence and accuracy of each bin that holds rows."""
     bins = sums[3 * classes : 3 * classes + 3 * BINS]
     return [

@@ -135,7 +135,7 @@ def load(objective: Any, folder: Path, method: str) -> Any:
         save_file(
             unpack_weights(load_file(folder / PACKED)), full_folder / "model.safetensors", metadata={"format": "pt"}
         )
-        model = objective.load(full_folder).eval()
+        model = objective.load_model(full_folder).eval()
         model.load_state_dict({name: tensor.clone() for name, tensor in model.state_dict().items()})
     return quantise_linear(model) if method == "int8" else model
 

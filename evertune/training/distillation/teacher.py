@@ -119,7 +119,7 @@ def check_same_inputs(teacher_path: Path, tokenizer: Any, options: Any) -> None:
     Raises:
         ConfigError: it does not, or cannot be read.
     """
-    if hasattr(load_objective(options.type), "tokenizer"):  # of pictures, which have no words
+    if load_objective(options.type).has_own_tokenizer:  # of pictures, which have no words
         _check_same_pictures(teacher_path, options)
     else:
         _check_same_vocabulary(teacher_path, tokenizer)

@@ -194,7 +194,7 @@ def champion(tiny_model: Path, folder: Path, labels: tuple[str, ...]) -> Path:
 
 
 def head_of(folder: Path) -> tuple[list[str], Any, Any]:
-    model = text_classification.load(folder / "model")
+    model = text_classification.load_model(folder / "model")
     return bundle.read_labels(folder), model.classifier.weight.detach().numpy(), model.classifier.bias.detach().numpy()
 
 
