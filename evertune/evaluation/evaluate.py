@@ -85,7 +85,7 @@ def evaluate_models(
         recipe, objective, Path(candidate.bundle), champion, inputs, targets, predictions
     )
     write_json(folder / DETAILS, details)
-    _write_sample(folder / PARITY, challenger, inputs, predictions["challenger"])
+    _write_sample(folder / PARITY, objective, challenger, inputs, predictions["challenger"])
     return Evaluation(
         metrics=details["challenger"]["metrics"],
         champion_version=champion_version,
@@ -367,8 +367,9 @@ def _as_text(value: Any) -> str:
     return (value if isinstance(value, str) else " ".join(value))[:500]
 
 
-def _write_sample(path: Path, predictor: Any, inputs: list[Any], predictions: list[dict[str, Any]]) -> None:
-    objective = predictor.objective
+def _write_sample(
+    path: Path, objective: Objective, predictor: Any, inputs: list[Any], predictions: list[dict[str, Any]]
+) -> None:
     sample_size = SAMPLE if not objective.ASSESSED else FEW
     step = max(1, len(inputs) // sample_size)
     inputs = inputs[::step][:sample_size]

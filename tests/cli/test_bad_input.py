@@ -110,8 +110,8 @@ def test_a_column_that_is_not_there_is_named(name: str, tmp_path: Path, tiny_mod
         ("image-classification", {"mixout": 0.1}, "training.mixout: the base model has no linear layers"),
         ("seq2seq", {"student": {"layers": 1}}, "training.student: the base model has no one stack of layers"),
         ("chat", {"student": {"layers": 9}}, "training.student.layers: 9, but the base model has 1"),
-        ("chat", {"class_weights": "balanced"}, "training.class_weights: the targets of chat are no labels"),
-        ("text-to-image", {"method": "lora"}, "training.method: works on token ids, which text-to-image has none of"),
+        ("chat", {"class_weights": "balanced"}, "training.class_weights: the targets of chat are not labels"),
+        ("text-to-image", {"method": "lora"}, "training.method: works on token ids, which text-to-image does not use"),
     ],
 )
 def test_training_that_does_not_fit_the_model_is_told(
@@ -143,4 +143,4 @@ def test_a_row_that_makes_no_sense_does_not_end_the_scoring_of_the_others(tmp_pa
 def test_two_roles_are_not_read_from_one_column(tmp_path: Path, tiny_model: Path, evertune: Command) -> None:
     project(tmp_path, "chat", tiny_model)
     done = evertune("check", tmp_path / "recipe.yaml", "--set", "data.columns.answer=prompt")
-    assert done.status == 2 and "data.columns: more than one role is read from prompt" in done.err
+    assert done.status == 2 and "data.columns: several roles are read from prompt" in done.err

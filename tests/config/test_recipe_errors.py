@@ -76,7 +76,7 @@ def test_a_setting_that_an_objective_has_no_use_for_is_refused(
     tmp_path: Path, name: str, training: dict[str, Any], words: str
 ) -> None:
     found = told(tmp_path, objective={"type": name}, training=training)
-    assert f"training.{next(iter(training))}: without effect for {name}: {words}" in found, found
+    assert f"training.{next(iter(training))}: has no effect for {name}: {words}" in found, found
 
 
 def test_reasons_are_given_for_settings_that_there_are() -> None:

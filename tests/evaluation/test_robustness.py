@@ -85,9 +85,9 @@ def test_words_keep_their_tags() -> None:
 @pytest.mark.parametrize(
     ("objective", "evaluation", "words"),
     [
-        ({}, {"gate": {"robustness": {"typos": 0.1}}}, "typos is not tested"),
-        ({}, {"robustness": {}, "gate": {"robustness": {"negation": 0.1}}}, "give evaluation.robustness.opposites"),
-        (TOKENS, {"robustness": {"opposites": {"O": "O"}}}, "a denial adds a word"),
+        ({}, {"gate": {"robustness": {"typos": 0.1}}}, "the test typos is not run"),
+        ({}, {"robustness": {}, "gate": {"robustness": {"negation": 0.1}}}, "set evaluation.robustness.opposites"),
+        (TOKENS, {"robustness": {"opposites": {"O": "O"}}}, "adds a word, which would have no tag"),
         (
             {"type": "text-classification"},
             {"robustness": {"opposites": {"good": "badd"}}},

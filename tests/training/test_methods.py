@@ -204,8 +204,8 @@ def test_a_model_that_writes_answers_the_same_with_its_adapter_merged_or_apart(
         ({"type": "lora", "rank": 0}, "training.method.rank: Input should be greater than or equal to 1"),
         ({"rank": 4}, "training.method: what kind is this? Give type"),
         ({"type": "full", "rank": 4}, "training.method: `full` has no options"),
-        ({"type": "adalora", "rank": 16}, "training.method: rank: 16 at the end is more than initial_rank 12"),
-        ({"type": "lora", "targets": 3}, "training.method.targets: give `all-linear`, or a list"),
+        ({"type": "adalora", "rank": 16}, "training.method: rank: 16 is above initial_rank 12"),
+        ({"type": "lora", "targets": 3}, "training.method.targets: must be `all-linear`, or a list"),
         ({"type": "lora", "targets": "nothing*"}, "targets: 'nothing*' fits no linear layer of the base"),
         ({"type": "prompt", "virtual_tokens": 60}, "max_length: 32 and 60 of training.method is more than the 64"),
     ],
@@ -235,8 +235,8 @@ def test_a_pretrained_output_is_no_head(tiny_model: Path) -> None:
     ("training", "objective", "message"),
     [
         ({"method": "prompt"}, {"pooling": "model"}, "the state that `objective.pooling: model` looks at"),
-        ({"method": "prefix"}, {"type": "multi-label"}, "prefix serves text-classification and token-classification"),
-        ({"method": "p-tuning", "train_top_layers": 1}, {}, "p-tuning works in all layers"),
+        ({"method": "prefix"}, {"type": "multi-label"}, "prefix works for text-classification and token-classification"),
+        ({"method": "p-tuning", "train_top_layers": 1}, {}, "p-tuning adapts all layers"),
         ({"method": "adalora", "freeze": ["*layer.0.*"]}, {}, "name those that it may change in `targets`"),
     ],
 )
