@@ -1,4 +1,4 @@
-"""Language modelling: a text, token after token; served, it continues a prompt."""
+"""Language modelling: predicts a text token by token; served, it continues a prompt."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,12 +26,15 @@ ABSOLUTE_METRICS = generated_text.LIKELIHOOD_METRICS
 
 
 class Options(generated_text.GenerationOptions):
-    """A text, token after token. Column: `text`. Longer texts are cut into blocks, of which nothing is lost."""
+    """A text, token by token. Column: `text`. Longer texts are split into blocks; nothing is cut off."""
 
     type: Literal["causal-lm"] = Field("causal-lm", description="Name of the objective.")
-    max_length: int = Field(256, ge=4, description="Tokens of a block: the context that the model learns from.")
+    max_length: int = Field(256, ge=4, description="Tokens of a block, the context that the model learns from.")
     continued: float = Field(
-        0.1, ge=0, le=1, description="Share of the known texts whose first half the model continues, to be measured."
+        0.1,
+        ge=0,
+        le=1,
+        description="Share of the evaluated texts whose first half the model continues, to measure its output.",
     )
 
     @model_validator(mode="after")
@@ -42,14 +45,14 @@ class Options(generated_text.GenerationOptions):
 
 
 def explain_unfit(path: Path) -> str | None:
-    """Why a base model cannot be used, None where it can."""
+    """Explain why a base model cannot be used; None if it can."""
     return generated_text.explain_unfit(path, "decoder")
 
 
 def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
-    """Token ids of each whole text between its start and end, where its blocks begin, and a prompt to be continued.
+    """Encode whole texts as token ids, with the bounds of their blocks and a prompt to continue.
 
-    A block begins with the last token of the one before: so every token is foretold once, from within its own text.
+    A block begins with the last token of the one before, so every token is predicted once, from its own text.
     """
     start = generated_text.get_start_token(tokenizer)
     end = generated_text.get_end_token(tokenizer)
@@ -71,17 +74,17 @@ def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str,
 
 
 def _cut_prompt(ids: Sequence[int], start: int, options: Options) -> list[int]:
-    """The first half of a text, as far as there is room for it."""
+    """The first half of a text, cut to the room that generation leaves."""
     return [start, *ids[: min((len(ids) + 1) // 2, options.max_length - options.max_new_tokens - 1)]]
 
 
 def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
-    """Base weights in fp32, or where there is only a configuration, weights drawn at random."""
+    """Build a model from base weights in fp32, or at random where the base has a configuration only."""
     return generated_text.build_model("AutoModelForCausalLM", path, options)
 
 
 def load_model(path: str | Path) -> Any:
-    """A tuned model, as it was saved.
+    """Load a tuned model as it was saved.
 
     Raises:
         OSError: no weights in the folder.
@@ -90,7 +93,7 @@ def load_model(path: str | Path) -> Any:
 
 
 def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
-    """One row as `collate` takes it; without a target a prompt, whose end is open, and of a long one the end alone."""
+    """Make what `collate` takes of one row; without a target it is an open prompt, of a long one only the end."""
     if target is None:
         return {"input_ids": encoded["input_ids"][:-1][-encoded["ends"][0] :]}
     columns = {name: encoded[name] for name in ("input_ids", "starts", "ends", "prompt")}
@@ -98,8 +101,10 @@ def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapp
 
 
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
-    """The blocks of all texts, each text's one behind the other: `input_ids`, `attention_mask`, `labels` (blocks,
-    length). Labels are those of the same place, as in `transformers`; a block's first token has none."""
+    """Pad the blocks of all texts, in order: `input_ids`, `attention_mask` and `labels`, all (blocks, length).
+
+    Labels are not shifted, as in `transformers`; a block's first token has none.
+    """
     blocks = [block for row in examples for block in _split_blocks(row)]
     batch = {"input_ids": padding.pad_rows(blocks, pad_id), "attention_mask": padding.make_mask(blocks)}
     if "labels" in examples[0]:
@@ -116,7 +121,7 @@ def _split_blocks(row: Mapping[str, Any]) -> list[Sequence[int]]:
 
 
 def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
-    """Cross-entropy of each token but the first, summed over all of them."""
+    """Compute cross-entropy of all tokens but the first of each block, summed."""
     return generated_text.compute_loss(logits[:, :-1], labels[:, 1:], smoothing)
 
 
@@ -127,7 +132,7 @@ def predict_batch(
     names: Sequence[str],
     conventions: Mapping[str, Any],
 ) -> tuple[list[dict[str, Any]], float]:
-    """Continuations of prompts; of known texts how likely each is, and continuations of some."""
+    """Continue prompts; of known texts compute the likelihood, and continue some."""
     if "labels" not in batch:
         return decode(model, examples, names, conventions), 0.0
     block_nats = [
@@ -159,7 +164,7 @@ def predict_batch(
 
 
 def compute_row_nats(model: Any, part: dict[str, Any]) -> Any:
-    """(rows,) how unlikely the model finds the labels of each."""
+    """Compute the negative log-likelihood of each row's labels in nats, (rows,)."""
     labels = part.pop("labels")
     return generated_text.compute_nats(model(**part).logits[:, :-1], labels[:, 1:])
 
@@ -167,7 +172,7 @@ def compute_row_nats(model: Any, part: dict[str, Any]) -> Any:
 def decode(
     model: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """What the model writes behind each prompt."""
+    """Continue each prompt; takes the model in place of its logits."""
     return [
         {"continuation": output}
         for output in generated_text.continue_prompts(model, [row["input_ids"] for row in examples])
@@ -175,7 +180,7 @@ def decode(
 
 
 def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
-    """How often each byte stands in the texts, whatever stands before it."""
+    """Predict bytes by their frequency alone."""
     return [
         {"continuation": None, "nats": nats, "tokens": len(target.encode()) + 1, "bytes": len(target.encode())}
         for target, nats in zip(targets, generated_text.compute_byte_nats(targets), strict=True)
@@ -183,7 +188,7 @@ def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Sums of each row, (rows, 7): nats, tokens, bytes; 1 if it was continued, and then variety and repetition."""
+    """Return for each row nats, tokens, bytes; 1 if it was continued, then variety and repetition, (rows, 7)."""
     rows = []
     for prediction in predictions:
         output = prediction["continuation"]
@@ -199,7 +204,7 @@ def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str
 
 
 def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `compute_statistics`, (..., 7) -> (...)."""
+    """Compute the metrics of weighted sums of `compute_statistics`, (..., 7) -> (...)."""
     sums = np.asarray(sums, dtype=np.float64)
     return {
         **generated_text.compute_likelihood(sums[..., :3]),
@@ -208,6 +213,6 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def make_excerpt(given: str, target: str, said: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """A prompt, how its text went on, and how the model continues it; None where it was not asked."""
+    """Return a prompt, how its text continues, and how the model continues it; None for texts not continued."""
     prompt = said["prompt"]
     return None if prompt is None else (prompt, target[len(prompt) :], said["continuation"])

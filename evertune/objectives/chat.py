@@ -1,4 +1,4 @@
-"""Instruction and dialogue tuning: the answer to a prompt, under the tokenizer's chat template."""
+"""Instruction and dialogue tuning: answers a prompt, with the tokenizer's chat template."""
 
 import json
 from collections import Counter
@@ -31,10 +31,15 @@ class Options(generated_text.GenerationOptions):
     """The answer to a prompt. Columns: `prompt` (a text, or a dialogue as JSON messages), `answer`."""
 
     type: Literal["chat"] = Field("chat", description="Name of the objective.")
-    max_length: int = Field(512, ge=16, description="Tokens of prompt and answer. A longer prompt loses its beginning.")
-    system: str = Field("", description="What the model is told before each prompt.")
+    max_length: int = Field(
+        512, ge=16, description="Maximum tokens of prompt and answer; a longer prompt is cut at its beginning."
+    )
+    system: str = Field("", description="System message before each prompt.")
     answered: float = Field(
-        0.2, ge=0, le=1, description="Share of the known rows whose prompt the model answers, to be measured."
+        0.2,
+        ge=0,
+        le=1,
+        description="Share of the evaluated rows whose prompt the model answers, to measure its output.",
     )
 
     @model_validator(mode="after")
@@ -50,17 +55,17 @@ compute_loss = causal_lm.compute_loss
 
 
 def explain_unfit(path: Path) -> str | None:
-    """Why a base model cannot be used, None where it can."""
+    """Explain why a base model cannot be used; None if it can."""
     config = path / "tokenizer_config.json"
     template = path / "chat_template.jinja"
     stated = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     if config.is_file() and not template.is_file() and not stated.get("chat_template"):
-        return "has a tokenizer without chat template; choose an instruction-tuned model, or add a chat_template.jinja"
+        return "its tokenizer has no chat template; choose an instruction-tuned model, or add a chat_template.jinja"
     return causal_lm.explain_unfit(path)
 
 
 def find_problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
-    """Where a dialogue cannot be told, or an answer is empty."""
+    """Find malformed dialogues and empty answers."""
     return [_find_problem(prompt, target) for prompt, target in zip(inputs, targets, strict=True)]
 
 
@@ -68,16 +73,16 @@ def _find_problem(prompt: str | None, target: str | None) -> str | None:
     if target is not None and not target.strip():
         return "the answer is empty"
     if prompt is None:
-        return None  # is told elsewhere
+        return None  # missing values are reported elsewhere
     try:
         messages = _parse_messages(prompt, "")
     except ValueError as error:
-        return f"the prompt is no dialogue: {error}"
-    return "the prompt's last message is the assistant's own" if messages[-1]["role"] == "assistant" else None
+        return f"the prompt is not a dialogue: {error}"
+    return "the last message of the prompt is by the assistant" if messages[-1]["role"] == "assistant" else None
 
 
 def _parse_messages(prompt: str, system: str) -> list[dict[str, str]]:
-    """A text as a user's message, or a dialogue from JSON `[{"role": "user", "content": "..."}, ...]`.
+    """The messages of a prompt: a text is one by the user, JSON `[{"role": "user", "content": "..."}, ...]` a dialogue.
 
     Raises:
         ValueError: a message has no role, or no text.
@@ -88,7 +93,7 @@ def _parse_messages(prompt: str, system: str) -> list[dict[str, str]]:
         if not all(isinstance(message, dict) and {"role", "content"} <= message.keys() for message in messages):
             raise ValueError('each message needs a "role" and a "content"')
         if not all(isinstance(message[key], str) for message in messages for key in ("role", "content")):
-            raise ValueError("the role and the content of a message are texts")
+            raise ValueError("the role and the content of a message must be texts")
     needs_system = bool(system) and messages[0]["role"] != "system"
     return [{"role": "system", "content": system}, *messages] if needs_system else messages
 
@@ -96,7 +101,7 @@ def _parse_messages(prompt: str, system: str) -> list[dict[str, str]]:
 def encode(
     inputs: Sequence[str], tokenizer: Any, options: Options, targets: Sequence[str] | None = None
 ) -> dict[str, list[Any]]:
-    """Token ids of prompts under the template, and behind each its answer where that is known."""
+    """Encode prompts with the template as token ids, each followed by its answer where that is known."""
     dialogues = [_parse_messages(prompt, options.system) for prompt in inputs]
     prompt_texts = [
         tokenizer.apply_chat_template(dialogue, tokenize=False, add_generation_prompt=True) for dialogue in dialogues
@@ -117,7 +122,7 @@ def encode(
 
 
 def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
-    """One row as `collate` takes it; without a target a prompt alone."""
+    """Make what `collate` takes of one row; without a target it is a prompt alone."""
     row = {"input_ids": encoded["input_ids"]}
     if target is None:
         return row
@@ -127,7 +132,7 @@ def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapp
 
 
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
-    """Pad to the longest: `input_ids`, `attention_mask`, `labels` (rows, length), which the prompt has none of."""
+    """Pad rows to the longest: `input_ids`, `attention_mask`, `labels`, all (rows, length); prompts have no labels."""
     batch = padding.pad_inputs(examples, pad_id)
     if "labels" in examples[0]:
         labels = [[generated_text.IGNORED] * row["start"] + list(row["input_ids"][row["start"] :]) for row in examples]
@@ -142,7 +147,7 @@ def predict_batch(
     names: Sequence[str],
     conventions: Mapping[str, Any],
 ) -> tuple[list[dict[str, Any]], float]:
-    """Answers to prompts; where the right ones are known, how likely each is, and answers to some."""
+    """Answer prompts; where the answers are known, compute their likelihood, and answer some prompts."""
     if "labels" not in batch:
         return decode(model, examples, names, conventions), 0.0
     nats = [
@@ -163,7 +168,7 @@ def predict_batch(
 def decode(
     model: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """What the model answers to each prompt."""
+    """Answer each prompt; takes the model in place of its logits."""
     return [
         {"answer": output.strip()}
         for output in generated_text.continue_prompts(model, [row["input_ids"] for row in examples])
@@ -171,7 +176,7 @@ def decode(
 
 
 def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
-    """The commonest answer for every row; its likelihood is that of its bytes, whatever stands before them."""
+    """Predict the commonest answer for every row, with the likelihood of each answer's bytes by their frequency."""
     top = Counter(targets).most_common(1)[0][0]
     return [
         {"answer": top, "nats": nats, "tokens": len(target.encode()) + 1, "bytes": len(target.encode())}
@@ -180,7 +185,7 @@ def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Sums of each row, (rows, 9): nats, tokens, bytes; 1 if it was answered, and then overlap, match, variety."""
+    """Return for each row nats, tokens, bytes; 1 if it was answered, then overlap, match, variety, (rows, 9)."""
     rows = []
     for target, prediction in zip(targets, predictions, strict=True):
         output = prediction["answer"]
@@ -194,7 +199,7 @@ def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str
 
 
 def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `compute_statistics`, (..., 9) -> (...)."""
+    """Compute the metrics of weighted sums of `compute_statistics`, (..., 9) -> (...)."""
     sums = np.asarray(sums, dtype=np.float64)
     return {
         **generated_text.compute_likelihood(sums[..., :3]),
@@ -203,5 +208,5 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def make_excerpt(given: str, target: str, said: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """A prompt, its answer, and the model's; None where it was not asked."""
+    """Return a prompt, its answer and the model's; None for prompts not answered."""
     return None if said["answer"] is None else (given, target, said["answer"])

@@ -1,7 +1,7 @@
-"""Embedding: texts as vectors in which those of one label lie together, for retrieval and for classes of few examples.
+"""Embedding: maps texts to vectors, near each other for one label, for retrieval and few-shot classification.
 
-The encoder learns contrastively, then a logistic regression learns the labels from its vectors (SetFit: Tunstall et al.
-2022). In the place of SetFit's sampled pairs each batch gives all of its pairs (supervised contrastive loss: Khosla et
+The encoder is trained contrastively, then a logistic regression learns the labels from its vectors (SetFit: Tunstall et
+al. 2022). Instead of SetFit's sampled pairs a batch gives all of its pairs (supervised contrastive loss: Khosla et
 al. 2020, equation 2), so that a step learns from thousands of them.
 """
 
@@ -21,17 +21,17 @@ TARGET = "label"
 LABELED = True
 ENCODES_TARGET = False
 ASSESSED = True
-COUPLED = True  # each row's loss looks at its pairs
+COUPLED = True  # a row's loss depends on its pairs
 OUTPUTS = {"label": "string", "score": "number", "embedding": "numbers"}
 KS = (1, 5, 10)
 METRICS = ("accuracy", "f1_macro", "f1_weighted", *(f"recall_at_{k}" for k in KS), "ece")
 LOWER_IS_BETTER = ("ece",)
-MOST = 20_000  # train rows that are kept to be found
+MOST = 20_000  # train rows that are kept for retrieval
 IGNORED_SETTINGS = {
-    "class_weights": "rows learn from their pairs, and the head is fitted to all of them in the end",
-    "label_smoothing": "rows learn from their pairs, and the head is fitted to labels as they are in the end",
+    "class_weights": "the encoder learns from pairs, and the head is fitted to all rows afterwards",
+    "label_smoothing": "the encoder learns from pairs, and the head is fitted to the plain labels afterwards",
 }
-AT_ONCE = 256  # rows embedded at a time when the weights have been learned
+AT_ONCE = 256  # rows embedded at a time after training
 
 
 class Options(text_classification.Options):
@@ -40,11 +40,11 @@ class Options(text_classification.Options):
     type: Literal["embedding"] = Field("embedding", description="Name of the objective.")  # type: ignore[assignment]
     pooling: Literal["auto", "mean", "last"] = Field(
         "auto",
-        description="What a text's vector is: the mean of the token states, or the last token's. `auto`: the mean of "
-        "an encoder's, the last of a decoder's, which alone has seen the whole text.",
+        description="A text's vector: the mean of the token states, or the last token's. `auto`: the mean for an "
+        "encoder; the last for a decoder, where only the last token has seen the whole text.",
     )
     temperature: float = Field(
-        0.1, gt=0, le=1, description="Of the contrastive loss: a lower one looks at the nearest rows alone."
+        0.1, gt=0, le=1, description="Temperature of the contrastive loss; lower ones concentrate on the nearest rows."
     )
 
 
@@ -57,7 +57,7 @@ explain_unfit = text_classification.explain_unfit
 
 
 def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
-    """Base weights with a new head, in fp32, and nothing to be found yet."""
+    """Build a model from base weights, with a new head and an empty index, in fp32."""
     import torch
 
     config = encoder_model.load_config(path, labels)
@@ -68,7 +68,7 @@ def build_model(path: str | Path, labels: Sequence[str], options: Options) -> An
 
 
 def load_model(path: str | Path) -> Any:
-    """A tuned model, as it was saved.
+    """Load a tuned model as it was saved.
 
     Raises:
         OSError: no weights in the folder.
@@ -77,7 +77,7 @@ def load_model(path: str | Path) -> Any:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-    config.pooling = getattr(config, "pooling", "mean")  # all that there was once
+    config.pooling = getattr(config, "pooling", "mean")  # the only pooling of older models
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
 
 
@@ -106,9 +106,9 @@ def _model_class(config: Any) -> Any:
 
 
 def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
-    """Supervised contrastive loss of all pairs of the batch, and the head's cross-entropy, summed over the rows.
+    """Compute the supervised contrastive loss of all pairs, and the head's cross-entropy, summed over the rows.
 
-    A row alone with its label has no pair; it only pushes others away.
+    A row that is alone with its label has no pair; it only pushes others away.
 
     Args:
         logits: vectors of length 1 / sqrt(temperature), (rows, size), and scores of the labels, (rows, labels).
@@ -127,9 +127,9 @@ def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float
 
 
 def finish_model(model: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
-    """Fit the head to the vectors of all train rows (Tunstall et al. 2022, section 3.2), and keep the rows to be found.
+    """Fit the head to the vectors of all train rows (Tunstall et al. 2022, section 3.2), and store them as the index.
 
-    Of more than `MOST` rows that many are kept, evenly spaced.
+    Of more than `MOST` rows that many are stored, evenly spaced.
     """
     import torch
     from sklearn.linear_model import LogisticRegression
@@ -148,7 +148,7 @@ def finish_model(model: Any, examples: Sequence[Mapping[str, Any]], names: Seque
 
 
 def _expand_head(fitted: Any, labels: int) -> tuple[Any, Any]:
-    """Weights and biases with a row for each label: of two, scikit-learn has but one; unseen ones never win."""
+    """Weights and biases with a row per label: scikit-learn has one row for two labels, and none for unseen ones."""
     coefficients = fitted.coef_
     intercepts = fitted.intercept_
     if len(fitted.classes_) == 2:
@@ -162,7 +162,7 @@ def _expand_head(fitted: Any, labels: int) -> tuple[Any, Any]:
 
 
 def _embed_rows(model: Any, examples: Sequence[Mapping[str, Any]]) -> Any:
-    """(rows, size) of length 1, in fp32."""
+    """Vectors of length 1, (rows, size), in fp32."""
     import torch
 
     was_training = model.training
@@ -185,7 +185,7 @@ def predict_batch(
     names: Sequence[str],
     conventions: Mapping[str, Any],
 ) -> tuple[list[dict[str, Any]], float]:
-    """Label and vector of each row, and the loss; where the labels are known, those of the nearest rows too."""
+    """Predict label and vector of each row; where labels are known, add the loss and the nearest rows' labels."""
     import torch
 
     labels = batch.pop("labels", None)
@@ -210,7 +210,7 @@ def predict_batch(
 def decode(
     logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """The likeliest label of each row, its probability, and the vector."""
+    """Predict the likeliest label of each row, its probability, and the vector."""
     vectors, scores = logits
     predictions = text_classification.decode(scores, examples, names, conventions)
     return [
@@ -219,7 +219,7 @@ def decode(
 
 
 def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
-    """The commonest label for every row, as if it were sure, and rows of it alone for neighbours."""
+    """Predict the commonest label for every row, with score 1 and neighbours of that label alone."""
     return [
         {**prediction, "embedding": [], "nearest": [prediction["label"]]}
         for prediction in text_classification.predict_majority(targets)
@@ -227,7 +227,7 @@ def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Additive counts of each row: as of text classification, then whether its label is among the nearest rows'."""
+    """Return counts of each row: those of text classification; for each k whether its label is among the k nearest."""
     near = [
         [target in prediction["nearest"][:k] for k in KS]
         for target, prediction in zip(targets, predictions, strict=True)
@@ -238,7 +238,7 @@ def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str
 
 
 def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `compute_statistics`, (..., m) -> (...)."""
+    """Compute the metrics of weighted sums of `compute_statistics`, (..., m) -> (...)."""
     sums = np.asarray(sums)
     values = text_classification.compute_metrics(sums[..., : -len(KS)], names)
     rows = sums[..., : len(names)].sum(-1)
@@ -247,5 +247,5 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Per-class precision, recall, F1 and support, and the reliability curve."""
+    """Summarize precision, recall, F1 and support by class, and the reliability curve."""
     return text_classification.summarize_classes(sums[: -len(KS)], names)

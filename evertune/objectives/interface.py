@@ -142,7 +142,7 @@ class ObjectiveFile(Protocol):
 
 
 class Objective(ObjectiveFile):
-    """An objective as the library sees it: all parts of its file, and the defaults of those that the file leaves out."""
+    """An objective as the library uses it: the parts of its file, and defaults for those that the file leaves out."""
 
     name: str
     """The recipe's `objective.type`."""
@@ -178,8 +178,11 @@ class Objective(ObjectiveFile):
     """Whether a base model may have a configuration and a tokenizer alone, without weights."""
 
     predict_batch: Any = None
-    """`predict_batch(model, batch, examples, names, conventions) -> (predictions, loss)`, where the model's logits alone
-    are not enough for `decode`. Without it `Predictor` calls the model, `compute_loss` and `decode`."""
+    """`predict_batch(model, batch, examples, names, conventions) -> (predictions, loss)`.
+
+    For objectives whose `decode` needs more than logits. Without it predictions and loss come from the model's logits,
+    `decode` and `compute_loss`.
+    """
 
     @abstractmethod
     def encode(
@@ -227,11 +230,11 @@ class Objective(ObjectiveFile):
         return [], []
 
     def make_excerpt(self, given: Any, target: Any, prediction: Mapping[str, Any], /) -> tuple[str, str, str] | None:
-        """Make a row of the report's excerpts: input, target and prediction as texts; None for a row not to be shown."""
+        """Make a row of the report's excerpts: input, target and prediction as texts; None to leave it out."""
         return None
 
     def compute_states(self, model: Any, batch: Mapping[str, Any], /) -> Any:
-        """Compute what the model sees in each row, (rows, size), for drift: by default the mean of its tokens' states."""
+        """Compute a state of each row, (rows, size), for drift tests; the default is the mean of its tokens' states."""
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
         reader = model.get_encoder() if model.config.is_encoder_decoder else model.base_model
         mask = inputs["attention_mask"].unsqueeze(-1)

@@ -1,4 +1,4 @@
-"""Pair classification: one label for two texts, such as whether one follows from the other."""
+"""Pair classification: predicts one label for two texts, such as whether one follows from the other."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -24,10 +24,10 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     type: Literal["pair-classification"] = Field("pair-classification", description="Name of the objective.")
     max_length: int = Field(
-        256, ge=8, description="Tokens of both texts that the model sees; the longer one is cut first."
+        256, ge=8, description="Maximum tokens of both texts together; the longer one is cut first."
     )
     pooling: Literal["mean", "model"] = Field(
-        "mean", description="What the head sees: the mean of the token states, or what the model's own head takes."
+        "mean", description="Input of the head: the mean of the token states, or what the model's own head uses."
     )
 
 
@@ -47,7 +47,7 @@ explain_unfit = text_classification.explain_unfit
 
 
 def build_model(path: str, labels: Sequence[str], options: Options) -> Any:
-    """Base weights with a new head, in fp32, one output a label."""
+    """Build a model from base weights, with a new head of one output per label, in fp32."""
     return text_classification.build_model(
         path, labels, text_classification.Options(max_length=options.max_length, pooling=options.pooling)
     )

@@ -1,4 +1,4 @@
-"""Pair regression: a number for two texts, such as how alike they are."""
+"""Pair regression: predicts a number for two texts, such as their similarity."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ OUTPUTS = {"score": "number"}
 METRICS = ("spearman", "pearson", "mse", "mae")
 LOWER_IS_BETTER = ("mse", "mae")
 ABSOLUTE_METRICS = METRICS
-IGNORED_SETTINGS = {"label_smoothing": "a number has no other labels beside it"}
+IGNORED_SETTINGS = {"label_smoothing": "targets are numbers, not labels"}
 
 
 class Options(BaseModel):
@@ -28,10 +28,10 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     type: Literal["pair-regression"] = Field("pair-regression", description="Name of the objective.")
     max_length: int = Field(
-        256, ge=8, description="Tokens of both texts that the model sees; the longer one is cut first."
+        256, ge=8, description="Maximum tokens of both texts together; the longer one is cut first."
     )
     pooling: Literal["mean", "model"] = Field(
-        "mean", description="What the head sees: the mean of the token states, or what the model's own head takes."
+        "mean", description="Input of the head: the mean of the token states, or what the model's own head uses."
     )
 
 
@@ -42,20 +42,20 @@ explain_unfit = text_classification.explain_unfit
 
 
 def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
-    """Base weights with a new head of one output, in fp32."""
+    """Build a model from base weights, with a new head of one output, in fp32."""
     return text_classification.build_model(
         path, ["score"], text_classification.Options(max_length=options.max_length, pooling=options.pooling)
     )
 
 
 def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
-    """One row as `collate` takes it; without a target for serving."""
+    """Make what `collate` takes of one row; without a target for serving."""
     row: dict[str, Any] = {"input_ids": encoded["input_ids"]}
     return row if target is None else {**row, "labels": np.float32(target)}
 
 
 def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
-    """Squared error, summed over the rows."""
+    """Compute squared error, summed over the rows."""
     import torch
 
     return torch.nn.functional.mse_loss(logits.float().squeeze(-1), labels.float(), reduction="sum")
@@ -64,20 +64,20 @@ def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float
 def decode(
     logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """The number of each row."""
+    """Return the number of each row."""
     return [{"score": score} for score in logits.float().squeeze(-1).tolist()]
 
 
 def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
-    """The median for every row."""
+    """Predict the median for every row."""
     middle = float(np.median([float(target) for target in targets]))
     return [{"score": middle} for _ in targets]
 
 
 def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Moments of each row, (rows, 13): 1, and x, y, xx, yy, xy of the numbers and of their ranks, both errors.
+    """Return for each row 1; x, y, xx, yy, xy of the numbers and of their ranks; both errors, (rows, 13).
 
-    Ranks are among all the rows given; a resample's Spearman correlation is that of these ranks.
+    Ranks are among all rows here; a resample's Spearman correlation is that of these ranks.
     """
     from scipy.stats import rankdata
 
@@ -91,7 +91,10 @@ def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str
 
 
 def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `compute_statistics`, (..., 13) -> (...); a correlation with a constant is 0."""
+    """Compute the metrics of weighted sums of `compute_statistics`, (..., 13) -> (...).
+
+    A correlation with a constant is 0.
+    """
     sums = np.asarray(sums, dtype=np.float64)
     rows = sums[..., 0]
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Sequence to sequence: another text from a text, such as a summary or a translation."""
+"""Sequence to sequence: writes a text from a text, such as a summary or a translation."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,33 +23,33 @@ STARTS_AT_RANDOM = True
 IGNORED_SETTINGS = generated_text.IGNORED_SETTINGS
 LOWER_IS_BETTER = ("bits_per_byte",)
 ABSOLUTE_METRICS = ("bits_per_byte",)
-NGRAMS = 4  # orders of BLEU and chrF, and the weight of recall, as sacrebleu has them
+NGRAMS = 4  # orders of BLEU and chrF, and the weight of recall, as in sacrebleu
 CHARACTERS = 6
 BETA = 2
 
 
 class Options(generated_text.GenerationOptions):
-    """Another text from a text. Columns: `text`, `target`."""
+    """A text from a text. Columns: `text`, `target`."""
 
     type: Literal["seq2seq"] = Field("seq2seq", description="Name of the objective.")
-    max_length: int = Field(256, ge=8, description="Tokens of the source that the model sees; longer ones are cut.")
-    beams: int = Field(1, ge=1, le=16, description="Beams of the search for the likeliest text; 1: greedy.")
+    max_length: int = Field(256, ge=8, description="Maximum tokens of the source; longer sources are cut.")
+    beams: int = Field(1, ge=1, le=16, description="Beams of the beam search; 1: greedy.")
 
 
 def explain_unfit(path: Path) -> str | None:
-    """Why a base model cannot be used, None where it can."""
+    """Explain why a base model cannot be used; None if it can."""
     return generated_text.explain_unfit(path, "encoder-decoder")
 
 
 def find_problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
-    """Where there is nothing to be said."""
+    """Find empty targets."""
     return ["the target is empty" if target is not None and not target.strip() else None for target in targets]
 
 
 def encode(
     inputs: Sequence[str], tokenizer: Any, options: Options, targets: Sequence[str] | None = None
 ) -> dict[str, list[Any]]:
-    """Token ids of sources and, where they are known, of targets, each with its end."""
+    """Encode sources and, where known, targets as token ids, each with an end token."""
     end = generated_text.get_end_token(tokenizer)
     ids = generated_text.tokenize_texts(tokenizer, inputs)
     encoded: dict[str, list[Any]] = {
@@ -63,12 +63,12 @@ def encode(
 
 
 def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
-    """Base weights in fp32, or where there is only a configuration, weights drawn at random."""
+    """Build a model from base weights in fp32, or at random where the base has a configuration only."""
     return generated_text.build_model("AutoModelForSeq2SeqLM", path, options, num_beams=options.beams)
 
 
 def load_model(path: str | Path) -> Any:
-    """A tuned model, as it was saved.
+    """Load a tuned model as it was saved.
 
     Raises:
         OSError: no weights in the folder.
@@ -77,7 +77,7 @@ def load_model(path: str | Path) -> Any:
 
 
 def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
-    """One row as `collate` takes it; without a target for serving."""
+    """Make what `collate` takes of one row; without a target for serving."""
     row = {"input_ids": encoded["input_ids"]}
     if target is None:
         return row
@@ -85,8 +85,10 @@ def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapp
 
 
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
-    """Pad to the longest: `input_ids`, `attention_mask` (rows, length), `decoder_input_ids`, `labels` (rows, target's
-    length). A target begins with the padding token, as T5's do."""
+    """Pad rows to the longest: `input_ids`, `attention_mask`, `decoder_input_ids`, `labels`, all (rows, length).
+
+    `decoder_input_ids` begin with the padding token, as T5's do.
+    """
     batch = padding.pad_inputs(examples, pad_id)
     if "labels" in examples[0]:
         targets = [row["labels"] for row in examples]
@@ -96,7 +98,7 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
 
 
 def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
-    """Cross-entropy of the targets' tokens, summed over all of them."""
+    """Compute cross-entropy of the targets' tokens, summed."""
     return generated_text.compute_loss(logits, labels, smoothing)
 
 
@@ -107,7 +109,7 @@ def predict_batch(
     names: Sequence[str],
     conventions: Mapping[str, Any],
 ) -> tuple[list[dict[str, Any]], float]:
-    """What the model makes of each source; where targets are known, how likely each is too."""
+    """Write a text for each source; where targets are known, add their likelihood and the loss."""
     outputs = generated_text.decode_texts(
         model, generated_text.generate_ids(model, input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
     )
@@ -131,19 +133,19 @@ def _row_nats(model: Any, part: dict[str, Any]) -> Any:
 def decode(
     logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Nothing: logits alone are no text, see `predict_batch`."""
+    """Not used: see `predict_batch`."""
     return []
 
 
 def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
-    """The commonest target for every row; its likelihood is that of its bytes, whatever stands before them."""
+    """Predict the commonest target for every row, with the likelihood of each target's bytes by their frequency."""
     top = Counter(targets).most_common(1)[0][0]
     target_nats = zip(targets, generated_text.compute_byte_nats(targets), strict=True)
     return [{"target": top, "nats": nats, "bytes": len(target.encode())} for target, nats in target_nats]
 
 
 def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Sums of each row, (rows, 33): 1, nats, bytes, ROUGE-L, exact; what sacrebleu counts for BLEU and for chrF."""
+    """Return for each row 1, nats, bytes, ROUGE-L, exact match; sacrebleu's counts for BLEU and chrF, (rows, 33)."""
     from sacrebleu.metrics import BLEU, CHRF
 
     outputs = [prediction["target"] for prediction in predictions]
@@ -160,7 +162,10 @@ def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str
 
 
 def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `compute_statistics`, (..., 33) -> (...); BLEU and chrF lie between 0 and 1."""
+    """Compute the metrics of weighted sums of `compute_statistics`, (..., 33) -> (...).
+
+    BLEU and chrF are between 0 and 1.
+    """
     sums = np.asarray(sums, dtype=np.float64)
     rows, nats, size, rouge, exact = (sums[..., index] for index in range(5))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -175,11 +180,12 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _compute_bleu(sums: Any) -> Any:
-    """Papineni et al. 2002, section 2.3, as sacrebleu's `corpus_bleu` has it: orders without a match are smoothed by
-    `exp`, and texts among which none has four words have 0.
+    """BLEU (Papineni et al. 2002, section 2.3), as sacrebleu's `corpus_bleu` computes it.
+
+    Orders without a match are smoothed by `exp`; texts of which none has four words have 0.
 
     Args:
-        sums: (..., 10) lengths of hypotheses and references, matches and passages of each order.
+        sums: (..., 10) lengths of outputs and references, matches and n-grams of each order.
     """
     output_size = sums[..., 0]
     reference_size = sums[..., 1]
@@ -193,10 +199,10 @@ def _compute_bleu(sums: Any) -> Any:
 
 
 def _compute_chrf(sums: Any) -> Any:
-    """Popovic 2015: F of recall and precision, each the mean over the orders that occur.
+    """The chrF score (Popovic 2015): F of recall and precision, each the mean over the orders that occur.
 
     Args:
-        sums: (..., 18) passages of hypotheses, of references, and matches, of each order.
+        sums: (..., 18) n-grams of outputs, of references, and matches, of each order.
     """
     outputs, references, matches = (sums[..., index::3] for index in range(3))
     occurs = (outputs > 0) & (references > 0)
@@ -210,5 +216,5 @@ def _compute_chrf(sums: Any) -> Any:
 
 
 def make_excerpt(given: str, target: str, said: Mapping[str, Any]) -> tuple[str, str, str]:
-    """A source, its target, and what the model made of it."""
+    """Return a source, its target and the model's text."""
     return given, target, said["target"]

@@ -234,10 +234,14 @@ def test_a_pretrained_output_is_no_head(tiny_model: Path) -> None:
 @pytest.mark.parametrize(
     ("training", "objective", "message"),
     [
-        ({"method": "prompt"}, {"pooling": "model"}, "the state that `objective.pooling: model` looks at"),
-        ({"method": "prefix"}, {"type": "multi-label"}, "prefix works for text-classification and token-classification"),
+        ({"method": "prompt"}, {"pooling": "model"}, "would read the state of a virtual token"),
+        (
+            {"method": "prefix"},
+            {"type": "multi-label"},
+            "prefix works for text-classification and token-classification",
+        ),
         ({"method": "p-tuning", "train_top_layers": 1}, {}, "p-tuning adapts all layers"),
-        ({"method": "adalora", "freeze": ["*layer.0.*"]}, {}, "name those that it may change in `targets`"),
+        ({"method": "adalora", "freeze": ["*layer.0.*"]}, {}, "select them with `targets`"),
     ],
 )
 def test_what_does_not_go_together_is_said(

@@ -1,4 +1,4 @@
-"""Pictures as numbers: what the objectives that take them share; a copy travels in their bundles."""
+"""Pictures as numbers, for the objectives that read or draw them; a copy travels in their bundles."""
 
 import base64
 import io
@@ -9,34 +9,34 @@ from typing import Any
 
 import numpy as np
 
-CELL = 4  # a picture counts as one token for each cell of so many pixels a side
+CELL = 4  # a picture counts as one token for each cell of this many pixels per side
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
 class PictureTokenizer:
-    """What stands where objectives of texts have a tokenizer: pictures need none."""
+    """Takes the place of a tokenizer, which pictures do not need."""
 
     pad_token_id = 0
     mask_token_id = None
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Nothing: the objective's options say all."""
+        """Write nothing: the objective's options hold all settings."""
 
 
 def has_weights(path: str | Path) -> bool:
-    """Whether a base model has learned something; a folder with a configuration alone starts at random."""
+    """Whether a base model has weights; a folder with a configuration alone starts at random."""
     return not Path(path).is_dir() or any(any(Path(path).glob(pattern)) for pattern in WEIGHTS)
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
-    """The `config.json` of a folder; of a hub id nothing."""
+    """Read the `config.json` of a folder; for a hub id return an empty mapping."""
     file = Path(path) / "config.json"
     config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return config
 
 
 def encode_pictures(inputs: Sequence[str], size: int) -> dict[str, list[Any]]:
-    """Each picture as `size` x `size` pixels, four bytes of it in a number, and as many ids as it has cells."""
+    """Encode each picture as `size` x `size` pixels, four bytes to a number, with an id for each cell."""
     cells = list(range(max(1, size // CELL) ** 2))
     return {
         "input_ids": [cells] * len(inputs),
@@ -46,7 +46,7 @@ def encode_pictures(inputs: Sequence[str], size: int) -> dict[str, list[Any]]:
 
 
 def decode_picture(text: str, size: int) -> Any:
-    """(size, size, 3) bytes of a picture in base64; what is transparent is white."""
+    """Decode a picture in base64 to (size, size, 3) bytes; transparent pixels become white."""
     from PIL import Image
 
     with Image.open(io.BytesIO(base64.b64decode(text))) as opened:
@@ -57,7 +57,7 @@ def decode_picture(text: str, size: int) -> Any:
 
 
 def encode_png(pixels: Any) -> str:
-    """A picture of (height, width, 3) bytes as PNG in base64."""
+    """Encode (height, width, 3) bytes as PNG in base64."""
     from PIL import Image
 
     file = io.BytesIO()
@@ -66,13 +66,13 @@ def encode_png(pixels: Any) -> str:
 
 
 def encode_pngs(values: Any) -> list[str]:
-    """Pictures of (rows, 3, height, width) from -1 to 1 as PNG in base64."""
+    """Encode pictures (rows, 3, height, width) with values from -1 to 1 as PNG in base64."""
     arrays = ((values.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     return [encode_png(array) for array in arrays]
 
 
 def decode_png(text: str) -> Any:
-    """(height, width, 3) bytes of what `encode_png` gave."""
+    """Decode the output of `encode_png` to (height, width, 3) bytes."""
     from PIL import Image
 
     with Image.open(io.BytesIO(base64.b64decode(text))) as opened:
@@ -85,12 +85,12 @@ def _pack_pixels(pixels: Any) -> Any:
 
 
 def unpack_pixels(numbers: Any, size: int) -> Any:
-    """(size, size, 3) bytes of what `encode_pictures` gave."""
+    """Unpack pixels of `encode_pictures` to (size, size, 3) bytes."""
     return np.asarray(numbers, dtype=np.int32).view(np.uint8)[: size * size * 3].reshape(size, size, 3)
 
 
 def stack_pictures(pixels: Sequence[Any]) -> Any:
-    """(rows, 3, size, size) from -1 to 1 of packed pictures of one size."""
+    """Stack packed pictures of one size, (rows, 3, size, size) with values from -1 to 1."""
     import torch
 
     size = int((len(pixels[0]) * 4 // 3) ** 0.5)
@@ -99,12 +99,16 @@ def stack_pictures(pixels: Sequence[Any]) -> Any:
 
 
 def augment_inputs(model: Any, flip: bool, shift: float, zoom: float) -> None:
-    """Let a model see each picture a little elsewhere and larger or smaller while it trains.
+    """Make a model move and zoom each picture a little in training.
 
-    Drawn in its forward pass from torch's generator, whose state a checkpoint keeps: a resumed training sees the same.
+    The changes are drawn in the forward pass from torch's generator, whose state a checkpoint keeps, so a resumed
+    training sees the same pictures.
 
     Args:
-        flip: whether half of them are mirrored; shift, zoom: largest share of the picture's side, of its size.
+        model: takes `pixel_values`.
+        flip: whether to mirror half of the pictures.
+        shift: largest shift, as a share of the side.
+        zoom: largest change of size, as a share.
     """
 
     def move_pictures(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -121,7 +125,7 @@ def _move_randomly(pictures: Any, flip: bool, shift: float, zoom: float) -> Any:
 
     rows = len(pictures)
     device = pictures.device
-    draws = torch.rand(rows, 4).to(device) * 2 - 1  # on the CPU's generator wherever the model is
+    draws = torch.rand(rows, 4).to(device) * 2 - 1  # from the CPU's generator, wherever the model is
     scale = 1 + zoom * draws[:, 0]
     scale_x = torch.where(draws[:, 1] < 0, -scale, scale) if flip else scale
     affine = torch.zeros(rows, 2, 3, device=device)
