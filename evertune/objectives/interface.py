@@ -246,6 +246,11 @@ class Objective(ObjectiveFile):
         return self._defines("make_tokenizer")
 
     @property
+    def checks_rows(self) -> bool:
+        """Whether `find_problems` does anything."""
+        return self._defines("find_problems")
+
+    @property
     def finishes_model(self) -> bool:
         """Whether `finish_model` does anything."""
         return self._defines("finish_model")

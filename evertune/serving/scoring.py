@@ -117,10 +117,8 @@ def _encode_chunk(
 
 
 def _make_problem_finder(predictor: Any) -> FindProblems:
-    """What tells which inputs make no sense to the objective, such as a dialogue that is none."""
-    objective = load_objective(predictor.options.type)  # not the bundle's own, which may be an older one
-    if not hasattr(objective, "problems"):
-        return lambda inputs: [None] * len(inputs)
+    """A function that finds inputs which the objective cannot use, such as a malformed dialogue."""
+    objective = load_objective(predictor.options.type)  # not the bundle's own, which may be older
     return lambda inputs: list(objective.find_problems(inputs, [None] * len(inputs), predictor.options))
 
 

@@ -61,13 +61,13 @@ def test_so_is_one_of_a_source(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "training", "words"),
     [
-        ("embedding", {"class_weights": "balanced"}, "rows learn from their pairs"),
-        ("embedding", {"label_smoothing": 0.1}, "rows learn from their pairs"),
-        ("pair-regression", {"label_smoothing": 0.1}, "a number has no other labels"),
-        ("image-tokens", {"label_smoothing": 0.1}, "a picture is learned"),
-        ("image-tokens", {"head_learning_rate": 0.1}, "the network is one"),
+        ("embedding", {"class_weights": "balanced"}, "the encoder learns from pairs"),
+        ("embedding", {"label_smoothing": 0.1}, "the encoder learns from pairs"),
+        ("pair-regression", {"label_smoothing": 0.1}, "targets are numbers"),
+        ("image-tokens", {"label_smoothing": 0.1}, "pictures are learned"),
+        ("image-tokens", {"head_learning_rate": 0.1}, "the network has no head"),
         *(
-            (name, {"head_learning_rate": 0.1}, "the base's own output writes")
+            (name, {"head_learning_rate": 0.1}, "the base model's own output layer")
             for name in ("seq2seq", "causal-lm", "chat")
         ),
     ],

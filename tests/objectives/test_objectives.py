@@ -97,7 +97,7 @@ def test_an_optional_part_has_a_default() -> None:
     made = complete_objective("ordinal", _copy_without("explain_unfit", "LOWER_IS_BETTER"))
     assert made.LOWER_IS_BETTER == () and made.explain_unfit(Path()) is None
     assert made.find_problems(["a", "b"], [None, None], None) == [None, None]
-    assert not made.has_own_tokenizer and not made.finishes_model
+    assert not made.has_own_tokenizer and not made.checks_rows and not made.finishes_model
 
 
 def test_encoded_rows_fit_the_length_and_say_what_was_cut(encoder: str) -> None:

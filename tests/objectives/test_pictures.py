@@ -99,9 +99,9 @@ def test_check_tells_pictures_in_words_and_a_base_model_that_does_not_fit(tmp_pa
     fits = recipe(tmp_path / "vision", {"type": "image-classification", "size": 8}, folder=str(tmp_path), data=data)
     assert preview.preview_recipe(fits, 100).examples[0] == {"input": "PNG, 8 x 8 pixels", "target": "a", "tokens": "4"}
     for base, options, said in (
-        (tiny_model, {"type": "image-classification"}, "bert takes texts, no pictures"),
-        (tmp_path / "vision", {"type": "image-tokens"}, "resnet makes no codes of pictures"),
-        (tmp_path / "vision", {"type": "text-to-image"}, "resnet is no first stage"),
+        (tiny_model, {"type": "image-classification"}, "bert takes texts, not pictures"),
+        (tmp_path / "vision", {"type": "image-tokens"}, "resnet does not make codes of pictures"),
+        (tmp_path / "vision", {"type": "text-to-image"}, "resnet is not a first stage"),
     ):
         with pytest.raises(ConfigError, match=said):
             tokenization.load_tokenizer(recipe(base, options))
