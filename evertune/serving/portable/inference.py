@@ -145,7 +145,7 @@ class Predictor:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         names = config["id2label"] if self.objective.LABELED else {}
         labels = [names[str(number)] for number in range(len(names))]
-        base = base_files.same(adapter["base"], adapter["fingerprint"])
+        base = base_files.find_same_base(adapter["base"], adapter["fingerprint"])
         model = self.objective.build_model(base, labels, self.options)
         adapters.load(model, adapter["method"], folder)
         return model
