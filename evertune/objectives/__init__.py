@@ -1,4 +1,4 @@
-"""What a model can be tuned for: one file an objective, `table.py` lists them, `interface.py` says what each offers."""
+"""What a model can be tuned for: `table.py` lists the objectives, `interface.py` says what each of them has."""
 
 from evertune.objectives.interface import LISTS, ROLES, Objective
 from evertune.objectives.table import TABLE, Options, extract_cells, label_roles, load_objective

@@ -212,7 +212,7 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def make_excerpt(given: str, target: str, said: Mapping[str, Any]) -> tuple[str, str, str] | None:
+def make_excerpt(source: str, target: str, prediction: Mapping[str, Any]) -> tuple[str, str, str] | None:
     """Return a prompt, how its text continues, and how the model continues it; None for texts not continued."""
-    prompt = said["prompt"]
-    return None if prompt is None else (prompt, target[len(prompt) :], said["continuation"])
+    prompt = prediction["prompt"]
+    return None if prompt is None else (prompt, target[len(prompt) :], prediction["continuation"])

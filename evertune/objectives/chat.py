@@ -207,6 +207,6 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def make_excerpt(given: str, target: str, said: Mapping[str, Any]) -> tuple[str, str, str] | None:
+def make_excerpt(source: str, target: str, prediction: Mapping[str, Any]) -> tuple[str, str, str] | None:
     """Return a prompt, its answer and the model's; None for prompts not answered."""
-    return None if said["answer"] is None else (given, target, said["answer"])
+    return None if prediction["answer"] is None else (source, target, prediction["answer"])

@@ -157,7 +157,7 @@ class Objective(ObjectiveFile):
     """Metrics that fall as a model improves."""
 
     ABSOLUTE_METRICS: tuple[str, ...] = ()
-    """Metrics that are not shares of rows, such as bits per byte: their differences are not told in points."""
+    """Metrics that are not shares of rows, such as bits per byte: their differences are not reported in points."""
 
     IGNORED_SETTINGS: Mapping[str, str] = {}
     """Setting of `training` -> why it would have no effect. A recipe that changes it is refused."""
@@ -229,7 +229,7 @@ class Objective(ObjectiveFile):
         """Pair true and predicted labels, for a confusion matrix."""
         return [], []
 
-    def make_excerpt(self, given: Any, target: Any, prediction: Mapping[str, Any], /) -> tuple[str, str, str] | None:
+    def make_excerpt(self, source: Any, target: Any, prediction: Mapping[str, Any], /) -> tuple[str, str, str] | None:
         """Make a row of the report's excerpts: input, target and prediction as texts; None to leave it out."""
         return None
 
@@ -285,13 +285,13 @@ def complete_objective(name: str, module: ModuleType) -> Objective:
     if missing:
         raise TypeError(_explain_missing(module, missing))
     parts = {part for part in vars(Objective) | vars(ObjectiveFile) if not part.startswith("_")}
-    given = {part: _keep_function(getattr(module, part)) for part in parts if hasattr(module, part)}
-    kind = type("Objective", (Objective,), {**given, "name": name, "module": module})
+    attributes = {part: _keep_function(getattr(module, part)) for part in parts if hasattr(module, part)}
+    kind = type("Objective", (Objective,), {**attributes, "name": name, "module": module})
     return cast(Objective, kind())
 
 
 def _keep_function(value: Any) -> Any:
-    """A part as an attribute of a class; a function there would be given the instance as its first argument."""
+    """A part as an attribute of a class; a plain function would receive the instance as its first argument."""
     return staticmethod(value) if callable(value) and not inspect.isclass(value) else value
 
 

@@ -215,6 +215,6 @@ def _compute_chrf(sums: Any) -> Any:
     )
 
 
-def make_excerpt(given: str, target: str, said: Mapping[str, Any]) -> tuple[str, str, str]:
+def make_excerpt(source: str, target: str, prediction: Mapping[str, Any]) -> tuple[str, str, str]:
     """Return a source, its target and the model's text."""
-    return given, target, said["target"]
+    return source, target, prediction["target"]

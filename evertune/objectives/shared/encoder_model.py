@@ -1,4 +1,4 @@
-"""A base model with room for a head of one's own; a copy travels in bundles."""
+"""A base model with room for a new head; a copy travels in bundles."""
 
 from typing import Any
 
