@@ -93,7 +93,7 @@ def test_words_keep_their_tags() -> None:
             {"robustness": {"opposites": {"good": "badd"}}},
             r"contract.label.values has no badd; did you mean bad\?",
         ),
-        ({"type": "pair-regression"}, {"robustness": {}}, "no such tests for pair-regression"),
+        ({"type": "pair-regression"}, {"robustness": {}}, "not available for pair-regression"),
     ],
 )
 def test_tests_that_do_not_fit_are_refused(objective: Any, evaluation: Any, words: str) -> None:

@@ -154,7 +154,8 @@ def test_drift_looks_at_the_states_of_texts_of_any_length(kind: str, request: py
         precision="fp32",
         card={"tokens_per_batch": 99},
     )
-    assert observing._compute_states(seer, examples).shape == (2, 16)
+    kinds = {"decoder": "causal-lm", "both": "seq2seq"}
+    assert observing._compute_states(seer, objectives.load_objective(kinds[kind]), examples).shape == (2, 16)
 
 
 def test_drawn_words_are_the_same_each_time_and_leave_the_generator_alone(folder: Path) -> None:
@@ -215,8 +216,8 @@ def test_dialogues_that_cannot_be_told_are_refused() -> None:
     ]
     found = chat.find_problems(prompts, ["Hello", " ", "a", "a", "a", "a", "a"], chat.Options())
     assert found[:2] == [None, "the answer is empty"] and found[-1] is None
-    assert ['"role" and a "content"' in str(found[2]), "are texts" in str(found[3])] == [True, True]
-    assert "no dialogue" in str(found[4]) and "assistant's own" in str(found[5])
+    assert ['"role" and a "content"' in str(found[2]), "must be texts" in str(found[3])] == [True, True]
+    assert "not a dialogue" in str(found[4]) and "by the assistant" in str(found[5])
 
 
 @pytest.mark.parametrize("objective", [causal_lm, chat, seq2seq], ids=lambda one: one.__name__.rpartition(".")[2])

@@ -133,7 +133,7 @@ def test_a_first_stage_is_a_champion_whose_change_changes_the_fingerprint(
         file.write_text(file.read_text() + " ")
         assert base_models.fingerprint_base(asked()) != before
         before = base_models.fingerprint_base(asked())
-    with pytest.raises(ConfigError, match=r"^objective.classifier: name"):
+    with pytest.raises(ConfigError, match=r"^objective.classifier: set it"):
         tokenization.load_tokenizer(asked(str(model)))
     (model / "config.json").unlink()
     with pytest.raises(ConfigError, match="its files are gone"):

@@ -81,7 +81,7 @@ def test_counts_are_those_of_each_batch_once(tmp_path: Path) -> None:
     [
         ({"rename": {"a": "b", "b": "c"}}, "a -> b -> c; write a: c"),
         ({"rename": {"a": "b", "b": "a"}}, "a -> b -> a; a label has one new name; remove a line"),
-        ({"values": ["x"], "rename": {"a": "b"}}, "no b"),
+        ({"values": ["x"], "rename": {"a": "b"}}, "b is not in values"),
         ({"values": ["x"], "new": "grow"}, "needs `values: inferred`"),
     ],
 )
