@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from evertune.objectives import TABLE, is_coupled, load_objective, no_shares
+from evertune.objectives import TABLE, load_objective
 from evertune.profiling.recipe_writer import BASE_MODEL
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -166,16 +166,16 @@ def _details() -> Iterator[str]:
 
 def _limits(objective: object) -> Iterator[str]:
     notes = []
-    if is_coupled(objective):
+    if objective.COUPLED:
         notes.append("Rows of a batch learn from each other: one process, and batches are never cut.")
     if getattr(objective, "IN_BLOCKS", False):
         notes.append("Long rows are learned in blocks; nothing is cut.")
     if getattr(objective, "STARTS_AT_RANDOM", False):
         notes.append("The base model may be a configuration and a tokenizer without weights.")
-    if without := getattr(objective, "WITHOUT", {}):
+    if without := objective.IGNORED_SETTINGS:
         refused = ", ".join(f"`training.{one}`" for one in without)
         notes.append(f"Refused, because without effect: {refused}.")
-    if own := no_shares(objective):
+    if own := objective.ABSOLUTE_METRICS:
         notes.append(f"Compared in their own unit, not in points: {', '.join(f'`{one}`' for one in own)}.")
     if notes:
         yield f"| notes | {' '.join(notes)} |"
