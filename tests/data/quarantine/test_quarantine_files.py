@@ -69,7 +69,7 @@ def test_a_person_is_told_what_became_of_the_rows(
     told("--export", str(file))
     file.write_text(file.read_text(encoding="utf-8").replace("crad", "card"), encoding="utf-8")
     some = told("--from", str(file))[0]
-    assert some.startswith("1 rows released, 3 still refused; the next `evertune run ")
+    assert some.startswith("1 row released, 3 still refused; the next `evertune run ")
 
 
 def test_a_release_does_not_export(tmp_path: Path) -> None:
