@@ -95,7 +95,7 @@ def test_a_second_up_says_that_one_runs(tmp_path: Path) -> None:
     with filelock.FileLock(tmp_path / "prefect" / "evertune-up.lock"):
         done = up(tmp_path)
     assert done.returncode == 5
-    assert "runs already" in done.stderr
+    assert "already runs" in done.stderr
     assert not (tmp_path / "home").exists()
 
 
