@@ -1,6 +1,8 @@
 # make run    the main job: take in the sample tickets, fine-tune, compare, promote
 # make test   the tests          make check   lint, types, docs and tests
-# make bench  the benchmarks     make install only the environment, .venv
+# make quick  the tests that start no process, before each commit
+# make bench  the benchmarks     make docs    build the documentation into site/
+# make install only the environment, .venv
 SHELL := /bin/bash
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -11,7 +13,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: run test check lint types docs bench install clean
+.PHONY: run test quick check lint types docs bench install clean
 
 run: install
 	@$(BIN)/evertune run configs/support_intents.yaml
@@ -19,17 +21,25 @@ run: install
 test: install
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+# units of everything, in two minutes: no process is started
+quick: install
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist load --quick
+
 check: lint types docs test
 
 lint: install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check . --select C901,PLR0915 --exit-zero --quiet  # warns of long and branching functions
+	@contracts="$$($(BIN)/lint-imports --no-logo)" || { echo "$$contracts"; exit 1; }
 
 types: install
 	@$(BIN)/mypy
 
 docs: install
 	@$(BIN)/python docs/check.py
+	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+	@echo "the site is in site/index.html; its search works where it is served: $(BIN)/mkdocs serve"
 
 bench: install
 	@$(BIN)/python -m benchmarks $(NAME)
@@ -51,4 +61,4 @@ install: .venv/installed
 	@echo "ready: the command is $(BIN)/evertune"
 
 clean:
-	rm -rf .venv .evertune
+	rm -rf .venv .evertune site

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...]`: run benchmarks and write `results.json` and `docs/benchmarks.md`."""
+"""`python -m benchmarks [NAME ...]`: run benchmarks and write `results.json` and `docs/reference/benchmarks.md`."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks.md from the results, so that no number in it is typed by hand."""
+"""Writes docs/reference/benchmarks.md from the results, so that no number in it is typed by hand."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from benchmarks.policies import page as policies_page
 from benchmarks.scoring import page as scoring_page
 from benchmarks.training import page as training_page
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "benchmarks.md"
 RULE = "|---"
 QUALITY = ("banking77", "conll2003", "imdb")
 REACH = {
@@ -49,8 +49,11 @@ def write_report(results: dict[str, Any]) -> None:
 def render_lines(results: dict[str, Any]) -> Iterator[str]:
     """The page's lines."""
     yield "# Benchmarks\n"
-    yield "Made by `make bench`; the numbers are in `benchmarks/results.json`, each run with seed and seconds."
-    yield "Seconds come from a shared machine with two cores and are good to a factor, no more.\n"
+    yield "Every number on this page was measured. Repeat one measurement, or all of them:\n"
+    yield "```console\n$ make bench NAME=training\n$ make bench\n```\n"
+    yield "`make bench` writes this page, and `benchmarks/results.json`, which holds each run with its seed and"
+    yield "seconds. Seconds come from a shared machine with two cores: compare ratios, not single seconds. *To"
+    yield "reach* is the value that was aimed for.\n"
     if quality_results := [results[name] for name in QUALITY if name in results]:
         yield from _render_quality(quality_results)
     if "answers" in results:
@@ -71,8 +74,9 @@ def _machine_line(machine: dict[str, Any]) -> str:
 
 def _render_quality(results: list[dict[str, Any]]) -> Iterator[str]:
     yield "## What the recipes reach on public data\n"
-    yield "`make bench NAME=conll2003` (`banking77`, `imdb`): `evertune run RECIPE --set training.seed=N --force`"
-    yield "for each seed, on the official test split, whole. *Clean* leaves out test rows in or near train rows."
+    yield "```console\n$ make bench NAME=conll2003        # or banking77, imdb\n```\n"
+    yield "`evertune run RECIPE --set training.seed=N --force` for each seed, on the whole official test split."
+    yield "*Clean* leaves out test rows in or near train rows."
     yield "\n" + _machine_line(results[0]["machine"])
     yield "| recipe | seeds | metric | official split, mean | by seed | to reach | clean, mean |"
     yield RULE * 7 + "|"
@@ -98,7 +102,8 @@ def _render_quality(results: list[dict[str, Any]]) -> Iterator[str]:
 
 def _render_answers(results: dict[str, Any]) -> Iterator[str]:
     yield "## How soon the commands answer\n"
-    yield "`make bench NAME=answers`: median of 5 whole processes.\n"
+    yield "```console\n$ make bench NAME=answers\n```\n"
+    yield "Median of 5 whole processes.\n"
     yield _machine_line(results["machine"])
     yield "| command | seconds | to reach |\n|---|---|---|"
     for name, limit in ANSWERS.items():
@@ -108,7 +113,8 @@ def _render_answers(results: dict[str, Any]) -> Iterator[str]:
 
 def _render_quickstart(results: dict[str, Any]) -> Iterator[str]:
     yield "## The quickstart, by step\n"
-    yield "`make bench NAME=quickstart`: the first run, then the second act (`weeks=9`), in a new home. Seconds.\n"
+    yield "```console\n$ make bench NAME=quickstart\n```\n"
+    yield "The first run, then the second act (`weeks=9`), in a new home. Seconds.\n"
     yield _machine_line(results["machine"])
     steps = list(results["first run"]["seconds"])
     yield f"| run | {' | '.join(steps)} | whole | besides training and evaluation |\n{RULE * (len(steps) + 3)}|"

@@ -1,8 +1,8 @@
-"""What can go wrong, by whose hand it is mended. Every message says what to do next."""
+"""Errors, by what a user has to fix. Every message says what to do next."""
 
 
 class EvertuneError(Exception):
-    """An error that a user can act on; `exit_status` is what the command line ends with."""
+    """An error that a user can act on; `exit_status` is the exit status of the command line."""
 
     exit_status = 1
 
@@ -11,8 +11,8 @@ class ConfigError(EvertuneError):
     """The recipe, its overrides or the environment are wrong.
 
     Args:
-        problems: every problem found, each `path: what is wrong, what to do`.
-        source: the recipe file, named in the message.
+        problems: all problems, each `path: what is wrong; what to do`.
+        source: the recipe file, for the message.
     """
 
     exit_status = 2
@@ -37,16 +37,16 @@ class DataError(EvertuneError):
 
 
 class TrainingError(EvertuneError):
-    """The model could not be built, trained or scored."""
+    """The model cannot be built, trained or scored."""
 
     exit_status = 4
 
 
 class SettingsError(TrainingError):
-    """These settings cannot be trained with here: the loss is lost, or memory is short. Others may do."""
+    """Training with these settings fails here: the loss diverges, or memory is short. Other settings may work."""
 
 
 class RegistryError(EvertuneError):
-    """MLflow, the ledger or an alias is not in a state that allows the step."""
+    """The state of MLflow, the ledger or an alias does not allow the step."""
 
     exit_status = 5

@@ -1,4 +1,4 @@
-"""What one step hands to the next: small frozen records of paths, fingerprints, counts and lineage."""
+"""The records that steps pass on: small and frozen, with paths, fingerprints, counts and lineage."""
 
 import hashlib
 import json
@@ -15,14 +15,14 @@ Verdict = Literal["promoted", "held", "rejected", "unchanged"]
 
 @dataclass(frozen=True)
 class Batch:
-    """Fresh rows, staged by ingest and not yet judged.
+    """Fresh rows, staged by ingest and not yet validated.
 
     Args:
-        number: place in the order of batches; the corpus and the quarantine each carry it once.
-        path: the staged Parquet file; None where nothing was fresh.
+        number: position in the order of batches; corpus and quarantine each commit it once.
+        path: the staged Parquet file; None without fresh rows.
         fingerprint: digest over the row versions.
-        rows: fresh rows in the file.
-        read: rows that the sources gave, fresh or not.
+        rows: number of fresh rows in the file.
+        read: number of rows in the sources, fresh or not.
         sources: what was read, as `{uri: fingerprint}`.
     """
 
@@ -36,16 +36,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The corpus at one version, and what led to it.
+    """The corpus at one version, and the counts of the batches that led to it.
 
     Args:
         version: Delta version of the corpus.
-        fingerprint: order-free digest over the current row versions and their splits.
-        rows: current rows by split.
-        labels: label values in their fixed order; model outputs follow it.
+        fingerprint: digest over the current row versions and their splits, in any order.
+        rows: number of current rows by split.
+        labels: label values in their fixed order, which is the order of the model's outputs.
         batch: number of the newest batch in it.
-        new, accepted, refused: rows that came since the last concluded run.
-        reasons: refused rows by reason.
+        new, accepted, refused: numbers of rows since the last concluded run.
+        reasons: number of refused rows by reason.
         data_docs: folders of the Great Expectations Data Docs of the batches since then.
     """
 
@@ -66,11 +66,11 @@ class Tokens:
     """A snapshot's rows as token ids, in memory-mapped Arrow files.
 
     Args:
-        files: one Arrow file a batch part, in corpus order.
+        files: one Arrow file for each part of a batch, in corpus order.
         fingerprint: digest of snapshot, tokenizer and encoding.
         snapshot: what was encoded.
-        tokens: real tokens by split.
-        truncated: rows cut at the maximum length, all splits.
+        tokens: number of tokens by split, without padding.
+        truncated: number of rows cut at the maximum length, in all splits.
     """
 
     files: tuple[str, ...]
@@ -82,7 +82,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class TooLittle:
-    """No candidate: the rows that came since the champion teach nothing yet, for this reason."""
+    """No candidate: the rows since the champion are too few to train on, for this reason."""
 
     reason: str
 
@@ -92,11 +92,15 @@ class Candidate:
     """A fine-tuned model in its bundle folder, and the MLflow run that made it.
 
     Args:
-        bundle: folder with weights, tokenizer, labels and the code that predicts (see `bundle.py`).
-        run_id: MLflow run; run_folder: the step's own folder with checkpoints.
-        digest: SHA-256 over the bundle's files.
-        steps: optimiser steps taken; epochs: passes over the training rows; seconds: spent in training.
-        trained: share of the parameters that learned; None of a training before November 2026.
+        bundle: folder with weights, tokenizer, labels and prediction code (see `serving/bundle.py`).
+        run_id: of the MLflow run.
+        run_folder: folder of the run, with checkpoints.
+        digest: digest over the bundle's files.
+        steps: number of optimiser steps.
+        epochs: number of passes over the training rows.
+        seconds: time spent in training.
+        train_loss: mean loss of the training.
+        trained: share of the parameters that were trained; None for a training before November 2026.
     """
 
     bundle: str
@@ -113,15 +117,16 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Challenger and champion, scored on the same rows in the same run.
+    """The scores of challenger and champion on the same rows, from the same run.
 
     Args:
-        metrics: `{split: {metric: value}}` of the challenger; `test` is the test split, `test_clean` without leaks.
-        champion_version: registered version compared with; None where there is no champion.
+        metrics: `{split: {metric: value}}` of the challenger; `test_clean` is `test` without leaked rows.
+        champion_version: registered version of the champion; None without a champion.
         champion_metrics: like `metrics`.
         evidence: path of the `.npz` with per-row sufficient statistics that the gate reads.
         details: path of the JSON with per-class reports, confusion, calibration and intervals.
-        leaked: test rows that stand in or near a training snapshot, left out of the gate.
+        leaked: number of test rows that are in or near a training snapshot; the gate leaves them out.
+        problem: why the comparison is not complete, such as an unreadable champion; None without a problem.
     """
 
     metrics: dict[str, dict[str, float]]
@@ -136,13 +141,13 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the gate says, and why.
+    """The gate's decision, and the evidence for it.
 
     Args:
         verdict: `promoted`, `held` or `rejected`.
         reason: one sentence for a person.
-        evidence: every test behind it: estimate, interval, p-value, rows, threshold, passed.
-        waiting: it passed, and a person is asked.
+        evidence: every test behind the decision: estimate, interval, p-value, rows, threshold, passed.
+        waiting: all tests passed, and a person has to approve.
     """
 
     verdict: Verdict
@@ -156,9 +161,9 @@ class Inputs:
     """Rows to score, at most 10,000.
 
     Args:
-        values: the model's inputs; None where a row has none.
-        problems: why a row cannot be scored; None where it can.
-        table: the rows with the columns of their file.
+        values: the model's input of each row; None for a row without one.
+        problems: why each row cannot be scored; None if it can.
+        table: the rows with all columns of their file.
     """
 
     values: list[Any]
@@ -168,10 +173,12 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Scores:
-    """What `score` wrote.
+    """The result of `evertune score`.
 
     Args:
-        rows: all rows; bad: those of them that got a null and a reason.
+        output: path of the file.
+        rows: number of all rows.
+        bad: number of rows that could not be scored; the file has a null and a reason for each.
         version: registered version that predicted.
     """
 
@@ -183,11 +190,13 @@ class Scores:
 
 @dataclass(frozen=True)
 class Trigger:
-    """A reason for a retraining that the monitor saw.
+    """A trigger of the recipe whose condition the monitor found to be met.
 
     Args:
-        name: `drift`, `new_labels` or `performance_drop`; reason: one sentence for a person.
-        starts: whether it starts a retraining; held: why not, and what to do.
+        name: `drift`, `new_labels` or `performance_drop`.
+        reason: one sentence for a person.
+        starts: whether it starts a retraining.
+        held: why it starts none, and what to do; None if it does.
     """
 
     name: str
@@ -198,15 +207,17 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Monitoring:
-    """What `monitor` found.
+    """The result of a check for drift.
 
     Args:
-        drifted: whether `p` is at most `level`; reason: one sentence for a person.
-        p: chance of findings as strong as these where nothing has changed; None where there are too few rows.
-        rows: compared, `reference` and `current`; source: of the latter.
-        findings: each test with its p-value, corrected for their number, and what changed in words.
-        triggers: of the recipe that have been met.
-        left_out: rows that came and are not compared, for the champion knows them or rows near them.
+        drifted: whether `p` is at most `level`.
+        reason: one sentence for a person.
+        p: probability of findings as strong as these if nothing has changed; None if there are too few rows.
+        rows: numbers of compared rows, `reference` and `current`.
+        source: of the current rows, in words.
+        findings: each test with its p-value, corrected for the number of tests, and the change in words.
+        triggers: of the recipe whose conditions are met.
+        left_out: number of current rows that are not compared, because the champion knows them or rows near them.
     """
 
     model: str
@@ -226,7 +237,7 @@ class Monitoring:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a retrain ended; `evertune run --json` prints it (see `cli/`)."""
+    """How a retraining ended; `evertune run --json` prints it."""
 
     decision: Verdict
     reason: str
@@ -241,12 +252,12 @@ class Outcome:
     report: str | None
     evidence: tuple[dict[str, Any], ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
-    leaked: int = 0  # test rows that stand in or near a training snapshot
-    waiting: bool = False  # held because a person is asked
+    leaked: int = 0  # number of test rows in or near a training snapshot
+    waiting: bool = False  # held until a person approves
 
 
 def to_plain(value: Any) -> Any:
-    """A record, path or pydantic model as JSON-ready values."""
+    """Return a record, path or pydantic model as JSON-ready values."""
     if is_dataclass(value) and not isinstance(value, type):
         return to_plain(asdict(value))
     if hasattr(value, "model_dump"):
@@ -259,13 +270,14 @@ def to_plain(value: Any) -> Any:
 
 
 def dump_settings(section: Any, *left_out: str) -> dict[str, Any]:
-    """What a section of a recipe sets other than by default: a field that a later version adds changes no fingerprint.
+    """Return the fields of a recipe section that differ from their defaults, JSON-ready.
 
-    Its `type`, and that of a section in it, always counts: each type has its own for the default.
+    So a field that a later version adds changes no fingerprint. The field `type` is always included, also that of a
+    section within: each type has defaults of its own.
 
     Args:
         section: a pydantic model.
-        left_out: names of fields.
+        left_out: names of fields to leave out.
     """
     values: dict[str, Any] = section.model_dump(mode="json", exclude_defaults=True, exclude=set(left_out))
     for name, value in section:
@@ -277,9 +289,9 @@ def dump_settings(section: Any, *left_out: str) -> dict[str, Any]:
 
 
 def compute_digest(*values: Any) -> str:
-    """A 32-digit hexadecimal fingerprint of JSON-ready values; equal values, equal digest, on every machine.
+    """Return a 32-digit hexadecimal digest of JSON-ready values; equal values have equal digests on every machine.
 
-    Of a recipe's section only what is not the default counts.
+    Only the fields of a recipe section that differ from their defaults count.
     """
     plain_values = [dump_settings(value) if hasattr(value, "model_dump") else to_plain(value) for value in values]
     text = json.dumps(plain_values, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
@@ -287,13 +299,13 @@ def compute_digest(*values: Any) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """BLAKE2b of a file's bytes, read in pieces.
+    """Return the BLAKE2b digest of a file's bytes, read in chunks.
 
     Raises:
         OSError: the file cannot be read.
     """
     state = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            state.update(piece)
+        while chunk := file.read(1 << 20):
+            state.update(chunk)
     return state.hexdigest()

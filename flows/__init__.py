@@ -1,1 +1,1 @@
-"""The flows: each a DAG of tasks. Read `retrain.py` first."""
+"""The flows, each a DAG of tasks. Read `retrain.py` first."""

@@ -1,4 +1,4 @@
-"""The monitor flow: are the rows that come still those that the champion was tested on, and is it time to retrain?"""
+"""The monitor flow: have the rows drifted since the champion was tested, and is it time to retrain?"""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from evertune.monitoring import triggers
 from evertune.notify import notices
 from evertune.records import Monitoring, Trigger, to_plain
 from evertune.registry.decisions import ledger
-from evertune.registry.tracking import costs, monitors
+from evertune.registry.tracking import queries
 from evertune.registry.versions import versions
 from evertune.report.pages import drift
 from evertune.runtime import job_slots
@@ -28,17 +28,17 @@ from tasks.step import exclusive_run, logger, prepare_run
 from tasks.validate import validate
 
 DRIFT = "evertune.drift"
-RETRAIN = "evertune.retrain"  # an automation turns the first into a retraining
+RETRAIN = "evertune.retrain"  # an automation starts a retraining on this event
 HELD = "evertune.trigger-held"
 
 
 @flow(name="monitor", flow_run_name=recipe_name)
-@notify_on_failure  # people, when it fails
+@notify_on_failure
 def monitor(recipe: Recipe | str, input: str | None = None, encoding: str | None = None) -> Monitoring:
-    """Look for drift; what is found goes to MLflow, drift and the recipe's triggers as events to Prefect.
+    """Check for drift. The result goes to MLflow; drift and the recipe's triggers become events of Prefect.
 
-    Without an input the rows that the sources hold are taken in first, as a retraining does. A file asks for no
-    retraining: that would find nothing of its rows, and its cooldown would hold back one that is needed.
+    Without an input file, the rows of the sources are ingested first, as in a retraining. A file starts no retraining:
+    a retraining would not read its rows, and the trigger's cooldown would delay one that is needed.
 
     Args:
         recipe: a recipe, or the path of its YAML file.
@@ -47,7 +47,7 @@ def monitor(recipe: Recipe | str, input: str | None = None, encoding: str | None
     """
     recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     prepare_run()
-    _require_champion(recipe)  # without one there is nothing to look with: no row is taken in for that
+    _require_champion(recipe)  # without one nothing can be compared, so no row is ingested
     if input is None:
         with exclusive_run(recipe):
             validate(ingest(recipe), recipe)
@@ -60,13 +60,13 @@ def monitor(recipe: Recipe | str, input: str | None = None, encoding: str | None
 
 
 def announce_findings(recipe: Recipe, result: Monitoring) -> None:
-    """Send the events, and write each trigger into the ledger: after its event, so that a crash repeats it."""
+    """Send the events, and record each trigger in the ledger: after its event, so that a crash repeats it."""
     names = {"prefect.resource.id": f"evertune.model.{recipe.name}", "prefect.resource.name": recipe.name}
     if result.drifted:
         emit_event(DRIFT, names, payload={"reason": result.reason, "p": result.p, "version": result.version})
     for trigger in result.triggers:
         logger.info(
-            "trigger %s: %s", trigger.name, "a retraining is asked for" if trigger.starts else f"held, {trigger.held}"
+            "trigger %s: %s", trigger.name, "retraining requested" if trigger.starts else f"held, {trigger.held}"
         )
         facts = {"trigger": trigger.name, "reason": trigger.reason}
         why = {} if trigger.starts else {"held": trigger.held}
@@ -78,8 +78,11 @@ def announce_findings(recipe: Recipe, result: Monitoring) -> None:
 
 @task(task_run_name="look", cache_policy=NO_CACHE)
 def look(recipe: Recipe, input: str | None, encoding: str | None) -> Monitoring:
-    """Compare, write the report, and record both.
+    """Compare both sides, write the report, and record the result.
 
+    Args:
+        input: a file of rows; None for the rows that came since the champion was trained.
+        encoding: of a text file.
     Raises:
         DataError: the input cannot be read.
         RegistryError: there is no champion, or it cannot be read.
@@ -98,21 +101,22 @@ def look(recipe: Recipe, input: str | None, encoding: str | None) -> Monitoring:
     page = drift.write_drift_page(folder, to_plain(comparison.found), comparison.reference, comparison.current)
     triggered = () if input else _decide_triggers(recipe, home, champion, comparison.found)
     result = replace(comparison.found, report=str(page), triggers=triggered)
-    return replace(result, run_id=monitors.record_monitoring(recipe, home, result, folder))
+    return replace(result, run_id=queries.record_monitoring(recipe, home, result, folder))
 
 
 def _require_champion(recipe: Recipe) -> int:
     version = versions.find_champion(home_of(recipe), recipe.registered_name)
     if version is None:
         raise RegistryError(
-            f"{recipe.registered_name} has no champion yet; `evertune run` makes one, `evertune history` tells why not"
+            f"{recipe.registered_name} has no champion yet; make one with `evertune run`, or see "
+            "`evertune history` for why there is none"
         )
     return version
 
 
 def _decide_triggers(recipe: Recipe, home: Home, champion: Path, result: Monitoring) -> tuple[Trigger, ...]:
     now = datetime.now(UTC)
-    trained = costs.sum_training_seconds(recipe, home, now - triggers.WEEK)
+    trained = queries.sum_training_seconds(recipe, home, now - triggers.WEEK)
     state = triggers.TriggerState(
         monitoring.count_new_rows(recipe, home, champion), ledger.read_entries(home), trained, now
     )

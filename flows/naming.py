@@ -1,4 +1,4 @@
-"""What flow runs are called on Prefect's page."""
+"""The names of flow runs on Prefect's page."""
 
 from pathlib import Path
 
@@ -8,6 +8,6 @@ from evertune.config import Recipe
 
 
 def recipe_name() -> str:
-    """The name of the recipe that the flow run was given; of a path that is yet to be read, the file's name."""
+    """Return the name of the flow run's recipe; of a path that is not read yet, the file's name."""
     recipe = flow_run.parameters["recipe"]
     return recipe.name if isinstance(recipe, Recipe) else Path(recipe).stem.replace("_", "-")

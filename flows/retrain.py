@@ -17,9 +17,9 @@ from tasks.validate import validate
 
 
 @flow(name="retrain", flow_run_name=recipe_name, validate_parameters=True)
-@notify_on_failure  # people, when it fails
+@notify_on_failure
 def retrain(recipe: Recipe | str, overrides: list[str] | None = None, force: bool = False) -> Outcome:
-    """Take in fresh rows, fine-tune a challenger, and promote it if the evidence is there.
+    """Ingest fresh rows, fine-tune a challenger, and promote it if the evidence is there.
 
     Args:
         recipe: a recipe, or the path of its YAML file.
@@ -32,13 +32,14 @@ def retrain(recipe: Recipe | str, overrides: list[str] | None = None, force: boo
         # fmt: off
         batch     = ingest(recipe)                         # fresh rows only
         snapshot  = validate(batch, recipe)                # accepted -> corpus, refused -> quarantine
-        if not force and (same := find_unchanged(snapshot, recipe)):
-            return same
+        unchanged = None if force else find_unchanged(snapshot, recipe)
+        if unchanged is not None:
+            return unchanged
         tokens    = tokenize(snapshot, recipe)
         candidate = finetune(tokens, recipe, force)        # resumes where a crash left it
-        if isinstance(candidate, TooLittle):               # the new rows teach nothing yet
+        if isinstance(candidate, TooLittle):               # too few new rows to train on
             return record_waiting(candidate, snapshot, recipe)
-        report    = evaluate(candidate, recipe)            # beside the champion, on the same rows
-        decision  = promote(candidate, report, recipe)     # challenger, then champion if the gate says so
+        report    = evaluate(candidate, recipe)            # challenger and champion, on the same rows
+        decision  = promote(candidate, report, recipe)     # champion if the gate decides so
         return conclude(candidate, report, decision, recipe)
         # fmt: on

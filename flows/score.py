@@ -1,4 +1,4 @@
-"""The score flow: the champion over a file."""
+"""The score flow: the champion's predictions for a file."""
 
 import contextlib
 from pathlib import Path
@@ -17,7 +17,7 @@ from evertune.runtime.home import home_of
 from evertune.serving import scoring
 from flows.naming import recipe_name
 from tasks import engine
-from tasks.progress import rows_bar
+from tasks.progress import show_progress
 
 
 @flow(name="score", flow_run_name=recipe_name)
@@ -36,11 +36,11 @@ def score(recipe: Recipe | str, input: str, output: str, encoding: str | None = 
 
 @task(task_run_name="predict", cache_policy=NO_CACHE)
 def predict(recipe: Recipe, input: str, output: str, encoding: str | None = None) -> Scores:
-    """Read, predict and write chunk by chunk, in a place of this host; Dask's workers are given their work by Dask.
+    """Read, predict and write chunk by chunk: in a job slot of this host, or on the Dask cluster.
 
     Raises:
-        ConfigError: the output is the input, or of no known kind.
-        DataError: the input cannot be read, or the output not be written.
+        ConfigError: the output is the input file, or its extension is unknown.
+        DataError: the input cannot be read, or the output cannot be written.
         RegistryError: there is no champion, or it cannot be read.
     """
     scoring.check_paths(Path(input), Path(output))
@@ -48,14 +48,16 @@ def predict(recipe: Recipe, input: str, output: str, encoding: str | None = None
     name = recipe.registered_name
     version = versions.find_champion(home, name)
     if version is None:
-        raise RegistryError(f"{name} has no champion yet; `evertune run` makes one, `evertune history` tells why not")
+        raise RegistryError(
+            f"{name} has no champion yet; make one with `evertune run`, or see `evertune history` for why there is none"
+        )
     folder = versions.fetch_bundle(home, name, version)
     column = " or ".join(map(recipe.column, load_objective(recipe.objective.type).INPUTS))
     chunks = sources.read_inputs(input, recipe, encoding)
-    with rows_bar("scoring") as tick:
+    with show_progress("scoring") as advance:
         if engine.find_cluster() is None:
             with job_slots.hold_slot(recipe.name):
-                return scoring.score_file(folder, version, chunks, column, Path(output), tick)
+                return scoring.score_file(folder, version, chunks, column, Path(output), advance)
         score_jobs = ({"folder": folder, "version": version, "chunk": chunk, "column": column} for chunk in chunks)
         with contextlib.closing(engine.spread_jobs(scoring.score_chunk, score_jobs)) as tables:
-            return scoring.write_tables(tables, Path(output), version, tick)
+            return scoring.write_tables(tables, Path(output), version, advance)

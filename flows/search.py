@@ -1,4 +1,4 @@
-"""The search flow: which values of a recipe's open fields do best on the validation rows?"""
+"""The search flow: which values of a recipe's searched fields do best on the validation rows?"""
 
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,15 @@ def search(
     jobs: int = 1,
     output: str | None = None,
 ) -> dict[str, Any]:
-    """Search, and write the best recipe; a run that was killed is gone on with by the next.
+    """Search, and write the best recipe; the next run continues a search that was killed.
 
     Args:
         recipe: the path of its YAML file.
-        overrides: `a.b=value` each, where the file leaves no field open.
-        trials: in all; hours: after which no trial begins; jobs: trials at a time.
-        output: where the best recipe goes. Default: beside the recipe, as NAME.best.yaml.
+        overrides: `a.b=value` each.
+        trials: number in all.
+        hours: after which no trial starts. Default: no limit.
+        jobs: trials at a time.
+        output: path of the best recipe. Default: NAME.best.yaml beside the recipe.
     """
     plan = load_search(recipe, overrides or [])
     prepare_run()
@@ -40,10 +42,10 @@ def search(
     with notify_failures(plan.recipe, [], "search"):
         with exclusive_run(plan.recipe):
             snapshot = validate(ingest(plan.recipe), plan.recipe)
-        return look(plan, snapshot, Limits(trials, hours, jobs), path)
+        return run_search(plan, snapshot, Limits(trials, hours, jobs), path)
 
 
 @task(task_run_name="search", cache_policy=NO_CACHE)
-def look(plan: Plan, snapshot: Snapshot, limits: Limits, output: Path) -> dict[str, Any]:
+def run_search(plan: Plan, snapshot: Snapshot, limits: Limits, output: Path) -> dict[str, Any]:
     """Run the trials, write recipe and report, and record both."""
     return search_and_report(plan, home_of(plan.recipe), snapshot, limits, output, "the deployment's parameters")

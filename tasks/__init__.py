@@ -1,1 +1,1 @@
-"""The tasks: one module a step. A body calls the library; around it stand retries, caching and artifacts."""
+"""The tasks, one module a step. Each calls the library; Prefect adds retries, logs and artifacts."""

@@ -1,4 +1,4 @@
-"""What a run shows on Prefect's page: its rows, its metrics, the decision with its evidence, and the way to MLflow."""
+"""What a run shows on Prefect's page: its rows, its metrics, the decision with its evidence, and links to MLflow."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,33 +26,43 @@ TESTS = (
 
 
 def show_rows(recipe: str, snapshot: Snapshot) -> None:
-    """Fresh rows, accepted and refused, the latter by reason.
+    """Show how many fresh rows were accepted, and how many were refused for which reason.
 
     Args:
-        recipe: its name; the artifact's key begins with it.
+        recipe: its name; the artifact's key starts with it.
     """
     table = [{"rows": "accepted", "count": snapshot.accepted}]
     table += [{"rows": f"refused: {reason}", "count": count} for reason, count in snapshot.reasons.items()]
     splits = ", ".join(f"{count:,} {split}" for split, count in snapshot.rows.items())
-    text = f"{snapshot.new:,} fresh rows. The corpus, version {snapshot.version}, has now {splits} rows."
+    text = f"{snapshot.new:,} fresh rows. The corpus, now at version {snapshot.version}, has {splits} rows."
     create_table_artifact(table, key=f"{recipe}-rows", description=text)
 
 
 def show_metrics(recipe: str, report: Evaluation) -> None:
-    """Challenger beside champion on the test rows."""
+    """Show the metrics of challenger and champion on the test rows.
+
+    Args:
+        recipe: its name.
+    """
     champion = report.champion_metrics.get("test", {})
     table = [
         {"metric": name, "challenger": _format_value(value), "champion": _format_value(champion.get(name))}
         for name, value in report.metrics["test"].items()
     ]
-    against = f"version {report.champion_version}" if report.champion_version else "none yet"
-    create_table_artifact(table, key=f"{recipe}-metrics", description=f"On the test rows. Champion: {against}.")
+    opponent = f"version {report.champion_version}" if report.champion_version else "none yet"
+    create_table_artifact(table, key=f"{recipe}-metrics", description=f"On the test rows. Champion: {opponent}.")
 
 
 def show_decision(
     recipe: str, verdict: str, reason: str, version: int | None, evidence: Iterable[Mapping[str, Any]] = ()
 ) -> None:
-    """The gate's word, why, and every test behind it."""
+    """Show the gate's decision, its reason, and every test behind it.
+
+    Args:
+        recipe: its name.
+        version: registered version; None where nothing was decided on.
+        evidence: of the gate, one mapping a test.
+    """
     rows = [[test.get(name) for name in TESTS] for test in evidence]
     lines = [" | ".join(_format_value(value) for value in row) for row in rows]
     head = [" | ".join(TESTS), " | ".join("---" for _ in TESTS)]
@@ -63,31 +73,37 @@ def show_decision(
 
 
 def show_drift(recipe: str, monitoring: Monitoring) -> None:
-    """Whether rows have changed, and what each test says."""
+    """Show whether the rows have drifted, and the result of each test.
+
+    Args:
+        recipe: its name.
+    """
     lines = [
         f"| {finding['test']} | {_format_value(finding['adjusted'])} | {finding['words']} |"
         for finding in monitoring.findings
     ]
-    table = "\n".join(["| test | p | found |", "| --- | --- | --- |", *lines]) if lines else ""
+    table = "\n".join(["| test | p | what changed |", "| --- | --- | --- |", *lines]) if lines else ""
     word = "drift" if monitoring.drifted else "no drift"
     create_markdown_artifact(f"# {word}\n\n{monitoring.reason}\n\n{table}", key=f"{recipe}-drift", description=word)
 
 
 def show_report(recipe: str, report: str, link: str) -> None:
-    """Where the run's report and model card lie, and the way to its run in MLflow, where they are artifacts.
+    """Show where the run's report and model card are, and how to find its run in MLflow.
 
     Args:
-        link: as `tracking.url`: the run's page where a server has one, else the command that shows it.
+        recipe: its name.
+        report: path of the page.
+        link: address of the run's page on an MLflow server, else the command that starts one.
     """
-    served = link.startswith("http")
-    run = f"[the run in MLflow]({link})" if served else f"the run in MLflow, which `{link}` shows"
+    has_server = link.startswith("http")
+    run = f"[the run in MLflow]({link})" if has_server else f"the run in MLflow (start it with `{link}`)"
     lines = [
         f"- the report: `{report}`",
         f"- the model card: `{Path(report).with_name('README.md')}`",
-        f"- both as artifacts, in the folder `report`, of {run}: parameters, metrics and the model are there too",
+        f"- both are also artifacts, in the folder `report`, of {run}, beside parameters, metrics and the model",
     ]
-    create_markdown_artifact("\n".join(lines), key=f"{recipe}-report", description="Where the report lies.")
-    if served:
+    create_markdown_artifact("\n".join(lines), key=f"{recipe}-report", description="Where to find the report.")
+    if has_server:
         text = f"The [run in MLflow]({link}): parameters, metrics by step, report, model."
         create_link_artifact(link, key=f"{recipe}-mlflow", link_text="the run in MLflow", description=text)
 

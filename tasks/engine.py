@@ -12,26 +12,27 @@ from prefect.cache_policies import NO_CACHE
 from evertune.errors import ConfigError
 
 R = TypeVar("R")
-SECONDS = 20  # that a scheduler may take to answer
-AHEAD = 2  # jobs a worker: one at work, and one that waits for it
+TIMEOUT = 20  # seconds for the scheduler to answer
+JOBS_PER_WORKER = 2  # one that runs and one that waits
 
 
 def find_cluster() -> str | None:
-    """The address of the Dask scheduler, such as `tcp://10.0.0.7:8786`; None where work is done in this process."""
+    """Return the address of the Dask scheduler, such as `tcp://10.0.0.7:8786`; None to work in this process."""
     return os.environ.get("EVERTUNE_DASK") or None
 
 
 def spread_jobs(function: Callable[..., R], jobs: Iterable[dict[str, Any]]) -> Generator[R, None, None]:
-    """`function(**job)` of each job, as a task on the cluster, in the order of the jobs; few are under way at a time.
+    """Yield `function(**job)` of each job, run as a task on the cluster, in the order of the jobs.
 
-    Dask gives the jobs of a worker that died to another. Each job's result is taken once, however often it ran.
+    Only a few jobs are submitted at a time. Dask runs the jobs of a dead worker on another one; each job's result is
+    used once, however often it ran.
 
     Raises:
-        ConfigError: there is no such cluster, or it has no workers, or `evertune[dask]` is not installed.
+        ConfigError: no scheduler answers, the cluster has no workers, or `evertune[dask]` is not installed.
     """
     job_task = task(name=function.__name__, task_run_name=function.__name__, cache_policy=NO_CACHE)(function)
     with _open_runner() as runner, contextlib.ExitStack() as stop:
-        limit = AHEAD * len(runner.client.scheduler_info(n_workers=-1)["workers"])
+        limit = JOBS_PER_WORKER * len(runner.client.scheduler_info(n_workers=-1)["workers"])
         if not limit:
             raise ConfigError(
                 f"EVERTUNE_DASK: the cluster at {find_cluster()} has no workers; start some with `dask worker`"
@@ -51,10 +52,12 @@ def _open_runner() -> Generator[Any, None, None]:
     try:
         from prefect_dask import DaskTaskRunner
     except ImportError as error:
-        raise ConfigError("EVERTUNE_DASK is set; install what it needs with `pip install evertune[dask]`") from error
-    with DaskTaskRunner(address=find_cluster(), client_kwargs={"timeout": SECONDS}) as runner:
+        raise ConfigError(
+            "EVERTUNE_DASK is set, but Dask is not installed; install it with `pip install evertune[dask]`"
+        ) from error
+    with DaskTaskRunner(address=find_cluster(), client_kwargs={"timeout": TIMEOUT}) as runner:
         try:
-            runner.client  # noqa: B018 (it connects when it is first asked for)
+            runner.client  # noqa: B018 (the first access connects)
         except (OSError, ValueError) as error:
             raise ConfigError(f"EVERTUNE_DASK: no Dask scheduler answers at {find_cluster()}: {error}") from error
         yield runner

@@ -16,19 +16,19 @@ from tasks.step import logger, step
 
 @step
 def ingest(recipe: Recipe) -> Batch:
-    """Read the sources and stage what is fresh; safe to repeat."""
+    """Read the sources and stage the fresh rows; safe to repeat."""
     home = home_of(recipe)
     forget.resume_forgetting(home)
     for change in recipe_changes.find_changes(recipe, home):
         logger.warning("the recipe has changed: %s", change)
     with up_to_date.open_file_cache(home) as cache:
         batch = corpus.ingest_rows(recipe, home, lambda seen: _read_sources(recipe, seen, cache))
-    logger.info("ingest: %s fresh rows of %s read", f"{batch.rows:,}", f"{batch.read:,}")
+    logger.info("ingest: %s rows read, %s of them fresh", f"{batch.read:,}", f"{batch.rows:,}")
     return batch
 
 
 def _read_sources(recipe: Recipe, seen: dict[str, str], cache: dict[str, Any]) -> Iterator[Any]:
-    """What the sources hold; with the first of it, the process starts that will judge it."""
-    for piece in sources.read_sources(recipe, seen, cache):
+    """Yield the chunks of the sources; at the first one, start the process that will validate them."""
+    for chunk in sources.read_sources(recipe, seen, cache):
         admission.start_validator()
-        yield piece
+        yield chunk

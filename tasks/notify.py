@@ -1,4 +1,4 @@
-"""Telling people: targets become addresses here, through the environment or Prefect's blocks, and nowhere else."""
+"""Notifications. Only here do targets become addresses, from environment variables or Prefect blocks."""
 
 import contextlib
 import functools
@@ -20,16 +20,16 @@ logger = logging.getLogger("evertune.step")  # as `tasks.step.logger`, whose mod
 P = ParamSpec("P")
 R = TypeVar("R")
 BLOCK = "a Prefect block"
-watched: ContextVar[bool] = ContextVar("watched", default=False)  # somebody further out tells of an error
+watched: ContextVar[bool] = ContextVar("watched", default=False)  # an outer block notifies of errors
 
 
 class TargetStatus(NamedTuple):
-    """What came of one target.
+    """The result for one target.
 
     Args:
-        target: as it stands in the recipe.
-        kind: such as `Slack`.
-        problem: why nobody is told there; None where all is well.
+        target: as written in the recipe.
+        kind: of the service, such as `Slack`.
+        problem: why no notice can be sent there; None without a problem.
     """
 
     target: str
@@ -38,33 +38,33 @@ class TargetStatus(NamedTuple):
 
 
 def send_notice(recipe: Recipe, notice: Notice) -> None:
-    """Send a notice to every target, if the recipe asks for its event and it was not sent yet.
+    """Send a notice to every target, if the recipe asks for its event and it was not sent before.
 
-    A target that cannot be reached is warned of, and holds nothing up. Killed between sending and the note of it, the
-    next run sends again.
+    A target that cannot be reached gives a warning and does not fail the run. If the process is killed after sending
+    and before that is recorded, the next run sends the notice again.
     """
     if not recipe.notify.targets or not set(notice.events) & set(recipe.notify.events):
         return
     home = home_of(recipe)
     if notice.key is not None and delivery.was_sent(home, notice.key):
-        logger.info("notify: people were told of this before")
+        logger.info("notify: this notice was sent before")
         return
     for status in send_to_targets(recipe, notice):
         if status.problem is None:
-            logger.info("notify: told %s (%s)", status.kind, status.target)
+            logger.info("notify: sent to %s (%s)", status.kind, status.target)
         else:
-            logger.warning("notify: nobody told at %s (%s): %s", status.kind, status.target, status.problem)
+            logger.warning("notify: not sent to %s (%s): %s", status.kind, status.target, status.problem)
     if notice.key is not None:
         delivery.note_sent(home, notice.key)
 
 
 def send_to_targets(recipe: Recipe, notice: Notice) -> list[TargetStatus]:
-    """Send a notice to each target, one after the other."""
+    """Send a notice to each target, one after the other, and return the results."""
     return [_send_to_target(target, recipe, notice) for target in recipe.notify.targets]
 
 
 def describe_targets(recipe: Recipe) -> list[TargetStatus]:
-    """Where notices would go; what a Prefect block holds is asked for only when one is sent."""
+    """Return where notices would go; a Prefect block is read only when a notice is sent."""
     return [_describe_target(target) for target in recipe.notify.targets]
 
 
@@ -92,10 +92,11 @@ def _describe_target(target: str) -> TargetStatus:
 
 @contextlib.contextmanager
 def notify_failures(recipe: Recipe | str, overrides: Sequence[str], job: str) -> Iterator[None]:
-    """People are told once of an error that ends the block; nobody where the recipe itself cannot be read.
+    """Send one notice of an error that ends the block; none if the recipe itself cannot be read.
 
     Args:
         recipe: a recipe, or the path of its YAML file.
+        overrides: `a.b=value` each.
         job: the flow's name.
     """
     if watched.get():
@@ -107,9 +108,8 @@ def notify_failures(recipe: Recipe | str, overrides: Sequence[str], job: str) ->
     except Exception as error:
         if isinstance(recipe, str):
             try:
-                recipe = load_recipe(
-                    recipe, overrides, for_data=False
-                )  # the error may be that a source's secret is missing
+                # Not for data: the error may be a missing secret of a source.
+                recipe = load_recipe(recipe, overrides, for_data=False)
             except ConfigError:
                 raise error from None
         send_notice(recipe, _build_notice(recipe, error, job))
@@ -125,7 +125,7 @@ def _build_notice(recipe: Recipe, error: Exception, job: str) -> Notice:
 
 
 def notify_on_failure(flow: Callable[P, R]) -> Callable[P, R]:
-    """A flow's function that tells people when it ends with an error."""
+    """Make a flow's function send a notice when it ends with an error."""
 
     @functools.wraps(flow)
     def run_flow(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -137,7 +137,7 @@ def notify_on_failure(flow: Callable[P, R]) -> Callable[P, R]:
 
 
 def _resolve_address(target: str) -> str:
-    """The Apprise URL behind a target.
+    """Return the Apprise URL of a target.
 
     Raises:
         ConfigError: the environment variable is not set, or there is no such block.
@@ -145,7 +145,7 @@ def _resolve_address(target: str) -> str:
     if not target.startswith("block:"):
         name = target[2:-1]
         if not os.environ.get(name):
-            raise ConfigError(f"the environment variable {name} is not set; export it with an Apprise URL")
+            raise ConfigError(f"the environment variable {name} is not set; set it to an Apprise URL")
         return os.environ[name]
     name = target.removeprefix("block:")
     return _read_block(name if "/" in name else f"secret/{name}")
@@ -158,12 +158,12 @@ def _read_block(slug: str) -> str:
 
     try:
         block = Block.load(slug, _sync=True)  # type: ignore[call-arg]  # in a running event loop too: a notebook has one
-    except Exception as error:  # of the server, the connection or the block; its words may hold the secret
+    except Exception as error:  # of the server, the connection or the block; its message may show the secret
         raise ConfigError(
-            f"the Prefect block {slug} cannot be read ({type(error).__name__}); `prefect block ls` lists all"
+            f"the Prefect block {slug} cannot be read ({type(error).__name__}); list all blocks with `prefect block ls`"
         ) from None
     if isinstance(block, Secret):
         return str(block.get())
     if isinstance(block, AppriseNotificationBlock):
         return block.url.get_secret_value()
-    raise ConfigError(f"the Prefect block {slug} holds no address; put its Apprise URL into a Secret block")
+    raise ConfigError(f"the Prefect block {slug} has no address; store the Apprise URL in a Secret block")

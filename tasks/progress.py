@@ -5,9 +5,13 @@ from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
-def rows_bar(what: str) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error that counts rows; none where that is no terminal."""
+def show_progress(title: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar that counts rows on standard error, if that is a terminal; yield the function that advances it."""
     from tqdm.auto import tqdm
 
-    with tqdm(unit=" rows", desc=f"  {what}", leave=False, disable=None) as bar:
-        yield lambda count: (bar.update(count), None)[1]
+    with tqdm(unit=" rows", desc=f"  {title}", leave=False, disable=None) as bar:
+
+        def advance(count: int) -> None:
+            bar.update(count)
+
+        yield advance

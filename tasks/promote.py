@@ -1,4 +1,4 @@
-"""Step 6: the gate's decision, and the aliases that follow from it."""
+"""Step 6: the gate's decision, and the alias moves that follow from it."""
 
 from evertune.config import Recipe
 from evertune.gate import challenge
@@ -14,7 +14,7 @@ from tasks.step import logger, step
 
 @step
 def promote(candidate: Candidate, report: Evaluation, recipe: Recipe) -> Decision:
-    """Register the challenger, let the gate decide, and move the champion alias if it says so; safe to repeat."""
+    """Register the challenger, let the gate decide, and move the champion alias if it decides so; safe to repeat."""
     home = home_of(recipe)
     with runs.fail_on_error(home, candidate.run_id):
         ledger.record_recipe_change(home, recipe_changes.find_changes(recipe, home))

@@ -1,4 +1,4 @@
-"""How a step becomes a Prefect task: its retries, its seconds; and one run of a recipe at a time."""
+"""How a step becomes a Prefect task, with retries and a clock; and one run of a recipe at a time."""
 
 import atexit
 import contextlib
@@ -20,19 +20,19 @@ from evertune.registry.versions import parity
 from evertune.runtime import helper_process
 from evertune.runtime.home import home_of
 
-logger = logging.getLogger("evertune.step")  # what a person follows, in the terminal and in Prefect's run log
-SOON = 2.0  # seconds that a run waits for another to end
-LATER = 12 * 3600.0  # a scheduled one: longer than a training, else that night is lost
+logger = logging.getLogger("evertune.step")  # for people: in the terminal and in Prefect's run log
+SOON = 2.0  # seconds that a run waits for another one to end
+LATER = 12 * 3600.0  # the same for a scheduled run: longer than a training, else the schedule skips a run
 P = ParamSpec("P")
 R = TypeVar("R")
 step_seconds: ContextVar[dict[str, float]] = ContextVar("seconds")
 
 
 def prepare_run() -> None:
-    """Start a run's clock, and let what the library tells a person reach Prefect's run log."""
+    """Start a run's clock, and let the library's log messages reach Prefect's run log."""
     step_seconds.set({})
-    gc.set_threshold(100_000)  # looking through what large imports leave, again and again, took a fifth of their time
-    atexit.register(gc.freeze)  # and once more at a worker's end took three seconds
+    gc.set_threshold(100_000)  # collecting during large imports took a fifth of their time
+    atexit.register(gc.freeze)  # a last collection at the end of a worker took three seconds
     library = logging.getLogger("evertune")
     if library.level == logging.NOTSET:
         library.setLevel(logging.INFO)
@@ -40,10 +40,12 @@ def prepare_run() -> None:
 
 @contextlib.contextmanager
 def exclusive_run(recipe: Recipe) -> Iterator[None]:
-    """One run of a recipe at a time: a deployment's waits for the one at work, a person is told at once.
+    """Hold the recipe's run lock, so that it has one run at a time.
+
+    A deployment's run waits for the one in progress; a run by hand fails after seconds.
 
     Raises:
-        RegistryError: another run was at work for all that time.
+        RegistryError: another run was in progress for all that time.
     """
     home = home_of(recipe)
     with contextlib.ExitStack() as stack:
@@ -52,7 +54,7 @@ def exclusive_run(recipe: Recipe) -> Iterator[None]:
         except RegistryError as error:
             if deployment.id is None:
                 raise
-            logger.info("%s; this run starts then", error)
+            logger.info("%s; this run starts after it", error)
             stack.enter_context(home.lock("run", timeout=LATER, noted=True))
         stack.callback(parity.dismiss_prepared)
         stack.callback(helper_process.end_processes)
@@ -60,10 +62,10 @@ def exclusive_run(recipe: Recipe) -> Iterator[None]:
 
 
 def step(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function of the library's records a Prefect task.
+    """Make a function over the library's records a Prefect task.
 
-    The step is itself safe to repeat, and does no work twice: a result that Prefect kept would not notice that the
-    files behind it are gone or damaged.
+    Prefect caches no results: each step is safe to repeat and reuses its own files, and only the step notices when
+    those are missing or damaged.
     """
     name = function.__name__
     options: dict[str, Any] = {"cache_policy": NO_CACHE, "task_run_name": name, "retries": 2}
@@ -81,6 +83,6 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _is_transient(task: Any, run: Any, state: Any) -> bool:
-    """Whether an error may pass by itself: the library's own say what a person must do, so they are final."""
+    """Return whether a retry may help. The library's own errors ask a person to act, so they are final."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, (ConnectionError, TimeoutError)) and not isinstance(error, EvertuneError)

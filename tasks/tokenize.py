@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
 @step
 def tokenize(snapshot: Snapshot, recipe: Recipe) -> Tokens:
-    """Encode the rows that no token file holds, if there are enough to train and test on.
-
-    A kept result would not notice that a file is gone or damaged.
-    """
+    """Encode the rows that no token file has yet, if there are enough rows to train and test on."""
     minimum_rows.check_row_counts(snapshot.rows, recipe)
     home = home_of(recipe)
     spread = engine.spread_jobs if engine.find_cluster() else None

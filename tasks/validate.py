@@ -1,4 +1,4 @@
-"""Step 2: fresh rows through the contract; accepted ones to the corpus, refused ones to quarantine."""
+"""Step 2: fresh rows through the contract; accepted rows to the corpus, refused rows to quarantine."""
 
 from functools import partial
 
@@ -11,12 +11,12 @@ from tasks import engine
 from tasks.artifacts import show_rows
 from tasks.step import logger, step
 
-NEXT = ("torch", "transformers", "transformers.trainer")  # what the steps after this one import
+NEXT = ("torch", "transformers", "transformers.trainer")  # modules that the next steps import
 
 
 @step
 def validate(batch: Batch, recipe: Recipe) -> Snapshot:
-    """Judge, split and commit the batch; each table takes it once, however often this runs."""
+    """Check, split and commit the batch; each table gets it once, however often this runs."""
     home = home_of(recipe)
     docs = home.data_docs / f"{batch.number:06d}"
     spread = engine.spread_jobs if engine.find_cluster() else None

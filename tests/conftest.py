@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -47,9 +48,38 @@ LONG = {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long files first, the others in their order."""
+# Fixtures that start a server or commands.
+PROCESS_FIXTURES = frozenset({"commands", "prefect_server", "project", "scheduler"})
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--quick`: what `make quick` runs."""
+    parser.addoption("--quick", action="store_true", help="only tests that take no time and start no process")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long files first, the others in their order; with `--quick` neither slow tests nor those with processes."""
     items.sort(key=lambda item: item.path.name not in LONG)
+    if config.getoption("--quick"):
+        left_out = [item for item in items if _takes_time(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not _takes_time(item)]
+
+
+def _takes_time(item: pytest.Item) -> bool:
+    marked = any(item.get_closest_marker(name) for name in ("slow", "process"))
+    return marked or not PROCESS_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(autouse=True)
+def no_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `--quick` no test may start a process: mark one that does with `process`."""
+    if request.config.getoption("--quick"):
+
+        def refuse(*_: Any, **__: Any) -> None:
+            pytest.fail("this test starts a process: mark it with `process`, so that `make quick` leaves it out")
+
+        monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -132,8 +162,8 @@ def source_recipe(tmp_path: Path, write_recipe: Callable[..., Path]) -> Callable
 def taken(tmp_path: Path) -> tuple[Recipe, Home]:
     """A corpus of 20 rows with four refused ones."""
     data_helpers.write_csv(tmp_path / "a.csv", [*data_helpers.good(20), *data_helpers.REFUSED])
-    one = data_helpers.recipe(tmp_path, **data_helpers.TOLERANT)
-    place = data_helpers.home(tmp_path)
+    one = data_helpers.make_recipe(tmp_path, **data_helpers.TOLERANT)
+    place = data_helpers.make_home(tmp_path)
     data_helpers.run(one, place)
     return one, place
 
@@ -142,7 +172,7 @@ def taken(tmp_path: Path) -> tuple[Recipe, Home]:
 def grouped(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     """A recipe whose rows have a group column."""
     data = {"sources": [{"path": "*.csv"}], "columns": {"group": "group"}}
-    return data_helpers.recipe(tmp_path_factory.mktemp("recipe"), data=data)
+    return data_helpers.make_recipe(tmp_path_factory.mktemp("recipe"), data=data)
 
 
 @pytest.fixture(scope="session")

@@ -28,9 +28,9 @@ def measure() -> dict[str, Any]:
 
 def _write_small_recipe(folder: Path) -> str:
     """The recipe that `evertune new` writes for 400 of the sample tickets in a CSV."""
-    from evertune.samples.support_tickets import rows
+    from evertune.samples.support_tickets import generate_rows
 
-    good = [row for row in rows(8) if row["message"] and row["intent"]][:400]
+    good = [row for row in generate_rows(8) if row["message"] and row["intent"]][:400]
     with (folder / "small.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["message", "intent"], *((row["message"], row["intent"]) for row in good)])
     run_evertune(folder, "new", "small", "--data", str(folder / "small.csv"), "--output", str(folder / "small.yaml"))

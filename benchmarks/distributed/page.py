@@ -1,4 +1,4 @@
-"""The section of docs/benchmarks.md on trainings in several processes."""
+"""The section of docs/reference/benchmarks.md on trainings in several processes."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +9,10 @@ def render_section(results: dict[str, Any]) -> Iterator[str]:
     machine = results["machine"]
     threads = results["threads"]
     yield "## Two processes on one machine\n"
-    yield f"`make bench NAME=processes`: one process with {threads} threads and two that share them take the same"
-    yield f"{results['steps']} steps of 4,096 tokens (MiniLM-L6, the quickstart's tickets), in turn; medians."
-    yield "Two processes on one CPU are there to test it: `training.processes` is for several GPUs and machines.\n"
+    yield "```console\n$ make bench NAME=processes\n```\n"
+    yield f"One process with {threads} threads, and two that share them, take the same {results['steps']} steps of"
+    yield "4,096 tokens (MiniLM-L6, the quickstart's tickets), in turn. Numbers are medians. Two processes on one"
+    yield "CPU are a test: `training.processes` is for several GPUs and machines.\n"
     yield (
         f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
         f"Python {machine['python']}, torch {machine['torch']}.\n"

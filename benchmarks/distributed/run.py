@@ -77,9 +77,9 @@ def _ticket_rows() -> tuple[Any, tuple[str, ...]]:
     """The sample's tickets as the corpus would give them, all to train on."""
     import pyarrow as pa
 
-    from evertune.samples.support_tickets import rows
+    from evertune.samples.support_tickets import generate_rows
 
-    good = [row for row in rows(8) if row["message"] and row["intent"]]
+    good = [row for row in generate_rows(8) if row["message"] and row["intent"]]
     size = len(good)
     columns = {
         "row_version": [f"{number:032x}" for number in range(size)],

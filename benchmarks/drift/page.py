@@ -1,4 +1,4 @@
-"""The section of docs/benchmarks.md on drift: false alarms and power, with a picture of both."""
+"""The section of docs/reference/benchmarks.md on drift: false alarms and power, with a picture of both."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,16 +12,16 @@ def render_section(results: dict[str, Any]) -> Iterator[str]:
     machine = results["machine"]
     _draw_picture(results)
     yield "## False alarms and power of the drift tests\n"
-    yield "`make bench NAME=drift`: the quickstart's champion looks at windows of the same kind of tickets, each window"
-    yield "and its reference from corpora of their own seeds; then some rows are of the weeks in which customers"
-    yield (
-        f"write of the app. {results['rows']} rows beside {results['reference']}, {results['tries']} windows a share.\n"
-    )
+    yield "```console\n$ make bench NAME=drift\n```\n"
+    yield "The quickstart's champion looks at windows of the same kind of tickets. Each window and its reference"
+    yield "come from corpora of their own seeds. Then some rows are of later weeks, in which customers write about"
+    yield f"the app. {results['rows']} rows are compared with {results['reference']}, in {results['tries']} windows"
+    yield "a share.\n"
     yield (
         f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
         f"Python {machine['python']}, torch {machine['torch']}.\n"
     )
-    yield "![False alarms by level, and power by share of changed rows](pictures/drift.svg)\n"
+    yield "![False alarms by level, and power by share of changed rows](../pictures/drift.svg)\n"
     yield "| stated rate | false alarms | of | 95% of the binomial |\n|---|---|---|---|"
     for level, (alarms, low, high) in results["alarms"].items():
         yield f"| {level} | **{alarms}** | {results['windows']} | {low} to {high} |"

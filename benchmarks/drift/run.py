@@ -81,11 +81,11 @@ def _sound_tickets(seed: int, drifted: bool) -> list[tuple[str, str]]:
 
     tickets = support_tickets.write_tickets(SHIFTED + 1, seed)
     return [
-        (str(ticket.message), ticket.meant)
+        (str(ticket.message), ticket.true_intent)
         for ticket in tickets
-        if ticket.broken is None
+        if ticket.damage is None
         and ticket.message
-        and ticket.drifted == drifted
+        and ticket.has_drifted == drifted
         and (drifted or _week_number(ticket, tickets) < SHIFTED)
     ]
 

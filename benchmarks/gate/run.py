@@ -1,6 +1,6 @@
 """The gate's error rates by simulation: `python -m benchmarks.gate.run [--histories 500]`, about 20 minutes.
 
-Prints the tables of docs/gate.md. Every challenge goes through `decide_promotion`, as in a real run.
+Prints the tables of docs/explanation/gate.md. Every challenge goes through `decide_promotion`, as in a real run.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from evertune.config import Gate
-from evertune.gate.decide import Scored, decide_promotion
+from evertune.gate.decide import Case, Scored, decide_promotion
 from evertune.objectives import text_classification
 from evertune.statistics.resampling import bootstrap_gaps
 
@@ -81,7 +81,7 @@ def ask_gate(
     metrics: Any = partial(text_classification.metrics, names=CLASSES) if macro else compute_accuracy
     name = "f1_macro" if macro else "accuracy"
     scored = Scored(challenger, champion, fresh, groups=groups)
-    return decide_promotion(scored, metrics, name, Gate(**rule), ("ece",), challenge_number, RESAMPLES, seed)
+    return decide_promotion(Case(scored, metrics, name, Gate(**rule), ("ece",), challenge_number, RESAMPLES, seed))
 
 
 def simulate_equal_models(histories: int, draw: Draw, same: bool, macro: bool = False) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The section of docs/benchmarks.md on the speed of training on a GPU."""
+"""The section of docs/reference/benchmarks.md on the speed of training on a GPU."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,11 +12,12 @@ def render_section(results: dict[str, Any]) -> Iterator[str]:
     """The section's lines."""
     machine = results["machine"]
     yield "## How fast a model trains on a GPU\n"
-    yield "`make bench NAME=gpu`: the loops of `make bench NAME=training` with larger models, made from their"
-    yield "configurations with random weights: BERT-base, and a decoder of Llama's shape with a billion weights that"
-    yield "learns by LoRA and classifies. (c) takes the best batch size of those tried, (d) as many tokens a step. The"
-    yield "share is of the bf16 matrix peak (8,192 x 8,192, measured between the loops), operations counted for real"
-    yield "tokens only, none for the gradients of frozen weights. Memory is what tensors took at once.\n"
+    yield "```console\n$ make bench NAME=gpu\n```\n"
+    yield "The loops of `make bench NAME=training` with larger models, made from their configurations with random"
+    yield "weights: BERT-base, and a decoder of Llama's shape with a billion weights that learns by LoRA and"
+    yield "classifies. (c) takes the best batch size of those tried, (d) as many tokens a step.\n"
+    yield "The share is of the bf16 matrix peak (8,192 x 8,192, measured between the loops). Operations are counted"
+    yield "for real tokens only, none for the gradients of frozen weights. Memory is what tensors took at once.\n"
     yield (
         f"Machine: {machine['gpu']}, {machine['cores']} cores of {machine['cpu']}, Python {machine['python']}, "
         f"torch {machine['torch']}; revision {machine['revision']}.\n"

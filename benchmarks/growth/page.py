@@ -1,4 +1,4 @@
-"""The section of docs/benchmarks.md on growth: what a day costs as the history gets longer."""
+"""The section of docs/reference/benchmarks.md on growth: what a day costs as the history gets longer."""
 
 import statistics
 from collections.abc import Iterator
@@ -13,10 +13,11 @@ def render_section(results: dict[str, Any]) -> Iterator[str]:
     """The section's lines."""
     machine = results["machine"]
     yield "## What a day costs after many days\n"
-    yield f"`make bench NAME=growth`: {results['rows']} rows a day, a run a day, a model of one layer, one step;"
-    yield "each seventh version is promoted by hand. Medians of the days around. *Processor* counts the seconds of this"
-    yield "process alone, without Prefect's server and without the two processes that a run starts (Great"
-    yield "Expectations, the parity check), which cost the same each day.\n"
+    yield "```console\n$ GROWTH_FOLDER=/some/folder make bench NAME=growth\n```\n"
+    yield f"{results['rows']} rows a day, a run a day, a model of one layer, one training step. Each seventh version"
+    yield "is promoted by hand. Numbers are medians of the days around. *Processor* counts the seconds of this"
+    yield "process. Prefect's server and the two helper processes (Great Expectations, the parity check) cost the"
+    yield "same each day and are not counted. [Growth](../explanation/growth.md) says what is bounded.\n"
     yield (
         f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
         f"Python {machine['python']}, torch {machine['torch']}.\n"

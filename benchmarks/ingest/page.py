@@ -1,4 +1,4 @@
-"""The ingest benchmark's section of docs/benchmarks.md."""
+"""The ingest benchmark's section of docs/reference/benchmarks.md."""
 
 import itertools
 from collections.abc import Iterator
@@ -12,11 +12,12 @@ MEMORY = 2 * 2**30
 def render_section(results: dict[str, Any]) -> Iterator[str]:
     """The section's lines."""
     yield "## From a file to the accepted corpus\n"
-    yield "`make bench NAME=ingest`: a CSV of generated short texts (6 to 14 words, 2% near duplicates, 1% bad ones)"
-    yield "with id, label and timestamp; each arm in a process of its own, by turns. Seconds are from before imports"
-    yield "to the end, medians; peak is the largest resident set of the whole process. Evertune reads, versions,"
-    yield "judges, compares, splits and commits; the opponent reads, checks the same over the whole frame, and writes"
-    yield "accepted and refused rows.\n"
+    yield "```console\n$ make bench NAME=ingest\n```\n"
+    yield "The input is a CSV of generated short texts with id, label and timestamp: 6 to 14 words, 2% near"
+    yield "duplicates, 1% bad ones. Each arm runs in a process of its own, by turns. Seconds are medians, from"
+    yield "before imports to the end. Peak is the largest resident set of the whole process.\n"
+    yield "Evertune reads, versions, judges, compares, splits and commits. The other arm reads, checks the same"
+    yield "over the whole frame, and writes accepted and refused rows.\n"
     machine = results["machine"]
     yield f"Machine: {machine['cores']} cores of {machine['cpu']}, Python {machine['python']}.\n"
     yield "| rows | arm | seconds | rows/s | processor seconds | peak, GB | seconds of pandas + GX over it |"

@@ -1,4 +1,4 @@
-"""The table of docs/methods.md: what each way of tuning reaches and costs."""
+"""The table of docs/reference/methods.md: what each way of tuning reaches and costs."""
 
 import statistics
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.methods.arms import ARMS, SETS
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "methods.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "methods.md"
 START = "<!-- made by `make bench NAME=methods` -->"
 END = "<!-- end of it -->"
 
@@ -24,10 +24,14 @@ def write_page(results: dict[str, Any]) -> None:
 def render_section(results: dict[str, Any]) -> Iterator[str]:
     """The tables' lines."""
     machine = results["machine"]
-    yield "`make bench NAME=methods`: MiniLM-L6; each training is a process of its own with one thread, two at most at"
-    yield "once. Means over seeds, in brackets the lowest and highest. *Typos*: the metric on the test rows that typos"
-    yield "change, before and after. *Seconds*: the training's, of the processor; *memory*: the process' peak;"
-    yield "*weights*: the bundle's.\n"
+    yield "MiniLM-L6. Each training is a process of its own with one thread, two at most at once. Numbers are means"
+    yield "over seeds, in brackets the lowest and highest.\n"
+    yield "| column | meaning |\n|---|---|"
+    yield "| trained | share of the weights that learn |"
+    yield "| typos | the metric on the test rows that typos change, before and after |"
+    yield "| seconds | the training's, of the processor |"
+    yield "| memory | the process' peak |"
+    yield "| weights | the bundle's |\n"
     yield (
         f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
         f"Python {machine['python']}, torch {machine['torch']}.\n"

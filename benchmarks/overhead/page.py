@@ -1,4 +1,4 @@
-"""The section of docs/benchmarks.md on what a flow spends beside its work."""
+"""The section of docs/reference/benchmarks.md on what a flow spends beside its work."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +9,10 @@ REACH = {("warm server", "besides training and evaluation"): 10.0, ("no server",
 def render_section(results: dict[str, Any]) -> Iterator[str]:
     """The section's lines."""
     yield "## What a flow spends beside training and evaluation\n"
-    yield f"`make bench NAME=overhead`: the quickstart with a short training, median of {results['repeats']} whole"
-    yield "processes, the arms by turns; then a run with nothing new. Importing torch and transformers counts where"
-    yield "it is done: in `tokenize`, without a server while the server starts. Seconds.\n"
+    yield "```console\n$ make bench NAME=overhead\n```\n"
+    yield f"The quickstart with a short training, median of {results['repeats']} whole processes, the arms by turns;"
+    yield "then a run with nothing new. The import of torch and transformers counts where it happens: in"
+    yield "`tokenize`, or, without a server, while the server starts. Seconds.\n"
     arms = results["arms"]
     yield f"| part | {' | '.join(arms)} | to reach |"
     yield f"|---|{'---|' * len(arms)}---|"
@@ -25,8 +26,9 @@ def render_section(results: dict[str, Any]) -> Iterator[str]:
 def render_deployment(results: dict[str, Any]) -> Iterator[str]:
     """The lines on a night with nothing new."""
     yield "## A night with nothing new, as a deployment's flow\n"
-    yield "`make bench NAME=deployment`: `evertune up`, then `prefect deployment run 'retrain/support-intents'` over a"
-    yield f"home in which the quickstart has run; median of {results['repeats']} runs. Seconds.\n"
+    yield "```console\n$ make bench NAME=deployment\n```\n"
+    yield "`evertune up`, then `prefect deployment run 'retrain/support-intents'` over a home in which the"
+    yield f"quickstart has run; median of {results['repeats']} runs. Seconds.\n"
     yield "| part | seconds | to reach |\n|---|---|---|"
     for part, seconds in results["parts"].items():
         yield f"| {part} | {seconds:.1f} | {'4' if part == 'in the flow' else ''} |"

@@ -1,4 +1,4 @@
-"""The section of docs/benchmarks.md on retraining policies over many histories."""
+"""The section of docs/reference/benchmarks.md on retraining policies over many histories."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,12 +14,13 @@ def render_section(results: dict[str, Any]) -> Iterator[str]:
     """The section's lines."""
     machine = results["machine"]
     yield "## Retraining policies over many histories\n"
-    yield "`make bench NAME=policies`: `evertune backtest` of a history for each seed, which draws the rows and trains"
-    yield (
-        f"with it. The model is the first {results['layers']} layers of MiniLM, three epochs; the first one is trained"
-    )
-    yield f"after {results['start']} windows. *Wrong*: promotions that made the next window worse, of all promotions;"
-    yield "*p*: that there are fewer than with `always` (paired permutations over seeds).\n"
+    yield "```console\n$ make bench NAME=policies\n```\n"
+    yield "`evertune backtest` of one history for each seed; the seed draws the rows and trains. The model is the"
+    yield f"first {results['layers']} layers of MiniLM, three epochs. The first one is trained after"
+    yield f"{results['start']} windows.\n"
+    yield "*Wrong* are promotions that made the next window worse, of all promotions. *p* is for fewer of them than"
+    yield "with `always` (paired permutations over seeds). [Backtest](../explanation/backtest.md) explains the"
+    yield "policies.\n"
     yield (
         f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
         f"Python {machine['python']}, torch {machine['torch']}.\n"

@@ -8,13 +8,11 @@ def render_section(results: dict[str, Any]) -> Iterator[str]:
     """The section's lines."""
     machine = results["machine"]
     yield "## Scoring a file\n"
-    yield "`make bench NAME=scoring`: the test texts of each data set, from a JSON Lines file to another, model load"
-    yield "counted and imports not; medians of alternating runs in one process. `transformers.pipeline` at its best"
-    yield (
-        "batch size (the search stands in `benchmarks/scoring/run.py`), in its default precision and in bf16; "
-        "Evertune in"
-    )
-    yield "the precision of the gate.\n"
+    yield "```console\n$ make bench NAME=scoring\n```\n"
+    yield "The test texts of each data set are scored from a JSON Lines file to another. Loading the model counts,"
+    yield "imports do not. Numbers are medians of alternating runs in one process. `transformers.pipeline` has its"
+    yield "best batch size, in its default precision and in bf16 (`benchmarks/scoring/run.py` has the search)."
+    yield "Evertune has the gate's precision.\n"
     yield f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), torch {machine['torch']}."
     yield ""
     yield "| task | rows | arm | rows/s | Evertune over it |\n|---|---|---|---|---|"

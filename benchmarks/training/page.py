@@ -1,4 +1,4 @@
-"""The sections of docs/benchmarks.md on the speed of training and on what is learned at that speed."""
+"""The sections of docs/reference/benchmarks.md on the speed of training and on what is learned at that speed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,16 +22,21 @@ def render_section(results: dict[str, Any]) -> Iterator[str]:
     sets = {name: part for name, part in results.items() if name != "machine"}
     _draw_picture(sets)
     yield "## How fast a model trains\n"
-    yield "`make bench NAME=training`: four loops train MiniLM-L6 on the same rows in one process, in turn; medians"
-    yield "of the rounds. (a) pads every row to 128 tokens (IMDB: 256), 16 rows a step, fp32, AdamW; (b) is the"
-    yield "Trainer of Hugging Face with dynamic padding, 16 rows a step; (c) adds bf16, grouped lengths and its"
-    yield "best batch size; (d) is what `evertune run` trains with. Tokens are real ones. The share is of the bf16"
-    yield "matrix peak of this machine (2,048 x 2,048, best of all rounds), operations counted for real tokens only.\n"
+    yield "```console\n$ make bench NAME=training\n```\n"
+    yield "Four loops train MiniLM-L6 on the same rows, in one process and in turn. Numbers are medians of the"
+    yield "rounds.\n"
+    yield "| loop | what it is |\n|---|---|"
+    yield "| (a) | a tutorial loop: each row padded to 128 tokens (IMDB: 256), 16 rows a step, fp32, AdamW |"
+    yield "| (b) | the Hugging Face Trainer: dynamic padding, 16 rows a step |"
+    yield "| (c) | (b) with bf16, grouped lengths and its best batch size |"
+    yield "| (d) | what `evertune run` trains with |\n"
+    yield "Tokens are real ones, without padding. The share is of this machine's bf16 matrix peak (2,048 x 2,048,"
+    yield "best of all rounds); operations are counted for real tokens only.\n"
     yield (
         f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
         f"Python {machine['python']}, torch {machine['torch']}; revision {machine['revision']}.\n"
     )
-    yield f"![Real tokens a second by loop](pictures/{PICTURE.name})\n"
+    yield f"![Real tokens a second by loop](../pictures/{PICTURE.name})\n"
     yield "| data | loop | rows/s | real tokens/s | share of the peak | peak memory, MB |\n|---|---|---|---|---|---|"
     for name, part in sets.items():
         for loop, speed in part["loops"].items():
@@ -66,8 +71,9 @@ def render_section(results: dict[str, Any]) -> Iterator[str]:
 def render_learning(results: dict[str, Any]) -> Iterator[str]:
     """What the loops reach."""
     yield "## What is learned at that speed\n"
-    yield "`make bench NAME=learning`: (b) and (d) of above, the same epochs, official test split, three seeds."
-    yield "Settings, and the rows where not all are taken, stand in `benchmarks/training/rows.py`.\n"
+    yield "```console\n$ make bench NAME=learning\n```\n"
+    yield "Loops (b) and (d) of above, the same epochs, official test split, three seeds."
+    yield "`benchmarks/training/rows.py` has the settings, and says where not all rows are taken.\n"
     yield "| data | metric | seed | (b) | (d) | (d) less (b) | to reach |\n|---|---|---|---|---|---|---|"
     runs = results["runs"]
     for name, seed in dict.fromkeys((key.split()[0], key.split()[2]) for key in runs):

@@ -1,1 +1,1 @@
-"""What has become of a version and its rows: traced, trained again, forgotten, removed when nobody needs it."""
+"""Audit of versions and rows: trace, reproduce, forget, and remove what is no longer needed."""

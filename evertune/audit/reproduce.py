@@ -1,16 +1,15 @@
-"""A registered version, trained again from its record in a place apart, and compared with what was registered."""
+"""Train a registered version again from its record, in a scratch home, and compare it with the registered one."""
 
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from evertune import training
 from evertune.audit.forgetting import forget
-from evertune.audit.weights import compare_weights
 from evertune.compression import variants
 from evertune.config import Recipe
 from evertune.data import label_names
@@ -20,36 +19,42 @@ from evertune.errors import DataError, RegistryError
 from evertune.evaluation import evaluate
 from evertune.models import base as base_models
 from evertune.models import teachers
-from evertune.records import Candidate, Snapshot, Tokens, compute_digest
+from evertune.records import Candidate, Evaluation, Snapshot, Tokens, compute_digest, file_digest
 from evertune.registry.decisions import ledger
 from evertune.registry.tracking import runs
 from evertune.registry.versions import lineage, versions
 from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 from evertune.serving import bundle
+from evertune.serving.portable import compressed
 from evertune.tokenization import tokenize
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Verdict = Literal["identical", "same", "different"]
-TOLERANCE = 0.01  # difference of a metric up to which two models are the same, where rounding may differ
-RESAMPLES = 200  # behind intervals that nobody looks at here
-WAIT = 5.0  # seconds for another reproduction
+TOLERANCE = 0.01  # largest difference of a metric between models that differ by rounding only
+RESAMPLES = 200  # few, since the intervals are not used here
+WAIT = 5.0  # seconds to wait for another reproduction
+WEIGHTS = (".safetensors", ".onnx")  # files of a bundle's model that hold weights
+TINY = 1e-45  # reported for weights that are equal but not bit for bit, such as 0.0 and -0.0
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """How a version that was trained again compares with the registered one.
+    """The comparison of a version, trained again, with the registered one.
 
     Args:
         verdict: `identical` bit for bit, `same` within `tolerance`, or `different`.
-        weights: largest difference of a weight; None where they cannot be compared: other shapes, or a graph.
-        metrics, registered: of the new and the registered model, on the same test rows of today.
-        rows: of the snapshot now; lost: of it gone, by split; forgotten: of these, by `evertune forget`.
-        environment: what is not as it was, `{name: [then, now]}`.
-        missing: what of the record is gone or changed, in words.
+        weights: largest difference of a weight; None where weights cannot be compared: other shapes, or a graph.
+        metrics, registered: metrics of the new and the registered model, on the same test rows of today.
+        rows: number of rows in the snapshot now, by split.
+        lost: number of its rows that are gone, by split.
+        forgotten: number of those that `evertune forget` removed, by split.
+        environment: what has changed since, as `{name: [then, now]}`.
+        missing: what is missing from the record, or has changed, in words.
+        seconds: of the training.
     """
 
     model: str
@@ -68,15 +73,15 @@ class Reproduction:
 
 
 def reproduce_version(recipe: Recipe, home: Home, version: int) -> Reproduction:
-    """Train the version again, as its record says, and compare; a call that was killed is gone on with by the next.
+    """Train the version again, as recorded, and compare; the next call continues one that was killed.
 
-    Neither MLflow, nor an alias, nor the ledger is touched.
+    Nothing changes in MLflow, the aliases or the ledger.
 
     Raises:
-        RegistryError: there is no such version, its files or its start's are gone, it has no recipe on record, or
-            another process reproduces a version of this model.
+        RegistryError: there is no such version, its files or those it started from are gone, it has no recipe on
+            record, or another process is reproducing a version of this model.
         DataError: its snapshot cannot be read.
-        EvertuneError: the training fails.
+        EvertuneError: the training failed.
     """
     with home.lock("reproduce", timeout=WAIT, noted=True):
         return _reproduce_locked(recipe, home, version)
@@ -88,7 +93,7 @@ def _reproduce_locked(recipe: Recipe, home: Home, version: int) -> Reproduction:
     past_recipe = _read_recipe(record, name, version)
     registered = versions.fetch_bundle(home, name, version)
     variant = variants.read_compression(registered)
-    if variant is not None:  # it was made of a version that was trained: that is trained again, and the variant made
+    if variant is not None:  # a compressed variant: train its original again, and compress that
         record = _read_record(home, name, lineage.find_original(home, name, version, variant))
         past_recipe = _read_recipe(record, name, version)
     scratch_home = Home(home.model / "reproduced" / f"{version}-{compute_digest(record)[:8]}", recipe.name)
@@ -133,7 +138,7 @@ def _read_record(home: Home, name: str, version: int) -> dict[str, Any]:
 
 
 def _read_recipe(record: dict[str, Any], name: str, version: int) -> Recipe:
-    """The recipe as it was logged then; a field that is no longer known is an error, not a guess."""
+    """Return the recipe as it was logged; a field that this Evertune does not know is an error."""
     from pydantic import ValidationError
 
     if record["model"]["snapshot"] is None or record["model"]["bundle"] is None:
@@ -144,65 +149,67 @@ def _read_recipe(record: dict[str, Any], name: str, version: int) -> Recipe:
         return Recipe.model_validate(record["recipe"])
     except ValidationError as error:
         raise RegistryError(
-            f"version {version} of {name}: this Evertune does not read the recipe of then "
-            f"({error.errors()[0]['msg']}); use the Evertune of its record, which `evertune trace` names"
+            f"version {version} of {name}: this Evertune cannot read the recorded recipe "
+            f"({error.errors()[0]['msg']}); use the Evertune that `evertune trace` shows for it"
         ) from error
 
 
 def _set_threads(environment: Mapping[str, Any]) -> None:
-    """As many threads as then: sums are rounded by how they are split."""
+    """Use as many threads as then, since rounding depends on how sums are split."""
     import torch
 
-    if threads := environment.get("threads"):
+    threads = environment.get("threads")
+    if threads:
         torch.set_num_threads(min(int(threads), 4 * (os.cpu_count() or 1)))
 
 
 def _load_snapshot(
     past_recipe: Recipe, home: Home, record: dict[str, Any], registered: Path
 ) -> tuple[Snapshot, "pa.Table"]:
-    """The corpus at the version, what is left of it, with the labels in the order of the registered model's outputs."""
+    """Return the snapshot and its remaining rows, with labels in the order of the registered model's outputs."""
     version = int(record["model"]["snapshot"])
     facts = bundle.read_card(registered)["snapshot"]
     rows = corpus.read_rows(home, version)
     _, sizes = corpus.fingerprint_contents(home, version)
     labels = tuple(bundle.read_labels(registered))
     fingerprint = compute_digest(record["model"]["fingerprint"], sizes)
-    return Snapshot(version, fingerprint, sizes, labels, int(facts["batch"])), label_names.rename_rows(
-        rows, past_recipe
-    )
+    snapshot = Snapshot(version, fingerprint, sizes, labels, int(facts["batch"]))
+    return snapshot, label_names.rename_rows(rows, past_recipe)
 
 
 def _count_lost(home: Home, record: dict[str, Any], snapshot: Snapshot) -> tuple[dict[str, int], dict[str, int]]:
-    """Rows of the snapshot that are gone, and those of them that were forgotten, by split."""
+    """Return how many rows of the snapshot are gone, and how many of them were forgotten, by split."""
     gone_rows = {split: count - snapshot.rows.get(split, 0) for split, count in record["run"]["rows"].items()}
     forgotten = forget.count_lost_rows(home, snapshot.version, snapshot.batch)
     return {split: count for split, count in gone_rows.items() if count}, forgotten
 
 
 def _find_champion(past_recipe: Recipe, home: Home, record: dict[str, Any]) -> tuple[Path | None, tuple[str, ...]]:
-    """The bundle of the champion that the training began with, where it looked at that; and what is odd about it."""
+    """Return the champion's bundle that the training built on, if any, and what is missing from the record of it."""
     fresh = past_recipe.data.fresh
     if (fresh.start_from, fresh.train_on) == ("base", "all"):
         return None, ()
     version = record["model"]["version"]
     start = record["model"]["start"]
-    if start is not None:  # somebody may have moved the champion before the decision
+    if start is not None:  # recorded, since the champion may have moved before the decision
         return versions.fetch_bundle(home, record["model"]["name"], int(start)), ()
     decisions = [
         entry for entry in ledger.read_entries(home) if entry["event"] == "decision" and entry["version"] == version
     ]
     if not decisions:
-        return None, ("the ledger has no decision on it: it is taken to have had no champion before it",)
+        return None, ("the ledger has no decision on it, so it is assumed that there was no champion before it",)
     opponent = decisions[0]["champion"]
-    return (None if opponent is None else versions.fetch_bundle(home, record["model"]["name"], int(opponent))), ()
+    if opponent is None:
+        return None, ()
+    return versions.fetch_bundle(home, record["model"]["name"], int(opponent)), ()
 
 
 def _find_teacher(past_recipe: Recipe, home: Home, record: dict[str, Any]) -> tuple[Path | None, tuple[str, ...]]:
-    """The teacher of then, where there was one; and what is odd about it.
+    """Return the teacher of the training, if any, and what has changed about it.
 
     Raises:
-        RegistryError: it is one of the recipe's own versions, and not on record or not whole.
-        ConfigError: it lies elsewhere, and is not there.
+        RegistryError: it is one of the recipe's own versions, and is not on record or its files are missing.
+        ConfigError: it is another model, and is missing.
     """
     recorded_digest, number, model_name = (record["model"][key] for key in ("teacher", "teacher_version", "name"))
     named_version = teachers.registered_teacher(past_recipe)
@@ -210,32 +217,32 @@ def _find_teacher(past_recipe: Recipe, home: Home, record: dict[str, Any]) -> tu
         return None, ()
     if named_version is None:
         current_digest = teachers.fingerprint_teacher(past_recipe)
-        issue = f"the teacher {past_recipe.training.distill.teacher} is not the one of then"
-        return teachers.locate_teacher(past_recipe), () if recorded_digest in {current_digest, None} else (issue,)
+        issue = f"the teacher {past_recipe.training.distill.teacher} has changed since the training"
+        issues = () if recorded_digest in {current_digest, None} else (issue,)
+        return teachers.locate_teacher(past_recipe), issues
     if named_version.isdecimal():
         number = named_version
     if number is None:
         raise RegistryError(
-            f"version {record['model']['version']} of {model_name} learned from the champion of then, and which "
-            "that was is "
-            "not on record; it cannot be reproduced"
+            f"version {record['model']['version']} of {model_name} was distilled from the champion of its time, and "
+            "there is no record of which version that was; it cannot be reproduced"
         )
     try:
         return versions.fetch_bundle(home, model_name, int(number)), ()
     except RegistryError as error:
-        raise RegistryError(f"its teacher must be there to reproduce it: {error}") from None
+        raise RegistryError(f"its teacher is needed to reproduce it: {error}") from None
 
 
 def _check_base_model(past_recipe: Recipe, record: dict[str, Any]) -> tuple[str, ...]:
     recorded = record["environment"].get("base_model")
     current = base_models.fingerprint_base(past_recipe)
     if recorded is None:
-        return ("the base model's digest is not on record: it is taken to be the one of then",)
-    return () if recorded == current else (f"the base model {past_recipe.base_model} is not the one of then",)
+        return ("the base model's digest is not on record, so it is assumed to be unchanged",)
+    return () if recorded == current else (f"the base model {past_recipe.base_model} has changed since the training",)
 
 
 def _copy_measurements(home: Home, scratch_home: Home) -> None:
-    """What was measured on this machine, by which precision `auto` is decided, is the same in both homes."""
+    """Copy this machine's measurements, which decide the precision `auto`, into the scratch home."""
     scratch_home.root.mkdir(parents=True, exist_ok=True)
     measured = read_json(home.root / "machine.json")
     if measured is not None and not (scratch_home.root / "machine.json").exists():
@@ -275,8 +282,10 @@ def _train_again(
     )
 
 
-def _score_both(past_recipe: Recipe, candidate: Candidate, rows: "pa.Table", registered: Path, version: int) -> Any:
-    """Both models on the test rows of today.
+def _score_both(
+    past_recipe: Recipe, candidate: Candidate, rows: "pa.Table", registered: Path, version: int
+) -> Evaluation:
+    """Score both models on today's test rows.
 
     Raises:
         DataError: no test row is left.
@@ -284,7 +293,7 @@ def _score_both(past_recipe: Recipe, candidate: Candidate, rows: "pa.Table", reg
     """
     test = rows.filter([split == "test" for split in rows["split"].to_pylist()])
     if not len(test):
-        raise DataError(f"no test row of version {version} is left to compare on")
+        raise DataError(f"version {version} has no test rows left to compare the models on")
     quick_recipe = past_recipe.model_copy(
         update={"evaluation": past_recipe.evaluation.model_copy(update={"bootstrap": RESAMPLES})}
     )
@@ -292,6 +301,47 @@ def _score_both(past_recipe: Recipe, candidate: Candidate, rows: "pa.Table", reg
     if report.problem is not None:
         raise RegistryError(report.problem)
     return report
+
+
+def compare_weights(first: Path, second: Path) -> float | None:
+    """Return the largest difference of a weight between two bundles; 0.0 only if every bit is the same.
+
+    None where weights cannot be compared: the models have other shapes, or are graphs.
+    """
+    first_files, second_files = _list_weight_files(first), _list_weight_files(second)
+    if _compute_digests(first_files) == _compute_digests(second_files):
+        return 0.0
+    first_weights, second_weights = _load_weights(first_files), _load_weights(second_files)
+    if not first_weights or _read_shapes(first_weights) != _read_shapes(second_weights):
+        return None
+    differences = (
+        float((first_weights[name].float() - second_weights[name].float()).abs().max()) for name in first_weights
+    )
+    return max(differences) or TINY
+
+
+def _list_weight_files(folder: Path) -> list[Path]:
+    return sorted(path for path in (folder / "model").iterdir() if path.suffix in WEIGHTS)
+
+
+def _compute_digests(paths: Sequence[Path]) -> list[tuple[str, str]]:
+    return [(path.name, file_digest(path)) for path in paths]
+
+
+def _read_shapes(weights: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tensor.shape for name, tensor in weights.items()}
+
+
+def _load_weights(files: Sequence[Path]) -> dict[str, Any]:
+    """Return every tensor of a model, from all its files; packed tensors are unpacked."""
+    from safetensors.torch import load_file
+
+    tensors: dict[str, Any] = {}
+    for path in files:
+        if path.suffix == ".safetensors":
+            loaded = load_file(path)
+            tensors |= compressed.unpack_weights(loaded) if path.name == compressed.PACKED else loaded
+    return tensors
 
 
 def _judge_difference(
@@ -308,16 +358,13 @@ def _are_close(first: float | None, second: float | None) -> bool:
 
 
 def _compare_environments(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What is not as it was; names that then were not recorded are told as such."""
-    flattened = [
-        {
-            **{name: value for name, value in environment.items() if name not in {"libraries", "base_model"}},
-            **environment.get("libraries", {}),
-        }
-        for environment in (then, now)
-    ]
-    return {
-        name: [flattened[0].get(name), flattened[1].get(name)]
-        for name in flattened[1]
-        if flattened[0].get(name) != flattened[1].get(name)
-    }
+    """Return what has changed, as `{name: [then, now]}`; a value that was not recorded then is None."""
+    past = _flatten_environment(then)
+    present = _flatten_environment(now)
+    return {name: [past.get(name), value] for name, value in present.items() if past.get(name) != value}
+
+
+def _flatten_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts and the library versions of an environment in one dictionary."""
+    facts = {name: value for name, value in environment.items() if name not in {"libraries", "base_model"}}
+    return {**facts, **environment.get("libraries", {})}

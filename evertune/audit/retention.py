@@ -1,4 +1,4 @@
-"""What no run, rollback or trace needs any more, by the recipe's `retention`: listed, and removed if so wished."""
+"""Find, and optionally remove, what no run, rollback or trace needs any more, by the recipe's `retention`."""
 
 import shutil
 import time
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evertune.config import Recipe
 from evertune.data.corpus import delta_tables
+from evertune.data.corpus.state import load_state
 from evertune.models import teachers
 from evertune.registry.decisions import ledger, retention
 from evertune.registry.versions import versions as model_versions
@@ -17,17 +18,20 @@ from evertune.runtime.home import Home
 from evertune.tokenization import token_files, tokenize
 
 DAY = 86_400
-WAIT = 2.0  # seconds for one that is at work
-KeptVersions = Mapping[int, str]  # versions that stay whole, and why
-GOING = ".going"  # folder that what is removed is moved to first: a crash leaves it there whole, or here
+WAIT = 2.0  # seconds to wait for a running job
+KeptVersions = Mapping[int, str]  # versions that keep their files, and why
+GOING = ".going"  # folder that an item is moved to before it is removed, so that a crash leaves it whole or gone
 
 
 @dataclass(frozen=True)
 class RemovableItem:
-    """Something that may go.
+    """Something that may be removed.
 
     Args:
-        what: its kind; name: which one; why: it may go.
+        what: its kind.
+        name: which one of the kind.
+        why: it may be removed.
+        files, bytes: number and size of its files.
     """
 
     what: str
@@ -39,17 +43,17 @@ class RemovableItem:
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What goes, and which versions stay whole, each with the reason."""
+    """What may be removed or was removed, and which versions keep their files, each with the reason."""
 
     spare: tuple[RemovableItem, ...]
     kept: dict[int, str]
 
 
 def clean_home(recipe: Recipe, home: Home, *, remove: bool) -> Cleaning:
-    """What `retention` lets go; removed if so wished. It is safe to repeat after a crash.
+    """Return what `retention` allows to remove, and remove it if `remove` is set; safe to repeat after a crash.
 
     Raises:
-        RegistryError: a run, a backtest, a search or a reproduction is at work, or MLflow does not answer.
+        RegistryError: a run, a backtest, a search or a reproduction is in progress, or MLflow does not answer.
         DataError: files of the corpus cannot be removed.
         OSError: other files cannot be removed.
     """
@@ -69,7 +73,7 @@ def clean_home(recipe: Recipe, home: Home, *, remove: bool) -> Cleaning:
                 "cleaned",
                 versions=versions,
                 bytes=sum(item.bytes for item in items),
-                reason=f"{len(items)} things that no run needs any more",
+                reason=f"removed {len(items)} items that no run needs any more",
             )
         return Cleaning(tuple(items), dict(sorted(kept_versions.items())))
 
@@ -84,23 +88,23 @@ def _clean_versions(recipe: Recipe, home: Home, kept_versions: KeptVersions, rem
     old_versions = list(retention.find_removable(recipe, home, int(_cutoff_time(recipe) * 1000), kept_versions))
     if remove:
         retention.remove_files(recipe, home, [version.version for version in old_versions])
-    why = "no alias, never champion, not among the newest, nobody else's"
+    why = "no alias, never champion, not among the newest, shares no files"
     for version in old_versions:
         yield RemovableItem("model", f"version {version.version}", why, version.files, version.bytes)
 
 
 def _clean_folders(recipe: Recipe, home: Home, kept_versions: KeptVersions, remove: bool) -> Iterator[RemovableItem]:
-    """Folders and files of the home that nobody will read."""
+    """Yield the folders and files of the home that nothing reads any more, and remove them if `remove` is set."""
     for what, why, paths in (
-        ("run", "neither of a version that stays nor among the newest", _find_old_runs(recipe, home, kept_versions)),
-        ("fetched model", "of no version that stays", _find_old_fetches(recipe, home, kept_versions)),
+        ("run", "not of a version that is kept, not among the newest", _find_old_runs(recipe, home, kept_versions)),
+        ("fetched model", "not of a version that is kept", _find_old_fetches(recipe, home, kept_versions)),
         ("token files", "of another tokenizer, encoding or library", _find_other_tokens(recipe, home)),
-        ("token file", "its rows stand in the file of its group too", _find_joined_tokens(recipe, home)),
+        ("token file", "its rows are also in the file of its group", _find_joined_tokens(recipe, home)),
         ("data docs", "of a batch that is concluded", _find_old_docs(home)),
         ("monitor", "older than retention.days", home.monitors.glob("*/")),
         ("backtest", "older than retention.days", (home.model / "backtests").glob("*/")),
         ("search", "older than retention.days", (home.model / "searches").glob("*/")),
-        ("reproduction", "it did not end, and is older than retention.days", (home.model / "reproduced").glob("*/")),
+        ("reproduction", "did not end, older than retention.days", (home.model / "reproduced").glob("*/")),
     ):
         for path in sorted(_select_aged(paths, _cutoff_time(recipe))):
             files = [file.stat().st_size for file in _list_files(path)]
@@ -113,14 +117,17 @@ def _remove_path(home: Home, path: Path) -> None:
     target = home.model / GOING / uuid.uuid4().hex
     target.parent.mkdir(exist_ok=True)
     path.rename(target)
-    (shutil.rmtree if target.is_dir() else Path.unlink)(target)
+    if target.is_dir():
+        shutil.rmtree(target)
+    else:
+        target.unlink()
 
 
 def _select_aged(paths: Iterable[Path], before: float) -> Iterator[Path]:
-    """Those in which nothing was written since; of a folder its own files count."""
+    """Yield the paths that were not written to since then; of a folder, its direct entries count."""
     for path in paths:
-        times = [file.stat().st_mtime for file in ([path, *path.iterdir()] if path.is_dir() else [path])]
-        if max(times) <= before:
+        entries = [path, *path.iterdir()] if path.is_dir() else [path]
+        if max(entry.stat().st_mtime for entry in entries) <= before:
             yield path
 
 
@@ -155,14 +162,14 @@ def _find_joined_tokens(recipe: Recipe, home: Home) -> Iterator[Path]:
 
 
 def _find_old_docs(home: Home) -> Iterator[Path]:
-    last_batch = ((read_json(home.state) or {}).get("concluded") or {}).get("batch", 0)
+    last_batch = load_state(home).concluded_batch
     yield from (folder for folder in home.data_docs.glob("*/") if int(folder.name) <= last_batch)
 
 
 def _clean_tables(recipe: Recipe, home: Home, remove: bool) -> Iterator[RemovableItem]:
-    """Files of both tables whose rows stand in newer files."""
+    """Yield the files of both tables whose rows are also in newer files, and remove them if `remove` is set."""
     days = recipe.retention.days
-    why = "its rows stand in newer files; every version of the table stays readable"
+    why = "its rows are in newer files; every version of the table stays readable"
     with home.lock("corpus"):
         for table in (home.corpus, home.quarantine):
             sizes = [path.stat().st_size for path in delta_tables.vacuum_table(table, days, remove=False)]

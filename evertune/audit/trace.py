@@ -1,4 +1,4 @@
-"""Why is a version what it is? From the registered model back to rows, recipe, code, and the people who moved it."""
+"""Trace a registered version back to its rows, recipe and code, and to the people who promoted it."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,9 @@ SPLITS = ("train", "validation", "test", "excluded")
 
 
 def trace_version(recipe: Recipe, home: Home, version: int) -> dict[str, Any]:
-    """All that is known of a registered version, JSON-ready: `model`, `run`, `recipe`, `rows`, `decisions`, `moves`.
+    """Return all that is known of a registered version, JSON-ready.
+
+    The keys are `model`, `run`, `recipe`, `environment`, `rows`, `decisions` and `moves`.
 
     Raises:
         RegistryError: there is no such version, or MLflow does not answer.
@@ -47,7 +49,7 @@ def _move_ends(entry: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _describe_rows(recipe: Recipe, home: Home, record: dict[str, Any]) -> dict[str, Any]:
-    """The snapshot that it was trained and tested on, by split and by source, and whether it is still what it was."""
+    """Return the rows of the version's snapshot by split and by source, and whether they have changed since."""
     registered = record["model"]["fingerprint"]
     rows_then = record["run"]["rows"]
     if record["model"]["snapshot"] is None:
@@ -57,7 +59,7 @@ def _describe_rows(recipe: Recipe, home: Home, record: dict[str, Any]) -> dict[s
     try:
         rows = corpus.read_rows(home, version)
         fingerprint, sizes = corpus.fingerprint_contents(home, version)
-    except (DataError, OSError, KeyError, ValueError) as error:  # the table was cleaned or lies elsewhere
+    except (DataError, OSError, KeyError, ValueError) as error:  # the table was cleaned or moved
         return {**summary, "problem": f"snapshot {version} cannot be read: {error}"}
     renamed = ((record["recipe"].get("contract") or {}).get("label") or {}).get("rename") or {}
     contract = recipe.contract.model_copy(
@@ -78,7 +80,7 @@ def _describe_rows(recipe: Recipe, home: Home, record: dict[str, Any]) -> dict[s
 
 
 def _describe_descent(recipe: Recipe, home: Home, record: dict[str, Any]) -> list[dict[str, Any]]:
-    """The versions that it descends from, and the rows of each that were forgotten since, by split."""
+    """Return the versions that it descends from, with the number of rows of each that were forgotten, by split."""
     versions = lineage.list_trained_versions(home, recipe.registered_name)
     snapshots = {entry.version: entry.snapshot for entry in versions}
     return [
@@ -92,7 +94,10 @@ def _describe_descent(recipe: Recipe, home: Home, record: dict[str, Any]) -> lis
 
 
 def _describe_sources(rows: "pa.Table") -> list[dict[str, Any]]:
-    """Rows of each source, with a digest over their versions: each version is a digest of the row itself."""
+    """Return the number of rows of each source, with a digest over their contents.
+
+    A row version is itself a digest of the row's content.
+    """
     versions_by_source: dict[str, list[str]] = {}
     for source, row_version in zip(rows["source"].to_pylist(), rows["row_version"].to_pylist(), strict=True):
         versions_by_source.setdefault(source, []).append(row_version)

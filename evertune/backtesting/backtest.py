@@ -1,4 +1,4 @@
-"""Replay a corpus by its timestamps: what would each retraining policy have done, and what would it have been worth?"""
+"""Replay a corpus by its timestamps: what would each retraining policy have done, and at what cost and gain?"""
 
 import math
 import shutil
@@ -39,8 +39,16 @@ class Result:
     """A replayed history.
 
     Args:
-        first: the window at whose end the first model was trained; windows: first day of each.
-        left_out: rows that stand in no window, by reason.
+        folder: of this backtest.
+        every: length of a window, as given.
+        metric: the metric that policies are compared by.
+        first: number of the window at whose end the first model was trained.
+        windows: first day of each window.
+        steps: of all policies, window by window.
+        summaries: one for each policy.
+        recommended: name of the recommended policy.
+        sentence: the recommendation with its evidence.
+        left_out: reason -> number of rows that belong to no window.
     """
 
     folder: str
@@ -57,11 +65,12 @@ class Result:
 
 @dataclass
 class State:
-    """Where a policy stands.
+    """The state of a policy after a window.
 
     Args:
-        champion: the model in use; met: how often it was challenged with evidence.
-        trained: window at whose end it trained last, whatever became of the model.
+        champion: the model in use.
+        trained: window at whose end it trained last, whether or not the model was promoted.
+        met: how often the champion was challenged with evidence.
     """
 
     champion: Model
@@ -80,17 +89,21 @@ def run_backtest(
     *,
     start: int | None = None,
 ) -> Result:
-    """Replay the corpus, window by window, all policies side by side; what an earlier call has done is not done again.
+    """Replay the corpus window by window under all policies; an interrupted backtest is resumed.
 
     Args:
-        snapshot: of the corpus, under the names of today.
-        every: see `windows.cut`.
-        begun: is given the folder of this backtest, and names its run.
-        told: hears of each step, those of an earlier call too.
-        start: window at whose end the first model is trained. Default: a third of them, or as many as a model takes.
+        recipe: the model's recipe.
+        home: where its corpus and models are.
+        snapshot: of the corpus, with today's label names.
+        every: length of a window, see `windows.cut_history`.
+        policies: to compare.
+        begin_run: called with the folder of this backtest; returns the id of its run.
+        on_step: called with each step, including those of an earlier call.
+        start: window at whose end the first model is trained. Default: after a third of the windows, or as soon as
+            there are enough rows.
     Raises:
-        ConfigError: the recipe names no timestamp, or `every` is no unit.
-        DataError: too few windows, or too few rows before the last.
+        ConfigError: the recipe maps no timestamp, or `every` is not a valid length.
+        DataError: too few windows, or too few rows before the last one.
         EvertuneError: a training fails.
     """
     if "timestamp" not in list_roles(recipe):
@@ -101,7 +114,7 @@ def run_backtest(
     settings = dump_settings(recipe, *(name for name in up_to_date.OUTSIDE if name != "contract"))
     names = [policy.name for policy in policies]
     step_versions = (STEP_VERSION, training.STEP_VERSION, evaluate.STEP_VERSION)
-    # Of these rows, the number of those still to come says which: a day later other windows may be known.
+    # The number of future rows tells which rows are replayed: a day later, more of them are in the past.
     key = compute_digest(tokens.fingerprint, every, cut.future, names, settings, start, step_versions)
     folder = home.model / "backtests" / key[:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,19 +123,19 @@ def run_backtest(
     steps = list(_report_each(_replay_windows(replay, policies, first), on_step))
     objective = load_objective(recipe.objective.type)
     metric = recipe.metric
-    kind = find_kind(recipe.metric, no_shares(objective))
     summaries = verdict.summarize_policies(steps, metric, metric in objective.LOWER_IS_BETTER)
+    left_out = {"without a timestamp": cut.undated, "in the future": cut.future}
     return Result(
-        str(folder),
-        every,
-        metric,
-        first,
-        tuple(day.isoformat() for day in cut.starts),
-        tuple(steps),
-        tuple(summaries),
-        verdict.recommend_policy(summaries).policy,
-        verdict.explain_choice(summaries, metric, kind),
-        {name: count for name, count in (("without a timestamp", cut.undated), ("in the future", cut.future)) if count},
+        folder=str(folder),
+        every=every,
+        metric=metric,
+        first=first,
+        windows=tuple(day.isoformat() for day in cut.starts),
+        steps=tuple(steps),
+        summaries=tuple(summaries),
+        recommended=verdict.recommend_policy(summaries).policy,
+        sentence=verdict.explain_choice(summaries, metric, find_kind(metric, no_shares(objective))),
+        left_out={reason: count for reason, count in left_out.items() if count},
     )
 
 
@@ -132,27 +145,27 @@ def _report_each(steps: Iterable[Step], on_step: Callable[[Step], None]) -> Iter
         yield step
 
 
-def _find_first_window(replay: Replay, least_windows: int) -> int:
-    """The first window, not before this one, at whose end there are rows enough to train and to test on."""
+def _find_first_window(replay: Replay, earliest: int) -> int:
+    """Return the first window, not before `earliest`, at whose end there are enough rows to train and to test on."""
     objective = load_objective(replay.recipe.objective.type)
     min_rows = replay.recipe.evaluation.gate.min_rows
-    for window in range(least_windows, len(replay.windows)):
+    for window in range(earliest, len(replay.windows)):
         rows = replay.rows_until(window)
         split = rows["split"].to_pylist()
         train = rows.filter([name == "train" for name in split])[objective.TARGET].to_pylist()
         is_trainable = len(set(objective.label_values(train))) >= 2 if objective.LABELED else len(train) > 0
         if split.count("test") >= min_rows and is_trainable:
             return window
-    missing_rows = "train rows of two labels" if objective.LABELED else "a train row"
+    needed_rows = "train rows of two labels" if objective.LABELED else "a train row"
     raise DataError(
-        f"{len(replay.windows)} windows, and none from number {least_windows} on but the last has {min_rows} test rows "
-        f"(evaluation.gate.min_rows) and {missing_rows} before its end; take shorter windows with --every, an "
+        f"{len(replay.windows)} windows, and before the last one none from number {earliest} on has {min_rows} test "
+        f"rows (evaluation.gate.min_rows) and {needed_rows} before its end; set shorter windows with --every, an "
         "earlier --start, or add rows"
     )
 
 
 def _replay_windows(replay: Replay, policies: Sequence[Policy], first: int) -> Iterator[Step]:
-    """Window by window, so that policies that train the same share it."""
+    """Yield each policy's step, window by window, so that policies that train the same model share it."""
     finished = _load_finished(replay.folder, len(policies), len(policies) * (len(replay.windows) - first))
     states: dict[str, State] = {}
     for window in range(first, len(replay.windows)):
@@ -165,12 +178,12 @@ def _replay_windows(replay: Replay, policies: Sequence[Policy], first: int) -> I
                 has_new_step = True
                 _append_step(replay.folder, step, states[policy.name])
             yield step
-        if has_new_step:  # else the models of windows that an earlier call has done are still in use
+        if has_new_step:  # before that, later windows of an earlier call still use these models
             _remove_unused(replay.folder, [state.champion for state in states.values()])
 
 
 def _take_step(replay: Replay, policy: Policy, states: dict[str, State], window: int, first: int) -> Step:
-    """What the policy does at a window's end, and what comes of it in the next."""
+    """Return what the policy does at the end of a window, and the result in the next window."""
     state = states.get(policy.name)
     if state is None:
         candidate = replay.train_model(window, None)
@@ -178,16 +191,13 @@ def _take_step(replay: Replay, policy: Policy, states: dict[str, State], window:
         return _describe_step(
             replay, policy, states[policy.name], window, retrained=True, promoted=True, seconds=candidate.seconds
         )
-    new_rows = len(replay.rows_between(state.trained, window))  # without any, a run says `unchanged`
+    new_rows = len(replay.rows_between(state.trained, window))  # without any, a run ends as `unchanged`
     is_due = policy.retrains != "never" and (window - first) % policy.period == 0 and new_rows > 0
-    looks_for_drift = is_due and policy.retrains == "drift"
-    drift_p = (
-        replay.measure_drift(state.champion, max(state.champion.window, window - policy.period), window)
-        if looks_for_drift
-        else None
-    )
-    is_calm = policy.retrains == "drift" and (drift_p is None or drift_p > ALARM)
-    if not is_due or is_calm or replay.find_lack(window, state.champion):
+    drift_p = None
+    if is_due and policy.retrains == "drift":
+        drift_p = replay.measure_drift(state.champion, max(state.champion.window, window - policy.period), window)
+    has_no_drift = policy.retrains == "drift" and (drift_p is None or drift_p > ALARM)
+    if not is_due or has_no_drift or replay.explain_missing_rows(window, state.champion):
         return _describe_step(replay, policy, state, window, drift=drift_p)
     candidate = replay.train_model(window, state.champion)
     state.trained = window
@@ -228,8 +238,9 @@ def _describe_step(
     metric = replay.recipe.metric
     scores = replay.score_window(state.champion.folder, window + 1)
     before = replay.score_window(replaced.folder, window + 1).get(metric) if replaced is not None else None
+    value = scores.get(metric)
     is_wrong = False
-    if before is not None and (value := scores.get(metric)) is not None:
+    if before is not None and value is not None:
         falls = metric in load_objective(replay.recipe.objective.type).LOWER_IS_BETTER
         is_wrong = value > before if falls else value < before
     return Step(
@@ -246,9 +257,9 @@ def _describe_step(
 
 
 def _load_finished(folder: Path, policies: int, all_steps: int) -> dict[tuple[str, int], tuple[Step, State]]:
-    """The steps that are done, by policy and window; none where others are to come and the models in use are gone.
+    """Return the finished steps by policy and window; none if further steps need models that are gone.
 
-    `evertune forget` removes them, though it may change no row of the corpus.
+    `evertune forget` removes those models, even if it changes no row of the corpus.
     """
     finished = _read_steps(folder)
     if len(finished) < all_steps and not all(state.champion.folder.is_dir() for _, state in finished[-policies:]):
@@ -258,7 +269,7 @@ def _load_finished(folder: Path, policies: int, all_steps: int) -> dict[tuple[st
 
 
 def _read_steps(folder: Path) -> list[tuple[Step, State]]:
-    """The steps that are done, each with where it left its policy; a line that a crash cut short is none."""
+    """Return the finished steps, each with its policy's state; a line that a crash cut off is skipped."""
     steps = []
     for facts in read_json_lines(folder / STEPS):
         champion = Model(folder / facts["champion"], facts["window"])

@@ -1,4 +1,4 @@
-"""Retraining policies: when a window's end is a reason to retrain, and what gives a challenger its place."""
+"""Retraining policies: when to retrain, and when to promote the challenger."""
 
 import difflib
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from evertune.errors import ConfigError
 
 @dataclass(frozen=True)
 class Policy:
-    """One policy.
+    """A retraining policy.
 
     Args:
-        name: as it was asked for.
-        retrains: at every window's end, at none, or where drift is found.
-        gated: whether the gate decides on a promotion; else every challenger is promoted.
-        lenient: whether what the gate holds for want of evidence is promoted all the same.
-        superior_on: test rows on which the gate asks for superiority. Default: those that the recipe names.
-        period: windows from one occasion to the next.
+        name: as given on the command line.
+        retrains: `always` (at the end of each period), `never`, or `drift` (if drift is found there).
+        gated: whether the gate decides on a promotion; otherwise every challenger is promoted.
+        lenient: whether a challenger that the gate holds is promoted too.
+        superior_on: test rows on which the gate requires superiority. None: those that the recipe names.
+        period: number of windows between two occasions to retrain.
     """
 
     name: str
@@ -39,25 +39,24 @@ TABLE = {
 
 
 def parse_policies(names: str) -> list[Policy]:
-    """Policies by name, each with a period where one is given: `never,always,gated:4`.
+    """Parse policies by name, each with an optional period: `never,always,gated:4`.
 
     Raises:
-        ConfigError: no such policy.
+        ConfigError: a policy is unknown, its period is not a number, or no policy is named.
     """
     unique_names = dict.fromkeys(name.strip() for name in names.split(","))
-    return [_parse_policy(name) for name in unique_names if name] or _refuse_empty()
+    policies = [_parse_policy(name) for name in unique_names if name]
+    if not policies:
+        raise ConfigError(f"--policies: no policy is named; choose from {', '.join(TABLE)}")
+    return policies
 
 
 def _parse_policy(name: str) -> Policy:
     kind, _, period = name.partition(":")
     if kind not in TABLE:
         matches: Sequence[str] = difflib.get_close_matches(kind, TABLE, 1)
-        hint = f"did you mean {matches[0]}?" if matches else f"there are {', '.join(TABLE)}"
+        hint = f"did you mean {matches[0]}?" if matches else f"choose from {', '.join(TABLE)}"
         raise ConfigError(f"--policies: no policy {kind}; {hint}")
     if period and not (period.isdecimal() and int(period)):
         raise ConfigError(f"--policies: {name}: give a number of windows, such as {kind}:4")
     return replace(TABLE[kind], name=name, period=int(period or 1))
-
-
-def _refuse_empty() -> list[Policy]:
-    raise ConfigError(f"--policies: name one at least of {', '.join(TABLE)}")

@@ -1,4 +1,4 @@
-"""The parts of a replayed history: train on what was known, compare, look for drift, score what came next."""
+"""Operations on a replayed history: train on what was known, compare models, measure drift, score the next window."""
 
 import shutil
 from collections import Counter
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Model:
-    """A model that was trained at a window's end.
+    """A model that was trained at the end of a window.
 
     Args:
-        folder: its bundle; window: the last one that it knew.
+        folder: its bundle.
+        window: number of the last window whose rows it knows.
     """
 
     folder: Path
@@ -42,23 +43,26 @@ class Model:
 
 
 class Replay:
-    """The corpus as it was at each window's end.
+    """The corpus as it was at the end of each window.
 
     Args:
-        rows: all rows of the corpus under the names of today; windows: of these rows.
+        recipe: the model's recipe.
+        home: where its corpus and models are.
+        rows: all rows of the corpus, with today's label names.
         tokens: of all rows.
-        folder: for models and what is compared.
-        run_id: that the models' cards name.
+        windows: of these rows.
+        folder: for the trained models and their comparisons.
+        run_id: written into the models' cards.
     """
 
     def __init__(
         self, recipe: Recipe, home: Home, rows: "pa.Table", tokens: Tokens, windows: Windows, folder: Path, run_id: str
     ) -> None:
-        # One process: others would look for the rows' tokens by their batch, which is the window here.
+        # Train in one process: others would look up tokens by the rows' batch, which is the window here.
         single_process = recipe.training.model_copy(update={"processes": 1})
         self.recipe = recipe.model_copy(update={"training": single_process})
         self.home = home
-        order = np.argsort(windows.number, kind="stable")  # as batches would have come
+        order = np.argsort(windows.number, kind="stable")  # the order in which batches would have arrived
         self.rows = rows.take(order)
         self.tokens = tokens
         self.windows = replace(windows, number=windows.number[order])
@@ -70,27 +74,27 @@ class Replay:
         self.score_window = lru_cache(maxsize=None)(self._score_window)
 
     def rows_until(self, window: int) -> "pa.Table":
-        """The rows up to a window's end, with the `window` that each came in."""
+        """Return the rows up to the end of a window, each with its `window`."""
         return self.rows_between(0, window)
 
     def rows_between(self, after: int, until: int) -> "pa.Table":
-        """The rows of the windows behind `after`, up to the end of `until`, with the `window` that each came in."""
+        """Return the rows of the windows after `after` up to and including `until`, each with its `window`."""
         import pyarrow as pa
 
         is_chosen = (self.windows.number > after) & (self.windows.number <= until)
         rows = self.rows.filter(pa.array(is_chosen))
         return rows.append_column("window", pa.array(self.windows.number[is_chosen], pa.int64()))
 
-    def find_lack(self, window: int, champion: Model) -> str:
-        """What the rows that a retraining would learn from lack, so that a run would say `unchanged`; else empty."""
+    def explain_missing_rows(self, window: int, champion: Model) -> str:
+        """Return why there are too few rows to retrain, which ends a run as `unchanged`; empty if there are enough."""
         rows = assign.exclude_leaked_rows(self.rows_until(window), self.recipe.data.split)
         return training.explain_missing_rows(_by_window(rows), self.recipe, champion.window)
 
     def train_model(self, window: int, champion: Model | None) -> Candidate:
-        """A model of what was known at a window's end; what another policy has trained there is taken as it is.
+        """Train a model on what was known at the end of a window; a model that another policy trained there is reused.
 
         Raises:
-            EvertuneError: see `training.finetune`.
+            EvertuneError: see `finetune_model`.
         """
         rows = self.rows_until(window)
         snapshot = self._make_snapshot(rows, window)
@@ -134,11 +138,15 @@ class Replay:
         name: str,
         superior_on: str | None,
     ) -> Decision:
-        """What the gate says, on the test rows that were known then and that `evaluation.window` lets in.
+        """Return the gate's decision on the test rows that were known then, within `evaluation.window`.
 
         Args:
-            night: how many challengers, this one included, this champion has met.
-            superior_on: test rows on which superiority is asked. Default: those that the recipe names.
+            candidate: the challenger.
+            champion: the model in use.
+            window: number of the window at whose end they are compared.
+            challenge_number: how many challengers, this one included, this champion has met.
+            name: of the comparison's folder.
+            superior_on: test rows on which the gate requires superiority. None: those that the recipe names.
         """
         import pyarrow as pa
 
@@ -152,12 +160,12 @@ class Replay:
             report = evaluate.evaluate_models(
                 self.recipe, own_candidate, test, leaked, champion.folder, champion.window
             )
-        decision = challenge.decide_challenge(self._ask_superiority(superior_on), report, challenge_number)
+        decision = challenge.decide_challenge(self._require_superiority(superior_on), report, challenge_number)
         shutil.rmtree(folder)
         return decision
 
-    def _ask_superiority(self, superior_on: str | None) -> Recipe:
-        """The recipe with a gate that asks for superiority on these rows."""
+    def _require_superiority(self, superior_on: str | None) -> Recipe:
+        """Return the recipe with a gate that requires superiority on these rows."""
         if superior_on is None:
             return self.recipe
         gate = self.recipe.evaluation.gate.model_copy(update={"superior_on": superior_on})
@@ -165,19 +173,25 @@ class Replay:
         return self.recipe.model_copy(update={"evaluation": rules})
 
     def measure_drift(self, champion: Model, after: int, until: int) -> float | None:
-        """P-value of a change between the test rows that the champion's window knew and the new rows of others.
+        """Return the p-value of a change between the test rows of the champion's windows and the new rows.
 
-        None where there is too little to compare.
+        None if there are too few rows to compare.
+
+        Args:
+            champion: the model in use.
+            after: the new rows are those after this window ...
+            until: ... up to the end of this one.
         """
         known_rows = self.rows_until(champion.window)
         new_rows = self.rows_between(after, until)
-        sides = list(zip((known_rows, new_rows), unseen_rows.select_both_sides(known_rows, new_rows), strict=True))
-        if not all(selection.kept.any() for _, selection in sides):
+        selections = unseen_rows.select_both_sides(known_rows, new_rows)
+        if not all(selection.kept.any() for selection in selections):
             return None
         with job_slots.hold_slot(self.recipe.name):
             predictor = self._load_predictor(champion.folder)
-            before, since = (self._observe_rows(predictor, rows, selection) for rows, selection in sides)
-        return two_sample.compare_samples(before, since, self.recipe.training.seed).p
+            reference = self._observe_rows(predictor, known_rows, selections[0])
+            current = self._observe_rows(predictor, new_rows, selections[1])
+        return two_sample.compare_samples(reference, current, self.recipe.training.seed).p
 
     def _observe_rows(self, predictor: Any, rows: "pa.Table", selection: unseen_rows.Unseen) -> Sample:
         import pyarrow as pa
@@ -189,7 +203,7 @@ class Replay:
         return observations.observe_rows(predictor, self.recipe, inputs, targets, rows["component"].to_numpy(), kinds)
 
     def _score_window(self, folder: Path, window: int) -> dict[str, float | None]:
-        """Metrics of a model on all rows of a window; none where it has no rows."""
+        """Return the metrics of a model on all rows of a window; empty without rows."""
         rows = self.rows_between(window - 1, window)
         if not len(rows):
             return {}
@@ -197,8 +211,7 @@ class Replay:
         inputs = extract_cells(rows, self._objective.INPUTS)
         with job_slots.hold_slot(self.recipe.name):
             predictor = self._load_predictor(folder)
-            is_assessed = self._objective.ASSESSED
-            predictions = predictor.assess(inputs, targets) if is_assessed else predictor.predict(inputs)
+            predictions = predictor.assess(inputs, targets) if self._objective.ASSESSED else predictor.predict(inputs)
         names = sorted({*bundle.read_labels(folder), *self._objective.label_values(targets)})
         sums = self._objective.statistics(targets, predictions, names).sum(0, dtype="float64")
         metrics = self._objective.metrics(sums, names)
@@ -206,5 +219,5 @@ class Replay:
 
 
 def _by_window(rows: "pa.Table") -> "pa.Table":
-    """The rows with their window for their batch, which tells old rows from new ones."""
+    """Return the rows with their window as `batch`, which tells old rows from new ones."""
     return rows.set_column(rows.column_names.index("batch"), "batch", rows["window"]).drop_columns("window")

@@ -1,16 +1,17 @@
-"""What a replayed history says of the policies: sums by policy, and the one to take."""
+"""Summarise a replayed history by policy, and recommend one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from evertune.errors import DataError
 from evertune.statistics.paired_tests import SHARE, MetricKind, format_amount
 
-TOLERANCE = 0.005  # of the metric: a policy that is no further below the best is as good
+TOLERANCE = 0.005  # of the metric: a policy no further below the best counts as equally good
 RESAMPLES = 2000
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -18,15 +19,20 @@ class Step:
     """One policy at the end of one window.
 
     Args:
-        window: its number; day: the first of the next window, which is scored.
-        rows: of that window; metrics: of the model in use on them, empty where there are none.
-        retrained, promoted: what was done.
-        verdict, reason: of the gate, where it was asked.
-        wrong: whether the promotion made the next window worse.
-        before: the main metric that the replaced model has there.
-        drift: p-value, where drift was looked for.
+        policy: its name.
+        window: number of the window.
+        day: first day of the next window, which is scored.
+        rows: number of rows of the next window.
+        metrics: of the model in use on these rows; empty without rows.
+        retrained: whether a model was trained.
+        promoted: whether it was promoted.
+        wrong: whether the promotion made the metric of the next window worse.
+        before: metric of the replaced model in the next window.
+        verdict: of the gate; None without a gate.
+        reason: of the gate; None without a gate.
+        drift: p-value; None if drift was not measured.
         seconds: of training.
-        model: window whose end the model in use was trained at.
+        model: number of the window at whose end the model in use was trained.
     """
 
     policy: str
@@ -50,10 +56,15 @@ class Summary:
     """A policy over all windows.
 
     Args:
-        metric: mean over the windows where it is defined; None where it is in none.
-        below: how far it is below the best policy; low, high: the 95% interval of that, over windows. None where no
-            window has the metric of both.
-        windows: those that tell of the difference.
+        policy: its name.
+        metric: mean over the windows where it is defined; None if it is defined in none.
+        below: how far it is below the best policy; None if no window has the metric of both.
+        low: lower end of its 95% interval over windows.
+        high: upper end.
+        windows: number of windows with the metric of both.
+        retrainings: number of trained models.
+        promotions: number of promoted models.
+        wrong: number of promotions that made the next window worse.
         seconds: of training.
     """
 
@@ -70,12 +81,14 @@ class Summary:
 
 
 def summarize_policies(steps: Sequence[Step], metric: str, falls: bool) -> list[Summary]:
-    """One of each policy, in their order.
+    """Return a summary of each policy, in the order of their first steps.
 
     Args:
+        steps: of all policies.
+        metric: the metric that policies are compared by.
         falls: whether the metric falls as a model improves.
     Raises:
-        DataError: no model has the metric in any window.
+        DataError: the metric is undefined in every window.
     """
     policies = list(dict.fromkeys(step.policy for step in steps))
     sign = -1 if falls else 1
@@ -83,39 +96,39 @@ def summarize_policies(steps: Sequence[Step], metric: str, falls: bool) -> list[
     defined = [name for name in policies if not np.isnan(values[name]).all()]
     if not defined:
         raise DataError(
-            f"{metric} is undefined in every window that was scored: of so few rows, or of answers that are all "
-            "alike, it is no number; take longer windows with --every, name another evaluation.metric, or train longer"
+            f"{metric} is undefined in every window that was scored: there are too few rows, or all answers are alike; "
+            "set longer windows with --every, set another evaluation.metric, or train longer"
         )
     best = max(defined, key=lambda name: sign * float(np.nanmean(values[name])))
     return [_summarize_policy(name, steps, values[name], sign * (values[best] - values[name])) for name in policies]
 
 
-def _collect_values(steps: Sequence[Step], metric: str) -> Any:
+def _collect_values(steps: Sequence[Step], metric: str) -> Floats:
     values = [step.metrics.get(metric) for step in steps]
     return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
-def _summarize_policy(name: str, steps: Sequence[Step], values: Any, below: Any) -> Summary:
+def _summarize_policy(name: str, steps: Sequence[Step], values: Floats, below: Floats) -> Summary:
     own = [step for step in steps if step.policy == name]
     differences = below[~np.isnan(below)]
     defined = values[~np.isnan(values)]
     gap, low, high = _compute_interval(differences)
     return Summary(
-        name,
-        float(defined.mean()) if len(defined) else None,
-        gap,
-        low,
-        high,
-        len(differences),
-        sum(step.retrained for step in own),
-        sum(step.promoted for step in own),
-        sum(step.wrong for step in own),
-        sum(step.seconds for step in own),
+        policy=name,
+        metric=float(defined.mean()) if len(defined) else None,
+        below=gap,
+        low=low,
+        high=high,
+        windows=len(differences),
+        retrainings=sum(step.retrained for step in own),
+        promotions=sum(step.promoted for step in own),
+        wrong=sum(step.wrong for step in own),
+        seconds=sum(step.seconds for step in own),
     )
 
 
-def _compute_interval(differences: Any) -> tuple[float, float, float] | tuple[None, None, None]:
-    """Mean of some differences and its 95% interval."""
+def _compute_interval(differences: Floats) -> tuple[float, float, float] | tuple[None, None, None]:
+    """Return the mean of some differences and its 95% bootstrap interval."""
     if not len(differences):
         return None, None, None
     means = np.random.default_rng(0).choice(differences, (RESAMPLES, len(differences))).mean(1)
@@ -124,7 +137,7 @@ def _compute_interval(differences: Any) -> tuple[float, float, float] | tuple[No
 
 
 def recommend_policy(policies: Sequence[Summary]) -> Summary:
-    """Of the policies that are as good as the best the one with the fewest wrong promotions, then the cheapest."""
+    """Return, of the policies as good as the best, the one with the fewest wrong promotions, then the cheapest."""
     candidates = [
         (summary.wrong, summary.seconds, below, summary)
         for summary, below in _list_comparable(policies)
@@ -134,43 +147,45 @@ def recommend_policy(policies: Sequence[Summary]) -> Summary:
 
 
 def _list_comparable(policies: Sequence[Summary]) -> list[tuple[Summary, float]]:
-    """The policies that could be compared with the best, which is one of them, and how far each is below."""
+    """Return the policies that can be compared with the best, itself included, and how far each is below it."""
     return [(summary, summary.below) for summary in policies if summary.below is not None]
 
 
 def explain_choice(policies: Sequence[Summary], metric: str, kind: MetricKind = SHARE) -> str:
-    """The recommendation with its evidence."""
+    """Return the recommendation with its evidence as one sentence."""
     chosen = recommend_policy(policies)
-    (best, _) = min(_list_comparable(policies), key=lambda pair: pair[1])
+    best = min(_list_comparable(policies), key=lambda pair: pair[1])[0]
     cost = f"{_format_count(chosen.wrong, 'wrong promotion')} and {chosen.seconds:,.0f} s of training"
     words = f"{chosen.policy}: mean {metric} {chosen.metric:.4f} over {_format_count(chosen.windows, 'window')}, {cost}"
     if chosen is not best:
-        gap, *ends = (
-            format_amount(value, metric, kind, 2)
-            for value in (chosen.below, chosen.low, chosen.high)
-            if value is not None
+        assert chosen.below is not None and chosen.low is not None and chosen.high is not None
+        gap = format_amount(chosen.below, metric, kind, 2)
+        low = format_amount(chosen.low, metric, kind, 2).partition(" ")[0]
+        high = format_amount(chosen.high, metric, kind, 2).partition(" ")[0]
+        words += (
+            f"; {best.policy} is better by {gap} (95% interval {low} to {high}), with "
+            f"{_format_count(best.wrong, 'wrong promotion')} and {best.seconds:,.0f} s"
         )
-        low, high = (end.partition(" ")[0] for end in ends)
-        words += f"; {best.policy} is better by {gap} (95% interval {low} to {high}), "
-        words += f"with {_format_count(best.wrong, 'wrong promotion')} and "
-        words += f"{best.seconds:,.0f} s"
-    elif gated := _explain_refusal(policies, chosen, metric, kind):
-        words += f"; {gated}"
+        return words
+    refusal = _explain_refusal(policies, chosen, metric, kind)
+    if refusal:
+        words += f"; {refusal}"
     return words
 
 
 def _explain_refusal(policies: Sequence[Summary], chosen: Summary, metric: str, kind: MetricKind) -> str:
-    """Why not the gated policy, where it was tried and is not as good."""
+    """Explain why the gated policy is not recommended; empty if it was not tried, or is as good."""
     losers = [pair for pair in _list_comparable(policies) if pair[0].policy.startswith("gated") and pair[1] > TOLERANCE]
     if not losers or chosen.policy.startswith("gated"):
         return ""
     gated, below = losers[0]
     gap = format_amount(below, metric, kind, 2)
-    reason = (
-        _format_count(gated.wrong, "wrong promotion") if gated.wrong else "its gate asks for more than the rows show"
-    )
+    if gated.wrong:
+        reason = _format_count(gated.wrong, "wrong promotion")
+    else:
+        reason = "its gate requires more evidence than the rows provide"
     return f"{gated.policy} would lose {gap} here: {reason}"
 
 
 def _format_count(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

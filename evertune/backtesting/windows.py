@@ -1,4 +1,4 @@
-"""The corpus cut by time into windows: what was known when, and what came next."""
+"""Cut a corpus by time into windows."""
 
 import calendar
 from dataclasses import dataclass
@@ -16,12 +16,13 @@ UNITS = ("day", "week", "month")
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows from the first row's to the last one's.
+    """Windows from that of the first row to that of the last one.
 
     Args:
-        starts: first day of each window, the first of them being number 1.
-        number: (rows,) the window of each row; 0 for one that stands in none.
-        undated, future: rows without a timestamp, and with one that is still to come: they stand in none.
+        starts: first day of each window; windows are numbered from 1.
+        number: (rows,) number of each row's window; 0 for a row in no window.
+        undated: number of rows without a timestamp.
+        future: number of rows with a timestamp in the future.
     """
 
     starts: tuple[date, ...]
@@ -34,14 +35,15 @@ class Windows:
 
 
 def cut_history(moments: "pa.ChunkedArray", every: str, now: datetime) -> Windows:
-    """Cut by calendar: a week begins on Monday, all in UTC.
+    """Cut rows into windows of the calendar, in UTC; a week begins on Monday.
 
     Args:
-        moments: timestamps of all rows, in microseconds; null where there is none.
+        moments: (rows,) timestamps in microseconds, null for rows without one.
         every: one of `UNITS`, or `N days`.
+        now: rows after it are in the future.
     Raises:
-        ConfigError: no such unit.
-        DataError: no row can be placed.
+        ConfigError: `every` is not a valid length.
+        DataError: no row has a timestamp in the past.
     """
     import numpy as np
 
@@ -51,7 +53,7 @@ def cut_history(moments: "pa.ChunkedArray", every: str, now: datetime) -> Window
     is_future = ~is_missing & (values > int(now.timestamp() * 1e6))
     is_placed = ~is_missing & ~is_future
     if not is_placed.any():
-        raise DataError("no row has a timestamp of the past; map one with data.columns.timestamp")
+        raise DataError("no row has a timestamp in the past; map a column with data.columns.timestamp")
     days = values // 86_400_000_000  # since 1970
     starts = list(_list_starts(int(days[is_placed].min()), int(days[is_placed].max()), every, size))
     number = np.where(is_placed, np.searchsorted(starts, days, side="right"), 0)
@@ -60,17 +62,17 @@ def cut_history(moments: "pa.ChunkedArray", every: str, now: datetime) -> Window
 
 
 def _parse_days(every: str) -> int:
-    """Days of a window; 0 for months."""
+    """Return the days of a window; 0 for months."""
     if every in UNITS:
         return {"day": 1, "week": 7, "month": 0}[every]
     number, _, unit = every.partition(" ")
     if number.isdecimal() and int(number) and unit in {"day", "days"}:
         return int(number)
-    raise ConfigError(f"--every {every}: give day, week, month, or a number of days such as '10 days'")
+    raise ConfigError(f"--every {every}: use day, week, month, or a number of days such as '10 days'")
 
 
-def _list_starts(first: int, last: int, every: str, size: int) -> "list[int]":
-    """First days of the windows that hold these two days and all between, as days since 1970."""
+def _list_starts(first: int, last: int, every: str, size: int) -> list[int]:
+    """Return the first day of each window from the one of day `first` to the one of day `last`, as days since 1970."""
     first_date = datetime.fromtimestamp(first * 86_400, UTC).date()
     if every == "week":
         first -= first_date.weekday()
@@ -78,7 +80,9 @@ def _list_starts(first: int, last: int, every: str, size: int) -> "list[int]":
         return list(range(first, last + 1, size))
     starts = []
     day = first_date.replace(day=1)
-    while (number := (day - date(1970, 1, 1)).days) <= last:
+    number = (day - date(1970, 1, 1)).days
+    while number <= last:
         starts.append(number)
         day += timedelta(days=calendar.monthrange(day.year, day.month)[1])
+        number = (day - date(1970, 1, 1)).days
     return starts

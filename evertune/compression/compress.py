@@ -1,4 +1,4 @@
-"""A smaller or faster variant of a registered version: made, compared with it on the same rows, and registered."""
+"""Make a smaller or faster variant of a registered version, compare both on the same rows, and register it."""
 
 import logging
 import statistics as summary
@@ -30,8 +30,8 @@ from evertune.statistics.paired_tests import find_kind, format_amount
 
 __all__ = ["METHODS", "Limits", "Method", "Result", "compress_version"]
 logger = logging.getLogger(__name__)
-ROUNDS = 7  # passes of each model over so many rows, in turn
-TIMED = 256
+ROUNDS = 7  # timed passes of each model, in turn
+TIMED = 256  # rows of a pass
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class Limits:
     """What a variant must keep.
 
     Args:
-        agreement: least share of equal labels; drop: largest loss of the recipe's metric, proven by its interval.
-        speedup: least ratio of the original's seconds to the variant's; 0 asks for none.
+        agreement: smallest share of equal labels.
+        drop: largest loss of the recipe's metric, proven by its confidence bound.
+        speedup: smallest ratio of the original's seconds to the variant's; 0 for no limit.
     """
 
     agreement: float = 0.97
@@ -50,13 +51,20 @@ class Limits:
 
 @dataclass(frozen=True)
 class Result:
-    """What compressing found.
+    """The result of a compression; pairs are (original, variant).
 
     Args:
-        version: of the variant, of: that it was made from.
-        agreement: share of equal labels; None where the objective has none.
-        drop: loss of the metric, and the most that it may be at the gate's confidence.
-        bytes, milliseconds: of the model and for 256 rows, (original, variant).
+        version: of the variant.
+        of: version of the original.
+        method: of the compression.
+        verdict: of the comparison.
+        reason: of the verdict.
+        metric: the recipe's metric.
+        metrics: name -> values on the test rows.
+        agreement: share of equal labels; None if the objective has no labels.
+        drop: loss of the metric, and its upper bound at the gate's confidence.
+        bytes: size of the models.
+        milliseconds: time for 256 rows.
     """
 
     version: int
@@ -75,12 +83,19 @@ class Result:
 def compress_version(
     recipe: Recipe, home: Home, version: int, method: Method, limits: Limits, sparsity: float = 0.5
 ) -> Result:
-    """Make a variant of a version, compare the two, register it, and let it be champion if it keeps within the limits.
+    """Make a variant of a version, compare both, register the variant, and promote it if it keeps within the limits.
 
-    The champion's place is given to a variant of the champion alone; with `registry.promote: ask` it waits.
+    Only a variant of the champion can be promoted; with `registry.promote: ask` it waits for approval.
 
+    Args:
+        recipe: the model's recipe.
+        home: of the recipe.
+        version: of the original.
+        method: of the compression.
+        limits: what the variant must keep.
+        sparsity: share of weights that `prune` removes.
     Raises:
-        ConfigError: the model does not go with the method.
+        ConfigError: the method does not support the model.
         DataError: there are no test rows.
         RegistryError: MLflow refused, or the champion was moved meanwhile.
     """
@@ -99,24 +114,24 @@ def compress_version(
         report, rows, agreement = _compare_on_test(recipe, home, candidate, original, version)
         seconds = _measure_seconds(original, folder / "bundle", rows)
         sizes = (variants.measure_size(original), variants.measure_size(folder / "bundle"))
-        decision, drop = _decide_promotion(recipe, report, limits, agreement, seconds)
+        decision, drop = _check_limits(recipe, report, limits, agreement, seconds)
         if version != champion and decision.verdict == "promoted":
-            decision = Decision("held", f"{decision.reason}; version {version} is not the champion", decision.evidence)
-        evidence = (
-            {
-                "test": "variant",
-                "passed": decision.verdict == "promoted",
-                "on": "test",
-                "rows": len(rows),
-                "metric": recipe.metric,
-                "estimate": -drop[0],
-                "low": -drop[1],
-                "agreement": agreement,
-                "bytes": sizes,
-                "seconds": seconds,
-            },
-        )
-        decision = Decision(decision.verdict, f"{method} variant of version {version}: {decision.reason}", evidence)
+            reason = f"{decision.reason} Version {version} is not the champion."
+            decision = Decision("held", reason, decision.evidence)
+        evidence = {
+            "test": "variant",
+            "passed": decision.verdict == "promoted",
+            "on": "test",
+            "rows": len(rows),
+            "metric": recipe.metric,
+            "estimate": -drop[0],
+            "low": -drop[1],
+            "agreement": agreement,
+            "bytes": sizes,
+            "seconds": seconds,
+        }
+        reason = f"{method} variant of version {version}: {decision.reason}"
+        decision = Decision(decision.verdict, reason, (evidence,))
         number = versions.register_version(recipe, home, replace(candidate, tokens=training_tokens), rows[:3])
         versions.set_tags(home, recipe.registered_name, number, variant=f"{method} of version {version}")
         champion_report = Evaluation(**{**asdict(report), "champion_version": champion})
@@ -124,22 +139,22 @@ def compress_version(
         _record_run(run, recipe, report, sizes, seconds, agreement)
     metrics = {name: (report.champion_metrics["test"][name], value) for name, value in report.metrics["test"].items()}
     return Result(
-        number,
-        version,
-        method,
-        decision.verdict,
-        decision.reason,
-        recipe.metric,
-        metrics,
-        agreement,
-        drop,
-        sizes,
-        (1000 * seconds[0], 1000 * seconds[1]),
+        version=number,
+        of=version,
+        method=method,
+        verdict=decision.verdict,
+        reason=decision.reason,
+        metric=recipe.metric,
+        metrics=metrics,
+        agreement=agreement,
+        drop=drop,
+        bytes=sizes,
+        milliseconds=(1000 * seconds[0], 1000 * seconds[1]),
     )
 
 
 def _read_training_snapshot(recipe: Recipe, home: Home, version: int, original: Path) -> Snapshot:
-    """The snapshot that the original was trained on, as its record has it: its variant has learned no other rows."""
+    """Return the snapshot that the original, and so its variant, was trained on."""
     facts = versions.describe_version(home, recipe.registered_name, version)
     model = facts["model"]
     batch = bundle.read_card(original)["snapshot"]["batch"]
@@ -150,17 +165,16 @@ def _read_training_snapshot(recipe: Recipe, home: Home, version: int, original: 
 def _compare_on_test(
     recipe: Recipe, home: Home, candidate: Candidate, original: Path, version: int
 ) -> tuple[Evaluation, list[Any], float | None]:
-    """Both on the clean test rows: the evaluation, the rows' inputs, and the share of equal labels."""
+    """Score both on the test rows: return the evaluation, the rows' inputs, and the share of equal labels."""
     import pyarrow as pa
 
     objective = load_objective(recipe.objective.type)
     corpus_rows = transactions.read_rows(home, candidate.tokens.snapshot.version)
     leaked = set(assign.find_leaked_rows(corpus_rows).to_pylist())
-    test = label_names.rename_rows(
-        corpus_rows.filter(pa.array(evaluate.select_scored_rows(corpus_rows, recipe.evaluation.window, None))), recipe
-    )
+    is_scored = evaluate.select_scored_rows(corpus_rows, recipe.evaluation.window, None)
+    test = label_names.rename_rows(corpus_rows.filter(pa.array(is_scored)), recipe)
     if not len(test):
-        raise DataError("no test rows, so nothing to compare a variant on; add rows")
+        raise DataError("no test rows to compare a variant on; add rows")
     report = evaluate.evaluate_models(recipe, candidate, test, leaked, original, version)
     inputs = extract_cells(test, objective.INPUTS)
     if not objective.LABELED:
@@ -171,7 +185,7 @@ def _compare_on_test(
 
 
 def _measure_seconds(original: Path, variant: Path, inputs: Sequence[Any]) -> tuple[float, float]:
-    """Median seconds of each over the same rows, in turn, so that a busy machine slows both."""
+    """Return the median seconds of each model over the same rows, measured in turn, so that load slows both."""
     step = max(1, len(inputs) // TIMED)
     sample = list(inputs)[::step][:TIMED]
     predictors = [bundle.load_predictor(folder) for folder in (original, variant)]
@@ -180,15 +194,15 @@ def _measure_seconds(original: Path, variant: Path, inputs: Sequence[Any]) -> tu
         for index, predictor in enumerate(predictors):
             start = time.perf_counter()
             predictor.predict(sample)
-            if round_number:  # the first pass makes kernels
+            if round_number:  # the first pass compiles kernels
                 durations[index].append(time.perf_counter() - start)
     return summary.median(durations[0]), summary.median(durations[1])
 
 
-def _decide_promotion(
+def _check_limits(
     recipe: Recipe, report: Evaluation, limits: Limits, agreement: float | None, seconds: tuple[float, float]
 ) -> tuple[Decision, tuple[float, float]]:
-    """Whether the variant keeps within the limits; the loss of the metric and its upper bound."""
+    """Decide whether the variant keeps within the limits; return also the loss of the metric and its upper bound."""
     objective = load_objective(recipe.objective.type)
     rules = recipe.evaluation
     sign = -1 if recipe.metric in objective.LOWER_IS_BETTER else 1
@@ -209,15 +223,21 @@ def _decide_promotion(
         )
     drop = (-float(difference.estimate), -float(difference.low))
     speedup = seconds[0] / seconds[1]
-    loss_text, worst_text, allowed_text = (format_amount(size, recipe.metric, kind, 2) for size in (*drop, limits.drop))
-    words = f"{recipe.metric} falls by {loss_text} (at worst {worst_text}), {speedup:.2f} times as fast"
-    words += "" if agreement is None else f", {agreement:.2%} of labels agree"
-    failures = [
-        *([f"a loss of {allowed_text} is allowed"] if not drop[1] <= limits.drop else []),
-        *([f"{limits.agreement:.0%} must agree"] if agreement is not None and agreement < limits.agreement else []),
-        *([f"{limits.speedup:g} times is asked"] if speedup < limits.speedup else []),
-    ]
-    return Decision("held" if failures else "promoted", "; ".join([words, *failures]), ()), drop
+    loss_text = format_amount(drop[0], recipe.metric, kind, 2)
+    bound_text = format_amount(drop[1], recipe.metric, kind, 2)
+    measured = f"{recipe.metric} falls by {loss_text} (upper bound {bound_text}), {speedup:.2f} times as fast"
+    if agreement is not None:
+        measured += f", {agreement:.2%} of labels agree"
+    failures = []
+    if not drop[1] <= limits.drop:
+        failures.append(f"maximum loss {format_amount(limits.drop, recipe.metric, kind, 2)}")
+    if agreement is not None and agreement < limits.agreement:
+        failures.append(f"minimum agreement {limits.agreement:.0%}")
+    if speedup < limits.speedup:
+        failures.append(f"minimum speedup {limits.speedup:g}")
+    if not failures:
+        return Decision("promoted", f"{measured}.", ()), drop
+    return Decision("held", f"{measured}. Outside the limits: {', '.join(failures)}.", ()), drop
 
 
 def _record_run(
@@ -230,9 +250,10 @@ def _record_run(
 ) -> None:
     values = {f"test_{name}": value for name, value in report.metrics["test"].items() if value is not None}
     values |= {"variant_bytes": sizes[1], "variant_speedup": seconds[0] / seconds[1]}
-    values |= {} if agreement is None else {"variant_agreement": agreement}
+    if agreement is not None:
+        values["variant_agreement"] = agreement
     run.log_metrics(values, 0)
     run.log_recipe(recipe)
     run.log_artifact(Path(report.details), "report")
     run.finish_run()
-    logger.info("the variant has %.1f MB, the original %.1f MB", sizes[1] / 1e6, sizes[0] / 1e6)
+    logger.info("size of the variant: %.1f MB, of the original: %.1f MB", sizes[1] / 1e6, sizes[0] / 1e6)

@@ -1,4 +1,4 @@
-"""A variant of a bundle: the same model in fewer bytes, or for another engine."""
+"""Write a variant of a bundle: the same model in fewer bytes, or for another engine."""
 
 import shutil
 from collections.abc import Collection, Mapping
@@ -13,23 +13,26 @@ from evertune.serving.portable import compressed
 
 Method = Literal["int8", "prune", "onnx", "onnx-int8"]
 METHODS: tuple[Method, ...] = ("int8", "prune", "onnx", "onnx-int8")
-LEAST = 0.05  # share of a model's numbers below which changing them changes nothing worth a version
+LEAST = 0.05  # smallest share of a model's parameters that a method must change to be worth a version
 
 
 def write_variant(original: Path, folder: Path, method: Method, sparsity: float) -> str:
-    """Write a variant of a bundle beside it, whole or not at all, and return its digest.
+    """Write a variant of a bundle, whole or not at all, and return its digest.
 
     Args:
-        sparsity: share of the weights of linear layers and convolutions that `prune` takes away.
+        original: the bundle.
+        folder: of the variant.
+        method: of the compression.
+        sparsity: share of the weights of linear layers and convolutions that `prune` removes.
     Raises:
-        ConfigError: the bundle is a variant already, or an adapter, or its model does not go with the method.
+        ConfigError: the bundle is a variant already, or an adapter, or the method does not support its model.
         OSError: the disk is full or not writable.
     """
     card = bundle.read_card(original)
     if "compression" in card:
         raise ConfigError(f"that version is a variant already ({card['compression']['method']}); compress the original")
     if "adapter" in card:
-        raise ConfigError("that version is an adapter beside its base; train one with `merge: true` to compress it")
+        raise ConfigError("that version is an adapter without its base; train one with `merge: true` to compress it")
     objective = load_objective(card["objective"])
     scratch = folder.with_name(f".{folder.name}")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -37,7 +40,7 @@ def write_variant(original: Path, folder: Path, method: Method, sparsity: float)
     shutil.copytree(original, scratch, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
     try:
         _write_weights(objective, original / "model", scratch / "model", method, sparsity)
-        # An older bundle's own code knows no variants.
+        # The code of an older bundle does not support variants.
         bundle.write_code(scratch / "code", objective, (*bundle.CODE, "compressed.py"))
         precision = card["precision"] if method == "prune" else "fp32"
         facts = {
@@ -65,8 +68,8 @@ def _write_weights(objective: Any, original: Path, folder: Path, method: Method,
     if share < LEAST:
         raise ConfigError(
             f"--method {method}: it changes linear layers and convolutions, which hold {share:.1%} of this model's "
-            f"numbers (a head that is the embeddings too does not count); at least {LEAST:.0%} is asked, else the "
-            "variant would be nearly the original; leave this one as it is, or tune a model with a smaller vocabulary"
+            f"parameters (minimum: {LEAST:.0%}; a head that shares the embeddings' weights does not count), so the "
+            "variant would be nearly as large; keep the original, or tune a model with a smaller vocabulary"
         )
     packed = (
         compressed.pack_int8(state, outputs) if method == "int8" else compressed.pack_sparse(state, outputs, sparsity)
@@ -75,7 +78,7 @@ def _write_weights(objective: Any, original: Path, folder: Path, method: Method,
 
 
 def _drop_tied_names(state: Mapping[str, Any], saved: Collection[str]) -> dict[str, Any]:
-    """Tensors without their second names: a tied one is packed once, by the name that it was saved with."""
+    """Return the tensors by one name each: a tied tensor is packed once, by the name that it was saved with."""
     first_names: dict[Any, str] = {}
     for name, tensor in state.items():
         storage_key = (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else name
@@ -85,7 +88,7 @@ def _drop_tied_names(state: Mapping[str, Any], saved: Collection[str]) -> dict[s
 
 
 def _list_saved_names(folder: Path) -> set[str]:
-    """Names of the tensors in a model's folder."""
+    """Return the names of the tensors in a model's folder."""
     from safetensors import safe_open
 
     names: set[str] = set()
@@ -100,17 +103,16 @@ def _export_onnx(model: Any, path: Path, method: Method) -> None:
         compressed.export_onnx(model, path, int8=method == "onnx-int8")
     except (RuntimeError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(
-            f"--method {method}: this model cannot be written as an ONNX graph: {str(error).splitlines()[0]}; "
-            "try int8 or prune"
+            f"--method {method}: this model cannot be exported to ONNX: {str(error).splitlines()[0]}; try int8 or prune"
         ) from error
 
 
 def measure_size(folder: Path) -> int:
-    """Bytes of a bundle's model."""
+    """Return the bytes of a bundle's model."""
     return sum(file.stat().st_size for file in (folder / "model").rglob("*") if file.is_file())
 
 
 def read_compression(folder: Path) -> dict[str, Any] | None:
-    """What was done to the model of a bundle; None where nothing was."""
+    """Return how the model of a bundle was compressed; None for an original."""
     compression: dict[str, Any] | None = read_json(folder / "evertune.json").get("compression")
     return compression

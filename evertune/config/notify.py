@@ -17,7 +17,7 @@ def _check_target_name(target: str) -> str:
         raise PydanticCustomError(
             SECRET,
             "an address of people is a secret, and recipes are logged: write `${NAME}` and export NAME with the "
-            "address, or `block:NAME` for a Prefect Secret block of that name (docs/notifications.md)",
+            "address, or `block:NAME` for a Prefect Secret block of that name (docs/how-to/get-notified.md)",
         )
     return target
 

@@ -1,1 +1,1 @@
-"""Rows from outside to a snapshot: sources, contract, splits, corpus and quarantine."""
+"""From external rows to a snapshot: sources, contract, splits, corpus and quarantine."""

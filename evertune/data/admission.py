@@ -1,4 +1,4 @@
-"""A staged batch through contract and split into the corpus: what the validate step and a release have in common."""
+"""Take a staged batch through contract and splits into the corpus, for the validate step and for releases."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 logger = logging.getLogger(__name__)
-NEEDED = ("great_expectations", "deltalake", "evertune.data.splits.minhash")  # what judging imports
+VALIDATOR_IMPORTS = ("great_expectations", "deltalake", "evertune.data.splits.minhash")
 
 
 def start_validator() -> None:
-    """A batch will come: start the process that judges it, which has imported Great Expectations by then."""
-    helper_process.start_helper(*NEEDED)
+    """Start the process that will judge a batch, so that its slow imports are done when the batch comes."""
+    helper_process.start_helper(*VALIDATOR_IMPORTS)
 
 
 def admit_batch(
@@ -41,44 +41,43 @@ def admit_batch(
     afterwards: Callable[[], object] | None = None,
     spread: Spread | None = None,
 ) -> tuple[Snapshot, judge.Verdicts | None]:
-    """Judge a staged batch and commit it; a batch that is committed already, or holds nothing, changes nothing.
+    """Judge a staged batch and commit it; an empty batch, or one that is already committed, changes nothing.
 
     Args:
-        docs_folder: where Data Docs go. Default: none are written.
-        meanwhile, afterwards: see `beside.call`; of the process that `prepare` started, which judges.
-        spread: has other machines judge a batch of many parts instead.
+        docs_folder: where Data Docs are written. Default: none are written.
+        meanwhile, afterwards: as for `helper_process.run_in_helper`, which judges in the process that `start_validator`
+            started.
+        spread: lets other machines judge a large batch instead.
     Returns:
-        The corpus after it; the verdicts, None where nothing was left to judge.
+        The corpus afterwards, and the verdicts, or None if nothing was left to judge.
     Raises:
-        BatchStoppedError: the batch is unacceptable as a whole; its refused rows are kept, the next run judges again.
-        DataError: no row has ever come, another run replaced the staged batch, or a table cannot be written.
+        BatchStoppedError: the batch is unacceptable as a whole; its refused rows are kept, and the next run judges it
+            again.
+        DataError: the sources never had a row, another run replaced the staged batch, or a table cannot be written.
     """
-    if batch.path is None or transactions.is_committed(batch, home):
+    is_done = batch.path is None or transactions.is_committed(batch, home)
+    if is_done:
         helper_process.end_processes()
     if batch.path is None and not transactions.last_number(home):
         raise DataError(f"the sources hold no rows ({', '.join(batch.sources) or 'nothing to read'}); add some")
-    if batch.path is None or transactions.is_committed(batch, home):
+    if is_done:
         return label_names.rename_snapshot(transactions.take_snapshot(home), recipe), None
+
     accepted_file = transactions.ChunkFile(home.batches)
-    labels_before = transactions.label_counts(home)
+    labels_before = transactions.load_label_counts(home)
     try:
         if spread is not None and batch.rows > judge.SENT:
             helper_process.end_processes()
             verdicts = _judge_batch(batch, recipe, home, accepted_file, docs_folder, spread)
         else:
-            verdicts = helper_process.run_in_helper(
-                partial(_judge_batch, batch, recipe, home, accepted_file, docs_folder), meanwhile, afterwards
-            )
-        changes = judge.label_changes.describe_changes(verdicts, recipe, labels_before)
-        for warning in (
-            *verdicts.warnings,
-            *changes,
-            *transactions.describe_late_rows(rows_of(accepted_file.path), recipe, home),
-        ):
+            judge_batch = partial(_judge_batch, batch, recipe, home, accepted_file, docs_folder)
+            verdicts = helper_process.run_in_helper(judge_batch, meanwhile, afterwards)
+        label_warnings = judge.label_changes.describe_changes(verdicts, recipe, labels_before)
+        late_warnings = transactions.describe_late_rows(rows_of(accepted_file.path), recipe, home)
+        for warning in (*verdicts.warnings, *label_warnings, *late_warnings):
             logger.warning("%s", warning)
-        transactions.commit_batch(
-            batch, accepted_file, split_accepted_rows(accepted_file, recipe, home), verdicts.refused, home
-        )
+        splits = split_accepted_rows(accepted_file, recipe, home)
+        transactions.commit_batch(batch, accepted_file, splits, verdicts.refused, home)
     except judge.BatchStoppedError as stop:
         transactions.set_aside(batch, stop.verdicts.refused, home)
         raise
@@ -95,7 +94,7 @@ def _judge_batch(
     docs_folder: Path | None,
     spread: Spread | None = None,
 ) -> judge.Verdicts:
-    """The verdicts; accepted rows go to the file, as `splits.signed` gives them, while others are judged."""
+    """Return the verdicts; accepted rows are signed and written to the file while others are still being judged."""
     rows, names = staging.open_batch(batch)
     sign_rows = partial(assign.add_signatures, input_role=load_objective(recipe.objective.type).INPUTS[0])
     remote_judge = spread and RemoteWorkers(spread, sign_rows)
@@ -110,27 +109,30 @@ def _judge_batch(
 
 
 def split_accepted_rows(accepted_file: transactions.ChunkFile, recipe: Recipe, home: Home) -> "pa.Table":
-    """The splits of accepted rows, beside all that the corpus holds."""
-    inputs = load_objective(recipe.objective.type).INPUTS[0]
-    release_memory()  # what the contract took: the splits of many rows need it
+    """Return the splits of accepted rows, assigned with regard to all rows of the corpus."""
+    input_role = load_objective(recipe.objective.type).INPUTS[0]
+    release_memory()  # the contract's memory, which the splits of many rows need
     assigned_splits = assign.assign_splits(
         rows_of(accepted_file.path),
         transactions.known_rows(home),
         recipe.data.split,
-        inputs,
-        transactions.make_input_lookup(home, inputs),
+        input_role,
+        transactions.make_input_lookup(home, input_role),
         home.batches,
         assign.lends_validation(recipe),
     )
-    release_memory()  # what they took: the commit needs it
+    release_memory()  # the splits' memory, which the commit needs
     return assigned_splits
 
 
 def commit_release(batch: Batch, accepted_rows: "pa.Table", events: "pa.Table", recipe: Recipe, home: Home) -> None:
-    """Commit a release: rows for the corpus, which get their splits, and what the quarantine is told.
+    """Assign splits to released rows and commit them.
 
+    Args:
+        accepted_rows: rows for the corpus.
+        events: rows for the quarantine, each with its new status.
     Raises:
-        DataError: another run has taken its number, or a table cannot be written.
+        DataError: another run committed a batch with the same number, or a table cannot be written.
     """
     accepted_file = transactions.ChunkFile(home.batches)
     try:

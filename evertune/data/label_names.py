@@ -1,6 +1,6 @@
-"""Labels that are called otherwise than they were: `contract.label.rename`.
+"""Renamed labels: `contract.label.rename`.
 
-The corpus keeps every row as it came. What is learned and judged sees each label under the name of today.
+The corpus keeps every row as it came. Training and evaluation see each label under its current name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def rename_snapshot(original: Snapshot, recipe: Recipe) -> Snapshot:
-    """The snapshot under the names of today; with other names it is another one."""
+    """Return the snapshot with the current label names; renaming changes its fingerprint."""
     new_names = recipe.contract.label.rename
     if not new_names:
         return original
@@ -29,12 +29,12 @@ def rename_snapshot(original: Snapshot, recipe: Recipe) -> Snapshot:
 
 
 def rename_labels(labels: Sequence[str], new_names: Mapping[str, str]) -> list[str]:
-    """Every label once, in the order of the first that is called so."""
+    """Return the distinct current names of the labels, each at the position of its first label."""
     return list(dict.fromkeys(new_names.get(label, label) for label in labels))
 
 
 def rename_rows(table: "pa.Table", recipe: Recipe) -> "pa.Table":
-    """Rows of the corpus with the targets of today."""
+    """Return rows of the corpus with the current label names in their targets."""
     new_names = recipe.contract.label.rename
     target = load_objective(recipe.objective.type).TARGET
     if not new_names:
@@ -44,10 +44,10 @@ def rename_rows(table: "pa.Table", recipe: Recipe) -> "pa.Table":
 
 
 def digest_targets(table: "pa.Table", recipe: Recipe) -> Any:
-    """Digests of the targets under the names of today.
+    """Return digests of the targets under the current label names.
 
     Args:
-        table: rows with `target_digest`, and with the target where the recipe renames.
+        table: rows with `target_digest`, and with the target if the recipe renames labels.
     """
     if not recipe.contract.label.rename:
         return table["target_digest"]
@@ -55,26 +55,25 @@ def digest_targets(table: "pa.Table", recipe: Recipe) -> Any:
 
 
 def list_name_variants(column: Any, new_names: Mapping[str, str]) -> list[Any]:
-    """The column as it would stand under the names of today, and under those of earlier days.
+    """Return the column under the current label names, then under former ones.
 
-    Of several old names for one, each is given to all of its places: a list that held two of them is not found.
+    A label with several former names takes one of them per variant, for all its occurrences; a list that contained two
+    of them at once has no variant.
     """
     current = rename_values(column, new_names)
     old_names = dict[str, list[str]]()
     for old, new in new_names.items():
         old_names.setdefault(new, []).append(old)
-    turns = range(max(map(len, old_names.values()), default=0))
-    return [
-        current,
-        *(
-            rename_values(current, {new: olds[min(turn, len(olds) - 1)] for new, olds in old_names.items()})
-            for turn in turns
-        ),
-    ]
+
+    variants = [current]
+    for turn in range(max(map(len, old_names.values()), default=0)):
+        former_names = {new: olds[min(turn, len(olds) - 1)] for new, olds in old_names.items()}
+        variants.append(rename_values(current, former_names))
+    return variants
 
 
 def rename_values(column: Any, new_names: Mapping[str, str]) -> Any:
-    """Strings, or lists of strings, with the names of today; nulls stay."""
+    """Return strings, or lists of strings, with the new names; nulls stay."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -88,7 +87,7 @@ def rename_values(column: Any, new_names: Mapping[str, str]) -> Any:
 
 
 def rename_predictions(model_outputs: list[dict[str, Any]], recipe: Recipe) -> list[dict[str, Any]]:
-    """What an older model says, under the names of today."""
+    """Return an older model's predictions under the current label names."""
     new_names = recipe.contract.label.rename
     target = load_objective(recipe.objective.type).TARGET
     if not new_names:
@@ -100,7 +99,7 @@ def rename_predictions(model_outputs: list[dict[str, Any]], recipe: Recipe) -> l
 
 
 def _rename_scores(output: dict[str, Any], new_names: Mapping[str, str]) -> dict[str, Any]:
-    """The scores of all labels, where a prediction has them; of labels that were merged the highest."""
+    """Return the prediction's scores of all labels, if it has them; merged labels get their highest score."""
     scores: dict[str, float] = {}
     for label, score in output.get("all_scores", {}).items():
         new_name = new_names.get(label, label)

@@ -1,4 +1,4 @@
-"""What a kept row is: its schema, its version, its key and the digests by which rows are compared."""
+"""The schema of stored rows, and their versions, keys and digests, by which rows are compared."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-ESCAPED = r'["\\\x00-\x1f]'  # signs that JSON writes in another way
+ESCAPED = r'["\\\x00-\x1f]'  # characters that JSON escapes
 ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def list_roles(recipe: Recipe) -> list[str]:
-    """The roles that make up a row's content: the objective's, then those of id, timestamp, group that are mapped."""
+    """Return the roles that make up a row's content: the objective's, then the mapped ones of id, timestamp, group."""
     return [*load_objective(recipe.objective.type).COLUMNS, *(role for role in ROLES if role in recipe.data.columns)]
 
 
 def has_id(recipe: Recipe) -> bool:
-    """Whether a row is known by an id, so that a changed row supersedes its older version."""
+    """Whether rows have an id, so that a changed row supersedes its older version."""
     return "id" in recipe.data.columns
 
 
 def build_schema(recipe: Recipe) -> "pa.Schema":
-    """Columns of a row on its way from a source to the corpus or the quarantine."""
+    """Return the columns of a row on its way from a source to the corpus or the quarantine."""
     import pyarrow as pa
 
     objective_fields = [
@@ -57,25 +57,29 @@ def build_schema(recipe: Recipe) -> "pa.Schema":
 
 
 def to_arrow_type(kind: str) -> "pa.DataType":
-    """What holds the cells of a column of this kind."""
+    """Return the Arrow type of a column of this kind."""
     import pyarrow as pa
 
     return pa.list_(pa.string()) if kind in LISTS else pa.string()
 
 
 def list_own_columns(names: list[str]) -> list[str]:
-    """The objective's columns among those of a table in `schema`'s order: the inputs first, then the target."""
+    """Return the objective's columns among those of a table: the inputs first, then the target.
+
+    Args:
+        names: all columns of the table, in the order of `build_schema`.
+    """
     return names[names.index("occurrence") + 1 : names.index("id")]
 
 
 def add_keys(table: "pa.Table", recipe: Recipe) -> "pa.Table":
-    """A source's table in `schema(recipe)`, each row with its version, key and digests.
+    """Return a source's table in the schema of `build_schema`, each row with its version, key and digests.
 
-    A blank id or group is a missing one: it would tie rows together that have nothing in common.
-    A table that already has `occurrence` numbers keeps them: a mended row stays the same copy of its content.
+    A blank id or group counts as missing, else it would tie unrelated rows together. A table that already has
+    `occurrence` numbers keeps them: a mended row stays the same copy of its content.
 
     Raises:
-        DataError: a column is missing or cannot be brought into the schema.
+        DataError: a column is missing, or its type does not fit the schema.
     """
     import numpy as np
 
@@ -92,10 +96,10 @@ def add_keys(table: "pa.Table", recipe: Recipe) -> "pa.Table":
 
 
 def add_versions(table: "pa.Table", recipe: Recipe) -> "pa.Table":
-    """As `keyed`, each row for itself: where the table has no `occurrence` number, the row is the first of its content.
+    """Do the same as `add_keys`, but take every row without an `occurrence` number as the first of its content.
 
     Raises:
-        DataError: a column is missing or cannot be brought into the schema.
+        DataError: a column is missing, or its type does not fit the schema.
     """
     import pyarrow as pa
 
@@ -111,11 +115,12 @@ def add_versions(table: "pa.Table", recipe: Recipe) -> "pa.Table":
     return pa.table(columns, schema=target_schema)
 
 
-def find_occurrences(versions: "np.ndarray[Any, Any]", sources: "np.ndarray[Any, Any]") -> "tuple[Any, Any]":
-    """Rows whose content stands further up in their source too, in order, and how often it does.
+def find_occurrences(versions: "np.ndarray", sources: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
+    """Return the ascending positions of rows whose content occurs earlier in their source, and how often it does.
 
     Args:
-        versions: from `as_numbers`; sources: a number for each row's source.
+        versions: from `versions_to_numbers`, (rows, 2).
+        sources: a number for each row's source, (rows,).
     """
     import numpy as np
 
@@ -130,10 +135,11 @@ def find_occurrences(versions: "np.ndarray[Any, Any]", sources: "np.ndarray[Any,
 
 
 def renumber_rows(rows: "pa.Table", positions: Any, numbers: Any, recipe: Recipe) -> "pa.Table":
-    """The rows, those in the given places with this occurrence number and the version that follows from it.
+    """Return the rows, some of them with a new occurrence number and the version that follows from it.
 
     Args:
-        places: in order.
+        positions: ascending positions of these rows.
+        numbers: their occurrence numbers.
     """
     import numpy as np
     import pyarrow as pa
@@ -154,8 +160,8 @@ def renumber_rows(rows: "pa.Table", positions: Any, numbers: Any, recipe: Recipe
     return rows
 
 
-def versions_to_numbers(versions: Any) -> "np.ndarray[Any, Any]":
-    """Row versions as two numbers each, (rows, 2); they sort as the versions do."""
+def versions_to_numbers(versions: Any) -> "np.ndarray":
+    """Return row versions as two numbers each, (rows, 2), which sort as the versions do."""
     import numpy as np
     import pyarrow as pa
 
@@ -164,22 +170,27 @@ def versions_to_numbers(versions: Any) -> "np.ndarray[Any, Any]":
     return np.frombuffer(data, dtype=">u8").astype(np.uint64).reshape(-1, 2)
 
 
-def order_versions(versions: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    """The places of versions from `as_numbers`, in the versions' order."""
+def order_versions(versions: "np.ndarray") -> "np.ndarray":
+    """Return the positions of versions in ascending order of the versions.
+
+    Args:
+        versions: from `versions_to_numbers`, (rows, 2).
+    """
     import numpy as np
 
     order = np.argsort(versions[:, 0])
     upper = versions[order, 0]
-    return np.lexsort((versions[:, 1], versions[:, 0])) if (upper[1:] == upper[:-1]).any() else order
+    has_ties = (upper[1:] == upper[:-1]).any()
+    return np.lexsort((versions[:, 1], versions[:, 0])) if has_ties else order
 
 
-def numbers_to_versions(numbers: "np.ndarray[Any, Any]") -> "pa.Array":
-    """What `as_numbers` took."""
+def numbers_to_versions(numbers: "np.ndarray") -> "pa.Array":
+    """Return the row versions that `versions_to_numbers` converted to these numbers."""
     return _format_versions(numbers.astype(">u8").tobytes())
 
 
 def blank_to_null(column: Any) -> Any:
-    """A column of strings in which blank ones are missing."""
+    """Return a column of strings with blank ones as nulls."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -189,12 +200,12 @@ def blank_to_null(column: Any) -> Any:
 def _read_column(table: "pa.Table", field: Any, recipe: Recipe) -> Any:
     import pyarrow as pa
 
-    unmapped = field.name in ROLES and field.name not in recipe.data.columns
-    if field.name not in table.column_names or unmapped:
+    is_unmapped = field.name in ROLES and field.name not in recipe.data.columns
+    if field.name not in table.column_names or is_unmapped:
         if field.name in load_objective(recipe.objective.type).COLUMNS:
             available = ", ".join(table.column_names)
             raise DataError(
-                f"a source gave no column for the role {field.name}; it has {available}. Map it in data.columns"
+                f"a source has no column for the role {field.name}; it has {available}. Map the role in data.columns"
             )
         return pa.nulls(table.num_rows, field.type)
     try:
@@ -208,7 +219,7 @@ def _read_column(table: "pa.Table", field: Any, recipe: Recipe) -> Any:
 
 
 def _compute_versions(columns: dict[str, Any], recipe: Recipe) -> "pa.Array":
-    """128 bits of BLAKE2b of each row's content, and of its occurrence number where it is not the first."""
+    """Return 128 bits of BLAKE2b of each row's content, and of its occurrence number if that is not 0."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -221,7 +232,7 @@ def _compute_versions(columns: dict[str, Any], recipe: Recipe) -> "pa.Array":
 
 
 def _format_versions(versions: bytes) -> "pa.Array":
-    """Versions of 16 bytes in hexadecimal digits."""
+    """Return concatenated versions of 16 bytes each as strings of hexadecimal digits."""
     import numpy as np
     import pyarrow as pa
 
@@ -231,7 +242,7 @@ def _format_versions(versions: bytes) -> "pa.Array":
 
 
 def _serialize_contents(columns: dict[str, Any], recipe: Recipe) -> "pa.Array":
-    """Canonical JSON of each row's content, missing values left out; of an unreadable row, what stands there."""
+    """Return canonical JSON of each row's content without missing values; an unreadable row has its raw digest."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -248,7 +259,7 @@ def _serialize_contents(columns: dict[str, Any], recipe: Recipe) -> "pa.Array":
 
 
 def _serialize_json(column: Any) -> "pa.Array":
-    """Each value as JSON; null for null."""
+    """Return each value as JSON, null for null."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -258,9 +269,8 @@ def _serialize_json(column: Any) -> "pa.Array":
     needs_escape = pc.fill_null(pc.match_substring_regex(column, ESCAPED), False)
     if not pc.any(needs_escape).as_py():
         return quoted
-    return pc.replace_with_mask(
-        quoted, needs_escape, pa.array([ENCODE(value) for value in column.filter(needs_escape).to_pylist()])
-    )
+    escaped = pa.array([ENCODE(value) for value in column.filter(needs_escape).to_pylist()])
+    return pc.replace_with_mask(quoted, needs_escape, escaped)
 
 
 def _choose_keys(columns: dict[str, Any], recipe: Recipe) -> Any:

@@ -1,4 +1,4 @@
-"""Pictures for people: what a terminal tells of one, and the small copy of it that a page shows."""
+"""Pictures for people: a description for the terminal, and a thumbnail for reports."""
 
 import base64
 import hashlib
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-SIDE = 64  # pixels; a larger picture is shown smaller
+SIDE = 64  # pixels; larger pictures are scaled down
 SHOWN = 40  # rows of a gallery
-BYTES = 4096  # of a thumbnail: a page of photographs stays below 2 MB
+BYTES = 4096  # a larger thumbnail is reduced to fewer colours, so that a page of photographs stays below 2 MB
 COLOURS = 128
 URI = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
 
 
 def describe_picture(text: str) -> str:
-    """A picture in words: `PNG, 32 x 32 pixels`.
+    """Return a picture's format and size, such as `PNG, 32 x 32 pixels`.
 
     Args:
         text: the base64 of its file.
@@ -30,14 +30,21 @@ def describe_picture(text: str) -> str:
 
 
 def make_thumbnail(text: str) -> str:
-    """The picture as PNG in a data URI, at most `SIDE` pixels a side; one that takes many bytes in fewer colours."""
-    return f"data:image/png;base64,{base64.b64encode(_encode_png(_shrink_picture(base64.b64decode(text)))).decode()}"
+    """Return the picture as a small PNG in a data URI, at most `SIDE` pixels a side.
+
+    Args:
+        text: the base64 of the picture's file.
+    """
+    small = _shrink_picture(base64.b64decode(text))
+    return f"data:image/png;base64,{base64.b64encode(_encode_png(small)).decode()}"
 
 
 def digest_picture(text: str) -> str:
-    """By what a picture is known, be it the base64 of its file or a thumbnail in a data URI: its thumbnail's pixels.
+    """Return a digest of the pixels of a picture's thumbnail, the same for a picture and for its thumbnail.
 
-    What cannot be read is known by its letters.
+    Args:
+        text: the base64 of the picture's file, or a data URI. The digest of one that cannot be read is that of its
+            letters.
     """
     from PIL import Image
 
@@ -55,9 +62,9 @@ def _shrink_picture(content: bytes) -> "Picture":
     with Image.open(io.BytesIO(content)) as picture:
         small = picture.convert("RGBA")
     small.thumbnail((SIDE, SIDE))
-    if (
-        len(_encode_png(small)) > BYTES and small.getcolors(COLOURS) is None
-    ):  # a thumbnail's own thumbnail has its pixels
+    # A picture with few colours is left alone, so that the thumbnail of a thumbnail has the same pixels.
+    has_many_colours = small.getcolors(COLOURS) is None
+    if has_many_colours and len(_encode_png(small)) > BYTES:
         small = small.quantize(COLOURS, Image.Quantize.FASTOCTREE)
     return small
 
@@ -74,10 +81,13 @@ def build_gallery(
     targets: Sequence[Any],
     predictions: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> list[dict[str, str]]:
-    """Some rows of an objective that draws pictures, evenly spaced: the true one and what each model drew.
+    """Return evenly spaced rows of an objective that draws pictures: the true picture and what each model drew.
 
     Args:
-        predictions: of each model.
+        objective: module of the objective.
+        predictions: model -> its outputs, one per row.
+    Returns:
+        Rows with `caption`, `true` and one data URI per model; none if the objective draws no pictures.
     """
     if objective.COLUMNS[objective.TARGET] != "image":
         return []

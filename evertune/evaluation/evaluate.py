@@ -1,12 +1,14 @@
-"""Challenger and champion, scored on the same sealed rows in the same run: the evidence that the gate reads."""
+"""Score challenger and champion on the same sealed test rows in the same run: the evidence that the gate reads."""
 
 import logging
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from evertune.data import label_names, thumbnails
 from evertune.data.columns.strings import mask_equal
@@ -27,13 +29,17 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 logger = logging.getLogger(__name__)
+Mask = npt.NDArray[np.bool_]
 STEP_VERSION = 4  # raise it when the same input gives another evaluation
 SAMPLE = 200  # rows on which the served model must agree with the tested one
-FEW = 20  # where they are made again, for what is served is less than what is judged; writing takes long
+FEW = 20  # the same for models that write: their answers are made again for this sample, which is slow
 SHOWN = 40  # changed rows that the report shows
-EVIDENCE, DETAILS, PARITY = FILES = "evidence.npz", "details.json", "parity.json"
+EVIDENCE = "evidence.npz"
+DETAILS = "details.json"
+PARITY = "parity.json"
+FILES = (EVIDENCE, DETAILS, PARITY)
 KEPT = "evaluation.json"
-CONFUSED = 300  # classes of the confusion matrix that is kept, the most frequent: keeps the file small
+CONFUSED = 300  # most classes in the saved confusion matrix, the most frequent ones: keeps the file small
 
 
 @malloc.keep_memory()
@@ -47,19 +53,22 @@ def evaluate_models(
     *,
     problem: str | None = None,
 ) -> Evaluation:
-    """Score both models on the test rows and write evidence and details beside the candidate.
+    """Score both models on the test rows and write evidence and details to the candidate's run folder.
 
     Args:
+        recipe: the model's recipe.
+        candidate: the challenger.
         test: the snapshot's test rows.
-        leaked: row versions of them that stand in or near a training snapshot.
-        champion: the champion's bundle, None where there is none or it cannot be read.
+        leaked: row versions of test rows that are in or near a training snapshot.
+        champion: the champion's bundle; None if there is no champion, or it cannot be read.
+        champion_version: its version; None without a champion.
         problem: why the champion cannot be compared; the gate then holds.
     Raises:
         DataError: there are no test rows.
         TrainingError: the challenger cannot be loaded.
     """
     if not len(test):
-        raise DataError("no test rows, so no evidence to promote on; add rows")
+        raise DataError("no test rows, so no evidence for a promotion; add rows")
     start = time.perf_counter()
     objective = load_objective(recipe.objective.type)
     folder = Path(candidate.run_folder)
@@ -68,19 +77,17 @@ def evaluate_models(
     challenger = bundle.load_predictor(Path(candidate.bundle))
     predictions = {"challenger": _predict_rows(objective, challenger, inputs, targets)}
     since, champion_predictions, champion_labels, failure = _predict_champion(objective, champion, inputs, targets)
-    predictions |= (
-        {"champion": label_names.rename_predictions(champion_predictions, recipe)}
-        if champion_predictions is not None
-        else {}
-    )
-    problem = f"the champion, version {champion_version}, cannot be read: {failure}" if failure else problem
+    if champion_predictions is not None:
+        predictions["champion"] = label_names.rename_predictions(champion_predictions, recipe)
+    if failure:
+        problem = f"the champion, version {champion_version}, cannot be read: {failure}"
     names = _collect_labels(objective, candidate, targets, predictions)
     stats = _compute_statistics(objective, targets, predictions, names)
-    masks = _build_masks(test, leaked, since, _mark_unseen_labels(champion_labels, recipe, objective, targets))
+    masks = _build_masks(test, leaked, since, _mark_new_labels(champion_labels, recipe, objective, targets))
     slices = slicing.cut_slices(recipe, objective, inputs, targets, test, names, since)
-    groups = np.unique(test.column("component").to_numpy(), return_inverse=True)[1]  # are right or wrong together
+    groups = np.unique(test.column("component").to_numpy(), return_inverse=True)[1]
     _write_evidence(folder / EVIDENCE, stats, masks, slices, names, groups)
-    details = _build_details(recipe, objective, names, stats, groups, masks, slices, targets, predictions, inputs)
+    details = Scores(recipe, objective, names, stats, groups, masks, slices, inputs, targets, predictions).details()
     details |= robustness.evaluate_robustness(
         recipe, objective, Path(candidate.bundle), champion, inputs, targets, predictions
     )
@@ -98,24 +105,25 @@ def evaluate_models(
     )
 
 
-def select_scored_rows(rows: "pa.Table", window: int | None, since: int | None) -> Any:
-    """(rows,) which rows of a snapshot are scored: the test rows that are new to the champion, and the newest others.
+def select_scored_rows(rows: "pa.Table", window: int | None, since: int | None) -> Mask:
+    """Return a mask (rows,) of the scored rows: the test rows that are new to the champion, and the newest old ones.
 
     Args:
-        rows: in the order in which they came, with `batch` and `split`.
-        window: how many others. Default: all.
-        since: newest batch that the champion knew. Default: there is none, and every row is another.
+        rows: a snapshot's rows in order of arrival, with `batch` and `split`.
+        window: number of old test rows. None: all.
+        since: newest batch that the champion knows. None: there is no champion, and every row is old.
     """
-    test = mask_equal(rows["split"], "test")
+    test: Mask = mask_equal(rows["split"], "test")
     if window is None:
         return test
-    old_rows = np.flatnonzero(test & (rows["batch"].to_numpy() <= since)) if since is not None else np.flatnonzero(test)
+    is_old = test if since is None else test & (rows["batch"].to_numpy() <= since)
+    old_rows = np.flatnonzero(is_old)
     test[old_rows[: max(0, len(old_rows) - window)]] = False
     return test
 
 
 def load_evaluation(folder: Path, key: str) -> Evaluation | None:
-    """The evaluation that an earlier process wrote under this key, if its files are as they were."""
+    """Return the evaluation that an earlier process saved under this key, if its files are unchanged; else None."""
     cached = read_json(folder / KEPT)
     if cached is None or cached["key"] != key or cached["files"] != _compute_digests(folder):
         return None
@@ -123,7 +131,7 @@ def load_evaluation(folder: Path, key: str) -> Evaluation | None:
 
 
 def save_evaluation(folder: Path, key: str, evaluation: Evaluation) -> None:
-    """Note that the evaluation is done, for a process that goes on after a crash."""
+    """Record that the evaluation is done, for a process that resumes after a crash."""
     write_json(folder / KEPT, {"key": key, "files": _compute_digests(folder), "evaluation": to_plain(evaluation)})
 
 
@@ -133,16 +141,15 @@ def _compute_digests(folder: Path) -> dict[str, str | None]:
 
 
 def _predict_rows(objective: Any, predictor: Any, inputs: list[Any], targets: list[Any]) -> list[dict[str, Any]]:
-    predictions: list[dict[str, Any]] = (
-        predictor.assess(inputs, targets) if objective.ASSESSED else predictor.predict(inputs)
-    )
+    predictions: list[dict[str, Any]]
+    predictions = predictor.assess(inputs, targets) if objective.ASSESSED else predictor.predict(inputs)
     return predictions
 
 
 def _predict_champion(
     objective: Any, folder: Path | None, inputs: list[Any], targets: list[Any]
 ) -> tuple[int, list[dict[str, Any]] | None, list[str] | None, str]:
-    """The newest batch that the champion knows, its predictions and its labels, and why there are none."""
+    """Return the newest batch that the champion knows, its predictions, its labels, and why they are missing."""
     if folder is None:
         return 0, None, None, ""
     try:
@@ -156,7 +163,7 @@ def _predict_champion(
 def _compute_statistics(
     objective: Any, targets: list[Any], predictions: dict[str, Any], names: list[str]
 ) -> dict[str, Any]:
-    """Of each model, and of always giving the commonest label, which a first version must beat."""
+    """Return the statistics of each model, and of the majority baseline, which a first version must beat."""
     scored = {**predictions, "majority": objective.majority(targets)}
     return {
         model: objective.statistics(targets, model_predictions, names) for model, model_predictions in scored.items()
@@ -164,36 +171,40 @@ def _compute_statistics(
 
 
 def _collect_labels(objective: Any, candidate: Candidate, targets: list[Any], predictions: dict[str, Any]) -> list[str]:
-    """The challenger's labels in their order, then those that only the champion or the rows know."""
+    """Return the challenger's labels in their order, then those that only the champion or the rows have."""
     if not objective.LABELED:
         return []
     labels = dict.fromkeys(candidate.tokens.snapshot.labels)
     for model_predictions in predictions.values():
-        labels |= dict.fromkeys(
-            sorted(set(objective.label_values([prediction[objective.TARGET] for prediction in model_predictions])))
-        )
+        answers = [prediction[objective.TARGET] for prediction in model_predictions]
+        labels |= dict.fromkeys(sorted(set(objective.label_values(answers))))
     return list(labels | dict.fromkeys(sorted(set(objective.label_values(targets)))))
 
 
-def _build_masks(test: "pa.Table", leaked: set[str], since: int, has_unseen_label: Any) -> dict[str, Any]:
-    """Both models are compared on `fresh` and `history`; rows with a label that the champion does not know are apart.
+def _build_masks(test: "pa.Table", leaked: set[str], since: int, has_new_label: Mask) -> dict[str, Mask]:
+    """Return the masks (rows,) of the sets of rows that models are scored on.
+
+    Both models are compared on `fresh` and `history`, without rows whose label the champion does not know.
 
     Args:
-        since: newest batch that the champion knew; apart: (rows,) see `_untaught`.
+        test: the test rows.
+        leaked: row versions of those that are in or near a training snapshot.
+        since: newest batch that the champion knows.
+        has_new_label: as `_mark_new_labels` returns it.
     """
     clean = np.array([name not in leaked for name in test.column("row_version").to_pylist()])
     fresh = test.column("batch").to_numpy() > since
     return {
         "test": np.ones(len(test), dtype=bool),
         "test_clean": clean,
-        "fresh": clean & fresh & ~has_unseen_label,
-        "history": clean & ~fresh & ~has_unseen_label,
-        "new_labels": clean & has_unseen_label,
+        "fresh": clean & fresh & ~has_new_label,
+        "history": clean & ~fresh & ~has_new_label,
+        "new_labels": clean & has_new_label,
     }
 
 
-def _mark_unseen_labels(champion_labels: list[str] | None, recipe: "Recipe", objective: Any, targets: list[Any]) -> Any:
-    """(rows,) which rows have a label that is not among those that the champion was taught; None: there is none."""
+def _mark_new_labels(champion_labels: list[str] | None, recipe: "Recipe", objective: Any, targets: list[Any]) -> Mask:
+    """Return a mask (rows,) of rows with a label that the champion does not know; no row without a champion."""
     if champion_labels is None or not objective.LABELED:
         return np.zeros(len(targets), dtype=bool)
     known_labels = set(label_names.rename_labels(champion_labels, recipe.contract.label.rename))
@@ -215,102 +226,115 @@ def _write_evidence(
         )
 
 
-def _build_details(
-    recipe: "Recipe",
-    objective: Any,
-    names: list[str],
-    stats: dict[str, Any],
-    groups: Any,
-    masks: dict[str, Any],
-    slices: dict[str, Any],
-    targets: list[Any],
-    predictions: dict[str, Any],
-    inputs: list[Any],
-) -> dict[str, Any]:
-    def describe_slice(mask: Any) -> dict[str, Any]:
-        """What each model reaches on a slice, and between what bounds."""
-        intervals = {
-            model: _compute_intervals(recipe, objective, names, stats[model][mask], groups[mask])
-            for model in ("challenger", "champion")
-            if model in stats
-        }
-        chief = {
-            model: model_intervals[resampling.slice_metric(recipe.metric, model_intervals)]
-            for model, model_intervals in intervals.items()
-        }
+@dataclass(frozen=True)
+class Scores:
+    """Both models' answers and statistics on the test rows, and the details that are computed from them.
+
+    Args:
+        recipe: the model's recipe.
+        objective: its module.
+        names: all labels.
+        stats: model -> statistics (rows, m); `champion` is missing without a champion.
+        groups: (rows,) number of each row's group; the rows of a group are not independent.
+        masks: name -> (rows,), as `_build_masks` returns them.
+        slices: name -> (rows,).
+        inputs: of the rows.
+        targets: of the rows.
+        predictions: model -> its answers.
+    """
+
+    recipe: "Recipe"
+    objective: Any
+    names: list[str]
+    stats: dict[str, npt.NDArray[Any]]
+    groups: npt.NDArray[Any]
+    masks: dict[str, Mask]
+    slices: dict[str, Mask]
+    inputs: list[Any]
+    targets: list[Any]
+    predictions: dict[str, list[dict[str, Any]]]
+
+    def details(self) -> dict[str, Any]:
+        """Return what the report shows, ready for JSON."""
+        objective = self.objective
+        metric = self.recipe.metric
         return {
-            "challenger": None,
-            "champion": None,
-            **{model: interval[0] for model, interval in chief.items()},
-            "intervals": chief,
+            "metric": metric,
+            "names": self.names,
+            "rows": {name: int(mask.sum()) for name, mask in self.masks.items()},
+            "challenger": self.summarize_model("challenger"),
+            "champion": self.summarize_model("champion"),
+            "leaked": int((~self.masks["test_clean"]).sum()),
+            "slice_metric": resampling.slice_metric(metric, objective.METRICS),
+            "slices": {name: self.describe_slice(mask) for name, mask in self.slices.items()},
+            "changed": _list_changed_rows(objective, self.inputs, self.targets, self.predictions),
+            "samples": excerpts.select_excerpts(objective, self.inputs, self.targets, self.predictions),
+            "gallery": thumbnails.build_gallery(objective, self.inputs, self.targets, self.predictions),
         }
 
-    def judge_model(model: str) -> dict[str, Any] | None:
-        if model not in stats:
+    def summarize_model(self, model: str) -> dict[str, Any] | None:
+        """Return a model's metrics on each set of rows, with intervals and confusion; None for a missing champion."""
+        if model not in self.stats:
             return None
-        pairs = objective.pairs(targets, predictions[model]) if objective.LABELED else None
-        return _summarize_model(recipe, objective, names, stats[model], groups, masks, pairs)
+        stats = self.stats[model]
+        metrics = {}
+        for name, mask in self.masks.items():
+            if mask.any():
+                values = self.objective.metrics(stats[mask].sum(0, dtype="float64"), self.names)
+                metrics[name] = {key: _finite_or_none(value) for key, value in values.items()}
+        confusion: dict[str, Any] = {}
+        if self.objective.LABELED:
+            confusion = _count_confusion(*self.objective.pairs(self.targets, self.predictions[model]))
+        return {
+            "metrics": metrics,
+            "intervals": self.compute_intervals(stats, self.groups),
+            "class_intervals": self.compute_class_intervals(stats),
+            **self.objective.report(stats[self.masks["test"]].sum(0, dtype="float64"), self.names),
+            "confusion": confusion,
+        }
 
-    return {
-        "metric": recipe.metric,
-        "names": names,
-        "rows": {name: int(mask.sum()) for name, mask in masks.items()},
-        "challenger": judge_model("challenger"),
-        "champion": judge_model("champion"),
-        "leaked": int((~masks["test_clean"]).sum()),
-        "slice_metric": resampling.slice_metric(recipe.metric, objective.METRICS),
-        "slices": {name: {"rows": int(mask.sum()), **describe_slice(mask)} for name, mask in slices.items()},
-        "changed": _list_changed_rows(objective, inputs, targets, predictions),
-        "samples": excerpts.select_excerpts(objective, inputs, targets, predictions),
-        "gallery": thumbnails.build_gallery(objective, inputs, targets, predictions),
-    }
+    def describe_slice(self, mask: Mask) -> dict[str, Any]:
+        """Return the number of rows of a slice, and each model's metric on it with its interval."""
+        values: dict[str, Any] = {"challenger": None, "champion": None}
+        intervals = {}
+        for model in ("challenger", "champion"):
+            if model in self.stats:
+                model_intervals = self.compute_intervals(self.stats[model][mask], self.groups[mask])
+                interval = model_intervals[resampling.slice_metric(self.recipe.metric, model_intervals)]
+                values[model] = interval[0]
+                intervals[model] = interval
+        return {"rows": int(mask.sum()), **values, "intervals": intervals}
 
+    def compute_intervals(self, stats: npt.NDArray[Any], groups: npt.NDArray[Any]) -> dict[str, list[float | None]]:
+        """Return `[estimate, low, high]` of each metric."""
+        intervals = resampling.bootstrap_intervals(
+            sum_by_group(stats, groups),
+            lambda sums: self.objective.metrics(sums, self.names),
+            self.recipe.evaluation.bootstrap,
+            self.recipe.evaluation.gate.confidence,
+            self.recipe.training.seed,
+        )
+        return {key: [_finite_or_none(bound) for bound in triple] for key, triple in intervals.items()}
 
-def _summarize_model(
-    recipe: "Recipe", objective: Any, names: list[str], stats: Any, groups: Any, masks: dict[str, Any], pairs: Any
-) -> dict[str, Any]:
-    sums = {name: stats[mask].sum(0, dtype="float64") for name, mask in masks.items() if mask.any()}
-    values = {name: objective.metrics(metric_sums, names) for name, metric_sums in sums.items()}
-    return {
-        "metrics": {
-            name: {key: _finite_or_none(value) for key, value in metrics.items()} for name, metrics in values.items()
-        },
-        "intervals": _compute_intervals(recipe, objective, names, stats, groups),
-        "class_intervals": _compute_class_intervals(recipe, objective, names, stats, groups),
-        **objective.report(sums["test"], names),
-        "confusion": _count_confusion(*pairs) if pairs else {},
-    }
-
-
-def _compute_intervals(recipe: "Recipe", objective: Any, names: list[str], stats: Any, groups: Any) -> dict[str, Any]:
-    """Of each metric: estimate, low, high."""
-    intervals = resampling.bootstrap_intervals(
-        sum_by_group(stats, groups),
-        lambda sums: objective.metrics(sums, names),
-        recipe.evaluation.bootstrap,
-        recipe.evaluation.gate.confidence,
-        recipe.training.seed,
-    )
-    return {key: [_finite_or_none(bound) for bound in triple] for key, triple in intervals.items()}
-
-
-def _compute_class_intervals(
-    recipe: "Recipe", objective: Any, names: list[str], stats: Any, groups: Any
-) -> dict[str, Any]:
-    """Low and high of the F1 of each class that has rows, from the same resamples as the other intervals."""
-    rules = recipe.evaluation
-    per_class = objective.report(resampling.sum_rows(stats), names)["per_class"]
-    if not per_class:
-        return {}
-    sums = resampling.bootstrap_sums(sum_by_group(stats, groups), rules.bootstrap, recipe.training.seed)
-    drawn = [
-        [class_scores["f1"] for class_scores in objective.report(resample, names)["per_class"].values()]
-        for resampled_sums in sums
-        for resample in resampled_sums
-    ]
-    tail = (1 - rules.gate.confidence) / 2
-    bounds = np.quantile(drawn, [tail, 1 - tail], axis=0).T.tolist()
-    return {name: bound for (name, scores), bound in zip(per_class.items(), bounds, strict=True) if scores["support"]}
+    def compute_class_intervals(self, stats: npt.NDArray[Any]) -> dict[str, list[float]]:
+        """Return `[low, high]` of the F1 of each class with rows, from the same resamples as the other intervals."""
+        rules = self.recipe.evaluation
+        per_class = self.objective.report(resampling.sum_rows(stats), self.names)["per_class"]
+        if not per_class:
+            return {}
+        resampled = resampling.bootstrap_sums(
+            sum_by_group(stats, self.groups), rules.bootstrap, self.recipe.training.seed
+        )
+        drawn = []
+        for chunk in resampled:
+            for sums in chunk:
+                scores = self.objective.report(sums, self.names)["per_class"]
+                drawn.append([class_scores["f1"] for class_scores in scores.values()])
+        tail = (1 - rules.gate.confidence) / 2
+        bounds = np.quantile(drawn, [tail, 1 - tail], axis=0).T.tolist()
+        return {
+            name: bound for (name, scores), bound in zip(per_class.items(), bounds, strict=True) if scores["support"]
+        }
 
 
 def _finite_or_none(value: Any) -> float | None:
@@ -329,20 +353,21 @@ def _count_confusion(true: list[str], guess: list[str]) -> dict[str, Any]:
 def _list_changed_rows(
     objective: Any, inputs: list[Any], targets: list[Any], predictions: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Rows that one model has right and the other wrong, as many of either kind as the report can show."""
+    """Return rows that one model gets right and the other wrong, as many of either kind as the report shows."""
     if "champion" not in predictions or not objective.LABELED:
         return []
     kinds: dict[str, list[dict[str, Any]]] = {"broken": [], "fixed": []}
     for input_value, target, old, new in zip(
         inputs, targets, predictions["champion"], predictions["challenger"], strict=True
     ):
-        (_, before) = objective.pairs([target], [old])
-        (_, after) = objective.pairs([target], [new])
+        before = objective.pairs([target], [old])[1]
+        after = objective.pairs([target], [new])[1]
         true_labels = objective.label_values([target])
         if (before == true_labels) != (after == true_labels):
-            displayed_input = (
-                thumbnails.make_thumbnail(input_value) if shows_pictures(objective) else _as_text(input_value)
-            )
+            if shows_pictures(objective):
+                displayed_input = thumbnails.make_thumbnail(input_value)
+            else:
+                displayed_input = _as_text(input_value)
             row = {
                 "input": displayed_input,
                 "target": _as_text(true_labels),
@@ -354,7 +379,7 @@ def _list_changed_rows(
 
 
 def _as_text(value: Any) -> str:
-    """An input or a target in words; the parts of an input of several are told apart by a line."""
+    """Return an input or a target as text; the parts of an input with several parts are separated by a bar."""
     if isinstance(value, tuple):
         return " | ".join(map(_as_text, value))
     return (value if isinstance(value, str) else " ".join(value))[:500]
@@ -362,11 +387,11 @@ def _as_text(value: Any) -> str:
 
 def _write_sample(path: Path, predictor: Any, inputs: list[Any], predictions: list[dict[str, Any]]) -> None:
     objective = predictor.objective
-    sample_size = SAMPLE if not objective.ASSESSED else FEW
+    sample_size = FEW if objective.ASSESSED else SAMPLE
     step = max(1, len(inputs) // sample_size)
     inputs = inputs[::step][:sample_size]
     predictions = predictions[::step][:sample_size]
-    if objective.ASSESSED:  # what was judged is not what is served
+    if objective.ASSESSED:  # what was scored is not what is served
         predictions = predictor.predict(inputs)
     role = objective.INPUTS[0] if len(objective.INPUTS) == 1 else list(objective.INPUTS)
     write_json(path, {"role": role, "inputs": inputs, "predictions": predictions})

@@ -1,7 +1,7 @@
-"""What a decoder that was not tuned for the labels says when it is asked: how likely each of them follows a prompt.
+"""Zero-shot labels of a decoder: how likely each label follows a prompt.
 
-A label's score is the mean log-likelihood of its tokens (Brown et al. 2020, section 2.4), less what it is without the
-text: common words are likely whatever is asked (Holtzman et al. 2021, Surface Form Competition: PMI-DC).
+A label's score is the mean log-likelihood of its tokens (Brown et al. 2020, section 2.4), minus the same without the
+text, because common words are likely after any prompt (Holtzman et al. 2021, Surface Form Competition: PMI-DC).
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from typing import Any
 from evertune.runtime.files import read_json
 from evertune.serving.portable.batching import by_length
 
-TOKENS = 2048  # of a batch, padding counted: its logits are many times as large
-ROWS = 200  # rows that are scored at most, and about how many tokens of them all
-READ = 20_000
-LISTED = 20  # labels that a prompt names; more of them would be longer than most texts
-Row = tuple[list[int], list[list[int]]]  # a prompt, and what may follow it
+TOKENS = 2048  # of a batch, with padding: its logits are many times as large
+ROWS = 200  # most rows that are scored
+READ = 20_000  # about the most tokens that are scored
+LISTED = 20  # most labels that a prompt lists; a longer list would exceed most texts
+Row = tuple[list[int], list[list[int]]]  # token ids of a prompt, and of each label
 
 
 def is_decoder(model_path: str) -> bool:
-    """Whether a base model's folder holds a decoder with the head that tells the next token."""
+    """Whether a base model's folder holds a decoder with a language-modelling head."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as NAMES
 
     stated = read_json(Path(model_path) / "config.json") or {}
@@ -30,15 +30,17 @@ def is_decoder(model_path: str) -> bool:
 def score_labels(
     model_path: str, texts: Sequence[str], label_texts: Sequence[str], max_tokens: int, precision: str
 ) -> Any:
-    """How well each label goes with each text, (texts, labels): higher is better.
+    """Return how well each label fits each text, (texts, labels): higher is better.
 
     Args:
-        place: folder of the decoder.
-        words: what each label is called.
-        longest: tokens of a text that are shown; of a longer one its beginning and its end.
+        model_path: folder of the decoder.
+        texts: to label.
+        label_texts: name or description of each label.
+        max_tokens: tokens of a text that are shown; of a longer text, its beginning and its end.
         precision: `bf16` or `fp32`.
     Raises:
-        OSError, ValueError: its weights cannot be loaded.
+        OSError: the weights cannot be loaded.
+        ValueError: likewise.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -51,19 +53,21 @@ def score_labels(
     lengths = [_count_tokens(*row) for row in rows]
     with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
         for indices in by_length(lengths, TOKENS):
-            for index, label_scores in zip(
-                indices, _score_batch(model, [rows[index] for index in indices]), strict=True
-            ):
+            batch_scores = _score_batch(model, [rows[index] for index in indices])
+            for index, label_scores in zip(indices, batch_scores, strict=True):
                 row_scores[index] = label_scores
     all_scores = torch.stack(row_scores)
     return (all_scores[1:] - all_scores[0]).numpy()
 
 
 def count_affordable_rows(model_path: str, texts: Sequence[str], label_texts: Sequence[str], max_tokens: int) -> int:
-    """How many of such texts are scored: a report's baseline must not cost what a training does.
+    """Return how many such texts are scored: a report's baseline must not cost as much as a training.
 
     Args:
-        model_path, words, longest: as `scores` takes them.
+        model_path: see `score_labels`, like the others.
+        texts: a sample.
+        label_texts: name or description of each label.
+        max_tokens: tokens of a text that are shown.
     """
     from transformers import AutoTokenizer
 
@@ -85,7 +89,7 @@ def _truncate_text(tokenizer: Any, text: str, max_tokens: int) -> str:
 
 
 def _build_row(tokenizer: Any, text: str, label_texts: Sequence[str]) -> Row:
-    """The prompt for a text, and each label as what follows it."""
+    """Return the prompt for a text, and each label as its continuation."""
     choices = f" Choose one of: {', '.join(label_texts)}." if len(label_texts) <= LISTED else ""
     question = f"Text: {text or 'N/A'}\nWhich label fits the text?{choices} Answer with the label alone."
     if tokenizer.chat_template:
@@ -104,10 +108,10 @@ def _count_tokens(prompt: list[int], labels: list[list[int]]) -> int:
 
 
 def _score_batch(model: Any, rows: Sequence[Row]) -> Any:
-    """(rows, labels): the mean log-likelihood of each label's tokens behind the prompt.
+    """Return the mean log-likelihood of each label's tokens after the prompt, (rows, labels).
 
-    All labels of a row stand behind its prompt at once, each at the place right behind it and blind to the others: so
-    the prompt is read once.
+    The prompt is read once: all labels of a row follow it in one sequence, each at the position right after the prompt
+    and masked from the others.
     """
     import torch
 
@@ -116,23 +120,23 @@ def _score_batch(model: Any, rows: Sequence[Row]) -> Any:
     firsts = {0, *accumulate(sizes)}
     label_tokens = sum(sizes)
     logits = model(**inputs, use_cache=False, logits_to_keep=label_tokens + 1).logits.float()
-    token_logits = logits[
-        :, [0 if index in firsts else index for index in range(label_tokens)]
-    ]  # by what stands before each token
-    log_likelihoods = token_logits.gather(-1, inputs["input_ids"][:, -label_tokens:, None])[
-        ..., 0
-    ] - token_logits.logsumexp(-1)
+    # A token is predicted at the position before it; a label's first token at the prompt's last one.
+    token_logits = logits[:, [0 if index in firsts else index for index in range(label_tokens)]]
+    label_ids = inputs["input_ids"][:, -label_tokens:, None]
+    log_likelihoods = token_logits.gather(-1, label_ids)[..., 0] - token_logits.logsumexp(-1)
     return torch.stack([label_part.mean(-1) for label_part in log_likelihoods.cpu().split(sizes, dim=1)], dim=1)
 
 
 def _collate_rows(rows: Sequence[Row]) -> dict[str, Any]:
-    """Rows with their padding in front, so that the labels of all stand at the end."""
+    """Pad rows on the left, so that all labels are at the end."""
     import torch
 
     lengths = [_count_tokens(*row) for row in rows]
     ids = torch.zeros(len(rows), max(lengths), dtype=torch.int64)
     positions = torch.zeros_like(ids)
-    visible = torch.eye(max(lengths), dtype=torch.bool).repeat(len(rows), 1, 1)  # padding sees itself: else all is NaN
+    visible = torch.eye(max(lengths), dtype=torch.bool).repeat(
+        len(rows), 1, 1
+    )  # padding attends to itself, or all would be NaN
     for index, (prompt, labels) in enumerate(rows):
         first = max(lengths) - lengths[index]
         start = first + len(prompt)

@@ -1,7 +1,7 @@
-"""Behavioural tests: small changes of a text and what they may do to an answer (Ribeiro et al. 2020, CheckList).
+"""Small changes of a text for robustness tests (Ribeiro et al. 2020, CheckList).
 
-Each is drawn from the words and the seed alone, so that every model meets the same. Words keep their number, but where
-one is denied.
+Each change depends on the words and the seed alone, so that every model gets the same text. The number of words stays
+the same, except where a verb is negated.
 """
 
 import random
@@ -46,7 +46,7 @@ Change = Callable[[list[str], random.Random], list[str]]
 
 
 def add_typos(words: list[str], draw: random.Random) -> list[str]:
-    """Two neighbouring letters change places in a tenth of the longer words, in one at least."""
+    """Swap two neighbouring letters in a tenth of the longer words, in at least one."""
     candidates = [index for index, word in enumerate(words) if LETTERS.search(word)]
     chosen = draw.sample(candidates, max(1, round(TYPOS * len(candidates)))) if candidates else []
     return [_swap_letters(word, draw) if index in chosen else word for index, word in enumerate(words)]
@@ -65,22 +65,26 @@ def _swap_letters(word: str, draw: random.Random) -> str:
 
 
 def change_case(words: list[str], draw: random.Random) -> list[str]:
-    """All in capitals, or in small letters where it is so already."""
+    """Write all in upper case, or in lower case if it already is in upper case."""
     uppercased = [word.upper() for word in words]
     return uppercased if uppercased != words else [word.lower() for word in words]
 
 
 def change_punctuation(words: list[str], draw: random.Random) -> list[str]:
-    """The last sign of a text is taken away, or one is put there; a word that is all signs stays."""
+    """Remove the punctuation at the end of a text, or add some; a word of punctuation alone stays."""
     if not words or not words[-1]:
         return words
-    stripped = words[-1].rstrip(".,;:!?")
-    last_word = words[-1] + draw.choice("!.?") if stripped == words[-1] else stripped or words[-1]
+    last_word = words[-1]
+    stripped = last_word.rstrip(".,;:!?")
+    if stripped == last_word:
+        last_word += draw.choice("!.?")
+    elif stripped:
+        last_word = stripped
     return [*words[:-1], last_word]
 
 
 def change_names(words: list[str], draw: random.Random) -> list[str]:
-    """First names become other ones."""
+    """Replace first names by others."""
     return [_replace_name(word, draw) for word in words]
 
 
@@ -93,7 +97,7 @@ def _replace_name(word: str, draw: random.Random) -> str:
 
 
 def negate_verb(words: list[str], draw: random.Random) -> list[str]:
-    """The first auxiliary verb is denied: what is said is the opposite, and so should the answer be."""
+    """Negate the first auxiliary verb: the text says the opposite, and so should the answer."""
     for index, word in enumerate(words):
         if word.lower() in VERBS and words[index + 1 : index + 2] != ["not"]:
             return [*words[: index + 1], "not", *words[index + 1 :]]
@@ -110,7 +114,7 @@ CHANGES: dict[str, Change] = {
 
 
 def perturb_text(test: str, text: str | Sequence[str], seed: int) -> str | list[str]:
-    """The text, or the words of it, as the test changes it; the same each time."""
+    """Return the text, or its words, as the test changes it; the same each time."""
     words = text.split(" ") if isinstance(text, str) else list(text)
     changed_words = CHANGES[test](words, random.Random(f"{seed} {test} {' '.join(words)}"))
     return " ".join(changed_words) if isinstance(text, str) else changed_words

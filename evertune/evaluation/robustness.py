@@ -1,4 +1,4 @@
-"""How models answer test rows that were changed a little: behavioural tests (Ribeiro et al. 2020, CheckList)."""
+"""Robustness tests: how models answer slightly changed test rows (Ribeiro et al. 2020, CheckList)."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -28,15 +28,23 @@ def evaluate_robustness(
     targets: Sequence[Any],
     predictions: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> dict[str, Any]:
-    """`robustness`, as `measure` tells it; nothing where the recipe asks for no tests.
+    """Return `{"robustness": results}`, see `measure_robustness`; empty if the recipe configures no tests.
 
     Args:
-        challenger, champion: their bundles.
+        recipe: the model's recipe.
+        objective: its module.
+        challenger: its bundle.
+        champion: its bundle; None without a champion.
+        inputs: of the test rows.
+        targets: of the test rows.
+        predictions: model -> its answers to the unchanged inputs.
+    Raises:
+        TrainingError: a bundle cannot be loaded.
     """
     if recipe.evaluation.robustness is None:
         return {}
     if unknown := recipe.evaluation.robustness.find_unknown_labels(bundle.read_labels(challenger)):
-        logger.warning("evaluation.robustness.opposites: the model knows no label %s", ", ".join(unknown))
+        logger.warning("evaluation.robustness.opposites: the model does not know the label %s", ", ".join(unknown))
     models: dict[str, Predict] = {"challenger": bundle.load_predictor(challenger).predict}
     if champion is not None and "champion" in predictions:
         champion_predictor = bundle.load_predictor(champion)
@@ -53,12 +61,18 @@ def measure_robustness(
     targets: Sequence[Any],
     predictions: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> dict[str, Any]:
-    """Of each test the rows that it changes, and of each model the shares `before`, `after` and `unchanged`.
+    """Return for each test the number of rows that it changes, and each model's shares `before`, `after`, `unchanged`.
 
-    `before` and `after` are right answers, to a row's own text and to the changed one; of words, where they are tagged.
+    `before` and `after` are the shares of right answers to the original and the changed text, `unchanged` the share of
+    equal answers; shares of words where words are tagged.
 
     Args:
-        predictions: of each model, for the inputs as they are.
+        rule: `evaluation.robustness` of the recipe.
+        objective: its module.
+        models: model -> its predict function.
+        inputs: of the test rows.
+        targets: of the test rows.
+        predictions: model -> its answers to the unchanged inputs.
     """
     sampled_rows = np.unique(np.linspace(0, len(inputs) - 1, min(rule.rows, len(inputs))).astype(int)).tolist()
     results = {}
@@ -91,11 +105,11 @@ def _is_changed(changed_input: Any, original: Any) -> bool:
 
 
 def _share_equal(objective: Any, first_answers: Sequence[Any], second_answers: Sequence[Any]) -> float | None:
-    """Share of labels, or of words' tags, that are the same; None where there are none."""
+    """Return the share of equal labels, or of words' equal tags; None without any."""
     first_labels = objective.label_values(first_answers)
     second_labels = objective.label_values(second_answers)
-    return (
-        sum(first == second for first, second in zip(first_labels, second_labels, strict=True)) / len(first_labels)
-        if first_labels
-        else None
-    )
+    if not first_labels:
+        return None
+    pairs = zip(first_labels, second_labels, strict=True)
+    equal_labels = sum(1 for first, second in pairs if first == second)
+    return equal_labels / len(first_labels)

@@ -1,4 +1,4 @@
-"""How test rows are cut into slices: by label, length, source, and by when they came."""
+"""Cut test rows into slices: by label, length, source, and time of arrival."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from evertune.config import Recipe
 
-WINDOWS = 4  # that the rows which the champion knew are cut into, the oldest first
+WINDOWS = 4  # windows of the rows that the champion knows, oldest first
 
 
 def cut_slices(
@@ -23,11 +23,16 @@ def cut_slices(
     names: list[str],
     since: int,
 ) -> dict[str, Any]:
-    """Name -> (rows,) which rows are in it; a slice of no rows or of all is none.
+    """Return slice name -> mask (rows,); slices without rows, or with all rows, are left out.
 
     Args:
-        names: of the labels.
-        since: newest batch that the champion knew.
+        recipe: the model's recipe.
+        objective: its module.
+        inputs: of the test rows.
+        targets: of the test rows.
+        test: the test rows.
+        names: the labels.
+        since: newest batch that the champion knows.
     """
     cuts = {
         "label": lambda: _by_label(objective, targets, names),
@@ -61,15 +66,17 @@ def _by_source(test: "pa.Table") -> dict[str, Any]:
 
 
 def _by_window(test: "pa.Table", since: int) -> dict[str, Any]:
-    """What the champion knew, in windows of about as many rows: by timestamp where every row has one, else by batch.
+    """Cut the rows that the champion knows into windows of similar size, by timestamp if every row has one.
 
-    A challenger that lost one of them forgets, even where it keeps up on all of them together.
+    Without timestamps they are cut by batch.
+
+    A challenger that is worse in one window has forgotten it, even if it is as good on all of them together.
     """
     batches = test.column("batch").to_numpy()
     moments = test.column("timestamp")
     old = batches <= since
-    timed = moments.null_count == 0
-    moments_or_batches = moments.cast("int64").to_numpy() if timed else batches
+    has_times = moments.null_count == 0
+    moments_or_batches = moments.cast("int64").to_numpy() if has_times else batches
     if not old.any():
         return {}
     bounds = np.quantile(moments_or_batches[old], np.arange(1, WINDOWS) / WINDOWS, method="lower")
@@ -77,14 +84,14 @@ def _by_window(test: "pa.Table", since: int) -> dict[str, Any]:
     masks = [old & (window == index) for index in range(WINDOWS)]
     masks = [mask for mask in masks if mask.any()]
     ends = [(moments_or_batches[mask].min(), moments_or_batches[mask].max()) for mask in masks]
-    names = _name_windows(ends, timed)
+    names = _name_windows(ends, has_times)
     masks_by_name = dict(zip(names, masks, strict=True))
-    return masks_by_name if len(masks_by_name) > 1 else {}  # one alone is what the gate looks at anyway
+    return masks_by_name if len(masks_by_name) > 1 else {}  # a single window is the gate's `history`
 
 
-def _name_windows(ends: list[tuple[Any, Any]], timed: bool) -> list[str]:
-    """A name for each window, by day where that tells them apart."""
-    if not timed:
+def _name_windows(ends: list[tuple[Any, Any]], has_times: bool) -> list[str]:
+    """Return a name for each window, by day if days are distinct, else by a finer unit."""
+    if not has_times:
         return [
             f"window=batch {first}" if first == last else f"window=batches {first} to {last}" for first, last in ends
         ]

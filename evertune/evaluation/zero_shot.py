@@ -1,11 +1,11 @@
-"""What the base model can do without any training: the baseline that every tuned one is seen against."""
+"""The zero-shot baseline: what the base model can do without any training."""
 
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune.evaluation import label_prompting as label_prompting
+from evertune.evaluation import label_prompting
 from evertune.models import base as base_models
 from evertune.objectives import extract_cells, load_objective, text_classification
 from evertune.runtime.home import home_of
@@ -17,35 +17,34 @@ if TYPE_CHECKING:
 
     from evertune.config import Recipe
 
-ROWS = 500  # test rows, evenly spaced: an interval of 4 points at most
+ROWS = 500  # test rows, evenly spaced: an interval of at most 4 points
 TOKENS = 8192  # of a batch
-LONGEST = 256  # tokens of a row
-HOW = {  # by whether a row has several labels, and whether a decoder is asked
+LONGEST = 256  # most tokens of a row
+HOW = {  # by whether a row has several labels, and whether the base model is a decoder
     (False, False): "the nearest label by its {}",
     (False, True): "prompted, the likeliest label by its {}",
-    (True, False): "rows ranked by the nearness of each label's {}",
+    (True, False): "rows ranked by similarity to each label's {}",
     (True, True): "prompted, rows ranked by the likelihood of each label's {}",
 }
 
 
 def supports_baseline(recipe: "Recipe") -> bool:
-    """Whether a row is one text with labels, whose own words tell what they mean."""
+    """Whether a row is one text with labels whose names describe them."""
     inputs, target = _column_kinds(recipe)
-    return (
-        bool(load_objective(recipe.objective.type).LABELED) and inputs == ["string"] and target in ("string", "labels")
-    )
+    is_labeled = bool(load_objective(recipe.objective.type).LABELED)
+    return is_labeled and inputs == ["string"] and target in ("string", "labels")
 
 
 def explain_missing_baseline(recipe: "Recipe") -> str | None:
-    """Why there is no baseline for labels, in words; None where there is one, or there are no labels."""
+    """Explain why there is no baseline; None if there is one, or the objective has no labels."""
     if supports_baseline(recipe) or not load_objective(recipe.objective.type).LABELED:
         return None
     inputs, _ = _column_kinds(recipe)
     if "image" in inputs:
-        return "a picture has no words that those of a label could be compared with"
+        return "images cannot be compared with the words of a label"
     if len(inputs) > 1:
-        return "a label of a pair says how two texts stand to each other, which no nearness of words tells"
-    return "a word's label depends on the words around it, which the label's own words do not tell"
+        return "the label of a pair describes a relation between two texts, which similarity of words does not show"
+    return "the label of a word depends on its context, which the label's name does not describe"
 
 
 def _column_kinds(recipe: "Recipe") -> tuple[list[str], str]:
@@ -54,16 +53,20 @@ def _column_kinds(recipe: "Recipe") -> tuple[list[str], str]:
 
 
 def measure_baseline(recipe: "Recipe", test: "pa.Table", labels: tuple[str, ...]) -> dict[str, Any]:
-    """Metrics of the label that fits best: a decoder is asked (see `prompted`), of another base its states tell.
+    """Return the metrics of the best-fitting label, without any training.
 
-    Of states it is the label whose words lie nearest to the text, by the cosine of mean token states (Yin et al. 2019).
-    Where a row has several labels none is chosen, as no threshold is known without looking at labels: rows are ranked.
+    A decoder is prompted (see `label_prompting`). With another base model, the label whose words are nearest to the
+    text fits best, by the cosine of mean token states (Yin et al. 2019). If a row may have several labels, rows are
+    ranked for each label instead, because a threshold would have to be learned from labels.
 
     Args:
-        test: test rows; labels: all that there are.
+        recipe: the model's recipe.
+        test: the test rows.
+        labels: all labels.
     Raises:
-        ConfigError: no base model.
-        OSError, ValueError: its weights cannot be loaded.
+        ConfigError: there is no base model.
+        OSError: its weights cannot be loaded.
+        ValueError: likewise.
     """
     start = time.perf_counter()
     objective = load_objective(recipe.objective.type)
@@ -78,25 +81,23 @@ def measure_baseline(recipe: "Recipe", test: "pa.Table", labels: tuple[str, ...]
         rows = _spread_rows(test, label_prompting.count_affordable_rows(model_path, texts, label_texts, max_tokens))
     inputs = extract_cells(rows, objective.INPUTS)
     targets = extract_cells(rows, [objective.TARGET])
-    label_scores = (
-        _prompt_decoder(recipe, model_path, inputs, label_texts)
-        if is_decoder
-        else _compare_embeddings(recipe, model_path, inputs, label_texts)
-    )
+    if is_decoder:
+        label_scores = _prompt_decoder(recipe, model_path, inputs, label_texts)
+    else:
+        label_scores = _compare_embeddings(recipe, model_path, inputs, label_texts)
     has_several_labels = _column_kinds(recipe)[1] == "labels"
     described_by = "description" if descriptions else "name"
+    score = _score_ranking if has_several_labels else _score_best_label
     return {
         "rows": len(rows),
         "how": HOW[has_several_labels, is_decoder].format(described_by),
-        "metrics": _score_ranking(label_scores, targets, labels)
-        if has_several_labels
-        else _score_best_label(label_scores, targets, labels),
+        "metrics": score(label_scores, targets, labels),
         "seconds": time.perf_counter() - start,
     }
 
 
 def _score_best_label(label_scores: Any, targets: list[str], labels: tuple[str, ...]) -> dict[str, float]:
-    """Metrics of the label that fits best."""
+    """Return the metrics of the best-fitting label."""
     predictions = [{"label": labels[row.argmax()], "score": float(np.clip(row.max(), 0, 1))} for row in label_scores]
     names = list(dict.fromkeys([*labels, *targets]))
     sums = text_classification.statistics(targets, predictions, names).sum(0, dtype="float64")
@@ -105,7 +106,7 @@ def _score_best_label(label_scores: Any, targets: list[str], labels: tuple[str, 
 
 
 def _score_ranking(label_scores: Any, targets: list[list[str]], labels: tuple[str, ...]) -> dict[str, float]:
-    """How far above the others the rows of each label stand: the mean of the precision at each of them."""
+    """Return the mean average precision: how high the rows of each label are ranked."""
     precisions = []
     for index, label in enumerate(labels):
         order = np.argsort(-label_scores[:, index], kind="stable")
@@ -124,20 +125,20 @@ def _max_tokens(recipe: "Recipe") -> int:
 
 
 def _prompt_decoder(recipe: "Recipe", model_path: str, texts: list[str], label_texts: list[str]) -> Any:
-    """(texts, labels): how likely a decoder finds each label, relative to the others."""
+    """Return the relative likelihood of each label by the decoder, (texts, labels)."""
     precision = resolve_precision(recipe.evaluation.precision, home_of(recipe).root / "machine.json")
     likelihoods = np.exp(label_prompting.score_labels(model_path, texts, label_texts, _max_tokens(recipe), precision))
     return likelihoods / likelihoods.sum(1, keepdims=True)
 
 
 def _compare_embeddings(recipe: "Recipe", model_path: str, texts: list[str], label_texts: list[str]) -> Any:
-    """(texts, labels): the cosine of each text with each label's words."""
+    """Return the cosine of each text with each label's words, (texts, labels)."""
     vectors = _embed_texts(model_path, [*texts, *label_texts], _max_tokens(recipe))
     return vectors[: len(texts)] @ vectors[len(texts) :].T
 
 
 def _embed_texts(model_path: str, texts: list[str], max_tokens: int) -> Any:
-    """(texts, size) of length 1."""
+    """Return unit vectors (texts, size)."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 

@@ -1,1 +1,1 @@
-"""May a challenger take the champion's place?"""
+"""Decides whether a challenger replaces the champion."""

@@ -1,12 +1,12 @@
-"""From the evidence on disk to the gate's decision."""
+"""Read the evidence of a challenge from disk, and let the gate decide."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune.gate import decide as gate_rules
-from evertune.gate.hypothesis_tests import Scored
+from evertune.gate.decide import decide_promotion, used_error_budget
+from evertune.gate.hypothesis_tests import Case, Scored
 from evertune.objectives import load_objective, no_shares
 from evertune.records import Candidate, Decision, Evaluation
 from evertune.runtime.files import read_json
@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
 
 def decide_challenge(recipe: "Recipe", report: Evaluation, challenge_number: int) -> Decision:
-    """Compare challenger and champion on the rows that neither has seen or nearly seen.
+    """Compare challenger and champion on the test rows that are in or near neither model's training rows.
 
     Args:
-        night: how many challengers, this one included, this champion has met.
+        recipe: the model's recipe.
+        report: what the evaluation wrote.
+        challenge_number: how many challengers, this one included, this champion has met.
+    Raises:
+        DataError: the arrays do not describe the same rows.
     """
     objective = load_objective(recipe.objective.type)
     with np.load(report.evidence) as evidence:
@@ -31,48 +35,50 @@ def decide_challenge(recipe: "Recipe", report: Evaluation, challenge_number: int
             champion=champion,
             fresh=evidence["mask_fresh"][clean],
             slices=dict(zip(evidence["slice_names"].tolist(), evidence["slices"][:, clean], strict=True)),
-            unusable=int((~clean).sum()),
+            leaked=int((~clean).sum()),
             majority=evidence["stats_majority"][clean],
             groups=evidence["groups"][clean],
-            apart=evidence["mask_new_labels"][clean] if "mask_new_labels" in evidence else None,
+            has_new_label=evidence["mask_new_labels"][clean] if "mask_new_labels" in evidence else None,
         )
-    return gate_rules.decide_promotion(
+    details = read_json(Path(report.details)) or {}
+    case = Case(
         scored,
-        lambda sums: objective.metrics(sums, names),
-        recipe.metric,
-        recipe.evaluation.gate,
-        objective.LOWER_IS_BETTER,
-        challenge_number,
-        recipe.evaluation.bootstrap,
-        recipe.training.seed,
+        metrics=lambda sums: objective.metrics(sums, names),
+        metric=recipe.metric,
+        rule=recipe.evaluation.gate,
+        lower_is_better=objective.LOWER_IS_BETTER,
+        challenge_number=challenge_number,
+        resamples=recipe.evaluation.bootstrap,
+        seed=recipe.training.seed,
         problem=report.problem,
-        behaviour=(read_json(Path(report.details)) or {}).get("robustness"),
+        robustness=details.get("robustness") or {},
         no_shares=no_shares(objective),
     )
+    return decide_promotion(case)
 
 
 def count_challenges(entries: list[dict[str, Any]], champion: int | None, version: int) -> int:
-    """How often this champion was challenged with evidence, this time included; a repeated challenge keeps its number.
+    """Count how often this champion was challenged with evidence, this time included; a repeat keeps its number.
 
     Args:
-        entries: of the ledger.
+        entries: the ledger, oldest first.
+        champion: version of the champion; None without one.
+        version: version of the challenger.
     """
     challengers = [
         entry["version"]
         for entry in entries
-        if entry["event"] == "decision"
-        and entry["champion"] == champion
-        and gate_rules.used_error_budget(entry["evidence"])
+        if entry["event"] == "decision" and entry["champion"] == champion and used_error_budget(entry["evidence"])
     ]
     distinct_challengers = list(dict.fromkeys(challengers))
     return distinct_challengers.index(version) + 1 if version in distinct_challengers else len(distinct_challengers) + 1
 
 
 def explain_lost_champion(entries: list[dict[str, Any]]) -> str | None:
-    """Why a registry without a champion is no first night: what the ledger knows of one; None where there was none.
+    """Return what is wrong if the ledger records a champion and the registry has none; None for a first version.
 
     Args:
-        entries: of the ledger.
+        entries: the ledger, oldest first.
     """
     champions = [
         entry["to"] for entry in entries if entry["event"] in {"moved", "external"} and entry["to"] is not None
@@ -80,12 +86,12 @@ def explain_lost_champion(entries: list[dict[str, Any]]) -> str | None:
     if not champions:
         return None
     return (
-        f"the ledger knows champion {champions[-1]}, the registry has none: its alias or version was deleted, or "
-        "MLFLOW_TRACKING_URI names another store; if it was taken away on purpose, name the next one with "
+        f"the ledger records champion {champions[-1]}, but the registry has no champion: its alias or version was "
+        "deleted, or MLFLOW_TRACKING_URI names another store. If it was removed on purpose, name the next one with "
         "`evertune promote RECIPE --version N`"
     )
 
 
 def read_examples(candidate: Candidate) -> list[Any]:
-    """A few inputs for the registered model's input example."""
+    """Return up to three inputs for the registered model's input example."""
     return list((read_json(Path(candidate.run_folder) / "parity.json") or {}).get("inputs", [])[:3])

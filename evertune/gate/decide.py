@@ -1,11 +1,11 @@
-"""The gate: may a challenger take the champion's place? Pure: arrays in, a `Decision` with its evidence out."""
+"""The gate: may a challenger replace the champion? Pure: arrays in, a `Decision` with its evidence out."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from evertune.config import Gate
 from evertune.errors import DataError
 from evertune.gate.hypothesis_tests import (
     Case,
@@ -20,47 +20,30 @@ from evertune.gate.hypothesis_tests import (
 )
 from evertune.gate.robustness import judge_robustness
 from evertune.records import Decision, Verdict
-from evertune.statistics.resampling import Metrics, slice_metric, sum_rows
+from evertune.statistics.resampling import slice_metric, sum_rows
 
-__all__ = ["Scored", "decide_promotion", "used_error_budget"]
+__all__ = ["Case", "Scored", "decide_promotion", "used_error_budget"]
+
+VERDICTS: dict[str, Verdict] = {"harm": "rejected", "inconclusive": "held", "passed": "promoted"}  # the first one wins
 
 
-def decide_promotion(
-    scored: Scored,
-    metrics: Metrics,
-    metric: str,
-    rule: Gate,
-    lower_is_better: Collection[str],
-    challenge_number: int,
-    resamples: int,
-    seed: int,
-    problem: str | None = None,
-    behaviour: Mapping[str, Any] | None = None,
-    no_shares: Collection[str] = (),
-) -> Decision:
-    """`promoted` only on evidence, `rejected` on evidence of harm, else `held` with what is missing.
+def decide_promotion(case: Case) -> Decision:
+    """Return `promoted` only on evidence, `rejected` on evidence of harm, else `held` with what is missing.
 
-    Args:
-        metrics: sums of statistics (..., m) -> {metric: (...)}.
-        metric: the one that the models are compared by.
-        lower_is_better: the metrics that fall as a model improves; a minimum on one of them is a maximum.
-        night: how often this champion has been challenged, this time included (see `spent`).
-        problem: what went wrong before (an unreadable champion, a failed parity check): it holds the challenger.
-        behaviour: what the behavioural tests found of the challenger, as `robustness.measure` tells it.
-        no_shares: the metrics that are no shares of right rows, whose differences are no points.
     Raises:
-        DataError: the arrays are not of the same rows.
-        ValueError: `night` is below 1.
+        DataError: the arrays do not describe the same rows.
+        ValueError: `challenge_number` is below 1.
     """
+    scored = case.scored
     _check_shapes(scored)
-    case = Case(scored, metrics, metric, rule, lower_is_better, challenge_number, resamples, seed, no_shares)
-    if problem := problem or _find_problem(case):
+    problem = case.problem or _find_problem(case)
+    if problem:
         return Decision("held", problem)
     with np.errstate(divide="ignore", invalid="ignore"):  # what is undefined comes out as NaN, and NaN never promotes
         if scored.champion is None:
-            return _combine_findings(case, [*judge_first_version(case), *judge_robustness(rule, behaviour or {})])
+            return _combine_findings(case, [*judge_first_version(case), *judge_robustness(case.rule, case.robustness)])
         if np.array_equal(scored.challenger, scored.champion):
-            return Decision("held", f"no difference: both models say the same on all {len(scored.fresh)} test rows")
+            return Decision("held", f"No difference: both models score the same on all {len(scored.fresh)} test rows.")
         return _combine_findings(
             case,
             [
@@ -68,44 +51,44 @@ def decide_promotion(
                 judge_superiority(case),
                 *judge_noninferiority(case),
                 *judge_slices(case),
-                *judge_robustness(rule, behaviour or {}),
+                *judge_robustness(case.rule, case.robustness),
             ],
         )
 
 
 def used_error_budget(evidence: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether a decision with this evidence used up one of its champion's nights: only a test can promote wrongly."""
+    """Whether a decision with this evidence used one of its champion's challenges: only a test can promote wrongly."""
     return any(item["test"] == "superior" and item["p"] is not None for item in evidence)
 
 
 def _find_problem(case: Case) -> str | None:
-    """What makes the scores no evidence at all: no rows, a value that is not a number, a metric that is not there."""
+    """Return why the scores cannot be evidence: no rows, values that are not finite, a missing or undefined metric."""
     for name, stats in (("challenger", case.scored.challenger), ("champion", case.scored.champion)):
         if stats is None:
             continue
         if len(stats) == 0:
-            return "there are no clean test rows: all of them stand in or near train rows; add others"
+            return "No clean test rows: all of them are in or near a training snapshot. Add other test rows."
         if not np.isfinite(stats).all():
-            return f"the {name}'s scores are not all numbers; look at its training for a loss that is not one either"
+            return f"The {name}'s scores contain NaN or infinite values. Check its training for a loss of NaN."
         with np.errstate(divide="ignore", invalid="ignore"):
             values = case.metrics(sum_rows(stats))
         for metric in (case.metric, *case.rule.minimum):
             if metric not in values:
-                return f"{metric} is missing among the {name}'s metrics: {', '.join(values)}"
+                return f"{metric} is missing from the {name}'s metrics: {', '.join(values)}."
             if not np.isfinite(values[metric]):
-                return f"the {name}'s {metric} is not a number on {len(stats)} test rows"
+                return f"The {name}'s {metric} is undefined on {len(stats)} test rows."
     return None
 
 
-def _report_new_labels(case: Case, has_unseen_label: Any) -> dict[str, Any]:
-    """How the challenger does on rows whose labels the champion does not know; it proves nothing."""
-    values = case.metrics(sum_rows(case.scored.challenger[has_unseen_label]))
+def _report_new_labels(case: Case, has_new_label: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the challenger's score on rows whose labels the champion does not know; it decides nothing."""
+    values = case.metrics(sum_rows(case.scored.challenger[has_new_label]))
     name = slice_metric(case.metric, values)
-    return build_evidence("new labels", name, int(has_unseen_label.sum()), challenger=float(values[name]), passed=None)
+    return build_evidence("new labels", name, int(has_new_label.sum()), challenger=float(values[name]), passed=None)
 
 
 def _check_shapes(scored: Scored) -> None:
-    """Fail where the arrays cannot be of the same rows.
+    """Fail if the arrays cannot describe the same rows.
 
     Raises:
         DataError: a shape differs.
@@ -113,20 +96,24 @@ def _check_shapes(scored: Scored) -> None:
     shape = scored.challenger.shape
     rows = len(scored.challenger)
     if scored.champion is not None and scored.champion.shape != shape:
-        raise DataError(f"challenger {shape} and champion {scored.champion.shape} differ in shape; score both again")
+        raise DataError(
+            f"the scores of challenger {shape} and champion {scored.champion.shape} differ in shape; "
+            "evaluate both again"
+        )
     for name, mask in {"fresh": scored.fresh, **scored.slices}.items():
         if mask.shape != (rows,):
-            raise DataError(f"{name} marks {mask.shape} of {rows} test rows; evaluate again")
+            raise DataError(f"the mask {name!r} has shape {mask.shape}, but there are {rows} test rows; evaluate again")
 
 
 def _combine_findings(case: Case, findings: list[Finding]) -> Decision:
-    """The findings' sum: any harm rejects, anything lacking holds."""
+    """Combine the findings: any harm rejects, anything inconclusive holds."""
     evidence = [item.evidence for item in findings if item.evidence]
-    if case.scored.apart is not None and case.scored.apart.any():
-        evidence.append(_report_new_labels(case, case.scored.apart))
-    if case.scored.unusable:
-        evidence.append(build_evidence("leakage", case.metric, case.scored.unusable, passed=None))
-    outcomes: tuple[tuple[str, Verdict], ...] = (("harm", "rejected"), ("lacking", "held"), ("passed", "promoted"))
-    state, name = next(outcome for outcome in outcomes if any(item.state == outcome[0] for item in findings))
-    messages = [item.words for item in findings if item.state == state and item.words]
-    return Decision(name, "; ".join(messages), tuple(evidence))
+    has_new_label = case.scored.has_new_label
+    if has_new_label is not None and has_new_label.any():
+        evidence.append(_report_new_labels(case, has_new_label))
+    if case.scored.leaked:
+        evidence.append(build_evidence("leakage", case.metric, case.scored.leaked, passed=None))
+    states = {item.state for item in findings}
+    state = next(state for state in VERDICTS if state in states)
+    messages = [item.message for item in findings if item.state == state and item.message]
+    return Decision(VERDICTS[state], " ".join(messages), tuple(evidence))

@@ -1,6 +1,6 @@
-"""The tests behind the gate, each a finding: minimums, superiority, non-inferiority, slices."""
+"""The gate's tests, each returns findings: minimums, superiority, non-inferiority, slices."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from evertune.statistics.resampling import (
     sum_rows,
 )
 
-MORE_ROWS = "add rows, or lower evaluation.gate.min_rows if so few are enough for you"
+MORE_ROWS = "Add rows, or lower evaluation.gate.min_rows."
 
 
 @dataclass(frozen=True)
@@ -30,80 +30,105 @@ class Scored:
     """Both models on the same clean test rows, in the same order.
 
     Args:
-        challenger, champion: statistics (rows, m) of the objective; None where there is no champion.
-        fresh: (rows,) the rows that came since the champion.
+        challenger: statistics (rows, m) of the objective.
+        champion: the same of the champion; None without a champion.
+        fresh: (rows,) true for rows that arrived after the champion was trained.
         slices: name, such as `label=refund_request`, -> (rows,) the rows in it.
-        unusable: leaked rows that are already left out, for the record.
-        majority: statistics of always giving the rows' commonest label; needed where there is no champion.
-        groups: (rows,) rows of one number are right or wrong together; None where every row stands alone.
-        apart: (rows,) rows with a label that the champion does not know: the models are not compared on them.
+        leaked: number of test rows left out because they are in or near a training snapshot.
+        majority: statistics of a model that always predicts the most frequent label; required without a champion.
+        groups: (rows,) number of each row's group; the rows of a group are not independent. None: every row is.
+        has_new_label: (rows,) true for rows whose label the champion does not know; the models are not compared there.
     """
 
     challenger: NDArray[Any]
     champion: NDArray[Any] | None
     fresh: NDArray[np.bool_]
     slices: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
-    unusable: int = 0
+    leaked: int = 0
     majority: NDArray[Any] | None = None
     groups: NDArray[Any] | None = None
-    apart: NDArray[np.bool_] | None = None
+    has_new_label: NDArray[np.bool_] | None = None
 
     @property
-    def compared(self) -> NDArray[np.bool_]:
-        """(rows,) rows on which the models are compared."""
-        return np.ones_like(self.fresh) if self.apart is None else ~self.apart
+    def is_compared(self) -> NDArray[np.bool_]:
+        """(rows,) true for rows on which the models are compared."""
+        if self.has_new_label is None:
+            return np.ones_like(self.fresh)
+        return ~self.has_new_label
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one test says, for a person and for the record."""
+    """The result of one test: `message` for a person (whole sentences, or empty), `evidence` for the record."""
 
-    state: Literal["passed", "lacking", "harm"]
-    words: str
+    state: Literal["passed", "inconclusive", "harm"]
+    message: str
     evidence: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class Case:
-    """One challenge, as `decide` was asked."""
+    """One challenge: the scores, the rule, and what the tests need to know.
+
+    Args:
+        scored: both models on the same rows.
+        metrics: sums of statistics (..., m) -> {metric: (...)}.
+        metric: the metric that the models are compared by.
+        rule: the recipe's gate.
+        lower_is_better: the metrics that fall as a model improves; a minimum on one of them is a maximum.
+        challenge_number: how many challengers, this one included, this champion has met (see `spend_alpha`).
+        resamples: bootstrap resamples, and first permutations.
+        seed: of every resampling.
+        problem: what went wrong earlier (an unreadable champion, a failed parity check); it holds the challenger.
+        robustness: result of each robustness test of the challenger, as `measure_robustness` returns it.
+        no_shares: the metrics that are not shares of rows; their differences are not reported in points.
+    """
 
     scored: Scored
     metrics: Metrics
     metric: str
     rule: Gate
-    falling: Collection[str]
-    night: int
+    lower_is_better: Collection[str]
+    challenge_number: int
     resamples: int
     seed: int
+    problem: str | None = None
+    robustness: Mapping[str, Any] = field(default_factory=dict)
     no_shares: Collection[str] = ()
 
     @property
     def harm_alpha(self) -> float:
+        """Level of every test that can only stop a challenger."""
         return 1 - self.rule.confidence
 
     @property
     def alpha(self) -> float:
-        return spend_alpha(self.harm_alpha, self.night)
+        """Level of the tests that can promote: this challenge's share of the error budget."""
+        return spend_alpha(self.harm_alpha, self.challenge_number)
 
     def sign(self, metric: str) -> int:
-        return -1 if metric in self.falling else 1
+        """-1 for a metric that falls as a model improves, else 1."""
+        return -1 if metric in self.lower_is_better else 1
 
     def select_rows(self, name: str) -> NDArray[np.bool_]:
-        """Those of one name on which the models are compared; `all`: every test row."""
+        """Return a mask (rows,): `fresh`, `history` or `test` rows on which the models are compared, or `all` rows."""
         fresh = self.scored.fresh
-        compared = self.scored.compared
+        if name == "all":
+            return np.ones_like(fresh)
         rows = {"fresh": fresh, "history": ~fresh, "test": np.ones_like(fresh)}
-        return np.ones_like(fresh) if name == "all" else rows[name] & compared
+        return rows[name] & self.scored.is_compared
 
     @property
     def groups(self) -> NDArray[Any]:
+        """(rows,) number of each row's group; without groups, every row is a group of its own."""
         return np.arange(len(self.scored.fresh)) if self.scored.groups is None else self.scored.groups
 
     def count_rows(self, mask: NDArray[np.bool_]) -> tuple[int, int]:
-        """Rows, and the groups that they stand in."""
+        """Count the selected rows and their groups."""
         return int(mask.sum()), len(np.unique(self.groups[mask]))
 
     def measure_difference(self, mask: NDArray[np.bool_], metric: str, alpha: float) -> Difference:
+        """Compare the two models on the selected rows."""
         assert self.scored.champion is not None
         return paired_difference(
             self.scored.challenger[mask],
@@ -118,135 +143,165 @@ class Case:
         )
 
     def metric_kind(self, metric: str) -> MetricKind:
+        """Whether the metric is a share of rows or another number, with the tests of its kind."""
         return find_kind(metric, self.no_shares)
 
     def format_amount(self, size: float, metric: str) -> str:
-        """A difference of the metric in words: a share in points, other numbers in their own unit."""
+        """Write a difference with its unit: a share in points, other numbers in their own unit."""
         return format_amount(size, metric, self.metric_kind(metric))
 
+    def format_number(self, size: float, metric: str) -> str:
+        """Write a difference without its unit."""
+        return self.format_amount(size, metric).partition(" ")[0]
+
     def describe_change(self, estimate: float, metric: str) -> str:
-        """A difference with its direction in words."""
-        words = f"{'better' if estimate > 0 else 'worse'} by {self.format_amount(abs(estimate), metric)}"
-        return words if estimate else "no difference"
+        """Write a difference with its direction: "Better by 2.0 points"."""
+        if not estimate:
+            return "No difference"
+        direction = "Better" if estimate > 0 else "Worse"
+        return f"{direction} by {self.format_amount(abs(estimate), metric)}"
 
     def signed_value(self, metric: str, sums: Any) -> Any:
+        """Return the metric, turned so that higher is better."""
         return self.sign(metric) * self.metrics(sums)[metric]
 
 
 def judge_first_version(case: Case) -> list[Finding]:
-    """Without a champion the minimums decide, and the commonest label, which any use of a model must beat."""
+    """Test a model without a champion: the minimums, and the majority baseline, which any useful model must beat."""
     rows, groups = case.count_rows(case.select_rows("all"))
     findings = list(judge_minimums(case))
     if groups >= case.rule.min_rows:
         return [*findings, judge_against_majority(case)]
-    words = f"first version on {describe_rows(rows, groups, 'test')}, needs {case.rule.min_rows}; {MORE_ROWS}"
-    return findings or [Finding("lacking", words, build_evidence("first", case.metric, rows, passed=False))]
+    if findings:
+        return findings
+    message = f"The first version has only {describe_rows(rows, groups, 'test')}; {describe_need(case, rows, groups)}"
+    evidence = build_evidence("first", case.metric, rows, passed=False)
+    return [Finding("inconclusive", f"{message}. {MORE_ROWS}", evidence)]
 
 
 def judge_against_majority(case: Case) -> Finding:
-    """Better than always giving the commonest label of the test rows."""
+    """Test whether the challenger is better than always predicting the most frequent label of the test rows."""
     assert case.scored.majority is not None
-    challenger_value, majority_value = (
-        float(case.metrics(sum_rows(stats))[case.metric]) for stats in (case.scored.challenger, case.scored.majority)
-    )
-    passed = case.sign(case.metric) * challenger_value > case.sign(case.metric) * majority_value
+    challenger_value = float(case.metrics(sum_rows(case.scored.challenger))[case.metric])
+    majority_value = float(case.metrics(sum_rows(case.scored.majority))[case.metric])
+    sign = case.sign(case.metric)
+    passed = sign * challenger_value > sign * majority_value
     rows = len(case.scored.fresh)
     evidence = build_evidence(
         "first", case.metric, rows, challenger=challenger_value, threshold=majority_value, passed=passed
     )
-    words = (
-        f"{case.metric} {challenger_value:.3f} on {rows} test rows, the commonest label alone has {majority_value:.3f}"
-    )
-    if passed:
-        return Finding("passed", "" if case.rule.minimum else f"first version: {words}", evidence)
-    return Finding("lacking", f"no better than no model: {words}; train longer, or look at the labels", evidence)
+    score = f"{case.metric} {challenger_value:.3f} on {rows} test rows (majority baseline: {majority_value:.3f})"
+    if not passed:
+        message = f"No better than the majority baseline: {score}. Train longer, or check the labels."
+        return Finding("inconclusive", message, evidence)
+    # With a minimum, its own message already tells the score.
+    return Finding("passed", "" if case.rule.minimum else f"First version: {score}.", evidence)
 
 
 def judge_minimums(case: Case) -> Iterator[Finding]:
-    """The challenger against each configured minimum, on all test rows."""
+    """Test the challenger against each configured minimum, on all test rows."""
     if not case.rule.minimum:
         return
     rows, groups = case.count_rows(case.select_rows("all"))
+    has_enough_rows = groups >= case.rule.min_rows
     stats = sum_by_group(case.scored.challenger, case.groups)
     intervals = bootstrap_intervals(stats, case.metrics, case.resamples, case.rule.confidence, case.seed)
     for metric, threshold in case.rule.minimum.items():
         estimate, low, high = intervals[metric]
         sign = case.sign(metric)
-        passed = groups >= case.rule.min_rows and sign * estimate >= sign * threshold
-        is_surely_below = groups >= case.rule.min_rows and sign * (high if sign > 0 else low) < sign * threshold
-        bounds = {"low": low, "high": high, "threshold": threshold, "groups": groups}
-        evidence = build_evidence("minimum", metric, rows, challenger=estimate, passed=passed, **bounds)
-        requirement = f"{'at least' if sign > 0 else 'at most'} {threshold:g} is asked"
-        words = f"{metric} {estimate:.3f} on {describe_rows(rows, groups, 'test')}, {requirement}"
-        if groups < case.rule.min_rows:
-            unit = "rows" if groups == rows else "groups"
-            words += f", and fewer than {case.rule.min_rows} {unit} prove nothing; {MORE_ROWS}"
+        passed = has_enough_rows and sign * estimate >= sign * threshold
+        best_bound = high if sign > 0 else low
+        is_surely_below = has_enough_rows and sign * best_bound < sign * threshold
+        evidence = build_evidence(
+            "minimum",
+            metric,
+            rows,
+            challenger=estimate,
+            passed=passed,
+            low=low,
+            high=high,
+            threshold=threshold,
+            groups=groups,
+        )
+        score = f"{metric} {estimate:.3f} on {describe_rows(rows, groups, 'test')}"
+        bound = f"{'minimum' if sign > 0 else 'maximum'}: {threshold:g}"
+        if not has_enough_rows:
+            message = f"{score} ({bound}), but {describe_need(case, rows, groups)}. {MORE_ROWS}"
         elif not passed:
-            words += f" (interval {low:.3f} to {high:.3f})"
-        yield Finding("passed" if passed else "harm" if is_surely_below else "lacking", words, evidence)
+            message = f"{score} ({bound}; {100 * case.rule.confidence:g}% interval {low:.3f} to {high:.3f})."
+        else:
+            message = f"{score} ({bound})."
+        if passed:
+            yield Finding("passed", message, evidence)
+        else:
+            yield Finding("harm" if is_surely_below else "inconclusive", message, evidence)
 
 
 def judge_superiority(case: Case) -> Finding:
-    """Better on the rows that the rule names, at this night's share of the error budget."""
+    """Test whether the challenger is better on the rows that the rule names, at this challenge's level."""
     name = case.rule.superior_on
     alpha = case.alpha
-    mask = case.select_rows(name)
     if shortage := check_row_count(case, "superior", name):
         return shortage
-    difference = case.measure_difference(mask, case.metric, alpha)
+    difference = case.measure_difference(case.select_rows(name), case.metric, alpha)
     passed = difference.estimate > 0 and difference.p_better <= alpha
     p = difference.p_better
     evidence = build_comparison(case, "superior", case.metric, difference, on=name, p=p, threshold=alpha, passed=passed)
-    words = case.describe_change(difference.estimate, case.metric)
-    where = f"on {describe_rows(difference.rows, difference.groups, name)}"
+    rows_text = describe_rows(difference.rows, difference.groups, name)
+    change = f"{case.describe_change(difference.estimate, case.metric)} on {rows_text}"
     if not np.isfinite(p):
-        return Finding("lacking", f"{case.metric} is undefined {where}, or in some resamples of them", evidence)
+        return Finding("inconclusive", describe_undefined(case.metric, rows_text), evidence)
     if passed:
-        return Finding("passed", f"{words} {where}, p = {p:.2g}, at most {alpha:.2g} is asked", evidence)
+        return Finding("passed", f"{change} (p = {p:.2g}, threshold {alpha:.2g}).", evidence)
     if difference.p_worse <= case.harm_alpha:
-        return Finding("harm", f"{words} {where}, p = {difference.p_worse:.2g}", evidence)
+        message = f"{change} (p = {difference.p_worse:.2g}, threshold {case.harm_alpha:.2g})."
+        return Finding("harm", message, evidence)
     detectable = case.metric_kind(case.metric).detectable(
         difference.effective, alpha, difference.estimate, difference.spread
     )
-    detectable_text = case.format_amount(detectable, case.metric)
-    words = (
-        f"{words} {where}, p = {p:.2g}, needs p <= {alpha:.2g}; "
-        f"{describe_rows(difference.rows, difference.groups)} can show {detectable_text}"
+    message = (
+        f"{change}, not significant (p = {p:.2g}, threshold {alpha:.2g}). With {rows_text} the gate can detect "
+        f"gains of {case.format_amount(detectable, case.metric)} or more (80% power)."
     )
-    return Finding("lacking", words, evidence)
+    return Finding("inconclusive", message, evidence)
 
 
 def judge_noninferiority(case: Case) -> Iterator[Finding]:
-    """Not worse than the margin on each set of rows that the rule names: what forgetting would break."""
+    """Test for a loss above the margin on each set of rows that the rule names, to find what was forgotten."""
     for name, margin in case.rule.noninferior_on.items():
         yield check_row_count(case, "noninferior", name) or judge_margin(case, name, margin)
 
 
 def judge_margin(case: Case, name: str, margin: float) -> Finding:
-    """Whether the difference on the named rows is surely above, or surely below, -margin."""
+    """Test whether the difference on the named rows is surely above, or surely below, -margin."""
     difference = case.measure_difference(case.select_rows(name), case.metric, case.alpha)
     passed = difference.low > -margin
     evidence = build_comparison(case, "noninferior", case.metric, difference, on=name, threshold=-margin, passed=passed)
-    where = f"on {describe_rows(difference.rows, difference.groups, name)}"
-    words = case.describe_change(difference.estimate, case.metric)
-    loss_text = case.format_amount(max(0.0, -difference.low), case.metric)
+    rows_text = describe_rows(difference.rows, difference.groups, name)
+    change = f"{case.describe_change(difference.estimate, case.metric)} on {rows_text}"
     margin_text = case.format_amount(margin, case.metric)
+    largest_loss = max(0.0, -difference.low)
     if passed:
-        return Finding("passed", f"at most {loss_text} worse {where}, margin {margin_text}", evidence)
+        loss_text = case.format_amount(largest_loss, case.metric)
+        return Finding("passed", f"At most {loss_text} worse on {rows_text} (margin: {margin_text}).", evidence)
     if difference.high < -margin:
-        return Finding("harm", f"{words} {where}, surely beyond the margin of {margin_text}", evidence)
+        bound = case.format_number(-difference.high, case.metric)
+        message = f"{change}, a loss above the margin of {margin_text} (lower bound {bound})."
+        return Finding("harm", message, evidence)
     if not np.isfinite(difference.low):
-        return Finding("lacking", f"{case.metric} is undefined {where}, or in some resamples of them", evidence)
-    return Finding("lacking", f"{words} {where}, may be {loss_text} worse, the margin is {margin_text}", evidence)
+        return Finding("inconclusive", describe_undefined(case.metric, rows_text), evidence)
+    bound = case.format_number(largest_loss, case.metric)
+    message = f"{change}, but too few to rule out a loss above {margin_text} (upper bound {bound})."
+    return Finding("inconclusive", message, evidence)
 
 
 def judge_slices(case: Case) -> Iterator[Finding]:
-    """Loss in a slice beyond `drop`, where it cannot be chance after Holm's correction for the number of slices."""
+    """Test for slices that lost more than `drop`, where Holm's correction for the number of slices rules out chance."""
     metric = slice_metric(case.metric, case.metrics(sum_rows(case.scored.challenger)))
     tested = 0
     suspects = {}
     for name, slice_mask in case.scored.slices.items():
-        mask = slice_mask & case.scored.compared
+        mask = slice_mask & case.scored.is_compared
         groups = case.count_rows(mask)[1]
         loss = measure_slice_loss(case, mask, metric)
         if groups < case.rule.slice.min_rows or loss is None:
@@ -260,52 +315,58 @@ def judge_slices(case: Case) -> Iterator[Finding]:
     p_values = [difference.p_worse for difference in differences.values()] + [1.0] * (tested - len(differences))
     for (name, difference), level in zip(differences.items(), holm(p_values, case.harm_alpha), strict=False):
         yield judge_slice(case, name, metric, difference, level)
-    yield Finding("passed", f"{tested} slices tested" if tested else "")
+    if tested:
+        yield Finding("passed", f"{tested} {'slice' if tested == 1 else 'slices'} tested.")
+    else:
+        yield Finding("passed", "")
 
 
 def judge_slice(case: Case, name: str, metric: str, difference: Difference, level: float) -> Finding:
-    """One slice that lost more than `drop`: harm, chance, or, where the metric is undefined, nothing to go by."""
+    """Judge one slice that lost more than `drop`: harm, chance, or inconclusive where the metric is undefined."""
     p = difference.p_worse
-    defined = bool(np.isfinite([difference.estimate, p]).all())
-    harm = defined and p <= level
+    is_defined = bool(np.isfinite([difference.estimate, p]).all())
+    is_harm = is_defined and p <= level
     evidence = build_comparison(
-        case, "slice", metric, difference, on=name, p=p, threshold=level, passed=defined and not harm
+        case, "slice", metric, difference, on=name, p=p, threshold=level, passed=is_defined and not is_harm
     )
-    if not defined:
-        words = f"{metric} on the slice {name} is undefined in a model or in some resamples"
-        return Finding("lacking", words, evidence)
-    words = (
-        f"{case.describe_change(difference.estimate, metric)} on the slice {name} "
-        f"({describe_rows(difference.rows, difference.groups)}), p = {p:.2g}"
-    )
-    return Finding("harm", words, evidence) if harm else Finding("passed", "", evidence)
+    if not is_defined:
+        message = f"{metric} on the slice {name} is undefined for a model, or in some of its resamples."
+        return Finding("inconclusive", message, evidence)
+    if not is_harm:
+        return Finding("passed", "", evidence)
+    change = case.describe_change(difference.estimate, metric)
+    rows_text = describe_rows(difference.rows, difference.groups)
+    message = f"{change} on the slice {name} ({rows_text}; p = {p:.2g}, threshold {level:.2g})."
+    return Finding("harm", message, evidence)
 
 
 def measure_slice_loss(case: Case, mask: NDArray[np.bool_], metric: str) -> float | None:
-    """How much the challenger is worse on these rows; None where the metric has no meaning for either model."""
+    """Return how much worse the challenger is on the selected rows; None where both models' metric is undefined."""
     assert case.scored.champion is not None
-    challenger_value, champion_value = (
-        float(case.signed_value(metric, sum_rows(stats[mask])))
-        for stats in (case.scored.challenger, case.scored.champion)
-    )
-    return None if np.isnan(challenger_value) and np.isnan(champion_value) else champion_value - challenger_value
+    challenger_value = float(case.signed_value(metric, sum_rows(case.scored.challenger[mask])))
+    champion_value = float(case.signed_value(metric, sum_rows(case.scored.champion[mask])))
+    if np.isnan(challenger_value) and np.isnan(champion_value):
+        return None
+    return champion_value - challenger_value
 
 
 def check_row_count(case: Case, test: str, name: str) -> Finding | None:
-    """Fewer rows, or groups of rows, than the rule asks for are no evidence."""
-    (rows, groups) = case.count_rows(case.select_rows(name))
-    min_rows = case.rule.min_rows
-    if groups >= min_rows:
+    """Return a finding if the named rows, or their groups, are fewer than the rule requires."""
+    rows, groups = case.count_rows(case.select_rows(name))
+    if groups >= case.rule.min_rows:
         return None
     alternative = "superior_on: test" if test == "superior" else "noninferior_on: {test: 0.02}"
-    words = (
-        f"{describe_rows(rows, groups, name)}, needs {min_rows}; wait for rows, or set evaluation.gate.{alternative}"
+    message = (
+        f"Only {describe_rows(rows, groups, name)}; {describe_need(case, rows, groups)}. "
+        f"Wait for more rows, or set evaluation.gate.{alternative}."
     )
-    return Finding("lacking", words, build_evidence(test, case.metric, rows, groups=groups, on=name, passed=False))
+    return Finding(
+        "inconclusive", message, build_evidence(test, case.metric, rows, groups=groups, on=name, passed=False)
+    )
 
 
 def build_comparison(case: Case, test: str, metric: str, difference: Difference, **fields: Any) -> dict[str, Any]:
-    """A comparison as evidence: the difference turned so that higher is better, the two models' metric as it is."""
+    """Return a comparison as evidence: the difference with higher as better, the two models' metric as it is."""
     sign = case.sign(metric)
     return build_evidence(
         test,
@@ -322,17 +383,31 @@ def build_comparison(case: Case, test: str, metric: str, difference: Difference,
 
 
 def build_evidence(test: str, metric: str, rows: int, **fields: Any) -> dict[str, Any]:
-    """One piece of evidence, JSON-ready: every key is there, what does not apply or is not a number is None."""
+    """Return one piece of evidence, ready for JSON.
+
+    Every key is present; a key that does not apply, or whose value is not a finite number, is None.
+    """
     keys = ("groups", "on", "estimate", "low", "high", "p", "threshold", "passed", "challenger", "champion")
-    values = {key: fields.get(key) for key in keys}
-    cleaned = {
-        key: (float(value) if np.isfinite(value) else None) if isinstance(value, float) else value
-        for key, value in values.items()
-    }
-    return {"test": test, "metric": metric, "rows": rows, **cleaned}
+    evidence: dict[str, Any] = {"test": test, "metric": metric, "rows": rows}
+    for key in keys:
+        value = fields.get(key)
+        if isinstance(value, float):
+            value = float(value) if np.isfinite(value) else None
+        evidence[key] = value
+    return evidence
 
 
 def describe_rows(rows: int, groups: int, kind: str = "") -> str:
-    """Rows in words, with their groups where some of them stand together."""
-    words = f"{rows} {kind} rows" if kind else f"{rows} rows"
-    return words if groups == rows else f"{words} in {groups} groups"
+    """Write a number of rows, with the number of groups where some rows share one: "483 test rows in 472 groups"."""
+    text = f"{rows} {kind} rows" if kind else f"{rows} rows"
+    return text if groups == rows else f"{text} in {groups} groups"
+
+
+def describe_need(case: Case, rows: int, groups: int) -> str:
+    """Write how many rows, or groups of rows, the rule requires: "at least 30 groups are needed"."""
+    return f"at least {case.rule.min_rows} {'rows' if groups == rows else 'groups'} are needed"
+
+
+def describe_undefined(metric: str, rows_text: str) -> str:
+    """Write that a metric cannot be computed on these rows."""
+    return f"{metric} is undefined on {rows_text}, or in some of their resamples."

@@ -1,4 +1,4 @@
-"""The gate's behavioural tests: a challenger that loses too many right answers to small changes is harmful."""
+"""The gate's robustness tests: a challenger that loses too many right answers to small changes is harmful."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,23 +8,29 @@ from evertune.gate.hypothesis_tests import MORE_ROWS, Finding, build_evidence
 from evertune.statistics.paired_tests import SHARE, format_amount
 
 
-def judge_robustness(rule: Gate, behaviour: Mapping[str, Any]) -> Iterator[Finding]:
-    """The challenger's loss of right answers in each test that the rule names, against the largest that it allows.
+def judge_robustness(rule: Gate, results: Mapping[str, Any]) -> Iterator[Finding]:
+    """Test the challenger's loss of right answers in each robustness test that the rule names against its maximum.
 
     Args:
-        behaviour: as `robustness.measure` tells it.
+        rule: the recipe's gate.
+        results: result of each test, as `evaluation.robustness.measure_robustness` returns it.
     """
     for test, max_loss in rule.robustness.items():
-        if test not in behaviour:
-            yield Finding("lacking", f"no result of the behavioural test {test}; evaluate again")
+        if test not in results:
+            yield Finding("inconclusive", f"The robustness test {test!r} has no result. Evaluate again.")
             continue
-        rows = behaviour[test]["rows"]
-        shares = behaviour[test]["models"]["challenger"]
+        rows = results[test]["rows"]
+        shares = results[test]["models"]["challenger"]
         if rows < rule.min_rows:
-            words = f"the behavioural test {test} changes {rows} test rows, needs {rule.min_rows}; {MORE_ROWS}"
-            yield Finding("lacking", words, build_evidence("robustness", "right", rows, on=test, passed=False))
+            message = (
+                f"The robustness test {test!r} changes only {rows} test rows; at least {rule.min_rows} are needed. "
+                f"{MORE_ROWS}"
+            )
+            evidence = build_evidence("robustness", "right", rows, on=test, passed=False)
+            yield Finding("inconclusive", message, evidence)
             continue
         loss = shares["before"] - shares["after"]
+        passed = loss <= max_loss
         evidence = build_evidence(
             "robustness",
             "right",
@@ -33,8 +39,12 @@ def judge_robustness(rule: Gate, behaviour: Mapping[str, Any]) -> Iterator[Findi
             estimate=-loss,
             threshold=-max_loss,
             challenger=shares["after"],
-            passed=loss <= max_loss,
+            passed=passed,
         )
-        lost_text, allowed_text = (format_amount(size, "right", SHARE) for size in (loss, max_loss))
-        words = f"{test} take {lost_text} of the right answers on {rows} rows, {allowed_text} are allowed"
-        yield Finding("passed", "", evidence) if loss <= max_loss else Finding("harm", words, evidence)
+        if passed:
+            yield Finding("passed", "", evidence)
+            continue
+        lost_text = format_amount(loss, "right", SHARE)
+        max_text = format_amount(max_loss, "right", SHARE)
+        message = f"Robustness test {test!r}: {lost_text} fewer right answers on {rows} rows (maximum: {max_text})."
+        yield Finding("harm", message, evidence)

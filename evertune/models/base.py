@@ -1,4 +1,4 @@
-"""Where a recipe's base model lies, and what tells it from another."""
+"""Locate a recipe's base model, check that it fits, and fingerprint it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")
 WEIGHTS = ("*.safetensors", "*.bin")
-WRITTEN = "give a folder as `save_pretrained` of transformers writes it"
+WRITTEN = "set a folder as `save_pretrained` of transformers writes it"
 
 
 def locate_base(recipe: "Recipe") -> str:
-    """A folder, or a hub id for `from_pretrained`; of a GGUF file a folder that is made from it once, in the home.
+    """Return a folder, or a hub id for `from_pretrained`; a GGUF file is unpacked once into a folder of the home.
 
     Raises:
-        ConfigError: the package is not installed, the folder or file is not there, or it holds no model.
+        ConfigError: the package is not installed, the folder or file does not exist, or it holds no model.
     """
     base_source = find_source(recipe)
     try:
@@ -35,10 +35,10 @@ def locate_base(recipe: "Recipe") -> str:
 
 
 def find_source(recipe: "Recipe") -> str:
-    """The folder, GGUF file or hub id that the recipe names.
+    """Return the folder, GGUF file or hub id that the recipe names.
 
     Raises:
-        ConfigError: as `locate`.
+        ConfigError: as `locate_base`.
     """
     text = expand_variables(recipe.base_model)
     if text.startswith(champions.PREFIX):
@@ -50,10 +50,10 @@ def find_source(recipe: "Recipe") -> str:
 
 
 def resolve_options(recipe: "Recipe") -> Any:
-    """The objective's options, and for each model that they name the folder where it lies.
+    """Return the objective's options, with the folder of each model that they name.
 
     Raises:
-        ConfigError: as `locate`.
+        ConfigError: as `locate_base`.
     """
     return recipe.objective.model_copy(
         update={name: locate_base(named_recipe) for name, named_recipe in _recipes_of_options(recipe).items()}
@@ -61,27 +61,27 @@ def resolve_options(recipe: "Recipe") -> Any:
 
 
 def _recipes_of_options(recipe: "Recipe") -> dict[str, "Recipe"]:
-    """Option -> the recipe as if its base model were the model that the option names."""
+    """Return option -> the recipe with the model that the option names as its base model."""
     names = getattr(load_objective(recipe.objective.type), "MODELS", ())
     option_values = {name: getattr(recipe.objective, name) for name in names}
     return {name: recipe.model_copy(update={"base_model": text}) for name, text in option_values.items() if text}
 
 
 def get_base_name(recipe: "Recipe") -> str:
-    """What an adapter calls its base: a hub id, `package:NAME/FOLDER`, else where the folder or file lies.
+    """Return the name that an adapter records for its base: a hub id, `package:NAME/FOLDER`, or a path.
 
     Raises:
-        ConfigError: as `locate`.
+        ConfigError: as `locate_base`.
     """
     text = expand_variables(recipe.base_model)
     return text if text.startswith("package:") else find_source(recipe)
 
 
 def check_fit(recipe: "Recipe") -> None:
-    """Nothing where the model can be tuned for the recipe's objective, as far as the files of its folder tell.
+    """Check from the files of its folder that the model can be tuned for the recipe's objective.
 
     Raises:
-        ConfigError: as `locate`, or it cannot.
+        ConfigError: as `locate_base`, or the model cannot be tuned.
     """
     objective = load_objective(recipe.objective.type)
     folder = Path(locate_base(recipe))
@@ -92,12 +92,12 @@ def check_fit(recipe: "Recipe") -> None:
         raise ConfigError(f"base_model: {recipe.base_model}: {reason}")
     if recipe.training.needs_base and not _has_weights(folder):
         raise ConfigError(
-            f"training.method: an adapter that stays apart belongs to its base's weights, and {recipe.base_model} has "
-            "none; set merge: true, or give a base model with weights"
+            f"training.method: an unmerged adapter needs the weights of its base, and {recipe.base_model} has none; "
+            "set merge: true, or set a base model with weights"
         )
     config = read_json(folder / "config.json")
     limit = config.get("n_positions" if config.get("model_type") == "gpt2" else "max_position_embeddings")
-    max_length = getattr(recipe.objective, "max_length", 0)  # pictures have no such option
+    max_length = getattr(recipe.objective, "max_length", 0)  # objectives for images have no such option
     if limit is not None and max_length > limit and not hasattr(objective, "tokenizer"):
         raise ConfigError(
             f"objective.max_length: {max_length} is more than the {limit} tokens that {recipe.base_model} takes; "
@@ -106,7 +106,7 @@ def check_fit(recipe: "Recipe") -> None:
 
 
 def _explain_unfit(objective: Any, folder: Path) -> str | None:
-    """Why the model in a folder cannot be used, from its files alone; None where nothing speaks against it."""
+    """Explain from its files why the model in a folder cannot be tuned; None if nothing is wrong."""
     try:
         model_type = (read_json(folder / "config.json") or {}).get("model_type")
     except (ValueError, AttributeError) as error:
@@ -115,28 +115,28 @@ def _explain_unfit(objective: Any, folder: Path) -> str | None:
         return f"its config.json names no model_type; {WRITTEN}"
     if _needs_own_code(folder, model_type):
         return (
-            f"is of the kind {model_type}, which only the Python code in the model's own folder knows, and "
-            "Evertune runs no "
-            "code of a model; give a model of a kind that transformers has"
+            f"is a {model_type} model, which needs Python code from its own folder, and Evertune runs no code of a "
+            "model; set a model of a type that transformers supports"
         )
-    if damage := _find_damage(folder):
+    damage = _find_damage(folder)
+    if damage is not None:
         return damage
-    if hasattr(objective, "tokenizer"):  # which looks at the model itself
+    if hasattr(objective, "tokenizer"):  # it checks the model itself
         return None
     if not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
-        return f"is of the kind {model_type} and has no tokenizer; the objective reads texts: give a model of texts"
+        return f"is a {model_type} model and has no tokenizer, which the objective needs; set a model for texts"
     if not hasattr(objective, "STARTS_AT_RANDOM") and not _has_weights(folder):
-        return f"is of the kind {model_type} and has no weights (*.safetensors, *.bin); {WRITTEN}"
+        return f"is a {model_type} model and has no weights (*.safetensors, *.bin); {WRITTEN}"
     return objective.unfit(folder) if hasattr(objective, "unfit") else None
 
 
-def _needs_own_code(place: Path, kind: str) -> bool:
+def _needs_own_code(folder: Path, model_type: str) -> bool:
     """Whether `transformers` would have to run code that came with the model (`auto_map` of its config.json)."""
-    if "auto_map" not in read_json(place / "config.json"):
+    if "auto_map" not in read_json(folder / "config.json"):
         return False
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-    return kind not in CONFIG_MAPPING_NAMES
+    return model_type not in CONFIG_MAPPING_NAMES
 
 
 def _has_weights(folder: Path) -> bool:
@@ -144,7 +144,7 @@ def _has_weights(folder: Path) -> bool:
 
 
 def _find_damage(folder: Path) -> str | None:
-    """Which file of weights is cut off or no such file; the tensors themselves are not read."""
+    """Return which file of weights is damaged; only headers are read. None if all are sound."""
     from safetensors import SafetensorError, safe_open
 
     for file in sorted(folder.glob("*.safetensors")):
@@ -157,16 +157,16 @@ def _find_damage(folder: Path) -> str | None:
 
 
 def describe_base(recipe: "Recipe") -> dict[str, Any]:
-    """What a reader wants to know of the base model: its name, and the licence and languages that its own card states.
+    """Return the base model's name, and the licence and languages that its model card states.
 
     Raises:
-        ConfigError: as `locate`.
+        ConfigError: as `locate_base`.
     """
     folder = Path(find_source(recipe))
     card = _read_card(folder / "README.md") if folder.is_dir() else {}
     languages = card.get("language") or []
     return {
-        # As the recipe has it, placeholders unfilled; of a folder its name: where it lies is of no use to a reader.
+        # As in the recipe, with placeholders; for a folder only its name: its path is of no use to a reader.
         "name": folder.name if folder.exists() and not recipe.base_model.startswith("package:") else recipe.base_model,
         "hub": not folder.exists(),
         "license": card.get("license"),
@@ -175,7 +175,7 @@ def describe_base(recipe: "Recipe") -> dict[str, Any]:
 
 
 def _read_card(card: Path) -> dict[str, Any]:
-    """The metadata of a model card; none where there is no card, or nobody can read it."""
+    """Return the metadata of a model card; empty if there is no card, or it cannot be read."""
     import yaml
     from huggingface_hub import metadata_load
 
@@ -186,10 +186,10 @@ def _read_card(card: Path) -> dict[str, Any]:
 
 
 def fingerprint_base(recipe: "Recipe") -> str:
-    """A digest of the base model, and of the models that the objective's options name.
+    """Return a digest of the base model, and of the models that the objective's options name.
 
     Raises:
-        ConfigError: as `locate`.
+        ConfigError: as `locate_base`.
     """
     base_fingerprint = _fingerprint_source(recipe)
     option_fingerprints = [_fingerprint_source(named_recipe) for named_recipe in _recipes_of_options(recipe).values()]

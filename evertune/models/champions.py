@@ -1,4 +1,4 @@
-"""Another recipe's champion as a part of this one: found on this machine's disk, without a registry."""
+"""Find another recipe's champion on this machine's disk, without a registry."""
 
 from pathlib import Path
 
@@ -10,12 +10,14 @@ MOVES = ("moved", "external")
 
 
 def find_champion(root: Path, text: str, asking_recipe: str = "") -> Path:
-    """The model folder in the champion's bundle of the recipe that `champion:NAME` names.
+    """Return the model folder in the bundle of the champion that `champion:NAME` names.
 
     Args:
-        root: the home that both recipes share; asking: the recipe that builds on it, which must be another.
+        root: the home that both recipes share.
+        text: `champion:NAME`.
+        asking_recipe: name of the recipe that builds on it, which must be another one.
     Raises:
-        ConfigError: there is no such champion, its files are gone, or it is no model of whole weights.
+        ConfigError: there is no such champion, its files are gone, or it is a variant or an adapter.
     """
     name = text.removeprefix(PREFIX)
     home = root / "models" / name
@@ -24,11 +26,11 @@ def find_champion(root: Path, text: str, asking_recipe: str = "") -> Path:
     version = next((entry["to"] for entry in reversed(entries) if entry["event"] in MOVES), None)
     if name == asking_recipe:
         raise ConfigError(
-            f"{text}: a recipe cannot build on itself; data.fresh.start_from: champion goes on with a model"
+            f"{text}: a recipe cannot build on itself; to continue its champion, set data.fresh.start_from: champion"
         )
     if version is None:
         other_recipes = sorted(ledger.parent.name for ledger in root.glob("models/*/ledger.jsonl"))
-        available = f"there are {', '.join(other_recipes)}" if other_recipes else "there is no other recipe"
+        available = f"recipes: {', '.join(other_recipes)}" if other_recipes else "there are no recipes"
         raise ConfigError(f"{text}: no champion of {name!r} in {root}; {advice} ({available})")
     run = next(
         (entry["run_id"] for entry in reversed(entries) if entry.get("version") == version and entry.get("run_id")),

@@ -1,7 +1,7 @@
-"""A bundle that a person was given: its weights and its card are used, its code is not.
+"""Adopt a bundle from elsewhere: use its weights and its card, but not its code.
 
-A bundle carries the Python code that reads it. That of this home was written by Evertune; that of any other folder may
-be a stranger's, and a recipe that names the folder must not make it run.
+A bundle contains the Python code that loads it. In this home, Evertune wrote that code; in any other folder it may be a
+stranger's, and a recipe that names the folder must not run it.
 """
 
 import contextlib
@@ -20,12 +20,13 @@ PORTABLE = (*bundle.CODE, *bundle.ADAPTER_CODE, "compressed.py")
 
 
 def adopt_bundle(folder: Path, root: Path) -> Path:
-    """The bundle with Evertune's own code in the place of its own; it is the same one where it lies in the home.
+    """Return a bundle of the same model with Evertune's own code; a bundle in the home is returned as it is.
 
     Args:
+        folder: the bundle.
         root: the home.
     Raises:
-        ConfigError: it has no card, or one of another objective than those that there are.
+        ConfigError: the bundle has no readable card, or its objective is unknown.
         OSError: the disk is full or not writable.
     """
     if folder.is_relative_to(root.resolve()):
@@ -40,7 +41,7 @@ def adopt_bundle(folder: Path, root: Path) -> Path:
         shutil.copyfile(folder / "evertune.json", scratch / "evertune.json")
         _link_files(folder / "model", scratch / "model")
         adopted = root / "foreign" / _name_bundle(folder, scratch)
-        with contextlib.suppress(OSError):  # it is there already, and the same
+        with contextlib.suppress(OSError):  # it exists already, with the same content
             scratch.rename(adopted)
         return adopted
     finally:
@@ -53,7 +54,7 @@ def _read_objective(folder: Path) -> Any:
     except TrainingError as error:
         raise ConfigError(str(error)) from error
     if name not in TABLE:
-        raise ConfigError(f"{folder}: tuned for {name!r}; there are {', '.join(TABLE)}")
+        raise ConfigError(f"{folder}: its objective {name!r} is unknown; known objectives: {', '.join(TABLE)}")
     return load_objective(name)
 
 
@@ -66,7 +67,7 @@ def _link_files(source: Path, target: Path) -> None:
 
 
 def _name_bundle(folder: Path, scratch: Path) -> str:
-    """A name that no other bundle has, nor this one once its weights or Evertune's code have changed."""
+    """Return a name that is unique to the bundle, its weights, and Evertune's code."""
     own = [file_digest(file) for file in sorted(scratch.glob("code/**/*.py"))]
     return compute_digest(
         str(folder), base_files.compute_fingerprint(str(folder / "model")), file_digest(scratch / "evertune.json"), own

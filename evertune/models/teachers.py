@@ -1,4 +1,4 @@
-"""Where a recipe's teacher lies, if not in the recipe's own registry."""
+"""Locate a recipe's teacher, if it is not in the recipe's own registry."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,36 +14,39 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 KEY = "training.distill.teacher"
-CARD = "evertune.json"  # what tells a bundle from a base model
+CARD = "evertune.json"  # a bundle has it, a base model does not
 
 
 def registered_teacher(recipe: "Recipe") -> str | None:
-    """`champion`, or the number of a version, where the teacher is one of the recipe's own models; else None."""
+    """Return `champion` or a version's number if the teacher is one of the recipe's own models; else None."""
     rule = recipe.training.distill
-    return rule.teacher if rule is not None and (rule.teacher == "champion" or rule.teacher.isdecimal()) else None
+    if rule is None:
+        return None
+    is_registered = rule.teacher == "champion" or rule.teacher.isdecimal()
+    return rule.teacher if is_registered else None
 
 
 def teacher_folder(recipe: "Recipe") -> Path | None:
-    """Where the teacher lies, if what the recipe names is a folder; nothing is looked for.
+    """Return the teacher's folder if the recipe names one; whether it exists is not checked.
 
     Raises:
-        ConfigError: a variable of the environment is not set.
+        ConfigError: an environment variable is not set.
     """
     rule = recipe.training.distill
-    if (
-        rule is None
-        or registered_teacher(recipe) is not None
-        or rule.teacher.startswith((champions.PREFIX, "package:"))
-    ):
+    if rule is None or registered_teacher(recipe) is not None:
+        return None
+    if rule.teacher.startswith((champions.PREFIX, "package:")):
         return None
     return (recipe.folder / Path(expand_variables(rule.teacher)).expanduser()).resolve()
 
 
 def locate_teacher(recipe: "Recipe") -> Path | None:
-    """The folder of a bundle or of a base model (of one on the hub its id); None where there is none, or see above.
+    """Return the folder of the teacher's bundle or base model, or a hub id.
+
+    None if there is no teacher, or it is one of the recipe's own models (see `registered_teacher`).
 
     Raises:
-        ConfigError: it is not there, or has no opinion of labels where one is asked for.
+        ConfigError: the teacher does not exist, or is a base model and the recipe needs its labels.
     """
     rule = recipe.training.distill
     if rule is None or registered_teacher(recipe) is not None:
@@ -53,15 +56,15 @@ def locate_teacher(recipe: "Recipe") -> Path | None:
         teacher_path = _find_folder(recipe, text)
     except OSError as error:
         raise ConfigError(
-            f"{KEY}: {text}: no model is there ({error}); give `champion`, a version's number, champion:NAME, the "
-            "folder of a bundle, or a base model"
+            f"{KEY}: {text}: no model found ({error}); set `champion`, a version's number, champion:NAME, the folder "
+            "of a bundle, or a base model"
         ) from error
     except ConfigError as error:
         raise ConfigError(f"{KEY}: {error}") from error
     if rule.weight and not (teacher_path / CARD).is_file():
         raise ConfigError(
-            f"{KEY}: {text} is a base model (no {CARD}): it has no head for the labels, and so no opinion of them; set "
-            "training.distill.weight to 0 and hidden above 0, or name a model that was tuned for them"
+            f"{KEY}: {text} is a base model (no {CARD}) without a head for the labels; set training.distill.weight to "
+            "0 and hidden above 0, or name a model that was tuned for these labels"
         )
     return teacher_path
 
@@ -77,14 +80,13 @@ def _find_folder(recipe: "Recipe", text: str) -> Path:
 
 
 def fingerprint_teacher(recipe: "Recipe") -> str | None:
-    """A digest of the teacher's weights; None as `place`.
+    """Return a digest of the teacher's weights; None where `locate_teacher` returns None.
 
     Raises:
-        ConfigError: as `place`.
+        ConfigError: as `locate_teacher`.
     """
     teacher_path = locate_teacher(recipe)
     if teacher_path is None:
         return None
-    return base_files.compute_fingerprint(
-        str(teacher_path / "model" if (teacher_path / CARD).is_file() else teacher_path)
-    )
+    is_bundle = (teacher_path / CARD).is_file()
+    return base_files.compute_fingerprint(str(teacher_path / "model" if is_bundle else teacher_path))

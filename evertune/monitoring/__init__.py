@@ -1,1 +1,1 @@
-"""Drift of rows and predictions, and when it starts a retraining."""
+"""Drift of rows and predictions, and the triggers that start a retraining."""

@@ -1,4 +1,4 @@
-"""Are the rows that come still those that the champion was tested on? The rows of both sides, the tests, the words."""
+"""The drift check: do new rows differ from those that the champion was tested on?"""
 
 import tempfile
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evertune.config import Recipe
 from evertune.data import label_names
@@ -30,43 +31,43 @@ from evertune.statistics.two_sample import Sample
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BESIDE = 400  # test rows of a side that a run looks at, beside what it has to do
+RUN_ROWS = 400  # test rows of a side that a retraining compares
 
 
 @dataclass(frozen=True)
 class Side:
-    """Rows that are compared.
+    """The rows of one side of a comparison.
 
     Args:
-        source: where they come from, for a person.
-        targets: what the model should say; None where nobody knows.
-        groups, kinds: (rows,) see `drift.Rows`; None where each row stands alone, and all are of one kind.
-        left_out: rows that stand in or near those that the champion knows, or are versions of them.
+        source: where they come from, for people.
+        targets: labels; None if they are not known.
+        groups, kinds: (rows,) see `two_sample.Sample`; None if each row is its own group, and all are of one kind.
+        left_out: number of rows that are left out, because they are versions of rows that the champion knows, or are in
+            or near them.
     """
 
     source: str
     inputs: Sequence[Any]
     targets: Sequence[Any] | None
-    groups: Any = None
-    kinds: Any = None
+    groups: NDArray[Any] | None = None
+    kinds: NDArray[Any] | None = None
     left_out: int = 0
 
-    def select_rows(self, mask: Any) -> "Side":
-        """The rows (rows,) that are chosen; the others are not counted as left out."""
+    def select_rows(self, mask: NDArray[np.bool_]) -> "Side":
+        """Return the rows of a mask (rows,); the others do not count as left out."""
         indices = np.flatnonzero(mask).tolist()
-        inputs, targets = (
-            [column[index] for index in indices] if column is not None else None
-            for column in (self.inputs, self.targets)
+        return replace(
+            self,
+            inputs=[self.inputs[index] for index in indices],
+            targets=None if self.targets is None else [self.targets[index] for index in indices],
+            groups=None if self.groups is None else np.asarray(self.groups)[indices],
+            kinds=None if self.kinds is None else np.asarray(self.kinds)[indices],
         )
-        groups, kinds = (
-            None if column is None else np.asarray(column)[indices] for column in (self.groups, self.kinds)
-        )
-        return replace(self, inputs=inputs or [], targets=targets, groups=groups, kinds=kinds)
 
 
 @dataclass(frozen=True)
 class DriftComparison:
-    """What the champion sees on both sides; none where there are too few rows."""
+    """The result of a drift check, with the samples of both sides; None if there are too few rows."""
 
     found: Monitoring
     reference: Sample | None = None
@@ -74,7 +75,13 @@ class DriftComparison:
 
 
 def load_corpus_sides(recipe: Recipe, home: Home, champion: Path) -> tuple[Side, Side]:
-    """The champion's own test rows, and those of the corpus that came since: it has learned of neither."""
+    """Return the champion's own test rows, and the corpus rows that came since; it was trained on neither.
+
+    Args:
+        champion: its bundle.
+    Raises:
+        DataError: the corpus cannot be read.
+    """
     known_rows, all_rows = _load_row_versions(home, champion)
     batch = int(bundle.read_card(champion)["snapshot"]["batch"])
     rows = label_names.rename_rows(corpus.read_rows(home, corpus.newest_version(home), since=batch), recipe)
@@ -87,8 +94,12 @@ def load_corpus_sides(recipe: Recipe, home: Home, champion: Path) -> tuple[Side,
 def load_file_sides(
     recipe: Recipe, home: Home, champion: Path, path: str, encoding: str | None = None
 ) -> tuple[Side, Side]:
-    """The champion's own test rows, and those of a file, which are linked with the corpus as an ingest would.
+    """Return the champion's own test rows, and those of a file, linked with the corpus as by an ingest.
 
+    Args:
+        champion: its bundle.
+        path: of the file.
+        encoding: of a text file. Default: that of the recipe's files.
     Raises:
         DataError: the file cannot be read, or has no row with an input.
     """
@@ -101,15 +112,14 @@ def load_file_sides(
 
 
 def _load_row_versions(home: Home, champion: Path) -> "tuple[pa.Table, pa.Table]":
-    """Every version of the rows that the champion's snapshot had, and of all rows; with the components of today."""
+    """Return all versions of the rows in the champion's snapshot, and of all rows, with today's components."""
     import pyarrow.compute as pc
 
     names = ["row_version", *unseen_rows.COLUMNS, "joins", "batch"]
     all_rows = corpus.read_history(home, names)
     all_rows = all_rows.set_column(names.index("component"), "component", [resolve_components(all_rows)])
-    return all_rows.filter(
-        pc.less_equal(all_rows["batch"], int(bundle.read_card(champion)["snapshot"]["batch"]))
-    ), all_rows
+    last_batch = int(bundle.read_card(champion)["snapshot"]["batch"])
+    return all_rows.filter(pc.less_equal(all_rows["batch"], last_batch)), all_rows
 
 
 def _load_reference(
@@ -122,7 +132,7 @@ def _load_reference(
 
 
 def _set_components(rows: "pa.Table", all_rows: "pa.Table") -> "pa.Table":
-    """The rows with today's components; those that were forgotten since are left out."""
+    """Return the rows with today's components; rows that were forgotten since are left out."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -133,7 +143,12 @@ def _set_components(rows: "pa.Table", all_rows: "pa.Table") -> "pa.Table":
 
 
 def _look_up_values(rows: "pa.Table", all_rows: "pa.Table", values: Any) -> Any:
-    """What stands in a column beside `every`, of each of the rows."""
+    """Return the values of the rows.
+
+    Args:
+        all_rows: contains the rows.
+        values: one for each of `all_rows`.
+    """
     import pyarrow.compute as pc
 
     indices = pc.index_in(rows["row_version"], value_set=all_rows["row_version"].combine_chunks()).to_numpy()
@@ -145,7 +160,7 @@ def _select_new(side: Side, kept_mask: Any) -> Side:
 
 
 def _link_rows(recipe: Recipe, home: Home, rows: "pa.Table", all_rows: "pa.Table") -> "pa.Table":
-    """Rows of a file with the split and the component that they would have; the corpus stays as it is."""
+    """Return a file's rows with the split and component that an ingest would give them; the corpus does not change."""
     import pyarrow as pa
 
     role = load_objective(recipe.objective.type).INPUTS[0]
@@ -166,7 +181,11 @@ def _link_rows(recipe: Recipe, home: Home, rows: "pa.Table", all_rows: "pa.Table
 
 
 def count_new_rows(recipe: Recipe, home: Home, champion: Path) -> int:
-    """How many rows of the corpus came, or got another label, since the champion was trained."""
+    """Return how many corpus rows came, or got another label, since the champion was trained.
+
+    Raises:
+        DataError: the corpus cannot be read.
+    """
     batch = int(bundle.read_card(champion)["snapshot"]["batch"])
     rows = corpus.read_rows(home, corpus.newest_version(home), ["row_version", "row_key", "batch"], since=batch)
     return int((corpus.find_first_batches(home, rows, recipe) > batch).sum())
@@ -175,8 +194,10 @@ def count_new_rows(recipe: Recipe, home: Home, champion: Path) -> int:
 def read_file_rows(
     recipe: Recipe, path: str, encoding: str | None = None
 ) -> "tuple[pa.Table, list[Any], list[Any] | None]":
-    """The rows of a file with an input: what links them with others, their inputs, and their labels if each has one.
+    """Return the rows of a file that have an input: link columns, inputs, and labels if every row has one.
 
+    Args:
+        encoding: of a text file. Default: that of the recipe's files.
     Raises:
         DataError: the file cannot be read, or has no row with an input.
     """
@@ -203,11 +224,12 @@ def read_file_rows(
         labelled = labelled and column in table.column_names
         targets += _convert_labels(table[column].to_pylist(), objective) if labelled else []
     if not inputs:
-        raise DataError(f"{path}: no row has {recipe.column(role)}; there is nothing to look at")
+        raise DataError(
+            f"{path}: no row has a value in the column {recipe.column(role)}, so there is nothing to compare"
+        )
     kind = objective.COLUMNS[objective.TARGET]
-    is_fully_labelled = labelled and all(
-        target or (target == [] and kind == "labels") for target in targets
-    )  # a set may be empty
+    # A set of labels may be empty.
+    is_fully_labelled = labelled and all(target or (target == [] and kind == "labels") for target in targets)
     names = pa.array([f"row {number} of the file" for number in range(len(inputs))])
     rows = pa.concat_tables(tables).append_column("row_version", names).append_column("row_key", names)
     rows = rows.append_column("given_split", pa.nulls(len(rows), "string"))
@@ -215,7 +237,7 @@ def read_file_rows(
 
 
 def _convert_labels(raw_labels: list[Any], objective: ModuleType) -> list[Any]:
-    """Targets as a source gives them: a file has lists in a form of its own; None for what cannot be read."""
+    """Return the targets of a file's cells, in which lists are encoded as text; None for cells that cannot be read."""
     convert = get_converter(objective.COLUMNS[objective.TARGET], None)
     labels = list[Any]()
     for cell in raw_labels:
@@ -227,33 +249,50 @@ def _convert_labels(raw_labels: list[Any], objective: ModuleType) -> list[Any]:
 
 
 def compare_run_rows(recipe: Recipe, champion: Path, version: int, rows: "pa.Table", since: int) -> Monitoring | None:
-    """How the test rows that came since the champion differ from those before them; None where either are too few.
+    """Compare the test rows that came since the champion with the older ones; None if either are too few.
 
     Args:
-        rows: test rows as the run has them; since: newest batch that the champion knew.
+        champion: its bundle.
+        version: of the champion.
+        rows: test rows of a run, with `batch`.
+        since: newest batch that the champion knew.
+    Raises:
+        TrainingError: the champion cannot be loaded, or does not predict.
     """
     is_new = rows["batch"].to_numpy() > since
     sides = [rows.filter(~is_new), rows.filter(is_new)]
     if min(map(len, sides)) < recipe.monitor.min_rows:
         return None
-    words = ("the test rows that the champion knew of", "the test rows that came since")
-    before, now = (_build_side(recipe, _draw_rows(side, recipe), name) for side, name in zip(sides, words, strict=True))
+    names = ("the test rows that the champion knew", "the test rows that came since")
+    before, now = (_build_side(recipe, _draw_rows(side, recipe), name) for side, name in zip(sides, names, strict=True))
     return compare_sides(recipe, champion, version, before, now).found
 
 
 def _draw_rows(rows: "pa.Table", recipe: Recipe) -> "pa.Table":
-    if len(rows) <= BESIDE:
+    if len(rows) <= RUN_ROWS:
         return rows
-    return rows.take(np.sort(np.random.default_rng(recipe.training.seed).choice(len(rows), BESIDE, replace=False)))
+    generator = np.random.default_rng(recipe.training.seed)
+    return rows.take(np.sort(generator.choice(len(rows), RUN_ROWS, replace=False)))
 
 
 def compare_sides(recipe: Recipe, champion: Path, version: int, before: Side, now: Side) -> DriftComparison:
-    """Compare both sides with the champion's eyes."""
+    """Compare both sides as the champion sees them: its inputs, its hidden states and its predictions.
+
+    Args:
+        champion: its bundle.
+        version: of the champion.
+        before, now: the test rows of the champion, and the new rows.
+    Raises:
+        TrainingError: the champion cannot be loaded, or does not predict.
+    """
     rules = recipe.monitor
     sizes = {"reference": len(before.inputs), "current": len(now.inputs)}
     if min(sizes.values()) < rules.min_rows:
-        words = f"{sizes['current']} rows beside {sizes['reference']} test rows, needs {rules.min_rows} on either side"
-        too_few = Monitoring(recipe.registered_name, version, False, words, None, rules.level, sizes, now.source)
+        reason = (
+            f"too few rows: {sizes['current']} new rows and {sizes['reference']} test rows (minimum on either side: "
+            f"{rules.min_rows})"
+        )
+        too_few = Monitoring(recipe.registered_name, version, False, reason, None, rules.level, sizes, now.source)
         return DriftComparison(replace(too_few, left_out=now.left_out))
     predictor = bundle.load_predictor(champion)
     with_labels = now.targets is not None
@@ -291,7 +330,7 @@ def compare_sides(recipe: Recipe, champion: Path, version: int, before: Side, no
     return DriftComparison(monitoring, samples[0], samples[1])
 
 
-def _build_side(recipe: Recipe, rows: "pa.Table", source: str, kinds: Any = None) -> Side:
+def _build_side(recipe: Recipe, rows: "pa.Table", source: str, kinds: NDArray[Any] | None = None) -> Side:
     objective = load_objective(recipe.objective.type)
     targets = extract_cells(rows, [objective.TARGET]) if objective.LABELED else None
     return Side(source, extract_cells(rows, objective.INPUTS), targets, rows["component"].to_numpy(), kinds)

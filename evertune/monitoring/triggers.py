@@ -1,7 +1,7 @@
-"""Whether what the monitor saw starts a retraining: the recipe's triggers, their cooldown, and the budget of training.
+"""Whether the result of a drift check starts a retraining: triggers, their cooldown, and the training budget.
 
-Pure: what is known comes in, what is decided goes out. The last start is in the ledger, the seconds of training are in
-MLflow, so that neither a restart nor another machine forgets them.
+Pure functions. The last start is in the ledger and the seconds of training are in MLflow, so that they survive a
+restart or a change of machine.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,18 @@ from evertune.records import Monitoring, Trigger
 if TYPE_CHECKING:
     from evertune.config import Triggers
 
-WEEK = timedelta(days=7)  # of the budget: the last 168 hours, not a calendar's
+WEEK = timedelta(days=7)  # of the budget: the last 168 hours, not a calendar week
 
 
 @dataclass(frozen=True)
 class TriggerState:
-    """What a decision goes by.
+    """The facts that a decision depends on.
 
     Args:
-        labelled: rows with labels that came since the champion was trained.
+        labelled: number of rows with labels that came since the champion was trained.
         entries: of the ledger, in order.
         trained: seconds of training in the last week.
+        now: in UTC.
     """
 
     labelled: int
@@ -34,7 +35,11 @@ class TriggerState:
 
 
 def decide_triggers(rules: "Triggers", monitoring: Monitoring, state: TriggerState) -> tuple[Trigger, ...]:
-    """Every trigger that has a reason, and whether it starts a retraining: the first that may does, one is enough."""
+    """Return every trigger whose condition is met; at most one starts a retraining, the first that may.
+
+    Args:
+        rules: triggers of the recipe.
+    """
     triggers: list[Trigger] = []
     for name, reason in _find_reasons(rules, monitoring, state.labelled):
         started_by = next((trigger.name for trigger in triggers if trigger.starts), None)
@@ -44,43 +49,46 @@ def decide_triggers(rules: "Triggers", monitoring: Monitoring, state: TriggerSta
 
 
 def _find_reasons(rules: "Triggers", monitoring: Monitoring, labelled: int) -> list[tuple[str, str]]:
-    """The triggers that have been met, each with why."""
+    """Return the triggers whose conditions are met, each with the reason."""
     reasons = []
     if rules.drift and monitoring.drifted:
         reasons.append(("drift", monitoring.reason))
     if rules.new_labels is not None and labelled >= rules.new_labels:
-        reasons.append(("new_labels", f"{labelled:,} labelled rows since the champion, {rules.new_labels:,} are asked"))
+        reasons.append(("new_labels", f"{labelled:,} labelled rows since the champion (minimum: {rules.new_labels:,})"))
     drop = next(
         (finding for finding in monitoring.findings if finding["test"] == "performance" and finding["found"]), None
     )
     if rules.performance_drop is not None and drop and drop["statistic"] >= rules.performance_drop:
         points = 100 * drop["statistic"]
         least = 100 * rules.performance_drop
-        words = f"{points:.1f} points fewer rows right, p = {drop['adjusted']:.2g}; {least:g} points are asked"
-        reasons.append(("performance_drop", words))
+        reason = f"{points:.1f} points fewer correct rows (p = {drop['adjusted']:.2g}, minimum: {least:g} points)"
+        reasons.append(("performance_drop", reason))
     return reasons
 
 
 def _explain_hold(rules: "Triggers", name: str, state: TriggerState) -> str | None:
-    """Why a trigger that has been met starts nothing; None where it may."""
+    """Return why a trigger starts no retraining; None if it may."""
     cooldown = timedelta(hours=rules.cooldown_of(name))
     elapsed = time_since_start(state.entries, state.now)
     if elapsed is not None and elapsed < cooldown:
-        rest = (cooldown - elapsed).total_seconds() / 3600
-        return f"cooldown: {rest:.1f} of {rules.cooldown_of(name):g} hours are left since the last start"
+        hours_left = (cooldown - elapsed).total_seconds() / 3600
+        return f"cooldown: {hours_left:.1f} of {rules.cooldown_of(name):g} hours left since the last start"
     if rules.budget is not None and state.trained >= 3600 * rules.budget:
         return (
-            f"triggers.budget: {state.trained / 3600:.3g} hours were trained in the last 7 days, {rules.budget:g} are "
-            "allowed; raise it, wait, or start one by hand with `evertune run RECIPE`"
+            f"triggers.budget: {state.trained / 3600:.3g} hours of training in the last 7 days (maximum: "
+            f"{rules.budget:g}); raise it, wait, or start a retraining with `evertune run RECIPE`"
         )
     return None
 
 
 def time_since_start(entries: Sequence[Mapping[str, Any]], now: datetime) -> timedelta | None:
-    """How long ago a trigger last started a retraining, at least; None where none did.
+    """Return how long ago a trigger last started a retraining, at least; None if none did.
 
-    Entries stand in the order in which they were written. A clock that was ahead at the start and set back later would
-    hold a cooldown for years: so the earliest time of the start and of all entries behind it counts.
+    Entries are in the order in which they were written. If a clock was ahead at the start and was corrected later, the
+    cooldown would last for years; so the earliest time of the start and all later entries counts.
+
+    Args:
+        entries: of the ledger.
     """
     starts = [index for index, entry in enumerate(entries) if entry["event"] == "trigger" and entry["starts"]]
     if not starts:

@@ -1,10 +1,10 @@
-"""Rows that a model has learned nothing of: those that it was tested on, and those that came since.
+"""Rows that a model has not seen in training: those that it was tested on, and those that came since.
 
-Both sides leave out what stands in or near rows that the model learned from, or was stopped by. That alone would not
-leave them alike: of texts that recur, most stand near a train row, so that few of them are left among the rows that
-came, while the test rows hold as many as ever. Whether a row `recurs` is known of both sides by the same rule (another
-row of the model's snapshot stands in its component, and another group's where rows have one: a thread is no
-recurrence), so that rows are compared with rows of their own kind.
+Both sides leave out rows that are in or near the train and validation rows of the model. That alone would not make them
+comparable: most recurring texts are near a train row, so few of them are left among the new rows, while the test rows
+hold as many as ever. So rows are compared within their kind: recurring or not. A row recurs if another row of the
+model's snapshot is in its component, and belongs to another group where rows have groups (a thread is no recurrence).
+The rule is the same on both sides.
 """
 
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ from evertune.data.columns.components import mask_members, sort_distinct
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LEARNED = ("train", "validation")
-FEW = 10  # rows of a kind on one side, with fewer than which it is not compared
+TRAINING_SPLITS = ("train", "validation")
+MIN_ROWS = 10  # of a kind on each side; a kind with fewer rows is not compared
 COLUMNS = ("row_key", "split", "component", "group")
 
 
 @dataclass(frozen=True)
 class Unseen:
-    """Which rows of one side are compared.
+    """Masks over the rows of one side.
 
     Args:
-        kept: (rows,) those that are.
-        recurs: (rows,) those whose component holds another row, or another group, of the snapshot.
+        kept: (rows,) the rows to compare.
+        recurs: (rows,) rows whose component has another row, or another group, of the snapshot.
     """
 
     kept: NDArray[np.bool_]
@@ -37,46 +37,47 @@ class Unseen:
 
 
 def select_both_sides(known_rows: "pa.Table", new_rows: "pa.Table") -> tuple[Unseen, Unseen]:
-    """Which of the rows that a model's snapshot had, in all their versions, and of those that came since are compared.
+    """Return which test rows of a model's snapshot, and which rows that came since, are compared.
 
     Args:
-        known, came: `COLUMNS`, with the components of today.
+        known_rows: all versions of the rows in the snapshot, with `COLUMNS` and today's components.
+        new_rows: rows that came since, with the same columns.
     """
     both = _select_tested(known_rows), _select_new(known_rows, new_rows)
     least = [min(int((side.recurs == kind)[side.kept].sum()) for side in both) for kind in (False, True)]
-    # Where neither kind has enough, the commoner one is left, and counted: that is too little, as a look will say.
-    shared_kinds = [kind for kind in (False, True) if least[kind] >= FEW] or [least[True] > least[False]]
+    # If neither kind has enough rows, the more common one is kept, so that the check can report how few there are.
+    shared_kinds = [kind for kind in (False, True) if least[kind] >= MIN_ROWS] or [least[True] > least[False]]
     reference, current = (Unseen(side.kept & np.isin(side.recurs, shared_kinds), side.recurs) for side in both)
     return reference, current
 
 
 def _select_tested(known_rows: "pa.Table") -> Unseen:
-    """Test rows that stand near none that was learned."""
+    """Return the test rows that are near no train or validation row."""
     component = _read_components(known_rows)
-    is_kept = _are_in_splits(known_rows, ("test",)) & ~mask_members(component, _find_learned_components(known_rows))
+    is_kept = _are_in_splits(known_rows, ("test",)) & ~mask_members(component, _find_training_components(known_rows))
     return Unseen(is_kept, mask_members(component, _find_shared_components(known_rows)))
 
 
 def _select_new(known_rows: "pa.Table", new_rows: "pa.Table") -> Unseen:
-    """Rows of which no version was known, and that stand near none that was learned."""
+    """Return the rows without a known version that are near no train or validation row."""
     import pyarrow.compute as pc
 
     component = _read_components(new_rows)
     is_known = pc.is_in(new_rows["row_key"], value_set=pc.unique(known_rows["row_key"])).to_numpy()
-    # A row that bridges two splits is left out of both, and its component does not tell what it is near.
+    # A row that bridges two splits is in neither, and its component does not tell what it is near.
     is_kept = (
         ~_are_in_splits(new_rows, ("excluded",))
         & ~is_known
-        & ~mask_members(component, _find_learned_components(known_rows))
+        & ~mask_members(component, _find_training_components(known_rows))
     )
     is_near_known = mask_members(component, sort_distinct(_read_components(known_rows)))
-    return Unseen(
-        is_kept, is_near_known & mask_members(component, _find_shared_components(known_rows, new_rows))
-    )  # one group that goes on met itself alone
+    # A group that continues is near a known row, but only of its own group: that is no recurrence.
+    recurs = is_near_known & mask_members(component, _find_shared_components(known_rows, new_rows))
+    return Unseen(is_kept, recurs)
 
 
 def _find_shared_components(*tables: "pa.Table") -> NDArray[np.int64]:
-    """The components in which rows of more than one group stand; a row without a group is one for itself."""
+    """Return the components with rows of more than one group; a row without a group is a group of its own."""
     import pyarrow as pa
 
     component = np.concatenate([_read_components(rows) for rows in tables])
@@ -95,8 +96,10 @@ def _name_units(rows: "pa.Table") -> Any:
     return pc.coalesce(group, rows["row_key"].cast("string").combine_chunks())
 
 
-def _find_learned_components(known_rows: "pa.Table") -> NDArray[np.int64]:
-    components: NDArray[np.int64] = sort_distinct(_read_components(known_rows)[_are_in_splits(known_rows, LEARNED)])
+def _find_training_components(known_rows: "pa.Table") -> NDArray[np.int64]:
+    components: NDArray[np.int64] = sort_distinct(
+        _read_components(known_rows)[_are_in_splits(known_rows, TRAINING_SPLITS)]
+    )
     return components
 
 

@@ -1,1 +1,1 @@
-"""Messages to people."""
+"""Notices to people: what they say, and how they are sent."""

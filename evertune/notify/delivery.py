@@ -1,4 +1,4 @@
-"""Messages to people through Apprise, which speaks e-mail, Slack, Teams, webhooks and a hundred others; each once."""
+"""Send notices, each once, through Apprise: e-mail, Slack, Teams, webhooks and a hundred other services."""
 
 import logging
 import re
@@ -9,24 +9,25 @@ from evertune.notify.notices import Notice
 from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 
-UNKNOWN = "Apprise cannot read this address; https://appriseit.com lists the forms of all services"
-KEPT = 200  # keys of notices that were sent
+UNKNOWN = "Apprise cannot read this address; see https://appriseit.com for the address format of each service"
+MAX_SENT = 200  # keys of sent notices that are kept
 STATUS = re.compile(r"error=(\d{3})\b")
-SYSTEM = re.compile(r"\[Errno -?\d+\] ([A-Za-z ]+)")  # the operating system's own words
-HEARD: dict[int, list[str]] = {}  # what Apprise logs while it sends, by thread; it holds addresses
+SYSTEM = re.compile(r"\[Errno -?\d+\] ([A-Za-z ]+)")  # an error message of the operating system
+LOGGED: dict[int, list[str]] = {}  # what Apprise logs while it sends, by thread; it may show addresses
 
 
 def find_service_name(address: str) -> str | None:
-    """What an address leads to, such as `Slack` or `E-Mail`; None where Apprise cannot read it."""
+    """Return the service of an address, such as `Slack` or `E-Mail`; None if Apprise cannot read the address."""
     services = list(_open_service(address))
     return str(services[0].service_name) if services else None
 
 
 def send_notice(address: str, notice: Notice, timeout: float) -> str | None:
-    """Send a notice; None, or why it was not sent, in words that hold nothing of the address.
+    """Send a notice and return None, or why it was not sent, in words that show nothing of the address.
 
     Args:
-        timeout: seconds; a service that has not answered by then is left to itself.
+        address: an Apprise URL.
+        timeout: seconds; a service that has not answered by then is not waited for.
     """
     service = _open_service(address)
     problems = list[str | None]()
@@ -40,19 +41,19 @@ def send_notice(address: str, notice: Notice, timeout: float) -> str | None:
 
 
 def was_sent(home: Home, key: str) -> bool:
-    """Whether the notice with this key was sent."""
+    """Return whether the notice with this key was sent."""
     return key in (read_json(home.model / "told.json") or [])
 
 
 def note_sent(home: Home, key: str) -> None:
-    """Remember that the notice with this key was sent.
+    """Record that the notice with this key was sent.
 
     Raises:
         OSError: the disk is full or not writable.
     """
     with home.lock("told"):
         sent_keys = read_json(home.model / "told.json") or []
-        write_json(home.model / "told.json", [*sent_keys, key][-KEPT:])
+        write_json(home.model / "told.json", [*sent_keys, key][-MAX_SENT:])
 
 
 def _open_service(address: str) -> Any:
@@ -65,32 +66,34 @@ def _open_service(address: str) -> Any:
 
 
 def _silence_logs() -> None:
-    """Nothing that Apprise and its HTTP library log is shown, for good: who answers too late logs later."""
+    """Never show what Apprise and its HTTP library log; a late answer is logged after the call."""
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)
     logging.getLogger("apprise").setLevel(logging.DEBUG)
     logging.getLogger("apprise").addFilter(_keep_record)
 
 
 def _keep_record(record: logging.LogRecord) -> bool:
-    if record.thread in HEARD:
-        HEARD[record.thread].append(record.getMessage())
+    if record.thread in LOGGED:
+        LOGGED[record.thread].append(record.getMessage())
     return False
 
 
 def _try_sending(service: Any, message: dict[str, Any], problems: list[str | None]) -> None:
-    log_lines = HEARD.setdefault(threading.get_ident(), [])
+    log_lines = LOGGED.setdefault(threading.get_ident(), [])
     try:
         is_sent = bool(service.notify(**message))
-    except Exception:  # of any service's code; a traceback could show the address
+    except Exception:  # raised by the code of a service; a traceback could show the address
         is_sent = False
-    del HEARD[threading.get_ident()]
+    del LOGGED[threading.get_ident()]
     problems.append(None if is_sent else _explain_failure("\n".join(log_lines)))
 
 
 def _explain_failure(log: str) -> str:
-    """A reason for people; only what cannot hold a secret is taken from the log."""
-    if status := STATUS.search(log):
-        return f"it answered with status {status[1]}"
-    if match := SYSTEM.search(log):
-        return f"not reached: {match[1].strip().lower()}"
-    return "it did not take the message; is the address, with user and password, right?"
+    """Return the reason for people, with nothing of the log that could hold a secret."""
+    status = STATUS.search(log)
+    if status:
+        return f"the service answered with status {status[1]}"
+    system_error = SYSTEM.search(log)
+    if system_error:
+        return f"the service was not reached: {system_error[1].strip().lower()}"
+    return "the service refused the message; check the address, with its user and password"

@@ -1,4 +1,4 @@
-"""What people are told: a title, the reason with its evidence, and the commands that follow from it."""
+"""The texts of notices: a title, the reason with its evidence, and the commands to run next."""
 
 import shlex
 import socket
@@ -14,8 +14,8 @@ from evertune.runtime.secrets import hide_secrets
 if TYPE_CHECKING:
     from evertune.config import Recipe
 
-LONGEST = 1500  # characters of an error
-SHOWN = 8  # pieces of evidence
+MAX_ERROR = 1500  # characters of an error
+MAX_TESTS = 8  # tests of the gate that are shown
 Tone = Literal["info", "success", "warning", "failure"]
 TONES: dict[str, Tone] = {"promoted": "success", "held": "info", "rejected": "warning", "waiting": "warning"}
 
@@ -25,8 +25,8 @@ class Notice:
     """One message.
 
     Args:
-        events: it is sent where the recipe asks for one of these.
-        key: the same key, the same notice; None where each is one of its own.
+        events: the notice is sent if the recipe asks for one of these.
+        key: a notice with the same key is sent once; None to send it each time.
     """
 
     events: tuple[str, ...]
@@ -37,10 +37,10 @@ class Notice:
 
 
 def describe_outcome(recipe: "Recipe", result: Outcome, champion: Mapping[str, float], link: str = "") -> Notice:
-    """How a run ended.
+    """Return the notice of how a run ended.
 
     Args:
-        champion: its metrics on the same test rows; empty where none was met.
+        champion: its metrics on the same test rows; empty without a champion.
         link: the run's page in MLflow.
     """
     event = "waiting" if result.waiting else result.decision
@@ -62,13 +62,13 @@ def describe_outcome(recipe: "Recipe", result: Outcome, champion: Mapping[str, f
 
 
 def describe_drift(recipe: "Recipe", monitoring: Monitoring) -> Notice:
-    """What `monitor` found; the same finding over the same rows is the same notice."""
+    """Return the notice of drift; the same findings over the same rows give the same notice."""
     findings = [
         f"{finding['test']}: p = {finding['adjusted']:.3f}, {finding['words']}" for finding in monitoring.findings
     ]
     rows = (
-        f"rows: {monitoring.rows['current']:,} of {monitoring.source}, beside {monitoring.rows['reference']:,} "
-        "test rows"
+        f"rows: {monitoring.rows['current']:,} from {monitoring.source}, compared with "
+        f"{monitoring.rows['reference']:,} test rows"
     )
     commands = ("evertune run {}", "evertune monitor {}")
     lines = [monitoring.reason, "", *findings, rows, f"report: {monitoring.report}", *_list_commands(recipe, commands)]
@@ -80,37 +80,37 @@ def describe_drift(recipe: "Recipe", monitoring: Monitoring) -> Notice:
 
 
 def describe_failure(recipe: "Recipe", error: BaseException, job: str) -> Notice:
-    """A flow that ended with an error.
+    """Return the notice of a flow that ended with an error.
 
     Args:
         job: the flow's name.
     """
-    hint = ["", "The next run goes on from the last finished step."] if job == "retrain" else []
+    hint = ["", "The next run continues from the last finished step."] if job == "retrain" else []
     command = "run" if job == "retrain" else job
     lines = [_format_error(error), *hint, *_list_commands(recipe, (f"evertune {command} {{}}", "evertune check {}"))]
     return Notice(("failed",), "failure", f"{recipe.registered_name}: {job} failed", "\n".join(lines))
 
 
 def describe_stopped_batch(recipe: "Recipe", summary: str) -> Notice:
-    """A batch that the contract refused as a whole.
+    """Return the notice of a batch that the contract refused as a whole.
 
     Args:
-        summary: why, with counts; no row's text.
+        summary: the reason, with counts and without text of rows.
     """
     lines = [summary, *_list_commands(recipe, ("evertune quarantine {}", "evertune run {}"))]
-    title = f"{recipe.registered_name}: the contract stopped a batch, nothing was taken in"
+    title = f"{recipe.registered_name}: the contract stopped a batch, no row was ingested"
     return Notice(("quarantine", "failed"), "failure", title, "\n".join(lines))
 
 
 def make_test_notice(recipe: "Recipe") -> Notice:
-    """What `evertune check --notify` sends."""
+    """Return the notice that `evertune check --notify` sends."""
     events = ", ".join(recipe.notify.events)
-    body = f"A test message. This is where people are told of {recipe.registered_name}: {events}."
+    body = f"A test message. Notices of {recipe.registered_name} are sent here for: {events}."
     return Notice((), "info", f"{recipe.registered_name}: a test message", body)
 
 
 def _format_metrics(metric: str, result: Outcome, champion: Mapping[str, float]) -> Iterator[str]:
-    """The gate's metric on all test rows, of both models."""
+    """Yield a line with the gate's metric of both models on all test rows."""
     challenger_value = result.metrics.get("test", {}).get(metric)
     champion_value = champion.get(metric)
     champion_text = "" if champion_value is None else f", champion {champion_value:.4f}"
@@ -119,8 +119,8 @@ def _format_metrics(metric: str, result: Outcome, champion: Mapping[str, float])
 
 
 def _format_evidence(evidence: tuple[dict[str, Any], ...]) -> Iterator[str]:
-    """Each test in a line: both models, the interval of the difference, and whether it passed."""
-    for test in evidence[:SHOWN]:
+    """Yield a line for each test: both models, the interval of the difference, and whether it passed."""
+    for test in evidence[:MAX_TESTS]:
         details = [f"{name} {test[name]:.4f}" for name in ("challenger", "champion") if test.get(name) is not None]
         if None not in (test.get("low"), test.get("high")):
             label = "difference " if test.get("estimate") is not None else ""
@@ -132,8 +132,8 @@ def _format_evidence(evidence: tuple[dict[str, Any], ...]) -> Iterator[str]:
         verdict = {True: "passed", False: "not passed", None: "reported"}[test.get("passed")]
         subset = f" on {test['on']}" if test.get("on") else ""
         yield f"{test['test']}{subset}: {verdict}" + (f" ({'; '.join(details)})" if details else "")
-    if len(evidence) > SHOWN:
-        yield f"and {len(evidence) - SHOWN} tests more, see the report"
+    if len(evidence) > MAX_TESTS:
+        yield f"and {len(evidence) - MAX_TESTS} more tests, see the report"
 
 
 def _format_number(value: float | None) -> str:
@@ -141,7 +141,7 @@ def _format_number(value: float | None) -> str:
 
 
 def _suggest_commands(event: str, version: int | None) -> tuple[str, ...]:
-    """The commands that a decision calls for; `{}` stands for the recipe."""
+    """Return the commands to run next after a decision; `{}` stands for the recipe."""
     return {
         "waiting": (
             f'evertune approve {{}} --version {version} --reason "..."',
@@ -152,7 +152,7 @@ def _suggest_commands(event: str, version: int | None) -> tuple[str, ...]:
 
 
 def _list_commands(recipe: "Recipe", commands: tuple[str, ...]) -> Iterator[str]:
-    """The commands with the recipe's own path, and where they are typed."""
+    """Yield the commands with the recipe's path, and the host to run them on."""
     path = shlex.quote(str(recipe.folder / recipe.file)) if recipe.file else "RECIPE"
     yield ""
     yield f"On {socket.gethostname()}, with the home {find_home(recipe.folder)}:"
@@ -160,10 +160,10 @@ def _list_commands(recipe: "Recipe", commands: tuple[str, ...]) -> Iterator[str]
 
 
 def _format_error(error: BaseException) -> str:
-    """An error as people are told of it; what the environment hides stays hidden."""
+    """Return the text of an error, without secrets of the environment."""
     if isinstance(error, EvertuneError):
         text = hide_secrets(str(error))
     else:
         lines = str(error).strip().splitlines() or [""]
         text = f"{type(error).__name__}: {hide_secrets(lines[0])}"
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... (the whole error stands in the run's log)"
+    return text if len(text) <= MAX_ERROR else f"{text[:MAX_ERROR]} ... (see the run's log for the whole error)"

@@ -50,7 +50,7 @@ def read_files(path: Path, *, plain: bool = False) -> Table:
     """
     source = PathSource(path=str(path), format="text" if plain and path.suffix == ".txt" else "auto")
     files, encoding, notes = _guess_encodings(find_files(source, Path.cwd()))
-    names = list(dict.fromkeys(FORMATS[files[0].format].names(files[0])))
+    names = list(dict.fromkeys(FORMATS[files[0].format].read_column_names(files[0])))
     rows = list(itertools.islice(_iterate_rows(files, names), LIMIT + 1))
     cells = [row for row in rows[:LIMIT] if not isinstance(row, str)]
     problems = [row for row in rows[:LIMIT] if isinstance(row, str)]
@@ -73,7 +73,7 @@ def check_columns(rows: Table, columns: dict[str, str]) -> None:
     """
     for file in rows.files:
         try:
-            match_columns(Layout(columns, {}), FORMATS[file.format].names(file), file.name)
+            match_columns(Layout(columns, {}), FORMATS[file.format].read_column_names(file), file.name)
         except DataError as error:
             raise DataError(
                 f"{error}\nIf {file.name} does not belong to the data, give --data a pattern that leaves it out"
@@ -84,9 +84,9 @@ def _iterate_rows(files: list[SourceFile], names: list[str]) -> Iterator[Sequenc
     """Yield each row's cells in the first file's columns, or a text on what is wrong with the row."""
     for file in files:
         reader = FORMATS[file.format]
-        own_names = list(dict.fromkeys(reader.names(file)))
-        for raw in reader.rows(file, own_names):
-            if raw.problem is not None:
+        own_names = list(dict.fromkeys(reader.read_column_names(file)))
+        for raw in reader.read_rows(file, own_names):
+            if raw.problem is not None or raw.cells is None:
                 yield f"{file.name}, {raw.problem}"
             else:
                 cells = dict(zip(own_names, raw.cells, strict=True))

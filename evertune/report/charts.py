@@ -1,4 +1,4 @@
-"""The run's pictures, drawn on figures of their own: no pyplot, no global state."""
+"""The charts of the pages, as PNGs. Each is drawn on a figure of its own: no pyplot, no global state."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -6,27 +6,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from evertune.report.html import DPI, is_number
+from evertune.report.formatting import is_number
+from evertune.report.view import DPI
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Json = dict[str, Any]
-MOST = 40  # classes in one picture; a name beside each stays readable
-LONGEST = 26  # characters of a class name
+Floats = npt.NDArray[np.float64]
+MOST_CLASSES = 40  # in one picture: their names stay readable
+LONGEST_NAME = 26  # characters of a class name
 INK = "#33373c"
-SOFT = "#6b7178"
-LINE = "#d9dce0"
-OURS = "#2563eb"  # apart also for the colour-blind
-THEIRS = "#d97706"
+GREY = "#6b7178"
+GRID = "#d9dce0"
+BLUE = "#2563eb"  # blue and orange differ for the colour-blind too
+ORANGE = "#d97706"
 
 
 def draw_pictures(folder: Path, details: Json, history: list[Json]) -> dict[str, Path]:
-    """Draw `loss_curve`, `confusion`, `per_class` and `calibration` as PNGs, those that the data allow.
+    """Draw `loss_curve`, `confusion`, `per_class` and `calibration`, and return the paths of those that have data.
 
     Args:
+        folder: of the PNGs, made where it is missing.
         details: what `evaluate` wrote; history: metrics by step, oldest first.
     Raises:
         OSError: the folder cannot be written.
@@ -44,7 +48,7 @@ def draw_pictures(folder: Path, details: Json, history: list[Json]) -> dict[str,
 
 
 def save_figure(figure: "Figure", path: Path) -> Path:
-    """Write a picture as PNG.
+    """Write a figure as PNG and return the path.
 
     Raises:
         OSError: the folder cannot be written.
@@ -56,7 +60,7 @@ def save_figure(figure: "Figure", path: Path) -> Path:
 
 
 def draw_loss_curve(history: Sequence[Json], metric: str | None) -> "Figure | None":
-    """Training and validation loss by step, and beside them the metric on the validation rows."""
+    """Draw training and validation loss by step, with the metric on the validation rows; None without a loss."""
     train = _metric_series(history, "loss")
     validation = _metric_series(history, "eval_loss")
     scores = _metric_series(history, f"eval_{metric}")
@@ -65,7 +69,7 @@ def draw_loss_curve(history: Sequence[Json], metric: str | None) -> "Figure | No
     figure = make_figure(9.6, 3.4)
     loss_axes, *score_axes = figure.subplots(1, 2 if scores else 1, squeeze=False)[0]
     style_axes(loss_axes, "step", "loss")
-    for points, colour, label in ((train, SOFT, "training"), (validation, OURS, "validation")):
+    for points, colour, label in ((train, GREY, "training"), (validation, BLUE, "validation")):
         if points:
             loss_axes.plot(
                 *zip(*points, strict=True),
@@ -78,12 +82,12 @@ def draw_loss_curve(history: Sequence[Json], metric: str | None) -> "Figure | No
     _add_legend(loss_axes)
     for axes in score_axes:
         style_axes(axes, "step", f"{metric}, validation")
-        axes.plot(*zip(*scores, strict=True), color=OURS, marker="o", markersize=4)
+        axes.plot(*zip(*scores, strict=True), color=BLUE, marker="o", markersize=4)
     return figure
 
 
 def draw_confusion(matrix: Json) -> "Figure | None":
-    """The confusion matrix, shaded by share of the row; of many classes those with the most errors."""
+    """Draw the confusion matrix, shaded by share of the row; of many classes those with the most errors."""
     if not matrix.get("names"):
         return None
     counts = np.asarray(matrix["counts"], dtype=float)
@@ -93,28 +97,27 @@ def draw_confusion(matrix: Json) -> "Figure | None":
     size = max(4.2, 0.26 * len(names) + 1.9)
     figure = make_figure(size, size)
     axes = figure.subplots()
-    # The square root of the share: an error of some percent is seen beside a diagonal of nearly one.
+    # The square root of the share makes errors of a few percent visible next to a diagonal of nearly one.
     axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
     _name_ticks(axes, names)
     if len(indices) < len(counts):
-        axes.set_title(f"the {len(indices)} classes with the most errors, of {len(counts)}", color=SOFT, fontsize=9)
+        axes.set_title(f"the {len(indices)} classes with the most errors, of {len(counts)}", color=GREY, fontsize=9)
     _write_counts(axes, counts[indices][:, indices], share)
     return figure
 
 
 def draw_per_class(challenger: Json, champion: Json) -> "Figure | None":
-    """F1 of each class as a bar, the champion's as a mark; of many classes the weakest."""
+    """Draw the F1 of each class as a bar, the champion's as a mark; of many classes the weakest."""
     scores = {name: entry["f1"] for name, entry in challenger.items() if is_number(entry.get("f1"))}
-    names = sorted(scores, key=lambda name: (scores[name], name))[:MOST]
+    names = sorted(scores, key=lambda name: (scores[name], name))[:MOST_CLASSES]
     if not names:
         return None
     figure = make_figure(7.2, 1.1 + 0.26 * len(names))
     axes = figure.subplots()
-    style_axes(
-        axes, "F1" if len(names) == len(scores) else f"F1, the {len(names)} weakest of {len(scores)} classes", ""
-    )
+    all_shown = len(names) == len(scores)
+    style_axes(axes, "F1" if all_shown else f"F1, the {len(names)} weakest of {len(scores)} classes", "")
     positions = np.arange(len(names))
-    axes.barh(positions, [scores[name] for name in names], height=0.66, color=OURS, label="challenger")
+    axes.barh(positions, [scores[name] for name in names], height=0.66, color=BLUE, label="challenger")
     marks = [
         (champion[name]["f1"], position)
         for position, name in enumerate(names)
@@ -123,7 +126,7 @@ def draw_per_class(challenger: Json, champion: Json) -> "Figure | None":
     if marks:
         values, marked_positions = zip(*marks, strict=True)
         axes.scatter(
-            values, marked_positions, marker="|", s=90, linewidths=2.2, color=THEIRS, label="champion", zorder=3
+            values, marked_positions, marker="|", s=90, linewidths=2.2, color=ORANGE, label="champion", zorder=3
         )
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=9, labelcolor=INK)
     labels = [f"{_shorten_name(name)} ({challenger[name].get('support') or 0:.0f})" for name in names]
@@ -133,17 +136,17 @@ def draw_per_class(challenger: Json, champion: Json) -> "Figure | None":
 
 
 def draw_calibration(challenger: Sequence[Json], champion: Sequence[Json]) -> "Figure | None":
-    """Accuracy by confidence, and below it how many rows (or words) have that confidence."""
+    """Draw accuracy by confidence, and below it how many rows (or words) have that confidence."""
     if not _known_bins(challenger):
         return None
     figure = make_figure(5.6, 5.8)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    style_axes(above, "", "share that is right")
+    style_axes(above, "", "accuracy")
     style_axes(below, "confidence", "share of all")
-    above.plot([0, 1], [0, 1], color=SOFT, linestyle=":", linewidth=1)
+    above.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
     for label, colour, bins in (
-        ("challenger", OURS, _known_bins(challenger)),
-        ("champion", THEIRS, _known_bins(champion)),
+        ("challenger", BLUE, _known_bins(challenger)),
+        ("champion", ORANGE, _known_bins(champion)),
     ):
         if not bins:
             continue
@@ -158,19 +161,19 @@ def draw_calibration(challenger: Sequence[Json], champion: Sequence[Json]) -> "F
 
 
 def make_figure(width: float, height: float) -> "Figure":
-    """An opaque figure of inches: the picture is readable wherever it is shown, dark pages invert it."""
+    """Return a white figure of this size in inches; a dark page inverts it."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
 
 
 def style_axes(axes: "Axes", across: str, up: str) -> None:
-    """Axes that step back behind the data."""
-    axes.set_xlabel(across, color=SOFT, fontsize=9, parse_math=False)
-    axes.set_ylabel(up, color=SOFT, fontsize=9, parse_math=False)
+    """Draw the axes in quiet colours, with labels for both."""
+    axes.set_xlabel(across, color=GREY, fontsize=9, parse_math=False)
+    axes.set_ylabel(up, color=GREY, fontsize=9, parse_math=False)
     axes.tick_params(colors=INK, labelsize=8, length=0)
     axes.spines[:].set_visible(False)
-    axes.grid(color=LINE, linewidth=0.7)
+    axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
 
 
@@ -182,14 +185,14 @@ def _name_ticks(axes: "Axes", names: Sequence[str]) -> None:
     positions = np.arange(len(names))
     axes.set_xticks(positions, names, rotation=90, fontsize=8, parse_math=False)
     axes.set_yticks(positions, names, fontsize=8, parse_math=False)
-    axes.set_xlabel("challenger said", color=SOFT, fontsize=9)
-    axes.set_ylabel("true", color=SOFT, fontsize=9)
+    axes.set_xlabel("predicted", color=GREY, fontsize=9)
+    axes.set_ylabel("true", color=GREY, fontsize=9)
     axes.tick_params(colors=INK, length=0)
-    axes.spines[:].set_color(LINE)
+    axes.spines[:].set_color(GRID)
 
 
-def _write_counts(axes: "Axes", counts: Any, share: Any) -> None:
-    """Each count in its cell, light on a dark one."""
+def _write_counts(axes: "Axes", counts: Floats, share: Floats) -> None:
+    """Write each count into its cell, white where the cell is dark."""
     for row, column in zip(*np.nonzero(counts), strict=True):
         colour = "white" if math.sqrt(share[row, column]) > 0.6 else INK
         times = counts[row, column]
@@ -197,10 +200,10 @@ def _write_counts(axes: "Axes", counts: Any, share: Any) -> None:
         axes.text(column, row, count_text, color=colour, fontsize=6.5, ha="center", va="center")
 
 
-def _find_most_wrong(counts: Any) -> list[int]:
-    """Positions of the classes that take part in the most errors, in their own order."""
+def _find_most_wrong(counts: Floats) -> list[int]:
+    """Return the indices of the classes with the most errors, in their own order."""
     wrong = counts.sum(0) + counts.sum(1) - 2 * np.diag(counts)
-    return sorted(np.argsort(-wrong, kind="stable")[:MOST].tolist())
+    return sorted(np.argsort(-wrong, kind="stable")[:MOST_CLASSES].tolist())
 
 
 def _metric_series(history: Sequence[Json], name: str) -> list[tuple[float, float]]:
@@ -212,9 +215,9 @@ def _known_bins(curve: Iterable[Json]) -> list[tuple[float, float, float]]:
     return [entry for entry in bins if all(map(is_number, entry)) and entry[2] > 0]
 
 
-def _choose_marker(points: Sequence[Any], label: str) -> str:
+def _choose_marker(points: Sequence[tuple[float, float]], label: str) -> str:
     return "o" if label == "validation" or len(points) == 1 else ""
 
 
 def _shorten_name(name: str) -> str:
-    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

@@ -1,55 +1,127 @@
-"""The model card, in Hugging Face's format: what a reader must know before using the model, without a text of a row."""
+"""The model card, in Hugging Face's format: what to know before using the model. It holds no text of a row."""
 
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evertune.objectives import load_objective
 from evertune.records import dump_settings
-from evertune.report.html import is_number
+from evertune.report.formatting import is_number, known_or
+from evertune.report.templating import load_markdown_environment
 from evertune.runtime.files import write_atomic
 
 if TYPE_CHECKING:
-    from huggingface_hub import EvalResult
+    from huggingface_hub import EvalResult, ModelCardData
 
     from evertune.config import Recipe
 
 Json = dict[str, Any]
+Cell = str | float | None
 EXAMPLES = {  # of an input, by its kind
     "string": '"some text"',
     "strings": '["some", "words"]',
     "image": 'base64.b64encode(open("a.png", "rb").read())',
 }
+PASSED = {True: "yes", False: "no", None: None}
 LISTED = 100  # labels, or slices, that are named
-ROWS = {
+ROW_SETS = {
     "test": "all test rows",
     "test_clean": "test rows without leaks",
     "fresh": "fresh test rows",
-    "history": "test rows that the champion knew of",
-    "new_labels": "labels that the champion does not know",
+    "history": "older test rows",
+    "new_labels": "labels new to the champion",
 }
-HELD = "It is not in use: evidence for it is missing. `evertune history {file}` tells what became of it."
-STANDS = {
-    "promoted": "It became the champion by this decision. `evertune history {file}` tells whether it still is.",
-    "waiting": "It waits for a person: `evertune approve {file} --version {version}` gives it the place.",
-    "held": HELD,
-    "rejected": "It is not in use: there is evidence of harm.",
-    "unchanged": HELD,
-}
+
+
+@dataclass(frozen=True, slots=True)
+class MarkdownTable:
+    """A table, which the card leaves out where it has no rows."""
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCardView:
+    """What the card says, section by section.
+
+    Args:
+        decision: `promoted`, `held`, `rejected`, `unchanged`, or `waiting` where a person is asked.
+        example: arguments of a data frame with one row.
+        reasons: why rows were refused, and how many for each reason.
+        labels: at most `LISTED` of them.
+        contract: as YAML; empty where it has the defaults.
+    """
+
+    title: str
+    task: str
+    method: str
+    recipe: str
+    run_id: str
+
+    decision: str
+    reason: str
+    version: int | None
+    evidence: MarkdownTable
+
+    model_uri: str
+    example: str
+
+    base_model: str
+    base_license: str
+    base_languages: str
+
+    splits: MarkdownTable
+    sources: MarkdownTable
+    older_sources: int
+    older_rows: int
+    new_rows: int
+    accepted_rows: int
+    refused_rows: int
+    reasons: str
+
+    metrics: MarkdownTable
+    row_sets: MarkdownTable
+    slices: MarkdownTable | None
+    slice_metric: str | None
+
+    labels: Sequence[str]
+    label_count: int
+    contract: str
+    false_alarm_rate: str
+    min_rows: int
+
+    snapshot_version: int
+    snapshot_fingerprint: str
+    recipe_fingerprint: str
+    code: str
 
 
 def write_card(path: Path, recipe: "Recipe", outcome: Json, details: Json, origin: Json) -> Path:
     """Write the card of a run's model.
 
     Args:
-        outcome: `plain(Outcome)`; details: what `evaluate` wrote; origin: as `origins.told`.
+        outcome: a plain `Outcome`; details: what `evaluate` wrote; origin: as `describe_origin` returns it.
     Raises:
         OSError: the folder cannot be written.
     """
-    from huggingface_hub import ModelCard, ModelCardData
+    from huggingface_hub import ModelCard
+
+    metadata = _build_metadata(recipe, outcome, details, origin).to_yaml()
+    template = load_markdown_environment().get_template("model_card.md.j2")
+    text = template.render(view=_build_view(recipe, outcome, details, origin))
+    text = re.sub(r"\n{3,}", "\n\n", text)  # a table that is left out leaves blank lines
+    write_atomic(path, str(ModelCard(f"---\n{metadata}\n---\n\n{text}")))
+    return path
+
+
+def _build_metadata(recipe: "Recipe", outcome: Json, details: Json, origin: Json) -> "ModelCardData":
+    from huggingface_hub import ModelCardData
 
     base = origin["base_model"]
-    data = ModelCardData(
+    return ModelCardData(
         model_name=outcome["model"],
         pipeline_tag=recipe.objective.type,
         tags=["evertune"],
@@ -58,131 +130,123 @@ def write_card(path: Path, recipe: "Recipe", outcome: Json, details: Json, origi
         metrics=list(_known_metrics(details)) or None,
         eval_results=list(_eval_results(recipe, outcome, details)) or None,
     )
-    text = "\n\n".join(f"## {title}\n\n{part}" for title, part in _render_sections(recipe, outcome, details, origin))
-    model_card = ModelCard(
-        f"---\n{data.to_yaml()}\n---\n\n# {_card_title(outcome)}\n\n{_render_intro(recipe, outcome)}\n\n{text}\n"
+
+
+def _build_view(recipe: "Recipe", outcome: Json, details: Json, origin: Json) -> ModelCardView:
+    base = origin["base_model"]
+    older = origin["others"]
+    counts = outcome["rows"]
+    snapshot = outcome["snapshot"]
+    version = outcome["version"]
+    return ModelCardView(
+        title=outcome["model"] if version is None else f"{outcome['model']} version {version}",
+        task=recipe.objective.type,
+        method=str(recipe.training.method),
+        recipe=recipe.file,
+        run_id=outcome["run_id"],
+        decision="waiting" if outcome["waiting"] else outcome["decision"],
+        reason=outcome["reason"],
+        version=version,
+        evidence=_evidence_table(outcome["evidence"]),
+        model_uri=f"models:/{outcome['model']}/{version}" if version else f"runs:/{outcome['run_id']}/model",
+        example=_example_row(recipe),
+        base_model=base["name"],
+        base_license=base["license"] or "not stated",
+        base_languages=", ".join(base["languages"]) or "not stated",
+        splits=_split_table(snapshot.get("rows") or {}, origin["dates"]),
+        sources=_source_table(origin["sources"]),
+        older_sources=older["sources"],
+        older_rows=older["rows"],
+        new_rows=counts["new"],
+        accepted_rows=counts["accepted"],
+        refused_rows=counts["refused"],
+        reasons=_list_reasons(counts.get("reasons") or {}),
+        metrics=_metric_table(details),
+        row_sets=_row_set_table(details),
+        slices=_slice_table(details["slices"]) if details.get("slices") else None,
+        slice_metric=details.get("slice_metric") or details.get("metric"),
+        labels=origin["labels"][:LISTED],
+        label_count=len(origin["labels"]),
+        contract=_dump_contract(recipe),
+        false_alarm_rate=f"{recipe.monitor.level:.2g}",
+        min_rows=recipe.monitor.min_rows,
+        snapshot_version=snapshot["version"],
+        snapshot_fingerprint=snapshot["fingerprint"],
+        recipe_fingerprint=origin["recipe_fingerprint"],
+        code=origin["code"],
     )
-    write_atomic(path, str(model_card))
-    return path
 
 
-def _render_sections(recipe: "Recipe", outcome: Json, details: Json, origin: Json) -> Iterator[tuple[str, str]]:
-    yield "How it got here", _render_decision(recipe, outcome)
-    yield "Use", _render_usage(recipe, outcome)
-    yield "Base model", _render_base(origin)
-    yield "Data", _render_data(outcome, origin)
-    yield "Metrics", _render_metrics(details)
-    if details.get("slices"):
-        yield "Slices", _render_slices(details)
-    yield "Limits", _render_limits(recipe, origin)
-    yield "Lineage", _render_lineage(outcome, origin)
-
-
-def _card_title(outcome: Json) -> str:
-    version = "" if outcome["version"] is None else f" version {outcome['version']}"
-    return f"{outcome['model']}{version}"
-
-
-def _render_intro(recipe: "Recipe", outcome: Json) -> str:
-    return (
-        f"A {recipe.objective.type} model, fine-tuned ({recipe.training.method}) and judged by Evertune from the "
-        f"recipe `{recipe.file}`. This card tells how things stood at the end of the run `{outcome['run_id']}`."
-    )
-
-
-def _render_decision(recipe: "Recipe", outcome: Json) -> str:
-    word = "waiting" if outcome["waiting"] else outcome["decision"]
-    heads = ("Test", "On", "Passed", "Rows", "Difference or interval", "p")
-    rows = [
+def _evidence_table(evidence: Sequence[Json]) -> MarkdownTable:
+    rows: list[list[Cell]] = [
         [
             check["test"],
             check.get("on"),
-            {True: "yes", False: "no"}.get(check.get("passed")),
+            PASSED[check.get("passed")],
             check.get("rows"),
             _format_estimate(check),
             check.get("p"),
         ]
-        for check in outcome["evidence"]
+        for check in evidence
     ]
-    stands = STANDS[word].format(file=recipe.file, version=outcome["version"])
-    return "\n\n".join([f"**{word}**: {_plain_text(outcome['reason'])}", stands, *_markdown_table(heads, rows)])
+    return MarkdownTable(("Test", "On", "Passed", "Rows", "Difference or interval", "p"), rows)
 
 
 def _format_estimate(check: Json) -> str:
     interval = _format_interval((None, check.get("low"), check.get("high")))
-    return f"{_plain_text(check['estimate'])} ({interval})" if is_number(check.get("estimate")) else interval
+    return f"{check['estimate']:.4f} ({interval})" if is_number(check.get("estimate")) else interval
 
 
-def _render_usage(recipe: "Recipe", outcome: Json) -> str:
+def _format_interval(interval: Sequence[float | None] | None) -> str:
+    _, low, high = interval or (None, None, None)
+    if low == high:  # unknown, or all resamples are alike and tell nothing
+        return ""
+    if is_number(low) and is_number(high):
+        return f"{low:.4f} to {high:.4f}"
+    if is_number(low):
+        return f"at least {low:.4f}"
+    return f"at most {high:.4f}" if is_number(high) else ""
+
+
+def _example_row(recipe: "Recipe") -> str:
     objective = load_objective(recipe.objective.type)
-    example = ", ".join(f'"{role}": [{EXAMPLES[objective.COLUMNS[role]]}]' for role in objective.INPUTS)
-    model_uri = (
-        f"models:/{outcome['model']}/{outcome['version']}" if outcome["version"] else f"runs:/{outcome['run_id']}/model"
-    )
-    return (
-        "The champion over a file:\n\n"
-        f"```sh\nevertune score {recipe.file} --input rows.csv --output scores.csv\n```\n\n"
-        "This version, wherever MLflow's store can be reached (Evertune need not be installed):\n\n"
-        f'```python\nimport mlflow\nimport pandas as pd\n\nmodel = mlflow.pyfunc.load_model("{model_uri}")\n'
-        f"model.predict(pd.DataFrame({{{example}}}))\n```"
-    )
+    return ", ".join(f'"{role}": [{EXAMPLES[objective.COLUMNS[role]]}]' for role in objective.INPUTS)
 
 
-def _render_base(origin: Json) -> str:
-    base = origin["base_model"]
-    spoken = ", ".join(map(_plain_text, base["languages"])) or "not stated"
-    return (
-        f"`{_plain_text(base['name'])}`. Its own card states: licence "
-        f"{_plain_text(base['license'] or 'not stated')}, languages "
-        f"{spoken}. Under which licence this model may be used is for its owners to say."
-    )
+def _split_table(sizes: Json, dates: Json) -> MarkdownTable:
+    rows = [[split, size, *dates.get(split, [None, None])] for split, size in sizes.items()]
+    return MarkdownTable(("Split", "Rows", "From", "To"), rows)
 
 
-def _render_data(outcome: Json, origin: Json) -> str:
-    dates = origin["dates"]
-    splits = [
-        [name, size, *dates.get(name, [None, None])] for name, size in (outcome["snapshot"].get("rows") or {}).items()
-    ]
-    sources = [[source["source"], source["rows"], *(source["days"] or [None, None])] for source in origin["sources"]]
-    older = origin["others"]
-    row_counts = outcome["rows"]
-    refusals = outcome["rows"].get("reasons") or {}
-    refused = ", ".join(f"{_plain_text(reason)} ({times:,})" for reason, times in refusals.items() if times)
-    parts = [
-        *_markdown_table(("Split", "Rows", "From", "To"), splits),
-        *_markdown_table(("Source", "Rows", "From", "To"), sources),
-        *([f"{older['rows']:,} more rows are from {older['sources']:,} older sources."] if older["sources"] else []),
-        f"Since the last decision {row_counts['new']:,} rows came, {row_counts['accepted']:,} were accepted and "
-        f"{row_counts['refused']:,} refused{f': {refused}' if refused else ''}.",
-    ]
-    return "\n\n".join(parts)
+def _source_table(sources: Sequence[Json]) -> MarkdownTable:
+    rows = [[source["source"], source["rows"], *(source["days"] or [None, None])] for source in sources]
+    return MarkdownTable(("Source", "Rows", "From", "To"), rows)
 
 
-def _render_metrics(details: Json) -> str:
-    challenger = details.get("challenger") or {}
-    champion = details.get("champion") or {}
+def _list_reasons(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{reason} ({times:,})" for reason, times in reasons.items() if times)
+
+
+def _metric_table(details: Json) -> MarkdownTable:
+    intervals = (details.get("challenger") or {}).get("intervals", {})
+    champion = (details.get("champion") or {}).get("metrics", {}).get("test", {})
     rows = [
-        [
-            name,
-            value,
-            _format_interval(challenger.get("intervals", {}).get(name)),
-            champion.get("metrics", {}).get("test", {}).get(name),
-        ]
+        [name, value, _format_interval(intervals.get(name)), champion.get(name)]
         for name, value in _known_metrics(details).items()
     ]
-    chief = details.get("metric")
-    row_sets = [
-        [ROWS[name], details.get("rows", {}).get(name), scores.get(chief)]
-        for name, scores in (challenger.get("metrics") or {}).items()
-        if name in ROWS
-    ]
-    intro = "On the test rows, with the interval at the gate's confidence; the champion is the version in use before."
-    heads = ("Metric", "This model", "Interval", "Champion")
-    return "\n\n".join([intro, *_markdown_table(heads, rows), *_markdown_table(("On", "Rows", str(chief)), row_sets)])
+    return MarkdownTable(("Metric", "This model", "Interval", "Champion"), rows)
 
 
-def _render_slices(details: Json) -> str:
-    slices = sorted(details["slices"].items(), key=lambda item: _known_or(item[1]["challenger"], 2.0))
+def _row_set_table(details: Json) -> MarkdownTable:
+    metric = details.get("metric")
+    scores = (details.get("challenger") or {}).get("metrics") or {}
+    sizes = details.get("rows", {})
+    rows = [[ROW_SETS[name], sizes.get(name), scores[name].get(metric)] for name in scores if name in ROW_SETS]
+    return MarkdownTable(("On", "Rows", str(metric)), rows)
+
+
+def _slice_table(slices: Json) -> MarkdownTable:
+    ranked = sorted(slices.items(), key=lambda item: known_or(item[1]["challenger"], 2.0))
     rows = [
         [
             name,
@@ -191,47 +255,16 @@ def _render_slices(details: Json) -> str:
             _format_interval(entry.get("intervals", {}).get("challenger")),
             entry["champion"],
         ]
-        for name, entry in slices[:LISTED]
+        for name, entry in ranked[:LISTED]
     ]
-    intro = f"{details.get('slice_metric') or details['metric']} on parts of the test rows, the lowest first."
-    return "\n\n".join([intro, *_markdown_table(("Slice", "Rows", "This model", "Interval", "Champion"), rows)])
+    return MarkdownTable(("Slice", "Rows", "This model", "Interval", "Champion"), rows)
 
 
-def _render_limits(recipe: "Recipe", origin: Json) -> str:
+def _dump_contract(recipe: "Recipe") -> str:
     import yaml
 
     rules = dump_settings(recipe.contract)
-    level = recipe.monitor.level
-    contract = (
-        f":\n\n```yaml\n{yaml.safe_dump(rules, allow_unicode=True).strip()}\n```" if rules else "; it has the defaults."
-    )
-    return (
-        f"{_render_labels(origin['labels'])}"
-        "Nothing is known of rows outside of the recipe's contract, which were neither trained nor tested on"
-        f"{contract}\n\n"
-        f"Drift: `evertune monitor {recipe.file}` compares rows that come with the test rows. A check with no change "
-        f"tells of one with probability {level:.2g}; with fewer than {recipe.monitor.min_rows} rows it says nothing."
-    )
-
-
-def _render_labels(labels: Sequence[str]) -> str:
-    """Which labels the model chooses among; nothing where it chooses none."""
-    if not labels:
-        return ""
-    named = ", ".join(f"`{_plain_text(label)}`" for label in labels[:LISTED])
-    more = f" and {len(labels) - LISTED:,} more" if len(labels) > LISTED else ""
-    return f"It knows {len(labels):,} labels and never says another, whatever it is shown: {named}{more}.\n\n"
-
-
-def _render_lineage(outcome: Json, origin: Json) -> str:
-    snapshot = outcome["snapshot"]
-    facts = {
-        "Snapshot": f"{snapshot['version']}, `{snapshot['fingerprint']}`",
-        "Recipe": f"`{origin['recipe_fingerprint']}`",
-        "Code": f"`{origin['code']}`",
-        "MLflow run": f"`{outcome['run_id']}`",
-    }
-    return "\n".join(f"- {name}: {value}" for name, value in facts.items())
+    return yaml.safe_dump(rules, allow_unicode=True).strip() if rules else ""
 
 
 def _known_metrics(details: Json) -> dict[str, float]:
@@ -252,39 +285,3 @@ def _eval_results(recipe: "Recipe", outcome: Json, details: Json) -> "Iterator[E
             metric_type=name,
             metric_value=value,
         )
-
-
-def _format_interval(interval: Sequence[float | None] | None) -> str:
-    _, low, high = interval or (None, None, None)
-    if low == high:  # unknown, or all rows are alike, of which resamples tell nothing
-        return ""
-    if low is None or high is None:
-        return (
-            f"at least {_plain_text(low)}"
-            if low is not None
-            else f"at most {_plain_text(high)}"
-            if high is not None
-            else ""
-        )
-    return f"{_plain_text(low)} to {_plain_text(high)}"
-
-
-def _markdown_table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    """A table as one part; none where there are no rows."""
-    lines = [heads, ["---"] * len(heads), *([_plain_text(cell) for cell in row] for row in rows)]
-    return ["\n".join(f"| {' | '.join(line)} |" for line in lines)] if rows else []
-
-
-def _plain_text(value: Any) -> str:
-    """A value that neither breaks a table nor becomes markup."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4f}" if is_number(value) else ""
-    if isinstance(value, int):
-        return f"{value:,}"
-    return " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;")
-
-
-def _known_or(value: float | None, default: float) -> float:
-    return value if is_number(value) else default

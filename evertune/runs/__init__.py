@@ -1,1 +1,1 @@
-"""What a run remembers: whether there is anything to do, where it starts and where its rows came from."""
+"""A run: whether there is anything to do, what it starts from, how its models compare, and how it ended."""

@@ -1,13 +1,13 @@
-"""Where a run's model comes from: source files, base model, recipe, code and machine, as its page and its card tell."""
+"""Where a run's model comes from: source files, base model, recipe, code and machine; for its page and model card."""
 
 from typing import TYPE_CHECKING, Any
 
 from evertune.data.corpus import transactions as corpus
 from evertune.data.corpus.reverted_rows import strip_table_version
+from evertune.data.corpus.state import load_state
 from evertune.models import base as base_models
 from evertune.registry.versions import versions
 from evertune.runs import up_to_date
-from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
     from evertune.records import Snapshot
 
-SHOWN = 50  # sources that are told one by one, the newest; the others are counted
+SHOWN = 50  # newest sources that are listed; the others are counted
 
 
 def describe_origin(recipe: "Recipe", home: Home, snapshot: "Snapshot", run_id: str) -> dict[str, Any]:
-    """All that is known of it, JSON-ready and without a text of a row.
+    """Return the origin of a run's model, JSON-ready and without text of rows.
 
     Raises:
         DataError: the snapshot cannot be read.
@@ -33,13 +33,13 @@ def describe_origin(recipe: "Recipe", home: Home, snapshot: "Snapshot", run_id: 
         "base_model": base_models.describe_base(recipe),
         "labels": list(snapshot.labels),
         "dates": _describe_dates(rows),
-        **_describe_sources(rows, (read_json(home.state) or {}).get("sources", {})),
+        **_describe_sources(rows, load_state(home).sources),
         **versions.read_run_origin(home, run_id),
     }
 
 
 def _describe_dates(rows: "pa.Table") -> dict[str, list[str]]:
-    """First and last day of each split's rows, of those that have a timestamp."""
+    """Return the first and last day of each split's rows, for splits with timestamps."""
     aggregates = rows.group_by("split").aggregate([("timestamp", "min"), ("timestamp", "max")]).to_pylist()
     return {
         aggregate["split"]: _format_days(aggregate)
@@ -49,7 +49,7 @@ def _describe_dates(rows: "pa.Table") -> dict[str, list[str]]:
 
 
 def _describe_sources(rows: "pa.Table", fingerprints: dict[str, str]) -> dict[str, Any]:
-    """Rows of each source in the snapshot, when they are from, and the digest of what was read of it last."""
+    """Return the rows of each source in the snapshot, their days, and the digest of the source as it was read last."""
     digests = {strip_table_version(uri): fingerprint for uri, fingerprint in fingerprints.items()}
     statistics = [("batch", "max"), ("timestamp", "count"), ("timestamp", "min"), ("timestamp", "max")]
     aggregates = rows.group_by("source").aggregate([*statistics, ("split", "count")]).to_pylist()

@@ -1,67 +1,76 @@
-"""Whether there is anything to do: what the last concluded run saw against what is there now. Imports nothing heavy."""
+"""Whether there is anything to do: compare the last concluded run with today's state. Imports nothing heavy."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from evertune.data.corpus.state import Conclusion, CorpusState, load_state, update_state
 from evertune.models import base as base_models
 from evertune.models import teachers
 from evertune.records import Outcome, Snapshot, compute_digest, dump_settings, to_plain
 from evertune.runs import recipe_changes
-from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
 
 Fingerprints = Callable[["Recipe", dict[str, Any], dict[str, str]], dict[str, str] | None]
-INTENT = "intent.json"  # in `home.forgotten`: what is still to be forgotten
+INTENT = "intent.json"  # in `home.forgotten`: rows that are still to be forgotten
 # Sections that change neither a model nor its comparison.
 OUTSIDE = ("folder", "file", "schedule", "registry", "contract", "monitor", "notify", "retention", "triggers")
 
 
 def recipe_fingerprint(recipe: "Recipe") -> str:
-    """What of the recipe decides a run's result; its sources are told apart by what they hold."""
+    """Return a digest of all parts of the recipe that decide a run's result.
+
+    Sources do not count, since their contents are compared. Nor do settings of how the training is executed.
+    """
     sections = dump_settings(recipe, *OUTSIDE)
     sections["data"].pop("sources")
     for name in recipe.training.HOW:
         sections.get("training", {}).pop(name, None)
-    renamed = [recipe.contract.label.rename] if recipe.contract.label.rename else []  # the one part of `contract`
+    parts: list[Any] = [sections, base_models.fingerprint_base(recipe)]
+    if recipe.contract.label.rename:  # the only part of `contract` that changes a model
+        parts.append(recipe.contract.label.rename)
     teacher_digest = teachers.fingerprint_teacher(recipe)
-    return compute_digest(
-        sections, base_models.fingerprint_base(recipe), *renamed, *([] if teacher_digest is None else [teacher_digest])
-    )
+    if teacher_digest is not None:
+        parts.append(teacher_digest)
+    return compute_digest(*parts)
 
 
 def check_before_start(recipe: "Recipe", home: Home, fingerprints: Fingerprints) -> Outcome | None:
-    """The last outcome, as `unchanged`, where recipe, sources and corpus are those that it came from; else None.
+    """Return the last outcome, as `unchanged`, if recipe, sources and corpus are the same as then; else None.
 
     Args:
-        fingerprints: `sources.fingerprints`; None from it means that only reading tells.
+        fingerprints: `sources.fingerprints`; it returns None if the sources have to be read to tell.
     """
-    state = read_json(home.state) or {}
-    concluded = state.get("concluded")
-    if concluded is None or concluded["recipe"] != recipe_fingerprint(recipe):
+    state = load_state(home)
+    concluded = state.concluded
+    if concluded is None or concluded.get("recipe") != recipe_fingerprint(recipe):
         return None
-    if concluded.get("batch") != state.get("batch") or any(home.batches.glob("*.parquet")):
+    if concluded.get("batch") != state.batch or any(home.batches.glob("*.parquet")):
         return None  # rows were released, or a run did not end
     if (home.forgotten / INTENT).exists():
         return None  # rows are still to be forgotten
+    known = concluded.get("sources", {})
     with open_file_cache(home) as files:
-        current = fingerprints(recipe, files, concluded["sources"])
-    if current is None or any(concluded["sources"].get(uri) != fingerprint for uri, fingerprint in current.items()):
+        current = fingerprints(recipe, files, known)
+    if current is None or any(known.get(uri) != fingerprint for uri, fingerprint in current.items()):
         return None
     return _as_unchanged(concluded)
 
 
 def check_after_reading(recipe: "Recipe", home: Home, snapshot: Snapshot) -> Outcome | None:
-    """As `before_start`, once the sources have been read: no row was accepted; it is remembered that they were read."""
-    concluded = (read_json(home.state) or {}).get("concluded")
+    """Return the last outcome, as `unchanged`, if the recipe is the same and no row was accepted; else None.
+
+    Then the sources are recorded as read, so that the next check can skip them.
+    """
+    concluded = load_state(home).concluded
     if (
         concluded is None
-        or concluded["recipe"] != recipe_fingerprint(recipe)
-        or concluded["snapshot"] != snapshot.fingerprint
+        or concluded.get("recipe") != recipe_fingerprint(recipe)
+        or concluded.get("snapshot") != snapshot.fingerprint
     ):
         return None
     _write_conclusion(recipe, home, concluded, snapshot)
@@ -69,51 +78,58 @@ def check_after_reading(recipe: "Recipe", home: Home, snapshot: Snapshot) -> Out
 
 
 def read_last_outcome(home: Home) -> Outcome | None:
-    """The last outcome, as `unchanged`; None before the first."""
-    concluded = (read_json(home.state) or {}).get("concluded")
+    """Return the last outcome, as `unchanged`; None before the first."""
+    concluded = load_state(home).concluded
     return None if concluded is None else _as_unchanged(concluded)
 
 
 def record_conclusion(recipe: "Recipe", home: Home, snapshot: Snapshot, outcome: Outcome) -> None:
-    """Remember that this recipe over this snapshot is done."""
-    concluded = {"recipe": recipe_fingerprint(recipe), "snapshot": snapshot.fingerprint, "outcome": to_plain(outcome)}
+    """Record that this recipe over this snapshot is done."""
+    concluded: Conclusion = {
+        "recipe": recipe_fingerprint(recipe),
+        "snapshot": snapshot.fingerprint,
+        "outcome": to_plain(outcome),
+    }
     _write_conclusion(recipe, home, concluded, snapshot)
 
 
-def _write_conclusion(recipe: "Recipe", home: Home, concluded: dict[str, Any], snapshot: Snapshot) -> None:
-    # The sources as they were taken in, not as they are now: a file that came during the training is still fresh.
-    with home.lock("state"):
-        state = read_json(home.state) or {}
-        state["concluded"] = {**concluded, "batch": snapshot.batch, "sources": state["sources"]}
-        state["recipe"] = recipe_changes.summarize_recipe(recipe)
-        write_json(home.state, state)
+def _write_conclusion(recipe: "Recipe", home: Home, concluded: Conclusion, snapshot: Snapshot) -> None:
+    settings = recipe_changes.summarize_recipe(recipe)
+
+    def conclude(state: CorpusState) -> CorpusState:
+        # The sources as they were ingested, not as they are now: a file that came during the training is still fresh.
+        conclusion: Conclusion = {**concluded, "batch": snapshot.batch, "sources": state.sources}
+        return replace(state, concluded=conclusion, recipe=settings)
+
+    update_state(home, conclude)
 
 
 @contextlib.contextmanager
 def open_file_cache(home: Home) -> Iterator[dict[str, Any]]:
-    """Size, time and digest of source files, as `sources` takes for a cache; what is added while this lasts is kept.
+    """Yield the cache of source files: size, time and digest of each; save what is added to it.
 
-    A history of a thousand files is not read again each night to find one that is new.
+    With it, a thousand old files need not be read each night to find one that is new.
     """
-    cache = dict((read_json(home.state) or {}).get("files", {}))
+    cache = dict(load_state(home).files)
     before = dict(cache)
     yield cache
     if cache != before:
-        with home.lock("state"):
-            write_json(home.state, {**(read_json(home.state) or {}), "files": cache})
+        update_state(home, lambda state: replace(state, files=cache))
 
 
 def invalidate_conclusion(home: Home) -> None:
-    """The corpus has lost rows: the next run looks at it again, though the sources are as they were."""
-    with home.lock("state"):
-        state = read_json(home.state) or {}
-        if "concluded" in state:
-            state["concluded"]["sources"] = {}
-            write_json(home.state, state)
+    """Make the next run check the corpus again, though the sources are unchanged: rows were removed from it."""
+
+    def drop_sources(state: CorpusState) -> CorpusState:
+        if state.concluded is None:
+            return state
+        return replace(state, concluded={**state.concluded, "sources": {}})
+
+    update_state(home, drop_sources)
 
 
 def count_rows(snapshot: Snapshot) -> dict[str, Any]:
-    """What came since the last concluded run, as an outcome tells it."""
+    """Return the numbers of rows since the last concluded run, as an outcome holds them."""
     return {
         "new": snapshot.new,
         "accepted": snapshot.accepted,
@@ -122,7 +138,7 @@ def count_rows(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _as_unchanged(concluded: dict[str, Any]) -> Outcome:
+def _as_unchanged(concluded: Conclusion) -> Outcome:
     outcome = Outcome(**concluded["outcome"])
     return replace(
         outcome,

@@ -1,4 +1,4 @@
-"""Files that are whole after a crash: written atomically, JSON lines appended, scratch files swept."""
+"""Files that are whole after a crash: atomic writes, appended JSON lines, removal of leftover scratch files."""
 
 import contextlib
 import json
@@ -6,19 +6,19 @@ import os
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-READ_BY_PEOPLE = 20_000  # characters of a JSON file
-
-
-FORGOTTEN = 86_400  # seconds after which a scratch file is that of a process that was killed
+MAX_INDENTED = 20_000  # characters of a JSON file that is indented, for people
+STALE_SECONDS = 86_400  # age at which a scratch file belongs to a killed process
 
 
 def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
-    """Write `text` so that a reader, or a crash at any moment, sees the old file or the new one, whole.
+    """Write `text` so that after a crash at any moment, and for any reader, the file is the old or the new one, whole.
 
     Args:
-        mode: permissions of the file from its first byte on, less those that the umask takes away.
+        mode: permissions of the file from its first byte on, reduced by the umask.
+    Raises:
+        OSError: the disk is full or not writable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
@@ -33,15 +33,23 @@ def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, atomically; a long one in one line, since indenting takes Python ten times as long."""
+    """Write `value` as JSON, atomically; a long value on one line, since indenting takes Python ten times as long.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
     text = json.dumps(value, ensure_ascii=False, default=str)
-    if len(text) <= READ_BY_PEOPLE:
+    if len(text) <= MAX_INDENTED:
         text = json.dumps(value, indent=1, ensure_ascii=False, default=str)
     write_atomic(path, text + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in `path`, or None where there is no such file."""
+    """Return the JSON in `path`; None if there is no such file.
+
+    Raises:
+        ValueError: the file is not JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -49,38 +57,46 @@ def read_json(path: Path) -> Any:
 
 
 def append_json(path: Path, value: Any) -> None:
-    """Add a line of JSON, on the disk before the call returns.
+    """Append a line of JSON; it is on the disk before the call returns.
 
-    A crash, or a full disk, may have cut the last line short: that is ended first, so that this one stands alone.
+    If a crash or a full disk cut the last line short, it is ended first, so that the new line stays readable.
 
     Raises:
         OSError: the disk is full or not writable.
     """
     with path.open("ab+") as file:
-        if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+        if not _ends_with_newline(file):
             file.write(b"\n")
         file.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
 
+def _ends_with_newline(file: BinaryIO) -> bool:
+    """Return whether the file is empty or its last line is whole."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
 def read_json_lines(path: Path) -> list[Any]:
-    """The values of all whole lines, oldest first; none where there is no such file."""
+    """Return the values of all whole lines, oldest first; empty if there is no such file."""
     return parse_json_lines(path.read_bytes()) if path.exists() else []
 
 
 def parse_json_lines(lines: bytes) -> list[Any]:
-    """The values of all whole lines."""
+    """Return the values of all lines that are whole JSON."""
     values = []
     for line in lines.splitlines():
-        with contextlib.suppress(ValueError):  # cut short; what it told of was repeated or repaired
+        with contextlib.suppress(ValueError):  # cut short by a crash; what it recorded was repeated or repaired
             values.append(json.loads(line))
     return values
 
 
 def sweep_files(folder: Path, pattern: str) -> None:
-    """Remove the files of a pattern that processes left behind which were killed while they wrote."""
+    """Remove files that match the pattern and were left by processes killed while they wrote."""
     for path in folder.glob(pattern):
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > FORGOTTEN:
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
                 path.unlink()

@@ -1,4 +1,4 @@
-"""Work in a process of its own, on another core, which has its imports done by the time that the work comes."""
+"""Work in a separate process, on another core, which imports its modules before the work arrives."""
 
 import contextlib
 import gc
@@ -20,12 +20,12 @@ from evertune.runtime import ipc
 
 logger = logging.getLogger(__name__)
 R = TypeVar("R")
-_waiting: "list[subprocess.Popen[bytes]]" = []  # started by `prepare`, one at most
-_busy: "list[subprocess.Popen[bytes]]" = []  # at work on what nobody waits for
+_waiting: "list[subprocess.Popen[bytes]]" = []  # started by `start_helper`, one at most
+_busy: "list[subprocess.Popen[bytes]]" = []  # at work, or finishing what nobody waits for
 
 
 def start_helper(*modules: str) -> None:
-    """Start the process now, unless one waits already; it imports these modules, and ends with this one."""
+    """Start the helper process now, unless one is waiting; it imports these modules and ends when this process ends."""
     if not _waiting:
         _waiting.append(_start_process(*modules))
 
@@ -33,32 +33,34 @@ def start_helper(*modules: str) -> None:
 def run_in_helper(
     work: Callable[[], R], meanwhile: Sequence[str] = (), afterwards: Callable[[], object] | None = None
 ) -> R:
-    """What the work returns or raises, done in the process that waits; in this one where none does.
+    """Run the work in the waiting helper process, or in this one if there is none, and return its result.
 
     Args:
-        work: safe to repeat; a `functools.partial` of what can be pickled, as its result can be.
-        meanwhile: modules that this process will need, imported while the other works.
-        afterwards: what the other process does once it has answered. Nobody hears how that ends, and nothing may
-            depend on it.
+        work: safe to repeat; a `functools.partial` of something that can be pickled, with a result that can be.
+        meanwhile: modules that this process will need; they are imported while the helper works.
+        afterwards: called in the helper after it has answered. Its errors are not reported, and nothing may depend on
+            it.
     Raises:
-        Exception: what the work raises.
+        Exception: whatever the work raises.
     """
     if not _waiting:
         return work()
     process = _waiting.pop()
     _busy.append(process)
-    with ThreadPoolExecutor(1) as reader:  # it goes on once its answer is read
+    with ThreadPoolExecutor(1) as reader:  # its thread ends once the answer is read
         future = reader.submit(_ask_process, process, pickle.dumps((work, afterwards)))
         try:
             for name in meanwhile:
                 importlib.import_module(name)
             answer = future.result()
-        except BaseException:  # Ctrl-C too: nobody wants the answer any more
+        except BaseException:  # Ctrl-C too: the answer is not needed any more
             end_processes()
             raise
-    if answer is None:  # killed, by the system for its memory perhaps
+    if answer is None:  # killed, perhaps by the system for its memory
         end_processes()
-        logger.warning("a process that had work to do ended with status %s; it is done again here", process.returncode)
+        logger.warning(
+            "a helper process ended with status %s; its work is repeated in this process", process.returncode
+        )
         return work()
     result, error = pickle.loads(answer)
     if error is not None:
@@ -67,14 +69,14 @@ def run_in_helper(
 
 
 def end_processes() -> None:
-    """End what was started and is not needed any more."""
+    """End all helper processes."""
     for processes in (_waiting, _busy):
         while processes:
             _end_process(processes.pop())
 
 
 def build_environment() -> dict[str, str]:
-    """For a process that imports the same Evertune as this one, whatever lies in the working folder."""
+    """Return the environment of a process that imports the same Evertune as this one, in any working folder."""
     library = str(Path(evertune.__file__).parent.parent)
     paths = [] if library in site.getsitepackages() else [library]
     paths += filter(None, [os.environ.get("PYTHONPATH")])
@@ -93,7 +95,7 @@ def _start_process(*modules: str) -> "subprocess.Popen[bytes]":
 
 
 def _ask_process(process: "subprocess.Popen[bytes]", message: bytes) -> bytes | None:
-    """The answer to a message; None where the process died."""
+    """Return the answer to a message; None if the process died."""
     assert process.stdin is not None and process.stdout is not None
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(len(message).to_bytes(8) + message)
@@ -114,15 +116,16 @@ def _end_process(process: "subprocess.Popen[bytes]") -> None:
 
 
 def main(*modules: str) -> None:
-    """Import, wait for work on standard input, and answer with `(returned, raised)` on standard output."""
+    """Import the modules, wait for work on standard input, and answer with `(result, error)` on standard output."""
     output = os.dup(1)
-    os.dup2(2, 1)  # what the work prints is no answer
-    gc.disable()  # nothing of what is imported goes away: looking for it takes a fifth of the time
+    os.dup2(2, 1)  # what the work prints must not mix with the answer
+    gc.disable()  # imports leave no garbage: collecting takes a fifth of their time
     for name in modules:
         importlib.import_module(name)
     gc.freeze()
     gc.enable()
-    if size := int.from_bytes(sys.stdin.buffer.read(8)):  # none where the one that wanted the work is gone
+    size = int.from_bytes(sys.stdin.buffer.read(8))
+    if size:  # 0 if the parent ended without sending work
         message = sys.stdin.buffer.read(size)
         ipc.watch_parent(stdin=True)
         work, afterwards = pickle.loads(message)
@@ -142,7 +145,7 @@ def _do_work(work: Callable[[], object]) -> bytes:
         try:
             answer = pickle.dumps((None, error))
             pickle.loads(answer)
-        except Exception:  # an error of some library's own making
+        except Exception:  # a library's own error class that cannot be pickled
             answer = pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}")))
         return answer
 

@@ -1,4 +1,4 @@
-"""Where things live: one home folder a project, one folder in it for each recipe's model."""
+"""Where state is kept: one home folder a project, with one folder for each recipe's model."""
 
 import contextlib
 import errno
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 
-WORK = ("search", "backtest", "reproduce", "run")  # the locks of what takes minutes; a run's is taken last
+JOB_LOCKS = ("search", "backtest", "reproduce", "run")  # of jobs that take minutes; a run's lock is taken last
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Home:
         return self.model / "state.json"
 
     def load_identity(self) -> str:
-        """A random name that this home was given when it was made: cached results of a deleted home never match."""
+        """Return the random name of this home, made on first use, so that results of a deleted home never match."""
         path = self.root / "identity"
         if not path.exists():
             with self.lock("home"):
@@ -89,14 +89,15 @@ class Home:
 
     @contextlib.contextmanager
     def lock(self, lock_name: str, timeout: float = 60.0, *, noted: bool = False) -> Iterator[None]:
-        """Hold the lock `what` of this model; it dies with the process that holds it.
+        """Hold a lock of this model; it is free again when its holder's process ends, however that ends.
 
         Args:
+            lock_name: such as `run`; `home` is one lock for all recipes of the home.
             timeout: seconds to wait for another holder.
-            noted: others are told who holds it: for work of minutes.
+            noted: record who holds the lock, for the error messages of others; for jobs that take minutes.
         Raises:
             RegistryError: another process held the lock for all that time.
-            ConfigError: nothing can be written there.
+            ConfigError: the folder is not writable.
         """
         lock = self._acquire_lock(self.root if lock_name == "home" else self.model, lock_name, timeout)
         try:
@@ -108,15 +109,15 @@ class Home:
 
     @contextlib.contextmanager
     def no_jobs_running(self, timeout: float) -> Iterator[None]:
-        """Nothing is at work for this model that reads what is about to be removed.
+        """Hold all job locks of this model, so that no job reads files that are about to be removed.
 
         Args:
-            timeout: seconds to wait for each that is.
+            timeout: seconds to wait for each job.
         Raises:
-            RegistryError: something is at work for longer.
+            RegistryError: a job ran for longer.
         """
         with contextlib.ExitStack() as stack:
-            for lock_name in WORK:
+            for lock_name in JOB_LOCKS:
                 stack.enter_context(self.lock(lock_name, timeout))
             yield
 
@@ -137,14 +138,14 @@ class Home:
             if error.errno == errno.ENOSPC:
                 raise
             raise ConfigError(
-                f"{folder}: Evertune cannot keep anything there ({error.strerror or error}); "
-                "name another folder with EVERTUNE_HOME, or give yourself the right to write"
+                f"{folder}: Evertune cannot write there ({error.strerror or error}); "
+                "set EVERTUNE_HOME to another folder, or change its permissions"
             ) from error
         return lock
 
 
 def find_home(folder: Path) -> Path:
-    """EVERTUNE_HOME, else `.evertune` in the nearest folder at or above `folder` with `.evertune` or `.git`."""
+    """Return EVERTUNE_HOME, else `.evertune` in the nearest folder at or above `folder` with `.evertune` or `.git`."""
     if os.environ.get("EVERTUNE_HOME"):
         return Path(os.environ["EVERTUNE_HOME"]).expanduser().resolve()
     folder = folder.resolve()
@@ -155,16 +156,27 @@ def find_home(folder: Path) -> Path:
 
 
 def note_holder(lock: Path, recipe: str) -> None:
-    """Tell those who wait for a lock that this process has it."""
+    """Record that this process holds a lock, for the messages of those that wait.
+
+    Args:
+        lock: its file.
+        recipe: name of the recipe.
+    """
     path = _holder_path(lock)
     write_json(path, {"recipe": recipe, "pid": os.getpid(), "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"})
-    path.chmod(0o644)  # another user may wait
+    path.chmod(0o644)  # another user may wait for it
 
 
 def read_holder(lock: Path) -> str | None:
-    """Which recipe's process had the lock last, for a person; None where none was noted."""
+    """Return which recipe's process held the lock last, in words; None if none was recorded.
+
+    Args:
+        lock: its file.
+    """
     record = read_json(_holder_path(lock))
-    return record and f"recipe {record['recipe']}, process {record['pid']}, since {record['since']} UTC"
+    if record is None:
+        return None
+    return f"recipe {record['recipe']}, process {record['pid']}, since {record['since']} UTC"
 
 
 def _holder_path(lock: Path) -> Path:
@@ -172,5 +184,5 @@ def _holder_path(lock: Path) -> Path:
 
 
 def home_of(recipe: "Recipe") -> Home:
-    """The home of a recipe's model."""
+    """Return the home of a recipe's model."""
     return Home(find_home(recipe.folder), recipe.name)

@@ -1,4 +1,4 @@
-"""How a process speaks with the one that started it: one JSON object a line, on standard output."""
+"""Messages from a process to the one that started it: one JSON object a line, on standard output."""
 
 import json
 import logging
@@ -7,33 +7,38 @@ import select
 import threading
 from collections.abc import Callable
 from io import TextIOBase
+from typing import Any, Self
 
 Tell = Callable[..., None]
-LOOK = 1.0  # seconds between two looks at who started this process
+POLL_SECONDS = 1.0  # between two checks for the parent process
 
 
 def make_sender(descriptor: int) -> Tell:
-    """What sends its keyword arguments as one message."""
-    return lambda **message: (os.write(descriptor, json.dumps(message).encode() + b"\n"), None)[1]
+    """Return a function that sends its keyword arguments as one message."""
+
+    def send(**message: Any) -> None:
+        os.write(descriptor, json.dumps(message).encode() + b"\n")
+
+    return send
 
 
 def reserve_stdout() -> Tell:
-    """Standard output for messages alone: what else is printed goes to standard error."""
+    """Keep standard output for messages and return their sender; anything printed goes to standard error."""
     descriptor = os.dup(1)
     os.dup2(2, 1)
     return make_sender(descriptor)
 
 
 def watch_parent(stdin: bool) -> None:
-    """End this process as soon as the one that started it is gone, however that ended: no orphan works on.
+    """End this process as soon as its parent has ended, however that happened, so that no orphan goes on working.
 
     Args:
-        stdin: also when standard input ends, which the one that wants the work holds open.
+        stdin: end also when standard input ends, which the parent holds open.
     """
     parent = os.getppid()
 
     def wait_for_end() -> None:
-        while os.getppid() == parent and not select.select([0] if stdin else [], [], [], LOOK)[0]:
+        while os.getppid() == parent and not select.select([0] if stdin else [], [], [], POLL_SECONDS)[0]:
             pass
         os._exit(1)
 
@@ -41,29 +46,49 @@ def watch_parent(stdin: bool) -> None:
 
 
 class LogSender(logging.Handler):
-    """Sends log records."""
+    """Sends log records as messages."""
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, send: Tell) -> None:
         super().__init__()
-        self._tell = tell
+        self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send one record."""
-        self._tell(log=[record.name, record.levelno, record.getMessage()])
+        """Tell one record."""
+        self._send(log=[record.name, record.levelno, record.getMessage()])
 
 
 class Screen(TextIOBase):
-    """A standard error that is the one of the process that started the training: there the bar is seen."""
+    """A standard error that sends what is written to the parent process, where the progress bar is shown."""
 
-    def __init__(self, tell: Tell, terminal: bool) -> None:
-        self._tell = tell
+    def __init__(self, send: Tell, terminal: bool) -> None:
+        self._send = send
         self._terminal = terminal
 
     def isatty(self) -> bool:
-        """Whether a person looks at it."""
+        """Return whether the parent's standard error is a terminal."""
         return self._terminal
 
     def write(self, text: str) -> int:
-        """Send text."""
-        self._tell(screen=text)
+        """Tell text."""
+        self._send(screen=text)
         return len(text)
+
+
+class Order:
+    """What a process is told to do; a subclass is a dataclass of fields that pydantic can write as JSON."""
+
+    def to_json(self) -> str:
+        """Return the order as JSON."""
+        return str(self._adapter().dump_json(self).decode())
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the order that `to_json` wrote."""
+        order: Self = cls._adapter().validate_json(text)
+        return order
+
+    @classmethod
+    def _adapter(cls) -> Any:
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(cls)

@@ -1,4 +1,4 @@
-"""How many jobs may compute on this host at a time: a model that learns, or answers many rows, holds a place."""
+"""How many jobs may compute on this host at a time: a model that trains, or scores many rows, holds a slot."""
 
 import contextlib
 import logging
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 logger = logging.getLogger(__name__)
-PLACES = "EVERTUNE_JOBS"
-LOOK = 1.0  # seconds between two looks for a place that has become free
+SETTING = "EVERTUNE_JOBS"  # environment variable
+POLL_SECONDS = 1.0  # between two checks for a free slot
 
 
 @contextlib.contextmanager
 def hold_slot(recipe: str) -> Iterator[None]:
-    """Hold a place of this host while the block runs, after a wait where all are taken.
+    """Hold a job slot of this host while the block runs; wait for one if all are taken.
 
-    A host with a GPU has one place, one without has no limit; EVERTUNE_JOBS gives another number, 0 no limit. A place
-    is a locked file: it is free as soon as its holder's process is gone, however that ended.
+    A host with a GPU has one slot, a host without has no limit; EVERTUNE_JOBS sets another number, 0 for no limit. A
+    slot is a locked file: it is free as soon as its holder's process has ended, however that happened.
 
     Args:
-        recipe: name that others are told of.
+        recipe: name that is shown to others who wait.
     Raises:
-        ConfigError: EVERTUNE_JOBS is no number, or nothing can be written to the folder for temporary files.
+        ConfigError: EVERTUNE_JOBS is not a number, or the folder for temporary files is not writable.
     """
     slot_count = count_slots()
     with _take_slot(slot_count, recipe) if slot_count else contextlib.nullcontext():
@@ -38,18 +38,20 @@ def hold_slot(recipe: str) -> Iterator[None]:
 
 
 def count_slots() -> int:
-    """How many jobs may compute at a time; 0 means any number.
+    """Return how many jobs may compute at a time; 0 for no limit.
 
     Raises:
-        ConfigError: EVERTUNE_JOBS is no number.
+        ConfigError: EVERTUNE_JOBS is not a number.
     """
-    setting = os.environ.get(PLACES)
+    setting = os.environ.get(SETTING)
     if not setting:
         import torch
 
         return int(torch.cuda.is_available())
     if not setting.isdecimal():
-        raise ConfigError(f"{PLACES}={setting}: give the number of jobs that may compute on this host, 0 for no limit")
+        raise ConfigError(
+            f"{SETTING}={setting}: set it to the number of jobs that may compute on this host, 0 for no limit"
+        )
     return int(setting)
 
 
@@ -58,12 +60,11 @@ def _take_slot(count: int, recipe: str) -> Iterator[None]:
     files = _list_slot_files(count)
     last_holders = ""
     while (lock := _lock_free_slot(files)) is None:
-        if (
-            holders := "; ".join(read_holder(file) or "a process that has just begun" for file in files)
-        ) != last_holders:
+        holders = "; ".join(read_holder(file) or "a process that has just started" for file in files)
+        if holders != last_holders:
             last_holders = holders
-            logger.info("jobs at a time on this host: %d (%s); %s waits for %s", count, PLACES, recipe, holders)
-        time.sleep(LOOK)
+            logger.info("jobs at a time on this host: %d (%s); %s waits for %s", count, SETTING, recipe, holders)
+        time.sleep(POLL_SECONDS)
     try:
         note_holder(Path(lock.lock_file), recipe)
         yield
@@ -72,7 +73,7 @@ def _take_slot(count: int, recipe: str) -> Iterator[None]:
 
 
 def _lock_free_slot(files: list[Path]) -> "BaseFileLock | None":
-    """The first place that nobody holds, held now; None where all are taken."""
+    """Take the first free slot and return its lock; None if all are taken."""
     import filelock
 
     for file in files:
@@ -84,12 +85,12 @@ def _lock_free_slot(files: list[Path]) -> "BaseFileLock | None":
 
 
 def _list_slot_files(count: int) -> list[Path]:
-    """The places' files, which all users of the host can lock."""
+    """Return the files of the slots, which all users of the host can lock."""
     folder = Path(tempfile.gettempdir()) / "evertune-jobs"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(PermissionError):  # another user's: open to all since it was made
+        with contextlib.suppress(PermissionError):  # another user made it, and opened it to all
             folder.chmod(0o777)
     except OSError as error:
-        raise ConfigError(f"{folder}: {error.strerror}; name another folder for this host's jobs in TMPDIR") from error
+        raise ConfigError(f"{folder}: {error.strerror}; set TMPDIR to a folder that is writable") from error
     return [folder / f"{number}.lock" for number in range(1, count + 1)]

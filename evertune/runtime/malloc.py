@@ -1,4 +1,4 @@
-"""Memory that work frees and takes again with every batch stays with the process while the work lasts."""
+"""Keep freed memory in the process while work lasts that frees and allocates it again with every batch."""
 
 import contextlib
 import ctypes
@@ -13,7 +13,7 @@ TOP_PAD = -2
 MMAP_THRESHOLD = -3
 MMAP_MAX = -4
 KEEPING = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 64 * 2**20}
-# Not glibc's first thresholds but those that they grow to: once one is set by hand, none grows by itself any more.
+# Not glibc's initial thresholds but the ones they grow to: once one is set by hand, none grows by itself.
 USUAL = {MMAP_MAX: 65536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20, TOP_PAD: 128 * 2**10}
 
 _lock = threading.Lock()
@@ -22,9 +22,9 @@ _keepers = 0
 
 @contextlib.contextmanager
 def keep_memory() -> Iterator[None]:
-    """glibc gives no large block back while this lasts: fresh pages cost a page fault each, 10% of a training step.
+    """Let glibc return no large block while this lasts: fresh pages cost a page fault each, 10% of a training step.
 
-    It may be entered again, from other threads too; the memory goes back when the last has left.
+    It may be nested, from other threads too; the memory is returned when the last block ends.
     """
     _count_keepers(1)
     try:
@@ -34,7 +34,7 @@ def keep_memory() -> Iterator[None]:
 
 
 def trim_memory() -> None:
-    """What this process has freed and glibc still holds goes back to the system, unless someone keeps it."""
+    """Return memory that this process has freed to the system, unless `keep_memory` is active."""
     with _lock:
         if not _keepers:
             _load_malloc()[1](0)
@@ -59,7 +59,7 @@ def _set_options(options: Mapping[int, int]) -> None:
 
 @functools.cache
 def _load_malloc() -> tuple[Callable[[int, int], int], Callable[[int], int]]:
-    """`mallopt` and `malloc_trim`, or what does nothing where the C library lacks them."""
+    """Return `mallopt` and `malloc_trim`, or functions that do nothing if the C library lacks them."""
     try:
         library = ctypes.CDLL(None)
         return library.mallopt, library.malloc_trim

@@ -1,4 +1,4 @@
-"""What this machine is good at, measured once and remembered."""
+"""The precision that this machine computes fastest in, measured once and stored."""
 
 import time
 from pathlib import Path
@@ -8,10 +8,11 @@ from evertune.runtime.files import read_json, write_json
 
 
 def resolve_precision(precision: str, memory: Path) -> str:
-    """`bf16` or `fp32`; `auto` becomes whichever this machine multiplies matrices faster in.
+    """Return `bf16` or `fp32`; `auto` becomes the one in which this machine multiplies matrices faster.
 
     Args:
-        memory: JSON file in which the measurement is remembered.
+        precision: `auto`, `bf16` or `fp32`.
+        memory: JSON file that stores the measurement.
     """
     if precision != "auto":
         return precision
@@ -32,7 +33,7 @@ def resolve_precision(precision: str, memory: Path) -> str:
 
 
 def _measure_seconds(dtype: Any) -> float:
-    """Least time of five products of the shape that a small encoder's layers have."""
+    """Return the shortest time of five matrix products with the shapes of a small encoder's layer."""
     import torch
 
     left = torch.ones(2048, 384, dtype=dtype)

@@ -1,4 +1,4 @@
-"""Passwords and tokens of the servers that the environment names, kept out of messages."""
+"""Keep passwords and tokens from the environment out of messages."""
 
 import os
 import re
@@ -17,7 +17,7 @@ USERINFO = re.compile(r"(?<=://)[^/\s]*@")
 
 
 def hide_secrets(message: str) -> str:
-    """A library's message without what stands before the @ of an address, and without what the environment hides."""
+    """Return a message with `***` for the user and password of every address, and for secrets of the environment."""
     message = USERINFO.sub("***@", message)
     for secret in sorted(_list_secrets(), key=len, reverse=True):
         message = message.replace(secret, "***")
@@ -25,7 +25,7 @@ def hide_secrets(message: str) -> str:
 
 
 def strip_credentials(address: str) -> str:
-    """An address that the environment holds, without user and password."""
+    """Return an address without its user and password."""
     return hide_secrets(address).replace("***@", "")
 
 

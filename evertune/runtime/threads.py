@@ -1,6 +1,6 @@
-"""Work in threads: the same on many items, or several stages at once, in order and in bounded memory.
+"""Work in threads: on many items at once, or in several stages, in order and in bounded memory.
 
-Close a generator that is not wanted to its end: its threads end then, after the item that they are at.
+Close a generator that is not read to its end: its threads then end after their current item.
 """
 
 import os
@@ -14,21 +14,23 @@ from evertune.runtime import malloc
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-Spread = Callable[[Callable[..., Any], Iterable[dict[str, Any]]], Iterable[Any]]  # calls a function with each of many
-# jobs on other machines, and gives the results in their order
+# Calls a function with each of many jobs, on other machines, and yields the results in the order of the jobs.
+Spread = Callable[[Callable[..., Any], Iterable[dict[str, Any]]], Iterable[Any]]
 
-AHEAD = 2  # results that wait for their turn
+AHEAD = 2  # finished results that wait for their turn
 
 
 def map_in_threads(
     work: Callable[[Item], Result], items: Iterable[Item], max_workers: int | None = None
 ) -> Iterator[Result]:
-    """What `work` makes of each item, in their order; only a few items and results are held at a time.
+    """Yield `work` of each item, in order; only a few items and results are held at a time.
 
-    Worth it where the work is Arrow's, numpy's or a file's: these let other threads run meanwhile.
+    Useful where Arrow, numpy or files do the work, since these let other threads run.
 
     Args:
-        most: items that are worked on at once. Default: as many as there are cores.
+        max_workers: items that are worked on at once. Default: the number of cores.
+    Raises:
+        Exception: whatever the work raises, in place of its result.
     """
     threads = min(os.cpu_count() or 1, max_workers or 1 << 10)
     with ThreadPoolExecutor(threads) as pool:
@@ -42,7 +44,11 @@ def map_in_threads(
 
 
 def iterate_ahead(items: Iterable[Item]) -> Generator[Item, None, None]:
-    """The items, each made by a thread while the one before it is in use; an error comes in its place."""
+    """Yield the items; a thread produces each one while the one before it is in use.
+
+    Raises:
+        Exception: whatever the iterable raises, in place of its item.
+    """
     iterator = iter(items)
     end = object()
     with ThreadPoolExecutor(1, "ahead") as thread:
@@ -53,7 +59,11 @@ def iterate_ahead(items: Iterable[Item]) -> Generator[Item, None, None]:
 
 
 def map_behind(items: Iterable[Item], function: Callable[[Item], Result]) -> Generator[Result, None, None]:
-    """`function` of each item, in order, in a thread that works while the next item is made; an error ends both."""
+    """Yield `function` of each item, in order; a thread calls it while the next item is produced.
+
+    Raises:
+        Exception: whatever the function or the iterable raises.
+    """
     with ThreadPoolExecutor(1, "behind") as thread:
         previous: Future[Result] | None = None
         for item in items:
@@ -65,7 +75,11 @@ def map_behind(items: Iterable[Item], function: Callable[[Item], Result]) -> Gen
 
 
 class BackgroundWorker:
-    """As `behind`, for one who is handed the items: each is worked on in another thread while the next is made."""
+    """Works on submitted items, one at a time, in another thread; like `map_behind` without an iterable.
+
+    Args:
+        work: called with each item.
+    """
 
     def __init__(self, work: Callable[[Any], object]) -> None:
         self.work = work
@@ -73,7 +87,11 @@ class BackgroundWorker:
         self.waiting: deque[Future[object]] = deque()
 
     def submit_item(self, item: Any) -> None:
-        """Work on an item as soon as the one before it is done; waits while that one waits itself."""
+        """Queue an item; wait if the one before it has not started yet.
+
+        Raises:
+            Exception: what the work raised for an earlier item.
+        """
         self.waiting.append(self.pool.submit(self.work, item))
         if len(self.waiting) > 1:
             self.waiting.popleft().result()
@@ -82,7 +100,7 @@ class BackgroundWorker:
         return self
 
     def __exit__(self, kind: object, *error: object) -> None:
-        """Wait for the end of the work; what went wrong in it is raised."""
+        """Wait for the end of the work and raise its error, if any."""
         try:
             while self.waiting and kind is None:
                 self.waiting.popleft().result()
@@ -91,7 +109,7 @@ class BackgroundWorker:
 
 
 def release_memory() -> None:
-    """Memory that was used and is free goes back to the system, at the end of work that took much of it."""
+    """Return freed memory to the system, after work that needed much of it."""
     import pyarrow as pa
 
     pa.default_memory_pool().release_unused()

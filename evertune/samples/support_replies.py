@@ -1,11 +1,11 @@
-"""Replies to the support tickets, and summaries of them: both are derived from what the writer of a ticket knows."""
+"""Replies to the support tickets and summaries of them, derived from the facts behind each ticket."""
 
 import re
 from collections.abc import Mapping
 
 from evertune.samples.support_tickets import Ticket, write_tickets
 
-REPLIES: Mapping[str, tuple[str, str]] = {  # intent -> what it is about, and what a clerk answers
+REPLIES: Mapping[str, tuple[str, str]] = {  # intent -> its topic in a summary, and a clerk's answer
     "order_status": ("order status", "We have looked up {it}: it is on its way, the tracking link is in your mail."),
     "refund_request": ("refund", "We have released {money} today; it reaches your account within 5 working days."),
     "delivery_delay": ("late delivery", "We have asked the courier where {it} is, and write to you by tomorrow."),
@@ -25,11 +25,11 @@ REPLIES: Mapping[str, tuple[str, str]] = {  # intent -> what it is about, and wh
 ORDER = re.compile(r"(?i)\bEV-?\d{6}\b|#\d{6}\b")
 
 
-def rows(weeks: int, seed: int = 0) -> list[dict[str, str | None]]:
-    """Unbroken tickets of weeks 1 to `weeks` in order of time, each with its reply and its summary.
+def generate_rows(weeks: int, seed: int = 0) -> list[dict[str, str | None]]:
+    """Return the undamaged tickets of weeks 1 to `weeks` in order of time, each with its reply and its summary.
 
     Raises:
-        ValueError: `weeks` is not within 0 and the corpus' weeks.
+        ValueError: `weeks` is negative, or above the number of weeks in the corpus.
     """
     return [
         {
@@ -40,41 +40,42 @@ def rows(weeks: int, seed: int = 0) -> list[dict[str, str | None]]:
             "created_at": ticket.to_row()["created_at"],
         }
         for ticket in write_tickets(weeks, seed)
-        if ticket.broken is None
+        if ticket.damage is None
     ]
 
 
 def write_reply(ticket: Ticket) -> str:
-    """What a clerk answers: it speaks of nothing but what stands in the ticket."""
+    """Return a clerk's reply, which mentions only facts that are in the ticket."""
     name = _find_fact("first", ticket)
     money = _find_fact("amount", ticket)
     greeting = f"Dear {name}, thank you for writing." if name else "Thank you for writing."
-    answer = REPLIES[ticket.meant][1].format(
-        it=_describe_subject(ticket), money=f"your {money}" if money else "your money"
-    )
+    _, template = REPLIES[ticket.true_intent]
+    answer = template.format(it=_describe_subject(ticket), money=f"your {money}" if money else "your money")
     return f"{greeting} {answer}"
 
 
 def write_summary(ticket: Ticket) -> str:
-    """What the ticket is about, then the order and the product that it names."""
-    parts = [REPLIES[ticket.meant][0], _find_order(ticket), _find_fact("product", ticket)]
+    """Return the topic of the ticket, then the order and the product that it mentions."""
+    topic, _ = REPLIES[ticket.true_intent]
+    parts = [topic, _find_order(ticket), _find_fact("product", ticket)]
     return "; ".join(part for part in parts if part)
 
 
 def _describe_subject(ticket: Ticket) -> str:
-    if order := _find_order(ticket):
+    order = _find_order(ticket)
+    if order:
         return f"order {order}"
     product = _find_fact("product", ticket)
     return f"your {product}" if product else "your order"
 
 
 def _find_order(ticket: Ticket) -> str:
-    """The order's number as the ticket has it, in capitals."""
+    """Return the order number as written in the ticket, in capitals; empty if there is none."""
     match = ORDER.search(str(ticket.message))
     return match.group().upper() if match else ""
 
 
 def _find_fact(slot: str, ticket: Ticket) -> str:
-    """A fact that stands in the ticket, whatever its case; else nothing."""
+    """Return a fact if it is in the ticket, in whatever case; else an empty text."""
     fact = ticket.facts.get(slot, "")
     return fact if fact and fact.lower() in str(ticket.message).lower() else ""

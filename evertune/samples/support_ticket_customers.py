@@ -1,10 +1,10 @@
-"""The customers of the sample shop: names, cities, streets and money of eleven countries."""
+"""The customers of the sample shop: names, cities, streets and amounts of money of eleven countries."""
 
 from typing import NamedTuple
 
 
 class Country(NamedTuple):
-    """Where a customer lives, and how people there are called and write an amount."""
+    """A customer's country: its share of the customers, names, addresses, and ways to write an amount."""
 
     weight: int
     first: tuple[str, ...]

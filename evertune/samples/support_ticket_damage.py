@@ -1,4 +1,4 @@
-"""The rows that an export breaks: what a data contract has to notice."""
+"""Damage that an export does to rows, for a data contract to find."""
 
 from random import Random
 
@@ -24,7 +24,7 @@ _LOG_LINES = (
 
 
 def damage_message(kind: str, message: str, rng: Random) -> str | None:
-    """The message as a row of this kind carries it; kinds that break another column leave it alone."""
+    """Return the message with this kind of damage; kinds that damage another column leave it unchanged."""
     if kind == "empty_message":
         return rng.choice(("", "", " ", "\n"))
     if kind == "missing_message":
@@ -37,7 +37,7 @@ def damage_message(kind: str, message: str, rng: Random) -> str | None:
 
 
 def misspell_label(label: str, rng: Random) -> str:
-    """The label with a letter lost or two swapped, as a hand on a keyboard leaves it: `refund_requst`."""
+    """Return the label with a typo, one letter missing or two swapped: `refund_requst`."""
     index = rng.choice([i for i in range(1, len(label) - 1) if label[i].isalpha() and label[i] != label[i + 1]])
     if rng.random() < 0.6:
         return label[:index] + label[index + 1 :]

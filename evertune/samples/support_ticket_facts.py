@@ -1,4 +1,4 @@
-"""What one ticket is about: the customer, the amounts and the dates that its phrases share."""
+"""The facts of one ticket: the customer, the amounts and the dates that its phrases share."""
 
 import unicodedata
 from datetime import date, datetime, timedelta
@@ -28,7 +28,7 @@ _MAIL_HOSTS = ("example.com", "example.org", "example.net", "mail.example", "pos
 
 
 def draw_facts(customer: int, written: datetime, seed: int, rng: Random) -> Facts:
-    """The facts of a new ticket; a customer's name and country are the same in all of theirs."""
+    """Return the facts of a new ticket; a customer's name and country are the same in all of their tickets."""
     person = Random(f"{seed}/customer/{customer}")
     country = person.choices(COUNTRIES, [country.weight for country in COUNTRIES])[0]
     first = person.choice(country.first)
@@ -40,7 +40,7 @@ def draw_facts(customer: int, written: datetime, seed: int, rng: Random) -> Fact
         "city": person.choice(country.cities),
         "email": _make_email(first, last, person),
         "oldemail": _make_email(first, last, person),
-        "style": person.choices(list(STYLES), list(STYLES.values()))[0],  # not a slot: how they type
+        "style": person.choices(list(STYLES), list(STYLES.values()))[0],  # how they type; no slot of a phrase
     }
     return facts | _draw_amounts_and_streets(country, rng) | _draw_dates(written.date(), rng)
 
@@ -79,7 +79,7 @@ def _draw_dates(today: date, rng: Random) -> Facts:
 
 
 def format_day(day: date, style: int) -> str:
-    """A day as a customer writes it, in one of five styles (0 to 4)."""
+    """Return a day as a customer writes it, in one of five styles (0 to 4)."""
     month = _MONTHS[day.month - 1]
     return (
         f"{day.day} {month}",
@@ -92,5 +92,10 @@ def format_day(day: date, style: int) -> str:
 
 def _describe_order_day(order_date: date, days: int, style: int, rng: Random) -> str:
     on_date = f"on {format_day(order_date, style)}"
-    vague = f"last {_WEEKDAYS[order_date.weekday()]}" if days < 8 else "last week" if days < 11 else "two weeks ago"
+    if days < 8:
+        vague = f"last {_WEEKDAYS[order_date.weekday()]}"
+    elif days < 11:
+        vague = "last week"
+    else:
+        vague = "two weeks ago"
     return rng.choice((on_date, on_date, vague, f"{days} days ago"))

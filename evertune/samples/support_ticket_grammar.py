@@ -1,4 +1,4 @@
-"""The phrase grammar: `[a|b|]` is one of the alternatives, `{name}` a slot, `^` a digit."""
+"""The grammar of phrases: `[a|b|]` is one of the alternatives, `{name}` a slot, `^` a digit."""
 
 import re
 from random import Random
@@ -11,7 +11,7 @@ _TOKEN = re.compile(r"\[([^\[\]]*)\]|\{(\w+)\}|\^")
 
 
 def expand_phrase(phrase: str, facts: Facts, rng: Random) -> str:
-    """The phrase as text; a slot met for the first time is drawn and kept in `facts`."""
+    """Return the phrase as text; the first use of a slot draws its text and stores it in `facts`."""
 
     def fill_token(token: re.Match[str]) -> str:
         options, slot = token.groups()

@@ -1,4 +1,4 @@
-"""What tickets of every intent share: slots, openings, closings, fillers and the truly ambiguous short ones.
+"""Phrases that tickets of every intent share: slots, openings, closings, fillers and truly ambiguous short messages.
 
 A phrase is a small grammar: `[a|b|]` is one of the alternatives, `{name}` a slot, filled once per ticket, `^` a digit.
 """
@@ -292,12 +292,12 @@ CLOSINGS = (
 
 
 class Phrases(NamedTuple):
-    """How customers word one intent."""
+    """The phrases that express one intent."""
 
     cores: tuple[str, ...]  # sentences that carry the intent
     shorts: tuple[str, ...]  # whole tickets of a few words
-    stories: tuple[str, ...]  # background, which alone need not tell the intent
-    asides: tuple[str, ...]  # the matter in passing, inside a ticket about something else
+    stories: tuple[str, ...]  # background, which alone may not reveal the intent
+    asides: tuple[str, ...]  # the matter mentioned in passing, in a ticket about something else
     openings: tuple[str, ...] = OPENINGS
     fillers: tuple[str, ...] = FILLERS
     closings: tuple[str, ...] = CLOSINGS
@@ -344,7 +344,7 @@ SHORT_FORMS = {
     "definitely": "definately",
 }
 
-# Tickets on which careful annotators differ, and the labels that they give.
+# Messages on which careful annotators disagree, and the labels that they choose.
 AMBIGUOUS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "[problem|issue|trouble] with [order {order}|my order {order}|the {product}]",

@@ -5,7 +5,7 @@ from random import Random
 
 from evertune.samples.support_ticket_shared import EMOJI, HAPPY_EMOJI, SHORT_FORMS
 
-STYLES = {"careful": 46, "lower": 22, "hasty": 18, "phone": 10, "shouting": 4}  # style -> its weight among customers
+STYLES = {"careful": 46, "lower": 22, "hasty": 18, "phone": 10, "shouting": 4}  # style -> percent of customers
 TYPO_RATE = {"careful": 0.006, "lower": 0.015, "hasty": 0.06, "phone": 0.03, "shouting": 0.02}  # typos per word
 EMOJI_RATE = {"careful": 0.02, "lower": 0.05, "hasty": 0.06, "phone": 0.35, "shouting": 0.1}
 
@@ -42,9 +42,9 @@ _NEIGHBOURS = {
 
 
 def apply_style(text: str, style: str, is_happy: bool, rng: Random) -> str:
-    """The text as typed by a customer of this style."""
+    """Return the text as a customer of this style types it."""
     text = _WORD.sub(lambda word: _add_typo(word[0], rng) if rng.random() < TYPO_RATE[style] else word[0], text)
-    text = _DRESS[style](text, rng)
+    text = _TYPE_IN_STYLE[style](text, rng)
     if rng.random() < EMOJI_RATE[style]:
         text = f"{text} {rng.choice(HAPPY_EMOJI if is_happy else EMOJI)}"
     return text
@@ -78,7 +78,7 @@ def _type_shouting(text: str, rng: Random) -> str:
     return re.sub(r"[.!](?=\s|$)", rng.choice(("!", "!!", "!!!")), text.upper())
 
 
-_DRESS = {
+_TYPE_IN_STYLE = {
     "careful": _type_carefully,
     "lower": _type_lowercase,
     "hasty": _type_hastily,

@@ -1,4 +1,4 @@
-"""The drift: how customers write once the shop has its app, a wallet and loyalty points."""
+"""The drift: how customers write once the shop has an app, a wallet and loyalty points."""
 
 from evertune.samples.support_ticket_shared import Phrases
 

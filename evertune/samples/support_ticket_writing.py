@@ -1,4 +1,4 @@
-"""A ticket's message: phrases of its intent, put together in the shapes that real tickets have."""
+"""Write a ticket's message: phrases of its intent, in the shapes that real tickets have."""
 
 import re
 from collections.abc import Mapping
@@ -17,11 +17,17 @@ from evertune.samples.support_ticket_shared import (
 )
 from evertune.samples.support_ticket_styles import apply_style
 
-_SHAPES = {"short": 15, "plain": 47, "long": 24, "two matters": 12, "ambiguous": 2}  # shape -> its weight
+_SHAPES = {"short": 15, "plain": 47, "long": 24, "two matters": 12, "ambiguous": 2}  # shape -> percent of messages
 
 
 def write_message(intent: str, phrases: Phrases, others: Mapping[str, Phrases], facts: Facts, rng: Random) -> str:
-    """A new message for the intent; `others` are the intents that it may mention in passing."""
+    """Return a new message for the intent.
+
+    Args:
+        phrases: phrases of the intent.
+        others: intent -> phrases, for those that the message may mention in passing.
+        facts: facts of the ticket; slots that are drawn are added.
+    """
     shape = rng.choices(list(_SHAPES), list(_SHAPES.values()))[0]
     if shape == "ambiguous":
         text = _write_ambiguous(intent, facts, rng) or _write_short(phrases, facts, rng)
@@ -37,14 +43,14 @@ def write_message(intent: str, phrases: Phrases, others: Mapping[str, Phrases], 
 
 
 def write_follow_up(phrases: Phrases, facts: Facts, rng: Random) -> str:
-    """A message of the same customer about the same matter, with other words."""
+    """Return another message of the same customer about the same matter."""
     parts = [_pick_sentence(FOLLOW_UPS, facts, rng), _pick_sentence(phrases.cores, facts, rng)]
     text = _add_greeting(0.3, parts + _maybe_sentence(0.4, phrases.closings, facts, rng), facts, rng)
     return apply_style(_tidy_spaces(text), facts["style"], False, rng)
 
 
 def write_resend(message: str, rng: Random) -> str:
-    """The message once more, as an impatient customer or a double click sends it."""
+    """Return the message as an impatient customer, or a double click, sends it again."""
     return rng.choice(RESENDS).replace("{text}", message)
 
 
@@ -73,9 +79,8 @@ def _write_long(phrases: Phrases, facts: Facts, rng: Random) -> str:
     body += core + story if rng.random() < 0.4 else story + core
     body += [_end_sentence(expand_phrase(second, facts, rng))] if rng.random() < 0.5 else []
     body += _maybe_sentence(0.6, phrases.fillers, facts, rng)
-    foot = _maybe_sentence(0.8, phrases.closings, facts, rng, end=rng.choice(",.")) + _maybe_sentence(
-        0.7, SIGNATURES, facts, rng, end=""
-    )
+    foot = _maybe_sentence(0.8, phrases.closings, facts, rng, end=rng.choice(",."))
+    foot += _maybe_sentence(0.7, SIGNATURES, facts, rng, end="")
     gap = rng.choice(("\n", "\n\n", " ", " "))
     return gap.join(part for part in (*head, " ".join(body), " ".join(foot)) if part)
 
@@ -104,15 +109,19 @@ def _pick_sentence(phrases: tuple[str, ...], facts: Facts, rng: Random) -> str:
 
 
 def _maybe_sentence(chance: float, phrases: tuple[str, ...], facts: Facts, rng: Random, end: str = ".") -> list[str]:
-    return [_end_sentence(expand_phrase(rng.choice(phrases), facts, rng), end)] if rng.random() < chance else []
+    """Return one sentence with this probability, else none."""
+    if rng.random() >= chance:
+        return []
+    return [_end_sentence(expand_phrase(rng.choice(phrases), facts, rng), end)]
 
 
 def _end_sentence(text: str, end: str = ".") -> str:
     text = text[0].upper() + text[1:]
-    if text.endswith("..") and not text.endswith("..."):  # a date such as 26.1. ends the sentence itself
+    if text.endswith("..") and not text.endswith("..."):  # the text ends in a date such as 26.1.
         return text[:-1]
     return text if text[-1] in ".?!:," else text + end
 
 
 def _tidy_spaces(text: str) -> str:
-    return re.sub(r" +(?=[ .,?!])", "", text)  # what an empty alternative leaves behind
+    """Remove the spaces that an empty alternative leaves behind."""
+    return re.sub(r" +(?=[ .,?!])", "", text)

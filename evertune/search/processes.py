@@ -1,4 +1,4 @@
-"""The processes of a search: this one, or several that take trials from the same journal."""
+"""Run a search in this process, or in several that take trials from the same journal."""
 
 import contextlib
 import json
@@ -17,16 +17,16 @@ from evertune import errors
 from evertune.errors import TrainingError
 from evertune.runtime import helper_process
 from evertune.runtime.files import write_atomic
-from evertune.search.work import Order, run_trials
+from evertune.search.work import SearchOrder, run_trials
 
 logger = logging.getLogger(__name__)
-LOOK = 0.2  # seconds between two looks at the processes
-GRACE = 10.0  # seconds that a process has to end by itself
+LOOK = 0.2  # seconds between two checks of the processes
+GRACE = 10.0  # seconds that a process gets to end by itself
 
 
 @dataclass
 class Worker:
-    """A process at work, the error that it told of, and the file that has what it wrote."""
+    """A process of the search, the file with its standard error, and the error that it reported."""
 
     process: "subprocess.Popen[bytes]"
     log: Path
@@ -34,44 +34,28 @@ class Worker:
     reader: threading.Thread | None = field(default=None, repr=False)
 
 
-def run_processes(order: Order, jobs: int) -> None:
-    """Do the work in so many processes; one that is killed leaves its trial to the others.
+def run_processes(order: SearchOrder, jobs: int) -> None:
+    """Run the trials in `jobs` processes; if one is killed, the others resume its trial.
 
     Raises:
-        EvertuneError: as `work`; the other processes are ended.
+        EvertuneError: as `run_trials`; the other processes are ended.
         TrainingError: all processes were killed.
-        RuntimeError: what nobody expected, with the name of the log.
+        RuntimeError: an unexpected error; the message names the log.
     """
     if jobs == 1:
         run_trials(order)
         return
-    path = order.own.model / f"order-{os.getpid()}.json"
-    write_atomic(path, to_json(order))
+    path = order.search_home.model / f"order-{os.getpid()}.json"
+    write_atomic(path, order.to_json())
     with _start_workers(path, jobs) as workers:
         alive = list(workers)
         while alive:
             time.sleep(LOOK)
-            for worker in [worker for worker in alive if worker.process.poll() is not None]:
+            ended = [worker for worker in alive if worker.process.poll() is not None]
+            for worker in ended:
                 alive.remove(worker)
                 _check_exit(worker, len(alive))
     path.unlink()
-
-
-def to_json(order: Order) -> str:
-    """The order as it is written for the processes."""
-    return str(_make_adapter().dump_json(order).decode())
-
-
-def from_json(text: str) -> Order:
-    """The order that was written."""
-    order: Order = _make_adapter().validate_json(text)
-    return order
-
-
-def _make_adapter() -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Order)
 
 
 def _check_exit(worker: Worker, others: int) -> None:
@@ -81,19 +65,19 @@ def _check_exit(worker: Worker, others: int) -> None:
     if worker.failed is not None and worker.failed["ours"]:
         raise getattr(errors, worker.failed["kind"])(worker.failed["text"])
     if status > 0 or worker.failed is not None:
-        raise RuntimeError(f"a process of the search ended with status {status}; {worker.log} says why")
+        raise RuntimeError(f"a process of the search ended with status {status}; see {worker.log}")
     if status < 0:
         if not others:
             raise TrainingError(
-                f"the processes of the search ended by signal {-status}; mostly that is the system, out of memory: "
-                "give fewer --jobs and run again: it goes on"
+                f"all processes of the search were killed, the last one by signal {-status}; the system is probably "
+                "out of memory: set fewer --jobs and run again to resume the search"
             )
-        logger.warning("a process of the search was ended by signal %d; the others go on with its trial", -status)
+        logger.warning("a process of the search was killed by signal %d; another one resumes its trial", -status)
 
 
 @contextlib.contextmanager
 def _start_workers(order_path: Path, jobs: int) -> Iterator[list[Worker]]:
-    """Processes in sessions of their own: Ctrl-C reaches this one alone, which ends the others."""
+    """Start processes in sessions of their own: Ctrl-C reaches only this process, which ends the others."""
     cores = len(os.sched_getaffinity(0))
     threads = {"OMP_NUM_THREADS": str(max(1, cores // jobs)), "OMP_WAIT_POLICY": "PASSIVE"}
     workers: list[Worker] = []
@@ -109,9 +93,10 @@ def _start_workers(order_path: Path, jobs: int) -> Iterator[list[Worker]]:
                     stderr=stderr,
                     start_new_session=True,
                 )
-            workers.append(Worker(process, log))
-            workers[-1].reader = threading.Thread(target=_forward_messages, args=(workers[-1],), daemon=True)
-            workers[-1].reader.start()
+            worker = Worker(process, log)
+            workers.append(worker)
+            worker.reader = threading.Thread(target=_forward_messages, args=(worker,), daemon=True)
+            worker.reader.start()
         yield workers
     finally:
         for worker in workers:
@@ -119,7 +104,7 @@ def _start_workers(order_path: Path, jobs: int) -> Iterator[list[Worker]]:
 
 
 def _forward_messages(worker: Worker) -> None:
-    """Pass on what the process says, until it is gone."""
+    """Relay what the process logs until it has ended, and keep the error that it reports."""
     for line in worker.process.stdout or ():
         match json.loads(line):
             case {"log": [name, level, text]}:
@@ -129,7 +114,7 @@ def _forward_messages(worker: Worker) -> None:
 
 
 def _stop_worker(worker: Worker) -> None:
-    """It ends once nobody holds its standard input, and its own processes with it."""
+    """Close the process's standard input, which ends it and its own processes; kill it if it does not end."""
     if worker.process.stdin is not None:
         worker.process.stdin.close()
     try:

@@ -1,4 +1,4 @@
-"""The best recipe as a YAML file: the text of the original, its comments too, with values in the place of searches."""
+"""Write the best recipe as YAML: the original text with its comments, and values in place of the searches."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,16 +11,19 @@ from evertune.config import Plan, search
 from evertune.config.load import read_yaml
 from evertune.errors import ConfigError
 
-EXAMPLE = "evertune run "  # how the first line of a recipe begins that says how it is run
+EXAMPLE = "evertune run "  # beginning of a recipe's first comment, the command that runs it
 PLACE = ("folder", "file")
 ABSENT = object()
 
 
 def write_recipe(plan: Plan, values: Mapping[str, Any], path: Path, comments: Sequence[str]) -> None:
-    """Write the recipe with the values that were found; its first lines say how it is run and where it comes from.
+    """Write the recipe with the best values; its first lines tell how to run it and where it comes from.
 
     Args:
-        values: by path; told: lines of comment.
+        plan: of the search.
+        values: path in the recipe -> value.
+        path: of the new file.
+        comments: further lines of the first comment.
     Raises:
         ConfigError: the file cannot be written.
     """
@@ -33,11 +36,11 @@ def write_recipe(plan: Plan, values: Mapping[str, Any], path: Path, comments: Se
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join([*head, body]), encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"--output {path}: cannot be written: {error.strerror or error}") from error
+        raise ConfigError(f"--output: {path} cannot be written: {error.strerror or error}") from error
 
 
 def edit_yaml(text: str, before: Any, after: Any) -> str:
-    """The text of `before`, changed so that it says `after`; where that fails, `after` without comments."""
+    """Edit the YAML text of `before` so that it loads as `after`; if that fails, return `after` without comments."""
     try:
         for path, value in _find_changes(before, after):
             text = _replace_value(text, path, value)
@@ -49,7 +52,7 @@ def edit_yaml(text: str, before: Any, after: Any) -> str:
 
 
 def _find_changes(before: Any, after: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
-    """What is other, as deep down as the two are of the same kind."""
+    """Return (path, new value) of each difference, as deep as the two trees have the same structure."""
     if isinstance(before, dict) and isinstance(after, dict) and before.keys() <= after.keys():
         parts = [((*path, key), before.get(key, ABSENT), value) for key, value in after.items()]
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
@@ -59,14 +62,17 @@ def _find_changes(before: Any, after: Any, path: tuple[Any, ...] = ()) -> list[t
         ]
     else:
         return [] if before == after and type(before) is type(after) else [(path, after)]
-    return [change for part in parts for change in _find_changes(part[1], part[2], part[0])]
+    changes = []
+    for part_path, old_value, new_value in parts:
+        changes += _find_changes(old_value, new_value, part_path)
+    return changes
 
 
 def _replace_value(text: str, path: tuple[Any, ...], value: Any) -> str:
     node: Any = yaml.compose(text)
     for key in path:
         parent = node
-        (name, node) = _find_child(node, key)
+        name, node = _find_child(node, key)
     if node is None:
         return _insert_entry(text, parent, path[-1], value)
     before = text[: node.start_mark.index]
@@ -78,14 +84,17 @@ def _replace_value(text: str, path: tuple[Any, ...], value: Any) -> str:
 
 
 def _find_child(node: Any, key: Any) -> tuple[Any, Any]:
-    """The nodes of a key and of its value; neither where the mapping lacks it."""
+    """Return the nodes of a key and of its value; (None, None) if the mapping lacks the key."""
     if isinstance(node, yaml.SequenceNode):
         return None, node.value[key]
-    return next(((name, value) for name, value in node.value if name.value == key), (None, None))
+    for name, value in node.value:
+        if name.value == key:
+            return name, value
+    return None, None
 
 
 def _insert_entry(text: str, node: Any, key: str, value: Any) -> str:
-    """The text with a new entry: a flow mapping's first, a block's last."""
+    """Return the text with a new entry: first in a flow mapping, last in a block."""
     entry = f"{key}: {_format_flow(value)}"
     if node.flow_style:
         start = node.start_mark.index + 1
@@ -96,7 +105,7 @@ def _insert_entry(text: str, node: Any, key: str, value: Any) -> str:
 
 
 def _find_end(node: Any) -> int:
-    """Where a node's own text ends: the mark of a block stands behind the comments that follow it."""
+    """Return where a node's own text ends; the end mark of a block is after the comments that follow it."""
     if isinstance(node, yaml.ScalarNode) or node.flow_style or not node.value:
         return int(node.end_mark.index)
     last = node.value[-1]
@@ -108,7 +117,7 @@ def _format_flow(value: Any) -> str:
 
 
 def _without_first_line(text: str) -> str:
-    """The text without the command that runs the original, and the empty comment below it."""
+    """Return the text without the command that runs the original, and the empty comment after it."""
     first, _, rest = text.partition("\n")
     if not first.startswith(f"# {EXAMPLE}"):
         return text
@@ -116,7 +125,7 @@ def _without_first_line(text: str) -> str:
 
 
 def _move_paths(tree: Any, old: Path, new: Path) -> Any:
-    """The tree with relative paths of sources and base model as they are from another folder."""
+    """Return the tree with the relative paths of sources and base model rewritten for another folder."""
     if old.resolve() == new.resolve():
         return tree
     sources = [_move_source(source, old, new) for source in tree["data"]["sources"]]
@@ -127,7 +136,7 @@ def _move_paths(tree: Any, old: Path, new: Path) -> Any:
 
 
 def _move_source(source: Any, old: Path, new: Path) -> Any:
-    """A source from another folder; what begins with a placeholder, or stands on a server, is the same from there."""
+    """Rewrite a source's relative path for another folder; placeholders, absolute paths and URLs stay."""
     moved_paths = {
         kind: os.path.relpath(old / path, new)
         for kind, path in source.items()

@@ -1,5 +1,7 @@
-"""Search a recipe's open fields for the values that do best on the validation rows: many trainings, resumable at any
-moment, in as many processes as there are."""
+"""Search the values of a recipe's open fields that do best on the validation rows.
+
+A search is many trainings, in one or several processes, and can be resumed at any moment.
+"""
 
 import contextlib
 import logging
@@ -23,19 +25,21 @@ from evertune.runtime.home import Home
 from evertune.search import processes, recipe_text
 from evertune.search.study import Study, Trial
 from evertune.search.trial import read_seen_rows, tokenize_rows, without_champion
-from evertune.search.work import Order
+from evertune.search.work import SearchOrder
 
 __all__ = ["Limits", "Result", "Trial", "run_search", "search_and_report"]
 logger = logging.getLogger(__name__)
-STEP_VERSION = 1  # raise it when the same trial would end otherwise
+STEP_VERSION = 1  # raise it when the same trial gives another result
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a search goes on.
+    """The limits of a search.
 
     Args:
-        trials: in all; hours: of this call, after which no trial begins; jobs: processes of this call.
+        trials: number of trials of the whole search.
+        hours: time of this call after which no trial begins; None without a limit.
+        jobs: processes of this call.
     """
 
     trials: int = 20
@@ -45,12 +49,21 @@ class Limits:
 
 @dataclass(frozen=True)
 class Result:
-    """What a search has found.
+    """The result of a search.
 
     Args:
-        rows: by split, those that trials saw; importances: each field's share of the metric's changes.
-        best: number of the best trial; values: its fields', by path.
-        sentence: for a person.
+        folder: of the search.
+        run_id: of its run in MLflow.
+        metric: the metric that trials are compared by.
+        falls: whether the metric falls as a model improves.
+        rows: split -> number of rows that trials saw.
+        fields: path -> description of what was searched.
+        trials: all trials.
+        best: number of the best trial.
+        value: its metric.
+        values: its values, by path.
+        importances: each field's share of the metric's variation.
+        sentence: the result in words.
     """
 
     folder: str
@@ -70,13 +83,21 @@ class Result:
 def search_and_report(
     plan: Plan, home: Home, snapshot: Snapshot, limits: Limits, output: Path, command: str
 ) -> dict[str, Any]:
-    """Search, write the best recipe and the report, and end the run in MLflow; JSON-ready, with the paths of both.
+    """Search, write the best recipe and the report, and end the run in MLflow.
+
+    Returns:
+        The result with the paths of recipe and report, ready for JSON.
 
     Args:
-        output: of the best recipe; command: that this search was asked for with.
+        plan: of the search.
+        home: of the recipe.
+        snapshot: of the corpus.
+        limits: of the search.
+        output: path of the best recipe.
+        command: the command line of this search.
     Raises:
-        ConfigError: the recipe cannot be written, or as `run`.
-        EvertuneError: as `run`.
+        ConfigError: the recipe cannot be written, or as `run_search`.
+        EvertuneError: as `run_search`.
     """
     result = run_search(plan, home, snapshot, limits)
     facts = to_plain(result)
@@ -90,12 +111,12 @@ def search_and_report(
 
 
 def run_search(plan: Plan, home: Home, snapshot: Snapshot, limits: Limits) -> Result:
-    """Search, with all other processes that search the same in this home; what an earlier call has done counts.
+    """Search together with all other processes that run the same search in this home; resumes an earlier call.
 
     Raises:
-        ConfigError: the base model does not fit, there is no such teacher, or no values mend what is wrong.
-        DataError: too little to learn from, or no validation rows.
-        TrainingError: a training failed, or no trial came to its end.
+        ConfigError: the base model does not fit, the teacher does not exist, or no values can be trained.
+        DataError: too few rows to learn from, or no validation rows.
+        TrainingError: a training failed, or no trial was completed.
         RegistryError: MLflow does not answer.
     """
     deadline = None if limits.hours is None else time.time() + 3600 * limits.hours
@@ -114,9 +135,9 @@ def run_search(plan: Plan, home: Home, snapshot: Snapshot, limits: Limits) -> Re
         study = Study(search_home, plan.fields, falls, recipe.training.seed)
         earlier_trials = study.list_trials()
         if earlier_trials:
-            logger.info("%d of %d trials were begun before", len(earlier_trials), limits.trials)
+            logger.info("resuming a search: %d of %d trials have begun", len(earlier_trials), limits.trials)
         teacher_folders = {name: folder for name, (folder, _) in teachers.items()}
-        order = Order(plan.tree, home, snapshot, search_home, run_id, limits.trials, deadline, teacher_folders)
+        order = SearchOrder(plan.tree, home, snapshot, search_home, run_id, limits.trials, deadline, teacher_folders)
         if len(earlier_trials) < limits.trials or any(trial.state == "running" for trial in earlier_trials):
             processes.run_processes(order, limits.jobs)
         split = rows["split"].to_pylist()
@@ -125,8 +146,11 @@ def run_search(plan: Plan, home: Home, snapshot: Snapshot, limits: Limits) -> Re
 
 
 def _find_teachers(plan: Plan) -> dict[str, tuple[Path, str]]:
-    """Folder and digest of each teacher that a trial may have, by what the recipe calls it: found once for all trials,
-    so that a champion that changes meanwhile changes nothing, and makes the next search another one."""
+    """Return folder and digest of each teacher that a trial may have, by the recipe's name for it.
+
+    Teachers are located once for all trials: a champion that changes meanwhile changes nothing in this search, but the
+    next call starts another search.
+    """
     first_choices = {field.path: field.ends[0] for field in plan.fields}
     recipes = [plan.recipe]
     for field in plan.fields:
@@ -135,20 +159,24 @@ def _find_teachers(plan: Plan) -> dict[str, tuple[Path, str]]:
     recipes_by_teacher = {
         recipe.training.distill.teacher: recipe for recipe in recipes if recipe.training.distill is not None
     }
-    teachers = {name: teaching.find_teacher(recipe) for name, recipe in recipes_by_teacher.items()}
-    return {name: teacher for name, teacher in teachers.items() if teacher is not None}
+    teachers = {}
+    for name, recipe in recipes_by_teacher.items():
+        teacher = teaching.find_teacher(recipe)
+        if teacher is not None:
+            teachers[name] = teacher
+    return teachers
 
 
 @contextlib.contextmanager
 def _open_run(plan: Plan, home: Home, search_home: Home, fields: dict[str, str]) -> Iterator[str]:
-    """The search's run in MLflow, FAILED where the block raises; the first process at it has the lock."""
+    """Open the search's run in MLflow, FAILED if the block raises; the first process of the search holds the lock."""
     with contextlib.ExitStack() as stack:
         is_first = True
         try:
             stack.enter_context(home.lock("search", timeout=0, noted=True))
         except RegistryError:
             is_first = False
-            logger.info("another process searches here already; this one works beside it")
+            logger.info("another process runs this search already; this one joins it")
         with search_home.lock("begin"):
             run_id = searches.open_search_run(plan.recipe, home, search_home.model, fields)
         if is_first:
@@ -164,7 +192,7 @@ def _build_result(
     best = study.find_best()
     if best is None or best.value is None:
         reason = next((f": {trial.why}" for trial in trials if trial.why), "")
-        raise TrainingError(f"none of {len(trials)} trials came to its end{reason}; search other values, or for longer")
+        raise TrainingError(f"none of {len(trials)} trials was completed{reason}; search other values, or for longer")
     pruned = sum(trial.state == "pruned" for trial in trials)
     chosen = ", ".join(f"{path} {format_value(value)}" for path, value in best.values.items())
     sentence = (
@@ -172,16 +200,16 @@ def _build_result(
         f"(trial {best.number} of {len(trials)}, {pruned} pruned)"
     )
     return Result(
-        str(home.model),
-        run_id,
-        metric,
-        study.falls,
-        rows,
-        fields,
-        tuple(trials),
-        best.number,
-        best.value,
-        best.values,
-        study.compute_importances(),
-        sentence,
+        folder=str(home.model),
+        run_id=run_id,
+        metric=metric,
+        falls=study.falls,
+        rows=rows,
+        fields=fields,
+        trials=tuple(trials),
+        best=best.number,
+        value=best.value,
+        values=best.values,
+        importances=study.compute_importances(),
+        sentence=sentence,
     )

@@ -1,7 +1,7 @@
-"""The trials of a search, in a journal that Optuna keeps: who asks for one, goes on with one, or tells how one ended.
+"""The trials of a search, in Optuna's journal: claim a trial, resume an abandoned one, report how it ended.
 
-Every process of a search has a study of its own over the one journal. A trial belongs to the process that holds its
-lock, which dies with it: the next that asks for a trial goes on with the one that is left.
+Every process of a search has a study of its own over the same journal. A trial belongs to the process that holds its
+lock. The lock is released when the process dies, and the next process that claims a trial resumes the abandoned one.
 """
 
 import contextlib
@@ -21,22 +21,25 @@ if TYPE_CHECKING:
 
 JOURNAL = "journal.log"
 NAME = "search"
-WHY = "why"  # attribute of a trial that came to nothing
-PARTS = 20  # of a training: trials are compared at the same part of theirs, however many steps it has
-STARTUP = 6  # trials that are drawn at random before the sampler learns from them
-PRUNED_AFTER = 4  # finished trials before the first can be pruned
-ALIKE = 5  # trials that end for one reason, whatever their values, before no other values are thought to mend it
+WHY = "why"  # attribute of a pruned trial: the reason
+PARTS = 20  # of a training: trials are compared at the same part, however many steps their trainings have
+STARTUP = 6  # trials drawn at random before the sampler learns from them
+PRUNED_AFTER = 4  # finished trials before the first one can be pruned
+ALIKE = 5  # trials that failed for one reason, whatever their values, before the search gives up
 UNTOUCHED = PARTS // 5  # parts of a training in which it is not pruned
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial, as far as it is known.
+    """One trial, as the journal has it.
 
     Args:
-        state: `complete`, `pruned`, or `running`; why: it was pruned, where that was not for its metric.
-        value: of the metric on the validation rows, the last known one of a pruned trial.
-        values: what was tried, by path.
+        number: from 0.
+        state: `complete`, `pruned`, or `running`.
+        value: of the metric on the validation rows; the last known one of a pruned trial.
+        values: path -> value that was tried.
+        seconds: duration.
+        why: reason why it was pruned, if not for its metric.
     """
 
     number: int
@@ -49,7 +52,7 @@ class Trial:
 
 @dataclass
 class Claim:
-    """A trial that this process works on, while it holds its lock."""
+    """A trial that this process runs, while it holds the trial's lock."""
 
     number: int
     values: dict[str, Any]
@@ -60,9 +63,10 @@ class Study:
     """A search's trials.
 
     Args:
-        home: whose folder of the model is the search's.
-        falls: whether less of the metric is better.
-        seed: decides what is tried, together with the trials that have ended.
+        home: of the search.
+        fields: what is searched.
+        falls: whether a lower metric is better.
+        seed: decides, together with the trials that have ended, what is tried.
     """
 
     def __init__(self, home: Home, fields: Sequence[SearchField], falls: bool, seed: int) -> None:
@@ -73,7 +77,7 @@ class Study:
         self._fields = fields
         self.falls = falls
         home.model.mkdir(parents=True, exist_ok=True)
-        with home.lock("ask"):  # two that begin at once would both make it
+        with home.lock("ask"):  # two processes that start at once would both create the study
             self._study = optuna.create_study(
                 storage=_open_journal(home.model / JOURNAL),
                 study_name=NAME,
@@ -85,21 +89,24 @@ class Study:
 
     @contextlib.contextmanager
     def claim_trial(self, max_trials: int, *, may_begin: bool = True) -> Iterator[Claim | None]:
-        """A trial to work on while the block runs: one whose process died, else a new one, else None.
+        """Claim a trial for the duration of the block: an abandoned one, else a new one, else None.
 
         Args:
-            most: trials in all; begin: whether a new one may begin.
+            max_trials: number of trials of the whole search.
+            may_begin: whether a new trial may begin.
         """
         with contextlib.ExitStack() as stack:
             with self._home.lock("ask"):
-                trial = self._resume_abandoned(stack) or (self._start_trial(stack, max_trials) if may_begin else None)
+                trial = self._resume_abandoned(stack)
+                if trial is None and may_begin:
+                    trial = self._start_trial(stack, max_trials)
             yield None if trial is None else Claim(trial.number, self._to_values(trial.params), trial)
 
     def _resume_abandoned(self, stack: contextlib.ExitStack) -> "optuna.Trial | None":
         import optuna
 
         for trial in self._list_running():
-            with contextlib.suppress(RegistryError):  # its process lives
+            with contextlib.suppress(RegistryError):  # its process is alive
                 stack.enter_context(self.trial_home(trial.number).lock("trial", timeout=0))
                 return self._suggest_values(optuna.Trial(self._study, trial._trial_id))
         return None
@@ -112,7 +119,7 @@ class Study:
         return self._suggest_values(trial)
 
     def _suggest_values(self, trial: "optuna.Trial") -> "optuna.Trial":
-        """The trial with a value for each field; one that was given before a crash stays."""
+        """Return the trial with a value for each field; values suggested before a crash stay."""
         for searched in self._fields:
             if searched.choices:
                 trial.suggest_categorical(searched.path, [json.dumps(choice) for choice in searched.choices])
@@ -125,14 +132,14 @@ class Study:
         return trial
 
     def trial_home(self, number: int) -> Home:
-        """A trial's own folder, and its locks: several trials of a model train at once."""
+        """Return the home of a trial, with locks of its own: several trials of a model train at once."""
         return Home(self._home.root, f"{self._home.name}/trials/{number:04d}")
 
     def report_value(self, claim: Claim, value: float, share: float) -> None:
-        """Tell the metric after a share of the training.
+        """Report the metric after a share of the training.
 
         Raises:
-            optuna.TrialPruned: most others were better at this point.
+            optuna.TrialPruned: most other trials were better at this point.
         """
         import optuna
 
@@ -143,11 +150,11 @@ class Study:
             raise optuna.TrialPruned
 
     def complete_trial(self, claim: Claim, value: float) -> None:
-        """The trial has come to its end."""
+        """Record that the trial was completed."""
         self._study.tell(claim.number, value)
 
     def prune_trial(self, claim: Claim, reason: str | None = None) -> None:
-        """The trial has come to nothing; the sampler takes it for one of the worst, if there was no metric."""
+        """Record that the trial was pruned; without a metric, the sampler treats it as one of the worst."""
         import optuna
 
         if reason is not None:
@@ -155,7 +162,7 @@ class Study:
         self._study.tell(claim.number, state=optuna.trial.TrialState.PRUNED)
 
     def has_common_cause(self, reason: str) -> bool:
-        """Whether enough trials have ended, all for this one reason, with several values of each field."""
+        """Whether enough trials have ended, all for this reason, with several values of each field."""
         ended_trials = [trial for trial in self.list_trials() if trial.state != "running"]
         tried_values = ({json.dumps(trial.values[field.path]) for trial in ended_trials} for field in self._fields)
         return (
@@ -165,21 +172,22 @@ class Study:
         )
 
     def list_trials(self) -> list[Trial]:
-        """All trials, in their order."""
+        """Return all trials, in order."""
         return [self._describe_trial(trial) for trial in self._study.get_trials(deepcopy=False)]
 
     def find_best(self) -> Trial | None:
-        """The best of the trials that came to their end, the first of equals."""
+        """Return the best completed trial, the first of equals; None without any."""
         sign = 1 if self.falls else -1
-        scored_trials = [
-            (sign * trial.value, trial)
-            for trial in self.list_trials()
-            if trial.state == "complete" and trial.value is not None
-        ]
-        return min(scored_trials, key=lambda pair: (pair[0], pair[1].number), default=(0, None))[1]
+        best: tuple[float, Trial] | None = None
+        for trial in self.list_trials():
+            if trial.state == "complete" and trial.value is not None:
+                loss = sign * trial.value
+                if best is None or loss < best[0]:
+                    best = loss, trial
+        return None if best is None else best[1]
 
     def compute_importances(self) -> dict[str, float]:
-        """Each field's share of the metric's changes; none where too few trials tell.
+        """Return each field's share of the metric's variation; empty with too few trials.
 
         PED-ANOVA (Watanabe, Bansal & Hutter 2023).
         """
@@ -200,10 +208,16 @@ class Study:
 
     def _describe_trial(self, raw: "optuna.trial.FrozenTrial") -> Trial:
         reports = raw.intermediate_values
-        value = raw.value if raw.value is not None else reports[max(reports)] if reports else None
-        seconds = raw.duration.total_seconds() if raw.duration else 0.0
+        value = raw.value
+        if value is None and reports:
+            value = reports[max(reports)]
         return Trial(
-            raw.number, raw.state.name.lower(), value, self._to_values(raw.params), seconds, raw.user_attrs.get(WHY)
+            number=raw.number,
+            state=raw.state.name.lower(),
+            value=value,
+            values=self._to_values(raw.params),
+            seconds=raw.duration.total_seconds() if raw.duration else 0.0,
+            why=raw.user_attrs.get(WHY),
         )
 
     def _to_values(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -215,20 +229,23 @@ class Study:
 
 
 def _parse_value(searched: SearchField, drawn_value: Any) -> Any:
-    """What a trial is given: a number of four digits, which a person can copy."""
+    """Return the value that a trial uses: a number is rounded to four digits, which a person can copy."""
     if searched.choices:
         return json.loads(drawn_value)
-    return drawn_value if searched.is_whole else min(max(float(f"{drawn_value:.4g}"), searched.low), searched.high)
+    if searched.is_whole:
+        return drawn_value
+    return min(max(float(f"{drawn_value:.4g}"), searched.low), searched.high)
 
 
 def _open_journal(path: Path) -> Any:
-    """The journal, behind a lock that dies with its process; the entry that a crash cut short is taken off it."""
+    """Open the journal behind a lock that is released with its process; an entry that a crash cut off is removed."""
     import filelock
     import optuna
 
     lock = filelock.FileLock(path.with_suffix(".lock"))
     with lock:
-        if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
+        content = path.read_bytes() if path.exists() else b""
+        if path.exists() and not content.endswith(b"\n"):
             with path.open("r+b") as file:
                 file.truncate(content.rfind(b"\n") + 1)
     backend = optuna.storages.journal.JournalFileBackend(str(path), lock_obj=lock)
@@ -236,9 +253,9 @@ def _open_journal(path: Path) -> Any:
 
 
 def _make_sampler(fields: Sequence[SearchField], seed: int) -> Any:
-    """Tree-structured Parzen estimators (Bergstra et al. 2011) whose draws depend on seed, trial and history alone.
+    """Return a tree-structured Parzen estimator (Bergstra et al. 2011) that draws by seed, trial and history alone.
 
-    Optuna's own goes on with one stream of random numbers, which a process that takes over does not have.
+    Optuna's own sampler continues one stream of random numbers, which a process that resumes a trial does not have.
     """
     import optuna
     from numpy.random import SeedSequence
@@ -246,7 +263,7 @@ def _make_sampler(fields: Sequence[SearchField], seed: int) -> Any:
     positions = {searched.path: position for position, searched in enumerate(fields, 1)}
 
     class SeededSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
-        """For each draw a sampler of its own."""
+        """Uses a new sampler for each draw."""
 
         def _create_sampler(self, trial: Any, position: int = 0) -> Any:
             draw_seed = int(SeedSequence([seed, trial.number, position]).generate_state(1)[0])

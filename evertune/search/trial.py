@@ -1,4 +1,4 @@
-"""A trial: trained on the snapshot's train rows, scored on its validation rows, given up where others are better."""
+"""Run a trial: train on the train rows, score on the validation rows, stop early if other trials are better."""
 
 import logging
 import math
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 NEEDED = ("row_version", "batch", "part", "split", "component")
-SEEN = ("train", "validation")  # splits that a trial sees: the test rows stay sealed
+SEEN = ("train", "validation")  # splits that trials see: the test rows stay sealed
 FRESH = {"train_on": "all", "start_from": "base"}  # trials do not depend on a champion
 
 
@@ -36,8 +36,12 @@ class Trials:
     """What the trials of a search have in common.
 
     Args:
-        snapshot: of the corpus; run_id: of the search, in MLflow.
-        teachers: folder of each that a trial may have, by what the recipe calls it.
+        plan: of the search.
+        home: of the recipe.
+        snapshot: of the corpus.
+        study: of the search.
+        run_id: of the search's run in MLflow.
+        teachers: teacher as the recipe names it -> its folder.
     """
 
     def __init__(
@@ -53,23 +57,22 @@ class Trials:
         self._encoded: dict[str, tuple[Tokens, Any]] = {}
 
     def run_trial(self, claim: Claim) -> None:
-        """Train, or go on with a training that was cut off, and tell the study and MLflow how it ended.
+        """Train, or resume an interrupted training, and report to the study and MLflow how it ended.
 
         Raises:
-            ConfigError: all trials that have ended came to nothing for one and the same, whatever their values.
-            DataError: too little to learn from.
-            TrainingError: it failed for a reason that is not in the values that were tried.
+            ConfigError: all trials that have ended failed for the same reason, whatever their values.
+            DataError: too few rows to learn from.
+            TrainingError: the training failed for a reason other than the tried values.
             RegistryError: MLflow does not answer.
         """
         import optuna
 
         folder = self._study.trial_home(claim.number).model
         short_names = shorten_paths(claim.values)
-        words = {path: format_value(value) for path, value in claim.values.items()}
-        logger.info(
-            "trial %d: %s", claim.number, ", ".join(f"{short_names[path]} {text}" for path, text in words.items())
-        )
-        run = searches.open_trial_run(self._plan.recipe, self._home, self._run_id, folder, claim.number, words)
+        texts = {path: format_value(value) for path, value in claim.values.items()}
+        summary = ", ".join(f"{short_names[path]} {text}" for path, text in texts.items())
+        logger.info("trial %d: %s", claim.number, summary)
+        run = searches.open_trial_run(self._plan.recipe, self._home, self._run_id, folder, claim.number, texts)
         state = "complete"
         why = None
         value = None
@@ -86,7 +89,7 @@ class Trials:
             value = self._read_value(folder, state)
             if state == "complete" and value is None:
                 state = "pruned"
-                why = f"{self._plan.recipe.metric} has no value"
+                why = f"{self._plan.recipe.metric} is undefined"
             searches.end_trial(self._home, run, state, value, why)
         if state == "complete" and value is not None:
             self._study.complete_trial(claim, value)
@@ -102,7 +105,8 @@ class Trials:
 
         def log_metrics(metrics: Mapping[str, float], step: int) -> None:
             run.log_metrics(metrics, step)
-            if math.isfinite(value := metrics.get(name, math.nan)):
+            value = metrics.get(name, math.nan)
+            if math.isfinite(value):
                 self._study.report_value(claim, value, step / _count_steps(folder))
 
         rule = recipe.training.distill
@@ -119,7 +123,7 @@ class Trials:
         )
 
     def _load_tokens(self, recipe: Recipe) -> tuple[Tokens, Any]:
-        """The rows as this recipe encodes them, once in this process."""
+        """Return the rows as this recipe encodes them; encodings are cached in this process."""
         key = tokenize.fingerprint_tokens(recipe)
         if key not in self._encoded:
             tokens = tokenize_rows(recipe, self._home, self._snapshot, self._rows)
@@ -127,32 +131,33 @@ class Trials:
         return self._encoded[key]
 
     def _read_value(self, folder: Path, state: str) -> float | None:
-        """The metric of the model that the training gave, that of its best validation; else the last that is known."""
+        """Return the metric of the trained model, from its best validation; of a pruned trial, the last one."""
         name = f"eval_{self._plan.recipe.metric}"
         values: list[float] = [
             metrics[name] for metrics in runs.read_history(folder) if math.isfinite(metrics.get(name, math.nan))
         ]
         if not values:
             return None
-        return values[-1] if state != "complete" else min(values) if self._study.falls else max(values)
+        if state != "complete":
+            return values[-1]
+        return min(values) if self._study.falls else max(values)
 
     def remove_leftovers(self) -> None:
-        """Remove what the trials that have ended left behind, but for the best one's model."""
+        """Remove the files of the trials that have ended, except the best trial's model."""
         best = self._study.find_best()
         for trial in self._study.list_trials():
             folder = self._study.trial_home(trial.number).model
-            if trial.state != "running":
-                leftovers = (
-                    "checkpoints",
-                    "processes",
-                    *(["bundle"] if best is None or trial.number != best.number else []),
-                )
-                for name in leftovers:
-                    shutil.rmtree(folder / name, ignore_errors=True)
+            if trial.state == "running":
+                continue
+            leftovers = ["checkpoints", "processes"]
+            if best is None or trial.number != best.number:
+                leftovers.append("bundle")
+            for name in leftovers:
+                shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def read_seen_rows(recipe: Recipe, home: Home, snapshot: Snapshot) -> "pa.Table":
-    """The train and validation rows of a snapshot with inputs and targets; no other.
+    """Return the train and validation rows of a snapshot, with inputs and targets.
 
     Raises:
         DataError: there are no validation rows.
@@ -164,29 +169,28 @@ def read_seen_rows(recipe: Recipe, home: Home, snapshot: Snapshot) -> "pa.Table"
     rows = assign.exclude_leaked_rows(transactions.read_rows(home, snapshot.version, columns), recipe.data.split)
     rows = rows.filter(pc.is_in(rows["split"], value_set=pa.array(SEEN)))
     if not pc.any(pc.equal(rows["split"], "validation")).as_py():
-        raise DataError(
-            "there are no validation rows to compare trials on; give data.split.validation a share, or add rows"
-        )
+        raise DataError("no validation rows to compare trials on; set data.split.validation above 0, or add rows")
     return label_names.rename_rows(rows, recipe)
 
 
 def tokenize_rows(recipe: Recipe, home: Home, snapshot: Snapshot, rows: "pa.Table") -> Tokens:
-    """The token data set of the rows that trials see.
+    """Return the token data set of the rows that trials see.
 
     Raises:
-        ConfigError, DataError: see `tokenization.tokenize`.
+        ConfigError: as `tokenize.tokenize_rows`.
+        DataError: likewise.
     """
     counts = {split: snapshot.rows.get(split, 0) for split in SEEN}
     return tokenize.tokenize_rows(recipe, home, replace(snapshot, rows=counts), rows)
 
 
 def without_champion(recipe: Recipe) -> Recipe:
-    """The recipe as trials train it: from the base, on all train rows."""
+    """Return the recipe as trials train it: from the base, on all train rows."""
     fresh = recipe.data.fresh.model_copy(update=FRESH)
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"fresh": fresh})})
 
 
 def _count_steps(folder: Path) -> int:
-    """Steps of the whole training, which each checkpoint knows."""
+    """Return the number of steps of the whole training, which each checkpoint records."""
     state_files = (folder / "checkpoints").glob("checkpoint-*/trainer_state.json")
     return max(int(read_json(path)["max_steps"]) for path in state_files)

@@ -1,4 +1,4 @@
-"""The work of one process of a search: trial after trial, until all have ended."""
+"""The work of one process of a search: run trials until all have ended."""
 
 import logging
 import time
@@ -10,61 +10,68 @@ from evertune.config import Plan, search
 from evertune.config.load import make_plan
 from evertune.objectives import load_objective
 from evertune.records import Snapshot
+from evertune.runtime import ipc
 from evertune.runtime.home import Home
 from evertune.search.study import Study
 from evertune.search.trial import Trials
 
 logger = logging.getLogger(__name__)
-LOOK = 1.0  # seconds between two looks at the trials of other processes
+LOOK = 1.0  # seconds between two checks of the trials of other processes
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a process is told.
+class SearchOrder(ipc.Order):
+    """What a process of a search is told.
 
     Args:
-        tree: of the plan; own: home of the search; run_id: of its run in MLflow.
-        trials: in all; until: time at which no new trial begins any more.
-        teachers: folder of each that a trial may have, by what the recipe calls it.
+        tree: the plan's tree, from which each process makes the plan.
+        home: of the recipe.
+        snapshot: of the corpus.
+        search_home: of the search.
+        run_id: of the search's run in MLflow.
+        trials: number of trials of the whole search.
+        deadline: time after which no trial begins; None without a limit.
+        teachers: teacher as the recipe names it -> its folder, for all teachers that a trial may have.
     """
 
     tree: dict[str, Any]
     home: Home
     snapshot: Snapshot
-    own: Home
+    search_home: Home
     run_id: str
     trials: int
-    until: float | None
+    deadline: float | None
     teachers: dict[str, Path] = field(default_factory=dict)
 
     @property
     def plan(self) -> Plan:
-        """The plan of the tree."""
+        """The plan that the tree describes."""
         return make_plan(self.tree, search.find_fields(self.tree)[0], Path(self.tree["file"]))
 
 
-def run_trials(order: Order) -> None:
-    """Take trial after trial until all have ended, those of other processes too, or the time is over.
+def run_trials(order: SearchOrder) -> None:
+    """Run trials until all have ended, those of other processes too, or the deadline is over.
 
     Raises:
         ConfigError: no trial can be trained, whatever its values.
-        EvertuneError: a trial could not be trained for a reason that is not in its values.
+        EvertuneError: a trial failed for a reason other than its values.
     """
     plan = order.plan
     falls = plan.recipe.metric in load_objective(plan.recipe.objective.type).LOWER_IS_BETTER
-    study = Study(order.own, plan.fields, falls, plan.recipe.training.seed)
+    study = Study(order.search_home, plan.fields, falls, plan.recipe.training.seed)
     trials = Trials(plan, order.home, order.snapshot, study, order.run_id, order.teachers)
     while True:
-        with study.claim_trial(order.trials, may_begin=order.until is None or time.time() < order.until) as claim:
+        may_begin = order.deadline is None or time.time() < order.deadline
+        with study.claim_trial(order.trials, may_begin=may_begin) as claim:
             if claim is not None:
                 trials.run_trial(claim)
                 _log_result(study, claim.number, plan.recipe.metric)
-        with order.own.lock("clean"):
+        with order.search_home.lock("clean"):
             trials.remove_leftovers()
         if claim is None:
             if all(trial.state != "running" for trial in study.list_trials()):
                 return
-            time.sleep(LOOK)  # others are at work, and may die
+            time.sleep(LOOK)  # other processes are running trials, and may die
 
 
 def _log_result(study: Study, number: int, metric: str) -> None:
@@ -74,5 +81,5 @@ def _log_result(study: Study, number: int, metric: str) -> None:
     if trial.state == "pruned":
         logger.info("trial %d: pruned%s", number, f", {trial.why}" if trial.why else f" at {value}")
     elif best_trial is not None:
-        news = "the best so far" if best_trial.number == number else f"trial {best_trial.number} is best"
+        news = "best so far" if best_trial.number == number else f"best is trial {best_trial.number}"
         logger.info("trial %d: %s, %s", number, value, news)

@@ -11,27 +11,26 @@ from evertune.runtime import ipc
 
 
 def main(order: str) -> None:
-    """Take trials until all have ended, and tell of them on standard output.
+    """Run trials until all have ended, and report on standard output.
 
     Args:
-        order: path of the file that says what to do.
+        order: path of the order's file.
     """
     ipc.watch_parent(stdin=True)
     send = ipc.reserve_stdout()
     _forward_logs(send)
-    from evertune.search import processes
-    from evertune.search.work import run_trials
+    from evertune.search.work import SearchOrder, run_trials
 
     try:
-        run_trials(processes.from_json(Path(order).read_text(encoding="utf-8")))
+        run_trials(SearchOrder.from_json(Path(order).read_text(encoding="utf-8")))
     except Exception as error:
         traceback.print_exc()
         send(failed={"kind": type(error).__name__, "text": str(error), "ours": isinstance(error, EvertuneError)})
-        os._exit(1)  # threads that send metrics would hold an orderly end up
+        os._exit(1)  # threads that send metrics would block a normal exit
 
 
 def _forward_logs(send: ipc.Tell) -> None:
-    """Of the trials all is told; of their trainings, of which there are several at a time, warnings alone."""
+    """Send the log of the trials, but only warnings of their trainings, several of which run at a time."""
     logging.basicConfig(level=logging.WARNING)
     logger = logging.getLogger("evertune")
     logger.propagate = False

@@ -1,4 +1,4 @@
-"""Rows that are right or wrong together: their sums, and how many independent rows they are worth."""
+"""Groups of rows that are not independent: their sums, and their effective number of rows."""
 
 from typing import Any
 
@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 
 def sum_by_group(stats: NDArray[Any], groups: NDArray[Any]) -> NDArray[Any]:
-    """Statistics (rows, m) added up by group, (groups, m); as they are where every row stands alone.
+    """Sum statistics by group: (rows, m) -> (groups, m); unchanged if every row is a group of its own.
 
     Args:
+        stats: statistics of each row.
         groups: (rows,) the number of each row's group.
     """
     numbers, starts = np.unique(np.sort(groups), return_index=True)
@@ -20,10 +21,10 @@ def sum_by_group(stats: NDArray[Any], groups: NDArray[Any]) -> NDArray[Any]:
 
 
 def count_effective_rows(groups: NDArray[Any]) -> float:
-    """The rows that as many rows are worth if those of one group are always right or wrong together (Kish 1965).
+    """Return the effective number of rows if all rows of a group are right or wrong together (Kish 1965).
 
-    The worst case, not an estimate: how alike a group's rows are shows itself only where rows differ, and where none
-    does, a guess from the data would let a few groups prove what only many rows can.
+    This is the worst case, not an estimate: the correlation within a group can only be estimated from rows on which
+    the models differ. Where none differ, an estimate would let a few groups prove what only many rows can.
     """
     sizes = np.unique(groups, return_counts=True)[1]
     return float(len(groups) ** 2 / (sizes**2).sum())

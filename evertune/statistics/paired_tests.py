@@ -1,8 +1,8 @@
-"""What the difference of two models on the same rows proves: tests of shares of right rows, and of other numbers.
+"""Tests of the difference between two models on the same rows, for two kinds of metrics: shares and other numbers.
 
-Of a share (accuracy, an F1) one row moves the difference by one at most, whatever the models: that bounds what rows
-that do not differ can hide. Bits per byte, squared errors or correlations have no such scale; what is known of them is
-how much they differed.
+One row changes a share (accuracy, an F1) by at most one row's weight, whatever the models. This bounds what the rows
+on which the models agree can hide. Bits per byte, squared errors and correlations have no such bound; only the observed
+differences tell how far they scatter.
 """
 
 import math
@@ -15,10 +15,10 @@ class MetricKind(NamedTuple):
     """The tests of one kind of metric.
 
     Args:
-        spread: mean squared difference of a row, and the gap -> what is taken for it.
-        score: gap, spread, rows, the true difference that is tested -> z.
-        lower_bound: gap, spread, rows, one-sided level -> the smallest true difference that `score` does not exclude.
-        detectable: rows, level, gap, spread -> the smallest true difference that is found with a chance of 0.8.
+        spread: (mean squared difference of a row, gap) -> the spread that the other functions take.
+        score: (gap, spread, rows, tested true difference) -> z.
+        lower_bound: (gap, spread, rows, one-sided level) -> the smallest true difference that `score` does not reject.
+        detectable: (rows, level, gap, spread) -> the smallest true difference that is detected with 80% power.
     """
 
     spread: Callable[[float, float], float]
@@ -28,14 +28,16 @@ class MetricKind(NamedTuple):
 
 
 def share_score(gap: float, discordance: float, rows: float, null: float) -> float:
-    """The z of a difference of two paired shares against a true difference `null` (Tango 1998); at 0 it is McNemar's.
+    """Return the z of a difference of two paired shares against a true difference (Tango 1998); McNemar's z at 0.
 
-    Its spread is what the rows would most likely have were `null` true. The resamples' own spread is too small just
-    where the challenger looks too good, and 0 where no row differs: it passes up to twice the models that it may.
+    The variance is the maximum-likelihood one under `null`. The variance of the resamples is too small exactly where
+    the challenger looks too good, and 0 where no row differs: with it, up to twice the allowed share of models passes.
 
     Args:
-        gap: challenger less champion.
-        discordance: share of rows on which exactly one of the two is right.
+        gap: challenger minus champion.
+        discordance: share of rows on which exactly one of the two models is right.
+        rows: effective number of rows.
+        null: the true difference that is tested.
     """
     fixes = (discordance + gap) / 2
     breaks = (discordance - gap) / 2
@@ -49,21 +51,26 @@ def share_score(gap: float, discordance: float, rows: float, null: float) -> flo
 
 
 def share_lower_bound(gap: float, discordance: float, rows: float, alpha: float) -> float:
-    """The smallest true difference of two paired shares that `score` does not exclude at one-sided level `alpha`."""
+    """Return the smallest true difference that `share_score` does not reject at one-sided level `alpha`."""
     low = -1.0
     high = gap
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (middle, high) if share_score(gap, discordance, rows, middle) > upper_z(alpha) else (low, middle)
+        if share_score(gap, discordance, rows, middle) > upper_z(alpha):
+            low = middle
+        else:
+            high = middle
     return low
 
 
 def share_detectable(rows: float, alpha: float, power: float = 0.8, discordance: float = 0.1) -> float:
-    """The smallest true difference of a share such as accuracy that the gate finds with chance `power`; at most 1.
+    """Return the smallest true difference of a share such as accuracy that the gate detects; at most 1.
 
     Args:
+        rows: effective number of rows.
         alpha: one-sided level.
-        discordance: share of rows on which exactly one model is right; more is assumed where the difference needs it.
+        power: probability of detecting the difference.
+        discordance: share of rows on which exactly one model is right; at least the difference itself is assumed.
     """
 
     def is_detectable(gap: float) -> bool:
@@ -75,51 +82,64 @@ def share_detectable(rows: float, alpha: float, power: float = 0.8, discordance:
     high = 1.0
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (low, middle) if is_detectable(middle) else (middle, high)
+        if is_detectable(middle):
+            high = middle
+        else:
+            low = middle
     return high
 
 
 def number_score(gap: float, square: float, rows: float, null: float) -> float:
-    """The z of a mean difference against a true one, `null`, with the variance that the rows have around `null`.
+    """Return the z of a mean difference against a true difference, with the variance of the rows around `null`.
 
-    That is Student's t as the score test has it, z = t / sqrt(1 + t**2 / rows): never above the root of `rows`, so that
+    This is the score test's form of Student's t, z = t / sqrt(1 + t**2 / rows). It never exceeds the root of `rows`, so
     a few rows that happen to differ alike prove little.
 
     Args:
+        gap: mean difference.
         square: mean squared difference of a row.
+        rows: effective number of rows.
+        null: the true difference that is tested.
     """
     variance = max(0.0, square - gap**2) + (gap - null) ** 2
     return (gap - null) / math.sqrt(variance / rows) if variance > 0 else 0.0
 
 
 def number_lower_bound(gap: float, square: float, rows: float, alpha: float) -> float:
-    """The smallest true mean difference that `number_score` does not exclude; -inf where so few rows exclude none."""
+    """Return the smallest true mean difference that `number_score` does not reject; -inf with too few rows."""
     remaining_rows = rows - upper_z(alpha) ** 2
-    return (
-        gap - upper_z(alpha) * math.sqrt(max(0.0, square - gap**2) / remaining_rows)
-        if remaining_rows > 0
-        else -math.inf
-    )
+    if remaining_rows <= 0:
+        return -math.inf
+    return gap - upper_z(alpha) * math.sqrt(max(0.0, square - gap**2) / remaining_rows)
 
 
 def number_detectable(rows: float, alpha: float, gap: float, square: float) -> float:
-    """The smallest true mean difference that is found with a chance of 0.8 where rows scatter as they did."""
+    """Return the smallest true mean difference that is detected with 80% power, given the observed scatter."""
     return (upper_z(alpha) + upper_z(0.2)) * math.sqrt(max(0.0, square - gap**2) / rows)
 
 
 def upper_tail(z: float) -> float:
-    """P(standard normal >= z), exact far out where 1 - cdf is not."""
+    """Return P(standard normal >= z), accurate in the far tail where 1 - cdf is not."""
     return 0.5 * math.erfc(z / math.sqrt(2))
 
 
 def upper_z(alpha: float) -> float:
-    """The z that a standard normal exceeds with chance `alpha`."""
+    """Return the z that a standard normal exceeds with probability `alpha`."""
     return -NormalDist().inv_cdf(alpha)
 
 
 def format_amount(size: float, metric: str, kind: MetricKind, digits: int = 1) -> str:
-    """A difference of a metric in words: of a share in points with so many digits, of other numbers in their unit."""
-    return f"{100 * size:.{digits}f} points" if kind is SHARE else f"{size:.3g} {metric.replace('_', ' ')}"
+    """Write a difference of a metric with its unit: "2.1 points" for a share, "0.039 bits per byte" for another number.
+
+    Args:
+        size: the difference.
+        metric: its name.
+        kind: SHARE or NUMBER.
+        digits: digits after the decimal point of a share.
+    """
+    if kind is SHARE:
+        return f"{100 * size:.{digits}f} points"
+    return f"{size:.3g} {metric.replace('_', ' ')}"
 
 
 SHARE = MetricKind(
@@ -137,5 +157,10 @@ NUMBER = MetricKind(
 
 
 def find_kind(metric: str, no_shares: Collection[str]) -> MetricKind:
-    """The kind of a metric, by those of its objective that are no shares."""
+    """Return the kind of a metric.
+
+    Args:
+        metric: its name.
+        no_shares: the metrics of its objective that are not shares.
+    """
     return NUMBER if metric in no_shares else SHARE

@@ -1,4 +1,4 @@
-"""Resampling of per-row sufficient statistics: intervals, and the difference of two models scored on the same rows."""
+"""Resampling of per-row sufficient statistics: intervals, and the difference between two models on the same rows."""
 
 import functools
 import math
@@ -17,12 +17,12 @@ Floats = NDArray[Any]
 Metrics = Callable[[Any], Mapping[str, Any]]  # sums of statistics (..., m) -> {metric: (...)}
 Value = Callable[[Any], Any]  # sums of statistics (..., m) -> one metric (...), higher is better
 
-CELLS = 1 << 22  # resampling weights held at a time
-SWAPS = 100_000  # permutations drawn at most ...
-WORK = 1 << 28  # ... and permutations times rows: some seconds
-FEW = 10  # exceedances below which the first permutations are too few to place a p-value
-ENOUGH = 20  # exceedances expected at the level that is asked for, once all permutations are drawn
-TIE = 1e-9  # metrics closer than this are equal: they are ratios of the same counts, summed in another order
+CELLS = 1 << 22  # most resampling weights held at a time
+SWAPS = 100_000  # most permutations drawn ...
+WORK = 1 << 28  # ... and most permutations times rows: a few seconds
+FEW = 10  # with fewer exceedances, the first permutations do not locate the p-value
+ENOUGH = 20  # exceedances expected at the tested level, once all permutations are drawn
+TIE = 1e-9  # metrics closer than this are equal: ratios of the same counts, summed in another order
 RADEMACHER = 3.178  # P(signed sum >= t sd) <= this * P(normal >= t), exactly (Bentkus & Dzindzalieta 2015)
 
 
@@ -31,13 +31,17 @@ class Difference:
     """How much better a challenger is than the champion on the same rows.
 
     Args:
-        groups: of rows that are right or wrong together; as many as rows where every row stands alone.
-        effective: independent rows that these are worth.
-        challenger, champion: the metric of each, turned so that higher is better.
-        estimate: challenger less champion.
-        low, high: one-sided bounds of the difference, each at its own level.
-        p_better, p_worse: one-sided p-values.
-        spread: mean squared difference of one of these; of an accuracy the share on which the two models differ.
+        rows: number of rows.
+        groups: number of groups of dependent rows; equals `rows` if every row is independent.
+        effective: effective number of independent rows.
+        challenger: its metric, turned so that higher is better.
+        champion: likewise.
+        estimate: challenger minus champion.
+        low: one-sided lower bound of the difference.
+        high: one-sided upper bound, at a level of its own.
+        p_better: one-sided p-value of "the challenger is better".
+        p_worse: one-sided p-value of "the challenger is worse".
+        spread: mean squared difference of an effective row; for accuracy the share on which the models differ.
     """
 
     rows: int
@@ -56,10 +60,14 @@ class Difference:
 def bootstrap_intervals(
     stats: Floats, metrics: Metrics, resamples: int, confidence: float, seed: int
 ) -> dict[str, tuple[float, float, float]]:
-    """Every metric with its two-sided percentile bootstrap interval: `{metric: (estimate, low, high)}`.
+    """Return every metric with its two-sided percentile bootstrap interval: `{metric: (estimate, low, high)}`.
 
     Args:
-        stats: (rows, m), additive over rows; of groups, see `clusters.summed`.
+        stats: (rows, m), additive over rows; for dependent rows, (groups, m) from `sum_by_group`.
+        metrics: sums of statistics -> metrics.
+        resamples: number of resamples.
+        confidence: of the interval, such as 0.95.
+        seed: of the resampling.
     Raises:
         DataError: there are no rows.
     """
@@ -85,14 +93,18 @@ def paired_difference(
     harm_alpha: float,
     kind: MetricKind = SHARE,
 ) -> Difference:
-    """The difference of two models on the same rows, its one-sided bounds and p-values.
+    """Return the difference of two models on the same rows, with one-sided bounds and p-values.
 
     Args:
-        challenger, champion: statistics (rows, m) of the same rows in the same order.
-        groups: (rows,) rows of one number are drawn and swapped together, as they are right or wrong together.
+        challenger: statistics (rows, m).
+        champion: statistics of the same rows in the same order.
+        value: sums of statistics -> the metric, higher is better.
+        groups: (rows,) number of each row's group; the rows of a group are drawn and swapped together.
+        resamples: bootstrap resamples, and first permutations.
+        seed: of both.
         alpha: level of `low`, and the level that `p_better` and `p_worse` must be able to reach.
         harm_alpha: level of `high`.
-        kind: what sort of number the metric is.
+        kind: SHARE or NUMBER.
     Raises:
         DataError: there are no rows.
     """
@@ -106,8 +118,8 @@ def paired_difference(
     spread = kind.spread(float(resampled_gaps.var(ddof=1)) * rows + gap**2, gap)
     z = kind.score(gap, spread, rows, 0)
     swap_better, swap_worse = swap_test(challenger, champion, value, resamples, seed, alpha)
-    # Both tests must agree. Swapping is exact for models that err alike, the bootstrap also covers those that err
-    # differently. Its p-value is the normal tail: counting resamples cannot reach the small levels of late nights.
+    # Both tests must agree. Swapping is exact for models that err alike; the bootstrap also covers models that err
+    # differently. Its p-value is the normal tail: counting resamples cannot reach the small levels of later challenges.
     return Difference(
         len(groups),
         len(challenger),
@@ -128,10 +140,10 @@ def paired_difference(
 def swap_test(
     challenger: Floats, champion: Floats, value: Value, resamples: int, seed: int, alpha: float
 ) -> tuple[float, float]:
-    """One-sided p-values (better, worse) of the paired permutation test, which swaps the two models row by row.
+    """Return one-sided p-values (better, worse) of the paired permutation test, which swaps the models row by row.
 
-    Draws more than `resamples` permutations only where the first ones leave a chance to reach `alpha`, and bounds the
-    tail where it would take more than is affordable. No swap changes which of these applies, except for giving up
+    Draws more than `resamples` permutations only if the first ones leave a chance to reach `alpha`, and bounds the
+    tail if that would take more than is affordable. No swap changes which of these applies, except for giving up
     early on p-values far above `alpha`, so each p-value stays valid (compare Besag & Clifford 1991).
     """
     observed = float(value(sum_rows(challenger))) - float(value(sum_rows(champion)))
@@ -153,12 +165,12 @@ def swap_test(
 
 
 def count_exceedances(gaps: Floats, observed: float) -> tuple[int, int]:
-    """How many permuted differences are at least, and at most, the observed one; an undefined one counts as both."""
+    """Count the permuted differences that are at least, and at most, the observed one; NaN counts as both."""
     return int((~(gaps < observed - TIE)).sum()), int((~(gaps > observed + TIE)).sum())
 
 
 def bootstrap_gaps(challenger: Floats, champion: Floats, value: Value, resamples: int, seed: int) -> Floats:
-    """Differences of the two models on rows drawn with replacement, (resamples,).
+    """Return the differences of the two models on rows drawn with replacement, (resamples,).
 
     Raises:
         DataError: there are no rows.
@@ -171,14 +183,14 @@ def bootstrap_gaps(challenger: Floats, champion: Floats, value: Value, resamples
 
 
 def bootstrap_sums(stats: Floats, resamples: int, seed: int) -> Iterator[Floats]:
-    """Sums of statistics over rows drawn with replacement, in pieces (at most `resamples`, m) of bounded memory.
+    """Yield sums of statistics over rows drawn with replacement, in chunks (at most `resamples`, m) of bounded memory.
 
     Raises:
         DataError: there are no rows.
     """
     rows = len(stats)
     if rows == 0:
-        raise DataError("there are no rows to resample; the split or slice that is to be judged is empty")
+        raise DataError("no rows to resample: the split or slice is empty; add rows")
     single_precision = stats.astype(np.float32)  # counts below 2**24 stay exact, at twice the speed
     weight_chunks = (
         _cached_weights(rows, resamples, seed) if resamples * rows <= CELLS else _draw_weights(rows, resamples, seed)
@@ -189,12 +201,12 @@ def bootstrap_sums(stats: Floats, resamples: int, seed: int) -> Iterator[Floats]
 
 @functools.lru_cache(maxsize=1)
 def _cached_weights(rows: int, resamples: int, seed: int) -> list[Floats]:
-    """As `_drawn`, and kept: two models, and metrics and classes, are judged on the same rows one after the other."""
+    """Cached `_draw_weights`: two models, and metrics and classes, are scored on the same rows one after the other."""
     return list(_draw_weights(rows, resamples, seed))
 
 
 def _draw_weights(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each row is drawn, in pieces (at most `resamples`, rows) of bounded memory."""
+    """Yield how often each row is drawn, in chunks (at most `resamples`, rows) of bounded memory."""
     rng = np.random.default_rng(seed)
     for size in chunk_sizes(resamples, rows):
         picks = rng.integers(0, rows, (size, rows)) + np.arange(size)[:, None] * rows
@@ -203,7 +215,7 @@ def _draw_weights(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
 
 
 def swapped_gaps(challenger: Floats, champion: Floats, value: Value, swaps: int, seed: int) -> Floats:
-    """Differences of the two models after swapping their statistics on a random half of the rows, (swaps,)."""
+    """Return the differences of the two models after swapping their statistics on random rows, (swaps,)."""
     steps = (challenger - champion).astype(np.float32)
     steps = steps[steps.any(axis=1)]
     challenger_sums = sum_rows(challenger)
@@ -218,29 +230,31 @@ def swapped_gaps(challenger: Floats, champion: Floats, value: Value, swaps: int,
 
 
 def chunk_sizes(count: int, width: int) -> Iterator[int]:
-    """Sizes that add up to `count`, each at most `CELLS` cells of the given width."""
+    """Yield sizes that sum to `count`, each at most `CELLS` cells of the given width."""
     size = max(1, CELLS // width)
     for start in range(0, count, size):
         yield min(size, count - start)
 
 
 def sum_rows(stats: Floats) -> Floats:
-    """Sums of statistics (rows, m) over all rows, (m,)."""
+    """Sum statistics (rows, m) over all rows, (m,)."""
     return np.asarray(stats.sum(axis=0, dtype=np.float64))
 
 
 def slice_metric(metric: str, available: Container[str]) -> str:
-    """The metric of slices: the gate's own, but accuracy for a macro average.
+    """Return the metric that slices are compared by: the gate's own, but accuracy for a macro average.
 
-    In a slice of one label a macro average would weigh every wrongly named class like the slice's own.
+    In a slice of one label, a macro average would weigh every wrongly predicted class like the slice's own.
     """
-    return "accuracy" if metric.endswith("_macro") and "accuracy" in available else metric
+    if metric.endswith("_macro") and "accuracy" in available:
+        return "accuracy"
+    return metric
 
 
 def holm(p_values: Sequence[float], alpha: float) -> list[float]:
-    """The level of each p-value, so that the chance of any false finding among them is at most `alpha` (Holm 1979).
+    """Return the level of each p-value, so that the probability of any false finding is at most `alpha` (Holm 1979).
 
-    From the first p-value, in rising order, that misses its level, the rest get level 0.
+    In rising order, every p-value after the first one that misses its level gets level 0.
     """
     levels = [0.0] * len(p_values)
     for rank, index in enumerate(np.argsort(p_values, kind="stable")):
@@ -252,11 +266,13 @@ def holm(p_values: Sequence[float], alpha: float) -> list[float]:
 
 
 def spend_alpha(alpha: float, challenge_number: int) -> float:
-    """The share of `alpha` that a night may use: alpha * 6 / (pi * night)**2, whose sum over nights 1, 2, ... is alpha.
+    """Return the share of `alpha` that challenge k of a champion may use: alpha * 6 / (pi * k)**2.
+
+    The shares of challenges 1, 2, ... sum to `alpha`.
 
     Raises:
-        ValueError: `night` is below 1.
+        ValueError: `challenge_number` is below 1.
     """
     if challenge_number < 1:
-        raise ValueError(f"nights count from 1, not {challenge_number}; the first challenge of a champion is night 1")
+        raise ValueError(f"challenge_number is {challenge_number}; the first challenge of a champion is number 1")
     return alpha * 6 / (math.pi * challenge_number) ** 2

@@ -1,10 +1,10 @@
-"""Have the rows changed? Several two-sample tests by the same permutations, one p-value for all of them.
+"""Have the rows changed? Several two-sample tests on the same permutations, with one p-value for all of them.
 
-Under the null all rows come from one source, so any deal of them into two sides is as likely as the one that was seen.
-Each statistic is ranked among those of random deals; the smallest of the ranks is ranked again among the smallest of
-each deal (Westfall & Young 1993, minP): the chance of a false alarm is the stated one, however many tests there are and
-however they hang together. Rows of one group (near duplicates, a thread) are dealt together. Where the sides are alike
-only within kinds of rows, which they hold in shares of their own, rows are dealt and compared within their kind.
+Under the null hypothesis all rows come from one source, so every assignment of rows to the two sides is as likely as
+the observed one. Each statistic is ranked among those of random permutations; the smallest rank is ranked again among
+the smallest of each permutation (Westfall & Young 1993, minP). The false-alarm rate is therefore the stated one,
+however many tests there are and however they are correlated. Rows of one group (near-duplicates, a thread) are permuted
+together. If the two sides hold kinds of rows in different shares, rows are permuted and compared within their kind.
 """
 
 import math
@@ -17,27 +17,27 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
-DEALS = 999  # at least; see `enough`
-AT_ONCE = 1000  # deals that are held in memory
-MOST = 1000  # rows of a side, drawn where there are more: the kernel of the embeddings has the square of it
+DEALS = 999  # fewest permutations; see `count_required_deals`
+AT_ONCE = 1000  # permutations held in memory
+MOST = 1000  # most rows of a side, drawn at random from more: the kernel of the embeddings has the square of it
 STEPS = 64  # thresholds at which two distributions of a number are compared
 WORDS = 500  # most frequent token ids whose shares are compared
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What is looked at of each row. What is empty is not tested.
+    """The tested properties of each row. A property that is None is not tested.
 
     Args:
-        embeddings: (rows, size) of a fixed model.
-        lengths: (rows,) tokens.
+        embeddings: (rows, size) from a fixed model.
+        lengths: (rows,) number of tokens.
         tokens: token ids of each row.
-        languages: (rows,) code of the text's language.
-        predicted: (rows,) the champion's label, or the commonest of its labels.
-        scores: (rows,) how sure it is, 0 to 1.
-        wrong: (rows,) 1 where it is wrong, 0 where it is right; needs the rows' labels.
-        groups: (rows,) rows of one number are dealt together; None where each stands alone.
-        kinds: (rows,) rows are compared with those of their own kind; None where all are of one.
+        languages: (rows,) language code of the text.
+        predicted: (rows,) the champion's label, or the most frequent of its labels.
+        scores: (rows,) its confidence, 0 to 1.
+        wrong: (rows,) 1 if its label is wrong, 0 if right; requires the rows' true labels.
+        groups: (rows,) number of each row's group; rows of a group are permuted together. None: every row is its own.
+        kinds: (rows,) rows are compared only with rows of the same kind; None: all are of one kind.
     """
 
     embeddings: Floats | None = None
@@ -51,7 +51,7 @@ class Sample:
     kinds: NDArray[Any] | None = None
 
     def take(self, indices: NDArray[np.int64]) -> "Sample":
-        """Some of the rows."""
+        """Return the sample of some of the rows."""
         values: dict[str, Any] = {}
         for name, value in vars(self).items():
             if value is not None:
@@ -64,11 +64,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Finding:
-    """One test.
+    """The result of one test.
 
     Args:
-        statistic: its value; usual: the mean over random deals.
-        p: of this test alone; adjusted: corrected for the number of tests.
+        test: its name.
+        statistic: its value.
+        usual: mean of the statistic over random permutations.
+        p: p-value of this test alone.
+        adjusted: p-value corrected for the number of tests.
     """
 
     test: str
@@ -80,11 +83,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Drift:
-    """What all tests say together.
+    """The result of all tests together.
 
     Args:
-        p: chance of findings as strong as these, or stronger, in any of the tests where nothing has changed.
-        rows: compared, on either side.
+        p: probability of a result at least as strong in any of the tests if nothing has changed.
+        rows: number of compared rows (reference, current).
+        findings: the result of each test.
     """
 
     p: float
@@ -93,19 +97,24 @@ class Drift:
 
 
 def count_required_deals(level: float) -> int:
-    """Deals with which a p-value can be well below a level: of k tests that all see a change it is about k / deals."""
+    """Return how many permutations let a p-value fall well below a level.
+
+    With k tests that all see a change, the p-value is about k / permutations.
+    """
     return max(DEALS, math.ceil(20 / level))
 
 
 def compare_samples(reference: Sample, current: Sample, seed: int, deals: int = DEALS, max_rows: int = MOST) -> Drift:
-    """Test all that both sides have.
+    """Test every property that both sides have.
 
     Args:
-        reference: rows that the champion was not trained on, of the time that it knows; current: the new ones.
-        deals: random ones, so that the smallest p-value is `1 / (deals + 1)`.
-        most: rows of a side.
+        reference: rows from the champion's own period that it was not trained on.
+        current: the new rows.
+        seed: of the permutations.
+        deals: number of random permutations; the smallest possible p-value is `1 / (deals + 1)`.
+        max_rows: most rows of a side.
     Raises:
-        ValueError: a side has no rows, they have no kind in common, or nothing to test.
+        ValueError: a side has no rows, the sides have no kind in common, or there is nothing to test.
     """
     random = np.random.default_rng(seed)
     sides = [_draw_rows(side, max_rows, random) for side in (reference, current)]
@@ -119,9 +128,8 @@ def compare_samples(reference: Sample, current: Sample, seed: int, deals: int = 
     ]
     names = list(tests)
     values = [np.concatenate(chunks) for chunks in zip(*statistics, strict=True)]
-    ranks = np.array(
-        [_p_values(statistic_values) for statistic_values in values]
-    )  # (tests, deals + 1), what was seen comes first
+    # (tests, deals + 1); the observed assignment comes first
+    ranks = np.array([_p_values(statistic_values) for statistic_values in values])
     findings = tuple(
         Finding(name, float(statistic_values[0]), float(statistic_values[1:].mean()), float(p[0]), float(adjusted))
         for name, statistic_values, p, adjusted in zip(names, values, ranks, _adjust_p_values(ranks), strict=True)
@@ -130,7 +138,9 @@ def compare_samples(reference: Sample, current: Sample, seed: int, deals: int = 
 
 
 def _draw_rows(rows: Sample, max_rows: int, random: np.random.Generator) -> Sample:
-    return rows if len(rows) <= max_rows else rows.take(np.sort(random.choice(len(rows), max_rows, replace=False)))
+    if len(rows) <= max_rows:
+        return rows
+    return rows.take(np.sort(random.choice(len(rows), max_rows, replace=False)))
 
 
 def _pool_column(sides: list[Sample], name: str) -> Any:
@@ -141,16 +151,16 @@ def _pool_column(sides: list[Sample], name: str) -> Any:
 
 
 def _generate_weights(sides: list[Sample], deals: int, random: np.random.Generator) -> Iterator[Floats]:
-    """(deals, rows), some at a time: 1/n for each of n rows on the current side, -1/m on the other; see `_kinds`.
+    """Yield weights (deals, rows), some at a time: 1/n for each of n rows on the current side, -1/m on the other.
 
-    What was seen comes first.
+    The observed assignment comes first. With kinds, see `_number_kinds`.
     """
     sizes = [len(side) for side in sides]
     side = np.repeat([False, True], sizes)
     groups = _pool_column(sides, "groups")
     group = np.unique(np.arange(sum(sizes)) if groups is None else groups, return_inverse=True)[1]
     kind, shares = _number_kinds(sides)
-    # A group that stands on both sides is dealt as the two parts that it is.
+    # A group with rows on both sides is permuted as two parts.
     part = np.unique(group * 2 + side, return_inverse=True)[1]
     first = np.unique(part, return_index=True)[1]
     observed = side[first]
@@ -165,7 +175,7 @@ def _generate_weights(sides: list[Sample], deals: int, random: np.random.Generat
 
 
 def compute_weights(reference: Sample, current: Sample) -> tuple[Floats, Floats]:
-    """(rows,) of either side the weights, which sum up to 1, by which it is compared with the other.
+    """Return the weights (rows,) of each side by which it is compared with the other; each sums to 1.
 
     Raises:
         ValueError: the sides have no kind in common.
@@ -176,9 +186,9 @@ def compute_weights(reference: Sample, current: Sample) -> tuple[Floats, Floats]
 
 
 def _number_kinds(sides: list[Sample]) -> tuple[NDArray[np.int64], Floats]:
-    """(rows,) the number of each row's kind, and the share that each kind has in a comparison.
+    """Return the number of each row's kind, (rows,), and each kind's share of the comparison.
 
-    It grows with the rows of the smaller side (Mantel & Haenszel 1959); a kind that one side lacks has none.
+    The share grows with the rows of the smaller side (Mantel & Haenszel 1959); a kind that one side lacks has share 0.
     """
     side = np.repeat([False, True], [len(sample) for sample in sides])
     kind_values = _pool_column(sides, "kinds")
@@ -191,7 +201,7 @@ def _number_kinds(sides: list[Sample]) -> tuple[NDArray[np.int64], Floats]:
 
 
 def _weigh_sides(current: NDArray[np.bool_], kind: NDArray[np.int64], shares: Floats) -> Floats:
-    """The weights of deals (deals, rows) that say which rows are on the current side."""
+    """Return the weights of assignments (deals, rows) that say which rows are on the current side."""
     side_weights = np.zeros(current.shape)
     for number, share in enumerate(shares):
         if share:
@@ -230,14 +240,14 @@ def _mean_discrepancy(embeddings: Floats) -> Statistic:
 
 
 def _distribution_distance(values: NDArray[Any]) -> Statistic:
-    """The largest difference of the two distribution functions (Kolmogorov & Smirnov), at quantiles of all rows."""
+    """Largest difference of the two distribution functions (Kolmogorov & Smirnov), at quantiles of all rows."""
     bounds = np.unique(np.quantile(values, np.linspace(0, 1, STEPS + 2)[1:-1], method="lower"))
     below = (values[:, None] <= bounds).astype(np.float64)
     return lambda weights: np.abs(weights @ below).max(1)
 
 
 def _share_distance(features: Floats) -> Statistic:
-    """The sum of squared differences of the features' means, each over its variance."""
+    """Sum of squared differences of the features' means, each divided by the feature's variance."""
     variance = features.var(0)
     used = variance > 0
     scaled = features[:, used] / np.sqrt(variance[used])
@@ -245,12 +255,12 @@ def _share_distance(features: Floats) -> Statistic:
 
 
 def _total_variation(features: Floats) -> Statistic:
-    """Half the sum of the absolute differences of shares: the share of rows that would have to be others."""
+    """Half the sum of absolute differences of shares: the share of rows that would have to change."""
     return lambda weights: np.abs(weights @ features).sum(1) / 2
 
 
 def _one_hot_words(tokens: list[NDArray[np.int64]]) -> Floats:
-    """(rows, words) whether a row has each of the most frequent token ids."""
+    """Return (rows, words): 1 where a row contains one of the most frequent token ids."""
     distinct = [np.unique(token_ids) for token_ids in tokens]
     ids, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *distinct]), return_counts=True)
     frequent_ids = np.sort(ids[np.argsort(-counts, kind="stable")[:WORDS]])
@@ -266,13 +276,13 @@ def _one_hot(values: NDArray[Any]) -> Floats:
 
 
 def _p_values(values: Floats) -> Floats:
-    """Of each deal: the share of deals, itself included, whose statistic is as large."""
-    rounded = np.round(values, 12)  # equal but for the order of a sum
+    """Return for each permutation the share of permutations, itself included, whose statistic is at least as large."""
+    rounded = np.round(values, 12)  # sums of the same numbers in another order are equal
     return 1 - np.searchsorted(np.sort(rounded), rounded, side="left") / len(values)
 
 
 def _adjust_p_values(ranks: Floats) -> Floats:
-    """Step-down minP: the p-value of each test, corrected for all whose own is not smaller."""
+    """Return the step-down minP p-value of each test, corrected for all tests whose own is not smaller."""
     order = np.argsort(ranks[:, 0], kind="stable")
     adjusted = np.empty(len(ranks))
     previous = 0.0

@@ -1,1 +1,1 @@
-"""From a snapshot to token files."""
+"""Turns the rows of a snapshot into token files."""

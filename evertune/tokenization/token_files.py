@@ -1,4 +1,4 @@
-"""Token files: one a batch part, and one for many small old batches; a row is found in them by its batch."""
+"""Token files: one for each part of a batch, and one for each group of small old batches. Rows are found by batch."""
 
 import logging
 import uuid
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 logger = logging.getLogger(__name__)
-PARTS = 1_000_000  # more than a batch can have
-GROUP = 32  # batches in a row that get one file together, once newer ones have come ...
-SMALL = 100_000  # ... if they have no more rows than this
+PARTS = 1_000_000  # more parts than a batch can have
+GROUP = 32  # successive batches that share a file, once there are newer ones ...
+SMALL = 100_000  # ... and if they have at most this many rows
 NAME = "group-"
 
 
 def assign_files(rows: "pa.Table", groups: Collection[int] = ()) -> Iterator[tuple[str, Any]]:
-    """Each file's name, and where its rows stand, in the corpus' order.
+    """Yield each file's name and the indices of its rows, in the order of the corpus.
 
     Args:
         rows: with `batch` and `part`.
-        groups: numbers of those whose batches have one file together.
+        groups: numbers of the groups whose batches share a file.
     """
     import numpy as np
 
@@ -36,12 +36,15 @@ def assign_files(rows: "pa.Table", groups: Collection[int] = ()) -> Iterator[tup
     order = np.argsort(numbers, kind="stable")
     distinct_numbers, starts = np.unique(numbers[order], return_index=True)
     for number, indices in zip(distinct_numbers.tolist(), np.split(order, starts[1:]), strict=True):
-        name = f"{number // PARTS:06d}-{number % PARTS:03d}"
-        yield f"{NAME}{group[indices[0]]:06d}" if is_grouped[indices[0]] else name, indices
+        first = indices[0]
+        if is_grouped[first]:
+            yield f"{NAME}{group[first]:06d}", indices
+        else:
+            yield f"{number // PARTS:06d}-{number % PARTS:03d}", indices
 
 
 def find_closed_groups(rows: "pa.Table") -> list[int]:
-    """Numbers of the groups of small batches behind which newer ones have come."""
+    """Return the numbers of the groups of small batches after which there are newer batches."""
     import numpy as np
 
     group = (rows["batch"].to_numpy().astype(np.int64) - 1) // GROUP
@@ -50,7 +53,7 @@ def find_closed_groups(rows: "pa.Table") -> list[int]:
 
 
 def contains_rows(path: Path, versions: "pa.ChunkedArray") -> bool:
-    """Whether the file has all these rows; one that is damaged has none."""
+    """Whether the file has all these rows; a damaged file has none."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -61,14 +64,14 @@ def contains_rows(path: Path, versions: "pa.ChunkedArray") -> bool:
     except FileNotFoundError:
         return False
     except (OSError, ValueError, KeyError) as error:
-        logger.warning("%s is damaged (%s): its rows are encoded anew", path.name, str(error).splitlines()[0])
+        logger.warning("%s is damaged (%s): encoding its rows again", path.name, str(error).splitlines()[0])
         return False
 
 
 def join_group(path: Path, versions: "pa.ChunkedArray") -> bool:
-    """Make a group's file of the files of its batches; whether it has all these rows now.
+    """Join the files of a group's batches into the group's file, and return whether it has all these rows.
 
-    The files of the batches stay for whoever reads them now; `evertune clean` removes them.
+    The batches' files stay for processes that are reading them; `evertune clean` removes them.
     """
     import pyarrow as pa
 
@@ -98,7 +101,7 @@ def _group_of(path: Path) -> int:
 
 
 def open_tables(tokens: Tokens) -> dict[str, Any]:
-    """The token files by name, as tables of `datasets`, whose columns stay on the disk until they are read.
+    """Return the token files by name, as memory-mapped tables of `datasets`.
 
     Raises:
         DataError: a file is gone or damaged.
@@ -108,14 +111,17 @@ def open_tables(tokens: Tokens) -> dict[str, Any]:
     try:
         return {Path(file).stem: MemoryMappedTable.from_file(file) for file in tokens.files}
     except (OSError, ValueError) as error:
-        raise DataError(f"a token file cannot be read ({error}); run again: its rows are encoded anew") from error
+        raise DataError(f"a token file cannot be read ({error}); run again to encode its rows again") from error
 
 
 def locate_rows(tables: dict[str, Any], rows: "pa.Table") -> "np.ndarray[Any, Any]":
-    """Where each row stands in the tables, one behind the other; looked up file by file, so that memory is bounded.
+    """Return each row's position in the concatenated tables; looked up file by file, so that memory is bounded.
 
+    Args:
+        tables: file name -> table.
+        rows: with `row_version`, `batch` and `part`.
     Raises:
-        DataError: no file has a row.
+        DataError: a row is in no file.
     """
     import numpy as np
     import pyarrow.compute as pc
@@ -123,22 +129,20 @@ def locate_rows(tables: dict[str, Any], rows: "pa.Table") -> "np.ndarray[Any, An
     ends = np.cumsum([len(table) for table in tables.values()], dtype=np.int64)
     starts = {name: int(end) - len(table) for (name, table), end in zip(tables.items(), ends, strict=True)}
     positions = np.empty(len(rows), np.int64)
-    for name, indices in assign_files(
-        rows, [int(table_name.removeprefix(NAME)) for table_name in tables if table_name.startswith(NAME)]
-    ):
+    groups = [int(name.removeprefix(NAME)) for name in tables if name.startswith(NAME)]
+    for name, indices in assign_files(rows, groups):
         versions = rows.column("row_version").take(indices)
-        stored_versions = (
-            tables[name].column("row_version").combine_chunks() if name in tables else versions[:0].combine_chunks()
-        )
+        stored_column = tables[name].column("row_version") if name in tables else versions[:0]
+        stored_versions = stored_column.combine_chunks()
         offsets = pc.index_in(versions, value_set=stored_versions)
         if offsets.null_count:
-            lacking = versions.filter(pc.is_null(offsets))[0].as_py()
-            raise DataError(f"no token file has the row {lacking!r}; run again: it is encoded anew")
+            missing = versions.filter(pc.is_null(offsets))[0].as_py()
+            raise DataError(f"no token file has the row {missing!r}; run again to encode it")
         positions[indices] = starts[name] + offsets.to_numpy()
     return positions
 
 
 def find_joined_files(folder: Path) -> Iterator[Path]:
-    """Files of batches whose rows stand in their group's file too."""
+    """Yield the files of batches whose rows are also in their group's file."""
     groups = {int(group_file.stem.removeprefix(NAME)) for group_file in folder.glob(f"{NAME}*.arrow")}
     yield from (batch_file for batch_file in folder.glob("[0-9]*-[0-9]*.arrow") if _group_of(batch_file) in groups)

@@ -1,4 +1,4 @@
-"""A snapshot's rows as token ids: encoded once a row, kept in memory-mapped Arrow files."""
+"""Encode the rows of a snapshot as token ids: each row once, kept in memory-mapped Arrow files."""
 
 import functools
 import logging
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 Encode = Callable[["pa.Table"], dict[str, list[Any]]]
 Inputs = Callable[[int], "pa.Table"]
-_worker_encoders: list[Encode] = []  # in a process that tokenizes: its encoder
+_worker_encoders: list[Encode] = []  # the encoder of a worker process
 STEP_VERSION = 1  # raise it when the same input gives another result
 CHUNK = 10_000  # rows encoded at a time: bounds memory
-MANY = 100_000_000  # bytes of input: below, what processes gain does not pay for their start (docs/decisions)
-# Families whose first position stands behind the padding id: of RoBERTa's 514 positions 512 take a token.
+MANY = 100_000_000  # bytes of input below which starting worker processes takes longer than it saves (docs/decisions)
+# Families whose first position follows the padding id: of RoBERTa's 514 positions, 512 take a token.
 FROM_PADDING = ("camembert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl")
 
 
 def fingerprint_tokens(recipe: "Recipe") -> str:
-    """What decides how a row is encoded: tokenizer, options, library, and this step's version."""
+    """Return a digest of all that decides how a row is encoded: tokenizer, options, libraries, this step's version."""
     return compute_digest(
         STEP_VERSION,
         base_models.fingerprint_base(recipe),
@@ -59,12 +59,15 @@ def tokenize_rows(
     spread: Spread | None = None,
     inputs: Inputs | None = None,
 ) -> Tokens:
-    """Encode the rows that no earlier run has encoded.
+    """Encode the rows that no earlier run has encoded, and return the token data set.
 
     Args:
+        recipe: the model's recipe.
+        home: where token files are kept.
+        snapshot: of the corpus.
         rows: the snapshot's current rows with `row_version`, `batch`, `part` and `split`.
-        inputs: reads `row_version` and the roles to encode of the rows from a batch on. Default: `rows` has them.
-        spread: calls a function with each of many jobs, elsewhere; it is given `write_part`. Default: on this machine.
+        spread: calls `write_part` with each of many jobs on other machines. None: encode on this machine.
+        inputs: reads `row_version` and the roles to encode of the rows from a batch on. None: `rows` has them.
     Raises:
         ConfigError: the base model has no tokenizer that fits.
         DataError: a row cannot be encoded, or the disk is full.
@@ -72,51 +75,52 @@ def tokenize_rows(
     key = fingerprint_tokens(recipe)
     file_rows = token_files.assign_files(rows, token_files.find_closed_groups(rows))
     indices_by_path = {home.tokens / key / f"{name}.arrow": indices for name, indices in file_rows}
-    lacking = {
-        path: versions
-        for path, indices in indices_by_path.items()
-        if not token_files.contains_rows(path, versions := rows.column("row_version").take(indices))
-        and not token_files.join_group(path, versions)
-    }
-    new_rows = sum(map(len, lacking.values()))
+    missing = {}
+    for path, indices in indices_by_path.items():
+        versions = rows.column("row_version").take(indices)
+        if not token_files.contains_rows(path, versions) and not token_files.join_group(path, versions):
+            missing[path] = versions
+    new_rows = sum(map(len, missing.values()))
     sweep_files(home.tokens / key, "*.part")
-    if lacking:
-        first = min(rows["batch"][indices_by_path[path][0]].as_py() for path in lacking)
-        roles = encoded_roles(load_objective(recipe.objective.type))
-        _encode_missing(recipe, inputs(first) if inputs else rows.select(["row_version", *roles]), lacking, spread)
+    if missing:
+        if inputs is None:
+            roles = encoded_roles(load_objective(recipe.objective.type))
+            rows_to_encode = rows.select(["row_version", *roles])
+        else:
+            rows_to_encode = inputs(min(rows["batch"][indices_by_path[path][0]].as_py() for path in missing))
+        _encode_missing(recipe, rows_to_encode, missing, spread)
     files = tuple(str(path) for path in indices_by_path)
     tokens = Tokens(files, compute_digest(key, snapshot.fingerprint), snapshot, {}, 0)
     counts, truncated = _count_tokens(tokens, rows)
-    logger.info("%d rows tokenized, %d of them now", len(rows), new_rows)
+    logger.info("%d rows tokenized, %d of them in this run", len(rows), new_rows)
     if truncated:
         logger.warning(
-            "%d rows are longer than objective.max_length %d and are cut", truncated, recipe.objective.max_length
+            "%d rows are longer than objective.max_length %d and are truncated", truncated, recipe.objective.max_length
         )
     return Tokens(files, tokens.fingerprint, snapshot, counts, truncated)
 
 
 def load_tokens(tokens: Tokens, rows: "pa.Table") -> "datasets.Dataset":
-    """The encoded rows in the order of `rows`, memory-mapped: what is held is one number a row.
+    """Return the encoded rows in the order of `rows`, memory-mapped; one number for each row is held in memory.
 
     Raises:
-        DataError: a file is gone or lacks a row; running again encodes it anew.
+        DataError: a file is gone or lacks a row; running again encodes it.
     """
     import datasets
     from datasets.table import concat_tables
 
     tables = token_files.open_tables(tokens)
     positions = token_files.locate_rows(tables, rows)
-    return datasets.Dataset(concat_tables(list(tables.values()))).select(
-        positions
-    )  # one for each file takes far longer
+    # One data set: one for each file takes far longer.
+    return datasets.Dataset(concat_tables(list(tables.values()))).select(positions)
 
 
 def load_tokenizer(recipe: "Recipe") -> Any:
-    """The base model's tokenizer.
+    """Return the base model's tokenizer.
 
     Raises:
-        ConfigError: it cannot be loaded, is not a fast one, has no padding; the model does not fit the objective, or
-            `max_length` not the model.
+        ConfigError: it cannot be loaded, is not a fast one, or has no padding token; the model does not fit the
+            objective, or `max_length` does not fit the model.
     """
     from transformers import AutoConfig, AutoTokenizer
 
@@ -133,19 +137,21 @@ def load_tokenizer(recipe: "Recipe") -> Any:
         raise ConfigError(f"base_model: {recipe.base_model}: no tokenizer can be loaded: {reason}") from error
     if not loaded.is_fast:
         raise ConfigError(f"base_model: {recipe.base_model}: needs a fast tokenizer (a tokenizer.json in its folder)")
-    if len(loaded) <= len(loaded.all_special_ids):  # what `transformers` makes of a folder without tokenizer files
-        raise ConfigError(f"base_model: {recipe.base_model}: has no vocabulary; add its tokenizer.json to the folder")
+    if len(loaded) <= len(loaded.all_special_ids):  # `transformers` returns this for a folder without tokenizer files
+        raise ConfigError(
+            f"base_model: {recipe.base_model}: its tokenizer has no vocabulary; add its tokenizer.json to the folder"
+        )
     if loaded.pad_token_id is None:
         if loaded.eos_token is None:
             raise ConfigError(f"base_model: {recipe.base_model}: its tokenizer has no padding token, and no end token")
-        loaded.pad_token = loaded.eos_token  # no token attends to it, and no head looks at it
+        loaded.pad_token = loaded.eos_token  # no token attends to it, and no head reads it
     virtual = recipe.training.virtual_tokens
-    if limit is not None and (max_length := recipe.objective.max_length) + virtual > limit:
+    max_length = recipe.objective.max_length
+    if limit is not None and max_length + virtual > limit:
         added = f" and {virtual} of training.method" if virtual else ""
         raise ConfigError(
             f"objective.max_length: {max_length}{added} is more than the {limit} tokens that {recipe.base_model} "
-            "takes; "
-            "lower it"
+            "accepts; lower it"
         )
     return loaded
 
@@ -159,16 +165,20 @@ def _own_tokenizer(objective: Any, model_path: str, recipe: "Recipe") -> Any:
 
 
 def _max_positions(config: Any) -> int | None:
-    """Tokens that the model takes; None where its positions have no end."""
+    """Return how many tokens the model accepts; None without a limit."""
     limit: int | None = getattr(config, "max_position_embeddings", None)
-    return limit if limit is None or config.model_type not in FROM_PADDING else limit - config.pad_token_id - 1
+    if limit is not None and config.model_type in FROM_PADDING:
+        return int(limit - config.pad_token_id - 1)
+    return limit
 
 
 def write_part(recipe: "Recipe", path: Path, part: "pa.Table") -> None:
-    """Write one token file, for a process elsewhere that sees the home.
+    """Write one token file, in a process on another machine that shares the home.
 
     Args:
-        part: `row_version` and the roles to encode.
+        recipe: the model's recipe.
+        path: of the file.
+        part: rows with `row_version` and the roles to encode.
     Raises:
         DataError: the disk is full or not writable.
     """
@@ -176,7 +186,7 @@ def write_part(recipe: "Recipe", path: Path, part: "pa.Table") -> None:
 
 
 def encode_rows(recipe: "Recipe", rows: "pa.Table") -> dict[str, list[Any]]:
-    """A few rows as the objective encodes them.
+    """Return a few rows as the objective encodes them.
 
     Raises:
         ConfigError: the base model does not fit.
@@ -184,29 +194,32 @@ def encode_rows(recipe: "Recipe", rows: "pa.Table") -> dict[str, list[Any]]:
     return _build_encoder(recipe)(rows)
 
 
-def _encode_missing(recipe: "Recipe", rows: "pa.Table", lacking: dict[Path, Any], spread: Spread | None) -> None:
-    """Write the token files: elsewhere, or here where the rows are few, or in a process a core, a file at a time.
+def _encode_missing(recipe: "Recipe", rows: "pa.Table", missing: dict[Path, Any], spread: Spread | None) -> None:
+    """Write token files: on other machines with `spread`, in this process if rows are few, else in a process a core.
 
     Args:
-        rows: `row_version` and the roles to encode; lacking: row versions by file.
+        recipe: the model's recipe.
+        rows: with `row_version` and the roles to encode.
+        missing: file -> row versions.
+        spread: as for `tokenize_rows`.
     """
     import pyarrow.compute as pc
 
     cores = os.cpu_count() or 1
     versions_in_rows = rows["row_version"]
-    work = ((path, rows.take(pc.index_in(versions, value_set=versions_in_rows))) for path, versions in lacking.items())
+    work = ((path, rows.take(pc.index_in(versions, value_set=versions_in_rows))) for path, versions in missing.items())
     if spread is not None:
         for _ in spread(write_part, ({"recipe": recipe, "path": path, "part": part} for path, part in work)):
             pass  # each file is its own record that it is done
         return
-    size = sum(map(len, lacking.values())) / max(1, len(rows)) * rows.drop_columns("row_version").nbytes
-    if size < MANY or min(cores, len(lacking)) < 2:
+    size = sum(map(len, missing.values())) / max(1, len(rows)) * rows.drop_columns("row_version").nbytes
+    if size < MANY or min(cores, len(missing)) < 2:
         encode = _build_encoder(recipe)
         for path, part in work:
             _write_file(path, part, encode)
         return
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit the threads' locks
-    with ProcessPoolExecutor(min(cores, len(lacking)), spawn, _start_worker, (recipe,)) as pool:
+    with ProcessPoolExecutor(min(cores, len(missing)), spawn, _start_worker, (recipe,)) as pool:
         running: list[Future[None]] = []
         try:
             for path, part in work:
@@ -216,18 +229,25 @@ def _encode_missing(recipe: "Recipe", rows: "pa.Table", lacking: dict[Path, Any]
             for future in running:
                 future.result()
         except BrokenProcessPool as error:
-            raise DataError("a process that tokenizes was killed, perhaps for want of memory; run again") from error
+            raise DataError("a tokenization process was killed, probably out of memory; run again") from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _start_worker(recipe: "Recipe") -> None:
-    """What a process that tokenizes does first."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it says what is to be said
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # type: ignore[union-attr]
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are as many as the cores
+    """Initialise a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process reports the interrupt
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # there is a process for each core
     _worker_encoders.append(_build_encoder(recipe))
+
+
+def _exit_with_parent() -> None:
+    """End this process when its parent has ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _write_part(path: Path, part: "pa.Table") -> None:
@@ -235,7 +255,7 @@ def _write_part(path: Path, part: "pa.Table") -> None:
 
 
 def _build_encoder(recipe: "Recipe") -> Encode:
-    # Loaded at the first row that needs it: a night without new rows pays nothing.
+    # Loaded at the first row that needs it: a run without new rows does not load it.
     get_tokenizer = functools.cache(lambda: load_tokenizer(recipe))
     objective = load_objective(recipe.objective.type)
 
@@ -282,7 +302,7 @@ def _write_tables(path: Path, part: "pa.Table", encode: Encode) -> None:
 
 
 def _count_tokens(tokens: Tokens, rows: "pa.Table") -> tuple[dict[str, int], int]:
-    """Tokens by split and the rows that were cut, from the lengths alone: no token is read."""
+    """Count the tokens of each split, and the truncated rows, from the lengths alone."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole: sealed when written, checked before they are used."""
+"""Complete checkpoints: sealed when written, checked before they are used."""
 
 import logging
 import shutil
@@ -16,10 +16,10 @@ SEAL = "evertune-seal.json"
 
 
 class CheckpointSeal(TrainerCallback):
-    """Notes the files of each checkpoint and their digests once all of them are written."""
+    """Records the files of each checkpoint and their digests once all of them are written."""
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        process_group.barrier()  # each process has written the state of its generator
+        process_group.barrier()  # wait until each process has written the state of its generator
         if process_group.get_rank():
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
@@ -27,24 +27,25 @@ class CheckpointSeal(TrainerCallback):
 
 
 def find_newest(folder: Path) -> str | None:
-    """The newest checkpoint that is whole; broken ones are removed, or the Trainer would stumble over them."""
-    checkpoints = sorted(
-        folder.glob("checkpoint-*"),
-        key=lambda checkpoint_path: int(checkpoint_path.name.rpartition("-")[2]),
-        reverse=True,
-    )
-    for checkpoint in checkpoints:
-        if _is_whole(checkpoint):
-            logger.info("training goes on from step %s", checkpoint.name.rpartition("-")[2])
+    """Return the newest complete checkpoint; incomplete ones are removed, or the Trainer would fail on them."""
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=_step_of, reverse=True):
+        if _is_complete(checkpoint):
+            logger.info("training resumes from step %s", _step_of(checkpoint))
             return str(checkpoint)
-        logger.warning("%s is not whole (cut off while it was written, or damaged) and is left out", checkpoint.name)
+        logger.warning(
+            "%s is incomplete (interrupted while it was written, or damaged) and is removed", checkpoint.name
+        )
         shutil.rmtree(checkpoint)
     return None
 
 
-def _is_whole(checkpoint: Path) -> bool:
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _is_complete(checkpoint: Path) -> bool:
     try:
         digests = read_json(checkpoint / SEAL) or {}
         return bool(digests) and all(file_digest(checkpoint / name) == expected for name, expected in digests.items())
-    except (OSError, ValueError):  # a file that is gone, a seal that is cut
+    except (OSError, ValueError):  # a missing file, a truncated seal
         return False

@@ -1,4 +1,4 @@
-"""When a training ends before its last step: the validation metric no longer improves."""
+"""Early stopping: end a training when its validation metric no longer improves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,13 @@ from evertune.runtime.files import read_json
 
 @dataclass(frozen=True)
 class StoppingRule:
-    """How long a training may go on without improvement.
+    """When a training without improvement ends.
 
     Args:
-        metric: as the Trainer logs it, `eval_...`; falls: whether less of it is better.
-        patience: validations in a row without improvement that end the training.
-        min_delta: smallest change that is an improvement.
+        metric: as the Trainer logs it, with the prefix `eval_`.
+        falls: whether a lower metric is better.
+        patience: number of successive validations without improvement that ends the training.
+        min_delta: smallest change that counts as an improvement.
     """
 
     metric: str
@@ -26,11 +27,13 @@ class StoppingRule:
     min_delta: float
 
     def should_stop(self, history: Sequence[dict[str, Any]]) -> bool:
-        """Whether the validations in a Trainer's log say stop."""
+        """Whether the validations in a Trainer's log end the training."""
         best = float("-inf")
         stagnant_validations = 0
-        for value in (entry[self.metric] for entry in history if self.metric in entry):
-            value = -value if self.falls else value
+        for entry in history:
+            if self.metric not in entry:
+                continue
+            value = -entry[self.metric] if self.falls else entry[self.metric]
             stagnant_validations = 0 if value > best + self.min_delta else stagnant_validations + 1
             best = max(best, value)
         return stagnant_validations >= self.patience
@@ -39,8 +42,8 @@ class StoppingRule:
 class EarlyStop(TrainerCallback):
     """Applies a rule after each validation.
 
-    The Trainer's own callback counts in memory, and after a crash counts anew: a resumed training would end at another
-    step. The log is part of every checkpoint.
+    The Trainer's own callback counts in memory and starts again after a crash, so that a resumed training would end at
+    another step. The log is part of every checkpoint.
     """
 
     def __init__(self, rule: StoppingRule) -> None:
@@ -51,7 +54,7 @@ class EarlyStop(TrainerCallback):
 
 
 def find_stopping_step(checkpoint: str | None, rule: StoppingRule | None) -> int | None:
-    """The step at which the training that left this checkpoint had ended early; None where it had not."""
+    """Return the step at which the training of this checkpoint had stopped early; None if it had not."""
     if checkpoint is None or rule is None:
         return None
     state = read_json(Path(checkpoint) / "trainer_state.json")

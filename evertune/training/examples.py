@@ -1,4 +1,4 @@
-"""Tokenized rows with their targets, made into examples when they are asked for."""
+"""Tokenized rows with their targets, turned into examples on access."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 class Examples(Sequence[Mapping[str, Any]]):
-    """The rows as the objective's `example` makes them; a million rows cost the memory of their token ids.
+    """Rows as the objective's `example` builds them; the memory they need is that of their token ids.
 
     Args:
         objective: its module.
-        encoded: tokenized rows; a column holds numbers or lists of them.
+        encoded: tokenized rows; columns of numbers or of lists of numbers.
         targets: of the same rows.
         ids: label -> index.
     """
@@ -30,15 +30,15 @@ class Examples(Sequence[Mapping[str, Any]]):
         self._columns = {name: _read_column(table.column(name)) for name in names}
 
     @property
-    def lengths(self) -> Any:
-        """Tokens of every row, (rows,)."""
+    def lengths(self) -> np.ndarray[Any, Any]:
+        """Number of tokens of every row, (rows,)."""
         _, ends = self._columns["input_ids"]
         return np.diff(ends)
 
     @property
-    def token_ids(self) -> Any:
-        """Ids of all tokens, one row behind the other."""
-        values, _ = self._columns["input_ids"]
+    def token_ids(self) -> np.ndarray[Any, Any]:
+        """Token ids of all rows, concatenated."""
+        values: np.ndarray[Any, Any] = self._columns["input_ids"][0]
         return values
 
     def __len__(self) -> int:
@@ -51,18 +51,18 @@ class Examples(Sequence[Mapping[str, Any]]):
     def __getitem__(self, index: int | slice) -> Mapping[str, Any] | list[Mapping[str, Any]]:
         if isinstance(index, slice):
             return [self[row_index] for row_index in range(len(self))[index]]
-        index = range(len(self))[index]  # IndexError at the end, by which a loop over a sequence stops
+        index = range(len(self))[index]  # raises IndexError at the end, which ends a loop over a sequence
         row = {name: _read_cell(column, index) for name, column in self._columns.items()}
         example: Mapping[str, Any] = self._objective.example(row, self._targets[index], self._ids)
         return example
 
 
 def _read_column(column: Any) -> tuple[Any, Any]:
-    """A column's numbers, and for one of lists where each begins."""
+    """Return a column's numbers, and for a column of lists where each list begins."""
     import pyarrow as pa
 
     values = column.combine_chunks()
-    if isinstance(values, pa.ChunkedArray):  # of an empty column, or one of more than 2**31 numbers
+    if isinstance(values, pa.ChunkedArray):  # an empty column, or one with more than 2**31 numbers
         values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
     if not pa.types.is_list(values.type):
         return values.to_numpy(zero_copy_only=False), None

@@ -31,19 +31,27 @@ STEP_VERSION = 5  # raise it when the same input gives another model
 
 
 def fingerprint_training(recipe: "Recipe", tokens: Tokens, champion: str | None, teacher: str | None = None) -> str:
-    """What decides the weights: token data set, training section, base, and the libraries that do the arithmetic.
+    """Return a digest of all that decides the weights: tokens, training section, base model, and libraries.
 
     Args:
-        champion: digest of the champion's bundle where training starts from it, or learns only what came since.
-        teacher: digest of the teacher where there is one.
+        recipe: the model's recipe.
+        tokens: the token data set.
+        champion: digest of the champion's bundle, if training starts from it or learns only rows newer than it.
+        teacher: digest of the teacher; None without one.
     """
     fresh = recipe.data.fresh
     since = champion if (fresh.start_from, fresh.train_on) != ("base", "all") else None
     settings = dump_settings(recipe.training, *recipe.training.HOW)
-    left_out: list[Any] = ["leak: exclude"] if recipe.data.split.leak == "exclude" else []
-    left_out += [recipe.evaluation.window] if recipe.evaluation.window is not None else []
-    left_out += [version("peft")] if recipe.training.method != FULL else []
-    left_out += [teacher] if teacher is not None else []
+    # Only added where they differ from the default: runs of before these settings existed keep their digest.
+    further: list[Any] = []
+    if recipe.data.split.leak == "exclude":
+        further.append("leak: exclude")
+    if recipe.evaluation.window is not None:
+        further.append(recipe.evaluation.window)
+    if recipe.training.method != FULL:
+        further.append(version("peft"))
+    if teacher is not None:
+        further.append(teacher)
     return compute_digest(
         STEP_VERSION,
         tokens.fingerprint,
@@ -56,17 +64,20 @@ def fingerprint_training(recipe: "Recipe", tokens: Tokens, champion: str | None,
         recipe.evaluation.precision,
         version("torch"),
         version("transformers"),
-        *left_out,
+        *further,
     )
 
 
 def run_folder(home: Home, key: str, *, anew: bool = False) -> Path:
-    """Where the run with this fingerprint keeps its checkpoints, bundle and reports.
+    """Return the folder of checkpoints, bundle and reports of the run with this fingerprint.
 
     Args:
-        anew: a folder of its own if the run was concluded before; an interrupted one is gone on with all the same.
+        home: of the recipe.
+        key: the fingerprint.
+        anew: return a new folder if the last run was concluded; an interrupted run is resumed all the same.
     """
-    folders = [home.runs / key[:16], *sorted(home.runs.glob(f"{key[:16]}-*"), key=lambda path: int(path.name[17:]))]
+    repeats = sorted(home.runs.glob(f"{key[:16]}-*"), key=lambda path: int(path.name[17:]))
+    folders = [home.runs / key[:16], *repeats]
     if anew and (folders[-1] / "concluded").exists():
         return home.runs / f"{key[:16]}-{len(folders)}"
     return folders[-1]
@@ -89,15 +100,21 @@ def finetune_model(
     """Train on the snapshot's train rows, stop early on its validation rows, and write the bundle.
 
     Args:
-        encoded, rows: the snapshot's rows, tokenized and with their targets, in the same order.
-        folder: this run's folder; a whole bundle or checkpoint found there is used.
-        champion: bundle to start from where the recipe says so.
+        recipe: the model's recipe.
+        home: of the recipe.
+        tokens: the token data set.
+        encoded: the snapshot's rows, tokenized.
+        rows: the same rows in the same order, with their targets.
+        run_id: of the run.
+        folder: of the run; a complete bundle or checkpoint found there is used.
+        log: takes metrics and the optimiser step that they belong to.
+        champion: the champion's bundle, to start from if the recipe says so.
         since: rows of later batches are new to the champion.
         teacher: bundle or base model that the recipe's `distill` names.
     Raises:
         ConfigError: frozen parameters, token masking or length do not fit the base model.
-        DataError: too little to learn from.
-        TrainingError: out of memory, out of disk, loss not finite.
+        DataError: too few rows to learn from.
+        TrainingError: out of memory, out of disk space, or the loss is not finite.
     """
     from evertune.training.distributed import processes
 
@@ -111,10 +128,10 @@ def finetune_model(
                         recipe, home, tokens, rows, run_id, folder, log, champion, since
                     )
             else:
-                facts = (
-                    train_model(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since, teacher)
-                    or {}
+                outcome = train_model(
+                    recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since, teacher
                 )
+                facts = outcome or {}
             candidate_facts = {**facts, "seconds": time.perf_counter() - start}
         write_json(folder / "candidate.json", candidate_facts)
         (folder / "teacher.npy").unlink(missing_ok=True)
@@ -137,14 +154,17 @@ def train_model(
     since: int,
     teacher: Path | None = None,
 ) -> dict[str, Any] | None:
-    """Train in this process, alone or as one of several; the first of them writes the bundle and returns the facts.
+    """Train in this process, alone or as one of several; arguments as for `finetune_model`.
+
+    Returns:
+        Facts about the training; None in all processes but the first, which writes the bundle.
 
     Raises:
-        EvertuneError: as `finetune`.
+        EvertuneError: as `finetune_model`.
     """
     from evertune.training.distributed import process_group
 
-    # Processes whose parent was killed end by themselves; the next training waits until they have.
+    # Processes whose parent was killed end by themselves; the next training waits until they have ended.
     training_lock = home.lock("training") if process_group.get_rank() == 0 else contextlib.nullcontext()
     with training_lock, _explain_errors(recipe, folder):
         return _train_and_bundle(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since, teacher)
@@ -174,26 +194,28 @@ def _train_and_bundle(
     memory = home.root / "machine.json"
     tokenizer = tokenize.load_tokenizer(recipe)
     task = build_task(recipe, encoded, rows, labels, tokenizer, since)
-    start_model = initial_model.build_initial_model(
-        recipe, task.objective, labels, champion if recipe.data.fresh.start_from == "champion" else None
-    )
+    start = champion if recipe.data.fresh.start_from == "champion" else None
+    start_model = initial_model.build_initial_model(recipe, task.objective, labels, start)
     model = start_model.model
     if settings.distill is not None:
         if teacher is None:
-            raise ConfigError("training.distill: only `evertune run` and `search` find the teacher; take it out here")
+            raise ConfigError("training.distill: only `evertune run` and `search` support a teacher; remove it here")
         task = task.with_teacher(teacher, settings.distill, tokenizer, recipe.objective, folder / "teacher.npy")
     trainable_count = parameters.freeze_parameters(
         model, settings.freeze, settings.train_top_layers, settings.method == FULL
     )
     precision = resolve_precision(settings.precision, memory)
     total = model.num_parameters()
-    counts = f"{trainable_count:,}", f"{total:,}", len(task.train), precision
-    logger.info("training %s of %s parameters on %d rows in %s", *counts)
-    callbacks = (
-        [RankSchedule(start_model.peft, start_model.method)]
-        if start_model.method and start_model.method["type"] == "adalora"
-        else []
+    logger.info(
+        "training %s of %s parameters on %d rows in %s",
+        f"{trainable_count:,}",
+        f"{total:,}",
+        len(task.train),
+        precision,
     )
+    callbacks = []
+    if start_model.method and start_model.method["type"] == "adalora":
+        callbacks.append(RankSchedule(start_model.peft, start_model.method))
     fitted = trainer.fit(model, task, settings, precision, folder / "checkpoints", log, memory, callbacks)
     if process_group.get_rank():
         return None
@@ -227,7 +249,7 @@ def _build_card(recipe: "Recipe", tokens: Tokens, precision: str, run_id: str) -
 
 
 def _describe_adapter(recipe: "Recipe") -> dict[str, Any]:
-    """What the bundle of an adapter must know of it and of its base."""
+    """Return what the bundle of an adapter records about it and its base."""
     return {
         "method": to_plain(recipe.training.method),
         "base": base_models.get_base_name(recipe),
@@ -237,7 +259,7 @@ def _describe_adapter(recipe: "Recipe") -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _explain_errors(recipe: "Recipe", folder: Path) -> Iterator[None]:
-    """Lack of memory or disk as an error that a person can act on; torch has no one class for either."""
+    """Turn a lack of memory or disk space into an error that a person can act on; torch has no class for either."""
     from safetensors import SafetensorError
 
     from evertune.training.micro_batches import lacks_memory
@@ -249,11 +271,11 @@ def _explain_errors(recipe: "Recipe", folder: Path) -> Iterator[None]:
         if lacks_memory(error):
             raise SettingsError(
                 f"out of memory with training.tokens_per_batch {recipe.training.tokens_per_batch}; halve it and double "
-                "training.accumulation, which learns the same, or free some memory"
+                "training.accumulation, which gives the same model, or free some memory"
             ) from error
         if isinstance(error, (OSError, SafetensorError)) or "PytorchStreamWriter" in text:
             raise TrainingError(
                 f"nothing can be written to {folder}: {text.splitlines()[0]}; free some space and run again: "
-                "training goes on from the last checkpoint"
+                "training resumes from the last checkpoint"
             ) from error
         raise

@@ -1,4 +1,4 @@
-"""The head of a model that starts from a champion whose labels were others: what it knows of a label stays with it."""
+"""Carry a champion's head over to a model with other labels: each label keeps its weights."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,13 @@ logger = logging.getLogger(__name__)
 
 
 def carry_over(model: Any, champion: Any, labels: Sequence[str], renamed: Mapping[str, str]) -> None:
-    """Give each label's output the champion's weights for that label, wherever it stood there; new labels start anew.
+    """Copy the champion's weights of each label to that label's output; new labels get random weights.
 
     Args:
-        model: of the champion's weights, with one output for each of `labels`.
+        model: has the champion's other weights, and one output for each of `labels`.
         champion: the champion's model.
-        renamed: old label -> the one that it is called now; several for one were merged, and give their mean.
+        labels: of the model, in order.
+        renamed: old label -> new label; labels that were merged into one give the mean of their weights.
     """
     champion_labels = [champion.config.id2label[index] for index in range(champion.config.num_labels)]
     if champion_labels == list(labels):
@@ -25,15 +26,17 @@ def carry_over(model: Any, champion: Any, labels: Sequence[str], renamed: Mappin
         origins.setdefault(renamed.get(label, label), []).append(index)
     weights = dict(champion.named_parameters())
     for name, parameter in model.named_parameters():
-        if not is_backbone(model, name) and _has_rows(parameter, weights.get(name), len(labels), len(champion_labels)):
+        if is_backbone(model, name):
+            continue
+        if _has_label_rows(parameter, weights.get(name), len(labels), len(champion_labels)):
             _fill_rows(parameter, weights[name], [origins[label] for label in labels], model.config)
     new = [label for label in labels if not origins[label]]
     removed = [label for label in origins if label not in labels]
-    logger.info("the head keeps %d labels, %d are new, %d are gone", len(labels) - len(new), len(new), len(removed))
+    logger.info("the head keeps %d labels; %d are new, %d were removed", len(labels) - len(new), len(new), len(removed))
 
 
-def _has_rows(parameter: Any, champion_weights: Any, label_count: int, champion_label_count: int) -> bool:
-    """Whether it has a row for each label, as it had in the champion."""
+def _has_label_rows(parameter: Any, champion_weights: Any, label_count: int, champion_label_count: int) -> bool:
+    """Whether the parameter has a row for each label, here and in the champion."""
     if champion_weights is None or parameter.shape[1:] != champion_weights.shape[1:]:
         return False
     return (len(parameter), len(champion_weights)) == (label_count, champion_label_count)

@@ -1,4 +1,4 @@
-"""The model that a training starts from: base or champion, with a head for the labels and the method's weights."""
+"""Build the model that a training starts from: base or champion, with a head and the method's weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InitialModel:
-    """A model, and what the method has added to it.
+    """A model, and what the training method has added to it.
 
     Args:
-        model: what is trained.
-        method: `type` and options; None where all weights are trained.
-        peft: the model of the library `peft` around it, where there is one.
+        model: the trained model.
+        method: `type` and options of the method; None if all weights are trained.
+        peft: the `peft` model around it; None without one.
     """
 
     model: Any
@@ -35,10 +35,12 @@ class InitialModel:
     peft: Any = None
 
     def finish_model(self, keep_unmerged: bool) -> Any:
-        """What the bundle saves: an ordinary model, or where it stays apart the adapter alone."""
+        """Return what the bundle saves: an ordinary model, or the adapter alone if it stays unmerged."""
         if keep_unmerged:
             return UnmergedAdapter(self.model, self.peft)
-        return self.model if self.peft is None else self.peft.merge_and_unload()
+        if self.peft is None:
+            return self.model
+        return self.peft.merge_and_unload()
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,12 @@ class UnmergedAdapter:
 
 
 def build_initial_model(recipe: "Recipe", objective: Any, labels: Sequence[str], champion: Path | None) -> InitialModel:
-    """Build the model, and add what the method trains.
+    """Build the model, and add the weights that the method trains.
 
     Args:
+        recipe: the model's recipe.
+        objective: its module.
+        labels: in order.
         champion: bundle to start from; None for the base.
     Raises:
         ConfigError: the method does not fit the model, or the champion.
@@ -69,13 +74,14 @@ def build_initial_model(recipe: "Recipe", objective: Any, labels: Sequence[str],
     method = recipe.training.method
     adapter_card = None if champion is None else bundle.read_card(champion).get("adapter")
     _check_champion(recipe, champion, adapter_card)
-    whole = champion is not None and adapter_card is None  # an ordinary model
-    model_path = str(champion / "model") if champion is not None and whole else base_models.locate_base(recipe)
+    is_full_model = champion is not None and adapter_card is None
+    start_folder = champion / "model" if champion is not None and is_full_model else base_models.locate_base(recipe)
+    model_path = str(start_folder)
     model = parameters.build_model(
         objective, model_path, labels, base_models.resolve_options(recipe), recipe.training.seed
     )
     renamed = recipe.contract.label.rename
-    if champion is not None and whole and objective.LABELED:
+    if champion is not None and is_full_model and objective.LABELED:
         head.carry_over(model, objective.load(champion / "model"), labels, renamed)
     if recipe.training.student is not None:
         student.shrink_model(model, recipe.training.student.layers)
@@ -83,11 +89,12 @@ def build_initial_model(recipe: "Recipe", objective: Any, labels: Sequence[str],
         return InitialModel(model)
     options = method.model_dump(mode="json")  # type: ignore[union-attr]
     try:
-        start = InitialModel(model, options, adapters.attach_adapter(model, options, base_models.get_base_name(recipe)))
+        peft = adapters.attach_adapter(model, options, base_models.get_base_name(recipe))
+        start = InitialModel(model, options, peft)
         _try_forward(model)
     except ValueError as error:
         raise ConfigError(f"training.method: {options['type']} does not fit {recipe.base_model}: {error}") from error
-    if champion is not None and not whole:
+    if champion is not None and not is_full_model:
         champion_model = bundle.load_predictor(champion, "fp32").model
         _copy_adapter(model, champion_model)
         if objective.LABELED:
@@ -96,10 +103,10 @@ def build_initial_model(recipe: "Recipe", objective: Any, labels: Sequence[str],
 
 
 def check_recipe_fits(recipe: "Recipe") -> None:
-    """Look whether what the recipe's training names fits its base model; nothing is trained.
+    """Check that the recipe's training settings fit its base model, without training.
 
     Raises:
-        ConfigError: they do not, or the base model has no tokenizer that fits.
+        ConfigError: they do not fit, or the base model has no suitable tokenizer.
         TrainingError: the weights cannot be loaded.
     """
     from evertune.tokenization import tokenize
@@ -119,7 +126,7 @@ def check_recipe_fits(recipe: "Recipe") -> None:
 
 
 def _try_forward(model: Any) -> None:
-    """Two tokens through the model: one that takes no virtual tokens says so."""
+    """Run two tokens through the model: one that does not support virtual tokens raises ValueError."""
     import torch
 
     ids = torch.tensor([[0, 1]])
@@ -129,10 +136,10 @@ def _try_forward(model: Any) -> None:
 
 
 def _check_champion(recipe: "Recipe", champion: Path | None, adapter_card: Mapping[str, Any] | None) -> None:
-    """Whether this training may go on from this champion.
+    """Check that this training can start from this champion.
 
     Raises:
-        ConfigError: it may not.
+        ConfigError: it cannot.
     """
     if champion is None:
         return
@@ -140,21 +147,20 @@ def _check_champion(recipe: "Recipe", champion: Path | None, adapter_card: Mappi
     if adapter_card is None:
         if recipe.training.needs_base:
             raise ConfigError(
-                "data.fresh.start_from: the champion is a whole model, and the adapter of `training.method` would "
-                f"belong to it, not to base_model; set `merge: true`, or {advice}"
+                "data.fresh.start_from: the champion is a full model, so the unmerged adapter of training.method would "
+                f"need the champion instead of base_model; set merge: true, or {advice}"
             )
         return
     method = recipe.training.method
     if not recipe.training.needs_base or method.model_dump(mode="json") != adapter_card["method"]:  # type: ignore[union-attr]
         raise ConfigError(
-            f"data.fresh.start_from: the champion is an adapter ({_format_method(adapter_card['method'])}), and "
-            "`training.method` is "
-            f"another; keep the method, or {advice}"
+            f"data.fresh.start_from: the champion is an adapter ({_format_method(adapter_card['method'])}), but "
+            f"training.method differs; keep the champion's method, or {advice}"
         )
     if base_models.fingerprint_base(recipe) != adapter_card["fingerprint"]:
         raise ConfigError(
-            f"data.fresh.start_from: the champion is an adapter of {adapter_card['base']}, and base_model is "
-            f"another; {advice}"
+            f"data.fresh.start_from: the champion is an adapter of {adapter_card['base']}, but base_model differs; "
+            f"{advice}"
         )
 
 
@@ -163,7 +169,7 @@ def _format_method(method: Mapping[str, Any]) -> str:
 
 
 def _copy_adapter(model: Any, champion_model: Any) -> None:
-    """Give the model what the champion's adapter has learned."""
+    """Copy the weights of the champion's adapter to the model."""
     import torch
 
     learned = dict(champion_model.named_parameters())

@@ -1,4 +1,4 @@
-"""A batch is computed in as many pieces as fit memory, or as are fastest; what is learned stays the same."""
+"""Compute a batch in as many pieces as fit in memory, or as are fastest; the result stays the same."""
 
 import logging
 import time
@@ -17,34 +17,36 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 Batch = Mapping[str, Any]
-Compute = Callable[[Batch], Any]  # forward and back of a piece; gives its share of the loss
-TRIED = (1, 2, 4, 8)
+Compute = Callable[[Batch], Any]  # forward and backward pass of a piece; returns its share of the loss
+TRIED = (1, 2, 4, 8)  # numbers of pieces that are timed
 
 
 class MicroBatches:
-    """Splits batches, and splits them finer when memory runs out.
+    """Splits batches into pieces, and into more pieces when memory runs out.
 
-    The loss is divided by the rows or words of the whole optimiser step, so the gradients of the pieces add up to that
-    of the batch. When memory runs out, the gradients of the step so far are thrown away and computed again.
+    The loss is divided by the rows or words of the whole optimiser step, so the gradients of the pieces add up to the
+    gradient of the batch. When memory runs out, the gradients of the step so far are discarded and computed again.
 
     Args:
-        count: pieces of a batch; None for what is fastest with the first one.
-        found: called with the number, when it was not known or not enough.
-        whole: a batch is never split.
+        count: pieces of a batch; None for the fastest number, measured on the first batch.
+        remember: called with the number when it was measured or raised.
+        whole: never split a batch.
     """
 
     def __init__(self, count: int | None, remember: Callable[[int], None], whole: bool = False) -> None:
         self._count = count
         self._remember = remember
         self._whole = whole
-        self._step: list[tuple[Batch, Any]] = []  # batches of the optimiser step so far, with torch's state before each
+        self._step: list[
+            tuple[Batch, Any]
+        ] = []  # batches of the optimiser step so far, with the generator's state before each
 
     def run_batch(self, batch: Batch, compute: Compute, model: Any) -> Any:
-        """The loss of a batch, whose gradients are added to those that the optimiser step has so far.
+        """Return the loss of a batch, and add its gradients to those of the optimiser step so far.
 
         Raises:
-            TrainingError: there is not memory for a single row, or for a batch that is not to be split.
-            RuntimeError: memory ran out in one of several processes: the others wait for its gradients.
+            TrainingError: there is not enough memory for a single row, or for a batch that cannot be split.
+            RuntimeError: memory ran out in one of several processes, while the others wait for its gradients.
         """
         if next(parameter for parameter in model.parameters() if parameter.requires_grad).grad is None:
             self._step.clear()
@@ -55,8 +57,8 @@ class MicroBatches:
         loss = self._try_batch(batch, compute, self._count)
         if loss is None and self._whole:
             raise SettingsError(
-                "out of memory: each row's loss looks at the whole batch, so no part of it can be computed alone; "
-                "lower training.tokens_per_batch, which changes what is learned, or free some memory"
+                "out of memory: each row's loss depends on the whole batch, so no part of it can be computed alone; "
+                "lower training.tokens_per_batch, which changes the result, or free some memory"
             )
         while loss is None:
             self._count *= 2
@@ -68,7 +70,7 @@ class MicroBatches:
         return loss
 
     def _recompute_step(self, compute: Compute, count: int) -> Any:
-        """The loss of the step's last batch, with all of the step computed anew; None where memory ran out."""
+        """Compute all batches of the step again, and return the loss of the last one; None if memory ran out."""
         if count >= 2 * max(count_rows(batch) for batch, _ in self._step):
             raise TrainingError("out of memory with a single row; lower objective.max_length, or free some memory")
         loss = None
@@ -80,7 +82,7 @@ class MicroBatches:
         return loss
 
     def _try_batch(self, batch: Batch, compute: Compute, count: int) -> Any:
-        """The loss; None where memory ran out."""
+        """Return the loss; None if memory ran out."""
         try:
             return sum(compute(piece) for piece in split_batch(batch, count))
         except (RuntimeError, MemoryError) as error:
@@ -94,80 +96,82 @@ class MicroBatches:
 def plan_micro_batches(
     model: Any, settings: "Training", precision: str, memory: Path, coupled: bool = False
 ) -> MicroBatches:
-    """The pieces that were found here before for a model and batches of this size, or none found yet.
+    """Return how to split batches, with the number of pieces measured earlier on this machine for this model and size.
 
     Args:
-        memory: JSON file in which the finding is remembered.
-        coupled: a row's loss depends on the other rows of its batch.
+        model: to train.
+        settings: the recipe's training section.
+        precision: `bf16` or `fp32`.
+        memory: JSON file with this machine's measurements.
+        coupled: whether a row's loss depends on the other rows of its batch.
     Raises:
-        ConfigError: several processes would each compute a part of a batch that must be whole.
+        ConfigError: several processes would each compute a part of a batch that cannot be split.
     """
     if coupled or _has_batch_norm(model):
         if process_group.get_world_size() > 1:
             raise ConfigError(
-                "training.processes: this model learns from a batch as a whole, which no process has; set it to 1"
+                "training.processes: this model learns from a batch as a whole, which cannot be divided; set it to 1"
             )
         return MicroBatches(1, lambda _: None, whole=True)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} threads"
     size = f"{model.num_parameters()} parameters, {settings.budget} x {settings.accumulation} tokens"
     name = f"pieces: torch {torch.__version__} {device}, {precision}, {size}"
     auto = settings.tokens_per_batch == "auto"
-    # Several processes must all go back as often: each takes its part of a batch as it is.
-    count_before: int | None = (
-        (read_json(memory) or {}).get(name) if auto and process_group.get_world_size() == 1 else 1
-    )
+    known_count: int | None = 1
+    if auto and process_group.get_world_size() == 1:  # several processes must run equally many backward passes
+        known_count = (read_json(memory) or {}).get(name)
 
     def remember(count: int) -> None:
         if auto:
             logger.info("a batch is computed in %d pieces", count)
             write_json(memory, {**(read_json(memory) or {}), name: count})
 
-    return MicroBatches(count_before, remember)
+    return MicroBatches(known_count, remember)
 
 
 def _has_batch_norm(model: Any) -> bool:
-    """Whether a layer takes mean and variance from its batch."""
+    """Whether a layer computes mean and variance over its batch."""
     kinds = torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d
     return any(isinstance(layer, kinds) for layer in model.modules())
 
 
 def count_rows(batch: Batch) -> int:
-    """Rows of a batch."""
+    """Return the number of rows of a batch."""
     return len(next(iter(batch.values())))
 
 
 def split_batch(batch: Batch, count: int) -> Iterator[Batch]:
-    """The batch in at most `count` pieces of about as many rows."""
+    """Split a batch into at most `count` pieces with about the same number of rows."""
     for indices in torch.arange(count_rows(batch)).chunk(count):
         yield {name: value[indices[0] : indices[-1] + 1] for name, value in batch.items()}
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; torch has no one class for that."""
+    """Whether an error means that memory ran out; torch has no single class for that."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
 
 
 def find_fastest(batch: Batch, compute: Compute, model: Any) -> int:
-    """The number of pieces in which this batch takes the least time; leaves torch's generator as it was, no gradients.
+    """Return the number of pieces in which this batch is fastest; leaves torch's generator and gradients unchanged.
 
     Raises:
-        TrainingError: there is not memory for an eighth of the batch.
+        TrainingError: there is not enough memory for an eighth of the batch.
     """
     seconds: dict[int, float] = {}
     with torch.random.fork_rng():
         for count in TRIED:
             duration = min(_time_step(batch, count, compute, model) for _ in range(2))
             if duration > min(seconds.values(), default=duration):
-                break  # smaller pieces only get slower
+                break  # more pieces are only slower
             if duration < float("inf"):
                 seconds[count] = duration
     if not seconds:
-        raise TrainingError("out of memory with training.tokens_per_batch: auto; give a smaller number")
+        raise TrainingError("out of memory with training.tokens_per_batch: auto; set a number instead")
     return min(seconds, key=seconds.__getitem__)
 
 
 def _time_step(batch: Batch, count: int, compute: Compute, model: Any) -> float:
-    """Seconds of a step; infinity where memory ran out."""
+    """Return the seconds of a step; infinity if memory ran out."""
     start = time.perf_counter()
     try:
         for piece in split_batch(batch, count):

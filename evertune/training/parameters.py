@@ -1,4 +1,4 @@
-"""The model that a training starts from: its free parameters, their learning rates."""
+"""The parameters of a model: which are trained, and at which learning rates."""
 
 import fnmatch
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from evertune.errors import ConfigError, TrainingError
 
 
 def build_model(objective: Any, model_path: str, labels: Sequence[str], options: Any, seed: int) -> Any:
-    """Base weights with a new head, the head drawn from `seed`.
+    """Build a model with the base's weights and a new head that is drawn from `seed`.
 
     Raises:
         TrainingError: the weights cannot be loaded.
@@ -25,18 +25,21 @@ def build_model(objective: Any, model_path: str, labels: Sequence[str], options:
 
 
 def freeze_parameters(model: Any, patterns: Sequence[str], top_layers: int | None, others_learn: bool = True) -> int:
-    """Fix parameters by name pattern, and all of the backbone but its top layers; returns how many stay free.
+    """Freeze parameters by name pattern, and the backbone below its top layers; return how many stay trainable.
 
     Args:
-        free: whether all others learn; else those alone that were free before.
+        model: to train.
+        patterns: of names of parameters to freeze.
+        top_layers: number of layers of the backbone that are trained; None for all.
+        others_learn: whether all other parameters are trained; otherwise only those that were trainable before.
     Raises:
-        ConfigError: a pattern fits no parameter, the model has fewer layers, or nothing stays free.
+        ConfigError: a pattern matches no parameter, the model has fewer layers, or no parameter stays trainable.
     """
     names = [name for name, _ in model.named_parameters()]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
             raise ConfigError(
-                f"training.freeze: {pattern!r} fits no parameter; names are such as {names[0]}, {names[-1]}"
+                f"training.freeze: {pattern!r} matches no parameter; names look like {names[0]}, {names[-1]}"
             )
     frozen = {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
     if top_layers is not None:
@@ -45,14 +48,14 @@ def freeze_parameters(model: Any, patterns: Sequence[str], top_layers: int | Non
         parameter.requires_grad = name not in frozen and (others_learn or parameter.requires_grad)
     count: int = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     if not count:
-        raise ConfigError("training.freeze: no parameter stays free; leave at least the head")
+        raise ConfigError("training.freeze: no parameter is left to train; leave at least the head")
     return count
 
 
 def _names_below_top(model: Any, names: Sequence[str], top: int) -> set[str]:
     name, layers = _find_stack(model)
     if top > len(layers):
-        raise ConfigError(f"training.train_top_layers: {top}, but the model has {len(layers)} layers")
+        raise ConfigError(f"training.train_top_layers: {top}, but the model has {len(layers)} layers; lower it")
     top_prefixes = tuple(f"{name}.{index}." for index in range(len(layers) - top, len(layers)))
     return {
         parameter_name
@@ -62,17 +65,21 @@ def _names_below_top(model: Any, names: Sequence[str], top: int) -> set[str]:
 
 
 def is_backbone(model: Any, name: str) -> bool:
-    """Whether a parameter belongs to the pretrained part, not to a head; all of T5's do, on which none stands."""
+    """Whether a parameter belongs to the pretrained part, not to a head; all of T5's do, which has no head."""
     return model.base_model is model or name.startswith(model.base_model_prefix + ".")
 
 
 def build_optimizer(model: Any, rate: float, head_rate: float | None, decay: float, layer_decay: float = 1.0) -> Any:
-    """Fused AdamW (Loshchilov & Hutter 2019); no decay on biases, norms and IA3's factors; rates by depth.
+    """Build a fused AdamW (Loshchilov & Hutter 2019), without weight decay on biases, norms and IA3's factors.
 
     Args:
-        layer_decay: see `rated`.
+        model: to train.
+        rate: peak learning rate of the backbone.
+        head_rate: peak learning rate of the head; None for `rate`.
+        decay: weight decay.
+        layer_decay: see `assign_rates`.
     Raises:
-        ConfigError: as `rated`.
+        ConfigError: as `assign_rates`.
     """
     import torch
 
@@ -91,28 +98,29 @@ def build_optimizer(model: Any, rate: float, head_rate: float | None, decay: flo
 def assign_rates(
     model: Any, rate: float, head_rate: float | None, layer_decay: float = 1.0
 ) -> list[tuple[str, Any, float]]:
-    """Name, parameter and peak rate of all that learns.
+    """Return (name, parameter, peak learning rate) of every trainable parameter.
 
     Args:
-        layer_decay: what each layer's rate is multiplied with for the one below (Howard & Ruder 2018, section 3.2; by
-            this factor Clark et al. 2020, appendix B); the top layer has `rate`, the head its own.
+        model: to train.
+        rate: of the backbone's top layer.
+        head_rate: of the head; None for `rate`.
+        layer_decay: factor from each layer's rate to that of the layer below (Howard & Ruder 2018, section 3.2; in this
+            form Clark et al. 2020, appendix B).
     Raises:
-        ConfigError: there is no one stack of layers for `layer_decay`.
+        ConfigError: `layer_decay` is set, and the model has no single stack of layers.
     """
     layers_above = _count_layers_above(model) if layer_decay < 1 else {}
-    trainable = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    return [
-        (
-            name,
-            parameter,
-            rate * layer_decay ** layers_above.get(name, 0) if is_backbone(model, name) else head_rate or rate,
-        )
-        for name, parameter in trainable
-    ]
+    rates = []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        peak = rate * layer_decay ** layers_above.get(name, 0) if is_backbone(model, name) else head_rate or rate
+        rates.append((name, parameter, peak))
+    return rates
 
 
 def _count_layers_above(model: Any) -> dict[str, int]:
-    """By name of a parameter in a layer or in the embeddings, how many layers stand above it."""
+    """Return the number of layers above each parameter of a layer or of the embeddings, by name."""
     name, layers = _find_stack(model)
     embeddings = {id(parameter) for parameter in _embedding_parameters(model)}
     is_before_layers = True
@@ -120,18 +128,16 @@ def _count_layers_above(model: Any) -> dict[str, int]:
     for parameter_name, parameter in model.named_parameters():
         if parameter_name.startswith(f"{name}."):
             is_before_layers = False
-            layers_above[parameter_name] = (
-                len(layers) - 1 - int(parameter_name.removeprefix(f"{name}.").partition(".")[0])
-            )
-        elif id(parameter) in embeddings or (
-            is_before_layers and is_backbone(model, parameter_name)
-        ):  # positions, norms of embeddings
+            layer = int(parameter_name.removeprefix(f"{name}.").partition(".")[0])
+            layers_above[parameter_name] = len(layers) - 1 - layer
+        elif id(parameter) in embeddings or (is_before_layers and is_backbone(model, parameter_name)):
+            # Positions and norms of the embeddings come before the layers.
             layers_above[parameter_name] = len(layers)
     return layers_above
 
 
 def _embedding_parameters(model: Any) -> list[Any]:
-    """Parameters of the embeddings; of a convolutional network none: what stands before its layers reads pictures."""
+    """Return the parameters of the embeddings; a convolutional network has none."""
     try:
         return list(model.get_input_embeddings().parameters())
     except NotImplementedError:
@@ -139,10 +145,10 @@ def _embedding_parameters(model: Any) -> list[Any]:
 
 
 def _find_stack(model: Any) -> tuple[str, Any]:
-    """Name and layers of the model's longest stack.
+    """Return name and layers of the model's longest stack.
 
     Raises:
-        ConfigError: it has none, or none that is its pretrained part, as T5 with its two.
+        ConfigError: the backbone has no single stack of layers; T5 has two.
     """
     import torch
 
@@ -150,6 +156,6 @@ def _find_stack(model: Any) -> tuple[str, Any]:
     has_two_stacks = model.config.is_encoder_decoder or model.base_model is model
     if has_two_stacks or not any(is_backbone(model, name) for name in stacks):
         raise ConfigError(
-            "training: the base model has no one stack of layers; take train_top_layers and layer_decay out"
+            "training: the base model has no single stack of layers; remove train_top_layers and layer_decay"
         )
     return max(stacks.items(), key=lambda item: len(item[1]))

@@ -1,4 +1,4 @@
-"""What a training says while it runs: a bar, log lines, and metrics by step for the tracker."""
+"""The progress of a training: a bar, log lines, and metrics by step for the tracker."""
 
 import logging
 import math
@@ -14,10 +14,10 @@ Log = Callable[[Mapping[str, float], int], None]
 
 
 class Progress(TrainerCallback):
-    """A bar with loss and rate on a terminal, log lines elsewhere, and metrics by step for the tracker.
+    """Shows a bar with loss and rate on a terminal, log lines elsewhere, and passes metrics by step to the tracker.
 
-    Metrics are handed on when a checkpoint is safe, not before: what a crash undoes was never logged. A training that
-    goes on hands on again what its checkpoint holds; `log` takes each once.
+    Metrics are passed on when a checkpoint is safe, not before: what a crash undoes is never logged. A resumed training
+    passes on again what its checkpoint holds; `log` must ignore repeats.
     """
 
     def __init__(self, log: Log, epochs: float) -> None:
@@ -31,13 +31,13 @@ class Progress(TrainerCallback):
         self._bar = tqdm(
             total=state.max_steps, initial=state.global_step, unit="step", desc="  training", leave=False, disable=None
         )
-        for entry in state.log_history:  # a crash may have come between a checkpoint and its metrics
+        for entry in state.log_history:  # a crash may have happened between a checkpoint and its metrics
             if not entry.keys().isdisjoint({"loss", "eval_loss"}):
-                self._hand_on(entry, entry["step"])
+                self._pass_on(entry, entry["step"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._bar.update(state.global_step - self._bar.n)
-        # The loss since the last log line is not part of a checkpoint, so none may be open when it is written.
+        # A checkpoint does not hold the loss since the last log line, so log before it is written.
         control.should_log |= control.should_save
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
@@ -46,7 +46,7 @@ class Progress(TrainerCallback):
         elif "eval_loss" in logs:
             self._log_validation(args, state, logs)
         else:
-            return  # the Trainer's summary: its loss and rate leave out what was done before a crash
+            return  # the Trainer's summary, which ignores the steps before a crash
         self._pending.append((dict(logs), state.global_step))
 
     def _show_loss(self, args: Any, state: Any, logs: dict[str, float]) -> None:
@@ -75,10 +75,10 @@ class Progress(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         for values, step in self._pending:
-            self._hand_on(values, step)
+            self._pass_on(values, step)
         self._pending.clear()
 
-    def _hand_on(self, logs: Mapping[str, float], step: int) -> None:
+    def _pass_on(self, logs: Mapping[str, float], step: int) -> None:
         self._log({name: value for name, value in logs.items() if name not in {"epoch", "step"}}, step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -86,7 +86,7 @@ class Progress(TrainerCallback):
 
 
 def mean_loss(history: Sequence[dict[str, Any]]) -> float:
-    """The loss over all steps in a Trainer's log, those before a crash too; 0.0 where there are none."""
+    """Return the mean loss over all steps in a Trainer's log, including those before a crash; 0.0 without any."""
     total = 0.0
     last_step = 0
     for entry in history:

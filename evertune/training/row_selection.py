@@ -1,4 +1,4 @@
-"""Which of a snapshot's train rows a retraining learns from: `data.fresh`."""
+"""Select the train rows of a snapshot that a retraining learns from: `data.fresh`."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 
 def select_train_rows(rows: "pa.Table", recipe: Recipe, since: int) -> "np.ndarray[Any, Any]":
-    """(rows,) whether each row is learned from.
+    """Return a mask (rows,) of the rows to learn from.
 
     Args:
         rows: the snapshot's rows with `row_version`, `batch`, `split` and their targets.
-        since: batch of the champion's snapshot; rows of later ones are new. 0 where there is none.
+        recipe: the model's recipe.
+        since: batch of the champion's snapshot; rows of later batches are new. 0 without a champion.
     """
     chosen = _select_by_age(rows, recipe, since)
     max_per_label = recipe.data.fresh.examples_per_label
@@ -26,10 +27,12 @@ def select_train_rows(rows: "pa.Table", recipe: Recipe, since: int) -> "np.ndarr
 
 
 def explain_missing_rows(rows: "pa.Table", recipe: Recipe, since: int) -> str:
-    """What the rows lack to learn from; empty where a model can be trained on them.
+    """Explain why no model can be trained on the rows; empty if one can.
 
     Args:
-        rows, since: as for `learned`.
+        rows: as for `select_train_rows`.
+        recipe: the model's recipe.
+        since: as for `select_train_rows`.
     """
     import numpy as np
 
@@ -40,25 +43,30 @@ def explain_missing_rows(rows: "pa.Table", recipe: Recipe, since: int) -> str:
 
 
 def explain_shortage(count: int, values: Sequence[str], recipe: Recipe, since: int) -> str:
-    """As `lacking`, of the chosen rows.
+    """Explain why no model can be trained on the selected rows; empty if one can.
 
     Args:
-        count: how many they are; values: all their labels, none where targets are no labels.
+        count: number of selected rows.
+        values: all their labels; empty if the objective has no labels.
+        recipe: the model's recipe.
+        since: as for `select_train_rows`.
     """
-    rows_in_words = (
-        "train rows that came since the champion" if since and recipe.data.fresh.train_on != "all" else "train rows"
-    )
+    kind = "train rows"
+    if since and recipe.data.fresh.train_on != "all":
+        kind = "train rows newer than the champion"
+    if not count:
+        return f"no {kind}"
     if not load_objective(recipe.objective.type).LABELED:
-        return "" if count else f"no {rows_in_words}"
+        return ""
     if not values:
-        return f"no {rows_in_words}" if not count else f"the {rows_in_words} have no label"
+        return f"the {kind} have no label"
     if len(set(values)) < 2:
-        return f"the {rows_in_words} have one label only, {values[0]!r}: there is nothing to tell apart"
+        return f"the {kind} have only one label, {values[0]!r}, but at least two are needed"
     return ""
 
 
 def _select_by_age(rows: "pa.Table", recipe: Recipe, since: int) -> "np.ndarray[Any, Any]":
-    """(rows,) as `learned`, however many rows a label has."""
+    """Return a mask (rows,) as `select_train_rows`, without a limit for each label."""
     train = mask_equal(rows.column("split"), "train")
     fresh = recipe.data.fresh
     if fresh.train_on == "all":
@@ -70,7 +78,7 @@ def _select_by_age(rows: "pa.Table", recipe: Recipe, since: int) -> "np.ndarray[
 
 
 def _limit_per_label(rows: "pa.Table", recipe: Recipe, chosen: Any, max_per_label: int) -> "np.ndarray[Any, Any]":
-    """Of the chosen rows so many of a label at most, drawn by row and seed; a row of several counts for each."""
+    """Limit the selected rows of each label, drawn by row and seed; a row with several labels counts for each."""
     import numpy as np
 
     objective = load_objective(recipe.objective.type)
@@ -88,10 +96,10 @@ def _limit_per_label(rows: "pa.Table", recipe: Recipe, chosen: Any, max_per_labe
 
 
 def _add_replay(rows: "pa.Table", recipe: Recipe, new: Any, old: Any, since: int) -> "np.ndarray[Any, Any]":
-    """The new rows, and as many old ones for each as the recipe says.
+    """Return the new rows and a sample of old ones, in the recipe's ratio.
 
     A weighted draw without replacement (Efraimidis & Spirakis 2006): the rows with the largest `u ** (1 / weight)`. `u`
-    comes from row, seed and champion: a resumed run draws the same rows, and the next champion others.
+    depends on row, seed and champion: a resumed run draws the same rows, the next champion's run others.
     """
     import numpy as np
 
@@ -124,7 +132,7 @@ def _replay_weights(rows: "pa.Table", recipe: Recipe, indices: "np.ndarray[Any, 
 
 
 def _draw_uniform(versions: Any, seed: int, since: int) -> Any:
-    """A number in (0, 1) for each row."""
+    """Return a number in (0, 1) for each row."""
     import numpy as np
 
     salt = mix_bits(np.array([BASE], dtype=np.uint64) * np.uint64(seed + 1) + np.uint64(since))

@@ -1,4 +1,4 @@
-"""What a recipe's rows ask a model to learn: examples, targets, class weights."""
+"""Build the task that a recipe's rows define: examples, targets, class weights."""
 
 import logging
 from collections import Counter
@@ -24,14 +24,18 @@ logger = logging.getLogger(__name__)
 def build_task(
     recipe: "Recipe", encoded: "datasets.Dataset", rows: "pa.Table", labels: tuple[str, ...], tokenizer: Any, since: int
 ) -> Task:
-    """The train and validation rows as a task.
+    """Build the task from the train and validation rows.
 
     Args:
-        encoded, rows: the same rows in the same order, tokenized and with their targets.
+        recipe: the model's recipe.
+        encoded: the rows, tokenized.
+        rows: the same rows in the same order, with their targets.
+        labels: in order.
+        tokenizer: of the base model.
         since: rows of later batches are new to the champion.
     Raises:
-        ConfigError: tokens are to be masked, and the tokenizer has no mask token.
-        DataError: too little to learn from.
+        ConfigError: the recipe masks tokens, and the tokenizer has no mask token.
+        DataError: too few rows to learn from.
     """
     import numpy as np
 
@@ -67,22 +71,22 @@ def build_task(
 
 
 def _collect_vocabulary(train: Examples, token_masking: TokenMasking | None) -> Any:
-    """Sorted ids of all tokens that training may show the model."""
+    """Return the sorted ids of all tokens that the model may see in training."""
     import numpy as np
     import torch
 
-    return torch.from_numpy(
-        np.union1d(train.token_ids, [] if token_masking is None else [token_masking.mask_id]).astype(np.int64)
-    )
+    mask_ids = [] if token_masking is None else [token_masking.mask_id]
+    return torch.from_numpy(np.union1d(train.token_ids, mask_ids).astype(np.int64))
 
 
 def _check_shortage(shortage: str, recipe: "Recipe", since: int) -> None:
     if shortage:
         advice = ", or set data.fresh.train_on to all" if since and recipe.data.fresh.train_on != "all" else ""
-        raise DataError(f"{shortage}; add others{advice}")
+        raise DataError(f"{shortage}; add rows{advice}")
 
 
 def _warn_of_missing(values: list[str], labels: tuple[str, ...]) -> None:
     counts = Counter(values)
-    if missing := [label for label in labels if not counts[label]]:
+    missing = [label for label in labels if not counts[label]]
+    if missing:
         logger.warning("no train row has %s: the model cannot learn it", ", ".join(map(repr, missing)))

@@ -1,4 +1,4 @@
-"""The Trainer of Hugging Face, fed with Evertune's batches and judged by Evertune's metrics."""
+"""The Hugging Face Trainer with Evertune's batches and metrics."""
 
 import contextlib
 import math
@@ -32,17 +32,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned: the objective's module, its labels in order, and the metric that decides.
+    """What a model is trained on.
 
     Args:
+        objective: its module.
+        labels: in order.
         conventions: of all train targets, for decoding.
-        train, validation: rows as the objective's `example` makes them; validation may be empty.
+        metric: the metric that selects the best checkpoint.
+        train: rows as the objective's `example` builds them.
+        lengths: tokens of each train row.
+        validation: rows like `train`; may be empty.
         targets: the validation rows' targets, for the metrics.
-        weights: class weights, None for equal ones.
-        pad_id: token id that fills a batch up.
-        vocabulary: sorted ids of all tokens that the model may see while it learns.
-        masking: what hides tokens while the model learns, None for nothing.
-        teacher: bundle or base model whose hidden states are learned too, None for none.
+        weights: class weights; None for equal ones.
+        pad_id: token id of padding.
+        vocabulary: sorted ids of all tokens that the model may see in training.
+        masking: hides tokens in training; None for no masking.
+        teacher: bundle or base model whose hidden states are learned too; None without one.
     """
 
     objective: Any
@@ -60,11 +65,14 @@ class Task:
     teacher: Path | None = None
 
     def with_teacher(self, teacher_path: Path, rule: Distill, tokenizer: Any, options: Any, file: Path) -> "Task":
-        """The task with a teacher; see `teacher.answers` and `states.taught`.
+        """Return the task with a teacher; see `compute_teacher_logits` and `attach_teacher`.
 
         Args:
-            options: the objective's.
-            file: where the teacher's answers are kept.
+            teacher_path: its bundle or base model.
+            rule: the recipe's `distill`.
+            tokenizer: of the student.
+            options: of the objective.
+            file: where the teacher's logits are kept.
         Raises:
             ConfigError: the teacher does not fit.
         """
@@ -80,7 +88,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Fit:
-    """What a training did."""
+    """The result of a training."""
 
     steps: int
     epochs: float
@@ -97,16 +105,21 @@ def fit(
     memory: Path,
     method_callbacks: Sequence[TrainerCallback] = (),
 ) -> Fit:
-    """Train `model` in place, from the newest whole checkpoint in `folder` if there is one.
+    """Train `model` in place, from the newest complete checkpoint in `folder` if there is one.
 
     Args:
+        model: to train.
+        task: what it is trained on.
+        settings: the recipe's training section.
         precision: `bf16` or `fp32`.
-        folder: checkpoints are kept here.
-        log: takes metrics and the optimiser step they belong to; others: callbacks of the method.
-        memory: JSON file in which this machine's measurements are remembered.
+        folder: of the checkpoints.
+        log: takes metrics and the optimiser step that they belong to.
+        memory: JSON file with this machine's measurements.
+        method_callbacks: of the training method.
     Raises:
-        TrainingError: the loss is not finite, or there is not memory for a single row.
-        RuntimeError, OSError: out of memory or disk, as it comes; the caller says what to do.
+        TrainingError: the loss is not finite, or there is not enough memory for a single row.
+        RuntimeError: out of memory or disk space, as torch raises it; the caller explains it.
+        OSError: likewise.
     """
     batch_plan = micro_batches.plan_micro_batches(model, settings, precision, memory, is_coupled(task.objective))
     settings = _merge_accumulation(settings)
@@ -117,7 +130,8 @@ def fit(
         updates = math.ceil(len(batches) / settings.accumulation)
         checkpoint = process_group.broadcast_from_rank0(lambda: checkpoints.find_newest(folder))
         rule = _stopping_rule(task, settings)
-        if (stopping_step := find_stopping_step(checkpoint, rule)) is not None:
+        stopping_step = find_stopping_step(checkpoint, rule)
+        if stopping_step is not None:
             batches.stop_after(stopping_step * settings.accumulation)
         average = None if settings.ema is None else WeightAverage(model, settings.ema, checkpoint)
         trainer = TokenTrainer(
@@ -146,12 +160,17 @@ def fit(
 
 
 def _build_optimizer(model: Any, settings: Training) -> Any:
-    rates = settings.learning_rate, settings.head_learning_rate, settings.weight_decay, settings.layer_decay
-    return parameters.build_optimizer(model, *rates)
+    return parameters.build_optimizer(
+        model,
+        rate=settings.learning_rate,
+        head_rate=settings.head_learning_rate,
+        decay=settings.weight_decay,
+        layer_decay=settings.layer_decay,
+    )
 
 
 def _merge_accumulation(settings: Training) -> Training:
-    """With `tokens_per_batch: auto` a batch is all that an optimiser step learns from, and cut into pieces."""
+    """With `tokens_per_batch: auto`, make a batch of all tokens of an optimiser step; it is split into pieces later."""
     if settings.tokens_per_batch != "auto":
         return settings
     whole = {"tokens_per_batch": settings.budget * settings.accumulation, "accumulation": 1}
@@ -189,14 +208,13 @@ def _build_arguments(settings: Training, precision: str, folder: Path, updates: 
         metric_for_best_model=task.metric,
         greater_is_better=task.metric not in task.objective.LOWER_IS_BETTER,
         logging_steps=max(1, updates // 50),
-        logging_nan_inf_filter=False,  # it would log the mean of the steps before instead, and train on in silence
+        logging_nan_inf_filter=False,  # it would log the mean of earlier steps, and training would continue silently
         disable_tqdm=True,
         report_to="none",
         remove_unused_columns=False,
     )
-    arguments._n_gpu = min(
-        1, arguments.n_gpu
-    )  # several are for `training.processes`; the Trainer would take nn.DataParallel
+    # Several GPUs are used by `training.processes`; with more than one, the Trainer would use nn.DataParallel.
+    arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
 
 
@@ -204,15 +222,15 @@ def _build_loss(task: Task, settings: Training) -> Callable[..., Any]:
     summed_loss = losses.build_loss(task.objective, task.weights, settings)
 
     def step_loss(outputs: Any, labels: Any, num_items_in_batch: Any) -> Any:
-        # Divided by all rows or words of the optimiser step, so that the shape of its batches does not matter.
-        # A step may hold no word that the model sees, such as a sentence of one zero-width space: 0, not 0/0.
+        # Divided by all rows or words of the optimiser step, so that the shape of its batches does not matter. A step
+        # may hold no word that the model sees, such as a sentence of one zero-width space: the loss is then 0, not 0/0.
         return summed_loss(outputs.logits, labels) / max(int(num_items_in_batch), 1)
 
     return step_loss
 
 
 class TokenTrainer(Trainer):
-    """Trainer's documented hooks for data and evaluation; all else is its own."""
+    """Overrides the Trainer's documented hooks for data and evaluation."""
 
     control: Any
 
@@ -226,34 +244,34 @@ class TokenTrainer(Trainer):
         average: WeightAverage | None,
         hidden: hidden_states.HiddenStates | None,
     ) -> None:
-        """Say what to train on, and how."""
+        """Set what to train on, and how; called before `train`."""
         self._task = task
         self._batches = batches
         self._precision = precision
-        self._pieces = batch_plan
+        self._micro_batches = batch_plan
         self._settings = settings
         self._average = average
         self._hidden = hidden
         self._tokens = 0.0
 
     def get_train_dataloader(self) -> "DataLoader[Any]":
-        """Batches of the whole training, in their fixed order."""
+        """Return the batches of the whole training, in their fixed order."""
         task = self._task
         loader: DataLoader[Any] = DataLoader(
-            cast("Dataset[Any]", task.train),  # any sequence will do, but torch has no type for that
+            cast("Dataset[Any]", task.train),  # any sequence works, but torch has no type for that
             batch_sampler=self._batches,
             collate_fn=process_group.collate_own_part(
                 lambda examples: teacher.add_teacher_logits(task.objective.collate(examples, task.pad_id), examples)
             ),
         )
-        # Not the accelerator's own: it would give each process batches of its own, and other ones to each step.
+        # Not the accelerator's default, which would give each process batches of its own and change every step.
         prepared: DataLoader[Any] = prepare_data_loader(
             loader, self.args.device, num_processes=1, process_index=0, put_on_device=True
         )
         return prepared
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
-        """The batches of an optimiser step; real tokens for each item of its loss are counted."""
+        """Return the batches of an optimiser step, and count the real tokens for each item of its loss."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self._hidden is not None:
             tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
@@ -261,15 +279,15 @@ class TokenTrainer(Trainer):
         return batches, items
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
-        """One batch forward and back."""
-        # Tokens are hidden here, not in `collate`: batches are collated ahead of their step, and a resumed training
-        # puts torch's generator back to where it stood between two steps.
+        """Run one batch forward and backward."""
+        # Tokens are masked here, not in `collate`: batches are collated ahead of their step, and a resumed training
+        # restores torch's generator to its state between two steps.
         if self._task.masking is not None:
             inputs = {**inputs, "input_ids": self._task.masking.hide_tokens(inputs["input_ids"])}
-        return self._pieces.run_batch(inputs, self._build_learner(model, num_items_in_batch), model)
+        return self._micro_batches.run_batch(inputs, self._build_learner(model, num_items_in_batch), model)
 
     def _build_learner(self, model: Any, items: Any) -> micro_batches.Compute:
-        """Forward and back of a piece, as the recipe has it."""
+        """Return the forward and backward pass of a piece, as the recipe configures it."""
         plain_step = super().training_step
         rule = self._settings.adversarial
         r_drop_weight = self._settings.r_drop
@@ -281,19 +299,18 @@ class TokenTrainer(Trainer):
             return self.compute_loss(model, self._prepare_inputs(dict(batch)), num_items_in_batch=items)
 
         def learn_perturbed(batch: micro_batches.Batch) -> Any:
-            batch = batch if r_drop_weight is None else r_drop.double_batch(batch)
-            return (
-                learn_batch(batch)
-                if rule is None
-                else adversarial.learn_adversarially(rule, model, learn_batch, compute_batch_loss, batch)
-            )
+            if r_drop_weight is not None:
+                batch = r_drop.double_batch(batch)
+            if rule is None:
+                return learn_batch(batch)
+            return adversarial.learn_adversarially(rule, model, learn_batch, compute_batch_loss, batch)
 
         return learn_perturbed
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The loss of a piece: that of its labels, and what the teacher adds."""
+        """Return the loss of a piece: that of its labels, and the distillation losses."""
         teacher_logits = inputs.pop("teacher", None)
         rule = self._settings.distill
         if rule is None:
@@ -302,17 +319,18 @@ class TokenTrainer(Trainer):
             loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         passes = 1 if self._settings.r_drop is None else 2  # over the same rows
         if teacher_logits is not None:
-            distillation = teacher.distillation_loss(outputs.logits, teacher_logits, rule.temperature) / max(
-                int(num_items_in_batch), 1
-            )
+            distillation = teacher.distillation_loss(outputs.logits, teacher_logits, rule.temperature)
+            distillation = distillation / max(int(num_items_in_batch), 1)
             loss = (1 - rule.weight) * loss + rule.weight * distillation / passes
         if self._hidden is not None:
-            tokens = self._tokens * int(num_items_in_batch)  # an adversary divides all by raising the items
+            tokens = self._tokens * int(
+                num_items_in_batch
+            )  # adversarial training divides the loss by raising the number of items
             loss = loss + rule.hidden * self._hidden.sum_distances() / (passes * max(tokens, 1))
         return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """The objective's metrics and the loss on the validation rows."""
+        """Return the objective's metrics and the loss on the validation rows."""
         task = self._task
         own_indices = process_group.own_indices(task.validation)
         with self._average.apply_average() if self._average else contextlib.nullcontext():

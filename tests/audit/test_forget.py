@@ -25,7 +25,8 @@ from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 from tests.helpers.cli import Done
 from tests.helpers.crash import killed
-from tests.helpers.data import TOLERANT, current, good, ingest, recipe, run, write_csv
+from tests.helpers.data import TOLERANT, current, good, ingest, run, write_csv
+from tests.helpers.data import make_recipe as recipe
 from tests.helpers.forget import HEADER, SECRET, kept, loaded, shown
 
 OTHER = "grace hopper found a moth between the relays of her machine"
@@ -140,13 +141,13 @@ def test_a_forgotten_row_is_never_taken_in_again(
     with caplog.at_level(logging.INFO):
         batch = ingest(one, place)
     assert (batch.rows, batch.read) == (4, 4)
-    assert "3 rows of the sources are left out: they were forgotten" in caplog.text
+    assert "skipped 3 source rows because they were forgotten" in caplog.text
 
 
 def test_an_unknown_id_is_named_and_nothing_is_lost(people: tuple[Recipe, Home]) -> None:
     _, place = people
     before = dict(kept(place.model))
-    with pytest.raises(DataError, match="no row of 1 of the 2 that were named: nobody; nothing was forgotten"):
+    with pytest.raises(DataError, match="no rows for 1 of the 2 given names: nobody; nothing was forgotten"):
         forget(people, "ada", "nobody")
     assert {path: text for path, text in kept(place.model) if path.parent != place.forgotten} == before
 
@@ -167,16 +168,16 @@ def test_who_was_forgotten_before_is_no_stranger(people: tuple[Recipe, Home]) ->
 
 
 STEPS = [
-    (intent, "write", "after"),
-    (tombstones, "add", "after"),
-    (pages, "clean", "after"),
-    (removal, "remove", "after"),
-    (removal, "_replaced", "after"),
+    (intent, "write_intent", "after"),
+    (tombstones, "add_digests", "after"),
+    (pages, "clean_pages", "after"),
+    (removal, "remove_rows", "after"),
+    (removal, "_replace_file", "after"),
     (removal, "_rewrite_table", "after"),
     (removal, "_drop_past", "before"),
-    (intent, "keep_gone", "after"),
-    (conclusion, "void", "after"),
-    (intent, "done", "before"),
+    (intent, "add_gone_rows", "after"),
+    (conclusion, "invalidate_conclusion", "after"),
+    (intent, "clear_intent", "before"),
 ]
 
 
@@ -267,7 +268,7 @@ def test_the_key_is_needed(people: tuple[Recipe, Home]) -> None:
     one, place = people
     forget(people, "ada")
     (place.forgotten / "key").unlink()
-    with pytest.raises(DataError, match="key is gone"):
+    with pytest.raises(DataError, match="key is missing"):
         ingest(one, place)
 
 

@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 
 from evertune import training
 from evertune.audit import reproduce as reproduction
-from evertune.audit import weights
 from evertune.audit.forgetting import forget as forgetting
 from evertune.compression import variants
 from evertune.config import Recipe, load_recipe
@@ -153,7 +152,7 @@ def test_a_student_has_its_teacher_again_and_where_that_is_gone_nothing_begins(
     assert reproduction.reproduce_version(one, home, version).verdict == "identical"
     store.open_client(home).set_model_version_tag("tickets", "1", "evertune.bundle", "of other files")
     monkeypatch.setattr(training, "finetune", None)
-    with pytest.raises(RegistryError, match=r"its teacher must be there to reproduce it: version 1 of tickets"):
+    with pytest.raises(RegistryError, match=r"its teacher is needed to reproduce it: version 1 of tickets"):
         reproduction.reproduce_version(one, home, version)
     store.open_client(home).set_model_version_tag("tickets", "1", "evertune.bundle", told["teacher"])
     store.open_client(home).delete_model_version("tickets", str(version))
@@ -167,20 +166,20 @@ def test_weights_of_several_files_and_of_none_are_compared(tmp_path: Path) -> No
             save_file(tensors, tmp_path / name / "model" / f"model-0000{number}-of-00002.safetensors")
         (tmp_path / f"{name} graph" / "model").mkdir(parents=True)
         (tmp_path / f"{name} graph" / "model" / "model.onnx").write_text(str(value))
-    assert weights.compare_weights(tmp_path / "one", tmp_path / "other") == 1.0
-    assert weights.compare_weights(tmp_path / "one", tmp_path / "one") == 0.0
-    assert weights.compare_weights(tmp_path / "one graph", tmp_path / "other graph") is None
-    assert weights.compare_weights(tmp_path / "one graph", tmp_path / "one graph") == 0.0
+    assert reproduction.compare_weights(tmp_path / "one", tmp_path / "other") == 1.0
+    assert reproduction.compare_weights(tmp_path / "one", tmp_path / "one") == 0.0
+    assert reproduction.compare_weights(tmp_path / "one graph", tmp_path / "other graph") is None
+    assert reproduction.compare_weights(tmp_path / "one graph", tmp_path / "one graph") == 0.0
 
 
 def test_what_differs_is_told(known: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "describe_environment", lambda: {"threads": 1, "libraries": {"torch": "9.0"}})
     monkeypatch.setattr("evertune.models.base.fingerprint_base", lambda _: "another")
-    monkeypatch.setattr(reproduction, "difference", lambda *_: 0.5)
+    monkeypatch.setattr(reproduction, "compare_weights", lambda *_: 0.5)
     found = reproduction.reproduce_version(*known, 1)
     assert found.verdict == "same"  # the metrics are those
     assert found.environment["torch"][1] == "9.0"
-    assert found.missing == (f"the base model {known[0].base_model} is not the one of then",)
+    assert found.missing == (f"the base model {known[0].base_model} has changed since the training",)
 
 
 VERDICTS = [

@@ -19,7 +19,9 @@ from evertune.runs import up_to_date as conclusion
 from evertune.runtime.files import write_json
 from tests.helpers.cli import Done
 from tests.helpers.crash import killed
-from tests.helpers.data import current, good, home, recipe, run, write_csv
+from tests.helpers.data import current, good, run, write_csv
+from tests.helpers.data import make_home as home
+from tests.helpers.data import make_recipe as recipe
 from tests.helpers.registry import Shop, make_champion
 
 NOW = ("--set", "retention.days=0", "--set", "retention.runs=1")
@@ -61,7 +63,7 @@ def test_only_the_files_of_versions_that_nobody_needs_go(
     assert not Path(made[2].run_folder).exists()
     assert "nothing to remove" in clean("--yes").out
     assert ledger.read_entries(shop.home)[-1]["versions"] == [2]
-    with pytest.raises(RegistryError, match=r"version 2 of .*: its files are gone: `evertune clean` removed them; "):
+    with pytest.raises(RegistryError, match=r"version 2 of .*: its files were removed by `evertune clean`; "):
         promotion.promote_version(shop.home, shop.name, 2, "it was the best")
     told = tracing.trace_version(shop.recipe, shop.home, 2)
     assert told["recipe"]["name"] == shop.recipe.name
@@ -84,7 +86,7 @@ def test_what_another_model_serves_stays(shop: Shop, clean: Callable[..., Done])
     mlflow.delete_model_version(prod, "5")
     done = clean("--yes", "--json").json
     assert [one["name"] for one in done["spare"] if one["what"] == "model"] == ["version 5"]
-    served = {str(number): f"its files are those of {prod} version {number} too" for number in range(1, 5)}
+    served = {str(number): f"shares its files with {prod} version {number}" for number in range(1, 5)}
     assert done["kept"] == {**served, "6": "champion"}
     assert [version for version in made if _whole(shop, version)] == [1, 2, 3, 4, 6]
     assert all(Path(made[version].run_folder).is_dir() for version in range(1, 5))

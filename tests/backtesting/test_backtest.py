@@ -64,9 +64,9 @@ def test_each_row_stands_in_the_window_of_its_day(days: list[float], every: str)
 
 
 def test_what_cannot_be_cut_is_said() -> None:
-    with pytest.raises(ConfigError, match="give day, week, month"):
+    with pytest.raises(ConfigError, match="use day, week, month"):
         windows.cut_history(moments(1), "fortnight", NOW)
-    with pytest.raises(DataError, match=r"no row has a timestamp of the past"):
+    with pytest.raises(DataError, match=r"no row has a timestamp in the past"):
         windows.cut_history(moments(None, 900), "week", NOW)
 
 
@@ -289,7 +289,7 @@ def test_rows_without_a_timestamp_column_or_too_few_windows_are_errors(recipe: R
     without = recipe.model_copy(update={"data": recipe.data.model_copy(update={"columns": {}})})
     with pytest.raises(ConfigError, match="a backtest needs a timestamp"):
         backtest.run_backtest(without, home_of(recipe), taken_in(recipe)[1], "week", [], lambda _: "", lambda _: None)
-    with pytest.raises(DataError, match=r"1 windows, and none .* take shorter windows"):
+    with pytest.raises(DataError, match=r"1 windows, and before the last one none .* set shorter windows"):
         home, snapshot = taken_in(recipe)
         backtest.run_backtest(
             recipe, home, snapshot, "90 days", backtest.parse_policies("never"), lambda _: "", lambda _: None

@@ -16,7 +16,7 @@ def test_policies_are_read_by_name_and_period() -> None:
         ("never", 1, False),
         ("gated:4", 4, True),
     ]
-    for given_, words in (("gatd", "did you mean gated"), ("gated:x", "such as gated:4"), (" ", "name one at least")):
+    for given_, words in (("gatd", "did you mean gated"), ("gated:x", "such as gated:4"), (" ", "no policy is named")):
         with pytest.raises(ConfigError, match=words):
             backtest.parse_policies(given_)
 
@@ -55,7 +55,9 @@ def test_a_gate_that_costs_too_much_is_said_to() -> None:
         [*steps("always", [0.9, 0.9]), *steps("gated", [0.9, 0.7])], "accuracy", falls=False
     )
     assert verdict.recommend_policy(found).policy == "always"
-    assert "gated would lose 10.00 points here: its gate asks for more" in verdict.explain_choice(found, "accuracy")
+    assert "gated would lose 10.00 points here: its gate requires more evidence" in verdict.explain_choice(
+        found, "accuracy"
+    )
 
 
 def test_a_gate_that_let_a_worse_model_pass_is_not_said_to_ask_for_too_much() -> None:

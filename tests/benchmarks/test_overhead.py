@@ -34,7 +34,9 @@ def told(project: Project) -> tuple[set[str], bool]:
 
 @pytest.mark.slow
 def test_a_flow_whose_steps_are_done_imports_no_torch(project: Project) -> None:
-    project.run(before="import tasks.conclude as one\none._record = kill")  # dies when all but the report is done
+    project.run(
+        before="import evertune.runs.outcome as outcomes\noutcomes.record_outcome = kill"
+    )  # dies when all but the report is done
     imported, frozen = told(project)
     assert "prefect" in imported
     assert not imported & {"torch", "transformers"}

@@ -108,7 +108,7 @@ def test_a_run_without_test_rows_stops_before_it_trains(project: Project) -> Non
         done = project.run(*changes)
         assert (done.status, done.out) == (3, "")
         assert "none of the 150 accepted rows is a test row" in done.err
-        assert "change it together with the recipe's name" in done.err
+        assert "change the recipe's name as well" in done.err
         assert not list(project.home.runs.glob("*"))
     project.write(name="tickets-2", data={"sources": [{"path": "rows/*.csv"}], "split": {"test": 0.3}})
     assert project.run().status == 0

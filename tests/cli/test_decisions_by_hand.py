@@ -30,13 +30,15 @@ def test_a_version_that_waits_is_not_overwritten_and_is_approved_by_name(shop: S
     later, second = shop.registered()
     settle(shop, later, second, HELD)
     assert models.resolve_alias(shop.home, shop.name, "challenger") == second
-    with pytest.raises(RegistryError, match=r"version 2 .* does not wait for approval, it is held; these wait: 1"):
+    with pytest.raises(
+        RegistryError, match=r"version 2 .* does not wait for approval, it is held; versions that wait: 1"
+    ):
         promotion.approve_version(shop.home, shop.name, second, "no")
     promotion.approve_version(shop.home, shop.name, first, "looks good")
     assert shop.champion() == first
     assert (shop.tag(first, "decision"), shop.tag(first, "reason")) == ("promoted", "looks good")
     assert [one["reason"] for one in events(shop, "moved", "approved")] == ["looks good", "looks good"]
-    with pytest.raises(RegistryError, match="does not wait for approval, it is promoted; none waits"):
+    with pytest.raises(RegistryError, match="does not wait for approval, it is promoted; no version waits"):
         promotion.approve_version(shop.home, shop.name, first, "again")
 
 
@@ -62,7 +64,7 @@ def test_only_what_was_checked_is_approved(shop: Shop) -> None:
     file = models.fetch_bundle(shop.home, shop.name, version) / "evertune.json"
     kept = file.read_text()
     file.write_text(kept.replace("fp32", "bf16"))
-    with pytest.raises(RegistryError, match=r"version 1 .*: its files are not those that were registered"):
+    with pytest.raises(RegistryError, match=r"version 1 .*: its files have changed since it was registered"):
         promotion.approve_version(shop.home, shop.name, version, "looks good")
     assert (shop.champion(), events(shop, "intent", "moved", "approved")) == (None, [])
     file.write_text(kept)
@@ -137,17 +139,17 @@ def test_a_time_without_champion_does_not_hide_the_one_before(shop: Shop) -> Non
 
 def test_by_hand_only_a_whole_version_becomes_champion(shop: Shop) -> None:
     make_champion(shop, shop.checked())
-    with pytest.raises(RegistryError, match=r"version 1 .* is the champion already"):
+    with pytest.raises(RegistryError, match=r"version 1 .* is already the champion"):
         promotion.promote_version(shop.home, shop.name, 1, "why")
     with pytest.raises(RegistryError, match="version 9"):
         promotion.promote_version(shop.home, shop.name, 9, "why")
     version = shop.checked()
     file = models.fetch_bundle(shop.home, shop.name, version) / "evertune.json"
     file.write_text(file.read_text().replace("fp32", "bf16"))
-    with pytest.raises(RegistryError, match=r"version 2 .*: its files are not those that were registered"):
+    with pytest.raises(RegistryError, match=r"version 2 .*: its files have changed since it was registered"):
         promotion.promote_version(shop.home, shop.name, version, "why")
     file.unlink()
-    with pytest.raises(RegistryError, match=r"version 2 .*: its files are not there; restore"):
+    with pytest.raises(RegistryError, match=r"version 2 .*: its files are missing; restore"):
         promotion.promote_version(shop.home, shop.name, version, "why")
     assert shop.champion() == 1
 
@@ -170,7 +172,7 @@ def test_by_hand_an_unchecked_version_is_checked_first(shop: Shop, monkeypatch: 
         return {"passed": len(seen) > 1, "problem": "it is too large"}
 
     monkeypatch.setattr("evertune.registry.versions.parity.check_parity", check)
-    with pytest.raises(RegistryError, match="not answer as it did when tested: it is too large"):
+    with pytest.raises(RegistryError, match="not predict as it did when tested: it is too large"):
         promotion.promote_version(shop.home, shop.name, version, "why")
     promotion.promote_version(shop.home, shop.name, version, "I know better")
     assert seen == [Path(made.run_folder) / "parity.json"] * 2
@@ -180,7 +182,7 @@ def test_by_hand_an_unchecked_version_is_checked_first(shop: Shop, monkeypatch: 
     other, unknown = shop.registered()
     sample = Path(other.run_folder) / "parity.json"
     write_json(sample, {"role": "text", "inputs": [], "predictions": []})
-    with pytest.raises(RegistryError, match="all rows of its recorded sample were forgotten"):
+    with pytest.raises(RegistryError, match="all rows of its sample for the parity check were forgotten"):
         promotion.promote_version(shop.home, shop.name, unknown, "why")
     sample.unlink()
     with pytest.raises(RegistryError, match="no recorded sample"):
@@ -191,7 +193,7 @@ def test_by_hand_an_unchecked_version_is_checked_first(shop: Shop, monkeypatch: 
 def test_a_waiting_version_that_is_promoted_by_hand_waits_no_more(shop: Shop) -> None:
     _, version = waiting(shop)
     promotion.promote_version(shop.home, shop.name, version, "now")
-    with pytest.raises(RegistryError, match="none waits"):
+    with pytest.raises(RegistryError, match="no version waits"):
         promotion.approve_version(shop.home, shop.name, version, "too late")
 
 
@@ -217,7 +219,7 @@ def test_who_has_waited_too_long_is_told_so_in_ledger_and_message(
     for _ in range(2):
         done = evertune(*command)
         assert (done.status, shop.champion()) == (5, None)
-        assert "waited 14.1 days for approval, registry.expires allows 14; compare anew" in done.err
+        assert "waited 14.1 days for approval (registry.expires: 14); compare it again" in done.err
         assert "`evertune promote`" in done.err
     [entry] = events(shop, "expired")
     assert (entry["version"], shop.tag(version, "decision")) == (version, "expired")

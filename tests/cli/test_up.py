@@ -203,4 +203,4 @@ def test_two_servers_on_one_port_are_refused(tmp_path: Path) -> None:
 def test_a_home_that_cannot_be_is_told_before_anything_starts(tmp_path: Path) -> None:
     done = up(tmp_path, "--port", "43917", "--mlflow-port", "43918", EVERTUNE_HOME="/proc/x")
     assert done.returncode == 2, done.stderr
-    assert "/proc/x: Evertune cannot keep anything there" in done.stderr
+    assert "/proc/x: Evertune cannot write there" in done.stderr

@@ -140,7 +140,7 @@ def test_a_model_that_is_all_embeddings_is_left_as_it_is(tmp_path: Path) -> None
     base = write_tiny_model(tmp_path / "base", vocab_size=20_000)
     made = Path(train(recipe(base, training={"epochs": 1}), tmp_path, split_rows(text_rows(20)), LABELS).bundle)
     for method in ("int8", "prune"):
-        with pytest.raises(ConfigError, match=r"hold 2.\d% of this model's numbers .* at least 5% is asked"):
+        with pytest.raises(ConfigError, match=r"hold 2.\d% of this model's parameters .minimum: 5%"):
             variants.write_variant(made, tmp_path / "variant", method, 0.5)
     assert not (tmp_path / "variant").exists()
 
@@ -148,7 +148,7 @@ def test_a_model_that_is_all_embeddings_is_left_as_it_is(tmp_path: Path) -> None
 def test_a_model_that_gives_more_than_logits_is_no_graph(tiny_model: Path, tmp_path: Path) -> None:
     one = recipe(tiny_model, {"type": "embedding", "max_length": 32}, training={"epochs": 1})
     made = Path(train(one, tmp_path, split_rows(text_rows(30)), LABELS).bundle)
-    with pytest.raises(ConfigError, match="cannot be written as an ONNX graph: it gives more than one tensor"):
+    with pytest.raises(ConfigError, match="cannot be exported to ONNX: it gives more than one tensor"):
         variants.write_variant(made, tmp_path / "variant", "onnx", 0.0)
     assert not (tmp_path / "variant").exists()
 
@@ -175,7 +175,9 @@ def test_a_variant_of_the_champion_takes_its_place_only_within_the_limits(
     seen = forgetting.forget_rows(one, home_of(one), {"text": [text]}, "a letter").versions
     assert [(version["version"], version["rows"]) for version in seen] == [(1, {"train": 1})]
     strict = evertune("compress", path, "--method", "prune", "--sparsity", "0.99", "--json")
-    assert strict.status == 0 and strict.json["verdict"] == "held" and "must agree" in strict.json["reason"], strict
+    assert strict.status == 0 and strict.json["verdict"] == "held" and "minimum agreement" in strict.json["reason"], (
+        strict
+    )
     loose = evertune("compress", path, "--method", "int8", "--drop", "1", "--agreement", "0", "--json")
     assert (loose.json["verdict"], loose.json["version"], loose.json["of"]) == ("promoted", 3, 1), loose.json
     facts = [models.describe_version(home_of(one), one.registered_name, version) for version in (1, 3)]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evertune.config import Gate
-from evertune.gate.decide import Scored, decide_promotion
+from evertune.gate.decide import Case, Scored, decide_promotion
 from evertune.statistics.clusters import count_effective_rows, sum_by_group
 from evertune.statistics.resampling import paired_difference
 from tests.helpers.gate import accuracy, stats
@@ -20,7 +20,7 @@ def ask(challenger, champion, groups, fresh=None, slices=None, **rule):
     fresh = np.ones(len(challenger), bool) if fresh is None else fresh
     rule.setdefault("noninferior_on", {})
     scored = Scored(challenger, champion, fresh, slices or {}, groups=groups)
-    return decide_promotion(scored, accuracy, "accuracy", Gate(**rule), (), 1, 500, 3)
+    return decide_promotion(Case(scored, accuracy, "accuracy", Gate(**rule), (), 1, 500, 3))
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), min_size=1))
@@ -71,8 +71,9 @@ def test_the_reason_and_the_evidence_name_the_groups():
     now[:3] = True
     said = ask(stats(now[groups]), stats(was[groups]), groups, minimum={"accuracy": 0.92})
     assert said.verdict == "held"
-    assert "on 300 fresh rows in 60 groups, p = " in said.reason and "300 rows in 60 groups can show" in said.reason
-    assert "accuracy 0.900 on 300 test rows in 60 groups, at least 0.92" in said.reason
+    assert "on 300 fresh rows in 60 groups, not significant (p = " in said.reason
+    assert "With 300 fresh rows in 60 groups the gate can detect" in said.reason
+    assert "accuracy 0.900 on 300 test rows in 60 groups (minimum: 0.92" in said.reason
     assert [(item["rows"], item["groups"]) for item in said.evidence] == [(300, 60), (300, 60)]
 
 
@@ -82,8 +83,8 @@ def test_a_few_groups_of_many_rows_are_too_few():
     poor = stats(np.arange(580) % 2 == 0)
     said = ask(perfect, poor, groups, minimum={"accuracy": 0.5}, noninferior_on={"test": 0.02})
     assert said.verdict == "held"
-    assert "580 fresh rows in 29 groups, needs 30" in said.reason
-    assert "fewer than 30 groups prove nothing" in said.reason
+    assert "580 fresh rows in 29 groups; at least 30 groups are needed" in said.reason
+    assert "(minimum: 0.5), but at least 30 groups are needed" in said.reason
     assert ask(perfect, poor, None, minimum={"accuracy": 0.5}).verdict == "promoted"
 
 

@@ -11,7 +11,7 @@ from evertune.evaluation.perturbations import perturb_text
 from evertune.evaluation.robustness import evaluate_robustness, measure_robustness
 from evertune.gate.robustness import judge_robustness
 from evertune.objectives import text_classification, token_classification
-from evertune.report.sections.models import render_robustness as shown
+from evertune.report.sections.evidence import build_robustness
 from tests.helpers.model import TOKENS, recipe, split_rows, train
 
 LISTED: dict[str, Any] = {"contract": {"label": {"values": ["good", "bad"]}}}
@@ -58,11 +58,12 @@ def test_what_a_change_does_to_right_answers_is_measured_and_rejects() -> None:
         evaluation={"robustness": asked, "gate": {"robustness": {"case": 0.05, "negation": 0.0, "names": 0.1}}},
     ).evaluation.gate
     harm, fine, few = judge_robustness(gate, found)
-    assert (harm.state, fine.state, few.state) == ("harm", "passed", "lacking")
-    assert harm.words == "case take 100.0 points of the right answers on 40 rows, 5.0 points are allowed"
+    assert (harm.state, fine.state, few.state) == ("harm", "passed", "inconclusive")
+    assert harm.message == "Robustness test 'case': 100.0 points fewer right answers on 40 rows (maximum: 5.0 points)."
     assert harm.evidence is not None and harm.evidence["passed"] is False
-    assert next(judge_robustness(gate, {})).state == "lacking"
-    assert "negation" in shown({"robustness": found}) and shown({}) == ""
+    assert next(judge_robustness(gate, {})).state == "inconclusive"
+    assert "negation" in [row[0] for row in build_robustness({"robustness": found}).rows]
+    assert not build_robustness({}).rows
 
 
 def test_words_keep_their_tags() -> None:
@@ -117,4 +118,4 @@ def test_an_opposite_that_no_row_has_is_told_by_check_and_by_the_run(
     evaluate_robustness(
         one, text_classification, made, None, inputs, targets, {"challenger": [{"label": "card"}] * len(rows)}
     )
-    assert "the model knows no label nolabel" in caplog.text and "refund" not in caplog.text
+    assert "the model does not know the label nolabel" in caplog.text and "refund" not in caplog.text

@@ -83,7 +83,7 @@ def test_a_scheduled_run_waits_for_the_one_at_work_and_a_persons_does_not(
         assert not entered.wait(1)
     waiting.join(10)
     assert entered.is_set()
-    assert "has held the run lock of small" in caplog.text and "this run starts then" in caplog.text
+    assert "has held the run lock of small" in caplog.text and "this run starts after it" in caplog.text
     monkeypatch.setattr(step, "LATER", 0.1)
     with (
         home_of(recipe).lock("run"),

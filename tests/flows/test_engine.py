@@ -23,8 +23,9 @@ from tasks import engine
 from tasks.step import prepare_run
 from tasks.validate import validate
 from tests.helpers.dask_jobs import broken, deadly, judged
-from tests.helpers.data import good, home, ingest, run, write_csv
-from tests.helpers.data import recipe as data_recipe
+from tests.helpers.data import good, ingest, run, write_csv
+from tests.helpers.data import make_home as home
+from tests.helpers.data import make_recipe as data_recipe
 from tests.helpers.model import LABELS, recipe, snapshot, table, text_rows
 from tests.helpers.paths import ROOT
 from tests.helpers.registry import Shop
@@ -146,7 +147,7 @@ def test_an_error_on_a_worker_is_the_error_of_the_job() -> None:
 
 
 def test_a_cluster_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "SECONDS", 1)
+    monkeypatch.setattr(engine, "TIMEOUT", 1)
     monkeypatch.setenv("EVERTUNE_DASK", "tcp://127.0.0.1:9")
     with pytest.raises(ConfigError, match="no Dask scheduler answers at tcp://127"):
         list(engine.spread_jobs(broken, []))

@@ -46,7 +46,7 @@ def test_a_model_that_small_changes_lead_astray_is_rejected(one: Recipe, good: C
     assert decision.verdict == "held"  # against itself: no difference comes first
     decision = decide(strict, good, None, tmp_path / "b")
     assert decision.verdict == "rejected"
-    assert "case take" in decision.reason
+    assert "Robustness test 'case'" in decision.reason
     assert [item["on"] for item in decision.evidence if item["test"] == "robustness"] == ["case"]
 
 
@@ -62,7 +62,7 @@ def test_shuffled_labels_do_not_pass(one: Recipe, good: Candidate, tmp_path: Pat
 
 def test_the_champion_against_itself_is_held(one: Recipe, good: Candidate, tmp_path: Path) -> None:
     decision = decide(one, good, Path(good.bundle), tmp_path / "a")
-    assert (decision.verdict, decision.reason[:13]) == ("held", "no difference")
+    assert (decision.verdict, decision.reason[:13]) == ("held", "No difference")
 
 
 def test_a_model_that_gives_no_numbers_is_held(one: Recipe, good: Candidate, tmp_path: Path) -> None:
@@ -77,10 +77,10 @@ def test_a_model_that_gives_no_numbers_is_held(one: Recipe, good: Candidate, tmp
     for champion in (None, Path(good.bundle)):
         decision = decide(one, replace(good, bundle=str(folder)), champion, tmp_path / "a")
         assert decision.verdict == "held"
-        assert "the challenger's scores are not all numbers" in decision.reason
+        assert "The challenger's scores contain NaN" in decision.reason
     decision = decide(one, good, folder, tmp_path / "b")
     assert decision.verdict == "held"
-    assert "the champion's scores are not all numbers" in decision.reason
+    assert "The champion's scores contain NaN" in decision.reason
 
 
 @pytest.mark.parametrize("file", ["evertune.json", "model/model.safetensors", "code/inference.py", "model/config.json"])
@@ -134,4 +134,4 @@ def test_a_champion_that_the_ledger_ever_knew_is_missed() -> None:
     for entries in ([moved], [moved, taken], [taken, {**moved, "to": 3}, taken]):
         found = challenge.explain_lost_champion(entries)
         assert found is not None and "evertune promote RECIPE --version N" in found
-        assert f"knows champion {3 if len(entries) == 3 else 1}, " in found
+        assert f"records champion {3 if len(entries) == 3 else 1}, " in found

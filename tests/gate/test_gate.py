@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from evertune.config import Gate
 from evertune.errors import DataError
-from evertune.gate.decide import Scored, decide_promotion, used_error_budget
+from evertune.gate.decide import Case, Scored, decide_promotion, used_error_budget
 from tests.helpers.gate import accuracy, ask, both, error, stats
 
 
@@ -35,15 +35,17 @@ def test_rows_with_labels_that_the_champion_does_not_know_are_not_compared():
         np.concatenate([champion, other_way[1]]),
         np.ones(1600, bool),
         {"new": np.arange(1600) >= 1000, "old": np.arange(1600) % 2 == 0},
-        apart=np.arange(1600) >= 1000,
+        has_new_label=np.arange(1600) >= 1000,
     )
-    said = decide_promotion(scored, accuracy, "accuracy", Gate(noninferior_on={}), (), 1, 500, 3)
+    said = decide_promotion(Case(scored, accuracy, "accuracy", Gate(noninferior_on={}), (), 1, 500, 3))
     assert said.verdict == "promoted", said.reason
     found = {item["test"]: item for item in said.evidence}
     assert (found["superior"]["rows"], found["new labels"]["rows"], found["new labels"]["passed"]) == (1000, 600, None)
     assert found["new labels"]["challenger"] == pytest.approx(float(other_way[0][:, 1].mean()))
     assert (
-        decide_promotion(replace(scored, apart=None), accuracy, "accuracy", Gate(noninferior_on={}), (), 1, 500, 3)
+        decide_promotion(
+            Case(replace(scored, has_new_label=None), accuracy, "accuracy", Gate(noninferior_on={}), (), 1, 500, 3)
+        )
         != said
     )
 
@@ -59,8 +61,8 @@ def test_a_falling_metric_is_better_when_it_falls():
     better, worse = both(1000, 0.08, 0.02)
     rule = Gate(noninferior_on={})
     fresh = np.ones(1000, bool)
-    up = decide_promotion(Scored(better, worse, fresh), error, "error", rule, ["error"], 1, 500, 3)
-    down = decide_promotion(Scored(worse, better, fresh), error, "error", rule, ["error"], 1, 500, 3)
+    up = decide_promotion(Case(Scored(better, worse, fresh), error, "error", rule, ["error"], 1, 500, 3))
+    down = decide_promotion(Case(Scored(worse, better, fresh), error, "error", rule, ["error"], 1, 500, 3))
     assert (up.verdict, down.verdict) == ("promoted", "rejected")
     found = up.evidence[0]
     assert found["estimate"] == pytest.approx(0.06)
@@ -76,13 +78,17 @@ def test_a_problem_holds_a_perfect_challenger_and_its_words_are_kept():
 def test_champion_against_itself_is_held():
     champion = both(500, 0.05, 0.02)[1]
     said = ask(champion.copy(), champion)
-    assert said.verdict == "held" and "no difference" in said.reason and not used_error_budget(said.evidence)
+    assert said.verdict == "held" and "No difference" in said.reason and not used_error_budget(said.evidence)
 
 
 def test_too_few_fresh_rows_are_held_and_spend_no_night():
     challenger, champion = both(300, 0.10, 0)
     said = ask(challenger, champion, np.arange(300) >= 271)
-    assert said.verdict == "held" and "29 fresh rows, needs 30" in said.reason and not used_error_budget(said.evidence)
+    assert (
+        said.verdict == "held"
+        and "Only 29 fresh rows; at least 30 rows are needed." in said.reason
+        and not used_error_budget(said.evidence)
+    )
     assert used_error_budget(ask(challenger, champion).evidence)
 
 
@@ -90,8 +96,8 @@ def test_a_small_gain_is_held_with_what_is_missing_in_numbers():
     challenger, champion = both(62, 3 / 62, 2 / 62)
     said = ask(challenger, champion)
     assert said.verdict == "held"
-    assert "better by 1.6 points on 62 fresh rows, p = " in said.reason
-    assert "needs p <= 0.03; 62 rows can show" in said.reason
+    assert "Better by 1.6 points on 62 fresh rows, not significant (p = " in said.reason
+    assert "threshold 0.03). With 62 fresh rows the gate can detect gains of" in said.reason
 
 
 def test_five_points_worse_is_rejected():
@@ -126,7 +132,7 @@ def test_a_small_loss_in_one_of_many_slices_is_chance_after_correction():
 def test_harm_outweighs_missing_evidence():
     later, before = both(1000, 0.0, 0.08)
     said = ask(later, before, np.arange(1000) >= 990, noninferior_on={"history": 0.02})
-    assert said.verdict == "rejected" and "history" in said.reason and "needs 30" not in said.reason
+    assert said.verdict == "rejected" and "history" in said.reason and "needed" not in said.reason
 
 
 def test_a_handful_of_fixes_is_held_where_only_the_exact_test_knows():
@@ -180,7 +186,7 @@ def test_a_missing_or_undefined_metric_is_held():
     for other in ({}, {"other": np.float64("nan")}):
         metrics = lambda sums, other=other: {**accuracy(sums), **other}  # noqa: E731
         said = decide_promotion(
-            Scored(challenger, champion, np.ones(1000, bool)), metrics, "accuracy", rule, (), 1, 500, 3
+            Case(Scored(challenger, champion, np.ones(1000, bool)), metrics, "accuracy", rule, (), 1, 500, 3)
         )
         assert said.verdict == "held" and "other" in said.reason
 
@@ -189,7 +195,7 @@ def test_no_rows_are_held():
     nothing = np.zeros((0, 2), np.float32)
     for champion in (None, nothing):
         said = ask(nothing, champion)
-        assert said.verdict == "held" and "no clean test rows" in said.reason
+        assert said.verdict == "held" and "No clean test rows" in said.reason
 
 
 def test_a_metric_that_is_undefined_on_some_resamples_is_held():
@@ -206,13 +212,13 @@ def test_a_metric_that_is_undefined_on_some_resamples_is_held():
 def test_arrays_of_different_rows_are_refused():
     with pytest.raises(DataError, match="differ in shape"):
         ask(stats(np.ones(40)), stats(np.ones(41)))
-    with pytest.raises(DataError, match="fresh marks"):
+    with pytest.raises(DataError, match="mask 'fresh' has shape"):
         ask(stats(np.ones(40)), None, np.ones(3, bool))
 
 
 def test_leaked_rows_stand_in_the_evidence():
-    scored = Scored(stats(np.ones(40)), None, np.ones(40, bool), unusable=7, majority=stats(np.zeros(40)))
-    said = decide_promotion(scored, accuracy, "accuracy", Gate(), (), 1, 500, 3)
+    scored = Scored(stats(np.ones(40)), None, np.ones(40, bool), leaked=7, majority=stats(np.zeros(40)))
+    said = decide_promotion(Case(scored, accuracy, "accuracy", Gate(), (), 1, 500, 3))
     assert [item["rows"] for item in said.evidence if item["test"] == "leakage"] == [7]
 
 

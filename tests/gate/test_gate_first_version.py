@@ -4,24 +4,27 @@ import numpy as np
 import pytest
 
 from evertune.config import Gate
-from evertune.gate.decide import Scored, decide_promotion
+from evertune.gate.decide import Case, Scored, decide_promotion
 from tests.helpers.gate import ask, both, error, stats
 
 
 def test_a_first_version_must_beat_the_commonest_label_whatever_the_minimum():
     said = ask(stats(np.arange(40) < 20), None)
     assert said.verdict == "promoted"
-    assert said.reason == "first version: accuracy 0.500 on 40 test rows, the commonest label alone has 0.250"
+    assert said.reason == "First version: accuracy 0.500 on 40 test rows (majority baseline: 0.250)."
     for rule in ({}, {"minimum": {"accuracy": 0.1}}):
         said = ask(stats(np.arange(40) < 10), None, **rule)
-        assert said.verdict == "held" and "no better than no model: accuracy 0.250 on 40 test rows" in said.reason
+        assert (
+            said.verdict == "held"
+            and "No better than the majority baseline: accuracy 0.250 on 40 test rows" in said.reason
+        )
     assert said.evidence[-1]["threshold"] == 0.25 and said.evidence[-1]["passed"] is False
 
 
 def test_a_first_version_needs_rows():
     said = ask(stats(np.ones(29)), None)
     assert said.verdict == "held"
-    assert "first version on 29 test rows, needs 30; add rows, or lower evaluation.gate.min_rows" in said.reason
+    assert "only 29 test rows; at least 30 rows are needed. Add rows, or lower evaluation.gate.min_rows." in said.reason
     assert ask(stats(np.ones(29)), None, min_rows=29).verdict == "promoted"
 
 
@@ -37,14 +40,14 @@ def test_without_a_champion_the_minimum_decides(right, rows, verdict):
 def test_a_minimum_needs_rows():
     for right in (np.ones(29), np.zeros(29)):
         said = ask(stats(right), None, minimum={"accuracy": 0.8})
-        assert said.verdict == "held" and "fewer than 30 rows" in said.reason
+        assert said.verdict == "held" and "at least 30 rows are needed" in said.reason
 
 
 def test_a_minimum_on_a_falling_metric_is_a_maximum():
     for right, verdict in ((90, "promoted"), (40, "rejected")):
         rows = stats(np.arange(100) < right)
         scored = Scored(rows, None, np.ones(100, bool), majority=stats(np.arange(100) < 20))
-        said = decide_promotion(scored, error, "error", Gate(minimum={"error": 0.2}), ["error"], 1, 500, 3)
+        said = decide_promotion(Case(scored, error, "error", Gate(minimum={"error": 0.2}), ["error"], 1, 500, 3))
         assert said.verdict == verdict, said.reason
 
 

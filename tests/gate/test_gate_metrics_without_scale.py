@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom, ttest_1samp
 
 from evertune.config import Gate
-from evertune.gate.decide import Scored, decide_promotion
+from evertune.gate.decide import Case, Scored, decide_promotion
 from evertune.objectives import causal_lm, pair_regression
 from evertune.statistics.paired_tests import NUMBER, find_kind, format_amount, number_detectable, upper_tail, upper_z
 from evertune.statistics.resampling import paired_difference
@@ -26,15 +26,17 @@ def ask(sides, metric="bits_per_byte", **rule):
     rule = {"noninferior_on": {}, "superior_on": "test", **rule}
     scored = Scored(*sides, np.ones(len(sides[0]), bool))
     return decide_promotion(
-        scored,
-        lambda sums: causal_lm.metrics(sums, []),
-        metric,
-        Gate(**rule),
-        causal_lm.LOWER_IS_BETTER,
-        1,
-        500,
-        3,
-        no_shares=causal_lm.NO_SHARES,
+        Case(
+            scored,
+            lambda sums: causal_lm.metrics(sums, []),
+            metric,
+            Gate(**rule),
+            causal_lm.LOWER_IS_BETTER,
+            1,
+            500,
+            3,
+            no_shares=causal_lm.NO_SHARES,
+        )
     )
 
 
@@ -48,9 +50,9 @@ def test_a_language_model_that_is_a_little_better_everywhere_is_promoted(metric)
 @pytest.mark.parametrize("metric", ["bits_per_byte", "perplexity"])
 def test_one_that_is_worse_is_rejected_and_one_whose_gain_is_noise_is_held(metric):
     said = ask(texts(np.random.default_rng(2), gain=-0.06), metric)
-    assert said.verdict == "rejected" and "worse by 0." in said.reason, said.reason
+    assert said.verdict == "rejected" and "Worse by 0." in said.reason, said.reason
     said = ask(texts(np.random.default_rng(3), gain=-0.01), metric)
-    assert said.verdict == "held" and "can show 0." in said.reason, said.reason
+    assert said.verdict == "held" and "detect gains of 0." in said.reason, said.reason
 
 
 def test_equal_models_are_promoted_as_seldom_as_the_first_night_allows():
@@ -111,15 +113,17 @@ def test_a_better_correlation_is_promoted_in_its_own_unit():
     ]
     scored = Scored(*sides, np.ones(400, bool))
     said = decide_promotion(
-        scored,
-        lambda sums: pair_regression.metrics(sums, []),
-        "pearson",
-        Gate(noninferior_on={}, superior_on="test"),
-        pair_regression.LOWER_IS_BETTER,
-        1,
-        500,
-        3,
-        no_shares=pair_regression.NO_SHARES,
+        Case(
+            scored,
+            lambda sums: pair_regression.metrics(sums, []),
+            "pearson",
+            Gate(noninferior_on={}, superior_on="test"),
+            pair_regression.LOWER_IS_BETTER,
+            1,
+            500,
+            3,
+            no_shares=pair_regression.NO_SHARES,
+        )
     )
     assert said.verdict == "promoted" and "pearson on 400 test rows" in said.reason, said.reason
 

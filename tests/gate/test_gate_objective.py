@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from evertune.config import Gate
-from evertune.gate.decide import Scored, decide_promotion
+from evertune.gate.decide import Case, Scored, decide_promotion
 from evertune.objectives import text_classification
 
 LABELS = ["cancel", "invoice", "refund"]
@@ -37,7 +37,7 @@ def text_decision(true, challenger, champion, fresh=0.5):
     slices = {f"label={label}": true == i for i, label in enumerate(LABELS)}
     scored = Scored(*sides, np.arange(len(true)) >= len(true) * fresh, slices)
     metrics = partial(text_classification.metrics, names=LABELS)
-    return decide_promotion(scored, metrics, "f1_macro", Gate(), text_classification.LOWER_IS_BETTER, 1, 500, 3)
+    return decide_promotion(Case(scored, metrics, "f1_macro", Gate(), text_classification.LOWER_IS_BETTER, 1, 500, 3))
 
 
 def test_one_label_is_judged_by_accuracy_where_the_metric_is_a_macro_average():

@@ -1,11 +1,11 @@
-"""The gate's error rates, by simulation; `benchmarks/gate/run.py` measures more of them for docs/gate.md."""
+"""The gate's error rates, by simulation; `benchmarks/gate/run.py` measures more, for docs/explanation/gate.md."""
 
 import numpy as np
 import pytest
 from scipy.stats import binom
 
 from evertune.config import Gate
-from evertune.gate.decide import Scored, decide_promotion
+from evertune.gate.decide import Case, Scored, decide_promotion
 from tests.helpers.gate import accuracy
 
 ALPHA = 0.05
@@ -29,7 +29,7 @@ def grouped(rng, rows, size, tied, fixes, breaks):
 
 def ask(sides, fresh, night, seed, groups=None, **rule):
     scored = Scored(sides[0], sides[1], fresh, groups=groups)
-    return decide_promotion(scored, accuracy, "accuracy", Gate(**rule), (), night, 200, seed)
+    return decide_promotion(Case(scored, accuracy, "accuracy", Gate(**rule), (), night, 200, seed))
 
 
 def at_most(histories, rate=ALPHA):

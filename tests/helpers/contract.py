@@ -1,4 +1,4 @@
-"""Rows and verdicts, as the contract's tests use them."""
+"""Rows and verdicts for tests of the contract."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,40 +11,42 @@ import pytest
 from evertune.config import Recipe
 from evertune.data.columns.chunks import make_row_reader
 from evertune.data.contract.judge import BatchStoppedError, Verdicts, check_batch, check_rows
-from tests.helpers.data import good, keyed_rows, recipe
+from tests.helpers.data import good, keyed_rows, make_recipe
 
 NOTHING_KNOWN = pa.schema([("input_digest", pa.int64()), ("target_digest", pa.int64())]).empty_table()
 
 
-def nothing(_wanted: pa.Array) -> pa.Table:
+def no_known_inputs(_wanted: pa.Array) -> pa.Table:
     return NOTHING_KNOWN
 
 
-def rows_of(pairs: Sequence[tuple[Any, Any]]) -> list[dict[str, Any]]:
+def make_rows(pairs: Sequence[tuple[Any, Any]]) -> list[dict[str, Any]]:
     return [{"text": text, "label": label} for text, label in pairs]
 
 
-def verdicts(folder: Path, rows: list[dict[str, Any]], known: tuple[str, ...] = (), **sections: Any) -> Verdicts:
-    one = recipe(folder, **sections)
-    return check_rows(keyed_rows(one, rows), one, known, nothing)
+def check(folder: Path, rows: list[dict[str, Any]], known: tuple[str, ...] = (), **sections: Any) -> Verdicts:
+    recipe = make_recipe(folder, **sections)
+    return check_rows(keyed_rows(recipe, rows), recipe, known, no_known_inputs)
 
 
-def refused(found: Verdicts) -> list[tuple[list[str], list[str]]]:
-    return [(row["kinds"], row["reasons"]) for row in found.refused.to_pylist()]
+def list_refusals(verdicts: Verdicts) -> list[tuple[list[str], list[str]]]:
+    return [(row["kinds"], row["reasons"]) for row in verdicts.refused.to_pylist()]
 
 
-def judged(table: pa.Table, one: Recipe, known: tuple[str, ...] = (), docs: Path | None = None) -> Verdicts:
-    """What the contract says of a batch; the rows that it accepts are there too."""
-    taken: list[pa.Table] = []
-    found = check_batch(make_row_reader(table), table.column_names, one, known, nothing, taken.append, docs)
-    return replace(found, accepted=pa.concat_tables(taken))
+def check_as_batch(table: pa.Table, recipe: Recipe, known: tuple[str, ...] = (), docs: Path | None = None) -> Verdicts:
+    """Check rows as a batch and return the verdicts with the accepted rows."""
+    accepted_chunks: list[pa.Table] = []
+    verdicts = check_batch(
+        make_row_reader(table), table.column_names, recipe, known, no_known_inputs, accepted_chunks.append, docs
+    )
+    return replace(verdicts, accepted=pa.concat_tables(accepted_chunks))
 
 
-def stopped(folder: Path, rows: list[dict[str, Any]], known: tuple[str, ...] = (), **sections: Any) -> str:
-    one = recipe(folder, **sections)
+def stop_message(folder: Path, rows: list[dict[str, Any]], known: tuple[str, ...] = (), **sections: Any) -> str:
+    recipe = make_recipe(folder, **sections)
     with pytest.raises(BatchStoppedError) as stop:
-        judged(keyed_rows(one, rows), one, known)
+        check_as_batch(keyed_rows(recipe, rows), recipe, known)
     return str(stop.value)
 
 
-GOOD = rows_of(good(20))
+GOOD = make_rows(good(20))

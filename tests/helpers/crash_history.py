@@ -13,7 +13,7 @@ from typing import Any
 from evertune.data.corpus import transactions as corpus
 from evertune.data.quarantine import release as quarantine
 from evertune.registry.decisions import ledger
-from evertune.registry.tracking import costs, store
+from evertune.registry.tracking import queries, store
 from evertune.registry.versions import versions as models
 from evertune.runtime.home import Home
 from tests.helpers.cli import Project
@@ -158,7 +158,7 @@ def runs(home: Home) -> list[Any]:
     for one in client.search_runs([place], order_by=["attributes.start_time ASC"]):
         run_id = one.info.run_id
         metrics = sorted(one.data.metrics.items())
-        metrics = [(key, 0.0 if key == costs.SECONDS else value) for key, value in metrics]
+        metrics = [(key, 0.0 if key == queries.TRAINING_SECONDS else value) for key, value in metrics]
         times = [len(client.get_metric_history(run_id, key)) for key, _ in metrics]
         models_logged = len(client.search_logged_models([place], f"source_run_id = '{run_id}'"))
         found.append((one.info.status, [(key, round(value, 5)) for key, value in metrics], times, models_logged))

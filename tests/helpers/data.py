@@ -1,8 +1,9 @@
-"""Recipes, rows and the road from sources to the corpus, as the tests of kept rows use them."""
+"""Recipes, rows and the steps from sources to the corpus, for tests of stored rows."""
 
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,16 @@ import yaml
 from evertune.config import Recipe, load_recipe
 from evertune.data import admission
 from evertune.data.corpus import transactions as corpus
+from evertune.data.corpus.state import update_state
 from evertune.data.row_versions import add_keys
 from evertune.data.sources import read as sources
 from evertune.records import Batch, Snapshot
-from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 from evertune.runtime.threads import Spread
 
 TOKENS = {"type": "token-classification"}
 TOLERANT: dict[str, Any] = {"contract": {"tolerance": 0.5}}
-# Refused beside `good` rows, each for a reason of its own; the last two contradict each other.
+# Refused together with `good` rows, each for another reason; the last two contradict each other.
 REFUSED = [
     ("it was caf\u00c3\u00a9 ole", "card"),
     ("a label with a slip", "crad"),
@@ -30,8 +31,8 @@ REFUSED = [
 ]
 
 
-def recipe(folder: Path, **sections: Any) -> Recipe:
-    """A small recipe in `folder`; `data` and `contract` are given as the YAML has them."""
+def make_recipe(folder: Path, **sections: Any) -> Recipe:
+    """Write a small recipe to `folder` and load it; sections are as in the YAML."""
     tree = {
         "name": "kept-rows",
         "objective": {"type": "text-classification"},
@@ -44,7 +45,7 @@ def recipe(folder: Path, **sections: Any) -> Recipe:
     return load_recipe(folder / "recipe.yaml")
 
 
-def home(folder: Path) -> Home:
+def make_home(folder: Path) -> Home:
     return Home(folder / "home", "kept-rows")
 
 
@@ -61,31 +62,31 @@ def write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
 
 
 def good(count: int, start: int = 0) -> list[tuple[str, str]]:
-    """Rows of two labels that the contract accepts and of which no two are near duplicates."""
-    said = "{0} alpha{0} bravo{0} charlie{0} delta{0}"
-    return [(said.format(number), "card" if number % 2 else "refund") for number in range(start, start + count)]
+    """Return rows of two labels that the contract accepts, without near duplicates."""
+    template = "{0} alpha{0} bravo{0} charlie{0} delta{0}"
+    return [(template.format(number), "card" if number % 2 else "refund") for number in range(start, start + count)]
 
 
-def ingest(one: Recipe, place: Home) -> Batch:
-    return corpus.ingest_rows(one, place, lambda seen: sources.read_sources(one, seen))
+def ingest(recipe: Recipe, home: Home) -> Batch:
+    return corpus.ingest_rows(recipe, home, lambda seen: sources.read_sources(recipe, seen))
 
 
-def run(one: Recipe, place: Home, spread: Spread | None = None, docs: Path | None = None) -> Snapshot:
-    """What the flow does with fresh rows: ingest, judge, commit; and the note that the run came to its end."""
-    snapshot = admission.admit_batch(ingest(one, place), one, place, docs, spread=spread)[0]
-    write_json(place.state, {**(read_json(place.state) or {}), "concluded": {"batch": snapshot.batch}})
+def run(recipe: Recipe, home: Home, spread: Spread | None = None, docs: Path | None = None) -> Snapshot:
+    """Do what the flow does with fresh rows: ingest, check, commit; and note that the run was concluded."""
+    snapshot = admission.admit_batch(ingest(recipe, home), recipe, home, docs, spread=spread)[0]
+    update_state(home, lambda state: replace(state, concluded={"batch": snapshot.batch}))
     return snapshot
 
 
-def current(place: Home, *columns: str) -> list[dict[str, Any]]:
-    return corpus.read_rows(place, corpus.newest_version(place), list(columns) or None).to_pylist()
+def current(home: Home, *columns: str) -> list[dict[str, Any]]:
+    return corpus.read_rows(home, corpus.newest_version(home), list(columns) or None).to_pylist()
 
 
-def keyed_rows(one: Recipe, rows: list[dict[str, Any]], source: str = "test") -> pa.Table:
-    """Rows as the contract gets them; missing roles are null."""
+def keyed_rows(recipe: Recipe, rows: list[dict[str, Any]], source: str = "test") -> pa.Table:
+    """Return rows as the contract gets them; missing roles are null."""
     kinds = {"timestamp": pa.timestamp("us", "UTC"), "tokens": pa.list_(pa.string()), "tags": pa.list_(pa.string())}
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: pa.array([row.get(name) for row in rows], kinds.get(name, pa.string())) for name in names}
     columns["source"] = pa.array([source] * len(rows))
     columns["source_row"] = pa.array(range(len(rows)), pa.int64())
-    return add_keys(pa.table(columns), one)
+    return add_keys(pa.table(columns), recipe)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from evertune.config import Recipe
-from tests.helpers.data import TOLERANT, recipe
+from tests.helpers.data import TOLERANT
+from tests.helpers.data import make_recipe as recipe
 
 HEADER = ("text", "label", "id")
 SECRET = "ada lovelace wrote of her engine and its punched cards"

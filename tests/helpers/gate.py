@@ -3,7 +3,7 @@
 import numpy as np
 
 from evertune.config import Gate
-from evertune.gate.decide import Scored, decide_promotion
+from evertune.gate.decide import Case, Scored, decide_promotion
 
 
 def accuracy(sums):
@@ -33,4 +33,4 @@ def ask(challenger, champion, fresh=None, slices=None, night=1, seed=3, problem=
     fresh = np.ones(len(challenger), bool) if fresh is None else fresh
     rule.setdefault("noninferior_on", {})
     scored = Scored(challenger, champion, fresh, slices or {}, majority=stats(np.arange(len(challenger)) % 4 == 0))
-    return decide_promotion(scored, accuracy, metric, Gate(**rule), (), night, 500, seed, problem)
+    return decide_promotion(Case(scored, accuracy, metric, Gate(**rule), (), night, 500, seed, problem))

@@ -1,4 +1,4 @@
-"""Small pictures and the configurations of models that take them, for the tests of what learns from pictures."""
+"""Small pictures, and configurations of image models, for the tests of image objectives."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ CODES = {"model_type": "image-codes", "width": 8, "codes": 16, "code_size": 4}
 
 
 def picture(shade: int, side: int, seed: int = 0, format: str = "PNG") -> str:
-    """A picture of a shade with grain, as base64."""
+    """Return a noisy picture of one shade, as base64."""
     grain = np.random.default_rng(seed).integers(0, 100, (side, side, 3))
     file = io.BytesIO()
     Image.fromarray((shade + grain).astype(np.uint8)).save(file, format)
@@ -27,20 +27,20 @@ def picture(shade: int, side: int, seed: int = 0, format: str = "PNG") -> str:
 
 
 def write_tiny_vision(folder: Path, config: dict[str, object] | None = None) -> Path:
-    """A base model without weights: a configuration alone."""
-    place = folder / "vision"
-    place.mkdir()
-    (place / "config.json").write_text(json.dumps(config or RESNET))
-    return place
+    """Write a base model without weights: a configuration alone."""
+    model = folder / "vision"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps(config or RESNET))
+    return model
 
 
 def write_tiny_stages(folder: Path) -> Path:
-    """A first stage with random weights, and beside it a classifier called `classifier`."""
+    """Write a first stage with random weights, and a classifier in the folder `classifier`; return the stage."""
     from transformers import AutoConfig, AutoModelForImageClassification
 
     from evertune.objectives.shared.code_network import CodesConfig, ImageCodes
 
     ImageCodes(CodesConfig(**CODES)).save_pretrained(folder / "stage")
-    judge = AutoModelForImageClassification.from_config(AutoConfig.for_model(**RESNET, num_labels=2))
-    judge.save_pretrained(folder / "classifier")
+    classifier = AutoModelForImageClassification.from_config(AutoConfig.for_model(**RESNET, num_labels=2))
+    classifier.save_pretrained(folder / "classifier")
     return folder / "stage"

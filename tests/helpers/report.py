@@ -1,4 +1,4 @@
-"""What the tests of the report share: an outcome, details judged by the objectives, a page as a browser reads it."""
+"""What the tests of the report share: sample data of every page, and a page as a browser reads it."""
 
 import copy
 import itertools
@@ -100,8 +100,94 @@ ORIGIN = {
 }
 
 
+FINDING = {
+    "test": "length",
+    "statistic": 0.2,
+    "usual": 0.1,
+    "p": 0.001,
+    "adjusted": 0.004,
+    "found": True,
+    "words": "9 <tokens>, 12 now",
+}
+DRIFT = {
+    "model": "support",
+    "version": 3,
+    "drifted": True,
+    "reason": "p = 0.004: length",
+    "p": 0.004,
+    "level": 0.05,
+    "rows": {"reference": 400, "current": 102},
+    "source": "tickets.csv",
+    "findings": [FINDING, {**FINDING, "test": "vocabulary", "p": 0.4, "adjusted": 0.8, "found": False}],
+    "left_out": 7,
+}
+SEARCH = {
+    "run_id": "5ea",
+    "metric": "f1_macro",
+    "falls": False,
+    "rows": {"train": 900, "validation": 100},
+    "fields": {"training.learning_rate": "1e-05 to 0.001, log", "training.method": "full, lora"},
+    "trials": [
+        {
+            "number": number,
+            "state": "pruned" if number == 1 else "complete",
+            "value": 0.7 + number / 100,
+            "values": {"training.learning_rate": 1e-5 * 3**number, "training.method": method},
+            "seconds": 12.0,
+            "why": "out of memory" if number == 1 else None,
+        }
+        for number, method in enumerate(("full", "lora", "full", "lora"))
+    ],
+    "best": 3,
+    "value": 0.73,
+    "values": {"training.learning_rate": 0.00027, "training.method": "lora"},
+    "importances": {"training.learning_rate": 0.8, "training.method": 0.2},
+    "sentence": "f1_macro 0.7300 on the validation rows",
+}
+DAYS = ["2026-01-05", "2026-01-12", "2026-01-19"]
+BACKTEST = {
+    "every": "week",
+    "metric": "accuracy",
+    "steps": [
+        {
+            "policy": policy,
+            "day": day,
+            "rows": 240,
+            "metrics": {"accuracy": 0.9},
+            "retrained": policy == "always",
+            "promoted": policy == "always",
+            "wrong": policy == "always" and day == DAYS[1],
+            "before": 0.88,
+            "verdict": None,
+            "reason": None,
+            "drift": None,
+        }
+        for policy in ("never", "always")
+        for day in DAYS
+    ],
+    "summaries": [
+        {
+            "policy": policy,
+            "metric": 0.9,
+            "below": -0.01,
+            "low": -0.02,
+            "high": 0.0,
+            "windows": 3,
+            "retrainings": 3,
+            "promotions": 3,
+            "wrong": 1,
+            "seconds": 120.0,
+        }
+        for policy in ("never", "always")
+    ],
+    "recommended": "never",
+    "sentence": "never: mean accuracy 0.9000 over 3 windows",
+    "left_out": {"without a date": 3},
+}
+
+
 class Read(HTMLParser):
-    """A page as a browser would take it: tags with attributes, texts, and headings."""
+    """A page as a browser reads it: tags with attributes, texts, and headings."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -131,8 +217,8 @@ class Read(HTMLParser):
         return [(tag, list(attributes)) for tag, attributes in self.tags if tag != "wbr"]
 
 
-def judged(kind: str, names: list[str], targets: list[Any], right: float, seed: int) -> Json:
-    """A model that is right with this probability, judged by the objective itself."""
+def judge(kind: str, names: list[str], targets: list[Any], right: float, seed: int) -> Json:
+    """Return the scores of a model that is right with this probability, as the objective computes them."""
     random = np.random.default_rng(seed)
     objective = load_objective(kind)
 
@@ -140,16 +226,16 @@ def judged(kind: str, names: list[str], targets: list[Any], right: float, seed: 
         return name if random.random() < right else str(random.choice(names))
 
     if kind == "text-classification":
-        found = [{"label": guess(target), "score": random.uniform(0.4, 1)} for target in targets]
+        predictions = [{"label": guess(target), "score": random.uniform(0.4, 1)} for target in targets]
     else:
-        found = [
+        predictions = [
             {"tags": [guess(tag) for tag in tags], "scores": random.uniform(0.4, 1, len(tags))} for tags in targets
         ]
-    sums = objective.statistics(targets, found, names).sum(0, dtype="float64")
+    sums = objective.statistics(targets, predictions, names).sum(0, dtype="float64")
     values = {name: float(value) for name, value in objective.metrics(sums, names).items()}
-    true, said = objective.pairs(targets, found)
+    true, predicted = objective.pairs(targets, predictions)
     counts = [
-        [sum(pair == (row, column) for pair in zip(true, said, strict=True)) for column in names] for row in names
+        [sum(pair == (row, column) for pair in zip(true, predicted, strict=True)) for column in names] for row in names
     ]
     return {
         "metrics": {"test": values, "test_clean": values, "fresh": values},
@@ -160,11 +246,11 @@ def judged(kind: str, names: list[str], targets: list[Any], right: float, seed: 
 
 
 def details_of(names: list[str], rows: int = 60, kind: str = "text-classification") -> Json:
-    """Details as `evaluate` writes them."""
+    """Return details as `evaluate` writes them."""
     targets: list[Any] = list(itertools.islice(itertools.cycle(names), rows))
     if kind == "token-classification":
-        targets = [targets[place : place + 4] for place in range(0, rows, 4)]
-    ours, theirs = (judged(kind, names, targets, right, seed) for right, seed in ((0.8, 1), (0.6, 2)))
+        targets = [targets[start : start + 4] for start in range(0, rows, 4)]
+    challenger, champion = (judge(kind, names, targets, right, seed) for right, seed in ((0.8, 1), (0.6, 2)))
     changed = {
         "input": "where is my parcel",
         "target": names[0],
@@ -177,8 +263,8 @@ def details_of(names: list[str], rows: int = 60, kind: str = "text-classificatio
         "names": names,
         "leaked": 2,
         "rows": {"test": rows, "test_clean": rows - 2, "fresh": 20, "history": rows - 22},
-        "challenger": ours,
-        "champion": theirs,
+        "challenger": challenger,
+        "champion": champion,
         "slices": {
             f"label={names[0]}": {"rows": 20, "challenger": 0.7, "champion": 0.8},
             "length=short": {"rows": 15, "challenger": 0.9, "champion": 0.6},
@@ -191,18 +277,20 @@ DETAILS = details_of(LABELS)
 TAG_DETAILS = details_of(TAGS, kind="token-classification")
 
 
-def made(folder: Path, outcome: Json = OUTCOME, details: Json = DETAILS, history: list[Json] = HISTORY) -> Path:
+def write_report(folder: Path, outcome: Json = OUTCOME, details: Json = DETAILS, history: list[Json] = HISTORY) -> Path:
     return write_run_page(
         folder / "report.html", outcome, details, history, draw_pictures(folder, details, history), ORIGIN
     )
 
 
-def undrawn(folder: Path, outcome: Json = OUTCOME, details: Json = DETAILS, origin: Json = ORIGIN) -> Path:
+def write_report_without_pictures(
+    folder: Path, outcome: Json = OUTCOME, details: Json = DETAILS, origin: Json = ORIGIN
+) -> Path:
     return write_run_page(folder / "report.html", outcome, details, HISTORY, {}, origin)
 
 
 def without(tree: Json, path: str) -> Json:
-    """A copy in which the value at `a.b` is gone."""
+    """Return a copy without the value at a path such as `a.b`."""
     tree = copy.deepcopy(tree)
     *parents, last = path.split(".")
     node = tree

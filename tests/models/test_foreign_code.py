@@ -50,7 +50,7 @@ OWN = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
 def test_a_model_that_needs_its_own_code_is_refused(tmp_path: Path) -> None:
     given = recipe(write_strange_model(tmp_path, "strange", OWN))
     for use in (base_models.check_fit, tokenize.load_tokenizer, initial_model.check_recipe_fits):
-        with pytest.raises(ConfigError, match=r"of the kind strange, .* Evertune runs no code of a model; give"):
+        with pytest.raises(ConfigError, match=r"is a strange model, .* Evertune runs no code of a model; set"):
             use(given)
     assert not (tmp_path / "ran").exists()
 

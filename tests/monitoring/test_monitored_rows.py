@@ -17,8 +17,9 @@ from evertune.runtime.home import Home
 from evertune.serving import bundle
 from evertune.statistics import two_sample as drift
 from tests.helpers.cli import write_rows
-from tests.helpers.data import good, home, run, write_csv, write_jsonl
-from tests.helpers.data import recipe as kept_recipe
+from tests.helpers.data import good, run, write_csv, write_jsonl
+from tests.helpers.data import make_home as home
+from tests.helpers.data import make_recipe as kept_recipe
 from tests.helpers.model import recipe, split_rows, table, text_rows, train
 
 CHAMPION = Path("champion")  # its card is all that is read of it
@@ -185,7 +186,7 @@ def test_a_file_is_compared_with_its_labels_if_every_row_has_one(tiny_model: Pat
     path.write_text("text\none\n")
     assert monitoring.read_file_rows(one, str(path))[2] is None
     path.write_text("text\n\n")
-    with pytest.raises(DataError, match=r"a\.csv: no row has text"):
+    with pytest.raises(DataError, match=r"a\.csv: no row has a value in the column text"):
         monitoring.read_file_rows(one, str(path))
 
 

@@ -13,7 +13,7 @@ from evertune.config import Triggers
 from evertune.monitoring import triggers
 from evertune.monitoring.triggers import TriggerState, decide_triggers, time_since_start
 from evertune.records import Monitoring, Trigger
-from evertune.registry.tracking import costs, unfinished
+from evertune.registry.tracking import queries, unfinished
 from evertune.registry.tracking import runs as tracking
 from evertune.registry.tracking.store import open_client
 from tests.helpers.registry import Shop
@@ -50,7 +50,7 @@ def test_each_trigger_asks_for_what_its_recipe_says() -> None:
     [one] = decide_triggers(rules, found(False, drop=0.04), known())
     assert (one.name, one.reason) == (
         "performance_drop",
-        "4.0 points fewer rows right, p = 0.004; 3 points are asked",
+        "4.0 points fewer correct rows (p = 0.004, minimum: 3 points)",
     )
     assert said(Triggers(drift=False), found(), known()) == []
     assert said(Triggers(), found(), known(labelled=9000)) == [("drift", True)]
@@ -68,7 +68,7 @@ def test_a_cooldown_is_that_of_the_trigger() -> None:
     rules = Triggers(new_labels=1, cooldowns={"drift": 48, "new_labels": 2})
     told = decide_triggers(rules, found(), known(entry(5), entry(4, None), labelled=9))
     assert [(one.name, one.starts) for one in told] == [("drift", False), ("new_labels", True)]
-    assert told[0].held == "cooldown: 43.0 of 48 hours are left since the last start"
+    assert told[0].held == "cooldown: 43.0 of 48 hours left since the last start"
     assert said(rules, found(), known(entry(49), labelled=0)) == [("drift", True)]
     assert said(Triggers(cooldown=0), found(), known(entry(0))) == [("drift", True)]
     with pytest.raises(ValidationError):
@@ -80,7 +80,7 @@ def test_a_spent_budget_starts_nothing_and_says_what_to_do() -> None:
     assert said(rules, found(), known(trained=7199)) == [("drift", True)]
     [one] = decide_triggers(rules, found(), known(trained=7200))
     assert one == Trigger("drift", "p = 0.001: length", False, one.held)
-    assert str(one.held).startswith("triggers.budget: 2 hours were trained in the last 7 days, 2 are allowed; raise it")
+    assert str(one.held).startswith("triggers.budget: 2 hours of training in the last 7 days (maximum: 2); raise it")
 
 
 def test_a_clock_that_was_ahead_at_the_start_holds_no_trigger_for_years() -> None:
@@ -128,11 +128,11 @@ def test_the_hours_of_training_are_those_that_mlflow_has(shop: Shop) -> None:
     mlflow = open_client(shop.home)
     for one in made[:2]:
         run = tracking.Run(shop.home, one.run_id, Path(one.run_folder))
-        run.log_metrics({costs.SECONDS: 1800.0}, 1)
+        run.log_metrics({queries.TRAINING_SECONDS: 1800.0}, 1)
         run.finish_run()
     mlflow.set_terminated(made[2].run_id, "FAILED", end_time=mlflow.get_run(made[2].run_id).info.start_time + 5000)
     tags = unfinished.mark_started(shop.home, "monitor", shop.home.monitors / "one")
     looked = mlflow.create_run(mlflow.get_run(made[0].run_id).info.experiment_id, tags=tags)
     mlflow.set_terminated(looked.info.run_id, end_time=looked.info.start_time + 10_000_000)
-    assert costs.sum_training_seconds(shop.recipe, shop.home, started) == 3605
-    assert costs.sum_training_seconds(shop.recipe, shop.home, datetime.now(UTC) + HOUR) == 0
+    assert queries.sum_training_seconds(shop.recipe, shop.home, started) == 3605
+    assert queries.sum_training_seconds(shop.recipe, shop.home, datetime.now(UTC) + HOUR) == 0

@@ -17,7 +17,8 @@ from evertune.records import Monitoring, Outcome
 from evertune.runs import up_to_date as conclusion
 from tasks import notify
 from tests.helpers.cli import Done
-from tests.helpers.contract import judged, rows_of
+from tests.helpers.contract import check_as_batch as judged
+from tests.helpers.contract import make_rows as rows_of
 from tests.helpers.crash import killed
 from tests.helpers.data import good, keyed_rows
 from tests.helpers.notify import PASSWORD, TOKEN, USER, Sink, http_sink, secrets_in, smtp_sink
@@ -147,7 +148,7 @@ def test_a_batch_that_was_stopped_is_told_without_the_texts_of_its_rows(
     rows = keyed_rows(recipe, rows_of([*good(6), *([("private words", None)] * 6)]))
     with pytest.raises(BatchStoppedError, match="private words"), notify.notify_failures(recipe, (), "retrain"):
         judged(rows, recipe)
-    assert web.titles == ["small: the contract stopped a batch, nothing was taken in"]
+    assert web.titles == ["small: the contract stopped a batch, no row was ingested"]
     assert "contract.tolerance allows 5.0%" in web.bodies[0]
     assert "evertune quarantine" in web.bodies[0]
     assert "private" not in web.bodies[0]
@@ -185,14 +186,17 @@ def silent() -> Iterator[str]:
     ("address", "told"),
     [
         (None, "JSON (${OPS_WEB}): no answer within 1 s"),
-        (f"json://{USER}:{PASSWORD}@127.0.0.1:9/{TOKEN}", "JSON (${OPS_WEB}): not reached: connection refused"),
+        (
+            f"json://{USER}:{PASSWORD}@127.0.0.1:9/{TOKEN}",
+            "JSON (${OPS_WEB}): the service was not reached: connection refused",
+        ),
         (
             f"mailto://{USER}:{PASSWORD}@example.org:9?smtp=127.0.0.1&to=a@example.org",
-            "E-Mail (${OPS_WEB}): not reached",
+            "E-Mail (${OPS_WEB}): the service was not reached",
         ),
         (f"nonsense://{PASSWORD}", "an unknown service (${OPS_WEB}): Apprise cannot read this address"),
         ("", "an unknown service (${OPS_WEB}): the environment variable OPS_WEB is not set"),
-        ("403", "JSON (${OPS_WEB}): it answered with status 403"),
+        ("403", "JSON (${OPS_WEB}): the service answered with status 403"),
     ],
 )
 def test_who_cannot_be_reached_is_warned_of_by_kind_and_never_by_address(
@@ -211,7 +215,7 @@ def test_who_cannot_be_reached_is_warned_of_by_kind_and_never_by_address(
     patience = recipe.notify.model_copy(update={"timeout": 1 if address is None else 60})
     notify.send_notice(recipe.model_copy(update={"notify": patience}), waiting(recipe))
     [warning] = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
-    assert warning.startswith(f"notify: nobody told at {told}")
+    assert warning.startswith(f"notify: not sent to {told}")
     assert secrets_in(caplog.text, *capfd.readouterr()) == []
 
 
@@ -223,7 +227,7 @@ def test_an_error_of_a_service_itself_is_a_warning(
 
     monkeypatch.setattr("apprise.Apprise.notify", breaks)
     notify.send_notice(recipe, waiting(recipe))
-    assert "it did not take the message" in caplog.text
+    assert "the service refused the message" in caplog.text
     assert secrets_in(caplog.text) == []
 
 
@@ -242,7 +246,7 @@ def test_check_says_who_would_be_told_and_sends_a_letter_on_demand(
     assert sent.status == 0, sent.err
     assert sent.json["notify"][0] == {"target": "${OPS_MAIL}", "kind": "E-Mail", "problem": None}
     assert mail.titles == ["small: a test message"] * 2
-    assert "where people are told of small: waiting" in mail.bodies[0]
+    assert "Notices of small are sent here for: waiting" in mail.bodies[0]
     assert mail.logins == [f"{USER}:{PASSWORD}"] * 2
     assert secrets_in(quiet.out, quiet.err, sent.out, sent.err) == []
 

@@ -18,11 +18,11 @@ from evertune.objectives import image_tokens, text_to_image
 from evertune.objectives.shared import picture_metrics, pixels
 from evertune.profiling import preview
 from evertune.profiling.profile import inspect_data, render_recipe, try_contract
-from evertune.report.sections.gallery import render_gallery
 from evertune.runtime.files import write_json
 from evertune.tokenization import tokenize as tokenization
 from tests.helpers.model import recipe
 from tests.helpers.picture import picture, write_tiny_stages, write_tiny_vision
+from tests.helpers.report import write_report_without_pictures
 
 
 def read(folder: Path, rows: list[dict[str, Any]]) -> Any:
@@ -56,7 +56,13 @@ def test_a_broken_or_a_foreign_picture_names_its_row_and_what_is_wrong(tmp_path:
     cells = ["../secret.png", "gone.png", "text.png", picture(9, 4)[:60], "no base64!"]
     found = read(tmp_path / "data", [{"image": cell, "label": "a"} for cell in cells])
     said = found["problem"].to_pylist()
-    wanted = ("lies outside", "'gone.png' cannot be read", "the picture is broken", "broken", "is no picture in base64")
+    wanted = (
+        "lies outside",
+        "'gone.png' cannot be read",
+        "the picture is broken",
+        "broken",
+        "is not a picture in base64",
+    )
     assert all(
         f"row {row}, column image" in one and word in one
         for row, (one, word) in enumerate(zip(said, wanted, strict=True))
@@ -188,10 +194,12 @@ def test_metrics_of_pictures_know_the_perfect_and_the_wrong() -> None:
     assert right["code_perplexity"] == pytest.approx(np.e)
 
 
-def test_a_page_shows_pictures_and_tells_them_in_words() -> None:
+def test_a_page_shows_pictures_and_a_terminal_describes_them(tmp_path: Path) -> None:
     uri = make_thumbnail(picture(5, 100))
-    page = render_gallery({"gallery": [{"caption": "a <b>", "true": uri, "challenger": uri}]})
-    assert page.count(uri) == 2 and "a &lt;b&gt;" in page and render_gallery({}) == ""
+    gallery = [{"caption": "a <b>", "true": uri, "challenger": uri}]
+    page = write_report_without_pictures(tmp_path, details={"gallery": gallery}).read_text()
+    assert page.count(uri) == 2 and "a &lt;b&gt;" in page
+    assert uri not in write_report_without_pictures(tmp_path, details={}).read_text()
     assert describe_picture(picture(5, 6, format="JPEG")) == "JPEG, 6 x 6 pixels"
 
 

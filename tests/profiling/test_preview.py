@@ -85,7 +85,5 @@ def test_what_is_missing_is_said_with_what_helps(tiny_recipe: Made, caplog: pyte
     assert "training.early_stopping cannot be applied" in caplog.text
     assert "12 test rows are fewer than evaluation.gate.min_rows (30)" in caplog.text
     for split in ("train", "test"):
-        with pytest.raises(
-            DataError, match=f"is a {split} row.*splits are stored.*add rows, or change it together with"
-        ):
+        with pytest.raises(DataError, match=f"is a {split} row.*splits are stored.*add rows, or change the recipe"):
             shortage.check_row_counts({**rows, split: 0}, one)

@@ -21,7 +21,7 @@ def test_who_turns_it_down_while_another_approves_is_heard(shop: Shop, monkeypat
         return whole(*place)
 
     monkeypatch.setattr(models, "fetch_bundle", meanwhile)  # its digest takes a while
-    with pytest.raises(RegistryError, match=r"does not wait for approval any more, it is rejected"):
+    with pytest.raises(RegistryError, match=r"no longer waits for approval, it is rejected"):
         promotion.approve_version(shop.home, shop.name, version, "fine")
     assert (shop.champion(), shop.tag(version, "decision"), events(shop, "moved")) == (None, "rejected", [])
 

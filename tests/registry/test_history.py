@@ -9,7 +9,7 @@ import pytest
 from evertune.records import Decision, Monitoring
 from evertune.registry.decisions import promotion
 from evertune.registry.decisions.history import build_history
-from evertune.registry.tracking import monitors
+from evertune.registry.tracking import queries
 from evertune.report.pages import history
 from tests.helpers.cli import Done
 from tests.helpers.registry import HELD, PROMOTED, Shop, settle
@@ -108,7 +108,7 @@ def test_the_page_of_many_decisions_is_small_newest_first_older_ones_folded(tmp_
     assert read.headings == ["Over time", "Decisions", "Trainings", "Drift checks"]
     assert read.text.index("reason 1499 ") < read.text.index("reason 1450 ") < read.text.index("1,000 older")
     assert "reason 450 " in read.text and "reason 449 " not in read.text
-    assert "450 still older ones are not shown" in read.text
+    assert "The 450 oldest are not shown" in read.text
     assert "Below: rows of the corpus" in read.text
     assert "decisions 1,500 0 promoted" in " ".join(read.text.split()) and read.text.count("...") == 1_050
     unknown = [{**one, "rows_corpus": None} for one in long_history(3)["trainings"]]
@@ -118,7 +118,7 @@ def test_the_page_of_many_decisions_is_small_newest_first_older_ones_folded(tmp_
 
 def test_a_look_and_a_backtest_without_an_answer_are_told_as_such(shop: Shop, tmp_path: Path) -> None:
     few = Monitoring("m", 1, False, "3 rows beside 9 test rows", None, 0.05, {"reference": 9, "current": 3}, "x")
-    monitors.record_monitoring(shop.recipe, shop.home, few, tmp_path)
+    queries.record_monitoring(shop.recipe, shop.home, few, tmp_path)
     [look] = build_history(shop.recipe, shop.home)["monitors"]
     assert (look["found"], look["reason"]) == ("too few rows", few.reason)
     failed = {"run_id": "b", "time": look["time"], "status": "FAILED", "reason": None}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from evertune.records import Monitoring, Outcome
-from evertune.registry.tracking import monitors, store, unfinished
+from evertune.registry.tracking import queries, store, unfinished
 from evertune.registry.tracking import runs as tracking
 from evertune.registry.tracking.backtests import Backtest
 from evertune.runtime.home import Home
@@ -40,7 +40,7 @@ def backtest(shop: Shop, number: int) -> Backtest:
 def look(shop: Shop) -> str:
     folder = shop.home.monitors / "20261122"
     folder.mkdir(parents=True, exist_ok=True)
-    return monitors.record_monitoring(shop.recipe, shop.home, FOUND, folder)
+    return queries.record_monitoring(shop.recipe, shop.home, FOUND, folder)
 
 
 def interrupted(*_: object, **__: object) -> None:
@@ -102,13 +102,13 @@ def test_runs_of_another_home_in_the_same_mlflow_are_let_alone(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from evertune.config import load
+from evertune.config import load_recipe
 from evertune.runtime.home import Home
 from evertune.registry.tracking import runs as tracking
 from tests.helpers.registry import tokens_of
-recipe, home = load({recipe!r}), Home(Path({root!r}), {name!r})
+recipe, home = load_recipe({recipe!r}), Home(Path({root!r}), {name!r})
 with home.lock("run", noted=True):
-    tracking.begin(recipe, home, tokens_of(1), home.runs / "1")
+    tracking.open_run(recipe, home, tokens_of(1), home.runs / "1")
     os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -21,7 +21,7 @@ from evertune.runtime.home import Home
 from evertune.registry.decisions import ledger
 home = Home(Path(sys.argv[1]), "small")
 for number in range(25):
-    ledger.append(home, "decision", writer=sys.argv[2], number=number, padding="x" * 20_000)
+    ledger.append_event(home, "decision", writer=sys.argv[2], number=number, padding="x" * 20_000)
 """
 
 

@@ -83,7 +83,10 @@ def test_a_good_model_passes_and_answers_strangers(shop: Shop) -> None:
         (prepend("inference.py", "import evertune"), "No module named 'evertune'"),
         (prepend("batching.py", "import prefect"), "No module named 'prefect'"),
         (prepend("inference.py", "import sys\nif sys.flags.isolated: raise MemoryError('too large')"), "too large"),
-        (prepend("inference.py", "import sys\nif sys.flags.isolated: sys.exit(0)"), "does not load or predict"),
+        (
+            prepend("inference.py", "import sys\nif sys.flags.isolated: sys.exit(0)"),
+            "cannot be loaded, or does not predict",
+        ),
     ],
     ids=["weights", "evertune", "package", "raises", "ends"],
 )
@@ -137,12 +140,12 @@ def test_labels_must_agree(rows: int, wrong: int, passed: bool) -> None:
 @pytest.mark.parametrize("new", [[], [answer()], [answer(), {"label": "card"}], [answer(), {"score": 0.5}]])
 def test_other_rows_or_columns_do_not_pass(new: list[dict[str, Any]]) -> None:
     found = parity.compare_predictions([answer(), answer()], new, 1e-4)
-    assert (found["passed"], found["problem"]) == (False, "it gives other rows or columns")
+    assert (found["passed"], found["problem"]) == (False, "it returns other rows or columns")
 
 
 def test_a_sample_of_no_row_does_not_pass() -> None:
     found = parity.compare_predictions([], [], 1e-4)
-    assert (found["passed"], found["problem"]) == (False, "no row of its recorded sample is left to compare by")
+    assert (found["passed"], found["problem"]) == (False, "its recorded sample has no rows left to compare")
 
 
 def test_lists_of_tags_are_compared_one_by_one() -> None:
@@ -170,8 +173,8 @@ def test_a_requirement_in_another_version_or_missing_does_not_pass(
     )
     found = parity.check_parity(Home(tmp_path / "home", "small"), "small", 1, sample, "fp32")
     assert (found["test"], found["passed"]) == ("parity", False)
-    assert f"it requires pydantic==1.0, and {version('pydantic')} is installed here" in found["problem"]
-    assert "it requires no-such-package==1, which is not installed here" in found["problem"]
+    assert f"the model requires pydantic==1.0, but {version('pydantic')} is installed" in found["problem"]
+    assert "the model requires no-such-package==1, which is not installed" in found["problem"]
 
 
 @pytest.mark.parametrize(

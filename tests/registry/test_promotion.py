@@ -109,7 +109,7 @@ def test_nothing_moves_when_the_champion_moved_meanwhile(shop: Shop) -> None:
         shop.checked()
     make_champion(shop, 1)
     make_champion(shop, 2)
-    with pytest.raises(RegistryError, match="is version 2, not 1 as when this was decided; compare anew"):
+    with pytest.raises(RegistryError, match="is version 2, and was 1 at the time of the decision; compare again"):
         models.move_champion(shop.home, shop.name, 3, expected=1, reason="late")
     assert shop.champion() == 2
     assert moves(shop)[-1] == ("moved", 1, 2)

@@ -44,7 +44,7 @@ def test_artifacts_stay_in_the_home_where_its_own_store_is_named(shop: Shop, mon
 def test_the_page_on_the_registry_shows_how_a_stranger_loads_the_model(shop: Shop, tmp_path: Path) -> None:
     _, version = shop.registered()
     models.move_champion(shop.home, shop.name, version, expected=None, reason="test")
-    page = (ROOT / "docs" / "registry.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how-to" / "serve-with-mlflow.md").read_text(encoding="utf-8")
     [export] = re.findall(r"^\$ (export .*)$", page, re.MULTILINE)
     [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / ".evertune").symlink_to(shop.home.root)
@@ -70,12 +70,12 @@ def test_a_champion_whose_files_changed_or_are_gone_cannot_be_read(shop: Shop) -
     weights = folder / "model" / "model.safetensors"
     kept = weights.read_bytes()
     weights.write_bytes(kept[:-1] + b"\0")
-    with pytest.raises(RegistryError, match="not those that were registered"):
+    with pytest.raises(RegistryError, match="have changed since it was registered"):
         models.fetch_bundle(shop.home, shop.name, version)
     weights.write_bytes(kept)
     assert models.fetch_bundle(shop.home, shop.name, version) == folder
     folder.rename(folder.with_name("elsewhere"))
-    with pytest.raises(RegistryError, match="are not there; restore the artifact store"):
+    with pytest.raises(RegistryError, match="are missing; restore the artifact store"):
         models.fetch_bundle(shop.home, shop.name, version)
     with pytest.raises(RegistryError, match="version 9"):
         models.fetch_bundle(shop.home, shop.name, 9)
@@ -229,7 +229,7 @@ def test_a_run_that_was_deleted_in_mlflow_says_what_to_do(shop: Shop) -> None:
     folder = shop.home.runs / "one"
     run = tracking.open_run(shop.recipe, shop.home, tokens_of(1), folder)
     (folder / "run.json").write_text('{"run_id": "0123456789abcdef0123456789abcdef"}')
-    with pytest.raises(RegistryError, match="delete the folder to start anew"):
+    with pytest.raises(RegistryError, match="delete the folder to start over"):
         tracking.open_run(shop.recipe, shop.home, tokens_of(1), folder)
     assert run.run_id
 

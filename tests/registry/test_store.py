@@ -25,7 +25,7 @@ from evertune.runtime.home import Home
 from evertune.registry.tracking import store
 import mlflow.store.db.utils as made
 made._upgrade_db = lambda *_: os.kill(os.getpid(), 9)  # the tables are there, their version is not
-store.client(Home(Path(sys.argv[1]), "small"))
+store.open_client(Home(Path(sys.argv[1]), "small"))
 """
 
 
@@ -79,8 +79,8 @@ def test_a_database_that_the_environment_names_is_never_deleted(
     ("uri", "words"),
     [
         ("postgresql+nodriver://me:hush@db/mlflow", "MLflow refused the store postgresql+nodriver://***@db/mlflow"),
-        ("sqlite:////no/such/folder/x.db", "there is no folder /no/such/folder"),
-        ("sqlite:////dev/null/x.db", "there is no folder /dev/null"),
+        ("sqlite:////no/such/folder/x.db", "the folder /no/such/folder does not exist"),
+        ("sqlite:////dev/null/x.db", "the folder /dev/null does not exist"),
         ("sqlite:////dev/null", "MLflow refused the store"),
         ("http://[bad", "http://[bad does not answer"),
         ("nonsense:x", "MLflow refused the store nonsense:x"),
@@ -126,7 +126,7 @@ def test_a_home_that_cannot_be_ends_with_status_2(
     monkeypatch.setattr("evertune.cli.flow_runs._run_retrain_flow", _without_prefect)
     done = evertune(command[0], tiny_recipe(), *command[1:])
     assert (done.status, done.out) == (2, ""), done.err
-    assert "Evertune cannot keep anything there" in done.err
+    assert "Evertune cannot write there" in done.err
     assert "EVERTUNE_HOME" in done.err
 
 

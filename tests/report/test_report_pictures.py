@@ -1,4 +1,4 @@
-"""The report's pictures: whole PNGs, readable with many classes, drawn without global state."""
+"""The pictures of a report: readable with many classes, drawn without global state."""
 
 import subprocess
 import sys
@@ -16,25 +16,25 @@ from tests.helpers.report import HISTORY, details_of
 def test_pictures_are_pngs_of_a_readable_size(tmp_path: Path, count: int) -> None:
     from matplotlib.image import imread
 
-    found = draw_pictures(
+    pictures = draw_pictures(
         tmp_path / "new", details_of([f"class {number}" for number in range(count)], rows=5 * count), HISTORY
     )
-    assert list(found) == ["loss_curve", "confusion", "per_class", "calibration"]
-    for path in found.values():
+    assert list(pictures) == ["loss_curve", "confusion", "per_class", "calibration"]
+    for path in pictures.values():
         assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
         image = imread(path)
         assert max(image.shape) < 2200 and image.std() > 0.01
 
 
 def test_the_confusion_of_many_classes_keeps_those_with_errors(tmp_path: Path) -> None:
-    from evertune.report.charts import MOST, draw_confusion
+    from evertune.report.charts import MOST_CLASSES, draw_confusion
 
     counts = np.diag(np.full(77, 10))
     counts[70, 76] = 5
     figure = draw_confusion({"names": [f"class {number}" for number in range(77)], "counts": counts.tolist()})
     assert figure is not None
     shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert len(shown) == MOST and {"class 70", "class 76"} <= set(shown)
+    assert len(shown) == MOST_CLASSES and {"class 70", "class 76"} <= set(shown)
 
 
 def test_pictures_write_a_label_as_it_is(tmp_path: Path) -> None:
@@ -48,9 +48,9 @@ def test_pictures_write_a_label_as_it_is(tmp_path: Path) -> None:
 
 def test_only_drawing_imports_matplotlib_and_never_pyplot(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib\nfrom evertune.report import pictures\n"
+        "import sys, pathlib\nfrom evertune.report import draw_pictures\n"
         "assert 'matplotlib' not in sys.modules\n"
-        f"assert pictures(pathlib.Path({str(tmp_path)!r}), {{}}, {HISTORY!r})\n"
+        f"assert draw_pictures(pathlib.Path({str(tmp_path)!r}), {{}}, {HISTORY!r})\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -20,7 +20,9 @@ from evertune.data.quarantine import release as quarantine
 from evertune.errors import ConfigError
 from evertune.runtime import helper_process as beside
 from tests.helpers import helper_process_jobs as beside_jobs
-from tests.helpers.data import REFUSED, TOLERANT, current, good, home, ingest, recipe, write_csv
+from tests.helpers.data import REFUSED, TOLERANT, current, good, ingest, write_csv
+from tests.helpers.data import make_home as home
+from tests.helpers.data import make_recipe as recipe
 from tests.helpers.paths import ROOT
 
 SECONDS = 60.0
@@ -117,10 +119,10 @@ from functools import partial
 from pathlib import Path
 from tests.helpers import helper_process_jobs as beside_jobs
 from evertune.runtime import helper_process as beside
-beside.prepare()
+beside.start_helper()
 print("ready", flush=True)
 if len(sys.argv) > 1:
-    beside.call(partial(beside_jobs.endless, Path(sys.argv[1])))
+    beside.run_in_helper(partial(beside_jobs.endless, Path(sys.argv[1])))
 sys.stdin.read()
 """
 

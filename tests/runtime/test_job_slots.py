@@ -25,8 +25,7 @@ from tests.helpers.registry import Shop, evaluation
 HOLDS = """
 import sys, time
 from evertune.runtime import job_slots as jobs
-from evertune.backtesting.replay import Model; from evertune.backtesting.replay import Replay
-with jobs.place("tickets"):
+with jobs.hold_slot("tickets"):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -41,7 +40,7 @@ def own_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder for temporary files, so places, of the test's own; and one place."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setenv(jobs.PLACES, "1")
+    monkeypatch.setenv(jobs.SETTING, "1")
 
 
 def waits(_: float) -> None:
@@ -65,15 +64,18 @@ def another() -> Iterator["subprocess.Popen[str]"]:
 def test_a_gpu_makes_one_place_and_the_environment_another_number(
     monkeypatch: pytest.MonkeyPatch, given: str, gpu: bool, count: int
 ) -> None:
-    monkeypatch.setenv(jobs.PLACES, given)
+    monkeypatch.setenv(jobs.SETTING, given)
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
     assert jobs.count_slots() == count
 
 
 @pytest.mark.parametrize("given", ["two", "-1", "1.5"])
 def test_what_is_no_number_is_a_config_error(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
-    monkeypatch.setenv(jobs.PLACES, given)
-    with pytest.raises(ConfigError, match=rf"EVERTUNE_JOBS={given}: give the number of jobs"), jobs.hold_slot("mine"):
+    monkeypatch.setenv(jobs.SETTING, given)
+    with (
+        pytest.raises(ConfigError, match=rf"EVERTUNE_JOBS={given}: set it to the number of jobs"),
+        jobs.hold_slot("mine"),
+    ):
         pass
 
 
@@ -98,7 +100,7 @@ def test_a_place_is_free_once_its_holder_is_killed_and_who_waits_says_for_whom(
 
 
 def test_with_two_places_the_third_job_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(jobs.PLACES, "2")
+    monkeypatch.setenv(jobs.SETTING, "2")
     monkeypatch.setattr(jobs.time, "sleep", waits)
     with jobs.hold_slot("one"):
         with jobs.hold_slot("two"), pytest.raises(WaitsError), jobs.hold_slot("three"):
@@ -136,7 +138,7 @@ def test_the_scoring_of_test_rows_takes_a_place_and_a_kept_one_needs_none(
 
     monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
     monkeypatch.setattr(evaluate, "show_metrics", lambda *_: None)
-    monkeypatch.setattr(evaluate, "_score_models", scored)
+    monkeypatch.setattr("evertune.runs.comparison.score_models", scored)
     step = evaluate.evaluate.__wrapped__  # type: ignore[attr-defined]
     assert step(made, shop.recipe) == report
     with another():
@@ -177,8 +179,8 @@ def test_a_backtest_takes_a_place_before_it_loads_a_model(tiny_model: Path, monk
     replay._objective = load_objective("text-classification")
     replay._target = "label"
     replay._load_predictor = loaded.append  # type: ignore[assignment]
-    monkeypatch.setattr(replay, "known", lambda _: rows)
-    monkeypatch.setattr(replay, "came", lambda *_: table(later))
+    monkeypatch.setattr(replay, "rows_until", lambda _: rows)
+    monkeypatch.setattr(replay, "rows_between", lambda *_: table(later))
     monkeypatch.setattr(jobs.time, "sleep", waits)
     with another():
         with pytest.raises(WaitsError):
@@ -224,4 +226,4 @@ def test_a_second_run_by_a_deployment_waits_and_says_for_whom(mine: Recipe, monk
         with step.exclusive_run(mine):
             pass
     [words] = said
-    assert f"process {os.getpid()}" in words and words.endswith("; this run starts then")
+    assert f"process {os.getpid()}" in words and words.endswith("; this run starts after it")

@@ -44,7 +44,7 @@ def test_values_that_cannot_be_trained_are_given_up_and_other_errors_stop_the_se
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "finetune", broken(SettingsError("the loss is nan")))
-    with pytest.raises(TrainingError, match="none of 2 trials came to its end: the loss is nan; search other"):
+    with pytest.raises(TrainingError, match="none of 2 trials was completed: the loss is nan; search other"):
         shop.run(trials=2)
     monkeypatch.setattr(training, "finetune", broken(TrainingError("nothing can be written")))
     with pytest.raises(TrainingError, match="nothing can be written"):
@@ -65,7 +65,7 @@ def test_a_recipe_that_no_values_mend_ends_the_search(shop: Shop, monkeypatch: p
         raise ConfigError(f"training.student.layers: {len(tried)} are too many")
 
     monkeypatch.setattr(training, "finetune", unlike)
-    with pytest.raises(TrainingError, match=r"none of 6 trials came to its end: training.student.layers: 1 are"):
+    with pytest.raises(TrainingError, match=r"none of 6 trials was completed: training.student.layers: 1 are"):
         shop.run(trials=6)
     shutil.rmtree(shop.home.model / "searches")
     monkeypatch.setattr(training, "finetune", broken(ConfigError("training.freeze: no part is called x")))
@@ -116,5 +116,5 @@ def test_without_validation_rows_nothing_begins(shop: Shop, monkeypatch: pytest.
 
 
 def test_no_trial_begins_after_its_time(shop: Shop) -> None:
-    with pytest.raises(TrainingError, match="none of 0 trials came to its end"):
+    with pytest.raises(TrainingError, match="none of 0 trials was completed"):
         shop.run(hours=1e-9)

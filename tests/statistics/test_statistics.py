@@ -113,7 +113,7 @@ def test_holm_on_the_textbook_example():
 
 def test_all_nights_together_spend_no_more_than_alpha():
     assert 0.0499 < sum(spend_alpha(0.05, night) for night in range(1, 2000)) < 0.05
-    with pytest.raises(ValueError, match="from 1"):
+    with pytest.raises(ValueError, match="number 1"):
         spend_alpha(0.05, 0)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from evertune.monitoring import wording as drift_words
-from evertune.monitoring.languages import identify_languages
+from evertune.monitoring.observations import identify_languages
 from evertune.samples.support_tickets import write_tickets
 from evertune.statistics import two_sample as drift
 from evertune.statistics.two_sample import Sample, compare_samples
@@ -104,7 +104,7 @@ def test_of_meanings_that_stayed_nothing_is_said_that_sounds_like_drift() -> Non
     meanings = compare_samples(before, now, 3).findings[0]
     assert meanings.test == "embedding" and meanings.p > 0.1
     assert drift_words.describe_finding(meanings, before, now, None) == (
-        f"what they mean is {meanings.statistic:.2g} apart, {meanings.usual:.2g} by chance"
+        f"embedding distance {meanings.statistic:.2g} ({meanings.usual:.2g} expected by chance)"
     )
 
 

@@ -101,7 +101,7 @@ def rows_now(old: Project) -> int:
     [
         (
             {"begin": datetime(2090, 1, 1, tzinfo=UTC)},
-            ["60 timestamp in the future", "at: 2090-01-01 00:00 lies in the future, this machine's clock says"],
+            ["60 timestamp in the future", "at: 2090-01-01 00:00 is in the future (this machine's clock: "],
         ),
         ({"only": "refund"}, ["label: 100.0% of the labels are 'refund'; contract.label.max_share allows 98.0%"]),
         (
@@ -114,7 +114,7 @@ def rows_now(old: Project) -> int:
         ({"label": "intent"}, ["label: no such column in rows/b.csv", "name the right one in data.columns.label"]),
         ({"text": "id", "id": "text"}, ["has the column changed? data.columns.text names it"]),
         ({"label": "text", "text": "label"}, ["60 unknown label"]),
-        ({"at": "id", "id": "at"}, ["60 unreadable timestamp", "at: '500' is no date or time"]),
+        ({"at": "id", "id": "at"}, ["60 unreadable timestamp", "at: '500' is not a date or time"]),
     ],
     ids=[
         "future",
@@ -144,8 +144,8 @@ def test_without_the_id_column_a_recipe_is_not_that_of_its_corpus(old: Project, 
     old.write(data=data)
     status, words = ask("run")
     assert status == 2
-    assert "taken in with the roles text, label, id, timestamp, the recipe now has text, label, timestamp" in words
-    assert "Set them back, give the recipe a new name, or delete" in words
+    assert "maps the roles text, label, timestamp, but the corpus of" in words
+    assert "was built with text, label, id, timestamp. Every row would count as new" in words
 
 
 def test_a_renamed_column_reaches_new_files_alone(old: Project, ask: Ask) -> None:
@@ -154,14 +154,14 @@ def test_a_renamed_column_reaches_new_files_alone(old: Project, ask: Ask) -> Non
     old.write(data={**DATA, "columns": {**DATA["columns"], "label": "intent"}})  # type: ignore[dict-item]
     status, words = ask("run")
     assert status == 3
-    assert "rows/a.csv was taken in before" in words and "Have data.sources name the newer files alone" in words
+    assert "rows/a.csv was ingested before" in words and "List only the newer files in data.sources" in words
 
 
 def test_a_week_without_rows_is_no_work(old: Project, ask: Ask) -> None:
     fresh(old, 0)
     status, words = ask("run")
     assert (status, rows_now(old)) == (0, 200)
-    assert "rows/b.csv holds no rows" in words and "unchanged no fresh rows" in words
+    assert "rows/b.csv has no rows" in words and "unchanged no fresh rows" in words
 
 
 def test_a_backtest_passes_over_weeks_without_rows_and_says_so(
@@ -222,13 +222,13 @@ def test_late_rows_and_an_edited_recipe_are_told_and_kept_in_the_ledger(old: Pro
     edits = ("evaluation.metric=accuracy", "training.epochs=0.1", "data.split.test=0.3", "contract.label.max_share=1")
     status, words = ask("run", *(part for edit in edits for part in ("--set", edit)))
     assert status == 0
-    assert "at: 30 of 30 rows are older than the newest row before, of 2026-04-04 04:00; they count as fresh" in words
-    assert "at: 10 of these have an id whose row in the corpus is newer; they replace it" in words
-    assert "the recipe has changed: evaluation.metric default -> accuracy: earlier decisions went by another" in words
-    assert "data.split.test 0.25 -> 0.3: rows that came before keep their split" in words
-    assert "this machine's clock went back" in words and "the ledger's last entry is of 2091-05-06 07:08" in words
+    assert "at: 30 of 30 rows are older than the newest earlier row (2026-04-04 04:00). They count as fresh" in words
+    assert "at: 10 of these replace a newer row with the same id" in words
+    assert "the recipe has changed: evaluation.metric default -> accuracy: earlier decisions used another" in words
+    assert "data.split.test 0.25 -> 0.3: earlier rows keep their split" in words
+    assert "this machine's clock is behind" in words and "the ledger's last entry is of 2091-05-06 07:08" in words
     changed = old.entries("recipe")[-1]
-    assert "training.epochs 8.0 -> 0.1: models are trained otherwise" in changed["reason"]
+    assert "training.epochs 8.0 -> 0.1: models are trained differently" in changed["reason"]
     assert [one["event"] for one in ledger.read_entries(old.home)][-2:] == ["recipe", "decision"]  # order, not time
     assert old.entries("decision")[-1]["verdict"] in {"held", "rejected"}
     assert json.loads(state)["concluded"] != read_json(old.home.state)["concluded"]
@@ -238,7 +238,9 @@ def test_a_lost_champion_holds_what_comes_and_says_how_to_go_on(old: Project, as
     artifacts = models.fetch_bundle(old.home, "tickets", 1)
     away = artifacts.with_name("away")
     artifacts.rename(away)
-    advice = "another one the place with `evertune promote RECIPE --version N` (`evertune run RECIPE` trains one)"
+    advice = (
+        "make another version champion with `evertune promote RECIPE --version N` (`evertune run RECIPE` trains one)"
+    )
     for command in (
         ["score", "--input", str(old.folder / "rows" / "a.csv"), "--output", str(tmp_path / "out.csv")],
         ["monitor"],
@@ -248,7 +250,7 @@ def test_a_lost_champion_holds_what_comes_and_says_how_to_go_on(old: Project, as
     fresh(old, 40, 700, begin=START + timedelta(weeks=7))
     status, words = ask("run", "--set", "data.fresh.start_from=champion")
     assert status == 5
-    assert "train anew from the base: `evertune run RECIPE --set data.fresh.start_from=base" in words
+    assert "to train from the base model instead: `evertune run RECIPE --set data.fresh.start_from=base" in words
     status, words = ask("run", "--set", "training.epochs=0.1")
     assert (status, "held the champion, version 1, cannot be read" in words) == (0, True), words
     held = old.entries("decision")[-1]
@@ -259,7 +261,7 @@ def test_a_lost_champion_holds_what_comes_and_says_how_to_go_on(old: Project, as
 
 
 def test_each_key_of_a_recipe_has_a_meaning_for_its_history(old: Project) -> None:
-    shaped = [name for name in Recipe.model_fields if name not in recipe_changes.UNCOUNTED]
+    shaped = [name for name in Recipe.model_fields if name not in recipe_changes.IGNORED]
     parts = [f"data.{one}" for one in Data.model_fields if one != "sources"]
     for name in [*(one for one in shaped if one != "data"), *parts]:
         assert recipe_changes._find_meaning(name)

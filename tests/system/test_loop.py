@@ -142,7 +142,7 @@ def _unreadable_champion(project: Project, changes: list[str]) -> None:
     lost = folder.rename(folder.with_name("lost"))
     found = project.run(*changes, "--set", "evaluation.gate.minimum.accuracy=0.4").json
     assert (found["decision"], found["version"], found["champion_version"]) == ("held", 3, version)
-    assert f"version {version} of tickets: its files are not there" in found["reason"]
+    assert f"version {version} of tickets: its files are missing" in found["reason"]
     assert (found["rows"]["new"], found["rows"]["accepted"]) == (2, 2)  # the released ones
     assert project.evertune("score", "recipe.yaml", "--input", "in.csv", "--output", "out.csv").status == 5
     lost.rename(folder)
@@ -158,11 +158,14 @@ def _lost_champion(project: Project, changes: list[str]) -> None:
     write_rows(project.folder / "rows" / "c.csv", ticket_rows(40, start=800))
     found = project.run(*changes, "--set", "evaluation.gate.minimum.accuracy=0.1").json
     assert (found["decision"], found["version"], found["champion_version"]) == ("held", 4, None)
-    assert f"the ledger knows champion {before}, the registry has none" in found["reason"]
+    assert f"the ledger records champion {before}, but the registry has no champion" in found["reason"]
     by_hand = ("promote", "recipe.yaml", "--version", str(before), "--reason", "it was deleted by mistake")
     assert project.evertune(*by_hand).status == 0
     found = project.run(*changes, "--set", "evaluation.gate.minimum.accuracy=0.1").json
     assert found["version"] == 4 and "superior" in {one["test"] for one in found["evidence"]}
+
+
+SEAL = "from evertune.training.checkpoints import CheckpointSeal as Seal\n"
 
 
 def test_nothing_is_lost_or_doubled_whatever_crashes(project: Project) -> None:
@@ -170,15 +173,15 @@ def test_nothing_is_lost_or_doubled_whatever_crashes(project: Project) -> None:
     write_rows(project.folder / "rows" / "b.csv", BROKEN)
     stages = [
         (3, "import pyarrow.parquet as pq\npq.ParquetWriter.write_table = full"),
-        (-9, "from evertune.training.checkpoints import Seal\nSeal.on_save = after(Seal.on_save, kill)"),
-        (130, "from evertune.training.checkpoints import Seal\nSeal.on_save = after(Seal.on_save, interrupt)"),
-        (3, "from evertune.serving import bundle\nbundle.write = full"),
+        (-9, SEAL + "Seal.on_save = after(Seal.on_save, kill)"),
+        (130, SEAL + "Seal.on_save = after(Seal.on_save, interrupt)"),
+        (3, "from evertune.serving import bundle\nbundle.write_bundle = full"),
         (-9, "from evertune.registry.decisions import ledger\n" + _on_event("moved")),
     ]
     died = [_die(project, status, before) for status, before in stages]
     assert "the disk is full" in died[0].err or "No space left" in died[0].err
-    assert "training goes on from step 10" in died[2].err
-    assert "training goes on from step 20" in died[3].err
+    assert "training resumes from step 10" in died[2].err
+    assert "training resumes from step 20" in died[3].err
     done = project.run()
     assert done.status == 0
     _check_whole(project, done.json)
@@ -187,7 +190,7 @@ def test_nothing_is_lost_or_doubled_whatever_crashes(project: Project) -> None:
 
 def _on_event(event: str) -> str:
     then = f"kill() if event == {event!r} else real(home, event, **facts)"
-    return f"real = ledger.append\nledger.append = lambda home, event, **facts: {then}"
+    return f"real = ledger.append_event\nledger.append_event = lambda home, event, **facts: {then}"
 
 
 def _die(project: Project, status: int, before: str) -> Done:

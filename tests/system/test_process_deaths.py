@@ -33,20 +33,20 @@ def test_a_killed_process_ends_the_others_and_any_number_of_them_goes_on(
     long = {"epochs": 20}  # 140 steps
     place = tmp_path / "killed"
     message = (
-        r"process 1 of the training was ended by SIGKILL; .* lower training.processes, .* run again: training goes"
+        r"process 1 of the training was killed by SIGKILL; .* lower training.processes, .* run again: training resumes"
     )
     with pytest.raises(TrainingError, match=message), killing(place, lambda: workers(os.getpid())[1]):
         train(in_processes(steady, 2, **long), place, ROWS)
     assert workers(os.getpid()) == []
     with (
-        pytest.raises(TrainingError, match="the launcher of the training's processes was ended by SIGKILL"),
+        pytest.raises(TrainingError, match="the launcher of the training's processes was killed by SIGKILL"),
         killing(place, lambda: launcher(os.getpid())),
     ):
         train(in_processes(steady, 3, **long), place, ROWS)
     assert workers(os.getpid()) == []
     caplog.set_level(logging.INFO)
     resumed = train(in_processes(steady, 1, **long), place, ROWS)
-    assert "training goes on from step" in caplog.text
+    assert "training resumes from step" in caplog.text
     whole = train(in_processes(steady, 1, **long), tmp_path / "whole", ROWS)
     assert resumed.steps == whole.steps == 140
     assert difference(resumed, whole) < 1e-2
@@ -82,7 +82,7 @@ def test_when_the_step_ends_its_processes_end_and_the_next_run_goes_on(
     monkeypatch.setattr(TokenTrainer, "training_step", lambda *_: 1 / 0)  # that it begins is enough
     with pytest.raises(ZeroDivisionError):
         train(in_processes(steady, 1, epochs=400), tmp_path, ROWS)
-    assert "training goes on from step" in caplog.text
+    assert "training resumes from step" in caplog.text
 
 
 @pytest.mark.slow
@@ -121,10 +121,10 @@ def test_the_command_says_which_process_died_and_goes_on_in_the_same_run(project
     changes = ["--set", "training.processes=2"]
     died = project.run(*changes, before=KILL)
     assert (died.status, died.out) == (4, ""), died.err
-    assert "process 1 of the training was ended by SIGKILL" in died.err and "Traceback" not in died.err
+    assert "process 1 of the training was killed by SIGKILL" in died.err and "Traceback" not in died.err
     done = project.run(*changes)
     assert done.status == 0, done.err
-    assert "training goes on from step" in done.err and len(re.findall(r"step 30 of", done.err)) == 1
+    assert "training resumes from step" in done.err and len(re.findall(r"step 30 of", done.err)) == 1
     mlflow = store.open_client(project.home)
     runs = mlflow.search_runs([store.ensure_experiment(project.home, "tickets")])
     assert [(one.info.run_id, one.info.status) for one in runs] == [(done.json["run_id"], "FINISHED")]
@@ -147,12 +147,12 @@ def test_the_error_that_came_first_is_raised(tmp_path: Path) -> None:
 
     memory = failed(TrainingError("out of memory with training.tokens_per_batch 128; halve it"), 1)
     assert of(lost, memory, ended=[(0, 1), (1, 1)]) == f"TrainingError: {memory['text']}"
-    assert "process 1 of the training was ended by SIGKILL" in of(lost, ended=[(0, -15), (1, -9)])
-    assert "process 1 of the training was ended by SIGTERM" in of(lost, ended=[(0, 1), (1, -15), (2, -15)])
+    assert "process 1 of the training was killed by SIGKILL" in of(lost, ended=[(0, -15), (1, -9)])
+    assert "process 1 of the training was killed by SIGTERM" in of(lost, ended=[(0, 1), (1, -15), (2, -15)])
     assert "process 0 of the training: KeyError" in of(lost, failed(KeyError("x"), 0), ended=[(0, 1), (1, -15)])
     assert of(lost, failed(KeyError("x"), 2)).startswith("RuntimeError: process 2 of the training: KeyError: 'x'; see ")
-    assert "process 0 of the training lost its connection to another one; " in of(lost, ended=[(0, 1)])
-    assert "was ended by SIGSEGV" in of(status=-signal.SIGSEGV)
+    assert "process 0 of the training lost its connection to another process; " in of(lost, ended=[(0, 1)])
+    assert "was killed by SIGSEGV" in of(status=-signal.SIGSEGV)
     assert "ended with status 1" in of() and "last words" in of()
     assert of(failed(RegistryError("locked"))) == "RegistryError: locked"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from evertune.errors import ConfigError, DataError
 from evertune.objectives import text_classification
-from evertune.runtime.files import FORGOTTEN
+from evertune.runtime.files import STALE_SECONDS
 from evertune.runtime.home import Home
 from evertune.tokenization import token_files
 from evertune.tokenization import tokenize as tokenization
@@ -107,7 +107,7 @@ def test_what_a_killed_process_had_written_goes_with_time(tiny_model: Path, plac
     [folder] = place.tokens.iterdir()
     old = folder / "000002-000.0a1b2c3d.part"
     young = folder / "000002-000.4e5f6a7b.part"
-    for path, age in ((old, 2 * FORGOTTEN), (young, 0)):
+    for path, age in ((old, 2 * STALE_SECONDS), (young, 0)):
         path.write_bytes(b"half")
         os.utime(path, (time.time() - age, time.time() - age))
     tokens_of(recipe(tiny_model), place, batches(10))

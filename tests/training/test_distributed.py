@@ -170,7 +170,7 @@ def test_an_order_says_the_whole_recipe(path: Path, tmp_path: Path) -> None:
     home = Home(tmp_path, one.name)
     rows = tmp_path / "rows.arrow"
     order = processes.TrainingOrder(one, home, tokens, rows, tmp_path / "run", "r", None, 0, logging.INFO, False)
-    assert processes.from_json(processes.to_json(order)) == order
+    assert processes.TrainingOrder.from_json(order.to_json()) == order
 
 
 ADDRESS = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "4000"}

@@ -77,7 +77,7 @@ def test_a_way_of_tuning_changes_what_is_learned_or_is_refused(way: str, lab: La
     try:
         one = lab.checked(**{way: WAYS[way]})
     except (ConfigError, ValidationError) as error:
-        assert f"training.{way}: " in str(error) or f"take train_top_layers and {way} out" in str(error), error
+        assert f"training.{way}: " in str(error) or f"remove train_top_layers and {way}" in str(error), error
         return
     found = lab.learned(one, way)
     if way == "student":

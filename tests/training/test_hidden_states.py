@@ -159,7 +159,7 @@ def test_what_a_base_model_cannot_teach_is_said_by_check(
     assert "its vocabulary is not that of base_model" in said(
         distill={"teacher": str(strange), "weight": 0, "hidden": 1.0}
     )
-    assert "no model is there" in said(distill={"teacher": "./nowhere", "weight": 0, "hidden": 1.0})
+    assert "no model found" in said(distill={"teacher": "./nowhere", "weight": 0, "hidden": 1.0})
     assert "training.student.layers: 9" in said(student={"layers": 9})
 
 
@@ -167,7 +167,7 @@ def test_layers_that_are_not_there_are_said(tiny_model: Path, wide: Path) -> Non
     model = text_classification.build(wide, LABELS, text_classification.Options())
     with pytest.raises(ConfigError, match="the student has 3 layers, its teacher 2; name pairs"):
         apart(model, tiny_model)
-    with pytest.raises(ConfigError, match="the student has 3 layers, its teacher 2; they count from 1"):
+    with pytest.raises(ConfigError, match="the student has 3 layers, its teacher 2; layers are numbered from 1"):
         apart(model, tiny_model, layers={1: 3})
     assert apart(model, tiny_model, layers={3: 2}) > 0
 

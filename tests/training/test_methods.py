@@ -135,7 +135,7 @@ def test_a_bundle_answers_as_its_model_was_trained(tiny_model: Path, tmp_path: P
     assert "adapter_model.safetensors" in files and "model.safetensors" not in files
     answers = [bundle.load_predictor(Path(one.bundle)).predict(TEXTS) for one in made]
     assert all(0 < one["score"] < 1 for one in answers[0])
-    with pytest.raises(ConfigError, match="an adapter beside its base; train one with `merge: true`"):
+    with pytest.raises(ConfigError, match="an adapter without its base; train one with `merge: true`"):
         variants.write_variant(Path(made[0].bundle), tmp_path / "small", "int8", 0.5)
     if name in TUNED:
         assert "adapter" not in bundle.read_card(Path(made[1].bundle)) and made[0].train_loss == made[1].train_loss
@@ -184,7 +184,7 @@ def test_a_model_that_writes_answers_the_same_with_its_adapter_merged_or_apart(
     base = write(tmp_path)
     said = []
     options = {"type": name, "max_length": 48, "max_new_tokens": 4}
-    with pytest.raises(ConfigError, match=r"belongs to its base's weights, and .* has none"):
+    with pytest.raises(ConfigError, match=r"needs the weights of its base, and .* has none"):
         base_models.check_fit(recipe(base, options, training={"method": method("lora", merge=False)}))
     config = transformers.AutoConfig.from_pretrained(base)
     getattr(transformers, kind).from_config(config).save_pretrained(base)

@@ -60,8 +60,12 @@ def test_an_adapter_keeps_what_it_knows_of_labels_that_stay(
     ("name", "method", "message"),
     [
         ("adapter", {**ADAPTER, "rank": 4}, "the champion is an adapter (type lora, rank 2, "),
-        ("adapter", "full", "keep the method, or train from the base"),
-        ("merged", ADAPTER, "the champion is a whole model, and the adapter of `training.method` would belong to it"),
+        ("adapter", "full", "keep the champion's method, or train from the base"),
+        (
+            "merged",
+            ADAPTER,
+            "the champion is a full model, so the unmerged adapter of training.method would need the champion",
+        ),
     ],
 )
 def test_a_champion_of_another_kind_is_said(

@@ -79,7 +79,7 @@ def test_a_night_of_test_rows_alone_is_quiet_and_its_rows_are_kept(
     for _ in range(2):  # the next night, nothing having come, is as quiet
         found = retrain(recipe)
         assert (found.decision, found.version, found.champion_version) == ("unchanged", 1, 1)
-        assert found.reason.startswith(f"no train rows that came since the champion; data.fresh.train_on is {train_on}")
+        assert found.reason.startswith(f"no train rows newer than the champion; data.fresh.train_on is {train_on}")
         assert (found.rows["new"], found.snapshot["rows"]["test"]) == (12, 42)
     last = ledger.read_entries(home)[-1]
     assert (last["event"], last["reason"], runs(home)) == ("unchanged", found.reason, before)
@@ -95,7 +95,7 @@ def test_new_rows_of_one_label_wait_for_others(
     write(tmp_path, "train2", 90, 12, only=LABEL)
     found = retrain(recipe)
     assert found.decision == "unchanged"
-    assert found.reason.startswith(f"the train rows that came since the champion have one label only, '{LABEL}'")
+    assert found.reason.startswith(f"the train rows newer than the champion have only one label, '{LABEL}'")
 
 
 def test_an_edited_recipe_without_new_rows_trains_nothing_and_is_done(
@@ -116,5 +116,5 @@ def test_a_first_run_without_train_rows_is_an_error(
     shutil.copytree(model_store.with_name("empty"), tmp_path / "home")
     write(tmp_path, "train", 0, 30, only=LABEL)
     write(tmp_path, "test", 60, 30)
-    with pytest.raises(DataError, match=r"the train rows have one label only, 'refund': .*; add others$"):
+    with pytest.raises(DataError, match=r"the train rows have only one label, 'refund', .*; add rows$"):
         retrain(written(tmp_path, "new", tiny_model))

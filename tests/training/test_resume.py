@@ -171,7 +171,7 @@ def test_a_damaged_checkpoint_is_left_out_for_the_one_before(
     assert (checkpoints / "checkpoint-9").is_dir()
     damage(checkpoints / "checkpoint-9")
     resumed = train(one, tmp_path / "resumed", ROWS)
-    assert "checkpoint-9 is not whole" in caplog.text
+    assert "checkpoint-9 is incomplete" in caplog.text
     whole = train(one, tmp_path / "whole", ROWS)
     assert difference(resumed, whole) < 1e-6 and resumed.steps == whole.steps == STEPS
 

@@ -278,7 +278,7 @@ def test_of_a_model_of_two_stacks_all_is_the_base_and_no_layer_stands_above_anot
         transformers.AutoConfig.from_pretrained(write_tiny_seq2seq(tmp_path))
     )
     assert {rate for _, _, rate in models.assign_rates(two, 1.0, 9.0)} == {1.0}
-    with pytest.raises(ConfigError, match="no one stack of layers"):
+    with pytest.raises(ConfigError, match="no single stack of layers"):
         models.assign_rates(two, 1.0, None, 0.9)
 
 
@@ -297,7 +297,7 @@ def test_new_rows_alone_can_be_trained_on_from_the_champion(tiny_model: Path, tm
     done = train(one, tmp_path, rows, champion=Path(champion.bundle), since=1)
     assert done.steps == 10
     assert difference(done, champion) < 1e-6
-    with pytest.raises(DataError, match=r"no train rows that came since the champion; .* set data\.fresh\.train_on to"):
+    with pytest.raises(DataError, match=r"no train rows newer than the champion; .* set data\.fresh\.train_on to"):
         train(one, tmp_path / "none", rows, champion=Path(champion.bundle), since=2)
 
 

@@ -15,8 +15,8 @@ ROWS = split_rows(text_rows(60))
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"freeze": ["*embedings*"]}, "'\\*embedings\\*' fits no parameter; names are such as bert"),
-        ({"freeze": ["*"]}, "no parameter stays free"),
+        ({"freeze": ["*embedings*"]}, "'\\*embedings\\*' matches no parameter; names look like bert"),
+        ({"freeze": ["*"]}, "no parameter is left to train"),
         ({"train_top_layers": 3}, "train_top_layers: 3, but the model has 2 layers"),
     ],
 )
@@ -51,8 +51,8 @@ def test_a_full_disk_is_said_and_leaves_no_half_bundle(tiny_model: Path, tmp_pat
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (text_rows(9, LABELS[:1]), "the train rows have one label only, 'refund'"),
-        ([{**row, "split": "test"} for row in text_rows(9)], "no train rows; add others"),
+        (text_rows(9, LABELS[:1]), "the train rows have only one label, 'refund'"),
+        ([{**row, "split": "test"} for row in text_rows(9)], "no train rows; add rows"),
     ],
 )
 def test_rows_that_teach_nothing_are_a_data_error(

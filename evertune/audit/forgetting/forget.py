@@ -1,7 +1,7 @@
-"""Rows that a person wants forgotten, gone from everything under Evertune's control: all of it, or nothing.
+"""Forget rows at a person's request: remove them from everything under Evertune's control, completely or not at all.
 
-First it is found out what is to go; an id that nobody knows ends it there. Then the intent is written, and from then on
-whoever comes next finishes it. Each step can be done again.
+First the rows are looked up; an unknown id is an error, and nothing is removed. Then the intent is written to disk, and
+from then on the next process completes what a crash left. Every step can be repeated.
 """
 
 import logging
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Forgotten", "count_lost_rows", "forget_rows", "resume_forgetting"]
 
-WAIT = 5.0  # seconds for a run that is at work
-DEAD = 600.0  # seconds after which a half-written file is that of a process that was killed
-SHOWN = 10  # ids that a message names
+WAIT = 5.0  # seconds to wait for a running job
+STALE_SECONDS = 600.0  # age at which a half-written file belongs to a killed process
+MAX_SHOWN = 10  # ids that a message names
 logger = logging.getLogger(__name__)
 
 
@@ -45,10 +45,13 @@ class Forgotten:
     """What was forgotten, or would be.
 
     Args:
-        rows: row versions by place; known: ids that had been forgotten before.
-        files: how many files were changed or removed, by kind; None in a dry run for what is not looked for.
+        rows: number of row versions, by table.
+        known: number of ids that had been forgotten before.
+        files: number of files that were changed or removed, by kind.
         versions: registered versions that were trained or tested on the rows, or descend from one that was.
-        outside: what is out of Evertune's reach.
+        outside: what Evertune cannot reach, in words.
+        fresh_start: whether the recipe trains from the champion, so that a fresh start from the base is needed.
+        dry_run: whether nothing was removed.
     """
 
     rows: dict[str, int]
@@ -63,14 +66,15 @@ class Forgotten:
 def forget_rows(
     recipe: Recipe, home: Home, requested: Mapping[str, Iterable[str]], reason: str, *, dry_run: bool = False
 ) -> Forgotten:
-    """Forget rows, all their versions, wherever they are kept; nothing where one of them is not known.
+    """Forget all versions of rows, wherever they are stored; nothing is forgotten if one of them is unknown.
 
     Args:
-        wanted: `id`: ids, or row versions as the quarantine names them; `group`, `text`: values of those.
-        reason: goes to the ledger, with counts and no names.
+        requested: names by kind: `id` (ids, or row versions as the quarantine shows them), `group` and `text`.
+        reason: recorded in the ledger, with counts and without names.
+        dry_run: only count.
     Raises:
-        DataError: nothing has been taken in, an id is not known, or a file cannot be written.
-        RegistryError: a run, a backtest, a search or a reproduction is at work, or MLflow does not answer.
+        DataError: nothing was ever ingested, an id is unknown, or a file cannot be written.
+        RegistryError: a run, a backtest, a search or a reproduction is in progress, or MLflow does not answer.
     """
     with home.no_jobs_running(WAIT):
         resume_forgetting(home)
@@ -93,20 +97,21 @@ def forget_rows(
 
 
 def resume_forgetting(home: Home) -> None:
-    """Finish what a process that was killed had begun to forget.
+    """Complete what a killed process had begun to forget.
 
     Raises:
         DataError: a file cannot be written.
     """
-    if (intent := write_ahead.read_intent(home)) is not None:
-        logger.info("rows that a process was killed over are forgotten now")
+    intent = write_ahead.read_intent(home)
+    if intent is not None:
+        logger.info("completing a removal of rows that was interrupted")
         _carry_out(home, intent)
 
 
 def _plan_intent(
     recipe: Recipe, home: Home, requested: Mapping[str, Iterable[str]], stones: Tombstones, reason: str
 ) -> tuple[Intent, int]:
-    """What goes, and how many of the wanted ones went before."""
+    """Return what is to be forgotten, and how many of the requested ones were forgotten before."""
     names = {kind: {name.strip() for name in raw_names} - {""} for kind, raw_names in requested.items()}
     names["text"] = {fold_text(text) for text in names.get("text", ())}
     digests, matched = _match_subjects(recipe, home, names, stones)
@@ -114,21 +119,22 @@ def _plan_intent(
         (kind, name) for kind, kind_names in names.items() for name in sorted(kind_names) if name not in matched[kind]
     ]
     forgotten_before = [pair for pair in unknown if _was_forgotten(stones, *pair)]
-    if missing := [name for kind, name in unknown if (kind, name) not in forgotten_before]:
-        shown = ", ".join(missing[:SHOWN])
-        more = f" and {len(missing) - SHOWN:,} more" if len(missing) > SHOWN else ""
+    missing = [name for kind, name in unknown if (kind, name) not in forgotten_before]
+    if missing:
+        shown = ", ".join(missing[:MAX_SHOWN])
+        more = f" and {len(missing) - MAX_SHOWN:,} more" if len(missing) > MAX_SHOWN else ""
         raise DataError(
-            f"{home.name} keeps no row of {len(missing):,} of the {sum(map(len, names.values())):,} that were named: "
-            f"{shown}{more}; nothing was forgotten. Take them out and run again; without an id column, name the "
+            f"{home.name} has no rows for {len(missing):,} of the {sum(map(len, names.values())):,} given names: "
+            f"{shown}{more}; nothing was forgotten. Leave them out and run again; without an id column, give the "
             "row_version that `evertune quarantine --json` shows, or the text itself with --text"
         )
-    return _build_intent(recipe, home, Tombstones(stones.key, digests), len(forgotten_before), names, reason), len(
-        forgotten_before
-    )
+    known_count = len(forgotten_before)
+    intent = _build_intent(recipe, home, Tombstones(stones.key, digests), known_count, names, reason)
+    return intent, known_count
 
 
 def _was_forgotten(stones: Tombstones, kind: str, value: str) -> bool:
-    """Whether something of this name was forgotten before; an id may be a row version."""
+    """Return whether this name was forgotten before; an id may also be a row version."""
     kinds = ("id", "row") if kind == "id" else (kind,)
     return any(stones.compute_digest(digest_kind, value) in stones.digests[digest_kind] for digest_kind in kinds)
 
@@ -136,18 +142,21 @@ def _was_forgotten(stones: Tombstones, kind: str, value: str) -> bool:
 def _match_subjects(
     recipe: Recipe, home: Home, names: Mapping[str, set[str]], stones: Tombstones
 ) -> tuple[dict[str, frozenset[str]], dict[str, set[str]]]:
-    """The tombstones of the wanted rows, and which names were met. A row is its id; without one, its text."""
+    """Return the tombstones of the requested rows, and the names that were found.
+
+    A row is identified by its id; without one, by its text.
+    """
     digests: dict[str, set[str]] = {kind: set() for kind in tombstones.KINDS}
     matched: dict[str, set[str]] = {kind: set() for kind in names}
-    for _, part in corpus.iterate_all_rows(home):
+    for _, chunk in corpus.iterate_all_rows(home):
         for name, kind in (("id", "id"), ("row", "id"), ("group", "group"), ("text", "text")):
             if not names.get(kind):
                 continue
-            for index, value in enumerate(list_values(part, name)):
+            for index, value in enumerate(list_values(chunk, name)):
                 if value in names[kind]:
                     matched[kind].add(value)
                     stone_kind, stone_value = (
-                        _identify_row(part, index, recipe) if kind != "group" else ("group", value)
+                        _identify_row(chunk, index, recipe) if kind != "group" else ("group", value)
                     )
                     digests[stone_kind].add(stones.compute_digest(stone_kind, stone_value))
                     if kind == "text":
@@ -155,10 +164,11 @@ def _match_subjects(
     return {kind: frozenset(kind_digests) for kind, kind_digests in digests.items()}, matched
 
 
-def _identify_row(part: "pa.Table", index: int, recipe: Recipe) -> tuple[str, str]:
-    """The kind and value by which a row is known for ever."""
-    row = part.slice(index, 1)
-    if (row_id := row["id"][0].as_py()) is not None:
+def _identify_row(chunk: "pa.Table", index: int, recipe: Recipe) -> tuple[str, str]:
+    """Return the kind and value that identify a row for good."""
+    row = chunk.slice(index, 1)
+    row_id = row["id"][0].as_py()
+    if row_id is not None:
         return "id", row_id
     text = list_values(row, "text")[0]
     if has_id(recipe) or not text:
@@ -176,8 +186,9 @@ def _build_intent(
     pictures = set[str]()
     objective = load_objective(recipe.objective.type)
     last = corpus.newest_version(home) if corpus.last_number(home) else 0
-    for table, part in corpus.iterate_all_rows(home):
-        selected = part.filter(stones.find_forgotten(part)) if any(stones.digests.values()) else part.slice(0, 0)
+    has_digests = any(stones.digests.values())
+    for table, chunk in corpus.iterate_all_rows(home):
+        selected = chunk.filter(stones.find_forgotten(chunk)) if has_digests else chunk.slice(0, 0)
         rows[table] += len(selected)
         versions += selected["row_version"].to_pylist()
         texts.update(subjects.extract_texts(selected, objective))
@@ -204,7 +215,7 @@ def _build_intent(
 
 
 def _build_texts(home: Home, intent: Intent) -> TextMatcher:
-    """The texts that pages are searched for; one that is called as a label is would be found everywhere."""
+    """Return the texts to search pages for, without those that equal a label: they would be found everywhere."""
     labels = {fold_text(label) for label in corpus.known_labels(home)}
     return TextMatcher(
         (text for text in intent.texts if fold_text(text) not in labels), intent.pictures, pieces=intent.pieces
@@ -212,7 +223,7 @@ def _build_texts(home: Home, intent: Intent) -> TextMatcher:
 
 
 def _count_files(home: Home, intent: Intent) -> dict[str, int]:
-    """What a dry run tells of files."""
+    """Return the number of files that would be changed or removed, by kind."""
     if not intent.versions:
         return {"pages": 0, "tokens": 0}
     texts = _build_texts(home, intent)
@@ -221,7 +232,10 @@ def _count_files(home: Home, intent: Intent) -> dict[str, int]:
 
 
 def _carry_out(home: Home, intent: Intent) -> dict[str, int]:
-    """Everything that forgetting is, in an order in which any step can be the last one before a crash."""
+    """Do all steps of forgetting, in an order in which a crash may come after any of them.
+
+    Returns the number of files that were changed or removed, by kind.
+    """
     write_ahead.write_intent(home, intent)
     stones = tombstones.add_digests(home, intent.digests)
     texts = _build_texts(home, intent)
@@ -242,7 +256,7 @@ def _carry_out(home: Home, intent: Intent) -> dict[str, int]:
 
 
 def _find_token_files(home: Home, intent: Intent) -> list[Path]:
-    """Token files that hold one of the rows: they are encoded anew when they are needed."""
+    """Return the token files that contain one of the rows; they are encoded again when needed."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -257,14 +271,14 @@ def _find_token_files(home: Home, intent: Intent) -> list[Path]:
 
 
 def _find_scratch_files(home: Home) -> list[Path]:
-    """Files that processes were writing when they were killed, see `home.write_atomic`."""
-    cutoff = time.time() - DEAD
+    """Return the files that killed processes were writing, see `files.write_atomic`."""
+    cutoff = time.time() - STALE_SECONDS
     paths = (path for path in home.model.rglob(".*.????????") if path.is_file())
     return [path for path in paths if path.stat().st_mtime < cutoff]
 
 
 def _drop_trained(home: Home) -> None:
-    """Models of backtests and searches, and checkpoints of trainings that did not end: nothing will go on from them."""
+    """Remove models of backtests and searches, and checkpoints of unfinished trainings, so that none continues."""
     patterns = (
         "backtests/*/models",
         "backtests/*/compared",
@@ -279,7 +293,7 @@ def _drop_trained(home: Home) -> None:
 
 
 def _describe_versions(home: Home, versions: Sequence[lineage.TrainedVersion], intent: Intent) -> list[dict[str, Any]]:
-    """Of each registered version how many of the rows it has seen, by split, and those of its forebears that have."""
+    """Return how many of the rows each registered version has seen, by split, and which of its ancestors have."""
     rows_seen = {
         entry.version: count_lost_rows(home, entry.snapshot, corpus.batch_of(home, entry.snapshot), intent.gone)
         for entry in versions
@@ -298,16 +312,17 @@ def _describe_versions(home: Home, versions: Sequence[lineage.TrainedVersion], i
 
 
 def _list_outside(recipe: Recipe, home: Home) -> Iterable[str]:
-    """What Evertune cannot reach, so that a person does."""
-    yield "the sources themselves: the rows stand there still, and are left out each time they are read"
-    yield "the weights of the versions above: only a model trained anew has not learned from the rows"
-    if (uri := lineage.find_external_store(home)) is not None:
+    """Yield what Evertune cannot reach and a person has to clean."""
+    yield "the sources themselves: the rows are still there, and are left out each time the sources are read"
+    yield "the weights of the versions above: only a newly trained model has not learned from the rows"
+    uri = lineage.find_external_store(home)
+    if uri is not None:
         yield f"the reports and input examples in MLflow at {uri}"
     yield f"files that `evertune score` and `evertune quarantine --export` wrote outside of {home.model}"
-    yield "backups, and copies that others made"
+    yield "backups, and copies made by others"
     yield "Prefect's database: the log of a stopped batch shows some of its refused rows"
     others = sorted(
         folder.parent.name for folder in home.root.glob("models/*/corpus") if folder.parent.name != home.name
     )
     if others:
-        yield f"other models of this home: {', '.join(others)}; forget there too what they took in"
+        yield f"other models of this home: {', '.join(others)}; forget the rows there too, if they were ingested"

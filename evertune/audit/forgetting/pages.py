@@ -1,4 +1,4 @@
-"""Pages, samples and logs that show forgotten texts: the text is taken out, or where that fails, the page."""
+"""Remove forgotten texts from pages, samples and logs; if that fails, remove the page."""
 
 import csv
 import html
@@ -15,9 +15,9 @@ from evertune.runtime.files import write_atomic
 from evertune.runtime.home import Home
 
 GONE = "[forgotten]"
-INSTEAD = "<!doctype html><meta charset=utf-8><p>This page was removed: it showed rows that were forgotten since.\n"
-SAMPLE = "parity.json"  # inputs beside predictions: a pair goes as a whole
-# What Evertune goes by, and where no text stands: a label may be called as a short text is.
+INSTEAD = "<!doctype html><meta charset=utf-8><p>This page was removed because it showed rows that were forgotten.\n"
+SAMPLE = "parity.json"  # inputs and predictions: a pair is removed as a whole
+# Evertune's own state, which has no texts of rows: a label may equal a short text.
 RECORDS = (
     "state.json",
     "labels.json",
@@ -32,15 +32,15 @@ RECORDS = (
     "history.jsonl",
     "steps.jsonl",
 )
-EXAMPLES = ("changed", "samples", "gallery")  # of `details.json`: a row goes as a whole
-LONGEST = 5000  # signs between two tags of a page that can be text; more is a script
+EXAMPLES = ("changed", "samples", "gallery")  # keys of `details.json`: a row is removed as a whole
+MAX_TEXT = 5000  # characters between two tags of a page; longer content is a script
 EXAMPLE = re.compile(r'<tr\b(?:(?!<tr\b).)*?</tr>|<figure class="tile">.*?</figure>', re.DOTALL)
 CELL = re.compile(r"<(?:t[hd]|figcaption)\b[^>]*>(.*?)</(?:t[hd]|figcaption)>", re.DOTALL)
-SEEN = re.compile(r'class="(words|thumbnail)"')  # see `report.pieces.seen`
+SEEN = re.compile(r'class="(words|thumbnail)"')  # see `report/templates/macros.html.j2`
 
 
 def find_pages(home: Home, texts: TextMatcher) -> Iterator[tuple[Path, str]]:
-    """Files of the model's home, MLflow's artifacts and logs that show one of the texts, and what they are without."""
+    """Yield the files of the model's home, MLflow's artifacts and logs that show one of the texts, with new content."""
     for path in _find_files(home):
         before = path.read_text(encoding="utf-8", errors="surrogateescape")
         after = KINDS[path.suffix](before, texts, path)
@@ -49,7 +49,11 @@ def find_pages(home: Home, texts: TextMatcher) -> Iterator[tuple[Path, str]]:
 
 
 def clean_pages(home: Home, texts: TextMatcher) -> int:
-    """Take the texts out of all files that show them, each whole or as it was; gives the number of files."""
+    """Remove the texts from all files that show them, each file atomically, and return the number of files.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
     count = 0
     for path, after in find_pages(home, texts):
         if path.suffix == ".log":  # a process may hold it open
@@ -61,7 +65,7 @@ def clean_pages(home: Home, texts: TextMatcher) -> int:
 
 
 def _find_files(home: Home) -> Iterator[Path]:
-    """What may show a text; not what a model is made of, nor what forgetting itself keeps."""
+    """Yield the files that may show a text; not the files of models, nor those that forgetting itself keeps."""
     for folder in (home.model, home.root / "mlflow" / "artifacts", home.root / "up"):
         for path in sorted(folder.rglob("*")):
             folders = path.relative_to(folder).parts
@@ -71,10 +75,10 @@ def _find_files(home: Home) -> Iterator[Path]:
 
 
 def _clean_page(before: str, texts: TextMatcher, _: Path) -> str:
-    """A page with each forgotten text replaced; one that still shows a text then is replaced as a whole."""
+    """Return a page with each forgotten text replaced; if it still shows one, the whole page is replaced."""
 
     def redact_match(match: "re.Match[str]") -> str:
-        return GONE if len(match[0]) <= LONGEST and texts.matches_value(html.unescape(match[0])) else match[0]
+        return GONE if len(match[0]) <= MAX_TEXT and texts.matches_value(html.unescape(match[0])) else match[0]
 
     after = EXAMPLE.sub(lambda match: _clean_example(match[0], texts), before)
     after = URI.sub(lambda match: "" if texts.matches_picture(match[0]) else match[0], after)
@@ -87,11 +91,11 @@ def _strip_tags(markup: str) -> str:
 
 
 def _clean_example(markup: str, texts: TextMatcher) -> str:
-    """A row of the report's, or a tile: all of it goes, what the models said of a forgotten row too."""
+    """Return a row or a tile of the report; if its row was forgotten, without any content, predictions included."""
     if not SEEN.search(markup):
         return markup
     cells = [_strip_tags(cell) for cell in CELL.findall(markup)]
-    input_and_target = " ".join(cells[:2])  # what was given and what was wanted: of a short text neither tells it
+    input_and_target = " ".join(cells[:2])  # input and target; of a short text neither alone identifies it
     if not any(map(texts.matches_value, [*cells, input_and_target])) and not any(
         map(texts.matches_picture, URI.findall(markup))
     ):
@@ -111,7 +115,7 @@ def _clean_json(before: str, texts: TextMatcher, path: Path) -> str:
 
 
 def _clean_sample(tree: dict[str, Any], texts: TextMatcher) -> dict[str, Any]:
-    """Inputs and predictions without the pairs that tell a forgotten row; nobody has cut the inputs."""
+    """Return the sample without the pairs of forgotten rows; its inputs are not shortened."""
     has_several_inputs = isinstance(tree.get("role"), list)
 
     def is_kept(sample_input: Any, prediction: Any) -> bool:
@@ -129,7 +133,7 @@ def _clean_sample(tree: dict[str, Any], texts: TextMatcher) -> dict[str, Any]:
 
 
 def _redact_tree(tree: Any, texts: TextMatcher) -> Any:
-    """The tree with each forgotten text replaced; a list of words is one text too."""
+    """Return the tree with each forgotten text replaced; a list of words also counts as one text."""
     if isinstance(tree, str):
         return GONE if texts.matches_value(tree) else tree
     if isinstance(tree, dict):
@@ -145,7 +149,7 @@ def _redact_tree(tree: Any, texts: TextMatcher) -> Any:
 
 
 def _drop_examples(rows: Any, texts: TextMatcher) -> Any:
-    """The report's rows without those of which any part shows a text."""
+    """Return the rows of the report without those in which any part shows a text."""
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         return rows
     return [
@@ -166,20 +170,20 @@ def _join_words(value: Any) -> str:
 
 
 def _clean_json_lines(before: str, texts: TextMatcher, path: Path) -> str:
-    """Rows, such as of a file that was scored; one that shows a text goes as a whole."""
+    """Return the lines, such as those of a scored file, without the ones that show a text."""
 
     def is_kept(line: str) -> bool:
         return not line.strip() or _clean_json(line, texts, path) == line
 
-    return "".join(filter(is_kept, io.StringIO(before)))  # `splitlines` would cut texts at signs such as U+2028
+    return "".join(filter(is_kept, io.StringIO(before)))  # `splitlines` would also split at characters such as U+2028
 
 
 def _clean_cells(before: str, texts: TextMatcher, path: Path) -> str:
-    """As `_json_lines`."""
+    """Return the rows of a CSV or TSV file without the ones that show a text."""
     delimiter = "\t" if path.suffix == ".tsv" else ","
     try:
         rows = list(csv.reader(io.StringIO(before, newline=""), delimiter=delimiter))
-    except csv.Error:  # a cell too large, or no CSV at all
+    except csv.Error:  # a cell is too large, or this is not CSV
         return _clean_lines(before, texts, path)
     after = [row for row in rows if not any(map(texts.matches_value, row))]
     if len(after) == len(rows):

@@ -1,4 +1,4 @@
-"""What of a row is looked for in pages: its texts and pictures, each alone and as the report shows them together."""
+"""The parts of a row that pages are searched for: its texts and images, alone and as the report joins them."""
 
 from collections.abc import Iterator
 from types import ModuleType
@@ -15,28 +15,29 @@ TEXTS = ("string", "strings")
 
 
 def extract_texts(rows: "pa.Table", objective: ModuleType) -> Iterator[str]:
-    """Each text of each row, and the inputs of each as one text, as pages show several.
+    """Yield each text of each row, and the inputs of each row as one text, as pages join them.
 
-    Labels are no texts. A target of a few letters is none either: by itself it tells of nobody, and would be found
-    in rows of others; its row is found by the input.
+    Labels do not count as texts. Nor do targets of a few letters: alone they identify nobody, and other rows would
+    match; such a row is found by its input.
     """
     roles = _select_roles(rows, objective, *TEXTS)
     for role in roles:
         for text in filter(None, map(_plain_text, rows[role].to_pylist())):
             if role in objective.INPUTS or len(fold_text(text)) >= START:
                 yield text
-    if len(input_roles := [role for role in roles if role in objective.INPUTS]) > 1:
+    input_roles = [role for role in roles if role in objective.INPUTS]
+    if len(input_roles) > 1:
         yield from (" ".join(map(_plain_text, row.values())) for row in rows.select(input_roles).to_pylist())
 
 
 def digest_pictures(rows: "pa.Table", objective: ModuleType) -> Iterator[str]:
-    """The digest of each picture of each row."""
+    """Yield the digest of each image of each row."""
     for role in _select_roles(rows, objective, "image"):
         yield from (digest_picture(picture) for picture in rows[role].to_pylist() if picture)
 
 
 def is_shown_in_pieces(objective: ModuleType) -> bool:
-    """Whether pages show a text in pieces: a prompt, and how it went on."""
+    """Return whether pages show a text in pieces: a prompt and its continuation."""
     return objective.TARGET in objective.INPUTS
 
 

@@ -1,4 +1,4 @@
-"""Parquet files that people had written into the home, such as scores: their rows that show a forgotten text go."""
+"""Remove rows with forgotten texts from Parquet files that people wrote into the home, such as scores."""
 
 import uuid
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ ROWS = 10_000  # read at a time
 
 
 def find_tables(home: Home, texts: TextMatcher) -> Iterator[Path]:
-    """Those that show one of the texts; what the corpus and models are made of is not among them."""
+    """Yield the Parquet files that show one of the texts, without those of the corpus and of models."""
     own_folders = (home.corpus, home.quarantine, home.batches)
     for path in sorted(home.model.rglob("*.parquet")):
         parts = set(path.relative_to(home.model).parts)
@@ -31,7 +31,7 @@ def find_tables(home: Home, texts: TextMatcher) -> Iterator[Path]:
 
 
 def clean_tables(home: Home, texts: TextMatcher) -> int:
-    """Write each anew without the rows; gives the number of files.
+    """Rewrite each file without the rows and return the number of files.
 
     Raises:
         DataError: a file cannot be written.
@@ -50,35 +50,34 @@ def _rewrite_table(path: Path, texts: TextMatcher) -> None:
     with explain_write_errors(path):
         try:
             with pq.ParquetFile(path) as file, pq.ParquetWriter(scratch, file.schema_arrow) as writer:
-                for part in file.iter_batches(ROWS):
-                    writer.write_batch(
-                        part.filter(pa.array([not is_shown for is_shown in _match_rows(part, texts)], pa.bool_()))
-                    )
+                for batch in file.iter_batches(ROWS):
+                    is_kept = pa.array([not is_shown for is_shown in _match_rows(batch, texts)], pa.bool_())
+                    writer.write_batch(batch.filter(is_kept))
             scratch.replace(path)
         finally:
             scratch.unlink(missing_ok=True)
 
 
 def _match_table(path: Path, texts: TextMatcher) -> Iterator[bool]:
-    """Which rows of a file show a text; none of a file that is no Parquet."""
+    """Yield for each row of a file whether it shows a text; nothing for a file that is not Parquet."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            for part in file.iter_batches(ROWS):
-                yield from _match_rows(part, texts)
+            for batch in file.iter_batches(ROWS):
+                yield from _match_rows(batch, texts)
     except pa.ArrowInvalid:
         return
 
 
-def _match_rows(part: "pa.RecordBatch", texts: TextMatcher) -> list[bool]:
-    rows = zip(*(column.to_pylist() for column in part.columns), strict=True)
+def _match_rows(batch: "pa.RecordBatch", texts: TextMatcher) -> list[bool]:
+    rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
     return [any(map(texts.matches_value, filter(None, map(_cell_text, row)))) for row in rows]
 
 
 def _cell_text(value: Any) -> str:
-    """A cell as text; of lists the words, of other values none."""
+    """Return a cell as text: of a list its words, of other values nothing."""
     if isinstance(value, list):
         return " ".join(map(_cell_text, value))
     return value if isinstance(value, str) else ""

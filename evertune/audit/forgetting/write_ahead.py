@@ -1,7 +1,8 @@
-"""What is to be forgotten, written down before the first row goes: a process that is killed leaves work to be finished.
+"""The intent to forget rows, on disk before the first row is removed, so that a crash can be recovered from.
 
-`forgotten/intent.json` holds the texts that pages are searched for, until all is done. What stays is `tombstones.json`
-and `gone.json`: keyed digests, batch and split of each row, so that a version's rows can be counted for ever.
+`forgotten/intent.json` holds the texts that pages are searched for, until all is done. What remains is
+`tombstones.json` and `gone.json`: keyed digests, batch and split of each row, so that the forgotten rows of a version
+can always be counted.
 """
 
 from collections.abc import Iterable
@@ -13,22 +14,24 @@ from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 
 GONE = "gone.json"
-GoneRow = tuple[
-    str, int, str, int
-]  # keyed digest, batch that it came with, split, last version of the corpus that had it
+# Keyed digest, batch that it came with, split, last version of the corpus that had it.
+GoneRow = tuple[str, int, str, int]
 
 
 @dataclass(frozen=True)
 class Intent:
-    """One act of forgetting.
+    """One request to forget rows.
 
     Args:
-        mark: names the act; asked: how many ids, groups and texts were given.
+        mark: identifies the request.
+        asked: number of given ids, groups and texts.
         digests: the tombstones, by kind.
-        rows: how many row versions go, by place.
-        gone: each row that stood in the corpus.
-        versions: row versions, for the token files; texts: for the pages.
-        pieces: whether a piece of a text tells it; pictures: digests of pictures, for the pages.
+        rows: number of row versions to remove, by table.
+        gone: each row that was in the corpus.
+        versions: row versions, to search token files for.
+        texts: to search pages for.
+        pieces: whether a piece of a text identifies it.
+        pictures: digests of images, to search pages for.
     """
 
     mark: str
@@ -46,35 +49,46 @@ class Intent:
 
 
 def write_intent(home: Home, intent: Intent) -> None:
-    """Keep it until it is done."""
-    path = home.forgotten / INTENT
-    write_json(path, asdict(intent))
+    """Write the intent to disk.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    write_json(home.forgotten / INTENT, asdict(intent))
 
 
 def read_intent(home: Home) -> Intent | None:
-    """The one that was begun, if there is one."""
+    """Return the intent that is not completed; None without one."""
     stored = read_json(home.forgotten / INTENT)
-    return None if stored is None else Intent(**{**stored, "gone": [tuple(row) for row in stored["gone"]]})
+    if stored is None:
+        return None
+    return Intent(**{**stored, "gone": [tuple(row) for row in stored["gone"]]})
 
 
 def clear_intent(home: Home) -> None:
-    """It is done; nor does what a crash left of it hold a text."""
+    """Remove the intent once it is completed, and any scratch file of it that a crash left."""
     for path in [home.forgotten / INTENT, *home.forgotten.glob(f".{INTENT}.*")]:
         path.unlink(missing_ok=True)
 
 
 def add_gone_rows(home: Home, rows: Iterable[GoneRow]) -> None:
-    """Remember the rows that the corpus has lost, each once."""
-    known_rows = {row[0]: row for row in _read_gone_rows(home)}
-    write_json(home.forgotten / GONE, list({**known_rows, **{row[0]: row for row in rows}}.values()))
+    """Record the rows that were removed from the corpus, each once.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    rows_by_digest = {row[0]: row for row in _read_gone_rows(home)}
+    rows_by_digest |= {row[0]: row for row in rows}
+    write_json(home.forgotten / GONE, list(rows_by_digest.values()))
 
 
 def count_lost_rows(home: Home, snapshot: int, batch: int, rows: Iterable[GoneRow] | None = None) -> dict[str, int]:
-    """How many rows of a snapshot were forgotten, by split.
+    """Return how many rows of a snapshot were forgotten, by split.
 
     Args:
-        snapshot: version of the corpus; batch: the newest one in it.
-        rows: those to count. Default: all that were ever forgotten.
+        snapshot: version of the corpus.
+        batch: number of the newest batch in it.
+        rows: forgotten rows to count. Default: all that were ever forgotten.
     """
     counts: dict[str, int] = {}
     for _, first_batch, split, last_snapshot in _read_gone_rows(home) if rows is None else rows:

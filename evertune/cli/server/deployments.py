@@ -25,7 +25,7 @@ def list_deployments(prefect_file: Path) -> list[str]:
         )
     entries = read_yaml(prefect_file).get("deployments")
     if not entries or not isinstance(entries, list):
-        raise ConfigError(f"{prefect_file}: no entry under `deployments`; docs/deploy.md shows one")
+        raise ConfigError(f"{prefect_file}: no entry under `deployments`; docs/tutorial/deployment.md shows one")
     if problems := [problem for number, entry in enumerate(entries) for problem in _find_missing_keys(number, entry)]:
         raise ConfigError(problems, str(prefect_file))
     if problems := [problem for entry in entries for problem in _find_schedule_conflict(entry)]:

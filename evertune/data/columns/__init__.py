@@ -1,1 +1,1 @@
-"""Columns of Arrow tables: texts as arrays, chunks, digests, connected components."""
+"""Operations on whole columns of Arrow tables: strings, chunks, digests, connected components."""

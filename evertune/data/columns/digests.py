@@ -1,4 +1,4 @@
-"""Digests of cells, by which values are compared: equal values, equal digest, on every machine."""
+"""Digests by which cells are compared: equal values have equal digests, on every machine."""
 
 import hashlib
 from typing import TYPE_CHECKING, Any
@@ -8,19 +8,25 @@ if TYPE_CHECKING:
 
 UNIT_SEPARATOR = "\x1f"  # joins a list's items before hashing; a contract refuses it inside a token
 GROUP_SEPARATOR = "\x1d"  # joins the inputs of a row
-FEW = 1000  # values that are looked at to see whether they repeat
+PROBE = 1000  # values that are inspected to see whether a column repeats a few of them
 
 
 def join_lists(column: Any) -> Any:
-    """A column of strings as it is, a column of lists with each list joined; a missing item makes the whole missing."""
+    """Return a column of lists with each list joined to a string, a column of strings unchanged.
+
+    A list with a missing item becomes a missing value.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     return pc.binary_join(column, UNIT_SEPARATOR) if pa.types.is_list(column.type) else column
 
 
-def join_columns(columns: "list[Any]") -> Any:
-    """A column as it is; of several their values together, missing where one of them is."""
+def join_columns(columns: list[Any]) -> Any:
+    """Return several columns joined to one of strings, a single column unchanged.
+
+    A row in which one of the values is missing becomes a missing value.
+    """
     import pyarrow.compute as pc
 
     if len(columns) == 1:
@@ -29,34 +35,38 @@ def join_columns(columns: "list[Any]") -> Any:
 
 
 def digest_values(column: Any) -> "pa.Array":
-    """64 bits of BLAKE2b of each value, null for null: equal values, equal digest, on every machine."""
+    """Return 64 bits of BLAKE2b of each value as an integer, null for null.
+
+    Args:
+        column: strings or lists of strings.
+    """
     import pyarrow as pa
 
     texts = join_lists(column)
     texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
-    if len(texts.slice(0, FEW).unique()) < FEW // 2:  # labels: the same few again and again
-        coded = texts.dictionary_encode()
-        return _digest_each(coded.dictionary).take(coded.indices)
+    if len(texts.slice(0, PROBE).unique()) < PROBE // 2:  # few distinct values, such as labels: hash each of them once
+        encoded = texts.dictionary_encode()
+        return _digest_each(encoded.dictionary).take(encoded.indices)
     return _digest_each(texts)
 
 
 def _digest_each(texts: "pa.Array") -> "pa.Array":
-    """`digests`, each value for itself."""
     import numpy as np
     import pyarrow as pa
 
     digest_numbers = np.frombuffer(hash_texts(texts.fill_null(""), 8), dtype="<i8")
-    return pa.array(digest_numbers, pa.int64(), mask=np.asarray(texts.is_null()) if texts.null_count else None)
+    null_mask = np.asarray(texts.is_null()) if texts.null_count else None
+    return pa.array(digest_numbers, pa.int64(), mask=null_mask)
 
 
 def hash_texts(texts: "pa.Array", size: int) -> bytes:
-    """BLAKE2b of each text, `size` bytes each, one behind the other."""
+    """Return the BLAKE2b hash of each text, `size` bytes each, concatenated."""
     import pyarrow as pa
 
     text_hashes = list[bytes]()
-    new_state = hashlib.blake2b(digest_size=size).copy
+    copy_empty_state = hashlib.blake2b(digest_size=size).copy
     for value in texts.cast(pa.binary()).to_pylist():
-        state = new_state()  # a copy of an empty one is made in two thirds of the time
+        state = copy_empty_state()  # takes two thirds of the time of making a new one
         state.update(value)
         text_hashes.append(state.digest())
     return b"".join(text_hashes)

@@ -1,4 +1,4 @@
-"""Every row of a batch under every expectation, part by part; what only the whole tells is looked at before."""
+"""Check every row of a batch against every expectation, chunk by chunk, after collecting facts of the whole batch."""
 
 import pickle
 from collections import Counter
@@ -29,24 +29,26 @@ from evertune.runtime.threads import Spread, iterate_ahead
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PART = 200_000  # rows that are checked at once: each check has a price of its own, whatever the number of rows
-SENT = 25_000  # the same elsewhere: some megabytes, which have to travel
+PART = 200_000  # rows that are checked at once: each check has a fixed cost, whatever the number of rows
+SENT = 25_000  # rows that are sent to another machine at once: some megabytes
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What the contract says of a batch.
+    """The result of checking a batch against the contract.
 
     Args:
-        accepted: rows that may enter the corpus; none where they were taken part by part.
-        refused: the others, with `reasons` (sentences) and `kinds` (their classes), lists of equal length.
-        reasons: refused rows by class of reason; a row with two counts under both.
-        warnings: what is odd and refuses nothing.
-        suite_result: every expectation with its result, small and ready for JSON.
-        problems: what speaks against the batch as a whole.
-        rows: how many were accepted; labels: how often each label stands on them.
-        numbers: how many of them have a bare number for their text.
-        joining, unknown: labels that the corpus did not know, see `frame.Allowed`.
+        accepted: rows for the corpus; empty if `on_accepted` took them chunk by chunk.
+        refused: the other rows, with `reasons` (sentences) and `kinds` (their classes), lists of equal length.
+        reasons: number of refused rows by class of reason; a row with two reasons counts under both.
+        warnings: failed expectations that only warn.
+        suite_result: every expectation with its result, small and JSON-ready.
+        problems: why the batch as a whole fails the contract.
+        rows: number of accepted rows.
+        labels: number of accepted rows by label.
+        numbers: number of accepted rows whose text is a bare number.
+        joining: see `frame.AllowedLabels`.
+        unknown: see `frame.AllowedLabels`.
     """
 
     accepted: "pa.Table"
@@ -64,11 +66,11 @@ class Verdicts:
 
 @dataclass(frozen=True)
 class RemoteWorkers:
-    """Other machines, which judge parts of a batch.
+    """Other machines that check chunks of a batch.
 
     Args:
-        spread: see `parallel.Spread`.
-        finish: what they make of the rows that they accept; can be pickled.
+        spread: runs the jobs, see `runtime.threads.Spread`.
+        finish: is applied there to the accepted rows; can be pickled.
     """
 
     spread: Spread
@@ -85,43 +87,53 @@ def check_chunks(
     docs_folder: Path | None = None,
     workers: RemoteWorkers | None = None,
 ) -> Verdicts:
-    """Check rows one by one; nothing stops (see `judge`). Of the rows only the refused ones are held in memory.
+    """Check a batch row by row, without stopping it as a whole; only refused rows are held in memory.
 
     Args:
-        rows: reads rows from `rows.keyed`; names: of all columns.
-        take: is given the accepted rows, part by part.
+        rows: reads rows from `row_versions.add_keys`.
+        names: all their columns.
+        recipe: has the contract.
+        known_labels: the corpus' labels in their order; empty before the first batch.
+        known_inputs: see `corpus.read.known_inputs`.
+        on_accepted: is called with the accepted rows, chunk by chunk.
+        docs_folder: where Data Docs and `result.json` go. Default: none are written.
+        workers: check the chunks elsewhere. Default: in this process.
     Raises:
         ConfigError: an expectation of the recipe cannot be checked.
     """
     import pyarrow as pa
 
-    batch_facts = collect_batch_facts(_skip_unreadable(rows), recipe, known_labels, known_inputs)
-    checker = ChunkChecker(
-        recipe, batch_facts.permitted, _list_frame_columns(_skip_unreadable(rows), names, recipe, batch_facts)
-    )
-    batch_findings = _check_whole_batch(checker, _skip_unreadable(rows), names, batch_facts)
+    readable_rows = _skip_unreadable(rows)
+    batch_facts = collect_batch_facts(readable_rows, recipe, known_labels, known_inputs)
+    frame_columns = _list_frame_columns(readable_rows, names, recipe, batch_facts)
+    checker = ChunkChecker(recipe, batch_facts.permitted, frame_columns)
+    batch_findings = _check_whole_batch(checker, readable_rows, names, batch_facts)
+
     labels = Counter[str]()
     refused = list[Any]()
     chunk_findings = list[tuple[int, list[Finding]]]()
-    accepted_count = number_count = 0
-    for result in _check_all_chunks(checker, partial(_split_chunks, rows, names, batch_facts, batch_findings), workers):
-        chunk_findings.append((result.part.start, result.findings))
+    accepted_count = 0
+    number_count = 0
+    make_chunks = partial(_split_chunks, rows, names, batch_facts, batch_findings)
+    for result in _check_all_chunks(checker, make_chunks, workers):
+        chunk_findings.append((result.chunk.start, result.findings))
         accepted_count += len(result.accepted)
         number_count += result.numbers
         refused.append(result.refused)
         labels.update(result.labels)
         on_accepted(result.accepted)
-    totals = [
-        batch_findings.get(index)
-        or gx_runner.join_findings([(start, findings[index]) for start, findings in chunk_findings])
-        for index in range(len(checker.checks))
-    ]
-    verdicts = _make_verdicts(
-        result.accepted.slice(0, 0), pa.concat_tables(refused), accepted_count, labels, checker.checks, totals
-    )
-    verdicts = replace(
-        verdicts, numbers=number_count, joining=batch_facts.permitted.joining, unknown=batch_facts.permitted.unknown
-    )
+
+    totals = []
+    for index in range(len(checker.checks)):
+        if index in batch_findings:
+            totals.append(batch_findings[index])
+        else:
+            own_findings = [(start, findings[index]) for start, findings in chunk_findings]
+            totals.append(gx_runner.join_findings(own_findings))
+    no_rows = result.accepted.slice(0, 0)
+    verdicts = _make_verdicts(no_rows, pa.concat_tables(refused), accepted_count, labels, checker.checks, totals)
+    permitted = batch_facts.permitted
+    verdicts = replace(verdicts, numbers=number_count, joining=permitted.joining, unknown=permitted.unknown)
     if docs_folder is not None:
         gx_runner.write_data_docs(totals, [check.expectation for check in checker.checks], docs_folder)
         write_json(docs_folder / "result.json", verdicts.suite_result)
@@ -135,14 +147,16 @@ def _check_all_chunks(
         yield from (checker.check_chunk(chunk) for chunk in make_chunks(PART))
         return
     pickled_checker = pickle.dumps(checker)
-    jobs = ({"judge": pickled_checker, "part": chunk, "finish": workers.finish} for chunk in make_chunks(SENT))
+    jobs = (
+        {"pickled_checker": pickled_checker, "chunk": chunk, "finish": workers.finish} for chunk in make_chunks(SENT)
+    )
     yield from workers.spread(check_chunk_remotely, jobs)
 
 
 def _split_chunks(
     rows: RowReader, names: Sequence[str], batch_facts: BatchFacts, batch_findings: dict[int, Finding], size: int
 ) -> Iterator[Chunk]:
-    """The batch in parts of about this many rows."""
+    """Yield the batch in chunks of at most `size` rows."""
     start = 0
     for block in iterate_ahead(rebatch(rows(names), size)):
         for offset in range(0, max(1, len(block)), size):
@@ -153,6 +167,8 @@ def _split_chunks(
 
 
 def _skip_unreadable(rows: RowReader) -> RowReader:
+    """Return a reader of the rows that could be read."""
+
     def read_readable(names: Sequence[str]) -> "Iterator[pa.Table]":
         for chunk in rows(list(dict.fromkeys([*names, "problem"]))):
             yield split_unreadable(chunk)[1].select(list(names))
@@ -161,7 +177,7 @@ def _skip_unreadable(rows: RowReader) -> RowReader:
 
 
 def _list_frame_columns(rows: RowReader, names: Sequence[str], recipe: Recipe, batch_facts: BatchFacts) -> list[str]:
-    """Of the frame that expectations look at."""
+    """Return the columns of the frame that expectations check."""
     column_names: list[str] = build_frame(
         next(rows(names)).slice(0, 0), recipe, batch_facts.slice_rows(0, 0)
     ).column_names
@@ -171,15 +187,14 @@ def _list_frame_columns(rows: RowReader, names: Sequence[str], recipe: Recipe, b
 def _check_whole_batch(
     checker: ChunkChecker, rows: RowReader, names: Sequence[str], batch_facts: BatchFacts
 ) -> dict[int, Finding]:
-    """What the expectations find that look at the whole batch, by their place."""
+    """Return the findings of the expectations that need the whole batch, by their index."""
     import pyarrow as pa
 
     if not checker.batch_check_indices:
         return {}
     batch_frame = build_frame(pa.concat_tables(rows(names)), checker.recipe, batch_facts).to_pandas()
-    findings = gx_runner.Runner(
-        [checker.checks[index].expectation for index in checker.batch_check_indices]
-    ).check_frame(batch_frame)
+    expectations = [checker.checks[index].expectation for index in checker.batch_check_indices]
+    findings = gx_runner.Runner(expectations).check_frame(batch_frame)
     return dict(zip(checker.batch_check_indices, findings, strict=True))
 
 
@@ -192,7 +207,7 @@ def _make_verdicts(
     findings: list[Finding],
 ) -> Verdicts:
     kind_counts = Counter(kind for row_kinds in refused["kinds"].to_pylist() for kind in dict.fromkeys(row_kinds))
-    failed = [pair for pair in zip(checks, findings, strict=True) if not pair[1].success]
+    failed = [(check, finding) for check, finding in zip(checks, findings, strict=True) if not finding.success]
     batch_failures = [
         (check, finding) for check, finding in failed if not check.warn and not refuses_rows(check, finding)
     ]
@@ -209,20 +224,26 @@ def _make_verdicts(
 
 
 def _describe_failure(check: Check, finding: Finding) -> str:
-    """One failed expectation of the recipe, in words."""
+    """Describe a failed expectation of the recipe."""
     arguments = check.expectation.configuration.kwargs
     argument_text = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if key != "severity")
-    outcome = (
-        f"{len(finding.rows)} rows fail"
-        if finding.rows is not None
-        else f"the batch has {finding.observed!r}, which fails"
-    )
-    return f"contract.expectations: {outcome} {check.kind}({argument_text})"
+    expectation = f"contract.expectations: {check.kind}({argument_text})"
+    if finding.rows is None:
+        return f"{expectation} failed: the batch has {finding.observed!r}"
+    return f"{expectation} failed on {len(finding.rows):,} row{'s' * (len(finding.rows) != 1)}"
 
 
 def _build_suite_result(checks: list[Check], findings: list[Finding], unreadable: int) -> dict[str, Any]:
-    first = {"expectation": "row_is_readable", "column": None, "kind": UNREADABLE}
-    results: list[dict[str, Any]] = [{**first, "success": not unreadable, "rows": unreadable}]
+    """Return every check with its outcome, JSON-ready; the first is whether each row could be read."""
+    results: list[dict[str, Any]] = [
+        {
+            "expectation": "row_is_readable",
+            "column": None,
+            "kind": UNREADABLE,
+            "success": not unreadable,
+            "rows": unreadable,
+        }
+    ]
     for check, finding in zip(checks, findings, strict=True):
         configuration = check.expectation.configuration
         column = configuration.kwargs.get("column")

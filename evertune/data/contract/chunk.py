@@ -1,4 +1,4 @@
-"""A part of a batch under every expectation, in this process or on a machine elsewhere."""
+"""Check a chunk of a batch against every expectation, in this process or on another machine."""
 
 import functools
 import pickle
@@ -16,14 +16,15 @@ from evertune.errors import ConfigError
 from evertune.objectives import load_objective
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
 
 NUMBER = r"^\s*[-+]?\d+([.,]\d+)?([eE][-+]?\d+)?\s*$"
-UNREADABLE = "unreadable row"  # the only reason of such a row: no other check looks at it
-AT_WORK = threading.Lock()  # a runner checks one frame at a time
-READING = ["problem", "problem_digest"]  # columns that end here: neither corpus nor quarantine has them
-ROW_BY_ROW = {  # what they say of a row hangs on no other row
+UNREADABLE = "unreadable row"  # the only reason of such a row: no other check sees it
+RUNNER_LOCK = threading.Lock()  # a runner checks one frame at a time
+READING = ["problem", "problem_digest"]  # columns that neither the corpus nor the quarantine has
+ROW_BY_ROW = {  # expectations whose result for a row does not depend on other rows
     f"expect_column_{name}"
     for name in (
         "values_to_be_null",
@@ -42,33 +43,37 @@ ROW_BY_ROW = {  # what they say of a row hangs on no other row
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows of a batch, and what the whole of it tells of them.
+    """Some rows of a batch, with what is known of them from the whole batch.
 
     Args:
-        start: number of the first row; unreadable rows are not counted.
-        rows: those that could be read; unreadable: the others among them.
-        known: for these rows.
-        at_large: what the expectations found here that look at the whole batch, by their place.
+        start: index of the first row, not counting unreadable rows.
+        rows: those that could be read.
+        unreadable: the others.
+        facts: of these rows.
+        batch_findings: findings on these rows of the expectations that need the whole batch, by their index.
     """
 
     start: int
     rows: "pa.Table"
     unreadable: "pa.Table"
-    known: BatchFacts
-    at_large: dict[int, Finding] = field(default_factory=dict)
+    facts: BatchFacts
+    batch_findings: dict[int, Finding] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """What is said of a part.
+    """The result of checking a chunk.
 
     Args:
-        findings: of each expectation, in their order.
-        labels: how often each stands on the accepted rows.
-        numbers: accepted rows whose text is a bare number.
+        chunk: what was checked.
+        findings: one per expectation, in their order.
+        accepted: rows that no expectation refuses.
+        refused: the other rows, with `reasons` and `kinds`.
+        labels: number of accepted rows by label.
+        numbers: number of accepted rows whose text is a bare number.
     """
 
-    part: Chunk
+    chunk: Chunk
     findings: list[Finding]
     accepted: "pa.Table"
     refused: "pa.Table"
@@ -77,32 +82,33 @@ class ChunkResult:
 
 
 class ChunkChecker:
-    """All expectations of a contract; it travels as what it is made from.
+    """All expectations of a contract; it is pickled as the arguments that it is made from.
 
     Args:
-        permitted: see `frame.Whole`.
-        columns: of a batch's frame.
+        recipe: has the contract.
+        permitted: see `frame.BatchFacts`.
+        columns: of a batch's frame, see `frame.build_frame`.
     """
 
     def __init__(self, recipe: Recipe, permitted: AllowedLabels, columns: Sequence[str]) -> None:
-        self._made_from = (recipe, permitted, tuple(columns))
+        self._arguments = (recipe, permitted, tuple(columns))
         self.recipe = recipe
         with silence_output():
             self.checks = build_contract_checks(recipe, permitted, list(columns))
         self.checks += custom_expectations(recipe.contract, list(columns))
-        self._own = [index for index, check in enumerate(self.checks) if _is_row_by_row(check)]
-        self._runner = Runner([self.checks[index].expectation for index in self._own])
+        self._row_check_indices = [index for index, check in enumerate(self.checks) if _is_row_by_row(check)]
+        self._runner = Runner([self.checks[index].expectation for index in self._row_check_indices])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ChunkChecker, self._made_from
+        return ChunkChecker, self._arguments
 
     @property
     def batch_check_indices(self) -> list[int]:
-        """Places of the expectations that look at the whole batch at once."""
-        return sorted(set(range(len(self.checks))) - set(self._own))
+        """Indices of the expectations that need the whole batch."""
+        return sorted(set(range(len(self.checks))) - set(self._row_check_indices))
 
     def check_chunk(self, chunk: Chunk) -> ChunkResult:
-        """Check the rows of a part one by one.
+        """Check the rows of a chunk one by one.
 
         Raises:
             ConfigError: an expectation of the recipe cannot be checked.
@@ -110,8 +116,9 @@ class ChunkChecker:
         import numpy as np
         import pyarrow as pa
 
-        rows = build_frame(chunk.rows, self.recipe, chunk.known).to_pandas()
-        findings_by_index = dict(zip(self._own, self._runner.check_frame(rows), strict=True)) | chunk.at_large
+        rows = build_frame(chunk.rows, self.recipe, chunk.facts).to_pandas()
+        findings_by_index = dict(zip(self._row_check_indices, self._runner.check_frame(rows), strict=True))
+        findings_by_index |= chunk.batch_findings
         findings = [findings_by_index[index] for index in range(len(self.checks))]
         _check_that_all_ran(self.checks, findings, self.recipe.contract)
         refusals = [
@@ -122,18 +129,15 @@ class ChunkChecker:
         refused_mask = np.zeros(len(rows), dtype=bool)
         for _check, finding in refusals:
             refused_mask[finding.rows] = True
+
         row_table = chunk.rows.drop_columns(READING)
         accepted = row_table.filter(~refused_mask)
         refused = _attach_reasons(row_table.filter(refused_mask), refused_mask, rows, refusals)
         if len(chunk.unreadable):
             refused = pa.concat_tables([refused, _refuse_unreadable(chunk.unreadable)])
+        input_role = load_objective(self.recipe.objective.type).INPUTS[0]
         return ChunkResult(
-            chunk,
-            findings,
-            accepted,
-            refused,
-            self._count_labels(accepted),
-            _count_bare_numbers(accepted[load_objective(self.recipe.objective.type).INPUTS[0]]),
+            chunk, findings, accepted, refused, self._count_labels(accepted), _count_bare_numbers(accepted[input_role])
         )
 
     def _count_labels(self, accepted: "pa.Table") -> dict[str, int]:
@@ -142,17 +146,20 @@ class ChunkChecker:
         return _count_values(accepted[get_target_role(self.recipe)])
 
 
-def check_chunk_remotely(judge: bytes, part: Chunk, finish: "Callable[[pa.Table], pa.Table]") -> ChunkResult:
-    """The same on another machine, which keeps the judge for its next part.
+def check_chunk_remotely(pickled_checker: bytes, chunk: Chunk, finish: "Callable[[pa.Table], pa.Table]") -> ChunkResult:
+    """Check a chunk on another machine, which keeps the checker for its next chunk.
 
     Args:
-        judge: pickled.
-        finish: what is made of the accepted rows there.
+        pickled_checker: a `ChunkChecker`.
+        chunk: what to check.
+        finish: is applied to the accepted rows.
+    Raises:
+        ConfigError: an expectation of the recipe cannot be checked.
     """
-    with AT_WORK:
-        result = _unpickle_checker(judge).check_chunk(part)
-    bare_chunk = replace(part, rows=part.rows.slice(0, 0), at_large={})  # the one who asks has them
-    return replace(result, part=bare_chunk, accepted=finish(result.accepted))
+    with RUNNER_LOCK:
+        result = _unpickle_checker(pickled_checker).check_chunk(chunk)
+    bare_chunk = replace(chunk, rows=chunk.rows.slice(0, 0), batch_findings={})  # the sender has them
+    return replace(result, chunk=bare_chunk, accepted=finish(result.accepted))
 
 
 @functools.lru_cache(maxsize=1)
@@ -162,7 +169,7 @@ def _unpickle_checker(pickled_checker: bytes) -> ChunkChecker:
 
 
 def split_unreadable(rows: "pa.Table") -> "tuple[pa.Table, pa.Table]":
-    """Rows that their reader could not read, and the others."""
+    """Return the rows that their reader could not read, and the others."""
     import pyarrow.compute as pc
 
     if rows["problem"].null_count == len(rows):
@@ -171,12 +178,15 @@ def split_unreadable(rows: "pa.Table") -> "tuple[pa.Table, pa.Table]":
 
 
 def refuses_rows(check: Check, finding: Finding) -> bool:
-    """One on rows may fail without saying which: `expect_column_values_to_be_in_type_list` looks at a column's type."""
-    return not finding.success and not check.warn and check.say is not None and finding.rows is not None
+    """Return whether a check refuses rows.
+
+    A failed one may not name any: `expect_column_values_to_be_in_type_list` checks the type of a column.
+    """
+    return not finding.success and not check.warn and check.explain is not None and finding.rows is not None
 
 
 def _is_row_by_row(check: Check) -> bool:
-    """Whether what it says of a row hangs on no other: no share of rows may fail it, and no condition chooses rows."""
+    """Return whether the result for a row depends on no other row, as with a `mostly` share or a `row_condition`."""
     configuration = check.expectation.configuration
     return (
         configuration.type in ROW_BY_ROW
@@ -187,43 +197,50 @@ def _is_row_by_row(check: Check) -> bool:
 
 def _check_that_all_ran(checks: list[Check], findings: list[Finding], contract: Contract) -> None:
     built_in_count = len(checks) - len(contract.expectations)
-    broken = [(index, finding.problem) for index, finding in enumerate(findings) if finding.problem]
-    if broken:
-        locations = [
-            f"contract.expectations.{index - built_in_count}" if index >= built_in_count else "the contract"
-            for index, _ in broken
-        ]
-        raise ConfigError(
-            [
-                f"{location}: {checks[index].kind} cannot be checked on this batch: {problem}; mend its arguments"
-                for location, (index, problem) in zip(locations, broken, strict=True)
-            ]
-        )
+    problems = []
+    for index, finding in enumerate(findings):
+        if finding.problem:
+            own_index = index - built_in_count
+            location = f"contract.expectations.{own_index}" if own_index >= 0 else "the contract"
+            problems.append(
+                f"{location}: {checks[index].kind} cannot be checked on this batch: {finding.problem}; "
+                "correct its arguments"
+            )
+    if problems:
+        raise ConfigError(problems)
 
 
 def _attach_reasons(
-    refused: "pa.Table", refused_mask: Any, rows: "pd.DataFrame", refusals: Sequence[tuple[Check, Finding]]
+    refused: "pa.Table", refused_mask: "np.ndarray", rows: "pd.DataFrame", refusals: Sequence[tuple[Check, Finding]]
 ) -> "pa.Table":
+    """Return the refused rows with their `reasons` and `kinds`.
+
+    Args:
+        refused_mask: of all rows of the chunk.
+        rows: the chunk's frame.
+        refusals: the checks that refuse rows, with their findings.
+    """
     import numpy as np
     import pyarrow as pa
 
     row_indices = np.concatenate([np.empty(0, dtype=np.int64), *(finding.rows for _, finding in refusals)])
     order = np.argsort(row_indices, kind="stable")
-    offsets = np.concatenate(
-        [[0], np.cumsum(np.bincount(row_indices, minlength=len(refused_mask))[refused_mask])]
-    ).astype(np.int32)
-    details = {
-        "reasons": [text for check, finding in refusals if check.say for text in check.say(rows.iloc[finding.rows])],
-        "kinds": [check.kind for check, finding in refusals for _ in finding.rows],
-    }
-    for name, values in details.items():
+    reason_counts = np.bincount(row_indices, minlength=len(refused_mask))[refused_mask]
+    offsets = np.concatenate([[0], np.cumsum(reason_counts)]).astype(np.int32)
+    reasons: list[str] = []
+    kinds: list[str] = []
+    for check, finding in refusals:
+        if check.explain is not None:
+            reasons += check.explain(rows.iloc[finding.rows])
+        kinds += [check.kind] * len(finding.rows)
+    for name, values in (("reasons", reasons), ("kinds", kinds)):
         lists = pa.ListArray.from_arrays(offsets, pa.array(values, pa.string()).take(order))
         refused = refused.append_column(name, lists)
     return refused
 
 
 def _refuse_unreadable(rows: "pa.Table") -> "pa.Table":
-    """Rows that their reader could not read are refused too, with what it said."""
+    """Return unreadable rows as refused ones, with their reader's message as the reason."""
     import pyarrow as pa
 
     kinds = pa.array([[UNREADABLE]] * len(rows), pa.list_(pa.string()))

@@ -1,4 +1,4 @@
-"""The recipe's own expectations: Great Expectations by their own names, checked before any row is read."""
+"""Build the recipe's own expectations, by their Great Expectations names, and validate them before any row is read."""
 
 import difflib
 import re
@@ -24,12 +24,13 @@ COLUMN_ARGUMENTS = ("column", "column_A", "column_B", "column_list", "column_set
 
 
 def custom_expectations(contract: Contract, columns: Sequence[str] | None = None) -> list[Check]:
-    """The checks under `contract.expectations`.
+    """Return the checks under `contract.expectations`.
 
     Args:
-        columns: those that there are, to find a misspelt one. Default: not checked.
+        contract: of the recipe.
+        columns: of the frame, to find misspelt ones. Default: columns are not checked.
     Raises:
-        ConfigError: with every unknown name, wrong argument and unknown column.
+        ConfigError: names every unknown expectation, wrong argument and unknown column.
     """
     if not contract.expectations:
         return []
@@ -40,18 +41,19 @@ def custom_expectations(contract: Contract, columns: Sequence[str] | None = None
         location = f"contract.expectations.{index}"
         arguments = {key: value for key, value in entry.items() if key != "type"}
         name = _to_snake_case(str(entry.get("type", "")))
-        entry_problems = (
-            [f"{location}: {_describe_unknown(entry.get('type'), implementations)}"]
-            if name not in implementations
-            else []
-        )
+        entry_problems: list[str] = []
+        if name not in implementations:
+            entry_problems.append(f"{location}: {_describe_unknown(entry.get('type'), implementations)}")
         entry_problems += _find_unknown_columns(location, arguments, columns)
-        if not entry_problems:
-            result = _build_expectation(implementations[name], _with_safe_condition(arguments), f"{location}: {name}")
-            entry_problems = result if isinstance(result, list) else []
-            warn_of_slow(location, arguments)
-            checks += [] if isinstance(result, list) else [_make_check(result, name, arguments)]
-        problems += entry_problems
+        if entry_problems:
+            problems += entry_problems
+            continue
+        result = _build_expectation(implementations[name], _with_safe_condition(arguments), f"{location}: {name}")
+        warn_of_slow(location, arguments)
+        if isinstance(result, list):
+            problems += result
+        else:
+            checks.append(_make_check(result, name, arguments))
     if problems:
         raise ConfigError(problems)
     return checks
@@ -67,7 +69,7 @@ def _load_implementations() -> dict[str, Any]:
 
 
 def _to_snake_case(name: str) -> str:
-    """`ExpectColumnValuesToMatchRegex` and `expect_column_values_to_match_regex` are one name."""
+    """Return the name in snake case: `ExpectColumnMaxToBeBetween` is `expect_column_max_to_be_between`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
@@ -75,11 +77,9 @@ def _describe_unknown(name: Any, implementations: dict[str, Any]) -> str:
     if not name:
         return "missing key type; give an expectation's name, such as expect_column_values_to_match_regex"
     if _to_snake_case(str(name)) in NEEDS_DATABASE:
-        return f"{name} needs a database, and a batch is a data frame; choose another expectation"
+        return f"{name} needs a database, but a batch is a data frame; choose another expectation"
     matches = difflib.get_close_matches(_to_snake_case(str(name)), list(implementations), 1, 0.5)
-    hint = (
-        f"did you mean {matches[0]}?" if matches else "see the Great Expectations gallery for the names that there are"
-    )
+    hint = f"did you mean {matches[0]}?" if matches else "see the Great Expectations gallery for all names"
     return f"unknown expectation {name!r}; {hint}"
 
 
@@ -87,7 +87,7 @@ def _find_unknown_columns(location: str, arguments: dict[str, Any], columns: Seq
     if columns is None:
         return []
     problems = [
-        f"{location}.row_condition: no column {name!r}; columns go by role here: {', '.join(columns)}"
+        f"{location}.row_condition: no column {name!r}; expectations name columns by role: {', '.join(columns)}"
         for name in _condition_columns(arguments)
         if name not in columns and name != "index"
     ]
@@ -95,7 +95,9 @@ def _find_unknown_columns(location: str, arguments: dict[str, Any], columns: Seq
         value = arguments.get(key, [])
         for name in [value] if isinstance(value, str) else value:
             if name not in columns:
-                problems.append(f"{location}.{key}: no column {name!r}; columns go by role here: {', '.join(columns)}")
+                problems.append(
+                    f"{location}.{key}: no column {name!r}; expectations name columns by role: {', '.join(columns)}"
+                )
     return problems
 
 
@@ -105,7 +107,7 @@ def _condition_columns(arguments: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _with_safe_condition(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments with the condition as it was understood: pandas would run whatever stands in the given one."""
+    """Return the arguments with the condition in its parsed form: pandas would run any code in the original one."""
     condition = arguments.get("row_condition")
     if condition is None:
         return arguments
@@ -113,7 +115,7 @@ def _with_safe_condition(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _build_expectation(implementation: Any, arguments: dict[str, Any], location: str) -> Any:
-    """The expectation, or the list of problems with its arguments."""
+    """Return the expectation, or a list of problems with its arguments."""
     from great_expectations.compatibility import pydantic
 
     try:
@@ -141,13 +143,11 @@ def _make_check(instance: Any, name: str, arguments: dict[str, Any]) -> Check:
 
 
 def _make_explainer(name: str, arguments: dict[str, Any]) -> Explainer:
-    other_arguments = {
-        key: value for key, value in arguments.items() if key not in COLUMN_ARGUMENTS and key != "severity"
-    }
-    subject = arguments.get("column") or " and ".join(
-        [*filter(None, (arguments.get("column_A"), arguments.get("column_B"))), *arguments.get("column_list", [])]
-    )
-    details = ", ".join(f"{key}={value!r}" for key, value in other_arguments.items())
+    """Return an explainer that gives every failing row the same reason: columns, name and arguments."""
+    pair = [arguments[key] for key in ("column_A", "column_B") if arguments.get(key)]
+    subject = arguments.get("column") or " and ".join([*pair, *arguments.get("column_list", [])])
+    hidden = {*COLUMN_ARGUMENTS, "severity"}
+    details = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if key not in hidden)
 
     def explain(rows: "pd.DataFrame") -> list[str]:
         return [f"{subject}: fails {name}({details})"] * len(rows)

@@ -1,7 +1,8 @@
-"""The contract as Great Expectations: what each expectation refuses, and in which words it says so."""
+"""Build the contract's checks as expectations of Great Expectations, each with the reasons that it gives."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from evertune.config import Recipe
@@ -14,31 +15,33 @@ from evertune.objectives import load_objective
 if TYPE_CHECKING:
     import pandas as pd
 
-WRITTEN = ("string", "strings", "labels")  # kinds of columns that people write
+WRITTEN = ("string", "strings", "labels")  # kinds of columns that hold text
 Explainer = Callable[["pd.DataFrame"], list[str]]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation, and what to make of it.
+    """An expectation, and what follows if it fails.
 
     Args:
         expectation: of Great Expectations.
         kind: class of the reason, under which refused rows are counted.
-        say: the reason of each failing row, from these rows of the frame; None where it looks at the whole batch.
-        warn: only report, refuse nothing.
+        explain: returns the reason of each row from the failing rows of the frame; None for a check of the batch.
+        warn: report only, refuse nothing.
     """
 
     expectation: Any
     kind: str
-    say: Explainer | None
+    explain: Explainer | None
     warn: bool = False
 
 
 def build_contract_checks(recipe: Recipe, permitted: AllowedLabels, columns: list[str]) -> list[Check]:
-    """The checks that the recipe's contract asks for.
+    """Return the built-in checks of the recipe's contract.
 
     Args:
+        recipe: has the contract.
+        permitted: values of the label.
         columns: those of the frame.
     """
     objective = load_objective(recipe.objective.type)
@@ -156,42 +159,42 @@ def _check_label_set(role: str, recipe: Recipe, permitted: AllowedLabels) -> lis
 
 
 def _describe_not_allowed(recipe: Recipe, permitted: AllowedLabels, noun: str) -> tuple[str, str]:
-    """Class and words for a value that is not allowed."""
+    """Return class and wording of the reason for a value that is not allowed."""
     if permitted.inferred:
         min_rows = recipe.contract.label.min_rows
-        return f"rare {noun}", f"stands on fewer than {min_rows} rows (contract.label.min_rows)"
+        return f"rare {noun}", f"appears in fewer than {min_rows} rows (contract.label.min_rows)"
     count = len(permitted.values)
-    return (
-        f"unknown {noun}",
-        f"is not {'the one known' if count == 1 else f'one of the {count} known'} {noun}{'s' * (count > 1)}",
-    )
+    if count == 1:
+        return f"unknown {noun}", f"is not the only known {noun}"
+    return f"unknown {noun}", f"is not one of the {count} known {noun}s"
 
 
 def _check_problem_columns(recipe: Recipe, columns: list[str]) -> list[Check]:
-    """Checks of the columns that tell a row's problem themselves."""
+    """Return checks of the frame's columns that name a row's problem."""
     import great_expectations.expectations as gxe
 
     input_role = load_objective(recipe.objective.type).INPUTS[0]
     problem_columns = {
-        "row_problem": ("row that makes no sense", "", "{}"),  # says itself which of its columns it speaks of
-        "timestamp_problem": ("unreadable timestamp", recipe.column("timestamp"), "{!r} is no date or time"),
+        "row_problem": ("row that makes no sense", "", "{}"),  # its text names the column
+        "timestamp_problem": ("unreadable timestamp", recipe.column("timestamp"), "{!r} is not a date or time"),
         "future": ("timestamp in the future", recipe.column("timestamp"), "{}"),
         "duplicate_id": ("duplicate id", recipe.column("id"), "{}"),
         "two_labels": ("two labels for one input", recipe.column(input_role), "{}"),
     }
     for role in list_roles(recipe):
-        problem_columns[f"{role}_problem"] = problem_columns.get(
-            f"{role}_problem", (f"empty item in {role}", recipe.column(role), "{}")
-        )
+        item_problem = (f"empty item in {role}", recipe.column(role), "{}")
+        problem_columns.setdefault(f"{role}_problem", item_problem)
     checks = []
     for name, (kind, column, template) in problem_columns.items():
         if name in columns:
-            prefix = column and f"{column}: "
-            explain = _explain_each(
-                name, lambda value, prefix=prefix, template=template: prefix + template.format(value)
-            )
+            explain = _explain_each(name, partial(_format_problem, column, template))
             checks.append(Check(gxe.ExpectColumnValuesToBeNull(column=name), kind, explain))
     return checks
+
+
+def _format_problem(column: str, template: str, value: str) -> str:
+    text = template.format(value)
+    return f"{column}: {text}" if column else text
 
 
 def _explain_fixed(reason: str) -> Explainer:

@@ -1,4 +1,4 @@
-"""What the contract looks at: a batch's rows as one flat frame, with columns that name a row's problem."""
+"""Build the frame that the contract checks: a batch's rows in flat columns, with columns that name a row's problem."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-SKEW = timedelta(days=1)  # clocks go wrong by minutes, and a local time without its zone by half a day
+SKEW = timedelta(days=1)  # clocks are off by minutes, local times without their zone by half a day
 KnownInputs = Callable[["pa.Array"], "pa.Table"]
 
 
@@ -26,10 +26,10 @@ class AllowedLabels:
     """The values that a label or tag may have.
 
     Args:
-        values: those that the corpus knows first.
-        inferred: whether this batch itself told them, as the first one does.
-        joining: those that the corpus did not know before, with the rows of this batch that have them.
-        unknown: values of this batch that are not allowed, with their rows.
+        values: those of the corpus come first.
+        inferred: whether they come from this batch alone, as for a first batch.
+        joining: values that are new to the corpus, with the number of rows of this batch that have them.
+        unknown: values of this batch that are not allowed, with their number of rows.
     """
 
     values: list[str]
@@ -40,49 +40,51 @@ class AllowedLabels:
 
 @dataclass(frozen=True)
 class BatchFacts:
-    """What only a batch as a whole tells of its rows.
+    """What is known of rows only from their whole batch.
 
     Args:
         permitted: values of the label.
-        told: for a column that names a problem: the rows that have it, in order, and what it says.
+        problems: for each column that names a problem, the sorted indices of the rows that have it, and its texts.
     """
 
     permitted: AllowedLabels
-    told: "dict[str, tuple[np.ndarray[Any, Any], pa.Array]]"
+    problems: "dict[str, tuple[np.ndarray, pa.Array]]"
 
     def slice_rows(self, start: int, size: int) -> "BatchFacts":
-        """The same of the rows from `start` on, numbered from there."""
-        problem_columns = {}
-        for name, (row_indices, text) in self.told.items():
+        """Return the facts of `size` rows from `start` on, numbered from there."""
+        problems = {}
+        for name, (row_indices, texts) in self.problems.items():
             low, high = row_indices.searchsorted([start, start + size])
-            problem_columns[name] = (row_indices[low:high] - start, text.slice(low, high - low))
-        return BatchFacts(self.permitted, problem_columns)
+            problems[name] = (row_indices[low:high] - start, texts.slice(low, high - low))
+        return BatchFacts(self.permitted, problems)
 
 
 def collect_batch_facts(
     rows: RowReader, recipe: Recipe, known_labels: tuple[str, ...], known_inputs: KnownInputs
 ) -> BatchFacts:
-    """Look at the columns that it takes to find allowed labels, repeated ids, late moments, inputs with two labels.
+    """Find the allowed labels, repeated ids, timestamps in the future and inputs with two labels.
 
     Args:
-        rows: reads rows from `rows.keyed`.
-        known_inputs: see `corpus.known_inputs`.
+        rows: reads rows from `row_versions.add_keys`.
+        recipe: has the contract.
+        known_labels: of the corpus, in their order.
+        known_inputs: see `corpus.read.known_inputs`.
     """
     permitted = find_allowed_labels(rows, recipe, known_labels)
-    problem_columns = {}
+    problems = {}
     if has_id(recipe):
-        problem_columns["duplicate_id"] = _find_duplicate_ids(rows)
+        problems["duplicate_id"] = _find_duplicate_ids(rows)
     elif recipe.contract.conflicts == "refuse" and load_objective(recipe.objective.type).LABELED:
-        problem_columns["two_labels"] = _find_label_conflicts(rows, recipe, permitted, known_inputs)
+        problems["two_labels"] = _find_label_conflicts(rows, recipe, permitted, known_inputs)
     if "timestamp" in list_roles(recipe) and recipe.contract.future == "refuse":
-        problem_columns["future"] = _find_future_rows(rows, datetime.now(UTC))
-    return BatchFacts(permitted, problem_columns)
+        problems["future"] = _find_future_rows(rows, datetime.now(UTC))
+    return BatchFacts(permitted, problems)
 
 
 def find_allowed_labels(rows: RowReader, recipe: Recipe, known_labels: tuple[str, ...]) -> AllowedLabels:
-    """The recipe's list, else the corpus' labels, else every value that stands on enough rows of this batch.
+    """Return the recipe's list, else the corpus' labels, else every value that enough rows of this batch have.
 
-    With `new: grow` such values join those of the corpus. What a label was called before is allowed with it.
+    With `contract.label.new: grow` such values join those of the corpus. Old names of renamed labels are allowed too.
     """
     rules = recipe.contract.label
     counts = _count_labels(rows, recipe)
@@ -93,29 +95,27 @@ def find_allowed_labels(rows: RowReader, recipe: Recipe, known_labels: tuple[str
     new_labels = [label for label in frequent_labels if label not in base_labels] if may_grow else []
     values = list(dict.fromkeys([*base_labels, *new_labels, *rules.rename, *rules.rename.values()]))
     allowed_set = set(values)
-    if inferred:  # nothing was known before
+    if inferred:  # no label was known before
         return AllowedLabels(values, inferred)
     unknown = {label: count for label, count in counts.items() if label not in allowed_set}
     return AllowedLabels(values, inferred, {label: counts[label] for label in new_labels}, unknown)
 
 
 def _count_labels(rows: RowReader, recipe: Recipe) -> Counter[str]:
-    """On how many rows each value of the label stands."""
+    """Return the number of rows that have each value of the label."""
     import pyarrow.compute as pc
 
     counts = Counter[str]()
     if not load_objective(recipe.objective.type).LABELED:
         return counts
     for chunk in rows([get_target_role(recipe)]):
-        value_counts = pc.value_counts(list_labels(chunk, recipe)[1])
-        counts.update(
-            dict(zip(value_counts.field("values").to_pylist(), value_counts.field("counts").to_pylist(), strict=True))
-        )
+        value_counts = pc.value_counts(list_labels(chunk, recipe)[1]).to_pylist()
+        counts.update({entry["values"]: entry["counts"] for entry in value_counts})
     return counts
 
 
-def list_labels(table: "pa.Table", recipe: Recipe) -> "tuple[Any, pa.Array]":
-    """Every label with its row, each once a row; missing ones are left out."""
+def list_labels(table: "pa.Table", recipe: Recipe) -> "tuple[np.ndarray, pa.Array]":
+    """Return row indices and labels, each label once per row, without missing ones."""
     import pyarrow as pa
 
     column = table[get_target_role(recipe)].combine_chunks()
@@ -133,16 +133,17 @@ def list_labels(table: "pa.Table", recipe: Recipe) -> "tuple[Any, pa.Array]":
 
 
 def get_target_role(recipe: Recipe) -> str:
-    """The role that the model learns to give."""
+    """Return the role that the model learns to predict."""
     return str(load_objective(recipe.objective.type).TARGET)
 
 
 def build_frame(table: "pa.Table", recipe: Recipe, batch_facts: BatchFacts) -> "pa.Table":
-    """The roles and the derived columns of a part of a batch; lists are joined by spaces beside their counts.
+    """Return the roles and the derived columns of some rows; lists are joined by spaces, with columns of their counts.
 
     Args:
-        table: rows from `rows.keyed`.
-        known: of these rows.
+        table: rows from `row_versions.add_keys`.
+        recipe: has the objective and the contract.
+        batch_facts: of these rows.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -165,13 +166,13 @@ def build_frame(table: "pa.Table", recipe: Recipe, batch_facts: BatchFacts) -> "
     if pa.types.is_list(table[get_target_role(recipe)].type) and objective.LABELED:
         label_rows, label_values = _find_foreign_labels(table, recipe, batch_facts.permitted)
         columns["unknown_tag"] = _take_first_of_each(label_rows, label_values, len(table))
-    for name, (row_indices, text) in batch_facts.told.items():
-        columns[name] = _fill_column(row_indices, text, len(table))
+    for name, (row_indices, texts) in batch_facts.problems.items():
+        columns[name] = _fill_column(row_indices, texts, len(table))
     return pa.table(columns)
 
 
-def _find_foreign_labels(table: "pa.Table", recipe: Recipe, permitted: AllowedLabels) -> "tuple[Any, pa.Array]":
-    """Labels that are not allowed, with their rows."""
+def _find_foreign_labels(table: "pa.Table", recipe: Recipe, permitted: AllowedLabels) -> "tuple[np.ndarray, pa.Array]":
+    """Return row indices and labels of those that are not allowed."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -181,18 +182,18 @@ def _find_foreign_labels(table: "pa.Table", recipe: Recipe, permitted: AllowedLa
     return row_indices[is_foreign], values.filter(pa.array(is_foreign))
 
 
-def _fill_column(row_indices: Any, text: "pa.Array", size: int) -> "pa.Array":
-    """What is told of rows, as a column; null where nothing is."""
+def _fill_column(row_indices: "np.ndarray", texts: "pa.Array", size: int) -> "pa.Array":
+    """Return a column of `size` rows with the texts at their rows and null elsewhere."""
     import numpy as np
     import pyarrow as pa
 
     text_indices = np.full(size, -1)
     text_indices[row_indices] = np.arange(len(row_indices))
-    return text.take(pa.array(text_indices, mask=text_indices < 0))
+    return texts.take(pa.array(text_indices, mask=text_indices < 0))
 
 
 def _find_item_problems(lists: Any) -> Any:
-    """What is wrong with an item of a list: missing, or blank."""
+    """Return for each list the problem of its first missing or blank item; null where there is none."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -203,11 +204,12 @@ def _find_item_problems(lists: Any) -> Any:
     positions = (
         np.flatnonzero(is_blank) - np.asarray(lists.offsets.take(pa.array(row_indices))) + lists.offsets[0].as_py()
     )
-    text = pa.array([f"item {item_index} is empty" for item_index in positions.tolist()], pa.string())
-    return _take_first_of_each(row_indices, text, len(lists))
+    texts = pa.array([f"item {item_index} is empty" for item_index in positions.tolist()], pa.string())
+    return _take_first_of_each(row_indices, texts, len(lists))
 
 
-def _take_first_of_each(row_indices: Any, values: "pa.Array", size: int) -> "pa.Array":
+def _take_first_of_each(row_indices: "np.ndarray", values: "pa.Array", size: int) -> "pa.Array":
+    """Return a column of `size` rows with the first value of each row; null where there is none."""
     import numpy as np
     import pyarrow as pa
 
@@ -217,8 +219,8 @@ def _take_first_of_each(row_indices: Any, values: "pa.Array", size: int) -> "pa.
     return values.take(pa.array(value_indices, mask=value_indices < 0))
 
 
-def _find_duplicate_ids(rows: RowReader) -> "tuple[Any, pa.Array]":
-    """Rows whose id stands on another row of the batch too, unless each of them has a moment of its own."""
+def _find_duplicate_ids(rows: RowReader) -> "tuple[np.ndarray, pa.Array]":
+    """Find rows that share an id within the batch, unless each of them has a timestamp of its own."""
     import numpy as np
     import pyarrow as pa
 
@@ -232,12 +234,12 @@ def _find_duplicate_ids(rows: RowReader) -> "tuple[Any, pa.Array]":
     distinct_pairs = np.unique(pairs, axis=0)
     moment_counts = np.bincount(distinct_pairs[distinct_pairs[:, 2] == 0][:, 0], minlength=len(row_counts))
     is_duplicate = ((row_counts > moment_counts) & (row_counts > 1))[codes]
-    text = [f"{count} different rows have this id" for count in row_counts[codes][is_duplicate].tolist()]
-    return row_indices[is_duplicate], pa.array(text, pa.string())
+    texts = [f"{count} different rows have this id" for count in row_counts[codes][is_duplicate].tolist()]
+    return row_indices[is_duplicate], pa.array(texts, pa.string())
 
 
-def _find_future_rows(rows: RowReader, now: datetime) -> "tuple[Any, pa.Array]":
-    """Rows with a moment that lies further ahead than clocks go wrong."""
+def _find_future_rows(rows: RowReader, now: datetime) -> "tuple[np.ndarray, pa.Array]":
+    """Find rows with a timestamp that is further ahead than clocks are off."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -251,17 +253,16 @@ def _find_future_rows(rows: RowReader, now: datetime) -> "tuple[Any, pa.Array]":
         index_parts.append(start + np.flatnonzero(is_future))
         moments += chunk["timestamp"].filter(pa.array(is_future)).to_pylist()
         start += len(chunk)
-    text = [
-        f"{moment:%Y-%m-%d %H:%M} lies in the future, this machine's clock says {now:%Y-%m-%d %H:%M}"
-        for moment in moments
+    texts = [
+        f"{moment:%Y-%m-%d %H:%M} is in the future (this machine's clock: {now:%Y-%m-%d %H:%M})" for moment in moments
     ]
-    return np.concatenate(index_parts), pa.array(text, pa.string())
+    return np.concatenate(index_parts), pa.array(texts, pa.string())
 
 
 def _find_label_conflicts(
     rows: RowReader, recipe: Recipe, permitted: AllowedLabels, known_inputs: KnownInputs
-) -> "tuple[Any, pa.Array]":
-    """Rows whose input also stands with another target, in the batch or in the corpus, both under today's names."""
+) -> "tuple[np.ndarray, pa.Array]":
+    """Find rows whose input also has another target in the batch or in the corpus, both under their current names."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -281,17 +282,17 @@ def _find_label_conflicts(
         pc.is_in(batch_pairs["input_digest"], value_set=conflicts).combine_chunks()
         for conflicts in (batch_conflicts, all_conflicts)
     )
-    text = pc.case_when(
+    texts = pc.case_when(
         pc.make_struct(is_in_batch, is_anywhere),
-        "the same input stands with another label in this batch",
-        "the same input stands with another label in the corpus",
+        "the same input has another label in this batch",
+        "the same input has another label in the corpus",
     )
-    is_conflict = np.asarray(text.is_valid())
-    return row_indices[is_conflict], text.filter(pa.array(is_conflict))
+    is_conflict = np.asarray(texts.is_valid())
+    return row_indices[is_conflict], texts.filter(pa.array(is_conflict))
 
 
-def _read_digests(rows: RowReader, recipe: Recipe, permitted: AllowedLabels) -> "tuple[Any, Any]":
-    """Digests of each row's input and target, (rows, 2), and the rows that have both and an allowed label."""
+def _read_digests(rows: RowReader, recipe: Recipe, permitted: AllowedLabels) -> "tuple[np.ndarray, np.ndarray]":
+    """Return digests of input and target, (rows, 2), and indices of rows that have both and an allowed label."""
     import numpy as np
 
     names = ["input_digest", "target_digest"]
@@ -307,7 +308,7 @@ def _read_digests(rows: RowReader, recipe: Recipe, permitted: AllowedLabels) -> 
 
 
 def _find_disputed_inputs(pairs: "pa.Table") -> "pa.Array":
-    """Inputs that have more than one target."""
+    """Return the inputs that have more than one target."""
     import pyarrow.compute as pc
 
     distinct_pairs = pairs.group_by(pairs.column_names, use_threads=False).aggregate([])

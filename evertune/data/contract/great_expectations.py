@@ -1,4 +1,4 @@
-"""Runs expectations with Great Expectations, without a trace on the terminal."""
+"""Run expectations with Great Expectations, without output on the terminal."""
 
 import contextlib
 import copy
@@ -18,18 +18,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-COMPLETE = ("unexpected_list", "unexpected_index_list", "unexpected_index_query")  # of every failing row
+COMPLETE = ("unexpected_list", "unexpected_index_list", "unexpected_index_query")  # entries for every failing row
 SHOWN = 20  # failing values in the Data Docs
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one expectation found.
+    """The result of one expectation.
 
     Args:
-        rows: positions of the rows that fail it; None where it looks at the batch as a whole.
-        observed: what a batch expectation saw.
-        problem: why it could not be checked at all.
+        success: whether it holds.
+        rows: indices of the rows that fail it; None for an expectation on the batch as a whole.
+        observed: value that an expectation on the batch observed.
+        problem: why it could not be checked.
         result: of Great Expectations, without the failing rows.
     """
 
@@ -40,7 +41,7 @@ class Finding:
     result: Any = None
 
     def slice_rows(self, start: int, size: int) -> "Finding":
-        """The same of the rows from `start` on, numbered from there, without `result`."""
+        """Return the finding on `size` rows from `start` on, numbered from there, without `result`."""
         if self.rows is None:
             return replace(self, result=None)
         rows = self.rows[(self.rows >= start) & (self.rows < start + size)]
@@ -48,7 +49,7 @@ class Finding:
 
 
 class Runner:
-    """Checks frames, one after the other, by the same expectations."""
+    """Checks frames against the same expectations, one frame after the other."""
 
     def __init__(self, expectations: Sequence[Any]) -> None:
         with silence_output():
@@ -56,7 +57,7 @@ class Runner:
             self._expectations = expectations
 
     def check_frame(self, frame: "pd.DataFrame") -> list[Finding]:
-        """One finding an expectation, in their order.
+        """Return one finding per expectation, in their order.
 
         Args:
             frame: rows numbered from 0.
@@ -73,26 +74,26 @@ class Runner:
         return [findings[index] for index in range(len(self._expectations))]
 
     def _group_by_columns(self, columns: list[str]) -> dict[tuple[str, ...], list[int]]:
-        """The expectations by the columns that they name: each one makes a copy of all that it is given.
+        """Group the expectations by the columns that they name, because each one copies all columns that it is given.
 
-        One that names none, or has a condition on rows, gets them all.
+        An expectation that names none, or has a condition on rows, gets all columns.
         """
         groups: dict[tuple[str, ...], list[int]] = {}
         for index, expectation in enumerate(self._expectations):
             arguments = expectation.configuration.kwargs
             argument_values = {str(value) for value in arguments.values()}
-            used_columns = (
-                [] if arguments.get("row_condition") else [name for name in columns if name in argument_values]
-            )
+            used_columns: list[str] = []
+            if not arguments.get("row_condition"):
+                used_columns = [name for name in columns if name in argument_values]
             groups.setdefault(tuple(used_columns or columns), []).append(index)
         return groups
 
 
 def join_findings(chunk_findings: Sequence[tuple[int, Finding]]) -> Finding:
-    """What one expectation that looks at each row for itself found in all parts of a batch.
+    """Join the findings of an expectation that checks rows one by one, over all chunks of a batch.
 
     Args:
-        parts: the number of a part's first row, with what was found in the part.
+        chunk_findings: index of each chunk's first row, with the finding on the chunk.
     """
     import numpy as np
 
@@ -109,7 +110,7 @@ def join_findings(chunk_findings: Sequence[tuple[int, Finding]]) -> Finding:
 
 
 def _sum_results(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The numbers of a summary, over all parts."""
+    """Return the sums of all counts, with the shares that follow from them."""
     counts = {name: sum(result[name] for result in results) for name in results[0] if name.endswith("_count")}
     rows, unexpected, missing = (counts.get(f"{name}_count", 0) for name in ("element", "unexpected", "missing"))
     shares = {
@@ -142,7 +143,7 @@ def write_data_docs(findings: Sequence[Finding], expectations: Sequence[Any], fo
         context.suites.add(_build_suite([_escape_description(expectation) for expectation in expectations]))
         _store_results(context, [_escape_result(finding.result) for finding in findings])
         context.build_data_docs(site_names=["contract"])
-    shutil.rmtree(folder / "static")  # fonts and films that no page shows: 4 MB a batch, and again in MLflow
+    shutil.rmtree(folder / "static")  # fonts and videos that no page shows: 4 MB per batch, and again in MLflow
 
 
 def _escape_description(expectation: Any) -> Any:
@@ -150,7 +151,7 @@ def _escape_description(expectation: Any) -> Any:
 
 
 def _escape_result(result: Any) -> Any:
-    """The result with the rows' values, and the recipe's words, as text: the Data Docs show them as they stand."""
+    """Return the result with escaped values of rows and recipe: the Data Docs would render them as HTML."""
     config = copy.copy(result.expectation_config)
     config.description = _escape(config.description)
     escaped = {"expectation_config": config, "exception_info": _escape(result.exception_info)}
@@ -168,7 +169,7 @@ def _escape(value: Any) -> Any:
 
 
 def _store_results(context: Any, results: list[Any]) -> None:
-    """Keep results as if the context had got them itself."""
+    """Store results as if the context had run the suite itself."""
     from great_expectations.core import ExpectationSuiteValidationResult, RunIdentifier
     from great_expectations.data_context.types.resource_identifiers import (
         ExpectationSuiteIdentifier,
@@ -197,14 +198,14 @@ def _store_results(context: Any, results: list[Any]) -> None:
 
 @contextlib.contextmanager
 def silence_output() -> Iterator[None]:
-    """Great Expectations' warnings and logs go nowhere; errors are raised as ever."""
+    """Suppress the warnings and logs of Great Expectations; errors are still raised."""
     from great_expectations.execution_engine import pandas_execution_engine
 
     logger = logging.getLogger("great_expectations")
     level = logger.level
     hash_threshold = pandas_execution_engine.HASH_THRESHOLD
     logger.setLevel(logging.CRITICAL)
-    pandas_execution_engine.HASH_THRESHOLD = 0  # no hash of the whole frame: a quarter of the time, for no use here
+    pandas_execution_engine.HASH_THRESHOLD = 0  # skip the hash of the whole frame: it takes a quarter of the time
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -215,7 +216,7 @@ def silence_output() -> Iterator[None]:
 
 
 def _make_ephemeral_context() -> Any:
-    """A context in memory; the default one leaves a temporary folder behind."""
+    """Return a context in memory; the default one leaves a temporary folder behind."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
 
@@ -239,20 +240,20 @@ def _make_batch_definition(context: Any) -> Any:
 
 
 def _build_suite(expectations: Sequence[Any], indices: Sequence[int] | None = None) -> Any:
-    """A suite of copies that know their place: results come back in another order.
+    """Return a suite of copies that know their index, because results come back in another order.
 
     Args:
-        places: of those that are wanted. Default: all.
+        expectations: of the contract.
+        indices: of those to include. Default: all.
     """
     import great_expectations as gx
 
     selected = range(len(expectations)) if indices is None else indices
-    indexed_expectations = [(index, expectations[index]) for index in selected]
-    copies = [
-        expectation.copy(update={"meta": {**(expectation.meta or {}), "place": index}})
-        for index, expectation in indexed_expectations
-    ]
-    return gx.ExpectationSuite(name="contract", expectations=copies)  # `add_expectation` drops one that it has already
+    copies = []
+    for index in selected:
+        meta = {**(expectations[index].meta or {}), "place": index}
+        copies.append(expectations[index].copy(update={"meta": meta}))
+    return gx.ExpectationSuite(name="contract", expectations=copies)  # `add_expectation` would drop duplicates
 
 
 def _make_site_config(folder: Path) -> dict[str, Any]:
@@ -267,7 +268,8 @@ def _make_site_config(folder: Path) -> dict[str, Any]:
 def _make_finding(result: Any) -> Finding:
     import numpy as np
 
-    if problem := _find_exception(result.exception_info):
+    problem = _find_exception(result.exception_info)
+    if problem:
         return Finding(success=False, problem=problem, result=result)
     rows = result.result.get("unexpected_index_list")
     for name in COMPLETE:
@@ -281,7 +283,7 @@ def _make_finding(result: Any) -> Finding:
 
 
 def _find_exception(info: Any) -> str | None:
-    """The message, where an expectation raised: the information stands alone or by metric."""
+    """Return the message of an exception that an expectation raised; the information is flat or by metric."""
     parts = [info] if "raised_exception" in (info or {}) else list((info or {}).values())
     messages = [str(part["exception_message"]) for part in parts if part["raised_exception"]]
     return messages[0] if messages else None

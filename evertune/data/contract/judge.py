@@ -1,4 +1,4 @@
-"""The data contract: rows in, accepted rows and refused rows with every reason out."""
+"""Check a batch against the data contract: accepted rows, refused rows with every reason, or a stop of the batch."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -31,22 +31,24 @@ __all__ = [
     "label_changes",
 ]
 
-SHOWN = 3  # rows and reasons that a message shows
-FEW = 10  # rows of which nothing is said as a whole
+SHOWN = 3  # example rows that a message shows
+FEW = 10  # accepted rows below which bare numbers do not stop a batch
 CUT = 80  # characters of a value in a message
 
 
 class BatchStoppedError(DataError):
-    """A batch that is unacceptable as a whole; `verdicts` holds its refused rows, which must not be lost.
+    """A batch is unacceptable as a whole; `verdicts` holds its refused rows, which must not be lost.
 
     Args:
+        message: what a person reads.
+        verdicts: of the batch.
         summary: the message without any row's text.
     """
 
     def __init__(self, message: str, verdicts: Verdicts, summary: str) -> None:
         self.verdicts = verdicts
         self.summary = summary
-        super().__init__(message, verdicts, summary)  # all, or it could not be unpickled
+        super().__init__(message, verdicts, summary)  # pickling needs all arguments
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -65,37 +67,39 @@ def check_batch(
     """Check a batch, row by row and as a whole.
 
     Args:
-        rows: reads rows from `rows.keyed`; names: of all columns.
-        known_labels: the corpus' labels in their order, none before the first batch.
-        known_inputs: see `corpus.known_inputs`.
-        take: is given the accepted rows, part by part.
+        rows: reads rows from `row_versions.add_keys`.
+        names: all their columns.
+        recipe: has the contract.
+        known_labels: the corpus' labels in their order; empty before the first batch.
+        known_inputs: see `corpus.read.known_inputs`.
+        on_accepted: is called with the accepted rows, chunk by chunk.
         docs_folder: where Data Docs and `result.json` go. Default: none are written.
-        elsewhere: where the parts are judged. Default: in this process.
+        workers: check the chunks elsewhere. Default: in this process.
     Raises:
         BatchStoppedError: too many rows are refused, or the batch fails as a whole.
         ConfigError: an expectation of the recipe cannot be checked.
     """
     verdicts = check_chunks(rows, names, recipe, known_labels, known_inputs, on_accepted, docs_folder, workers)
-    if problems := find_stop_reasons(verdicts, recipe, known_labels):
+    problems = find_stop_reasons(verdicts, recipe, known_labels)
+    if problems:
         summary = _summarize_problems(problems, verdicts)
         raise BatchStoppedError(_format_message(summary, verdicts, recipe), verdicts, "\n".join(summary))
     return verdicts
 
 
 def find_stop_reasons(verdicts: Verdicts, recipe: Recipe, known_labels: tuple[str, ...]) -> list[str]:
-    """Why a batch with these verdicts is unacceptable as a whole; empty where it is not."""
-    label_problems = label_changes.explain_unknown_labels(verdicts, recipe)
+    """Return why a batch with these verdicts is unacceptable as a whole; empty if it is acceptable."""
     return [
         *_check_refused_share(verdicts, recipe),
         *_check_bare_numbers(verdicts, recipe),
-        *label_problems,
+        *label_changes.explain_unknown_labels(verdicts, recipe),
         *_check_labels(verdicts, recipe, known_labels),
         *verdicts.problems,
     ]
 
 
 def check_rows(table: "pa.Table", recipe: Recipe, known_labels: tuple[str, ...], known_inputs: KnownInputs) -> Verdicts:
-    """Check rows one by one; nothing stops (see `judge`).
+    """Check rows one by one, without stopping the batch as a whole.
 
     Raises:
         ConfigError: an expectation of the recipe cannot be checked.
@@ -118,30 +122,30 @@ def _check_refused_share(verdicts: Verdicts, recipe: Recipe) -> list[str]:
 
 
 def _check_bare_numbers(verdicts: Verdicts, recipe: Recipe) -> list[str]:
-    """A column of numbers where texts should be: the source has changed its columns."""
+    """Find a column of numbers where texts should be, as when a source changes its columns."""
     if recipe.contract.characters == "keep" or verdicts.rows < FEW or 2 * verdicts.numbers <= verdicts.rows:
         return []
     role = load_objective(recipe.objective.type).INPUTS[0]
     return [
-        f"{recipe.column(role)}: {verdicts.numbers:,} of {verdicts.rows:,} texts are bare numbers: has the column "
-        f"changed? data.columns.{role} names it; contract.characters: keep takes such texts in"
+        f"{recipe.column(role)}: {verdicts.numbers:,} of {verdicts.rows:,} texts are bare numbers. If the source "
+        f"changed its columns, correct data.columns.{role}; if the texts are right, set contract.characters: keep"
     ]
 
 
 def _check_labels(verdicts: Verdicts, recipe: Recipe, known_labels: tuple[str, ...]) -> list[str]:
-    """A batch that no model can learn from: no rows, one label only, or nearly so."""
+    """Find a batch that no model can learn from: no rows, or (nearly) all rows with the same label."""
     if not load_objective(recipe.objective.type).LABELED:
         return []
     counts = verdicts.labels
     name = recipe.column(get_target_role(recipe))
     total = sum(counts.values())
     if not known_labels and not counts:
-        return ["no row was accepted; a first batch needs rows of two labels"]
+        return ["no row was accepted; a first batch needs rows with at least two labels"]
     if len(counts.keys() | set(known_labels)) < 2:
-        return [f"{name}: every accepted row has the label {next(iter(counts))!r}; a model needs two labels at least"]
+        return [f"{name}: every accepted row has the label {next(iter(counts))!r}; a model needs at least two labels"]
     top = max(counts, key=lambda label: counts[label], default=None)
     max_share = recipe.contract.label.max_share
-    # in a smaller batch one row of another label could not meet the share either
+    # In a smaller batch even one row with another label would not meet the share.
     if top is None or max_share == 1 or total < 1 / (1 - max_share) or counts[top] <= max_share * total:
         return []
     share = counts[top] / total
@@ -149,7 +153,7 @@ def _check_labels(verdicts: Verdicts, recipe: Recipe, known_labels: tuple[str, .
 
 
 def _summarize_problems(problems: Sequence[str], verdicts: Verdicts) -> list[str]:
-    lines = [f"the batch of {len(verdicts.refused) + verdicts.rows:,} rows was stopped, nothing was taken in:"]
+    lines = [f"the contract stopped the batch of {len(verdicts.refused) + verdicts.rows:,} rows; nothing was ingested:"]
     lines += [f"  {problem}" for problem in problems]
     if verdicts.reasons:
         lines.append("refused rows by reason:")
@@ -158,16 +162,19 @@ def _summarize_problems(problems: Sequence[str], verdicts: Verdicts) -> list[str
 
 
 def _format_message(summary: list[str], verdicts: Verdicts, recipe: Recipe) -> str:
-    examples = [f"  {_format_row(row, recipe)}" for row in _choose_examples(verdicts)]
-    advice = (
-        "`evertune quarantine RECIPE` lists every refused row; mend the source, or change the contract's "
-        "settings that are named here, and run again: all rows are read and judged anew"
+    lines = list(summary)
+    if verdicts.reasons:
+        lines.append("examples:")
+        lines += [f"  {_format_row(row, recipe)}" for row in _choose_examples(verdicts)]
+    lines.append(
+        "`evertune quarantine RECIPE` lists every refused row. Correct the source, or change the settings named above, "
+        "and run again; all rows will be read and checked again"
     )
-    return "\n".join([*summary, *(["such as:", *examples] if verdicts.reasons else []), advice])
+    return "\n".join(lines)
 
 
 def _choose_examples(verdicts: Verdicts) -> list[dict[str, Any]]:
-    """Rows to show, of the worst reasons first, each reason once if there are enough."""
+    """Return rows to show: the most frequent reasons first, each once if possible."""
     rows = verdicts.refused.slice(0, 10_000).to_pylist()
     first = {kind: row for row in reversed(rows) for kind in row["kinds"]}
     chosen = [first[kind] for kind in verdicts.reasons if kind in first]
@@ -176,8 +183,10 @@ def _choose_examples(verdicts: Verdicts) -> list[dict[str, Any]]:
 
 
 def _format_row(row: dict[str, Any], recipe: Recipe) -> str:
-    input_role = load_objective(recipe.objective.type).INPUTS[0]
-    value = repr(row[input_role])
-    shortened = value if len(value) <= CUT else f"{value[:CUT]}..."
-    input_text = "" if row[input_role] is None else f" | {shortened}"
-    return f"{row['source']}, row {row['source_row']}: {'; '.join(row['reasons'])}{input_text}"
+    description = f"{row['source']}, row {row['source_row']}: {'; '.join(row['reasons'])}"
+    value = row[load_objective(recipe.objective.type).INPUTS[0]]
+    if value is None:
+        return description
+    text = repr(value)
+    shortened = text if len(text) <= CUT else f"{text[:CUT]}..."
+    return f"{description} | {shortened}"

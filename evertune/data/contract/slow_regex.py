@@ -1,4 +1,4 @@
-"""Regular expressions that can take hours on one text: a repeat of nothing but a repeat, such as `(a+)+`."""
+"""Find regular expressions that can take hours on one text: a repeat of nothing but a repeat, such as `(a+)+`."""
 
 import functools
 import logging
@@ -9,29 +9,31 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 REPEATS = ("MAX_REPEAT", "MIN_REPEAT")
-MANY = 10  # times: fewer of them multiply to little
+MANY = 10  # times; fewer repeats multiply to little
 
 
 def warn_of_slow(where: str, arguments: dict[str, Any]) -> None:
-    """Log each pattern among an expectation's arguments that could hold the run up.
+    """Log each pattern among an expectation's arguments that could stall the run.
 
     Args:
-        where: the expectation's place in the recipe.
+        where: path of the expectation in the recipe.
+        arguments: of the expectation.
     """
     for key in ("regex", "regex_list"):
         value = arguments.get(key, [])
-        for pattern in [value] if isinstance(value, str) else value:
+        patterns = [value] if isinstance(value, str) else value
+        for pattern in patterns:
             _warn_once(f"{where}.{key}", str(pattern))
 
 
 @functools.lru_cache(maxsize=1000)
 def _warn_once(where: str, pattern: str) -> None:
     if is_slow(pattern):
-        logger.warning("%s: %r repeats a repeat, which can take hours on one text; write it with one", where, pattern)
+        logger.warning("%s: %r nests repeats, which can take hours on one text; use a single repeat", where, pattern)
 
 
 def is_slow(pattern: str) -> bool:
-    """Whether a pattern repeats a part that is itself no more than a repeat; one that is no pattern does not."""
+    """Return whether a pattern repeats a part that is itself just a repeat; False for an invalid pattern."""
     try:
         parsed = regex_parser.parse(pattern)
     except (re.error, RecursionError, OverflowError):
@@ -40,24 +42,24 @@ def is_slow(pattern: str) -> bool:
 
 
 def _find_repeated(parsed: Any) -> Iterator[Any]:
-    """The bodies of all repeats of a pattern."""
+    """Yield the bodies of all repeats of a pattern."""
     for name, argument in parsed:
         if str(name) in REPEATS and argument[1] >= MANY:
             yield argument[2]
-        for part in _parts(argument):
+        for part in _iterate_subpatterns(argument):
             yield from _find_repeated(part)
 
 
-def _parts(argument: Any) -> Iterator[Any]:
+def _iterate_subpatterns(argument: Any) -> Iterator[Any]:
     if isinstance(argument, regex_parser.SubPattern):
         yield argument
     elif isinstance(argument, (list, tuple)):
         for item in argument:
-            yield from _parts(item)
+            yield from _iterate_subpatterns(item)
 
 
 def _repeats_a_repeat(body: Any) -> bool:
-    """Whether the whole body may be matched by one long repeat in it, so that there are many ways to share a text."""
+    """Return whether one long repeat can match the whole body, so that a text can be split in many ways."""
     while len(body) == 1 and str(body[0][0]) == "SUBPATTERN":
         body = body[0][1][-1]
     long = [argument for name, argument in body if str(name) in REPEATS and argument[1] >= MANY]

@@ -1,10 +1,10 @@
-"""Patterns of text that went wrong on its way: mojibake and control characters. They hold for RE2 and Python's `re`.
+"""Patterns of damaged text: mojibake and control characters. They work in RE2 and in Python's `re`.
 
 Mojibake is UTF-8 that was read as Windows-1252 (or Latin-1): a lead byte shows as one of `Ã Â â ð ...`, the bytes after
-it as signs that no alphabet has in that place. Signs that do follow such letters in honest text, as the quotation marks
-in “MAÇÃ”, count as damage only beside a lower-case letter.
+it as characters that no alphabet has in that place. Characters that do follow such letters in undamaged text, as the
+quotation marks in “MAÇÃ”, count as damage only next to a lower-case letter.
 """
-# ruff: noqa: RUF001, RUF003  look-alike signs are what this file is about
+# ruff: noqa: RUF001, RUF003  look-alike characters are what this file is about
 
 import re
 
@@ -33,12 +33,12 @@ MOJIBAKE = (
 )
 DAMAGE = "\ufffd|" + "|".join(f"(?:{pattern})" for pattern in MOJIBAKE)
 CONTROL = "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f]"  # C0 without tab, newline and return; DEL; C1
-# anything but blanks; without `\s` and `$` it is Arrow's to look for, and not Python's, row by row
+# Any character but blanks; without `\s` and `$` Arrow can search for it, faster than Python row by row.
 SIGN = "[^\\t-\\r \\x1c-\\x1f\\x85\u00a0\u1680\u2000-\u200d\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]"
 
 
 def find_first(pattern: str, text: str) -> str:
-    """The first place in `text` that matches, as a person can read it: control characters as U+0007."""
+    """Return the first match of `pattern` in `text` in readable form, control characters as U+0007."""
     match = re.search(pattern, text)
     matched_text = "" if match is None else match.group()
     return "".join(character if character.isprintable() else f"U+{ord(character):04X}" for character in matched_text)

@@ -1,4 +1,4 @@
-"""A table's log without what rows hold: Delta's own compaction writes the least and greatest text of a file into it."""
+"""Remove values of rows from a table's log: Delta's compaction writes the lowest and highest text of a file into it."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ ACTIONS = ("add", "remove")
 
 
 def remove_bounds(table: Path) -> None:
-    """Take the bounds of columns out of every entry and checkpoint of the log; each file is the old or the new one.
+    """Remove the bounds of columns from every entry and checkpoint of the log, each file atomically.
 
     Raises:
         DataError: a file of the log cannot be written.
@@ -33,7 +33,7 @@ def remove_bounds(table: Path) -> None:
 
 def _strip_entry(path: Path) -> None:
     before = path.read_text(encoding="utf-8")
-    after = "".join(map(_strip_line, io.StringIO(before)))  # `splitlines` would cut texts at signs such as U+2028
+    after = "".join(map(_strip_line, io.StringIO(before)))  # `splitlines` would split at characters such as U+2028
     if after != before:
         write_atomic(path, after)
 
@@ -58,7 +58,7 @@ def _strip_checkpoint(path: Path) -> None:
         return
     for change in changes:
         change["stats"] = _keep_counts(change["stats"])
-        change.pop("stats_parsed", None)  # another writer's form of the same
+        change.pop("stats_parsed", None)  # the same in another writer's form
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     with contextlib.ExitStack() as stack:
         stack.callback(scratch.unlink, missing_ok=True)
@@ -67,14 +67,17 @@ def _strip_checkpoint(path: Path) -> None:
 
 
 def _find_changes(action: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """What an action adds or removes, where it tells bounds."""
+    """Yield what an action adds or removes, if it has bounds."""
     for name in ACTIONS:
         change = action.get(name)
-        if change and (any(bound in (change.get("stats") or "") for bound in BOUNDS) or change.get("stats_parsed")):
+        if not change:
+            continue
+        stats = change.get("stats") or ""
+        if change.get("stats_parsed") or any(bound in stats for bound in BOUNDS):
             yield change
 
 
 def _keep_counts(stats: str | None) -> str | None:
-    """Statistics of a file without the bounds of its columns."""
+    """Return statistics of a file without the bounds of its columns."""
     parsed = json.loads(stats) if stats else {}
     return json.dumps({"numRecords": parsed["numRecords"]}) if "numRecords" in parsed else None

@@ -1,4 +1,4 @@
-"""Delta tables that take each numbered batch exactly once."""
+"""Append each numbered batch to a Delta table exactly once, and read the table at any version."""
 
 import functools
 import json
@@ -23,21 +23,22 @@ if TYPE_CHECKING:
 
 APPLICATION = "evertune"  # the name under which a commit carries its batch number
 ATTEMPTS = 5
-# Log entries stay, or old versions are gone 30 days later, at a checkpoint. None tells the least and the greatest text
-# of a file, as Delta's own compaction does by default: the log would keep what `forget` takes out of the rows.
+# Without the first setting old versions vanish 30 days later, at a checkpoint. The second keeps the lowest and highest
+# text of a file out of the log, which Delta's compaction writes by default and `forget` would have to remove.
 SETTINGS = {"delta.enableExpiredLogCleanup": "false", "delta.dataSkippingNumIndexedCols": "0"}
-MANY = 32  # small files, one a batch, that become one: each would be opened by every look at the table
+MANY = 32  # small files, one per batch, that are merged: each read of the table would open all of them
 SMALL = 16 << 20  # bytes: larger files stay as they are
-GROUP = 10_000  # rows that are read together: who wants the newest batches reads few others
-log = logging.getLogger(__name__)
+GROUP = 10_000  # rows that are read together, so that reading the newest batches reads few others
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _OpenTable:
-    """The table as this process has read it last.
+    """A table as this process read it last.
 
     Args:
-        commit: inode and time of that version's entry in the log: another table at the same place has another.
+        table: at its newest version then.
+        commit: inode and time of that version's log entry, which differ for another table at the same path.
     """
 
     table: "DeltaTable"
@@ -48,7 +49,7 @@ _open_tables: dict[Path, _OpenTable] = {}
 
 
 def _open_newest(path: Path) -> "DeltaTable | None":
-    """The table at its newest version, read again only where its log has grown; None where there is no table."""
+    """Return the table at its newest version, read again only if its log has grown; None if there is no table."""
     from deltalake import DeltaTable
 
     cached = _open_tables.get(path)
@@ -77,7 +78,7 @@ def _identify_commit(path: Path, number: int) -> tuple[int, int] | None:
 
 
 def _require_table(path: Path) -> "DeltaTable":
-    """The table at its newest version.
+    """Return the table at its newest version.
 
     Raises:
         DataError: there is no such table.
@@ -89,12 +90,14 @@ def _require_table(path: Path) -> "DeltaTable":
 
 
 def _find_batch_limit(path: Path, version: int | None) -> int | None:
-    """The newest batch of a version of the table; None for the newest version: all that there are.
+    """Return the newest batch of a version of the table; None for the newest version, which has all batches.
 
-    Rows are only ever added, batch by batch: an older version is the batches up to one, whatever became of its files.
+    Rows are only ever added, batch by batch: an older version consists of the batches up to one, even if its own files
+    were merged.
 
     Raises:
-        DataError: there is no such table; DeltaError: it has no such version.
+        DataError: there is no such table.
+        DeltaError: it has no such version.
     """
     from deltalake import DeltaTable
 
@@ -104,18 +107,18 @@ def _find_batch_limit(path: Path, version: int | None) -> int | None:
 
 
 def last_batch(path: Path) -> int:
-    """Number of the newest batch that the table has; 0 where there is no table yet."""
+    """Return the number of the newest batch that the table has; 0 if there is no table yet."""
     table = _open_newest(path)
     return 0 if table is None else table.transaction_version(APPLICATION) or 0
 
 
 def list_columns(path: Path) -> list[str]:
-    """Names of the table's columns."""
+    """Return the names of the table's columns."""
     return [field.name for field in _require_table(path).schema().fields]
 
 
 def compact_files(path: Path) -> None:
-    """Write many small files anew as one, in a commit that adds and removes no row; older versions keep theirs.
+    """Merge many small files into one, in a commit that changes no row; older versions stay readable.
 
     Raises:
         DataError: the table cannot be written.
@@ -128,17 +131,21 @@ def compact_files(path: Path) -> None:
         return
     try:
         with parquet_chunks.explain_write_errors(path):
-            if lacking := SETTINGS.items() - table.metadata().configuration.items():  # made by an older Evertune
-                table.alter.set_table_properties(dict(lacking))
+            missing = SETTINGS.items() - table.metadata().configuration.items()
+            if missing:  # the table was made by an older Evertune version
+                table.alter.set_table_properties(dict(missing))
             table.optimize.compact(target_size=SMALL, writer_properties=WriterProperties(max_row_group_size=GROUP))
         _cache_table(path, table)
     except CommitFailedError as conflict:  # another writer was faster: the next batch tries again
-        log.warning("%s: its small files stay as they are: %s", path, conflict)
+        logger.warning("%s: small files were not merged: %s", path, conflict)
 
 
 def vacuum_table(path: Path, days: int, *, remove: bool) -> list[Path]:
-    """Files of the table's folder that its newest version does not need, older than this; removed if so wished.
+    """Return the files in the table's folder that its newest version does not need.
 
+    Args:
+        days: least age of a file.
+        remove: whether to delete them.
     Raises:
         DataError: they cannot be removed.
     """
@@ -152,7 +159,9 @@ def vacuum_table(path: Path, days: int, *, remove: bool) -> list[Path]:
             table.vacuum(dry_run=False, **options)
             _cache_table(path, table)
         except OSError as error:
-            raise DataError(f"{path}: old files cannot be removed: {error}; mend its rights, and run again") from error
+            raise DataError(
+                f"{path}: old files cannot be removed: {error}; fix its permissions, and run again"
+            ) from error
     return spare_files
 
 
@@ -164,10 +173,12 @@ def _list_file_actions(table: "DeltaTable") -> "list[dict[str, Any]]":
 
 
 def append_once(path: Path, rows: RowReader, names: list[str], number: int) -> None:
-    """Append a batch in one commit that carries its number; a table that has the batch stays as it is.
+    """Append a batch in one commit that carries its number; a table that has the batch does not change.
 
     Args:
-        rows: reads the rows; names: of their columns.
+        rows: reads the rows.
+        names: their columns.
+        number: of the batch.
     Raises:
         DataError: the table cannot be written.
     """
@@ -189,23 +200,23 @@ def append_once(path: Path, rows: RowReader, names: list[str], number: int) -> N
                 table.create_write_transaction(actions, "append", schema, commit_properties=carries_number)
                 _cache_table(path, table)
                 return
-            except CommitFailedError as conflict:  # another writer was faster: look again whether it was our batch
-                log.warning("%s: a commit conflicted and is tried again: %s", path, conflict)
+            except CommitFailedError as conflict:  # another writer was faster, perhaps with the same batch
+                logger.warning("%s: retrying a commit that conflicted with another writer: %s", path, conflict)
     except OSError as error:
         raise DataError(
-            f"{path} cannot be written: {error}; free some space or mend its rights, and run again"
+            f"{path} cannot be written: {error}; free some disk space or fix its permissions, and run again"
         ) from error
-    raise DataError(f"{path}: {ATTEMPTS} commits conflicted with another writer's; wait until it ends and run again")
+    raise DataError(f"{path}: {ATTEMPTS} commits conflicted with another writer; wait until it finishes and run again")
 
 
 def _write_file(path: Path, rows: RowReader, names: list[str], number: int) -> "list[AddAction]":
-    """The rows as a file in the table's folder, not yet of the table; what is to be added to it.
+    """Write the rows to a file in the table's folder and return the actions that add it to the table.
 
-    Its own writer took three times the time for rows such as these, and held them in memory.
+    The table's own writer takes three times as long for such rows, and holds them in memory.
     """
-    for leftover in path.glob(f"{number:06d}-*.parquet"):  # of a process that was killed before the table knew of it
+    for leftover in path.glob(f"{number:06d}-*.parquet"):  # of a process that was killed before its commit
         leftover.unlink()
-    file = ChunkFile(path, compression="snappy")  # what every reader of Delta tables knows
+    file = ChunkFile(path, compression="snappy")  # every reader of Delta tables can read it
     try:
         for chunk in iterate_ahead(rows(names)):
             file.add_rows(chunk)
@@ -219,7 +230,7 @@ def _write_file(path: Path, rows: RowReader, names: list[str], number: int) -> "
 
 
 def make_add_action(file: Path, rows: int) -> "AddAction":
-    """What a commit says of a file in the table's folder that it adds."""
+    """Return the action of a commit that adds a file in the table's folder."""
     from deltalake.transaction import AddAction
 
     state = file.stat()
@@ -235,11 +246,14 @@ def read_rows(
     versions: list[str] | None = None,
     until: int | None = None,
 ) -> "pa.Table":
-    """Rows of a table, in no given order.
+    """Return rows of a table, in no given order.
 
     Args:
-        since: only rows of later batches than this; until: of no later ones.
+        columns: those to read. Default: all.
+        version: Delta version of the table. Default: the newest.
+        since: only rows of later batches than this.
         versions: only rows with these row versions.
+        until: no rows of later batches than this.
     Raises:
         DataError: there is no table at `path`, or not in that version.
     """
@@ -251,13 +265,15 @@ def read_rows(
     try:
         table = _require_table(path)
         batch_limit = _find_batch_limit(path, version)
-        # Its own reader, `to_pyarrow_table`, leaves threads behind that abort a process which ends soon after.
+        # The table's own `to_pyarrow_table` leaves threads behind that abort a process which ends soon after.
         schema = pa.schema(table.schema().to_arrow())
         paths = [str(file) for file in list_files(path)]
         dataset = ds.dataset(paths, schema=schema, format="parquet")
-        conditions = [pc.field("batch") > since] if since is not None else []
-        conditions += [pc.field("batch") <= limit for limit in (until, batch_limit) if limit is not None]
-        conditions += [pc.field("row_version").isin(versions)] if versions is not None else []
+        conditions = [pc.field("batch") <= limit for limit in (until, batch_limit) if limit is not None]
+        if since is not None:
+            conditions.append(pc.field("batch") > since)
+        if versions is not None:
+            conditions.append(pc.field("row_version").isin(versions))
         condition = functools.reduce(operator.and_, conditions) if conditions else None
         return dataset.to_table(columns=columns, filter=condition)
     except (DeltaError, FileNotFoundError) as error:
@@ -266,7 +282,7 @@ def read_rows(
 
 
 def rows_of(path: Path, version: int | None = None) -> RowReader:
-    """Reads the rows of a table at a version: always in the same order. A table that is not there has no rows."""
+    """Return a reader of the rows of a table at a version, always in the same order; no rows if there is no table."""
     if not last_batch(path):
         return parquet_chunks.rows_of()
     batch_limit = _find_batch_limit(path, version)
@@ -282,12 +298,12 @@ def rows_of(path: Path, version: int | None = None) -> RowReader:
 
 
 def list_files(path: Path) -> list[Path]:
-    """The files that hold the table's rows."""
+    """Return the files that hold the table's rows."""
     return [path / uri.rpartition("/")[2] for uri in _require_table(path).file_uris()]
 
 
 def batch_of(path: Path, version: int) -> int:
-    """Number of the newest batch in a version of the table.
+    """Return the number of the newest batch in a version of the table.
 
     Raises:
         DataError: there is no such version.
@@ -302,5 +318,9 @@ def batch_of(path: Path, version: int) -> int:
 
 
 def get_version(path: Path) -> int:
-    """The newest version of the table at `path`."""
+    """Return the newest version of the table at `path`.
+
+    Raises:
+        DataError: there is no such table.
+    """
     return int(_require_table(path).version())

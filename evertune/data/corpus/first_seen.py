@@ -1,7 +1,7 @@
-"""Since when the corpus has had what a row holds: a row that came again with another timestamp only is not new."""
+"""Find which batch first brought a row's content: a row that came again with only another timestamp is not new."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.config import Recipe
 from evertune.data import label_names
@@ -10,15 +10,16 @@ from evertune.objectives import load_objective
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
-HELD = ["row_key", "input_digest", "target_digest"]
+CONTENT = ["row_key", "input_digest", "target_digest"]
 
 
-def find_first_batches(home: Home, rows: "pa.Table", recipe: Recipe) -> Any:
-    """(rows,) number of the batch that first brought the same input and target under each row's key.
+def find_first_batches(home: Home, rows: "pa.Table", recipe: Recipe) -> "np.ndarray":
+    """Return (rows,) the number of the batch that first brought the same input and target under each row's key.
 
-    A label that the recipe renames is the same one under either name, whichever the source uses.
+    The old and the new name of a label that the recipe renames count as the same label.
 
     Args:
         rows: of the corpus, with `row_version`, `row_key` and `batch`.
@@ -27,20 +28,22 @@ def find_first_batches(home: Home, rows: "pa.Table", recipe: Recipe) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    batches = rows["batch"].to_numpy()
+    batches: np.ndarray = rows["batch"].to_numpy()
     if not pc.any(pc.not_equal(rows["row_key"], rows["row_version"])).as_py():
         return batches  # without ids every version is a row of its own
+
     keys = rows["row_key"].combine_chunks()
     key_rows = pa.concat_tables(
         [chunk.filter(pc.is_in(chunk["row_key"], value_set=keys)) for chunk in _read_digests(home, recipe)]
     )
+    key_counts = pc.value_counts(key_rows["row_key"])
     repeated_keys = pc.filter(
-        pc.struct_field(counts := pc.value_counts(key_rows["row_key"]), "values"),
-        pc.greater(pc.struct_field(counts, "counts"), 1),
+        pc.struct_field(key_counts, "values"), pc.greater(pc.struct_field(key_counts, "counts"), 1)
     )
     key_rows = key_rows.filter(pc.is_in(key_rows["row_key"], value_set=repeated_keys)).combine_chunks()
     if not len(key_rows):
         return batches
+
     lowest_batches = _find_lowest_batches(key_rows)
     indices = pc.index_in(rows["row_version"].combine_chunks(), value_set=key_rows["row_version"].combine_chunks())
     is_matched = np.asarray(indices.is_valid())
@@ -50,20 +53,20 @@ def find_first_batches(home: Home, rows: "pa.Table", recipe: Recipe) -> Any:
 
 
 def _read_digests(home: Home, recipe: Recipe) -> "Iterator[pa.Table]":
-    """All rows, with the digests of the targets of today."""
+    """Yield all rows, with digests of the targets under their current names."""
     target_columns = [load_objective(recipe.objective.type).TARGET] if recipe.contract.label.rename else []
-    for chunk in delta_tables.rows_of(home.corpus)([*HELD, "row_version", "batch", *target_columns]):
+    for chunk in delta_tables.rows_of(home.corpus)([*CONTENT, "row_version", "batch", *target_columns]):
         digests = label_names.digest_targets(chunk, recipe)
-        yield chunk.set_column(HELD.index("target_digest"), "target_digest", digests).drop_columns(target_columns)
+        yield chunk.set_column(CONTENT.index("target_digest"), "target_digest", digests).drop_columns(target_columns)
 
 
-def _find_lowest_batches(rows: "pa.Table") -> Any:
-    """(rows,) the lowest batch of the rows with the same key, input and target."""
+def _find_lowest_batches(rows: "pa.Table") -> "np.ndarray":
+    """Return (rows,) the lowest batch of the rows with the same key, input and target."""
     import numpy as np
 
-    columns = (rows[name].combine_chunks().dictionary_encode(null_encoding="encode") for name in HELD)
+    columns = (rows[name].combine_chunks().dictionary_encode(null_encoding="encode") for name in CONTENT)
     codes = [np.asarray(column.indices) for column in columns]
     groups = np.unique(np.column_stack(codes), axis=0, return_inverse=True)[1].ravel()
-    lowest = np.full(groups.max() + 1, np.iinfo(np.int64).max)
+    lowest: np.ndarray = np.full(groups.max() + 1, np.iinfo(np.int64).max)
     np.minimum.at(lowest, groups, rows["batch"].to_numpy())
     return lowest[groups]

@@ -1,8 +1,8 @@
-"""What the sources give: written down as it comes, row by row known or fresh in the end."""
+"""Collect the rows of the sources in a scratch file, then keep those that are neither known nor repeated."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.config import Recipe
 from evertune.data import label_names
@@ -35,10 +35,12 @@ if TYPE_CHECKING:
 class FreshRows:
     """Rows on their way from the sources to a staged file.
 
-    Args:
-        sources: fingerprints of what was read; splits: the split that each source gives its rows.
-        rows: how many were read; forgotten: others, which are never taken in again.
-        versions: of the rows, as `rows.as_numbers` gives them.
+    Attributes:
+        sources: fingerprint of each source that was read, by URI.
+        splits: the split that each source gives its rows, by URI.
+        rows: number of rows that were read.
+        forgotten: number of rows that were skipped because they were forgotten.
+        versions: of the rows, (rows, 2), see `row_versions.versions_to_numbers`.
     """
 
     def __init__(self, recipe: Recipe, home: Home) -> None:
@@ -48,13 +50,14 @@ class FreshRows:
         self.home = home
         self.sources: dict[str, str] = {}
         self.splits: dict[str, str | None] = {}
-        self.rows = self.forgotten = 0
-        self.versions: Any = np.zeros((0, 2), dtype=np.uint64)
-        self._pieces: Any = np.zeros(0, dtype=np.int32)
+        self.rows = 0
+        self.forgotten = 0
+        self.versions: np.ndarray = np.zeros((0, 2), dtype=np.uint64)
+        self._piece_numbers: np.ndarray = np.zeros(0, dtype=np.int32)
         self._file = ChunkFile(home.batches)
 
     def add_pieces(self, pieces: "Iterable[Piece]") -> None:
-        """Write down the rows of all pieces, each with its version.
+        """Write the rows of all pieces to the scratch file, each with its version.
 
         Raises:
             DataError: a column is missing or cannot be brought into the schema, or the disk is full.
@@ -63,24 +66,22 @@ class FreshRows:
         import pyarrow as pa
 
         versions = [self.versions]
-        numbers = [self._pieces]
-        forgotten_rows = tombstones.load_tombstones(self.home)
+        piece_numbers = [self._piece_numbers]
+        known_tombstones = tombstones.load_tombstones(self.home)
         with BackgroundWorker(self._file.add_rows) as writer:
-            for piece_number, table in map_in_threads(
-                lambda item: (item[0], add_versions(item[1], self.recipe)), self._split_pieces(pieces)
-            ):
-                chunk = forgotten_rows.drop_forgotten(table)
+            for piece_number, table in map_in_threads(self._version_chunk, self._split_pieces(pieces)):
+                chunk = known_tombstones.drop_forgotten(table)
                 self.forgotten += len(table) - len(chunk)
                 positions = pa.array(np.arange(self.rows, self.rows + len(chunk)))
                 writer.submit_item(chunk.append_column("position", positions))
                 self.rows += len(chunk)
                 versions.append(versions_to_numbers(chunk["row_version"]))
-                numbers.append(np.full(len(chunk), piece_number, dtype=np.int32))
+                piece_numbers.append(np.full(len(chunk), piece_number, dtype=np.int32))
         self.versions = np.concatenate(versions)
-        self._pieces = np.concatenate(numbers)
+        self._piece_numbers = np.concatenate(piece_numbers)
 
     def keep_fresh(self) -> ChunkFile | None:
-        """The rows whose version is new or comes back, each version once, numbered by position; None where none is."""
+        """Return the rows whose version is new or returns, each version once, numbered by position; None if none is."""
         import numpy as np
 
         if not self.rows:
@@ -94,17 +95,15 @@ class FreshRows:
         self.versions = self.versions if is_fresh.all() else self.versions[is_fresh]
         if not len(self.versions):
             return None
-        if self._file.is_closed or not is_fresh.all():  # a closed one was looked into, and takes no notes any more
+        if self._file.is_closed or not is_fresh.all():  # a closed file was read from and takes no more notes
             self._file.close()
-            self._file, old_file = (
-                self._rewrite_file(np.flatnonzero(is_fresh), changed_indices, changed_rows),
-                self._file,
-            )
+            old_file = self._file
+            self._file = self._rewrite_file(np.flatnonzero(is_fresh), changed_indices, changed_rows)
             old_file.drop_file()
         return self._file
 
     def compute_fingerprint(self) -> str:
-        """Of the versions of the fresh rows, whatever their order."""
+        """Return a digest of the versions of the fresh rows that does not depend on their order."""
         import numpy as np
 
         order = order_versions(self.versions)
@@ -113,10 +112,15 @@ class FreshRows:
         )
 
     def drop_file(self) -> None:
-        """What was written down is not needed any more."""
+        """Delete the scratch file."""
         self._file.drop_file()
 
+    def _version_chunk(self, numbered_chunk: "tuple[int, pa.Table]") -> "tuple[int, pa.Table]":
+        piece_number, table = numbered_chunk
+        return piece_number, add_versions(table, self.recipe)
+
     def _split_pieces(self, pieces: "Iterable[Piece]") -> "Iterator[tuple[int, pa.Table]]":
+        """Yield the rows in chunks with the number of their piece, noting the sources' fingerprints and splits."""
         for piece_number, piece in enumerate(pieces):
             for table in piece.tables:
                 if len(table):
@@ -125,13 +129,13 @@ class FreshRows:
                     yield piece_number, table.slice(start, PART)
             self.sources[piece.uri] = piece.fingerprint
 
-    def _renumber_rows(self) -> "tuple[Any, pa.Table | None]":
-        """Rows that are not the first of their content, or come back, and what they are then."""
+    def _renumber_rows(self) -> "tuple[np.ndarray, pa.Table | None]":
+        """Return the indices of rows that repeat their content or return, and these rows with their new versions."""
         import numpy as np
         import pyarrow as pa
 
         if not has_id(self.recipe):
-            changed_indices, numbers = find_occurrences(self.versions, self._pieces)
+            changed_indices, numbers = find_occurrences(self.versions, self._piece_numbers)
         else:
             changed_indices = self._find_changed_keys()
             numbers = None
@@ -145,8 +149,8 @@ class FreshRows:
             return changed_indices, renumber_rows(selected, np.arange(len(selected)), numbers, self.recipe)
         return changed_indices, number_returning_rows(selected, self.recipe, self.home)
 
-    def _find_changed_keys(self) -> "np.ndarray[Any, Any]":
-        """Rows whose key has had several versions: only such a version can come back."""
+    def _find_changed_keys(self) -> "np.ndarray":
+        """Return the indices of rows whose key has had several versions: only such a version can return."""
         import numpy as np
 
         corpus_chunks = delta_tables.rows_of(self.home.corpus)(["row_key"])
@@ -157,20 +161,21 @@ class FreshRows:
         if not len(changed_keys):
             return np.zeros(0, dtype=np.int64)
         self._file.close()
-        key_chunks = rows_of(self._file.path)(["row_key"])
-        return np.flatnonzero(
-            np.concatenate(
-                [mask_members(hash_strings(chunk["row_key"].combine_chunks()), changed_keys) for chunk in key_chunks]
-            )
-        )
+        masks = [
+            mask_members(hash_strings(chunk["row_key"].combine_chunks()), changed_keys)
+            for chunk in rows_of(self._file.path)(["row_key"])
+        ]
+        return np.flatnonzero(np.concatenate(masks))
 
     def _list_columns(self) -> list[str]:
         import pyarrow.parquet as pq
 
         return list(pq.read_schema(self._file.path).names)
 
-    def _rewrite_file(self, kept_indices: Any, changed_indices: Any, changed_rows: "pa.Table | None") -> ChunkFile:
-        """The kept rows, changed ones as they are now, numbered anew."""
+    def _rewrite_file(
+        self, kept_indices: "np.ndarray", changed_indices: "np.ndarray", changed_rows: "pa.Table | None"
+    ) -> ChunkFile:
+        """Write the kept rows to another file, with their current content and new positions."""
         import numpy as np
         import pyarrow as pa
 
@@ -183,9 +188,9 @@ class FreshRows:
         return file
 
     def _select_kept(
-        self, kept_indices: Any, changed_indices: Any, changed_rows: "pa.Table | None"
+        self, kept_indices: "np.ndarray", changed_indices: "np.ndarray", changed_rows: "pa.Table | None"
     ) -> "Iterator[pa.Table]":
-        """The kept rows without their positions, changed ones as they are now."""
+        """Yield the kept rows with their current content, without positions."""
         import numpy as np
         import pyarrow as pa
 
@@ -198,11 +203,12 @@ class FreshRows:
             yield chunk.drop_columns("position").take(pa.array(kept_indices[low:high] - start + len(chunk)))
 
     def _find_renamed_rows(
-        self, is_kept: Any, changed_indices: Any, changed_rows: "pa.Table | None"
-    ) -> "np.ndarray[Any, Any]":
-        """Which of the kept rows the corpus has under another name of their label, old or new.
+        self, is_kept: "np.ndarray", changed_indices: "np.ndarray", changed_rows: "pa.Table | None"
+    ) -> "np.ndarray":
+        """Return a mask of the kept rows that the corpus has under another name of their label, old or new.
 
-        With an id they are versions of their own, as corrections are. A refused row may be let in by its new name.
+        With an id they are versions of their own, as corrections are. The quarantine is not searched: the new name may
+        make a refused row acceptable.
         """
         import numpy as np
 
@@ -211,28 +217,30 @@ class FreshRows:
         if not label_renames or has_id(self.recipe) or not is_kept.any():
             return is_renamed
         self._file.close()
-        chunk_versions: list[list[Any]] = []
+        chunk_versions: list[np.ndarray] = []  # (variants, rows, 2) each
         for chunk in self._select_kept(np.flatnonzero(is_kept), changed_indices, changed_rows):
-            chunk_versions.append(
-                [
-                    versions_to_numbers(variant["row_version"])
-                    for variant in self._iterate_other_names(chunk, label_renames)
-                ]
-            )
-        versions = np.concatenate([variant for variants in zip(*chunk_versions, strict=True) for variant in variants])
-        is_renamed[is_kept] = (
-            _find_known_versions(versions, self.home.corpus).reshape(len(chunk_versions[0]), -1).any(axis=0)
-        )
+            variants = self._iterate_other_names(chunk, label_renames)
+            chunk_versions.append(np.stack([versions_to_numbers(variant["row_version"]) for variant in variants]))
+        versions = np.concatenate(chunk_versions, axis=1)
+        is_known = _find_known_versions(versions.reshape(-1, 2), self.home.corpus)
+        is_renamed[is_kept] = is_known.reshape(len(versions), -1).any(axis=0)
         return is_renamed
 
     def _iterate_other_names(self, chunk: "pa.Table", label_renames: Mapping[str, str]) -> "Iterator[pa.Table]":
+        """Yield the rows with their versions under each other name of their labels."""
         target = load_objective(self.recipe.objective.type).TARGET
         for labels in label_names.list_name_variants(chunk[target].combine_chunks(), label_renames):
             yield add_versions(chunk.set_column(chunk.column_names.index(target), target, labels), self.recipe)
 
 
-def _replace_changed(chunk: "pa.Table", changed_rows: "pa.Table", changed_indices: Any, start: int) -> "pa.Table":
-    """A part in which the changed rows stand in their places."""
+def _replace_changed(
+    chunk: "pa.Table", changed_rows: "pa.Table", changed_indices: "np.ndarray", start: int
+) -> "pa.Table":
+    """Return the chunk with the changed rows in place of the original ones.
+
+    Args:
+        start: index of the chunk's first row.
+    """
     import numpy as np
     import pyarrow as pa
 
@@ -244,8 +252,8 @@ def _replace_changed(chunk: "pa.Table", changed_rows: "pa.Table", changed_indice
     return combined.take(pa.array(indices)).append_column("position", chunk["position"])
 
 
-def _find_known_versions(versions: "np.ndarray[Any, Any]", *tables: Path) -> "np.ndarray[Any, Any]":
-    """Which versions one of the tables has."""
+def _find_known_versions(versions: "np.ndarray", *tables: Path) -> "np.ndarray":
+    """Return a mask of the versions that one of the tables has."""
     import numpy as np
 
     is_known = np.zeros(len(versions), dtype=bool)
@@ -267,8 +275,8 @@ def _find_known_versions(versions: "np.ndarray[Any, Any]", *tables: Path) -> "np
     return is_known
 
 
-def _find_repeats(versions: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    """Rows whose version stands further up too."""
+def _find_repeats(versions: "np.ndarray") -> "np.ndarray":
+    """Return the indices of rows whose version an earlier row has too."""
     import numpy as np
 
     indices = np.sort(find_repeated(versions[:, 0]))

@@ -1,4 +1,4 @@
-"""Which labels the corpus knows, how many rows each has, and the newest moment of a row; grows with each batch."""
+"""Update the files of the corpus' labels, their rows and the newest timestamp with each batch."""
 
 from collections import Counter
 
@@ -11,7 +11,7 @@ from evertune.runtime.home import Home
 
 
 def add_label_counts(home: Home, log: BatchLog) -> None:
-    """Note the labels of a batch and their rows; once, however often it is called."""
+    """Add the labels of a batch, their rows and its newest timestamp; once, however often it is called."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -22,18 +22,21 @@ def add_label_counts(home: Home, log: BatchLog) -> None:
     for chunk in log.corpus(["split", "timestamp", *targets]):
         moments.append(pc.max(chunk["timestamp"]).as_py())
         labelled = chunk.filter(pc.is_in(chunk["split"], value_set=pa.array(LABELLED)))
-        values = [
-            pc.list_flatten(labelled[name]) if pa.types.is_list(labelled[name].type) else labelled[name]
-            for name in targets
-        ]
-        value_counts = [pc.value_counts(value) for value in values]
-        batch_counts.update(
-            {entry["values"]: entry["counts"] for column_counts in value_counts for entry in column_counts.to_pylist()}
-        )
-    if new_labels := sorted(set(batch_counts) - set(labels)):
+        for name in targets:
+            column = labelled[name]
+            values = pc.list_flatten(column) if pa.types.is_list(column.type) else column
+            batch_counts.update({entry["values"]: entry["counts"] for entry in pc.value_counts(values).to_pylist()})
+
+    new_labels = sorted(set(batch_counts) - set(labels))
+    if new_labels:
         write_json(home.model / "labels.json", [*labels, *new_labels])
-    if (earlier := read_json(home.model / COUNTS) or {"batch": 0, "rows": {}})["batch"] < log.number:
-        rows = dict(Counter(earlier["rows"]) + batch_counts)
+
+    stored = read_json(home.model / COUNTS) or {"batch": 0, "rows": {}}
+    if stored["batch"] < log.number:  # once a batch, whatever crashes
         newest = max((moment for moment in moments if moment), default=None)
-        facts = {"batch": log.number, "rows": rows, "newest": newest and newest.isoformat()}
-        write_json(home.model / COUNTS, facts)  # once a batch, whatever crashes
+        counts = {
+            "batch": log.number,
+            "rows": dict(Counter(stored["rows"]) + batch_counts),
+            "newest": newest and newest.isoformat(),
+        }
+        write_json(home.model / COUNTS, counts)

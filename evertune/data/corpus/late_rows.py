@@ -1,4 +1,4 @@
-"""Rows that are older than those that came before them: a timestamp that goes backwards."""
+"""Warn of rows whose timestamp is older than the newest one that the corpus already has."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def describe_late_rows(accepted: RowReader, recipe: Recipe, home: Home) -> list[str]:
-    """What a person should know of rows with a timestamp before the newest that the corpus had.
+    """Return warnings about rows with a timestamp before the newest one that the corpus already has.
 
     Args:
         accepted: rows of a batch that is not yet committed.
@@ -27,21 +27,20 @@ def describe_late_rows(accepted: RowReader, recipe: Recipe, home: Home) -> list[
         return []
     column = recipe.column("timestamp")
     messages = [
-        f"{column}: {len(older):,} of {row_count:,} rows are older than the newest row before, of "
-        f"{newest:%Y-%m-%d %H:%M}; "
-        "they count as fresh, by when they came; a backtest takes them for known at their own time"
+        f"{column}: {len(older):,} of {row_count:,} rows are older than the newest earlier row "
+        f"({newest:%Y-%m-%d %H:%M}). They count as fresh because they arrived now; a backtest uses their own timestamps"
     ]
-    if has_id(recipe) and (replaced_count := _count_replacements(older, home)):
+    replaced_count = _count_replacements(older, home) if has_id(recipe) else 0
+    if replaced_count:
         messages.append(
-            f"{column}: {replaced_count:,} of these have an id whose row in the corpus is newer; they replace it, "
-            "what comes "
-            "last counts. If an old export was read by mistake, mend its rows and run again"
+            f"{column}: {replaced_count:,} of these replace a newer row with the same id, because the version that "
+            "arrives last counts. If an old export was read by mistake, correct its rows and run again"
         )
     return messages
 
 
 def _select_older(accepted: RowReader, newest: datetime) -> "tuple[pa.Table, int]":
-    """The rows that are older, and how many there are in all."""
+    """Return the rows that are older than `newest`, and the number of all rows."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -54,7 +53,7 @@ def _select_older(accepted: RowReader, newest: datetime) -> "tuple[pa.Table, int
 
 
 def _count_replacements(older: "pa.Table", home: Home) -> int:
-    """How many of the rows stand in the corpus with a newer timestamp."""
+    """Return how many of the rows have a newer version in the corpus."""
     import pyarrow.compute as pc
 
     corpus_rows = read_history(home, ["row_key", "timestamp"], older["row_key"].combine_chunks())

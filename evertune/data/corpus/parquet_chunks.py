@@ -1,4 +1,4 @@
-"""A Parquet file that is written part by part, and read part by part."""
+"""Write and read Parquet files chunk by chunk."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PART = 100_000  # rows in a row group
-# Values that are nearly all different: a dictionary of them, or packing them, would cost time and save nothing.
+# Columns whose values are nearly all different: a dictionary would cost time and save nothing.
 DISTINCT = {
     "row_version",
     "row_key",
@@ -30,10 +30,11 @@ DISTINCT = {
 
 
 class ChunkFile:
-    """A file under a hidden name until `put` gives it its own: it is there whole, or not at all.
+    """A file under a hidden name until `publish_as` gives it its own: it exists whole or not at all.
 
     Args:
-        folder: where it is written, and where it will stand.
+        folder: where the file is written.
+        compression: codec of the column chunks.
     """
 
     def __init__(self, folder: Path, compression: str = "lz4") -> None:
@@ -43,7 +44,7 @@ class ChunkFile:
         self._writer: Any = None
 
     def add_rows(self, chunk: "pa.Table") -> None:
-        """Write rows behind those that are there.
+        """Append rows.
 
         Raises:
             DataError: the disk is full or the folder cannot be written.
@@ -62,8 +63,11 @@ class ChunkFile:
         self.rows += len(chunk)
 
     def publish_as(self, path: Path, notes: dict[str, Any] | None = None) -> None:
-        """End the file, with notes in its metadata (a closed one takes none), and give it its name.
+        """Close the file and give it its name.
 
+        Args:
+            path: new name, in the same folder.
+            notes: JSON-ready values for its metadata; only while the file is not closed.
         Raises:
             DataError: the disk is full or the folder cannot be written.
         """
@@ -77,24 +81,24 @@ class ChunkFile:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the file has ended: it can be read, and takes no more rows or notes."""
+        """Whether the file is closed: it can be read and takes no more rows or notes."""
         return self.rows > 0 and self._writer is None
 
     def close(self) -> None:
-        """End the file as it is; it can be read now."""
+        """Close the file, so that it can be read."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
     def drop_file(self) -> None:
-        """The rows are not needed any more, unless `put` has been called."""
+        """Delete the file, unless `publish_as` has been called."""
         with contextlib.suppress(OSError):
             self.close()
         self.path.unlink(missing_ok=True)
 
 
 def rows_of(*paths: Path) -> RowReader:
-    """Reads the rows of files, one after the other."""
+    """Return a reader of the rows of all files, one after the other."""
 
     def read_files(names: Sequence[str]) -> "Iterator[pa.Table]":
         import pyarrow.parquet as pq
@@ -103,14 +107,14 @@ def rows_of(*paths: Path) -> RowReader:
             with pq.ParquetFile(path) as file:
                 if not file.num_row_groups:
                     yield file.schema_arrow.remove_metadata().empty_table().select(list(names))
-                for group in range(file.num_row_groups):  # `iter_batches` would hold on to what it has read
+                for group in range(file.num_row_groups):  # `iter_batches` would keep what it has read in memory
                     yield file.read_row_group(group, list(names)).replace_schema_metadata().select(list(names))
 
     return read_files
 
 
 def read_notes(path: Path) -> dict[str, Any]:
-    """The notes in a file's metadata."""
+    """Return the notes in a file's metadata."""
     import pyarrow.parquet as pq
 
     notes: dict[str, Any] = json.loads(pq.read_metadata(path).metadata[b"evertune"])
@@ -119,7 +123,7 @@ def read_notes(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def explain_write_errors(path: Path) -> Iterator[None]:
-    """What goes wrong in writing is said as a person can mend it.
+    """Turn errors of writing `path` into an error that says what to do.
 
     Raises:
         DataError: the disk is full or the folder cannot be written.
@@ -128,5 +132,5 @@ def explain_write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"{path} cannot be written: {error}; free some space or mend its rights, and run again"
+            f"{path} cannot be written: {error}; free some disk space or fix its permissions, and run again"
         ) from error

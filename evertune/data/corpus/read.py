@@ -1,9 +1,9 @@
-"""Reading the corpus: its current rows at any version, its labels, and what later batches must know of it."""
+"""Read the corpus: its current rows at any version, its labels, and what later batches need to know of it."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from evertune.config import Recipe
 from evertune.data import label_names
@@ -12,6 +12,7 @@ from evertune.data.columns.components import resolve_components
 from evertune.data.columns.strings import digest_list
 from evertune.data.corpus import delta_tables
 from evertune.data.corpus.parquet_chunks import PART
+from evertune.data.corpus.state import load_state
 from evertune.data.row_versions import list_own_columns, numbers_to_versions, order_versions, versions_to_numbers
 from evertune.errors import DataError
 from evertune.objectives import load_objective
@@ -20,6 +21,7 @@ from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 LABELLED = ("train", "validation", "test")
@@ -27,20 +29,20 @@ COUNTS = "label_counts.json"
 
 
 def is_committed(batch: Batch, home: Home) -> bool:
-    """Whether both tables have the batch."""
+    """Return whether both tables have the batch."""
     return last_number(home) >= batch.number
 
 
 def last_number(home: Home) -> int:
-    """Number of the newest batch that both tables have; 0 where there is none."""
+    """Return the number of the newest batch that both tables have; 0 before the first."""
     return min(delta_tables.last_batch(home.corpus), delta_tables.last_batch(home.quarantine))
 
 
 def take_snapshot(home: Home) -> Snapshot:
-    """The corpus as it is now, and what came since the last run that was concluded: a crash in between hides nothing.
+    """Return the corpus as it is now, with counts of the rows that came since the last concluded run.
 
     Raises:
-        DataError: nothing has been taken in yet.
+        DataError: nothing has been ingested yet.
     """
     version = newest_version(home)
     fingerprint, sizes = fingerprint_contents(home, version)
@@ -55,7 +57,7 @@ def take_snapshot(home: Home) -> Snapshot:
 
 
 def fingerprint_contents(home: Home, version: int) -> tuple[str, dict[str, int]]:
-    """Fingerprint of the corpus at a version, order-free over row versions with their splits; and its rows by split."""
+    """Return an order-free fingerprint of the current row versions and their splits, and the rows by split."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -83,39 +85,40 @@ def fingerprint_contents(home: Home, version: int) -> tuple[str, dict[str, int]]
     return digest_list(pairs), dict(zip(names, np.bincount(split_codes, minlength=len(names)).tolist(), strict=True))
 
 
-def _pair_versions(versions: Any, splits: Any, names: Iterable[str]) -> "pa.Array":
-    """Row versions, each with its split."""
+def _pair_versions(versions: "np.ndarray", splits: "np.ndarray", names: Iterable[str]) -> "pa.Array":
+    """Return each row version followed by the name of its split."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     return pc.binary_join_element_wise(numbers_to_versions(versions), pa.array(names).take(pa.array(splits)), "")
 
 
-def _find_current(read_chunks: RowReader, size: int) -> Any:
-    """Which rows are their key's newest version."""
+def _find_current(read_chunks: RowReader, size: int) -> "np.ndarray":
+    """Return a mask (size,) of the rows that are their key's newest version."""
     import numpy as np
     import pyarrow as pa
 
     is_current = np.ones(size, dtype=bool)
     row_indices = find_repeated_strings([read_chunks], "row_key")
     if len(row_indices):
-        candidates = pa.concat_tables(
-            select_rows(read_chunks, ["row_key", "batch", "timestamp", "position"], row_indices)
-        )
+        names = ["row_key", "batch", "timestamp", "position"]
+        candidates = pa.concat_tables(select_rows(read_chunks, names, row_indices))
+        newest = select_newest(candidates.append_column("row_index", pa.array(row_indices)))
         is_current[row_indices] = False
-        is_current[select_newest(candidates.append_column("place", pa.array(row_indices)))["place"].to_numpy()] = True
+        is_current[newest["row_index"].to_numpy()] = True
     return is_current
 
 
 def read_rows(
     home: Home, version: int, columns: list[str] | None = None, since: int | None = None, until: int | None = None
 ) -> "pa.Table":
-    """The current rows at a version of the corpus, one a row key, in the order in which they came.
+    """Return the current rows at a version of the corpus, one per row key, in the order in which they came.
 
     Args:
+        version: Delta version of the corpus.
         columns: those to read. Default: all that steps need (no signatures).
-        since: only rows of later batches than this, without `component`, which older rows have a say in.
-        until: the rows as they were once this batch was in.
+        since: only rows of later batches than this, without `component`, which depends on older rows.
+        until: rows as they were when this batch was the newest.
     Raises:
         DataError: there is no such version.
     """
@@ -134,10 +137,10 @@ def read_rows(
 
 
 def read_history(home: Home, columns: Iterable[str], keys: "pa.Array | None" = None) -> "pa.Table":
-    """Columns of every row version in the corpus, superseded ones too; no rows where there is no corpus yet.
+    """Return columns of every row version in the corpus, superseded ones included; no rows before the first batch.
 
     Args:
-        keys: only rows with these row keys; `row_key` is among the columns then. Default: all.
+        keys: only rows with these row keys; `columns` must then include `row_key`. Default: all.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -152,25 +155,26 @@ def read_history(home: Home, columns: Iterable[str], keys: "pa.Array | None" = N
     chunks = delta_tables.rows_of(home.corpus)(list(no_rows.column_names))
     if keys is not None:
         chunks = (chunk.filter(pc.is_in(chunk["row_key"], value_set=keys)) for chunk in chunks)
-    return pa.concat_tables(tables) if (tables := list(chunks)) else no_rows
+    tables = list(chunks)
+    return pa.concat_tables(tables) if tables else no_rows
 
 
 def known_rows(home: Home) -> RowReader:
-    """Reads every row version in the corpus, superseded ones too.
+    """Return a reader of every row version in the corpus, superseded ones included.
 
     Raises:
-        DataError: an Evertune whose signatures are no longer read has made the corpus.
+        DataError: the corpus was made by an older Evertune version, without signatures.
     """
     if delta_tables.last_batch(home.corpus) and "signature" not in delta_tables.list_columns(home.corpus):
         raise DataError(
-            f"{home.corpus} was made by an older Evertune: near duplicates of its rows could not be found; "
-            f"give the recipe a new name, or delete {home.model} and take its sources in again"
+            f"{home.corpus} was made by an older Evertune version, without the signatures that find near duplicates. "
+            f"Give the recipe a new name, or delete {home.model} and ingest its sources again"
         )
     return delta_tables.rows_of(home.corpus)
 
 
 def make_input_lookup(home: Home, role: str) -> "Callable[[pa.Array], pa.Array]":
-    """Looks rows of the corpus up: from versions to what they hold in the role, in order."""
+    """Return a function from row versions to the values that the corpus has for them in the role, in their order."""
     import pyarrow.compute as pc
 
     def look_up(versions: "pa.Array") -> "pa.Array":
@@ -181,7 +185,7 @@ def make_input_lookup(home: Home, role: str) -> "Callable[[pa.Array], pa.Array]"
 
 
 def select_newest(table: "pa.Table") -> "pa.Table":
-    """Of each row key the version with the highest (batch, timestamp, position)."""
+    """Return of each row key the row with the highest (batch, timestamp, position)."""
     import numpy as np
     import pyarrow as pa
 
@@ -194,25 +198,26 @@ def select_newest(table: "pa.Table") -> "pa.Table":
 
 
 def known_labels(home: Home) -> tuple[str, ...]:
-    """Every label of the corpus in its fixed order: a label keeps its index for ever, new ones come at the end."""
+    """Return every label of the corpus in its fixed order: labels keep their index, new ones are appended."""
     return tuple(read_json(home.model / "labels.json") or ())
 
 
-def label_counts(home: Home) -> dict[str, int]:
-    """Rows by label, of all batches; a row whose label was corrected counts under both."""
-    return dict((read_json(home.model / COUNTS) or {"rows": {}})["rows"])
+def load_label_counts(home: Home) -> dict[str, int]:
+    """Return rows by label over all batches; a row whose label was corrected counts under both."""
+    stored = read_json(home.model / COUNTS)
+    return {} if stored is None else dict(stored["rows"])
 
 
 def newest_moment(home: Home) -> datetime | None:
-    """The newest timestamp of all batches; None where no row has one."""
+    """Return the newest timestamp of all batches; None if no row has one."""
     moment = (read_json(home.model / COUNTS) or {}).get("newest")
     return None if moment is None else datetime.fromisoformat(moment)
 
 
 def known_inputs(home: Home, recipe: Recipe) -> "Callable[[pa.Array], pa.Table]":
-    """Looks inputs up in the corpus: from digests to `input_digest` and `target_digest` of the rows that have them.
+    """Return a function from input digests to `input_digest` and `target_digest` of the corpus rows that have them.
 
-    Targets are digested under the names of today, which only the recipe knows.
+    Targets are digested under their current names, after `contract.label.rename`.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -236,9 +241,19 @@ def _select_digests(rows: "pa.Table", recipe: Recipe) -> "pa.Table":
     return pa.table(dict(zip(("input_digest", "target_digest"), columns, strict=True)))
 
 
-def _summarize_new_batches(home: Home) -> dict[str, Any]:
-    """Rows of the batches after the last concluded one; a row that was refused and then released counts as accepted."""
-    since = ((read_json(home.state) or {}).get("concluded") or {}).get("batch", 0)
+class _NewRows(TypedDict):
+    """Fields of a `Snapshot` about the rows since the last concluded run."""
+
+    new: int
+    accepted: int
+    refused: int
+    reasons: dict[str, int]
+    data_docs: tuple[str, ...]
+
+
+def _summarize_new_batches(home: Home) -> _NewRows:
+    """Count the rows of the batches after the last concluded one; refused rows that were released count as accepted."""
+    since = load_state(home).concluded_batch
     accepted = len(delta_tables.read_rows(home.corpus, ["batch"], since=since))
     events = delta_tables.read_rows(home.quarantine, ["row_version", "batch", "kinds", "status"])
     events = events.sort_by("batch").to_pylist()
@@ -256,10 +271,10 @@ def _summarize_new_batches(home: Home) -> dict[str, Any]:
 
 
 def newest_version(home: Home) -> int:
-    """The corpus' newest version.
+    """Return the newest Delta version of the corpus.
 
     Raises:
-        DataError: nothing has been taken in yet.
+        DataError: nothing has been ingested yet.
     """
     if not delta_tables.last_batch(home.corpus):
         raise DataError(f"{home.name} has no rows yet; run `evertune run` with the recipe first")
@@ -267,7 +282,7 @@ def newest_version(home: Home) -> int:
 
 
 def batch_of(home: Home, version: int) -> int:
-    """Number of the newest batch in a version of the corpus.
+    """Return the number of the newest batch in a version of the corpus.
 
     Raises:
         DataError: there is no such version.

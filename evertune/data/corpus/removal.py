@@ -1,23 +1,24 @@
-"""Rows taken out of all that holds rows: the tables with their past, the staged batch, the rows of a stopped one."""
+"""Remove rows from the tables and their older versions, the staged batch, and the rows of a stopped batch."""
 
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.data.corpus import delta_log, delta_tables
 from evertune.data.corpus.parquet_chunks import ChunkFile, explain_write_errors, read_notes, rows_of
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
-Doomed = Callable[["pa.Table"], Any]  # (rows,) which rows of a table are to go
+FindDoomed = Callable[["pa.Table"], "np.ndarray"]  # returns a mask (rows,) of the rows to remove
 
 
 def iterate_all_rows(home: Home) -> "Iterator[tuple[str, pa.Table]]":
-    """Every row that is kept, in parts with all columns, and where it stands: `corpus`, `quarantine` or `batches`."""
+    """Yield every stored row, in chunks with all columns, with its location: `corpus`, `quarantine` or `batches`."""
     for name, table in (("corpus", home.corpus), ("quarantine", home.quarantine)):
         if delta_tables.last_batch(table):
             for path in delta_tables.list_files(table):
@@ -26,9 +27,11 @@ def iterate_all_rows(home: Home) -> "Iterator[tuple[str, pa.Table]]":
         yield from (("batches", chunk) for chunk in _read_chunks(path))
 
 
-def remove_rows(home: Home, find_doomed: Doomed) -> None:
-    """Take rows out of all that holds them; safe to repeat.
+def remove_rows(home: Home, find_doomed: FindDoomed) -> None:
+    """Remove rows from all files that hold them; safe to repeat.
 
+    Args:
+        find_doomed: returns which rows of a table to remove, as a mask.
     Raises:
         DataError: a file cannot be written.
     """
@@ -44,7 +47,7 @@ def remove_rows(home: Home, find_doomed: Doomed) -> None:
 
 
 def _list_waiting_files(home: Home) -> list[Path]:
-    """Files of rows that stand in no table (yet)."""
+    """Return the files of rows that are in no table yet."""
     return sorted(path for path in home.batches.glob("*.parquet") if not path.name.startswith((".", "judged")))
 
 
@@ -54,7 +57,7 @@ def _read_chunks(path: Path) -> "Iterator[pa.Table]":
     return rows_of(path)(list(pq.read_schema(path).names))
 
 
-def _rewrite_batch(path: Path, find_doomed: Doomed) -> None:
+def _rewrite_batch(path: Path, find_doomed: FindDoomed) -> None:
     file = ChunkFile(path.parent)
     try:
         removed_count = _copy_remaining(path, file, find_doomed)
@@ -66,8 +69,8 @@ def _rewrite_batch(path: Path, find_doomed: Doomed) -> None:
         file.drop_file()
 
 
-def _copy_remaining(path: Path, file: ChunkFile, find_doomed: Doomed) -> int:
-    """Write the rows of a file that stay; gives how many do not."""
+def _copy_remaining(path: Path, file: ChunkFile, find_doomed: FindDoomed) -> int:
+    """Write the rows that stay to `file`; return how many do not."""
     import pyarrow as pa
 
     removed_count = 0
@@ -78,8 +81,8 @@ def _copy_remaining(path: Path, file: ChunkFile, find_doomed: Doomed) -> int:
     return removed_count
 
 
-def _rewrite_table(table: Path, find_doomed: Doomed) -> None:
-    """One commit that replaces all files by ones without the rows; none where no row is to go."""
+def _rewrite_table(table: Path, find_doomed: FindDoomed) -> None:
+    """Replace all files by ones without the rows, in one commit; nothing is committed if there is no row to remove."""
     from deltalake import DeltaTable
 
     files = delta_tables.list_files(table)
@@ -105,12 +108,16 @@ def _rewrite_table(table: Path, find_doomed: Doomed) -> None:
             file.drop_file()
 
 
-def _holds_doomed(path: Path, find_doomed: Doomed) -> bool:
+def _holds_doomed(path: Path, find_doomed: FindDoomed) -> bool:
     return any(find_doomed(chunk).any() for chunk in _read_chunks(path))
 
 
 def _replace_file(path: Path, rewritten: ChunkFile | None) -> tuple[Path, int]:
-    """The file under a new name, rewritten or as it is, and its rows: a commit cannot both drop and add a name."""
+    """Copy the file, or its rewritten form, to a new name, since a commit cannot both remove and add a name.
+
+    Returns:
+        The new path and its number of rows.
+    """
     import pyarrow.parquet as pq
 
     new_path = path.with_name(f"{path.name.partition('-')[0]}-{uuid.uuid4().hex[:12]}.parquet")
@@ -123,7 +130,7 @@ def _replace_file(path: Path, rewritten: ChunkFile | None) -> tuple[Path, int]:
 
 
 def _drop_past(table: Path) -> None:
-    """Delete the files of older versions, and what killed processes left: time travel brings no row back."""
+    """Delete the files of older versions and leftovers of killed processes, so that time travel brings no row back."""
     current_files = set(delta_tables.list_files(table))
     for path in table.glob("*.parquet"):
         if path not in current_files:

@@ -1,4 +1,4 @@
-"""With an id: versions that stood in the corpus before and come back, such as a label that is corrected back."""
+"""With an id: find versions that the corpus had before and that return, such as a correction that is undone."""
 
 import logging
 import re
@@ -12,20 +12,20 @@ from evertune.runtime.home import Home
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TABLE_VERSION = r"^(delta:.*)@v\d+$"  # a Delta table at another version is the same source
+TABLE_VERSION = r"^(delta:.*)@v\d+$"  # a Delta table is the same source at every version
 PAST = ("row_key", "row_version", "batch", "timestamp", "position", "occurrence", "source")
 logger = logging.getLogger(__name__)
 
 
 def number_returning_rows(rows: "pa.Table", recipe: Recipe, home: Home, *, by_hand: bool = False) -> "pa.Table":
-    """The rows, those that come back under a version of its own: numbered by the versions that their key has had.
+    """Return the rows; a returning one gets a new version, numbered by the versions that its key has had.
 
-    A superseded version comes back where the source that gave the current one now holds it instead. Another source may
-    only be older, so it brings nothing back; that is warned of.
+    A superseded version returns if the source that gave the current version now holds the superseded one instead.
+    Another source may just be older, so its rows do not return; a warning counts them.
 
     Args:
-        read: rows from `rows.keyed`.
-        by_hand: a person gave the rows, so all that are superseded come back.
+        rows: from `row_versions.add_keys`.
+        by_hand: a person gave the rows, so every superseded version returns.
     """
     import pyarrow.compute as pc
 
@@ -46,7 +46,7 @@ def number_returning_rows(rows: "pa.Table", recipe: Recipe, home: Home, *, by_ha
 
 
 def _adopt_current_version(rows: "pa.Table", aligned_current: "pa.Table", recipe: Recipe) -> "pa.Table":
-    """A row with the content of a current version that itself came back is that version, not an older one."""
+    """Give a row with the content of a current version that itself returned that version, not the older one."""
     import pyarrow.compute as pc
 
     has_returned = pc.fill_null(pc.greater(aligned_current["occurrence"], 0), False)
@@ -58,7 +58,7 @@ def _adopt_current_version(rows: "pa.Table", aligned_current: "pa.Table", recipe
 
 
 def _renumber_rows(rows: "pa.Table", is_chosen: Any, numbers: Any, recipe: Recipe) -> "pa.Table":
-    """The chosen rows with this occurrence number and the version that follows from it."""
+    """Return the rows; chosen ones get their occurrence number and the version that follows from it."""
     import numpy as np
 
     indices = np.flatnonzero(is_chosen)
@@ -66,6 +66,7 @@ def _renumber_rows(rows: "pa.Table", is_chosen: Any, numbers: Any, recipe: Recip
 
 
 def _find_superseded(rows: "pa.Table", aligned_current: "pa.Table", past_rows: "pa.Table") -> Any:
+    """Return a mask of the rows whose version the corpus has, but not as the current one."""
     import pyarrow.compute as pc
 
     is_other = pc.not_equal(rows["row_version"], aligned_current["row_version"])
@@ -73,7 +74,7 @@ def _find_superseded(rows: "pa.Table", aligned_current: "pa.Table", past_rows: "
 
 
 def _keep_from_same_source(rows: "pa.Table", aligned_current: "pa.Table", is_older: Any) -> Any:
-    """Of the older versions those that stand, without the current one, in the source that gave it."""
+    """Return a mask of the older versions in the source that gave the current one and no longer holds it."""
     import pyarrow.compute as pc
 
     is_same_source = pc.fill_null(
@@ -83,17 +84,18 @@ def _keep_from_same_source(rows: "pa.Table", aligned_current: "pa.Table", is_old
     has_current = pc.is_in(rows["row_key"], value_set=rows["row_key"].filter(pc.and_(is_same_source, is_current)))
     is_elsewhere = pc.and_(is_older, pc.invert(is_same_source))
     is_behind = pc.fill_null(pc.less(rows["timestamp"], aligned_current["timestamp"]), False)
-    if count := pc.sum(pc.and_(is_elsewhere, pc.invert(is_behind))).as_py():
+    count = pc.sum(pc.and_(is_elsewhere, pc.invert(is_behind))).as_py()
+    if count:
         logger.warning(
-            "%d rows are read as they were before another source corrected them, and the corrections stay; where the "
-            "older content is right again, give the row a newer timestamp or write it into the newest file",
+            "%d rows hold older content that another source has corrected; the corrections are kept. If the older "
+            "content is right again, give the rows a newer timestamp or write them into the newest file",
             count,
         )
     return pc.and_(pc.and_(is_older, is_same_source), pc.invert(has_current))
 
 
 def strip_table_version(uri: str) -> str:
-    """What a source is called whatever version of a Delta table it is."""
+    """Return the name of a source without the version of a Delta table."""
     return re.sub(TABLE_VERSION, r"\1", uri)
 
 

@@ -1,17 +1,17 @@
-"""Batches on their way into the tables: staged rows, the write-ahead log of a verdict, rows of a stopped batch.
+"""Files of batches on their way into the tables: staged rows, the write-ahead log, rows of a stopped batch.
 
-All are Parquet files in `home.batches`, put in place by an atomic rename: a crash leaves old or new.
+All are Parquet files in `home.batches`, put in place by an atomic rename: a crash leaves the old file or the new one.
 
-- `NNNNNN-FINGERPRINT.parquet`: fresh rows that no contract has judged yet;
-- `judged.parquet`, beside `judged-rows.parquet` and `judged-splits.parquet`: what a batch adds to the quarantine and to
+- `NNNNNN-FINGERPRINT.parquet`: fresh rows that the contract has not checked yet;
+- `judged.parquet`, with `judged-rows.parquet` and `judged-splits.parquet`: what a batch adds to the quarantine and to
   the corpus, written before the first of its two commits;
-- `stopped.parquet`: rows that a batch refused which was stopped as a whole, with their reasons.
+- `stopped.parquet`: refused rows of a batch that was stopped as a whole, with their reasons.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from evertune.data.columns.chunks import RowReader, zip_columns
 from evertune.data.corpus.parquet_chunks import PART, ChunkFile, read_notes, rows_of
@@ -22,16 +22,27 @@ from evertune.runtime.home import Home
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PART_ROWS = 20_000  # accepted rows of a batch that are tokenised, and kept, together
+PART_ROWS = 20_000  # accepted rows of a batch that are tokenised and stored together
 
 
-def stage_batch(fresh_rows: ChunkFile, home: Home, fingerprint: str, notes: dict[str, Any]) -> Batch:
-    """Put fresh rows into the staged file of a batch.
+class BatchNotes(TypedDict):
+    """What the staged file of a batch holds besides its rows."""
+
+    sources: dict[str, str]  # fingerprints by URI
+    roles: list[str]
+    splits: dict[str, str | None]  # the split that each source gives its rows, by URI
+    number: int
+    read: int  # rows that the sources gave, fresh or not
+    shape: str  # digest of the settings that decide what is read from the sources
+
+
+def stage_batch(fresh_rows: ChunkFile, home: Home, fingerprint: str, notes: BatchNotes) -> Batch:
+    """Publish fresh rows as the staged file of a batch.
 
     Args:
-        fresh: rows with their versions and positions.
+        fresh_rows: with their versions and positions.
         fingerprint: of the row versions.
-        notes: `number`, `read`, `sources`, `roles`, `splits`, `shape`: travel in the file.
+        notes: are stored in the file.
     Raises:
         DataError: the file cannot be written.
     """
@@ -41,20 +52,21 @@ def stage_batch(fresh_rows: ChunkFile, home: Home, fingerprint: str, notes: dict
     return Batch(number, str(path), fingerprint, fresh_rows.rows, notes["read"], notes["sources"])
 
 
-def find_staged_batch(home: Home) -> tuple[Batch, dict[str, Any]] | None:
-    """The staged batch and its notes, if there is one."""
+def find_staged_batch(home: Home) -> tuple[Batch, BatchNotes] | None:
+    """Return the staged batch and its notes, or None."""
     import pyarrow.parquet as pq
 
     path = next(home.batches.glob("[0-9]*-*.parquet"), None)
     if path is None:
         return None
-    notes = read_notes(path)
+    stored = read_notes(path)
+    notes = cast("BatchNotes", stored)
     rows = pq.read_metadata(path).num_rows
-    return Batch(notes["number"], str(path), notes["fingerprint"], rows, notes["read"], notes["sources"]), notes
+    return Batch(notes["number"], str(path), stored["fingerprint"], rows, notes["read"], notes["sources"]), notes
 
 
 def open_batch(batch: Batch) -> tuple[RowReader, list[str]]:
-    """Reads the rows of a staged batch; the names of their columns.
+    """Return a reader of the rows of a staged batch, and the names of their columns.
 
     Raises:
         DataError: it has been committed, set aside or replaced in the meantime.
@@ -62,7 +74,7 @@ def open_batch(batch: Batch) -> tuple[RowReader, list[str]]:
     import pyarrow.parquet as pq
 
     if batch.path is None or not Path(batch.path).exists():
-        raise DataError(f"batch {batch.number} is no longer staged: another run took it over; run again")
+        raise DataError(f"batch {batch.number} is no longer staged because another run processed it; run again")
     return rows_of(Path(batch.path)), list(pq.read_schema(batch.path).names)
 
 
@@ -71,8 +83,10 @@ class BatchLog:
     """What a batch adds to both tables.
 
     Args:
-        number, path: of the batch, and of its staged file.
-        corpus: reads the rows for the corpus; names: of their columns.
+        number: of the batch.
+        path: of its staged file; None for a release.
+        corpus: reads the rows for the corpus.
+        names: their columns.
         quarantine: the rows for the quarantine.
     """
 
@@ -84,10 +98,14 @@ class BatchLog:
 
 
 def write_log(home: Home, batch: Batch, accepted: ChunkFile, split_columns: "pa.Table", refused: "pa.Table") -> None:
-    """Write down what a batch adds to the corpus and to the quarantine, before it does.
+    """Write what a batch adds to the corpus and to the quarantine, before either table changes.
 
     Args:
-        dealt: more columns of the accepted rows.
+        accepted: rows for the corpus.
+        split_columns: more columns of these rows.
+        refused: rows for the quarantine.
+    Raises:
+        DataError: the disk is full or the folder cannot be written.
     """
     split_file = ChunkFile(home.batches)
     try:
@@ -97,12 +115,12 @@ def write_log(home: Home, batch: Batch, accepted: ChunkFile, split_columns: "pa.
     finally:
         split_file.drop_file()
     accepted.publish_as(_part_path(home, "rows"))
-    # the last one: where it is, the others are
+    # Last: if this file exists, the others do.
     write_table(_log_path(home), refused, {"number": batch.number, "path": batch.path})
 
 
 def read_log(home: Home) -> BatchLog | None:
-    """What was written down of the batch whose commit was begun, if there is one."""
+    """Return the log of the batch whose commit was begun, or None."""
     import pyarrow.parquet as pq
 
     if not _log_path(home).exists():
@@ -121,7 +139,7 @@ def read_log(home: Home) -> BatchLog | None:
 
 
 def read_stopped(home: Home) -> "pa.Table | None":
-    """Rows that a stopped batch refused, with their reasons, if there is one."""
+    """Return the refused rows of a stopped batch, with their reasons, or None."""
     import pyarrow.parquet as pq
 
     path = _stopped_path(home)
@@ -129,29 +147,29 @@ def read_stopped(home: Home) -> "pa.Table | None":
 
 
 def write_stopped(home: Home, rows: "pa.Table") -> None:
-    """Keep the refused rows of a stopped batch."""
+    """Store the refused rows of a stopped batch."""
     write_table(_stopped_path(home), rows, {})
 
 
 def forget_stopped(home: Home) -> None:
-    """The stopped rows have another place now."""
+    """Delete the stopped rows, once a table or a log has them."""
     _stopped_path(home).unlink(missing_ok=True)
 
 
 def forget_staged(home: Home) -> None:
-    """The staged rows have another place now."""
+    """Delete the staged rows, once a table or a log has them."""
     for path in home.batches.glob("[0-9]*-*.parquet"):
         path.unlink(missing_ok=True)
 
 
 def forget_log(home: Home) -> None:
-    """Both tables have the batch."""
+    """Delete the log, once both tables have the batch."""
     for path in (_log_path(home), _part_path(home, "rows"), _part_path(home, "splits")):
         path.unlink(missing_ok=True)
 
 
 def write_table(path: Path, rows: "pa.Table", notes: dict[str, Any]) -> None:
-    """Write a Parquet file with notes in its metadata, so that it is there whole or not at all.
+    """Write a Parquet file with notes in its metadata, so that it exists whole or not at all.
 
     Raises:
         DataError: the disk is full or the folder cannot be written.
@@ -177,7 +195,7 @@ def _stopped_path(home: Home) -> Path:
 
 
 def add_batch_columns(rows: RowReader, number: int) -> RowReader:
-    """The rows with the columns `batch` and `part`."""
+    """Return a reader of the rows with the columns `batch` and `part`."""
 
     def read_numbered(names: Sequence[str]) -> "Iterator[pa.Table]":
         import pyarrow as pa

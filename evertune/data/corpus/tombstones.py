@@ -1,7 +1,7 @@
-"""Rows that were forgotten, known by keyed digests alone: enough to keep them out, nothing to read.
+"""Recognise forgotten rows by keyed digests alone: enough to keep them out, nothing to read.
 
 `forgotten/key` is a secret of this home, `forgotten/tombstones.json` holds an HMAC-SHA256 (RFC 2104) of each id, group,
-text or row version. Without the key nobody can try out whether a text is among them.
+text or row version. Without the key nobody can test whether a text is among them.
 """
 
 import hmac
@@ -18,6 +18,7 @@ from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 KINDS = ("id", "group", "text", "row")
@@ -30,21 +31,22 @@ class Tombstones:
     """Keyed digests of what was forgotten, by kind.
 
     Args:
-        key: the home's secret; empty where nothing was ever forgotten.
+        key: the home's secret; empty if nothing was ever forgotten.
+        digests: by kind, see `KINDS`.
     """
 
     key: bytes
     digests: Mapping[str, frozenset[str]]
 
     def compute_digest(self, kind: str, value: str) -> str:
-        """The keyed digest of a value."""
+        """Return the keyed digest of a value."""
         return hmac.digest(self.key, f"{kind}:{value}".encode(), "sha256").hex()[:40]
 
-    def find_forgotten(self, rows: "pa.Table") -> Any:
-        """(rows,) which rows have a tombstone.
+    def find_forgotten(self, rows: "pa.Table") -> "np.ndarray":
+        """Return a mask (rows,) of the rows that have a tombstone.
 
         Args:
-            rows: with the columns of `rows.schema`.
+            rows: with the columns of `row_versions.build_schema`.
         """
         import numpy as np
 
@@ -58,7 +60,7 @@ class Tombstones:
         return is_forgotten
 
     def drop_forgotten(self, rows: "pa.Table") -> "pa.Table":
-        """The rows that have none."""
+        """Return the rows that have no tombstone."""
         import pyarrow as pa
 
         if not any(self.digests.values()):
@@ -67,7 +69,7 @@ class Tombstones:
 
 
 def list_values(rows: "pa.Table", kind: str) -> list[str | None]:
-    """By what each row is known under a kind; a text without regard to case, punctuation and spaces."""
+    """Return by what each row is recognised under a kind; texts ignore case, punctuation and spaces."""
     if kind != "text":
         column_values: list[str | None] = rows["row_version" if kind == "row" else kind].to_pylist()
         return column_values
@@ -76,29 +78,29 @@ def list_values(rows: "pa.Table", kind: str) -> list[str | None]:
 
 
 def to_plain_text(value: Any) -> str:
-    """An input as one text."""
+    """Return an input as one text; words are joined by spaces."""
     return value if isinstance(value, str) else " ".join(word or "" for word in value)
 
 
 def load_tombstones(home: Home) -> Tombstones:
-    """What was forgotten of this model.
+    """Return the tombstones of this model.
 
     Raises:
-        DataError: the key is gone, and with it all means to know forgotten rows again.
+        DataError: the key is missing, so forgotten rows could not be recognised.
     """
     stored = read_json(home.forgotten / STONES) or {}
     path = home.forgotten / KEY
     if not path.exists() and any(stored.values()):
         raise DataError(
-            f"{path} is gone: rows that were forgotten could not be known again, and would be taken in; restore it "
-            "from a backup"
+            f"{path} is missing. Without it forgotten rows cannot be recognised and would be ingested again. "
+            "Restore it from a backup"
         )
     key = bytes.fromhex(path.read_text()) if path.exists() else b""
     return Tombstones(key, {kind: frozenset(stored.get(kind, ())) for kind in KINDS})
 
 
 def load_with_key(home: Home) -> Tombstones:
-    """As `load`, with a key, which is made where there is none yet."""
+    """Return the tombstones of this model, with a key, which is created if there is none."""
     path = home.forgotten / KEY
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +114,7 @@ def load_with_key(home: Home) -> Tombstones:
 
 
 def add_digests(home: Home, digests: Mapping[str, Iterable[str]]) -> Tombstones:
-    """Keep these digests too; gives all."""
+    """Add digests to the stored ones and return all tombstones."""
     stored = load_tombstones(home).digests
     write_json(home.forgotten / STONES, {kind: sorted({*stored[kind], *digests.get(kind, ())}) for kind in KINDS})
     return load_tombstones(home)

@@ -1,19 +1,20 @@
-"""The recipe's rows that were accepted, and their twin, the quarantine: taken in exactly once, read at any version.
+"""Ingest every row exactly once: accepted rows into the corpus, refused rows into its twin, the quarantine.
 
-A batch passes atomic steps, and each can be done again: staged file, log of the verdict, a commit in each of the
-two Delta tables, `state.json`. See `docs/decisions/2026-11-22-rows.md`.
+A batch goes through atomic steps, each of which can be repeated: the staged file, the log of the verdicts, a commit in
+each of the two Delta tables, `state.json`. See `docs/decisions/2026-11-22-rows.md`.
 """
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from evertune.config import Recipe
 from evertune.data.columns.chunks import RowReader, make_row_reader
-from evertune.data.corpus import delta_tables, invariants, removal, staging
-from evertune.data.corpus import label_counts as label_files
+from evertune.data.corpus import delta_tables, removal, staging
 from evertune.data.corpus.first_seen import find_first_batches
 from evertune.data.corpus.fresh_rows import FreshRows
+from evertune.data.corpus.label_counts import add_label_counts
 from evertune.data.corpus.late_rows import describe_late_rows
 from evertune.data.corpus.parquet_chunks import ChunkFile, rows_of
 from evertune.data.corpus.read import (
@@ -23,8 +24,8 @@ from evertune.data.corpus.read import (
     known_inputs,
     known_labels,
     known_rows,
-    label_counts,
     last_number,
+    load_label_counts,
     make_input_lookup,
     newest_version,
     read_history,
@@ -32,10 +33,11 @@ from evertune.data.corpus.read import (
     take_snapshot,
 )
 from evertune.data.corpus.reverted_rows import number_returning_rows
+from evertune.data.corpus.state import CorpusState, check_roles, check_splits, load_state, update_state
 from evertune.data.row_versions import build_schema, list_roles
 from evertune.errors import DataError
 from evertune.records import Batch, compute_digest
-from evertune.runtime.files import read_json, sweep_files, write_json
+from evertune.runtime.files import sweep_files
 from evertune.runtime.home import Home
 from evertune.runtime.threads import release_memory
 
@@ -58,8 +60,8 @@ __all__ = [
     "known_inputs",
     "known_labels",
     "known_rows",
-    "label_counts",
     "last_number",
+    "load_label_counts",
     "make_input_lookup",
     "newest_version",
     "number_returning_rows",
@@ -74,12 +76,12 @@ logger = logging.getLogger(__name__)
 
 
 def ingest_rows(recipe: Recipe, home: Home, pieces: "Callable[[dict[str, str]], Iterable[Piece]]") -> Batch:
-    """Stage the rows that neither the corpus nor the quarantine has; a batch that still waits is taken up first.
+    """Stage the rows that are in neither the corpus nor the quarantine, or return the batch that is already staged.
 
     Args:
-        pieces: reads the sources whose fingerprints are not those that it is given.
+        pieces: takes the known fingerprints of the sources, by URI, and reads the sources with other fingerprints.
     Raises:
-        ConfigError: the roles, or a source's split, are not those that the corpus was made with.
+        ConfigError: the roles, or a source's split, differ from those that the corpus was built with.
         DataError: a row cannot be read, or the batch cannot be written.
     """
     with home.lock("corpus"):
@@ -88,30 +90,31 @@ def ingest_rows(recipe: Recipe, home: Home, pieces: "Callable[[dict[str, str]], 
             sweep_files(folder, ".*.parquet")
         if batch := _resume_staged_batch(recipe, home):
             return batch
-    state = read_json(home.state) or {}
-    invariants.check_roles(recipe, home, state)
+    state = load_state(home)
+    check_roles(recipe, home, state)
     fresh_rows = FreshRows(recipe, home)
     try:
-        fresh_rows.add_pieces(pieces(dict(state.get("sources", {}))))
+        fresh_rows.add_pieces(pieces(dict(state.sources)))
         if fresh_rows.forgotten:
-            logger.info("%d rows of the sources are left out: they were forgotten", fresh_rows.forgotten)
-        invariants.check_splits(home, state, fresh_rows.splits)
+            logger.info("skipped %d source rows because they were forgotten", fresh_rows.forgotten)
+        check_splits(home, state, fresh_rows.splits)
         with home.lock("corpus"):
-            # another process may have staged or committed while this one was reading
+            # Another process may have staged or committed while this one was reading.
             return _resume_staged_batch(recipe, home) or _stage_rows(recipe, home, fresh_rows)
     finally:
         fresh_rows.drop_file()
         del fresh_rows
-        release_memory()  # the batch is judged by another process, which needs it
+        release_memory()  # another process checks the batch and needs it
 
 
 def commit_batch(batch: Batch, accepted: ChunkFile, split_columns: "pa.Table", refused: "pa.Table", home: Home) -> None:
-    """Add a judged batch to the corpus and the quarantine, once, whatever crashes and however often it is called.
+    """Add a checked batch to the corpus and the quarantine, once, whatever crashes and however often it is called.
 
-    A release (a batch without a staged file) leaves the rows of a stopped batch that it does not settle where they are.
+    A release (a batch without a staged file) does not move the rows of a stopped batch that it does not settle.
 
     Args:
-        accepted: rows from `splits.signed`; dealt: their columns from `splits.dealt`.
+        accepted: rows from `assign.add_signatures`.
+        split_columns: their columns from `assign.assign_splits`.
         refused: rows with `reasons` and `kinds`.
     Raises:
         DataError: the staged batch was replaced by another one, or a table cannot be written.
@@ -121,7 +124,7 @@ def commit_batch(batch: Batch, accepted: ChunkFile, split_columns: "pa.Table", r
         if is_committed(batch, home) and batch.path is not None:
             return
         if is_committed(batch, home) or batch.path != _staged_path(home):
-            raise DataError(f"batch {batch.number} was judged while another run replaced what is staged; run again")
+            raise DataError(f"batch {batch.number} was replaced by another run while it was checked; run again")
         if batch.path is None:
             refused = _put_back(refused, home, batch.number)
             remaining = None
@@ -135,13 +138,13 @@ def commit_batch(batch: Batch, accepted: ChunkFile, split_columns: "pa.Table", r
 
 
 def finish_commit(home: Home) -> None:
-    """Bring a commit that a killed process had begun to its end, if there is one."""
+    """Complete the commit that a killed process had begun, if there is one."""
     with home.lock("corpus"):
         _complete_commit(home)
 
 
 def set_aside(batch: Batch, refused: "pa.Table", home: Home) -> None:
-    """Keep a stopped batch's refused rows for `evertune quarantine` and take nothing in: the next run reads all again.
+    """Keep a stopped batch's refused rows for `evertune quarantine` and ingest nothing: the next run reads all again.
 
     Args:
         refused: rows with `reasons` and `kinds`.
@@ -157,50 +160,58 @@ def set_aside(batch: Batch, refused: "pa.Table", home: Home) -> None:
 
 
 def iterate_all_rows(home: Home) -> "Iterator[tuple[str, pa.Table]]":
-    """Every row that is kept, in parts, each with where it stands: `corpus`, `quarantine` or `batches`."""
+    """Yield every stored row, in chunks, each with its location: `corpus`, `quarantine` or `batches`."""
     with home.lock("corpus"):
         _complete_commit(home)
         yield from removal.iterate_all_rows(home)
 
 
-def remove_rows(home: Home, find_doomed: removal.Doomed) -> None:
-    """Take rows out of corpus, quarantine and batches, and out of their past; safe to repeat.
+def remove_rows(home: Home, find_doomed: removal.FindDoomed) -> None:
+    """Remove rows from corpus, quarantine and batches, and from their older versions; safe to repeat.
 
+    Args:
+        find_doomed: returns which rows of a table to remove, as a mask.
     Raises:
         DataError: a file cannot be written.
     """
     with home.lock("corpus"):
         _complete_commit(home)
-        staging.forget_log(home)  # the half of one that a crash left
+        staging.forget_log(home)  # what a crash left of one
         removal.remove_rows(home, find_doomed)
 
 
 def _resume_staged_batch(recipe: Recipe, home: Home) -> Batch | None:
-    """A staged batch that is still to be judged; one that another mapping made is thrown away and read again."""
-    if (staged := staging.find_staged_batch(home)) is None:
+    """Return the staged batch that was not checked yet; discard one that other data settings made."""
+    staged = staging.find_staged_batch(home)
+    if staged is None:
         return None
     batch, notes = staged
     if notes["shape"] == _digest_shape(recipe):
-        logger.info(
-            "batch %d with %d rows was staged by a run that did not end; it is taken up again", batch.number, batch.rows
-        )
+        logger.info("resuming batch %d with %d rows, staged by a run that did not finish", batch.number, batch.rows)
         return batch
     logger.info(
-        "batch %d was staged for another data section, or by another Evertune; its sources are read again", batch.number
+        "batch %d was staged with other data settings or by another Evertune version; reading its sources again",
+        batch.number,
     )
     staging.forget_staged(home)
     return None
 
 
 def _stage_rows(recipe: Recipe, home: Home, fresh_rows: FreshRows) -> Batch:
-    number = last_number(home) + 1
-    sources = fresh_rows.sources
-    notes: dict[str, Any] = {"sources": sources, "roles": list_roles(recipe), "splits": fresh_rows.splits}
+    """Stage the fresh rows; if there are none, only remember that the sources were read."""
+    last = last_number(home)
     file = fresh_rows.keep_fresh()
     if file is None:
-        _remember_sources(home, notes)
-        return Batch(number - 1, None, compute_digest([]), rows=0, read=fresh_rows.rows, sources=sources)
-    notes |= {"number": number, "read": fresh_rows.rows, "shape": _digest_shape(recipe)}
+        _remember_sources(home, fresh_rows.sources, fresh_rows.splits, list_roles(recipe))
+        return Batch(last, None, compute_digest([]), rows=0, read=fresh_rows.rows, sources=fresh_rows.sources)
+    notes: staging.BatchNotes = {
+        "sources": fresh_rows.sources,
+        "roles": list_roles(recipe),
+        "splits": fresh_rows.splits,
+        "number": last + 1,
+        "read": fresh_rows.rows,
+        "shape": _digest_shape(recipe),
+    }
     return staging.stage_batch(file, home, fresh_rows.compute_fingerprint(), notes)
 
 
@@ -210,9 +221,10 @@ def _staged_path(home: Home) -> str | None:
 
 
 def _complete_commit(home: Home) -> None:
-    """Bring a commit that was begun to its end. Every line can be repeated."""
-    if (log := staging.read_log(home)) is None:
-        staging.forget_log(home)  # parts of one that was killed before it had its last part, or after that was gone
+    """Complete a commit that was begun. Every line can be repeated."""
+    log = staging.read_log(home)
+    if log is None:
+        staging.forget_log(home)  # parts of a log whose last part was not written yet, or is already removed
         return
     staged = staging.find_staged_batch(home)
     number = log.number
@@ -220,10 +232,11 @@ def _complete_commit(home: Home) -> None:
         home.corpus, staging.add_batch_columns(log.corpus, number), [*log.names, "batch", "part"], number
     )
     delta_tables.append_once(home.quarantine, make_row_reader(log.quarantine), log.quarantine.column_names, number)
-    label_files.add_label_counts(home, log)
-    _update_state(home, batch=number)
+    add_label_counts(home, log)
+    update_state(home, lambda state: replace(state, batch=number))
     if staged is not None and staged[0].path == log.path:
-        _remember_sources(home, staged[1])
+        notes = staged[1]
+        _remember_sources(home, notes["sources"], notes["splits"], notes["roles"])
         staging.forget_staged(home)
     _settle_stopped(home, released=log.path is None)
     staging.forget_log(home)
@@ -232,7 +245,7 @@ def _complete_commit(home: Home) -> None:
 
 
 def _settle_stopped(home: Home, *, released: bool) -> None:
-    """A judged batch has given every stopped row its place; after a release the others still wait for one."""
+    """Drop the stopped rows: a checked batch has settled all of them, a release only those that it holds."""
     remaining = _select_unsettled(home, []) if released else None
     if remaining is None or not len(remaining):
         staging.forget_stopped(home)
@@ -241,11 +254,12 @@ def _settle_stopped(home: Home, *, released: bool) -> None:
 
 
 def _put_back(refused: "pa.Table", home: Home, number: int) -> "pa.Table":
-    """What a release refuses anew, without rows of a stopped batch: these go back to it, as mended."""
+    """Return the rows that a release refuses, without those of a stopped batch: these go back to it, as corrected."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if (stopped := staging.read_stopped(home)) is None:
+    stopped = staging.read_stopped(home)
+    if stopped is None:
         return refused
     is_stopped = pc.is_in(refused["row_version"], value_set=stopped["row_version"])
     goes_back = pc.and_(is_stopped, pc.equal(refused["status"], "refused"))
@@ -255,39 +269,41 @@ def _put_back(refused: "pa.Table", home: Home, number: int) -> "pa.Table":
     return refused.filter(pc.invert(goes_back))
 
 
-def _remember_sources(home: Home, notes: dict[str, Any]) -> None:
-    state = read_json(home.state) or {}
-    merged = {name: {**state.get(name, {}), **notes[name]} for name in ("sources", "splits")}
-    _update_state(home, **merged, roles=notes["roles"])
+def _remember_sources(home: Home, sources: dict[str, str], splits: dict[str, str | None], roles: list[str]) -> None:
+    """Add what was read of the sources to the state: they are not read again until their fingerprints change."""
 
+    def add_sources(state: CorpusState) -> CorpusState:
+        return replace(
+            state,
+            sources={**state.sources, **sources},
+            splits={**state.splits, **splits},
+            roles=roles,
+        )
 
-def _update_state(home: Home, **facts: Any) -> None:
-    with home.lock("state"):
-        write_json(home.state, {**(read_json(home.state) or {}), **facts})
+    update_state(home, add_sources)
 
 
 def _list_refused(refused: "pa.Table", remaining: "pa.Table | None", number: int) -> "pa.Table":
-    """Refused rows in the quarantine's columns, with those that an earlier, stopped batch left behind."""
+    """Return refused rows in the quarantine's columns, with the remaining rows of an earlier, stopped batch."""
     import pyarrow as pa
 
-    size = len(refused)
-    for name, kind, value in (("batch", pa.int64(), number), ("status", pa.string(), "refused")):
+    for name, value in (("batch", pa.scalar(number, pa.int64())), ("status", pa.scalar("refused"))):
         if name not in refused.column_names:
-            refused = refused.append_column(name, pa.array([value] * size, kind))
+            refused = refused.append_column(name, pa.repeat(value, len(refused)))
     if remaining is None:
         return refused
-    for name, kind, value in (("batch", pa.int64(), number), ("status", pa.string(), "stopped")):
-        remaining = remaining.set_column(
-            remaining.column_names.index(name), name, pa.array([value] * len(remaining), kind)
-        )
+    for name, value in (("batch", pa.scalar(number, pa.int64())), ("status", pa.scalar("stopped"))):
+        index = remaining.column_names.index(name)
+        remaining = remaining.set_column(index, name, pa.repeat(value, len(remaining)))
     return pa.concat_tables([refused, remaining.select(refused.column_names)])
 
 
 def _select_unsettled(home: Home, batch_readers: list[RowReader]) -> "pa.Table | None":
-    """Stopped rows that the batch does not hold: their source changed, and they must not be lost."""
+    """Return the stopped rows that the batch does not hold: their source changed, and they must not be lost."""
     import pyarrow.compute as pc
 
-    if (remaining := staging.read_stopped(home)) is None:
+    remaining = staging.read_stopped(home)
+    if remaining is None:
         return None
     for read_chunks in [*batch_readers, delta_tables.rows_of(home.quarantine)]:
         for chunk in read_chunks(["row_version"]):
@@ -296,7 +312,7 @@ def _select_unsettled(home: Home, batch_readers: list[RowReader]) -> "pa.Table |
 
 
 def _digest_shape(recipe: Recipe) -> str:
-    """Digest of what decides which rows the sources give, and in which columns."""
+    """Return a digest of the settings that decide which rows the sources give, and in which columns."""
     return compute_digest(
         recipe.objective.type, recipe.data.sources, recipe.data.columns, recipe.folder, build_schema(recipe).names
     )

@@ -1,5 +1,6 @@
-"""Refused rows: listed with their reasons, written out to be mended, judged again and released."""
+"""List refused rows with their reasons, export them to be mended, judge them again and release them."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,18 +20,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Release", "export_refused", "list_refused", "read_mended", "release_file", "release_rows"]
 
-WAIT = 5.0  # seconds for a run that is at work
+WAIT = 5.0  # seconds to wait for a run in progress
+BEFORE_ALL = (-1, float("-inf"))  # sorts before the batch and moment of every row
 
 
 @dataclass(frozen=True)
 class Release:
-    """What became of refused rows that were judged again.
+    """The result of judging refused rows again.
 
     Args:
-        batch: number of the batch that they came in as; None where nothing changed.
-        released: rows that are in the corpus now; known: of these, rows whose content was there already.
+        batch: number of the batch that they were committed as; None where nothing changed.
+        released: rows that are now in the corpus.
+        known: those of the released rows whose content was already there.
         kept: rows that stay in the quarantine.
-        reasons: why these stay, by class of reason.
+        reasons: kind of reason -> number of the kept rows that it applies to.
     """
 
     batch: int | None
@@ -41,13 +44,13 @@ class Release:
 
 
 def list_refused(home: Home) -> "pa.Table":
-    """Refused rows that are not released, with `reasons`, `kinds`, `batch`, `status`, `source` and `source_row`.
+    """Return the refused rows that are not released, with `reasons`, `kinds`, `batch`, `status` and origin.
 
-    A row whose key has come in again and was accepted is not listed: its source mended it. `status` is `stopped` where
-    the whole batch was stopped.
+    A row whose key was accepted later is not listed: its source has mended it. `status` is `stopped` for rows of a
+    batch that was stopped as a whole. The origin is `source` and `source_row`.
 
     Raises:
-        DataError: nothing has been taken in yet.
+        DataError: nothing has been ingested yet.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -58,17 +61,17 @@ def list_refused(home: Home) -> "pa.Table":
         status = stopped.column_names.index("status")
         tables.append(stopped.set_column(status, "status", pa.array(["stopped"] * len(stopped), pa.string())))
     if not tables:
-        raise DataError(f"{home.name} has taken in no rows yet; run `evertune run` with the recipe first")
+        raise DataError(f"{home.name} has ingested no rows yet; run `evertune run` with the recipe first")
     rows = _keep_newest(pa.concat_tables(tables, promote_options="default"))
     rows = _drop_superseded(rows.filter(pc.not_equal(rows["status"], "released")), home)
     return rows.sort_by([("batch", "ascending"), ("source", "ascending"), ("source_row", "ascending")])
 
 
 def export_refused(home: Home, path: Path) -> int:
-    """Write the listing, as CSV or by its ending JSON Lines, to be mended and released; gives the number of rows.
+    """Write the refused rows to a file to be mended, as JSON Lines or CSV; returns their number.
 
     Raises:
-        DataError: nothing has been taken in yet, or `path` cannot be written.
+        DataError: nothing has been ingested yet, or `path` cannot be written.
     """
     rows = list_refused(home)
     write_listing(rows, path)
@@ -76,50 +79,54 @@ def export_refused(home: Home, path: Path) -> int:
 
 
 def release_rows(recipe: Recipe, home: Home, mended_rows: "pa.Table | None" = None) -> Release:
-    """Judge refused rows again by today's contract; those that pass enter the corpus as a batch of their own.
+    """Judge refused rows again by the current contract; those that pass enter the corpus as a batch of their own.
 
-    The others stay, as mended, with the reasons of today.
+    The others stay in the quarantine, as mended, with their new reasons.
 
     Args:
-        mended: `row_version` of the rows to release and their roles' values, from `quarantine_files.read_mended`.
-            Default: all listed rows as they are.
+        mended_rows: `row_version` of the rows to release and the values of their roles, from `files.read_mended`.
+            Default: all refused rows as they are.
     Raises:
-        DataError: nothing has been taken in yet, a staged batch waits, or `mended` does not fit the quarantine.
+        DataError: nothing has been ingested yet, a staged batch waits, or `mended_rows` does not fit the quarantine.
     """
-    transactions.finish_commit(home)  # else rows that a killed release had judged would be judged again
+    transactions.finish_commit(home)  # else rows of a release that was killed would be judged twice
     if staging.find_staged_batch(home) is not None:
         raise DataError(
-            f"a batch of {home.name} is staged and not judged yet; run `evertune run` with the recipe first"
+            f"a batch of {home.name} is staged but not judged yet; run `evertune run` with the recipe first"
         )
     if not transactions.known_labels(home):
-        raise DataError(f"{home.name} has no accepted rows to judge by; run `evertune run` with the recipe first")
+        raise DataError(f"{home.name} has no accepted rows to compare with; run `evertune run` with the recipe first")
     refused_rows = list_refused(home)
     refused_rows = refused_rows.append_column("problem", _collect_problems(refused_rows))
     chosen_rows = refused_rows if mended_rows is None else _apply_edits(refused_rows, mended_rows)
     if not len(chosen_rows):
         return Release(batch=None, released=0, known=0, kept=0, reasons={})
     rekeyed_rows = _rekey_rows(chosen_rows, recipe, home)
-    if count := int(tombstones.load_tombstones(home).find_forgotten(rekeyed_rows).sum()):
-        raise DataError(f"{count:,} of the mended rows were forgotten (`evertune forget`); take them out of the file")
-    verdicts = judge.check_rows(
-        rekeyed_rows, recipe, transactions.known_labels(home), transactions.known_inputs(home, recipe)
-    )
+    forgotten_count = int(tombstones.load_tombstones(home).find_forgotten(rekeyed_rows).sum())
+    if forgotten_count:
+        raise DataError(
+            f"{forgotten_count:,} of the mended rows were forgotten (`evertune forget`); remove them from the file"
+        )
+    known_inputs = transactions.known_inputs(home, recipe)
+    verdicts = judge.check_rows(rekeyed_rows, recipe, transactions.known_labels(home), known_inputs)
     return _commit_release(recipe, home, verdicts, keep_edits=mended_rows is not None)
 
 
 def release_file(recipe: Recipe, home: Home, path: Path | None) -> Release:
-    """Release the rows of a mended file, or all as they are.
+    """Release the rows of a mended file, or all refused rows as they are.
 
+    Args:
+        path: the mended file; None for all refused rows.
     Raises:
-        DataError: see `release` and `read_mended`.
-        RegistryError: a run is at work, or rows are being forgotten.
+        DataError: as for `release_rows` and `read_mended`.
+        RegistryError: a run is in progress, or rows are being forgotten.
     """
     with home.lock("run", timeout=WAIT):
         return release_rows(recipe, home, None if path is None else read_mended(path, recipe))
 
 
 def _commit_release(recipe: Recipe, home: Home, verdicts: judge.Verdicts, keep_edits: bool) -> Release:
-    """One batch: new rows to the corpus; releases, and edits of rows that stay, to the quarantine."""
+    """Commit one batch: new rows to the corpus; releases, and edits of rows that stay, to the quarantine."""
     accepted_rows = verdicts.accepted
     refused_rows = verdicts.refused
     number = transactions.last_number(home) + 1
@@ -128,38 +135,37 @@ def _commit_release(recipe: Recipe, home: Home, verdicts: judge.Verdicts, keep_e
     new_rows = _drop_known_rows(accepted_rows, home)
     events = _build_events(accepted_rows, refused_rows)
     batch = Batch(
-        number,
-        None,
-        compute_digest(sorted(accepted_rows["named"].to_pylist())),
-        len(accepted_rows),
-        len(accepted_rows) + len(refused_rows),
+        number=number,
+        path=None,
+        fingerprint=compute_digest(sorted(accepted_rows["named"].to_pylist())),
+        rows=len(accepted_rows),
+        read=len(accepted_rows) + len(refused_rows),
     )
     admission.commit_release(batch, new_rows.drop_columns("named"), events, recipe, home)
     return Release(number, len(accepted_rows), len(accepted_rows) - len(new_rows), len(refused_rows), verdicts.reasons)
 
 
 def _build_events(accepted_rows: "pa.Table", refused_rows: "pa.Table") -> "pa.Table":
-    """What the quarantine is told: these rows are released, those have new values and reasons."""
+    """Return the rows to append to the quarantine: the released ones, and the kept ones with new values and reasons."""
     import pyarrow as pa
 
     empty_lists = pa.array([[]] * len(accepted_rows), pa.list_(pa.string()))
     released_rows = accepted_rows.append_column("reasons", empty_lists).append_column("kinds", empty_lists)
     event_tables = []
     for rows, status in ((released_rows, "released"), (refused_rows, "refused")):
-        event_tables.append(
-            _restore_versions(rows).append_column("status", pa.array([status] * len(rows), pa.string()))
-        )
+        statuses = pa.array([status] * len(rows), pa.string())
+        event_tables.append(_restore_versions(rows).append_column("status", statuses))
     return pa.concat_tables(event_tables)
 
 
 def _restore_versions(rows: "pa.Table") -> "pa.Table":
-    """Rows under the version by which the quarantine knows them."""
+    """Return the rows under the versions by which the quarantine knows them."""
     index = rows.column_names.index("row_version")
     return rows.set_column(index, "row_version", rows["named"]).drop_columns("named")
 
 
 def _drop_known_rows(rows: "pa.Table", home: Home) -> "pa.Table":
-    """Rows that are not there yet, each version once: two refused rows may have been mended into the same one."""
+    """Return the rows that are not in the corpus yet, each version once: two may have been mended into the same one."""
     import numpy as np
     import pyarrow.compute as pc
 
@@ -170,18 +176,17 @@ def _drop_known_rows(rows: "pa.Table", home: Home) -> "pa.Table":
 
 
 def _rekey_rows(chosen_rows: "pa.Table", recipe: Recipe, home: Home) -> "pa.Table":
-    """Rows with the versions of what they hold now, beside those that the quarantine knows them by."""
+    """Return the rows with the versions of their new content, and in `named` those that the quarantine knows."""
     import numpy as np
     import pyarrow as pa
 
     rekeyed_rows = transactions.number_returning_rows(add_keys(chosen_rows, recipe), recipe, home, by_hand=True)
-    return rekeyed_rows.append_column("position", pa.array(np.arange(len(rekeyed_rows)))).append_column(
-        "named", chosen_rows["row_version"]
-    )
+    positions = pa.array(np.arange(len(rekeyed_rows)))
+    return rekeyed_rows.append_column("position", positions).append_column("named", chosen_rows["row_version"])
 
 
 def _collect_problems(refused_rows: "pa.Table") -> "pa.Array":
-    """Why rows could not be read: what stands of such a row is not the row, until a person has mended it."""
+    """Return why rows could not be read, else null: such a row is incomplete until a person has mended it."""
     import pyarrow as pa
 
     rows = refused_rows.select(["kinds", "reasons"]).to_pylist()
@@ -190,34 +195,41 @@ def _collect_problems(refused_rows: "pa.Table") -> "pa.Array":
 
 
 def _apply_edits(refused_rows: "pa.Table", mended_rows: "pa.Table") -> "pa.Table":
+    """Return the refused rows that were mended, with their new values; an unreadable row that changed is readable.
+
+    Raises:
+        DataError: a mended row occurs twice, or is not refused.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    versions = mended_rows["row_version"].to_pylist()
-    if duplicates := {version for version in versions if versions.count(version) > 1}:
-        raise DataError(f"row_version {min(duplicates)} stands twice among the mended rows; keep one of them")
+    counts = Counter(mended_rows["row_version"].to_pylist())
+    duplicates = [version for version, count in counts.items() if count > 1]
+    if duplicates:
+        raise DataError(f"row_version {min(duplicates)} occurs more than once among the mended rows; keep one of them")
     indices = pc.index_in(mended_rows["row_version"], value_set=refused_rows["row_version"])
     if indices.null_count:
         version = mended_rows["row_version"].filter(indices.is_null())[0].as_py()
         raise DataError(
-            f"row_version {version} is no refused row, or was released already; write the list anew with "
-            "`evertune quarantine RECIPE --export FILE` and mend that"
+            f"row_version {version} is not a refused row, or was already released; export the rows again with "
+            "`evertune quarantine RECIPE --export FILE` and mend that file"
         )
-    original_rows = rows = refused_rows.take(indices)
+    original_rows = refused_rows.take(indices)
+    rows = original_rows
     for column in mended_rows.column_names:
         rows = rows.set_column(rows.column_names.index(column), rows.schema.field(column), mended_rows[column])
-    pairs = zip(_list_cells(original_rows), _list_cells(rows), original_rows["problem"].to_pylist(), strict=True)
-    problems = [old_problem if old_cells == new_cells else None for old_cells, new_cells, old_problem in pairs]
+    edits = zip(_list_cells(original_rows), _list_cells(rows), original_rows["problem"].to_pylist(), strict=True)
+    problems = [problem if old_cells == new_cells else None for old_cells, new_cells, problem in edits]
     return rows.set_column(rows.column_names.index("problem"), "problem", pa.array(problems, pa.string()))
 
 
 def _list_cells(rows: "pa.Table") -> "list[list[Any]]":
-    """The cells of each row; an empty one is a missing one, as in a file that was exported."""
+    """Return the cells of each row; an empty one counts as missing, as in an exported file."""
     return [[cell or None for cell in row.values()] for row in rows.to_pylist()]
 
 
 def _keep_newest(rows: "pa.Table") -> "pa.Table":
-    """The last word on each row version: that of the highest batch, the quarantine's before a stopped batch's."""
+    """Return the newest entry of each row version: of the highest batch, from the quarantine before a stopped batch."""
     import numpy as np
 
     versions = np.asarray(rows["row_version"].combine_chunks().dictionary_encode().indices)
@@ -227,25 +239,23 @@ def _keep_newest(rows: "pa.Table") -> "pa.Table":
 
 
 def _drop_superseded(rows: "pa.Table", home: Home) -> "pa.Table":
-    """Without rows whose key was accepted later, in a later batch or, in the same one, with no older moment."""
+    """Return the rows whose key was not accepted since: in a later batch, or in the same one with no older moment."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     columns = ["row_key", "batch", "timestamp"]
-    accepted_rows = transactions.read_history(home, columns)
-    accepted_rows = accepted_rows.filter(pc.is_in(accepted_rows["row_key"], value_set=rows["row_key"])).to_pylist()
-    newest: dict[str, tuple[int, Any]] = {}
+    history = transactions.read_history(home, columns)
+    accepted_rows = history.filter(pc.is_in(history["row_key"], value_set=rows["row_key"])).to_pylist()
+    newest_accepted: dict[str, tuple[int, float]] = {}
     for row in accepted_rows:
-        newest[row["row_key"]] = max(
-            newest.get(row["row_key"], (0, None)), (row["batch"], row["timestamp"]), key=_sort_key
-        )
+        key = row["row_key"]
+        newest_accepted[key] = max(newest_accepted.get(key, BEFORE_ALL), _sort_key(row))
     keep_mask = [
-        row["row_key"] not in newest or _sort_key(newest[row["row_key"]]) < _sort_key((row["batch"], row["timestamp"]))
-        for row in rows.select(columns).to_pylist()
+        newest_accepted.get(row["row_key"], BEFORE_ALL) < _sort_key(row) for row in rows.select(columns).to_pylist()
     ]
     return rows.filter(pa.array(keep_mask, pa.bool_()))
 
 
-def _sort_key(batch_moment: tuple[int, Any]) -> tuple[int, float]:
-    batch, timestamp = batch_moment
-    return batch, float("-inf") if timestamp is None else timestamp.timestamp()
+def _sort_key(row: dict[str, Any]) -> tuple[int, float]:
+    """Return a row's place in time: its batch, then its moment, if it has one."""
+    return row["batch"], float("-inf") if row["timestamp"] is None else row["timestamp"].timestamp()

@@ -1,1 +1,1 @@
-"""Rows of files, tables, SQL queries and hubs, as Arrow tables."""
+"""Read rows from files, Delta tables, SQL queries and data set hubs as Arrow tables."""

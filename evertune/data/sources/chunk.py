@@ -1,4 +1,4 @@
-"""What a source gives: pieces of rows, and the layout that their columns get."""
+"""What a source yields: pieces of rows, and how their columns map to roles."""
 
 import difflib
 import functools
@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows that came together: a file, a week, the result of a query.
+    """Rows that belong together: a file, a week, the result of a query.
 
     Args:
-        uri: its name, as a user would write it; never with a secret.
-        fingerprint: digest of content and of how it is read; equal fingerprint, equal rows.
-        tables: its rows in parts, to be read once: roles as column names, beside them `source`, `source_row` (0-based),
-            `given_split`, and of a row that cannot be read `problem` and `problem_digest` (of what stands there); null
-            where a row is fine.
+        uri: its name as a user would write it, without secrets.
+        fingerprint: digest of the content and of how it is read; pieces with equal fingerprints have equal rows.
+        tables: its rows in chunks, readable once. Columns are the roles, `source`, `source_row` (0-based),
+            `given_split`, and for a row that cannot be read `problem` and `problem_digest` (of the raw row), else null.
     """
 
     uri: str
@@ -33,34 +32,34 @@ class Piece:
 
     @functools.cached_property
     def table(self) -> "pa.Table":
-        """All rows at once."""
+        """All rows in one table."""
         import pyarrow as pa
 
         return pa.concat_tables(self.tables)
 
 
 class RawRow(NamedTuple):
-    """One row as its format has it.
+    """One row as read from its format, before its cells are converted.
 
     Args:
-        cells: one for each column that was asked for; None where they cannot be told apart.
-        problem: why the row cannot be read, with its line.
-        given: what stands there, where there is a problem: the same again is the same row, wherever it stands.
+        cells: one cell per requested column; None where the row cannot be split into cells.
+        problem: why the row cannot be read, with its line number.
+        raw_text: the text of a row with a problem, by which the same broken row is recognised wherever it moves.
     """
 
     cells: Sequence[Any] | None
     problem: str | None = None
-    given: str = ""
+    raw_text: str = ""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns become which roles.
+    """Which source columns become which roles.
 
     Args:
         columns: role -> column of the source.
         kinds: role -> an objective's kind or `timestamp`, in the order of `columns`.
-        folder: where files lie that cells name.
+        folder: folder of the files that cells may name.
     """
 
     columns: dict[str, str]
@@ -69,7 +68,7 @@ class Layout:
 
 
 def build_layout(recipe: Recipe) -> Layout:
-    """The roles that a recipe reads: its objective's, and those of `id`, `timestamp` and `group` that it maps."""
+    """Return the layout of a recipe: its objective's roles, and `id`, `timestamp` and `group` where it maps them."""
     kinds = dict(load_objective(recipe.objective.type).COLUMNS)
     for role in ROLES:
         if role in recipe.data.columns:
@@ -77,24 +76,25 @@ def build_layout(recipe: Recipe) -> Layout:
     return Layout({role: recipe.column(role) for role in kinds}, kinds)
 
 
-def match_columns(role_layout: Layout, available: Sequence[str], name: str) -> list[str]:
-    """The column of each role, in the layout's order.
+def match_columns(layout: Layout, available: Sequence[str], name: str) -> list[str]:
+    """Return the column of each role, in the layout's order.
 
     Args:
-        available: the columns that the source has.
-        name: the source, for messages.
+        available: the columns of the source.
+        name: name of the source in messages.
     Raises:
-        DataError: columns are missing, or stand twice; it lists those that there are.
+        DataError: a column is missing or ambiguous; the message lists the available ones.
     """
     problems = []
-    for role, column in role_layout.columns.items():
-        if available.count(column) > 1:
-            problems.append(f"{role}: the column {column} stands {available.count(column)} times in {name}; rename one")
+    for role, column in layout.columns.items():
+        count = available.count(column)
+        if count > 1:
+            problems.append(f"{role}: {name} has {count} columns named {column}; rename all but one")
         elif column not in available:
             problems.append(_describe_missing_column(role, column, available, name))
     if problems:
         raise DataError("\n".join(problems))
-    return list(role_layout.columns.values())
+    return list(layout.columns.values())
 
 
 def _describe_missing_column(role: str, column: str, available: Sequence[str], name: str) -> str:

@@ -1,4 +1,4 @@
-"""What a file holds, as a digest; files of unchanged size and time are not read again."""
+"""Digests of files' contents; a file whose size and modification time are unchanged is not read again."""
 
 import time
 from pathlib import Path
@@ -7,17 +7,17 @@ from typing import Any
 from evertune.errors import DataError
 from evertune.records import file_digest
 
-SETTLED = 2_000_000_000  # nanoseconds; a younger file may change once more within a tick of the file system's clock
+SETTLED = 2_000_000_000  # nanoseconds; a younger file may still change within one tick of the file system's clock
 
 
 def digest_with_cache(path: Path, name: str, cache: dict[str, Any]) -> str:
-    """The digest of a file's bytes.
+    """Return the digest of a file's bytes.
 
     Args:
-        name: its key in the cache, and its name in messages.
-        cache: `{name: [size, mtime_ns, digest]}`, mutated in place.
+        name: key in the cache, and the file's name in messages.
+        cache: `{name: [size, mtime_ns, digest]}`; updated in place.
     Raises:
-        DataError: it cannot be read.
+        DataError: the file cannot be read.
     """
     state = path.stat()
     cached_entry = cache.get(name)
@@ -26,7 +26,7 @@ def digest_with_cache(path: Path, name: str, cache: dict[str, Any]) -> str:
     try:
         content_digest = file_digest(path)
     except OSError as error:
-        raise DataError(f"{name}: cannot be read: {error.strerror}; check its rights") from error
+        raise DataError(f"{name}: cannot be read: {error.strerror}; check its permissions") from error
     if time.time_ns() - state.st_mtime_ns > SETTLED:
         cache[name] = [state.st_size, state.st_mtime_ns, content_digest]
     return content_digest

@@ -18,55 +18,50 @@ if TYPE_CHECKING:
 
 
 def fingerprints(source: DeltaSource, recipe: Recipe, cache: dict[str, Any]) -> dict[str, str]:
-    """The fingerprint of the fixed version, else of the newest.
+    """Return the fingerprint of the recipe's version of the table, or of the newest one.
 
     Raises:
-        DataError: there is no such table or version.
+        DataError: the table or the version does not exist.
     """
     table = _open_table(source, recipe)
     return {_build_uri(source, table): _fingerprint_table(source, recipe, table)}
 
 
 def read(source: DeltaSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[Piece]:
-    """The table, unless its fingerprint is in `seen`.
+    """Yield the table, unless its fingerprint is in `seen`.
 
     Raises:
-        DataError: there is no such table or version, or it cannot be read, or lacks a column.
+        DataError: the table or the version does not exist, cannot be read, or lacks a column.
     """
     table = _open_table(source, recipe)
     uri = _build_uri(source, table)
     fingerprint = _fingerprint_table(source, recipe, table)
-    role_layout = build_layout(recipe)
+    layout = build_layout(recipe)
     if seen.get(uri) == fingerprint:
         return
-    columns = match_columns(role_layout, [field.name for field in table.schema().fields], uri)
-    yield Piece(
-        uri, fingerprint, add_source_columns(_read_tables(table, columns, role_layout, source), uri, source.split)
-    )
+    columns = match_columns(layout, [field.name for field in table.schema().fields], uri)
+    tables = _read_tables(table, columns, layout, source)
+    yield Piece(uri, fingerprint, add_source_columns(tables, uri, source.split))
 
 
-def _read_tables(
-    table: "DeltaTable", columns: list[str], role_layout: Layout, source: DeltaSource
-) -> "Iterator[pa.Table]":
+def _read_tables(table: "DeltaTable", columns: list[str], layout: Layout, source: DeltaSource) -> "Iterator[pa.Table]":
     from deltalake.exceptions import DeltaError
 
     try:
-        yield from _read_chunks(table, columns, role_layout)
+        yield from _read_chunks(table, columns, layout)
     except (DeltaError, OSError, ValueError, KeyError) as error:
         raise _unreadable_error(source, error) from error
 
 
-def _read_chunks(table: "DeltaTable", columns: list[str], role_layout: Layout) -> "Iterator[pa.Table]":
+def _read_chunks(table: "DeltaTable", columns: list[str], layout: Layout) -> "Iterator[pa.Table]":
     from deltalake.exceptions import DeltaProtocolError
 
     try:
         dataset = table.to_pyarrow_dataset()
-    except DeltaProtocolError:  # deletion vectors, say: the query engine knows them, the plain reader does not
+    except DeltaProtocolError:  # for example deletion vectors, which only the query engine supports
         reader = _query_columns(table, columns)
-        return convert_batches(reader, columns, reader.schema, role_layout)
-    return convert_batches(
-        dataset.to_batches(list(set(columns)), batch_size=PART), columns, dataset.schema, role_layout
-    )
+        return convert_batches(reader, columns, reader.schema, layout)
+    return convert_batches(dataset.to_batches(list(set(columns)), batch_size=PART), columns, dataset.schema, layout)
 
 
 def _query_columns(table: "DeltaTable", columns: list[str]) -> "pa.RecordBatchReader":
@@ -83,8 +78,8 @@ def _build_uri(source: DeltaSource, table: "DeltaTable") -> str:
 
 
 def _fingerprint_table(source: DeltaSource, recipe: Recipe, table: "DeltaTable") -> str:
-    role_layout = build_layout(recipe)
-    return compute_digest(table.metadata().id, table.version(), source.split, role_layout.columns, role_layout.kinds)
+    layout = build_layout(recipe)
+    return compute_digest(table.metadata().id, table.version(), source.split, layout.columns, layout.kinds)
 
 
 def _open_table(source: DeltaSource, recipe: Recipe) -> "DeltaTable":
@@ -103,5 +98,5 @@ def _unreadable_error(source: DeltaSource, error: Exception) -> DataError:
     return DataError(
         f"{redact_url(source.delta)}: cannot be read as a Delta table{version} "
         f"({redact_message(str(error), source.delta)}); "
-        "check the folder (it starts from the recipe's folder), the version and the rights"
+        "check the path (relative to the recipe's folder), the version and the permissions"
     )

@@ -1,17 +1,16 @@
-"""Files as a source: one file, a folder, a glob. Each file is a piece."""
+"""Files as a source: a single file, a folder or a glob pattern. Each file is a piece."""
 
 import glob
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from evertune.config import PathSource, Recipe
 from evertune.config.base import expand_variables
-from evertune.data.sources.chunk import Layout, Piece, build_layout, match_columns
+from evertune.data.sources.chunk import Layout, Piece, RawRow, build_layout, match_columns
 from evertune.data.sources.content import digest_with_cache
 from evertune.data.sources.formats import arrow as arrow_format
 from evertune.data.sources.formats import conll, jsonl, paragraphs
@@ -24,7 +23,25 @@ from evertune.records import compute_digest
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMATS: dict[str, ModuleType] = {
+
+class FileFormat(Protocol):
+    """What a module of `formats` offers."""
+
+    def read_column_names(self, file: SourceFile) -> list[str]:
+        """Return the names of a file's columns."""
+
+    def read_rows(self, file: SourceFile, columns: Sequence[str]) -> Iterator[RawRow]:
+        """Yield the cells of the named columns, row by row."""
+
+
+class ColumnarFormat(FileFormat, Protocol):
+    """A format that can also be read as whole columns."""
+
+    def read_tables(self, file: SourceFile, columns: Sequence[str], layout: Layout) -> "Iterator[pa.Table]":
+        """Yield the same rows as tables of roles."""
+
+
+FORMATS: dict[str, FileFormat] = {
     "csv": csv_format,
     "tsv": csv_format,
     "jsonl": jsonl,
@@ -32,7 +49,8 @@ FORMATS: dict[str, ModuleType] = {
     "conll": conll,
     "text": paragraphs,
 }
-ENDINGS = {
+COLUMNAR_FORMATS: dict[str, ColumnarFormat] = {"csv": csv_format, "tsv": csv_format, "parquet": arrow_format}
+EXTENSIONS = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".jsonl": "jsonl",
@@ -43,14 +61,16 @@ ENDINGS = {
     ".txt": "conll",
 }
 
-SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` of `datasets` leaves
+SAVED = ("state.json", "dataset_dict.json")  # files that `save_to_disk` of `datasets` writes
 
 logger = logging.getLogger(__name__)
 
 
 def fingerprints(source: PathSource, recipe: Recipe, cache: dict[str, Any]) -> dict[str, str]:
-    """What each file of the source holds, from its bytes; `cache` saves reading files of unchanged size and time.
+    """Return the fingerprint of each file of the source.
 
+    Args:
+        cache: as for `content.digest_with_cache`; spares reading files whose size and time are unchanged.
     Raises:
         DataError: a file is missing or cannot be read.
     """
@@ -59,41 +79,46 @@ def fingerprints(source: PathSource, recipe: Recipe, cache: dict[str, Any]) -> d
 
 
 def read(source: PathSource, recipe: Recipe, seen: dict[str, str], cache: dict[str, Any]) -> Iterator[Piece]:
-    """Each file whose fingerprint is not in `seen`; `cache` as for `fingerprints`.
+    """Yield each file whose fingerprint is not in `seen`.
 
+    Args:
+        cache: as for `fingerprints`.
     Raises:
         DataError: a file is missing, broken, or lacks a column.
     """
-    role_layout = build_layout(recipe)
-    fingerprint_file = _make_fingerprinter(source, role_layout)
+    layout = build_layout(recipe)
+    fingerprint_file = _make_fingerprinter(source, layout)
     for file in _list_own_files(source, recipe):
         fingerprint = fingerprint_file(file, cache)
         if seen.get(file.name) != fingerprint:
             logger.info("reading %s", file.name)
-            file_layout = replace(role_layout, folder=file.path.parent)
+            file_layout = replace(layout, folder=file.path.parent)
             yield Piece(file.name, fingerprint, _read_tables(file, file_layout, source.split, file.name in seen))
 
 
 def find_single_file(path: str | Path) -> SourceFile:
-    """The file at a path, relative to the working folder.
+    """Return the file at a path, which is relative to the working folder.
 
     Raises:
-        DataError: no such file, or its ending tells no format.
+        DataError: the file does not exist, or its extension is unknown.
     """
     if not Path(path).is_file():
-        raise DataError(f"{path}: no such file; check the path (it starts from the working folder)")
-    if Path(path).suffix.lower() not in ENDINGS:  # a command has no `format` to set, as a source has
-        raise DataError(f"{path}: its ending tells no format; name it with one of {', '.join(ENDINGS)}")
+        raise DataError(f"{path}: no such file; check the path (relative to the working folder)")
+    if Path(path).suffix.lower() not in EXTENSIONS:  # unlike a source, a command has no `format` to set
+        raise DataError(
+            f"{path}: cannot tell the format from the file extension; rename the file to end in one of "
+            f"{', '.join(EXTENSIONS)}"
+        )
     return SourceFile(Path(path), str(path), _infer_format(Path(path), "auto"))
 
 
 def find_files(source: PathSource, folder: Path) -> list[SourceFile]:
-    """The files of a source, in order of their names; a folder's hidden files and its read-me are left out.
+    """Return the files of a source, sorted by name, without a folder's hidden files, README and licence.
 
     Args:
-        folder: what a relative path starts from.
+        folder: the folder that a relative path starts from.
     Raises:
-        DataError: nothing is there, or nothing that can be read.
+        DataError: no file matches, or none has a known format.
     """
     pattern = expand_variables(source.path)
     target = Path(os.path.normpath(folder / pattern))
@@ -102,7 +127,7 @@ def find_files(source: PathSource, folder: Path) -> list[SourceFile]:
     elif target.is_file():
         paths = [target]
     else:
-        # For a thousand files `Path` takes some tenths of a second; and its own glob takes no ../ and no /
+        # `Path` is slow for thousands of files, and its glob accepts neither ../ nor absolute patterns
         matches = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207
         candidates = (os.path.normpath(os.path.join(folder, name)) for name in matches)  # noqa: PTH118
         paths = sorted(Path(candidate) for candidate in candidates if os.path.isfile(candidate))  # noqa: PTH113
@@ -118,17 +143,17 @@ def _list_folder(target: Path, source: PathSource, pattern: str) -> list[Path]:
     if any((target / name).is_file() for name in SAVED):
         raise DataError(
             f"{pattern}: this folder was saved by `datasets`; write `hub: {pattern}` instead of `path:`, "
-            "or give the data as files (`to_parquet`)"
+            "or save the data as files (`to_parquet`)"
         )
     visible_paths = [
         path for path in sorted(target.rglob("*")) if path.is_file() and not _is_hidden(path.relative_to(target))
     ]
     data_paths = [path for path in visible_paths if not _is_about_data(path)]
-    return [path for path in data_paths if source.format != "auto" or path.suffix.lower() in ENDINGS]
+    return [path for path in data_paths if source.format != "auto" or path.suffix.lower() in EXTENSIONS]
 
 
 def _is_about_data(path: Path) -> bool:
-    """Whether a file of a folder tells about its data: a read-me, a licence, what `datasets` keeps beside its files."""
+    """Whether a file describes the folder's data: a README, a licence, or metadata of `datasets`."""
     name = path.name.lower()
     return name in {*SAVED, "dataset_info.json", "dataset_infos.json"} or (
         path.suffix in {"", ".txt", ".md"} and name.startswith(("readme", "license", "licence"))
@@ -141,19 +166,23 @@ def _is_hidden(path: Path) -> bool:
 
 def _describe_no_files(pattern: str, source: PathSource, target: Path, folder: Path) -> str:
     if target.is_dir():
-        endings = ", ".join(ENDINGS)
-        return f"{pattern}: no data files in this folder; put files in it that end in {endings}, or set `format`"
+        extensions = ", ".join(EXTENSIONS)
+        return f"{pattern}: no data files in this folder; add files that end in {extensions}, or set `format`"
     if glob.has_magic(pattern):
-        return f"{pattern}: no file matches this pattern; check it (it starts from {folder})"
+        return f"{pattern}: no file matches this pattern; check the pattern (relative to {folder})"
     parent = target.parent
     while not parent.exists():
         parent = parent.parent
-    missing = "" if parent == target.parent else f" (of its folders, {parent.name or parent} is the last that exists)"
-    return f"{pattern}: no such file{missing}; check the path (it starts from {folder})"
+    missing = "" if parent == target.parent else f" (the folder {parent.name or parent} exists, the next one does not)"
+    return f"{pattern}: no such file{missing}; check the path (relative to {folder})"
 
 
 def _build_file(path: Path, source: PathSource, folder: Path, folder_names: dict[Path, str]) -> SourceFile:
-    """The file; `names` keeps what the folders of others are called."""
+    """Return the file of a source.
+
+    Args:
+        folder_names: names of folders that were computed for other files; updated in place.
+    """
     if path.parent not in folder_names:
         is_inside = path.is_relative_to(folder) or not Path(expand_variables(source.path)).is_absolute()
         folder_names[path.parent] = Path(os.path.relpath(path.parent, folder) if is_inside else path.parent).as_posix()
@@ -166,14 +195,16 @@ def _build_file(path: Path, source: PathSource, folder: Path, folder_names: dict
 
 def _infer_format(path: Path, format_name: str) -> str:
     if format_name == "auto":
-        format_name = ENDINGS.get(path.suffix.lower(), "")
+        format_name = EXTENSIONS.get(path.suffix.lower(), "")
     if format_name not in FORMATS:
-        raise DataError(f"{path.name}: its ending tells no format; set `format` to one of {', '.join(FORMATS)}")
+        raise DataError(
+            f"{path.name}: cannot tell the format from the file extension; set `format` to one of {', '.join(FORMATS)}"
+        )
     return format_name
 
 
 def _list_own_files(source: PathSource, recipe: Recipe) -> list[SourceFile]:
-    """The files of a source that no earlier source of the recipe has: `test.csv` before `*.csv` is read once."""
+    """Return the files that no earlier source of the recipe has, so that `test.csv` before `*.csv` is read once."""
     earlier_paths: set[Path] = set()
     for other in recipe.data.sources:
         if other is source:
@@ -183,12 +214,14 @@ def _list_own_files(source: PathSource, recipe: Recipe) -> list[SourceFile]:
     files = find_files(source, recipe.folder)
     own_files = [file for file in files if file.path.resolve() not in earlier_paths] if earlier_paths else files
     if not own_files:
-        raise DataError(f"{source.path}: an earlier source reads all of it already; put the narrower source first")
+        raise DataError(
+            f"{source.path}: an earlier source already reads all of these files; put the narrower source first"
+        )
     return own_files
 
 
-def _make_fingerprinter(source: PathSource, role_layout: Layout) -> Callable[[SourceFile, dict[str, Any]], str]:
-    """Gives the fingerprint of a file: what it holds, and how it is read."""
+def _make_fingerprinter(source: PathSource, layout: Layout) -> Callable[[SourceFile, dict[str, Any]], str]:
+    """Return a function that computes a file's fingerprint from its content and how it is read."""
     reading_options = source.model_dump(exclude={"path", "format", *([] if source.block else ["block"])})
 
     def fingerprint_file(file: SourceFile, cache: dict[str, Any]) -> str:
@@ -196,26 +229,26 @@ def _make_fingerprinter(source: PathSource, role_layout: Layout) -> Callable[[So
             digest_with_cache(file.path, file.name, cache),
             file.format,
             reading_options,
-            role_layout.columns,
-            role_layout.kinds,
+            layout.columns,
+            layout.kinds,
         )
 
     return fingerprint_file
 
 
-def _read_tables(file: SourceFile, role_layout: Layout, split: str | None, was_read: bool) -> "Iterator[pa.Table]":
+def _read_tables(file: SourceFile, layout: Layout, split: str | None, was_read: bool) -> "Iterator[pa.Table]":
     reader = FORMATS[file.format]
     try:
-        columns = match_columns(role_layout, reader.names(file), file.name)
+        columns = match_columns(layout, reader.read_column_names(file), file.name)
     except DataError as error:
         if not was_read:
             raise
         raise DataError(
-            f"{error}\n{file.name} was taken in before, when it or data.columns was another; its rows stay in the "
-            "corpus. Have data.sources name the newer files alone, or put the old mapping back"
+            f"{error}\n{file.name} was ingested before, when the file or data.columns was different; its rows stay in "
+            "the corpus. List only the newer files in data.sources, or restore the old mapping"
         ) from None
-    if reader in (csv_format, arrow_format):
-        chunks = reader.tables(file, columns, role_layout)
+    if file.format in COLUMNAR_FORMATS:
+        chunks = COLUMNAR_FORMATS[file.format].read_tables(file, columns, layout)
     else:
-        chunks = build_role_tables(reader.rows(file, columns), role_layout)
+        chunks = build_role_tables(reader.read_rows(file, columns), layout)
     return add_source_columns(chunks, file.name, split)

@@ -1,4 +1,4 @@
-"""Hugging Face data sets as a source, from the hub or from a local folder, through `datasets`."""
+"""Hugging Face data sets as a source, from the hub or a local folder, loaded with `datasets`."""
 
 import logging
 import re
@@ -23,30 +23,29 @@ ADDRESS = re.compile(r"\b(?!(?:zip|tar|gzip|bz2|xz|zstd|lz4|file)://)[a-z][\w+.-
 
 
 def fingerprints(source: HubSource, recipe: Recipe, cache: dict[str, Any]) -> dict[str, str] | None:
-    """The fingerprint of a local folder or a fixed revision; None where only reading tells."""
+    """Return the fingerprint of a local folder or a pinned revision; None where the rows must be read to know it."""
     content_id = _identify_content(source, recipe, cache)
     return None if content_id is None else {_build_uri(source): _fingerprint_content(source, recipe, content_id)}
 
 
 def read(source: HubSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[Piece]:
-    """The data set, unless its fingerprint is in `seen`.
+    """Yield the data set, unless its fingerprint is in `seen`.
 
     Raises:
-        DataError: it cannot be loaded, or lacks a column.
+        DataError: the data set cannot be loaded, or lacks a column.
     """
     import pyarrow as pa
 
     uri = _build_uri(source)
-    role_layout = build_layout(recipe)
+    layout = build_layout(recipe)
     content_id = _identify_content(source, recipe, {})
     if content_id is not None and seen.get(uri) == _fingerprint_content(source, recipe, content_id):
         return
     dataset = _load_dataset(source, recipe)
-    columns = match_columns(role_layout, dataset.column_names, uri)
+    columns = match_columns(layout, dataset.column_names, uri)
     batches = dataset.with_format("arrow").iter(PART)
-    tables = add_source_columns(
-        convert_batches(batches, columns, dataset.features.arrow_schema, role_layout), uri, source.split
-    )
+    role_tables = convert_batches(batches, columns, dataset.features.arrow_schema, layout)
+    tables = add_source_columns(role_tables, uri, source.split)
     if content_id is not None:
         yield Piece(uri, _fingerprint_content(source, recipe, content_id), tables)
         return
@@ -68,19 +67,20 @@ def _find_folder(source: HubSource, recipe: Recipe) -> Path | None:
 
 
 def _identify_content(source: HubSource, recipe: Recipe, cache: dict[str, Any]) -> str | None:
-    """A digest of what the data set holds, where its folder or its revision tells."""
+    """Return an id of the data set's content: a digest of its local folder, a pinned revision, or None."""
     if folder := _find_folder(source, recipe):
         files = sorted(path for path in folder.rglob("*") if path.is_file())
-        names = [f"hub:{source.hub}/{path.relative_to(folder).as_posix()}" for path in files]
-        return compute_digest(
-            [[name, digest_with_cache(path, name, cache)] for name, path in zip(names, files, strict=True)]
-        )
+        file_digests = []
+        for path in files:
+            name = f"hub:{source.hub}/{path.relative_to(folder).as_posix()}"
+            file_digests.append([name, digest_with_cache(path, name, cache)])
+        return compute_digest(file_digests)
     return source.revision if source.revision != "main" else None
 
 
 def _fingerprint_content(source: HubSource, recipe: Recipe, content_id: str) -> str:
-    role_layout = build_layout(recipe)
-    return compute_digest(content_id, source, role_layout.columns, role_layout.kinds)
+    layout = build_layout(recipe)
+    return compute_digest(content_id, source, layout.columns, layout.kinds)
 
 
 def _load_dataset(source: HubSource, recipe: Recipe) -> "Dataset":
@@ -95,7 +95,8 @@ def _load_dataset(source: HubSource, recipe: Recipe) -> "Dataset":
             _refuse_addresses(folder)
         name = str(folder) if folder else expand_variables(source.hub)
         return load_dataset(name, name=source.subset, split=source.part, revision=source.revision)
-    except (DatasetsError, OSError, ValueError, KeyError, RuntimeError) as error:  # the last of a folder with a script
+    # RuntimeError: the folder has a loading script
+    except (DatasetsError, OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split()).replace(str(recipe.folder), "")
         raise DataError(
             f"{_build_uri(source)}: `datasets` cannot load it ({reason}); check hub, subset, part and revision, "
@@ -104,27 +105,31 @@ def _load_dataset(source: HubSource, recipe: Recipe) -> "Dataset":
 
 
 def _refuse_addresses(folder: Path) -> None:
-    """Raises ValueError where the folder's card names files on other machines: a folder is read from this one alone."""
+    """Refuse a folder whose data set card lists files on other machines: a local folder causes no downloads.
+
+    Raises:
+        ValueError: the card lists such an address.
+    """
     import yaml
     from huggingface_hub import metadata_load
 
     card = folder / "README.md"
     try:
-        stated = metadata_load(card) if card.is_file() else None
+        metadata = metadata_load(card) if card.is_file() else None
     except (ValueError, yaml.YAMLError):
-        return  # `datasets` says itself what is wrong with it
-    configs = (stated or {}).get("configs")
+        return  # `datasets` itself reports what is wrong with the card
+    configs = (metadata or {}).get("configs")
     if address := ADDRESS.search(str(configs or "")):
         raise ValueError(
-            f"its README.md names {address.group()}, which is not in the folder; take it out of data_files"
+            f"its README.md lists {address.group()}, which is outside the folder; remove it from data_files"
         )
 
 
 def _load_saved(folder: Path, part: str) -> "Dataset":
-    """A part of what `save_to_disk` wrote; a single set that was saved without a split is called `train`.
+    """Return a part of what `save_to_disk` wrote; a data set that was saved without a split is called `train`.
 
     Raises:
-        ValueError: there is no such part; it lists those that there are.
+        ValueError: the part does not exist; the message lists the available ones.
     """
     from datasets import DatasetDict, ReadInstruction, concatenate_datasets, load_from_disk
 

@@ -1,4 +1,4 @@
-"""Rows from outside, as tables with roles for columns. A kind of source is a module here and a line in `KINDS`."""
+"""Read the sources of a recipe as tables of roles. A kind of source is a module here and a line in `KINDS`."""
 
 import logging
 from collections.abc import Iterator
@@ -28,12 +28,14 @@ KINDS: dict[type, ModuleType] = {
 
 
 def fingerprints(recipe: Recipe, cache: dict[str, Any], seen: dict[str, str] | None = None) -> dict[str, str] | None:
-    """What the sources hold now, without reading rows: `{uri: fingerprint}`; None where only reading tells.
+    """Return `{uri: fingerprint}` of what the sources hold now, without reading rows.
+
+    The result is None where a source's rows must be read to know, as for a SQL query.
 
     Args:
-        cache: `{uri: [size, mtime_ns, digest]}` of files; used, and mutated in place.
-        seen: `{uri: fingerprint}` of an earlier reading. With it a query is asked what came since; it is left out where
-            nothing did.
+        cache: `{uri: [size, mtime_ns, digest]}` of files; updated in place.
+        seen: `{uri: fingerprint}` of an earlier reading. With it SQL queries are run, and included if they bring new
+            rows.
     Raises:
         DataError: a file or table is missing or cannot be read.
     """
@@ -50,10 +52,10 @@ def fingerprints(recipe: Recipe, cache: dict[str, Any], seen: dict[str, str] | N
 
 
 def read_sources(recipe: Recipe, seen: dict[str, str], cache: dict[str, Any] | None = None) -> Iterator[Piece]:
-    """Every piece whose fingerprint is not the one in `seen`, in the recipe's order.
+    """Yield every piece whose fingerprint differs from the one in `seen`, in the recipe's order.
 
     Args:
-        seen: `{uri: fingerprint}` of pieces whose rows are kept; a SQL source with a cursor goes on from its entry.
+        seen: `{uri: fingerprint}` of pieces that were ingested; a SQL source with a cursor continues from its entry.
         cache: as for `fingerprints`. Default: every file is read.
     Raises:
         ConfigError: two sources are the same.
@@ -64,7 +66,9 @@ def read_sources(recipe: Recipe, seen: dict[str, str], cache: dict[str, Any] | N
         options = {"cache": {} if cache is None else cache} if isinstance(source, PathSource) else {}
         for piece in KINDS[type(source)].read(source, recipe, seen, **options):
             if piece.uri in uris:
-                raise ConfigError(f"data.sources.{index}: {piece.uri} is read by an earlier source too; remove one")
+                raise ConfigError(
+                    f"data.sources.{index}: an earlier source already reads {piece.uri}; remove one of the two"
+                )
             uris.add(piece.uri)
             yield replace(piece, tables=_warn_if_empty(piece))
 
@@ -75,4 +79,4 @@ def _warn_if_empty(piece: Piece) -> "Iterator[pa.Table]":
         count += len(table)
         yield table
     if not count:
-        logger.warning("%s holds no rows", piece.uri)
+        logger.warning("%s has no rows", piece.uri)

@@ -1,4 +1,4 @@
-"""Keeping secrets out of names and messages."""
+"""Keep secrets out of names and messages."""
 
 import re
 from urllib.parse import quote, quote_plus
@@ -9,12 +9,12 @@ USERINFO = re.compile(r"(?<=//)([^/@:\s]*):[^/@\s]*@")
 
 
 def redact_url(url: str) -> str:
-    """A URL as the recipe has it, placeholders unfilled, without a password that somebody wrote into it."""
+    """Return a recipe's URL with its placeholders unfilled, and a literal password replaced by `***`."""
     return USERINFO.sub(lambda match: match[0] if "${" in match[0] else f"{match[1]}:***@", url)
 
 
 def redact_message(message: str, url: str) -> str:
-    """A library's message on one line, without what the placeholders of `url` stand for and without passwords."""
+    """Return a library's message on one line, without passwords and the values of the placeholders in `url`."""
     secret_values = {expand_variables(match[0]) for match in PLACEHOLDER.finditer(url)}
     secrets = {form for value in secret_values for form in (value, quote(value, safe=""), quote_plus(value))}
     for secret in sorted(filter(None, secrets), key=len, reverse=True):

@@ -1,4 +1,4 @@
-"""The sample corpora as a source. Each week is a piece, so that one week more is one fresh piece."""
+"""The sample corpora as a source. Each week is a piece, so that one more week is one fresh piece."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -15,41 +15,38 @@ MONDAY = datetime(2026, 1, 5)  # week 1 starts here
 
 
 def fingerprints(source: SampleSource, recipe: Recipe, cache: dict[str, Any]) -> dict[str, str]:
-    """The fingerprint of each week, known without writing a ticket."""
-    role_layout = build_layout(recipe)
-    return {
-        _build_uri(source, week): _fingerprint_week(source, week, role_layout) for week in range(1, source.weeks + 1)
-    }
+    """Return the fingerprint of each week, without generating a ticket."""
+    layout = build_layout(recipe)
+    weeks = range(1, source.weeks + 1)
+    return {_build_uri(source, week): _fingerprint_week(source, week, layout) for week in weeks}
 
 
 def read(source: SampleSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[Piece]:
-    """Each week whose fingerprint is not in `seen`.
+    """Yield each week whose fingerprint is not in `seen`.
 
     Raises:
         DataError: the recipe maps a role to a column that the corpus does not have.
     """
-    role_layout = build_layout(recipe)
-    fresh_weeks = [
-        (uri, week_fingerprint)
-        for uri, week_fingerprint in fingerprints(source, recipe, {}).items()
-        if seen.get(uri) != week_fingerprint
-    ]
+    layout = build_layout(recipe)
+    week_fingerprints = fingerprints(source, recipe, {})
+    fresh_weeks = {uri: digest for uri, digest in week_fingerprints.items() if seen.get(uri) != digest}
     if not fresh_weeks:
         return
-    tickets = CORPORA[source.sample].rows(source.weeks, source.seed)
-    columns = match_columns(role_layout, list(tickets[0]), f"sample:{source.sample}")
-    weeks: dict[str, list[RawRow]] = {uri: [] for uri, _ in fresh_weeks}
+    tickets = CORPORA[source.sample].generate_rows(source.weeks, source.seed)
+    columns = match_columns(layout, list(tickets[0]), f"sample:{source.sample}")
+    rows_by_week: dict[str, list[RawRow]] = {uri: [] for uri in fresh_weeks}
     for ticket in tickets:
-        week = (datetime.fromisoformat(str(ticket["created_at"])).replace(tzinfo=None) - MONDAY).days // 7 + 1
-        if (uri := _build_uri(source, week)) in weeks:
-            weeks[uri].append(RawRow([ticket[column] for column in columns]))
-    for uri, fingerprint in fresh_weeks:
-        yield Piece(uri, fingerprint, [build_whole_table(weeks[uri], role_layout, uri, source.split)])
+        created_at = datetime.fromisoformat(str(ticket["created_at"])).replace(tzinfo=None)
+        uri = _build_uri(source, (created_at - MONDAY).days // 7 + 1)
+        if uri in rows_by_week:
+            rows_by_week[uri].append(RawRow([ticket[column] for column in columns]))
+    for uri, fingerprint in fresh_weeks.items():
+        yield Piece(uri, fingerprint, [build_whole_table(rows_by_week[uri], layout, uri, source.split)])
 
 
 def _build_uri(source: SampleSource, week: int) -> str:
     return f"sample:{source.sample}/week-{week:02}?seed={source.seed}"
 
 
-def _fingerprint_week(source: SampleSource, week: int, role_layout: Layout) -> str:
-    return compute_digest(_build_uri(source, week), source.split, role_layout.columns, role_layout.kinds)
+def _fingerprint_week(source: SampleSource, week: int, layout: Layout) -> str:
+    return compute_digest(_build_uri(source, week), source.split, layout.columns, layout.kinds)

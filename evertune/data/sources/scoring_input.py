@@ -1,6 +1,5 @@
-"""A file to score: its input column as the model takes it, and its own columns, to be handed on."""
+"""Read a file to score: the model's inputs, and all of the file's columns for the output."""
 
-import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ from evertune.data.sources.files import FORMATS, find_single_file
 from evertune.data.sources.formats import arrow as arrow_format
 from evertune.data.sources.formats import cells
 from evertune.data.sources.formats.text_file import SourceFile
-from evertune.data.sources.tables import CHUNK, get_converter
+from evertune.data.sources.tables import chunk_rows, get_converter
 from evertune.objectives import load_objective
 from evertune.records import Inputs
 
@@ -23,50 +22,44 @@ if TYPE_CHECKING:
 
 
 def read_inputs(path: str | Path, recipe: Recipe, encoding: str | None = None) -> Iterator[Inputs]:
-    """The rows of a file of any size, at most 10,000 at a time; a row that cannot be read has a problem.
+    """Yield the rows of a file of any size, at most 10,000 at a time; a row that cannot be read has a problem.
 
-    Columns of Parquet keep their types, all others come as text; those of JSON Lines are the keys of its first 10,000
-    objects.
+    Parquet columns keep their types, all others become text. The columns of a JSON Lines file are the keys of its first
+    10,000 objects.
 
     Args:
         path: relative to the working folder.
-        encoding: of a text file. Default: that of the recipe's first file source, else UTF-8.
+        encoding: encoding of a text file. Default: that of the recipe's first file source, else UTF-8.
     Raises:
-        DataError: the file is missing, no such format, or lacks the input column.
+        DataError: the file does not exist, has an unknown extension, or lacks an input column.
     """
-    file_source = next(
-        (source for source in recipe.data.sources if isinstance(source, PathSource)), PathSource(path="")
-    )
+    file_sources = (source for source in recipe.data.sources if isinstance(source, PathSource))
+    file_source = next(file_sources, PathSource(path=""))
     file = replace(find_single_file(path), encoding=encoding or file_source.encoding, delimiter=file_source.delimiter)
     objective = load_objective(recipe.objective.type)
     reader = FORMATS[file.format]
     kinds = {recipe.column(role): objective.COLUMNS[role] for role in objective.INPUTS}
-    names = reader.names(file)
-    role_layout = Layout({role: recipe.column(role) for role in objective.INPUTS}, dict.fromkeys(objective.INPUTS, ""))
-    match_columns(role_layout, names, file.name)
+    names = reader.read_column_names(file)
+    layout = Layout({role: recipe.column(role) for role in objective.INPUTS}, dict.fromkeys(objective.INPUTS, ""))
+    match_columns(layout, names, file.name)
     schema = _build_schema(file, list(dict.fromkeys(names)), kinds)
-    raw_rows = iter(reader.rows(file, schema.names))
-    start = 0
-    while (chunk := list(itertools.islice(raw_rows, CHUNK))) or start == 0:
+    for start, chunk in chunk_rows(reader.read_rows(file, schema.names)):
         yield _build_inputs(chunk, start, schema, kinds, file.path.parent)
-        start += len(chunk)
-        if len(chunk) < CHUNK:
-            return
 
 
 def _build_schema(file: SourceFile, names: Sequence[str], kinds: dict[str, str]) -> "pa.Schema":
-    """The file's own columns and what they become; the input columns become what the model takes.
+    """Return the schema of the file's columns; the input columns have the types that the model takes.
 
     Args:
-        kinds: of the input columns, by name.
+        kinds: input column -> its kind.
     """
     import pyarrow as pa
 
     plain_type = pa.list_(pa.string()) if file.format == "conll" else pa.string()
     parquet_types = arrow_format.read_column_types(file) if file.format == "parquet" else {}
-    return pa.schema(
-        [(name, to_arrow_type(kinds[name]) if name in kinds else parquet_types.get(name, plain_type)) for name in names]
-    )
+    input_types = {name: to_arrow_type(kind) for name, kind in kinds.items()}
+    types = parquet_types | input_types
+    return pa.schema([(name, types.get(name, plain_type)) for name in names])
 
 
 def _build_inputs(
@@ -79,21 +72,27 @@ def _build_inputs(
     values: list[Any] = []
     problems: list[str | None] = []
     rows: list[list[Any]] = []
-    for number, raw in enumerate(chunk, start):
+    for row_number, raw in enumerate(chunk, start):
         row = list(raw.cells) if raw.cells is not None else [None] * width
         problem = raw.problem
         for name, index in column_indices.items():
-            row[index], cell_problem = (
-                _convert_cell(row[index], kinds[name], number, name, folder) if problem is None else (None, None)
-            )
-            problem = problem or cell_problem
-        input_cells = tuple(row[index] for index in column_indices.values())
-        values.append(None if problem else input_cells[0] if len(input_cells) == 1 else input_cells)
+            if problem is None:
+                row[index], problem = _convert_cell(row[index], kinds[name], row_number, name, folder)
+            else:
+                row[index] = None
+        values.append(_pick_input(row, list(column_indices.values())) if problem is None else None)
         problems.append(problem)
         rows.append(row)
     columns = zip(*rows, strict=True) if rows else [()] * width
     arrays = [_build_array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     return Inputs(values, problems, pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _pick_input(row: Sequence[Any], input_indices: Sequence[int]) -> Any:
+    """Return what the model takes: the cell of its only input column, or a tuple of several."""
+    if len(input_indices) == 1:
+        return row[input_indices[0]]
+    return tuple(row[index] for index in input_indices)
 
 
 def _convert_cell(cell: Any, kind: str, row_number: int, column_name: str, folder: Path) -> tuple[Any, str | None]:
@@ -106,11 +105,13 @@ def _convert_cell(cell: Any, kind: str, row_number: int, column_name: str, folde
 def _build_array(column: Sequence[Any], data_type: "pa.DataType") -> "pa.Array":
     import pyarrow as pa
 
-    return pa.array([_to_text(cell) for cell in column] if data_type == pa.string() else column, data_type)
+    if data_type == pa.string():
+        return pa.array([_to_text(cell) for cell in column], data_type)
+    return pa.array(column, data_type)
 
 
 def _to_text(cell: Any) -> str | None:
-    """Any cell as text: lists and objects as JSON."""
+    """Return any cell as text, lists and objects as JSON."""
     try:
         return cells.parse_text(cell)
     except ValueError:

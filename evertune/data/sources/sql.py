@@ -1,4 +1,4 @@
-"""Queries as a source, through SQLAlchemy: scanned whole at every run, or from a cursor on."""
+"""SQL queries as a source, through SQLAlchemy: scanned whole on every run, or from a cursor on."""
 
 import contextlib
 import json
@@ -30,55 +30,61 @@ CURSOR_TYPES: dict[str, Callable[[str], Any]] = {
     "date": date.fromisoformat,
     "Decimal": Decimal,
 }
-CURSOR_HOW = "`(:cursor IS NULL OR id > :cursor)`"  # a plain comparison with NULL would never let the first row in
+CURSOR_EXAMPLE = "`(:cursor IS NULL OR id > :cursor)`"  # a plain comparison with NULL would never match the first row
 
 logger = logging.getLogger(__name__)
 
 
 def fingerprints(source: SqlSource, recipe: Recipe, cache: dict[str, Any]) -> None:
-    """None: only the database tells what a query gives."""
+    """Return None: only running a query tells its result."""
     return
 
 
 def detect_changes(source: SqlSource, recipe: Recipe, seen: dict[str, str]) -> dict[str, str]:
-    """The query's fingerprint where it gives other rows than `seen` tells of, else nothing; it runs the query.
+    """Run the query and return `{uri: fingerprint}` of its result, empty if the fingerprint is the one in `seen`.
 
     Raises:
-        ConfigError, DataError: as `read`.
+        ConfigError, DataError: as for `read`.
     """
     return {piece.uri: piece.fingerprint for piece in read(source, recipe, seen)}
 
 
 def read(source: SqlSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[Piece]:
-    """The rows of the query, unless they are those that `seen` tells of.
+    """Yield the rows of the query, unless their fingerprint is the one in `seen`.
 
-    With `cursor`, the piece's fingerprint is the largest value of that column as JSON, which the next run binds as
-    `:cursor` (NULL at first), and a run that brings no rows gives no piece. Without it, the fingerprint is of all rows.
+    With `cursor`, the piece's fingerprint is the largest value of that column as JSON, which the next run passes as
+    `:cursor` (NULL at first); a run without new rows yields no piece. Without it, the fingerprint is of all rows.
 
     Raises:
-        ConfigError: `cursor` is named but not used, or used but not named.
+        ConfigError: the recipe sets `cursor` but the query does not use it, or the reverse.
         DataError: the database cannot be reached, refuses the query, or the result lacks a column.
     """
     if (source.cursor is None) == bool(BOUND.search(source.sql)):
-        raise ConfigError(f"data.sources: sql: name the column in `cursor`, and write {CURSOR_HOW} in the query")
+        raise ConfigError(f"data.sources: sql: name the column in `cursor`, and write {CURSOR_EXAMPLE} in the query")
     url = _resolve_url(source, recipe)
     uri = _build_uri(source, recipe, url)
     last_fingerprint = seen.get(uri)
-    extent = f"from the cursor {last_fingerprint} on" if last_fingerprint and source.cursor else "whole"
+    extent = f"from cursor {last_fingerprint}" if last_fingerprint and source.cursor else "whole"
     logger.info("scanning %s of %s %s", uri, redact_url(source.url), extent)
-    table, largest = _query_rows(source, recipe, url, uri, _decode_cursor(last_fingerprint) if source.cursor else None)
+    start = _decode_cursor(last_fingerprint) if source.cursor else None
+    table, largest = _query_rows(source, recipe, url, uri, start)
     if source.cursor and last_fingerprint is None and not table.num_rows:
-        logger.warning("%s gave no rows for :cursor = NULL; write %s in the query", uri, CURSOR_HOW)
+        logger.warning("%s returned no rows for :cursor = NULL; write %s in the query", uri, CURSOR_EXAMPLE)
     fingerprint = _encode_cursor(largest) if source.cursor else digest_table(table)
     if table.num_rows and fingerprint != last_fingerprint:
         yield Piece(uri, fingerprint, [table])
 
 
 def _query_rows(source: SqlSource, recipe: Recipe, url: "URL", uri: str, start: Any) -> "tuple[pa.Table, Any]":
+    """Run the query and return its rows and the largest cursor value.
+
+    Args:
+        start: cursor value to continue from; None for all rows.
+    """
     from sqlalchemy import create_engine
 
-    role_layout = build_layout(recipe)
-    largest = [start]
+    layout = build_layout(recipe)
+    largest = [start]  # a list, so that the generator of rows can update it
     with _explain_errors(source):
         engine = create_engine(url, hide_parameters=True)
         try:
@@ -87,17 +93,17 @@ def _query_rows(source: SqlSource, recipe: Recipe, url: "URL", uri: str, start: 
                 keys = list(result.keys())
                 if source.cursor and source.cursor not in keys:
                     raise DataError(f"cursor {source.cursor}: not in the query's result; it has {', '.join(keys)}")
-                columns = match_columns(role_layout, keys, uri)
+                columns = match_columns(layout, keys, uri)
                 rows = _read_raw_rows((row._mapping for row in result), columns, source.cursor, largest)
-                return build_whole_table(rows, role_layout, uri, source.split), largest[0]
+                return build_whole_table(rows, layout, uri, source.split), largest[0]
         finally:
             engine.dispose()
 
 
 def _build_statement(source: SqlSource, start: Any) -> "TextClause":
-    """The query, with the cursor written into it as a literal of its dialect.
+    """Return the query with the cursor rendered into it as a literal of its dialect.
 
-    A bound parameter has no type in `:cursor IS NULL`, and PostgreSQL's drivers that bind on the server refuse it.
+    A bound parameter has no type in `:cursor IS NULL`, so PostgreSQL drivers that bind on the server reject it.
     """
     from sqlalchemy import bindparam, text
 
@@ -116,18 +122,18 @@ def _pick_larger(first: Any, second: Any, cursor: str) -> Any:
     try:
         return second if first is None or second > first else first
     except TypeError:
-        kinds = f"{type(first).__name__} ({first!r}) and {type(second).__name__} ({second!r})"
+        types = f"{type(first).__name__} ({first!r}) and {type(second).__name__} ({second!r})"
         raise DataError(
-            f"cursor {cursor}: its values are of different types, {kinds}, and none is the larger; "
-            "name a column of one type, or CAST it in the query"
+            f"cursor {cursor}: its values have different types, {types}, which cannot be ordered; "
+            "choose a column of one type, or CAST it in the query"
         ) from None
 
 
 def _resolve_url(source: SqlSource, recipe: Recipe) -> "URL":
-    """The URL with its placeholders filled; a relative SQLite file starts from the recipe's folder.
+    """Return the URL with its placeholders filled; the path of a SQLite file is relative to the recipe's folder.
 
     Raises:
-        DataError: it is no URL, or its SQLite file does not exist (SQLite would make an empty one).
+        DataError: the URL is invalid, or its SQLite file does not exist (SQLite would create an empty one).
     """
     from sqlalchemy import make_url
 
@@ -138,17 +144,15 @@ def _resolve_url(source: SqlSource, recipe: Recipe) -> "URL":
     if url.get_backend_name() != "sqlite" or not database or database == ":memory:" or database.startswith("file:"):
         return url
     if not (recipe.folder / database).is_file():
-        raise DataError(
-            f"{Path(database).name}: no such SQLite file; check the url (it starts from the recipe's folder)"
-        )
+        raise DataError(f"{Path(database).name}: no such SQLite file; check the url (relative to the recipe's folder)")
     return url.set(database=str(recipe.folder / database))
 
 
 def _build_uri(source: SqlSource, recipe: Recipe, url: "URL") -> str:
-    """Another query, database, cursor or mapping is another source, whose cursor starts anew."""
-    role_layout = build_layout(recipe)
+    """Return the source's name: a digest, so that another query, database, cursor or mapping starts from NULL again."""
+    layout = build_layout(recipe)
     address = [url.drivername, url.host, url.port, url.database]
-    return f"sql:{compute_digest(source.sql, address, source.cursor, role_layout.columns, role_layout.kinds)}"
+    return f"sql:{compute_digest(source.sql, address, source.cursor, layout.columns, layout.kinds)}"
 
 
 @contextlib.contextmanager
@@ -163,16 +167,17 @@ def _explain_errors(source: SqlSource) -> Iterator[None]:
         raise DataError(
             f"{redact_url(source.url)}: the query failed ({redact_message(str(cause), source.url)});{driver} "
             "check that the database can be reached, and the url and sql of this source"
-        ) from None  # the chain would show the URL
+        ) from None  # a chained error would show the URL with its password
 
 
 def _encode_cursor(value: Any) -> str:
-    kind = type(value).__name__
-    return json.dumps([kind, value if kind in {"int", "float", "str", "NoneType"} else str(value)])
+    type_name = type(value).__name__
+    is_json = type_name in {"int", "float", "str", "NoneType"}
+    return json.dumps([type_name, value if is_json else str(value)])
 
 
 def _decode_cursor(text: str | None) -> Any:
     if text is None:
         return None
-    kind, value = json.loads(text)
-    return CURSOR_TYPES[kind](value) if kind in CURSOR_TYPES else value
+    type_name, value = json.loads(text)
+    return CURSOR_TYPES[type_name](value) if type_name in CURSOR_TYPES else value

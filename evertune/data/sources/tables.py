@@ -1,4 +1,4 @@
-"""Raw rows become Arrow tables with roles as columns, in chunks of bounded size."""
+"""Convert raw rows to Arrow tables of roles, in chunks of bounded size."""
 
 import functools
 import hashlib
@@ -21,43 +21,54 @@ if TYPE_CHECKING:
 CHUNK = 10_000  # rows that are held as Python values at a time
 
 
-def build_role_tables(rows: Iterable[RawRow], role_layout: Layout) -> "Iterator[pa.Table]":
-    """The roles of rows in tables of at most `CHUNK` rows; at least one table.
-
-    Args:
-        rows: cells in the layout's order.
-    """
+def chunk_rows(rows: Iterable[RawRow]) -> Iterator[tuple[int, list[RawRow]]]:
+    """Yield the rows in chunks of `CHUNK`, each with the number of its first row; at least one chunk."""
     start = 0
     remaining = iter(rows)
-    while (chunk := list(itertools.islice(remaining, CHUNK))) or start == 0:
-        yield convert_rows(chunk, range(start, start + len(chunk)), role_layout)
+    while True:
+        chunk = list(itertools.islice(remaining, CHUNK))
+        if chunk or start == 0:
+            yield start, chunk
         start += len(chunk)
         if len(chunk) < CHUNK:
             return
 
 
+def build_role_tables(rows: Iterable[RawRow], layout: Layout) -> "Iterator[pa.Table]":
+    """Yield the rows as tables of roles of at most `CHUNK` rows; at least one table.
+
+    Args:
+        rows: their cells are in the layout's order.
+    """
+    for start, chunk in chunk_rows(rows):
+        yield convert_rows(chunk, range(start, start + len(chunk)), layout)
+
+
 def add_source_columns(tables: "Iterable[pa.Table]", uri: str, split: str | None) -> "Iterator[pa.Table]":
-    """Tables of roles with the columns `source` and `given_split`."""
+    """Yield the tables with the columns `source` and `given_split` appended."""
     import pyarrow as pa
 
     for table in tables:
-        source_column, split_column = (pa.repeat(pa.scalar(value, pa.string()), len(table)) for value in (uri, split))
+        source_column = pa.repeat(pa.scalar(uri, pa.string()), len(table))
+        split_column = pa.repeat(pa.scalar(split, pa.string()), len(table))
         yield table.append_column("source", source_column).append_column("given_split", split_column)
 
 
-def build_whole_table(rows: Iterable[RawRow], role_layout: Layout, uri: str, split: str | None = None) -> "pa.Table":
-    """All rows in one table.
+def build_whole_table(rows: Iterable[RawRow], layout: Layout, uri: str, split: str | None = None) -> "pa.Table":
+    """Return all rows as one table of roles.
 
     Args:
-        uri: goes to the column `source`; split: to `given_split`.
+        rows: their cells are in the layout's order.
+        uri: value of the column `source`.
+        split: value of the column `given_split`.
     """
     import pyarrow as pa
 
-    return pa.concat_tables(add_source_columns(build_role_tables(rows, role_layout), uri, split))
+    return pa.concat_tables(add_source_columns(build_role_tables(rows, layout), uri, split))
 
 
 def digest_table(table: "pa.Table") -> str:
-    """A digest of a table's values, the same however its rows are chunked."""
+    """Return a digest of a table's values that does not depend on how its rows are chunked."""
     state = hashlib.blake2b(digest_size=16)
     for batch in table.to_batches():
         for row in batch.to_pylist():
@@ -65,54 +76,57 @@ def digest_table(table: "pa.Table") -> str:
     return state.hexdigest()
 
 
-def convert_rows(chunk: Sequence[RawRow], row_numbers: Sequence[int], role_layout: Layout) -> "pa.Table":
-    """The roles of rows, and `source_row`, `problem` and `problem_digest`.
+def convert_rows(chunk: Sequence[RawRow], row_numbers: Sequence[int], layout: Layout) -> "pa.Table":
+    """Return the rows as a table of roles with `source_row`, `problem` and `problem_digest`.
 
     Args:
-        numbers: of the rows.
+        chunk: rows; their cells are in the layout's order.
+        row_numbers: the number of each row in its source.
     """
     import pyarrow as pa
 
-    converted_rows = [_convert_row(raw, number, role_layout) for raw, number in zip(chunk, row_numbers, strict=True)]
-    columns = {role: [row[index] for row, *_ in converted_rows] for index, role in enumerate(role_layout.kinds)}
+    converted_rows = [_convert_row(raw, number, layout) for raw, number in zip(chunk, row_numbers, strict=True)]
     arrays = {}
-    for role, kind in role_layout.kinds.items():
+    for index, (role, kind) in enumerate(layout.kinds.items()):
+        values = [row[index] for row, _, _ in converted_rows]
         if kind == "timestamp":
-            arrays[role] = pa.array([pair[0] for pair in columns[role]], pa.timestamp("us", tz="UTC"))
-            arrays[f"{role}_problem"] = pa.array([pair[1] for pair in columns[role]], pa.string())
+            arrays[role] = pa.array([moment for moment, _ in values], pa.timestamp("us", tz="UTC"))
+            arrays[f"{role}_problem"] = pa.array([text for _, text in values], pa.string())
         else:
-            arrays[role] = pa.array(columns[role], to_arrow_type(kind))
+            arrays[role] = pa.array(values, to_arrow_type(kind))
     arrays["source_row"] = pa.array(row_numbers, pa.int64())
     arrays["problem"] = pa.array([problem for _, problem, _ in converted_rows], pa.string())
-    arrays["problem_digest"] = pa.array([row_digest for *_, row_digest in converted_rows], pa.string())
+    arrays["problem_digest"] = pa.array([row_digest for _, _, row_digest in converted_rows], pa.string())
     return pa.table(arrays)
 
 
 def get_converter(kind: str, folder: "Path | None") -> Callable[[Any], Any]:
-    """What makes a cell one of this kind.
+    """Return the function that converts a cell to this kind; it raises ValueError for a cell that does not fit.
 
     Args:
-        folder: where picture files lie that cells name.
+        folder: folder of the picture files that cells may name.
     """
     return functools.partial(images.parse_image, folder=folder) if kind == "image" else CONVERTERS[kind]
 
 
-def _convert_row(raw: RawRow, row_number: int, role_layout: Layout) -> tuple[list[Any], str | None, str | None]:
-    """The cells as their kinds, what is wrong with the row, and the digest of what stands there if anything is."""
-    raw_cells = raw.cells or [None] * len(role_layout.kinds)
+def _convert_row(raw: RawRow, row_number: int, layout: Layout) -> tuple[list[Any], str | None, str | None]:
+    """Return the converted cells, the row's problem, and the digest of the raw row if there is a problem."""
+    raw_cells = raw.cells or [None] * len(layout.kinds)
     problem = raw.problem
     values = []
-    for (role, kind), cell in zip(role_layout.kinds.items(), raw_cells, strict=True):
+    for (role, kind), cell in zip(layout.kinds.items(), raw_cells, strict=True):
         try:
-            values.append(get_converter(kind, role_layout.folder)(cell))
+            values.append(get_converter(kind, layout.folder)(cell))
         except ValueError as error:
             values.append(None)
-            problem = problem or f"row {row_number}, column {role_layout.columns[role]}: {error}; mend the cell"
-    return values, problem, None if problem is None else compute_digest(raw.given or [str(cell) for cell in raw_cells])
+            problem = problem or f"row {row_number}, column {layout.columns[role]}: {error}; mend the cell"
+    if problem is None:
+        return values, None, None
+    return values, problem, compute_digest(raw.raw_text or [str(cell) for cell in raw_cells])
 
 
 def _convert_moment(cell: Any) -> tuple[datetime | None, str | None]:
-    """The moment, or the text that is none: the contract refuses the row, this reader does not."""
+    """Return the moment, or the text that is no moment: the contract refuses such a row, this reader does not."""
     try:
         return cells.parse_moment(cell), None
     except ValueError:

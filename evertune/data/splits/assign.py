@@ -1,10 +1,10 @@
-"""A row's split: assigned once from what it is linked with, never from its label; and which test rows leak."""
+"""Assign each row's split once, from the rows that it is linked with, never from its label; find leaked test rows."""
 
 import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.config import Recipe
 from evertune.config.data import SplitRules
@@ -27,6 +27,7 @@ from evertune.data.splits.groups import (
 from evertune.data.splits.minhash import PERMUTATIONS, compute_signatures, make_comparable
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 __all__ = [
@@ -40,14 +41,14 @@ __all__ = [
     "split_rows",
 ]
 
-OPEN = -1  # not decided yet
-LARGE = 0.2  # a component with more of a batch's rows than this is worth a warning ...
-LARGE_FROM = 100  # ... in a batch of at least this many
+UNDECIDED = -1
+LARGE = 0.2  # share of a batch's rows: a component with more of them is worth a warning ...
+LARGE_FROM = 100  # ... in a batch of at least this many rows
 logger = logging.getLogger(__name__)
 
 
 def lends_validation(recipe: Recipe) -> bool:
-    """Whether given train rows lend a share to validation, because no source gives validation rows."""
+    """Return whether rows of given train splits lend a share to validation, because no source gives validation rows."""
     return not any(source.split == "validation" for source in recipe.data.sources)
 
 
@@ -59,16 +60,17 @@ def split_rows(
     look_up: LookUp,
     lend: bool = True,
 ) -> "pa.Table":
-    """The rows with `split`, `component`, `joins`, `signature` and `normal_digest`; known rows keep theirs.
+    """Return the rows with `split`, `component`, `joins`, `signature` and `normal_digest`; known rows keep theirs.
 
-    The order of the rows changes nothing.
+    The result does not depend on the order of the rows.
 
     Args:
-        accepted: rows as the contract gives them.
-        known: the `KNOWN` columns of every row version in the corpus, superseded ones too.
-        inputs: the role that holds the model's input.
-        look_up: gives the inputs of known row versions, in order.
-        lend: whether given train rows lend the share `rules.validation` to validation.
+        accepted: rows from the contract.
+        corpus_rows: the `KNOWN` columns of every row version in the corpus, superseded ones included.
+        rules: the recipe's `data.split`.
+        input_role: the role of the model's input.
+        look_up: returns the inputs of known row versions, in their order.
+        lend: whether rows of given train splits lend the share `rules.validation` to validation.
     """
     rows = add_signatures(accepted, input_role)
     with tempfile.TemporaryDirectory() as scratch:
@@ -81,7 +83,7 @@ def split_rows(
 
 
 def add_signatures(accepted: "pa.Table", input_role: str) -> "pa.Table":
-    """The rows with `signature` and `normal_digest`, by which their inputs are compared; each row for itself."""
+    """Return the rows with `signature` and `normal_digest`, by which inputs are compared; each row independently."""
     import numpy as np
     import pyarrow as pa
 
@@ -101,12 +103,16 @@ def assign_splits(
     scratch: Path,
     lend: bool = True,
 ) -> "pa.Table":
-    """`split`, `component` and `joins` of each row, in the rows' order; see `assign`.
+    """Return `split`, `component` and `joins` of each row, in the rows' order.
 
     Args:
-        rows: reads the batch's rows, from `signed`.
-        known: reads the `KNOWN` columns of the corpus.
-        scratch: folder for files that are gone when this returns.
+        rows: reads the batch's rows, from `add_signatures`.
+        corpus_rows: reads the `KNOWN` columns of every row version in the corpus, superseded ones included.
+        rules: the recipe's `data.split`.
+        input_role: the role of the model's input.
+        look_up: returns the inputs of known row versions, in their order.
+        scratch: folder for temporary files.
+        lend: whether rows of given train splits lend the share `rules.validation` to validation.
     """
     import numpy as np
 
@@ -118,22 +124,23 @@ def assign_splits(
     split[is_linking] = _decide_splits(given_codes, keys, split, groups, rules, lend)[is_linking]
     _warn_of_large(groups)
     is_staying = split != EXCLUDED
-    if (is_staying != is_linking).any():  # what is left out links nothing: the others hang together without it
+    if (is_staying != is_linking).any():  # excluded rows link nothing: find the components without them
         groups = find_components(links, is_staying, rules.near_duplicate)
     row_digests = links.normal[: links.size]
     del links
     return _make_split_columns(split, groups, row_digests)
 
 
-def _read_given_codes(rows: RowReader) -> Iterator[Any]:
+def _read_given_codes(rows: RowReader) -> "Iterator[np.ndarray]":
+    """Yield the codes of the given splits, `UNDECIDED` for rows without one."""
     import numpy as np
 
     for chunk in rows(["given_split"]):
-        yield encode_splits(chunk["given_split"]).fill_null(OPEN).to_numpy().astype(np.int8)
+        yield encode_splits(chunk["given_split"]).fill_null(UNDECIDED).to_numpy().astype(np.int8)
 
 
 def find_leaked_rows(rows: "pa.Table") -> "pa.Array":
-    """Versions of the test rows whose component also holds a train row.
+    """Return the versions of the test rows whose component also has a train row.
 
     Args:
         rows: `row_version`, `split` and `component` of a snapshot's current rows.
@@ -142,36 +149,40 @@ def find_leaked_rows(rows: "pa.Table") -> "pa.Array":
 
     train_components = rows.filter(pc.equal(rows["split"], "train"))["component"]
     test_rows = rows.filter(pc.equal(rows["split"], "test"))
-    return test_rows.filter(pc.is_in(test_rows["component"], value_set=pc.unique(train_components)))[
-        "row_version"
-    ].combine_chunks()
+    leaked_rows = test_rows.filter(pc.is_in(test_rows["component"], value_set=pc.unique(train_components)))
+    return leaked_rows["row_version"].combine_chunks()
 
 
 def exclude_leaked_rows(rows: "pa.Table", rules: SplitRules) -> "pa.Table":
-    """The rows; with `leak: exclude` the train rows whose component holds a test row are `excluded`, and counted.
+    """Return the rows; with `leak: exclude` train rows whose component has a test row get the split `excluded`.
 
-    A test row that comes later finds its train rows in the corpus, with the split that they keep there.
+    Such test rows came later than the train rows, which keep their split in the corpus.
 
     Args:
         rows: a snapshot's current rows, with `split` and `component`.
+        rules: the recipe's `data.split`.
     """
     import pyarrow.compute as pc
 
     if rules.leak == "report":
         return rows
-    is_train, is_test = (pc.equal(rows["split"], name) for name in ("train", "test"))
-    is_leaked = pc.and_(is_train, pc.is_in(rows["component"], value_set=pc.unique(rows["component"].filter(is_test))))
-    if count := pc.sum(is_leaked).as_py():
-        logger.info("%d train rows stand in or near test rows that came later; they are left out of training", count)
+    is_train = pc.equal(rows["split"], "train")
+    test_components = pc.unique(rows["component"].filter(pc.equal(rows["split"], "test")))
+    is_leaked = pc.and_(is_train, pc.is_in(rows["component"], value_set=test_components))
+    count = pc.sum(is_leaked).as_py()
+    if count:
+        logger.info("excluded %d train rows that are linked with test rows that came later", count)
     index = rows.column_names.index("split")
     return rows.set_column(index, "split", pc.if_else(is_leaked, "excluded", rows["split"]))
 
 
-def _make_split_columns(split: Any, groups: Groups, row_digests: Any) -> "pa.Table":
-    """Split, component and joins of each row; an excluded row stands alone.
+def _make_split_columns(split: "np.ndarray", groups: Groups, row_digests: "np.ndarray") -> "pa.Table":
+    """Return split, component and joins of each row; an excluded row is its own component.
 
     Args:
+        split: codes of the rows' splits.
         groups: of the rows that are not excluded.
+        row_digests: of their normalised inputs.
     """
     import numpy as np
     import pyarrow as pa
@@ -195,22 +206,31 @@ def _make_split_columns(split: Any, groups: Groups, row_digests: Any) -> "pa.Tab
 
 
 def _decide_splits(
-    given_codes: Any, keys: SharedValues, known_split: Any, groups: Groups, rules: SplitRules, lend: bool
-) -> Any:
-    """Codes of the rows' splits: the key's, else the given one, else the component's, else by hash.
+    given_codes: "np.ndarray",
+    keys: SharedValues,
+    known_split: "np.ndarray",
+    groups: Groups,
+    rules: SplitRules,
+    lend: bool,
+) -> "np.ndarray":
+    """Return codes of the rows' splits: the key's, else the given one, else the component's, else by hash.
 
     Args:
-        given: codes of the given splits, `OPEN` where there is none.
-        kept: the key's split, `OPEN` for a new key.
+        given_codes: of the given splits, `UNDECIDED` where there is none.
+        keys: rows that share a row key.
+        known_split: the key's split, `UNDECIDED` for a new key.
+        groups: components of the rows.
+        rules: the recipe's `data.split`.
+        lend: whether rows of given train splits lend a share to validation.
     """
     import numpy as np
 
     shares = _hash_uniformly(groups.ids)
-    given_codes = _apply_rules(np.where(known_split == EXCLUDED, OPEN, given_codes), groups, rules, shares, lend)
+    given_codes = _apply_rules(np.where(known_split == EXCLUDED, UNDECIDED, given_codes), groups, rules, shares, lend)
     _warn_of_moves(known_split, given_codes)
-    split = np.where(known_split == OPEN, given_codes, known_split)
-    held_splits = groups.held.copy()
-    is_decided = split != OPEN
+    split = np.where(known_split == UNDECIDED, given_codes, known_split)
+    held_splits = groups.held_splits.copy()
+    is_decided = split != UNDECIDED
     is_counted = is_decided & (known_split != EXCLUDED)
     held_splits[groups.member[is_counted], split[is_counted]] = True
     component_split = np.full(len(shares), TRAIN, dtype=np.int8)
@@ -222,41 +242,43 @@ def _decide_splits(
     return _unify_key_splits(keys, np.where(is_decided, split, component_split[groups.member]))
 
 
-def _apply_rules(given_codes: Any, groups: Groups, rules: SplitRules, shares: Any, lend: bool) -> Any:
-    """Given splits as the rules change them: train lends to validation, or is left out where it leaks."""
+def _apply_rules(
+    given_codes: "np.ndarray", groups: Groups, rules: SplitRules, shares: "np.ndarray", lend: bool
+) -> "np.ndarray":
+    """Return given splits as the rules change them: train rows lend to validation, or are excluded if they leak."""
     import numpy as np
 
     is_train = given_codes == TRAIN
     if lend:
-        held_splits = groups.held
+        held_splits = groups.held_splits
         is_lent = np.where(held_splits[:, TRAIN], False, held_splits[:, VALIDATION] | (shares < rules.validation))
         given_codes[is_train & is_lent[groups.member]] = VALIDATION
     if rules.leak == "exclude":
-        has_test = groups.held[:, TEST].copy()
+        has_test = groups.held_splits[:, TEST].copy()
         has_test[groups.member[given_codes == TEST]] = True
         given_codes[is_train & has_test[groups.member]] = EXCLUDED
     return given_codes
 
 
-def _find_known_splits(keys: SharedValues, known_split: Any, size: int) -> Any:
-    """The split that each row's key has in the corpus, of the first row there; `OPEN` for a new key."""
+def _find_known_splits(keys: SharedValues, known_split: "np.ndarray", size: int) -> "np.ndarray":
+    """Return the split that each row's key has in the corpus, of its first row there; `UNDECIDED` for a new key."""
     import numpy as np
 
-    split = np.full(size, OPEN, dtype=np.int8)
-    is_known = keys.places >= size
+    split = np.full(size, UNDECIDED, dtype=np.int8)
+    is_known = keys.rows >= size
     values, first = np.unique(keys.values[is_known], return_index=True)
-    value_split = np.full(keys.values.max(initial=-1) + 1, OPEN, dtype=np.int8)
-    value_split[values] = known_split[keys.places[is_known][first] - size]
-    split[keys.places[~is_known]] = value_split[keys.values[~is_known]]
+    value_split = np.full(keys.values.max(initial=-1) + 1, UNDECIDED, dtype=np.int8)
+    value_split[values] = known_split[keys.rows[is_known][first] - size]
+    split[keys.rows[~is_known]] = value_split[keys.values[~is_known]]
     return split
 
 
-def _unify_key_splits(keys: SharedValues, split: Any) -> Any:
-    """Two versions of a row in one batch stand in one split, the more sealed one."""
+def _unify_key_splits(keys: SharedValues, split: "np.ndarray") -> "np.ndarray":
+    """Return the splits with all versions of a row in one batch in the same split, the last one in `NAMES`."""
     import numpy as np
 
-    is_in_batch = keys.places < len(split)
-    row_indices = keys.places[is_in_batch]
+    is_in_batch = keys.rows < len(split)
+    row_indices = keys.rows[is_in_batch]
     values = keys.values[is_in_batch]
     value_split = np.zeros(values.max(initial=-1) + 1, dtype=split.dtype)
     np.maximum.at(value_split, values, split[row_indices])
@@ -264,21 +286,21 @@ def _unify_key_splits(keys: SharedValues, split: Any) -> Any:
     return split
 
 
-def _hash_uniformly(ids: Any) -> Any:
-    """A number in [0, 1) for each id; the smallest of several ids is not spread evenly, its mix is (splitmix64)."""
+def _hash_uniformly(ids: "np.ndarray") -> "np.ndarray":
+    """Return a number in [0, 1) for each id (splitmix64): ids are not uniform, being the smallest of several."""
     import numpy as np
 
     mixed = ids.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) / 2.0**53
+    shares: np.ndarray = ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) / 2.0**53
+    return shares
 
 
-def _warn_of_moves(known_split: Any, given_codes: Any) -> None:
-    if moved_count := int(((known_split != OPEN) & (given_codes != OPEN) & (known_split != given_codes)).sum()):
-        logger.warning(
-            "%d changed rows are given another split than they have; they keep the one they have", moved_count
-        )
+def _warn_of_moves(known_split: "np.ndarray", given_codes: "np.ndarray") -> None:
+    is_moved = (known_split != UNDECIDED) & (given_codes != UNDECIDED) & (known_split != given_codes)
+    if is_moved.any():
+        logger.warning("%d changed rows now have another given split; they keep their old one", is_moved.sum())
 
 
 def _warn_of_large(groups: Groups) -> None:
@@ -288,7 +310,7 @@ def _warn_of_large(groups: Groups) -> None:
     largest = int(np.bincount(groups.member).max(initial=0))
     if rows >= LARGE_FROM and largest > LARGE * rows:
         logger.warning(
-            "%d of %d rows hang together by group or near duplication and stand in one split; "
+            "%d of %d rows are linked by group or near duplication and share one split; "
             "check data.columns.group, or raise data.split.near_duplicate",
             largest,
             rows,

@@ -1,4 +1,4 @@
-"""Components: what links a batch's rows with each other and with the corpus; most of it is read, little of it held."""
+"""Find the components of a batch: rows that are linked with each other and with the corpus, in little memory."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -24,77 +24,91 @@ if TYPE_CHECKING:
 
 KNOWN = ("row_version", "row_key", "split", "component", "joins", "group", "normal_digest", "signature")
 LookUp = Callable[["pa.Array"], "pa.Array"]
-NAMES = ("train", "excluded", "validation", "test")  # in the order in which one wins over another within a row key
+NAMES = ("train", "excluded", "validation", "test")  # within a row key a later one wins over an earlier one
 TRAIN, EXCLUDED, VALIDATION, TEST = range(4)
 
 
 @dataclass(frozen=True)
 class Groups:
-    """The components that a batch's rows stand in.
+    """The components of a batch's rows.
 
     Args:
         member: each row's component, numbered within this batch.
-        ids: each component's id: the smallest of the known ones that it joins, else of its rows' normalised inputs.
-        joins: known components that became one, by component number.
-        held: splits that its known rows stand in, (components, 4).
+        ids: of the components: the smallest id of the known ones that it joins, else the smallest digest of its rows.
+        joins: ids of known components that became part of another one, by component number.
+        held_splits: whether a component has known rows in each split, (components, 4).
     """
 
-    member: "np.ndarray[Any, Any]"
-    ids: "np.ndarray[Any, Any]"
+    member: "np.ndarray"
+    ids: "np.ndarray"
     joins: dict[int, list[int]]
-    held: "np.ndarray[Any, Any]"
+    held_splits: "np.ndarray"
 
 
 @dataclass(frozen=True)
 class SharedValues:
-    """Strings that stand on more than one row, as numbers.
+    """Strings that more than one row has, as numbers.
 
     Args:
-        places: rows, the corpus' counted after the batch's; values: equal for equal strings.
+        rows: indices of the rows, those of the corpus counted after the batch's.
+        values: one for each of these rows, equal for equal strings.
     """
 
-    places: "np.ndarray[Any, Any]"
-    values: "np.ndarray[Any, Any]"
+    rows: "np.ndarray"
+    values: "np.ndarray"
 
 
 @dataclass(frozen=True)
 class NearCandidates:
-    """Normalised inputs that may be near duplicates of others: a fresh one in each pair.
+    """Normalised inputs that may be near duplicates of each other, with a fresh one in each pair.
 
     Args:
-        fresh, known: their digests; signatures: of the fresh ones, then of the known; texts: in the same order.
+        fresh: digests of the fresh ones.
+        known: digests of the known ones.
+        signatures: of the fresh ones, then of the known ones.
+        texts: in the same order.
     """
 
-    fresh: "np.ndarray[Any, Any]"
-    known: "np.ndarray[Any, Any]"
-    signatures: "np.ndarray[Any, Any]"
+    fresh: "np.ndarray"
+    known: "np.ndarray"
+    signatures: "np.ndarray"
     texts: "pa.Array"
 
 
 @dataclass(frozen=True)
 class Links:
-    """Everything that can link rows, whichever of them are left out in the end.
+    """Everything that can link rows, before any of them are excluded.
 
     Args:
-        normal: digests of normalised inputs, the batch's rows first, then the corpus': of a small batch those nearby.
-        size: rows of the batch.
-        ties: by group and by key.
-        near: None where near duplicates are not looked for.
-        split, component: of these rows of the corpus, as codes and as today's ids.
+        normal: digests of normalised inputs: the batch's rows, then the corpus' (for a small batch only nearby ones).
+        size: number of rows of the batch.
+        shared: groups and keys that rows share.
+        near: candidates for near duplicates; None if these are not searched.
+        split: codes of the corpus rows' splits.
+        component: current ids of the corpus rows' components.
     """
 
-    normal: "np.ndarray[Any, Any]"
+    normal: "np.ndarray"
     size: int
-    ties: "tuple[SharedValues, ...]"
+    shared: "tuple[SharedValues, ...]"
     near: NearCandidates | None
-    split: "np.ndarray[Any, Any]"
-    component: "np.ndarray[Any, Any]"
+    split: "np.ndarray"
+    component: "np.ndarray"
 
 
 def collect_links(
     rows: RowReader, corpus_rows: RowReader, input_role: str, look_up: LookUp, threshold: float | None, scratch: Path
 ) -> "tuple[Links, SharedValues]":
-    """All links, and the rows tied by key."""
+    """Return all links of a batch, and the rows that share a key.
+
+    Args:
+        rows: reads the batch's rows, with signatures.
+        corpus_rows: reads the `KNOWN` columns of the corpus.
+        input_role: the role of the model's input.
+        look_up: returns the inputs of known row versions, in their order.
+        threshold: least similarity of near duplicates; None to not search them.
+        scratch: folder for temporary files.
+    """
     import numpy as np
 
     batch_digests = read_numbers(rows, "normal_digest")
@@ -108,13 +122,13 @@ def collect_links(
         linked_count = neighbour_rows.count
     else:
         known_digests = read_numbers(corpus_rows, "normal_digest")
-        (split, component) = _read_components(corpus_rows(["split", "component", "joins"]))
+        split, component = _read_components(corpus_rows(["split", "component", "joins"]))
         linked_count = len(known_digests)
     row_digests = np.concatenate([batch_digests, known_digests]) if len(known_digests) else batch_digests
-    keys, groups = (_find_shared_values(rows, corpus_rows, name, size) for name in ("row_key", "group"))
+    keys = _find_shared_values(rows, corpus_rows, "row_key", size)
+    groups = _find_shared_values(rows, corpus_rows, "group", size)
     candidates = None
     if threshold is not None:
-        is_linking = split[:linked_count] != EXCLUDED
         candidates = _find_candidates(
             rows,
             corpus_rows,
@@ -122,16 +136,20 @@ def collect_links(
             look_up,
             threshold,
             scratch,
-            (batch_digests, known_digests[:linked_count], is_linking),
+            batch_digests,
+            known_digests[:linked_count],
+            split[:linked_count] != EXCLUDED,
         )
     return Links(row_digests, size, (groups, keys), candidates, split, component), keys
 
 
-def find_components(all_links: Links, is_staying: "np.ndarray[Any, Any]", threshold: float | None) -> Groups:
-    """The components of the rows that stay; each other row stands alone, and links nothing.
+def find_components(all_links: Links, is_staying: "np.ndarray", threshold: float | None) -> Groups:
+    """Return the components of the rows that stay; every other row is alone and links nothing.
 
     Args:
-        staying: which rows of the batch.
+        all_links: of the batch.
+        is_staying: mask of the batch's rows.
+        threshold: least similarity of near duplicates.
     """
     import numpy as np
 
@@ -145,25 +163,25 @@ def find_components(all_links: Links, is_staying: "np.ndarray[Any, Any]", thresh
         np.flatnonzero(is_linking)[find_repeated(all_links.normal[is_linking].view(np.uint64), can_overwrite=True)]
     )
     pairs = [link_equal_values(repeated_rows, all_links.normal[repeated_rows])]
-    for shared in all_links.ties:
-        is_used = is_linking[shared.places]
-        pairs.append(link_equal_values(shared.places[is_used], shared.values[is_used]))
+    for shared in all_links.shared:
+        is_used = is_linking[shared.rows]
+        pairs.append(link_equal_values(shared.rows[is_used], shared.values[is_used]))
     if all_links.near is not None and threshold is not None:
         pairs.append(_find_near_pairs(all_links.near, all_links.normal, is_linking, size, threshold))
     all_pairs = np.concatenate(pairs)
     all_pairs[all_pairs >= size] = nodes[all_pairs[all_pairs >= size] - size]
     member = label_components(size + len(known_ids), all_pairs)
     component_count = member.max(initial=-1) + 1
-    held = np.zeros((component_count, len(NAMES)), dtype=bool)
-    held[member[size + known_indices], all_links.split[is_known_linking]] = True
+    held_splits = np.zeros((component_count, len(NAMES)), dtype=bool)
+    held_splits[member[size + known_indices], all_links.split[is_known_linking]] = True
     ids, joins = _identify_components(member[:size], member[size:], all_links.normal[:size], known_ids, component_count)
-    return Groups(member[:size], ids, joins, held)
+    return Groups(member[:size], ids, joins, held_splits)
 
 
 def _find_near_pairs(
-    candidates: NearCandidates, row_digests: Any, is_linking: Any, size: int, threshold: float
-) -> "np.ndarray[Any, Any]":
-    """Pairs of rows that are near duplicates; of equal inputs the first that may link."""
+    candidates: NearCandidates, row_digests: "np.ndarray", is_linking: "np.ndarray", size: int, threshold: float
+) -> "np.ndarray":
+    """Return pairs of rows that are near duplicates, (k, 2); of rows with equal inputs the first that links."""
     import numpy as np
     import pyarrow as pa
 
@@ -173,16 +191,24 @@ def _find_near_pairs(
     texts = candidates.texts.take(pa.array(indices))
     signatures = candidates.signatures[indices]
 
-    def texts_with_known(known_indices: Any) -> Any:
+    def read_texts(known_indices: "np.ndarray") -> "pa.Array":
         return texts.take(pa.array(np.concatenate([np.arange(len(fresh)), len(fresh) + known_indices])))
 
-    pairs = find_near_duplicates(signatures[: len(fresh)], signatures[len(fresh) :], threshold, texts_with_known)
-    row_pairs: np.ndarray[Any, Any] = np.concatenate([first_fresh, first_known])[pairs]
+    pairs = find_near_duplicates(signatures[: len(fresh)], signatures[len(fresh) :], threshold, read_texts)
+    row_pairs: np.ndarray = np.concatenate([first_fresh, first_known])[pairs]
     return row_pairs
 
 
-def _find_first_rows(digests: Any, row_digests: Any, rows: Any) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
-    """Which of the wanted digests stand in the given places, and where each stands first."""
+def _find_first_rows(
+    digests: "np.ndarray", row_digests: "np.ndarray", rows: "np.ndarray"
+) -> "tuple[np.ndarray, np.ndarray]":
+    """Return the indices of the digests that some of the rows have, and the first such row of each.
+
+    Args:
+        digests: those to find.
+        row_digests: of all rows.
+        rows: indices of the rows to search.
+    """
     import numpy as np
 
     order = np.argsort(digests)
@@ -206,12 +232,20 @@ def _find_candidates(
     look_up: LookUp,
     threshold: float,
     scratch: Path,
-    digest_arrays: Any,
+    row_digests: "np.ndarray",
+    known_digests: "np.ndarray",
+    is_linking: "np.ndarray",
 ) -> NearCandidates:
+    """Return the inputs that share an LSH bucket with a fresh one.
+
+    Args:
+        row_digests: of the batch's rows.
+        known_digests: of the corpus' rows.
+        is_linking: mask of the corpus' rows that may link others.
+    """
     import numpy as np
     import pyarrow as pa
 
-    row_digests, known_digests, is_linking = digest_arrays
     first_rows = _find_first_of_each(row_digests, np.ones(len(row_digests), dtype=bool))
     known_rows = _find_first_of_each(known_digests, is_linking & ~mask_members(known_digests, row_digests))
     fresh_hits, known_hits = find_shared_buckets(
@@ -236,11 +270,12 @@ def _find_candidates(
     )
 
 
-def _find_first_of_each(values: Any, is_considered: Any) -> "np.ndarray[Any, Any]":
-    """The first place of each value, in order.
+def _find_first_of_each(values: "np.ndarray", is_considered: "np.ndarray") -> "np.ndarray":
+    """Return the first index of each value, in order.
 
     Args:
         values: digests.
+        is_considered: mask of the values to use.
     """
     import numpy as np
 
@@ -252,16 +287,16 @@ def _find_first_of_each(values: Any, is_considered: Any) -> "np.ndarray[Any, Any
     return np.asarray(indices[is_first])
 
 
-def _read_signatures(rows: RowReader, row_indices: Any) -> "Iterator[np.ndarray[Any, Any]]":
+def _read_signatures(rows: RowReader, row_indices: "np.ndarray") -> "Iterator[np.ndarray]":
     for chunk in select_rows(rows, ["signature"], row_indices):
         yield from iterate_signatures(chunk)
 
 
-def _read_components(corpus_chunks: "Iterable[pa.Table]") -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
-    """The split and today's component of each row of the corpus.
+def _read_components(corpus_chunks: "Iterable[pa.Table]") -> "tuple[np.ndarray, np.ndarray]":
+    """Return the code of the split and the current component of each row of the corpus.
 
     Args:
-        known: its rows in parts, with `split`, `component` and `joins`.
+        corpus_chunks: its rows, with `split`, `component` and `joins`.
     """
     import numpy as np
     import pyarrow as pa
@@ -278,7 +313,7 @@ def _read_components(corpus_chunks: "Iterable[pa.Table]") -> "tuple[np.ndarray[A
 
 
 def encode_splits(names: Any) -> Any:
-    """Splits as codes; null where there is none."""
+    """Return the code of each split name; null for null."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -286,7 +321,7 @@ def encode_splits(names: Any) -> Any:
 
 
 def _find_shared_values(rows: RowReader, corpus_rows: RowReader, name: str, size: int) -> SharedValues:
-    """Rows of the batch whose string stands elsewhere too, in the batch or the corpus, and these others."""
+    """Return rows of the batch whose string another row of the batch or the corpus has too, and these others."""
     import numpy as np
     import pyarrow as pa
 
@@ -299,8 +334,16 @@ def _find_shared_values(rows: RowReader, corpus_rows: RowReader, name: str, size
 
 
 def _identify_components(
-    member: Any, known_member: Any, row_digests: Any, known_ids: Any, size: int
-) -> tuple[Any, dict[int, list[int]]]:
+    member: "np.ndarray", known_member: "np.ndarray", row_digests: "np.ndarray", known_ids: "np.ndarray", size: int
+) -> "tuple[np.ndarray, dict[int, list[int]]]":
+    """Return `ids` and `joins` of `size` components, see `Groups`.
+
+    Args:
+        member: component numbers of the batch's rows.
+        known_member: component numbers of the known components.
+        row_digests: of the batch's rows.
+        known_ids: of the known components.
+    """
     import numpy as np
 
     largest = np.iinfo(np.int64).max

@@ -1,4 +1,4 @@
-"""Pictures as comparisons see them: words that stay the same when a picture is encoded or resized anew."""
+"""Turn pictures into words that stay the same when a picture is re-encoded or resized."""
 
 import base64
 import io
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SIDE = 8
-FLAT = 16  # grey levels, of 256, that count as no difference: less is the noise of an encoder
+FLAT = 16  # grey levels, of 256, that count as no difference: an encoder's noise is less
 TINT = 64  # levels of a colour that count as the same
 
 
 def hash_pictures(pictures: Any) -> "pa.Array":
-    """Each picture as 64 words, for whether it grows lighter or darker from cell to cell, and three for its colour.
+    """Return each picture as 64 words for lighter, darker or flat steps from cell to cell, and three for its colour.
 
     This is the difference hash (Krawetz 2013, "Kind of Like That") with a third value for flat parts. Pictures are
-    compared as texts are: each word that differs takes three of their 65 shingles.
+    then compared like texts: each word that differs changes three of their 65 shingles.
 
     Args:
         pictures: files in base64.

@@ -1,4 +1,4 @@
-"""Texts as comparisons see them: normalised, as word shingles, as MinHash signatures (Broder 1997)."""
+"""Prepare texts for comparison: normalised texts, word shingles and MinHash signatures (Broder 1997)."""
 
 import functools
 import unicodedata
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-PICTURES = "image"  # the role of all pictures
+PICTURES = "image"  # the role under which pictures are inputs
 PERMUTATIONS = 64
 SEED = 17
-BLOCK = 8192  # texts whose shingles are permuted at once: few calls of numpy, and all stays in the cache
+BLOCK = 8192  # texts whose shingles are permuted at once: few numpy calls, and the data stays in the cache
 SPACE = ord(" ")
 NO_SPACES = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
 
 
 def make_comparable(inputs: Any, role: str) -> "pa.Array":
-    """What is compared of the inputs under a role: pictures in words, texts as `normalised` gives them."""
+    """Return the normalised texts by which inputs of a role are compared; pictures become words first."""
     return normalise_texts(hash_pictures(inputs) if role == PICTURES else inputs)
 
 
 def normalise_texts(inputs: Any) -> "pa.Array":
-    """The input as comparisons see it: NFKC, lower case, no punctuation, single spaces.
+    """Return texts in NFKC and lower case, without punctuation and with single spaces.
 
-    Scripts that are written without spaces get one around every character. A text of punctuation alone stays as it is.
+    Scripts that are written without spaces get one around every character. A text of only punctuation keeps it.
 
     Args:
         inputs: strings, or lists of strings that count as words.
@@ -70,7 +70,7 @@ def _normalise_unicode(texts: "pa.Array") -> "pa.Array":
 
 
 def _normalise_ascii(texts: "pa.Array") -> "pa.Array":
-    """The same for ASCII, byte by byte: a pattern would take twenty times as long."""
+    """Normalise ASCII texts byte by byte: a pattern would take twenty times as long."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -85,29 +85,29 @@ def _normalise_ascii(texts: "pa.Array") -> "pa.Array":
 
 
 @functools.cache
-def _build_letter_table() -> "np.ndarray[Any, Any]":
-    """Of each byte: digits and lower-case letters as they are, capitals as lower case, others as a space."""
+def _build_letter_table() -> "np.ndarray":
+    """Return a table that maps capitals to lower case and all bytes but digits and letters to a space."""
     import numpy as np
 
     characters = [chr(code).lower() if code < 128 and chr(code).isalnum() else " " for code in range(256)]
     return np.array([ord(character) for character in characters], dtype=np.uint8)
 
 
-def iterate_signatures(table: "pa.Table") -> "Iterator[np.ndarray[Any, Any]]":
-    """The signatures of a part's rows, (n, 64) for each chunk."""
+def iterate_signatures(table: "pa.Table") -> "Iterator[np.ndarray]":
+    """Yield the signatures of a table's rows, (n, 64) for each chunk."""
     import numpy as np
 
     for chunk in table["signature"].chunks:
         yield np.frombuffer(get_text_bytes(chunk)[0], dtype=np.uint16).reshape(-1, PERMUTATIONS)
 
 
-def compute_signatures(normal: "pa.Array") -> "np.ndarray[Any, Any]":
-    """MinHash signatures over word 3-shingles, (texts, 64), the lower 16 bits of each minimum.
+def compute_signatures(normal: "pa.Array") -> "np.ndarray":
+    """Return MinHash signatures over word 3-shingles, (texts, 64), the lower 16 bits of each minimum.
 
-    Sixteen bits are b-bit MinHash (Li and König 2010): two minima that differ agree by chance once in 65,536.
+    This is b-bit MinHash (Li and König 2010) with 16 bits: two minima that differ agree by chance once in 65,536.
 
     Args:
-        normal: from `normalised`; a text of fewer than three words is one shingle.
+        normal: from `normalise_texts`; a text of fewer than three words is one shingle.
     """
     import numpy as np
 
@@ -115,19 +115,18 @@ def compute_signatures(normal: "pa.Array") -> "np.ndarray[Any, Any]":
     return np.concatenate([np.zeros((0, PERMUTATIONS), dtype=np.uint16), *parts])
 
 
-def _compute_chunk_signatures(normal: "pa.Array") -> "np.ndarray[Any, Any]":
+def _compute_chunk_signatures(normal: "pa.Array") -> "np.ndarray":
     import numpy as np
 
     shingle_hashes, counts = _hash_shingles(normal)
     first = np.cumsum(counts) - counts
     factors, terms = _draw_permutations()
     result = np.empty((len(counts), PERMUTATIONS), dtype=np.uint16)
-    order = np.argsort(counts, kind="stable")  # texts of about the same length together: little is filled up
+    order = np.argsort(counts, kind="stable")  # texts of similar length together, to pad little
     for start in range(0, len(order), BLOCK):
         rows = order[start : start + BLOCK]
-        shingle_indices = np.minimum(
-            np.arange(counts[rows[-1]])[:, None], counts[rows] - 1
-        )  # filled up with the last shingle
+        # shorter texts are padded with their last shingle
+        shingle_indices = np.minimum(np.arange(counts[rows[-1]])[:, None], counts[rows] - 1)
         block_hashes = shingle_hashes[first[rows] + shingle_indices]
         permuted = np.empty_like(block_hashes)
         minima = np.empty((PERMUTATIONS, len(rows)), dtype=np.uint32)
@@ -140,8 +139,8 @@ def _compute_chunk_signatures(normal: "pa.Array") -> "np.ndarray[Any, Any]":
 
 
 @functools.cache
-def _draw_permutations() -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
-    """Factors and terms of linear permutations modulo 2**32, drawn by splitmix64: for ever the same."""
+def _draw_permutations() -> "tuple[np.ndarray, np.ndarray]":
+    """Return factors and terms of linear permutations modulo 2**32, drawn by splitmix64: always the same."""
     import numpy as np
 
     drawn = mix_bits(np.uint64(BASE) * np.arange(SEED, SEED + 2 * PERMUTATIONS, dtype=np.uint64))
@@ -149,8 +148,11 @@ def _draw_permutations() -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
     return high[:PERMUTATIONS] | np.uint32(1), high[PERMUTATIONS:]
 
 
-def _hash_shingles(normal: "pa.Array") -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
-    """32 bits of each text's shingles, and how many each text has; a shingle is a part of the text: single spaces."""
+def _hash_shingles(normal: "pa.Array") -> "tuple[np.ndarray, np.ndarray]":
+    """Return 32-bit hashes of all shingles, and the number of shingles of each text.
+
+    With single spaces between words a shingle is a substring, so no shingle is built.
+    """
     import numpy as np
 
     data, offsets = get_text_bytes(normal)
@@ -170,7 +172,7 @@ def _hash_shingles(normal: "pa.Array") -> "tuple[np.ndarray[Any, Any], np.ndarra
 
 
 def make_shingles(normal: "pa.Array") -> "pa.ListArray":
-    """Every three words in a row of each text."""
+    """Return every three consecutive words of each text; a text of fewer words is one shingle."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc

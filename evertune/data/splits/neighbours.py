@@ -1,10 +1,10 @@
-"""Of the corpus the rows that a small batch can touch: one look over short columns, and no sort, string or file of all.
+"""Find the rows of the corpus that a small batch can be linked with, in one pass over short columns.
 
-What a night pays for each row of a long history is here, so it is as little as it can be without an index that would
-have to be kept: a comparison of each column with a small set.
+This is the cost that each run pays for every row of a long history. It is as low as possible without an index that
+would have to be maintained: each column is compared with a small set; nothing is sorted or written to files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,36 +17,45 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-SMALL = 10_000  # rows of a batch; with more, a large part of the corpus would be near one of them
+SMALL = 10_000  # rows of a batch; a larger batch would be near a large part of the corpus
 LINKING = ("row_key", "group", "normal_digest")
+ReadComponents = Callable[["Iterable[pa.Table]"], "tuple[np.ndarray, np.ndarray]"]
 
 
 @dataclass(frozen=True)
 class NearbyRows:
-    """Rows of the corpus, in its order.
+    """Rows of the corpus that can decide on the splits of a batch.
 
     Args:
-        linked: those that share a key, a group, an input or an LSH bucket with a row of the batch; count: how many.
-        normal, split, component: of these, and behind them of all other rows of their components.
+        linked: reads those that share a key, a group, an input or an LSH bucket with a row of the batch, in order.
+        count: number of linked rows.
+        normal: digests of normalised inputs, of the linked rows and then of all other rows of their components.
+        split: codes of the splits of these rows.
+        component: current components of these rows.
     """
 
     linked: RowReader
     count: int
-    normal: "np.ndarray[Any, Any]"
-    split: "np.ndarray[Any, Any]"
-    component: "np.ndarray[Any, Any]"
+    normal: "np.ndarray"
+    split: "np.ndarray"
+    component: "np.ndarray"
 
 
 def find_nearby_rows(
-    rows: RowReader, corpus_rows: RowReader, columns: Sequence[str], read_components: Any, threshold: float | None
+    rows: RowReader,
+    corpus_rows: RowReader,
+    columns: Sequence[str],
+    read_components: ReadComponents,
+    threshold: float | None,
 ) -> NearbyRows:
-    """The rows of the corpus that decide on the splits of a batch.
+    """Return the rows of the corpus that can decide on the splits of a batch.
 
     Args:
-        rows, known: the batch's and the corpus' rows.
-        columns: those that `linked` reads; stands: from parts with `split`, `component` and `joins` to split codes and
-            today's components.
-        threshold: of near duplicates; None where they are not looked for.
+        rows: reads the batch's rows.
+        corpus_rows: reads the corpus' rows.
+        columns: those that `linked` reads.
+        read_components: from chunks with `split`, `component` and `joins` to split codes and current components.
+        threshold: least similarity of near duplicates; None to not search them.
     """
     import numpy as np
     import pyarrow as pa
@@ -63,13 +72,13 @@ def find_nearby_rows(
         masks.append(is_hit)
         digest_chunks.append(chunk["normal_digest"].to_numpy())
     if not row_chunks:
-        return NearbyRows(corpus_rows, 0, *(np.zeros(0, dtype=dtype) for dtype in (np.int64, np.int8, np.int64)))
+        no_numbers = np.zeros(0, dtype=np.int64)
+        return NearbyRows(corpus_rows, 0, no_numbers, np.zeros(0, dtype=np.int8), no_numbers)
     split, component = read_components(component_chunks)
     is_hit = np.concatenate(masks)
     digests = np.concatenate(digest_chunks)
-    row_indices = np.concatenate(
-        [np.flatnonzero(is_hit), np.flatnonzero(~is_hit & mask_members(component, component[is_hit]))]
-    )
+    is_in_component = mask_members(component, component[is_hit])
+    row_indices = np.concatenate([np.flatnonzero(is_hit), np.flatnonzero(~is_hit & is_in_component)])
     return NearbyRows(
         make_row_reader(pa.concat_tables(row_chunks)),
         int(is_hit.sum()),
@@ -81,17 +90,18 @@ def find_nearby_rows(
 
 @dataclass(frozen=True)
 class _BatchValues:
-    """What a batch's rows hold that can link them.
+    """Values of a batch's rows that can link them with others.
 
     Args:
-        values: by column; bands: of their signatures, None where near duplicates are not looked for.
+        values: by column.
+        bands: of their signatures; None if near duplicates are not searched.
     """
 
     values: "dict[str, pa.Array]"
     bands: Bands | None
 
-    def find_hits(self, chunk: "pa.Table") -> "np.ndarray[Any, Any]":
-        """Which rows hold one of these."""
+    def find_hits(self, chunk: "pa.Table") -> "np.ndarray":
+        """Return a mask of the rows that have one of the values or share an LSH bucket."""
         import numpy as np
         import pyarrow.compute as pc
 
@@ -100,12 +110,8 @@ class _BatchValues:
             if len(values):
                 is_hit |= pc.is_in(chunk[name], value_set=values).to_numpy()
         if self.bands is not None:
-            is_hit |= np.concatenate(
-                [
-                    np.zeros(0, dtype=bool),
-                    *(self.bands.find_sharing_rows(signatures) for signatures in iterate_signatures(chunk)),
-                ]
-            )
+            masks = [self.bands.find_sharing_rows(signatures) for signatures in iterate_signatures(chunk)]
+            is_hit |= np.concatenate([np.zeros(0, dtype=bool), *masks])
         return is_hit
 
 
@@ -118,10 +124,5 @@ def _collect_batch_values(rows: RowReader, threshold: float | None) -> _BatchVal
     values = {name: pc.unique(table[name].combine_chunks()).drop_null() for name in LINKING}
     if threshold is None:
         return _BatchValues(values, None)
-    return _BatchValues(
-        values,
-        Bands(
-            np.concatenate([signatures for chunk in rows(["signature"]) for signatures in iterate_signatures(chunk)]),
-            threshold,
-        ),
-    )
+    signatures = [block for chunk in rows(["signature"]) for block in iterate_signatures(chunk)]
+    return _BatchValues(values, Bands(np.concatenate(signatures), threshold))

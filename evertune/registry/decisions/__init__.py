@@ -1,1 +1,1 @@
-"""The ledger of decisions, and the moves of aliases."""
+"""The ledger of decisions, and the moves of the champion alias."""

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evertune.registry.decisions import ledger
-from evertune.registry.tracking import costs
-from evertune.registry.tracking.run_facts import format_time
+from evertune.registry.tracking.queries import TRAINING_SECONDS, format_time
 from evertune.registry.tracking.store import open_client, translate_errors
 from evertune.registry.versions import versions
 from evertune.runtime.home import Home
@@ -14,13 +13,12 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 Json = dict[str, Any]
-MOST = 5_000  # runs of a kind, the newest
-MOVES = {"moved", "external"}
-SHOWN = {*MOVES, "decision", "approved", "rejected-by-hand", "abandoned"}
+MAX_RUNS = 5_000  # newest runs of a kind
+SHOWN = {"moved", "external", "decision", "approved", "rejected-by-hand", "abandoned"}
 
 
 def build_history(recipe: "Recipe", home: Home) -> Json:
-    """Every decision, move, training, look for drift and backtest of a model, JSON-ready, oldest first.
+    """Return every decision, alias move, training, drift check and backtest of a model, JSON-ready, oldest first.
 
     Raises:
         RegistryError: MLflow does not answer.
@@ -52,22 +50,21 @@ def _find_aliases(home: Home, name: str) -> dict[str, int]:
 
 
 def _find_runs(home: Home, recipe: str, condition: str) -> dict[str, Any]:
-    """Runs of the recipe's experiment by id, oldest first; none where there is no experiment yet."""
+    """Return the runs of the recipe's experiment by id, oldest first; empty if there is no experiment yet."""
     mlflow = open_client(home)
     with translate_errors(f"the runs of {recipe}"):
         experiment = mlflow.get_experiment_by_name(recipe)
         if experiment is None:
             return {}
         order = ["attributes.start_time DESC"]
-        runs = mlflow.search_runs([experiment.experiment_id], condition, max_results=MOST, order_by=order)
+        runs = mlflow.search_runs([experiment.experiment_id], condition, max_results=MAX_RUNS, order_by=order)
     return {run.info.run_id: run for run in reversed(runs)}
 
 
 def _describe_decision(entry: Json, home: Home, runs: dict[str, Any]) -> Json:
-    """A line of the ledger, with the metric that it was made on and the way to its run's own report."""
+    """Return an entry of the ledger, with the metric behind the decision and the path of its run's report."""
     minimum_test: Json = next((test for test in entry.get("evidence", ()) if test["test"] == "minimum"), {})
-    kind = entry.get("verdict") or ("rollback" if entry.get("rollback") else entry["event"])
-    kind = "by hand" if entry["event"] == "moved" and entry.get("by_hand") and kind != "rollback" else kind
+    kind = _name_decision(entry)
     run = runs.get(str(entry.get("run_id")))
     return {
         "time": entry["time"],
@@ -83,6 +80,16 @@ def _describe_decision(entry: Json, home: Home, runs: dict[str, Any]) -> Json:
     }
 
 
+def _name_decision(entry: Json) -> str:
+    if entry.get("verdict"):
+        return str(entry["verdict"])
+    if entry.get("rollback"):
+        return "rollback"
+    if entry["event"] == "moved" and entry.get("by_hand"):
+        return "by hand"
+    return str(entry["event"])
+
+
 def _find_report(home: Home, run: Any) -> str | None:
     folder = home.runs / Path(run.data.tags.get("evertune.folder", "")).name
     page = folder / "report" / "report.html"
@@ -90,14 +97,14 @@ def _find_report(home: Home, run: Any) -> str | None:
 
 
 def _describe_training(run: Any) -> Json:
-    names = ("rows_corpus", "rows_accepted", "rows_refused", costs.SECONDS)
+    names = ("rows_corpus", "rows_accepted", "rows_refused", TRAINING_SECONDS)
     return {**_describe_run(run), **{name: run.data.metrics.get(name) for name in names}}
 
 
 def _describe_monitor(run: Any) -> Json:
     tags = run.data.tags
     p = run.data.metrics.get("p")
-    verdict = "too few rows" if p is None else tags["evertune.monitor"]  # the tag knows drift and no drift alone
+    verdict = "too few rows" if p is None else tags["evertune.monitor"]  # the tag has only `drift` and `no drift`
     return {
         **_describe_run(run),
         "found": verdict,

@@ -1,4 +1,4 @@
-"""The ledger: every decision and alias change of a model, in an append-only file that survives a torn write."""
+"""The ledger: every decision and alias change of a model, in an append-only file that survives torn writes."""
 
 import getpass
 import logging
@@ -14,16 +14,16 @@ from evertune.runtime.files import append_json, parse_json_lines
 from evertune.runtime.home import Home
 
 logger = logging.getLogger(__name__)
-SKEW = timedelta(minutes=5)  # that clocks of machines differ, or are set back by
+SKEW = timedelta(minutes=5)  # tolerated difference between clocks
 
 
 def append_event(home: Home, event: str, **facts: Any) -> dict[str, Any]:
-    """Add an entry, on the disk before the call returns.
+    """Append an entry and return it; it is on the disk before the call returns.
 
     Args:
         event: `decision`, `intent`, `moved`, `abandoned`, `external`, `approved`, `rejected-by-hand`, `expired`,
-            `unchanged`, `recipe` (it was edited), `trigger`.
-        facts: JSON-ready values; `who` defaults to this process's user.
+            `unchanged`, `recipe` (it was edited), `trigger`, `cleaned`, `forgotten`.
+        facts: JSON-ready values; `who` defaults to the user of this process.
     Raises:
         OSError: the disk is full or not writable.
     """
@@ -39,15 +39,15 @@ def _check_clock(home: Home, now: datetime) -> None:
     last = read_entries(home)[-1:]
     if last and datetime.fromisoformat(last[0]["time"]) > now + SKEW:
         logger.warning(
-            "this machine's clock went back: it says %s, the ledger's last entry is of %s; the ledger goes by order, "
-            "not by time, but set the clock: rows are refused that it takes for future ones",
+            "this machine's clock is behind: it shows %s, and the ledger's last entry is of %s. The order of the "
+            "ledger is not affected, but rows with later timestamps are refused as future ones; set the clock",
             f"{now:%Y-%m-%d %H:%M}",
             last[0]["time"].replace("T", " ")[:16],
         )
 
 
 def record_unchanged(home: Home, outcome: Outcome) -> Outcome:
-    """Record that a run found nothing to do; the outcome, with the champion of today.
+    """Record that a run found nothing to do, and return its outcome with today's champion.
 
     Raises:
         OSError: the disk is full or not writable.
@@ -58,19 +58,22 @@ def record_unchanged(home: Home, outcome: Outcome) -> Outcome:
 
 
 def record_recipe_change(home: Home, changes: Sequence[str]) -> None:
-    """Record what the recipe of this run changed, once: a run that goes on after a crash tells the same.
+    """Record the changes of the recipe since the last run, once: a run that continues after a crash finds the same.
+
+    Args:
+        changes: in words.
 
     Raises:
         OSError: the disk is full or not writable.
     """
-    words = "; ".join(changes)
+    reason = "; ".join(changes)
     last = next((entry["reason"] for entry in reversed(read_entries(home)) if entry["event"] == "recipe"), None)
-    if words and words != last:
-        append_event(home, "recipe", reason=words)
+    if reason and reason != last:
+        append_event(home, "recipe", reason=reason)
 
 
 def read_entries(home: Home) -> list[dict[str, Any]]:
-    """All whole entries, oldest first."""
+    """Return all whole entries, oldest first."""
     if not home.ledger.exists():
         return []
     with home.ledger.open("rb") as file:
@@ -80,7 +83,7 @@ def read_entries(home: Home) -> list[dict[str, Any]]:
             cached = _ReadState(inode)
         file.seek(cached.size)
         new = file.read()
-    whole = new[: new.rfind(b"\n") + 1]  # what is behind may still be written
+    whole = new[: new.rfind(b"\n") + 1]  # another process may be writing the rest
     whole_entries = [*cached.entries, *parse_json_lines(whole)]
     _read_states[home.ledger] = _ReadState(inode, cached.size + len(whole), tuple(whole_entries))
     return whole_entries + parse_json_lines(new[len(whole) :])
@@ -88,7 +91,7 @@ def read_entries(home: Home) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _ReadState:
-    """What this process has read of a ledger: it only grows, and a run asks for it a dozen times."""
+    """The part of a ledger that this process has read. A ledger only grows, and a run reads it a dozen times."""
 
     inode: int
     size: int = 0
@@ -99,7 +102,7 @@ _read_states: dict[Path, _ReadState] = {}
 
 
 def find_user() -> str:
-    """The person or service behind this process: EVERTUNE_USER, else the login name."""
+    """Return the person or service behind this process: EVERTUNE_USER, else the login name."""
     try:
         return os.environ.get("EVERTUNE_USER") or getpass.getuser()
     except (KeyError, OSError):
@@ -107,7 +110,7 @@ def find_user() -> str:
 
 
 def find_last_champion(home: Home) -> int | None:
-    """The champion as the ledger has it; None before the first."""
+    """Return the champion according to the ledger; None before the first."""
     champion = None
     for entry in read_entries(home):
         if entry["event"] in {"moved", "external"}:
@@ -116,12 +119,12 @@ def find_last_champion(home: Home) -> int | None:
 
 
 def has_versions(home: Home) -> bool:
-    """Whether a version was decided on or had the alias."""
+    """Return whether any version was decided on or was champion."""
     return any(entry.get("version") or entry.get("to") for entry in read_entries(home))
 
 
 def find_open_intent(home: Home) -> dict[str, Any] | None:
-    """An alias move that was begun and neither confirmed nor given up."""
+    """Return the intent of an alias move that was neither confirmed nor abandoned; None without one."""
     pending = None
     for entry in read_entries(home):
         if entry["event"] == "intent":

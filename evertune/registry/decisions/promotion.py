@@ -1,4 +1,4 @@
-"""What follows from a decision: tags, aliases and the ledger; and the moves that a person makes."""
+"""Carry out decisions: tags, aliases and the ledger; and the decisions that a person makes."""
 
 import logging
 from dataclasses import replace
@@ -22,16 +22,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 WAITING = "awaiting approval"
 EXPIRED = "expired"
-ANEW = "compare anew with `evertune run RECIPE --force`, or make it champion by hand with `evertune promote`"
+COMPARE_AGAIN = (
+    "compare it again with `evertune run RECIPE --force`, or make it champion by hand with `evertune promote`"
+)
 
 
 def apply_decision(
     recipe: "Recipe", home: Home, candidate: Candidate, evaluation: Evaluation, decision: Decision, version: int
 ) -> Decision:
-    """Carry out a decision: the challenger alias, the parity check, then the champion alias; every step in the ledger.
+    """Carry out a decision and return it: challenger alias, parity check, champion alias; each step in the ledger.
 
-    A decision that was carried out before a crash is given again as it was, and a person's no stays one.
+    A decision that was carried out before a crash is returned as it was, and a person's rejection stays one.
 
+    Args:
+        decision: of the gate; the returned one may be held, by the parity check or for a person's approval.
+        version: registered version of the candidate.
     Raises:
         RegistryError: MLflow refused, or the champion was moved meanwhile.
     """
@@ -41,18 +46,20 @@ def apply_decision(
     if entry is not None and versions.find_champion(home, name) == version:
         verdict, reason = queries.find_manual_promotion(home, version) or (entry["verdict"], entry["reason"])
         return Decision(verdict, reason, tuple(entry["evidence"]))
-    if (rejection := queries.find_rejection(home, version)) is not None:
-        return Decision("rejected", f"turned down by {rejection['who']}: {rejection['reason']}", decision.evidence)
+    rejection = queries.find_rejection(home, version)
+    if rejection is not None:
+        return Decision("rejected", f"rejected by {rejection['who']}: {rejection['reason']}", decision.evidence)
     expire_waiting(home, name, recipe.registry.waiting_time)
     versions.set_challenger(home, name, version)
     if decision.verdict == "promoted":
         decision = _apply_parity_check(home, name, version, candidate, decision)
-    if needs_approval := decision.verdict == "promoted" and recipe.registry.promote == "ask":
+    needs_approval = decision.verdict == "promoted" and recipe.registry.promote == "ask"
+    if needs_approval:
         decision = replace(
             decision,
             waiting=True,
             verdict="held",
-            reason=f"{decision.reason}; {WAITING}: evertune approve RECIPE --version {version}",
+            reason=f"{decision.reason} {WAITING.capitalize()}: evertune approve RECIPE --version {version}",
         )
     facts: dict[str, Any] = {
         "version": version,
@@ -73,7 +80,7 @@ def apply_decision(
 
 
 def _record_decision(home: Home, **facts: Any) -> None:
-    """A decision in the ledger, once: a run that goes on after a crash decides again, and the same."""
+    """Record a decision in the ledger, once: a run that continues after a crash decides the same again."""
     last = queries.find_last_decision(home, facts["version"])
     new = to_plain(facts)
     if last is None or any(last[key] != value for key, value in new.items()):
@@ -86,20 +93,22 @@ def _apply_parity_check(home: Home, name: str, version: int, candidate: Candidat
     if result["passed"]:
         versions.set_tags(home, name, version, parity=candidate.digest)
         return replace(decision, evidence=(*decision.evidence, result))
-    reason = f"the registered model does not answer as the tested one did: {parity.describe_failure(result)}"
+    reason = f"the registered model does not predict as the tested one did: {parity.describe_failure(result)}"
     return Decision("held", reason, (*decision.evidence, result))
 
 
 def approve_version(home: Home, name: str, version: int, reason: str, max_wait: timedelta | None = None) -> None:
     """Make a version champion that waits for approval.
 
-    One that expired by a clock that was ahead, or by a shorter `registry.expires`, can be approved all the same.
+    A version that expired by a wrong clock, or by a shorter `registry.expires`, can be approved all the same.
 
     Args:
-        waits: how long a version may wait; None for ever.
+        name: of the registered model.
+        reason: recorded in the ledger.
+        max_wait: how long a version may wait; None for no limit.
     Raises:
-        RegistryError: that version does not wait, or has waited too long, its files changed, or the champion did since
-            it was compared.
+        RegistryError: the version does not wait or has waited too long, its files have changed, or the champion has
+            changed since it was compared.
     """
     entry, state = _require_waiting(home, name, version, max_wait)
     current = versions.find_champion(home, name)
@@ -107,29 +116,28 @@ def approve_version(home: Home, name: str, version: int, reason: str, max_wait: 
         if current != entry["champion"]:
             opponent = f"version {entry['champion']}" if entry["champion"] else "no champion"
             raise RegistryError(
-                f"version {version} of {name} was compared with {opponent}, and the champion is version {current} now: "
-                f"that is no evidence any more; {ANEW}"
+                f"version {version} of {name} was compared with {opponent}, but the champion is now version {current}, "
+                f"so the evidence is out of date; {COMPARE_AGAIN}"
             )
         versions.fetch_bundle(home, name, version)
         if _read_tag(home, name, version, "parity") != _read_tag(home, name, version, "bundle"):
             raise RegistryError(f"version {version} of {name} never passed the parity check; run the recipe again")
-        recheck = partial(_require_state, home, name, version, state)  # nobody turns it down meanwhile
+        recheck = partial(_require_state, home, name, version, state)  # a person may reject it meanwhile
         versions.move_champion(home, name, version, expected=entry["champion"], recheck=recheck, reason=reason)
     ledger.append_event(home, "approved", version=version, reason=reason)
     versions.set_tags(home, name, version, decision="promoted", reason=reason)
 
 
 def _require_waiting(home: Home, name: str, version: int, max_wait: timedelta | None) -> tuple[dict[str, Any], str]:
-    """The decision on a version that waits for a person, and its tag."""
+    """Return the decision on a version that waits for approval, and its tag."""
     expire_waiting(home, name, max_wait)
     entry = queries.find_last_decision(home, version)
     state = _read_tag(home, name, version, "decision")
     if state == EXPIRED and (entry is None or _is_overdue(entry, max_wait)):
-        raise RegistryError(f"version {version} of {name} {_read_tag(home, name, version, 'reason')}; {ANEW}")
+        raise RegistryError(f"version {version} of {name} {_read_tag(home, name, version, 'reason')}; {COMPARE_AGAIN}")
     if state not in {WAITING, EXPIRED} or entry is None:
-        advice = (
-            f"these wait: {', '.join(map(str, pending))}" if (pending := list_waiting(home, name)) else "none waits"
-        )
+        waiting = ", ".join(map(str, list_waiting(home, name)))
+        advice = f"versions that wait: {waiting}" if waiting else "no version waits"
         raise RegistryError(
             f"version {version} of {name} does not wait for approval, {_describe_state(state)}; {advice}"
         )
@@ -137,36 +145,42 @@ def _require_waiting(home: Home, name: str, version: int, max_wait: timedelta | 
 
 
 def _describe_state(state: str | None) -> str:
-    """What became of a version that does not wait."""
-    return f"it is {state}" if state else "no decision on it is on record"
+    """Return what became of a version that does not wait."""
+    return f"it is {state}" if state else "no decision on it is recorded"
 
 
 def _require_state(home: Home, name: str, version: int, state: str) -> None:
     current = _read_tag(home, name, version, "decision")
     if current != state:
-        raise RegistryError(
-            f"version {version} of {name} does not wait for approval any more, {_describe_state(current)}"
-        )
+        raise RegistryError(f"version {version} of {name} no longer waits for approval, {_describe_state(current)}")
 
 
 def list_waiting(home: Home, name: str) -> list[int]:
-    """The versions that wait for approval."""
+    """Return the versions that wait for approval.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
     return [int(model_version.version) for model_version in versions.list_versions(home, name, WAITING)]
 
 
 def expire_waiting(home: Home, name: str, max_wait: timedelta | None) -> None:
-    """Take versions that have waited too long off the list, and say so in the ledger; the champion is none of them.
+    """Let versions expire that have waited too long, and record that in the ledger.
 
     Args:
-        waits: how long a version may wait; None for ever.
+        max_wait: how long a version may wait; None for no limit.
+    Raises:
+        RegistryError: MLflow does not answer.
     """
-    for version in list_waiting(home, name) if max_wait else []:
+    if not max_wait:
+        return
+    for version in list_waiting(home, name):
         entry = queries.find_last_decision(home, version)
         if entry is None or versions.find_champion(home, name) == version:
             continue  # a crash cut its approval off
-        if max_wait is not None and _is_overdue(entry, max_wait):
+        if _is_overdue(entry, max_wait):
             days = _decision_age(entry) / timedelta(days=1)
-            reason = f"has waited {days:.1f} days for approval, registry.expires allows {max_wait.days}"
+            reason = f"has waited {days:.1f} days for approval (registry.expires: {max_wait.days})"
             ledger.append_event(home, EXPIRED, version=version, reason=reason)
             versions.set_tags(home, name, version, decision=EXPIRED, reason=reason)
 
@@ -180,28 +194,34 @@ def _decision_age(entry: dict[str, Any]) -> timedelta:
 
 
 def reject_version(home: Home, name: str, version: int, reason: str) -> None:
-    """Take a version off the list of those that wait.
+    """Reject a version that waits for approval.
 
+    Args:
+        reason: recorded in the ledger.
     Raises:
-        RegistryError: that version does not wait, or is champion, by an approval that was cut off.
+        RegistryError: the version does not wait, or is already champion because its approval was interrupted.
     """
-    with home.lock("champion"):  # no approval of it moves the alias meanwhile
-        if (state := _read_tag(home, name, version, "decision")) != WAITING:
+    with home.lock("champion"):  # an approval cannot move the alias meanwhile
+        state = _read_tag(home, name, version, "decision")
+        if state != WAITING:
             raise RegistryError(f"version {version} of {name} does not wait for approval, {_describe_state(state)}")
         if versions.find_champion(home, name) == version:
             raise RegistryError(
-                f"version {version} of {name} is the champion: its approval was cut off after the alias had moved; go "
-                "back with `evertune rollback RECIPE`, or approve it again to end what was begun"
+                f"version {version} of {name} is the champion: its approval was interrupted after the alias had moved; "
+                "go back with `evertune rollback RECIPE`, or approve it again to complete the approval"
             )
         ledger.append_event(home, "rejected-by-hand", version=version, reason=reason)
         versions.set_tags(home, name, version, decision="rejected", reason=reason)
 
 
 def promote_version(home: Home, name: str, version: int, reason: str) -> None:
-    """Make a version champion by hand, whatever the gate said; it must answer as it did when it was tested.
+    """Make a version champion by hand, whatever the gate decided; it must pass the parity check.
 
+    Args:
+        reason: recorded in the ledger.
     Raises:
-        RegistryError: no such version, it is champion already, its files have changed, or it fails the parity check.
+        RegistryError: there is no such version, it is champion already, its files have changed, or it fails the parity
+            check.
     """
     _promote_checked(home, name, version, reason=reason, by_hand=True)
     versions.set_tags(home, name, version, decision="promoted", reason=reason)
@@ -210,7 +230,7 @@ def promote_version(home: Home, name: str, version: int, reason: str) -> None:
 def _promote_checked(home: Home, name: str, version: int, **facts: Any) -> None:
     current = versions.find_champion(home, name)
     if version == current:
-        raise RegistryError(f"version {version} of {name} is the champion already")
+        raise RegistryError(f"version {version} of {name} is already the champion")
     digest = _read_tag(home, name, version, "bundle")
     folder = versions.fetch_bundle(home, name, version)
     if _read_tag(home, name, version, "parity") != digest:
@@ -222,10 +242,13 @@ def _promote_checked(home: Home, name: str, version: int, **facts: Any) -> None:
 def roll_back_champion(home: Home, name: str, reason: str) -> int:
     """Make the champion's predecessor champion again and return its version; a second rollback goes back further.
 
-    One that was killed after the alias moved is confirmed, and no second one: nobody was told of the first.
+    If a crash cut the last rollback off after the alias had moved, that one is confirmed and no second one is made:
+    nobody has seen its result.
 
+    Args:
+        reason: recorded in the ledger.
     Raises:
-        RegistryError: there is no predecessor, or it is not whole.
+        RegistryError: there is no predecessor, or its files are missing or changed.
     """
     intent = ledger.find_open_intent(home)
     versions.repair_ledger(home, name)
@@ -233,9 +256,9 @@ def roll_back_champion(home: Home, name: str, reason: str) -> int:
     if intent is not None and intent.get("rollback") and intent["to"] == current:
         return int(intent["to"])
     if current is None:
-        raise RegistryError(f"{name} has no champion; there is nothing to go back to")
-    # How a rollback came to `now` does not count: its predecessor is not the version that was left then.
-    # Nor does a move from nothing: for a while there was no champion, or another store was asked.
+        raise RegistryError(f"{name} has no champion; there is nothing to roll back")
+    # A rollback to the champion does not count: the version that it left is not the champion's predecessor.
+    # Nor does a move from nothing: for a while there was no champion, or another store was in use.
     moves = [
         entry
         for entry in ledger.read_entries(home)
@@ -245,7 +268,7 @@ def roll_back_champion(home: Home, name: str, reason: str) -> int:
         and not entry.get("rollback")
     ]
     if not moves:
-        raise RegistryError(f"{name} has no champion before version {current}; there is nothing to go back to")
+        raise RegistryError(f"{name} had no champion before version {current}; there is nothing to go back to")
     predecessor = int(moves[-1]["from"])
     _promote_checked(home, name, predecessor, reason=f"rollback: {reason}", by_hand=True, rollback=True)
     return predecessor
@@ -257,17 +280,17 @@ def _check_parity(home: Home, name: str, version: int, folder: Path) -> None:
     samples = [path.parent / "parity.json" for path in home.runs.glob("*/run.json") if run in path.read_text()]
     if not samples or not samples[0].exists():
         raise RegistryError(
-            f"version {version} of {name} has no recorded sample to check it against; run the recipe again"
+            f"version {version} of {name} has no recorded sample for the parity check; run the recipe again"
         )
     if not read_json(samples[0])["inputs"]:
         raise RegistryError(
-            f"version {version} of {name} is not promoted: all rows of its recorded sample were forgotten, and nothing "
-            "is left to check it against; run the recipe again for a version without them"
+            f"version {version} of {name} is not promoted: all rows of its sample for the parity check were "
+            "forgotten; run the recipe again for a version without them"
         )
     result = parity.check_parity(home, name, version, samples[0], bundle.read_card(folder)["precision"])
     if not result["passed"]:
         raise RegistryError(
-            f"version {version} of {name} is not promoted, it does not answer as it did when tested: "
+            f"version {version} of {name} is not promoted, because it does not predict as it did when tested: "
             f"{parity.describe_failure(result)}"
         )
 

@@ -1,4 +1,4 @@
-"""What the ledger knows of decisions: on a version, by a person, and which champion a run met."""
+"""Decisions in the ledger: on a version, by a person, and the champion that a run was compared with."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +11,11 @@ from evertune.runtime.home import Home
 
 @dataclass(frozen=True)
 class DecidedRun:
-    """A run whose model was decided on.
+    """A run with a decision on its model.
 
     Args:
-        run_id: in MLflow; champion: version that it met, None where there was none.
+        run_id: of MLflow.
+        champion: version that the model was compared with; None without a champion.
     """
 
     run_id: str
@@ -22,7 +23,7 @@ class DecidedRun:
 
 
 def find_opponent(home: Home, name: str, run_id: str) -> int | None:
-    """The champion that a run's model meets; where that model has the place already, the champion that it met then.
+    """Return the champion to compare a run's model with; if that model is champion already, the one before it.
 
     Raises:
         RegistryError: MLflow does not answer.
@@ -35,7 +36,7 @@ def find_opponent(home: Home, name: str, run_id: str) -> int | None:
 
 
 def find_champion_run(home: Home, name: str) -> DecidedRun | None:
-    """The run that made the champion of now, as the decision on it tells; None where no run of this home did.
+    """Return the run that made today's champion; None if no run of this home did.
 
     Raises:
         RegistryError: MLflow does not answer.
@@ -46,7 +47,7 @@ def find_champion_run(home: Home, name: str) -> DecidedRun | None:
 
 
 def find_last_decision(home: Home, version: int) -> dict[str, Any] | None:
-    """The last decision on a version, as the ledger has it; None where there is none."""
+    """Return the ledger's last decision on a version; None without one."""
     decisions = [
         entry for entry in ledger.read_entries(home) if entry["event"] == "decision" and entry["version"] == version
     ]
@@ -54,17 +55,19 @@ def find_last_decision(home: Home, version: int) -> dict[str, Any] | None:
 
 
 def find_manual_promotion(home: Home, version: int) -> tuple[Verdict, str] | None:
-    """What is told of a version that a person made champion."""
+    """Return the verdict and the reason of a version that a person made champion; None if nobody did."""
     for entry in reversed(ledger.read_entries(home)):
         if entry["event"] == "approved" and entry["version"] == version:
             return "promoted", f"approved by {entry['who']}: {entry['reason']}"
         if entry["event"] == "moved" and entry["to"] == version:
-            return ("promoted", f"promoted by {entry['who']}: {entry['reason']}") if entry.get("by_hand") else None
+            if not entry.get("by_hand"):
+                return None
+            return "promoted", f"promoted by {entry['who']}: {entry['reason']}"
     return None
 
 
 def find_rejection(home: Home, version: int) -> dict[str, Any] | None:
-    """A person's no to a version, where it is the last word on it."""
+    """Return the entry of a person's rejection of a version, if no decision came after it; else None."""
     verdicts = [
         entry
         for entry in ledger.read_entries(home)

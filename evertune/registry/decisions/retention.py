@@ -1,4 +1,4 @@
-"""Which versions keep their files, and how those of the others go; versions, runs and ledger stay as records."""
+"""Which versions keep their files, and the removal of the others' files; versions, runs and ledger stay as records."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 RECORDS = ("recipe.json", "environment.json")  # of a run: what `evertune trace` reads
 STATE = model_versions.FILES
-OURS = "evertune.snapshot"  # tag of every version that Evertune registered
-LOGGED = re.compile(r"models:/[^/@]+")  # the source of a version that was made of a logged model
+SNAPSHOT = "evertune.snapshot"  # tag of every version that Evertune registered
+LOGGED = re.compile(r"models:/[^/@]+")  # the source of a version made from a logged model
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class RemovableVersion:
     """A version whose files no rule keeps.
 
     Args:
-        created: milliseconds since 1970; files, bytes: of the model and of its run, without the records.
+        created: milliseconds since 1970.
+        files, bytes: number and size of the files of the model and of its run, without the records.
     """
 
     version: int
@@ -38,10 +39,10 @@ class RemovableVersion:
 
 
 def find_kept_versions(recipe: "Recipe", home: Home, before: int) -> dict[int, str]:
-    """Versions whose files stay whatever their age, and why.
+    """Return the versions that keep their files whatever their age, with the reason.
 
     Args:
-        before: milliseconds since 1970; whether a younger one has its files for itself is not asked.
+        before: milliseconds since 1970; of younger versions it is not checked whether they share their files.
     Raises:
         RegistryError: MLflow does not answer.
     """
@@ -51,7 +52,7 @@ def find_kept_versions(recipe: "Recipe", home: Home, before: int) -> dict[int, s
         return {}
     with translate_errors(f"the aliases of {name}"):
         aliases = open_client(home).get_registered_model(name).aliases
-    own_versions = [model_version for model_version in all_versions if OURS in model_version.tags]
+    own_versions = [model_version for model_version in all_versions if SNAPSHOT in model_version.tags]
     newest = [int(model_version.version) for model_version in own_versions[-recipe.retention.runs :]]
     waiting = [
         int(model_version.version)
@@ -61,7 +62,7 @@ def find_kept_versions(recipe: "Recipe", home: Home, before: int) -> dict[int, s
     why = {
         int(model_version.version): "registered outside Evertune"
         for model_version in all_versions
-        if OURS not in model_version.tags
+        if SNAPSHOT not in model_version.tags
     }
     why |= dict.fromkeys(newest, f"one of the newest {recipe.retention.runs}")
     why |= dict.fromkeys(waiting, "waits for approval")
@@ -82,13 +83,13 @@ def find_kept_versions(recipe: "Recipe", home: Home, before: int) -> dict[int, s
 
 
 def _find_teacher_version(recipe: "Recipe") -> list[int]:
-    """The version that the recipe names as its teacher; where that is the champion, it stays as such."""
+    """Return the version that the recipe names as its teacher; the champion is kept anyway."""
     version = teachers.registered_teacher(recipe) or ""
     return [int(version)] if version.isdecimal() else []
 
 
 def _find_predecessors(home: Home, limit: int | None) -> list[int]:
-    """Former champions, the last one first."""
+    """Return the former champions, the latest first."""
     moves = [entry for entry in ledger.read_entries(home) if entry["event"] in {"moved", "external"}]
     former = [move[end] for move in reversed(moves) for end in ("to", "from") if move.get(end) is not None]
     distinct = [int(version) for version in dict.fromkeys(former)]
@@ -96,23 +97,26 @@ def _find_predecessors(home: Home, limit: int | None) -> list[int]:
 
 
 def _find_shared_files(home: Home, versions: Sequence[Any]) -> dict[int, str]:
-    """Those whose files another registered version, of whatever model, has too: a copy of a version copies no files."""
+    """Return the versions that share their files with another registered version, of any model, with the reason.
+
+    Copying a version in MLflow copies no files.
+    """
     if not versions:
         return {}
-    with translate_errors("the models that share their files with others"):
+    with translate_errors("the versions that share files"):
         own_keys = {(version.name, version.version) for version in versions}
         others = [version for version in _iterate_versions(home) if (version.name, version.version) not in own_keys]
         locations = [(version, _locate_files(home, version)) for version in others]
         holders = [(version, _find_holder(home, version, locations)) for version in versions]
     return {
-        int(version.version): f"its files are those of {other.name} version {other.version} too"
+        int(version.version): f"shares its files with {other.name} version {other.version}"
         for version, other in holders
         if other is not None
     }
 
 
 def _iterate_versions(home: Home) -> Iterator[Any]:
-    """Every version of every registered model."""
+    """Yield every version of every registered model."""
     page = open_client(home).search_model_versions()
     while True:
         yield from page
@@ -122,16 +126,16 @@ def _iterate_versions(home: Home) -> Iterator[Any]:
 
 
 def _locate_files(home: Home, version: Any) -> str:
-    """Where a version's files lie, in a form that compares: a path, an address, or `models:/ID` of a logged model."""
+    """Return where a version's files are, in a comparable form: path, address, or `models:/ID` of a logged model."""
     source = str(version.source)
-    if not LOGGED.fullmatch(source):  # of these there are most, and each question takes time
+    if not LOGGED.fullmatch(source):  # most versions are made from one, and each request takes time
         source = str(open_client(home).get_model_version_download_uri(version.name, version.version))
     parts = urlsplit(source)
     return (unquote(parts.path) if parts.scheme in {"", "file"} else source).rstrip("/")
 
 
 def _find_holder(home: Home, version: Any, locations: Sequence[tuple[Any, str]]) -> Any | None:
-    """Another version that is of the same run, or lies within the files of this one or of its run."""
+    """Return another version of the same run, or one whose files are within those of this version or of its run."""
     mlflow = open_client(home)
     uris = (
         mlflow.get_model_version_download_uri(version.name, version.version),
@@ -150,10 +154,11 @@ def _find_holder(home: Home, version: Any, locations: Sequence[tuple[Any, str]])
 def find_removable(
     recipe: "Recipe", home: Home, before: int, kept_versions: Mapping[int, str]
 ) -> Iterator[RemovableVersion]:
-    """Versions whose files may go.
+    """Yield the versions whose files may be removed.
 
     Args:
-        before: as for `kept`; younger ones stay; stays: what `kept` gave.
+        before: milliseconds since 1970; younger versions stay.
+        kept_versions: as `find_kept_versions` returns them.
     Raises:
         RegistryError: MLflow does not answer.
     """
@@ -172,7 +177,7 @@ def find_removable(
 
 
 def remove_files(recipe: "Recipe", home: Home, versions: list[int]) -> None:
-    """Remove the files of versions and of their runs; what a crash left half done is done by the next call.
+    """Remove the files of versions and of their runs; after a crash the next call completes the removal.
 
     Raises:
         RegistryError: MLflow, or its artifact store, refused.
@@ -189,7 +194,7 @@ def remove_files(recipe: "Recipe", home: Home, versions: list[int]) -> None:
 
 
 def _find_artifacts(home: Home, version: Any) -> list[tuple[Any, str | None]]:
-    """Artifact stores of a version and its run, with the paths in them that may go."""
+    """Return the artifact stores of a version and its run, with the paths in them that may be removed."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     mlflow = open_client(home)

@@ -1,1 +1,1 @@
-"""MLflow runs: of retrainings, searches, backtests and monitors."""
+"""The MLflow runs of retrainings, searches, backtests and drift checks."""

@@ -1,4 +1,4 @@
-"""A replayed history in MLflow: one run for the backtest, a child run for each policy at each window's end."""
+"""A backtest in MLflow: one run for all of it, a child run for each policy at the end of each window."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,11 @@ SENT = "sent.json"
 
 
 class Backtest:
-    """The run of one folder, made at its first call and taken up by later ones.
+    """The MLflow run of a backtest's folder, created once and continued by later processes.
 
     Args:
-        folder: of the backtest; every: its windows, as they were asked for.
+        folder: of the backtest.
+        every: length of a window, as given by the user.
     Raises:
         RegistryError: MLflow does not answer.
     """
@@ -35,7 +36,7 @@ class Backtest:
         self._sent_steps: list[str] = read_json(folder / SENT) or []
         run_record = read_json(folder / RUN)
         self.run_id = run_record["run_id"] if run_record else self._create_run(recipe, every)
-        with translate_errors(f"the run {self.run_id}, which {folder} belongs to (delete the folder to start anew)"):
+        with translate_errors(f"the run {self.run_id}, which {folder} belongs to (delete the folder to start over)"):
             self._client.update_run(self.run_id, status="RUNNING")
         unfinished.close_abandoned(home, recipe.name, held_lock="backtest", except_run=self.run_id)
 
@@ -55,7 +56,13 @@ class Backtest:
         return str(run.info.run_id)
 
     def log_step(self, step: dict[str, Any]) -> None:
-        """Keep a step as a child run, once."""
+        """Log a step as a child run, once.
+
+        Args:
+            step: JSON-ready facts of a policy at the end of a window.
+        Raises:
+            RegistryError: MLflow does not answer.
+        """
         name = f"{step['policy']} {step['day']}"
         if name in self._sent_steps:
             return
@@ -68,15 +75,13 @@ class Backtest:
         from mlflow.entities import Metric, Param
 
         condition = f"tags.`mlflow.parentRunId` = '{self.run_id}' AND tags.`mlflow.runName` = '{name}'"
-        existing_runs = self._client.search_runs(
-            [self._experiment_id], condition, max_results=1
-        )  # of a process that died here
+        # A process that died here may have left the run.
+        existing_runs = self._client.search_runs([self._experiment_id], condition, max_results=1)
         tags = {"mlflow.parentRunId": self.run_id, "mlflow.user": ledger.find_user(), **self._tags}
-        run = (
-            existing_runs[0]
-            if existing_runs
-            else self._client.create_run(self._experiment_id, tags=tags, run_name=name)
-        )
+        if existing_runs:
+            run = existing_runs[0]
+        else:
+            run = self._client.create_run(self._experiment_id, tags=tags, run_name=name)
         numbers = {**step["metrics"], "rows": step["rows"], "seconds": step["seconds"], "drift_p": step["drift"]}
         metrics = [
             Metric(key, float(value), run.info.start_time, step["window"])
@@ -89,7 +94,15 @@ class Backtest:
         self._client.set_terminated(run.info.run_id)
 
     def finish_run(self, numbers: dict[str, float], note: str, files: Path) -> None:
-        """End the run with the sums, the recommendation, and the report's folder as an artifact."""
+        """End the run with its totals, the recommendation and the report.
+
+        Args:
+            numbers: metrics by name.
+            note: the recommendation; it becomes the run's description.
+            files: folder of the report; it becomes an artifact.
+        Raises:
+            RegistryError: MLflow does not answer.
+        """
         from mlflow.entities import Metric
 
         with translate_errors("the end of the backtest"):

@@ -1,4 +1,4 @@
-"""One MLflow run for each fine-tuning, however often it is interrupted."""
+"""One MLflow run for each training, however often that is interrupted."""
 
 import contextlib
 import json
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
 
 logger = logging.getLogger(__name__)
-HISTORY = "history.jsonl"  # metrics by step, and how many of its lines MLflow has
-SENT = "sent.json"
-SOON = 1.0  # seconds that a metric waits for others to be sent with
+HISTORY = "history.jsonl"  # metrics by step
+SENT = "sent.json"  # number of its lines that MLflow has
+SOON = 1.0  # seconds that a metric waits, to be sent together with others
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "mlflow", "prefect", "great-expectations")
 
 
 class Run:
-    """An MLflow run that is being written.
+    """An MLflow run in progress.
 
     Args:
         run_id: of MLflow.
-        folder: the run's own folder; a copy of the metrics by step is kept in it, for the report.
+        folder: of the run; it holds a copy of the metrics by step, for the report.
     """
 
     def __init__(self, home: Home, run_id: str, folder: Path) -> None:
@@ -52,28 +52,33 @@ class Run:
         self._is_send_pending = False
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Log metrics of one step, once; they are on the disk at once, and sent within seconds together with others."""
+        """Log the metrics of one step, once: to the disk at once, to MLflow within seconds, together with others.
+
+        Raises:
+            OSError: the disk is full or not writable.
+        """
         entry = {"step": step, **metrics}
         if frozenset(entry.items()) in self._logged_entries:
-            return  # a training that goes on after a crash hands on again what its checkpoint holds
+            return  # a training that continues after a crash logs the metrics of its checkpoint again
         append_json(self.folder / HISTORY, {"time": int(time.time() * 1000), **entry})
         self._logged_entries.add(frozenset(entry.items()))
         if not self._is_send_pending:
             self._is_send_pending = True
-            threading.Thread(target=self._send_soon, daemon=True).start()  # training does not wait for it
+            threading.Thread(target=self._send_soon, daemon=True).start()
 
     def _send_soon(self) -> None:
         time.sleep(SOON)
         self._is_send_pending = False
         try:
             self.send_metrics()
-        except RegistryError as error:  # the next time they are sent, or by the flush at the end
-            logger.warning("%s; the metrics are kept and sent later", error)
+        except RegistryError as error:  # the next call sends them, at the latest the one at the end of the run
+            logger.warning("%s; the metrics are stored here and will be sent later", error)
 
     def send_metrics(self) -> None:
         """Send the metrics that MLflow does not have yet, in one request.
 
-        A crash between request and note sends them again: MLflow keeps a metric of the same time and value once.
+        After a crash between the request and the record of it, they are sent again: MLflow stores a metric of the same
+        time and value once.
 
         Raises:
             RegistryError: MLflow does not answer.
@@ -94,7 +99,13 @@ class Run:
                 write_json(self.folder / SENT, len(lines))
 
     def set_tags(self, **tags: Any) -> None:
-        """Set tags `evertune.NAME`, in one request."""
+        """Set tags `evertune.NAME`, in one request; without tags none is sent.
+
+        Raises:
+            RegistryError: MLflow does not answer.
+        """
+        if not tags:
+            return
         from mlflow.entities import RunTag
 
         with translate_errors("the tags"):
@@ -103,23 +114,43 @@ class Run:
             )
 
     def set_description(self, text: str) -> None:
-        """Set the run's description on MLflow's page."""
+        """Set the run's description on MLflow's page.
+
+        Raises:
+            RegistryError: MLflow does not answer.
+        """
         with translate_errors("the description"):
             self._client.set_tag(self.run_id, "mlflow.note.content", text)
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Keep a file, or a folder with all in it."""
+        """Log a file, or a folder with its files, as an artifact.
+
+        Args:
+            folder: among the run's artifacts. Default: the top one.
+        Raises:
+            RegistryError: MLflow does not answer.
+        """
         upload = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
         with translate_errors(f"the artifact {path.name}"):
             upload(self.run_id, str(path), folder)
 
     def log_recipe(self, recipe: "Recipe") -> None:
-        """Keep the recipe; that of the last decision replaces the one that the run began with."""
+        """Log the recipe; the recipe of the last decision replaces the one that the run started with.
+
+        Raises:
+            RegistryError: MLflow does not answer.
+        """
         with translate_errors("the recipe"):
             self._client.log_text(self.run_id, recipe.model_dump_json(indent=1), "recipe.json")
 
     def finish_run(self, status: str = "FINISHED") -> None:
-        """End the run, once all its metrics are sent."""
+        """Send all metrics and end the run.
+
+        Args:
+            status: of MLflow.
+        Raises:
+            RegistryError: MLflow does not answer.
+        """
         self.send_metrics()
         with translate_errors("the end of the run"):
             self._client.set_terminated(self.run_id, status)
@@ -127,7 +158,11 @@ class Run:
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
-    """Metrics by step of a run, oldest first; of a step that was repeated after a crash, the last."""
+    """Return a run's metrics by step, oldest first; of a step that was repeated after a crash, the last ones.
+
+    Args:
+        folder: of the run.
+    """
     lines = [{name: value for name, value in line.items() if name != "time"} for line in _read_lines(folder)]
     return list({(line["step"], frozenset(line)): line for line in lines}.values())
 
@@ -137,7 +172,7 @@ def _read_lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def open_run(recipe: "Recipe", home: Home, tokens: Tokens, folder: Path) -> Run:
-    """Start the run of this folder, or take up the one that an earlier process left.
+    """Create the MLflow run of this folder, or continue the one that an earlier process left.
 
     Raises:
         RegistryError: MLflow does not answer.
@@ -146,17 +181,17 @@ def open_run(recipe: "Recipe", home: Home, tokens: Tokens, folder: Path) -> Run:
     tags = unfinished.mark_started(home, "run", folder)
     run = Run(home, run_record["run_id"] if run_record else _create_run(recipe, home, tokens, tags), folder)
     if run_record:
-        with translate_errors(f"the run {run.run_id}, which {folder} belongs to (delete the folder to start anew)"):
+        with translate_errors(f"the run {run.run_id}, which {folder} belongs to (delete the folder to start over)"):
             run._client.update_run(run.run_id, status="RUNNING")
     unfinished.close_abandoned(home, recipe.name, held_lock="run", except_run=run.run_id)
     if not run_record:
         _log_origin(run, recipe, home, tokens)
-        write_json(folder / "run.json", {"run_id": run.run_id})  # last: until then, a run is found by its tag
+        write_json(folder / "run.json", {"run_id": run.run_id})  # last: before that, the run is found by its tag
     return run
 
 
 def _create_run(recipe: "Recipe", home: Home, tokens: Tokens, tags: dict[str, str]) -> str:
-    """The id of a new run, or of the one that a process had begun for this folder when it died."""
+    """Return the id of a new run, or of the one that a process created for this folder before it died."""
     mlflow = open_client(home)
     with translate_errors("a new run"):
         experiment_id = ensure_experiment(home, recipe.name)
@@ -176,7 +211,7 @@ def _create_run(recipe: "Recipe", home: Home, tokens: Tokens, tags: dict[str, st
 
 @contextlib.contextmanager
 def fail_on_error(home: Home, run_id: str) -> Iterator[None]:
-    """Mark the run FAILED if the block raises; the next start takes it up again."""
+    """Mark the run FAILED if the block raises; the next run of the recipe continues it."""
     try:
         yield
     except BaseException:
@@ -185,13 +220,17 @@ def fail_on_error(home: Home, run_id: str) -> Iterator[None]:
 
 
 def mark_failed(home: Home, run_id: str) -> None:
-    """Mark the run FAILED where MLflow answers: what made it fail is what a person shall hear of."""
+    """Mark the run FAILED; errors of MLflow are ignored, so that they do not hide the error that made it fail."""
     with contextlib.suppress(Exception):
         open_client(home).set_terminated(run_id, "FAILED")
 
 
 def find_run_url(home: Home, run_id: str) -> str:
-    """Where a person sees the run: the server's page, else the command that shows it."""
+    """Return the address of the run's page on the server; without a server, the command that starts one.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
     uri = tracking_uri(home)
     if uri.startswith("http"):
         with translate_errors(f"the run {run_id}"):
@@ -205,7 +244,7 @@ def find_run_url(home: Home, run_id: str) -> str:
 def _log_origin(run: Run, recipe: "Recipe", home: Home, tokens: Tokens) -> None:
     from mlflow.entities import Param
 
-    # What shapes the model. How it is judged may change while the run stays the same: that is told by `recipe.json`.
+    # Only what shapes the model: how it is evaluated may change within the run, and `recipe.json` has that.
     params = _flatten_params(recipe.model_dump(mode="json", include={"objective", "base_model", "training", "data"}))
     with translate_errors("the parameters"):
         run._client.log_batch(run.run_id, params=[Param(key, str(value)[:5000]) for key, value in params.items()])
@@ -216,7 +255,7 @@ def _log_origin(run: Run, recipe: "Recipe", home: Home, tokens: Tokens) -> None:
         code=find_code_revision(),
     )
     run.log_recipe(recipe)
-    with translate_errors("environment and data set"):
+    with translate_errors("the environment and the data set"):
         facts = {**describe_environment(), "base_model": base_models.fingerprint_base(recipe)}
         run._client.log_dict(run.run_id, facts, "environment.json")
         _log_dataset(run, recipe, home, tokens.snapshot)
@@ -243,7 +282,7 @@ def _flatten_params(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def describe_environment() -> dict[str, Any]:
-    """Machine, threads and library versions: what arithmetic depends on."""
+    """Return what arithmetic depends on: machine, threads and library versions."""
     import torch
 
     return {
@@ -258,14 +297,14 @@ def describe_environment() -> dict[str, Any]:
 
 
 def _describe_arithmetic() -> str:
-    """The GPU that computes, or what the processor's vector unit can do."""
+    """Return the name of the GPU, or the vector instructions of the CPU."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else torch.backends.cpu.get_cpu_capability()
 
 
 def find_code_revision() -> str:
-    """The git revision of Evertune's code, `+dirty` where it is changed; its version outside a clone."""
+    """Return the git revision of Evertune's code, `+dirty` if it is changed; outside a clone its version."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()

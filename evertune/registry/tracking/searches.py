@@ -17,12 +17,13 @@ RUN = "run.json"
 
 
 def open_search_run(recipe: "Recipe", home: Home, folder: Path, fields: dict[str, str]) -> str:
-    """The run of a search's folder, made at the first call and taken up by later ones.
+    """Return the id of a search's MLflow run, created once and continued by later processes.
 
-    One that a process made and died before it was noted is closed by `unfinished`.
+    A run that a process created before it died, and did not record, is closed by `unfinished.close_abandoned`.
 
     Args:
-        fields: what is searched, in words, by path.
+        folder: of the search.
+        fields: the searched values in words, by path.
     Raises:
         RegistryError: MLflow does not answer.
     """
@@ -41,17 +42,19 @@ def open_search_run(recipe: "Recipe", home: Home, folder: Path, fields: dict[str
             open_client(home).log_text(run_id, recipe.model_dump_json(indent=1), "recipe.json")
         return run_id
     with translate_errors(
-        f"the run {run_record['run_id']}, which {folder} belongs to (delete the folder to start anew)"
+        f"the run {run_record['run_id']}, which {folder} belongs to (delete the folder to start over)"
     ):
         open_client(home).update_run(run_record["run_id"], status="RUNNING")
     return str(run_record["run_id"])
 
 
 def open_trial_run(recipe: "Recipe", home: Home, parent: str, folder: Path, number: int, values: dict[str, str]) -> Run:
-    """The child run of a trial, made once.
+    """Return the child run of a trial, created once.
 
     Args:
-        folder: the trial's own, in which its metrics by step are kept; values: what is tried, in words.
+        parent: id of the search's run.
+        folder: of the trial; it holds the metrics by step.
+        values: the tried values in words, by path.
     Raises:
         RegistryError: MLflow does not answer.
     """
@@ -69,7 +72,12 @@ def open_trial_run(recipe: "Recipe", home: Home, parent: str, folder: Path, numb
 
 
 def end_trial(home: Home, run: Run, state: str, value: float | None, why: str | None) -> None:
-    """End a trial's run, `FINISHED`, or `KILLED` where it was pruned.
+    """End a trial's run as `FINISHED`, or as `KILLED` if the trial did not complete.
+
+    Args:
+        state: of the trial; `complete` or why it did not complete.
+        value: of the metric that is searched for.
+        why: the state in words; it becomes the run's description.
 
     Raises:
         RegistryError: MLflow does not answer.
@@ -89,7 +97,12 @@ def end_trial(home: Home, run: Run, state: str, value: float | None, why: str | 
 
 
 def finish_search_run(home: Home, run_id: str, best: dict[str, float], note: str, files: Path) -> None:
-    """End the search's run with its best trial, the sentence, and the report's folder as an artifact.
+    """End the search's run with its best trial, its result in words, and its report.
+
+    Args:
+        best: metrics of the best trial.
+        note: the result in words; it becomes the run's description.
+        files: folder of the report; it becomes an artifact.
 
     Raises:
         RegistryError: MLflow does not answer.
@@ -114,7 +127,7 @@ def _create_run(recipe: "Recipe", home: Home, tags: dict[str, str], name: str) -
 
 
 def _find_leftover(recipe: "Recipe", home: Home, parent: str, name: str) -> str | None:
-    """The run that a process made for a trial before it died."""
+    """Return the run that a process created for a trial before it died, if any."""
     condition = f"tags.`mlflow.parentRunId` = '{parent}' AND tags.`mlflow.runName` = '{name}'"
     with translate_errors("the trials' runs"):
         runs = open_client(home).search_runs([ensure_experiment(home, recipe.name)], condition, max_results=1)

@@ -1,4 +1,4 @@
-"""Which MLflow is used, set up once; and its errors in words that say what to do."""
+"""The MLflow store in use, and MLflow's errors in words that say what to do."""
 
 import contextlib
 import functools
@@ -15,16 +15,16 @@ from evertune.runtime.secrets import hide_secrets, strip_credentials
 
 
 def open_client(home: Home) -> Any:
-    """An `MlflowClient` of MLFLOW_TRACKING_URI, else of the SQLite store in the home, made if it is new.
+    """Return an `MlflowClient` of MLFLOW_TRACKING_URI, else of the home's SQLite store, which is created if missing.
 
     Raises:
-        RegistryError: what MLFLOW_TRACKING_URI names does not answer, or is no store.
+        RegistryError: the store of MLFLOW_TRACKING_URI does not answer, or cannot be one.
     """
     check_server()
     uri = tracking_uri(home)
     os.environ.setdefault("DO_NOT_TRACK", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # there only our own results go
-    # Alembic tells of every migration of a new database.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # standard output is for our own results
+    # Alembic logs every migration of a new database.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     import mlflow
@@ -37,28 +37,32 @@ def open_client(home: Home) -> Any:
 
 @functools.cache
 def _client_class() -> Any:
-    """`MlflowClient`, which asks no more before each call whether the name is a prompt's.
+    """Return `MlflowClient` without its check, before each call, whether the name is a prompt's.
 
-    For that question it loads every version of the model, some ten times a run: after a thousand versions that is a
-    tenth of a second a run, and grows.
+    The check loads every version of the model, some ten times a run. With a thousand versions that takes a tenth of a
+    second a run, and it grows.
     """
     import mlflow
 
     class Client(mlflow.MlflowClient):  # type: ignore[misc]
         def _raise_if_prompt(self, name: str) -> None:
-            """All names that Evertune asks for are models' names."""
+            """Do nothing: Evertune uses no prompts."""
 
     return Client
 
 
 def create_own_store(home: Home) -> None:
-    """Make the home's own store if it is the one in use and new: its first opening takes seconds."""
+    """Create the home's own store if it is in use and missing; its first opening takes seconds.
+
+    Raises:
+        RegistryError: the store cannot be opened.
+    """
     if tracking_uri(home) == _own_uri(home) and not _database_path(home).exists():
         open_client(home)
 
 
 def tracking_uri(home: Home) -> str:
-    """MLFLOW_TRACKING_URI, else SQLite in the home."""
+    """Return MLFLOW_TRACKING_URI, else the address of the SQLite store in the home."""
     return os.environ.get("MLFLOW_TRACKING_URI") or _own_uri(home)
 
 
@@ -72,7 +76,7 @@ def _database_path(home: Home) -> Path:
 
 @contextlib.contextmanager
 def _restore_environment() -> Iterator[None]:
-    """MLflow writes what it is told into the environment, where it would pass for the user's wish."""
+    """Undo what MLflow writes into the environment, where it would look like a setting of the user."""
     previous = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
     try:
         yield
@@ -85,7 +89,13 @@ def _restore_environment() -> Iterator[None]:
 
 
 def ensure_experiment(home: Home, name: str) -> str:
-    """The id of the recipe's experiment, made where it is missing."""
+    """Return the id of the recipe's experiment, which is created if missing.
+
+    Args:
+        name: of the recipe.
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
     mlflow = open_client(home)
     with translate_errors(f"the experiment {name}"), home.lock("experiment"):
         existing = mlflow.get_experiment_by_name(name)
@@ -97,7 +107,7 @@ def ensure_experiment(home: Home, name: str) -> str:
 
 @contextlib.contextmanager
 def _lock_database(home: Home, uri: str) -> Iterator[None]:
-    """One process at a time opens a database: several that meet a fresh one at once ruin it."""
+    """Let one process at a time open a database: several that open a new one at once damage it."""
     if uri.startswith("http"):
         yield
         return
@@ -108,10 +118,10 @@ def _lock_database(home: Home, uri: str) -> Iterator[None]:
 
 
 def _create_database(database: Path) -> None:
-    """Make the home's own database under another name: one that a crash left half made could never be opened again."""
+    """Create the home's own database under another name first: a half-created one could never be opened again."""
     import mlflow
 
-    scratch = database.with_name(f"new-{uuid.uuid4().hex[:8]}.db")  # MLflow keeps what it opened by its name
+    scratch = database.with_name(f"new-{uuid.uuid4().hex[:8]}.db")  # MLflow caches open databases by name
     database.parent.mkdir(parents=True, exist_ok=True)
     for leftover in database.parent.glob("new-*.db*"):
         leftover.unlink()
@@ -120,23 +130,24 @@ def _create_database(database: Path) -> None:
 
 
 def check_server() -> None:
-    """Ask the server that MLFLOW_TRACKING_URI names, if any, for a sign of life: MLflow itself would try for minutes.
+    """Check that the server of MLFLOW_TRACKING_URI, if set, answers; MLflow itself would retry for minutes.
 
     Raises:
-        RegistryError: it does not answer, or is a folder, or a file in a folder that is not there.
+        RegistryError: it does not answer, or MLFLOW_TRACKING_URI is a folder, or a file in a missing folder.
     """
     import requests
 
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if uri.startswith("file:") or (uri and ":" not in uri):
         raise RegistryError(
-            f"MLFLOW_TRACKING_URI={uri}: MLflow has no file store any more; name a server (http://...) or a database "
-            "(sqlite:///...), or unset it to use the local store"
+            f"MLFLOW_TRACKING_URI={uri}: MLflow no longer has a file store; set it to a server (http://...) or "
+            "a database (sqlite:///...), or unset it to use the local store"
         )
     file = Path(uri.removeprefix("sqlite:///").partition("?")[0])
     if uri.startswith("sqlite:///") and not file.parent.is_dir():
         raise RegistryError(
-            f"MLFLOW_TRACKING_URI={uri}: there is no folder {file.parent}; correct it, or make the folder"
+            f"MLFLOW_TRACKING_URI={uri}: the folder {file.parent} does not exist; "
+            "correct the address, or create the folder"
         )
     if not uri.startswith("http"):
         return
@@ -146,13 +157,15 @@ def check_server() -> None:
         raise RegistryError(
             f"the MLflow server at {strip_credentials(uri)} does not answer; "
             "start it, or unset MLFLOW_TRACKING_URI to use the local store"
-        ) from None  # the chain may show the password
+        ) from None  # the chained error may show the password
 
 
 @contextlib.contextmanager
 def translate_errors(what: str) -> Iterator[None]:
-    """Turn an MLflow error about `what` into another.
+    """Turn errors of MLflow into a `RegistryError`.
 
+    Args:
+        what: what MLflow is asked for, in words, such as `the alias champion`.
     Raises:
         RegistryError: MLflow raised.
     """
@@ -165,11 +178,15 @@ def translate_errors(what: str) -> Iterator[None]:
     except (MlflowException, RequestException, SQLAlchemyError, ImportError) as error:
         raise RegistryError(
             describe_refusal(what, error)
-        ) from None  # the chain would show the address with its password
+        ) from None  # the chained error would show the address with its password
 
 
 def describe_refusal(what: str, error: Exception) -> str:
-    """What is said of an error about `what`: its first line, without secrets."""
+    """Return an MLflow error in words: its first line, without secrets.
+
+    Args:
+        what: as for `translate_errors`.
+    """
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
     advice = "; install it" if isinstance(error, ImportError) else ""
     return hide_secrets(f"MLflow refused {what}: {first_line}{advice}")

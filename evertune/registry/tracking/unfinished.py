@@ -1,7 +1,8 @@
-"""Runs in MLflow whose process was killed: they would be RUNNING for ever, were they not closed by the next.
+"""MLflow runs whose process was killed: the next process closes them, else they would be RUNNING forever.
 
-Each kind of work holds a lock while it has a run, and the lock dies with its process: who gets it knows that a run of
-that kind which is RUNNING still has nobody behind it. A home closes its own runs, and no other's in the same MLflow.
+Each kind of job holds a lock while it has a run, and the lock is free once its process has ended. So the next holder of
+the lock knows that a run of that kind which is still RUNNING was abandoned. A home closes its own runs only, not those
+of other homes in the same MLflow.
 """
 
 import contextlib
@@ -14,20 +15,17 @@ from evertune.registry.tracking.store import ensure_experiment, open_client, tra
 from evertune.runtime.home import Home
 
 logger = logging.getLogger(__name__)
-KINDS = {
-    "run": "",
-    "backtest": "backtests/",
-    "monitor": "monitors/",
-    "search": "searches/",
-}  # names of locks, and of what the tags hold
-FOLDER = "evertune.folder"  # tag of a run: home and folder that it belongs to
+# Kinds of jobs, which are the names of their locks, and the prefix of their folders in the tag.
+KINDS = {"run": "", "backtest": "backtests/", "monitor": "monitors/", "search": "searches/"}
+FOLDER = "evertune.folder"  # tag of a run: its home and folder
 
 
 def mark_started(home: Home, kind: str, folder: Path) -> dict[str, str]:
-    """Note that there will be a run, for `left`; the tags by which it is found.
+    """Record that a run is about to be created, and return the tag by which it is found.
 
     Args:
-        kind: one of `KINDS`, whose lock this process holds; folder: of the run.
+        kind: one of `KINDS`; this process holds its lock.
+        folder: of the run.
     """
     _marker_path(home, kind).parent.mkdir(parents=True, exist_ok=True)
     _marker_path(home, kind).touch()
@@ -35,21 +33,26 @@ def mark_started(home: Home, kind: str, folder: Path) -> dict[str, str]:
 
 
 def mark_ended(home: Home, kind: str) -> None:
-    """The run of this process has come to its end."""
+    """Record that the run of this process has ended.
+
+    Args:
+        kind: one of `KINDS`.
+    """
     _marker_path(home, kind).unlink(missing_ok=True)
 
 
 def has_open_runs(home: Home) -> bool:
-    """Whether a run was begun and has not come to its end: its process is at work, or was killed."""
+    """Return whether a run was started and has not ended: its process is at work, or was killed."""
     return any(_marker_path(home, kind).exists() for kind in KINDS)
 
 
 def close_abandoned(home: Home, name: str, *, held_lock: str = "", except_run: str | None = None) -> None:
-    """End the runs that a dead process left RUNNING.
+    """Close the runs that dead processes left RUNNING.
 
     Args:
-        name: of the recipe; holding: the kind whose lock this process has.
-        but: the run that it works on, with its children.
+        name: of the recipe.
+        held_lock: the kind whose lock this process holds.
+        except_run: id of the run that this process works on; it is not closed, nor are its children.
     Raises:
         RegistryError: MLflow does not answer.
     """
@@ -57,21 +60,19 @@ def close_abandoned(home: Home, name: str, *, held_lock: str = "", except_run: s
     for kind in KINDS:
         with contextlib.ExitStack() as stack:
             if kind != held_lock and not _take_lock(stack, home, kind):
-                continue  # its process lives
-            for run in [
-                candidate
-                for candidate in running
-                if kind_of(candidate) == kind and _is_other_run(candidate, except_run)
-            ]:
-                logger.warning("the run %s was left by a process that died, and is closed", run.info.run_name)
-                with translate_errors(f"the run {run.info.run_id}, left by an earlier process"):
+                continue  # its process is alive
+            for run in running:
+                if kind_of(run) != kind or not _is_other_run(run, except_run):
+                    continue
+                logger.warning("closing the MLflow run %s, whose process died", run.info.run_name)
+                with translate_errors(f"the run {run.info.run_id}, whose process died"):
                     open_client(home).set_terminated(run.info.run_id, "KILLED")
             if kind != held_lock:
                 mark_ended(home, kind)
 
 
 def _take_lock(stack: contextlib.ExitStack, home: Home, kind: str) -> bool:
-    """Whether nobody has the lock of a kind; then it is held until the stack ends."""
+    """Take the lock of a kind until the stack ends; return False if another process holds it."""
     try:
         stack.enter_context(home.lock(kind, timeout=0))
     except RegistryError:
@@ -85,7 +86,7 @@ def _marker_path(home: Home, kind: str) -> Path:
 
 def _find_running(home: Home, name: str) -> list[Any]:
     condition = f"attributes.status = 'RUNNING' AND tags.`{FOLDER}` LIKE '{home.load_identity()}/%'"
-    with translate_errors("the runs that are not finished"):
+    with translate_errors("the unfinished runs"):
         return list(open_client(home).search_runs([ensure_experiment(home, name)], condition))
 
 
@@ -94,7 +95,7 @@ def _is_other_run(run: Any, excluded_run: str | None) -> bool:
 
 
 def kind_of(run: Any) -> str | None:
-    """One of `KINDS`; None for a run that no home has begun."""
+    """Return the kind of a run, one of `KINDS`; None for a run that Evertune did not create."""
     if FOLDER not in run.data.tags:
         return None
     _home, _, folder = run.data.tags[FOLDER].partition("/")

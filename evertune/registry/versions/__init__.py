@@ -1,1 +1,1 @@
-"""Registered versions: logged, checked in a fresh process, read back."""
+"""Registered versions: how they are logged, checked in a fresh process, and read back."""

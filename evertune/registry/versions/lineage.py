@@ -1,4 +1,4 @@
-"""Registered versions and the snapshots that they learned from."""
+"""Registered versions, the snapshots they were trained on, and the versions they descend from."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class TrainedVersion:
 
     Args:
         snapshot: version of the corpus that it was trained on.
-        parents: the versions that it was made of, started from or was taught by: what they learned is in it too.
+        parents: versions that it was compressed from, started from or distilled from, so that their rows count too.
     """
 
     version: int
@@ -26,7 +26,7 @@ class TrainedVersion:
 
 
 def list_trained_versions(home: Home, name: str) -> list[TrainedVersion]:
-    """Every registered version, oldest first; those that others registered under the name are left out.
+    """Return the versions that Evertune registered under a name, oldest first.
 
     Raises:
         RegistryError: MLflow does not answer.
@@ -54,24 +54,25 @@ def list_trained_versions(home: Home, name: str) -> list[TrainedVersion]:
 
 
 def find_ancestors(versions: Iterable[TrainedVersion], version: int) -> list[int]:
-    """Every version that one descends from, oldest first."""
+    """Return all versions that a version descends from, oldest first."""
     parents = {entry.version: entry.parents for entry in versions}
     ancestors = set[int]()
     pending = list(parents.get(version, ()))
     while pending:
-        if (ancestor := pending.pop()) not in ancestors:
+        ancestor = pending.pop()
+        if ancestor not in ancestors:
             ancestors.add(ancestor)
             pending += parents.get(ancestor, ())
     return sorted(ancestors - {version})
 
 
 def find_original(home: Home, name: str, version: int, variant: Mapping[str, Any]) -> int:
-    """The version that a variant was made of.
+    """Return the version that a compressed variant was made from.
 
     Args:
-        variant: what its card says of its compression.
+        variant: the section `compression` of its card.
     Raises:
-        RegistryError: that version is not registered any more.
+        RegistryError: the original is no longer registered.
     """
     numbers = [
         int(model_version.version)
@@ -80,13 +81,13 @@ def find_original(home: Home, name: str, version: int, variant: Mapping[str, Any
     ]
     if not numbers:
         raise RegistryError(
-            f"version {version} of {name} is a variant ({variant['method']}) of a version that is not registered any "
-            "more: it can be neither reproduced nor trained on"
+            f"version {version} of {name} is a variant ({variant['method']}) of a version that is no longer "
+            "registered, so it can be neither reproduced nor trained further"
         )
     return numbers[0]
 
 
 def find_external_store(home: Home) -> str | None:
-    """The MLflow store in use, where it is not the home's own."""
+    """Return the address of the MLflow store in use; None for the home's own."""
     uri = tracking_uri(home)
     return None if str(home.root) in uri else uri

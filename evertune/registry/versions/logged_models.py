@@ -1,4 +1,4 @@
-"""A bundle as MLflow keeps it: a logged model with its requirements, its signature and an example, one a run."""
+"""A bundle as a logged model of MLflow, with requirements, signature and an input example; one a run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,13 @@ DIGEST = "evertune.bundle"
 def ensure_logged_model(
     recipe: "Recipe", home: Home, candidate: "Candidate", examples: list[Any], requirements: list[str]
 ) -> Any:
-    """The run's logged model; one that a process left whole when it was killed is taken as it is.
+    """Return the run's logged model; a complete one that a killed process left is reused.
 
-    What it left in pieces is marked as deleted, so that `mlflow gc` frees its files.
+    Incomplete ones are marked as deleted, so that `mlflow gc` frees their files.
 
     Args:
-        examples: some inputs, for the model's input example; required: its requirements.
+        examples: some inputs, for the model's input example.
+        requirements: of the model, as pip reads them.
     Raises:
         MlflowException: MLflow refused.
     """

@@ -1,4 +1,4 @@
-"""What was tested is what is served: the registered model, in a fresh process with only its logged requirements."""
+"""The parity check: the registered model, in a fresh process with only its logged requirements, predicts as tested."""
 
 import contextlib
 import json
@@ -17,21 +17,21 @@ from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 from evertune.runtime.secrets import hide_secrets
 
-AGREEMENT = 0.999  # least share of equal labels
+AGREEMENT = 0.999  # smallest share of equal labels
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.03}  # largest difference of a probability
-SECONDS = 600
+TIMEOUT = 600  # seconds
 # Processes that wait for a model, by store and requirements.
 _prepared_processes: "dict[tuple[str, frozenset[str]], _IsolatedProcess]" = {}
 
 
 def check_parity(home: Home, name: str, version: int, sample: Path, precision: str) -> dict[str, Any]:
-    """Load `models:/NAME/VERSION` in a fresh process, without Evertune, and compare its predictions with those tested.
+    """Load a version in a fresh process, without Evertune, and compare its predictions with those of the evaluation.
 
     Args:
-        sample: JSON with `role`, `inputs` and the `predictions` of the evaluation.
+        sample: JSON file with `role`, `inputs` and the `predictions` of the evaluation.
         precision: arithmetic of the evaluation.
     Returns:
-        evidence for the gate: `passed`, `problem` (None where it answers), `agreement` and `difference`.
+        evidence for the gate: `passed`, `problem` (None if the model predicts), `agreement` and `difference`.
     """
     expected = read_json(sample)
     try:
@@ -42,27 +42,27 @@ def check_parity(home: Home, name: str, version: int, sample: Path, precision: s
 
 
 def prepare_check(home: Home, model_requirements: Sequence[str]) -> None:
-    """Start the process of a coming check now: by the time that there is a model, its imports are done.
+    """Start the process of a later check now, so that its imports are done by the time there is a model.
 
-    It sees what any check's process sees, and is used only for a model that was logged with these very requirements.
+    It is like the process of any check, and is used only for a model that was logged with the same requirements.
 
     Args:
-        required: requirements that the model will be logged with.
+        model_requirements: requirements that the model will be logged with.
     """
-    with contextlib.suppress(RegistryError):  # the check itself will say it
+    with contextlib.suppress(RegistryError):  # the check itself raises it
         _prepared_processes[tracking_uri(home), frozenset(model_requirements)] = _IsolatedProcess(
             home, model_requirements
         )
 
 
 def dismiss_prepared() -> None:
-    """End what `prepare` has started and no check has used."""
+    """End the processes that `prepare_check` has started and no check has used."""
     while _prepared_processes:
         _prepared_processes.popitem()[1].close()
 
 
 def _predict_isolated(home: Home, model: str, sample: Path) -> Any:
-    """What the registered model predicts in a process that has its logged requirements and nothing else."""
+    """Return the predictions of the registered model in a process that has only its logged requirements."""
     open_client(home)
     model_requirements = requirements.read_logged_requirements(model)
     process = _prepared_processes.pop((tracking_uri(home), frozenset(model_requirements)), None)
@@ -77,13 +77,16 @@ def _predict_isolated(home: Home, model: str, sample: Path) -> Any:
 class _IsolatedProcess:
     """A process without Evertune: it imports the libraries that are linked for it, and waits for a model.
 
+    Args:
+        model_requirements: packages that it can import.
     Raises:
         RegistryError: a requirement is not installed, or in another version.
     """
 
     def __init__(self, home: Home, model_requirements: Sequence[str]) -> None:
         self._scratch = tempfile.TemporaryDirectory()
-        self._answer_path, packages = Path(self._scratch.name) / "answer.json", Path(self._scratch.name) / "packages"
+        self._answer_path = Path(self._scratch.name) / "answer.json"
+        packages = Path(self._scratch.name) / "packages"
         requirements.link_packages(model_requirements, packages)
         script = Path(__file__).with_name("parity_process.py")
         # -I and -S: no site-packages, no user site, no PYTHONPATH; only what was linked into `packages`.
@@ -99,26 +102,28 @@ class _IsolatedProcess:
         )
 
     def is_alive(self) -> bool:
-        """Whether it can still be asked."""
+        """Return whether the process is alive."""
         return self._process.poll() is None
 
     def predict_sample(self, model: str, sample: Path) -> Any:
-        """The model's predictions of the sample.
+        """Return the model's predictions for the sample.
 
+        Args:
+            model: its address in MLflow.
         Raises:
-            RegistryError: it gives none.
+            RegistryError: the model cannot be loaded, or does not predict.
         """
         try:
-            _, stderr = self._process.communicate(json.dumps([model, str(sample.resolve())]) + "\n", timeout=SECONDS)
+            _, stderr = self._process.communicate(json.dumps([model, str(sample.resolve())]) + "\n", timeout=TIMEOUT)
         except subprocess.TimeoutExpired as error:
-            raise RegistryError(f"it gave no answer within {SECONDS} s") from error
+            raise RegistryError(f"it did not answer within {TIMEOUT} s") from error
         if self._process.returncode or not self._answer_path.exists():
             last = (stderr.strip().splitlines() or ["no message"])[-1]
-            raise RegistryError(f"it does not load or predict: {hide_secrets(last)}")
+            raise RegistryError(f"it cannot be loaded, or does not predict: {hide_secrets(last)}")
         return read_json(self._answer_path)
 
     def close(self) -> None:
-        """Leave no process and no file behind."""
+        """End the process and remove its files."""
         self._process.kill()
         self._process.wait()
         self._scratch.cleanup()
@@ -131,24 +136,28 @@ def _build_failure(problem: str) -> dict[str, Any]:
 def compare_predictions(
     expected: list[dict[str, Any]], actual: list[dict[str, Any]], tolerance: float
 ) -> dict[str, Any]:
-    """Share of equal labels and the largest difference of a probability where the labels are equal."""
+    """Return evidence: the share of equal labels, and the largest difference of a probability where labels are equal.
+
+    Args:
+        expected, actual: predictions row by row.
+        tolerance: largest difference that passes.
+    """
     pairs = [(_split_values(old), _split_values(new)) for old, new in zip(expected, actual, strict=False)]
     if not expected and not actual:
-        return _build_failure("no row of its recorded sample is left to compare by")
+        return _build_failure("its recorded sample has no rows left to compare")
     if len(expected) != len(actual) or any(_count_values(tested) != _count_values(served) for tested, served in pairs):
-        return _build_failure("it gives other rows or columns")
+        return _build_failure("it returns other rows or columns")
     labels = []
     differences = [0.0]
     for tested, served in pairs:
         matches = [a == b for a, b in zip(tested["labels"], served["labels"], strict=True)]
         labels += matches
         scores = list(zip(tested["scores"], served["scores"], strict=True))
-        is_comparable = (
-            matches if len(matches) == len(scores) else [all(matches)] * len(scores)
-        )  # a score a label, or of the whole
+        # Either each label has a score, or the scores belong to the whole prediction.
+        is_comparable = matches if len(matches) == len(scores) else [all(matches)] * len(scores)
         differences += [abs(a - b) for (a, b), equal in zip(scores, is_comparable, strict=True) if equal]
     agreement = sum(labels) / len(labels) if labels else 1.0
-    is_close = all(difference <= tolerance for difference in differences)  # false for what is not a number
+    is_close = all(difference <= tolerance for difference in differences)  # false for NaN
     return {
         "test": "parity",
         "rows": len(expected),
@@ -183,7 +192,11 @@ def _build_environment(home: Home) -> dict[str, str]:
 
 
 def describe_failure(result: dict[str, Any]) -> str:
-    """Why a check did not pass."""
+    """Return why a check did not pass.
+
+    Args:
+        result: evidence of the check.
+    """
     if result["problem"]:
         return str(result["problem"])
     return f"{result['agreement']:.2%} of labels agree, probabilities differ by up to {result['difference']:.2g}"

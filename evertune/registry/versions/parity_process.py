@@ -1,7 +1,7 @@
-"""Run by `parity` in a process of its own: load a registered model as a stranger would, predict, write JSON.
+"""The process of a parity check: load a registered model as anyone would, predict, and write JSON.
 
-Only the packages in the folder that it is given can be imported here, Evertune not among them: a model that works only
-beside what happens to be installed fails now, not at the customer's.
+Only the packages in the given folder can be imported here, and Evertune is not among them: a model that needs anything
+else that happens to be installed fails now, and not where it is deployed.
 """
 
 import contextlib
@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# What loading imports anyway, so that it is done by the time that there is a model; whatever is not linked fails later.
-SOON = (
+# Modules that loading a model needs, imported while the process waits; a missing one is reported when it is needed.
+MODULES = (
     "mlflow.pyfunc",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.model_registry.sqlalchemy_store",
@@ -26,22 +26,28 @@ SOON = (
 
 
 def main(packages: str, answer: str) -> None:
-    """Import the libraries, wait for `[model_uri, sample]` on standard input, and predict the sample's inputs."""
-    gc.disable()  # a short life: collecting takes a quarter of the time that the imports need
+    """Import the libraries, wait for `[model_uri, sample]` on standard input, and predict the sample's inputs.
+
+    Args:
+        packages: folder of the packages that can be imported.
+        answer: path of the JSON file to write.
+    """
+    gc.disable()  # collecting would take a quarter of the import time
     sys.path.insert(0, packages)
-    for name in SOON:
+    for name in MODULES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    if line := sys.stdin.readline():  # none where the process that wanted the answer is gone
+    line = sys.stdin.readline()
+    if line:  # empty if the parent process has ended
         Path(answer).write_text(json.dumps(_predict_sample(*json.loads(line))), encoding="utf-8")
-    os._exit(0)  # nothing is left to do, and an orderly end takes as long as the answer
+    os._exit(0)  # skip the interpreter's shutdown, which takes as long as the prediction
 
 
 def _predict_sample(model_uri: str, sample: str) -> Any:
     import mlflow
     import pandas as pd
 
-    # Its warnings are of other versions than the logged ones: those are not linked.
+    # Its warnings are about versions that differ from the logged ones, and only the logged ones are linked.
     model = mlflow.pyfunc.load_model(model_uri, suppress_warnings=True)
     record = json.loads(Path(sample).read_text(encoding="utf-8"))
     roles = record["role"] if isinstance(record["role"], list) else [record["role"]]

@@ -1,4 +1,4 @@
-"""The MLflow model: a bundle behind `predict`. MLflow stores this file and runs it where Evertune is not installed."""
+"""The MLflow model of a bundle. MLflow stores this file and runs it where Evertune is not installed."""
 
 import hashlib
 import importlib
@@ -13,10 +13,10 @@ from mlflow.pyfunc import PythonModel
 
 
 class BundleModel(PythonModel):
-    """Predicts with the bundle's own code: input columns in, prediction columns out, one row a row."""
+    """Predicts with the bundle's own code: a frame of inputs in, a frame of predictions out, row by row."""
 
     def load_context(self, context: Any) -> None:
-        """Load the bundle under a module name of its own, so that two versions in one process do not share code."""
+        """Load the bundle under its own module name, so that two versions in one process do not share code."""
         folder = Path(context.artifacts["bundle"])
         name = f"evertune_bundle_{hashlib.blake2b(str(folder).encode(), digest_size=8).hexdigest()}"
         spec = importlib.util.spec_from_file_location(
@@ -26,7 +26,7 @@ class BundleModel(PythonModel):
         self._predictor = importlib.import_module(f"{name}.inference").Predictor(folder)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """One prediction for each row of `model_input`."""
+        """Return one prediction for each row of `model_input`."""
         roles = list(self._predictor.objective.INPUTS)
         is_frame = isinstance(model_input, pd.DataFrame)
         columns = [model_input[role] for role in roles] if is_frame else [model_input]

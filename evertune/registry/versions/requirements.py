@@ -1,4 +1,4 @@
-"""A folder with nothing in it but a model's logged requirements and what they require."""
+"""A model's requirements, and a folder of packages with only these and their own requirements."""
 
 import contextlib
 import csv
@@ -20,12 +20,12 @@ REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "tokeniz
 
 
 def list_requirements(recipe: "Recipe", compression: str = "") -> list[str]:
-    """The requirements that a model is logged with: what its bundle imports, in the versions that are installed.
+    """Return the requirements to log a model with: what its bundle imports, in the installed versions.
 
-    One whose adapter is not merged also needs what brings its base.
+    A model with an unmerged adapter also needs the package of its base model.
 
     Args:
-        compression: method of a variant.
+        compression: method of a compressed variant; empty for other models.
     """
     names = [*REQUIREMENTS, *(["onnxruntime"] if compression.startswith("onnx") else [])]
     if recipe.training.needs_base:
@@ -36,7 +36,7 @@ def list_requirements(recipe: "Recipe", compression: str = "") -> list[str]:
 
 
 def read_logged_requirements(model_uri: str) -> list[str]:
-    """The requirements that MLflow keeps with a model.
+    """Return the requirements that a model was logged with.
 
     Raises:
         RegistryError: the model's files cannot be read.
@@ -51,7 +51,10 @@ def read_logged_requirements(model_uri: str) -> list[str]:
 
 
 def link_packages(requirements: Iterable[str], folder: Path) -> None:
-    """Link the installed files of the requirements, and of theirs, into `folder`: an import path of nothing else.
+    """Link the installed packages of the requirements, and of their requirements, into a new folder.
+
+    Args:
+        folder: becomes an import path with nothing else.
 
     Raises:
         RegistryError: a requirement is not installed, or in another version.
@@ -65,9 +68,9 @@ def link_packages(requirements: Iterable[str], folder: Path) -> None:
 
 
 def _list_top_names(package: Distribution) -> set[str]:
-    """The files and folders that a distribution has in site-packages.
+    """Return the top-level files and folders that a distribution has in site-packages.
 
-    Read from its RECORD: `files` would ask the disk for each of torch's twelve thousand.
+    They are read from its RECORD: `files` would check each of torch's twelve thousand files on the disk.
     """
     record = package.read_text("RECORD")
     if record is None:
@@ -76,9 +79,9 @@ def _list_top_names(package: Distribution) -> set[str]:
 
 
 def resolve_packages(requirements: Iterable[str]) -> list[Distribution]:
-    """The installed distributions that the requirements bring, their own requirements included.
+    """Return the installed distributions of the requirements and of their own requirements.
 
-    What only a requirement requires is left out where it is missing: importing it then fails as it would elsewhere.
+    A missing requirement of a requirement is left out: importing it fails as it would elsewhere.
 
     Raises:
         RegistryError: a requirement is not installed, or in another version.
@@ -86,8 +89,9 @@ def resolve_packages(requirements: Iterable[str]) -> list[Distribution]:
     from packaging.requirements import Requirement
 
     pending = [Requirement(line) for line in requirements]
-    if problems := [problem for requirement in pending if (problem := _find_problem(requirement))]:
-        raise RegistryError(f"{'; '.join(problems)}; install what the model requires, or run the recipe again")
+    problems = list(filter(None, map(_find_problem, pending)))
+    if problems:
+        raise RegistryError(f"{'; '.join(problems)}; install the requirements of the model, or run the recipe again")
     packages: dict[str, Distribution] = {}
     while pending:
         requirement = pending.pop()
@@ -102,12 +106,12 @@ def resolve_packages(requirements: Iterable[str]) -> list[Distribution]:
 
 
 def _find_problem(requirement: "Requirement") -> str | None:
-    """What is wrong with the installed version of a requirement; `2.13.0+cpu` is a 2.13.0."""
+    """Return what is wrong with the installed version of a requirement; `2.13.0+cpu` counts as 2.13.0."""
     installed = _find_installed(requirement.name)
     if installed is None:
-        return f"it requires {requirement}, which is not installed here"
+        return f"the model requires {requirement}, which is not installed"
     is_satisfied = requirement.specifier.contains(installed, prereleases=True)
-    return None if is_satisfied else f"it requires {requirement}, and {installed} is installed here"
+    return None if is_satisfied else f"the model requires {requirement}, but {installed} is installed"
 
 
 def _find_installed(name: str) -> str | None:

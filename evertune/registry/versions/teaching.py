@@ -1,4 +1,4 @@
-"""The teacher that `training.distill` names, wherever it is: on disk, or among the recipe's own registered models."""
+"""The teacher of `training.distill`: on disk, or among the recipe's own registered versions."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def find_teacher(recipe: "Recipe", champion: int | None = None) -> tuple[Path, str] | None:
-    """The folder of a bundle or of a base model, and its digest; None where there is no teacher.
+    """Return the teacher's folder, a bundle or a base model, and its digest; None without a teacher.
 
     Args:
-        champion: as for `version`.
+        champion: as for `find_teacher_version`.
     Raises:
-        ConfigError: it is not there, or has no opinion of labels where one is asked for.
+        ConfigError: the teacher is not there, or does not predict labels where it has to.
         RegistryError: MLflow does not answer, or has no such version.
     """
     if recipe.training.distill is None:
@@ -29,22 +29,25 @@ def find_teacher(recipe: "Recipe", champion: int | None = None) -> tuple[Path, s
 
 
 def find_teacher_version(recipe: "Recipe", champion: int | None = None) -> int | None:
-    """The teacher's version, where it is one of the recipe's own; None where it is not, or there is none.
+    """Return the teacher's version if it is one of the recipe's own; None for another teacher, or without one.
 
     Args:
-        champion: the version that a recipe means which asks for the champion. Default: the champion of now.
+        champion: version to use as the teacher `champion`. Default: today's champion.
     Raises:
-        ConfigError: the champion is asked for, and there is none yet.
+        ConfigError: the teacher is the champion, and there is none yet.
+        RegistryError: MLflow does not answer.
     """
     home = home_of(recipe)
     model = recipe.registered_name
     named_version = teachers.registered_teacher(recipe)
     if named_version is None:
         return None
-    number = (champion or versions.find_champion(home, model)) if named_version == "champion" else int(named_version)
+    if named_version != "champion":
+        return int(named_version)
+    number = champion or versions.find_champion(home, model)
     if number is None:
         raise ConfigError(
-            f"{teachers.KEY}: {model} has no champion yet; name the folder of a bundle, or train one first"
+            f"{teachers.KEY}: {model} has no champion yet; name the folder of a bundle, or train a champion first"
         )
     return number
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from evertune.errors import RegistryError
 from evertune.registry.decisions import ledger
-from evertune.registry.tracking.run_facts import describe_run, format_time
+from evertune.registry.tracking.queries import describe_run, format_time
 from evertune.registry.tracking.store import describe_refusal, open_client, translate_errors
 from evertune.registry.versions import logged_models, requirements
 from evertune.runtime.home import Home
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from evertune.records import Candidate
 
 logger = logging.getLogger(__name__)
-PARENTS = ("evertune.of", "evertune.start", "evertune.teacher_version")  # tags: versions that one descends from
+PARENTS = ("evertune.of", "evertune.start", "evertune.teacher_version")  # tags: versions that a version descends from
 FILES = "evertune.files"  # tag of a version: `going` while `evertune clean` removes its files, then `removed`
 OUTSIDE = "registered outside Evertune, no snapshot on record"
-FETCH_SECONDS = 600.0  # that another process may take to fetch a model
+FETCH_SECONDS = 600.0  # to wait for another process that fetches a model
 
 
 def find_champion(home: Home, name: str) -> int | None:
-    """The version in use; None where there is none yet.
+    """Return the version in use; None without a champion.
 
     Raises:
         RegistryError: MLflow does not answer.
@@ -39,10 +39,10 @@ def find_champion(home: Home, name: str) -> int | None:
 
 
 def resolve_alias(home: Home, name: str, alias_name: str) -> int | None:
-    """The version that an alias names; None where there is none.
+    """Return the version that an alias points to; None without such an alias.
 
     Raises:
-        RegistryError: MLflow does not answer, or is not the one that the ledger tells of.
+        RegistryError: MLflow does not answer, or does not know the model although the ledger does.
     """
     from mlflow.exceptions import MlflowException
 
@@ -51,16 +51,18 @@ def resolve_alias(home: Home, name: str, alias_name: str) -> int | None:
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST" and ledger.has_versions(home):
             raise RegistryError(
-                f"MLflow has no model {name}, but the ledger tells of its versions: is this another store? Set "
-                f"MLFLOW_TRACKING_URI and registry.model as they were, or move {home.ledger} away to start anew"
+                f"MLflow has no model {name}, but the ledger has versions of it, so this may be another store; set "
+                f"MLFLOW_TRACKING_URI and registry.model as before, or move {home.ledger} away to start over"
             ) from None
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             return None
-        raise RegistryError(describe_refusal(f"the alias {alias_name} of {name}", error)) from None  # as in `said`
+        raise RegistryError(
+            describe_refusal(f"the alias {alias_name} of {name}", error)
+        ) from None  # as in `translate_errors`
 
 
 def register_version(recipe: "Recipe", home: Home, candidate: "Candidate", examples: list[Any]) -> int:
-    """Log the bundle as an MLflow model and register it; a run has one version, however often this is called.
+    """Log the bundle as an MLflow model and return its registered version; one version a run, however often this runs.
 
     Args:
         examples: some inputs, for the model's input example.
@@ -70,7 +72,8 @@ def register_version(recipe: "Recipe", home: Home, candidate: "Candidate", examp
     mlflow = open_client(home)
     name = recipe.registered_name
     with translate_errors(f"the model {name}"):
-        if (version := find_run_version(home, name, candidate.run_id)) is not None:
+        version = find_run_version(home, name, candidate.run_id)
+        if version is not None:
             return version
         method = bundle.read_card(Path(candidate.bundle)).get("compression", {}).get("method", "")
         logged_model = logged_models.ensure_logged_model(
@@ -83,7 +86,7 @@ def register_version(recipe: "Recipe", home: Home, candidate: "Candidate", examp
             name,
             logged_model.model_uri,
             run_id=candidate.run_id,
-            model_id=logged_model.model_id,  # a server asks for both
+            model_id=logged_model.model_id,  # a server needs both
             tags={
                 "evertune.snapshot": str(snapshot.version),
                 "evertune.fingerprint": snapshot.fingerprint,
@@ -96,7 +99,7 @@ def register_version(recipe: "Recipe", home: Home, candidate: "Candidate", examp
 
 
 def fetch_version(home: Home, name: str, version: int) -> Any:
-    """A version as MLflow knows it.
+    """Return a version as MLflow has it.
 
     Raises:
         RegistryError: there is no such version, or MLflow does not answer.
@@ -107,14 +110,16 @@ def fetch_version(home: Home, name: str, version: int) -> Any:
         return open_client(home).get_model_version(name, str(version))
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise RegistryError(describe_refusal(f"version {version} of {name}", error)) from None  # as in `said`
+            raise RegistryError(
+                describe_refusal(f"version {version} of {name}", error)
+            ) from None  # as in `translate_errors`
         raise RegistryError(f"{name} has no version {version}; `evertune history RECIPE` lists them") from None
 
 
 def describe_version(home: Home, name: str, version: int) -> dict[str, Any]:
-    """What MLflow keeps of a version: `model`, and of the run that made it `run`, `recipe` and `environment`.
+    """Return what MLflow has of a version: `model`, and `run`, `recipe` and `environment` of the run that made it.
 
-    Of a version that others registered much of it is None or empty, and all of `run` where no run is on record.
+    For a version that was registered outside Evertune, much is None or empty; without a run, all of `run` is.
 
     Raises:
         RegistryError: there is no such version, or MLflow does not answer.
@@ -158,7 +163,7 @@ def describe_version(home: Home, name: str, version: int) -> dict[str, Any]:
 
 
 def read_run_origin(home: Home, run_id: str) -> dict[str, Any]:
-    """The revision of the code and the environment that a run noted when it began.
+    """Return the code revision and the environment that a run recorded at its start.
 
     Raises:
         RegistryError: MLflow does not answer.
@@ -169,7 +174,7 @@ def read_run_origin(home: Home, run_id: str) -> dict[str, Any]:
 
 
 def _download_json(home: Home, run_id: str, path: str) -> dict[str, Any]:
-    """A JSON artifact of a run; empty where the run has none.
+    """Return a JSON artifact of a run; empty if the run has none.
 
     Raises:
         RegistryError: MLflow does not answer.
@@ -183,7 +188,11 @@ def _download_json(home: Home, run_id: str, path: str) -> dict[str, Any]:
 
 
 def find_run_version(home: Home, name: str, run_id: str) -> int | None:
-    """The registered version that a run made; None where it made none yet."""
+    """Return the registered version that a run made; None if it has made none.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
     with translate_errors(f"the version of the run {run_id}"):
         matches = open_client(home).search_model_versions(f"name='{name}' and run_id='{run_id}'")
     return min((int(match.version) for match in matches), default=None)
@@ -200,10 +209,11 @@ def _ensure_registered(mlflow: Any, name: str) -> None:
 
 
 def fetch_bundle(home: Home, name: str, version: int) -> Path:
-    """The bundle folder of a registered version, with the very files of its registration; fetched from a remote store.
+    """Return the bundle folder of a registered version, with unchanged files; from a remote store it is fetched.
 
     Raises:
-        RegistryError: the version or its files are not there, the files have changed, or others registered it.
+        RegistryError: there is no such version, its files are missing or changed, or it was registered outside
+            Evertune.
     """
     from mlflow.exceptions import MlflowException
 
@@ -212,10 +222,10 @@ def fetch_bundle(home: Home, name: str, version: int) -> Path:
     with translate_errors(f"version {version} of {name}"):
         location = urlsplit(open_client(home).get_model_version_download_uri(name, str(version)))
     advice = (
-        "restore the artifact store, go back to a version that is whole with `evertune rollback RECIPE`, or give "
-        "another one the place with `evertune promote RECIPE --version N` (`evertune run RECIPE` trains one)"
+        "restore the artifact store, go back to the previous champion with `evertune rollback RECIPE`, or make another "
+        "version champion with `evertune promote RECIPE --version N` (`evertune run RECIPE` trains one)"
     )
-    if registered_digest is None:  # nothing tells which files, or which answers, were tested
+    if registered_digest is None:  # there is no record of the files that were tested
         raise RegistryError(f"version {version} of {name}: {OUTSIDE}; {advice}")
     try:
         if location.scheme in {"", "file"}:
@@ -228,16 +238,18 @@ def fetch_bundle(home: Home, name: str, version: int) -> Path:
         raise RegistryError(
             f"version {version} of {name} is registered, but its files cannot be read "
             f"({type(error).__name__}: {hide_secrets(str(error))}); {advice}"
-        ) from None  # as in `said`
+        ) from None  # as in `translate_errors`
     if current_digest != registered_digest:
-        absence = "are gone: `evertune clean` removed them" if FILES in tags else "are not there"
-        state = absence if current_digest is None else "are not those that were registered"
+        if current_digest is not None:
+            state = "have changed since it was registered"
+        else:
+            state = "were removed by `evertune clean`" if FILES in tags else "are missing"
         raise RegistryError(f"version {version} of {name}: its files {state}; {advice}")
     return folder
 
 
 def _fetch_remote_bundle(home: Home, name: str, version: int, digest: str) -> Path:
-    """A copy of a remote version's bundle, kept under the digest of its files; a damaged copy is fetched again."""
+    """Return a local copy of a remote bundle, stored under the digest of its files; a damaged copy is fetched again."""
     import mlflow
 
     target = home.model / "fetched" / digest
@@ -255,22 +267,23 @@ def _fetch_remote_bundle(home: Home, name: str, version: int, digest: str) -> Pa
 def move_champion(
     home: Home, name: str, to: int, *, expected: int | None, recheck: Callable[[], None] = lambda: None, **facts: Any
 ) -> None:
-    """Move the alias, under the model's lock: intent, check, alias, confirmation.
+    """Move the champion alias, under the model's lock: intent, check, alias, confirmation.
 
     Args:
-        expected: the champion that the decision was made against.
-        still: raises where the decision does not hold any more.
-        facts: reason, evidence and whatever the ledger shall keep.
+        to: the new champion.
+        expected: the champion at the time of the decision.
+        recheck: called before the move; raises if the decision is no longer valid.
+        facts: for the ledger, such as the reason.
     Raises:
-        RegistryError: somebody moved the champion since; nothing is changed.
+        RegistryError: the champion was moved since the decision; nothing is changed.
     """
     with home.lock("champion"):
         _repair_locked(home, name)
         current = find_champion(home, name)
         if current != expected:
             raise RegistryError(
-                f"the champion of {name} is version {current}, not {expected} as when this was decided; "
-                "compare anew with `evertune run RECIPE` (with --force where nothing is new)"
+                f"the champion of {name} is version {current}, and was {expected} at the time of the decision; "
+                "compare again with `evertune run RECIPE` (with --force if there are no new rows)"
             )
         recheck()
         ledger.append_event(home, "intent", **{**facts, "from": current, "to": to})
@@ -280,10 +293,10 @@ def move_champion(
 
 
 def repair_ledger(home: Home, name: str) -> None:
-    """Finish the record of a move that a crash cut off, and record moves that others made.
+    """Complete the record of a move that a crash cut off, and record moves that were made outside Evertune.
 
     Raises:
-        RegistryError: MLflow does not answer, or another process moves the champion all the time.
+        RegistryError: MLflow does not answer, or another process holds the lock for too long.
     """
     with home.lock("champion"):
         _repair_locked(home, name)
@@ -311,20 +324,32 @@ def _event_facts(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def set_challenger(home: Home, name: str, version: int) -> None:
-    """Point the alias `challenger` at a version."""
+    """Point the alias `challenger` to a version.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
     with translate_errors("the alias challenger"):
         open_client(home).set_registered_model_alias(name, "challenger", str(version))
 
 
 def set_tags(home: Home, name: str, version: int, **tags: Any) -> None:
-    """Set tags `evertune.NAME` of a version."""
-    with translate_errors(f"tags of version {version} of {name}"):
+    """Set tags `evertune.NAME` of a version.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
+    with translate_errors(f"the tags of version {version} of {name}"):
         for key, value in tags.items():
             open_client(home).set_model_version_tag(name, str(version), f"evertune.{key}", str(value))
 
 
 def list_versions(home: Home, name: str, decision: str | None = None) -> list[Any]:
-    """All registered versions, or those with this tag `evertune.decision`, oldest first, with their tags."""
+    """Return all registered versions, or those with this tag `evertune.decision`, oldest first, with their tags.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
     condition = "" if decision is None else f" and tags.`evertune.decision` = '{decision}'"
     with translate_errors(f"the versions of {name}"):
         return sorted(

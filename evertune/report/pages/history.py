@@ -1,81 +1,129 @@
-"""The page of a model's whole history: the champion over time, every decision, its data, drift and backtests."""
+"""The report of a model's history: the champion over time, every decision, training, drift check and backtest."""
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.report.charts import OURS, SOFT, THEIRS, make_figure, save_figure, style_axes
-from evertune.report.html import (
-    Html,
-    build_facts,
-    build_note,
-    build_table,
-    build_tiles,
-    embed_picture,
-    escape,
+from evertune.report.charts import BLUE, GREY, ORANGE, make_figure, save_figure, style_axes
+from evertune.report.formatting import (
     format_count,
     format_interval,
     format_number,
     format_pvalue,
     is_number,
-    join_parts,
+    known_or,
 )
-from evertune.report.pages.run import write_page
+from evertune.report.templating import write_page
+from evertune.report.view import (
+    Cell,
+    Column,
+    Fact,
+    Head,
+    Link,
+    Picture,
+    Table,
+    Tile,
+    Tone,
+    Toned,
+    embed_picture,
+    interval,
+    number,
+    prose,
+    text,
+    time,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Json = dict[str, Any]
-OPEN = 50  # lines of a table that stand open, and those folded below them: the page stays small
+OPEN = 50  # lines of a table that are shown, and those folded below them: the page stays small
 FOLDED = 1_000
 REASON = 300  # characters of a reason
 GOOD = {"promoted", "approved"}
 BAD = {"rejected", "rejected-by-hand", "rollback", "drift"}
 
 
-def write_history_page(path: Path, history: Json) -> Path:
-    """Write the history as one self-contained HTML file, and its picture for it beside it.
+@dataclass(frozen=True, slots=True)
+class FoldedTable:
+    """A table whose older lines are folded."""
+
+    newest: Table
+    older: Table
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """What the page shows.
 
     Args:
-        told: as `registry.chronicle` tells it.
+        has_row_counts: whether the picture shows the rows of each training.
+    """
+
+    metric: str
+    aliases: list[Fact]
+    over_time: Picture | None
+    has_row_counts: bool
+    decisions: FoldedTable
+    trainings: FoldedTable
+    checks: FoldedTable
+    backtests: FoldedTable
+
+
+def write_history_page(path: Path, history: Json) -> Path:
+    """Write the history as one self-contained HTML file, and its picture in the same folder.
+
+    Args:
+        history: as `registry.decisions.history.build_history` returns it.
     Raises:
         OSError: the page cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     figure = draw_over_time(history)
     pictures = {} if figure is None else {"history": save_figure(figure, path.with_suffix(".png"))}
-    below = "Below: rows of the corpus, and those refused, at each training. " if _sized_trainings(history) else ""
-    caption = (
-        f"{'Above: ' if below else ''}{history['metric']} on the test rows of its time with the gate's interval, "
-        "of each "
-        f"version; the line is the version in use. {below}Test rows grow, so that two versions were not always judged "
-        "on the same ones: each decision compares both models on the same rows."
+    page = HistoryPage(
+        metric=history["metric"],
+        aliases=[Fact(f"alias {name}", f"version {version}") for name, version in history["aliases"].items()],
+        over_time=embed_picture(pictures, "history"),
+        has_row_counts=bool(_sized_trainings(history)),
+        decisions=_decision_table(history["decisions"], path.parent),
+        trainings=_training_table(history["trainings"]),
+        checks=_check_table(history["monitors"]),
+        backtests=_backtest_table(history["backtests"]),
     )
-    sections = {
-        "Over time": embed_picture(pictures, "history", caption),
-        "Decisions": _render_decisions(history["decisions"], path.parent),
-        "Trainings": _render_trainings(history["trainings"]),
-        "Drift checks": _render_checks(history["monitors"]),
-        "Backtests": _folded_table(
-            ("When", "Recommended"),
-            [
-                [_format_time(backtest), escape(backtest["reason"] or backtest["status"].lower())]
-                for backtest in reversed(history["backtests"])
-            ],
-        ),
-    }
-    champion = f"version {history['champion']} is champion" if history["champion"] else "no champion"
-    hero = Html(
-        f'<header class="hero unchanged"><p class="where">{escape(history["model"])}, its whole history</p>'
-        f"<h1><b>{escape(champion)}</b></h1></header>{_render_tiles(history)}"
+    return write_page(path, "history.html.j2", _build_head(history), page)
+
+
+def _build_head(history: Json) -> Head:
+    decisions = [entry for entry in history["decisions"] if entry["event"] == "decision"]
+    promoted = sum(decision["what"] == "promoted" for decision in decisions)
+    drifted = sum(check["found"] == "drift" for check in history["monitors"])
+    seconds = [
+        training["training_seconds"] for training in history["trainings"] if is_number(training["training_seconds"])
+    ]
+    return Head(
+        title=f"{history['model']}: history",
+        colour="unchanged",
+        subject=f"{history['model']}, history",
+        headline=f"version {history['champion']} is champion" if history["champion"] else "no champion",
+        tiles=[
+            Tile("decisions", format_count(len(decisions)), f"{promoted:,} promoted"),
+            Tile("unchanged runs", format_count(history["unchanged"]), "nothing retrained"),
+            Tile("drift checks", format_count(len(history["monitors"])), f"{drifted:,} found drift"),
+            Tile(
+                "training seconds",
+                format_count(sum(seconds) if seconds else None),
+                f"{len(history['trainings']):,} runs",
+            ),
+        ],
     )
-    return write_page(path, f"{history['model']}: history", hero, sections, "")
 
 
 def draw_over_time(history: Json) -> "Figure | None":
-    """The metric of each version and the champion's line, and below them the rows; nothing before the first version."""
+    """Draw the metric of each version, the champion's line, and the rows below them; None before the first version."""
     decisions = [
         decision
         for decision in history["decisions"]
@@ -90,21 +138,21 @@ def draw_over_time(history: Json) -> "Figure | None":
     times = [_parse_time(decision) for decision in decisions]
     values = [decision["challenger"] for decision in decisions]
     bounds = [
-        [_known_or(decision["low"], decision["challenger"]) for decision in decisions],
-        [_known_or(decision["high"], decision["challenger"]) for decision in decisions],
+        [known_or(decision["low"], decision["challenger"]) for decision in decisions],
+        [known_or(decision["high"], decision["challenger"]) for decision in decisions],
     ]
-    above.vlines(times, *bounds, color=SOFT, linewidth=1, alpha=0.6)
-    above.scatter(times, values, color=THEIRS, s=16, zorder=3, label="each version")
+    above.vlines(times, *bounds, color=GREY, linewidth=1, alpha=0.6)
+    above.scatter(times, values, color=ORANGE, s=16, zorder=3, label="each version")
     line = _champion_line(history["decisions"], {decision["version"]: decision["challenger"] for decision in decisions})
     if line:
-        above.step(*zip(*line, strict=True), where="post", color=OURS, linewidth=1.8, label="champion")
+        above.step(*zip(*line, strict=True), where="post", color=BLUE, linewidth=1.8, label="champion")
     above.legend(frameon=False, fontsize=9)
     for axes in below:
         style_axes(axes, "", "rows")
-        for name, colour, word in (("rows_corpus", OURS, "corpus"), ("rows_refused", THEIRS, "refused")):
+        for name, colour, word in (("rows_corpus", BLUE, "corpus"), ("rows_refused", ORANGE, "refused")):
             axes.plot(
                 [_parse_time(training) for training in trainings],
-                [_known_or(training[name], 0) for training in trainings],
+                [known_or(training[name], 0) for training in trainings],
                 ".-",
                 color=colour,
                 label=word,
@@ -115,113 +163,110 @@ def draw_over_time(history: Json) -> "Figure | None":
 
 
 def _sized_trainings(history: Json) -> list[Json]:
-    """The trainings whose rows are known."""
+    """Return the trainings whose rows are known."""
     return [training for training in history["trainings"] if is_number(training["rows_corpus"])]
 
 
 def _champion_line(decisions: Sequence[Json], scores: dict[Any, float]) -> list[tuple[datetime, float]]:
-    """When which score came into use; of a version without one nothing is drawn."""
+    """Return when which score came into use; versions without a score are left out."""
     moves = [entry for entry in decisions if entry["event"] in {"moved", "external"}]
     return [(_parse_time(move), scores[move["version"]]) for move in moves if move["version"] in scores]
 
 
-def _render_decisions(decisions: Sequence[Json], folder: Path) -> Html:
+def _decision_table(decisions: Sequence[Json], folder: Path) -> FoldedTable:
+    columns = (
+        time("When"),
+        text("Event"),
+        text("Version"),
+        number("Metric"),
+        interval("Interval"),
+        text("By"),
+        prose("Reason"),
+        text("Report"),
+    )
     shown = [entry for entry in reversed(decisions) if entry["event"] != "moved" or entry["what"] != "moved"]
-    rows = [
+    rows: list[list[Cell]] = [
         [
             _format_time(entry),
             _mark_word(entry["what"]),
-            escape(_format_versions(entry)),
+            _format_versions(entry),
             format_number(entry["challenger"]),
             format_interval(entry["low"], entry["high"]),
-            escape(entry["who"]),
+            str(entry["who"]),
             _shorten_reason(entry),
             _link_report(entry["report"], folder),
         ]
         for entry in shown
     ]
-    return _folded_table(("When", "What", "Version", "Metric", "Interval", "Who", "Why", "Report"), rows)
+    return _fold_table(columns, rows)
 
 
-def _render_trainings(trainings: Sequence[Json]) -> Html:
-    rows = [
+def _training_table(trainings: Sequence[Json]) -> FoldedTable:
+    columns = (
+        time("When"),
+        text("State"),
+        number("Corpus rows"),
+        number("Accepted"),
+        number("Refused"),
+        number("Training seconds"),
+    )
+    names = ("rows_corpus", "rows_accepted", "rows_refused", "training_seconds")
+    rows: list[list[Cell]] = [
         [
             _format_time(training),
-            escape(training["status"].lower()),
-            *(
-                format_count(training[name])
-                for name in ("rows_corpus", "rows_accepted", "rows_refused", "training_seconds")
-            ),
+            training["status"].lower(),
+            *(format_count(training[name]) for name in names),
         ]
         for training in reversed(trainings)
     ]
-    return _folded_table(("When", "Run", "Corpus rows", "Accepted", "Refused", "Seconds of training"), rows)
+    return _fold_table(columns, rows)
 
 
-def _render_checks(monitors: Sequence[Json]) -> Html:
-    rows = [
+def _check_table(checks: Sequence[Json]) -> FoldedTable:
+    columns = (time("When"), text("Result"), text("Version"), number("p"), prose("Reason"))
+    rows: list[list[Cell]] = [
         [
             _format_time(check),
             _mark_word(check["found"]),
-            escape(check["version"] or ""),
+            str(check["version"] or ""),
             format_pvalue(check["p"]),
             _shorten_reason(check),
         ]
-        for check in reversed(monitors)
+        for check in reversed(checks)
     ]
-    return _folded_table(("When", "Found", "Version", "p", "Why"), rows)
+    return _fold_table(columns, rows)
 
 
-def _folded_table(heads: Sequence[str], rows: list[list[Html]]) -> Html:
-    """The newest lines open, older ones folded, the oldest counted."""
+def _backtest_table(backtests: Sequence[Json]) -> FoldedTable:
+    rows: list[list[Cell]] = [
+        [_format_time(backtest), backtest["reason"] or backtest["status"].lower()] for backtest in reversed(backtests)
+    ]
+    return _fold_table((time("When"), prose("Recommended")), rows)
+
+
+def _fold_table(columns: Sequence[Column], rows: list[list[Cell]]) -> FoldedTable:
+    """Return the newest lines open, older ones folded, and the oldest counted."""
     older = rows[OPEN : OPEN + FOLDED]
-    hidden_count = len(rows) - OPEN - FOLDED
-    parts = [build_table(heads, rows[:OPEN], named=len(heads), kind="told")]
-    if older:
-        folded = build_table(heads, older, named=len(heads), kind="told")
-        parts.append(Html(f"<details><summary>{len(older):,} older</summary>{folded}</details>"))
-    if hidden_count > 0:
-        parts.append(
-            build_note(f"{hidden_count:,} still older ones are not shown; `evertune report --json` has all of them.")
-        )
-    return join_parts(*parts)
+    hidden = max(0, len(rows) - OPEN - FOLDED)
+    return FoldedTable(Table(columns, rows[:OPEN]), Table(columns, older, hidden=hidden))
 
 
-def _render_tiles(history: Json) -> Html:
-    decisions = [entry for entry in history["decisions"] if entry["event"] == "decision"]
-    training_seconds = [
-        training["training_seconds"] for training in history["trainings"] if is_number(training["training_seconds"])
-    ]
-    promoted = sum(decision["what"] == "promoted" for decision in decisions)
-    drifted = sum(check["found"] == "drift" for check in history["monitors"])
-    return build_tiles(
-        [
-            ("decisions", format_count(len(decisions)), f"{promoted:,} promoted"),
-            ("runs without news", format_count(history["unchanged"]), "nothing retrained"),
-            ("drift checks", format_count(len(history["monitors"])), f"{drifted:,} told of drift"),
-            (
-                "training, seconds",
-                format_count(sum(training_seconds) if training_seconds else None),
-                f"{len(history['trainings']):,} runs",
-            ),
-        ]
-    ) + build_facts((f"alias {name}", escape(f"version {version}")) for name, version in history["aliases"].items())  # type: ignore[return-value]
+def _mark_word(word: str) -> Cell:
+    tone: Tone = ""
+    if word in GOOD:
+        tone = "good"
+    elif word in BAD:
+        tone = "bad"
+    return Toned(word, tone, strong=True)
 
 
-def _mark_word(word: str) -> Html:
-    tone = "good" if word in GOOD else "bad" if word in BAD else ""
-    return Html(f'<span class="mark {tone}">{escape(word)}</span>')
+def _link_report(report: str | None, folder: Path) -> Cell:
+    return None if report is None else Link("report", os.path.relpath(report, folder))
 
 
-def _link_report(report: str | None, folder: Path) -> Html:
-    if report is None:
-        return format_number(None)
-    return Html(f'<a href="{escape(os.path.relpath(report, folder))}">report</a>')
-
-
-def _shorten_reason(entry: Json) -> Html:
+def _shorten_reason(entry: Json) -> str:
     reason = entry["reason"] or ""
-    return escape(reason if len(reason) <= REASON else f"{reason[:REASON]}...")
+    return reason if len(reason) <= REASON else f"{reason[:REASON]}..."
 
 
 def _format_versions(entry: Json) -> str:
@@ -230,13 +275,9 @@ def _format_versions(entry: Json) -> str:
     return str(entry["version"] or "")
 
 
-def _format_time(entry: Json) -> Html:
-    return escape(str(entry["time"])[:16].replace("T", " "))
+def _format_time(entry: Json) -> str:
+    return str(entry["time"])[:16].replace("T", " ")
 
 
 def _parse_time(entry: Json) -> datetime:
     return datetime.fromisoformat(entry["time"])
-
-
-def _known_or(value: float | None, default: float) -> float:
-    return value if is_number(value) else default

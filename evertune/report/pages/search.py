@@ -1,74 +1,93 @@
-"""The page of a search: the best values, how it went, and which fields mattered."""
+"""The report of a hyperparameter search: the best values, the trials, and which fields mattered."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from evertune.config.search import shorten_paths
-from evertune.report.charts import INK, OURS, SOFT, THEIRS, make_figure, save_figure, style_axes
-from evertune.report.html import (
-    Html,
-    build_note,
-    build_table,
-    build_tiles,
-    draw_bar,
+from evertune.report.charts import BLUE, GREY, INK, ORANGE, make_figure, save_figure, style_axes
+from evertune.report.formatting import format_count, format_number, format_value, is_number
+from evertune.report.templating import write_page
+from evertune.report.view import (
+    Cell,
+    Chief,
+    Head,
+    Label,
+    Picture,
+    Table,
+    Tile,
     embed_picture,
-    escape,
-    format_count,
-    format_number,
-    format_value,
-    is_number,
-    join_parts,
-    show_label,
+    make_bar,
+    number,
+    prose,
+    text,
 )
-from evertune.report.pages.run import write_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Json = dict[str, Any]
-BESIDE = 3  # pictures of fields in one row
+PER_ROW = 3  # pictures of fields in one row
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    """What the page shows."""
+
+    metric: str
+    progress: Picture | None
+    fields: Table
+    by_field: Picture | None
+    trials: Table
 
 
 def write_search_page(folder: Path, result: Json, model: str) -> Path:
     """Write `search.html` and its pictures.
 
     Args:
-        result: `plain(search.Result)`.
+        result: a plain `search.Result`; model: name of the recipe.
     Raises:
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     figures = {"history": draw_history(result), "fields": draw_fields(result)}
     pictures = {name: save_figure(figure, folder / f"{name}.png") for name, figure in figures.items()}
-    sections = {
-        "Over the trials": embed_picture(
-            pictures, "history", f"{result['metric']} by trial; the line is the best so far."
-        ),
-        "Fields": join_parts(
-            render_fields(result),
-            embed_picture(pictures, "fields", "Every trial by the value of a field."),
-            build_note(
-                "Importance: a field's share of the changes of the metric (PED-ANOVA), told where two fields and two "
-                "different trials are there."
-            ),
-        ),
-        "Trials": render_trials(result),
-    }
-    hero = Html(
-        f'<header class="hero promoted"><p class="where">{escape(model)}, a search</p>'
-        f"<h1><b>Best</b>: {escape(result['sentence'])}</h1></header>{_render_tiles(result)}"
+    page = SearchPage(
+        metric=result["metric"],
+        progress=embed_picture(pictures, "history"),
+        fields=_field_table(result),
+        by_field=embed_picture(pictures, "fields"),
+        trials=_trial_table(result),
     )
-    return write_page(
-        folder / "search.html", f"{model}: search", hero, sections, f" for run {escape(result['run_id'])}"
+    return write_page(folder / "search.html", "search.html.j2", _build_head(result, model), page)
+
+
+def _build_head(result: Json, model: str) -> Head:
+    states = [trial["state"] for trial in result["trials"]]
+    seconds = sum(trial["seconds"] for trial in result["trials"])
+    rows = sum(result["rows"].values())
+    return Head(
+        title=f"{model}: search",
+        colour="promoted",
+        subject=f"{model}, hyperparameter search",
+        headline="Best",
+        sentence=result["sentence"],
+        tiles=[
+            Tile(f"{result['metric']}, validation", format_number(result["value"]), f"trial {result['best']}"),
+            Tile("trials", format_count(len(states)), f"{states.count('pruned')} pruned"),
+            Tile("training seconds", format_count(seconds), "all trials"),
+            Tile("rows", format_count(rows), "training and validation, no test rows"),
+        ],
+        run_id=result["run_id"],
     )
 
 
 def draw_history(result: Json) -> "Figure":
-    """The metric by trial and the best so far; beside it the importance of each field, where it is known."""
+    """Draw the metric by trial and the best so far, with the importance of each field where it is known."""
     from matplotlib.ticker import MaxNLocator
 
     figure = make_figure(9.6, 3.6)
@@ -81,30 +100,30 @@ def draw_history(result: Json) -> "Figure":
     ended = [trial for trial in result["trials"] if trial["state"] == "complete"]
     best = min if result["falls"] else max
     line = [best(trial["value"] for trial in ended[: index + 1]) for index in range(len(ended))]
-    metric_axes.step([trial["number"] for trial in ended], line, where="post", color=OURS, linewidth=1.4)
+    metric_axes.step([trial["number"] for trial in ended], line, where="post", color=BLUE, linewidth=1.4)
     metric_axes.legend(
         loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=9, labelcolor=INK
     )
     for axes in importance_axes:
         style_axes(axes, "importance", "")
         names = shorten_paths(result["importances"])
-        axes.barh(range(len(names)), list(result["importances"].values()), height=0.5, color=OURS)
+        axes.barh(range(len(names)), list(result["importances"].values()), height=0.5, color=BLUE)
         axes.set_yticks(range(len(names)), [*names.values()], fontsize=8, parse_math=False)
         axes.set_ylim(len(names) - 0.4, -0.6)
     return figure
 
 
 def draw_fields(result: Json) -> "Figure":
-    """The metric by the value of each field."""
+    """Draw the metric by the value of each field."""
     names = list(result["fields"])
-    rows = -(-len(names) // BESIDE)
+    rows = -(-len(names) // PER_ROW)
     figure = make_figure(9.6, 2.9 * rows)
-    for index, axes in enumerate(figure.subplots(rows, BESIDE, squeeze=False).ravel()):
+    for index, axes in enumerate(figure.subplots(rows, PER_ROW, squeeze=False).ravel()):
         if index >= len(names):
             axes.set_visible(False)
             continue
         name = names[index]
-        style_axes(axes, name, "" if index % BESIDE else result["metric"])
+        style_axes(axes, name, "" if index % PER_ROW else result["metric"])
         _draw_by_value(axes, result, name)
     return figure
 
@@ -127,72 +146,63 @@ def _draw_by_value(axes: "Axes", result: Json, name: str) -> None:
 
 
 def _draw_points(axes: "Axes", result: Json, placed: Sequence[tuple[float, Json]]) -> None:
-    for states, colour, size, name in (("complete", INK, 26, "complete"), ("pruned", SOFT, 14, "pruned")):
+    for states, colour, size, name in (("complete", INK, 26, "complete"), ("pruned", GREY, 14, "pruned")):
         points = [(x, trial["value"]) for x, trial in placed if trial["state"] == states and is_number(trial["value"])]
         if points:
             across, up = zip(*points, strict=True)
             axes.scatter(across, up, color=colour, s=size, label=name, zorder=3)
     best_x, best = next((x, trial["value"]) for x, trial in placed if trial["number"] == result["best"])
-    axes.scatter([best_x], [best], color=THEIRS, s=60, label="best", zorder=4)
+    axes.scatter([best_x], [best], color=ORANGE, s=60, label="best", zorder=4)
 
 
-def render_fields(result: Json) -> Html:
-    """One line a field: what was searched, what was found, what it mattered."""
-    rows = [
+def _field_table(result: Json) -> Table:
+    """Return one line a field: what was searched, the best value, and how much it mattered."""
+    columns = (text("Field"), text("Searched"), number("Best"), number("Importance"))
+    rows: list[list[Cell]] = []
+    for name, searched in result["fields"].items():
+        importance = result["importances"].get(name)
+        best = format_value(_shorten_value(result["values"][name]))
+        rows.append([Label(name), searched, best, make_bar(importance, format_number(importance))])
+    return Table(columns, rows)
+
+
+def _trial_table(result: Json) -> Table:
+    """Return one line a trial, the best first."""
+    columns = (
+        text("Trial"),
+        text("State"),
+        number(result["metric"]),
+        *(number(short) for short in shorten_paths(result["fields"]).values()),
+        number("Seconds"),
+        prose("Reason"),
+    )
+    rows: list[list[Cell]] = [
         [
-            show_label(name),
-            escape(words),
-            format_value(_shorten_value(result["values"][name])),
-            draw_bar(result["importances"].get(name), format_number(result["importances"].get(name))),
-        ]
-        for name, words in result["fields"].items()
-    ]
-    return build_table(("Field", "Searched", "Best", "Importance"), rows, named=2)
-
-
-def render_trials(result: Json) -> Html:
-    """One line a trial, the best first."""
-    rows = [
-        [
-            Html(f'<span class="{"chief" if trial["number"] == result["best"] else ""}">{trial["number"]}</span>'),
-            escape(trial["state"]),
+            Chief(str(trial["number"])) if trial["number"] == result["best"] else str(trial["number"]),
+            trial["state"],
             format_number(trial["value"]),
             *(format_value(_shorten_value(trial["values"].get(name))) for name in result["fields"]),
             format_count(trial["seconds"]),
-            escape(trial["why"] or ""),
+            trial["why"] or "",
         ]
         for trial in rank_trials(result)
     ]
-    return build_table(("Trial", "Ended", result["metric"], *result["fields"], "Seconds", "Why"), rows, named=2)
+    return Table(columns, rows)
 
 
 def rank_trials(result: Json) -> list[Json]:
-    """The trials, the best first; those that came to nothing last."""
+    """Return the trials, the best first and those without a result last."""
     sign = 1 if result["falls"] else -1
 
-    def sort_key(trial: Json) -> tuple[Any, ...]:
+    def sort_key(trial: Json) -> tuple[bool, bool, float, int]:
         value = trial["value"]
         return trial["state"] != "complete", value is None, sign * (value or 0.0), trial["number"]
 
     return sorted(result["trials"], key=sort_key)
 
 
-def _shorten_value(value: Any) -> Any:
-    """A small number is told with its digits, not as 0."""
-    return f"{value:.4g}" if isinstance(value, float) else value if not isinstance(value, (list, dict)) else str(value)
-
-
-def _render_tiles(result: Json) -> Html:
-    states = [trial["state"] for trial in result["trials"]]
-    return build_tiles(
-        [
-            (f"{result['metric']}, validation", format_number(result["value"]), escape(f"trial {result['best']}")),
-            ("trials", format_count(len(states)), escape(f"{states.count('pruned')} pruned")),
-            (
-                "training",
-                format_count(sum(trial["seconds"] for trial in result["trials"])),
-                escape("seconds, all trials"),
-            ),
-            ("rows", format_count(sum(result["rows"].values())), escape("train and validation; no test row was read")),
-        ]
-    )
+def _shorten_value(value: object) -> object:
+    """Return a number with its significant digits, as a small one would read 0; lists as text."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value) if isinstance(value, (list, dict)) else value

@@ -1,183 +1,206 @@
-"""The page's sections on the run; each is empty where there is nothing to say, and is then left out."""
+"""What a run was made of: its training, its data, its origin and its cost."""
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from evertune.report.html import (
-    Html,
-    add_heading,
-    build_facts,
-    build_note,
-    build_table,
-    draw_bar,
-    embed_picture,
-    escape,
-    format_count,
-    format_number,
-    format_value,
-    is_number,
-    join_parts,
-)
-from evertune.report.sections.drift_tests import render_tests
+from evertune.report.formatting import format_count, format_number, format_tenths, format_value, is_number
+from evertune.report.sections.evidence import build_drift_tests
+from evertune.report.view import Cell, Chief, Fact, Table, interval, make_bar, number, text
 
 Json = dict[str, Any]
-LINEAGE = {
-    "model": "model",
-    "version": "version",
-    "champion_version": "champion after this run",
-    "run_id": "MLflow run",
-}
-JUDGED = {
+SPLITS = {
     "test_clean": "test, without leaks",
     "fresh": "test, fresh",
-    "history": "test, history",
-    "new_labels": "test, labels that the champion does not know",
+    "history": "test, older",
+    "new_labels": "test, labels new to the champion",
+}
+MACHINE = {
+    "processors": "cpus",
+    "threads": "threads",
+    "arithmetic": "arithmetic",
+    "host": "host",
+    "platform": "platform",
+    "python": "python",
 }
 
 
-def render_training(outcome: Json, history: list[Json], pictures: Mapping[str, Path]) -> Html:
-    """How long it was trained, loss by step, and the validations."""
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How the challenger was trained."""
+
+    facts: list[Fact]
+    validations: Table
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Whether the new rows differ from the older ones.
+
+    Args:
+        level: probability of a false alarm; version: of the champion that the rows were seen through.
+        current, reference: number of new and of older rows.
+    """
+
+    is_found: bool
+    reason: str
+    level: str
+    version: int
+    current: str | None
+    reference: str | None
+    tests: Table
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Which rows came, which were refused, and which the snapshot holds."""
+
+    facts: list[Fact]
+    reasons: Table
+    splits: Table
+    drift: Drift | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where the version comes from.
+
+    Args:
+        older_sources, older_rows: those that are not listed.
+    """
+
+    facts: list[Fact]
+    sources: Table
+    older_sources: int
+    older_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Seconds of each step, and the machine that spent them."""
+
+    steps: Table
+    machine: list[Fact]
+
+
+def build_training(outcome: Json, history: list[Json]) -> Training:
+    """Return the numbers of the training and its validations.
+
+    Args:
+        history: metrics by step.
+    """
     validations = [entry for entry in history if "eval_loss" in entry]
     names = list(dict.fromkeys(name for entry in validations for name in entry if name.startswith("eval_")))
+    columns = [text("Step"), *(number(name.removeprefix("eval_")) for name in names)]
     rows = [
         [format_count(entry.get("step")), *(format_number(entry.get(name)) for name in names)] for entry in validations
     ]
-    heads = ["Step", *(name.removeprefix("eval_") for name in names)]
-    return join_parts(
-        build_facts(_training_facts(outcome.get("training") or {})),
-        embed_picture(pictures, "loss_curve", "Loss and validation metric by step."),
-        add_heading("Validations", build_table(heads, rows)),
-    )
+    return Training(list(_training_facts(outcome.get("training") or {})), Table(columns, rows))
 
 
-def _training_facts(training: Json) -> Iterator[tuple[str, Html]]:
-    """Numbers of the training; tokens by split, and how many a second."""
+def _training_facts(training: Json) -> Iterator[Fact]:
+    """Yield the numbers of the training; tokens by split, and how many a second."""
     for name, value in training.items():
         if isinstance(value, dict):
-            yield from ((f"{split} {name}", format_count(times)) for split, times in value.items())
+            yield from (Fact(f"{split} {name}", format_count(times)) for split, times in value.items())
         else:
-            yield name, format_value(value)
+            yield Fact(name, format_value(value))
     tokens = (training.get("tokens") or {}).get("train")
     seconds = training.get("seconds")
     if is_number(tokens) and is_number(seconds) and seconds > 0:
-        yield "train tokens a second", format_count(tokens * training.get("epochs", 1) / seconds)
+        yield Fact("train tokens a second", format_count(tokens * training.get("epochs", 1) / seconds))
 
 
-def render_data(outcome: Json, details: Json, origin: Json) -> Html:
-    """Rows new, accepted and refused and why, the rows of each split, and whether the new ones are of another kind."""
-    rows = outcome["rows"]
-    snapshot = outcome["snapshot"].get("rows")
-    reasons = {reason: times for reason, times in (rows.get("reasons") or {}).items() if times}
+def build_data(outcome: Json, details: Json, origin: Json) -> Data:
+    """Return the rows new, accepted and refused and why, the rows of each split, and whether the new ones drift."""
+    counts = outcome["rows"]
+    facts = [Fact(name, format_count(counts.get(name))) for name in ("new", "accepted", "refused")]
+    reasons = {reason: times for reason, times in (counts.get("reasons") or {}).items() if times}
     refused = sum(reasons.values())
     reason_rows = [
-        [escape(reason), draw_bar(times / refused, format_count(times))]
+        [reason, make_bar(times / refused, format_count(times))]
         for reason, times in sorted(reasons.items(), key=lambda item: -item[1])
     ]
+    snapshot = outcome["snapshot"].get("rows")
     sizes = {**(snapshot if isinstance(snapshot, dict) else {}), **(details.get("rows") or {})}
-    splits = [[escape(JUDGED.get(name, name)), format_count(size)] for name, size in sizes.items()]
-    return join_parts(
-        build_facts((name, format_count(rows.get(name))) for name in ("new", "accepted", "refused")),
-        add_heading("Why rows were refused", build_table(("Reason", "Rows"), reason_rows, kind="fit")),
-        add_heading("Rows of the snapshot", build_table(("Split", "Rows"), splits, kind="fit")),
-        add_heading("Drift of the new rows", _render_drift(origin.get("drift"))),
+    split_rows = [[SPLITS.get(name, name), format_count(size)] for name, size in sizes.items()]
+    return Data(
+        facts,
+        Table((text("Reason"), number("Rows")), reason_rows, fit=True),
+        Table((text("Split"), number("Rows")), split_rows, fit=True),
+        _build_drift(origin.get("drift")),
     )
 
 
-def _render_drift(result: Json | None) -> Html:
-    """What a look at the new test rows found; nothing where there was none."""
+def _build_drift(result: Json | None) -> Drift | None:
     if result is None:
-        return Html("")
-    word = "They are of another kind" if result["drifted"] else "No drift was found"
-    old, new = (result["rows"][side] for side in ("reference", "current"))
-    level = result["level"]
-    explanation = (
-        f"{word}: {result['reason']}. {new:,} test rows that came since version {result['version']}, then the "
-        "champion, "
-        f"beside {old:,} older ones; p is corrected for the number of tests. This is information: it decided nothing, "
-        "no trigger hears of it, and it spends none of the checks that the recipe's false alarms are meant for. Where "
-        f"nothing has changed, such a look finds something with probability {level:.2g}."
+        return None
+    return Drift(
+        result["drifted"],
+        result["reason"],
+        f"{result['level']:.2g}",
+        result["version"],
+        format_count(result["rows"]["current"]),
+        format_count(result["rows"]["reference"]),
+        build_drift_tests(result),
     )
-    return join_parts(build_note(explanation), render_tests(result))
 
 
-def render_lineage(outcome: Json, origin: Json) -> Html:
-    """From the version back to the source files: run, recipe, code, base model, snapshot, and what was read."""
-    base = origin.get("base_model") or {}
-    named = [(label, escape(outcome[key])) for key, label in LINEAGE.items() if outcome.get(key) is not None]
-    snapshot = {key: value for key, value in outcome["snapshot"].items() if not isinstance(value, dict)}
-    origin_facts = {
+def build_lineage(outcome: Json, origin: Json) -> Lineage:
+    """Return the way from the version back to the source files: run, recipe, code, base model, snapshot, sources."""
+    base_model = origin.get("base_model") or {}
+    snapshot = {f"snapshot {key}": value for key, value in outcome["snapshot"].items() if not isinstance(value, dict)}
+    values = {
+        "model": outcome.get("model"),
+        "version": outcome.get("version"),
+        "champion after this run": outcome.get("champion_version"),
+        "MLflow run": outcome.get("run_id"),
+        **snapshot,
         "recipe": origin.get("recipe"),
-        "recipe, fingerprint": origin.get("recipe_fingerprint"),
+        "recipe fingerprint": origin.get("recipe_fingerprint"),
         "code": origin.get("code"),
-        "base model": base.get("name"),
-        "its licence": base.get("license"),
-        "base model, digest": (origin.get("environment") or {}).get("base_model"),
+        "base model": base_model.get("name"),
+        "base model licence": base_model.get("license"),
+        "base model digest": (origin.get("environment") or {}).get("base_model"),
     }
-    return join_parts(
-        build_facts(
-            [
-                *named,
-                *((f"snapshot {key}", escape(value)) for key, value in snapshot.items()),
-                *((name, escape(value)) for name, value in origin_facts.items() if value),
-            ]
-        ),
-        add_heading("Sources of the snapshot", _render_sources(origin)),
-        build_note("The model card is README.md, beside this page."),
+    others = origin.get("others") or {}
+    return Lineage(
+        [Fact(name, str(value)) for name, value in values.items() if value is not None and value != ""],
+        _source_table(origin.get("sources") or ()),
+        others.get("sources", 0),
+        others.get("rows", 0),
     )
 
 
-def _render_sources(origin: Json) -> Html:
-    """What was read, the newest first, with the digest of its content as it was read last."""
+def _source_table(sources: Sequence[Json]) -> Table:
+    """Return what was read, the newest first, with the digest of its content when it was read last."""
+    columns = (text("Source"), number("Rows"), interval("Dates"), text("Digest"))
     rows = [
         [
-            escape(source["source"]),
+            source["source"],
             format_count(source["rows"]),
-            escape(" to ".join(source["days"] or ["\N{EN DASH}"])),
+            " to ".join(source["days"]) if source["days"] else None,
             format_value(source["digest"]),
         ]
-        for source in origin.get("sources") or ()
+        for source in sources
     ]
-    older = origin.get("others") or {}
-    rest = f"{older.get('rows', 0):,} more rows are from {older.get('sources', 0):,} older sources."
-    listed = build_table(("Source", "Rows", "Dates", "Digest"), rows)
-    return join_parts(listed, build_note(rest)) if older.get("sources") else listed
+    return Table(columns, rows)
 
 
-def render_cost(outcome: Json, origin: Json) -> Html:
-    """Seconds of each step, and the machine that spent them."""
+def build_cost(outcome: Json, origin: Json) -> Cost:
+    """Return the seconds of each step, and the machine that spent them."""
     machine = origin.get("environment") or {}
-    machine_keys = {
-        "processors": "cpus",
-        "threads": "threads",
-        "arithmetic": "arithmetic",
-        "host": "host",
-        "platform": "platform",
-        "python": "python",
-    }
+    facts = [Fact(name, format_value(machine[key])) for name, key in MACHINE.items() if machine.get(key) is not None]
     libraries = ", ".join(f"{name} {version}" for name, version in (machine.get("libraries") or {}).items())
-    machine_facts = [
-        (name, format_value(machine[key])) for name, key in machine_keys.items() if machine.get(key) is not None
+    return Cost(_step_table(outcome), [*facts, Fact("libraries", libraries)])
+
+
+def _step_table(outcome: Json) -> Table:
+    seconds = {step: value for step, value in (outcome.get("seconds") or {}).items() if is_number(value)}
+    longest = max(seconds.values(), default=0) or 1
+    rows: list[list[Cell]] = [
+        [step, make_bar(value / longest, format_tenths(value), quiet=True)] for step, value in seconds.items()
     ]
-    step_table = render_seconds(outcome)
-    return (
-        join_parts(step_table, add_heading("Machine", build_facts([*machine_facts, ("libraries", escape(libraries))])))
-        if step_table
-        else step_table
-    )
-
-
-def render_seconds(outcome: Json) -> Html:
-    """Seconds of each step, and of all."""
-    step_seconds = {step: value for step, value in (outcome.get("seconds") or {}).items() if is_number(value)}
-    longest = max(step_seconds.values(), default=0) or 1
-    rows = [
-        [escape(step), draw_bar(value / longest, _format_tenths(value), "quiet")]
-        for step, value in step_seconds.items()
-    ]
-    total = [Html("<b>all</b>"), Html(f'<b class="value">{_format_tenths(sum(step_seconds.values()))}</b>')]
-    return build_table(("Step", "Seconds"), [*rows, total] if rows else [], kind="fit")
-
-
-def _format_tenths(value: float) -> Html:
-    return escape(f"{value:,.1f}")
+    if rows:
+        rows.append([Chief("total"), format_tenths(sum(seconds.values()))])
+    return Table((text("Step"), number("Seconds")), rows, fit=True)

@@ -1,1 +1,1 @@
-"""Training with a teacher."""
+"""Knowledge distillation: a student model learns from a teacher."""

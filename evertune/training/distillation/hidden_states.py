@@ -1,8 +1,8 @@
-"""A student also learns its teacher's hidden states, a layer of the one from a layer of the other.
+"""Distillation of hidden states: each layer of the student learns the states of a layer of the teacher.
 
-Patient distillation (Sun et al. 2019), TinyBERT (Jiao et al. 2020, section 3.1), and by the angle DistilBERT (Sanh et
-al. 2019). The teacher reads what the student's encoder is given, masked words as they are, in the very step: its states
-of all train rows would take thousands of times the room of its logits.
+Patient distillation (Sun et al. 2019), TinyBERT (Jiao et al. 2020, section 3.1), and with the cosine distance
+DistilBERT (Sanh et al. 2019). The teacher reads the inputs of the student's encoder, with the same masked tokens, in
+the same step: storing its states of all train rows would take thousands of times the space of its logits.
 """
 
 import contextlib
@@ -18,16 +18,18 @@ from evertune.serving import bundle
 from evertune.training.distillation import student
 from evertune.training.kernels.unpadded import flatten_states, skip_padding
 
-MAPS = "maps_to_teacher"  # a part of the model while it learns, so that checkpoints and the optimiser have it
+MAPS = "maps_to_teacher"  # a submodule of the model during training, so that checkpoints and the optimiser include it
 
 
 class HiddenStates:
-    """What the layers of student and teacher say of a batch.
+    """The hidden states of student and teacher for a batch.
 
     Args:
-        encoder: the student's.
-        pairs: layers of the student, and of the teacher.
-        maps: for each pair what takes the student's state to the teacher's width.
+        encoder: of the student.
+        teacher: its encoder.
+        pairs: (layer of the student, layer of the teacher).
+        maps: for each pair a module that maps the student's states to the teacher's width.
+        distance: `cosine`, or mean squared error.
     """
 
     def __init__(self, encoder: Any, teacher: Any, pairs: list[tuple[Any, Any]], maps: Any, distance: str) -> None:
@@ -35,17 +37,19 @@ class HiddenStates:
         self._teacher = teacher
         self._pairs = pairs
         self._maps = maps
-        self._kind = distance
+        self._distance = distance
         self._inputs: Mapping[str, Any] = {}
         self._student_states: dict[int, Any] = {}
         self._teacher_states: dict[int, Any] = {}
 
     @contextlib.contextmanager
     def watch_student(self) -> Iterator[None]:
-        """Note what the student's encoder is given, and what its layers make of it, while this lasts."""
+        """Record the inputs of the student's encoder and the outputs of its layers during the block."""
 
         def record_inputs(_: Any, positional: tuple[Any, ...], keyword: Mapping[str, Any]) -> None:
-            inputs = {**dict(zip(("input_ids",), positional, strict=True)), **keyword} if positional else keyword
+            inputs = dict(keyword)
+            if positional:
+                (inputs["input_ids"],) = positional
             self._inputs = {name: value for name, value in inputs.items() if value is not None}
 
         with contextlib.ExitStack() as hooks:
@@ -54,31 +58,29 @@ class HiddenStates:
             yield
 
     def sum_distances(self) -> Any:
-        """How far the student's states are from the teacher's, summed over the real tokens of the batch.
+        """Return the distance of the student's states from the teacher's, summed over the real tokens of the batch.
 
-        Of each token the mean over the pairs of layers; of squared errors also over the units.
+        The distance of a token is the mean over pairs of layers, and for squared errors also over units.
         """
         mask = self._inputs["attention_mask"]
         with torch.no_grad(), contextlib.ExitStack() as hooks:
             _record_outputs(hooks, [teacher_layer for _, teacher_layer in self._pairs], self._teacher_states)
             self._teacher(**self._inputs)
-        total = sum(
-            self._compute_distance(
-                project(_select_real_tokens(self._student_states.pop(index), mask)).float(),
-                _select_real_tokens(self._teacher_states[index], mask).float(),
-            )
-            for index, project in enumerate(self._maps)
-        )
+        total: Any = 0
+        for index, project in enumerate(self._maps):
+            student_states = project(_select_real_tokens(self._student_states.pop(index), mask))
+            teacher_states = _select_real_tokens(self._teacher_states[index], mask)
+            total = total + self._compute_distance(student_states.float(), teacher_states.float())
         return total / len(self._pairs)
 
     def _compute_distance(self, student_states: Any, teacher_states: Any) -> Any:
-        if self._kind == "cosine":
+        if self._distance == "cosine":
             return (1 - torch.nn.functional.cosine_similarity(student_states, teacher_states, dim=-1)).sum()
         return (student_states - teacher_states).square().mean(-1).sum()
 
 
 def _record_outputs(hooks: contextlib.ExitStack, layers: list[Any], outputs: dict[int, Any]) -> None:
-    """While `held` lasts, what each layer gives is in `found`, by its place."""
+    """Record the output of each layer in `outputs`, by its index, while `hooks` is open."""
     outputs.clear()
     for index, layer in enumerate(layers):
 
@@ -89,20 +91,23 @@ def _record_outputs(hooks: contextlib.ExitStack, layers: list[Any], outputs: dic
 
 
 def _select_real_tokens(states: Any, attention_mask: Any) -> Any:
-    """(tokens, units) of the real tokens, in the order of a flat batch; `states` are of a padded or of a flat one."""
+    """Return the states (tokens, units) of the real tokens of a padded or a flat batch, in the order of a flat one."""
     total = int(attention_mask.sum())
-    padded = states.shape[:2] == attention_mask.shape
-    return (flatten_states(states, attention_mask, total) if padded else states)[0, :total]
+    if states.shape[:2] == attention_mask.shape:
+        states = flatten_states(states, attention_mask, total)
+    return states[0, :total]
 
 
 @contextlib.contextmanager
 def attach_teacher(model: Any, teacher_path: Path | None, rule: Distill | None) -> Iterator[HiddenStates | None]:
-    """The teacher's states, ready to be learned while this lasts; None where the recipe does not ask for them.
+    """Attach a teacher's hidden states to the model for the duration of the block; None if the recipe uses none.
 
     Args:
-        place: the teacher's bundle, or a base model.
+        model: the student.
+        teacher_path: the teacher's bundle, or a base model.
+        rule: the recipe's `distill`.
     Raises:
-        ConfigError: the teacher cannot be read, or has not the layers that are asked for.
+        ConfigError: the teacher cannot be read, or lacks a layer that the recipe names.
     """
     if rule is None or not rule.hidden or teacher_path is None:
         yield None
@@ -121,7 +126,7 @@ def attach_teacher(model: Any, teacher_path: Path | None, rule: Distill | None) 
 
 
 def load_encoder(model_path: Path) -> Any:
-    """The encoder of a bundle, or of a base model.
+    """Load the encoder of a bundle, or of a base model.
 
     Raises:
         ConfigError: it cannot be read.
@@ -130,35 +135,34 @@ def load_encoder(model_path: Path) -> Any:
 
     try:
         if (model_path / "evertune.json").is_file():
-            return bundle.load_predictor(model_path, "fp32").model.base_model  # plain weights: autocast is the loop's
+            # In fp32: the training loop applies autocast.
+            return bundle.load_predictor(model_path, "fp32").model.base_model
         return AutoModel.from_pretrained(str(model_path), dtype=torch.float32, trust_remote_code=False)
     except (TrainingError, OSError, ValueError) as error:
         raise ConfigError(f"training.distill.teacher: {str(error).splitlines()[0]}") from error
 
 
 def _pair_layers(model: Any, teacher: Any, rule: Distill) -> list[tuple[Any, Any]]:
-    """Layers of the student with those that teach them.
+    """Return pairs (layer of the student, layer of the teacher).
 
     Raises:
-        ConfigError: one of them does not exist.
+        ConfigError: a layer does not exist.
     """
-    (_, student_layers), (_, teacher_layers) = (
-        student.find_stack(network, "training.distill.hidden") for network in (model, teacher)
-    )
+    student_layers = student.find_stack(model, "training.distill.hidden")[1]
+    teacher_layers = student.find_stack(teacher, "training.distill.hidden")[1]
     if len(student_layers) > len(teacher_layers) and not rule.layers:
         raise ConfigError(
             f"training.distill.hidden: the student has {len(student_layers)} layers, its teacher "
-            f"{len(teacher_layers)}; name pairs of them "
-            "in training.distill.layers"
+            f"{len(teacher_layers)}; name pairs of layers in training.distill.layers"
         )
-    layer_numbers = rule.layers or {
-        index + 1: layer + 1
-        for index, layer in enumerate(student.choose_layers(len(teacher_layers), len(student_layers)))
-    }
+    layer_numbers = rule.layers
+    if not layer_numbers:
+        chosen = student.choose_layers(len(teacher_layers), len(student_layers))
+        layer_numbers = {index + 1: layer + 1 for index, layer in enumerate(chosen)}
     if max(layer_numbers) > len(student_layers) or max(layer_numbers.values()) > len(teacher_layers):
         raise ConfigError(
             f"training.distill.layers: the student has {len(student_layers)} layers, its teacher "
-            f"{len(teacher_layers)}; they count from 1"
+            f"{len(teacher_layers)}; layers are numbered from 1"
         )
     return [
         (student_layers[student_number - 1], teacher_layers[teacher_number - 1])

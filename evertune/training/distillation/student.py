@@ -1,4 +1,4 @@
-"""A student: the base model with fewer layers, taken evenly from its own (Sun et al. 2019; Sanh et al. 2019)."""
+"""A student: the base model with fewer of its layers, evenly spaced (Sun et al. 2019; Sanh et al. 2019)."""
 
 import logging
 from typing import Any
@@ -8,42 +8,45 @@ import torch
 from evertune.errors import ConfigError
 
 logger = logging.getLogger(__name__)
-KINDS = ("layer_types", "mlp_layer_types", "no_rope_layers")  # of a configuration: what each layer is, in their order
+KINDS = ("layer_types", "mlp_layer_types", "no_rope_layers")  # lists in a configuration with a value for each layer
 
 
 def choose_layers(layers: int, kept_layers: int) -> list[int]:
-    """Which of the base's layers a student takes: evenly spaced, the last one among them (Sun et al. 2019, section 3).
+    """Return the base's layers that a student keeps: evenly spaced, with the last one (Sun et al. 2019, section 3).
 
     Raises:
         ConfigError: there are fewer layers.
     """
     if kept_layers > layers:
         raise ConfigError(
-            f"training.student.layers: {kept_layers}, but the base model has {layers}; give at most so many"
+            f"training.student.layers: {kept_layers}, but the base model has {layers}; set at most {layers}"
         )
     return [(index + 1) * layers // kept_layers - 1 for index in range(kept_layers)]
 
 
 def find_stack(model: Any, key: str) -> tuple[str, Any]:
-    """Name and layers of the longest stack in a model's backbone.
+    """Return name and layers of the longest stack in a model's backbone.
 
+    Args:
+        model: to search.
+        key: of the recipe, for the error.
     Raises:
-        ConfigError: it has none; `key` of the recipe asked for it.
+        ConfigError: the backbone has no single stack of layers.
     """
     stacks = {name: part for name, part in model.base_model.named_modules() if isinstance(part, torch.nn.ModuleList)}
     if not stacks or model.config.is_encoder_decoder or not hasattr(model.config, "num_hidden_layers"):
-        raise ConfigError(f"{key}: the base model has no one stack of layers; take it out")
+        raise ConfigError(f"{key}: the base model has no single stack of layers; remove the setting")
     return max(stacks.items(), key=lambda item: len(item[1]))
 
 
 def shrink_model(model: Any, kept_layers: int) -> None:
-    """Leave the model so many of its layers.
+    """Remove all but `kept_layers` layers of the model, in place.
 
     Raises:
-        ConfigError: there are fewer, or its layers are nowhere to be found.
+        ConfigError: it has fewer layers, or no single stack of layers.
     """
     backbone = model.base_model
-    (name, layers) = find_stack(model, "training.student")
+    name, layers = find_stack(model, "training.student")
     indices = choose_layers(len(layers), kept_layers)
     backbone.set_submodule(name, torch.nn.ModuleList([layers[index] for index in indices]))
     _renumber_layers(backbone.get_submodule(name))
@@ -53,7 +56,7 @@ def shrink_model(model: Any, kept_layers: int) -> None:
 
 
 def _renumber_layers(layers: Any) -> None:
-    """Tell the layers of a decoder where they stand: by that number each finds its place in the cache of states."""
+    """Number the layers of a decoder anew: the number is a layer's index in the cache of states."""
     for index, layer in enumerate(layers):
         for part in layer.modules():
             if isinstance(getattr(part, "layer_idx", None), int):
@@ -61,7 +64,7 @@ def _renumber_layers(layers: Any) -> None:
 
 
 def _update_config(config: Any, indices: list[int]) -> None:
-    """Tell a configuration which of its layers there are: a model is read again by it."""
+    """Update a configuration to the kept layers, so that the model can be loaded with it."""
     for name in KINDS:
         layer_values = getattr(config, name, None)
         if layer_values is not None and len(layer_values) == config.num_hidden_layers:

@@ -1,6 +1,6 @@
-"""Knowledge distillation: a student also learns what a teacher thinks of each row (Hinton et al. 2015).
+"""Knowledge distillation: a student also learns the teacher's logits of each row (Hinton et al. 2015).
 
-What the teacher says of a train row is computed once, and remembered beside the checkpoints.
+The teacher's logits of the train rows are computed once, and kept with the checkpoints.
 """
 
 import logging
@@ -21,15 +21,16 @@ logger = logging.getLogger(__name__)
 
 
 class TaughtRows(Sequence[Mapping[str, Any]]):
-    """Train rows that know what the teacher says of them.
+    """Train rows with the teacher's logits.
 
     Args:
-        said: logits for the labels, one line a row, or a word that counts; see `answers`.
+        rows: the train rows.
+        teacher_logits: one line for each row, or for each word with a label; see `compute_teacher_logits`.
     """
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], teacher_logits: Any) -> None:
         self._rows = rows
-        self._said = teacher_logits
+        self._teacher_logits = teacher_logits
         self._ends = np.cumsum([np.sum(np.asarray(row["labels"]) != IGNORED) for row in rows])
 
     def __len__(self) -> int:
@@ -43,11 +44,11 @@ class TaughtRows(Sequence[Mapping[str, Any]]):
         if isinstance(index, slice):
             return [self[row_index] for row_index in range(len(self))[index]]
         start = self._ends[index - 1] if index else 0
-        return {**self._rows[index], "teacher": self._said[start : self._ends[index]]}
+        return {**self._rows[index], "teacher": self._teacher_logits[start : self._ends[index]]}
 
 
 def add_teacher_logits(batch: dict[str, Any], examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The batch with `teacher`, the logits at each label that counts, NaN at all others."""
+    """Return the batch with `teacher`: the teacher's logits at each label, NaN at ignored labels."""
     if "teacher" not in examples[0]:
         return batch
     lines = torch.from_numpy(np.concatenate([example["teacher"] for example in examples]))
@@ -57,9 +58,14 @@ def add_teacher_logits(batch: dict[str, Any], examples: Sequence[Mapping[str, An
 
 
 def distillation_loss(student_logits: Any, teacher_logits: Any, temperature: float) -> Any:
-    """How far a student is from its teacher, summed over rows or words (Hinton et al. 2015, section 2).
+    """Return the distillation loss, summed over rows or words (Hinton et al. 2015, section 2).
 
-    The divergence of both softened distributions, times the squared temperature: so its gradients keep their size.
+    The divergence of both softened distributions, times the squared temperature, which keeps the size of its gradients.
+
+    Args:
+        student_logits: (..., labels).
+        teacher_logits: (..., labels), NaN where there are none.
+        temperature: softens both distributions.
     """
     is_known = ~teacher_logits.isnan().any(-1)
     student = student_logits[is_known].float() / temperature
@@ -76,14 +82,17 @@ def compute_teacher_logits(
     pad_id: int,
     file: Path,
 ) -> Any:
-    """Memory-mapped logits of the teacher for the student's labels, one line a row, or a word that counts.
+    """Return the teacher's logits for the student's labels, memory-mapped, one line for each row or labelled word.
 
-    -inf stands where the teacher has no such label, NaN where it does not know the row's own.
+    A logit is -inf if the teacher does not know the label; a line is NaN if it does not know the row's own label.
 
     Args:
-        place: the teacher's bundle.
+        teacher_path: the teacher's bundle.
         examples: the student's train rows.
-        file: where they are remembered.
+        labels: of the student, in order.
+        objective: the recipe's objective.
+        pad_id: token id of padding.
+        file: where the logits are kept.
     Raises:
         ConfigError: the teacher cannot be read, or does not fit.
     """
@@ -107,19 +116,22 @@ def _load_predictor(teacher_path: Path) -> Any:
 def _check_objective(card: Mapping[str, Any], objective: str) -> None:
     if card["objective"] != objective:
         raise ConfigError(
-            f"training.distill.teacher: it was tuned for {card['objective']}, this recipe for {objective}"
+            f"training.distill.teacher: it was tuned for {card['objective']}, but this recipe is for {objective}; "
+            "name a teacher with the same objective"
         )
 
 
 def check_same_inputs(teacher_path: Path, tokenizer: Any, options: Any) -> None:
-    """Nothing where the teacher, a bundle or a base model, reads what the student does: its token ids, or its pictures.
+    """Check that the teacher reads the same inputs as the student: the same token ids, or images of the same size.
 
     Args:
-        options: the student's objective.
+        teacher_path: a bundle or a base model.
+        tokenizer: of the student.
+        options: of the student's objective.
     Raises:
-        ConfigError: it does not, or cannot be read.
+        ConfigError: its inputs differ, or it cannot be read.
     """
-    if hasattr(load_objective(options.type), "tokenizer"):  # of pictures, which have no words
+    if hasattr(load_objective(options.type), "tokenizer"):  # an objective for images
         _check_same_pictures(teacher_path, options)
     else:
         _check_same_vocabulary(teacher_path, tokenizer)
@@ -131,45 +143,47 @@ def _check_same_pictures(teacher_path: Path, options: Any) -> None:
     except TrainingError as error:
         raise ConfigError(f"training.distill.teacher: {error}") from error
     _check_objective(card, options.type)
-    if (size := card["options"]["size"]) != options.size:
+    size = card["options"]["size"]
+    if size != options.size:
         raise ConfigError(
-            f"training.distill.teacher: it knows pictures of {size} pixels a side, this recipe has {options.size}; set "
-            f"objective.size to {size}"
+            f"training.distill.teacher: it was trained on images of {size} pixels a side, but objective.size is "
+            f"{options.size}; set it to {size}"
         )
 
 
 def _check_same_vocabulary(teacher_path: Path, tokenizer: Any) -> None:
     from transformers import AutoTokenizer
 
-    model_folder = teacher_path / "model"
+    is_bundle = (teacher_path / "evertune.json").is_file()
+    model_folder = teacher_path / "model" if is_bundle else teacher_path
     try:
-        teacher_tokenizer = AutoTokenizer.from_pretrained(
-            str(model_folder if (teacher_path / "evertune.json").is_file() else teacher_path), trust_remote_code=False
-        )
+        teacher_tokenizer = AutoTokenizer.from_pretrained(str(model_folder), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ConfigError(f"training.distill.teacher: {teacher_path}: {str(error).splitlines()[0]}") from error
     if teacher_tokenizer.get_vocab() != tokenizer.get_vocab():
         raise ConfigError(
-            "training.distill.teacher: its vocabulary is not that of base_model; name a teacher with the same tokenizer"
+            "training.distill.teacher: its vocabulary differs from base_model's; name a teacher with the same tokenizer"
         )
 
 
 def _match_labels(teacher_labels: Sequence[str], labels: Sequence[str]) -> list[int]:
-    """For each label the teacher's output of that name, -1 where it has none."""
+    """Return the teacher's output for each label; -1 if it does not know the label."""
     columns = [teacher_labels.index(label) if label in teacher_labels else -1 for label in labels]
     missing = [label for label, column in zip(labels, columns, strict=True) if column < 0]
     if len(labels) - len(missing) < 2:
         raise ConfigError(
             f"training.distill.teacher: it knows fewer than two of the labels {', '.join(list(labels)[:3])}, ...; its "
-            f"own are {', '.join(list(teacher_labels)[:3])}, ...; name a model that was tuned for them"
+            f"labels are {', '.join(list(teacher_labels)[:3])}, ...; name a teacher that was tuned for your labels"
         )
     if missing:
-        logger.warning("the teacher does not know %s: rows of these teach by their label alone", ", ".join(missing))
+        logger.warning(
+            "the teacher does not know %s: rows with these labels are learned without it", ", ".join(missing)
+        )
     return columns
 
 
 def _compute_logits(teacher: Any, examples: Sequence[Mapping[str, Any]], columns: Any, pad_id: int) -> Any:
-    logger.info("the teacher looks at %d rows, once", len(examples))
+    logger.info("computing the teacher's logits of %d rows", len(examples))
     row_logits: list[Any] = [None] * len(examples)
     lengths = [len(example["input_ids"]) for example in examples]
     device = next(teacher.model.parameters()).device
@@ -188,6 +202,6 @@ def _compute_logits(teacher: Any, examples: Sequence[Mapping[str, Any]], columns
 
 
 def _reorder_logits(teacher_logits: Any, columns: Any, label_ids: Any) -> Any:
-    """Logits in the student's order of labels; see `answers`."""
+    """Return the logits in the student's order of labels; see `compute_teacher_logits`."""
     lines = teacher_logits[:, columns.clamp(min=0)].masked_fill(columns < 0, float("-inf"))
     return lines.masked_fill((columns[label_ids] < 0)[:, None], float("nan")).numpy()

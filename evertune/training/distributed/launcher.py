@@ -1,4 +1,4 @@
-"""Starts the processes of a training on this machine as `torchrun` does, and tells how they ended."""
+"""Start the processes of a training on this machine as `torchrun` does, and report how they ended."""
 
 import os
 import sys
@@ -8,10 +8,11 @@ from evertune.runtime import ipc
 
 
 def count_machines(environment: Mapping[str, str], processes: int) -> int:
-    """How many machines train together, by the rendezvous variables of `torchrun` or of a cluster's scheduler.
+    """Return how many machines train together, from the rendezvous variables of `torchrun` or a cluster's scheduler.
 
     Args:
-        processes: on each machine, where LOCAL_WORLD_SIZE does not say so.
+        environment: variables.
+        processes: processes on each machine, if LOCAL_WORLD_SIZE is not set.
     """
     if "PET_NNODES" in environment:
         return int(environment["PET_NNODES"].rpartition(":")[2])
@@ -21,8 +22,9 @@ def count_machines(environment: Mapping[str, str], processes: int) -> int:
 
 
 def rendezvous_options(environment: Mapping[str, str], processes: int) -> list[str]:
-    """Options that tell `torchrun` where the machines meet; its own variables (`PET_...`) it reads itself."""
-    if (count := count_machines(environment, processes)) <= 1:
+    """Return the options that tell `torchrun` where the machines meet; it reads its own `PET_` variables itself."""
+    count = count_machines(environment, processes)
+    if count <= 1:
         return ["--nnodes", "1", "--local-addr", "127.0.0.1"]
     if "PET_NNODES" in environment:
         return []
@@ -40,7 +42,12 @@ def rendezvous_options(environment: Mapping[str, str], processes: int) -> list[s
 
 
 def main(order: str, processes: str) -> None:
-    """Start them, and wait until all have ended, or one has failed and the others were ended."""
+    """Start the processes, and wait until all have ended, or one has failed and the others were ended.
+
+    Args:
+        order: path of the order.
+        processes: their number.
+    """
     ipc.watch_parent(stdin=True)
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

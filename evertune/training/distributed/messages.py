@@ -1,4 +1,4 @@
-"""What the processes of a training report to the step that started them, and the error that it means."""
+"""The messages of a training's processes to the step that started them, and the error that they amount to."""
 
 import json
 import logging
@@ -16,17 +16,17 @@ from evertune.errors import TrainingError
 if TYPE_CHECKING:
     from evertune.training.progress import Log
 
-GOES_ON = "run again: training goes on from the last checkpoint"
+GOES_ON = "run again: training resumes from the last checkpoint"
 
 
 @dataclass
 class Reports:
-    """What the processes have said.
+    """What the processes have reported.
 
     Args:
         done: facts about the finished training.
-        failed: errors, each with its rank; see `described`.
-        ended: rank and exit status of those that failed, the first one first.
+        failed: errors, each with its rank; see `describe_error`.
+        ended: rank and exit status of the processes that failed, first failure first.
     """
 
     done: dict[str, Any] | None = None
@@ -35,7 +35,7 @@ class Reports:
 
 
 def relay_messages(lines: Iterable[bytes], log: "Log") -> Reports:
-    """Pass on what the processes say, until the last of them is gone."""
+    """Relay the processes' logs, metrics and output until the last of them has ended, and return their reports."""
     reports = Reports()
     for line in lines:
         match json.loads(line):
@@ -56,7 +56,7 @@ def relay_messages(lines: Iterable[bytes], log: "Log") -> Reports:
 
 
 def describe_error(error: Exception, rank: int) -> dict[str, Any]:
-    """An error as JSON: what it is, what it says, the system's number of the one behind it."""
+    """Return an error ready for JSON: its class, its message, and the `errno` of its cause."""
     from torch.distributed import DistError
 
     cause = error.__cause__
@@ -72,16 +72,19 @@ def describe_error(error: Exception, rank: int) -> dict[str, Any]:
 
 
 def find_cause(reports: Reports, status: int, log: Path) -> Exception:
-    """The error that came first: when one process fails, the others fail because it is gone.
+    """Return the error that came first: when one process fails, the others fail because it is gone.
 
     Args:
-        status: of the launcher.
-        log: what the processes wrote to standard error.
+        reports: of the processes.
+        status: exit status of the launcher.
+        log: file with the processes' standard error.
     """
-    if own_failures := [failure for failure in reports.failed if failure["ours"]]:
-        cause: Exception = getattr(errors, own_failures[0]["kind"])(own_failures[0]["text"])
-        if number := own_failures[0]["errno"]:
-            cause.__cause__ = OSError(number, os.strerror(number))
+    own_failures = [failure for failure in reports.failed if failure["ours"]]
+    if own_failures:
+        failure = own_failures[0]
+        cause: Exception = getattr(errors, failure["kind"])(failure["text"])
+        if failure["errno"]:
+            cause.__cause__ = OSError(failure["errno"], os.strerror(failure["errno"]))
         return cause
     other_failures = [failure for failure in reports.failed if not failure["lost"]]
     # When one process fails the launcher ends the others by SIGTERM.
@@ -98,17 +101,17 @@ def find_cause(reports: Reports, status: int, log: Path) -> Exception:
         return RuntimeError(f"{process_name}: {other_failures[0]['kind']}: {other_failures[0]['text']}; see {log}")
     if reports.failed:
         process_name = f"process {reports.failed[0]['rank']} of the training"
-        hint = f"{log} and what the other machines say tells more"
-        return TrainingError(f"{process_name} lost its connection to another one; {hint}; {GOES_ON}")
+        hint = f"see {log} and the logs of the other machines"
+        return TrainingError(f"{process_name} lost its connection to another process; {hint}; {GOES_ON}")
     last = (log.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1]
-    return TrainingError(f"the training's processes ended with status {status}; {log} says: {last}; {GOES_ON}")
+    return TrainingError(f"the training's processes ended with status {status}; last line of {log}: {last}; {GOES_ON}")
 
 
 def _describe_kill(process_name: str, number: int, log: Path) -> TrainingError:
-    advice = f"{log} may say why"
+    advice = f"see {log}"
     if number == signal.SIGKILL:
         advice = (
-            "mostly that is the system, out of memory: lower training.processes, or halve training.tokens_per_batch "
-            "and double training.accumulation"
+            "the system is probably out of memory: lower training.processes, or halve training.tokens_per_batch and "
+            "double training.accumulation"
         )
-    return TrainingError(f"{process_name} was ended by {signal.Signals(number).name}; {advice}; {GOES_ON}")
+    return TrainingError(f"{process_name} was killed by {signal.Signals(number).name}; {advice}; {GOES_ON}")

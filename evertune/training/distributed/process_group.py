@@ -1,6 +1,6 @@
-"""What the processes of one training share: the rows of each step and of the validation, and what rank 0 decides.
+"""Communication between the processes of one training: their parts of each batch, and decisions of rank 0.
 
-In a training of one process all of it is what it would be without.
+With a single process, every function returns what it would without communication.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,21 +11,21 @@ from torch import distributed
 from transformers import TrainerCallback
 
 T = TypeVar("T")
-IGNORED = -100  # the label id that no loss looks at
+IGNORED = -100  # label id that every loss ignores
 
 
 def get_rank() -> int:
-    """This process's number among those that train together; 0 is the one that writes."""
+    """Return the rank of this process; rank 0 writes files."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def get_world_size() -> int:
-    """How many processes train together."""
+    """Return how many processes train together."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def all_gather(value: T) -> list[T]:
-    """Every process's value, in the order of ranks: what is computed from it is the same in all."""
+    """Return every process's value, in the order of ranks."""
     values = [value] * get_world_size()
     if get_world_size() > 1:
         distributed.all_gather_object(values, value)
@@ -33,7 +33,7 @@ def all_gather(value: T) -> list[T]:
 
 
 def broadcast_from_rank0(compute: Callable[[], T]) -> T:
-    """What rank 0 finds; the others wait for it and do not look."""
+    """Return what rank 0 computes; the other processes wait for it."""
     values = [compute() if get_rank() == 0 else None]
     if get_world_size() > 1:
         distributed.broadcast_object_list(values)
@@ -41,15 +41,19 @@ def broadcast_from_rank0(compute: Callable[[], T]) -> T:
 
 
 def barrier() -> None:
-    """Wait until every process has come here."""
+    """Wait until every process has reached this point."""
     all_gather(None)
 
 
 def partition_by_tokens(lengths: Sequence[int], processes: int) -> list[list[int]]:
-    """Places of `lengths` in as many parts as there are hands, with about as many tokens in each.
+    """Partition the indices of rows into one part a process, with about as many tokens in each.
 
-    The longest first, each to the hand that has the fewest tokens (LPT; Graham 1969, Bounds on Multiprocessing Timing
+    Longest row first, each to the process with the fewest tokens (LPT; Graham 1969, Bounds on Multiprocessing Timing
     Anomalies).
+
+    Args:
+        lengths: (rows,) tokens of each row.
+        processes: number of parts.
     """
     parts: list[list[int]] = [[] for _ in range(processes)]
     loads = [0] * processes
@@ -61,19 +65,21 @@ def partition_by_tokens(lengths: Sequence[int], processes: int) -> list[list[int
 
 
 def own_indices(examples: Sequence[Any]) -> list[int]:
-    """Places of this process's part of the examples."""
-    return partition_by_tokens([len(example["input_ids"]) for example in examples], get_world_size())[get_rank()]
+    """Return the indices of this process's part of the examples."""
+    lengths = [len(example["input_ids"]) for example in examples]
+    return partition_by_tokens(lengths, get_world_size())[get_rank()]
 
 
 def collate_own_part(collate: Callable[[list[Any]], dict[str, Any]]) -> Callable[[list[Any]], dict[str, Any]]:
-    """A `collate` that is given the batch of all processes and makes this one's part of it."""
+    """Wrap `collate` so that it takes the batch of all processes and collates this process's part of it."""
 
     def collate_part(batch: list[Any]) -> dict[str, Any]:
         if get_world_size() == 1:
             return collate(batch)
-        if indices := own_indices(batch):
+        indices = own_indices(batch)
+        if indices:
             return collate([batch[index] for index in indices])
-        # Fewer rows than processes. All must take part in the gradients' sum: a row whose labels do not count.
+        # Fewer rows than processes, but every process must take part in summing gradients: use a row without labels.
         collated = collate([min(batch, key=lambda example: len(example["input_ids"]))])
         return {**collated, "labels": torch.full_like(collated["labels"], IGNORED)}
 
@@ -81,10 +87,10 @@ def collate_own_part(collate: Callable[[list[Any]], dict[str, Any]]) -> Callable
 
 
 class OwnDraws(TrainerCallback):
-    """Dropout and masking that differ between processes, and after a resume.
+    """Seed each process differently, so that dropout and masking differ between processes and after a resume.
 
-    Where the checkpoint holds a generator's state for this process, the Trainer puts that in its place afterwards. It
-    holds none where it was written by fewer processes, or by one instead of several.
+    If the checkpoint holds the generator's state of this process, the Trainer restores that afterwards. It holds none
+    if it was written by fewer processes, or by one instead of several.
     """
 
     def __init__(self, seed: int) -> None:
@@ -94,6 +100,5 @@ class OwnDraws(TrainerCallback):
         import numpy as np
 
         if get_rank() or state.global_step:
-            torch.manual_seed(
-                int(np.random.SeedSequence([self._seed, get_rank(), state.global_step]).generate_state(1)[0])
-            )
+            sequence = np.random.SeedSequence([self._seed, get_rank(), state.global_step])
+            torch.manual_seed(int(sequence.generate_state(1)[0]))

@@ -1,4 +1,4 @@
-"""A training in several processes: they are told what to do, listened to, and never outlive the step."""
+"""Train in several processes: start them with an order, relay their messages, and end them with the step."""
 
 import contextlib
 import logging
@@ -15,7 +15,7 @@ from evertune.config import Recipe
 from evertune.errors import ConfigError
 from evertune.objectives import load_objective
 from evertune.records import Tokens
-from evertune.runtime import helper_process
+from evertune.runtime import helper_process, ipc
 from evertune.runtime.files import write_atomic
 from evertune.runtime.home import Home
 from evertune.runtime.precision import resolve_precision
@@ -27,17 +27,24 @@ if TYPE_CHECKING:
 
     from evertune.training.progress import Log
 
-GRACE = 30.0  # seconds that the system may take to end a process
+GRACE = 30.0  # seconds that the system may take to end a killed process
 
 
 @dataclass(frozen=True)
-class TrainingOrder:
-    """What the processes are told: a recipe, and where things are.
+class TrainingOrder(ipc.Order):
+    """What the processes of a training are told.
 
     Args:
-        recipe: its precision is decided: all processes use the same.
+        recipe: with resolved precisions, so that all processes use the same.
+        home: where the model's files are.
+        tokens: the token data set.
         rows: Arrow file of the rows, without their inputs.
-        level: of the log; terminal: whether a person looks at standard error.
+        folder: of the run.
+        run_id: of the run.
+        champion: bundle to start from; None for the base.
+        since: rows of later batches are new to the champion.
+        level: level of the log.
+        terminal: whether standard error is a terminal.
     """
 
     recipe: Recipe
@@ -53,7 +60,7 @@ class TrainingOrder:
 
 
 def requires_processes(recipe: Recipe) -> bool:
-    """Whether more than this process trains: several are asked for, or there are several machines."""
+    """Whether several processes train: the recipe sets more than one, or there are several machines."""
     return recipe.training.processes * count_machines(os.environ, recipe.training.processes) > 1
 
 
@@ -68,13 +75,13 @@ def train_in_processes(
     champion: Path | None,
     since: int,
 ) -> dict[str, Any]:
-    """Train in `training.processes` processes, and return the facts that a training in one gives.
+    """Train in `training.processes` processes; arguments and result are those of `train_model`.
 
     Raises:
-        ConfigError: more processes than GPUs.
-        EvertuneError: as a training in one process.
+        ConfigError: the recipe sets more processes than there are GPUs.
+        EvertuneError: as `train_model`.
         TrainingError: a process was killed.
-        RuntimeError: what nobody expected, with the name of the log.
+        RuntimeError: an unexpected error; the message names the log.
     """
     work_folder = folder / "processes"
     shutil.rmtree(work_folder, ignore_errors=True)
@@ -82,18 +89,18 @@ def train_in_processes(
     _write_rows(rows, recipe, work_folder / "rows.arrow")
     level = logging.getLogger("evertune").getEffectiveLevel()
     order = TrainingOrder(
-        _resolve_precisions(recipe, home),
-        home,
-        tokens,
-        work_folder / "rows.arrow",
-        folder,
-        run_id,
-        champion,
-        since,
-        level,
-        sys.stderr.isatty(),
+        recipe=_resolve_precisions(recipe, home),
+        home=home,
+        tokens=tokens,
+        rows=work_folder / "rows.arrow",
+        folder=folder,
+        run_id=run_id,
+        champion=champion,
+        since=since,
+        level=level,
+        terminal=sys.stderr.isatty(),
     )
-    write_atomic(work_folder / "order.json", to_json(order))
+    write_atomic(work_folder / "order.json", order.to_json())
     with _launch_processes(work_folder, recipe.training.processes) as launcher:
         received = messages.relay_messages(launcher.stdout or (), log)
         status = launcher.wait()
@@ -103,37 +110,24 @@ def train_in_processes(
     return received.done
 
 
-def to_json(order: TrainingOrder) -> str:
-    """The order as it is written for the processes."""
-    return str(_order_adapter().dump_json(order).decode())
-
-
-def from_json(text: str) -> TrainingOrder:
-    """The order that was written."""
-    order: TrainingOrder = _order_adapter().validate_json(text)
-    return order
-
-
-def _order_adapter() -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(TrainingOrder)
-
-
 def _resolve_precisions(recipe: Recipe, home: Home) -> Recipe:
-    """The recipe with the precision that one process would use here."""
+    """Return the recipe with the precisions that a single process would use on this machine."""
     import torch
 
     if torch.cuda.is_available() and recipe.training.processes > torch.cuda.device_count():
         raise ConfigError(
-            f"training.processes: {recipe.training.processes}, but this machine has {torch.cuda.device_count()} GPUs"
+            f"training.processes: {recipe.training.processes}, but this machine has {torch.cuda.device_count()} GPUs; "
+            "lower it"
         )
     memory = home.root / "machine.json"
-    sections = {
-        name: section.model_copy(update={"precision": resolve_precision(section.precision, memory)})
-        for name, section in (("training", recipe.training), ("evaluation", recipe.evaluation))
-    }
-    return recipe.model_copy(update=sections)
+    training = {"precision": resolve_precision(recipe.training.precision, memory)}
+    evaluation = {"precision": resolve_precision(recipe.evaluation.precision, memory)}
+    return recipe.model_copy(
+        update={
+            "training": recipe.training.model_copy(update=training),
+            "evaluation": recipe.evaluation.model_copy(update=evaluation),
+        }
+    )
 
 
 def _write_rows(rows: "pa.Table", recipe: Recipe, path: Path) -> None:
@@ -146,7 +140,7 @@ def _write_rows(rows: "pa.Table", recipe: Recipe, path: Path) -> None:
 
 
 def read_rows(path: Path) -> "pa.Table":
-    """The rows that were written for the processes, memory-mapped."""
+    """Return the rows that were written for the processes, memory-mapped."""
     import pyarrow as pa
 
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
@@ -154,7 +148,7 @@ def read_rows(path: Path) -> "pa.Table":
 
 @contextlib.contextmanager
 def _launch_processes(work_folder: Path, processes: int) -> Iterator["subprocess.Popen[bytes]"]:
-    """The launcher, in a session of its own: Ctrl-C reaches this process alone, which ends the others."""
+    """Start the launcher in a session of its own: Ctrl-C reaches only this process, which ends the others."""
     command = [
         sys.executable,
         "-m",
@@ -181,19 +175,19 @@ def _build_environment(processes: int) -> dict[str, str]:
     import torch
 
     return {
-        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin slow the other processes down (docs/decisions)
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads slow the other processes down (docs/decisions)
         **helper_process.build_environment(),
         "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // processes)),
     }
 
 
 def _end_processes(launcher: "subprocess.Popen[bytes]") -> None:
-    """End the launcher and the processes, if they have not ended: a checkpoint that is cut counts for nothing."""
+    """Kill the launcher and the processes if they still run; a checkpoint that is cut off is ignored later."""
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):
         family = [*psutil.Process(launcher.pid).children(recursive=True), psutil.Process(launcher.pid)]
-        for process in reversed(family):  # the launcher first: it would take the end of the others for a failure
+        for process in reversed(family):  # the launcher first, or it would report the end of the others as a failure
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         launcher.wait()

@@ -1,10 +1,11 @@
-"""One process of a training, started by `torchrun`: `-m evertune.training.worker [ORDER]`."""
+"""One process of a training, started by `torchrun`: `-m evertune.training.distributed.worker [ORDER]`."""
 
 import datetime
 import logging
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ from evertune.training.distributed import messages
 if TYPE_CHECKING:
     from evertune.training.distributed.processes import TrainingOrder
 
-# Only a machine that is lost without a word is found by it: that a process has died is seen at once. Longer than any
-# wait for rank 0, which writes checkpoints.
+# Only detects a machine that is lost silently: the death of a process is seen at once. Longer than any wait for rank 0
+# while it writes checkpoints.
 PATIENCE = datetime.timedelta(hours=2)
 
 
@@ -24,7 +25,7 @@ def main(arguments: list[str]) -> None:
     """Take part in a training.
 
     Args:
-        given: path of the order; nothing on a machine that only helps, where rank 0 tells what to do.
+        arguments: path of the order; empty on a helper machine, which gets the order from rank 0.
     """
     ipc.watch_parent(stdin=bool(arguments))
     tell = ipc.reserve_stdout() if arguments else _send_nothing
@@ -34,11 +35,11 @@ def main(arguments: list[str]) -> None:
     except Exception as error:
         traceback.print_exc(file=sys.__stderr__)
         tell(failed=messages.describe_error(error, int(os.environ["RANK"])))
-        os._exit(1)  # threads that wait for the other processes would hold an orderly end up
+        os._exit(1)  # threads that wait for the other processes would block a normal exit
 
 
 def _send_nothing(**_: Any) -> None:
-    """Hears nothing."""
+    """Send nothing: nobody listens on a helper machine."""
 
 
 def _take_part(arguments: list[str], tell: ipc.Tell) -> None:
@@ -56,9 +57,9 @@ def _take_part(arguments: list[str], tell: ipc.Tell) -> None:
     )
     if text is None:
         raise TrainingError(
-            "rank 0 is on a machine that only helps; give the one where `evertune run` runs PET_NODE_RANK=0"
+            "rank 0 is on a helper machine; set PET_NODE_RANK=0 on the machine where `evertune run` runs"
         )
-    order = processes.from_json(text)
+    order = processes.TrainingOrder.from_json(text)
     if process_group.get_rank() == 0:
         _forward_logs(order, tell)
     facts = _run_training(order, tell)
@@ -68,7 +69,7 @@ def _take_part(arguments: list[str], tell: ipc.Tell) -> None:
 
 
 def _forward_logs(order: "TrainingOrder", tell: ipc.Tell) -> None:
-    """What rank 0 logs and draws is seen where the training was started."""
+    """Send the log and the progress bar of rank 0 to the process that started the training."""
     logger = logging.getLogger("evertune")
     logger.setLevel(order.level)
     logger.propagate = False
@@ -82,11 +83,11 @@ def _run_training(order: "TrainingOrder", tell: ipc.Tell) -> dict[str, Any] | No
     from evertune.training.finetune import train_model
 
     rows = processes.read_rows(order.rows)
-    log = (
-        (lambda metrics, step: tell(metrics=dict(metrics), step=step))
-        if process_group.get_rank() == 0
-        else lambda *_: None
-    )
+
+    def log(metrics: Mapping[str, float], step: int) -> None:
+        if process_group.get_rank() == 0:
+            tell(metrics=dict(metrics), step=step)
+
     return train_model(
         order.recipe,
         order.home,

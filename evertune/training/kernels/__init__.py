@@ -1,4 +1,4 @@
-"""What makes a training step fast and changes nothing of what is learned."""
+"""Faster training steps that give the same results."""
 
 from evertune.training.kernels.acceleration import accelerate_training
 

@@ -1,4 +1,4 @@
-"""A model trains fast for a while: padding skipped, layers replaced by faster ones of the same result."""
+"""Train a model faster for a while: padding skipped, layers replaced by faster ones that give the same results."""
 
 import contextlib
 import functools
@@ -19,15 +19,16 @@ LAYERS = {torch.nn.Linear: linear.forward_linear, torch.nn.LayerNorm: linear.for
 
 @contextlib.contextmanager
 def accelerate_training(model: Any, precision: str, token_ids: Any, compiled: bool = False) -> Iterator[bool]:
-    """Train the model fast while this lasts; afterwards it is an ordinary one again. Tells whether it skips padding.
+    """Speed up training of the model for the duration of the block; yields whether it skips padding.
 
     Args:
+        model: to train; unchanged after the block.
         precision: `bf16` or `fp32`.
-        named: sorted ids of all tokens that the model will see while it trains.
+        token_ids: sorted ids of all tokens that the model will see in training.
         compiled: whether its layers are compiled.
     """
     gpu = torch.cuda.is_available()
-    model.to("cuda" if gpu else "cpu")  # the trial for `unpadded` is made where the model trains
+    model.to("cuda" if gpu else "cpu")  # `skip_padding` tries it on the device where the model trains
     with contextlib.ExitStack() as contexts:
         is_unpadded = contexts.enter_context(skip_padding(model))
         if gpu:
@@ -38,7 +39,7 @@ def accelerate_training(model: Any, precision: str, token_ids: Any, compiled: bo
                 logger.debug("embedding compact: %s", contexts.enter_context(compact_embedding(model, token_ids)))
         if compiled:
             contexts.enter_context(_compile_layers(model))
-        elif not gpu:  # layers that the compiler has no way to look into
+        elif not gpu:  # the compiler cannot trace these forward passes
             layer_forwards = LAYERS if precision == "bf16" else {}
             contexts.enter_context(
                 _replace_forwards(model, {torch.nn.Dropout: dropout.forward_dropout, **layer_forwards})
@@ -49,7 +50,7 @@ def accelerate_training(model: Any, precision: str, token_ids: Any, compiled: bo
 
 @contextlib.contextmanager
 def _compile_layers(model: Any) -> Iterator[None]:
-    """Compile each of the model's layers for any number of tokens; attention, which sees the rows, is left as it is."""
+    """Compile each of the model's layers for any number of tokens, except attention, which depends on the rows."""
     stacks = [part for part in model.base_model.modules() if isinstance(part, torch.nn.ModuleList)]
     layers = max(stacks, key=len, default=torch.nn.ModuleList())
     for layer in layers:
@@ -63,7 +64,7 @@ def _compile_layers(model: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _enable_tensor_cores() -> Iterator[None]:
-    """What is computed in fp32 takes the GPU's tensor cores (TF32), where it has them."""
+    """Compute fp32 products on the GPU's tensor cores (TF32), if it has them."""
     precision_before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:
@@ -74,7 +75,7 @@ def _enable_tensor_cores() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _replace_forwards(model: Any, forwards: dict[type, Any]) -> Iterator[None]:
-    """Other forward passes for the layers of these very types."""
+    """Replace the forward passes of the layers of exactly these types for the duration of the block."""
     changed_layers = [part for part in model.modules() if type(part) in forwards]
     for layer in changed_layers:
         layer.forward = functools.partial(forwards[type(layer)], layer)

@@ -1,4 +1,4 @@
-"""Attention without padding: each row of a flat batch attends to itself alone, rows of about one length together."""
+"""Attention on flat batches: each row attends to itself alone; rows of similar length are computed together."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,9 +10,9 @@ from evertune.training.kernels import dropout, varlen
 from evertune.training.kernels.layout import Bucket, FromBuckets, Layout, ToBuckets
 
 NAME = "evertune"  # among the attention functions of transformers
-CACHED = 1 << 20  # scores that are worked on at once: with their mask they stay in the caches
-SHORT = 128  # rows below have their softmax (its gradient) in fp32: torch's own in bfloat16 is slower
-SHORTER = 32
+CACHED = 1 << 20  # scores that are computed at a time: with their mask they fit in the caches
+SHORT = 128  # shorter rows have their softmax in fp32: torch's own in bfloat16 is slower
+SHORTER = 32  # the same for the gradient of the softmax
 
 
 def attend(
@@ -30,11 +30,16 @@ def attend(
     """An attention function of transformers for flat batches.
 
     Args:
-        query, key, value: (1, heads, tokens, size); key and value may have fewer heads.
-        attention_mask: not looked at.
+        module: the attention layer.
+        query: (1, heads, tokens, size).
+        key: likewise, possibly with fewer heads.
+        value: as `key`.
+        attention_mask: ignored.
         layout: of the batch.
+        dropout: probability of dropout on the attention weights.
+        scaling: of the scores; None for one over the root of the size.
     Returns:
-        (1, tokens, heads, size), and no weights.
+        (1, tokens, heads, size), and None for the weights.
     """
     causal = bool(getattr(module, "is_causal", False))
     heads = query.shape[1]
@@ -58,10 +63,9 @@ def _to_buckets(states: Any, layout: Layout) -> Any:
 def _attend_plain(
     query: Any, key: Any, value: Any, layout: Layout, heads: tuple[int, int], scale: float, chance: float, causal: bool
 ) -> Any:
-    """Torch's own kernel, a bucket at a time.
+    """Compute attention with torch's own kernel, a bucket at a time.
 
-    Args:
-        heads: of the queries; of keys and values.
+    `heads` are the numbers of heads of the queries, and of keys and values.
     """
     outputs = []
     for index, bucket in enumerate(layout.buckets):
@@ -70,7 +74,7 @@ def _attend_plain(
             _slice_bucket(tensor, bucket, heads[1], 0, bucket.rows).unflatten(0, (-1, heads[1]))
             for tensor in (key, value)
         )
-        # Rows are filled up at their end, where a causal mask hides it from all tokens.
+        # Padding is at the end of rows, where a causal mask hides it from all tokens.
         mask = None if bucket.full or causal else layout.real_tokens(index)
         attended = functional.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, dropout_p=chance, is_causal=causal, scale=scale, enable_gqa=heads[0] != heads[1]
@@ -80,17 +84,17 @@ def _attend_plain(
 
 
 def _slice_bucket(vectors: Any, bucket: Bucket, heads: int, first: int, rows: int) -> Any:
-    """(rows * heads, width, size) of a bucket, a view."""
+    """Return a view (rows * heads, width, size) of some rows of a bucket."""
     start = (bucket.start + first * bucket.width) * heads
     part = vectors[start : start + rows * heads * bucket.width]
     return part.view(rows * heads, bucket.width, -1)
 
 
 def _cut_pieces(layout: Layout, heads: int) -> Iterator[tuple[int, Bucket, int, int]]:
-    """Buckets cut so small that a piece's scores stay in the cache: place, bucket, first row, rows."""
+    """Cut buckets into pieces whose scores fit in the cache: yield index, bucket, first row, number of rows."""
     for index, bucket in enumerate(layout.buckets):
         max_rows = max(1, CACHED // (heads * bucket.width**2))
-        step = 1 << (max_rows.bit_length() - 1)  # shapes that recur
+        step = 1 << (max_rows.bit_length() - 1)  # a power of two, so that shapes recur
         for first in range(0, bucket.rows, step):
             yield index, bucket, first, min(step, bucket.rows - first)
 
@@ -98,7 +102,7 @@ def _cut_pieces(layout: Layout, heads: int) -> Iterator[tuple[int, Bucket, int, 
 class _Dropped(torch.autograd.Function):
     """Attention with dropout on its weights, for which torch has no fast kernel on CPUs.
 
-    Queries, keys, values and the result are vectors in the order of the buckets.
+    Queries, keys, values and the result are in the order of the buckets.
     """
 
     @staticmethod
@@ -111,7 +115,7 @@ class _Dropped(torch.autograd.Function):
         ctx.heads = heads
         ctx.scale = scale
         saved: list[Any] = []
-        with torch.autocast(query.device.type, enabled=False):  # which would make fp32 of the weights
+        with torch.autocast(query.device.type, enabled=False):  # autocast would convert the weights to fp32
             for index, bucket, first, rows in _cut_pieces(layout, heads):
                 q, k, v, output = (
                     _slice_bucket(tensor, bucket, heads, first, rows) for tensor in (query, key, value, result)

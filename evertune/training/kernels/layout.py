@@ -1,4 +1,4 @@
-"""Rows of about one length side by side: how the tokens of a flat batch are laid out while they attend."""
+"""Buckets of rows of similar length: how the tokens of a flat batch are laid out for attention."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -8,19 +8,20 @@ from typing import Any, NamedTuple
 
 import torch
 
-WIDTH = 4  # a bucket's width and its number of rows are multiples: shapes that recur have their kernels ready
-ROWS = 8
-VAIN = 4096  # scores of padding that a bucket may hold: so many, or this share of all of its scores
-SHARE = 0.1
+WIDTH = 4  # a bucket's width is a multiple of this: kernels are cached for recurring shapes
+ROWS = 8  # a bucket's number of rows is a multiple of this, for the same reason
+VAIN = 4096  # scores of padding that a bucket may always hold ...
+SHARE = 0.1  # ... or this share of all its scores, if that is more
 
 
 class Bucket(NamedTuple):
-    """Rows that are filled up to one width.
+    """Rows that are padded to one width.
 
     Args:
-        start: of its first token, in a run where all rows are filled up.
-        rows, width: their number, and tokens of each.
-        full: whether no row is filled up.
+        start: index of its first token among the tokens of all padded buckets.
+        rows: number of rows.
+        width: tokens of each row, with padding.
+        full: whether no row has padding.
     """
 
     start: int
@@ -30,7 +31,7 @@ class Bucket(NamedTuple):
 
 
 def cut_buckets(lengths: Sequence[int]) -> Iterator[Bucket]:
-    """The buckets of rows with these lengths, of which the longest comes first."""
+    """Yield the buckets of rows with these lengths, which are in descending order."""
     start = first = 0
     while first < len(lengths):
         width = -(-lengths[first] // WIDTH) * WIDTH
@@ -49,13 +50,13 @@ def cut_buckets(lengths: Sequence[int]) -> Iterator[Bucket]:
 
 @dataclass(frozen=True)
 class Moves:
-    """Where each head's vectors of a flat batch stand in the buckets, by row, head and position, and the way back.
+    """Index maps between the vectors of a flat batch and the buckets (by row, head and position).
 
     Args:
-        there: for each place in the buckets the vector that comes to it; any one where nothing belongs.
-        back: for each vector of the flat batch its place in the buckets.
-        empty: places in the buckets where nothing belongs.
-        tail: vectors at the flat batch's end that belong to no row.
+        there: for each index in the buckets, the index of its vector in the flat batch; any index at padding.
+        back: for each vector of the flat batch, its index in the buckets.
+        empty: indices in the buckets that are padding.
+        tail: number of vectors at the end of the flat batch that belong to no row.
     """
 
     there: Any
@@ -68,9 +69,10 @@ class Layout:
     """The buckets of a flat batch.
 
     Args:
-        lengths: of its rows, the longest first.
-        total: its tokens; those behind the rows belong to none.
-        varlen: whether attention takes the cumulative lengths (`varlen.py`), not the buckets.
+        lengths: of its rows, in descending order.
+        total: number of its tokens; tokens after the last row belong to no row.
+        device: of the tensors.
+        varlen: whether attention uses the cumulative lengths (`varlen.py`) instead of the buckets.
     """
 
     def __init__(self, lengths: Sequence[int], total: int, device: Any, varlen: bool = False) -> None:
@@ -83,8 +85,8 @@ class Layout:
         sizes = torch.tensor(lengths)
         starts = sizes.cumsum(0) - sizes
         first = 0
-        self._tokens = []  # by bucket, (rows, width): the flat batch's token, and whether it is one
-        self._real = []
+        self._tokens = []  # for each bucket (rows, width): the index of the token in the flat batch
+        self._real = []  # for each bucket (rows, width): whether it is a token, not padding
         for bucket in self.buckets:
             own_rows = slice(first, first + bucket.rows)
             positions = torch.arange(bucket.width)
@@ -92,14 +94,15 @@ class Layout:
             self._tokens.append(starts[own_rows, None] + positions * real)
             self._real.append(real)
             first += bucket.rows
-        self.moves, self.hidden = cache(self._build_moves), cache(self._build_bias)
+        self.moves = cache(self._build_moves)
+        self.hidden = cache(self._build_bias)
 
     def real_tokens(self, index: int) -> Any:
-        """(rows, 1, 1, width): which tokens of a bucket are some row's."""
+        """Return a mask (rows, 1, 1, width) of the tokens of a bucket that are not padding."""
         return self._real[index][:, None, None].to(self._device)
 
     def _build_bias(self, index: int, heads: int, dtype: Any) -> Any:
-        """(rows * heads, 1, width): what is added to a bucket's scores, so that nothing attends to what is no token."""
+        """Return the bias (rows * heads, 1, width) that is added to a bucket's scores to hide padding."""
         real = self._real[index]
         bias = torch.zeros(real.shape, dtype=dtype).masked_fill_(~real, float("-inf"))
         return bias.repeat_interleave(heads, 0)[:, None].to(self._device)
@@ -117,7 +120,7 @@ class Layout:
 
 
 class ToBuckets(torch.autograd.Function):
-    """(tokens, heads, size) of a flat batch to vectors in the order of the buckets."""
+    """Moves the vectors (tokens, heads, size) of a flat batch into the order of the buckets."""
 
     @staticmethod
     def forward(ctx: Any, states: Any, moves: Moves) -> Any:
@@ -131,7 +134,7 @@ class ToBuckets(torch.autograd.Function):
 
 
 class FromBuckets(torch.autograd.Function):
-    """The reverse."""
+    """Moves vectors from the order of the buckets back into a flat batch."""
 
     @staticmethod
     def forward(ctx: Any, vectors: Any, moves: Moves, heads: int) -> Any:

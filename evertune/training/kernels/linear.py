@@ -1,7 +1,7 @@
 """Linear layers and layer norms in bfloat16 over weights in fp32 (Micikevicius et al. 2018, section 3.1).
 
-Autocast gives the same products, but leaves every layer norm and residual sum in fp32 and casts them anew for each
-linear layer. Here the states stay in bfloat16 from layer to layer; sums inside a product or a norm are in fp32.
+Autocast gives the same products, but leaves every layer norm and residual sum in fp32 and casts them again for each
+linear layer. Here states stay in bfloat16 between layers; sums inside a product or a norm are in fp32.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from torch.nn import functional
 class _Product(torch.autograd.Function):
     """`states @ weight.T + bias` in bfloat16, of (tokens, size); gradients of the parameters in their own dtype.
 
-    Its result is no view: an adapter may add to it in place (`peft`'s AdaLoRA), and torch differentiates that.
+    The result is not a view: an adapter may add to it in place (`peft`'s AdaLoRA), and torch differentiates that.
     """
 
     @staticmethod
@@ -22,7 +22,7 @@ class _Product(torch.autograd.Function):
         ctx.save_for_backward(states, weight_bf16)
         ctx.kind = weight.dtype
         bias_bf16 = None if bias is None else bias.to(torch.bfloat16)
-        # What `addmm` computes, to the bit; but that first fills its result with the bias, which takes a pass over it.
+        # Bitwise the result of `addmm`, which takes one more pass over its result to fill it with the bias.
         return torch.ops.mkldnn._linear_pointwise(states, weight_bf16, bias_bf16, "none", [], "")
 
     @staticmethod
@@ -37,7 +37,7 @@ class _Product(torch.autograd.Function):
 
 
 def forward_linear(module: torch.nn.Linear, states: Any) -> Any:
-    """What `torch.nn.Linear` computes, in bfloat16 while it trains."""
+    """Compute `torch.nn.Linear`, in bfloat16 during training."""
     if not module.training:
         return functional.linear(states, module.weight, module.bias)
     flat = states.to(torch.bfloat16).reshape(-1, states.shape[-1])
@@ -46,11 +46,11 @@ def forward_linear(module: torch.nn.Linear, states: Any) -> Any:
 
 
 def forward_norm(module: torch.nn.LayerNorm, states: Any) -> Any:
-    """What `torch.nn.LayerNorm` computes, with its result in bfloat16 while it trains."""
+    """Compute `torch.nn.LayerNorm`, with its result in bfloat16 during training."""
     shape = module.normalized_shape
     weight = module.weight
     bias = module.bias
     if not module.training:
         return functional.layer_norm(states, shape, weight, bias, module.eps)
-    with torch.autocast(states.device.type, enabled=False):  # which would make fp32 of the states
+    with torch.autocast(states.device.type, enabled=False):  # autocast would convert the states to fp32
         return functional.layer_norm(states, shape, weight, bias, module.eps).to(torch.bfloat16)

@@ -1,4 +1,4 @@
-"""An encoder that takes and gives padded batches and computes on their real tokens alone."""
+"""Let an encoder take and return padded batches, but compute on their real tokens alone."""
 
 import contextlib
 import logging
@@ -12,19 +12,19 @@ from evertune.training.kernels import attention, varlen
 from evertune.training.kernels.layout import Layout
 
 logger = logging.getLogger(__name__)
-IMPOSSIBLE = (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError)  # for this model, or machine
+IMPOSSIBLE = (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError)  # unsupported model or machine
 CLOSE = 1e-4  # largest difference of a state in fp32
-# Tokens of a large flat batch are filled up to a multiple: oneDNN makes a kernel for each new shape, which takes 15% of
-# the time of the products if every batch has its own.
+# Large flat batches are padded to a multiple: oneDNN compiles a kernel for each new shape, which takes 15% of the time
+# of the products if every batch has its own shape.
 MULTIPLE = 32
 LARGE = 512
 
 
 class FlatScheme(NamedTuple):
-    """How a model takes flat batches.
+    """How a model accepts flat batches.
 
     Args:
-        first: position of a row's first token: BERT counts from 0, RoBERTa from behind its padding id.
+        first: position of a row's first token: 0 for BERT, the padding id plus 1 for RoBERTa.
         varlen: see `Layout`.
     """
 
@@ -34,25 +34,25 @@ class FlatScheme(NamedTuple):
 
 @contextlib.contextmanager
 def skip_padding(model: Any) -> Iterator[bool]:
-    """Let the model's encoder skip all padding while this lasts, where it then still computes the same.
+    """Let the model's encoder skip padding for the duration of the block, if its results stay the same.
 
-    A model whose positions or attention do not come from where this looks (relative positions, an attention function of
-    its own) is left as it is; a trial with three rows of different length shows it.
+    Yields whether it does. A model with relative positions, or with an attention function of its own, is left
+    unchanged; a trial with three rows of different length tells.
     """
     encoder = model.base_model
-    if model.main_input_name != "input_ids":  # pictures are all of one size
+    if model.main_input_name != "input_ids":  # images all have one size
         yield False
         return
     AttentionInterface.register(attention.NAME, torch.compiler.disable(attention.attend))  # type: ignore[no-untyped-call]
     attention_before = encoder.config._attn_implementation
     padded = encoder.forward
-    # What is called before it, such as for virtual tokens, makes padded batches of another width.
+    # A pre-hook, such as one for virtual tokens, returns padded batches of another width.
     scheme = None if encoder._forward_pre_hooks else _find_scheme(encoder, padded, attention_before)
     if scheme is None:
-        logger.info("%s keeps its padding: without it, it would compute something else", encoder.config.model_type)
+        logger.info("%s keeps its padding: without padding, its results would differ", encoder.config.model_type)
         yield False
         return
-    logger.debug("%s takes flat batches: %s", encoder.config.model_type, scheme)
+    logger.debug("%s accepts flat batches: %s", encoder.config.model_type, scheme)
     encoder.set_attn_implementation(attention.NAME)
     encoder.forward = _build_forward(encoder, _flatten_forward(padded, scheme), padded, attention_before)
     try:
@@ -65,7 +65,7 @@ def skip_padding(model: Any) -> Iterator[bool]:
 def _build_forward(
     encoder: Any, flat: Callable[..., Any], padded: Callable[..., Any], attention_before: str
 ) -> Callable[..., Any]:
-    """The flat forward pass; the padded one where the model writes, and sees one more token each time."""
+    """Return the flat forward pass, and the padded one for generation, which adds a token at a time."""
 
     def forward(*ids: Any, **inputs: Any) -> Any:
         if not inputs.get("use_cache"):
@@ -80,13 +80,13 @@ def _build_forward(
 
 
 def _find_scheme(encoder: Any, padded: Callable[..., Any], attention_before: str) -> FlatScheme | None:
-    """The first way in which flat batches give what padded ones give; None if there is none."""
+    """Return the first scheme whose results equal those of padded batches; None without any."""
     config = encoder.config
     was_training = encoder.training
     padding = encoder.config.pad_token_id or 0
     ids = torch.randint(config.vocab_size - 1, (3, 7), generator=torch.Generator().manual_seed(0))
     mask = (torch.arange(7) < torch.tensor([[5], [7], [2]])).long()
-    ids = (ids + (ids >= padding)).masked_fill(mask == 0, padding)  # no real token is the padding's
+    ids = (ids + (ids >= padding)).masked_fill(mask == 0, padding)  # no real token is the padding token
     inputs = {"input_ids": ids.to(encoder.device), "attention_mask": mask.to(encoder.device)}
     kinds = [True, False] if varlen.supports_device(encoder.device) else [False]
     encoder.eval()
@@ -94,17 +94,12 @@ def _find_scheme(encoder: Any, padded: Callable[..., Any], attention_before: str
         with torch.inference_mode():
             expected = padded(**inputs).last_hidden_state
         encoder.set_attn_implementation(attention.NAME)
-        schemes = (FlatScheme(first, kind) for kind in kinds for first in (0, padding + 1))
-        return next(
-            (
-                scheme
-                for scheme in schemes
-                if _is_equivalent(encoder, _flatten_forward(padded, scheme), inputs, expected, scheme.varlen)
-            ),
-            None,
-        )
+        for scheme in [FlatScheme(first, kind) for kind in kinds for first in (0, padding + 1)]:
+            if _is_equivalent(encoder, _flatten_forward(padded, scheme), inputs, expected, scheme.varlen):
+                return scheme
+        return None
     except IMPOSSIBLE as error:
-        logger.debug("%s takes no other attention: %s", config.model_type, error)
+        logger.debug("%s does not accept another attention function: %s", config.model_type, error)
         return None
     finally:
         encoder.set_attn_implementation(attention_before)
@@ -114,10 +109,14 @@ def _find_scheme(encoder: Any, padded: Callable[..., Any], attention_before: str
 def _is_equivalent(
     encoder: Any, flat: Callable[..., Any], inputs: dict[str, Any], expected: Any, try_backward: bool
 ) -> bool:
-    """Whether the flat forward pass gives the states that are wanted.
+    """Whether the flat forward pass returns the expected states.
 
     Args:
-        learn: whether its backward pass is tried too: it has kernels of its own.
+        encoder: of the model.
+        flat: its flat forward pass.
+        inputs: a padded batch.
+        expected: states of the padded forward pass.
+        try_backward: also try the backward pass, which has kernels of its own.
     """
     real = inputs["attention_mask"] == 1
     try:
@@ -128,13 +127,13 @@ def _is_equivalent(
         if try_backward:
             _try_backward(encoder, flat, inputs)
     except IMPOSSIBLE as error:
-        logger.debug("%s does not take such flat batches: %s", encoder.config.model_type, error)
+        logger.debug("%s does not accept these flat batches: %s", encoder.config.model_type, error)
         return False
     return True
 
 
 def _try_backward(encoder: Any, flat: Callable[..., Any], inputs: dict[str, Any]) -> None:
-    """One step of learning in bf16, of which nothing is kept."""
+    """Run one forward and backward pass in bf16, and discard the gradients."""
     trainable = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     if not trainable:
         return
@@ -146,22 +145,23 @@ def _try_backward(encoder: Any, flat: Callable[..., Any], inputs: dict[str, Any]
 
 def _flatten_forward(padded: Callable[..., Any], scheme: FlatScheme) -> Callable[..., Any]:
     def forward(input_ids: Any, attention_mask: Any, position_ids: None = None, **others: Any) -> Any:
-        """States of the real tokens, which stand before the padding of each row; those of padding are 0."""
+        """Return the states of the real tokens, which come before the padding of each row; 0 at padding."""
         rows, width = input_ids.shape
         lengths = attention_mask.sum(1)
         order = lengths.argsort(descending=True, stable=True).cpu()
         sizes = lengths.cpu()[order]
         indices, positions = _flat_indices(order, sizes, width, input_ids.device)
         real = len(indices)
-        if fill := -real % MULTIPLE if real >= LARGE else 0:  # tokens of no row, that nothing is made of
+        fill = -real % MULTIPLE if real >= LARGE else 0
+        if fill:  # tokens that belong to no row, whose states are dropped
             indices = torch.cat([indices, indices[:1].expand(fill)])
             positions = torch.cat([positions, positions[:1].expand(fill)])
         layout = Layout(sizes.tolist(), len(indices), input_ids.device, scheme.varlen)
-        inputs = {"input_ids": input_ids, **{name: value for name, value in others.items() if value is not None}}
-        flat = {
-            name: value.flatten()[indices][None] if getattr(value, "shape", None) == input_ids.shape else value
-            for name, value in inputs.items()
-        }
+        flat = {}
+        for name, value in {"input_ids": input_ids, **others}.items():
+            if value is not None:
+                is_token_wise = getattr(value, "shape", None) == input_ids.shape
+                flat[name] = value.flatten()[indices][None] if is_token_wise else value
         result = padded(**flat, position_ids=(positions + scheme.first)[None], layout=layout)
         states = result.last_hidden_state[0, :real]
         empty = states.new_zeros(rows * width, states.shape[-1])
@@ -172,10 +172,12 @@ def _flatten_forward(padded: Callable[..., Any], scheme: FlatScheme) -> Callable
 
 
 def flatten_states(values: Any, mask: Any, total: int) -> Any:
-    """What stands at each token of a flat batch: (rows, width, units) of a padded one -> (1, total, units).
+    """Flatten values of a padded batch, (rows, width, units), to those of the flat batch, (1, total, units).
 
     Args:
-        mask: the padded batch's attention mask; total: tokens of the flat one; those of no row have 0.
+        values: of the padded batch.
+        mask: attention mask of the padded batch.
+        total: number of tokens of the flat batch; tokens that belong to no row get 0.
     """
     lengths = mask.sum(1).cpu()
     order = lengths.argsort(descending=True, stable=True)
@@ -185,10 +187,13 @@ def flatten_states(values: Any, mask: Any, total: int) -> Any:
 
 
 def _flat_indices(order: Any, lengths: Any, width: int, device: Any) -> tuple[Any, Any]:
-    """Where each flat token stands in the padded batch's flat view, and its position in its row.
+    """Return each flat token's index in the padded batch's flat view, and its position in its row.
 
     Args:
-        order: rows in the order of the flat batch; lengths: of them, in this order.
+        order: rows in the order of the flat batch.
+        lengths: of the rows, in this order.
+        width: of the padded batch.
+        device: of the result.
     """
     starts = lengths.cumsum(0) - lengths
     positions = torch.arange(int(lengths.sum())) - starts.repeat_interleave(lengths)

@@ -1,7 +1,7 @@
-"""Attention over rows that lie one behind the other, on a GPU.
+"""Attention over concatenated rows on a GPU.
 
-Torch's jagged tensors give FlashAttention (Dao et al. 2022) the rows' cumulative lengths: nothing is filled up, and no
-score is ever stored. On a CPU they compute the same, row by row and slowly.
+Torch's jagged tensors pass the rows' cumulative lengths to FlashAttention (Dao et al. 2022): there is no padding, and
+no scores are stored. On a CPU they compute the same, row by row and slowly.
 """
 
 from typing import Any
@@ -13,18 +13,26 @@ from evertune.training.kernels.layout import Layout
 
 
 def supports_device(device: Any) -> bool:
-    """Whether it pays on this device, if a model can use it."""
+    """Whether it is faster on this device."""
     return bool(device.type == "cuda")
 
 
 def attend_jagged(query: Any, key: Any, value: Any, layout: Layout, scale: float, chance: float, causal: bool) -> Any:
-    """(tokens, heads, size), 0 for the tokens of no row.
+    """Return the attention output (tokens, heads, size), 0 for tokens that belong to no row.
 
     Args:
-        query, key, value: (tokens, heads, size); key and value may have fewer heads.
+        query: (tokens, heads, size).
+        key: likewise, possibly with fewer heads.
+        value: as `key`.
+        layout: of the batch.
+        scale: of the scores.
+        chance: probability of dropout.
+        causal: whether a token attends only to earlier ones.
     """
-    if repeats := query.shape[1] // key.shape[1] - 1:
-        key, value = (tensor.repeat_interleave(repeats + 1, 1) for tensor in (key, value))
+    repeats = query.shape[1] // key.shape[1]
+    if repeats > 1:
+        key = key.repeat_interleave(repeats, 1)
+        value = value.repeat_interleave(repeats, 1)
     q, k, v = (_to_jagged(tensor, layout) for tensor in (query, key, value))
     output = functional.scaled_dot_product_attention(q, k, v, dropout_p=chance, is_causal=causal, scale=scale)
     flat = output.transpose(1, 2).values()
@@ -32,7 +40,7 @@ def attend_jagged(query: Any, key: Any, value: Any, layout: Layout, scale: float
 
 
 def _to_jagged(states: Any, layout: Layout) -> Any:
-    """(rows, heads, length of each, size)."""
+    """Return a jagged tensor (rows, heads, length of each row, size)."""
     lengths = layout.lengths
     jagged = torch.nested.nested_tensor_from_jagged(
         states[: sum(lengths)], layout.offsets, min_seqlen=min(lengths), max_seqlen=max(lengths)

@@ -1,8 +1,8 @@
-"""An embedding that trains only the rows which the train tokens name, and still learns what the whole one would.
+"""Train only the embedding rows of tokens that occur, with the same result as training the whole embedding.
 
-A row that no token names has no gradient: AdamW leaves its moments at 0 and only decays it. The named rows therefore
-train in a table of their own, with one row of ones at its end, which shrinks by the decay alone and so tells what is
-left of all others. MiniLM's 30,522 rows are half of its weights; banking77 names 2,500 of them.
+A row whose token does not occur has no gradient: AdamW leaves its moments at 0 and only decays it. The rows of tokens
+that occur are therefore trained in a table of their own, with a row of ones at its end that shrinks by the decay alone
+and gives the factor for all other rows. MiniLM's 30,522 rows are half of its weights; banking77 uses 2,500 of them.
 """
 
 import contextlib
@@ -12,15 +12,18 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-WORTH = 0.7  # share of named rows above which the whole table trains as fast
+WORTH = 0.7  # share of used rows above which the whole table is as fast
 
 
 @contextlib.contextmanager
 def compact_embedding(model: Any, token_ids: Any) -> Iterator[bool]:
-    """Train the named rows alone while this lasts; afterwards the whole embedding is there again, as if it had trained.
+    """Train only the rows of `token_ids` for the duration of the block, then restore the whole embedding.
+
+    Yields whether it does so. Afterwards the embedding is as if it had been trained whole.
 
     Args:
-        named: sorted ids of all tokens that the model will see while it trains.
+        model: to train.
+        token_ids: sorted ids of all tokens that the model will see in training.
     """
     embedding = model.get_input_embeddings()
     whole = embedding.weight
@@ -55,16 +58,16 @@ class _Lookup:
     def __init__(self, embedding: Any, whole: Any, token_ids: Any) -> None:
         self._embedding = embedding
         self._whole = whole
-        self._place = torch.full((len(whole),), -1, device=whole.device)
-        self._place[token_ids] = torch.arange(len(token_ids), device=whole.device)
+        self._row_of = torch.full((len(whole),), -1, device=whole.device)
+        self._row_of[token_ids] = torch.arange(len(token_ids), device=whole.device)
         padding = embedding.padding_idx
-        self._padding = None if padding is None or self._place[padding] < 0 else int(self._place[padding])
+        self._padding = None if padding is None or self._row_of[padding] < 0 else int(self._row_of[padding])
 
     def __call__(self, ids: Any) -> Any:
         weight = self._embedding.weight
-        rows = self._place.to(ids.device)[ids]
+        rows = self._row_of.to(ids.device)[ids]
         states = functional.embedding(rows.clamp(min=0), weight, self._padding)
         if self._embedding.training:
             return states
-        is_untrained = (rows < 0).unsqueeze(-1)  # a validation row's token that no train row has
+        is_untrained = (rows < 0).unsqueeze(-1)  # a token of a validation row that no train row has
         return torch.where(is_untrained, self._whole.to(ids.device)[ids] * weight[-1], states)

@@ -1,1 +1,1 @@
-"""Ways of tuning beside plain gradient descent."""
+"""Training methods and regularisers beyond plain gradient descent."""

@@ -1,4 +1,4 @@
-"""AdaLoRA while it trains (Zhang et al. 2023): ranks are taken from layers that need them least, step by step."""
+"""AdaLoRA's training schedule (Zhang et al. 2023): remove ranks step by step from the layers that need them least."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,15 +9,15 @@ from transformers import TrainerCallback
 
 from evertune.training.distributed import process_group
 
-FILE = "ranks.pt"  # in a checkpoint: what the library remembers of each weight's importance
+FILE = "ranks.pt"  # in a checkpoint: the library's state of each weight's importance
 KEPT = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
 
 class RankSchedule(TrainerCallback):
-    """Tells the library of each step, adds its loss, and keeps its memory in checkpoints.
+    """Informs `peft` of each step, adds its loss, and keeps its state in checkpoints.
 
     Args:
-        peft: the library's model.
+        peft: the `peft` model.
         method: `type` and options of the recipe.
     """
 
@@ -37,18 +37,15 @@ class RankSchedule(TrainerCallback):
                 setattr(self._tuner.rankallocator, name, state_of_ranks[name])
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """The gradient of the loss that keeps each change's factors orthogonal (their equation 4)."""
+        """Add the gradient of the loss that keeps the factors of each update orthogonal (equation 4)."""
         weight = self._method["orthogonal"]
-        factors = {
-            name: parameter for name, parameter in self._tuner.model.named_parameters() if parameter.requires_grad
-        }
-        terms = [
-            torch.linalg.norm(
-                (factor @ factor.T if ".lora_A." in name else factor.T @ factor) - torch.eye(rank, device=factor.device)
-            )
-            for name, factor in factors.items()
-            if (rank := _factor_rank(name, factor)) is not None
-        ]
+        terms = []
+        for name, factor in self._tuner.model.named_parameters():
+            rank = _factor_rank(name, factor)
+            if not factor.requires_grad or rank is None:
+                continue
+            product = factor @ factor.T if ".lora_A." in name else factor.T @ factor
+            terms.append(torch.linalg.norm(product - torch.eye(rank, device=factor.device)))
         if weight and terms:
             (weight * sum(terms) / len(terms)).backward()
 
@@ -61,7 +58,7 @@ class RankSchedule(TrainerCallback):
             torch.save({**importance, "rank_pattern": self._config.rank_pattern}, _ranks_file(args, state))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        # The weights of the best validation are kept, not the last ones: theirs are other ranks than these.
+        # The weights of the best validation are kept, whose ranks differ from the last ones.
         self._config.rank_pattern = None
 
 

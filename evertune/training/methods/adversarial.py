@@ -1,7 +1,7 @@
-"""Adversarial training on embeddings: a model also learns rows that were moved to where it errs most.
+"""Adversarial training on embeddings: a model also learns rows perturbed in the direction in which it errs most.
 
-What is moved is the word embeddings of a row, by a vector whose length is taken over all of the row's tokens (Miyato et
-al. 2017, Adversarial Training Methods for Semi-Supervised Text Classification, section 3). No weight is touched.
+The perturbation is added to the word embeddings of a row; its length is taken over all of the row's tokens (Miyato et
+al. 2017, Adversarial Training Methods for Semi-Supervised Text Classification, section 3). Weights are not perturbed.
 """
 
 import contextlib
@@ -14,20 +14,21 @@ from evertune.config.losses import Fgm, FreeLb, Pgd
 from evertune.training.kernels.unpadded import flatten_states
 
 Batch = Mapping[str, Any]
-Learn = Callable[[Batch, int], Any]  # forward and back of a batch, of whose loss one of so many parts counts
+Learn = Callable[[Batch, int], Any]  # forward and backward pass of a batch, with its loss divided by a number of parts
 Loss = Callable[[Batch], Any]  # forward only
 
 
 def learn_adversarially(rule: Fgm | Pgd | FreeLb, model: Any, learn: Learn, loss: Loss, batch: Batch) -> Any:
-    """The loss of a batch that is learned against the adversary; its gradients are added to the parameters'."""
-    arguments = model, learn, batch
+    """Return the adversarial loss of a batch, and add its gradients to the parameters' gradients."""
     if isinstance(rule, Fgm):
-        return _learn_fgm(rule, *arguments)
-    return _learn_pgd(rule, *arguments, loss) if isinstance(rule, Pgd) else _learn_freelb(rule, *arguments)
+        return _learn_fgm(rule, model, learn, batch)
+    if isinstance(rule, Pgd):
+        return _learn_pgd(rule, model, learn, batch, loss)
+    return _learn_freelb(rule, model, learn, batch)
 
 
 def _learn_fgm(rule: Fgm, model: Any, learn: Learn, batch: Batch) -> Any:
-    """Half of the loss is the rows' own, half that after one step along the gradient (equations 5 and 6)."""
+    """Return the mean of the clean loss and the loss after one step along the gradient (equations 5 and 6)."""
     zero_delta = _draw_noise(model, batch, 0.0).requires_grad_()
     with _move_embeddings(model, batch, zero_delta):
         clean_loss = learn(batch, 2)
@@ -36,7 +37,7 @@ def _learn_fgm(rule: Fgm, model: Any, learn: Learn, batch: Batch) -> Any:
 
 
 def _learn_pgd(rule: Pgd, model: Any, learn: Learn, batch: Batch, loss: Loss) -> Any:
-    """Steps from a random point of the ball, projected onto it; then the loss there (Madry et al. 2018, section 2)."""
+    """Return the loss after projected steps from a random point of the ball (Madry et al. 2018, section 2)."""
     delta = _draw_noise(model, batch, rule.epsilon)
     model.train()
     for _ in range(rule.steps):
@@ -49,12 +50,12 @@ def _learn_pgd(rule: Pgd, model: Any, learn: Learn, batch: Batch, loss: Loss) ->
 
 
 def _learn_freelb(rule: FreeLb, model: Any, learn: Learn, batch: Batch) -> Any:
-    """The mean loss over all steps, whose gradients serve both sides (Zhu et al. 2020, FreeLB, algorithm 1)."""
+    """Return the mean loss of all steps; gradients serve model and perturbation (Zhu et al. 2020, algorithm 1)."""
     delta = _draw_noise(model, batch, rule.epsilon)
     total = 0.0
     for steps_left in reversed(range(rule.steps)):
         delta.requires_grad_()
-        # All steps have the dropout mask of the first (section 3.3); behind the last one the generator moves on.
+        # All steps use the dropout mask of the first (section 3.3); after the last one the generator moves on.
         with torch.random.fork_rng(enabled=steps_left > 0), _move_embeddings(model, batch, delta):
             total = total + learn(batch, rule.steps)
         delta = _project_rows(delta.detach() + rule.step_size * _normalise_rows(delta.grad), rule.epsilon)
@@ -63,7 +64,7 @@ def _learn_freelb(rule: FreeLb, model: Any, learn: Learn, batch: Batch) -> Any:
 
 @contextlib.contextmanager
 def _move_embeddings(model: Any, batch: Batch, delta: Any) -> Iterator[None]:
-    """The embedding of every token is moved by `delta`, (rows, length, units), while this lasts."""
+    """Add `delta` (rows, length, units) to the embedding of every token for the duration of the block."""
     mask = batch["attention_mask"]
 
     def add_delta(_: Any, __: Any, states: Any) -> Any:
@@ -78,12 +79,13 @@ def _move_embeddings(model: Any, batch: Batch, delta: Any) -> Iterator[None]:
 
 
 def _input_embeddings(model: Any) -> Any:
-    """What the row's tokens go through: where a decoder reads another text, the encoder's own, its weights shared."""
-    return (model.get_encoder() if model.config.is_encoder_decoder else model).get_input_embeddings()
+    """Return the input embeddings; of an encoder-decoder model, those of the encoder, shared with the decoder."""
+    encoder = model.get_encoder() if model.config.is_encoder_decoder else model
+    return encoder.get_input_embeddings()
 
 
 def _draw_noise(model: Any, batch: Batch, radius: float) -> Any:
-    """A random point in each row's ball, (rows, length, units), 0 at its padding; from torch's own generator."""
+    """Draw a random point in each row's ball, (rows, length, units), 0 at padding, from torch's own generator."""
     mask = batch["attention_mask"]
     units = _input_embeddings(model).weight.shape[1]
     if not radius:
@@ -93,12 +95,12 @@ def _draw_noise(model: Any, batch: Batch, radius: float) -> Any:
 
 
 def _normalise_rows(gradient: Any) -> Any:
-    """Each row's gradient with length 1; one of 0 stays so."""
+    """Scale each row's gradient to length 1; a gradient of 0 stays 0."""
     return gradient / _row_norms(gradient).clamp(min=1e-12)
 
 
 def _project_rows(delta: Any, radius: float) -> Any:
-    """Each row's vector, or the nearest to it that is no longer than `radius`."""
+    """Project each row's vector onto the ball of the given radius."""
     return delta * (radius / _row_norms(delta).clamp(min=1e-12)).clamp(max=1)
 
 

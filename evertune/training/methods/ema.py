@@ -1,4 +1,4 @@
-"""A moving average of the weights: what is judged and kept in the place of the last ones."""
+"""A moving average of the weights, which is validated and kept instead of the last weights."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,13 +13,15 @@ RANKS = ".lora_E."  # in the name of AdaLoRA's singular values
 
 
 class WeightAverage(TrainerCallback):
-    """The exponential moving average of a model's free parameters (Polyak & Juditsky 1992; Tarvainen & Valpola 2017).
+    """An exponential moving average of the trained parameters (Polyak & Juditsky 1992; Tarvainen & Valpola 2017).
 
-    In the first steps its decay is `(1 + step) / (10 + step)`, if that is less, so that a short training does not keep
-    what it began with. It is part of every checkpoint.
+    In the first steps its decay is `(1 + step) / (10 + step)` if that is smaller, so that a short training does not
+    keep its initial weights. The average is part of every checkpoint.
 
     Args:
-        checkpoint: that the training goes on from.
+        model: being trained.
+        decay: of the average.
+        checkpoint: that the training resumes from; None for a new training.
     """
 
     def __init__(self, model: Any, decay: float, checkpoint: str | None) -> None:
@@ -35,7 +37,7 @@ class WeightAverage(TrainerCallback):
             for name, mean in self._mean.items():
                 mean.lerp_(self._free[name], 1 - decay)
                 if RANKS in name:
-                    # What AdaLoRA has taken is 0 now; averaged with what it was, no layer would ever lose a rank.
+                    # A rank that AdaLoRA removed is 0 now; averaged with its past values, it would never be lost.
                     mean.masked_fill_(self._free[name] == 0, 0)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -45,7 +47,7 @@ class WeightAverage(TrainerCallback):
 
     @contextlib.contextmanager
     def apply_average(self) -> Iterator[None]:
-        """The model has the average while this lasts."""
+        """Give the model the averaged weights for the duration of the block."""
         self._swap_weights()
         try:
             yield
@@ -57,7 +59,7 @@ class WeightAverage(TrainerCallback):
             parameter.data, self._mean[name] = self._mean[name], parameter.data
 
     def load_average(self, checkpoint: str | None) -> None:
-        """Give the model the average of a checkpoint, or the newest."""
+        """Give the model the average of a checkpoint, or without one the current average."""
         if checkpoint is not None:
             self._read_average(checkpoint)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a model is charged for its answers: the objective's own loss, or one that the recipe names."""
+"""The loss of a training: the objective's own, or one that the recipe names."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 
 def class_weights(values: Sequence[str], labels: Sequence[str], settings: "Training") -> Any:
-    """The weight of each label by its train rows; None where all are alike."""
+    """Return the weight of each label by its train rows; None for equal weights."""
     if isinstance(settings.loss, ClassBalanced):
         return effective_weights(values, labels, settings.loss.beta)
     return balanced_weights(values, labels) if settings.class_weights == "balanced" else None
 
 
 def balanced_weights(values: Sequence[str], labels: Sequence[str]) -> Any:
-    """Class weights inverse to frequency, `n / (k * n_c)`, 1.0 for a class without rows (King & Zeng 2001)."""
+    """Return class weights inverse to frequency, `n / (k * n_c)`, 1.0 for a class without rows (King & Zeng 2001)."""
     counts = Counter(values)
     total = sum(counts[label] for label in labels)
     return torch.tensor([total / (len(labels) * counts[label]) if counts[label] else 1.0 for label in labels])
 
 
 def effective_weights(values: Sequence[str], labels: Sequence[str], beta: float) -> Any:
-    """Class weights inverse to the effective number of rows, `(1 - beta^n) / (1 - beta)`, with mean 1 over the labels.
+    """Return class weights inverse to the effective number of rows, `(1 - beta^n) / (1 - beta)`, with mean 1.
 
-    Cui et al. 2019, Class-Balanced Loss Based on Effective Number of Samples, section 4. A class without rows is
-    taken to have one.
+    Cui et al. 2019, Class-Balanced Loss Based on Effective Number of Samples, section 4. A class without rows
+    counts as having one.
     """
     counts = Counter(values)
     weights = torch.tensor([(1 - beta) / (1 - beta ** max(1, counts[label])) for label in labels])
@@ -40,7 +40,7 @@ def effective_weights(values: Sequence[str], labels: Sequence[str], beta: float)
 
 
 def build_loss(objective: Any, weights: Any, settings: "Training") -> Callable[[Any, Any], Any]:
-    """What logits and labels cost, summed over rows or words."""
+    """Return the function from logits and labels to the loss, summed over rows or words."""
 
     def plain_loss(logits: Any, labels: Any) -> Any:
         label_weights = None if weights is None else weights.to(labels.device)
@@ -56,7 +56,7 @@ def build_loss(objective: Any, weights: Any, settings: "Training") -> Callable[[
 
 
 def focal_loss(logits: Any, labels: Any, weights: Any, gamma: float) -> Any:
-    """Cross-entropy times `(1 - p)^gamma`, p the label's probability (Lin et al. 2017, Focal Loss, equation 5)."""
+    """Return cross-entropy times `(1 - p)^gamma`, p the label's probability (Lin et al. 2017, Focal Loss, eq. 5)."""
     logits = logits.flatten(0, -2).float()
     labels = labels.flatten()
     plain = torch.nn.functional.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED)

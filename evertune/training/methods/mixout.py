@@ -1,4 +1,4 @@
-"""Mixout: while a model learns, each weight is the base's with some chance (Lee et al. 2020, Mixout, section 3)."""
+"""Mixout: in training, each weight is the base's with some probability (Lee et al. 2020, Mixout, section 3)."""
 
 import contextlib
 import functools
@@ -11,26 +11,26 @@ from transformers.pytorch_utils import Conv1D
 
 from evertune.errors import ConfigError
 
-LINEAR = (torch.nn.Linear, Conv1D)  # GPT-2's layers are of the other kind: linear too, with the weight transposed
+LINEAR = (torch.nn.Linear, Conv1D)  # GPT-2's layers are Conv1D: linear too, with the weight transposed
 
 
 def find_linear_layers(model: Any) -> list[Any]:
-    """The linear layers of the backbone, whose weights are mixed.
+    """Return the linear layers of the backbone, whose weights are mixed.
 
     Raises:
         ConfigError: there are none, as in a convolutional network.
     """
     linear_layers: list[Any] = [layer for layer in model.base_model.modules() if type(layer) in LINEAR]
     if not linear_layers:
-        raise ConfigError("training.mixout: the base model has no linear layers, whose weights it mixes; take it out")
+        raise ConfigError("training.mixout: the base model has no linear layers, whose weights it mixes; set it to 0")
     return linear_layers
 
 
 @contextlib.contextmanager
 def mix_weights(model: Any, chance: float) -> Iterator[None]:
-    """Mix the weights of the backbone's linear layers with those that they have now, while this lasts.
+    """Mix the weights of the backbone's linear layers with their current ones for the duration of the block.
 
-    The draws come from torch's own generator: a resumed training draws the same.
+    Draws come from torch's own generator: a resumed training draws the same.
 
     Raises:
         ConfigError: there are no such layers.
@@ -52,6 +52,6 @@ def mix_weights(model: Any, chance: float) -> Iterator[None]:
 def _forward_mixed(layer: Any, plain_forward: Any, base: Any, chance: float, states: Any) -> Any:
     if not layer.training:
         return plain_forward(states)
-    # Dropout of what was learned: its scale keeps the expected weight what it is (equation 6).
+    # Dropout of the change since the base; its scale preserves the expected weight (equation 6).
     weight = base + functional.dropout(layer.weight - base, chance)
     return functional.linear(states, weight.T if isinstance(layer, Conv1D) else weight, layer.bias)

@@ -1,4 +1,4 @@
-"""Word dropout: part of the tokens are hidden from the model while it learns, so that it leans on no single one."""
+"""Word dropout: hide some tokens from the model in training, so that it relies on no single one."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,12 +8,12 @@ from evertune.errors import ConfigError
 
 @dataclass(frozen=True)
 class TokenMasking:
-    """Which tokens may be hidden, and behind what (Iyyer et al. 2015; Gal & Ghahramani 2016).
+    """Which tokens may be masked, and by what (Iyyer et al. 2015; Gal & Ghahramani 2016).
 
     Args:
-        share: chance of each token.
-        mask_id: what a hidden token becomes.
-        spared: ids that are never hidden: special tokens and padding.
+        share: probability that a token is masked.
+        mask_id: id of the mask token.
+        spared: ids that are never masked: special tokens and padding.
     """
 
     share: float
@@ -21,7 +21,7 @@ class TokenMasking:
     spared: tuple[int, ...]
 
     def hide_tokens(self, ids: Any) -> Any:
-        """Token ids (rows, length) with some of them hidden, drawn from torch's own generator of their device."""
+        """Mask some of the token ids (rows, length), drawn from torch's own generator of their device."""
         import torch
 
         is_maskable = torch.isin(ids, torch.tensor(self.spared, device=ids.device), invert=True)
@@ -29,7 +29,7 @@ class TokenMasking:
 
 
 def build_masking(tokenizer: Any, share: float) -> TokenMasking | None:
-    """The masking that a recipe asks for; None where it asks for none.
+    """Return the masking for a share of tokens; None if the share is 0.
 
     Raises:
         ConfigError: the tokenizer has no mask token.

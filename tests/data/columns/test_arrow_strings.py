@@ -1,4 +1,4 @@
-"""Hashes and digests over Arrow's buffers tell what Python tells of the strings one by one."""
+"""Hashes and digests over Arrow's buffers agree with what Python computes string by string."""
 
 import hashlib
 import tracemalloc
@@ -28,9 +28,9 @@ TEXTS = st.lists(st.text(max_size=4) | st.sampled_from(["", "a", "aa"]), max_siz
 @settings(deadline=None)
 @given(texts=TEXTS, start=st.integers(0, 3))
 def test_equal_strings_have_equal_hashes_and_others_do_not(texts: list[str], start: int) -> None:
-    some = pa.array(texts, pa.string()).slice(start)
-    found = strings.hash_strings(some).tolist()
-    assert len(set(zip(some.to_pylist(), found, strict=True))) == len(set(some.to_pylist())) == len(set(found))
+    array = pa.array(texts, pa.string()).slice(start)
+    hashes = strings.hash_strings(array).tolist()
+    assert len(set(zip(array.to_pylist(), hashes, strict=True))) == len(set(array.to_pylist())) == len(set(hashes))
 
 
 @given(texts=st.lists(st.text("abc", min_size=3, max_size=3), min_size=1, max_size=9))
@@ -41,29 +41,28 @@ def test_strings_of_one_length_have_the_hashes_that_they_have_among_others(texts
 
 
 def test_slices_change_no_hash(monkeypatch: pytest.MonkeyPatch) -> None:
-    some = pa.array([f"text {number}" * (number % 5) for number in range(50)])
-    whole = strings.hash_strings(some)
+    array = pa.array([f"text {number}" * (number % 5) for number in range(50)])
+    whole = strings.hash_strings(array)
     monkeypatch.setattr(strings, "SLICE", 7)
-    assert strings.hash_strings(some).tolist() == whole.tolist()
-    assert pa.concat_arrays(strings.slice_texts(some)).equals(some)
+    assert strings.hash_strings(array).tolist() == whole.tolist()
+    assert pa.concat_arrays(strings.slice_texts(array)).equals(array)
 
 
 @given(rows=st.lists(st.none() | st.sampled_from("abcdefgh"), max_size=20), size=st.integers(0, 20))
-def test_what_stands_again_is_found(rows: list[str | None], size: int) -> None:
-    sides = [pa.table({"id": pa.array(part, pa.string())}) for part in (rows[:size], rows[size:])]
-    found = set(find_repeated_strings([make_row_reader(side) for side in sides], "id").tolist())
+def test_repeated_strings_are_found(rows: list[str | None], size: int) -> None:
+    tables = [pa.table({"id": pa.array(part, pa.string())}) for part in (rows[:size], rows[size:])]
+    repeated = set(find_repeated_strings([make_row_reader(table) for table in tables], "id").tolist())
     first = set(rows[:size]) - {None}
-    assert found == {place for place, one in enumerate(rows) if one in first and rows.count(one) > 1}
+    assert repeated == {index for index, row in enumerate(rows) if row in first and rows.count(row) > 1}
 
 
 @settings(deadline=None)
 @given(values=st.lists(st.integers(-3, 3), max_size=20), others=st.lists(st.integers(-3, 3), max_size=5))
 def test_numbers_that_are_among_others(values: list[int], others: list[int]) -> None:
-    ours = np.array(values, dtype=np.int64)
-    theirs = np.array(others, dtype=np.int64)
-    assert mask_members(ours, theirs).tolist() == [value in others for value in values]
-    assert sort_distinct(ours).tolist() == sorted(set(values))
-    numbers = label_components(len(ours), link_equal_values(np.arange(len(ours)), ours))
+    array = np.array(values, dtype=np.int64)
+    assert mask_members(array, np.array(others, dtype=np.int64)).tolist() == [value in others for value in values]
+    assert sort_distinct(array).tolist() == sorted(set(values))
+    numbers = label_components(len(array), link_equal_values(np.arange(len(array)), array))
     assert len(set(zip(values, numbers.tolist(), strict=True))) == len(set(values)) == len(set(numbers.tolist()))
 
 
@@ -82,17 +81,17 @@ def test_keys_are_compared_across_blocks(block: int, monkeypatch: pytest.MonkeyP
 
 def test_many_numbers_take_little_more_memory_than_they_have() -> None:
     keys = np.random.default_rng(17).integers(0, 1 << 63, 4_000_000, dtype=np.uint64)
-    assert taken(lambda: find_repeated(keys)) < 14 * len(keys)
+    assert measure_peak_memory(lambda: find_repeated(keys)) < 14 * len(keys)
     strings._compute_powers.cache_clear()
     text = pa.array(["abcdefgh" * 16] * 65_536)
-    assert taken(lambda: strings.hash_strings(text)) < 64 << 20
+    assert measure_peak_memory(lambda: strings.hash_strings(text)) < 64 << 20
 
 
-def taken(work: Callable[[], object]) -> int:
-    """Bytes that numpy holds at most while it works."""
+def measure_peak_memory(call: Callable[[], object]) -> int:
+    """Return the most bytes that numpy holds at once during the call."""
     tracemalloc.start()
     try:
-        work()
+        call()
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -106,7 +105,7 @@ def test_digests_are_those_of_the_values_and_of_the_list() -> None:
         else int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
         for text in texts
     ]
-    many = [*texts, *(f"text {number}" for number in range(700))]  # so many that they are not counted first
+    many = [*texts, *(f"text {number}" for number in range(700))]  # too many distinct ones to be dictionary-encoded
     assert digest_values(pa.array(texts)).to_pylist() == digest_values(pa.array(many)).to_pylist()[:6] == expected
     parts = [pa.array(["a", "b"]), pa.array([], pa.string()), pa.array(["c"])]
     assert strings.digest_list(parts) == compute_digest(["a", "b", "c"])

@@ -12,13 +12,13 @@ from evertune.data.contract import batch as judging
 from evertune.data.contract import judge as contract
 from evertune.data.corpus import delta_tables, staging
 from evertune.data.corpus import fresh_rows as reading
-from evertune.data.corpus import parquet_chunks as parts_file
+from evertune.data.corpus import parquet_chunks as chunk_files
 from evertune.data.corpus import read as view
 from evertune.data.splits import groups
 from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 from evertune.runtime.threads import Spread
-from tests.helpers.data import good, home, recipe, run, write_csv
+from tests.helpers.data import good, make_home, make_recipe, run, write_csv
 
 COLUMNS = {"id": "id", "timestamp": "at", "group": "who"}
 EXPECTATIONS = [
@@ -36,41 +36,41 @@ def nights(folder: Path, mapped: bool) -> list[list[list[Any]]]:
     plain = [[*texts[:30], *texts[:3], *bad], [*texts[20:], *second, *bad[:2]], [*texts[:5], ("so new", "card")]]
     if not mapped:
         return [[list(row) for row in rows] for rows in plain]
-    found = []
+    marked_nights = []
     for night, rows in enumerate(plain):
         other = "refund" if night == 1 else "card"
         marked = [
-            [*row, f"n{place % 33}", f"2026-0{night + 1}-{1 + place % 28:02} 10:00:00", f"g{place % 11}"]
-            for place, row in enumerate(rows)
+            [*row, f"n{index % 33}", f"2026-0{night + 1}-{1 + index % 28:02} 10:00:00", f"g{index % 11}"]
+            for index, row in enumerate(rows)
         ]
         marked[0][1] = other
         marked[0][0] = texts[0][0]
-        found.append(marked)
-    return found
+        marked_nights.append(marked)
+    return marked_nights
 
 
 def tables(folder: Path, mapped: bool, spread: Spread | None = None) -> tuple[Home, list[Any]]:
     sections = {"data": {"sources": [{"path": "rows.csv"}], "columns": COLUMNS}} if mapped else {}
     contract = {"tolerance": 0.9, "expectations": EXPECTATIONS, "label": {"values": ["card", "refund"]}}
-    one = recipe(folder, contract=contract, **sections)
-    place = home(folder)
+    recipe = make_recipe(folder, contract=contract, **sections)
+    home = make_home(folder)
     header = ["text", "label", *COLUMNS.values()] if mapped else ["text", "label"]
     snapshots = []
     for rows in nights(folder, mapped):
         write_csv(folder / "rows.csv", rows, header)
-        snapshots.append(run(one, place, spread, folder / "docs"))
-    return place, snapshots
+        snapshots.append(run(recipe, home, spread, folder / "docs"))
+    return home, snapshots
 
 
-def kept(place: Home) -> list[list[dict[str, Any]]]:
+def read_tables(home: Home) -> list[list[dict[str, Any]]]:
     order = [("batch", "ascending"), ("row_version", "ascending")]
-    return [delta_tables.read_rows(path).sort_by(order).to_pylist() for path in (place.corpus, place.quarantine)]
+    return [delta_tables.read_rows(path).sort_by(order).to_pylist() for path in (home.corpus, home.quarantine)]
 
 
 @pytest.mark.parametrize("mapped", [False, True], ids=["no id", "id"])
 def test_small_parts_change_nothing(tmp_path: Path, mapped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, snapshots = tables(tmp_path / "whole", mapped)
-    for module in (judging, parts_file, reading, staging, view):
+    for module in (judging, chunk_files, reading, staging, view):
         monkeypatch.setattr(module, "PART", 3)
     for module in (components, groups):
         monkeypatch.setattr(module, "BLOCK", 2)
@@ -79,12 +79,12 @@ def test_small_parts_change_nothing(tmp_path: Path, mapped: bool, monkeypatch: p
     assert same == snapshots
 
 
-def assert_equal(place: Home, other: Home, folder: Path) -> None:
+def assert_equal(home: Home, other: Home, folder: Path) -> None:
     """The same rows, labels and verdicts."""
-    assert kept(place) == kept(other)
-    assert (len(kept(place)[0]) > 30, len(kept(place)[1]) > 4) == (True, True)
-    assert read_json(place.model / "labels.json") == read_json(other.model / "labels.json")
-    assert read_json(place.state)["batch"] == read_json(other.state)["batch"]
+    assert read_tables(home) == read_tables(other)
+    assert (len(read_tables(home)[0]) > 30, len(read_tables(home)[1]) > 4) == (True, True)
+    assert read_json(home.model / "labels.json") == read_json(other.model / "labels.json")
+    assert read_json(home.state)["batch"] == read_json(other.state)["batch"]
     verdicts = [read_json(file) for file in folder.glob("*/docs/result.json")]
     assert verdicts[0] == verdicts[1]
     assert verdicts[0]["expectations"] > len(EXPECTATIONS)
@@ -99,7 +99,7 @@ def test_parts_that_travel_are_judged_the_same(tmp_path: Path, mapped: bool, mon
     def spread(function: Callable[..., Any], jobs: Iterable[dict[str, Any]]) -> Iterator[Any]:
         for job in jobs:
             travelled = pickle.loads(pickle.dumps(job))
-            sizes.append(len(travelled["part"].rows) + len(travelled["part"].unreadable))
+            sizes.append(len(travelled["chunk"].rows) + len(travelled["chunk"].unreadable))
             yield pickle.loads(pickle.dumps(function(**travelled)))
 
     for module in (judging, contract):

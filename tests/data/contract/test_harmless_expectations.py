@@ -15,7 +15,7 @@ from evertune.data.contract.custom import custom_expectations
 from evertune.data.contract.great_expectations import Runner, write_data_docs
 from evertune.data.contract.slow_regex import is_slow
 from evertune.errors import ConfigError
-from tests.helpers.contract import GOOD, rows_of, verdicts
+from tests.helpers.contract import GOOD, check, make_rows
 
 NOT_NULL = {"type": "expect_column_values_to_not_be_null", "column": "label"}
 SCHEMA = {"type": "expect_column_values_to_match_json_schema", "column": "text"}
@@ -25,11 +25,11 @@ MARKUP = "\"'><img src=q onerror=alert(1)>"
 @pytest.fixture
 def address() -> Iterator[tuple[str, list[str]]]:
     """A page of this machine, and who asked for it."""
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requests.append(self.path)
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"{}")
@@ -39,7 +39,7 @@ def address() -> Iterator[tuple[str, list[str]]]:
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Page)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/schema", asked
+    yield f"http://127.0.0.1:{server.server_port}/schema", requests
     server.shutdown()
 
 
@@ -57,7 +57,7 @@ def test_a_condition_of_a_stranger_runs_nothing(tmp_path: Path) -> None:
     for condition in (attack, f'col("text` == 1 or {attack} or `text") > 1', *mappings):
         for parser in ("pandas", "great_expectations", None):
             with pytest.raises(ConfigError, match=r"contract\.expectations\.0: row_condition: "):
-                verdicts(
+                check(
                     tmp_path,
                     GOOD,
                     contract={
@@ -68,8 +68,8 @@ def test_a_condition_of_a_stranger_runs_nothing(tmp_path: Path) -> None:
 
 
 def test_great_expectations_gets_the_condition_as_it_was_understood() -> None:
-    given = {**NOT_NULL, "row_condition": 'text == "it\'s `x` @y"', "condition_parser": "pandas"}
-    (check,) = custom_expectations(Contract(expectations=[given]), ["text", "label"])
+    expectation = {**NOT_NULL, "row_condition": 'text == "it\'s `x` @y"', "condition_parser": "pandas"}
+    (check,) = custom_expectations(Contract(expectations=[expectation]), ["text", "label"])
     condition = check.expectation.row_condition.pass_through_filter
     assert condition == r"(text == 'it\U00000027s \U00000060x\U00000060 \U00000040y')"
 
@@ -80,21 +80,23 @@ def test_great_expectations_gets_the_condition_as_it_was_understood() -> None:
 )
 def test_a_harmless_condition_chooses_its_rows(tmp_path: Path, condition: str, parser: str | None) -> None:
     short = {"type": "expect_column_value_lengths_to_be_between", "column": "text", "max_value": 5}
-    given = {**short, "row_condition": condition, "condition_parser": parser}
-    rows = rows_of([("short", "card"), ("too long for it", "card"), ("as long as this", "refund"), ("tiny", "refund")])
-    found = verdicts(tmp_path, rows, contract={"expectations": [given], "label": {"values": ["card", "refund"]}})
-    assert found.refused["text"].to_pylist() == ["too long for it"]
+    expectation = {**short, "row_condition": condition, "condition_parser": parser}
+    rows = make_rows(
+        [("short", "card"), ("too long for it", "card"), ("as long as this", "refund"), ("tiny", "refund")]
+    )
+    verdicts = check(tmp_path, rows, contract={"expectations": [expectation], "label": {"values": ["card", "refund"]}})
+    assert verdicts.refused["text"].to_pylist() == ["too long for it"]
 
 
 def test_a_condition_on_an_unknown_column_is_a_config_error() -> None:
-    given = {**NOT_NULL, "row_condition": "message == 'x' and index > 3"}
+    expectation = {**NOT_NULL, "row_condition": "message == 'x' and index > 3"}
     with pytest.raises(ConfigError, match=r"contract\.expectations\.0\.row_condition: no column 'message'"):
-        custom_expectations(Contract(expectations=[given]), ["text", "label"])
+        custom_expectations(Contract(expectations=[expectation]), ["text", "label"])
 
 
 @pytest.mark.parametrize("name", ["$ref", "$dynamicRef"])
 def test_a_schema_reads_no_file_and_no_page(address: tuple[str, list[str]], tmp_path: Path, name: str) -> None:
-    page, asked = address
+    page, requests = address
     (tmp_path / "schema.json").write_text("{}")
     for target in (f"{page}s", f"{page}s#/a", (tmp_path / "schema.json").as_uri(), "other.json", ""):
         for schema in ({name: target}, {"$id": page, "properties": {"a": {"items": [{name: target + "x"}]}}}):
@@ -105,7 +107,7 @@ def test_a_schema_reads_no_file_and_no_page(address: tuple[str, list[str]], tmp_
     schema = {**named, "$defs": {"n": {"type": "integer"}}}
     findings, _checks = run({**SCHEMA, "json_schema": schema}, frame=frame)
     assert (findings[0].problem, list(findings[0].rows)) == (None, [1])
-    assert asked == []
+    assert requests == []
 
 
 def test_a_sum_that_takes_hours_is_refused() -> None:
@@ -121,11 +123,11 @@ def test_a_pattern_that_can_take_hours_is_told(caplog: pytest.LogCaptureFixture)
     slow = ("^(a+)+$", "(a*)*", r"([a-z]+\d*)*x", r"(?:(\w+))+!", "(a+?){10,}")
     quick = ("https?://", r"(\w+\s)+", "(a|b)+", r"(\d{1,3}\.){3}", "(a+)?", "[a+]+", "(", "(ab+c)*")
     assert [pattern for pattern in (*slow, *quick) if is_slow(pattern)] == list(slow)
-    given = {"type": "expect_column_values_to_match_regex_list", "column": "text", "regex_list": ["a", "^(b+)+$"]}
+    expectation = {"type": "expect_column_values_to_match_regex_list", "column": "text", "regex_list": ["a", "^(b+)+$"]}
     for _time in range(2):
-        custom_expectations(Contract(expectations=[given]))
+        custom_expectations(Contract(expectations=[expectation]))
     (message,) = caplog.messages
-    assert message.startswith("contract.expectations.0.regex_list: '^(b+)+$' repeats a repeat, which can take hours on")
+    assert message.startswith("contract.expectations.0.regex_list: '^(b+)+$' nests repeats, which can take hours on")
 
 
 def test_the_data_docs_show_rows_and_words_as_text(tmp_path: Path) -> None:

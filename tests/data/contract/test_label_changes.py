@@ -17,62 +17,62 @@ from evertune.objectives import text_classification
 from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 from evertune.serving import bundle
-from tests.helpers.data import good, home, recipe, run, write_csv, write_jsonl
+from tests.helpers.data import good, make_home, make_recipe, run, write_csv, write_jsonl
 from tests.helpers.model import LABELS, TOKENS, split_rows, table, text_rows, train
 from tests.helpers.model import recipe as model_recipe
 
-NEW = [(f"the coin {place} fell", "crypto") for place in range(12)]
+NEW = [(f"the coin {number} fell", "crypto") for number in range(12)]
 
 
 def nights(folder: Path, second: list[Any], **label: Any) -> Home:
     """A first night of 60 rows with two labels, then a second one."""
-    place = home(folder)
+    home = make_home(folder)
     for rows in (good(60), second):
         write_csv(folder / "rows.csv", rows)
-        run(recipe(folder, contract={"tolerance": 0.9, "label": label}), place)
-    return place
+        run(make_recipe(folder, contract={"tolerance": 0.9, "label": label}), home)
+    return home
 
 
 def test_a_new_label_is_refused_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    place = nights(tmp_path, [*NEW, *good(80)])
-    assert "crypto" not in corpus.known_labels(place)
-    assert "label: 'crypto' (12 rows) the corpus does not know, the rows are refused" in caplog.text
+    home = nights(tmp_path, [*NEW, *good(80)])
+    assert "crypto" not in corpus.known_labels(home)
+    assert "label: refused rows with labels that are not in the corpus: 'crypto' (12 rows)" in caplog.text
 
 
 def test_a_new_label_stops_the_run(tmp_path: Path) -> None:
-    with pytest.raises(contract.BatchStoppedError, match=r"label: 'crypto' \(12 rows\) the corpus does not know; mend"):
+    with pytest.raises(
+        contract.BatchStoppedError, match=r"label: labels that are not in the corpus: 'crypto' \(12 rows\). Correct"
+    ):
         nights(tmp_path, [*NEW, *good(80)], new="stop")
 
 
 def test_a_slip_in_the_first_batch_is_no_new_label(tmp_path: Path) -> None:
     write_csv(tmp_path / "rows.csv", [*good(60), ("a slip of the pen", "crad")])
-    one = recipe(tmp_path, contract={"tolerance": 0.5, "label": {"new": "stop"}})
-    place = home(tmp_path)
-    run(one, place)
-    assert corpus.known_labels(place) == ("card", "refund")
+    recipe = make_recipe(tmp_path, contract={"tolerance": 0.5, "label": {"new": "stop"}})
+    home = make_home(tmp_path)
+    run(recipe, home)
+    assert corpus.known_labels(home) == ("card", "refund")
 
 
-def test_a_new_label_joins_behind_the_others_if_it_stands_on_enough_rows(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    place = nights(tmp_path, [*NEW, ("a slip of the pen", "crad")], new="grow")
-    assert corpus.known_labels(place) == ("card", "refund", "crypto")
-    assert "label: 'crypto' (12 rows) are new and join the labels" in caplog.text
-    assert corpus.label_counts(place)["crypto"] == 12
+def test_a_new_label_is_appended_if_enough_rows_have_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    home = nights(tmp_path, [*NEW, ("a slip of the pen", "crad")], new="grow")
+    assert corpus.known_labels(home) == ("card", "refund", "crypto")
+    assert "label: added new labels: 'crypto' (12 rows)" in caplog.text
+    assert corpus.load_label_counts(home)["crypto"] == 12
 
 
-def test_a_label_that_has_vanished_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    others = [(f"about the card number {place}", "card") for place in range(40)]
+def test_a_missing_label_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    others = [(f"about the card number {index}", "card") for index in range(40)]
     nights(tmp_path, [*others[:39], ("one of the others", "refund")])
-    assert "vanished" not in caplog.text
+    assert "no row has the label" not in caplog.text
     nights(tmp_path / "again", others)
-    assert "label: 'refund' has vanished: none of 40, but 50.0% of those before" in caplog.text
+    assert "label: no row has the label 'refund' (0 of 40; 50.0% in earlier batches)" in caplog.text
 
 
 def test_counts_are_those_of_each_batch_once(tmp_path: Path) -> None:
-    place = nights(tmp_path, NEW, new="grow")
-    counts = corpus.label_counts(place)
-    rows = corpus.read_rows(place, corpus.newest_version(place))["label"].to_pylist()
+    home = nights(tmp_path, NEW, new="grow")
+    counts = corpus.load_label_counts(home)
+    rows = corpus.read_rows(home, corpus.newest_version(home))["label"].to_pylist()
     assert counts == {label: rows.count(label) for label in set(rows)}
 
 
@@ -91,19 +91,19 @@ def test_rules_that_contradict_each_other_are_config_errors(rules: dict[str, Any
 
 
 def test_a_renamed_label_is_one_with_the_old_one_in_snapshot_and_rows(tmp_path: Path) -> None:
-    place = nights(
+    home = nights(
         tmp_path, [(f"give the money {n} back", "reimburse") for n in range(9)], rename={"refund": "reimburse"}
     )
-    one = recipe(tmp_path, contract={"label": {"rename": {"refund": "reimburse"}}})
-    plain = corpus.take_snapshot(place)
-    named = relabel.rename_snapshot(plain, one)
+    recipe = make_recipe(tmp_path, contract={"label": {"rename": {"refund": "reimburse"}}})
+    plain = corpus.take_snapshot(home)
+    named = relabel.rename_snapshot(plain, recipe)
     assert plain.labels == ("card", "refund", "reimburse")
     assert named.labels == ("card", "reimburse")
     assert named.fingerprint != plain.fingerprint
-    kept = corpus.read_rows(place, plain.version)
-    labels = relabel.rename_rows(kept, one)["label"].to_pylist()
+    stored_rows = corpus.read_rows(home, plain.version)
+    labels = relabel.rename_rows(stored_rows, recipe)["label"].to_pylist()
     assert (labels.count("reimburse"), labels.count("card"), len(labels)) == (39, 30, 69)
-    assert relabel.rename_rows(kept, recipe(tmp_path)) is kept
+    assert relabel.rename_rows(stored_rows, make_recipe(tmp_path)) is stored_rows
 
 
 RENAMED = {"refund": "reimburse", "money": "reimburse"}
@@ -117,50 +117,50 @@ def test_rows_that_come_again_under_the_new_name_are_known(tmp_path: Path) -> No
     """As the source does it: the label is renamed there, and the whole file written anew with what is new."""
     twice = ("one row that stands twice", "refund")
     write_csv(tmp_path / "rows.csv", [*good(60), ("the old money", "money"), twice, twice])
-    place = home(tmp_path)
-    run(recipe(tmp_path, contract={"label": {"min_rows": 1}}), place)
+    home = make_home(tmp_path)
+    run(make_recipe(tmp_path, contract={"label": {"min_rows": 1}}), home)
     again = under_new_names([*good(64), ("the old money", "money"), twice, twice, twice])
     write_csv(tmp_path / "rows.csv", again)
-    one = recipe(tmp_path, contract={"tolerance": 0, "label": {"rename": RENAMED}})
-    found = run(one, place)
-    assert (found.new, found.refused) == (5, 0)
-    kept = corpus.read_rows(place, corpus.newest_version(place))
-    assert sorted(relabel.rename_rows(kept, one)["text"].to_pylist()) == sorted(text for text, _ in again)
+    recipe = make_recipe(tmp_path, contract={"tolerance": 0, "label": {"rename": RENAMED}})
+    snapshot = run(recipe, home)
+    assert (snapshot.new, snapshot.refused) == (5, 0)
+    stored_rows = corpus.read_rows(home, corpus.newest_version(home))
+    assert sorted(relabel.rename_rows(stored_rows, recipe)["text"].to_pylist()) == sorted(text for text, _ in again)
     write_csv(tmp_path / "rows.csv", [*good(64), twice])  # the names of before: another source may still have them
-    assert run(one, place).version == found.version
+    assert run(recipe, home).version == snapshot.version
 
 
 def test_a_row_that_comes_again_and_differs_in_more_than_its_name_is_another_row(tmp_path: Path) -> None:
     columns = {"columns": {"timestamp": "at"}, "sources": [{"path": "*.csv"}]}
-    place = home(tmp_path)
+    home = make_home(tmp_path)
     head = ("text", "label", "at")
     write_csv(tmp_path / "rows.csv", [(*row, "2026-01-01") for row in good(60)], head)
-    run(recipe(tmp_path, data=columns), place)
-    one = recipe(tmp_path, data=columns, contract={"label": {"rename": RENAMED}})
+    run(make_recipe(tmp_path, data=columns), home)
+    recipe = make_recipe(tmp_path, data=columns, contract={"label": {"rename": RENAMED}})
     write_csv(tmp_path / "rows.csv", [(*row, "2026-01-02") for row in under_new_names(good(60))], head)
-    found = run(one, place)
-    assert (found.new, found.accepted, found.refused) == (60, 60, 0)
+    snapshot = run(recipe, home)
+    assert (snapshot.new, snapshot.accepted, snapshot.refused) == (60, 60, 0)
     write_csv(tmp_path / "more.csv", [("both names", name, "2026-01-03") for name in ("refund", "reimburse")], head)
-    assert run(one, place).refused == 0  # one label, in a batch too
+    assert run(recipe, home).refused == 0  # one label, in a batch too
 
 
 def test_another_label_for_a_renamed_one_is_refused(tmp_path: Path) -> None:
-    place = home(tmp_path)
+    home = make_home(tmp_path)
     (text, _) = good(1)[0]
     write_csv(tmp_path / "rows.csv", good(60))
-    run(recipe(tmp_path), place)
+    run(make_recipe(tmp_path), home)
     write_csv(tmp_path / "rows.csv", [*under_new_names(good(80)), (text, "card")])
-    found = run(recipe(tmp_path, contract={"label": {"rename": RENAMED}}), place)
-    assert (found.accepted, found.reasons) == (20, {"two labels for one input": 1})
+    snapshot = run(make_recipe(tmp_path, contract={"label": {"rename": RENAMED}}), home)
+    assert (snapshot.accepted, snapshot.reasons) == (20, {"two labels for one input": 1})
 
 
 def test_a_row_that_was_refused_under_its_old_name_is_judged_under_the_new_one(tmp_path: Path) -> None:
-    place = home(tmp_path)
+    home = make_home(tmp_path)
     write_csv(tmp_path / "rows.csv", [*good(60), ("a slip of the pen", "crad")])
-    run(recipe(tmp_path, contract={"tolerance": 0.5}), place)
+    run(make_recipe(tmp_path, contract={"tolerance": 0.5}), home)
     write_csv(tmp_path / "rows.csv", [*good(60), ("a slip of the pen", "card")])
-    found = run(recipe(tmp_path, contract={"label": {"rename": {"crad": "card"}}}), place)
-    assert (found.accepted, found.refused) == (1, 0)
+    snapshot = run(make_recipe(tmp_path, contract={"label": {"rename": {"crad": "card"}}}), home)
+    assert (snapshot.accepted, snapshot.refused) == (1, 0)
 
 
 def test_tags_that_come_again_under_new_names_are_known(tmp_path: Path) -> None:
@@ -170,14 +170,14 @@ def test_tags_that_come_again_under_new_names_are_known(tmp_path: Path) -> None:
         {"tokens": [f"word{n}", "John", "Oslo"], "tags": ["O", "B-PER", ("B-LOC", "B-GPE")[n % 2]]} for n in range(40)
     ]
     sources = {"sources": [{"path": "*.jsonl"}]}
-    place = home(tmp_path)
+    home = make_home(tmp_path)
     write_jsonl(tmp_path / "rows.jsonl", rows)
-    run(recipe(tmp_path, objective=kind, data=sources), place)
+    run(make_recipe(tmp_path, objective=kind, data=sources), home)
     write_jsonl(tmp_path / "rows.jsonl", [{**row, "tags": [new.get(tag, tag) for tag in row["tags"]]} for row in rows])
     mixed = {"tokens": ["from", "Oslo", "to", "Rome"], "tags": ["O", "B-L", "O", "B-L"]}
     write_jsonl(tmp_path / "more.jsonl", [mixed])
-    found = run(recipe(tmp_path, objective=kind, data=sources, contract={"label": {"rename": new}}), place)
-    assert (found.new, found.accepted) == (1, 1)
+    snapshot = run(make_recipe(tmp_path, objective=kind, data=sources, contract={"label": {"rename": new}}), home)
+    assert (snapshot.new, snapshot.accepted) == (1, 1)
 
 
 def test_tags_are_renamed_inside_their_lists() -> None:
@@ -185,8 +185,11 @@ def test_tags_are_renamed_inside_their_lists() -> None:
     renamed = relabel.rename_values(column.slice(0), {"B-PER": "B-P"})
     assert renamed.to_pylist() == [["O", "B-P"], None, [], ["B-P", None]]
     assert relabel.rename_values(column.slice(3), {"B-PER": "B-P"}).to_pylist() == [["B-P", None]]
-    one = model_recipe(Path("model"), TOKENS, contract={"label": {"rename": {"B-PER": "B-P"}}})
-    assert relabel.rename_predictions([{"tags": ["O", "B-PER"], "scores": [1.0, 1.0]}], one)[0]["tags"] == ["O", "B-P"]
+    recipe = model_recipe(Path("model"), TOKENS, contract={"label": {"rename": {"B-PER": "B-P"}}})
+    assert relabel.rename_predictions([{"tags": ["O", "B-PER"], "scores": [1.0, 1.0]}], recipe)[0]["tags"] == [
+        "O",
+        "B-P",
+    ]
 
 
 def champion(tiny_model: Path, folder: Path, labels: tuple[str, ...]) -> Path:
@@ -204,11 +207,11 @@ def test_each_labels_output_keeps_its_weights_wherever_it_stands(tiny_model: Pat
     others = (LABELS[1], "new one", LABELS[0])
     theirs = champion(tiny_model, tmp_path / "champion", before)
     fresh = {"sources": [{"path": "rows.csv"}], "fresh": {"start_from": "champion"}}
-    one = model_recipe(tiny_model, data=fresh, training={"learning_rate": 1e-12, "epochs": 1})
+    recipe = model_recipe(tiny_model, data=fresh, training={"learning_rate": 1e-12, "epochs": 1})
     rows = [{**row, "label": "new one"} if number % 3 == 0 else row for number, row in enumerate(text_rows(60, before))]
-    made = train(one, tmp_path / "next", split_rows(rows), others, champion=theirs)
+    candidate = train(recipe, tmp_path / "next", split_rows(rows), others, champion=theirs)
     (_, was, bias) = head_of(theirs)
-    (labels, now, shift) = head_of(Path(made.bundle))
+    (labels, now, shift) = head_of(Path(candidate.bundle))
     assert labels == list(others)
     np.testing.assert_allclose(now[[2, 0]], was, atol=1e-6)
     np.testing.assert_allclose(shift[[2, 0]], bias, atol=1e-6)
@@ -219,22 +222,22 @@ def test_merged_labels_give_their_mean(tiny_model: Path, tmp_path: Path) -> None
     theirs = champion(tiny_model, tmp_path / "champion", LABELS)
     renamed = {LABELS[0]: LABELS[1]}
     fresh = {"sources": [{"path": "rows.csv"}], "fresh": {"start_from": "champion"}}
-    one = model_recipe(
+    recipe = model_recipe(
         tiny_model, data=fresh, training={"learning_rate": 1e-12, "epochs": 1}, contract={"label": {"rename": renamed}}
     )
-    made = train(one, tmp_path / "next", split_rows(text_rows(60, LABELS[1:])), LABELS[1:], champion=theirs)
+    candidate = train(recipe, tmp_path / "next", split_rows(text_rows(60, LABELS[1:])), LABELS[1:], champion=theirs)
     was = head_of(theirs)[1]
-    now = head_of(Path(made.bundle))[1]
+    now = head_of(Path(candidate.bundle))[1]
     np.testing.assert_allclose(now[0], was[:2].mean(0), atol=1e-6)
     np.testing.assert_allclose(now[1:], was[2:], atol=1e-6)
 
 
 def test_rows_of_labels_that_the_champion_does_not_know_stand_apart(tiny_model: Path, tmp_path: Path) -> None:
     theirs = champion(tiny_model, tmp_path / "champion", LABELS[:2])
-    one = model_recipe(tiny_model)
-    made = train(one, tmp_path / "next", split_rows(text_rows(60)))
+    recipe = model_recipe(tiny_model)
+    candidate = train(recipe, tmp_path / "next", split_rows(text_rows(60)))
     test = [{**row, "split": "test", "batch": 1 + number % 2} for number, row in enumerate(text_rows(90, start=500))]
-    report = evaluation.evaluate_models(one, made, table(test), set(), theirs, 1)
+    report = evaluation.evaluate_models(recipe, candidate, table(test), set(), theirs, 1)
     rows = read_json(Path(report.details))["rows"]
     new = sum(row["label"] not in LABELS[:2] for row in test)
     assert (rows["new_labels"], rows["fresh"] + rows["history"]) == (new, 90 - new)
@@ -244,10 +247,12 @@ def test_rows_of_labels_that_the_champion_does_not_know_stand_apart(tiny_model: 
 def test_an_older_models_answers_are_read_under_the_names_of_today(tiny_model: Path, tmp_path: Path) -> None:
     theirs = champion(tiny_model, tmp_path / "champion", LABELS)
     renamed = {label: f"{label} now" for label in LABELS}
-    one = model_recipe(tiny_model, contract={"label": {"rename": renamed}})
+    recipe = model_recipe(tiny_model, contract={"label": {"rename": renamed}})
     rows = [{**row, "label": renamed[row["label"]]} for row in text_rows(60)]
-    made = train(one, tmp_path / "next", split_rows(rows), tuple(renamed.values()))
-    plain = evaluation.evaluate_models(model_recipe(tiny_model), made, table(text_rows(30), "test"), set(), theirs, 1)
-    now = evaluation.evaluate_models(one, made, table(rows[:30], "test"), set(), theirs, 1)
+    candidate = train(recipe, tmp_path / "next", split_rows(rows), tuple(renamed.values()))
+    plain = evaluation.evaluate_models(
+        model_recipe(tiny_model), candidate, table(text_rows(30), "test"), set(), theirs, 1
+    )
+    now = evaluation.evaluate_models(recipe, candidate, table(rows[:30], "test"), set(), theirs, 1)
     assert now.champion_metrics["test"] == plain.champion_metrics["test"]
     assert read_json(Path(now.details))["rows"]["new_labels"] == 0

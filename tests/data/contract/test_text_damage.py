@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evertune.data.contract.text_damage import CONTROL, DAMAGE, find_first
-from tests.helpers.contract import GOOD, rows_of, verdicts
+from tests.helpers.contract import GOOD, check, make_rows
 
 HONEST = [
     "L'été, à Besançon, « MÂCHÉ » et « PÂTE » : œuvre, cœur, naïve, Noël… 5\u00a0€ — l’apôtre",
@@ -70,7 +70,7 @@ def test_honest_text_is_not_damage(text: str) -> None:
 
 def as_read_wrongly(text: str) -> str:
     """UTF-8 read as Windows-1252, as browsers and Excel do: bytes without a sign there become controls."""
-    return "".join(bytes([one]).decode("cp1252", errors="ignore") or chr(one) for one in text.encode())
+    return "".join(bytes([byte]).decode("cp1252", errors="ignore") or chr(byte) for byte in text.encode())
 
 
 @pytest.mark.parametrize("text", BROKEN)
@@ -82,7 +82,7 @@ def test_text_that_was_read_in_the_wrong_encoding_is_damage(text: str) -> None:
 
 def test_the_suite_sees_damage_as_the_patterns_do(tmp_path: Path) -> None:
     """Great Expectations runs the patterns in another engine than `re`."""
-    rows = rows_of([(text, "card") for text in [*HONEST, *map(as_read_wrongly, BROKEN)]])
-    found = verdicts(tmp_path, [*GOOD, *rows])
-    assert found.accepted["text"].to_pylist()[20:] == HONEST
-    assert {row["text"] for row in found.refused.to_pylist()} == set(map(as_read_wrongly, BROKEN))
+    rows = make_rows([(text, "card") for text in [*HONEST, *map(as_read_wrongly, BROKEN)]])
+    verdicts = check(tmp_path, [*GOOD, *rows])
+    assert verdicts.accepted["text"].to_pylist()[20:] == HONEST
+    assert {row["text"] for row in verdicts.refused.to_pylist()} == set(map(as_read_wrongly, BROKEN))

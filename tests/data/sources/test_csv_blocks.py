@@ -1,4 +1,4 @@
-"""A CSV file read by blocks of lines gives the rows that Python's reader gives, line by line."""
+"""Reading a CSV file in blocks of lines gives the same rows as Python's reader, line by line."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from evertune.data.sources.chunk import Layout
-from evertune.data.sources.formats import csv as csv_rows
+from evertune.data.sources.formats import csv as csv_format
 from evertune.data.sources.formats import csv_blocks
 from evertune.data.sources.formats.text_file import SourceFile
 from evertune.data.sources.tables import build_whole_table
@@ -26,19 +26,19 @@ LINES = st.lists(st.tuples(st.lists(CELLS, min_size=1, max_size=3), MOMENTS, END
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(lines=LINES, wrong=st.booleans(), block=st.sampled_from([1, 20, 1 << 20]))
-@example(lines=[(['"open'], "", "\n"), (["x", "x"], "", "\n"), (['"x"', "x"], "", "")], wrong=False, block=1)
+@given(lines=LINES, has_wrong_byte=st.booleans(), block=st.sampled_from([1, 20, 1 << 20]))
+@example(lines=[(['"open'], "", "\n"), (["x", "x"], "", "\n"), (['"x"', "x"], "", "")], has_wrong_byte=False, block=1)
 def test_blocks_of_lines_are_rows(
-    tmp_path: Path, lines: list[tuple[list[str], str, str]], wrong: bool, block: int
+    tmp_path: Path, lines: list[tuple[list[str], str, str]], has_wrong_byte: bool, block: int
 ) -> None:
     text = "a,b,c\n" + "".join(",".join([*cells, moment]) + end for cells, moment, end in lines)
     path = tmp_path / "a.csv"
-    path.write_bytes(text.encode() + b"x,caf\xe9,\n" * wrong)
+    path.write_bytes(text.encode() + b"x,caf\xe9,\n" * has_wrong_byte)
     file = SourceFile(path, "a.csv", "csv")
-    expected = build_whole_table(csv_rows.rows(file, ["a", "b", "c"]), LAYOUT, "a.csv").drop_columns(
+    expected = build_whole_table(csv_format.read_rows(file, ["a", "b", "c"]), LAYOUT, "a.csv").drop_columns(
         ["source", "given_split"]
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(csv_blocks, "BLOCK", block)
-        found = [row for table in csv_rows.tables(file, ["a", "b", "c"], LAYOUT) for row in table.to_pylist()]
-    assert found == expected.to_pylist()
+        rows = [row for table in csv_format.read_tables(file, ["a", "b", "c"], LAYOUT) for row in table.to_pylist()]
+    assert rows == expected.to_pylist()

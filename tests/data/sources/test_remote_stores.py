@@ -68,34 +68,34 @@ def test_the_promote_flow_moves_a_held_version_and_another_machine_scores_with_i
 
     from flows.promote import promote
 
-    made, version = remote.registered()
-    promotion.apply_decision(remote.recipe, remote.home, made, evaluation(), HELD, version)
+    candidate, version = remote.registered()
+    promotion.apply_decision(remote.recipe, remote.home, candidate, evaluation(), HELD, version)
     assert remote.champion() is None
     with temporary_settings({PREFECT_API_URL: prefect_server}):
         assert promote(remote.recipe, version, " the customer asked for it ") == version
-        with pytest.raises(RegistryError, match="is the champion already"):
+        with pytest.raises(RegistryError, match="is already the champion"):
             promote(remote.recipe, version, "again")
         with pytest.raises(ParameterTypeError, match="reason"):
             promote(remote.recipe, version, " ")
     assert remote.champion() == version
-    moved = [one for one in ledger.read_entries(remote.home) if one["event"] == "moved"]
-    assert [(one["to"], one["reason"]) for one in moved] == [(version, "the customer asked for it")]
-    assert remote.tag(version, "parity") == made.digest
+    moves = [entry for entry in ledger.read_entries(remote.home) if entry["event"] == "moved"]
+    assert [(entry["to"], entry["reason"]) for entry in moves] == [(version, "the customer asked for it")]
+    assert remote.tag(version, "parity") == candidate.digest
 
-    elsewhere = Home(tmp_path / "another machine", remote.recipe.name)
-    folder = models.fetch_bundle(elsewhere, remote.name, version)
-    assert folder.is_relative_to(elsewhere.root)
+    other_home = Home(tmp_path / "another machine", remote.recipe.name)
+    folder = models.fetch_bundle(other_home, remote.name, version)
+    assert folder.is_relative_to(other_home.root)
     rows = Inputs(INPUTS, [None] * len(INPUTS), pa.table({"text": INPUTS}))
-    done = scoring.score_file(folder, version, iter([rows]), "text", tmp_path / "out.csv", lambda _: None)
-    assert (done.rows, done.bad) == (len(INPUTS), 0)
+    scored = scoring.score_file(folder, version, iter([rows]), "text", tmp_path / "out.csv", lambda _: None)
+    assert (scored.rows, scored.bad) == (len(INPUTS), 0)
 
 
 def test_a_copy_that_was_damaged_is_fetched_again(remote: Shop, tmp_path: Path) -> None:
     _, version = remote.registered()
-    elsewhere = Home(tmp_path / "another machine", remote.recipe.name)
-    card = models.fetch_bundle(elsewhere, remote.name, version) / "evertune.json"
+    other_home = Home(tmp_path / "another machine", remote.recipe.name)
+    card = models.fetch_bundle(other_home, remote.name, version) / "evertune.json"
     card.write_text("{}")
-    assert (models.fetch_bundle(elsewhere, remote.name, version) / "evertune.json").read_text() != "{}"
+    assert (models.fetch_bundle(other_home, remote.name, version) / "evertune.json").read_text() != "{}"
 
 
 def test_clean_removes_the_files_of_old_versions_from_the_server_and_from_this_machine(
@@ -105,21 +105,21 @@ def test_clean_removes_the_files_of_old_versions_from_the_server_and_from_this_m
 
     from evertune.registry.tracking import store
 
-    made = [remote.registered() for _ in range(3)]
-    versions = [version for _, version in made]
+    versions = [remote.registered()[1] for _ in range(3)]
     make_champion(remote, versions[2])
     retention = remote.recipe.retention.model_copy(update={"days": 0, "runs": 1})
     recipe = remote.recipe.model_copy(update={"retention": retention})
     mlflow = store.open_client(remote.home)
     uris = [mlflow.get_model_version_download_uri(remote.name, str(version)) for version in versions]
     assert all(uri.startswith("mlflow-artifacts:") for uri in uris)
-    listed = cleaning.clean_home(recipe, remote.home, remove=False)
-    assert [one.name for one in listed.spare if one.what == "model"] == ["version 1", "version 2"]
-    assert all(one.files > 3 and one.bytes > 10_000 for one in listed.spare if one.what == "model")
+    listing = cleaning.clean_home(recipe, remote.home, remove=False)
+    assert [item.name for item in listing.spare if item.what == "model"] == ["version 1", "version 2"]
+    assert all(item.files > 3 and item.bytes > 10_000 for item in listing.spare if item.what == "model")
     cleaning.clean_home(recipe, remote.home, remove=True)
     assert [len(get_artifact_repository(uri).list_artifacts()) > 0 for uri in uris] == [False, False, True]
     for version in versions[:2]:
         with pytest.raises(RegistryError):
             models.fetch_bundle(remote.home, remote.name, version)
     assert models.fetch_bundle(remote.home, remote.name, versions[2]).is_dir()
-    assert not [one for one in cleaning.clean_home(recipe, remote.home, remove=True).spare if one.what == "model"]
+    listing = cleaning.clean_home(recipe, remote.home, remove=True)
+    assert not [item for item in listing.spare if item.what == "model"]

@@ -1,4 +1,4 @@
-"""Every format of files, every way in which a file can be broken."""
+"""Every file format, and every way in which a file can be broken."""
 
 import csv
 import io
@@ -21,34 +21,39 @@ from evertune.data.sources.formats.cells import parse_moment, parse_words
 from evertune.errors import ConfigError, DataError
 
 
-def only(recipe: Recipe) -> list[dict[str, Any]]:
+def read_only_piece(recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the rows of a recipe's only piece."""
     (piece,) = sources.read_sources(recipe, {})
     return list(piece.table.to_pylist())
 
 
-def refusal(recipe: Recipe) -> str:
-    with pytest.raises(DataError) as caught:
+def read_error(recipe: Recipe) -> str:
+    """Return the message of the DataError that reading raises."""
+    with pytest.raises(DataError) as error:
         list(sources.read_sources(recipe, {}))
-    return str(caught.value)
+    return str(error.value)
 
 
-def problems(recipe: Recipe) -> list[str | None]:
-    return [row["problem"] for row in only(recipe)]
+def read_problems(recipe: Recipe) -> list[str | None]:
+    return [row["problem"] for row in read_only_piece(recipe)]
 
 
 BROKEN = {
     "empty.csv": (b"", "empty.csv: the file is empty"),
-    "blank.csv": (b"\n\n", "there is no header line"),
+    "blank.csv": (b"\n\n", "the file has no header"),
     "quotes.csv": (b'"say "hi" now",label\n', "quotes.csv: the header cannot be read: text goes on after a closing"),
-    "twice.csv": (b"text,label,text\na,b,c\n", "the column text stands 2 times"),
-    "latin.csv": ("caf\xe9,label\nhello,x\n".encode("latin-1"), "latin.csv: its beginning is not utf-8; set `enc"),
+    "twice.csv": (b"text,label,text\na,b,c\n", "text: twice.csv has 2 columns named text"),
+    "latin.csv": ("caf\xe9,label\nhello,x\n".encode("latin-1"), "latin.csv: the file is not valid utf-8; set `enc"),
     "first.jsonl": (b'{"text" "a"}\n', "first.jsonl: line 1: not JSON"),
-    "array.jsonl": (b'[{"text": "a", "label": "b"}]\n', "line 1: holds a list; write one JSON object a line"),
+    "array.jsonl": (
+        b'[{"text": "a", "label": "b"}]\n',
+        "line 1: expected a JSON object, found list; write one",
+    ),
     "pretty.jsonl": (b'[\n {\n  "text": "a",\n  "label": "b"\n }\n]\n', "this looks like one JSON array"),
-    "wide.jsonl": ('{"text": "a"}'.encode("utf-16"), "line 1: not valid utf-8; set `encoding: latin-1` (or what it"),
+    "wide.jsonl": ('{"text": "a"}'.encode("utf-16"), "line 1: not valid utf-8; set `encoding: latin-1` (or the rig"),
     "text.parquet": (b"PAR1 or not", "text.parquet: cannot be read as Parquet"),
     "empty.jsonl": (b"", "empty.jsonl: the file is empty"),
-    "objects.jsonl": (b"\n\n", "there are no objects in it"),
+    "objects.jsonl": (b"\n\n", "the file has no JSON objects"),
 }
 
 
@@ -58,22 +63,22 @@ def test_broken_files_name_the_place_and_what_to_do(
 ) -> None:
     content, expected = BROKEN[name]
     (tmp_path / name).write_bytes(content)
-    assert expected in refusal(source_recipe({"path": name}))
+    assert expected in read_error(source_recipe({"path": name}))
 
 
 def test_an_encoding_can_be_given(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     (tmp_path / "latin.csv").write_bytes("text,label\ncafé,x\n".encode("latin-1"))
-    assert "`encoding: latin-1`" in str(problems(source_recipe({"path": "latin.csv"})))
-    assert only(source_recipe({"path": "latin.csv", "encoding": "latin-1"}))[0]["text"] == "café"
-    assert "is not utf-16" in refusal(source_recipe({"path": "latin.csv", "encoding": "utf-16"}))
-    with pytest.raises(ConfigError, match="no encoding is called 'latin-i'"):
+    assert "`encoding: latin-1`" in str(read_problems(source_recipe({"path": "latin.csv"})))
+    assert read_only_piece(source_recipe({"path": "latin.csv", "encoding": "latin-1"}))[0]["text"] == "café"
+    assert "is not valid utf-16" in read_error(source_recipe({"path": "latin.csv", "encoding": "utf-16"}))
+    with pytest.raises(ConfigError, match="encoding: 'latin-i' is unknown"):
         list(sources.read_sources(source_recipe({"path": "latin.csv", "encoding": "latin-i"}), {}))
 
 
 def test_a_wrong_byte_is_found_far_into_a_file(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     lines = "text,label\n" + "naïve,x\n" * 20_000
     (tmp_path / "long.csv").write_bytes(lines.encode() + b"\xff,x\nfine,x\n")
-    *_, before, wrong, after = problems(source_recipe({"path": "long.csv"}))
+    *_, before, wrong, after = read_problems(source_recipe({"path": "long.csv"}))
     assert before is None and after is None
     assert wrong is not None and wrong.startswith("line 20002: not valid utf-8")
 
@@ -81,7 +86,7 @@ def test_a_wrong_byte_is_found_far_into_a_file(tmp_path: Path, source_recipe: Ca
 def test_a_quote_that_is_never_closed_swallows_no_rows(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     lines = ['"one,x', "two,x", '"three, or\nso",y', '"four,x', '"five",x', "", "six,y"]
     (tmp_path / "open.csv").write_text("text,label\n" + "\n".join(lines))
-    rows = only(source_recipe({"path": "open.csv"}))
+    rows = read_only_piece(source_recipe({"path": "open.csv"}))
     assert [row["text"] for row in rows] == [None, "two", "three, or\nso", None, "five", "six"]
     assert [row["problem"][:7] for row in rows if row["problem"]] == ["line 2:", "line 6:"]
 
@@ -90,7 +95,7 @@ def test_a_byte_order_mark_and_spaces_in_the_header_are_no_part_of_names(
     tmp_path: Path, source_recipe: Callable[..., Recipe]
 ) -> None:
     (tmp_path / "excel.csv").write_bytes("text, label\r\nhi,x\r\n".encode("utf-8-sig"))
-    assert only(source_recipe({"path": "excel.csv"}))[0]["label"] == "x"
+    assert read_only_piece(source_recipe({"path": "excel.csv"}))[0]["label"] == "x"
 
 
 TSV = {
@@ -108,7 +113,7 @@ TSV = {
 def test_quotes_in_tsv(tmp_path: Path, source_recipe: Callable[..., Recipe], name: str) -> None:
     lines, expected = TSV[name]
     (tmp_path / "a.tsv").write_text("\n".join(["text\tlabel", *lines]) + "\n")
-    assert [(row["text"], row["label"]) for row in only(source_recipe({"path": "a.tsv"}))] == expected
+    assert [(row["text"], row["label"]) for row in read_only_piece(source_recipe({"path": "a.tsv"}))] == expected
 
 
 @settings(deadline=None, max_examples=40)
@@ -116,16 +121,16 @@ def test_quotes_in_tsv(tmp_path: Path, source_recipe: Callable[..., Recipe], nam
 def test_what_pandas_writes_as_tsv_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, rows: Any) -> None:
     stream = io.StringIO()
     csv.writer(stream, delimiter="\t", lineterminator="\n").writerows([("text", "label"), *rows])
-    found = read_back(tmp_path_factory, "a.tsv", stream.getvalue())
+    rows_read = read_back(tmp_path_factory, "a.tsv", stream.getvalue())
     plain = [(text, label) for text, label in rows if text and not {"\t", "\r", "\n"} & set(text)]
-    assert [row for row in found if row in plain] == plain
+    assert [row for row in rows_read if row in plain] == plain
 
 
 @pytest.mark.parametrize("sign", [";", "\t", "|", ":"])
 def test_another_delimiter(tmp_path: Path, source_recipe: Callable[..., Recipe], sign: str) -> None:
     (tmp_path / "a.csv").write_text(f'text{sign}label\n"well, {sign} yes"{sign}x\n')
-    made = source_recipe({"path": "a.csv", **({"delimiter": sign} if sign == ":" else {})})
-    assert [(row["text"], row["label"]) for row in only(made)] == [(f"well, {sign} yes", "x")]
+    recipe = source_recipe({"path": "a.csv", **({"delimiter": sign} if sign == ":" else {})})
+    assert [(row["text"], row["label"]) for row in read_only_piece(recipe)] == [(f"well, {sign} yes", "x")]
     with pytest.raises(ConfigError, match=r"delimiter: give one character, such as ';', or auto, not 'semicolon'"):
         source_recipe({"path": "a.csv", "delimiter": "semicolon"})
 
@@ -137,7 +142,7 @@ def test_numbers_nulls_and_class_names_become_text(tmp_path: Path, source_recipe
         '{"text": "", "label": null, "id": "x"}',
     ]
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
-    rows = only(source_recipe({"path": "a.jsonl"}, id="id"))
+    rows = read_only_piece(source_recipe({"path": "a.jsonl"}, id="id"))
     assert [(row["text"], row["label"], row["id"]) for row in rows] == [
         ("a", "0", "7"),
         ("b", "true", None),
@@ -147,7 +152,7 @@ def test_numbers_nulls_and_class_names_become_text(tmp_path: Path, source_recipe
     table = pa.table({"text": ["a", "b"], "label": [1, -1], "when": pa.array([0, 1], pa.timestamp("ns"))})
     table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
     pq.write_table(table, tmp_path / "a.parquet")
-    rows = only(source_recipe({"path": "a.parquet"}, timestamp="when"))
+    rows = read_only_piece(source_recipe({"path": "a.parquet"}, timestamp="when"))
     assert [row["label"] for row in rows] == ["pos", None]
     assert rows[0]["timestamp"] == datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -155,20 +160,20 @@ def test_numbers_nulls_and_class_names_become_text(tmp_path: Path, source_recipe
 def test_conll_sentences(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     text = "-DOCSTART- -X- O\n\nEU NNP B-ORG\nrejects VBZ O\n\n\nPeter NNP B-PER\n"
     (tmp_path / "a.txt").write_text(text)
-    rows = only(source_recipe({"path": "a.txt"}, objective="token-classification"))
+    rows = read_only_piece(source_recipe({"path": "a.txt"}, objective="token-classification"))
     assert [(row["tokens"], row["tags"]) for row in rows] == [
         (["EU", "rejects"], ["B-ORG", "O"]),
         (["Peter"], ["B-PER"]),
     ]
-    rows = only(
+    rows = read_only_piece(
         source_recipe(
             {"path": "a.txt", "fields": ["word", "tags", "ner"]}, objective="token-classification", tokens="word"
         )
     )
     assert rows[1]["tags"] == ["NNP"]
     (tmp_path / "b.txt").write_text(text + "runs\n")
-    told = problems(source_recipe({"path": "b.txt"}, objective="token-classification"))
-    assert "line 8: 1 columns where 3 are expected" in str(told)
+    row_problems = read_problems(source_recipe({"path": "b.txt"}, objective="token-classification"))
+    assert "line 8: expected 3 columns, found 1" in str(row_problems)
 
 
 def test_lists_of_words_from_every_format(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
@@ -176,11 +181,11 @@ def test_lists_of_words_from_every_format(tmp_path: Path, source_recipe: Callabl
     (tmp_path / "a.jsonl").write_text('{"tokens": ["a", "b"], "tags": [0, 1]}')
     (tmp_path / "a.csv").write_text('tokens,tags\na b,"[""0"", ""1""]"\n')
     for name in ("a.parquet", "a.jsonl", "a.csv"):
-        row = only(source_recipe({"path": name}, objective="token-classification"))[0]
+        row = read_only_piece(source_recipe({"path": name}, objective="token-classification"))[0]
         assert (row["tokens"], row["tags"]) == (["a", "b"], ["0", "1"]), name
     (tmp_path / "a.jsonl").write_text('{"tokens": ["a", null], "tags": [0, 1]}')
-    assert "row 0, column tokens: the word at position 1 of its list is null" in str(
-        problems(source_recipe({"path": "a.jsonl"}, objective="token-classification"))
+    assert "row 0, column tokens: the word at position 1 of the list is null" in str(
+        read_problems(source_recipe({"path": "a.jsonl"}, objective="token-classification"))
     )
 
 
@@ -194,22 +199,22 @@ def test_words_of_a_cell() -> None:
 
 @settings(deadline=None, max_examples=80)
 @given(
-    given=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=40), object_=st.booleans()
+    words=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=40), is_object=st.booleans()
 )
-def test_words_of_a_numpy_array_as_pandas_writes_it(given: list[str], object_: bool) -> None:
-    array = np.array(given, dtype=object if object_ else None)
+def test_words_of_a_numpy_array_as_pandas_writes_it(words: list[str], is_object: bool) -> None:
+    array = np.array(words, dtype=object if is_object else None)
     assert parse_words(str(array)) == array.tolist()
-    assert parse_words(str(given)) == given
+    assert parse_words(str(words)) == words
 
 
 def test_words_of_arrays_of_numbers_and_of_lists_that_are_not_whole() -> None:
     assert parse_words(str(np.arange(12))) == [str(number) for number in range(12)]
     assert parse_words(str(np.array([1.0, 2.5]))) == ["1.0", "2.5"]
-    with pytest.raises(ValueError, match="position 1 of its list is null"):
+    with pytest.raises(ValueError, match="position 1 of the list is null"):
         parse_words(str(np.array(["a", None], dtype=object)))
     with pytest.raises(ValueError, match="cut short"):
         parse_words(str(np.array(["a"] * 1001)))
-    with pytest.raises(ValueError, match="a comma missing"):
+    with pytest.raises(ValueError, match="a comma is missing"):
         parse_words("['We', 'saw' 'Anna']")
     assert parse_words("['it, is', 'so']") == ["it, is", "so"]
 
@@ -256,19 +261,20 @@ def test_any_text_survives_json_lines(tmp_path_factory: pytest.TempPathFactory, 
 
 
 def read_back(folders: pytest.TempPathFactory, name: str, content: str) -> list[tuple[str, str]]:
+    """Write a file into a folder of its own and return its texts and labels as a recipe reads them."""
     folder = folders.mktemp("round")
     (folder / name).write_bytes(content.encode())
     (folder / "r.yaml").write_text(
         f"name: small\nobjective: {{type: text-classification}}\nbase_model: x\ndata: {{sources: [{{path: {name}}}]}}\n"
     )
-    return [(row["text"], row["label"]) for row in only(load_recipe(folder / "r.yaml"))]
+    return [(row["text"], row["label"]) for row in read_only_piece(load_recipe(folder / "r.yaml"))]
 
 
 def test_half_a_surrogate_pair_becomes_damage_that_the_contract_can_see(
     tmp_path: Path, source_recipe: Callable[..., Recipe]
 ) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "half \\ud83d, whole \\ud83d\\ude00", "label": "x"}\n')
-    assert only(source_recipe({"path": "a.jsonl"}))[0]["text"] == "half \ufffd, whole \U0001f600"
+    assert read_only_piece(source_recipe({"path": "a.jsonl"}))[0]["text"] == "half \ufffd, whole \U0001f600"
 
 
 def test_paragraphs_of_plain_text_are_rows_alone_or_put_together(
@@ -276,7 +282,7 @@ def test_paragraphs_of_plain_text_are_rows_alone_or_put_together(
 ) -> None:
     (tmp_path / "play.txt").write_bytes(b"A:\nGo.\r\n\n \t\nB:\nStay. \n\n\nC:\n\xff\n\nD:\n1\n\nE:\nx")
     source = {"path": "play.txt", "format": "text"}
-    alone = only(source_recipe(source, objective="causal-lm"))
+    alone = read_only_piece(source_recipe(source, objective="causal-lm"))
     assert [row["text"] for row in alone] == ["A:\nGo.", "B:\nStay. ", None, "D:\n1", "E:\nx"]
     assert [row["problem"] and row["problem"][:25] for row in alone] == [
         None,
@@ -285,23 +291,18 @@ def test_paragraphs_of_plain_text_are_rows_alone_or_put_together(
         None,
         None,
     ]
-    together = only(source_recipe({**source, "block": 12}, objective="causal-lm"))
+    together = read_only_piece(source_recipe({**source, "block": 12}, objective="causal-lm"))
     assert [row["text"] for row in together] == ["A:\nGo.\n\nB:\nStay. ", None]
     (tmp_path / "blank.txt").write_bytes(b"\n \n")
-    assert "there is no text in it" in refusal(
+    assert "the file has no text" in read_error(
         source_recipe({"path": "blank.txt", "format": "text"}, objective="causal-lm")
     )
 
 
-def test_another_size_of_rows_is_another_fingerprint_and_the_default_is_none(
-    tmp_path: Path, source_recipe: Callable[..., Recipe]
-) -> None:
+def test_another_size_of_rows_is_another_fingerprint(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     (tmp_path / "play.txt").write_text("a\n\nb")
-    prints = [
-        next(iter(sources.KINDS[type(one.data.sources[0])].fingerprints(one.data.sources[0], one, {}).values()))
-        for one in (
-            source_recipe({"path": "play.txt", "format": "text", "block": block}, objective="causal-lm")
-            for block in (0, 9)
-        )
-    ]
-    assert prints[0] != prints[1]
+    source = {"path": "play.txt", "format": "text"}
+    by_default, by_nine = (
+        sources.fingerprints(source_recipe({**source, "block": block}, objective="causal-lm"), {}) for block in (0, 9)
+    )
+    assert by_default != by_nine

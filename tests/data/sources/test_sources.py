@@ -1,4 +1,4 @@
-"""Files become pieces: every format, every way in which one can be broken."""
+"""Files become pieces: what is read, what is read again, and what goes wrong."""
 
 import os
 import subprocess
@@ -16,29 +16,31 @@ from evertune.config import Recipe
 from evertune.data.sources import content
 from evertune.data.sources import read as sources
 from evertune.errors import DataError
-from evertune.runs import up_to_date as conclusion
+from evertune.runs import up_to_date
 from evertune.runtime.home import Home
 from tests.helpers.paths import ROOT
 
 
-def only(recipe: Recipe) -> list[dict[str, Any]]:
+def read_only_piece(recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the rows of a recipe's only piece."""
     (piece,) = sources.read_sources(recipe, {})
     return list(piece.table.to_pylist())
 
 
-def refusal(recipe: Recipe) -> str:
-    with pytest.raises(DataError) as caught:
+def read_error(recipe: Recipe) -> str:
+    """Return the message of the DataError that reading raises."""
+    with pytest.raises(DataError) as error:
         list(sources.read_sources(recipe, {}))
-    return str(caught.value)
+    return str(error.value)
 
 
 def test_rows_carry_roles_and_where_they_come_from(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     (tmp_path / "tickets").mkdir()
     (tmp_path / "tickets/week1.csv").write_text("no,message,intent,when\n007,hi,0,2026-01-05\n8,,None,soon\n")
-    made = source_recipe(
+    recipe = source_recipe(
         {"path": "tickets/*.csv", "split": "test"}, text="message", label="intent", id="no", timestamp="when"
     )
-    first, second = only(made)
+    first, second = read_only_piece(recipe)
     assert first == {
         "text": "hi",
         "label": "0",
@@ -59,37 +61,42 @@ def test_only_changed_files_are_read_again(tmp_path: Path, source_recipe: Callab
     for name in ("b", "a"):
         (tmp_path / f"{name}.csv").write_text("text,label\nhello,x\n")
         os.utime(tmp_path / f"{name}.csv", (1, 1))
-    made = source_recipe({"path": "?.csv"})
+    recipe = source_recipe({"path": "?.csv"})
     cache = {}
-    seen = sources.fingerprints(made, cache)
+    seen = sources.fingerprints(recipe, cache)
     assert seen is not None
-    assert [piece.uri for piece in sources.read_sources(made, {})] == ["a.csv", "b.csv"]
-    assert seen == {piece.uri: piece.fingerprint for piece in sources.read_sources(made, {})}
-    assert list(sources.read_sources(made, seen)) == []
+    assert [piece.uri for piece in sources.read_sources(recipe, {})] == ["a.csv", "b.csv"]
+    assert seen == {piece.uri: piece.fingerprint for piece in sources.read_sources(recipe, {})}
+    assert list(sources.read_sources(recipe, seen)) == []
     (tmp_path / "a.csv").write_text("text,label\nhullo,x\n")
-    after = sources.fingerprints(made, cache)
+    after = sources.fingerprints(recipe, cache)
     assert after is not None and after["a.csv"] != seen["a.csv"] and after["b.csv"] == seen["b.csv"]
-    assert [piece.uri for piece in sources.read_sources(made, seen)] == ["a.csv"]
+    assert [piece.uri for piece in sources.read_sources(recipe, seen)] == ["a.csv"]
 
 
 def test_a_night_reads_the_bytes_of_new_files_only(
     tmp_path: Path, source_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = Home(tmp_path / "home", "small")
-    read = list[str]()
-    digest = content.file_digest
-    monkeypatch.setattr(content, "file_digest", lambda path: (read.append(path.name), digest(path))[1])
-    made = source_recipe({"path": "?.csv"})
+    digested = list[str]()
+    file_digest = content.file_digest
+
+    def note_and_digest(path: Path) -> str:
+        digested.append(path.name)
+        return file_digest(path)
+
+    monkeypatch.setattr(content, "file_digest", note_and_digest)
+    recipe = source_recipe({"path": "?.csv"})
     seen = dict[str, str]()
     for night in ("a", "b", "c"):
         (tmp_path / f"{night}.csv").write_text(f"text,label\nhello {night},x\n")
         os.utime(tmp_path / f"{night}.csv", (1, 1))
-        with conclusion.open_file_cache(home) as cache:
-            seen |= {piece.uri: piece.fingerprint for piece in sources.read_sources(made, seen, cache)}
-    assert (list(seen), read) == (["a.csv", "b.csv", "c.csv"], ["a.csv", "b.csv", "c.csv"])
+        with up_to_date.open_file_cache(home) as cache:
+            seen |= {piece.uri: piece.fingerprint for piece in sources.read_sources(recipe, seen, cache)}
+    assert (list(seen), digested) == (["a.csv", "b.csv", "c.csv"], ["a.csv", "b.csv", "c.csv"])
     (tmp_path / "b.csv").write_text("text,label\nchanged b,x\n")
-    with conclusion.open_file_cache(home) as cache:
-        assert [piece.uri for piece in sources.read_sources(made, seen, cache)] == ["b.csv"]
+    with up_to_date.open_file_cache(home) as cache:
+        assert [piece.uri for piece in sources.read_sources(recipe, seen, cache)] == ["b.csv"]
 
 
 def test_the_cache_saves_reading_files_of_unchanged_size_and_time(
@@ -97,16 +104,16 @@ def test_the_cache_saves_reading_files_of_unchanged_size_and_time(
 ) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,label\nhello,x\n")
-    made = source_recipe({"path": "a.csv"})
+    recipe = source_recipe({"path": "a.csv"})
     cache = {}
-    sources.fingerprints(made, cache)
-    assert cache == {}  # so young that it may change within a tick of the clock
+    sources.fingerprints(recipe, cache)
+    assert cache == {}  # the file is so young that it may still change within one tick of the clock
     os.utime(path, (1, 1))
-    before = sources.fingerprints(made, cache)
+    before = sources.fingerprints(recipe, cache)
     path.write_text("text,label\nhullo,x\n")
     os.utime(path, (1, 1))
-    assert sources.fingerprints(made, cache) == before  # same size, same time: not read
-    assert sources.fingerprints(made, {}) != before
+    assert sources.fingerprints(recipe, cache) == before  # same size, same time: not read
+    assert sources.fingerprints(recipe, {}) != before
 
 
 def test_another_mapping_reads_a_file_again(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
@@ -121,8 +128,8 @@ def test_fingerprints_of_files_and_samples_import_nothing_heavy(
 ) -> None:
     source_recipe({"path": "rows.csv"}, {"sample": "support-tickets"})
     code = (
-        "import sys; from evertune.data.sources import read as sources; from evertune.config import load;"
-        f"sources.fingerprints(load({str(tmp_path / 'recipe.yaml')!r}), {{}});"
+        "import sys; from evertune.data.sources import read as sources; from evertune.config import load_recipe;"
+        f"sources.fingerprints(load_recipe({str(tmp_path / 'recipe.yaml')!r}), {{}});"
         "heavy = {'pandas', 'pyarrow', 'datasets', 'torch', 'sqlalchemy', 'deltalake', 'transformers'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
@@ -138,7 +145,9 @@ def test_a_file_of_two_sources_belongs_to_the_first(tmp_path: Path, source_recip
     )
     splits = {piece.uri: piece.table["given_split"][0].as_py() for piece in pieces}
     assert splits == {"test.tsv": "test", "train.tsv": "train"}
-    assert "narrower source first" in refusal(source_recipe({"path": "*.tsv"}, {"path": "test.tsv", "split": "test"}))
+    assert "narrower source first" in read_error(
+        source_recipe({"path": "*.tsv"}, {"path": "test.tsv", "split": "test"})
+    )
 
 
 def test_a_folder_gives_its_data_files(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
@@ -149,20 +158,20 @@ def test_a_folder_gives_its_data_files(tmp_path: Path, source_recipe: Callable[.
     (tmp_path / "d/read.me").write_text("nothing")
     for name in ("README.txt", "LICENSE-data.txt", "dataset_info.json"):
         (tmp_path / f"d/{name}").write_text("{}\n")
-    made = source_recipe({"path": "d"})
-    assert [piece.uri for piece in sources.read_sources(made, {})] == ["d/a.jsonl", "d/b.csv"]
+    recipe = source_recipe({"path": "d"})
+    assert [piece.uri for piece in sources.read_sources(recipe, {})] == ["d/a.jsonl", "d/b.csv"]
 
 
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("nowhere/a.csv", "no such file (of its folders,"),
+        ("nowhere/a.csv", "no such file (the folder "),
         ("a.csv", "a.csv: no such file; check the path"),
         ("*.parquet", "no file matches this pattern"),
         ("empty", "no data files in this folder"),
         ("table", "write `delta: table` instead"),
         ("saved", "write `hub: saved` instead"),
-        ("recipe.yaml", "set `format` to one of csv"),
+        ("recipe.yaml", "cannot tell the format from the file extension; set `format` to one of csv"),
     ],
 )
 def test_missing_files_say_what_to_do(
@@ -172,7 +181,7 @@ def test_missing_files_say_what_to_do(
     (tmp_path / "table/_delta_log").mkdir(parents=True)
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved/state.json").write_text("{}")
-    assert expected in refusal(source_recipe({"path": path}))
+    assert expected in read_error(source_recipe({"path": path}))
     with pytest.raises(DataError):
         sources.fingerprints(source_recipe({"path": path}), {})
 
@@ -181,17 +190,17 @@ def test_missing_columns_are_all_named_with_those_that_exist(
     tmp_path: Path, source_recipe: Callable[..., Recipe]
 ) -> None:
     (tmp_path / "tickets.csv").write_text("Message,b,c\n1,2,3\n")
-    told = refusal(source_recipe({"path": "tickets.csv"}, text="message"))
-    assert "message: no such column in tickets.csv; it has Message, b, c; did you mean Message?" in told
-    assert "label: no such column" in told and "data.columns.label" in told
+    message = read_error(source_recipe({"path": "tickets.csv"}, text="message"))
+    assert "message: no such column in tickets.csv; it has Message, b, c; did you mean Message?" in message
+    assert "label: no such column" in message and "data.columns.label" in message
 
 
 def test_a_header_alone_is_no_rows(
     tmp_path: Path, source_recipe: Callable[..., Recipe], caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "header.csv").write_text("text,label\n")
-    assert only(source_recipe({"path": "header.csv"})) == []
-    assert "header.csv holds no rows" in caplog.text
+    assert read_only_piece(source_recipe({"path": "header.csv"})) == []
+    assert "header.csv has no rows" in caplog.text
 
 
 SCANNED = {
@@ -203,65 +212,69 @@ SCANNED = {
 @pytest.mark.parametrize("name", SCANNED)
 def test_a_bad_row_never_stops_what_is_scored(tmp_path: Path, source_recipe: Callable[..., Recipe], name: str) -> None:
     (tmp_path / name).write_bytes(SCANNED[name])
-    (found,) = sources.read_inputs(tmp_path / name, source_recipe({"path": "rows.csv"}))
-    assert found.values == ["one", None, None, None, "five"]
-    assert [problem is None for problem in found.problems] == [True, False, False, False, True]
+    (inputs,) = sources.read_inputs(tmp_path / name, source_recipe({"path": "rows.csv"}))
+    assert inputs.values == ["one", None, None, None, "five"]
+    assert [problem is None for problem in inputs.problems] == [True, False, False, False, True]
 
 
 def test_what_is_scored_has_the_delimiter_of_the_recipe(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
-    for sign, made in ((";", {}), (":", {"delimiter": ":"})):
+    for sign, options in ((";", {}), (":", {"delimiter": ":"})):
         (tmp_path / "new.csv").write_text(f"number{sign}text\n1{sign}one\n")
-        (found,) = sources.read_inputs(tmp_path / "new.csv", source_recipe({"path": "rows.csv", **made}))
-        assert found.values == ["one"]
+        (inputs,) = sources.read_inputs(tmp_path / "new.csv", source_recipe({"path": "rows.csv", **options}))
+        assert inputs.values == ["one"]
 
 
-def test_a_file_that_a_command_names_needs_an_ending(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
-    """A command has no `format` to set."""
+def test_a_file_that_a_command_names_needs_a_known_extension(
+    tmp_path: Path, source_recipe: Callable[..., Recipe]
+) -> None:
+    """Unlike a source, a command has no `format` to set."""
     (tmp_path / "rows.dat").write_text("text\nhi\n")
-    with pytest.raises(DataError, match=r"rows\.dat: its ending tells no format; name it with one of \.csv, \.tsv"):
+    with pytest.raises(
+        DataError, match=r"rows\.dat: cannot tell the format .*; rename the file to end in one of \.csv, \.tsv"
+    ):
         next(sources.read_inputs(str(tmp_path / "rows.dat"), source_recipe({"path": "*.csv"})))
 
 
 def test_what_is_scored_comes_in_parts(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
-    made = source_recipe({"path": "rows.csv"})
+    recipe = source_recipe({"path": "rows.csv"})
     (tmp_path / "long.csv").write_text("text\n" + "hello\n" * 25_000)
     pq.write_table(pa.table({"text": ["hello"] * 25_000}), tmp_path / "long.parquet")
     for name in ("long.csv", "long.parquet"):
-        assert [len(found.values) for found in sources.read_inputs(tmp_path / name, made)] == [10_000, 10_000, 5_000]
+        assert [len(part.values) for part in sources.read_inputs(tmp_path / name, recipe)] == [10_000, 10_000, 5_000]
     with pytest.raises(DataError, match=r"text: no such column in .*; it has label"):
         (tmp_path / "bare.csv").write_text("label\na\n")
-        list(sources.read_inputs(tmp_path / "bare.csv", made))
+        list(sources.read_inputs(tmp_path / "bare.csv", recipe))
 
 
 def test_what_is_scored_is_read_in_the_recipes_encoding(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     (tmp_path / "a.csv").write_bytes("text\ncafé\n".encode("latin-1"))
-    (found,) = sources.read_inputs(tmp_path / "a.csv", source_recipe({"path": "rows.csv", "encoding": "latin-1"}))
-    assert found.values == ["café"]
-    (found,) = sources.read_inputs(tmp_path / "a.csv", source_recipe({"path": "rows.csv"}), encoding="latin-1")
-    assert found.values == ["café"]
+    (inputs,) = sources.read_inputs(tmp_path / "a.csv", source_recipe({"path": "rows.csv", "encoding": "latin-1"}))
+    assert inputs.values == ["café"]
+    (inputs,) = sources.read_inputs(tmp_path / "a.csv", source_recipe({"path": "rows.csv"}), encoding="latin-1")
+    assert inputs.values == ["café"]
 
 
 def test_what_is_scored_keeps_its_columns(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
-    made = source_recipe({"path": "rows.csv"}, text="message", id="number")
+    recipe = source_recipe({"path": "rows.csv"}, text="message", id="number")
     (tmp_path / "a.jsonl").write_text(
         '{"number": 7, "message": "one", "more": {"a": [1]}, "label": true}\n{"number": 8}\n'
     )
-    (found,) = sources.read_inputs(tmp_path / "a.jsonl", made)
-    assert found.values == ["one", None]
-    assert found.table.to_pylist() == [
+    (inputs,) = sources.read_inputs(tmp_path / "a.jsonl", recipe)
+    assert inputs.values == ["one", None]
+    assert inputs.table.to_pylist() == [
         {"number": "7", "message": "one", "more": '{"a": [1]}', "label": "true"},
         {"number": "8", "message": None, "more": None, "label": None},
     ]
     table = pa.table({"message": ["one"], "number": [7], "more": [{"a": [1]}], "day": [date(2026, 1, 5)]})
     pq.write_table(table, tmp_path / "a.parquet")
-    (found,) = sources.read_inputs(tmp_path / "a.parquet", made)
-    assert found.table.schema == table.schema
-    assert found.table.to_pylist() == table.to_pylist()
+    (inputs,) = sources.read_inputs(tmp_path / "a.parquet", recipe)
+    assert inputs.table.schema == table.schema
+    assert inputs.table.to_pylist() == table.to_pylist()
 
 
 def test_benchmark_files(shared_data: Path, source_recipe: Callable[..., Recipe]) -> None:
-    made = source_recipe({"path": str(shared_data / "banking77/*.csv")}, label="category")
-    assert {piece.uri.split("/")[-1]: piece.table.num_rows for piece in sources.read_sources(made, {})} == {
+    recipe = source_recipe({"path": str(shared_data / "banking77/*.csv")}, label="category")
+    assert {piece.uri.split("/")[-1]: piece.table.num_rows for piece in sources.read_sources(recipe, {})} == {
         "test.csv": 3080,
         "train.csv": 10003,
     }

@@ -21,29 +21,30 @@ SINCE = "SELECT id, text, label FROM tickets WHERE (:cursor IS NULL OR id > :cur
 
 @pytest.fixture
 def database(tmp_path: Path) -> sqlite3.Connection:
-    made = sqlite3.connect(tmp_path / "tickets.db")
-    made.execute("CREATE TABLE tickets (id INTEGER, text TEXT, label INTEGER)")
-    add(made, 1, 2)
-    return made
+    connection = sqlite3.connect(tmp_path / "tickets.db")
+    connection.execute("CREATE TABLE tickets (id INTEGER, text TEXT, label INTEGER)")
+    insert_tickets(connection, 1, 2)
+    return connection
 
 
-def add(database: sqlite3.Connection, *ids: int) -> None:
+def insert_tickets(database: sqlite3.Connection, *ids: int) -> None:
     database.executemany("INSERT INTO tickets VALUES (?, ?, 0)", [(number, f"text {number}") for number in ids])
     database.commit()
 
 
-def refusal(recipe: Recipe) -> str:
-    with pytest.raises(DataError) as caught:
+def read_error(recipe: Recipe) -> str:
+    """Return the message of the DataError that reading raises."""
+    with pytest.raises(DataError) as error:
         list(sources.read_sources(recipe, {}))
-    return str(caught.value)
+    return str(error.value)
 
 
 def test_a_query_is_scanned_whole_and_given_when_it_changed(
     database: sqlite3.Connection, source_recipe: Callable[..., Recipe]
 ) -> None:
-    made = source_recipe({"sql": "SELECT * FROM tickets", "url": "sqlite:///tickets.db", "split": "train"}, id="id")
-    assert sources.fingerprints(made, {}) is None
-    (piece,) = sources.read_sources(made, {})
+    recipe = source_recipe({"sql": "SELECT * FROM tickets", "url": "sqlite:///tickets.db", "split": "train"}, id="id")
+    assert sources.fingerprints(recipe, {}) is None
+    (piece,) = sources.read_sources(recipe, {})
     assert piece.uri.startswith("sql:")
     assert piece.table.select(["text", "label", "id", "given_split"]).to_pylist()[1] == {
         "text": "text 2",
@@ -51,32 +52,31 @@ def test_a_query_is_scanned_whole_and_given_when_it_changed(
         "id": "2",
         "given_split": "train",
     }
-    assert list(sources.read_sources(made, {piece.uri: piece.fingerprint})) == []
-    add(database, 3)
-    (after,) = sources.read_sources(made, {piece.uri: piece.fingerprint})
+    assert list(sources.read_sources(recipe, {piece.uri: piece.fingerprint})) == []
+    insert_tickets(database, 3)
+    (after,) = sources.read_sources(recipe, {piece.uri: piece.fingerprint})
     assert after.table.num_rows == 3
 
 
 def test_a_cursor_brings_only_what_is_new(database: sqlite3.Connection, source_recipe: Callable[..., Recipe]) -> None:
-    made = source_recipe({"sql": SINCE, "url": "sqlite:///tickets.db", "cursor": "id"})
-    (piece,) = sources.read_sources(made, {})
+    recipe = source_recipe({"sql": SINCE, "url": "sqlite:///tickets.db", "cursor": "id"})
+    (piece,) = sources.read_sources(recipe, {})
     seen = {piece.uri: piece.fingerprint}
     assert piece.table.num_rows == 2
-    assert list(sources.read_sources(made, seen)) == []
-    add(database, 5, 4)
-    (after,) = sources.read_sources(made, seen)
+    assert list(sources.read_sources(recipe, seen)) == []
+    insert_tickets(database, 5, 4)
+    (after,) = sources.read_sources(recipe, seen)
     assert after.uri == piece.uri
     assert after.table["text"].to_pylist() == ["text 5", "text 4"]
-    assert list(sources.read_sources(made, {after.uri: after.fingerprint})) == []
+    assert list(sources.read_sources(recipe, {after.uri: after.fingerprint})) == []
 
 
-def test_a_cursor_that_lets_no_first_row_in_is_told(
+def test_a_cursor_that_never_matches_a_first_row_is_logged(
     database: sqlite3.Connection, source_recipe: Callable[..., Recipe], caplog: pytest.LogCaptureFixture
 ) -> None:
     sql = "SELECT * FROM tickets WHERE id > :cursor"
-    assert (
-        list(sources.read_sources(source_recipe({"sql": sql, "url": "sqlite:///tickets.db", "cursor": "id"}), {})) == []
-    )
+    recipe = source_recipe({"sql": sql, "url": "sqlite:///tickets.db", "cursor": "id"})
+    assert list(sources.read_sources(recipe, {})) == []
     assert "(:cursor IS NULL OR id > :cursor)" in caplog.text
 
 
@@ -86,19 +86,23 @@ def test_a_cursor_must_be_named_used_and_selected(
     for half in ({"sql": SINCE}, {"sql": "SELECT * FROM tickets", "cursor": "id"}):
         with pytest.raises(ConfigError, match="name the column in `cursor`"):
             list(sources.read_sources(source_recipe({**half, "url": "sqlite:///tickets.db"}), {}))
-    told = refusal(source_recipe({"sql": SINCE, "url": "sqlite:///tickets.db", "cursor": "day"}))
-    assert "cursor day: not in the query's result; it has id, text, label" in told
+    message = read_error(source_recipe({"sql": SINCE, "url": "sqlite:///tickets.db", "cursor": "day"}))
+    assert "cursor day: not in the query's result; it has id, text, label" in message
 
 
-def test_a_database_that_fails_is_told_without_its_password(
+def test_the_error_of_a_database_hides_its_password(
     database: sqlite3.Connection, source_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DB_PASSWORD", "hunter2/@x")
-    assert "none.db: no such SQLite file" in refusal(source_recipe({"sql": "SELECT 1", "url": "sqlite:///none.db"}))
-    assert "no such table: nope" in refusal(source_recipe({"sql": "SELECT * FROM nope", "url": "sqlite:///tickets.db"}))
-    told = refusal(source_recipe({"sql": "SELECT 1", "url": "postgresql+asyncpg3://me:${DB_PASSWORD}@db.example/x"}))
-    assert "me:${DB_PASSWORD}@db.example" in told and "hunter2" not in told
-    assert "no such column in sql:" in refusal(
+    assert "none.db: no such SQLite file" in read_error(source_recipe({"sql": "SELECT 1", "url": "sqlite:///none.db"}))
+    assert "no such table: nope" in read_error(
+        source_recipe({"sql": "SELECT * FROM nope", "url": "sqlite:///tickets.db"})
+    )
+    message = read_error(
+        source_recipe({"sql": "SELECT 1", "url": "postgresql+asyncpg3://me:${DB_PASSWORD}@db.example/x"})
+    )
+    assert "me:${DB_PASSWORD}@db.example" in message and "hunter2" not in message
+    assert "no such column in sql:" in read_error(
         source_recipe({"sql": "SELECT id FROM tickets", "url": "sqlite:///tickets.db"})
     )
 
@@ -107,8 +111,8 @@ def test_a_password_from_the_environment_may_hold_any_sign(
     source_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DB_PASSWORD", "p:/@%40x")
-    made = source_recipe({"sql": "SELECT 1", "url": "postgresql://me:${DB_PASSWORD}@db.example/x"})
-    url = sql._resolve_url(made.data.sources[0], made)
+    recipe = source_recipe({"sql": "SELECT 1", "url": "postgresql://me:${DB_PASSWORD}@db.example/x"})
+    url = sql._resolve_url(recipe.data.sources[0], recipe)
     assert (url.password, url.host) == ("p:/@%40x", "db.example")
 
 
@@ -138,9 +142,9 @@ def test_secrets_leave_names_and_messages(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_password_in_a_recipe_is_refused_and_not_shown(
     source_recipe: Callable[..., Recipe], source: dict[str, str]
 ) -> None:
-    with pytest.raises(ConfigError, match=r"data.sources.0.\w+: a password stands in it.*\$\{NAME\}") as caught:
+    with pytest.raises(ConfigError, match=r"data.sources.0.\w+: a password stands in it.*\$\{NAME\}") as error:
         source_recipe(source)
-    assert "hunter2" not in str(caught.value) and "hun/ter2" not in str(caught.value)
+    assert "hunter2" not in str(error.value) and "hun/ter2" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -164,8 +168,8 @@ def test_a_cursor_of_mixed_types_is_a_data_error(
 ) -> None:
     database.execute("INSERT INTO tickets VALUES ('three', 'text 3', 0)")
     database.commit()
-    told = refusal(source_recipe({"sql": SINCE, "url": "sqlite:///tickets.db", "cursor": "id"}))
-    assert "cursor id: its values are of different types, int (2) and str ('three')" in told
+    message = read_error(source_recipe({"sql": SINCE, "url": "sqlite:///tickets.db", "cursor": "id"}))
+    assert "cursor id: its values have different types, int (2) and str ('three')" in message
 
 
 def test_delta_tables_newest_and_fixed(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
@@ -185,26 +189,26 @@ def test_delta_tables_newest_and_fixed(tmp_path: Path, source_recipe: Callable[.
 
 
 def test_delta_tables_that_are_not_there(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
-    assert "nope: cannot be read as a Delta table" in refusal(source_recipe({"delta": "nope"}))
+    assert "nope: cannot be read as a Delta table" in read_error(source_recipe({"delta": "nope"}))
     write_deltalake(tmp_path / "t", pa.table({"text": ["one"], "label": ["x"]}))
-    assert "at version 7" in refusal(source_recipe({"delta": "t", "version": 7}))
-    assert "topic: no such column in delta:t@v0; it has text, label" in refusal(
+    assert "at version 7" in read_error(source_recipe({"delta": "t", "version": 7}))
+    assert "topic: no such column in delta:t@v0; it has text, label" in read_error(
         source_recipe({"delta": "t"}, label="topic")
     )
 
 
 def test_a_delta_table_with_deletion_vectors(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
-    rows = pa.table({"text": [f"text {at}" for at in range(6)], 'a "label"': ["x", "y"] * 3})
+    rows = pa.table({"text": [f"text {number}" for number in range(6)], 'a "label"': ["x", "y"] * 3})
     write_deltalake(tmp_path / "t", rows)
     log = tmp_path / "t/_delta_log"
     first = [json.loads(line) for line in (log / f"{0:020}.json").read_text().splitlines()]
     features = {"readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"]}
-    known = [
-        {"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, **features}} if "protocol" in one else one
-        for one in first
+    entries = [
+        {"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, **features}} if "protocol" in entry else entry
+        for entry in first
     ]
-    (log / f"{0:020}.json").write_text("\n".join(map(json.dumps, known)))
-    add = next(one["add"] for one in first if "add" in one)
+    (log / f"{0:020}.json").write_text("\n".join(map(json.dumps, entries)))
+    add = next(entry["add"] for entry in first if "add" in entry)
     # rows 1 and 4, as Spark writes them: a roaring bitmap in Z85
     vector = {"storageType": "i", "pathOrInlineDv": VECTOR, "sizeInBytes": 36, "cardinality": 2}
     second = [{"remove": {"path": add["path"], "dataChange": True}}, {"add": {**add, "deletionVector": vector}}]
@@ -212,16 +216,16 @@ def test_a_delta_table_with_deletion_vectors(tmp_path: Path, source_recipe: Call
     (piece,) = sources.read_sources(source_recipe({"delta": "t"}, label='a "label"'), {})
     assert piece.table["text"].to_pylist() == ["text 0", "text 2", "text 3", "text 5"]
     assert piece.table["label"].to_pylist() == ["x", "x", "y", "y"]
-    known[0] = {"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["new"]}}
-    (log / f"{0:020}.json").write_text("\n".join(map(json.dumps, known)))
-    assert "t: cannot be read as a Delta table" in refusal(source_recipe({"delta": "t"}))
+    entries[0] = {"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["new"]}}
+    (log / f"{0:020}.json").write_text("\n".join(map(json.dumps, entries)))
+    assert "t: cannot be read as a Delta table" in read_error(source_recipe({"delta": "t"}))
 
 
 def test_a_local_folder_through_datasets(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d/train.csv").write_text("text,label\nhello,x\nbye,y\n")
-    made = source_recipe({"hub": "d", "split": "test"})
-    (piece,) = sources.read_sources(made, {})
+    recipe = source_recipe({"hub": "d", "split": "test"})
+    (piece,) = sources.read_sources(recipe, {})
     assert piece.table.select(["text", "label", "source", "given_split"]).to_pylist()[1] == {
         "text": "bye",
         "label": "y",
@@ -229,10 +233,10 @@ def test_a_local_folder_through_datasets(tmp_path: Path, source_recipe: Callable
         "given_split": "test",
     }
     seen = {piece.uri: piece.fingerprint}
-    assert sources.fingerprints(made, {}) == seen
-    assert list(sources.read_sources(made, seen)) == []
+    assert sources.fingerprints(recipe, {}) == seen
+    assert list(sources.read_sources(recipe, seen)) == []
     (tmp_path / "d/train.csv").write_text("text,label\nhello,x\nciao,y\n")
-    assert [piece.table["text"][1].as_py() for piece in sources.read_sources(made, seen)] == ["ciao"]
+    assert [piece.table["text"][1].as_py() for piece in sources.read_sources(recipe, seen)] == ["ciao"]
 
 
 def test_classes_that_datasets_named_become_their_names(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
@@ -255,7 +259,7 @@ def test_a_folder_names_no_other_machine(tmp_path: Path, source_recipe: Callable
     (tmp_path / "d" / "a.csv").write_text("text,label\nhi,x\n")
     card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: {}\n---\nSee https://a.example\n"
     (tmp_path / "d" / "README.md").write_text(card.format(f"['{address}']"))
-    assert "its README.md names " in refusal(source_recipe({"hub": "d"}))
+    assert "its README.md lists " in read_error(source_recipe({"hub": "d"}))
     (tmp_path / "d" / "README.md").write_text(card.format("a.csv"))
     (piece,) = sources.read_sources(source_recipe({"hub": "d"}), {})
     assert piece.table["text"].to_pylist() == ["hi"]
@@ -264,14 +268,14 @@ def test_a_folder_names_no_other_machine(tmp_path: Path, source_recipe: Callable
 def test_a_folder_with_a_script_is_a_data_error(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "d.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    assert "scripts are no longer supported" in refusal(source_recipe({"hub": "d"}))
+    assert "scripts are no longer supported" in read_error(source_recipe({"hub": "d"}))
     assert not (tmp_path / "ran").exists()
 
 
 def test_parts_of_saved_data_sets(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
     from datasets import Dataset, DatasetDict, NamedSplit
 
-    rows = {"text": [f"text {at}" for at in range(10)], "label": ["x", "y"] * 5}
+    rows = {"text": [f"text {number}" for number in range(10)], "label": ["x", "y"] * 5}
     DatasetDict(train=Dataset.from_dict(rows), test=Dataset.from_dict(rows)).save_to_disk(tmp_path / "both")
     Dataset.from_dict(rows).save_to_disk(tmp_path / "plain")
     Dataset.from_dict(rows, split=NamedSplit("test")).save_to_disk(tmp_path / "test")
@@ -283,16 +287,16 @@ def test_parts_of_saved_data_sets(tmp_path: Path, source_recipe: Callable[..., R
     assert texts("both", "train[:20%]") == texts("plain", "train[:2]") == ["text 0", "text 1"]
     assert texts("both", "train[8:]+test[:1]") == ["text 8", "text 9", "text 0"]
     assert len(texts("both", "test")) == len(texts("plain", "train")) == len(texts("test", "test")) == 10
-    assert "Should be one of ['train', 'test']" in refusal(source_recipe({"hub": "both", "part": "dev"}))
-    for hub, part, there in (("plain", "test", "train"), ("test", "train", "test")):
-        told = refusal(source_recipe({"hub": hub, "part": part}))
-        assert f"hub:{hub}#{part}" in told and f"Should be one of ['{there}']" in told
-    assert "Unrecognized instruction format" in refusal(source_recipe({"hub": "both", "part": "train["}))
+    assert "Should be one of ['train', 'test']" in read_error(source_recipe({"hub": "both", "part": "dev"}))
+    for hub, part, existing in (("plain", "test", "train"), ("test", "train", "test")):
+        message = read_error(source_recipe({"hub": hub, "part": part}))
+        assert f"hub:{hub}#{part}" in message and f"Should be one of ['{existing}']" in message
+    assert "Unrecognized instruction format" in read_error(source_recipe({"hub": "both", "part": "train["}))
 
 
-def test_a_data_set_that_cannot_be_had(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
-    told = refusal(source_recipe({"hub": "nobody/nothing"}))
-    assert "hub:nobody/nothing#train: `datasets` cannot load it" in told and "HF_HUB_OFFLINE" in told
+def test_a_data_set_that_cannot_be_loaded(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:
+    message = read_error(source_recipe({"hub": "nobody/nothing"}))
+    assert "hub:nobody/nothing#train: `datasets` cannot load it" in message and "HF_HUB_OFFLINE" in message
     assert sources.fingerprints(source_recipe({"hub": "nobody/nothing"}), {}) is None
     fixed = sources.fingerprints(source_recipe({"hub": "nobody/nothing", "revision": "abc1234"}), {})
     assert fixed is not None and list(fixed) == ["hub:nobody/nothing@abc1234#train"]
@@ -311,7 +315,7 @@ def test_a_week_more_of_the_sample_is_one_fresh_piece(source_recipe: Callable[..
     days = [moment.date().isoformat() for moment in fresh.table["timestamp"].to_pylist()]
     assert min(days) >= "2026-03-02" and max(days) <= "2026-03-08"
     assert fresh.table["timestamp_problem"].null_count == fresh.table.num_rows
-    assert "topic: no such column in sample:support-tickets" in refusal(
+    assert "topic: no such column in sample:support-tickets" in read_error(
         source_recipe({"sample": "support-tickets"}, label="topic")
     )
 

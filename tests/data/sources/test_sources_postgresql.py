@@ -15,7 +15,7 @@ from evertune.errors import DataError
 from tests.helpers.server import free_port
 
 BINARIES = [path.parent for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
-FOUND = shutil.which("initdb") or (BINARIES and BINARIES[-1] / "initdb")
+INITDB = shutil.which("initdb") or (BINARIES and BINARIES[-1] / "initdb")
 COLUMNS = {"text": "body", "id": "doc", "timestamp": "at"}
 
 
@@ -27,13 +27,13 @@ def _server_user() -> str:
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server of the module's own, with a table of 12,000 rows."""
-    if not FOUND:
+    if not INITDB:
         pytest.skip("no PostgreSQL server: install the Debian package postgresql")
     port = free_port()
     folder = Path("/tmp") / f"evertune-pg-{port}"  # not below tmp_path, which only root may enter
     folder.mkdir()
     shutil.chown(folder, _server_user())
-    binaries = Path(str(FOUND)).parent
+    binaries = Path(str(INITDB)).parent
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
     try:
         _as_server_user(str(binaries / "initdb"), "-D", f"{folder}/d", "-A", "trust", "-U", "me")
@@ -71,35 +71,33 @@ def _execute(url: str, statement: str) -> None:
 
 
 def test_postgresqls_types_become_text_and_moments(database: str, source_recipe: Callable[..., Recipe]) -> None:
-    made = source_recipe({"sql": "SELECT * FROM tickets ORDER BY id", "url": database}, **COLUMNS)
-    (piece,) = sources.read_sources(made, {})
+    recipe = source_recipe({"sql": "SELECT * FROM tickets ORDER BY id", "url": database}, **COLUMNS)
+    (piece,) = sources.read_sources(recipe, {})
     assert piece.table.num_rows == 12_000
     first = piece.table.slice(0, 1).to_pylist()[0]
     assert (first["text"], first["label"], len(first["id"])) == ("text 1", "1", 36)
     assert first["timestamp"].isoformat() == "2026-01-01T09:00:01+00:00"
-    assert list(sources.read_sources(made, {piece.uri: piece.fingerprint})) == []
+    assert list(sources.read_sources(recipe, {piece.uri: piece.fingerprint})) == []
 
 
 @pytest.mark.parametrize("column", ["id", "at", "cost", "body"])
-def test_a_cursor_of_any_type_goes_on_where_it_was(
-    database: str, source_recipe: Callable[..., Recipe], column: str
-) -> None:
+def test_a_cursor_of_any_type_continues(database: str, source_recipe: Callable[..., Recipe], column: str) -> None:
     query = f"SELECT * FROM tickets WHERE (:cursor IS NULL OR {column} > :cursor)"
-    made = source_recipe({"sql": query, "url": database, "cursor": column}, **COLUMNS)
-    (piece,) = sources.read_sources(made, {})
+    recipe = source_recipe({"sql": query, "url": database, "cursor": column}, **COLUMNS)
+    (piece,) = sources.read_sources(recipe, {})
     seen = {piece.uri: piece.fingerprint}
-    assert list(sources.read_sources(made, seen)) == []
+    assert list(sources.read_sources(recipe, seen)) == []
     _execute(database, NEWER)
-    (after,) = sources.read_sources(made, seen)
+    (after,) = sources.read_sources(recipe, seen)
     assert (after.uri, after.table.num_rows) == (piece.uri, 1)
-    assert list(sources.read_sources(made, {after.uri: after.fingerprint})) == []  # a cursor with quotes in it, too
+    assert list(sources.read_sources(recipe, {after.uri: after.fingerprint})) == []  # a cursor with quotes in it, too
 
 
-def test_a_server_that_is_not_there_is_told(
+def test_the_error_of_an_unreachable_server_hides_its_password(
     database: str, source_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PASSWORD", "secret")
     nowhere = source_recipe({"sql": "SELECT 1", "url": "postgresql+psycopg://me:${PASSWORD}@127.0.0.1:1/x"})
-    with pytest.raises(DataError, match="check that the database can be reached") as caught:
+    with pytest.raises(DataError, match="check that the database can be reached") as error:
         list(sources.read_sources(nowhere, {}))
-    assert "secret" not in str(caught.value)
+    assert "secret" not in str(error.value)

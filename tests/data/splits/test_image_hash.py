@@ -9,7 +9,7 @@ import pyarrow as pa
 from PIL import Image
 
 from evertune.data.splits.image_hash import hash_pictures
-from tests.helpers.data import current, home, recipe, run, write_jsonl
+from tests.helpers.data import current, make_home, make_recipe, run, write_jsonl
 from tests.helpers.picture import write_tiny_vision
 
 
@@ -19,9 +19,9 @@ def scene(seed: int) -> Image.Image:
     return Image.fromarray(blocks).resize((40, 40), Image.Resampling.BICUBIC)
 
 
-def encoded(image: Image.Image, kind: str = "PNG", **how: int) -> str:
+def encoded(image: Image.Image, kind: str = "PNG", **options: int) -> str:
     file = io.BytesIO()
-    image.save(file, kind, **how)
+    image.save(file, kind, **options)
     return base64.b64encode(file.getvalue()).decode()
 
 
@@ -40,16 +40,19 @@ def variants(image: Image.Image) -> list[str]:
 
 def test_what_a_picture_shows_stands_in_one_split(tmp_path: Path) -> None:
     scenes = [scene(seed) for seed in range(40)]
-    files = [[encoded(one), *variants(one)] for one in scenes]
-    batches = [[one[0] for one in files], [file for one in files for file in one[1:]]]  # the others come later
+    files = [[encoded(image), *variants(image)] for image in scenes]
+    batches = [
+        [same[0] for same in files],
+        [file for same in files for file in same[1:]],
+    ]  # the others come later
     options = {"type": "image-classification", "size": 8}
     data = {"sources": [{"path": "*.jsonl"}], "split": {"validation": 0.2, "test": 0.3}}
-    one = recipe(tmp_path, objective=options, base_model=str(write_tiny_vision(tmp_path)), data=data)
+    recipe = make_recipe(tmp_path, objective=options, base_model=str(write_tiny_vision(tmp_path)), data=data)
     for number, batch in enumerate(batches):
-        rows = [{"image": file, "label": "ab"[place % 2]} for place, file in enumerate(batch)]
+        rows = [{"image": file, "label": "ab"[index % 2]} for index, file in enumerate(batch)]
         write_jsonl(tmp_path / f"{number}.jsonl", rows)
-        run(one, home(tmp_path))
-    rows = current(home(tmp_path), "image", "component", "split")
+        run(recipe, make_home(tmp_path))
+    rows = current(make_home(tmp_path), "image", "component", "split")
     component = {row["image"]: row["component"] for row in rows}
     split = {row["image"]: row["split"] for row in rows}
     assert len({component[file] for file in batches[0]}) == len(scenes)
@@ -63,6 +66,6 @@ def test_the_words_of_a_picture_tell_colours_and_ignore_what_is_transparent() ->
     red, blue = (encoded(Image.new("RGB", (9, 9), name)) for name in ("red", "blue"))
     white = encoded(Image.new("RGB", (9, 9), "white"))
     clear = encoded(Image.new("RGBA", (4, 4), (9, 9, 9, 0)))
-    said = hash_pictures(pa.chunked_array([[red, blue, white, clear, None]])).to_pylist()
-    assert len({*said}) == 4 and said[2] == said[3] and said[4] == ""
-    assert [len(one.split()) for one in said[:4]] == [67] * 4
+    hashes = hash_pictures(pa.chunked_array([[red, blue, white, clear, None]])).to_pylist()
+    assert len({*hashes}) == 4 and hashes[2] == hashes[3] and hashes[4] == ""
+    assert [len(words.split()) for words in hashes[:4]] == [67] * 4

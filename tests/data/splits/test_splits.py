@@ -17,7 +17,7 @@ from evertune.data.columns.components import resolve_components
 from evertune.data.splits import assign as splits
 from evertune.data.splits.minhash import compute_signatures, make_shingles, normalise_texts
 from tests.helpers.data import good
-from tests.helpers.split import EMPTY, RULES, assigned, look_up
+from tests.helpers.split import EMPTY, RULES, assign_in_memory, look_up
 
 WORDS = "alpha bravo charlie delta echo foxtrot golf hotel india juliett kilo lima mike november oscar papa".split()
 
@@ -40,7 +40,7 @@ def split_of(table: pa.Table) -> dict[str, str]:
 @settings(deadline=None, max_examples=40)
 @given(rows=ROWS, order=st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_changes_nothing(grouped: Any, rows: list[dict[str, Any]], order: Any) -> None:
-    first = assigned(grouped, rows)
+    first = assign_in_memory(grouped, rows)
     places = list(range(len(first)))
     order.shuffle(places)
     bare = first.drop_columns(["split", "component", "joins", "signature", "normal_digest"]).take(
@@ -54,7 +54,7 @@ def test_the_order_of_the_rows_changes_nothing(grouped: Any, rows: list[dict[str
 @given(rows=ROWS, labels=st.lists(st.sampled_from("abc"), min_size=25, max_size=25))
 def test_the_label_changes_nothing(grouped: Any, rows: list[dict[str, Any]], labels: list[str]) -> None:
     other = [{**row, "label": label} for row, label in zip(rows, labels, strict=False)]
-    assert assigned(grouped, other)["split"].to_pylist() == assigned(grouped, rows)["split"].to_pylist()
+    assert assign_in_memory(grouped, other)["split"].to_pylist() == assign_in_memory(grouped, rows)["split"].to_pylist()
 
 
 @settings(deadline=None, max_examples=40)
@@ -63,96 +63,102 @@ def test_no_group_and_no_text_stands_on_two_sides(grouped: Any, batches: list[li
     known = EMPTY
     everything: list[pa.Table] = []
     for rows in batches:
-        found = assigned(grouped, rows, known)
-        everything.append(found)
-        known = pa.concat_tables([known, found.select(list(splits.KNOWN))])
+        result = assign_in_memory(grouped, rows, known)
+        everything.append(result)
+        known = pa.concat_tables([known, result.select(list(splits.KNOWN))])
     table = pa.concat_tables(everything)
     for name in ("group", "text"):
         sides: dict[str, set[str]] = {}
         for value, split in zip(table[name].to_pylist(), table["split"].to_pylist(), strict=True):
             if value is not None and split != "excluded":
                 sides.setdefault(value, set()).add(split)
-        assert all(len(found) == 1 for found in sides.values())
+        assert all(len(result) == 1 for result in sides.values())
 
 
 def test_rows_without_a_group_are_not_one_group(grouped: Any) -> None:
     for blank in ("", "  "):
         rows = [{"text": text, "group": blank} for text, _ in good(10)]
-        assert len(set(assigned(grouped, rows)["component"].to_pylist())) == 10
+        assert len(set(assign_in_memory(grouped, rows)["component"].to_pylist())) == 10
 
 
 def test_shares_are_about_right(grouped: Any) -> None:
-    found = assigned(grouped, [{"text": text} for text, _ in good(4000)])["split"].to_pylist()
-    assert 0.08 < found.count("test") / 4000 < 0.12
-    assert 0.08 < found.count("validation") / 4000 < 0.12
+    result = assign_in_memory(grouped, [{"text": text} for text, _ in good(4000)])["split"].to_pylist()
+    assert 0.08 < result.count("test") / 4000 < 0.12
+    assert 0.08 < result.count("validation") / 4000 < 0.12
 
 
 def test_shares_stay_right_where_components_are_large(grouped: Any) -> None:
-    rows = [{"text": text, "group": f"g{place // 20}"} for place, (text, _) in enumerate(good(8000))]
-    found = assigned(grouped, rows)["split"].to_pylist()
-    assert 0.06 < found.count("test") / 8000 < 0.14
+    rows = [{"text": text, "group": f"g{index // 20}"} for index, (text, _) in enumerate(good(8000))]
+    result = assign_in_memory(grouped, rows)["split"].to_pylist()
+    assert 0.06 < result.count("test") / 8000 < 0.14
 
 
 def test_a_split_is_the_same_on_every_machine_and_in_every_version(grouped: Any) -> None:
     """A fixed result: if it changes, what a corpus has stored no longer fits the code or the library that hashes."""
-    table = assigned(grouped, [{"text": "Where is my parcel? It should be here by now."}])
+    table = assign_in_memory(grouped, [{"text": "Where is my parcel? It should be here by now."}])
     assert compute_signatures(normalise_texts(table["text"]))[0, :4].tolist() == [19250, 54136, 59941, 45364]
     assert table.select(["component", "split"]).to_pylist() == [{"component": 6553636162464909346, "split": "train"}]
 
 
 def test_near_duplicates_stay_together(grouped: Any) -> None:
     rows = [{"text": text} for text, _ in good(300)]
-    long = " ".join(f"word{place}" for place in range(60))
+    long = " ".join(f"word{index}" for index in range(60))
     for twin in (f"{long} more", f"{long.upper()}!", f"so, {long}"):
-        found = assigned(grouped, [*rows, {"text": long}, {"text": twin}])
-        assert len(set(found["component"].to_pylist()[-2:])) == 1
-        before = assigned(grouped, [*rows, {"text": long}])
-        later = assigned(grouped, [{"text": twin}], before)
+        result = assign_in_memory(grouped, [*rows, {"text": long}, {"text": twin}])
+        assert len(set(result["component"].to_pylist()[-2:])) == 1
+        before = assign_in_memory(grouped, [*rows, {"text": long}])
+        later = assign_in_memory(grouped, [{"text": twin}], before)
         assert later["component"].to_pylist() == before["component"].to_pylist()[-1:]
         assert later["split"].to_pylist() == before["split"].to_pylist()[-1:]
 
 
 def test_the_threshold_decides(grouped: Any) -> None:
-    words = [f"word{place}" for place in range(40)]
-    pair = [{"text": " ".join(words)}, {"text": " ".join([*words[:32], *(f"other{place}" for place in range(8))])}]
+    words = [f"word{index}" for index in range(40)]
+    pair = [{"text": " ".join(words)}, {"text": " ".join([*words[:32], *(f"other{index}" for index in range(8))])}]
     alike = [
-        len(set(assigned(grouped, pair, rules=SplitRules(near_duplicate=one))["component"].to_pylist()))
-        for one in (0.5, 0.8)
+        len(set(assign_in_memory(grouped, pair, rules=SplitRules(near_duplicate=threshold))["component"].to_pylist()))
+        for threshold in (0.5, 0.8)
     ]
     assert alike == [1, 2]
-    off = assigned(grouped, [*pair, pair[0]], rules=SplitRules(near_duplicate=None))["component"].to_pylist()
+    off = assign_in_memory(grouped, [*pair, pair[0]], rules=SplitRules(near_duplicate=None))["component"].to_pylist()
     assert off[0] == off[2] != off[1]
     chain = [{"text": "first", "group": "a"}, {"text": "second", "group": "a"}, {"text": "Second!", "group": "b"}]
     rules = SplitRules(near_duplicate=None)
     assert (
-        len(set(assigned(grouped, [*chain, {"text": "third", "group": "b"}], rules=rules)["component"].to_pylist()))
+        len(
+            set(
+                assign_in_memory(grouped, [*chain, {"text": "third", "group": "b"}], rules=rules)[
+                    "component"
+                ].to_pylist()
+            )
+        )
         == 1
     )
 
 
 def test_many_identical_texts_and_one_huge_bucket_are_quick_and_one_component(grouped: Any) -> None:
-    base = " ".join(f"word{place}" for place in range(50))
-    rows = [{"text": base}] * 3000 + [{"text": f"{base} number{place}"} for place in range(3000)]
-    assert len(set(assigned(grouped, rows)["component"].to_pylist())) == 1
+    base = " ".join(f"word{index}" for index in range(50))
+    rows = [{"text": base}] * 3000 + [{"text": f"{base} number{index}"} for index in range(3000)]
+    assert len(set(assign_in_memory(grouped, rows)["component"].to_pylist())) == 1
 
 
 def test_signatures_estimate_the_similarity_of_word_shingles() -> None:
-    words = [f"word{place}" for place in range(400)]
-    texts = [" ".join(words), " ".join([*words[:300], *(f"other{place}" for place in range(100))])]
-    sets = [set(one) for one in make_shingles(pa.array(texts)).to_pylist()]
+    words = [f"word{index}" for index in range(400)]
+    texts = [" ".join(words), " ".join([*words[:300], *(f"other{index}" for index in range(100))])]
+    sets = [set(shingles) for shingles in make_shingles(pa.array(texts)).to_pylist()]
     jaccard = len(sets[0] & sets[1]) / len(sets[0] | sets[1])
-    found = compute_signatures(pa.array(texts))
-    assert abs(float((found[0] == found[1]).mean()) - jaccard) < 0.2
-    assert sets[0] == {" ".join(words[place : place + 3]) for place in range(398)}
+    result = compute_signatures(pa.array(texts))
+    assert abs(float((result[0] == result[1]).mean()) - jaccard) < 0.2
+    assert sets[0] == {" ".join(words[index : index + 3]) for index in range(398)}
 
 
 @settings(deadline=None, max_examples=100)
 @given(texts=st.lists(st.text(max_size=30), min_size=1, max_size=6))
 def test_shingles_are_those_of_a_plain_loop(texts: list[str]) -> None:
     normal = normalise_texts(pa.array(texts))
-    for text, found in zip(normal.to_pylist(), make_shingles(normal).to_pylist(), strict=True):
+    for text, result in zip(normal.to_pylist(), make_shingles(normal).to_pylist(), strict=True):
         words = text.split(" ")
-        assert found == ([" ".join(words[place : place + 3]) for place in range(len(words) - 2)] or [text])
+        assert result == ([" ".join(words[index : index + 3]) for index in range(len(words) - 2)] or [text])
 
 
 @pytest.mark.parametrize(
@@ -169,27 +175,27 @@ def test_normalised(text: str, expected: str) -> None:
 
 
 def test_a_row_that_bridges_train_and_test_is_excluded_and_links_nothing(grouped: Any) -> None:
-    rows = [{"text": text, "group": f"g{place}"} for place, (text, _) in enumerate(good(200))]
-    first = assigned(grouped, rows)
+    rows = [{"text": text, "group": f"g{index}"} for index, (text, _) in enumerate(good(200))]
+    first = assign_in_memory(grouped, rows)
     of = {
         split: first.filter(np.array(first["split"].to_pylist()) == split).to_pylist()[0] for split in ("train", "test")
     }
     bridge = {"text": of["train"]["text"], "group": of["test"]["group"]}
-    second = assigned(grouped, [bridge], first)
+    second = assign_in_memory(grouped, [bridge], first)
     assert second.select(["split", "joins"]).to_pylist() == [{"split": "excluded", "joins": None}]
     known = pa.concat_tables([first.select(list(splits.KNOWN)), second.select(list(splits.KNOWN))])
     groups = [{"text": f"nothing like it {split}", "group": of[split]["group"]} for split in of]
-    assert assigned(grouped, groups, known)["split"].to_pylist() == ["train", "test"]
-    again = assigned(grouped, [bridge, *groups], first)
-    assert again["split"].to_pylist() == ["excluded"] * 3  # in one batch all that hangs together is a bridge
+    assert assign_in_memory(grouped, groups, known)["split"].to_pylist() == ["train", "test"]
+    again = assign_in_memory(grouped, [bridge, *groups], first)
+    assert again["split"].to_pylist() == ["excluded"] * 3  # within one batch every linked row is a bridge
 
 
 def test_a_bridge_that_is_left_out_makes_no_leak_and_keeps_its_split(grouped: Any) -> None:
-    rows = [{"text": text, "group": f"g{place // 10}"} for place, (text, _) in enumerate(good(400))]
-    first = assigned(grouped, rows)
+    rows = [{"text": text, "group": f"g{index // 10}"} for index, (text, _) in enumerate(good(400))]
+    first = assign_in_memory(grouped, rows)
     of = {row["split"]: row for row in first.to_pylist()}
     bridge = {"text": of["train"]["text"], "group": of["test"]["group"]}
-    second = assigned(grouped, [bridge], first)
+    second = assign_in_memory(grouped, [bridge], first)
     both = pa.concat_tables([first, second])
     assert (
         splits.find_leaked_rows(
@@ -205,24 +211,24 @@ def test_a_bridge_that_is_left_out_makes_no_leak_and_keeps_its_split(grouped: An
 def test_components_that_a_row_joins_stay_joined(grouped: Any) -> None:
     rules = SplitRules(test=0, validation=0)
     for seed in range(8):  # either of the two may have the smaller id, the one that both go by from then on
-        long = " ".join(f"word{seed}{place}" for place in range(60))
+        long = " ".join(f"word{seed}{index}" for index in range(60))
         pair = [{"text": long, "group": "a"}, {"text": f"other {seed}", "group": "b"}]
-        first = assigned(grouped, pair, rules=rules)
-        second = assigned(grouped, [{"text": f"{long} more", "group": "b"}], first)
+        first = assign_in_memory(grouped, pair, rules=rules)
+        second = assign_in_memory(grouped, [{"text": f"{long} more", "group": "b"}], first)
         assert second["split"].to_pylist() == ["train"]
         known = pa.concat_tables([first.select(list(splits.KNOWN)), second.select(list(splits.KNOWN))])
-        third = assigned(grouped, [{"text": "alone", "group": "a"}, {"text": "alone too", "group": "b"}], known)
+        third = assign_in_memory(grouped, [{"text": "alone", "group": "a"}, {"text": "alone too", "group": "b"}], known)
         assert len(set(third["component"].to_pylist())) == 1
 
 
 def test_a_component_with_much_of_a_batch_is_warned_of(grouped: Any, caplog: pytest.LogCaptureFixture) -> None:
-    rows = [{"text": text, "group": "all" if place % 2 else None} for place, (text, _) in enumerate(good(200))]
+    rows = [{"text": text, "group": "all" if index % 2 else None} for index, (text, _) in enumerate(good(200))]
     with caplog.at_level(logging.WARNING):
-        assigned(grouped, rows)
-    assert "100 of 200 rows hang together" in caplog.text
+        assign_in_memory(grouped, rows)
+    assert "100 of 200 rows are linked" in caplog.text
 
 
-def test_the_splits_of_many_rows_take_little_memory_beside_them(tmp_path: Path) -> None:
+def test_the_splits_of_many_rows_take_little_memory(tmp_path: Path) -> None:
     count = 300_000
     numbers = np.random.default_rng(17).permutation(count)
     rows = pa.table(
@@ -233,14 +239,14 @@ def test_the_splits_of_many_rows_take_little_memory_beside_them(tmp_path: Path) 
         }
     )
 
-    def dealt(some: pa.Table) -> pa.Table:
+    def assign_all(some: pa.Table) -> pa.Table:
         rules = SplitRules(near_duplicate=None)
         return splits.assign_splits(make_row_reader(some), make_row_reader(EMPTY), rules, "text", look_up, tmp_path)
 
-    dealt(rows.slice(0, 40_000))  # what is made once, whatever the number of rows
+    assign_all(rows.slice(0, 40_000))  # allocates what does not depend on the number of rows
     tracemalloc.start()
-    dealing = dealt(rows)
-    taken = tracemalloc.get_traced_memory()[1]
+    columns = assign_all(rows)
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert set(dealing["split"].to_pylist()) == {"train", "validation", "test"}
-    assert taken < 120 * count
+    assert set(columns["split"].to_pylist()) == {"train", "validation", "test"}
+    assert peak < 120 * count

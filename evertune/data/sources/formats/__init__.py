@@ -1,1 +1,1 @@
-"""One module for each format of a file."""
+"""Readers of file formats, one module per format."""

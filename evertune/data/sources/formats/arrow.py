@@ -1,4 +1,4 @@
-"""Rows of Arrow batches: Parquet files, Delta tables and `datasets`, whose class numbers become their names."""
+"""Read rows from Arrow batches: Parquet files, Delta tables and `datasets`, whose class numbers become names."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,39 +14,44 @@ from evertune.runtime.threads import map_in_threads
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PART = 50_000  # rows that are read at once
+PART = 50_000  # rows per batch
 
 
-def names(file: SourceFile) -> list[str]:
-    """The columns of a Parquet file.
+def read_column_names(file: SourceFile) -> list[str]:
+    """Return the column names of a Parquet file.
 
     Raises:
-        DataError: it cannot be read as Parquet.
+        DataError: the file cannot be read as Parquet.
     """
     return list(_open_parquet(file).schema_arrow.names)
 
 
 def read_column_types(file: SourceFile) -> "dict[str, pa.DataType]":
-    """The types of a Parquet file's columns as `rows` gives them: class numbers are names by then.
+    """Return the types of a Parquet file's columns as `read_rows` yields them: class names instead of numbers.
 
     Raises:
-        DataError: it cannot be read as Parquet.
+        DataError: the file cannot be read as Parquet.
     """
     import pyarrow as pa
 
     schema = _open_parquet(file).schema_arrow
     classes = read_class_names(schema)
-    name_types = {
-        field.name: pa.list_(pa.string()) if pa.types.is_nested(field.type) else pa.string() for field in schema
-    }
-    return {field.name: name_types[field.name] if field.name in classes else field.type for field in schema}
+    types = {}
+    for field in schema:
+        if field.name not in classes:
+            types[field.name] = field.type
+        elif pa.types.is_nested(field.type):
+            types[field.name] = pa.list_(pa.string())
+        else:
+            types[field.name] = pa.string()
+    return types
 
 
-def rows(file: SourceFile, columns: Sequence[str]) -> Iterator[RawRow]:
-    """The cells of the named columns of a Parquet file.
+def read_rows(file: SourceFile, columns: Sequence[str]) -> Iterator[RawRow]:
+    """Yield the cells of the named columns of a Parquet file, row by row.
 
     Raises:
-        DataError: it cannot be read as Parquet.
+        DataError: the file cannot be read as Parquet.
     """
     import pyarrow as pa
 
@@ -58,42 +63,43 @@ def rows(file: SourceFile, columns: Sequence[str]) -> Iterator[RawRow]:
         raise _broken_file_error(file, error) from error
 
 
-def tables(file: SourceFile, columns: Sequence[str], role_layout: Layout) -> "Iterator[pa.Table]":
-    """The same rows as tables of roles, in parts.
+def read_tables(file: SourceFile, columns: Sequence[str], layout: Layout) -> "Iterator[pa.Table]":
+    """Yield the same rows as tables of roles, batch by batch.
 
     Args:
-        columns: of the roles, in the layout's order.
+        columns: the column of each role, in the layout's order.
     Raises:
-        DataError: it cannot be read as Parquet.
+        DataError: the file cannot be read as Parquet.
     """
     import pyarrow as pa
 
     parquet_file = _open_parquet(file)
-    batches = (  # a group at a time: it would hold on to those that it has read
+    batches = (  # one row group at a time, else pyarrow keeps the groups that it has read in memory
         batch
         for group in range(parquet_file.num_row_groups)
         for batch in parquet_file.iter_batches(PART, row_groups=[group], columns=list(set(columns)))
     )
     try:
-        yield from convert_batches(batches, columns, parquet_file.schema_arrow, role_layout)
+        yield from convert_batches(batches, columns, parquet_file.schema_arrow, layout)
     except (pa.ArrowException, OSError) as error:
         raise _broken_file_error(file, error) from error
 
 
 def convert_batches(
-    batches: "Iterable[pa.RecordBatch | pa.Table]", columns: Sequence[str], schema: "pa.Schema", role_layout: Layout
+    batches: "Iterable[pa.RecordBatch | pa.Table]", columns: Sequence[str], schema: "pa.Schema", layout: Layout
 ) -> "Iterator[pa.Table]":
-    """The named columns as tables of roles; at least one table.
+    """Yield the named columns as tables of roles; at least one table.
 
     Args:
-        schema: of the whole table; its metadata may carry the class names of `datasets`.
+        columns: the column of each role, in the layout's order.
+        schema: schema of the whole table; its metadata may carry the class names of `datasets`.
     """
     classes = read_class_names(schema)
 
     def convert_batch(numbered_batch: "tuple[int, pa.RecordBatch | pa.Table]") -> "pa.Table":
         start, batch = numbered_batch
         arrays = [_combine_column(batch[column], classes.get(column)) for column in columns]
-        return convert_columns(arrays, range(start, start + len(batch)), role_layout)
+        return convert_columns(arrays, range(start, start + len(batch)), layout)
 
     yield convert_batch((0, schema.empty_table()))
     yield from map_in_threads(convert_batch, _number_batches(batches))
@@ -109,21 +115,20 @@ def _number_batches(
 
 
 def _combine_column(column: Any, classes: Sequence[str] | None) -> "pa.Array":
-    """A column in one piece, with names for class numbers."""
+    """Return a column as one array, with class names instead of numbers."""
     import pyarrow as pa
 
     combined = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    combined = combined.combine_chunks() if isinstance(combined, pa.ChunkedArray) else combined
     return combined if classes is None else pa.array(_replace_classes(combined.to_pylist(), classes))
 
 
 def read_batch_rows(
     batches: "Iterable[pa.RecordBatch | pa.Table]", columns: Sequence[str], schema: "pa.Schema"
 ) -> Iterator[RawRow]:
-    """The cells of the named columns, row by row.
+    """Yield the cells of the named columns, row by row.
 
     Args:
-        schema: of the whole table; its metadata may carry the class names of `datasets`.
+        schema: schema of the whole table; its metadata may carry the class names of `datasets`.
     """
     classes = read_class_names(schema)
     for batch in batches:
@@ -133,7 +138,7 @@ def read_batch_rows(
 
 
 def read_class_names(schema: "pa.Schema") -> dict[str, list[str]]:
-    """Column -> names of its classes, for `ClassLabel` columns that `datasets` wrote, lists of them included."""
+    """Return column -> class names for the `ClassLabel` columns that `datasets` wrote, including lists of labels."""
     metadata = (schema.metadata or {}).get(b"huggingface")
     features = json.loads(metadata)["info"]["features"] if metadata else {}
     names_by_column = {}
@@ -151,9 +156,10 @@ def _replace_classes(cells: list[Any], classes: Sequence[str] | None) -> list[An
 def _replace_class(cell: Any, classes: Sequence[str]) -> Any:
     if isinstance(cell, list):
         return [_replace_class(item, classes) for item in cell]
-    if cell is None or cell == -1:  # what `datasets` writes where the label is unknown
+    if cell is None or cell == -1:  # `datasets` writes -1 for an unknown label
         return None
-    return classes[cell] if isinstance(cell, int) and 0 <= cell < len(classes) else cell
+    has_name = isinstance(cell, int) and 0 <= cell < len(classes)
+    return classes[cell] if has_name else cell
 
 
 def _open_parquet(file: SourceFile) -> Any:

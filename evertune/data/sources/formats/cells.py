@@ -1,4 +1,4 @@
-"""One cell, as a file or a database gives it, becomes a text, words, labels, a number, a span or a moment."""
+"""Convert one cell of a file or database to a text, words, labels, a number, a span or a moment."""
 
 import ast
 import contextlib
@@ -12,8 +12,8 @@ from typing import Any
 from uuid import UUID
 
 UNIX = re.compile(r"\d{9,17}(\.\d+)?")  # 8 digits are a date such as 20260105, fewer are no moment at all
-MILLISECONDS = 1e11  # unix times above this are milliseconds: in seconds they would lie after the year 5000
-WORD = re.compile(r"[^ \t\r\n]+")  # not str.split(): a no-break space stands inside a word
+MILLISECONDS = 1e11  # larger unix times are milliseconds: as seconds they would be after the year 5000
+WORD = re.compile(r"[^ \t\r\n]+")  # unlike str.split(), keeps a no-break space inside a word
 ITEM = re.compile(
     r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?|True|False|None|nan|\.\.\.""", re.DOTALL
 )
@@ -22,16 +22,16 @@ LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def parse_text(value: Any) -> str | None:
-    """The cell as text: numbers as they are written, moments in ISO form, null and NaN as None.
+    """Return the cell as text: numbers as written, moments in ISO format, None for null and NaN.
 
     Raises:
-        ValueError: it holds a list, a mapping or bytes that are not UTF-8.
+        ValueError: the cell is a list, a mapping or bytes that are not UTF-8.
     """
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value != value:
+    if isinstance(value, float) and math.isnan(value):
         return None
     if isinstance(value, (int, float, Decimal, UUID)):
         return str(value)
@@ -39,80 +39,85 @@ def parse_text(value: Any) -> str | None:
         return value.isoformat()
     if isinstance(value, bytes):
         return value.decode("utf-8")
-    raise ValueError(f"holds a {type(value).__name__} where a text is needed")
+    raise ValueError(f"expected a text, found {type(value).__name__}")
 
 
 def parse_words(value: Any) -> list[str] | None:
-    """The cell as a list of words: a list as it is; a text is a spelled list (see `listed`), or words between spaces.
+    """Return the cell as a list of words. A text is a list as `parse_list` reads it, or words between spaces.
 
     Raises:
-        ValueError: it is neither, a spelled list is not whole, or an element is null or no text.
+        ValueError: the cell is neither, its list is incomplete, or an item is null or no text.
     """
     if value is None:
         return None
     if isinstance(value, str):
-        spelled_list = parse_list(value)
-        value = WORD.findall(value) if spelled_list is None else spelled_list
+        written_list = parse_list(value)
+        value = WORD.findall(value) if written_list is None else written_list
     if not isinstance(value, (list, tuple)):
-        raise ValueError(f"holds a {type(value).__name__} where a list of words is needed")
+        raise ValueError(f"expected a list of words, found {type(value).__name__}")
     items = [parse_text(item) for item in value]
     if None in items:
-        raise ValueError(f"the word at position {items.index(None)} of its list is null")
+        raise ValueError(f"the word at position {items.index(None)} of the list is null")
     return [item for item in items if item is not None]
 
 
 def parse_labels(value: Any) -> list[str] | None:
-    """The cell as a set of labels in order, perhaps an empty one: a list, a spelled list, or labels between `|` or `;`.
+    """Return the cell as distinct labels in sorted order, perhaps none.
+
+    A text is a list as `parse_list` reads it, or labels separated by `|` or `;`.
 
     Raises:
-        ValueError: see `words`.
+        ValueError: as for `parse_words`.
     """
     if isinstance(value, str) and parse_list(value) is None:
         value = [label.strip() for label in re.split(r"[|;]", value) if label.strip()]
-    label_list = parse_words(value)
-    return None if label_list is None else sorted(set(label_list))
+    labels = parse_words(value)
+    return None if labels is None else sorted(set(labels))
 
 
 def parse_number(value: Any) -> str | None:
-    """The cell as a number, written as Python writes it.
+    """Return the cell as a number, written as Python writes a float; None for a blank cell.
 
     Raises:
-        ValueError: it is no finite number.
+        ValueError: the cell is not a finite number.
     """
     cell_text = parse_text(value)
     if cell_text is None or not cell_text.strip():
         return None
     try:
-        parsed_number = float(cell_text)
+        number = float(cell_text)
     except ValueError:
-        raise ValueError(f"{cell_text[:40]!r} is no number") from None
-    if not math.isfinite(parsed_number):
-        raise ValueError(f"{cell_text!r} is no finite number")
-    return repr(parsed_number)
+        raise ValueError(f"{cell_text[:40]!r} is not a number") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{cell_text!r} is not a finite number")
+    return repr(number)
 
 
 def parse_span(value: Any) -> str | None:
-    """The cell as a part of a text, as JSON `{"start": 17, "text": "..."}`; `start` is null for a text alone.
+    """Return the cell as a span of a text, as JSON `{"start": 17, "text": "..."}`; `start` is null for a text alone.
 
-    It may be such JSON, a text, or SQuAD's `{"answer_start": [17], "text": ["..."]}`, of which the first counts.
+    The cell is such JSON, a text, or SQuAD's `{"answer_start": [17], "text": ["..."]}`, of which the first answer is
+    used.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the cell is none of these.
     """
     if isinstance(value, str) and value.startswith("{"):
         with contextlib.suppress(ValueError):
             value = json.loads(value)
-    if value is None or isinstance(value, str):
-        return None if value is None else _encode_span(None, value)
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return _encode_span(None, value)
     if not isinstance(value, dict) or "text" not in value:
-        raise ValueError(f"holds a {type(value).__name__} where a text, or its `start` and `text`, is needed")
+        raise ValueError(f"expected a text, or an object with `start` and `text`, found {type(value).__name__}")
     start = value.get("start", value.get("answer_start"))
     answer = value["text"]
     if isinstance(answer, (list, tuple)):
         start = (start or [None])[0]
         answer = (answer or [None])[0]
     if not isinstance(answer, str) or not (start is None or isinstance(start, int)):
-        raise ValueError("holds a span whose `text` is no text or whose `start` is no whole number")
+        raise ValueError("in a span, `text` must be a text and `start` an integer or null")
     return _encode_span(start, answer)
 
 
@@ -121,24 +126,24 @@ def _encode_span(start: int | None, answer: str) -> str:
 
 
 def parse_list(cell: str) -> list[Any] | None:
-    """The list that a cell spells, or None: as JSON, or as `str` of a Python list or numpy array (pandas writes those).
+    """Return the list that a text spells out, or None.
+
+    It is JSON, or the `str` of a Python list or a numpy array, which pandas writes.
 
     Raises:
-        ValueError: numpy left items out, or a comma is missing.
+        ValueError: numpy truncated the array, or a comma is missing.
     """
     if not (cell.startswith("[") and cell.endswith("]")):
         return None
-    if (value := _try_parse(json.loads, cell)) is not None:
+    value = _try_parse(json.loads, cell)
+    if value is not None:
         return value
     if NUMPY.fullmatch(cell):
         return [_parse_item(item) for item in ITEM.findall(cell)]
     value = _try_parse(ast.literal_eval, cell)
-    if (
-        value is not None
-        and any(isinstance(element, str) for element in value)
-        and len(ITEM.findall(cell)) != len(value)
-    ):
-        raise ValueError("holds a list with a comma missing between two items")  # Python would glue them into one word
+    has_strings = value is not None and any(isinstance(item, str) for item in value)
+    if value is not None and has_strings and len(ITEM.findall(cell)) != len(value):
+        raise ValueError("a comma is missing between two items of the list")  # Python would join them to one word
     return value
 
 
@@ -152,15 +157,17 @@ def _try_parse(parse: Callable[[str], Any], cell: str) -> list[Any] | None:
 
 def _parse_item(item: str) -> Any:
     if item == "...":
-        raise ValueError("holds a numpy array that was cut short with `...`; write it with .tolist()")
+        raise ValueError("the numpy array is cut short with `...`; write it with .tolist()")
     return None if item == "nan" else ast.literal_eval(item)
 
 
 def parse_moment(value: Any) -> datetime | None:
-    """The cell as a moment in UTC: ISO forms (without an offset: UTC), or unix time in seconds or milliseconds.
+    """Return the cell as a moment in UTC; None for a blank cell.
+
+    The cell is an ISO date or time (in UTC if it has no offset), or a unix time in seconds or milliseconds.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the cell is neither.
     """
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
@@ -170,7 +177,7 @@ def parse_moment(value: Any) -> datetime | None:
     try:
         return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
     except OverflowError as error:
-        raise ValueError("out of range") from error
+        raise ValueError("the time is out of range") from error
 
 
 def _parse_datetime(cell: str | None) -> datetime | None:
@@ -183,11 +190,14 @@ def _parse_datetime(cell: str | None) -> datetime | None:
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, OSError) as error:
-        raise ValueError("out of range") from error
+        raise ValueError("the time is out of range") from error
 
 
 def replace_surrogates(value: Any) -> Any:
-    """A JSON value with U+FFFD for every half of a surrogate pair: such a text cannot be stored, a damaged one can."""
+    """Return a JSON value with U+FFFD for every lone surrogate, which could not be stored.
+
+    The contract sees the replacement as damage of the text.
+    """
     if isinstance(value, str):
         return LONE_SURROGATE.sub("\ufffd", value)
     if isinstance(value, list):

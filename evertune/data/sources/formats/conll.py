@@ -1,4 +1,4 @@
-"""Rows of CoNLL column files: a word a line, a blank line after each sentence."""
+"""Read CoNLL column files: one word per line, a blank line after each sentence."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,8 +10,8 @@ from evertune.errors import DataError
 BLANK = " \t\r\n"
 
 
-def names(file: SourceFile) -> list[str]:
-    """The recipe's `fields`, else `tokens` for the first column, `tags` for the last and `columnN` between them.
+def read_column_names(file: SourceFile) -> list[str]:
+    """Return the recipe's `fields`, else `tokens` for the first column, `tags` for the last and `columnN` between.
 
     Raises:
         DataError: the file is empty or has no words.
@@ -20,18 +20,19 @@ def names(file: SourceFile) -> list[str]:
         return list(file.fields)
     for _, line in _read_lines(file):
         if line:
-            middle_columns = [f"column{number}" for number in range(2, len(_split_line(line)))]
-            return ["tokens", *middle_columns, "tags"] if len(_split_line(line)) > 1 else ["tokens"]
-    raise DataError(f"{file.name}: there are no words in it; CoNLL files hold a word a line")
+            count = len(_split_line(line))
+            middle_columns = [f"column{number}" for number in range(2, count)]
+            return ["tokens", *middle_columns, "tags"] if count > 1 else ["tokens"]
+    raise DataError(f"{file.name}: the file has no words; a CoNLL file has one word per line")
 
 
-def rows(file: SourceFile, columns: Sequence[str]) -> Iterator[RawRow]:
-    """The named columns of each sentence; one with a wrong line is a problem.
+def read_rows(file: SourceFile, columns: Sequence[str]) -> Iterator[RawRow]:
+    """Yield the named columns of each sentence; a sentence with a wrong line has a problem.
 
     Raises:
         DataError: the file is empty or has no words.
     """
-    header = names(file)
+    header = read_column_names(file)
     column_indices = [header.index(column) for column in columns]
     lines: list[str] = []
     problem = None
@@ -40,13 +41,16 @@ def rows(file: SourceFile, columns: Sequence[str]) -> Iterator[RawRow]:
             lines.append(line)
             problem = problem or _find_problem(line, len(header), number, file)
         elif lines:
-            yield RawRow(None, problem, "\n".join(lines)) if problem else _build_sentence(lines, column_indices)
+            if problem:
+                yield RawRow(None, problem, "\n".join(lines))
+            else:
+                yield _build_sentence(lines, column_indices)
             lines = []
             problem = None
 
 
 def _read_lines(file: SourceFile) -> Iterator[tuple[int, str]]:
-    """Line numbers and lines; empty for a line between sentences, and once more at the end."""
+    """Yield line numbers and lines; a line is empty between sentences, and once more at the end."""
     number = 0
     with open_text(file) as stream:
         for number, line in enumerate(stream, 1):
@@ -65,8 +69,8 @@ def _find_problem(line: str, width: int, number: int, file: SourceFile) -> str |
     if count == width:
         return None
     return (
-        f"line {number}: {count} columns where {width} are expected; mend the line, "
-        "or name the columns in `fields` beside the path (blank lines end sentences)"
+        f"line {number}: expected {width} columns, found {count}; mend the line, "
+        "or name the columns in `fields` of this source (blank lines end sentences)"
     )
 
 

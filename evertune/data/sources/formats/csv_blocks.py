@@ -1,4 +1,4 @@
-"""CSV files by blocks of lines: a line that is a record by itself is Arrow's to read, any other one is Python's."""
+"""Read CSV files in blocks of lines: Arrow parses lines that are whole records, Python parses all other records."""
 
 import csv
 import io
@@ -6,53 +6,68 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from evertune.data.columns.strings import get_text_bytes
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
-BLOCK = 1 << 22  # characters that are read at once
-WIDEST = 200  # columns; in a wider file every record is Python's
+BLOCK = 1 << 22  # characters per block
+WIDEST = 200  # columns; in a wider file Python parses every record
 BLANK = r"^\r?\n?\z"
-UNKNOWN = (b"\xed\xb2", b"\xed\xb3")  # how a byte that the encoding does not know begins, as `open_text` leaves it
+UNDECODABLE = (b"\xed\xb2", b"\xed\xb3")  # how the surrogate that `open_text` puts for an undecodable byte begins
 
-OddRecord = tuple[int, str, list[str] | str]  # first line, text and cells of a record, or what is wrong with it
+
+class Record(NamedTuple):
+    """One record of a CSV or TSV file.
+
+    Args:
+        line: number of its first line.
+        text: its lines.
+        cells: its cells, or a message why it cannot be parsed.
+    """
+
+    line: int
+    text: str
+    cells: list[str] | str
 
 
 @dataclass(frozen=True)
 class Block:
-    """Records that follow each other.
+    """Consecutive records.
 
     Args:
-        plain: the lines that are records by themselves.
-        odd: the others; places: before which of the plain ones each of them stands.
+        plain: the lines that are whole records, for Arrow to parse.
+        odd: all other records.
+        plain_before: how many plain records precede each odd one.
         start: number of the first record.
     """
 
     plain: "pa.Array"
-    odd: list[OddRecord]
-    places: list[int]
+    odd: list[Record]
+    plain_before: list[int]
     start: int
 
 
 class LineReader:
-    """The lines of a text from here on, by blocks.
+    """Reads the lines of a text in blocks, and single records that start inside a block.
 
     Args:
-        number: of the next line.
+        stream: the text, from the next line on.
+        number: number of the next line.
     """
 
     def __init__(self, stream: TextIO, number: int) -> None:
         self.stream = stream
         self.number = number
-        self.block: Any = ()  # lines with their ends
-        self.position = 0  # the next one of them
-        self.later_lines = deque[str]()  # lines behind the block that were taken and put back
+        self.block: Any = ()  # lines with their line ends, an Arrow array
+        self.position = 0  # index of the next line in the block
+        self.later_lines = deque[str]()  # lines after the block that were read and put back
 
     def next_block(self) -> bool:
-        """Whether there are more lines; they stand in `block` then."""
+        """Load the next lines into `block`; returns whether there are any."""
         text = "".join(self.later_lines) + self.stream.read(BLOCK) + self.stream.readline()
         self.later_lines.clear()
         self.block = _split_lines(text)
@@ -60,47 +75,50 @@ class LineReader:
         return bool(text)
 
     def skip_lines(self, count: int) -> None:
-        """Go on behind some lines of the block."""
+        """Skip the next lines of the block."""
         self.position += count
         self.number += count
 
-    def read_record(self, separator: str) -> OddRecord | None:
-        """The next record; None where a line is blank.
+    def read_record(self, separator: str) -> Record | None:
+        """Return the next record, which may continue after the block; None for a blank line.
 
-        Of a record whose quotes are wrong only the first line is given up: a quote that is never closed must not
-        swallow the rows after it.
+        Only the first line of a record with wrong quotes is lost: a quote that is never closed must not swallow the
+        rows after it.
         """
         record_lines = list[str]()
         start = self.number
         remaining = len(self.block) - self.position
+        records = csv.reader(self._note_lines(record_lines), delimiter=separator, strict=True)
         try:
-            cells_or_problem: list[str] | str = next(
-                csv.reader(self._note_lines(record_lines), delimiter=separator, strict=True), []
-            )
+            cells: list[str] | str = next(records, [])
         except csv.Error as error:
-            cells_or_problem = explain_error(str(error))
+            cells = explain_error(str(error))
             self.later_lines.extendleft(reversed(record_lines[max(1, remaining) :]))
             del record_lines[1:]
         self.position += min(len(record_lines), remaining)
         self.number += len(record_lines)
-        return (start, "".join(record_lines).rstrip("\r\n"), cells_or_problem) if cells_or_problem else None
+        return Record(start, "".join(record_lines).rstrip("\r\n"), cells) if cells else None
 
     def _note_lines(self, noted_lines: list[str]) -> Iterator[str]:
-        """The lines from here on, each noted in `taken`."""
-        for line in self.block[self.position :]:
-            noted_lines.append(line.as_buffer().to_pybytes().decode("utf-8", "surrogatepass"))
+        """Yield the next lines, also those after the block, and append each to `noted_lines`."""
+        for encoded_line in self.block[self.position :]:
+            noted_lines.append(encoded_line.as_buffer().to_pybytes().decode("utf-8", "surrogatepass"))
             yield noted_lines[-1]
-        while line := self.later_lines.popleft() if self.later_lines else self.stream.readline():
+        while True:
+            line = self.later_lines.popleft() if self.later_lines else self.stream.readline()
+            if not line:
+                return
             noted_lines.append(line)
             yield line
 
 
 def read_blocks(stream: TextIO, number: int, separator: str, width: int) -> Iterator[Block]:
-    """The records of a text that stands behind its header.
+    """Yield the records of a text in blocks.
 
     Args:
-        number: of the next line.
-        width: columns of the header.
+        stream: the text after its header.
+        number: number of the next line.
+        width: number of columns in the header.
     """
     reader = LineReader(stream, number)
     start = 0
@@ -111,7 +129,12 @@ def read_blocks(stream: TextIO, number: int, separator: str, width: int) -> Iter
 
 
 def parse_cells(plain: "pa.Array", column_indices: Sequence[int], separator: str, width: int) -> "list[pa.Array]":
-    """The cells of plain records in the named places; an empty one is null."""
+    """Return the columns of plain records at these indices; an empty cell is null.
+
+    Args:
+        plain: lines that are whole records.
+        width: number of columns in the header.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.csv as arrow_csv
@@ -131,15 +154,15 @@ def parse_cells(plain: "pa.Array", column_indices: Sequence[int], separator: str
             strings_can_be_null=False,
         ),
     )
-    columns = {name: parsed_table[name].combine_chunks() for name in needed_names}
-    cleaned_columns = {
-        name: pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column) for name, column in columns.items()
-    }
-    return [cleaned_columns[names[index]] for index in column_indices]
+    columns = {}
+    for name in needed_names:
+        column = parsed_table[name].combine_chunks()
+        columns[name] = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+    return [columns[names[index]] for index in column_indices]
 
 
 def explain_error(error: str) -> str:
-    """What is wrong with a record, and what to do."""
+    """Return what is wrong with a record and what to do about it, from a message of the csv module."""
     if error == "unexpected end of data":
         return 'a quote that opens here is never closed; close it, or double it ("") where it belongs to the text'
     if "expected after" in error:
@@ -152,27 +175,27 @@ def _build_block(reader: LineReader, separator: str, width: int, start: int) -> 
     import pyarrow as pa
 
     is_plain, is_blank = _find_plain_lines(reader.block, separator, width)
-    odd_records = list[OddRecord]()
-    positions = list[int]()
-    dropped_count = 0
-    plain_before = np.concatenate([[0], np.cumsum(is_plain)])
+    odd_records = list[Record]()
+    plain_before = list[int]()
+    swallowed_count = 0  # plain lines that turned out to be parts of odd records
+    plain_counts = np.concatenate([[0], np.cumsum(is_plain)])
     for line_index in np.flatnonzero(~is_plain & ~is_blank).tolist():
         if line_index < reader.position:
-            continue  # it belongs to the record before
+            continue  # part of the previous odd record
         reader.skip_lines(line_index - reader.position)
-        if record := reader.read_record(separator):
+        record = reader.read_record(separator)
+        if record is not None:
             odd_records.append(record)
-            positions.append(int(plain_before[line_index]) - dropped_count)
-        dropped_count += int(plain_before[reader.position] - plain_before[line_index])
+            plain_before.append(int(plain_counts[line_index]) - swallowed_count)
+        swallowed_count += int(plain_counts[reader.position] - plain_counts[line_index])
         is_plain[line_index : reader.position] = False
     reader.skip_lines(len(reader.block) - reader.position)
-    return Block(
-        reader.block if is_plain.all() else reader.block.filter(pa.array(is_plain)), odd_records, positions, start
-    )
+    plain_lines = reader.block if is_plain.all() else reader.block.filter(pa.array(is_plain))
+    return Block(plain_lines, odd_records, plain_before, start)
 
 
-def _find_plain_lines(block: "pa.Array", separator: str, width: int) -> "tuple[Any, Any]":
-    """Which lines are records by themselves, whatever stands before them, and which are blank."""
+def _find_plain_lines(block: "pa.Array", separator: str, width: int) -> "tuple[np.ndarray, np.ndarray]":
+    """Return masks of the lines that are whole records, whatever precedes them, and of the blank lines."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -184,13 +207,13 @@ def _find_plain_lines(block: "pa.Array", separator: str, width: int) -> "tuple[A
     cell_pattern = f'(?:[^"{escaped_separator}\\r\\n]*|"(?:[^"\\r\\n]|"")*")'
     record_pattern = f"^{cell_pattern}(?:{escaped_separator}{cell_pattern}){{{width - 1}}}\\r?\\n?\\z"
     is_plain = np.array(pc.match_substring_regex(block, record_pattern))
-    for byte in UNKNOWN:
+    for byte in UNDECODABLE:
         is_plain &= ~np.array(pc.match_substring(block.cast(pa.binary()), byte))
     return is_plain & ~is_blank, is_blank
 
 
 def _split_lines(text: str) -> "pa.Array":
-    """The lines of a text with their ends; they end where `io` says that they do."""
+    """Return the lines of a text with their line ends, split where `io` splits them."""
     import numpy as np
     import pyarrow as pa
 

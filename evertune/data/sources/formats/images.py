@@ -1,4 +1,4 @@
-"""A picture in a cell: checked, and kept as text."""
+"""Pictures in cells: checked, and kept as base64 text."""
 
 import base64
 import io
@@ -8,16 +8,18 @@ from typing import Any
 
 NAME = re.compile(r"(?i)[^\0\r\n,]{1,1000}\.(png|jpe?g|gif|bmp|webp|tiff?)")
 BEGINNINGS = ("data:image/", "iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")  # a data URI; PNG, JPEG, GIF, WebP in base64
-MOST = 64_000_000  # pixels; a small file can spell a picture that fills the memory
+MAX_PIXELS = 64_000_000  # a small file can decode to a picture that fills the memory
 
 
 def parse_image(value: Any, folder: Path | None = None) -> str | None:
-    """The cell as the base64 text of a picture file: bytes, what `datasets` writes, base64, or a picture file's name.
+    """Return the cell as the base64 text of a picture file.
+
+    The cell is the file's bytes, base64 or name, or a mapping of bytes and path as `datasets` writes it.
 
     Args:
-        folder: where files lie that cells name. Default: no cell may name one.
+        folder: folder of the files that cells may name. Default: cells may not name files.
     Raises:
-        ValueError: it is none of them, or the picture is broken or too large.
+        ValueError: the cell is none of these, or the picture is broken or too large.
     """
     if isinstance(value, dict) and value.keys() & {"bytes", "path"}:
         value = value.get("bytes") or value.get("path")
@@ -28,27 +30,27 @@ def parse_image(value: Any, folder: Path | None = None) -> str | None:
     if value is None:
         return None
     if not isinstance(value, bytes):
-        raise ValueError(f"holds a {type(value).__name__} where a picture is needed")
+        raise ValueError(f"expected a picture, found {type(value).__name__}")
     _check_picture(value)
     return base64.b64encode(value).decode()
 
 
 def is_picture(value: Any) -> bool:
-    """Whether a cell looks like a picture; it is not opened."""
+    """Whether a cell looks like a picture, judged without opening it."""
     if isinstance(value, dict):
         return value.keys() == {"bytes", "path"}
-    return isinstance(value, bytes) or (
-        isinstance(value, str) and (value.startswith(BEGINNINGS) or bool(NAME.fullmatch(value.strip())))
-    )
+    if isinstance(value, str):
+        return value.startswith(BEGINNINGS) or NAME.fullmatch(value.strip()) is not None
+    return isinstance(value, bytes)
 
 
 def _read_picture(name: str, folder: Path | None) -> bytes:
-    """A file in the folder of the file that names it; what lies elsewhere is not for a row to open."""
+    """Return a picture file's bytes; a row may only open files in the folder of the data file that contains it."""
     if folder is None:
-        raise ValueError(f"{name!r} is a file's name; only cells of a file can name one: give its bytes in base64")
+        raise ValueError(f"{name!r} is a file name, which only rows of a file may have; give the bytes in base64")
     file = (folder / name).resolve()
     if not file.is_relative_to(folder.resolve()):
-        raise ValueError(f"{name!r} lies outside of the folder {folder.name} of the file that names it")
+        raise ValueError(f"{name!r} lies outside {folder.name}, the folder of the data file")
     try:
         return file.read_bytes()
     except OSError as error:
@@ -58,12 +60,11 @@ def _read_picture(name: str, folder: Path | None) -> bytes:
 def _decode_base64(text: str) -> bytes | None:
     if not text.strip():
         return None
+    encoded = text.rpartition(",")[2]  # a data URI has `data:image/png;base64` before a comma
     try:
-        return base64.b64decode(
-            text.rpartition(",")[2], validate=True
-        )  # what stands before a comma: data:image/png;...
-    except ValueError:  # binascii.Error, or a letter beyond ASCII
-        raise ValueError(f"{text[:40]!r} is no picture in base64; give the bytes of its file") from None
+        return base64.b64decode(encoded, validate=True)
+    except ValueError:  # binascii.Error, or a character beyond ASCII
+        raise ValueError(f"{text[:40]!r} is not a picture in base64; give the bytes of the picture file") from None
 
 
 def _check_picture(data: bytes) -> None:
@@ -71,8 +72,10 @@ def _check_picture(data: bytes) -> None:
 
     try:
         with Image.open(io.BytesIO(data)) as picture:
-            if picture.width * picture.height > MOST:
-                raise ValueError(f"the picture has {picture.width} x {picture.height} pixels; {MOST:,} are the most")
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError(
+                    f"the picture has {picture.width} x {picture.height} pixels; the maximum is {MAX_PIXELS:,}"
+                )
             picture.load()
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"the picture is broken: {error}") from None

@@ -1,4 +1,4 @@
-"""Rows of JSON Lines files: one object a line."""
+"""Read JSON Lines files: one object per line."""
 
 import itertools
 import json
@@ -12,8 +12,8 @@ from evertune.data.sources.tables import CHUNK
 from evertune.errors import DataError
 
 
-def names(file: SourceFile) -> list[str]:
-    """The keys of the first 10,000 objects, in order of appearance.
+def read_column_names(file: SourceFile) -> list[str]:
+    """Return the keys of the first 10,000 objects, in order of appearance.
 
     Raises:
         DataError: the file is empty, or none of its lines is an object.
@@ -26,12 +26,12 @@ def names(file: SourceFile) -> list[str]:
         else:
             problem = problem or value
     if not keys:
-        raise DataError(f"{file.name}: {problem or 'there are no objects in it'}")
+        raise DataError(f"{file.name}: {problem or 'the file has no JSON objects'}")
     return list(keys)
 
 
-def rows(file: SourceFile, columns: Sequence[str]) -> Iterator[RawRow]:
-    """The values of the named keys, line by line; a broken line is a problem.
+def read_rows(file: SourceFile, columns: Sequence[str]) -> Iterator[RawRow]:
+    """Yield the values of the named keys, line by line; a broken line has a problem.
 
     Raises:
         DataError: the file is empty or cannot be read.
@@ -41,14 +41,18 @@ def rows(file: SourceFile, columns: Sequence[str]) -> Iterator[RawRow]:
             yield RawRow(None, value, line)
             continue
         cells = [value.get(column) for column in columns]
-        yield RawRow(cells, describe_damage(number, file.encoding), line) if is_damaged(line) else RawRow(cells)
+        if is_damaged(line):
+            yield RawRow(cells, describe_damage(number, file.encoding), line)
+        else:
+            yield RawRow(cells)
 
 
 def _read_values(file: SourceFile) -> Iterator[tuple[int, str, dict[str, Any] | str]]:
-    """Each line with its number, and its object or what is wrong with it; blank lines are skipped."""
+    """Yield each line's number, text, and object or a message why it has none; blank lines are skipped."""
     with open_text(file) as stream:
-        for number, line in enumerate(stream, 1):
-            if line := line.strip():
+        for number, raw_line in enumerate(stream, 1):
+            line = raw_line.strip()
+            if line:
                 yield number, line, _parse_line(line, number, file.encoding)
 
 
@@ -58,10 +62,11 @@ def _parse_line(line: str, number: int, encoding: str) -> dict[str, Any] | str:
     except (ValueError, RecursionError) as error:
         if is_damaged(line):
             return describe_damage(number, encoding)
-        hint = "; this looks like one JSON array: write one object a line" if line[0] == "[" else ""
-        return f"line {number}: not JSON ({error}){hint or '; mend or remove the line'}"
+        is_array = line[0] == "["
+        hint = "this looks like one JSON array: write one object per line" if is_array else "mend or remove the line"
+        return f"line {number}: not JSON ({error}); {hint}"
     if not isinstance(value, dict):
-        return f"line {number}: holds a {type(value).__name__}; write one JSON object a line"
+        return f"line {number}: expected a JSON object, found {type(value).__name__}; write one object per line"
     if is_damaged(line) or "\\ud" in line or "\\uD" in line:
         return dict(replace_surrogates(value))
     return value

@@ -1,4 +1,4 @@
-"""Rows of plain text files: paragraphs, apart by blank lines, one a row or several together."""
+"""Read plain text files: paragraphs separated by blank lines, one or several to a row."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,19 +7,19 @@ from evertune.data.sources.formats.text_file import SourceFile, describe_damage,
 from evertune.errors import DataError
 
 
-def names(file: SourceFile) -> list[str]:
-    """`text` alone.
+def read_column_names(file: SourceFile) -> list[str]:
+    """Return the only column, `text`.
 
     Raises:
-        DataError: the file is empty or holds no text.
+        DataError: the file is empty or has no text.
     """
     if next(_read_paragraphs(file), None) is None:
-        raise DataError(f"{file.name}: there is no text in it; remove it, or write it again")
+        raise DataError(f"{file.name}: the file has no text; remove it, or write it again")
     return ["text"]
 
 
-def rows(file: SourceFile, columns: Sequence[str]) -> Iterator[RawRow]:
-    """Each paragraph, with those after it until both together have `file.block` characters.
+def read_rows(file: SourceFile, columns: Sequence[str]) -> Iterator[RawRow]:
+    """Yield each paragraph, joined with those after it until the row has `file.block` characters.
 
     Raises:
         DataError: the file is empty or cannot be read.
@@ -45,7 +45,7 @@ def _build_row(paragraphs: Sequence[str], problem: str | None, columns: Sequence
 
 
 def _read_paragraphs(file: SourceFile) -> Iterator[tuple[int, str]]:
-    """The number of the first line, and the lines, of each paragraph."""
+    """Yield the number of each paragraph's first line, and its lines."""
     lines: list[str] = []
     number = 0
     with open_text(file) as stream:

@@ -1,4 +1,4 @@
-"""A file as text: its encoding, and where in it the encoding breaks."""
+"""Open files as text, guess their encoding, and find the bytes that do not fit it."""
 
 import codecs
 import contextlib
@@ -18,11 +18,11 @@ class SourceFile:
     """One file of a path source.
 
     Args:
-        name: what messages and the column `source` call it.
+        name: its name in messages and in the column `source`.
         format: `csv`, `tsv`, `jsonl`, `parquet`, `conll` or `text`.
-        fields: names of a CoNLL file's columns.
-        delimiter: of a CSV file's cells; `auto`: see `csv_rows.delimiter`.
-        block: least characters of a row of plain text.
+        fields: column names of a CoNLL file.
+        delimiter: delimiter of a CSV file; `auto`: see `csv.detect_delimiter`.
+        block: minimum characters per row of plain text.
     """
 
     path: Path
@@ -36,13 +36,13 @@ class SourceFile:
 
 @contextlib.contextmanager
 def open_text(file: SourceFile) -> Iterator[TextIO]:
-    """Open a file for reading, line ends untouched, a byte order mark taken off.
+    """Open a file for reading, with its line ends and without a byte order mark.
 
-    A wrong byte stays in the text as a surrogate (`damaged` finds it), so that one row is refused and the others read.
+    An undecodable byte stays in the text as a surrogate (see `is_damaged`), so that only its row is refused.
 
     Raises:
-        DataError: the file is empty or cannot be read, or no line can be told from another in its encoding.
-        ConfigError: no such encoding.
+        DataError: the file is empty, cannot be read, or cannot be split into lines in its encoding.
+        ConfigError: the encoding does not exist.
     """
     try:
         if file.path.stat().st_size == 0:
@@ -53,42 +53,41 @@ def open_text(file: SourceFile) -> Iterator[TextIO]:
     except UnicodeError as error:
         raise encoding_error(file) from error
     except OSError as error:
-        raise DataError(f"{file.name}: cannot be read: {error.strerror}; check its path and rights") from error
+        raise DataError(f"{file.name}: cannot be read: {error.strerror}; check its path and permissions") from error
 
 
 def find_codec(encoding: str) -> str:
-    """The codec's name; UTF-8 becomes the one that drops a byte order mark.
+    """Return the codec's name; for UTF-8 the codec that drops a byte order mark.
 
     Raises:
-        ConfigError: no such encoding.
+        ConfigError: the encoding does not exist.
     """
     try:
         name = codecs.lookup(encoding).name
     except LookupError:
-        raise ConfigError(
-            f"encoding: no encoding is called {encoding!r}; try utf-8, latin-1, cp1252 or utf-16"
-        ) from None
+        raise ConfigError(f"encoding: {encoding!r} is unknown; try utf-8, latin-1, cp1252 or utf-16") from None
     return "utf-8-sig" if name == "utf-8" else name
 
 
 def guess_encoding(path: Path) -> str:
-    """ASCII, UTF-16 if its mark opens the file, UTF-8 if most lines beyond ASCII are, else a Western 8-bit encoding.
+    """Return the likely encoding of a text file.
 
-    Text of another encoding is hardly ever valid UTF-8: a few bad lines in a UTF-8 file tell nothing of the others.
+    It is ASCII; UTF-16 after a byte order mark; UTF-8 if at least half of the lines beyond ASCII are valid UTF-8, which
+    text of another encoding hardly ever is; else cp1252, or latin-1.
     """
     with path.open("rb") as stream:
         if stream.read(2) in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
             return "utf-16"
         stream.seek(0)
-        valid = [_is_encoded_as(line, "utf-8") for line in stream if not line.isascii()]
-        if not valid:
+        is_utf8 = [_is_encoded_as(line, "utf-8") for line in stream if not line.isascii()]
+        if not is_utf8:
             return "ascii"
-        if 2 * sum(valid) >= len(valid):
+        if 2 * sum(is_utf8) >= len(is_utf8):
             return "utf-8"
         stream.seek(0)
-        return (
-            "cp1252" if all(_is_encoded_as(line, "cp1252") for line in stream) else "latin-1"
-        )  # which knows every byte
+        if all(_is_encoded_as(line, "cp1252") for line in stream):
+            return "cp1252"
+        return "latin-1"  # decodes any byte
 
 
 def _is_encoded_as(line: bytes, encoding: str) -> bool:
@@ -100,22 +99,20 @@ def _is_encoded_as(line: bytes, encoding: str) -> bool:
 
 
 def is_damaged(text: str) -> bool:
-    """Whether a text from `open_text` holds a byte that its encoding does not know."""
+    """Whether a text from `open_text` contains a byte that is not valid in its encoding."""
     return not text.isascii() and ESCAPED_BYTE.search(text) is not None
 
 
 def describe_damage(line: int, encoding: str) -> str:
-    """The problem of a row with wrong bytes."""
+    """Return the problem of a row with bytes that are not valid in the encoding."""
     return f"line {line}: not valid {encoding}; {_suggest_encoding(encoding)}"
 
 
 def encoding_error(file: SourceFile) -> DataError:
-    """The error for a file of which nothing can be read in its encoding."""
-    return DataError(f"{file.name}: its beginning is not {file.encoding}; {_suggest_encoding(file.encoding)}")
+    """Return the error for a file whose beginning is not valid in its encoding."""
+    return DataError(f"{file.name}: the file is not valid {file.encoding}; {_suggest_encoding(file.encoding)}")
 
 
 def _suggest_encoding(encoding: str) -> str:
     other_encoding = "latin-1" if "utf" in find_codec(encoding) else "utf-8"
-    return (
-        f"set `encoding: {other_encoding}` (or what it is) beside the path in data.sources, or save the file as UTF-8"
-    )
+    return f"set `encoding: {other_encoding}` (or the right one) for this source, or save the file as UTF-8"

@@ -1,0 +1,129 @@
+"""Challenger and champion of a run on the same test rows, and what the run's page shows beside the scores."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evertune.config import Recipe
+from evertune.errors import EvertuneError
+from evertune.evaluation import evaluate, zero_shot
+from evertune.evaluation.test_rows import load_test_rows
+from evertune.gate import challenge
+from evertune.monitoring import monitor
+from evertune.records import Candidate, Evaluation, compute_digest, to_plain
+from evertune.registry.decisions import ledger, queries
+from evertune.registry.versions import versions
+from evertune.runtime.files import write_json
+from evertune.runtime.home import Home
+from evertune.serving import bundle
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """The champion that a challenger is compared with.
+
+    Args:
+        version: registered version; None without a champion.
+        problem: why there is none although there was one before.
+    """
+
+    version: int | None
+    problem: str | None = None
+
+
+def find_opponent(recipe: Recipe, home: Home, run_id: str) -> Opponent:
+    """Return the champion that the run's model is compared with.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
+    name = recipe.registered_name
+    version = queries.find_opponent(home, name, run_id)
+    if version is not None:
+        return Opponent(version)
+    # The run's own model may be the first champion already, where a crash came before the end of its run.
+    if versions.find_champion(home, name) is not None:
+        return Opponent(None)
+    return Opponent(None, challenge.explain_lost_champion(ledger.read_entries(home)))
+
+
+def compute_evaluation_key(candidate: Candidate, recipe: Recipe, opponent: Opponent) -> str:
+    """Return the digest of all that an evaluation depends on; the same key, the same result."""
+    return compute_digest(
+        evaluate.STEP_VERSION,
+        candidate.digest,
+        candidate.tokens.snapshot.fingerprint,
+        opponent.version,
+        opponent.problem,
+        recipe.evaluation,
+    )
+
+
+def score_models(candidate: Candidate, recipe: Recipe, home: Home, opponent: Opponent) -> Evaluation:
+    """Score both models on the same rows; write `drift.json` and `zero_shot.json` into the run's folder, for its page.
+
+    A champion that cannot be read is no error: it becomes the evaluation's `problem`, and the gate holds.
+
+    Raises:
+        EvertuneError: the rows or the challenger cannot be read.
+    """
+    champion = None
+    since = None
+    problem = opponent.problem
+    if opponent.version is not None:
+        try:
+            folder = versions.fetch_bundle(home, recipe.registered_name, opponent.version)
+            champion = folder
+            since = int(bundle.read_card(folder)["snapshot"]["batch"])
+        except (EvertuneError, KeyError) as error:
+            problem = f"the champion, version {opponent.version}, cannot be read: {error}"
+    rows, leaked = load_test_rows(recipe, home, candidate.tokens.snapshot.version, since)
+    report = evaluate.evaluate_models(recipe, candidate, rows, leaked, champion, opponent.version, problem=problem)
+
+    drift = None
+    if champion is not None and opponent.version is not None and since is not None and report.problem is None:
+        drift = describe_drift(recipe, champion, opponent.version, rows, since)
+    write_json(Path(candidate.run_folder) / "drift.json", drift)
+    write_json(Path(candidate.run_folder) / "zero_shot.json", describe_baseline(recipe, rows, candidate))
+    return report
+
+
+def describe_baseline(recipe: Recipe, rows: "pa.Table", candidate: Candidate) -> dict[str, Any] | None:
+    """Return what the base model reaches without training, or why that is not measured; None where it does not apply.
+
+    It decides nothing, so an error is logged and does not fail the run.
+
+    Args:
+        rows: test rows.
+    """
+    try:
+        if zero_shot.supports_baseline(recipe):
+            return zero_shot.measure_baseline(recipe, rows, candidate.tokens.snapshot.labels)
+        reason = zero_shot.explain_missing_baseline(recipe)
+        return None if reason is None else {"why": reason}
+    except Exception as error:
+        logger.warning("evaluate: zero-shot baseline not measured: %s: %s", type(error).__name__, error)
+        return None
+
+
+def describe_drift(recipe: Recipe, champion: Path, version: int, rows: "pa.Table", since: int) -> Any:
+    """Return how the new test rows differ from the older ones, as the champion sees them; None where rows are too few.
+
+    It decides nothing, so an error is logged and does not fail the run.
+
+    Args:
+        champion: its bundle; version: its registered version.
+        rows: test rows with `batch`.
+        since: newest batch that the champion knew.
+    """
+    try:
+        return to_plain(monitor.compare_run_rows(recipe, champion, version, rows, since))
+    except Exception as error:  # the champion's code may be of any age
+        logger.warning("evaluate: drift of the new test rows not measured: %s: %s", type(error).__name__, error)
+        return None
