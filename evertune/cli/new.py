@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evertune.cli.terminal import make_console, print_table
+from evertune.cli.terminal import format_rows, make_console, print_table
 from evertune.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def new(name: str, data: str, objective: str | None, text: str | None, label: st
 
 def _show_guess(guess: "Guess") -> None:
     screen = make_console()
-    screen.print(f"{guess.rows:,} rows, [bold]{guess.objective}[/bold]")
+    screen.print(f"{format_rows(guess.rows)}, [bold]{guess.objective}[/bold]")
     print_table(
         screen, ["role", "column", "why"], [[role, column, guess.why[role]] for role, column in guess.columns.items()]
     )
@@ -52,7 +52,7 @@ def _show_guess(guess: "Guess") -> None:
         more = f" and {len(guess.labels) - SHOWN} more" if len(guess.labels) > SHOWN else ""
         screen.print(f"labels: {shown}{more}", markup=False)
     for reason, count in guess.refused.items():
-        screen.print(f"will be refused: {count:,} rows ({reason})", markup=False)
+        screen.print(f"will be refused: {format_rows(count)} ({reason})", markup=False)
     for problem in guess.problems:
         screen.print(f"a run would stop: {problem}", markup=False)
     for note in guess.notes:

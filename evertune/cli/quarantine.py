@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from evertune.cli import common
-from evertune.cli.terminal import make_console, print_table
+from evertune.cli.terminal import format_rows, make_console, print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,7 +73,7 @@ def _show_refused(screen: "Console", home: "Home") -> None:
     print_table(screen, ["batch", "where", "why"], table_rows)
     hidden = len(refused_rows) - SHOWN
     more = f" ({hidden:,} not shown; --json or --export FILE lists all)" if hidden > 0 else ""
-    screen.print(f"{len(refused_rows):,} refused rows{more}")
+    screen.print(f"{format_rows(len(refused_rows))} refused{more}")
 
 
 def _show_exported(screen: "Console", count: int, target: Path, recipe: str) -> None:
@@ -81,7 +81,7 @@ def _show_exported(screen: "Console", count: int, target: Path, recipe: str) -> 
         screen.print(f"no refused rows: nothing to correct in {target}", markup=False)
         return
     screen.print(
-        f"{count:,} rows written to {target}; correct them there, then:\n"
+        f"{format_rows(count)} written to {target}; correct them there, then:\n"
         f"  evertune quarantine {recipe} --release --from {target}"
     )
 
@@ -89,6 +89,6 @@ def _show_exported(screen: "Console", count: int, target: Path, recipe: str) -> 
 def _show_released(screen: "Console", release: "Release", recipe: str) -> None:
     """How many rows were released, and why the others were not."""
     next_step = f"; the next `evertune run {recipe}` treats them as fresh rows" if release.released else ""
-    screen.print(f"{release.released:,} rows released, {release.kept:,} still refused{next_step}", markup=False)
+    screen.print(f"{format_rows(release.released)} released, {release.kept:,} still refused{next_step}", markup=False)
     for reason, count in release.reasons.items():
         screen.print(f"  {count:>6,}  {reason}", markup=False)

@@ -67,6 +67,11 @@ def print_table(console: "Console", columns: list[str], rows: list[list[Any]], r
     console.print(grid)
 
 
+def format_rows(count: int) -> str:
+    """Return a number of rows in words, such as `1 row` or `2,000 rows`."""
+    return f"{count:,} row{'' if count == 1 else 's'}"
+
+
 def format_metric(value: float | None) -> str:
     """Return a metric with four digits, or `-` if it is undefined."""
     return "-" if value is None else f"{value:.4f}"

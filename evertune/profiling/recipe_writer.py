@@ -101,8 +101,8 @@ def _contract_lines(guess: "Guess") -> list[str]:
         )
     share = guess.refused_share
     tolerance = 0.05 if share < 0.04 else min(1.0, math.ceil(share * 125) / 100)
-    reasons = ", ".join(f"{count} ({reason})" for reason, count in guess.refused.items())
-    expected = f"{share:.1%}: {reasons}" if reasons else "none"
+    reasons = ", ".join(f"{count} {reason}" for reason, count in guess.refused.items())
+    expected = f"{share:.1%} ({reasons})" if reasons else "none"
     lines.append(f"  tolerance: {tolerance}  # a run stops if a larger share of rows is refused; expected: {expected}")
     return lines
 

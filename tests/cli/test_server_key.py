@@ -59,10 +59,10 @@ def test_a_private_file_is_private_from_its_first_byte_on(tmp_path: Path, monkey
     [
         (WHOLE_KEY, 0o644, "other users could read it"),
         (WHOLE_KEY, 0o620, "other users could read it"),
-        ("", 0o600, "no whole key"),
-        ("evertune:short", 0o600, "no whole key"),
-        ("é" * 40, 0o600, "no whole key"),
-        (f"{WHOLE_KEY}\n{WHOLE_KEY}", 0o600, "no whole key"),
+        ("", 0o600, "no complete key"),
+        ("evertune:short", 0o600, "no complete key"),
+        ("é" * 40, 0o600, "no complete key"),
+        (f"{WHOLE_KEY}\n{WHOLE_KEY}", 0o600, "no complete key"),
     ],
 )
 def test_a_file_that_others_could_read_or_that_holds_no_key_is_replaced(

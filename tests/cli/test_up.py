@@ -95,7 +95,7 @@ def test_a_second_up_says_that_one_runs(tmp_path: Path) -> None:
     with filelock.FileLock(tmp_path / "prefect" / "evertune-up.lock"):
         done = up(tmp_path)
     assert done.returncode == 5
-    assert "runs already" in done.stderr
+    assert "already runs" in done.stderr
     assert not (tmp_path / "home").exists()
 
 
@@ -117,14 +117,14 @@ def test_a_file_without_deployments_and_no_file_are_config_errors(tmp_path: Path
     (tmp_path / "empty.yaml").write_text("name: empty\n")
     done = up(tmp_path, "--prefect-file", "empty.yaml")
     assert done.returncode == 2
-    assert "nothing under `deployments`" in done.stderr
+    assert "no entry under `deployments`" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         ("[1, 2]", "this file holds list, not a mapping"),
-        ("deployments: {a: b}", "nothing under `deployments`"),
+        ("deployments: {a: b}", "no entry under `deployments`"),
         ("deployments: [x]", "deployments.0.name: missing"),
         ("deployments: [{name: a}]", "deployments.0.entrypoint: missing; add it"),
         ("deployments: [{name: a, entrypoint: null}]", "deployments.0.entrypoint: missing; add it"),
@@ -176,7 +176,7 @@ def test_a_recipes_schedule_is_that_of_its_deployment(
         assert deployments.list_deployments(tmp_path / "mine.yaml") == ["retrain/small"]
         return
     with pytest.raises(
-        ConfigError, match=r"small: its schedule is .*, that of .* is '0 3 \* \* \*' in UTC; write the same"
+        ConfigError, match=r"small: the schedule is .* here and '0 3 \* \* \*' in UTC in .*; make them the same"
     ):
         deployments.list_deployments(tmp_path / "mine.yaml")
 

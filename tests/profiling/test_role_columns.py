@@ -45,11 +45,9 @@ def test_other_names_of_a_role_and_given_columns_are_taken(tmp_path: Path) -> No
         DataError, match=r"--text nothing: no such column in .*rows.jsonl; columns: Instruction, response"
     ):
         told(tmp_path, rows, objective="chat", text="nothing")
-    with pytest.raises(DataError, match=r"no column is called target; name it with --label COL. The columns:\n  sour"):
+    with pytest.raises(DataError, match=r"no column is named target; name it with --label COL. The columns:\n  sour"):
         told(tmp_path, [{"source": "a", "other": "b"}], objective="seq2seq")
-    with pytest.raises(
-        DataError, match=r"no column is called question; call it so, or map it in data.columns.question"
-    ):
+    with pytest.raises(DataError, match=r"no column is named question; rename it, or map it in data.columns.question"):
         told(tmp_path, [{"context": "a", "answer": "b"}], objective="question-answering")
 
 

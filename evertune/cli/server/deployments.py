@@ -1,4 +1,4 @@
-"""What a prefect.yaml says, read before anything starts: its deployments, and their schedules beside the recipes'."""
+"""The deployments of a prefect.yaml, checked before anything starts; their schedules must match the recipes'."""
 
 import re
 from collections.abc import Iterator
@@ -13,19 +13,19 @@ RETRAIN = "flows.retrain.retrain"
 
 
 def list_deployments(prefect_file: Path) -> list[str]:
-    """FLOW/NAME of each deployment in the file.
+    """Return FLOW/NAME of each deployment in the file.
 
     Raises:
-        ConfigError: no such file, nothing in it, an entry that Prefect cannot deploy, or a schedule that is not its
+        ConfigError: the file is missing or empty, Prefect cannot deploy an entry, or a schedule differs from its
             recipe's.
     """
     if not prefect_file.is_file():
-        raise ConfigError(f"{prefect_file}: no such file; run this in the project's folder, or give --prefect-file")
+        raise ConfigError(
+            f"{prefect_file}: no such file; run `evertune up` in the project's folder, or give --prefect-file"
+        )
     entries = read_yaml(prefect_file).get("deployments")
     if not entries or not isinstance(entries, list):
-        raise ConfigError(
-            f"{prefect_file}: there is nothing under `deployments`; docs/tutorial/deployment.md shows one"
-        )
+        raise ConfigError(f"{prefect_file}: no entry under `deployments`; docs/tutorial/deployment.md shows one")
     if problems := [problem for number, entry in enumerate(entries) for problem in _find_missing_keys(number, entry)]:
         raise ConfigError(problems, str(prefect_file))
     if problems := [problem for entry in entries for problem in _find_schedule_conflict(entry)]:
@@ -34,7 +34,7 @@ def list_deployments(prefect_file: Path) -> list[str]:
 
 
 def _find_missing_keys(number: int, entry: Any) -> Iterator[str]:
-    """Keys that are missing or hold another kind of value."""
+    """Report keys that are missing or hold a value of the wrong kind."""
     for key, example in (("name", "support-intents"), ("entrypoint", RETRAIN)):
         value = entry.get(key) if isinstance(entry, dict) else None
         if not value or not isinstance(value, str):
@@ -47,7 +47,7 @@ def _find_missing_keys(number: int, entry: Any) -> Iterator[str]:
 
 
 def _find_schedule_conflict(entry: dict[str, Any]) -> Iterator[str]:
-    """A recipe that names a schedule means the one of its deployment; a paused one counts."""
+    """Report a deployment whose schedule differs from its recipe's; a paused schedule counts."""
     path = (entry.get("parameters") or {}).get("recipe")
     if entry["entrypoint"] != RETRAIN or not isinstance(path, str):
         return
@@ -56,7 +56,6 @@ def _find_schedule_conflict(entry: dict[str, Any]) -> Iterator[str]:
     if recipe_schedule is not None and deployed != [(recipe_schedule.cron, recipe_schedule.timezone)]:
         deployed_text = ", ".join(f"{cron!r} in {zone}" for cron, zone in deployed) or "none"
         yield (
-            f"{entry['name']}: its schedule is {deployed_text}, that of {path} is {recipe_schedule.cron!r} in "
-            f"{recipe_schedule.timezone}; "
-            "write the same in both (with `active: false` here, to pause it)"
+            f"{entry['name']}: the schedule is {deployed_text} here and {recipe_schedule.cron!r} in "
+            f"{recipe_schedule.timezone} in {path}; make them the same (`active: false` here pauses it)"
         )

@@ -1,4 +1,4 @@
-"""The work pool of `evertune up` on a Prefect server: its deployments, and the runs that a dead worker left in it."""
+"""The work pool of `evertune up` on a Prefect server: its deployments, and runs that a killed worker left behind."""
 
 import subprocess
 import sys
@@ -12,10 +12,10 @@ PREFECT = [sys.executable, "-m", "prefect"]
 
 
 def register_deployments(prefect_file: Path, environment: Mapping[str, str]) -> None:
-    """Make the pool where it is missing, and register every deployment of the file.
+    """Create the pool if it is missing, and register every deployment of the file.
 
     Raises:
-        RegistryError: Prefect refused; with what it says.
+        RegistryError: Prefect failed; the message holds its output.
     """
     create = ["work-pool", "create", POOL, "--type", "process"]
     register = ["--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file)]
@@ -27,10 +27,10 @@ def register_deployments(prefect_file: Path, environment: Mapping[str, str]) -> 
 
 
 def mark_crashed_runs(url: str, key: str) -> list[str]:
-    """Mark the pool's unfinished runs as crashed, and return their names: no worker is left that could end them.
+    """Mark the pool's unfinished runs as crashed, because no worker is left to end them, and return their names.
 
-    Prefect would keep them running for ever, and with them the place that a deployment with a concurrency limit has:
-    its leases are in the server's memory, so after a restart nothing takes them back.
+    Otherwise they would hold the deployment's only concurrency slot forever: the leases are in the server's memory, so
+    after a restart nothing releases them.
 
     Args:
         url: of the API.
@@ -44,7 +44,7 @@ def mark_crashed_runs(url: str, key: str) -> list[str]:
 
     unfinished = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}})
     pool = WorkPoolFilter.model_validate({"name": {"any_": [POOL]}})
-    state: State[None] = Crashed(message="Its worker was killed. The next run goes on from the last finished step.")
+    state: State[None] = Crashed(message="The worker was killed. The next run continues after the last finished step.")
     settings = {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: key}
     with temporary_settings(settings), get_client(sync_client=True) as client:
         runs = client.read_flow_runs(flow_run_filter=unfinished, work_pool_filter=pool)

@@ -17,7 +17,7 @@ NOTE = "evertune-profile.json"
 
 
 def prefect_home() -> Path:
-    """PREFECT_HOME: Prefect's database and profiles; one `evertune up` at a time uses it."""
+    """Return PREFECT_HOME, the folder of Prefect's database and profiles; one `evertune up` at a time uses it."""
     from prefect.settings import PREFECT_HOME
 
     return Path(PREFECT_HOME.value())
@@ -25,12 +25,13 @@ def prefect_home() -> Path:
 
 @contextlib.contextmanager
 def activate_profile(url: str, key: str) -> Iterator[str]:
-    """Make a profile for the server at `url` the active one, at the end the user's own again; yields that one's name.
+    """Activate a profile for the server at `url` within the block, and yield the name of the user's own profile.
 
-    It has the own one's settings; PREFECT_PROFILE and PREFECT_API_URL in the environment come before it. From then on
-    only its owner can read the file of the profiles.
+    The profile has the settings of the user's own one. PREFECT_PROFILE and PREFECT_API_URL in the environment take
+    precedence. From then on only the user can read the file of the profiles.
 
     Args:
+        url: of the API.
         key: of the server.
     """
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, load_profiles
@@ -51,7 +52,7 @@ def activate_profile(url: str, key: str) -> Iterator[str]:
 
 
 def restore_profile() -> None:
-    """Take the profile away, at the end or after a crash; a profile that the user chose meanwhile stays active."""
+    """Remove the profile, at the end or after a crash; a profile that the user chose meanwhile stays active."""
     from prefect.settings import load_profiles
 
     note = read_json(_note_path())
@@ -66,10 +67,10 @@ def restore_profile() -> None:
 
 
 def keep_key_from_others() -> None:
-    """Have Prefect read the user's own profile where PREFECT_API_URL names another server than that of `evertune up`.
+    """Select the user's own profile where PREFECT_API_URL names a server other than that of `evertune up`.
 
-    Prefect would send the key in the profile to whatever server PREFECT_API_URL names. It reads its profile once, when
-    it is imported, so this comes before that.
+    Otherwise Prefect would send the key in the profile to that server. Prefect reads its profile when it is imported,
+    so this must run before.
     """
     url = os.environ.get("PREFECT_API_URL")
     home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect").expanduser()
@@ -79,7 +80,7 @@ def keep_key_from_others() -> None:
 
 
 def _save(profiles: "ProfilesCollection") -> None:
-    """Write them as Prefect does, but whole, and readable by their owner alone: one of them holds a key."""
+    """Write the profiles as Prefect does, but atomically and readable by their owner alone: one holds a key."""
     from prefect.settings import PREFECT_PROFILES_PATH, save_profiles, temporary_settings
 
     path = Path(PREFECT_PROFILES_PATH.value()).resolve()  # a link to a file elsewhere stays one

@@ -1,7 +1,7 @@
 """Prefect's server for this machine alone: `python -m evertune.cli.server.prefect_server PORT`.
 
-Prefect has no setting for the names that a server answers to. Without one, a page whose name an attacker points at
-127.0.0.1 (DNS rebinding) is of the same origin to a browser. So its app is served behind a check of the Host header.
+Prefect has no setting for the host names that a server answers to. To a browser, a page whose name an attacker points
+at 127.0.0.1 (DNS rebinding) has the same origin. So Prefect's app is served behind a check of the Host header.
 """
 
 import os
@@ -17,25 +17,25 @@ NAMES_VARIABLE = "EVERTUNE_ALLOWED_HOSTS"
 
 
 def allowed_names() -> list[str]:
-    """The host names that a request may ask for: this machine's own, and those of EVERTUNE_ALLOWED_HOSTS."""
-    further = os.environ.get(NAMES_VARIABLE, "").split(",")
-    return [*LOCAL_NAMES, *(name.strip() for name in further if name.strip())]
+    """Return the host names that a request may use: this machine's own, and those of EVERTUNE_ALLOWED_HOSTS."""
+    extra_names = os.environ.get(NAMES_VARIABLE, "").split(",")
+    return [*LOCAL_NAMES, *(name.strip() for name in extra_names if name.strip())]
 
 
 def page_origins(port: int) -> str:
-    """The origins of the server's own page, as Prefect's setting for CORS has them."""
+    """Return the origins of the server's own page in the form of Prefect's CORS setting."""
     return ",".join(f"http://{name}:{port}" for name in LOCAL_NAMES)
 
 
 def check_host(app: "ASGIApp") -> "ASGIApp":
-    """The app behind a check that refuses requests and websockets for other names with status 400."""
+    """Wrap the app in a check that refuses requests and websockets for other host names with status 400."""
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     return TrustedHostMiddleware(app, allowed_hosts=allowed_names(), www_redirect=False)
 
 
 def main(port: int) -> None:
-    """Serve Prefect's API and page until a signal ends it; its settings are Prefect's own."""
+    """Serve Prefect's API and page, with Prefect's own settings, until a signal ends it."""
     import uvicorn
     from prefect.server.api.server import create_app
     from prefect.settings import get_current_settings

@@ -1,4 +1,4 @@
-"""Prefect's settings for a run from the command line: quiet, without heartbeats, on the server that is there."""
+"""Prefect's settings for a run in this process: quiet, without heartbeats, on a given or a temporary server."""
 
 import base64
 import contextlib
@@ -18,12 +18,13 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def quiet_prefect(debug: bool, needed: Iterable[str]) -> Iterator[None]:
-    """Run flows within this block; PREFECT_API_URL names the server, else a temporary one is started.
+    """Run flows within this block, on the server that PREFECT_API_URL names, or else on a temporary one.
 
     Args:
+        debug: show Prefect's log.
         needed: modules that the flow will need, imported while a temporary server starts.
     Raises:
-        RegistryError: a server is named and does not answer, or refuses the key.
+        RegistryError: the named server does not answer, or refuses the key.
     """
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
@@ -32,7 +33,7 @@ def quiet_prefect(debug: bool, needed: Iterable[str]) -> Iterator[None]:
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "60")
     with contextlib.ExitStack() as stack:
         if "PREFECT_API_URL" not in os.environ:
-            # A profile may name a server of another day; this run does not depend on it.
+            # A profile may name a server that runs no more; this run must not depend on it.
             os.environ["PREFECT_PROFILE"] = "ephemeral"
             os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
             stack.enter_context(_key_in_environment())
@@ -50,13 +51,13 @@ def quiet_prefect(debug: bool, needed: Iterable[str]) -> Iterator[None]:
 
 @functools.cache
 def _temporary_key() -> str:
-    """The key of this process's temporary server: that shares a database with the worker of `evertune up`."""
+    """Return the key of the temporary server, which shares a database with the worker of `evertune up`."""
     return server_key.new_key()
 
 
 @contextlib.contextmanager
 def _key_in_environment() -> Iterator[None]:
-    """The temporary server, and what this process starts, find its key in the environment; no page may call it."""
+    """Pass the key to the temporary server and to child processes; no web page may call the server."""
     values = {
         server_key.SERVER_VARIABLE: _temporary_key(),
         server_key.CLIENT_VARIABLE: _temporary_key(),
@@ -75,7 +76,7 @@ def _key_in_environment() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _key_in_settings() -> Iterator[None]:
-    """Prefect shows the key even where it read the environment earlier."""
+    """Make Prefect send the key even if it read the environment earlier."""
     from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
     with temporary_settings({PREFECT_API_AUTH_STRING: _temporary_key()}):
@@ -83,7 +84,7 @@ def _key_in_settings() -> Iterator[None]:
 
 
 def _start_server(needed: Iterable[str]) -> None:
-    """Start Prefect's temporary server, and import what the flow needs until it answers."""
+    """Start Prefect's temporary server, and meanwhile import what the flow needs."""
     with ThreadPoolExecutor(1) as executor:
         future = executor.submit(_start_locked_server)
         for name in needed:
@@ -92,7 +93,7 @@ def _start_server(needed: Iterable[str]) -> None:
 
 
 def _start_locked_server() -> None:
-    """Start it while no other run does: two that meet a fresh database at once, or one to be upgraded, ruin it."""
+    """Start the server while no other run does: two that create or upgrade a database at once ruin it."""
     import filelock
     from prefect.server.api.server import SubprocessASGIServer
 
@@ -102,7 +103,7 @@ def _start_locked_server() -> None:
 
 
 def check_server(url: str) -> None:
-    """Ask a Prefect API for a sign of life, and whether it takes the key of Prefect's settings.
+    """Check that a Prefect API answers and accepts the key in Prefect's settings.
 
     Raises:
         RegistryError: it does not answer, or refuses the key.
@@ -116,7 +117,7 @@ def check_server(url: str) -> None:
     elif token := PREFECT_API_KEY.value():
         headers["Authorization"] = f"Bearer {token}"
     try:
-        # Not /health, which needs no key. Prefect Cloud has no such page, but another refusal is an answer too.
+        # Not /health, which needs no key. Prefect Cloud has no such page, but its refusal is an answer too.
         answer = httpx.get(f"{url.rstrip('/')}/admin/version", headers=headers, timeout=5)
         if answer.is_server_error:
             answer.raise_for_status()
@@ -128,6 +129,5 @@ def check_server(url: str) -> None:
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         raise RegistryError(
             f"the Prefect server at {strip_credentials(url).removesuffix('/api')} refuses the key; set "
-            "PREFECT_API_AUTH_STRING to "
-            "its key (`evertune up` keeps that in the file prefect-key of its home)"
+            "PREFECT_API_AUTH_STRING to the server's key (`evertune up` stores it as prefect-key in its home)"
         )

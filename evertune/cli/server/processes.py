@@ -1,4 +1,4 @@
-"""Processes that a command starts and ends again, with all that those start; a record finds them after a crash."""
+"""Processes that a command starts and stops, with their children; a record finds them after a crash."""
 
 import contextlib
 import signal
@@ -14,8 +14,8 @@ from evertune.runtime.files import read_json, write_json
 if TYPE_CHECKING:
     import psutil
 
-START = 120.0  # seconds that a server may take to answer: a first start makes its database
-GRACE = 10.0  # seconds that a process has to end by itself
+START = 120.0  # seconds that a server may take to answer: its first start creates a database
+GRACE = 10.0  # seconds that a process may take to end by itself
 
 
 class Processes:
@@ -32,7 +32,7 @@ class Processes:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start a process in its own session: Ctrl-C reaches this command alone, which ends the others in order."""
+        """Start a process in its own session: Ctrl-C reaches this command alone, which stops the others in order."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with self.log_path(name).open("wb") as log:
             self._running[name] = subprocess.Popen(
@@ -41,14 +41,14 @@ class Processes:
         write_json(self._record, {name: _identify_process(process.pid) for name, process in self._running.items()})
 
     def log_path(self, name: str) -> Path:
-        """The log file of a process."""
+        """Return the log file of a process."""
         return self._folder / f"{name}.log"
 
     def wait_ready(self, name: str, url: str) -> None:
         """Wait until the server answers.
 
         Raises:
-            RegistryError: it ended, or does not answer in time.
+            RegistryError: the server ended, or does not answer in time.
         """
         import httpx
 
@@ -65,7 +65,7 @@ class Processes:
         """Raise if one of the processes has ended by itself.
 
         Raises:
-            RegistryError: with the end of its log.
+            RegistryError: a process ended; the message holds the end of its log.
         """
         for name, process in self._running.items():
             if (status := process.poll()) is not None:
@@ -75,7 +75,7 @@ class Processes:
                 )
 
     def stop_all(self) -> None:
-        """End all of them and whatever they started, the youngest first."""
+        """Stop all processes and their children, the youngest first."""
         import psutil
 
         for process in reversed(self._running.values()):
@@ -87,7 +87,7 @@ class Processes:
 
 
 def end_leftovers(record: Path) -> list[str]:
-    """End the processes of a command that was killed before it could end them; returns their names."""
+    """Stop the processes of a command that was killed before it could stop them, and return their names."""
     import psutil
 
     ended = []
@@ -101,14 +101,14 @@ def end_leftovers(record: Path) -> list[str]:
 
 
 def _identify_process(pid: int) -> dict[str, float]:
-    # A process number is used again; number and time of birth are not.
+    # Process numbers are reused; number and start time together are unique.
     import psutil
 
     return {"pid": pid, "born": psutil.Process(pid).create_time()}
 
 
 def _end_process(process: "psutil.Process") -> None:
-    """Children first and by SIGTERM: a flow run then tells the server that it ended, and frees its place."""
+    """Stop children first and by SIGTERM: a flow run then reports its end to the server and frees its slot."""
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -121,11 +121,14 @@ def _end_process(process: "psutil.Process") -> None:
 
 
 def _wait_ended(processes: "Sequence[psutil.Process]", seconds: float) -> "list[psutil.Process]":
-    """Wait until all have ended; returns those that have not."""
+    """Wait until all have ended, and return those that have not."""
     deadline = time.monotonic() + seconds
-    while (alive := [process for process in processes if _is_alive(process)]) and time.monotonic() < deadline:
+    alive = list(processes)
+    while True:
+        alive = [process for process in alive if _is_alive(process)]
+        if not alive or time.monotonic() >= deadline:
+            return alive
         time.sleep(0.05)
-    return alive
 
 
 def _is_alive(process: "psutil.Process") -> bool:

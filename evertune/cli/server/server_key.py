@@ -1,6 +1,6 @@
-"""The key of the Prefect server of `evertune up`: made once for a home, and readable by its owner alone.
+"""The key of the Prefect server of `evertune up`: created once for a home, and readable by its owner alone.
 
-Whoever can speak with the server can have the worker run a command, so every request has to show the key.
+Whoever can reach the server can make the worker run a command, so every request must carry the key.
 """
 
 import os
@@ -26,7 +26,13 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 @dataclass(frozen=True)
 class ServerKey:
-    """A key, where a person finds it, and why a new one was made in place of an old one."""
+    """A key.
+
+    Args:
+        text: user and password.
+        source: file or variable where a person finds it.
+        renewed: why an older key was replaced.
+    """
 
     text: str = field(repr=False)
     source: str
@@ -34,17 +40,17 @@ class ServerKey:
 
 
 def new_key() -> str:
-    """A key that nobody can guess."""
+    """Return a random key."""
     return f"{USER}:{secrets.token_urlsafe(32)}"
 
 
 def ensure_key(home: "Home") -> ServerKey:
-    """The key of a home, made where there is none; PREFECT_SERVER_API_AUTH_STRING in the environment comes before it.
+    """Return PREFECT_SERVER_API_AUTH_STRING, or else the key of a home, which is created if it is missing.
 
     A file that others could read, or that holds no key, is replaced.
 
     Raises:
-        RegistryError: the file belongs to another user, is no file, or cannot be read or kept from others.
+        RegistryError: the file belongs to another user, is not a plain file, or cannot be read or protected.
     """
     if own := os.environ.get(SERVER_VARIABLE):
         return ServerKey(own, SERVER_VARIABLE)
@@ -55,25 +61,25 @@ def ensure_key(home: "Home") -> ServerKey:
             write_atomic(path, new_key() + "\n", mode=0o600)
         if flaw := _find_flaw(path):
             raise RegistryError(
-                f"{path}: a new key was written, and {flaw}; put the home on a file system that keeps permissions "
-                "(EVERTUNE_HOME)"
+                f"{path}: a new key was written, but {flaw}; put the home on a file system "
+                "that keeps permissions (EVERTUNE_HOME)"
             )
         return ServerKey(path.read_text(encoding="ascii").strip(), str(path), renewed)
 
 
 def key_file(home: "Home") -> Path:
-    """Where a home keeps its key."""
+    """Return the file of a home's key."""
     return home.root / "prefect-key"
 
 
 def _find_flaw(path: Path) -> str | None:
-    """Why the key in a file must not be used any more; None where it is good, or where there is no file."""
+    """Return why the key in a file must not be used any more, or None if it is good or there is no file."""
     try:
         status = path.lstat()
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(status.st_mode):
-        raise RegistryError(f"{path}: the key of the Prefect server must be a plain file; move this away")
+        raise RegistryError(f"{path}: the key of the Prefect server must be a plain file; move it away")
     if status.st_uid != os.geteuid():
         raise RegistryError(
             f"{path}: the key of the Prefect server belongs to another user; start `evertune up` as that user, "
@@ -88,4 +94,4 @@ def _find_flaw(path: Path) -> str | None:
             f"{path}: the key of the Prefect server cannot be read ({error.strerror}); remove the file, and the next "
             "`evertune up` makes a new one"
         ) from error
-    return None if WELL_FORMED.fullmatch(text.strip()) else "it held no whole key"
+    return None if WELL_FORMED.fullmatch(text.strip()) else "it held no complete key"

@@ -32,15 +32,19 @@ PORT = click.IntRange(1, 65535)
 
 
 @click.command()
-@click.option("--port", type=PORT, default=4200, show_default=True, help="Prefect server.")
-@click.option("--mlflow-port", type=PORT, default=5000, show_default=True, help="MLflow server.")
+@click.option("--port", type=PORT, default=4200, show_default=True, help="Port of the Prefect server.")
+@click.option("--mlflow-port", type=PORT, default=5000, show_default=True, help="Port of the MLflow server.")
 @click.option(
-    "--prefect-file", type=click.Path(path_type=Path), default=Path("deployments/prefect.yaml"), show_default=True
+    "--prefect-file",
+    type=click.Path(path_type=Path),
+    default=Path("deployments/prefect.yaml"),
+    show_default=True,
+    help="File with the deployments.",
 )
 def up(port: int, mlflow_port: int, prefect_file: Path) -> None:
-    """Start everything that `prefect deployment run 'retrain/NAME'` and the schedules need; Ctrl-C stops it.
+    """Start everything that `prefect deployment run 'retrain/NAME'` and the schedules need. Ctrl-C stops it.
 
-    A server that PREFECT_API_URL or MLFLOW_TRACKING_URI names is used as it is, and none is started in its place.
+    A server that PREFECT_API_URL or MLFLOW_TRACKING_URI names is used, and none is started for it.
     """
     from evertune.runtime.home import Home, find_home
 
@@ -53,7 +57,7 @@ def up(port: int, mlflow_port: int, prefect_file: Path) -> None:
     with _exclusive_up(screen), _handle_signals(), contextlib.ExitStack() as stack:
         _check_ports({"--port": port, "--mlflow-port": mlflow_port})
         _check_named_servers()
-        home.load_identity()  # raises where nothing can be kept there
+        home.load_identity()  # raises if the home is not writable
         key = server_key.ensure_key(home) if _starts_server("PREFECT_API_URL") else None
         processes = Processes(home.root / "up", _record_path())
         stack.callback(_stop_processes, processes, screen)
@@ -64,7 +68,7 @@ def up(port: int, mlflow_port: int, prefect_file: Path) -> None:
             _show_key(screen, key)
         screen.print(f"MLflow    {_redact_uri(environment['MLFLOW_TRACKING_URI'])}")
         if key and (crashed_runs := prefect_pool.mark_crashed_runs(url, key.text)):
-            screen.print(f"marked as crashed, because nothing runs them any more: {', '.join(crashed_runs)}")
+            screen.print(f"marked as crashed, because their worker is gone: {', '.join(crashed_runs)}")
         if key:
             environment[server_key.CLIENT_VARIABLE] = key.text
         prefect_pool.register_deployments(prefect_file, environment)
@@ -72,18 +76,17 @@ def up(port: int, mlflow_port: int, prefect_file: Path) -> None:
         screen.print(f"worker    of the work pool {POOL!r}")
         if key:
             previous_profile = stack.enter_context(prefect_profile.activate_profile(url, key.text))
-            screen.print(
-                f"profile   {prefect_profile.NAME!r} is Prefect's active one until this ends, then {previous_profile!r}"
-            )
+            own_profile = prefect_profile.NAME
+            screen.print(f"profile   {own_profile!r} is active in Prefect until this stops, then {previous_profile!r}")
         screen.print(f"{len(names)} deployments registered; in another terminal, for example:")
         screen.print(f"          {_format_command('prefect')} deployment run '{names[0]}' --watch")
-        screen.print("Ctrl-C stops all of it.")
+        screen.print("Ctrl-C stops everything.")
         with contextlib.suppress(KeyboardInterrupt):
             _watch_processes(processes)
 
 
 def _starts_server(variable: str) -> bool:
-    """Whether a server is started here: not where the environment names one."""
+    """Whether a server is started here, because the environment names none."""
     return not os.environ.get(variable)
 
 
@@ -101,7 +104,7 @@ def _build_environment(port: int, mlflow_port: int) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _exclusive_up(screen: "Console") -> Iterator[None]:
-    """One `evertune up` at a time for a PREFECT_HOME; what a killed one left behind is put in order first."""
+    """Allow one `evertune up` at a time for a PREFECT_HOME, and first clean up after one that was killed."""
     import filelock
 
     folder = prefect_profile.prefect_home()
@@ -111,12 +114,12 @@ def _exclusive_up(screen: "Console") -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout:
         raise RegistryError(
-            f"`evertune up` runs already with this PREFECT_HOME ({folder}); stop it with Ctrl-C where it runs, "
+            f"`evertune up` already runs with this PREFECT_HOME ({folder}); stop it with Ctrl-C where it runs, "
             "or set another PREFECT_HOME (and --port, --mlflow-port) for a second one"
         ) from None
     with lock:
         if leftovers := end_leftovers(_record_path()):
-            screen.print(f"stopped what a killed `evertune up` had left running: {', '.join(leftovers)}")
+            screen.print(f"stopped processes that a killed `evertune up` left running: {', '.join(leftovers)}")
         prefect_profile.restore_profile()
         yield
     lock.release()
@@ -128,13 +131,11 @@ def _record_path() -> Path:
 
 @contextlib.contextmanager
 def _handle_signals() -> Iterator[None]:
-    """SIGINT, SIGTERM and a closed terminal end the command in order, also where a script started it with `&`."""
+    """Stop the command in order on SIGINT, SIGTERM and a closed terminal, even if a script started it with `&`."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         for handled_signal in handled_signals:
-            signal.signal(
-                handled_signal, signal.SIG_IGN
-            )  # once is enough: stopping takes seconds and must not be cut short
+            signal.signal(handled_signal, signal.SIG_IGN)  # stopping takes seconds and must not be interrupted
         raise KeyboardInterrupt
 
     handled_signals = [signal.SIGINT, signal.SIGTERM]
@@ -149,10 +150,10 @@ def _handle_signals() -> Iterator[None]:
 
 
 def _check_ports(ports: Mapping[str, int]) -> None:
-    """Raise ConfigError where a server to be started finds its port taken, or that of the other."""
+    """Raise ConfigError if the port of a server to be started is in use, or both servers have the same."""
     problems = []
     if len(set(ports.values())) == 1 and _starts_server("PREFECT_API_URL") and _starts_server("MLFLOW_TRACKING_URI"):
-        raise ConfigError(f"{' and '.join(ports)} are both {ports['--port']}; give each server a port of its own")
+        raise ConfigError(f"{' and '.join(ports)} are both {ports['--port']}; give the servers different ports")
     for variable, (option, port) in zip(("PREFECT_API_URL", "MLFLOW_TRACKING_URI"), ports.items(), strict=True):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -161,15 +162,15 @@ def _check_ports(ports: Mapping[str, int]) -> None:
                     probe.bind(("127.0.0.1", port))
             except OSError as error:
                 problems.append(
-                    f"{option} {port}: {os.strerror(error.errno or 0).lower()}; give another {option}, end the program "
-                    f"that has it, or set {variable} to use a server that runs there"
+                    f"{option} {port}: {os.strerror(error.errno or 0).lower()}; give another {option}, stop the "
+                    f"program that uses it, or set {variable} to use a server that runs there"
                 )
     if problems:
         raise ConfigError(problems)
 
 
 def _check_named_servers() -> None:
-    """Raise RegistryError where a server that a variable names does not answer."""
+    """Raise RegistryError if a server that a variable names does not answer."""
     from evertune.registry.tracking import store
 
     store.check_server()
@@ -185,17 +186,17 @@ def _start_servers(
     port: int,
     mlflow_port: int,
 ) -> None:
-    """Start the servers that no variable names, and wait until all answer.
+    """Start the servers that no variable names, and wait until they answer.
 
     Args:
-        key: for Prefect's server; None where a variable names one.
+        key: for Prefect's server; None if a variable names one.
     """
     from evertune.registry.tracking import store
 
     if key:
         command = [sys.executable, "-m", "evertune.cli.server.prefect_server", str(port)]
         processes.start("prefect", command, _for_server(environment, key, port))
-    store.open_client(home)  # makes the local store where it is new: two that meet a fresh one at once ruin it
+    store.open_client(home)  # creates the local store; two processes at once would ruin it
     if _starts_server("MLFLOW_TRACKING_URI"):
         processes.start("mlflow", _mlflow_command(home, store.tracking_uri(home), mlflow_port), environment)
         processes.wait_ready("mlflow", f"{environment['MLFLOW_TRACKING_URI']}/health")
@@ -205,7 +206,7 @@ def _start_servers(
 
 
 def _for_server(environment: Mapping[str, str], key: ServerKey, port: int) -> dict[str, str]:
-    """The environment of Prefect's server: its key, and the pages that may call it; what the user has set stands."""
+    """Return the environment of Prefect's server: its key, and the pages that may call it."""
     origins = os.environ.get("PREFECT_SERVER_CORS_ALLOWED_ORIGINS") or prefect_server.page_origins(port)
     return {
         **environment,
@@ -215,17 +216,17 @@ def _for_server(environment: Mapping[str, str], key: ServerKey, port: int) -> di
 
 
 def _check_locked(url: str) -> None:
-    """Raise RegistryError where the server answers without the key: its worker would run anybody's commands."""
+    """Raise RegistryError if the server answers without the key: its worker would run anybody's commands."""
     import httpx
 
     if httpx.get(f"{url}/admin/version", timeout=30).status_code != httpx.codes.UNAUTHORIZED:
-        raise RegistryError(f"the Prefect server at {url.removesuffix('/api')} answers without its key")
+        raise RegistryError(f"the Prefect server at {url.removesuffix('/api')} answers without its key; it is stopped")
 
 
 def _show_key(screen: "Console", key: ServerKey) -> None:
     if key.renewed:
-        screen.print(f"          its key is a new one: {key.renewed}")
-    screen.print(f"          the page asks for the password: it is in {key.source}")
+        screen.print(f"          the key was replaced: {key.renewed}")
+    screen.print(f"          the password for the page is in {key.source}")
 
 
 def _mlflow_command(home: "Home", store_uri: str, port: int) -> list[str]:
@@ -256,7 +257,7 @@ def _watch_processes(processes: Processes) -> None:
 
 
 def _stop_processes(processes: Processes, screen: "Console") -> None:
-    screen.print("stopping; a run that is cut off goes on from its last checkpoint the next time")
+    screen.print("stopping; an interrupted run continues from its last checkpoint the next time")
     processes.stop_all()
     screen.print("stopped")
 
@@ -268,7 +269,7 @@ def _redact_uri(uri: str) -> str:
 
 
 def _format_command(name: str) -> str:
-    """How a person calls a command of this environment: by name where PATH finds it, else by path."""
+    """Return how a person calls a command of this environment: by name if PATH finds it, else by path."""
     own_path = Path(sys.executable).with_name(name)
     path_command = shutil.which(name)
     if path_command and Path(path_command).resolve() == own_path.resolve():

@@ -71,7 +71,7 @@ def test_the_command_says_what_became_of_the_rows(
     read_output("--export", str(file))
     file.write_text(file.read_text(encoding="utf-8").replace("crad", "card"), encoding="utf-8")
     summary = read_output("--from", str(file))[0]
-    assert summary.startswith("1 rows released, 3 still refused; the next `evertune run ")
+    assert summary.startswith("1 row released, 3 still refused; the next `evertune run ")
 
 
 def test_a_release_does_not_export(tmp_path: Path) -> None:
