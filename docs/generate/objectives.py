@@ -159,7 +159,7 @@ def _details() -> Iterator[str]:
         yield f"| outputs | {', '.join(f'`{one}` ({kind})' for one, kind in objective.OUTPUTS.items())} |"
         yield f"| [metrics](metrics.md) | {', '.join(f'`{one}`' for one in objective.METRICS)} (default first) |"
         yield f"| options | {', '.join(f'`{one}`' for one in options)} ([meaning](recipe.md#{name})) |"
-        yield f"| base model of `evertune new` | `{getattr(objective, 'BASE_MODEL', BASE_MODEL)}` |"
+        yield f"| base model of `evertune new` | `{objective.BASE_MODEL}` |"
         yield from _limits(objective)
         yield ""
 
@@ -168,9 +168,9 @@ def _limits(objective: object) -> Iterator[str]:
     notes = []
     if objective.COUPLED:
         notes.append("Rows of a batch learn from each other: one process, and batches are never cut.")
-    if getattr(objective, "IN_BLOCKS", False):
+    if objective.IN_BLOCKS:
         notes.append("Long rows are learned in blocks; nothing is cut.")
-    if getattr(objective, "STARTS_AT_RANDOM", False):
+    if objective.STARTS_AT_RANDOM:
         notes.append("The base model may be a configuration and a tokenizer without weights.")
     if without := objective.IGNORED_SETTINGS:
         refused = ", ".join(f"`training.{one}`" for one in without)
