@@ -10,7 +10,8 @@ from evertune.registry.decisions import ledger
 from evertune.registry.tracking import runs, unfinished
 from evertune.runs import outcome as outcomes
 from evertune.runs import recipe_changes, up_to_date
-from evertune.runtime.home import Home, home_of
+from evertune.runtime.context import RunContext
+from evertune.runtime.home import home_of
 from tasks.artifacts import show_decision, show_report
 from tasks.notify import send_notice
 from tasks.step import logger, step, step_seconds
@@ -19,11 +20,13 @@ from tasks.step import logger, step, step_seconds
 def find_unchanged(snapshot: Snapshot, recipe: Recipe) -> Outcome | None:
     """Return the last outcome, and record it in the ledger, if the sources brought nothing new; else None."""
     home = home_of(recipe)
-    changes = recipe_changes.find_changes(recipe, home)  # before the check, which replaces the recipe on record
-    outcome = up_to_date.check_after_reading(recipe, home, snapshot)
+    changes = recipe_changes.find_changes(
+        RunContext(recipe, home)
+    )  # before the check, which replaces the recipe on record
+    outcome = up_to_date.check_after_reading(RunContext(recipe, home), snapshot)
     if outcome is None:
         return None
-    _show_unchanged(recipe, home, outcome, changes)
+    _show_unchanged(RunContext(recipe, home), outcome, changes)
     return ledger.record_unchanged(home, outcome)
 
 
@@ -33,19 +36,19 @@ def record_waiting(shortage: TooLittle, snapshot: Snapshot, recipe: Recipe) -> O
     The rows stay new: the run that trains on them counts them too. If there were none, the edited recipe is done.
     """
     home = home_of(recipe)
-    changes = recipe_changes.find_changes(recipe, home)
-    outcome = outcomes.build_waiting_outcome(shortage, snapshot, recipe, home)
-    _show_unchanged(recipe, home, outcome, changes)
+    changes = recipe_changes.find_changes(RunContext(recipe, home))
+    outcome = outcomes.build_waiting_outcome(shortage, snapshot, RunContext(recipe, home))
+    _show_unchanged(RunContext(recipe, home), outcome, changes)
     if not snapshot.accepted:
-        up_to_date.record_conclusion(recipe, home, snapshot, outcome)
+        up_to_date.record_conclusion(RunContext(recipe, home), snapshot, outcome)
     return ledger.record_unchanged(home, outcome)
 
 
-def _show_unchanged(recipe: Recipe, home: Home, outcome: Outcome, changes: list[str]) -> None:
-    unfinished.close_abandoned(home, recipe.name, held_lock="run")
+def _show_unchanged(context: RunContext, outcome: Outcome, changes: list[str]) -> None:
+    unfinished.close_abandoned(context.home, context.recipe.name, held_lock="run")
     logger.info("unchanged: %s", outcome.reason)
-    show_decision(recipe.name, outcome.decision, outcome.reason, outcome.version)
-    ledger.record_recipe_change(home, changes)
+    show_decision(context.recipe.name, outcome.decision, outcome.reason, outcome.version)
+    ledger.record_recipe_change(context.home, changes)
 
 
 @step
@@ -54,11 +57,13 @@ def conclude(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
     home = home_of(recipe)
     snapshot = candidate.tokens.snapshot
     run = runs.Run(home, candidate.run_id, Path(candidate.run_folder))
-    outcome = outcomes.build_outcome(candidate, evaluation, decision, recipe, home, dict(step_seconds.get()))
+    outcome = outcomes.build_outcome(
+        candidate, evaluation, decision, RunContext(recipe, home), dict(step_seconds.get())
+    )
     if outcomes.is_repetition(home, run.folder, outcome):
-        return outcomes.conclude_repetition(run, recipe, home, outcome, snapshot)
+        return outcomes.conclude_repetition(run, RunContext(recipe, home), outcome, snapshot)
 
-    page = outcomes.write_report(run, recipe, home, outcome, evaluation, snapshot)
+    page = outcomes.write_report(run, RunContext(recipe, home), outcome, evaluation, snapshot)
     outcome = replace(outcome, report=str(page))
     outcomes.record_outcome(run, recipe, outcome, evaluation, snapshot)
     link = runs.find_run_url(home, run.run_id)
@@ -66,5 +71,5 @@ def conclude(candidate: Candidate, evaluation: Evaluation, decision: Decision, r
     # Before the run is marked as concluded: a crash in between notifies people twice instead of never.
     champion_metrics = evaluation.champion_metrics.get("test", {})
     send_notice(recipe, notices.describe_outcome(recipe, outcome, champion_metrics, link))
-    outcomes.mark_concluded(run, recipe, home, outcome, evaluation, snapshot)
+    outcomes.mark_concluded(run, RunContext(recipe, home), outcome, evaluation, snapshot)
     return outcome

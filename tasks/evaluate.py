@@ -8,6 +8,7 @@ from evertune.records import Candidate, Evaluation
 from evertune.registry.tracking import runs
 from evertune.runs import comparison
 from evertune.runtime import job_slots
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import home_of
 from tasks.artifacts import show_metrics
 from tasks.step import logger, step
@@ -18,12 +19,12 @@ def evaluate(candidate: Candidate, recipe: Recipe) -> Evaluation:
     """Score both models on the same test rows, unless an earlier process did."""
     home = home_of(recipe)
     folder = Path(candidate.run_folder)
-    opponent = comparison.find_opponent(recipe, home, candidate.run_id)
+    opponent = comparison.find_opponent(RunContext(recipe, home), candidate.run_id)
     key = comparison.compute_evaluation_key(candidate, recipe, opponent)
     report = evaluation.load_evaluation(folder, key)
     if report is None:
         with runs.fail_on_error(home, candidate.run_id), job_slots.hold_slot(recipe.name):
-            report = comparison.score_models(candidate, recipe, home, opponent)
+            report = comparison.score_models(candidate, RunContext(recipe, home), opponent)
         if report.problem is None:  # else the next run scores again, once a person has repaired the champion
             evaluation.save_evaluation(folder, key, report)
     show_metrics(recipe.name, report)

@@ -6,6 +6,7 @@ from evertune.records import Candidate, Tokens, TooLittle
 from evertune.registry.tracking import queries, runs
 from evertune.registry.versions import parity, requirements
 from evertune.runs import training_start
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import home_of
 from evertune.tokenization import tokenize
 from tasks.step import logger, step
@@ -27,12 +28,11 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate |
         # The parity check's process imports on another core while the training imports here.
         parity.prepare_check(home, requirements.list_requirements(recipe))
 
-    run = runs.open_run(recipe, home, tokens, start.folder)
+    run = runs.open_run(RunContext(recipe, home), tokens, start.folder)
     with runs.fail_on_error(home, run.run_id):
         run.set_tags(**training_start.describe_parents(recipe, start))
         candidate = training.finetune_model(
-            recipe,
-            home,
+            RunContext(recipe, home),
             tokens,
             tokenize.load_tokens(tokens, rows),
             rows,

@@ -7,6 +7,7 @@ from evertune.data import minimum_rows
 from evertune.data.corpus import transactions as corpus
 from evertune.objectives import load_objective
 from evertune.records import Snapshot, Tokens
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import home_of
 from evertune.tokenization import tokenize as tokenization
 from tasks import engine
@@ -29,4 +30,4 @@ def tokenize(snapshot: Snapshot, recipe: Recipe) -> Tokens:
     def read_inputs(batch: int) -> "pa.Table":
         return corpus.read_rows(home, version, ["row_version", *roles], since=batch - 1)
 
-    return tokenization.tokenize_rows(recipe, home, snapshot, rows, spread, read_inputs)
+    return tokenization.tokenize_rows(RunContext(recipe, home), snapshot, rows, spread, read_inputs)

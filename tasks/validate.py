@@ -6,6 +6,7 @@ from evertune.config import Recipe
 from evertune.data import admission
 from evertune.records import Batch, Snapshot
 from evertune.registry.tracking import store
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import home_of
 from tasks import engine
 from tasks.artifacts import show_rows
@@ -20,7 +21,9 @@ def validate(batch: Batch, recipe: Recipe) -> Snapshot:
     home = home_of(recipe)
     docs = home.data_docs / f"{batch.number:06d}"
     spread = engine.spread_jobs if engine.find_cluster() else None
-    snapshot, _ = admission.admit_batch(batch, recipe, home, docs, NEXT, partial(store.create_own_store, home), spread)
+    snapshot, _ = admission.admit_batch(
+        batch, RunContext(recipe, home), docs, NEXT, partial(store.create_own_store, home), spread
+    )
     logger.info("validate: %s rows accepted, %s refused", f"{snapshot.accepted:,}", f"{snapshot.refused:,}")
     show_rows(recipe.name, snapshot)
     return snapshot

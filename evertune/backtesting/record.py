@@ -14,6 +14,7 @@ from evertune.registry.tracking import store
 from evertune.registry.tracking.backtests import Backtest
 from evertune.report.pages import backtest as backtest_page
 from evertune.runs.ingest import WAIT, ingest_sources
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home, home_of
 
 if TYPE_CHECKING:
@@ -77,9 +78,15 @@ def run_recorded_backtest(
     store.check_server()
     recorder = _Recorder(recipe, home, every, show_line)
     with home.lock("backtest", timeout=WAIT, noted=True), recorder.fail_on_error():
-        snapshot = ingest_sources(recipe, home)
+        snapshot = ingest_sources(RunContext(recipe, home))
         result = run_backtest(
-            recipe, home, snapshot, every, chosen_policies, recorder.begin_run, recorder.record_step, start=start
+            RunContext(recipe, home),
+            snapshot,
+            every,
+            chosen_policies,
+            recorder.begin_run,
+            recorder.record_step,
+            start=start,
         )
         page = backtest_page.write_backtest_page(Path(result.folder) / "report", to_plain(result), recipe.name)
         recorder.finish_run(result, page)

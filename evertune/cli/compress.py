@@ -6,6 +6,7 @@ import click
 
 from evertune.cli import common
 from evertune.cli.terminal import follow_log, format_metric, make_console, print_table
+from evertune.runtime.context import RunContext
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,11 +59,11 @@ def compress(
 
     loaded = load_recipe(recipe, for_data=False)
     home = home_of(loaded)
-    chosen_version = common.choose_version(loaded, home, version)
+    chosen_version = common.choose_version(RunContext(loaded, home), version)
     follow_log(make_console())
     limits = compression.Limits(agreement, drop, speedup)
     with home.lock("run", noted=True):
-        result = compression.compress_version(loaded, home, chosen_version, method, limits, sparsity)
+        result = compression.compress_version(RunContext(loaded, home), chosen_version, method, limits, sparsity)
     if as_json:
         common.show_json(to_plain(result))
     else:

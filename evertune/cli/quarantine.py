@@ -7,6 +7,7 @@ import click
 
 from evertune.cli import common
 from evertune.cli.terminal import format_rows, make_console, print_table
+from evertune.runtime.context import RunContext
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,7 +49,7 @@ def quarantine(recipe: str, target: Path | None, release: bool, corrected: Path 
     home = home_of(loaded)
     screen = make_console(stderr=False)
     if release or corrected:
-        released = releases.release_file(loaded, home, corrected)
+        released = releases.release_file(RunContext(loaded, home), corrected)
         if as_json:
             common.show_json(to_plain(released))
         else:

@@ -7,6 +7,7 @@ import click
 
 from evertune.cli import common
 from evertune.cli.terminal import make_console
+from evertune.runtime.context import RunContext
 
 
 @click.command()
@@ -28,7 +29,7 @@ def report(recipe: str, output: Path | None, show: bool, as_json: bool) -> None:
 
     loaded = load_recipe(recipe, for_data=False)
     home = home_of(loaded)
-    history_data = build_history(loaded, home)
+    history_data = build_history(RunContext(loaded, home))
     if not history_data["decisions"] and not history_data["trainings"]:
         raise RegistryError(f"{loaded.registered_name} has no history yet; `evertune run {recipe}` starts one")
     page = history.write_history_page((output or home.model / "report.html").resolve(), history_data)

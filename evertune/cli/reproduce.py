@@ -6,6 +6,7 @@ import click
 
 from evertune.cli import common
 from evertune.cli.terminal import follow_log, format_metric, make_console, print_table
+from evertune.runtime.context import RunContext
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,9 +38,9 @@ def reproduce(ctx: click.Context, recipe: str, version: int | None, as_json: boo
 
     loaded = load_recipe(recipe, for_data=False)
     home = home_of(loaded)
-    chosen_version = common.choose_version(loaded, home, version)
+    chosen_version = common.choose_version(RunContext(loaded, home), version)
     follow_log(make_console())
-    result = reproduction.reproduce_version(loaded, home, chosen_version)
+    result = reproduction.reproduce_version(RunContext(loaded, home), chosen_version)
     if as_json:
         common.show_json(to_plain(result))
     else:

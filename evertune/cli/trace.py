@@ -6,6 +6,7 @@ import click
 
 from evertune.cli import common
 from evertune.cli.terminal import format_metric, make_console, print_table
+from evertune.runtime.context import RunContext
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,8 +27,8 @@ def trace(recipe: str, version: int | None, as_json: bool) -> None:
 
     loaded = load_recipe(recipe, for_data=False)
     home = home_of(loaded)
-    chosen_version = common.choose_version(loaded, home, version)
-    record = tracing.trace_version(loaded, home, chosen_version)
+    chosen_version = common.choose_version(RunContext(loaded, home), version)
+    record = tracing.trace_version(RunContext(loaded, home), chosen_version)
     if as_json:
         common.show_json(record)
     else:

@@ -7,6 +7,7 @@ from evertune.registry.decisions import ledger
 from evertune.registry.tracking import unfinished
 from evertune.registry.versions import versions
 from evertune.runs import up_to_date
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import home_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def record_if_unchanged(recipe: "Recipe") -> "Outcome | None":
     home = home_of(recipe)
     if ledger.find_open_intent(home) is not None:  # a process died while it moved the champion
         versions.repair_ledger(home, recipe.registered_name)
-    unchanged_outcome = up_to_date.check_before_start(recipe, home, sources.fingerprints)
+    unchanged_outcome = up_to_date.check_before_start(RunContext(recipe, home), sources.fingerprints)
     if unchanged_outcome is None:
         return None
     if unfinished.has_open_runs(home):  # left by a forced run, a monitor or a backtest that was killed or is at work

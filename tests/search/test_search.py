@@ -16,6 +16,7 @@ from evertune import training
 from evertune.config import load_recipe
 from evertune.data.corpus import transactions as corpus
 from evertune.registry.tracking import searches, store, unfinished
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from evertune.search import study
 from evertune.search.search import Result, Trial
@@ -213,19 +214,20 @@ def test_what_a_dead_search_left_is_closed_by_another_and_gone_on_with_by_its_ow
     for folder in folders:
         (folder / "trials" / "0000").mkdir(parents=True)
     one, two = (
-        searches.open_search_run(shop.plan.recipe, shop.home, folder, {"training.seed": "1 to 9"}) for folder in folders
+        searches.open_search_run(RunContext(shop.plan.recipe, shop.home), folder, {"training.seed": "1 to 9"})
+        for folder in folders
     )
     own = searches.open_trial_run(
-        shop.plan.recipe, shop.home, one, folders[0] / "trials" / "0000", 0, {"training.seed": "4"}
+        RunContext(shop.plan.recipe, shop.home), one, folders[0] / "trials" / "0000", 0, {"training.seed": "4"}
     )
     runs = (one, own.run_id, two)
     mlflow = store.open_client(shop.home)
     for but, left in ((one, ["RUNNING", "RUNNING", "KILLED"]), (two, ["KILLED", "KILLED", "KILLED"])):
         unfinished.close_abandoned(shop.home, "tickets", held_lock="search", except_run=but)
         assert [mlflow.get_run(run).info.status for run in runs] == left
-    assert searches.open_search_run(shop.plan.recipe, shop.home, folders[0], {}) == one
+    assert searches.open_search_run(RunContext(shop.plan.recipe, shop.home), folders[0], {}) == one
     (folders[0] / "trials" / "0000" / "run.json").unlink()  # it died before it could note it
     again = searches.open_trial_run(
-        shop.plan.recipe, shop.home, one, folders[0] / "trials" / "0000", 0, {"training.seed": "4"}
+        RunContext(shop.plan.recipe, shop.home), one, folders[0] / "trials" / "0000", 0, {"training.seed": "4"}
     )
     assert again.run_id == own.run_id and mlflow.get_run(own.run_id).info.status == "RUNNING"
