@@ -19,7 +19,7 @@ from evertune.registry.tracking import queries
 from evertune.registry.versions import versions
 from evertune.report.pages import drift
 from evertune.runtime import job_slots
-from evertune.runtime.context import RunContext
+from evertune.runtime.context import RunContext, open_context
 from evertune.runtime.home import home_of
 from flows.naming import recipe_name
 from tasks.artifacts import show_drift
@@ -88,21 +88,21 @@ def look(recipe: Recipe, input: str | None, encoding: str | None) -> Monitoring:
         DataError: the input cannot be read.
         RegistryError: there is no champion, or it cannot be read.
     """
-    home = home_of(recipe)
+    context = open_context(recipe)
     name = recipe.registered_name
     version = _require_champion(recipe)
-    champion = versions.fetch_bundle(home, name, version)
+    champion = versions.fetch_bundle(context.home, name, version)
     if input:
-        before, now = monitoring.load_file_sides(RunContext(recipe, home), champion, input, encoding)
+        before, now = monitoring.load_file_sides(context, champion, input, encoding)
     else:
-        before, now = monitoring.load_corpus_sides(RunContext(recipe, home), champion)
+        before, now = monitoring.load_corpus_sides(context, champion)
     with job_slots.hold_slot(recipe.name):
         comparison = monitoring.compare_sides(recipe, champion, version, before, now)
-    folder: Path = home.monitors / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+    folder: Path = context.home.monitors / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
     page = drift.write_drift_page(folder, to_plain(comparison.found), comparison.reference, comparison.current)
-    triggered = () if input else _decide_triggers(RunContext(recipe, home), champion, comparison.found)
+    triggered = () if input else _decide_triggers(context, champion, comparison.found)
     result = replace(comparison.found, report=str(page), triggers=triggered)
-    return replace(result, run_id=queries.record_monitoring(RunContext(recipe, home), result, folder))
+    return replace(result, run_id=queries.record_monitoring(context, result, folder))
 
 
 def _require_champion(recipe: Recipe) -> int:
