@@ -9,7 +9,7 @@ from typing import Any
 from evertune import records
 from evertune.audit import reproduce, retention
 from evertune.audit.forgetting import forget
-from evertune.backtest import backtest
+from evertune.backtesting import backtest
 from evertune.compression import compress
 from evertune.data.quarantine import release
 from evertune.profiling import preview
