@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from evertune.config import Recipe
 from evertune.data import minimum_rows
 from evertune.data.corpus import transactions as corpus
-from evertune.objectives import encoded_roles, load_objective
+from evertune.objectives import load_objective
 from evertune.records import Snapshot, Tokens
 from evertune.runtime.home import home_of
 from evertune.tokenization import tokenize as tokenization
@@ -23,7 +23,7 @@ def tokenize(snapshot: Snapshot, recipe: Recipe) -> Tokens:
     home = home_of(recipe)
     spread = engine.spread_jobs if engine.find_cluster() else None
     version = snapshot.version
-    roles = encoded_roles(load_objective(recipe.objective.type))
+    roles = load_objective(recipe.objective.type).encoded_roles
     rows = corpus.read_rows(home, version, ["row_version", "batch", "part", "split"])
 
     def read_inputs(batch: int) -> "pa.Table":

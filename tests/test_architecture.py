@@ -62,14 +62,16 @@ LIBRARY = [name for name in FILES if within(name, "evertune") and not within(nam
 
 def test_an_objective_stands_alone() -> None:
     from evertune.objectives import TABLE, load_objective
+    from evertune.serving.bundle import find_neighbours
 
-    neighbours = {f"evertune.objectives.{one}" for name in TABLE for one in load_objective(name).TRAVELS_WITH}
-    files = {*TABLE.values(), *neighbours, "evertune.objectives.shared.scoring", "evertune.serving.portable.batching"}
-    used = {name: {one for one in imports(name, nested=False) if within(one, "evertune")} for name in files}
-    for name, found in used.items():  # and what it imports travels with it
-        mine = [one for one in TABLE if TABLE[one] == name]
-        beside = {f"evertune.objectives.{one}" for which in mine for one in load_objective(which).TRAVELS_WITH}
-        assert all(within(one, *(beside if mine else neighbours)) for one in found), (name, found)
+    names = {file: name for name, file in FILES.items()}
+    for objective in map(load_objective, TABLE):
+        file = Path(str(objective.module.__file__))
+        travelling = {names[one] for one in (file, *find_neighbours(file))}
+        for name in travelling:
+            imported = {one for one in imports(name, nested=False) if within(one, "evertune")}
+            assert all(within(one, *travelling) for one in imported), (name, imported)
+    assert breaches(["evertune.objectives.shared.scoring", "evertune.serving.portable.batching"], "evertune") == {}
     beside = [
         "evertune.serving.portable.adapters",
         "evertune.serving.portable.base_files",

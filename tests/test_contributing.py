@@ -15,7 +15,13 @@ from tests.helpers.cli import ticket_rows
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 STARS = {"refund": 1, "delivery": 3, "account": 5}
-TESTS = ("every_objective", "objectives", "inspect_roles", "docs", "ordinal")
+TESTS = (
+    "tests/objectives/test_every_objective.py",
+    "tests/objectives/test_objectives.py",
+    "tests/objectives/test_ordinal.py",
+    "tests/profiling/test_role_columns.py",
+    "tests/test_docs.py",
+)
 
 
 @pytest.fixture
@@ -55,10 +61,9 @@ def python(folder: Path, *arguments: str, **environment: str) -> str:
 def test_the_walk_through_adds_an_objective_that_passes_the_tests_over_all_of_them(
     copy: Path, tmp_path: Path, model_store: Path
 ) -> None:
-    files = [f"tests/test_{name}.py" for name in TESTS]
     chosen = "(ordinal or star_ratings) and not without_evertune"
     store = str(model_store.with_name("empty"))
-    said = python(copy, "-m", "pytest", *files, "-k", chosen, "-p", "no:cacheprovider", EVERTUNE_EMPTY_STORE=store)
+    said = python(copy, "-m", "pytest", *TESTS, "-k", chosen, "-p", "no:cacheprovider", EVERTUNE_EMPTY_STORE=store)
     passed = re.search(r"^(\d+) passed", said, re.MULTILINE)
     assert passed and int(passed[1]) >= 7 and "skipped" not in said, said
     with (tmp_path / "reviews.csv").open("w", newline="") as file:

@@ -56,7 +56,7 @@ def draw_labelled_pair(rng: np.random.Generator, rows: int, is_skewed: bool, err
         wrong = rng.random(rows) < (2 * error * half if is_skewed else error)
         guess = np.where(wrong, (true + rng.integers(1, len(CLASSES), rows)) % len(CLASSES), true)
         predictions = [{"label": CLASSES[i], "score": 0.5} for i in guess]
-        sides.append(text_classification.statistics(names, predictions, CLASSES))
+        sides.append(text_classification.compute_statistics(names, predictions, CLASSES))
     return sides[0], sides[1]
 
 
@@ -78,7 +78,7 @@ def ask_gate(
     groups: Any = None,
     **rule: Any,
 ) -> Any:
-    metrics: Any = partial(text_classification.metrics, names=CLASSES) if macro else compute_accuracy
+    metrics: Any = partial(text_classification.compute_metrics, names=CLASSES) if macro else compute_accuracy
     name = "f1_macro" if macro else "accuracy"
     scored = Scored(challenger, champion, fresh, groups=groups)
     return decide_promotion(Case(scored, metrics, name, Gate(**rule), ("ece",), challenge_number, RESAMPLES, seed))
@@ -106,7 +106,7 @@ def simulate_equal_models(histories: int, draw: Draw, same: bool, macro: bool = 
 
 def simulate_single_look(trials: int, draw: Draw, rows: int, macro: bool = False) -> tuple[float, float]:
     """Share of single tests at `LOOK` that call equal models better: by the gate's p, by the percentile bootstrap."""
-    metrics: Any = partial(text_classification.metrics, names=CLASSES) if macro else compute_accuracy
+    metrics: Any = partial(text_classification.compute_metrics, names=CLASSES) if macro else compute_accuracy
     name = "f1_macro" if macro else "accuracy"
     gate = bootstrap = 0
     night_one = 1 - LOOK * np.pi**2 / 6  # so that night 1 may use `LOOK`

@@ -100,11 +100,12 @@ def score_model(recipe: Any, predictor: Any, rows: Any) -> dict[str, float]:
     perturbed = [perturb_text(TYPOS, entry, 17) for entry in inputs]
     differs = np.array([list(before) != list(after) for before, after in zip(inputs, perturbed, strict=True)])
     stats = [
-        objective.statistics(targets, predictor.predict(values), predictor.names) for values in (inputs, perturbed)
+        objective.compute_statistics(targets, predictor.predict(values), predictor.names)
+        for values in (inputs, perturbed)
     ]
 
     def compute_metric(statistics: Any) -> float:
-        return float(objective.metrics(statistics.sum(0, dtype="float64"), predictor.names)[metric])
+        return float(objective.compute_metrics(statistics.sum(0, dtype="float64"), predictor.names)[metric])
 
     return {
         "metric": compute_metric(stats[0]),

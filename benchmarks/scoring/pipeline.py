@@ -20,7 +20,7 @@ def score_with_pipeline(bundle: Path, source: Path, output: Path, dtype: str, ba
     kind = json.loads((bundle / "evertune.json").read_text(encoding="utf-8"))["objective"]
     tokenizer = AutoTokenizer.from_pretrained(bundle / "model")
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
-    model = load_objective(kind).load(bundle / "model").to(getattr(torch, dtype))
+    model = load_objective(kind).load_model(bundle / "model").to(getattr(torch, dtype))
     pipe = pipeline(kind, model=model, tokenizer=tokenizer)
     column, options = ("text", {}) if kind == "text-classification" else ("tokens", {"is_split_into_words": True})
     with source.open(encoding="utf-8") as file:

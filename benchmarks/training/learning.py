@@ -67,7 +67,7 @@ def score_model(data: Any, model: Any) -> float:
     """The metric of the test rows, computed in fp32 for all loops."""
     from evertune.serving.portable import inference
 
-    conventions = data.objective.conventions(data.train.targets)
+    conventions = data.objective.find_conventions(data.train.targets)
     predictions, _ = inference.run_model(
         model,
         data.objective,
@@ -78,8 +78,8 @@ def score_model(data: Any, model: Any) -> float:
         budget=8192,
         precision="fp32",
     )
-    sums = data.objective.statistics(data.test.targets, predictions, data.labels).sum(0, dtype="float64")
-    return float(data.objective.metrics(sums, data.labels)[data.setting.metric])
+    sums = data.objective.compute_statistics(data.test.targets, predictions, data.labels).sum(0, dtype="float64")
+    return float(data.objective.compute_metrics(sums, data.labels)[data.setting.metric])
 
 
 def _mean_metrics(runs: dict[str, Any], name: str) -> dict[str, float]:

@@ -9,6 +9,7 @@ Dropout, schedule, warm-up, weight decay and clipping are the same in all four.
 """
 
 import contextlib
+import copy
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -143,7 +144,7 @@ def _make_loss(data: Prepared) -> Callable[..., Any]:
     """The mean over a batch's rows or words, as the models' own loss is."""
 
     def loss(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
-        return data.objective.loss(outputs.logits, labels) / (labels >= 0).sum()
+        return data.objective.compute_loss(outputs.logits, labels) / (labels >= 0).sum()
 
     return loss
 
@@ -234,7 +235,7 @@ def train_evertune(data: Prepared, seed: int, steps: int | None, clock: Clock, c
     if steps:
         batch_count = len(TokenBatches(lengths, setting.tokens, 1, seed))
         settings = settings.model_copy(update={"epochs": steps / batch_count, "checkpoint_steps": steps})
-    objective = SimpleNamespace(**vars(data.objective))
+    objective = copy.copy(data.objective)
     objective.collate = lambda part, pad: clock.watch_collate(lambda rows: data.objective.collate(rows, pad))(part)
     task = trainer.Task(
         objective=objective,

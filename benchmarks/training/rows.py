@@ -106,7 +106,7 @@ def prepare_rows(name: str) -> Prepared:
     recipe = load_recipe(ROOT / setting.recipe, changes)
     objective = load_objective(recipe.objective.type)
     rows = _read_rows(recipe, tuple(objective.COLUMNS))
-    values = objective.label_values([target for _, target in rows["train"]])
+    values = objective.list_labels([target for _, target in rows["train"]])
     labels = tuple(sorted(set(values)))
     tokenizer = tokenization.load_tokenizer(recipe)
     ids = {label: index for index, label in enumerate(labels)}
@@ -149,7 +149,7 @@ def encode_rows(
     """
     encoded = objective.encode([value for value, _ in rows], tokenizer, options)
     examples = [
-        objective.example({name: values[index] for name, values in encoded.items()}, target, ids)
+        objective.make_example({name: values[index] for name, values in encoded.items()}, target, ids)
         for index, (_, target) in enumerate(rows)
     ]
     return Learned(examples, [target for _, target in rows])

@@ -4,7 +4,7 @@
 
 from collections.abc import Iterator
 
-from evertune.objectives import TABLE, load_objective, no_shares
+from evertune.objectives import TABLE, load_objective
 
 HEAD = """# Metrics
 
@@ -109,7 +109,7 @@ def _table() -> Iterator[str]:
     for (metric, words), names in _grouped().items():
         objective = load_objective(names[0])
         falls = "↓" if metric in objective.LOWER_IS_BETTER else "↑"
-        unit = "own" if metric in no_shares(objective) else "share"
+        unit = "own" if metric in objective.ABSOLUTE_METRICS else "share"
         told = ", ".join(f"`{name}`" for name in names)
         yield f"| `{metric}` | {told} | {falls} | {unit} | {words[0]} | {words[1]} |"
 

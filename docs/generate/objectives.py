@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from evertune.objectives import TABLE, is_coupled, load_objective, no_shares
+from evertune.objectives import TABLE, load_objective
 from evertune.profiling.recipe_writer import BASE_MODEL
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -159,23 +159,23 @@ def _details() -> Iterator[str]:
         yield f"| outputs | {', '.join(f'`{one}` ({kind})' for one, kind in objective.OUTPUTS.items())} |"
         yield f"| [metrics](metrics.md) | {', '.join(f'`{one}`' for one in objective.METRICS)} (default first) |"
         yield f"| options | {', '.join(f'`{one}`' for one in options)} ([meaning](recipe.md#{name})) |"
-        yield f"| base model of `evertune new` | `{getattr(objective, 'BASE_MODEL', BASE_MODEL)}` |"
+        yield f"| base model of `evertune new` | `{objective.BASE_MODEL}` |"
         yield from _limits(objective)
         yield ""
 
 
 def _limits(objective: object) -> Iterator[str]:
     notes = []
-    if is_coupled(objective):
+    if objective.COUPLED:
         notes.append("Rows of a batch learn from each other: one process, and batches are never cut.")
-    if getattr(objective, "IN_BLOCKS", False):
+    if objective.IN_BLOCKS:
         notes.append("Long rows are learned in blocks; nothing is cut.")
-    if getattr(objective, "STARTS_AT_RANDOM", False):
+    if objective.STARTS_AT_RANDOM:
         notes.append("The base model may be a configuration and a tokenizer without weights.")
-    if without := getattr(objective, "WITHOUT", {}):
+    if without := objective.IGNORED_SETTINGS:
         refused = ", ".join(f"`training.{one}`" for one in without)
         notes.append(f"Refused, because without effect: {refused}.")
-    if own := no_shares(objective):
+    if own := objective.ABSOLUTE_METRICS:
         notes.append(f"Compared in their own unit, not in points: {', '.join(f'`{one}`' for one in own)}.")
     if notes:
         yield f"| notes | {' '.join(notes)} |"

@@ -20,7 +20,7 @@ from evertune.data.row_versions import list_roles
 from evertune.errors import ConfigError, DataError
 from evertune.evaluation import evaluate
 from evertune.gate import decide
-from evertune.objectives import load_objective, no_shares
+from evertune.objectives import load_objective
 from evertune.records import Candidate, Snapshot, compute_digest, dump_settings
 from evertune.runs import up_to_date
 from evertune.runtime.files import append_json, read_json_lines
@@ -134,7 +134,7 @@ def run_backtest(
         steps=tuple(steps),
         summaries=tuple(summaries),
         recommended=verdict.recommend_policy(summaries).policy,
-        sentence=verdict.explain_choice(summaries, metric, find_kind(metric, no_shares(objective))),
+        sentence=verdict.explain_choice(summaries, metric, find_kind(metric, objective.ABSOLUTE_METRICS)),
         left_out={reason: count for reason, count in left_out.items() if count},
     )
 
@@ -153,7 +153,7 @@ def _find_first_window(replay: Replay, earliest: int) -> int:
         rows = replay.rows_until(window)
         split = rows["split"].to_pylist()
         train = rows.filter([name == "train" for name in split])[objective.TARGET].to_pylist()
-        is_trainable = len(set(objective.label_values(train))) >= 2 if objective.LABELED else len(train) > 0
+        is_trainable = len(set(objective.list_labels(train))) >= 2 if objective.LABELED else len(train) > 0
         if split.count("test") >= min_rows and is_trainable:
             return window
     needed_rows = "train rows of two labels" if objective.LABELED else "a train row"

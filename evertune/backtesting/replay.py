@@ -120,7 +120,7 @@ class Replay:
     def _make_snapshot(self, rows: "pa.Table", window: int) -> Snapshot:
         corpus = self.tokens.snapshot
         target = rows[self._target].to_pylist()
-        present = set(self._objective.label_values(target))
+        present = set(self._objective.list_labels(target))
         return Snapshot(
             version=corpus.version,
             fingerprint=compute_digest(corpus.fingerprint, window, self.windows.starts[0].isoformat()),
@@ -212,9 +212,9 @@ class Replay:
         with job_slots.hold_slot(self.recipe.name):
             predictor = self._load_predictor(folder)
             predictions = predictor.assess(inputs, targets) if self._objective.ASSESSED else predictor.predict(inputs)
-        names = sorted({*bundle.read_labels(folder), *self._objective.label_values(targets)})
-        sums = self._objective.statistics(targets, predictions, names).sum(0, dtype="float64")
-        metrics = self._objective.metrics(sums, names)
+        names = sorted({*bundle.read_labels(folder), *self._objective.list_labels(targets)})
+        sums = self._objective.compute_statistics(targets, predictions, names).sum(0, dtype="float64")
+        metrics = self._objective.compute_metrics(sums, names)
         return {name: float(value) if np.isfinite(value) else None for name, value in metrics.items()}
 
 

@@ -18,7 +18,7 @@ from evertune.data.corpus import transactions
 from evertune.data.splits import assign
 from evertune.errors import DataError
 from evertune.evaluation import evaluate
-from evertune.objectives import extract_cells, load_objective, no_shares
+from evertune.objectives import extract_cells, load_objective
 from evertune.records import Candidate, Decision, Evaluation, Snapshot, Tokens, compute_digest
 from evertune.registry.decisions import promotion
 from evertune.registry.tracking import runs
@@ -206,14 +206,14 @@ def _check_limits(
     objective = load_objective(recipe.objective.type)
     rules = recipe.evaluation
     sign = -1 if recipe.metric in objective.LOWER_IS_BETTER else 1
-    kind = find_kind(recipe.metric, no_shares(objective))
+    kind = find_kind(recipe.metric, objective.ABSOLUTE_METRICS)
     with np.load(report.evidence) as evidence:
         names = evidence["names"].tolist()
         clean = evidence["mask_test_clean"]
         difference = resampling.paired_difference(
             evidence["stats_challenger"][clean],
             evidence["stats_champion"][clean],
-            lambda sums: sign * objective.metrics(sums, names)[recipe.metric],
+            lambda sums: sign * objective.compute_metrics(sums, names)[recipe.metric],
             groups=evidence["groups"][clean],
             resamples=rules.bootstrap,
             seed=recipe.training.seed,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evertune.errors import ConfigError
-from evertune.objectives import load_objective
+from evertune.objectives import Objective, load_objective
 from evertune.runtime.files import read_json, write_json
 from evertune.serving import bundle
 from evertune.serving.portable import compressed
@@ -55,10 +55,10 @@ def write_variant(original: Path, folder: Path, method: Method, sparsity: float)
     return bundle.compute_digest(folder)
 
 
-def _write_weights(objective: Any, original: Path, folder: Path, method: Method, sparsity: float) -> None:
+def _write_weights(objective: Objective, original: Path, folder: Path, method: Method, sparsity: float) -> None:
     from safetensors.torch import save_file
 
-    model = objective.load(original).eval()
+    model = objective.load_model(original).eval()
     if method.startswith("onnx"):
         _export_onnx(model, folder / compressed.GRAPH, method)
         return

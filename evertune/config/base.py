@@ -1,4 +1,4 @@
-"""What every section of a recipe shares: frozen, no unknown keys; and `${NAME}` placeholders."""
+"""The base of every section of a recipe (frozen, no unknown keys), and `${NAME}` placeholders."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from evertune.errors import ConfigError
 
-SECRET = "secret"  # type of an error whose message must not show what was given
+SECRET = "secret"  # type of an error whose message must not show the value
 LITERAL_PASSWORD = re.compile(  # user:password@ but not host:5432/; or a parameter of the URL, of ODBC inside it too
     r"(?i)://[^:/@]*:(?!\d+/)[^@]+@|(?:[?&;]|%3B)[\w-]*(?:password|passwd|pwd|secret|token)(?:=|%3D)[^&;%]"
 )
@@ -45,7 +45,7 @@ def _refuse_password(url: str) -> str:
     bare = PLACEHOLDER.sub(lambda match: "" if match[2] is None else match[2], url)
     if LITERAL_PASSWORD.search(bare):
         raise PydanticCustomError(
-            SECRET, "a password stands in it, and recipes are logged: write `${NAME}` and export NAME"
+            SECRET, "contains a password, and recipes are logged; write `${NAME}` and export NAME"
         )
     return url
 
@@ -54,5 +54,5 @@ Url = Annotated[str, AfterValidator(_refuse_password)]  # or a path; a recipe ne
 
 
 def find_unset(text: str) -> list[str]:
-    """Names of placeholders in `text` that have neither a value nor a default."""
+    """Return the names of the placeholders in `text` that have neither a value nor a default."""
     return [name for name, default in PLACEHOLDER.findall(text) if not default and not os.environ.get(name)]

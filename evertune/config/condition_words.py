@@ -1,4 +1,4 @@
-"""The words of a condition on rows, and names, texts and numbers written so that pandas reads nothing else in them."""
+"""The tokens of a row condition, and names, texts and numbers written so that pandas cannot misread them."""
 
 import ast
 import math
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from keyword import iskeyword
 
 ALLOWED = (
-    "a condition may hold column names, numbers, texts, True, False, None, lists of these, the signs == != < <= > >=, "
-    "the words in, not in, and, or, not, parentheses, and COLUMN.isnull() or COLUMN.notnull()"
+    "a condition may contain column names, numbers, texts, True, False, None, lists of these, == != < <= > >=, "
+    "in, not in, and, or, not, parentheses, and COLUMN.isnull() or COLUMN.notnull()"
 )
 TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -26,7 +26,7 @@ PLAIN = re.compile(r"[A-Za-z0-9 _.-]")  # characters that stand for themselves i
 
 @dataclass(frozen=True)
 class Token:
-    """A word of a condition: its kind (a group of `TOKEN`, or `end`), and where it starts."""
+    """A token of a condition: its kind (a group of `TOKEN`, or `end`), text and start."""
 
     kind: str
     text: str
@@ -34,16 +34,17 @@ class Token:
 
 
 def describe(problem: str, rest: str) -> str:
-    """An error's message: the problem, the rest of the condition from there on, and what is allowed."""
-    where = f"{rest[:40]!r}" if rest else "its end"
-    return f"at {where}: {problem}; {ALLOWED}" if rest else f"{where} comes too early; {ALLOWED}"
+    """Return an error message: the problem, the rest of the condition, and what is allowed."""
+    if not rest:
+        return f"the condition is incomplete; {ALLOWED}"
+    return f"at {rest[:40]!r}: {problem}; {ALLOWED}"
 
 
 def split_tokens(text: str) -> list[Token]:
-    """The words of a condition, and two that say that it ends.
+    """Split a condition into tokens, followed by two of kind `end`.
 
     Raises:
-        ValueError: a part of it is no word.
+        ValueError: a part of it is not a token.
     """
     tokens: list[Token] = []
     position = 0
@@ -59,25 +60,25 @@ def split_tokens(text: str) -> list[Token]:
 
 
 def decode_text(text: str) -> str:
-    """What stands between quotation marks, with Python's escapes undone.
+    """Decode a quoted text with Python's escapes.
 
     Raises:
-        ValueError: an escape is not complete.
+        ValueError: an escape is incomplete.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an unknown escape, such as \d, is itself
+            warnings.simplefilter("ignore")  # an unknown escape, such as \d, is kept as it is
             decoded: str = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        raise ValueError(describe("is no text", text)) from None
+        raise ValueError(describe("is not a valid text", text)) from None
     return decoded
 
 
 def write_number(text: str) -> str:
-    """The number for pandas.
+    """Write a number for pandas.
 
     Raises:
-        ValueError: it is larger than any.
+        ValueError: the number is too large.
     """
     number = int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
     if isinstance(number, float) and not math.isfinite(number):
@@ -86,17 +87,17 @@ def write_number(text: str) -> str:
 
 
 def write_text(text: str) -> str:
-    """A literal without quotation marks, backticks or backslashes in it: pandas takes some of these for its own."""
+    """Write a text for pandas, without quotation marks, backticks or backslashes, which pandas may misread."""
     signs = (sign if PLAIN.fullmatch(sign) else f"\\U{ord(sign):08x}" for sign in text)
     return f"'{''.join(signs)}'"
 
 
 def write_column(name: str) -> str:
-    """The column for pandas.
+    """Write a column name for pandas.
 
     Raises:
-        ValueError: it could be read as anything else; names that start with `__` are pandas' own for variables.
+        ValueError: it could be misread; pandas uses names that start with `__` for variables.
     """
     if not re.fullmatch(r"[\w .-]+", name) or unicodedata.normalize("NFKC", name).startswith("__"):
-        raise ValueError(f"{name[:40]!r} is no name of a column")
+        raise ValueError(f"{name[:40]!r} is not a column name")
     return name if name.isidentifier() and not iskeyword(name) else f"`{name}`"

@@ -1,4 +1,4 @@
-"""The recipe's `data` and `contract`: where rows come from, what they must be, how they are split."""
+"""The recipe's `data` and `contract`: where rows come from, what they must satisfy, how they are split."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -11,76 +11,78 @@ SplitName = Literal["train", "validation", "test"]
 
 
 class PathSource(Section):
-    """Files: one, a folder, or a glob."""
+    """A file, a folder of files, or a glob."""
 
     path: str = Field(
         description="File, folder or glob, relative to the recipe's folder. `${NAME:-default}` is allowed."
     )
     format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "conll", "text"] = Field(
         "auto",
-        description="`auto` goes by the file's ending (`.txt` and `.conll` are CoNLL columns). `text`: plain text, "
-        "whose paragraphs, apart by blank lines, are the rows.",
+        description="`auto`: by the file extension (`.txt` and `.conll` are read as CoNLL columns). `text`: plain "
+        "text, one row for each paragraph; blank lines separate paragraphs.",
     )
     encoding: str = Field("utf-8", description="Text encoding of CSV, TSV, JSON Lines and CoNLL files.")
     delimiter: str = Field(
         "auto",
-        description="The character between the cells of a CSV file. `auto`: a comma, or where the header has none, "
-        "the first of semicolon, tab and `|` that it has.",
+        description="Character between the cells of a CSV file. `auto`: a comma; if the header has none, the first of "
+        "semicolon, tab and `|` that it has.",
     )
     block: int = Field(
-        0, ge=0, description="Plain text: paragraphs are put together until a row has so many characters; 0: one a row."
+        0, ge=0, description="Plain text: join paragraphs until a row has this many characters; 0: one paragraph a row."
     )
     fields: list[str] | None = Field(
-        None, description="Names of a CoNLL file's columns. Default: first is `tokens`, last is `tags`."
+        None, description="Names of a CoNLL file's columns. Default: the first is `tokens`, the last `tags`."
     )
-    split: SplitName | None = Field(None, description="All rows of this source belong to this split.")
+    split: SplitName | None = Field(None, description="Put all rows of this source into this split.")
 
     @field_validator("delimiter")
     @classmethod
     def _is_one_character(cls, delimiter: str) -> str:
         if delimiter != "auto" and (len(delimiter) != 1 or delimiter in '"\r\n'):
-            raise ValueError("give one character, such as ';', or auto")
+            raise ValueError("must be one character, such as ';', or auto")
         return delimiter
 
 
 class SampleSource(Section):
-    """A corpus that Evertune carries, for a first look."""
+    """A corpus that comes with Evertune, for a first try."""
 
     sample: Literal["support-tickets", "support-replies"] = Field(
-        description="Name of the corpus. `support-replies`: sound tickets, each with its reply and its summary."
+        description="Name of the corpus. `support-replies`: undamaged tickets, each with its reply and summary."
     )
-    weeks: int = Field(8, ge=1, le=12, description="Tickets of this many weeks, from the first.")
-    seed: int = Field(0, ge=0, description="Another seed, another corpus.")
-    split: SplitName | None = Field(None, description="All rows of this source belong to this split.")
+    weeks: int = Field(8, ge=1, le=12, description="Number of weeks, from the first.")
+    seed: int = Field(0, ge=0, description="Seed of the corpus: another seed gives other rows.")
+    split: SplitName | None = Field(None, description="Put all rows of this source into this split.")
 
 
 class HubSource(Section):
-    """A Hugging Face data set, through `datasets`."""
+    """A Hugging Face dataset, through `datasets`."""
 
     hub: Url = Field(description="Hub id, or a local folder that `datasets` can load.")
-    subset: str | None = Field(None, description="The data set's configuration name.")
-    part: str = Field("train", description="The data set's own split to read, such as `train` or `train[:10%]`.")
+    subset: str | None = Field(None, description="Name of the dataset's configuration.")
+    part: str = Field("train", description="Split of the dataset to read, such as `train` or `train[:10%]`.")
     revision: str | None = Field(None, description="Commit or tag on the hub.")
-    split: SplitName | None = Field(None, description="All rows of this source belong to this split.")
+    split: SplitName | None = Field(None, description="Put all rows of this source into this split.")
 
 
 class SqlSource(Section):
     """Rows of a query, through SQLAlchemy."""
 
-    sql: str = Field(description="SELECT statement. With `cursor`, `:cursor` in it stands for the largest value seen.")
+    sql: str = Field(
+        description="SELECT statement. With `cursor`, `:cursor` in it is replaced by the largest value seen."
+    )
     url: Url = Field(description="SQLAlchemy URL; passwords only as `${NAME}`.")
     cursor: str | None = Field(
-        None, description="Column that only grows. Without it the query is scanned whole at every run."
+        None, description="Column whose values only grow. Without it every run reads the whole query."
     )
-    split: SplitName | None = Field(None, description="All rows of this source belong to this split.")
+    split: SplitName | None = Field(None, description="Put all rows of this source into this split.")
 
 
 class DeltaSource(Section):
     """A Delta table."""
 
     delta: Url = Field(description="Folder or URI of the table.")
-    version: int | None = Field(None, ge=0, description="Fixed version. Default: the newest.")
-    split: SplitName | None = Field(None, description="All rows of this source belong to this split.")
+    version: int | None = Field(None, ge=0, description="Version to read. Default: the newest.")
+    split: SplitName | None = Field(None, description="Put all rows of this source into this split.")
 
 
 SOURCE_MODELS: dict[str, type[Section]] = {
@@ -108,79 +110,84 @@ Source = Annotated[
 
 
 class SplitRules(Section):
-    """How rows without a given split get theirs, once and for ever."""
+    """How rows without a split of their own are assigned one, once and permanently."""
 
-    validation: float = Field(0.1, ge=0, lt=1, description="Share of rows for early stopping.")
-    test: float = Field(0.1, ge=0, lt=1, description="Share of rows that only the gate sees.")
+    validation: float = Field(0.1, ge=0, lt=1, description="Share of the rows for early stopping.")
+    test: float = Field(0.1, ge=0, lt=1, description="Share of the rows that only the gate uses.")
     near_duplicate: float | None = Field(
         0.8,
         gt=0,
         le=1,
-        description="Rows at least this similar (Jaccard over word 3-shingles, by MinHash) stay together. null: off.",
+        description="Rows at least this similar (Jaccard of word 3-shingles, by MinHash) share a split; null: off.",
     )
     leak: Literal["report", "exclude"] = Field(
-        "report", description="Given split files: `exclude` leaves train rows out that stand in or near test."
+        "report",
+        description="With split files: `exclude` leaves out train rows that are in or near test.",
     )
 
 
 class Replay(Section):
-    """Old rows that are learned again beside the new ones."""
+    """Old rows that are trained on again, together with the new ones."""
 
-    ratio: float = Field(1.0, gt=0, le=1000, description="Old rows for each new one.")
+    ratio: float = Field(1.0, gt=0, le=1000, description="Number of old rows for each new one.")
     by: Literal["uniform", "recency", "balance"] = Field(
-        "uniform", description="How they are drawn. `recency`: newer ones sooner; `balance`: every label as often."
+        "uniform",
+        description="How old rows are drawn. `recency`: newer rows more often; `balance`: all labels equally often.",
     )
-    half_life: float = Field(4, gt=0, description="With `recency`: batches after which a row is drawn half as soon.")
+    half_life: float = Field(4, gt=0, description="With `recency`: batches after which a row is drawn half as often.")
 
 
 class Fresh(Section):
     """What a retraining learns from."""
 
     train_on: Literal["all", "new", "replay"] = Field(
-        "all", description="`new`: only rows that came since the champion; `replay`: these and a draw of older ones."
+        "all",
+        description="`new`: only rows that arrived since the champion; `replay`: these and a sample of older rows.",
     )
-    replay: Replay = Field(default_factory=Replay, description="With `train_on: replay`: the draw.")
-    start_from: Literal["base", "champion"] = Field("base", description="Weights that a retraining starts from.")
+    replay: Replay = Field(default_factory=Replay, description="With `train_on: replay`: the sample of older rows.")
+    start_from: Literal["base", "champion"] = Field("base", description="Weights to start a retraining from.")
     examples_per_label: int | None = Field(
-        None, ge=1, description="Few-shot: learn from so many train rows of a label at most. Default: from all."
+        None, ge=1, description="Few-shot: use at most this many train rows per label. Default: all."
     )
 
 
 class Data(Section):
     """Where rows come from."""
 
-    sources: list[Source] = Field(min_length=1, description="Read in order.")
+    sources: list[Source] = Field(min_length=1, description="Sources of rows, read in order.")
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="Role -> column. Roles: the objective's own (see its section), and `id`, `timestamp`, `group`.",
+        description="Role -> column. Roles: those of the objective (see its section), and `id`, `timestamp`, `group`.",
     )
     split: SplitRules = Field(default_factory=SplitRules, description="How rows are split.")
     fresh: Fresh = Field(default_factory=Fresh, description="What a retraining learns from.")
 
 
 class Bounds(Section):
-    """A length in characters (text) or in words (tokens)."""
+    """Bounds of a length, in characters (text) or words (tokens)."""
 
-    min_length: int = Field(1, ge=0, description="Shortest length that is accepted.")
-    max_length: int = Field(20_000, ge=1, description="Longest length that is accepted.")
+    min_length: int = Field(1, ge=0, description="Minimum length.")
+    max_length: int = Field(20_000, ge=1, description="Maximum length.")
 
 
 class LabelRules(Section):
-    """What a label, or a tag, may be."""
+    """Which labels or tags are allowed."""
 
     values: Literal["inferred"] | list[str] = Field(
-        "inferred", description="Allowed values. `inferred`: those of the first accepted batch, from then on fixed."
+        "inferred", description="Allowed values. `inferred`: those in the first accepted batch, fixed from then on."
     )
     min_rows: int = Field(
-        2, ge=1, description="While inferring, and with `new: grow`: a value with fewer rows is refused as a slip."
+        2,
+        ge=1,
+        description="For inferred values and `new: grow`: refuse a value with fewer rows, as a typing error.",
     )
     new: Literal["refuse", "stop", "grow"] = Field(
         "refuse",
-        description="A value that the corpus does not know: its rows are refused; they stop the run; the labels grow.",
+        description="For a value that is not in the corpus: refuse its rows, stop the run, or add it (`grow`).",
     )
     rename: dict[str, str] = Field(
         default_factory=dict,
-        description="Old value -> the one that it is called now, in all rows, old and new; several for one are merged.",
+        description="Old value -> new value, in all rows, old and new. Several old values may share a new one.",
     )
 
     @model_validator(mode="after")
@@ -189,40 +196,39 @@ class LabelRules(Section):
             old = renamed_twice[0]
             now = self.rename[renamed_twice[0]]
             last = self.rename[now]
-            advice = f"write {old}: {last}" if last not in self.rename else "a label has one name now; take a line out"
+            advice = f"write {old}: {last}" if last not in self.rename else "a label has one new name; remove a line"
             raise ValueError(f"rename: {old} -> {now} -> {last}; {advice}")
         if self.values != "inferred":
             if missing := [now for now in self.rename.values() if now not in self.values]:
-                raise ValueError(f"rename: values has no {missing[0]}; add it")
+                raise ValueError(f"rename: {missing[0]} is not in values; add it")
             if self.new == "grow":
-                raise ValueError("new: grow needs `values: inferred`; with a list, add the new value to it")
+                raise ValueError("new: grow needs `values: inferred`; with a list of values, add the new value to it")
         return self
 
-    max_share: float = Field(
-        0.98, gt=0, le=1, description="Label balance: a batch in which one label has a larger share stops the run."
-    )
+    max_share: float = Field(0.98, gt=0, le=1, description="Stop the run if one label has a larger share of a batch.")
 
 
 class Contract(Section):
-    """What a row must be to enter the corpus: the source of a Great Expectations suite."""
+    """What a row must satisfy to enter the corpus; a Great Expectations suite is made from it."""
 
-    text: Bounds = Field(default_factory=Bounds, description="Bounds of a text, in characters.")
-    tokens: Bounds = Field(default_factory=lambda: Bounds(max_length=2000), description="Bounds of a token list.")
+    text: Bounds = Field(default_factory=Bounds, description="Length of a text, in characters.")
+    tokens: Bounds = Field(default_factory=lambda: Bounds(max_length=2000), description="Length of a token list.")
     label: LabelRules = Field(default_factory=LabelRules, description="Rules for labels and tags.")
     conflicts: Literal["refuse", "keep"] = Field(
-        "refuse", description="Rows without an id whose text is already there with another label."
+        "refuse", description="Rows without an id whose text is in the corpus with another label."
     )
     characters: Literal["refuse", "keep"] = Field(
         "refuse",
-        description="Rows with damaged encoding or control characters, and a batch of bare numbers; `keep` for data "
-        "that must stay so.",
+        description="Rows with damaged encoding or control characters, and batches of bare numbers. `keep` accepts "
+        "them.",
     )
     future: Literal["refuse", "keep"] = Field(
-        "refuse", description="Rows whose timestamp lies more than a day after this machine's clock."
+        "refuse", description="Rows whose timestamp is more than a day ahead of this machine's clock."
     )
-    tolerance: float = Field(0.05, ge=0, le=1, description="A larger share of refused rows stops the run.")
+    tolerance: float = Field(0.05, ge=0, le=1, description="Stop the run if a larger share of the rows is refused.")
     expectations: list[Annotated[dict[str, Any], AfterValidator(check_expectation)]] = Field(
         default_factory=list,
-        description="Further expectations: `{type: expect_column_values_to_match_regex, column: text, regex: ...}`. "
-        "One on rows refuses rows; one on the whole batch stops the run (`severity: warning` only reports).",
+        description="Further expectations, such as `{type: expect_column_values_to_match_regex, column: text, regex: "
+        "...}`. An expectation on rows refuses rows; one on the batch stops the run (`severity: warning` only "
+        "reports).",
     )

@@ -1,4 +1,4 @@
-"""What an expectation of `contract.expectations` may ask for: nothing that runs code, or fetches a file or a page."""
+"""Checks that an entry of `contract.expectations` cannot run code or fetch a file or page."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -7,14 +7,14 @@ from typing import Any
 from evertune.config.row_condition import read_condition
 
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
-POWER = re.compile(r"\^\s*[+-]?\d{1,3}(?![\w.])")  # of a sum in `$PARAMETER`: a larger one takes hours
+POWER = re.compile(r"\^\s*[+-]?\d{1,3}(?![\w.])")  # a larger power in `$PARAMETER` takes hours to compute
 
 
 def check_expectation(given: dict[str, Any]) -> dict[str, Any]:
-    """The expectation as it was given, where its arguments are harmless.
+    """Return the expectation unchanged if its arguments are harmless.
 
     Raises:
-        ValueError: one of them is not; the message starts with its key.
+        ValueError: an argument is not; the message starts with its key.
     """
     if given.get("row_condition") is not None:
         try:
@@ -29,12 +29,12 @@ def check_expectation(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_references(key: str, mapping: Mapping[Any, Any], whole: Any) -> None:
-    """A JSON schema may refer to its own parts alone: any other part is read from a file or from the network."""
+    """A JSON schema may only refer to its own parts; others would be read from a file or the network."""
     for name in REFERENCES:
         target = mapping.get(name)
         if isinstance(target, str) and not target.startswith("#") and target.partition("#")[0] not in _find_ids(whole):
             raise ValueError(
-                f"{key}: {name}: {target[:60]!r} is not allowed, as a file or an address would be read; "
+                f"{key}: {name}: {target[:60]!r} is not allowed, because it reads a file or an address; "
                 "put that schema under $defs and refer to it as '#/$defs/NAME'"
             )
 
@@ -42,11 +42,13 @@ def _check_references(key: str, mapping: Mapping[Any, Any], whole: Any) -> None:
 def _check_sum(key: str, mapping: Mapping[Any, Any]) -> None:
     text = mapping.get("$PARAMETER")
     if isinstance(text, str) and text.count("^") and not (text.count("^") == 1 and POWER.search(text)):
-        raise ValueError(f"{key}: $PARAMETER: {text[:60]!r}: write one power at most, of three digits; or the number")
+        raise ValueError(
+            f"{key}: $PARAMETER: {text[:60]!r}: use at most one power, of at most three digits, or write the number"
+        )
 
 
 def _find_ids(schema: Any) -> set[str]:
-    """Addresses that the schema itself gives to its parts."""
+    """Addresses that the schema gives to its own parts."""
     ids = [mapping.get(name) for mapping in _find_mappings(schema) for name in ("$id", "id")]
     return {text.rstrip("#") for text in ids if isinstance(text, str) and "://" in text}
 

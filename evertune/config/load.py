@@ -1,4 +1,4 @@
-"""From a YAML file and overrides to a checked `Recipe`: all errors at once, each with its path and a suggestion."""
+"""Reads a YAML file and overrides into a checked `Recipe`; reports all errors at once, with paths and suggestions."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,26 +21,30 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, for_data: bo
     """Read a recipe.
 
     Args:
-        overrides: `a.b=value` each; the value is YAML, a number in the path is a list's position.
-        for_data: whether sources and base model will be read, so that each `${NAME}` must be set.
+        path: the YAML file.
+        overrides: `a.b=value` each; the value is YAML, a number in the path is a position in a list.
+        for_data: whether sources and base model will be read, so that every `${NAME}` must be set.
     Raises:
-        ConfigError: with every problem of file and overrides.
+        ConfigError: lists all problems of file and overrides.
     """
     path = Path(path)
     tree = _read_tree(path, overrides)
     fields, problems = search.find_fields(tree)
-    search_problems = [f"{field.path}: a search, not a value: `evertune search {path}` finds one" for field in fields]
+    search_problems = [
+        f"{field.path}: this is a search, not a value; `evertune search {path}` finds a value" for field in fields
+    ]
     closed_tree = search.set_values(search.drop_paths(tree, problems), {field.path: field.ends[0] for field in fields})
     return _check_recipe(closed_tree, [*problems.values(), *search_problems], path, for_data)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe with fields that are searched.
+    """A recipe with open fields, for a search.
 
     Args:
-        tree: as it stands in the file, overrides applied, with the file's place.
-        recipe: with the first value of each field.
+        tree: the file's content with overrides applied, and the file's folder and name.
+        fields: the fields that are searched.
+        recipe: the recipe with the first value of each field.
     """
 
     tree: dict[str, Any]
@@ -48,36 +52,39 @@ class Plan:
     recipe: Recipe
 
     def recipe_of(self, values: Mapping[str, Any]) -> Recipe:
-        """The recipe with these values, by path.
+        """Return the recipe with these values, by path.
 
         Raises:
-            ConfigError: they do not fit each other.
+            ConfigError: the values do not fit together.
         """
         return _check_recipe(search.set_values(self.tree, values), [], Path(self.tree["file"]), for_data=False)
 
 
 def load_search(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
-    """Read a recipe that leaves fields open; each end of a range and each choice must be valid in its place.
+    """Read a recipe with open fields. Both ends of each range and all choices must be valid values.
 
     Raises:
-        ConfigError: with every problem of file, overrides and searches, or nothing is searched.
+        ConfigError: lists all problems of file, overrides and searches, or no field is open.
     """
     path = Path(path)
     tree = _read_tree(path, overrides)
     fields, wrong = search.find_fields(tree)
     if not fields and not wrong:
         example = "--set 'training.learning_rate={search: [1e-5, 1e-3], log: true}'"
-        raise ConfigError(f"{path}: no field is searched; {search.FORM} in the place of a value, or {example}")
+        raise ConfigError(f"{path}: no field is searched; {search.FORM} instead of a value, or use {example}")
     return make_plan(search.drop_paths(tree, wrong), fields, path, [*wrong.values()])
 
 
 def make_plan(tree: dict[str, Any], fields: Sequence[SearchField], path: Path, problems: Sequence[str] = ()) -> Plan:
-    """A plan of a tree and its fields, once every value at an end has been found valid.
+    """Make a plan from a tree and its open fields, if every end of a range and every choice is valid.
 
     Args:
-        problems: that are known already.
+        tree: the file's content.
+        fields: the open fields.
+        path: the file.
+        problems: those found so far.
     Raises:
-        ConfigError: with these and all others.
+        ConfigError: lists these and all other problems.
     """
     first = {field.path: field.ends[0] for field in fields}
     all_problems = list(problems)
@@ -92,7 +99,9 @@ def make_plan(tree: dict[str, Any], fields: Sequence[SearchField], path: Path, p
         if len(all_problems) == count_before and field.fractional_value is not None:
             between = _find_errors(search.set_values(tree, {**first, field.path: field.fractional_value}))
             all_problems += (
-                [f"{field.path}: takes whole numbers; write the ends of its range without a point"] if between else []
+                [f"{field.path}: takes whole numbers; write the ends of its range without a decimal point"]
+                if between
+                else []
             )
     return Plan(tree, tuple(fields), _check_recipe(search.set_values(tree, first), all_problems, path, for_data=True))
 
@@ -113,7 +122,7 @@ def _find_errors(tree: dict[str, Any]) -> list[str]:
 
 
 def _check_recipe(tree: dict[str, Any], problems: Sequence[str], path: Path, for_data: bool) -> Recipe:
-    """The recipe of a tree, if nothing is wrong with it beside these problems, which come first."""
+    """The recipe of a tree, if there are no problems: neither these, which are listed first, nor others."""
     try:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
@@ -126,7 +135,7 @@ def _check_recipe(tree: dict[str, Any], problems: Sequence[str], path: Path, for
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """Read the mapping in a YAML file.
 
     Raises:
         ConfigError: no such file, a folder, not UTF-8, not YAML, or not a mapping.
@@ -149,7 +158,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         content = "is empty" if tree is None else f"holds {type(tree).__name__}, not a mapping"
-        raise ConfigError(f"{path}: this file {content}; write lines of `key: value`, such as a name")
+        raise ConfigError(f"{path}: this file {content}; write lines of `key: value`, such as `name: my-model`")
     return tree
 
 
@@ -172,13 +181,13 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         node[last] = value
 
 
-def _get_child(node: Any, part: str, key: str) -> Any:  # the value may be a secret
+def _get_child(node: Any, part: str, key: str) -> Any:
     if isinstance(node, list):
         if not part.isdigit() or int(part) >= len(node):
             raise ConfigError(f"--set {key}: {part!r} is not a position in a list of {len(node)}; the first is 0")
         return node[int(part)]
     if not isinstance(node, dict):
-        raise ConfigError(f"--set {key}: there is nothing below {part!r}, its parent holds {node!r}")
+        raise ConfigError(f"--set {key}: {part!r} cannot be set, its parent is the value {node!r}")
     if node.get(part) is None:
         node[part] = {}
     return node[part]
@@ -197,7 +206,7 @@ def _format_error(item: Any) -> str:
         return f"{where}: missing; add it"
     if item["type"] == "union_tag_not_found":
         keys = "type" if item["loc"][0] in {"objective", "training"} else f"one of {', '.join(SOURCE_MODELS)}"
-        return f"{where}: what kind is this? Give {keys}"
+        return f"{where}: cannot tell its kind; add {keys}"
     if item["type"] in {"union_tag_invalid", "literal_error"}:
         value = item["input"].get("type") if isinstance(item["input"], dict) else item["input"]
         allowed = str(item["ctx"].get("expected_tags") or item["ctx"].get("expected"))
@@ -214,20 +223,20 @@ def _suggest_choice(value: str, choices: Sequence[str]) -> str:
 
 
 def _file_location(location: Sequence[int | str]) -> list[int | str]:
-    """The location as the file has it."""
+    """The location as it is written in the file."""
     return _walk_location(location)[0]
 
 
 def _list_keys(location: Sequence[int | str]) -> list[str]:
-    """The keys of the section that stands there."""
+    """The keys of the section at this location."""
     (model,) = _walk_location(location)[1].values()
     return [key for key in model.model_fields if key not in {"folder", "file"}]
 
 
 def _walk_location(location: Sequence[int | str]) -> tuple[list[int | str], dict[str, type[BaseModel]]]:
-    """The location as the file has it, and by name the sections that may stand there.
+    """The location as it is written in the file, and by name the sections that may be there.
 
-    In its own locations pydantic also names the member of a union that was chosen, which is no key of the file.
+    pydantic's locations also contain the chosen member of a union, which is not a key of the file.
     """
     parts: list[int | str] = []
     members: dict[str, type[BaseModel]] = {"": Recipe}
@@ -243,7 +252,7 @@ def _walk_location(location: Sequence[int | str]) -> tuple[list[int | str], dict
 
 
 def _list_sections(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
-    """The sections that a field may hold, each by its name in a union."""
+    """The sections that a field may hold, each with its name in a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         type_field = annotation.model_fields.get("type")
         yield (annotation.__name__ if type_field is None else str(type_field.default)), annotation

@@ -1,4 +1,4 @@
-"""Who is told of what: the recipe's section `notify`."""
+"""The recipe's `notify` section: who is notified of what."""
 
 import re
 from typing import Annotated, Any, Literal, get_args
@@ -23,23 +23,24 @@ def _check_target_name(target: str) -> str:
 
 
 class Notify(Section):
-    """Who is told how a run ended: people and channels, through Apprise."""
+    """Who is notified of how a run ended: people and channels, through Apprise."""
 
     targets: list[Annotated[str, AfterValidator(_check_target_name)]] = Field(
         default_factory=list,
-        description="`${NAME}`: the Apprise URL that the environment variable holds; `block:NAME`: that of a Prefect "
-        "Secret block, `block:TYPE/NAME`: of a notification block, such as `block:slack-webhook/ops`.",
+        description="`${NAME}`: an Apprise URL from an environment variable; `block:NAME`: one from a Prefect Secret "
+        "block; `block:TYPE/NAME`: a notification block, such as `block:slack-webhook/ops`.",
     )
     events: list[Event] = Field(
         list(get_args(Event)),
-        description="`waiting`: a challenger asks for approval; `failed`: a run ended with an error; `quarantine`: a "
-        "batch was stopped, as more rows were refused than `contract.tolerance` allows; `drift`: from `monitor`.",
+        description="Events to notify of. `waiting`: a challenger waits for approval; `failed`: a run ended with an "
+        "error; `quarantine`: a batch was stopped because more rows were refused than `contract.tolerance` allows; "
+        "`drift`: `evertune monitor` found drift.",
     )
-    timeout: float = Field(10, ge=1, le=120, description="Seconds that a target may take; then the run goes on.")
+    timeout: float = Field(10, ge=1, le=120, description="Seconds to wait for a target before the run goes on.")
 
     @field_validator("targets", mode="before")
     @classmethod
     def _are_a_list(cls, targets: Any) -> Any:
-        if isinstance(targets, str):  # pydantic's own error would show it
-            raise PydanticCustomError(SECRET, 'give a list of names, such as `["${OPS_MAIL}"]`')
+        if isinstance(targets, str):  # pydantic's own error would show the value
+            raise PydanticCustomError(SECRET, 'must be a list, such as `["${OPS_MAIL}"]`')
         return targets

@@ -1,4 +1,4 @@
-"""The recipe, and its sections on the model's side: evaluation, registry, monitor, schedule."""
+"""The recipe, and its sections about the model: evaluation, registry, monitor, schedule."""
 
 import difflib
 import re
@@ -16,15 +16,15 @@ from evertune.config.methods import describe_misfit
 from evertune.config.notify import Notify
 from evertune.config.robustness import Robustness, Test
 from evertune.config.training import Training
-from evertune.objectives import ROLES, Options, is_coupled, load_objective
+from evertune.objectives import ROLES, Options, load_objective
 
 
 class SliceRule(Section):
-    """When a slice of the test rows speaks against a challenger."""
+    """When a loss in one slice of the test rows rejects a challenger."""
 
-    drop: float = Field(0.05, ge=0, le=1, description="Loss of the metric that counts as harm.")
+    drop: float = Field(0.05, ge=0, le=1, description="Drop of the metric that counts as harm.")
     min_rows: int = Field(
-        50, ge=2, description="Smaller slices are reported, not tested; rows of one group count as one."
+        50, ge=2, description="Smaller slices are reported but not tested. Rows of one group count as one."
     )
     correction: Literal["holm"] = Field("holm", description="Correction for the number of slices (Holm 1979).")
 
@@ -32,51 +32,63 @@ class SliceRule(Section):
 class Gate(Section):
     """The rule that compares challenger and champion."""
 
-    minimum: dict[str, float] = Field(default_factory=dict, description="Metric -> least value on the test split.")
+    minimum: dict[str, float] = Field(default_factory=dict, description="Metric -> minimum on the test split.")
     confidence: float = Field(
-        0.95, gt=0.5, lt=1, description="1 less the chance of a wrong promotion over all nights of a champion."
+        0.95,
+        gt=0.5,
+        lt=1,
+        description="1 minus the probability of a wrong promotion over all runs against one champion.",
     )
-    superior_on: Literal["fresh", "test"] = Field("fresh", description="Rows on which a challenger must be better.")
+    superior_on: Literal["fresh", "test"] = Field(
+        "fresh", description="Rows on which a challenger must beat the champion."
+    )
     noninferior_on: dict[Literal["history", "test"], float] = Field(
-        {"history": 0.02}, description="Rows -> margin by which it may be worse."
+        {"history": 0.02}, description="Rows -> margin by which the challenger may be worse."
     )
-    min_rows: int = Field(30, ge=2, description="Fewer rows than this are no evidence; rows of one group count as one.")
+    min_rows: int = Field(
+        30, ge=2, description="With fewer rows than this no decision is based on them. Rows of one group count as one."
+    )
     robustness: dict[Test, float] = Field(
         default_factory=dict,
-        description="Behavioural test -> largest loss of the share of right answers, such as `{typos: 0.05}`; more of "
-        "it rejects.",
+        description="Behavioural test -> largest allowed drop of the share of right answers, such as `{typos: 0.05}`; "
+        "a larger one rejects the challenger.",
     )
-    slice: SliceRule = Field(default_factory=SliceRule, description="Harm in a slice.")
+    slice: SliceRule = Field(default_factory=SliceRule, description="When harm in a slice rejects a challenger.")
 
 
 class Evaluation(Section):
-    """How models are judged."""
+    """How models are evaluated."""
 
-    metric: str | None = Field(None, description="Metric of early stopping and gate. Default: the objective's own.")
+    metric: str | None = Field(
+        None, description="Metric for early stopping and the gate. Default: the objective's first."
+    )
     slices: list[Literal["label", "length", "source", "window"]] = Field(
         ["label", "length", "window"],
-        description="How test rows are cut into slices. `window`: those that the champion knew, by when they came.",
+        description="How test rows are sliced. `window`: rows that the champion knew, by time of arrival.",
     )
     window: int | None = Field(
         None,
         ge=100,
-        description="How many validation rows, and test rows that the champion knew, are scored: the newest ones. "
-        "Default: all, which costs more with every year.",
+        description="Score only the newest rows: so many of the validation split, and so many of the test rows that "
+        "the champion knew. Default: all, which takes longer as the corpus grows.",
     )
-    bootstrap: int = Field(2000, ge=200, le=100_000, description="Resamples behind every interval.")
-    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="Arithmetic of evaluation and serving.")
-    robustness: Robustness | None = Field(None, description="Behavioural tests. Default: none are made.")
-    gate: Gate = Field(default_factory=Gate, description="The rule for promotion.")
+    bootstrap: int = Field(2000, ge=200, le=100_000, description="Bootstrap resamples for each confidence interval.")
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="Precision of evaluation and serving.")
+    robustness: Robustness | None = Field(None, description="Behavioural tests. Default: none.")
+    gate: Gate = Field(default_factory=Gate, description="Rule for promotion.")
 
 
 class Registry(Section):
-    """What happens to a challenger that passes."""
+    """What happens to a challenger that passes the gate."""
 
-    promote: Literal["auto", "ask"] = Field("auto", description="`ask`: it waits for `evertune approve`.")
-    expires: str = Field(
-        "30 days", description="`14 days`, or `never`: a challenger that has waited longer can no longer be approved."
+    promote: Literal["auto", "ask"] = Field(
+        "auto", description="`auto`: promote at once; `ask`: wait for `evertune approve`."
     )
-    model: str | None = Field(None, description="Registered name. Default: the recipe's name.")
+    expires: str = Field(
+        "30 days",
+        description="How long a challenger may wait for approval, such as `14 days`; `never`: forever.",
+    )
+    model: str | None = Field(None, description="Name of the registered model. Default: the recipe's name.")
 
     @field_validator("expires")
     @classmethod
@@ -87,20 +99,22 @@ class Registry(Section):
 
     @property
     def waiting_time(self) -> timedelta | None:
-        """How long a challenger may wait; None for ever."""
+        """How long a challenger may wait for approval; None: forever."""
         return None if self.expires == "never" else timedelta(days=int(self.expires.split()[0]))
 
 
 class Monitor(Section):
-    """When rows that came are another kind than those that the champion knows."""
+    """When new rows count as drifted from those that the champion was trained on."""
 
-    false_alarms: float = Field(0.05, ge=0.01, lt=0.5, description="Chance of a false alarm in `checks` checks.")
-    checks: int = Field(1, ge=1, le=366, description="Checks that `false_alarms` is meant for, such as 52 weekly ones.")
-    min_rows: int = Field(30, ge=2, description="With fewer rows on a side nothing is said.")
+    false_alarms: float = Field(0.05, ge=0.01, lt=0.5, description="Probability of a false alarm in `checks` checks.")
+    checks: int = Field(
+        1, ge=1, le=366, description="Number of checks that `false_alarms` covers, such as 52 weekly ones."
+    )
+    min_rows: int = Field(30, ge=2, description="Fewer rows than this on either side are not compared.")
 
     @property
     def level(self) -> float:
-        """The p-value at which one check tells of drift (Sidak 1967)."""
+        """The p-value below which one check reports drift (Sidak 1967)."""
         return float(1 - (1 - self.false_alarms) ** (1 / self.checks))
 
 
@@ -108,45 +122,51 @@ Hours = Annotated[float, Field(ge=0, le=8784)]
 
 
 class Triggers(Section):
-    """What the monitor has to see to start a retraining, beside the deployment's `schedule`."""
+    """What makes the monitor start a retraining, in addition to the deployment's `schedule`."""
 
-    drift: bool = Field(True, description="Drift of any kind; see `monitor` for its rate of false alarms.")
+    drift: bool = Field(True, description="Retrain on drift of any kind; `monitor` sets the rate of false alarms.")
     new_labels: int | None = Field(
         None,
         ge=1,
-        description="So many accepted rows since the champion's; touched ones do not count. Default: none start one.",
+        description="Retrain after this many new rows since the champion; rewritten rows do not count. Default: never.",
     )
     performance_drop: float | None = Field(
-        None, gt=0, lt=1, description="So large a loss of the share of right answers, proven. Default: none starts one."
+        None,
+        gt=0,
+        lt=1,
+        description="Retrain when the share of right answers has dropped significantly by this much. Default: never.",
     )
-    cooldown: Hours = Field(24.0, description="Hours after a start by any trigger in which one starts nothing.")
+    cooldown: Hours = Field(24.0, description="Hours after a triggered start during which a trigger starts nothing.")
     cooldowns: dict[Literal["drift", "new_labels", "performance_drop"], Hours] = Field(
-        default_factory=dict, description="Hours of single triggers, in the place of `cooldown`."
+        default_factory=dict, description="Trigger -> hours, instead of `cooldown`."
     )
     budget: float | None = Field(
-        None, gt=0, le=168, description="Hours of training in the last 7 days after which no trigger starts one."
+        None,
+        gt=0,
+        le=168,
+        description="Hours of training in 7 days; once they are used up, triggers start nothing. Default: no limit.",
     )
 
     def cooldown_of(self, name: str) -> float:
-        """The hours of a trigger's cooldown."""
+        """Return the cooldown of a trigger, in hours."""
         return {str(trigger): hours for trigger, hours in self.cooldowns.items()}.get(name, self.cooldown)
 
 
 class Retention(Section):
-    """What `evertune clean` leaves in place, whatever its age: the rest is removed once it is `days` old."""
+    """What `evertune clean` keeps whatever its age; the rest is removed once it is `days` old."""
 
-    runs: int = Field(20, ge=1, description="The newest versions, and the newest folders of runs, that stay whole.")
+    runs: int = Field(20, ge=1, description="Number of the newest versions, and of the newest run folders, to keep.")
     predecessors: int | None = Field(
-        None, ge=1, description="Champions before this one that stay whole, for a rollback. Default: all of them."
+        None, ge=1, description="Number of earlier champions to keep for a rollback. Default: all."
     )
-    days: int = Field(30, ge=0, description="Nothing younger than this goes.")
+    days: int = Field(30, ge=0, description="Nothing younger than this many days is removed.")
 
 
 class Schedule(Section):
-    """When the deployment runs by itself: what its entry in deployments/prefect.yaml says, which is what counts."""
+    """When the deployment runs. It repeats the entry in deployments/prefect.yaml, which is the one that counts."""
 
-    cron: str = Field(description="Five fields: minute, hour, day, month, weekday; the same as in the deployment.")
-    timezone: str = Field("UTC", description="Zone of the cron fields, such as `Europe/Berlin`.")
+    cron: str = Field(description="Five fields (minute, hour, day, month, weekday), the same as in the deployment.")
+    timezone: str = Field("UTC", description="Time zone of the cron fields, such as `Europe/Berlin`.")
 
     @field_validator("cron")
     @classmethod
@@ -154,11 +174,11 @@ class Schedule(Section):
         from cronsim import CronSim, CronSimError
 
         if len(cron.split()) != 5:
-            raise ValueError("give five fields: minute, hour, day, month, weekday")
+            raise ValueError("must have five fields: minute, hour, day, month, weekday")
         try:
             CronSim(cron, datetime(2000, 1, 1))
         except CronSimError as error:
-            raise ValueError(f"{str(error).lower()}; give minute, hour, day, month, weekday") from None
+            raise ValueError(f"{str(error).lower()}; the fields are minute, hour, day, month, weekday") from None
         return cron
 
     @field_validator("timezone")
@@ -168,36 +188,39 @@ class Schedule(Section):
             ZoneInfo(zone)
         except (KeyError, ValueError, OSError):
             near = difflib.get_close_matches(zone, available_timezones(), 1)
-            hint = f"did you mean {near[0]}?" if near else "give one such as UTC or Europe/Berlin"
-            raise ValueError(f"no such zone; {hint}") from None
+            hint = f"did you mean {near[0]}?" if near else "use a name such as UTC or Europe/Berlin"
+            raise ValueError(f"unknown time zone; {hint}") from None
         return zone
 
 
 class Recipe(Section):
-    """A model's whole life."""
+    """Everything about one model: data, contract, objective, training, evaluation, registry, monitor."""
 
     name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9-]{1,62}$", description="MLflow experiment, registered model, deployment."
+        pattern=r"^[a-z0-9][a-z0-9-]{1,62}$",
+        description="Name of the MLflow experiment, the registered model and the deployment.",
     )
     objective: Annotated[Options, Field(discriminator="type")] = Field(description="What the model is tuned for.")
     base_model: str = Field(
-        description="A hub id, a folder, `package:NAME/FOLDER` of an installed package, a `.gguf` file of a decoder, "
-        "or `champion:NAME`, the champion of another recipe, such as one that goes on with pretraining."
+        description="A hub id, a folder, `package:NAME/FOLDER` in an installed package, a decoder's `.gguf` file, or "
+        "`champion:NAME`, the champion of another recipe, such as one that continues pretraining."
     )
     data: Data = Field(description="Where rows come from.")
-    contract: Contract = Field(default_factory=Contract, description="What a row must be.")
+    contract: Contract = Field(default_factory=Contract, description="What a row must satisfy.")
     training: Training = Field(default_factory=Training, description="How the weights change.")
-    evaluation: Evaluation = Field(default_factory=Evaluation, description="How models are judged.")
-    registry: Registry = Field(default_factory=Registry, description="What happens to a challenger that passes.")
-    monitor: Monitor = Field(default_factory=Monitor, description="How drift is looked for.")
-    notify: Notify = Field(default_factory=Notify, description="Who is told how a run ended.")
-    triggers: Triggers = Field(default_factory=Triggers, description="What the monitor sees that starts a retraining.")
-    retention: Retention = Field(default_factory=Retention, description="What `evertune clean` leaves in place.")
+    evaluation: Evaluation = Field(default_factory=Evaluation, description="How models are evaluated.")
+    registry: Registry = Field(
+        default_factory=Registry, description="What happens to a challenger that passes the gate."
+    )
+    monitor: Monitor = Field(default_factory=Monitor, description="When new rows count as drifted.")
+    notify: Notify = Field(default_factory=Notify, description="Who is notified of how a run ended.")
+    triggers: Triggers = Field(default_factory=Triggers, description="What makes the monitor start a retraining.")
+    retention: Retention = Field(default_factory=Retention, description="What `evertune clean` keeps.")
     schedule: Schedule | None = Field(
-        None, description="When the deployment runs by itself; `evertune up` compares it with deployments/prefect.yaml."
+        None, description="When the deployment runs; `evertune up` compares it with deployments/prefect.yaml."
     )
     folder: Path = Field(Path(), description="Folder that relative paths start from; set when the file is loaded.")
-    file: str = Field("", description="Name of its file in that folder, for the commands in messages.")
+    file: str = Field("", description="Name of the recipe's file in that folder; set when the file is loaded.")
 
     @field_validator("folder")
     @classmethod
@@ -215,68 +238,71 @@ class Recipe(Section):
             )
         role_columns = [self.column(role) for role in objective.COLUMNS]
         if repeated := sorted({column for column in role_columns if role_columns.count(column) > 1}):
-            raise ValueError(f"data.columns: more than one role is read from {', '.join(repeated)}; give each its own")
+            raise ValueError(
+                f"data.columns: several roles are read from {', '.join(repeated)}; give each role its own column"
+            )
         if self.training.class_weights != "none" and not objective.LABELED:
-            raise ValueError(f"training.class_weights: the targets of {self.objective.type} are no labels; take it out")
+            raise ValueError(f"training.class_weights: the targets of {self.objective.type} are not labels; remove it")
         if self.data.fresh.examples_per_label and not objective.LABELED:
-            raise ValueError(f"data.fresh.examples_per_label: the targets of {self.objective.type} are no labels")
+            raise ValueError(
+                f"data.fresh.examples_per_label: the targets of {self.objective.type} are not labels; remove it"
+            )
         if self.contract.label != LabelRules() and not objective.LABELED:
-            raise ValueError(f"contract.label: the targets of {self.objective.type} are no labels; take it out")
+            raise ValueError(f"contract.label: the targets of {self.objective.type} are not labels; remove it")
         self._check_settings()
         self._check_loss()
         self._check_robustness()
         required_metrics = {self.metric, *self.evaluation.gate.minimum}
         if missing := sorted(required_metrics - set(objective.METRICS)):
             raise ValueError(
-                f"evaluation: unknown metric {', '.join(missing)}; there are {', '.join(objective.METRICS)}"
+                f"evaluation: unknown metric {', '.join(missing)}; choose from {', '.join(objective.METRICS)}"
             )
-        if hasattr(objective, "tokenizer") and (self.training.method != "full" or self.training.adversarial):
+        if objective.has_own_tokenizer and (self.training.method != "full" or self.training.adversarial):
             key = "method" if self.training.method != "full" else "adversarial"
-            raise ValueError(
-                f"training.{key}: works on token ids, which {self.objective.type} has none of; take it out"
-            )
+            raise ValueError(f"training.{key}: works on token ids, which {self.objective.type} does not use; remove it")
         training = self.training
-        finishes = hasattr(objective, "finish")
         if problem := describe_misfit(
-            training.method, self.objective, finishes, training.train_top_layers, training.freeze
+            training.method, self.objective, objective.finishes_model, training.train_top_layers, training.freeze
         ):
             raise ValueError(f"training.method: {problem}")
         return self
 
     def _check_settings(self) -> None:
-        """Raises ValueError where a setting of `training` would change nothing of what it says."""
-        for name, reason in getattr(load_objective(self.objective.type), "WITHOUT", {}).items():
+        """Raises ValueError where a setting of `training` would have no effect."""
+        for name, reason in load_objective(self.objective.type).IGNORED_SETTINGS.items():
             if getattr(self.training, name) != Training.model_fields[name].default:
-                raise ValueError(f"training.{name}: without effect for {self.objective.type}: {reason}; take it out")
+                raise ValueError(f"training.{name}: has no effect for {self.objective.type}: {reason}; remove it")
 
     def _check_loss(self) -> None:
-        """Raises ValueError where the objective has no choice of one label that its loss could change."""
+        """Raises ValueError where the loss or the number of processes does not fit the objective."""
         if problem := describe_unlearnable(self.training, self.objective.type):
             raise ValueError(f"training.{problem}")
-        if self.training.processes > 1 and is_coupled(load_objective(self.objective.type)):
+        if self.training.processes > 1 and load_objective(self.objective.type).COUPLED:
             raise ValueError(
-                f"training.processes: {self.objective.type} learns from the pairs of a whole batch, "
-                "which no process has; set it to 1"
+                f"training.processes: {self.objective.type} learns from all pairs of a batch, so the batch cannot be "
+                "split among processes; set it to 1"
             )
 
     def _check_robustness(self) -> None:
-        """Raises ValueError where the gate asks for a test that is not made, or one does not fit the objective."""
+        """Raises ValueError where the gate uses a test that is not run, or a test does not fit the objective."""
         thresholds = self.evaluation.gate.robustness
         tests = self.evaluation.robustness
         if tests and self.objective.type not in ("text-classification", "token-classification"):
-            raise ValueError(f"evaluation.robustness: there are no such tests for {self.objective.type}; take it out")
+            raise ValueError(f"evaluation.robustness: not available for {self.objective.type}; remove it")
         if tests and tests.opposites and self.objective.type != "text-classification":
-            raise ValueError("evaluation.robustness.opposites: a denial adds a word, which would have no tag")
+            raise ValueError(
+                "evaluation.robustness.opposites: the negation test adds a word, which would have no tag; remove it"
+            )
         listed = self.contract.label.values
         if tests and listed != "inferred" and (unknown := tests.find_unknown_labels(listed)):
             near = difflib.get_close_matches(unknown[0], listed, 1, 0.5)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(listed)}"
+            hint = f"did you mean {near[0]}?" if near else f"it lists {', '.join(listed)}"
             raise ValueError(f"evaluation.robustness.opposites: contract.label.values has no {unknown[0]}; {hint}")
         if missing := [name for name in thresholds if tests is None or name not in tests.names]:
             raise ValueError(
-                f"evaluation.gate.robustness: {missing[0]} is not tested; "
+                f"evaluation.gate.robustness: the test {missing[0]} is not run; "
                 + (
-                    "give evaluation.robustness.opposites"
+                    "set evaluation.robustness.opposites"
                     if missing[0] == "negation"
                     else "add it to evaluation.robustness.tests"
                 )
@@ -284,7 +310,7 @@ class Recipe(Section):
 
     @property
     def metric(self) -> str:
-        """The metric that early stopping and the gate look at."""
+        """The metric for early stopping and the gate."""
         return self.evaluation.metric or load_objective(self.objective.type).METRICS[0]
 
     @property
@@ -293,5 +319,5 @@ class Recipe(Section):
         return self.registry.model or self.name
 
     def column(self, role: str) -> str:
-        """The source's column for a role; a role that the recipe does not name is read from the column of that name."""
+        """Return the source's column for a role: the one that the recipe names, else the column of that name."""
         return self.data.columns.get(role, role)

@@ -1,8 +1,8 @@
 """An expectation's `row_condition`, in a small language that can call nothing.
 
-Great Expectations gives a condition to `DataFrame.query`, which looks up any object (`@pd`), follows attributes and
-calls functions: a condition of a stranger's could run a program. So it is parsed here, and pandas gets a text that is
-written anew from the parts that were understood.
+Great Expectations passes a condition to `DataFrame.query`, which looks up any object (`@pd`), follows attributes and
+calls functions, so that a stranger's condition could run a program. Therefore it is parsed here, and pandas gets a text
+that is rewritten from the parsed parts.
 
     either     := both (("or" | "|") both)*
     both       := negation (("and" | "&") negation)*
@@ -31,8 +31,8 @@ from evertune.config.condition_words import (
     write_text,
 )
 
-LONGEST = 2000  # characters of a condition
-DEEPEST = 40  # levels of parentheses and negations
+LONGEST = 2000  # maximum characters of a condition
+DEEPEST = 40  # maximum levels of parentheses and negations
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 NULL_TESTS = {"isnull": "isnull", "isna": "isnull", "notnull": "notnull", "notna": "notnull"}
 CONSTANTS = ("True", "False", "None")
@@ -40,11 +40,11 @@ CONSTANTS = ("True", "False", "None")
 
 @dataclass(frozen=True)
 class RowCondition:
-    """A condition that was understood.
+    """A parsed condition.
 
     Args:
-        query: for `DataFrame.query`; nothing in it is called but `isnull` and `notnull` of a column.
-        columns: those that it names.
+        query: for `DataFrame.query`; it calls nothing but `isnull` and `notnull` of a column.
+        columns: the columns that it names.
     """
 
     query: str
@@ -52,10 +52,10 @@ class RowCondition:
 
 
 def read_condition(given: Any) -> RowCondition:
-    """Understand a condition: a text, or Great Expectations' mapping with a `type`.
+    """Parse a condition: a text, or Great Expectations' mapping with a `type`.
 
     Raises:
-        ValueError: it holds anything that is not allowed, which the message shows.
+        ValueError: it contains something that is not allowed; the message shows it.
     """
     if isinstance(given, str):
         return _Parser(given).parse_whole()
@@ -65,7 +65,7 @@ def read_condition(given: Any) -> RowCondition:
 
 
 class _Parser:
-    """Reads a text from left to right, and writes each part for pandas as soon as it is understood."""
+    """Parses a text from left to right and writes each part for pandas."""
 
     def __init__(self, text: str) -> None:
         if len(text) > LONGEST:
@@ -97,7 +97,7 @@ class _Parser:
     def _parse_negation(self) -> str:
         self._depth += 1
         if self._depth > DEEPEST:
-            raise ValueError(f"more than {DEEPEST} levels deep; write it flatter")
+            raise ValueError(f"nested more than {DEEPEST} levels deep; simplify it")
         start = self._next
         if self._accept("not", "~"):
             query = self._write_negation(start)
@@ -130,7 +130,7 @@ class _Parser:
             names_column = names_column or is_column
         if not names_column:
             self._next = start
-            self._refuse("compares no column")
+            self._refuse("does not compare a column")
         return f"({' '.join(parts)})" if len(parts) > 1 else first
 
     def _parse_null_test(self, column: str) -> str:
@@ -152,13 +152,13 @@ class _Parser:
         return None
 
     def _parse_operand(self, needs_list: bool = False) -> tuple[str, bool]:
-        """The operand for pandas, and whether it is a column."""
+        """The operand, written for pandas, and whether it is a column."""
         if self._accept("["):
             return self._parse_list("]"), False
         if needs_list and self._accept("("):
             return self._parse_list(")"), False
         if needs_list:
-            self._refuse("a list is missing")
+            self._refuse("must be a list")
         if (literal := self._parse_literal()) is not None:
             return literal, False
         return self._parse_column(), True
@@ -251,7 +251,7 @@ def _write_mapping(given: Any, columns: list[str], depth: int) -> str:
         sign = {"IN": "in", "NOT_IN": "not in"}.get(str(given.get("operator")), given.get("operator"))
         if sign in (*COMPARISONS, "in", "not in"):
             return f"({_write_named_column(given, columns)} {sign} {_write_value(given.get('parameter'))})"
-    raise ValueError(f"{str(given)[:60]!r} is not allowed; write it as a text, such as `n > 1`: {ALLOWED}")
+    raise ValueError(f"{str(given)[:60]!r} is not allowed; write the condition as a text, such as `n > 1`: {ALLOWED}")
 
 
 def _write_named_column(given: Mapping[str, Any], columns: list[str]) -> str:
@@ -273,4 +273,4 @@ def _write_value(value: Any) -> str:
         return str(value)
     if isinstance(value, (int, float)):
         return write_number(repr(value))
-    raise ValueError(f"{str(value)[:40]!r} is no value to compare with; {ALLOWED}")
+    raise ValueError(f"{str(value)[:40]!r} cannot be compared with; {ALLOWED}")

@@ -1,4 +1,4 @@
-"""Fields that a recipe leaves open for `evertune search`: `{search: [low, high], log: true}`, or choices."""
+"""Open fields of a recipe, for `evertune search`: `{search: [low, high], log: true}`, or choices."""
 
 import copy
 import difflib
@@ -11,8 +11,12 @@ from typing import Any
 
 KEYS = ("search", "log", "step")
 OPEN = ("objective", "base_model", "training")  # rows and evaluation are the same for all trials
-FIXED = {"objective.type", "training.processes", "training.compile"}  # another search, and what shapes no weight
-EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")  # a number that YAML 1.1 takes for text, such as 1e-4
+FIXED = {
+    "objective.type",
+    "training.processes",
+    "training.compile",
+}  # another task, and settings that do not affect the weights
+EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")  # a number that YAML 1.1 reads as text, such as 1e-4
 FORM = "write {search: [low, high], log: true}, {search: [a, b, c]} or {search: {choices: [a, b]}}"
 
 
@@ -21,9 +25,11 @@ class SearchField:
     """A field whose value is searched for: a range, or choices where there are any.
 
     Args:
-        path: keys and positions, with points between them.
-        step: distance of a range's values; None for all of them.
-        log: whether the logarithm is drawn evenly.
+        path: keys and positions, separated by points.
+        low, high: ends of a range.
+        step: distance between the values of a range; None: any value.
+        log: whether values are drawn on a logarithmic scale.
+        choices: the values, if it is not a range.
     """
 
     path: str
@@ -35,7 +41,7 @@ class SearchField:
 
     @property
     def is_whole(self) -> bool:
-        """Whether a range holds whole numbers alone."""
+        """Whether the range is one of whole numbers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     @property
@@ -45,12 +51,12 @@ class SearchField:
 
     @property
     def fractional_value(self) -> float | None:
-        """A value of a range that is no whole number; None where there is none."""
+        """A value of the range that is not a whole number; None if there is none."""
         return None if self.choices or self.is_whole else self.low + (self.high - self.low) / math.pi
 
     @property
     def description(self) -> str:
-        """The range or the choices, for a person."""
+        """The range or the choices, as text."""
         if self.choices:
             return ", ".join(format_value(choice) for choice in self.choices)
         more = [f"in steps of {self.step:g}"] if self.step else []
@@ -60,23 +66,23 @@ class SearchField:
 
 
 def format_value(value: Any) -> str:
-    """A value of the recipe as people read it."""
+    """Format a value of the recipe for display."""
     if isinstance(value, float):
         return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def shorten_paths(paths: Iterable[str]) -> dict[str, str]:
-    """A name for each path: its last key, where no other has that."""
+    """Return a short name for each path: its last key if that is unique, else the path."""
     last_keys = {path: path.rpartition(".")[2] for path in paths}
     return {path: name if [*last_keys.values()].count(name) == 1 else path for path, name in last_keys.items()}
 
 
 def find_fields(tree: Mapping[str, Any]) -> tuple[list[SearchField], dict[str, str]]:
-    """The fields of a recipe's tree that are searched, and by its path what is wrong with one that is not well written.
+    """Find the open fields of a recipe, and by path the problem of each that is not well formed.
 
     Args:
-        tree: as it stands in the file, overrides applied.
+        tree: the file's content with overrides applied.
     """
     fields = []
     problems = {}
@@ -90,7 +96,7 @@ def find_fields(tree: Mapping[str, Any]) -> tuple[list[SearchField], dict[str, s
 
 
 def set_values(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The tree with values at these paths; what was there is replaced."""
+    """Return the tree with the values at these paths replaced."""
     changed_tree = copy.deepcopy(dict(tree))
     for path, value in values.items():
         node, last = _find_parent(changed_tree, path)
@@ -99,7 +105,7 @@ def set_values(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, 
 
 
 def drop_paths(tree: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
-    """The tree without what stands at these paths."""
+    """Return the tree without the values at these paths."""
     changed_tree = copy.deepcopy(dict(tree))
     for path in paths:
         node, last = _find_parent(changed_tree, path)
@@ -125,12 +131,12 @@ def _find_markers(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _describe_problem(path: str, marker: dict[str, Any]) -> str | None:
     if path.partition(".")[0] not in OPEN or path in FIXED:
-        where = "objective (its type excepted), base_model and training"
-        return f"cannot be searched: rows and evaluation are the same for all trials; search in {where}"
+        where = "objective (except its type), base_model and training"
+        return f"cannot be searched, because all trials share rows and evaluation; search in {where}"
     for key in marker:
         if key not in KEYS:
             near = difflib.get_close_matches(str(key), KEYS, 1, 0.5)
-            return f"unknown key {key!r} beside search; " + (f"did you mean {near[0]}?" if near else FORM)
+            return f"unknown key {key!r} next to search; " + (f"did you mean {near[0]}?" if near else FORM)
     value = marker["search"]
     if isinstance(value, dict):
         if list(value) != ["choices"] or not isinstance(value["choices"], list):
@@ -141,30 +147,30 @@ def _describe_problem(path: str, marker: dict[str, Any]) -> str | None:
 
 def _choices_problem(choices: list[Any], marker: dict[str, Any]) -> str | None:
     if extra := [key for key in ("log", "step") if key in marker]:
-        return f"{extra[0]} belongs to a range of two numbers, not to choices; leave it out"
+        return f"{extra[0]} is for ranges of two numbers, not for choices; remove it"
     texts = [format_value(choice) for choice in choices]
     if len(texts) < 2:
-        return "give two choices at least, or write the value itself"
+        return "give at least two choices, or write the value itself"
     repeated = next((text for text in texts if texts.count(text) > 1), None)
-    return None if repeated is None else f"the choice {repeated} stands twice; leave one out"
+    return None if repeated is None else f"the choice {repeated} is repeated; remove one"
 
 
 def _range_problem(low: float, high: float, marker: dict[str, Any]) -> str | None:
     log = marker.get("log", False)
     step = marker.get("step")
     if not isinstance(log, bool):
-        return f"log is true or false, not {log!r}"
+        return f"log must be true or false, not {log!r}"
     if not low < high:
         return (
             f"the range ends at {format_value(high)}, which is not above {format_value(low)}; write the lower end first"
         )
     if log and low <= 0:
-        return f"with log: true a range begins above 0, not at {format_value(low)}"
+        return f"with log: true a range must start above 0, not at {format_value(low)}"
     if step is None:
         return None
     if not _is_number(step) or not 0 < _to_number(step) <= high - low:
-        return f"step is a number above 0 and at most {format_value(high - low)}, not {step!r}"
-    return "log and step do not go together; leave one out" if log else None
+        return f"step must be a number above 0 and at most {format_value(high - low)}, not {step!r}"
+    return "log and step cannot be combined; remove one" if log else None
 
 
 def _read_field(path: str, marker: dict[str, Any]) -> SearchField:

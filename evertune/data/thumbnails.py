@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from evertune.objectives import Objective
+
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
@@ -76,7 +78,7 @@ def _encode_png(picture: "Picture") -> bytes:
 
 
 def build_gallery(
-    objective: Any,
+    objective: Objective,
     inputs: Sequence[Any],
     targets: Sequence[Any],
     predictions: Mapping[str, Sequence[Mapping[str, Any]]],

@@ -15,7 +15,7 @@ from evertune.data.columns.strings import mask_equal
 from evertune.errors import DataError
 from evertune.evaluation import excerpts, robustness
 from evertune.evaluation import slices as slicing
-from evertune.objectives import extract_cells, load_objective, shows_pictures
+from evertune.objectives import Objective, extract_cells, load_objective
 from evertune.records import Candidate, Evaluation, file_digest, to_plain
 from evertune.runtime import malloc
 from evertune.runtime.files import read_json, write_json
@@ -92,7 +92,7 @@ def evaluate_models(
         recipe, objective, Path(candidate.bundle), champion, inputs, targets, predictions
     )
     write_json(folder / DETAILS, details)
-    _write_sample(folder / PARITY, challenger, inputs, predictions["challenger"])
+    _write_sample(folder / PARITY, objective, challenger, inputs, predictions["challenger"])
     return Evaluation(
         metrics=details["challenger"]["metrics"],
         champion_version=champion_version,
@@ -140,14 +140,14 @@ def _compute_digests(folder: Path) -> dict[str, str | None]:
     return {file.name: file_digest(file) if file.is_file() else None for file in files}
 
 
-def _predict_rows(objective: Any, predictor: Any, inputs: list[Any], targets: list[Any]) -> list[dict[str, Any]]:
+def _predict_rows(objective: Objective, predictor: Any, inputs: list[Any], targets: list[Any]) -> list[dict[str, Any]]:
     predictions: list[dict[str, Any]]
     predictions = predictor.assess(inputs, targets) if objective.ASSESSED else predictor.predict(inputs)
     return predictions
 
 
 def _predict_champion(
-    objective: Any, folder: Path | None, inputs: list[Any], targets: list[Any]
+    objective: Objective, folder: Path | None, inputs: list[Any], targets: list[Any]
 ) -> tuple[int, list[dict[str, Any]] | None, list[str] | None, str]:
     """Return the newest batch that the champion knows, its predictions, its labels, and why they are missing."""
     if folder is None:
@@ -161,24 +161,27 @@ def _predict_champion(
 
 
 def _compute_statistics(
-    objective: Any, targets: list[Any], predictions: dict[str, Any], names: list[str]
+    objective: Objective, targets: list[Any], predictions: dict[str, Any], names: list[str]
 ) -> dict[str, Any]:
     """Return the statistics of each model, and of the majority baseline, which a first version must beat."""
-    scored = {**predictions, "majority": objective.majority(targets)}
+    scored = {**predictions, "majority": objective.predict_majority(targets)}
     return {
-        model: objective.statistics(targets, model_predictions, names) for model, model_predictions in scored.items()
+        model: objective.compute_statistics(targets, model_predictions, names)
+        for model, model_predictions in scored.items()
     }
 
 
-def _collect_labels(objective: Any, candidate: Candidate, targets: list[Any], predictions: dict[str, Any]) -> list[str]:
+def _collect_labels(
+    objective: Objective, candidate: Candidate, targets: list[Any], predictions: dict[str, Any]
+) -> list[str]:
     """Return the challenger's labels in their order, then those that only the champion or the rows have."""
     if not objective.LABELED:
         return []
     labels = dict.fromkeys(candidate.tokens.snapshot.labels)
     for model_predictions in predictions.values():
         answers = [prediction[objective.TARGET] for prediction in model_predictions]
-        labels |= dict.fromkeys(sorted(set(objective.label_values(answers))))
-    return list(labels | dict.fromkeys(sorted(set(objective.label_values(targets)))))
+        labels |= dict.fromkeys(sorted(set(objective.list_labels(answers))))
+    return list(labels | dict.fromkeys(sorted(set(objective.list_labels(targets)))))
 
 
 def _build_masks(test: "pa.Table", leaked: set[str], since: int, has_new_label: Mask) -> dict[str, Mask]:
@@ -203,12 +206,14 @@ def _build_masks(test: "pa.Table", leaked: set[str], since: int, has_new_label: 
     }
 
 
-def _mark_new_labels(champion_labels: list[str] | None, recipe: "Recipe", objective: Any, targets: list[Any]) -> Mask:
+def _mark_new_labels(
+    champion_labels: list[str] | None, recipe: "Recipe", objective: Objective, targets: list[Any]
+) -> Mask:
     """Return a mask (rows,) of rows with a label that the champion does not know; no row without a champion."""
     if champion_labels is None or not objective.LABELED:
         return np.zeros(len(targets), dtype=bool)
     known_labels = set(label_names.rename_labels(champion_labels, recipe.contract.label.rename))
-    return np.array([not known_labels.issuperset(objective.label_values([target])) for target in targets])
+    return np.array([not known_labels.issuperset(objective.list_labels([target])) for target in targets])
 
 
 def _write_evidence(
@@ -244,7 +249,7 @@ class Scores:
     """
 
     recipe: "Recipe"
-    objective: Any
+    objective: Objective
     names: list[str]
     stats: dict[str, npt.NDArray[Any]]
     groups: npt.NDArray[Any]
@@ -280,16 +285,16 @@ class Scores:
         metrics = {}
         for name, mask in self.masks.items():
             if mask.any():
-                values = self.objective.metrics(stats[mask].sum(0, dtype="float64"), self.names)
+                values = self.objective.compute_metrics(stats[mask].sum(0, dtype="float64"), self.names)
                 metrics[name] = {key: _finite_or_none(value) for key, value in values.items()}
         confusion: dict[str, Any] = {}
         if self.objective.LABELED:
-            confusion = _count_confusion(*self.objective.pairs(self.targets, self.predictions[model]))
+            confusion = _count_confusion(*self.objective.pair_labels(self.targets, self.predictions[model]))
         return {
             "metrics": metrics,
             "intervals": self.compute_intervals(stats, self.groups),
             "class_intervals": self.compute_class_intervals(stats),
-            **self.objective.report(stats[self.masks["test"]].sum(0, dtype="float64"), self.names),
+            **self.objective.summarize_classes(stats[self.masks["test"]].sum(0, dtype="float64"), self.names),
             "confusion": confusion,
         }
 
@@ -309,7 +314,7 @@ class Scores:
         """Return `[estimate, low, high]` of each metric."""
         intervals = resampling.bootstrap_intervals(
             sum_by_group(stats, groups),
-            lambda sums: self.objective.metrics(sums, self.names),
+            lambda sums: self.objective.compute_metrics(sums, self.names),
             self.recipe.evaluation.bootstrap,
             self.recipe.evaluation.gate.confidence,
             self.recipe.training.seed,
@@ -319,7 +324,7 @@ class Scores:
     def compute_class_intervals(self, stats: npt.NDArray[Any]) -> dict[str, list[float]]:
         """Return `[low, high]` of the F1 of each class with rows, from the same resamples as the other intervals."""
         rules = self.recipe.evaluation
-        per_class = self.objective.report(resampling.sum_rows(stats), self.names)["per_class"]
+        per_class = self.objective.summarize_classes(resampling.sum_rows(stats), self.names)["per_class"]
         if not per_class:
             return {}
         resampled = resampling.bootstrap_sums(
@@ -328,7 +333,7 @@ class Scores:
         drawn = []
         for chunk in resampled:
             for sums in chunk:
-                scores = self.objective.report(sums, self.names)["per_class"]
+                scores = self.objective.summarize_classes(sums, self.names)["per_class"]
                 drawn.append([class_scores["f1"] for class_scores in scores.values()])
         tail = (1 - rules.gate.confidence) / 2
         bounds = np.quantile(drawn, [tail, 1 - tail], axis=0).T.tolist()
@@ -351,7 +356,7 @@ def _count_confusion(true: list[str], guess: list[str]) -> dict[str, Any]:
 
 
 def _list_changed_rows(
-    objective: Any, inputs: list[Any], targets: list[Any], predictions: dict[str, Any]
+    objective: Objective, inputs: list[Any], targets: list[Any], predictions: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Return rows that one model gets right and the other wrong, as many of either kind as the report shows."""
     if "champion" not in predictions or not objective.LABELED:
@@ -360,11 +365,11 @@ def _list_changed_rows(
     for input_value, target, old, new in zip(
         inputs, targets, predictions["champion"], predictions["challenger"], strict=True
     ):
-        before = objective.pairs([target], [old])[1]
-        after = objective.pairs([target], [new])[1]
-        true_labels = objective.label_values([target])
+        before = objective.pair_labels([target], [old])[1]
+        after = objective.pair_labels([target], [new])[1]
+        true_labels = objective.list_labels([target])
         if (before == true_labels) != (after == true_labels):
-            if shows_pictures(objective):
+            if objective.shows_pictures:
                 displayed_input = thumbnails.make_thumbnail(input_value)
             else:
                 displayed_input = _as_text(input_value)
@@ -385,8 +390,9 @@ def _as_text(value: Any) -> str:
     return (value if isinstance(value, str) else " ".join(value))[:500]
 
 
-def _write_sample(path: Path, predictor: Any, inputs: list[Any], predictions: list[dict[str, Any]]) -> None:
-    objective = predictor.objective
+def _write_sample(
+    path: Path, objective: Objective, predictor: Any, inputs: list[Any], predictions: list[dict[str, Any]]
+) -> None:
     sample_size = FEW if objective.ASSESSED else SAMPLE
     step = max(1, len(inputs) // sample_size)
     inputs = inputs[::step][:sample_size]

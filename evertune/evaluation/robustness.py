@@ -10,6 +10,7 @@ import numpy as np
 from evertune.config.robustness import Robustness
 from evertune.data import label_names
 from evertune.evaluation.perturbations import perturb_text
+from evertune.objectives import Objective
 from evertune.serving import bundle
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ Predict = Callable[[list[Any]], list[dict[str, Any]]]
 
 def evaluate_robustness(
     recipe: "Recipe",
-    objective: Any,
+    objective: Objective,
     challenger: Path,
     champion: Path | None,
     inputs: Sequence[Any],
@@ -55,7 +56,7 @@ def evaluate_robustness(
 
 def measure_robustness(
     rule: Robustness,
-    objective: Any,
+    objective: Objective,
     models: Mapping[str, Predict],
     inputs: Sequence[Any],
     targets: Sequence[Any],
@@ -104,10 +105,10 @@ def _is_changed(changed_input: Any, original: Any) -> bool:
     return bool(changed_input != (original if isinstance(original, str) else list(original)))
 
 
-def _share_equal(objective: Any, first_answers: Sequence[Any], second_answers: Sequence[Any]) -> float | None:
+def _share_equal(objective: Objective, first_answers: Sequence[Any], second_answers: Sequence[Any]) -> float | None:
     """Return the share of equal labels, or of words' equal tags; None without any."""
-    first_labels = objective.label_values(first_answers)
-    second_labels = objective.label_values(second_answers)
+    first_labels = objective.list_labels(first_answers)
+    second_labels = objective.list_labels(second_answers)
     if not first_labels:
         return None
     pairs = zip(first_labels, second_labels, strict=True)

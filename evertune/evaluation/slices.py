@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evertune.objectives import shows_pictures
+from evertune.objectives import Objective
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,7 +16,7 @@ WINDOWS = 4  # windows of the rows that the champion knows, oldest first
 
 def cut_slices(
     recipe: "Recipe",
-    objective: Any,
+    objective: Objective,
     inputs: list[Any],
     targets: list[Any],
     test: "pa.Table",
@@ -40,16 +40,16 @@ def cut_slices(
         "source": lambda: _by_source(test),
         "window": lambda: _by_window(test, since),
     }
-    unsuitable = {"label": not objective.LABELED, "length": shows_pictures(objective)}
+    unsuitable = {"label": not objective.LABELED, "length": objective.shows_pictures}
     chosen = [cut for cut in recipe.evaluation.slices if not unsuitable.get(cut)]
     masks = {name: mask for cut in chosen for name, mask in cuts[cut]().items()}
     return {name: mask for name, mask in masks.items() if mask.any() and not mask.all()}
 
 
-def _by_label(objective: Any, targets: list[Any], names: list[str]) -> dict[str, Any]:
+def _by_label(objective: Objective, targets: list[Any], names: list[str]) -> dict[str, Any]:
     rows_by_label: dict[str, list[int]] = {name: [] for name in names}
     for row, target in enumerate(targets):
-        for name in set(objective.label_values([target])):
+        for name in set(objective.list_labels([target])):
             rows_by_label[name].append(row)
     return {f"label={name}": _build_mask(len(targets), rows) for name, rows in rows_by_label.items()}
 

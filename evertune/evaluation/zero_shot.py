@@ -100,8 +100,8 @@ def _score_best_label(label_scores: Any, targets: list[str], labels: tuple[str, 
     """Return the metrics of the best-fitting label."""
     predictions = [{"label": labels[row.argmax()], "score": float(np.clip(row.max(), 0, 1))} for row in label_scores]
     names = list(dict.fromkeys([*labels, *targets]))
-    sums = text_classification.statistics(targets, predictions, names).sum(0, dtype="float64")
-    metrics = text_classification.metrics(sums, names)
+    sums = text_classification.compute_statistics(targets, predictions, names).sum(0, dtype="float64")
+    metrics = text_classification.compute_metrics(sums, names)
     return {name: float(metrics[name]) for name in ("accuracy", "f1_macro")}
 
 

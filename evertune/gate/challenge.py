@@ -7,7 +7,7 @@ import numpy as np
 
 from evertune.gate.decide import decide_promotion, used_error_budget
 from evertune.gate.hypothesis_tests import Case, Scored
-from evertune.objectives import load_objective, no_shares
+from evertune.objectives import load_objective
 from evertune.records import Candidate, Decision, Evaluation
 from evertune.runtime.files import read_json
 
@@ -43,7 +43,7 @@ def decide_challenge(recipe: "Recipe", report: Evaluation, challenge_number: int
     details = read_json(Path(report.details)) or {}
     case = Case(
         scored,
-        metrics=lambda sums: objective.metrics(sums, names),
+        metrics=lambda sums: objective.compute_metrics(sums, names),
         metric=recipe.metric,
         rule=recipe.evaluation.gate,
         lower_is_better=objective.LOWER_IS_BETTER,
@@ -52,7 +52,7 @@ def decide_challenge(recipe: "Recipe", report: Evaluation, challenge_number: int
         seed=recipe.training.seed,
         problem=report.problem,
         robustness=details.get("robustness") or {},
-        no_shares=no_shares(objective),
+        no_shares=objective.ABSOLUTE_METRICS,
     )
     return decide_promotion(case)
 

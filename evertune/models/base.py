@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from evertune.config.base import expand_variables
 from evertune.errors import ConfigError
 from evertune.models import champions
-from evertune.objectives import load_objective
+from evertune.objectives import Objective, load_objective
 from evertune.records import compute_digest
 from evertune.runtime.files import read_json
 from evertune.runtime.home import home_of
@@ -98,14 +98,14 @@ def check_fit(recipe: "Recipe") -> None:
     config = read_json(folder / "config.json")
     limit = config.get("n_positions" if config.get("model_type") == "gpt2" else "max_position_embeddings")
     max_length = getattr(recipe.objective, "max_length", 0)  # objectives for images have no such option
-    if limit is not None and max_length > limit and not hasattr(objective, "tokenizer"):
+    if limit is not None and max_length > limit and not objective.has_own_tokenizer:
         raise ConfigError(
             f"objective.max_length: {max_length} is more than the {limit} tokens that {recipe.base_model} takes; "
             "lower it"
         )
 
 
-def _explain_unfit(objective: Any, folder: Path) -> str | None:
+def _explain_unfit(objective: Objective, folder: Path) -> str | None:
     """Explain from its files why the model in a folder cannot be tuned; None if nothing is wrong."""
     try:
         model_type = (read_json(folder / "config.json") or {}).get("model_type")
@@ -121,13 +121,13 @@ def _explain_unfit(objective: Any, folder: Path) -> str | None:
     damage = _find_damage(folder)
     if damage is not None:
         return damage
-    if hasattr(objective, "tokenizer"):  # it checks the model itself
+    if objective.has_own_tokenizer:  # it checks the model itself
         return None
     if not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
         return f"is a {model_type} model and has no tokenizer, which the objective needs; set a model for texts"
-    if not hasattr(objective, "STARTS_AT_RANDOM") and not _has_weights(folder):
+    if not objective.STARTS_AT_RANDOM and not _has_weights(folder):
         return f"is a {model_type} model and has no weights (*.safetensors, *.bin); {WRITTEN}"
-    return objective.unfit(folder) if hasattr(objective, "unfit") else None
+    return objective.explain_unfit(folder)
 
 
 def _needs_own_code(folder: Path, model_type: str) -> bool:

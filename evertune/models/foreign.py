@@ -8,10 +8,9 @@ import contextlib
 import shutil
 import uuid
 from pathlib import Path
-from typing import Any
 
 from evertune.errors import ConfigError, TrainingError
-from evertune.objectives import TABLE, load_objective
+from evertune.objectives import TABLE, Objective, load_objective
 from evertune.records import compute_digest, file_digest
 from evertune.serving import bundle
 from evertune.serving.portable import base_files
@@ -48,7 +47,7 @@ def adopt_bundle(folder: Path, root: Path) -> Path:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _read_objective(folder: Path) -> Any:
+def _read_objective(folder: Path) -> Objective:
     try:
         name = bundle.read_card(folder).get("objective")
     except TrainingError as error:

@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from evertune.data.sources.tables import get_converter
 from evertune.data.splits import assign as splits
 from evertune.errors import DataError
 from evertune.monitoring import observations, unseen_rows, wording
-from evertune.objectives import extract_cells, load_objective
+from evertune.objectives import Objective, extract_cells, load_objective
 from evertune.records import Monitoring
 from evertune.runtime.home import Home
 from evertune.serving import bundle
@@ -236,7 +235,7 @@ def read_file_rows(
     return rows, inputs, _rename_labels(recipe, targets) if is_fully_labelled else None
 
 
-def _convert_labels(raw_labels: list[Any], objective: ModuleType) -> list[Any]:
+def _convert_labels(raw_labels: list[Any], objective: Objective) -> list[Any]:
     """Return the targets of a file's cells, in which lists are encoded as text; None for cells that cannot be read."""
     convert = get_converter(objective.COLUMNS[objective.TARGET], None)
     labels = list[Any]()

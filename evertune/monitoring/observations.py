@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from evertune.config import Recipe
 from evertune.data import label_names
-from evertune.objectives import load_objective, shows_pictures
+from evertune.objectives import Objective, load_objective
 from evertune.serving.portable.batching import by_length
 from evertune.statistics.two_sample import MOST, Sample
 
@@ -43,8 +43,8 @@ def observe_rows(
     examples = predictor.encode(inputs)
     objective = load_objective(predictor.card["objective"])  # the predictor's own may be of any age
     groups, kinds = (None if column is None else np.asarray(column)[indices] for column in (groups, kinds))
-    sample = Sample(embeddings=_compute_states(predictor, examples), groups=groups, kinds=kinds)
-    if not shows_pictures(objective):  # images have no words
+    sample = Sample(embeddings=_compute_states(predictor, objective, examples), groups=groups, kinds=kinds)
+    if not objective.shows_pictures:  # images have no words
         sample = replace(
             sample,
             lengths=np.array([len(example["input_ids"]) for example in examples]),
@@ -54,10 +54,10 @@ def observe_rows(
     if not objective.LABELED:
         return sample
     predictions = label_names.rename_predictions(predictor.answer(examples), recipe)
-    answers = [_summarize_prediction(predictor.objective, prediction) for prediction in predictions]
+    answers = [_summarize_prediction(predictor.objective.OUTPUTS, prediction) for prediction in predictions]
     wrong = None
     if targets is not None:
-        wrong = _mark_wrong(predictor.objective, [targets[index] for index in indices], predictions)
+        wrong = _mark_wrong(objective, [targets[index] for index in indices], predictions)
     return replace(
         sample,
         predicted=np.array([label for label, _ in answers]),
@@ -87,14 +87,13 @@ def _load_identifier() -> Any:
     return LanguageIdentifier.from_model_file(MODEL_FILE)
 
 
-def _take_first_texts(objective: Any, inputs: Sequence[Any]) -> Sequence[Any]:
+def _take_first_texts(objective: Objective, inputs: Sequence[Any]) -> Sequence[Any]:
     """Return the first text of each input."""
     return inputs if len(objective.INPUTS) == 1 else [values[0] for values in inputs]
 
 
-def _summarize_prediction(objective: Any, prediction: dict[str, Any]) -> tuple[str, float]:
+def _summarize_prediction(kinds: Mapping[str, str], prediction: dict[str, Any]) -> tuple[str, float]:
     """Return the label of a prediction and its score; of several labels the most common one and the mean score."""
-    kinds = objective.OUTPUTS
     label = next(prediction[name] for name in kinds if kinds[name] in {"string", "strings"})
     score = next(prediction[name] for name in kinds if kinds[name] in {"number", "numbers"})
     if isinstance(label, str):
@@ -102,13 +101,15 @@ def _summarize_prediction(objective: Any, prediction: dict[str, Any]) -> tuple[s
     return Counter(label).most_common(1)[0][0] if label else "", float(np.mean(score)) if score else 1.0
 
 
-def _mark_wrong(objective: Any, targets: list[Any], predictions: list[dict[str, Any]]) -> NDArray[np.float64]:
+def _mark_wrong(objective: Objective, targets: list[Any], predictions: list[dict[str, Any]]) -> NDArray[np.float64]:
     """Return an array (rows,): 1 if any label of the row is wrong, else 0."""
-    pairs = (objective.pairs([target], [prediction]) for target, prediction in zip(targets, predictions, strict=True))
+    pairs = (
+        objective.pair_labels([target], [prediction]) for target, prediction in zip(targets, predictions, strict=True)
+    )
     return np.array([float(true != guess) for true, guess in pairs])
 
 
-def _compute_states(predictor: Any, examples: Sequence[Any]) -> NDArray[Any] | None:
+def _compute_states(predictor: Any, objective: Objective, examples: Sequence[Any]) -> NDArray[Any] | None:
     """Return the hidden state of each row (rows, size); None for an ONNX graph, which returns logits only."""
     import torch
 
@@ -125,16 +126,7 @@ def _compute_states(predictor: Any, examples: Sequence[Any]) -> NDArray[Any] | N
                 [examples[index] for index in indices], predictor.tokenizer.pad_token_id
             )
             device_batch = {name: value.to(model.device) for name, value in batch.items()}
-            compute_states = getattr(predictor.objective, "states", _compute_mean_states)
-            states = compute_states(model, device_batch).float().cpu().numpy()
+            states = objective.compute_states(model, device_batch).float().cpu().numpy()
             for index, state in zip(indices, states, strict=True):
                 row_states[index] = state
     return np.stack(row_states) if row_states else np.zeros((0, 1))
-
-
-def _compute_mean_states(model: Any, batch: dict[str, Any]) -> Any:
-    """Return the mean of each row's token states, (rows, size)."""
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    reader = model.get_encoder() if model.config.is_encoder_decoder else model.base_model
-    mask = inputs["attention_mask"].unsqueeze(-1)
-    return (reader(**inputs).last_hidden_state.float() * mask).sum(1) / mask.sum(1)

@@ -1,4 +1,4 @@
-"""Language modelling: a text, token after token; served, it continues a prompt."""
+"""Language modelling: predicts a text token by token; served, it continues a prompt."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from .shared import generated_text
+from .shared import generated_text, padding
 
 COLUMNS = {"text": "string"}
 INPUTS = ("text",)
@@ -16,23 +16,25 @@ LABELED = False
 ENCODES_TARGET = False
 ASSESSED = True
 IN_BLOCKS = True
-TRAVELS_WITH = ("shared.generated_text",)
 OUTPUTS = {"continuation": "string"}
-METRICS = ("bits_per_byte", "perplexity", *generated_text.WRITTEN)
+METRICS = ("bits_per_byte", "perplexity", *generated_text.VARIETY_METRICS)
 BASE_MODEL = "package:evertune/models/gpt2_bytes"
 STARTS_AT_RANDOM = True
-WITHOUT = generated_text.WITHOUT
-LOWER_IS_BETTER = generated_text.FALLING
-NO_SHARES = generated_text.LIKELIHOODS
+IGNORED_SETTINGS = generated_text.IGNORED_SETTINGS
+LOWER_IS_BETTER = generated_text.FALLING_METRICS
+ABSOLUTE_METRICS = generated_text.LIKELIHOOD_METRICS
 
 
-class Options(generated_text.Written):
-    """A text, token after token. Column: `text`. Longer texts are cut into blocks, of which nothing is lost."""
+class Options(generated_text.GenerationOptions):
+    """A text, token by token. Column: `text`. Longer texts are split into blocks; nothing is cut off."""
 
     type: Literal["causal-lm"] = Field("causal-lm", description="Name of the objective.")
-    max_length: int = Field(256, ge=4, description="Tokens of a block: the context that the model learns from.")
+    max_length: int = Field(256, ge=4, description="Tokens of a block, the context that the model learns from.")
     continued: float = Field(
-        0.1, ge=0, le=1, description="Share of the known texts whose first half the model continues, to be measured."
+        0.1,
+        ge=0,
+        le=1,
+        description="Share of the evaluated texts whose first half the model continues, to measure its output.",
     )
 
     @model_validator(mode="after")
@@ -42,19 +44,19 @@ class Options(generated_text.Written):
         return self
 
 
-def unfit(path: Path) -> str | None:
-    """Why a base model cannot be used, None where it can."""
-    return generated_text.unfit(path, "decoder")
+def explain_unfit(path: Path) -> str | None:
+    """Explain why a base model cannot be used; None if it can."""
+    return generated_text.explain_unfit(path, "decoder")
 
 
 def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
-    """Token ids of each whole text between its start and end, where its blocks begin, and a prompt to be continued.
+    """Encode whole texts as token ids, with the bounds of their blocks and a prompt to continue.
 
-    A block begins with the last token of the one before: so every token is foretold once, from within its own text.
+    A block begins with the last token of the one before, so every token is predicted once, from its own text.
     """
-    start = generated_text.start_of(tokenizer)
-    end = generated_text.end_of(tokenizer)
-    ids = generated_text.plain(tokenizer, inputs)
+    start = generated_text.get_start_token(tokenizer)
+    end = generated_text.get_end_token(tokenizer)
+    ids = generated_text.tokenize_texts(tokenizer, inputs)
     step = options.max_length - 1
     return {
         "input_ids": [[start, *text_ids, end] for text_ids in ids],
@@ -65,43 +67,33 @@ def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str,
             for text_ids in ids
         ],
         "prompt": [
-            _cut_prompt(text_ids, start, options) if generated_text.chosen(text_ids, options.continued) else []
+            _cut_prompt(text_ids, start, options) if generated_text.is_selected(text_ids, options.continued) else []
             for text_ids in ids
         ],
     }
 
 
 def _cut_prompt(ids: Sequence[int], start: int, options: Options) -> list[int]:
-    """The first half of a text, as far as there is room for it."""
+    """The first half of a text, cut to the room that generation leaves."""
     return [start, *ids[: min((len(ids) + 1) // 2, options.max_length - options.max_new_tokens - 1)]]
 
 
-def label_values(targets: Sequence[str]) -> list[str]:
-    """None: a text is no label."""
-    return []
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Build a model from base weights in fp32, or at random where the base has a configuration only."""
+    return generated_text.build_model("AutoModelForCausalLM", path, options)
 
 
-def conventions(targets: Sequence[str]) -> dict[str, Any]:
-    """Nothing."""
-    return {}
-
-
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
-    """Base weights in fp32, or where there is only a configuration, weights drawn at random."""
-    return generated_text.build("AutoModelForCausalLM", path, options)
-
-
-def load(path: str | Path) -> Any:
-    """A tuned model, as it was saved.
+def load_model(path: str | Path) -> Any:
+    """Load a tuned model as it was saved.
 
     Raises:
         OSError: no weights in the folder.
     """
-    return generated_text.load("AutoModelForCausalLM", path)
+    return generated_text.load_model("AutoModelForCausalLM", path)
 
 
-def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
-    """One row as `collate` takes it; without a target a prompt, whose end is open, and of a long one the end alone."""
+def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """Make what `collate` takes of one row; without a target it is an open prompt, of a long one only the end."""
     if target is None:
         return {"input_ids": encoded["input_ids"][:-1][-encoded["ends"][0] :]}
     columns = {name: encoded[name] for name in ("input_ids", "starts", "ends", "prompt")}
@@ -109,12 +101,14 @@ def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[s
 
 
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
-    """The blocks of all texts, each text's one behind the other: `input_ids`, `attention_mask`, `labels` (blocks,
-    length). Labels are those of the same place, as in `transformers`; a block's first token has none."""
+    """Pad the blocks of all texts, in order: `input_ids`, `attention_mask` and `labels`, all (blocks, length).
+
+    Labels are not shifted, as in `transformers`; a block's first token has none.
+    """
     blocks = [block for row in examples for block in _split_blocks(row)]
-    batch = {"input_ids": generated_text.padded(blocks, pad_id), "attention_mask": generated_text.mask_of(blocks)}
+    batch = {"input_ids": padding.pad_rows(blocks, pad_id), "attention_mask": padding.make_mask(blocks)}
     if "labels" in examples[0]:
-        batch["labels"] = generated_text.padded(
+        batch["labels"] = padding.pad_rows(
             [[generated_text.IGNORED, *block[1:]] for block in blocks], generated_text.IGNORED
         )
     return batch
@@ -126,23 +120,25 @@ def _split_blocks(row: Mapping[str, Any]) -> list[Sequence[int]]:
     return [row["input_ids"][start:end] for start, end in zip(row["starts"], row["ends"], strict=True)]
 
 
-def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
-    """Cross-entropy of each token but the first, summed over all of them."""
-    return generated_text.loss(logits[:, :-1], labels[:, 1:], smoothing)
+def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Compute cross-entropy of all tokens but the first of each block, summed."""
+    return generated_text.compute_loss(logits[:, :-1], labels[:, 1:], smoothing)
 
 
-def answer(
+def predict_batch(
     model: Any,
     batch: dict[str, Any],
     examples: Sequence[Mapping[str, Any]],
     names: Sequence[str],
     conventions: Mapping[str, Any],
 ) -> tuple[list[dict[str, Any]], float]:
-    """Continuations of prompts; of known texts how likely each is, and continuations of some."""
+    """Continue prompts; of known texts compute the likelihood, and continue some."""
     if "labels" not in batch:
         return decode(model, examples, names, conventions), 0.0
     block_nats = [
-        float(cost) for part in generated_text.parts(batch, model.config.vocab_size) for cost in nats(model, part)
+        float(cost)
+        for part in generated_text.split_batch(batch, model.config.vocab_size)
+        for cost in compute_row_nats(model, part)
     ]
     ends = np.cumsum([len(row["starts"]) for row in examples])
     text_nats = [sum(block_nats[end - len(row["starts"]) : end]) for row, end in zip(examples, ends, strict=True)]
@@ -150,7 +146,7 @@ def answer(
     outputs = dict(
         zip(
             chosen_indices,
-            generated_text.written(model, [examples[index]["prompt"] for index in chosen_indices]),
+            generated_text.continue_prompts(model, [examples[index]["prompt"] for index in chosen_indices]),
             strict=True,
         )
     )
@@ -167,31 +163,32 @@ def answer(
     return predictions, sum(text_nats)
 
 
-def nats(model: Any, part: dict[str, Any]) -> Any:
-    """(rows,) how unlikely the model finds the labels of each."""
+def compute_row_nats(model: Any, part: dict[str, Any]) -> Any:
+    """Compute the negative log-likelihood of each row's labels in nats, (rows,)."""
     labels = part.pop("labels")
-    return generated_text.surprise(model(**part).logits[:, :-1], labels[:, 1:])
+    return generated_text.compute_nats(model(**part).logits[:, :-1], labels[:, 1:])
 
 
 def decode(
     model: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """What the model writes behind each prompt."""
+    """Continue each prompt; takes the model in place of its logits."""
     return [
-        {"continuation": output} for output in generated_text.written(model, [row["input_ids"] for row in examples])
+        {"continuation": output}
+        for output in generated_text.continue_prompts(model, [row["input_ids"] for row in examples])
     ]
 
 
-def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
-    """How often each byte stands in the texts, whatever stands before it."""
+def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+    """Predict bytes by their frequency alone."""
     return [
         {"continuation": None, "nats": nats, "tokens": len(target.encode()) + 1, "bytes": len(target.encode())}
-        for target, nats in zip(targets, generated_text.of_bytes(targets), strict=True)
+        for target, nats in zip(targets, generated_text.compute_byte_nats(targets), strict=True)
     ]
 
 
-def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Sums of each row, (rows, 7): nats, tokens, bytes; 1 if it was continued, and then variety and repetition."""
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Return for each row nats, tokens, bytes; 1 if it was continued, then variety and repetition, (rows, 7)."""
     rows = []
     for prediction in predictions:
         output = prediction["continuation"]
@@ -200,29 +197,22 @@ def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]],
                 prediction["nats"],
                 prediction["tokens"],
                 prediction["bytes"],
-                *((0.0,) * 4 if output is None else (1.0, *generated_text.variety(output))),
+                *((0.0,) * 4 if output is None else (1.0, *generated_text.measure_variety(output))),
             ]
         )
     return np.array(rows, dtype=np.float64).reshape(len(rows), 7)
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., 7) -> (...)."""
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Compute the metrics of weighted sums of `compute_statistics`, (..., 7) -> (...)."""
     sums = np.asarray(sums, dtype=np.float64)
-    return {**generated_text.likelihood(sums[..., :3]), **generated_text.shares(sums[..., 3:], generated_text.WRITTEN)}
+    return {
+        **generated_text.compute_likelihood(sums[..., :3]),
+        **generated_text.compute_means(sums[..., 3:], generated_text.VARIETY_METRICS),
+    }
 
 
-def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Nothing by class: there are none."""
-    return {"per_class": {}, "calibration": []}
-
-
-def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Nothing: texts are not confused."""
-    return [], []
-
-
-def sample(given: str, target: str, said: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """A prompt, how its text went on, and how the model continues it; None where it was not asked."""
-    prompt = said["prompt"]
-    return None if prompt is None else (prompt, target[len(prompt) :], said["continuation"])
+def make_excerpt(source: str, target: str, prediction: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """Return a prompt, how its text continues, and how the model continues it; None for texts not continued."""
+    prompt = prediction["prompt"]
+    return None if prompt is None else (prompt, target[len(prompt) :], prediction["continuation"])

@@ -1,4 +1,4 @@
-"""Instruction and dialogue tuning: the answer to a prompt, under the tokenizer's chat template."""
+"""Instruction and dialogue tuning: answers a prompt, with the tokenizer's chat template."""
 
 import json
 from collections import Counter
@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from . import causal_lm
-from .shared import generated_text
+from .shared import generated_text, padding
 
 COLUMNS = {"prompt": "string", "answer": "string"}
 INPUTS = ("prompt",)
@@ -18,24 +18,28 @@ TARGET = "answer"
 LABELED = False
 ENCODES_TARGET = True
 ASSESSED = True
-TRAVELS_WITH = ("shared.generated_text", "causal_lm")
 OUTPUTS = {"answer": "string"}
-METRICS = ("bits_per_byte", "perplexity", "rouge_l", "exact_match", *generated_text.WRITTEN)
+METRICS = ("bits_per_byte", "perplexity", "rouge_l", "exact_match", *generated_text.VARIETY_METRICS)
 BASE_MODEL = "package:evertune/models/gpt2_bytes"
 STARTS_AT_RANDOM = True
-WITHOUT = generated_text.WITHOUT
-LOWER_IS_BETTER = generated_text.FALLING
-NO_SHARES = generated_text.LIKELIHOODS
+IGNORED_SETTINGS = generated_text.IGNORED_SETTINGS
+LOWER_IS_BETTER = generated_text.FALLING_METRICS
+ABSOLUTE_METRICS = generated_text.LIKELIHOOD_METRICS
 
 
-class Options(generated_text.Written):
+class Options(generated_text.GenerationOptions):
     """The answer to a prompt. Columns: `prompt` (a text, or a dialogue as JSON messages), `answer`."""
 
     type: Literal["chat"] = Field("chat", description="Name of the objective.")
-    max_length: int = Field(512, ge=16, description="Tokens of prompt and answer. A longer prompt loses its beginning.")
-    system: str = Field("", description="What the model is told before each prompt.")
+    max_length: int = Field(
+        512, ge=16, description="Maximum tokens of prompt and answer; a longer prompt is cut at its beginning."
+    )
+    system: str = Field("", description="System message before each prompt.")
     answered: float = Field(
-        0.2, ge=0, le=1, description="Share of the known rows whose prompt the model answers, to be measured."
+        0.2,
+        ge=0,
+        le=1,
+        description="Share of the evaluated rows whose prompt the model answers, to measure its output.",
     )
 
     @model_validator(mode="after")
@@ -45,23 +49,23 @@ class Options(generated_text.Written):
         return self
 
 
-build = causal_lm.build
-load = causal_lm.load
-loss = causal_lm.loss
+build_model = causal_lm.build_model
+load_model = causal_lm.load_model
+compute_loss = causal_lm.compute_loss
 
 
-def unfit(path: Path) -> str | None:
-    """Why a base model cannot be used, None where it can."""
+def explain_unfit(path: Path) -> str | None:
+    """Explain why a base model cannot be used; None if it can."""
     config = path / "tokenizer_config.json"
     template = path / "chat_template.jinja"
     stated = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     if config.is_file() and not template.is_file() and not stated.get("chat_template"):
-        return "has a tokenizer without chat template; choose an instruction-tuned model, or add a chat_template.jinja"
-    return causal_lm.unfit(path)
+        return "its tokenizer has no chat template; choose an instruction-tuned model, or add a chat_template.jinja"
+    return causal_lm.explain_unfit(path)
 
 
-def problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
-    """Where a dialogue cannot be told, or an answer is empty."""
+def find_problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
+    """Find malformed dialogues and empty answers."""
     return [_find_problem(prompt, target) for prompt, target in zip(inputs, targets, strict=True)]
 
 
@@ -69,16 +73,16 @@ def _find_problem(prompt: str | None, target: str | None) -> str | None:
     if target is not None and not target.strip():
         return "the answer is empty"
     if prompt is None:
-        return None  # is told elsewhere
+        return None  # missing values are reported elsewhere
     try:
         messages = _parse_messages(prompt, "")
     except ValueError as error:
-        return f"the prompt is no dialogue: {error}"
-    return "the prompt's last message is the assistant's own" if messages[-1]["role"] == "assistant" else None
+        return f"the prompt is not a dialogue: {error}"
+    return "the last message of the prompt is by the assistant" if messages[-1]["role"] == "assistant" else None
 
 
 def _parse_messages(prompt: str, system: str) -> list[dict[str, str]]:
-    """A text as a user's message, or a dialogue from JSON `[{"role": "user", "content": "..."}, ...]`.
+    """The messages of a prompt: a text is one by the user, JSON `[{"role": "user", "content": "..."}, ...]` a dialogue.
 
     Raises:
         ValueError: a message has no role, or no text.
@@ -89,7 +93,7 @@ def _parse_messages(prompt: str, system: str) -> list[dict[str, str]]:
         if not all(isinstance(message, dict) and {"role", "content"} <= message.keys() for message in messages):
             raise ValueError('each message needs a "role" and a "content"')
         if not all(isinstance(message[key], str) for message in messages for key in ("role", "content")):
-            raise ValueError("the role and the content of a message are texts")
+            raise ValueError("the role and the content of a message must be texts")
     needs_system = bool(system) and messages[0]["role"] != "system"
     return [{"role": "system", "content": system}, *messages] if needs_system else messages
 
@@ -97,14 +101,14 @@ def _parse_messages(prompt: str, system: str) -> list[dict[str, str]]:
 def encode(
     inputs: Sequence[str], tokenizer: Any, options: Options, targets: Sequence[str] | None = None
 ) -> dict[str, list[Any]]:
-    """Token ids of prompts under the template, and behind each its answer where that is known."""
+    """Encode prompts with the template as token ids, each followed by its answer where that is known."""
     dialogues = [_parse_messages(prompt, options.system) for prompt in inputs]
     prompt_texts = [
         tokenizer.apply_chat_template(dialogue, tokenize=False, add_generation_prompt=True) for dialogue in dialogues
     ]
-    prompts = generated_text.plain(tokenizer, prompt_texts)
-    end = generated_text.turn_end(tokenizer)
-    answers = generated_text.plain(tokenizer, targets) if targets is not None else [[]] * len(prompts)
+    prompts = generated_text.tokenize_texts(tokenizer, prompt_texts)
+    end = generated_text.get_turn_end(tokenizer)
+    answers = generated_text.tokenize_texts(tokenizer, targets) if targets is not None else [[]] * len(prompts)
     encoded: dict[str, list[Any]] = {name: [] for name in ("input_ids", "full_length", "prompt_length", "judged")}
     for prompt, answer in zip(prompts, answers, strict=True):
         answer_ids = [*answer, end] if targets is not None else []
@@ -113,18 +117,12 @@ def encode(
         encoded["input_ids"].append([*prompt[-room:], *cut_answer])
         encoded["full_length"].append(len(prompt) + len(answer_ids))
         encoded["prompt_length"].append([min(len(prompt), room)])
-        encoded["judged"].append([int(generated_text.chosen(prompt, options.answered))])
+        encoded["judged"].append([int(generated_text.is_selected(prompt, options.answered))])
     return encoded
 
 
-label_values = causal_lm.label_values
-conventions = causal_lm.conventions
-report = causal_lm.report
-pairs = causal_lm.pairs
-
-
-def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
-    """One row as `collate` takes it; without a target a prompt alone."""
+def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """Make what `collate` takes of one row; without a target it is a prompt alone."""
     row = {"input_ids": encoded["input_ids"]}
     if target is None:
         return row
@@ -134,33 +132,32 @@ def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[s
 
 
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
-    """Pad to the longest: `input_ids`, `attention_mask`, `labels` (rows, length), which the prompt has none of."""
-    ids = [row["input_ids"] for row in examples]
-    batch = {"input_ids": generated_text.padded(ids, pad_id), "attention_mask": generated_text.mask_of(ids)}
+    """Pad rows to the longest: `input_ids`, `attention_mask`, `labels`, all (rows, length); prompts have no labels."""
+    batch = padding.pad_inputs(examples, pad_id)
     if "labels" in examples[0]:
         labels = [[generated_text.IGNORED] * row["start"] + list(row["input_ids"][row["start"] :]) for row in examples]
-        batch["labels"] = generated_text.padded(labels, generated_text.IGNORED)
+        batch["labels"] = padding.pad_rows(labels, generated_text.IGNORED)
     return batch
 
 
-def answer(
+def predict_batch(
     model: Any,
     batch: dict[str, Any],
     examples: Sequence[Mapping[str, Any]],
     names: Sequence[str],
     conventions: Mapping[str, Any],
 ) -> tuple[list[dict[str, Any]], float]:
-    """Answers to prompts; where the right ones are known, how likely each is, and answers to some."""
+    """Answer prompts; where the answers are known, compute their likelihood, and answer some prompts."""
     if "labels" not in batch:
         return decode(model, examples, names, conventions), 0.0
     nats = [
         float(cost)
-        for part in generated_text.parts(batch, model.config.vocab_size)
-        for cost in causal_lm.nats(model, part)
+        for part in generated_text.split_batch(batch, model.config.vocab_size)
+        for cost in causal_lm.compute_row_nats(model, part)
     ]
     judged_indices = [index for index, row in enumerate(examples) if row["judged"]]
     prompts = [examples[index]["input_ids"][: examples[index]["start"]] for index in judged_indices]
-    answers = dict(zip(judged_indices, generated_text.written(model, prompts), strict=True))
+    answers = dict(zip(judged_indices, generated_text.continue_prompts(model, prompts), strict=True))
     predictions = [
         {"answer": answers.get(index), "nats": nats[index], "tokens": row["labels"], "bytes": row["bytes"]}
         for index, row in enumerate(examples)
@@ -171,41 +168,45 @@ def answer(
 def decode(
     model: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """What the model answers to each prompt."""
+    """Answer each prompt; takes the model in place of its logits."""
     return [
-        {"answer": output.strip()} for output in generated_text.written(model, [row["input_ids"] for row in examples])
+        {"answer": output.strip()}
+        for output in generated_text.continue_prompts(model, [row["input_ids"] for row in examples])
     ]
 
 
-def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
-    """The commonest answer for every row; its likelihood is that of its bytes, whatever stands before them."""
+def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+    """Predict the commonest answer for every row, with the likelihood of each answer's bytes by their frequency."""
     top = Counter(targets).most_common(1)[0][0]
     return [
         {"answer": top, "nats": nats, "tokens": len(target.encode()) + 1, "bytes": len(target.encode())}
-        for target, nats in zip(targets, generated_text.of_bytes(targets), strict=True)
+        for target, nats in zip(targets, generated_text.compute_byte_nats(targets), strict=True)
     ]
 
 
-def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Sums of each row, (rows, 9): nats, tokens, bytes; 1 if it was answered, and then overlap, match, variety."""
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Return for each row nats, tokens, bytes; 1 if it was answered, then overlap, match, variety, (rows, 9)."""
     rows = []
     for target, prediction in zip(targets, predictions, strict=True):
         output = prediction["answer"]
         row = (
             (0.0,) * 6
             if output is None
-            else (1.0, *generated_text.overlap(target, output), *generated_text.variety(output))
+            else (1.0, *generated_text.measure_overlap(target, output), *generated_text.measure_variety(output))
         )
         rows.append([prediction["nats"], prediction["tokens"], prediction["bytes"], *row])
     return np.array(rows, dtype=np.float64).reshape(len(rows), 9)
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., 9) -> (...)."""
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Compute the metrics of weighted sums of `compute_statistics`, (..., 9) -> (...)."""
     sums = np.asarray(sums, dtype=np.float64)
-    return {**generated_text.likelihood(sums[..., :3]), **generated_text.shares(sums[..., 3:], METRICS[2:])}
+    return {
+        **generated_text.compute_likelihood(sums[..., :3]),
+        **generated_text.compute_means(sums[..., 3:], METRICS[2:]),
+    }
 
 
-def sample(given: str, target: str, said: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """A prompt, its answer, and the model's; None where it was not asked."""
-    return None if said["answer"] is None else (given, target, said["answer"])
+def make_excerpt(source: str, target: str, prediction: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """Return a prompt, its answer and the model's; None for prompts not answered."""
+    return None if prediction["answer"] is None else (source, target, prediction["answer"])

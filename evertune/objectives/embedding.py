@@ -1,7 +1,7 @@
-"""Embedding: texts as vectors in which those of one label lie together, for retrieval and for classes of few examples.
+"""Embedding: maps texts to vectors, near each other for one label, for retrieval and few-shot classification.
 
-The encoder learns contrastively, then a logistic regression learns the labels from its vectors (SetFit: Tunstall et al.
-2022). In the place of SetFit's sampled pairs each batch gives all of its pairs (supervised contrastive loss: Khosla et
+The encoder is trained contrastively, then a logistic regression learns the labels from its vectors (SetFit: Tunstall et
+al. 2022). Instead of SetFit's sampled pairs a batch gives all of its pairs (supervised contrastive loss: Khosla et
 al. 2020, equation 2), so that a step learns from thousands of them.
 """
 
@@ -12,26 +12,26 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from . import text_classification as text_classification
+from . import text_classification
+from .shared import encoder_model
 
 COLUMNS = {"text": "string", "label": "string"}
 INPUTS = ("text",)
 TARGET = "label"
-TRAVELS_WITH = ("text_classification",)
 LABELED = True
 ENCODES_TARGET = False
 ASSESSED = True
-COUPLED = True  # each row's loss looks at its pairs
+COUPLED = True  # a row's loss depends on its pairs
 OUTPUTS = {"label": "string", "score": "number", "embedding": "numbers"}
 KS = (1, 5, 10)
 METRICS = ("accuracy", "f1_macro", "f1_weighted", *(f"recall_at_{k}" for k in KS), "ece")
 LOWER_IS_BETTER = ("ece",)
-MOST = 20_000  # train rows that are kept to be found
-WITHOUT = {
-    "class_weights": "rows learn from their pairs, and the head is fitted to all of them in the end",
-    "label_smoothing": "rows learn from their pairs, and the head is fitted to labels as they are in the end",
+MOST = 20_000  # train rows that are kept for retrieval
+IGNORED_SETTINGS = {
+    "class_weights": "the encoder learns from pairs, and the head is fitted to all rows afterwards",
+    "label_smoothing": "the encoder learns from pairs, and the head is fitted to the plain labels afterwards",
 }
-AT_ONCE = 256  # rows embedded at a time when the weights have been learned
+AT_ONCE = 256  # rows embedded at a time after training
 
 
 class Options(text_classification.Options):
@@ -40,40 +40,35 @@ class Options(text_classification.Options):
     type: Literal["embedding"] = Field("embedding", description="Name of the objective.")  # type: ignore[assignment]
     pooling: Literal["auto", "mean", "last"] = Field(
         "auto",
-        description="What a text's vector is: the mean of the token states, or the last token's. `auto`: the mean of "
-        "an encoder's, the last of a decoder's, which alone has seen the whole text.",
+        description="A text's vector: the mean of the token states, or the last token's. `auto`: the mean for an "
+        "encoder; the last for a decoder, where only the last token has seen the whole text.",
     )
     temperature: float = Field(
-        0.1, gt=0, le=1, description="Of the contrastive loss: a lower one looks at the nearest rows alone."
+        0.1, gt=0, le=1, description="Temperature of the contrastive loss; lower ones concentrate on the nearest rows."
     )
 
 
 encode = text_classification.encode
-label_values = text_classification.label_values
-conventions = text_classification.conventions
-example = text_classification.example
+list_labels = text_classification.list_labels
+make_example = text_classification.make_example
 collate = text_classification.collate
-pairs = text_classification.pairs
-unfit = text_classification.unfit
+pair_labels = text_classification.pair_labels
+explain_unfit = text_classification.explain_unfit
 
 
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
-    """Base weights with a new head, in fp32, and nothing to be found yet."""
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Build a model from base weights, with a new head and an empty index, in fp32."""
     import torch
-    from transformers import AutoConfig
 
-    names = dict(enumerate(labels))
-    config = AutoConfig.from_pretrained(
-        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}, trust_remote_code=False
-    )
+    config = encoder_model.load_config(path, labels)
     config.contrastive_temperature = options.temperature
     config.index_size = 0
-    config.pooling = text_classification.pooling(options, config)
+    config.pooling = text_classification.choose_pooling(options, config)
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
 
 
-def load(path: str | Path) -> Any:
-    """A tuned model, as it was saved.
+def load_model(path: str | Path) -> Any:
+    """Load a tuned model as it was saved.
 
     Raises:
         OSError: no weights in the folder.
@@ -82,28 +77,19 @@ def load(path: str | Path) -> Any:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-    config.pooling = getattr(config, "pooling", "mean")  # all that there was once
+    config.pooling = getattr(config, "pooling", "mean")  # the only pooling of older models
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
 
 
 def _model_class(config: Any) -> Any:
     import torch
-    from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel
     from transformers.modeling_outputs import SequenceClassifierOutput
 
-    encoder = MODEL_MAPPING[type(config)]
-
-    class Embedder(PreTrainedModel):
-        """A base; the mean of its states over real tokens, or the last, of length 1; a linear head that teaches it
-        nothing."""
-
-        config_class = type(config)
-        base_model_prefix = encoder.base_model_prefix
-        _supports_sdpa = encoder._supports_sdpa
+    class Embedder(encoder_model.make_model_class(config)):  # type: ignore[misc]
+        """A base model, its pooled token states as a vector of length 1, and a linear head that does not train it."""
 
         def __init__(self, config: Any) -> None:
             super().__init__(config)
-            setattr(self, self.base_model_prefix, AutoModel.from_config(config, trust_remote_code=False))
             self.classifier = torch.nn.Linear(config.hidden_size, config.num_labels)
             self.index = torch.nn.Parameter(torch.zeros(config.index_size, config.hidden_size), requires_grad=False)
             self.index_labels = torch.nn.Parameter(torch.zeros(config.index_size), requires_grad=False)
@@ -111,7 +97,7 @@ def _model_class(config: Any) -> Any:
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             hidden = self.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-            seen = text_classification.pooled(hidden, attention_mask, self.config.pooling)
+            seen = text_classification.pool_states(hidden, attention_mask, self.config.pooling)
             vector = torch.nn.functional.normalize(seen.float(), dim=-1)
             scores = self.classifier(vector.detach())
             return SequenceClassifierOutput(logits=(vector / self.config.contrastive_temperature**0.5, scores))
@@ -119,10 +105,10 @@ def _model_class(config: Any) -> Any:
     return Embedder
 
 
-def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
-    """Supervised contrastive loss of all pairs of the batch, and the head's cross-entropy, summed over the rows.
+def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Compute the supervised contrastive loss of all pairs, and the head's cross-entropy, summed over the rows.
 
-    A row alone with its label has no pair; it only pushes others away.
+    A row that is alone with its label has no pair; it only pushes others away.
 
     Args:
         logits: vectors of length 1 / sqrt(temperature), (rows, size), and scores of the labels, (rows, labels).
@@ -130,7 +116,7 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
     import torch
 
     vectors, scores = logits
-    head = text_classification.loss(scores, labels, weights, smoothing)
+    head = text_classification.compute_loss(scores, labels, weights, smoothing)
     others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     is_pair = (labels[:, None] == labels[None, :]) & others
     similarities = (vectors @ vectors.T).float().masked_fill(~others, float("-inf"))
@@ -140,10 +126,10 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
     return each[count > 0].sum() + head
 
 
-def finish(model: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
-    """Fit the head to the vectors of all train rows (Tunstall et al. 2022, section 3.2), and keep the rows to be found.
+def finish_model(model: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Fit the head to the vectors of all train rows (Tunstall et al. 2022, section 3.2), and store them as the index.
 
-    Of more than `MOST` rows that many are kept, evenly spaced.
+    Of more than `MOST` rows that many are stored, evenly spaced.
     """
     import torch
     from sklearn.linear_model import LogisticRegression
@@ -162,7 +148,7 @@ def finish(model: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[st
 
 
 def _expand_head(fitted: Any, labels: int) -> tuple[Any, Any]:
-    """Weights and biases with a row for each label: of two, scikit-learn has but one; unseen ones never win."""
+    """Weights and biases with a row per label: scikit-learn has one row for two labels, and none for unseen ones."""
     coefficients = fitted.coef_
     intercepts = fitted.intercept_
     if len(fitted.classes_) == 2:
@@ -176,7 +162,7 @@ def _expand_head(fitted: Any, labels: int) -> tuple[Any, Any]:
 
 
 def _embed_rows(model: Any, examples: Sequence[Mapping[str, Any]]) -> Any:
-    """(rows, size) of length 1, in fp32."""
+    """Vectors of length 1, (rows, size), in fp32."""
     import torch
 
     was_training = model.training
@@ -192,14 +178,14 @@ def _embed_rows(model: Any, examples: Sequence[Mapping[str, Any]]) -> Any:
     return np.concatenate(chunks)
 
 
-def answer(
+def predict_batch(
     model: Any,
     batch: dict[str, Any],
     examples: Sequence[Mapping[str, Any]],
     names: Sequence[str],
     conventions: Mapping[str, Any],
 ) -> tuple[list[dict[str, Any]], float]:
-    """Label and vector of each row, and the loss; where the labels are known, those of the nearest rows too."""
+    """Predict label and vector of each row; where labels are known, add the loss and the nearest rows' labels."""
     import torch
 
     labels = batch.pop("labels", None)
@@ -218,13 +204,13 @@ def answer(
         {**prediction, "nearest": [names[label_id] for label_id in row]}
         for prediction, row in zip(predictions, near, strict=True)
     ]
-    return with_nearest, float(loss((vectors / model.config.contrastive_temperature**0.5, scores), labels))
+    return with_nearest, float(compute_loss((vectors / model.config.contrastive_temperature**0.5, scores), labels))
 
 
 def decode(
     logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """The likeliest label of each row, its probability, and the vector."""
+    """Predict the likeliest label of each row, its probability, and the vector."""
     vectors, scores = logits
     predictions = text_classification.decode(scores, examples, names, conventions)
     return [
@@ -232,34 +218,34 @@ def decode(
     ]
 
 
-def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
-    """The commonest label for every row, as if it were sure, and rows of it alone for neighbours."""
+def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+    """Predict the commonest label for every row, with score 1 and neighbours of that label alone."""
     return [
         {**prediction, "embedding": [], "nearest": [prediction["label"]]}
-        for prediction in text_classification.majority(targets)
+        for prediction in text_classification.predict_majority(targets)
     ]
 
 
-def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Additive counts of each row: as of text classification, then whether its label is among the nearest rows'."""
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Return counts of each row: those of text classification; for each k whether its label is among the k nearest."""
     near = [
         [target in prediction["nearest"][:k] for k in KS]
         for target, prediction in zip(targets, predictions, strict=True)
     ]
     return np.concatenate(
-        [text_classification.statistics(targets, predictions, names), np.array(near, dtype=np.float32)], axis=1
+        [text_classification.compute_statistics(targets, predictions, names), np.array(near, dtype=np.float32)], axis=1
     )
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., m) -> (...)."""
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Compute the metrics of weighted sums of `compute_statistics`, (..., m) -> (...)."""
     sums = np.asarray(sums)
-    values = text_classification.metrics(sums[..., : -len(KS)], names)
+    values = text_classification.compute_metrics(sums[..., : -len(KS)], names)
     rows = sums[..., : len(names)].sum(-1)
     recalls = {f"recall_at_{k}": sums[..., column - len(KS)] / rows for column, k in enumerate(KS)}
     return {**{name: values[name] for name in METRICS if name in values}, **recalls}
 
 
-def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Per-class precision, recall, F1 and support, and the reliability curve."""
-    return text_classification.report(sums[: -len(KS)], names)
+def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Summarize precision, recall, F1 and support by class, and the reliability curve."""
+    return text_classification.summarize_classes(sums[: -len(KS)], names)

@@ -1,4 +1,4 @@
-"""Image classification: one label for a picture."""
+"""Image classification: predicts one label for a picture."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,79 +7,73 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import text_classification
-from .shared import pixels
+from .shared import encoder_model, pixels
 
 COLUMNS = {"image": "image", "label": "string"}
 INPUTS = ("image",)
 TARGET = "label"
 LABELED = True
 ENCODES_TARGET = False
-ASSESSED = False
-TRAVELS_WITH = ("shared.pixels", "text_classification")
 OUTPUTS = {"label": "string", "score": "number"}
 METRICS = ("accuracy", "f1_macro", "f1_micro", "f1_weighted", "precision_macro", "recall_macro", "ece")
 LOWER_IS_BETTER = ("ece",)
-BASE_MODEL = "package:evertune/models/resnet_tiny"  # a shape alone, which starts at random
+BASE_MODEL = "package:evertune/models/resnet_tiny"  # a configuration without weights
 
 
 class Options(BaseModel):
-    """One label for a picture. Columns: `image` (the bytes of its file, base64, or a file's name), `label`."""
+    """One label for a picture. Columns: `image` (the bytes of a file, base64, or a file's name), `label`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     type: Literal["image-classification"] = Field("image-classification", description="Name of the objective.")
-    size: int = Field(32, ge=4, le=512, description="Pixels a side that the model sees; all pictures are resized.")
+    size: int = Field(32, ge=4, le=512, description="Pixels per side; all pictures are resized to this.")
     flip: bool = Field(False, description="Mirror half of the pictures in training.")
-    shift: float = Field(0.1, ge=0, le=0.5, description="Move pictures in training, by up to this share of a side.")
-    zoom: float = Field(0.1, ge=0, le=0.5, description="Zoom pictures in training, by up to this share.")
+    shift: float = Field(0.1, ge=0, le=0.5, description="Shift pictures in training by up to this share of a side.")
+    zoom: float = Field(0.1, ge=0, le=0.5, description="Zoom pictures in training by up to this share.")
 
 
-label_values = text_classification.label_values
-conventions = text_classification.conventions
-loss = text_classification.loss
+list_labels = text_classification.list_labels
+compute_loss = text_classification.compute_loss
 decode = text_classification.decode
-majority = text_classification.majority
-statistics = text_classification.statistics
-metrics = text_classification.metrics
-report = text_classification.report
-pairs = text_classification.pairs
+predict_majority = text_classification.predict_majority
+compute_statistics = text_classification.compute_statistics
+compute_metrics = text_classification.compute_metrics
+summarize_classes = text_classification.summarize_classes
+pair_labels = text_classification.pair_labels
 
 
-def tokenizer(path: str | Path, options: Options) -> pixels.Reader:
-    """Nothing that a picture needs; the base model is looked at.
+def make_tokenizer(path: str | Path, options: Options) -> pixels.PictureTokenizer:
+    """Check the base model; pictures need no tokenizer.
 
     Raises:
-        ValueError: the base model takes no pictures, or none of this size.
+        ValueError: the base model does not take pictures, or not of this size.
     """
-    config = pixels.configuration(path)
+    config = pixels.read_config(path)
     size = config.get("image_size", options.size)
     is_fixed = "num_attention_heads" in config
     if config and "vocab_size" in config:
-        raise ValueError(f"{config.get('model_type')} takes texts, no pictures; name a model of pictures")
+        raise ValueError(f"{config.get('model_type')} takes texts, not pictures; choose an image model")
     if config.get("model_type") == "image-codes":
-        raise ValueError("image-codes makes codes of pictures, no labels; name a model of pictures")
+        raise ValueError("image-codes makes codes of pictures, not labels; choose an image classification model")
     if is_fixed and size % config.get("patch_size", 1) == 0 and not pixels.has_weights(path):
-        size = options.size  # it learns its positions anew
+        size = options.size  # without weights, positions are learned from scratch
     if is_fixed and size != options.size:
-        raise ValueError(f"it takes pictures of {size} pixels a side; set objective.size to {size}")
+        raise ValueError(f"takes pictures of {size} pixels per side; set objective.size to {size}")
     if is_fixed and options.size % config.get("patch_size", 1):
-        raise ValueError(f"objective.size: {options.size} is no multiple of its patches of {config['patch_size']}")
-    return pixels.Reader()
+        raise ValueError(f"objective.size: {options.size} is not a multiple of the patch size {config['patch_size']}")
+    return pixels.PictureTokenizer()
 
 
 def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
-    """The pixels of each picture."""
-    return pixels.encode(inputs, options.size)
+    """Encode pictures as pixels."""
+    return pixels.encode_pictures(inputs, options.size)
 
 
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
-    """Base weights with a new head, in fp32; all weights are new where the base has a configuration alone."""
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Build a model from base weights, with a new head, in fp32; at random where the base has a configuration only."""
     import torch
-    from transformers import AutoConfig, AutoModelForImageClassification
+    from transformers import AutoModelForImageClassification
 
-    names = dict(enumerate(labels))
-    config = AutoConfig.from_pretrained(
-        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}, trust_remote_code=False
-    )
+    config = encoder_model.load_config(path, labels)
     if pixels.has_weights(path):
         model = AutoModelForImageClassification.from_pretrained(
             path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, trust_remote_code=False
@@ -87,12 +81,12 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     else:
         config.image_size = options.size
         model = AutoModelForImageClassification.from_config(config, dtype=torch.float32, trust_remote_code=False)
-    pixels.augment(model, options.flip, options.shift, options.zoom)
+    pixels.augment_inputs(model, options.flip, options.shift, options.zoom)
     return model
 
 
-def load(path: str | Path) -> Any:
-    """A tuned model, as it was saved.
+def load_model(path: str | Path) -> Any:
+    """Load a tuned model as it was saved.
 
     Raises:
         OSError: no weights in the folder.
@@ -103,23 +97,23 @@ def load(path: str | Path) -> Any:
     return AutoModelForImageClassification.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
 
 
-def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
-    """One row as `collate` takes it; without a target for serving."""
+def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """Make what `collate` takes of one row; without a target for serving."""
     row: dict[str, Any] = {"input_ids": encoded["input_ids"], "pixels": encoded["pixels"]}
     return row if target is None else {**row, "labels": label_ids[target]}
 
 
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
-    """`pixel_values` (rows, 3, size, size) from -1 to 1, `labels` (rows)."""
+    """Stack pictures: `pixel_values` (rows, 3, size, size) from -1 to 1, `labels` (rows)."""
     import torch
 
-    batch = {"pixel_values": pixels.batch([row["pixels"] for row in examples])}
+    batch = {"pixel_values": pixels.stack_pictures([row["pixels"] for row in examples])}
     if "labels" in examples[0]:
         batch["labels"] = torch.tensor([row["labels"] for row in examples])
     return batch
 
 
-def states(model: Any, batch: Mapping[str, Any]) -> Any:
-    """(rows, size) what the model's body sees in each picture."""
+def compute_states(model: Any, batch: Mapping[str, Any]) -> Any:
+    """Return the mean of the base model's states of each picture, (rows, size)."""
     hidden = model.base_model(pixel_values=batch["pixel_values"]).last_hidden_state
     return hidden.mean(1) if hidden.ndim == 3 else hidden.mean((2, 3))

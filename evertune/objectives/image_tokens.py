@@ -1,4 +1,4 @@
-"""Image tokens: a picture as a small grid of codes, and back; the first stage of pictures from texts.
+"""Image tokens: a picture as a small grid of codes, and back; the first stage of text-to-image.
 
 Ramesh et al. 2021, section 2.1, with nearest codes (van den Oord et al. 2017) instead of relaxed ones.
 """
@@ -17,68 +17,58 @@ INPUTS = ("image",)
 TARGET = "image"
 LABELED = False
 ENCODES_TARGET = False
-ASSESSED = False
-TRAVELS_WITH = ("shared.pixels", "shared.code_network")
 OUTPUTS = {"codes": "numbers", "image": "string"}
 METRICS = ("psnr", "mse", "code_perplexity")
 LOWER_IS_BETTER = ("mse",)
-NO_SHARES = METRICS
-WITHOUT = {
-    "label_smoothing": "a picture is learned, and no label",
-    "head_learning_rate": "the network is one, without a head",
+ABSOLUTE_METRICS = METRICS
+IGNORED_SETTINGS = {
+    "label_smoothing": "pictures are learned, not labels",
+    "head_learning_rate": "the network has no head",
 }
 BASE_MODEL = "package:evertune/models/image_codes_tiny"
-BINS = 1024  # of codes that are counted; a larger number counts as that less 1,024
+BINS = 1024  # codes that are counted; larger ones count as the last
 
 
 class Options(BaseModel):
-    """A picture as codes. Column: `image` (the bytes of its file, base64, or a file's name)."""
+    """A picture as codes. Column: `image` (the bytes of a file, base64, or a file's name)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     type: Literal["image-tokens"] = Field("image-tokens", description="Name of the objective.")
-    size: int = Field(32, ge=8, le=256, multiple_of=4, description="Pixels a side; each 4 x 4 become one code.")
+    size: int = Field(
+        32, ge=8, le=256, multiple_of=4, description="Pixels per side; each 4 x 4 pixels become one code."
+    )
     flip: bool = Field(False, description="Mirror half of the pictures in training.")
 
 
-def tokenizer(path: str | Path, options: Options) -> pixels.Reader:
-    """Nothing that a picture needs; the base model is looked at.
+def make_tokenizer(path: str | Path, options: Options) -> pixels.PictureTokenizer:
+    """Check the base model; pictures need no tokenizer.
 
     Raises:
-        ValueError: the base model is no network of codes.
+        ValueError: the base model does not make codes.
     """
-    kind = pixels.configuration(path).get("model_type")
+    kind = pixels.read_config(path).get("model_type")
     if kind != "image-codes":
-        raise ValueError(f"{kind} makes no codes of pictures; name package:evertune/models/image_codes_tiny")
-    return pixels.Reader()
+        raise ValueError(f"{kind} does not make codes of pictures; use package:evertune/models/image_codes_tiny")
+    return pixels.PictureTokenizer()
 
 
 def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
-    """The pixels of each picture."""
-    return pixels.encode(inputs, options.size)
+    """Encode pictures as pixels."""
+    return pixels.encode_pictures(inputs, options.size)
 
 
-def label_values(targets: Sequence[str]) -> list[str]:
-    """None: a picture is no label."""
-    return []
-
-
-def conventions(targets: Sequence[str]) -> dict[str, Any]:
-    """Nothing."""
-    return {}
-
-
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
-    """The network, in fp32, with weights where the base has some."""
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Build the network in fp32, from base weights where there are any."""
     from .shared.code_network import CodesConfig, ImageCodes
 
-    model = load(path) if pixels.has_weights(path) else ImageCodes(CodesConfig.from_pretrained(path))
+    model = load_model(path) if pixels.has_weights(path) else ImageCodes(CodesConfig.from_pretrained(path))
     if options.flip:
-        pixels.augment(model, options.flip, 0.0, 0.0)
+        pixels.augment_inputs(model, options.flip, 0.0, 0.0)
     return model
 
 
-def load(path: str | Path) -> Any:
-    """A tuned model, as it was saved.
+def load_model(path: str | Path) -> Any:
+    """Load a tuned model as it was saved.
 
     Raises:
         OSError: no weights in the folder.
@@ -90,15 +80,15 @@ def load(path: str | Path) -> Any:
     return ImageCodes.from_pretrained(path, dtype=torch.float32)
 
 
-def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
-    """One row as `collate` takes it; without a target for serving."""
+def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """Make what `collate` takes of one row; without a target for serving."""
     row: dict[str, Any] = {"input_ids": encoded["input_ids"], "pixels": encoded["pixels"]}
     return row if target is None else {**row, "labels": encoded["pixels"]}
 
 
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
-    """`pixel_values` (rows, 3, size, size) from -1 to 1, and the same as `labels`."""
-    pixel_values = pixels.batch([row["pixels"] for row in examples])
+    """Stack pictures: `pixel_values` (rows, 3, size, size) from -1 to 1, and the same as `labels`."""
+    pixel_values = pixels.stack_pictures([row["pixels"] for row in examples])
     return (
         {"pixel_values": pixel_values, "labels": pixel_values}
         if "labels" in examples[0]
@@ -106,44 +96,44 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     )
 
 
-def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
-    """Squared error, summed over the pixels' values; what holds states and codes together counts as much as they do."""
-    drawn, code_error, _, seen = logits  # in training what was seen is not quite what was given
+def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Compute squared error, summed over pixel values, plus the codebook and commitment losses on the same scale."""
+    drawn, code_error, _, seen = logits  # in training pictures are augmented, so `seen` differs from `labels`
     return (drawn.float() - seen).square().sum() + code_error.float().sum() * labels[0].numel()
 
 
 def decode(
     logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """The codes of each picture, and what they give back, as PNG in base64."""
+    """Return the codes of each picture, and the picture rebuilt from them as PNG in base64."""
     drawn, _, codes, _ = logits
     return [
         {"codes": [float(code) for code in row], "image": picture}
-        for row, picture in zip(codes.tolist(), pixels.all_drawn(drawn), strict=True)
+        for row, picture in zip(codes.tolist(), pixels.encode_pngs(drawn), strict=True)
     ]
 
 
-def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
-    """The mean of all pictures, for every row."""
-    mean = np.mean([pixels.picture(target, 32) for target in targets], axis=0).round()
-    return [{"codes": [0.0], "image": pixels.drawn(mean)} for _ in targets]
+def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+    """Predict the mean of all pictures for every row."""
+    mean = np.mean([pixels.decode_picture(target, 32) for target in targets], axis=0).round()
+    return [{"codes": [0.0], "image": pixels.encode_png(mean)} for _ in targets]
 
 
-def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Of each row, (rows, 2 + BINS): 1, mean squared error of values from 0 to 1, how often each code stands in it."""
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Return for each row 1, mean squared error of values from 0 to 1, and the count of each code, (rows, 2 + BINS)."""
     counts = np.zeros((len(targets), 2 + BINS))
     for row, (target, prediction) in enumerate(zip(targets, predictions, strict=True)):
-        drawn_pixels = pixels.unread(prediction["image"])
-        true_pixels = pixels.picture(target, len(drawn_pixels))
+        drawn_pixels = pixels.decode_png(prediction["image"])
+        true_pixels = pixels.decode_picture(target, len(drawn_pixels))
         counts[row, :2] = 1, np.mean(((drawn_pixels.astype(float) - true_pixels) / 255) ** 2)
         np.add.at(counts[row], 2 + np.minimum(np.array(prediction["codes"], dtype=int), BINS - 1), 1)
     return counts
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., 2 + BINS) -> (...); `psnr` of the mean error, in decibels.
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Compute the metrics of weighted sums of `compute_statistics`, (..., 2 + BINS) -> (...).
 
-    `code_perplexity` is the number of codes that would be in use if all were used alike.
+    `psnr` is that of the mean error, in decibels. `code_perplexity` is the effective number of codes in use.
     """
     sums = np.asarray(sums, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -153,16 +143,6 @@ def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
         return {"psnr": -10 * np.log10(np.maximum(mse, 1e-10)), "mse": mse, "code_perplexity": np.exp(entropy)}
 
 
-def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Nothing by class: there are none."""
-    return {"per_class": {}, "calibration": []}
-
-
-def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Nothing: pictures are not confused."""
-    return [], []
-
-
-def states(model: Any, batch: Mapping[str, Any]) -> Any:
-    """(rows, code_size) the mean of each picture's states."""
+def compute_states(model: Any, batch: Mapping[str, Any]) -> Any:
+    """Return the mean of each picture's states, (rows, code_size)."""
     return model.states(batch["pixel_values"])[0].mean((2, 3))

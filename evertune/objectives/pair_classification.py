@@ -1,4 +1,4 @@
-"""Pair classification: one label for two texts, such as whether one follows from the other."""
+"""Pair classification: predicts one label for two texts, such as whether one follows from the other."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -13,8 +13,6 @@ INPUTS = ("text", "text_pair")
 TARGET = "label"
 LABELED = True
 ENCODES_TARGET = False
-ASSESSED = False
-TRAVELS_WITH = ("text_classification", "shared.two_texts")
 OUTPUTS = text_classification.OUTPUTS
 METRICS = text_classification.METRICS
 LOWER_IS_BETTER = text_classification.LOWER_IS_BETTER
@@ -26,31 +24,30 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     type: Literal["pair-classification"] = Field("pair-classification", description="Name of the objective.")
     max_length: int = Field(
-        256, ge=8, description="Tokens of both texts that the model sees; the longer one is cut first."
+        256, ge=8, description="Maximum tokens of both texts together; the longer one is cut first."
     )
     pooling: Literal["mean", "model"] = Field(
-        "mean", description="What the head sees: the mean of the token states, or what the model's own head takes."
+        "mean", description="Input of the head: the mean of the token states, or what the model's own head uses."
     )
 
 
 encode = two_texts.encode
-load = text_classification.load
-example = text_classification.example
+load_model = text_classification.load_model
+make_example = text_classification.make_example
 collate = text_classification.collate
-loss = text_classification.loss
+compute_loss = text_classification.compute_loss
 decode = text_classification.decode
-majority = text_classification.majority
-label_values = text_classification.label_values
-conventions = text_classification.conventions
-statistics = text_classification.statistics
-metrics = text_classification.metrics
-report = text_classification.report
-pairs = text_classification.pairs
-unfit = text_classification.unfit
+predict_majority = text_classification.predict_majority
+list_labels = text_classification.list_labels
+compute_statistics = text_classification.compute_statistics
+compute_metrics = text_classification.compute_metrics
+summarize_classes = text_classification.summarize_classes
+pair_labels = text_classification.pair_labels
+explain_unfit = text_classification.explain_unfit
 
 
-def build(path: str, labels: Sequence[str], options: Options) -> Any:
-    """Base weights with a new head, in fp32, one output a label."""
-    return text_classification.build(
+def build_model(path: str, labels: Sequence[str], options: Options) -> Any:
+    """Build a model from base weights, with a new head of one output per label, in fp32."""
+    return text_classification.build_model(
         path, labels, text_classification.Options(max_length=options.max_length, pooling=options.pooling)
     )

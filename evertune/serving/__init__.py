@@ -1,1 +1,1 @@
-"""The model bundle, and batch scoring with it."""
+"""Model bundles, and batch scoring with them."""

@@ -1,6 +1,6 @@
-"""The champion over a file of any size: chunk in, chunk out, results in the order of the rows.
+"""Scores a file of any size with the champion, chunk by chunk, in the order of the rows.
 
-At most three chunks are held: the model is at work on one, the next is read and encoded, the one before is written.
+At most three chunks are in memory: one is predicted, the next is read and encoded, the previous one is written.
 """
 
 import contextlib
@@ -35,9 +35,11 @@ def score_file(
     """Predict every chunk with the bundle in `folder` and write rows, predictions, model version and problems.
 
     Args:
-        version: registered version of the bundle, written beside each prediction.
-        column: names of the input columns, for the reason of an empty one.
-        output: `.csv`, `.jsonl` or `.parquet`; it appears when all is written, never in part.
+        folder: the bundle.
+        version: registered version of the bundle, written with each prediction.
+        chunks: rows of the input.
+        column: names of the input columns, for the message about an empty input.
+        output: `.csv`, `.jsonl` or `.parquet`; it appears when everything is written, never in part.
         tick: called with the number of rows done.
     Raises:
         DataError: the output cannot be written.
@@ -55,11 +57,11 @@ def score_file(
 
 
 def score_chunk(folder: Path, version: int, chunk: Inputs, column: str) -> "pa.Table":
-    """One chunk's rows with their predictions, for a process that is given chunk after chunk; the model is loaded once.
+    """Return one chunk's rows with their predictions; repeated calls in a process load the model once.
 
-    Args: see `score`.
+    Args: see `score_file`.
     """
-    with AT_WORK, malloc.keep_memory():  # a tokenizer serves one thread at a time
+    with AT_WORK, malloc.keep_memory():  # a tokenizer works in one thread at a time
         predictor = _load_cached(folder)
         encode, answer = bundle.split_stages(predictor)
         chunk, problems, examples = _encode_chunk(chunk, column, make_problem_finder(predictor), encode)
@@ -70,9 +72,9 @@ _load_cached = functools.lru_cache(1)(bundle.load_predictor)
 
 
 def write_tables(tables: Iterable["pa.Table"], output: Path, version: int, tick: Callable[[int], None]) -> Scores:
-    """Write the scored tables, each while the next is made.
+    """Write the scored tables, each while the next one is predicted.
 
-    Args: see `score`.
+    Args: see `score_file`.
     Raises:
         DataError: the output cannot be written.
     """
@@ -89,21 +91,21 @@ def write_tables(tables: Iterable["pa.Table"], output: Path, version: int, tick:
 
 
 def check_paths(source: Path, output: Path) -> None:
-    """Before anything is loaded: whether the output can be written beside the input.
+    """Check before anything is loaded that the output can be written.
 
     Raises:
-        ConfigError: the output's ending is no known one, or the output is the input.
+        ConfigError: the output's file extension is unknown, or the output is the input.
     """
     if output.suffix not in WRITERS:
-        raise ConfigError(f"--output {output}: its ending must be one of {', '.join(WRITERS)}")
+        raise ConfigError(f"--output {output}: the file extension must be one of {', '.join(WRITERS)}")
     if output.resolve() == source.resolve():
-        raise ConfigError(f"--output {output}: that is the input; give another file")
+        raise ConfigError(f"--output {output}: this is the input file; choose another file")
 
 
 def _encode_chunk(
     chunk: Inputs, column: str, find_problems: FindProblems, encode: Encode
 ) -> tuple[Inputs, list[str | None], Any]:
-    """The chunk, what is wrong with each of its rows, and its good rows as the model takes them."""
+    """The chunk, the problem of each row, and the encoded rows without a problem."""
     problems = [
         problem or (None if is_usable(value) else f"{column} is empty")
         for problem, value in zip(chunk.problems, chunk.values, strict=True)
@@ -121,7 +123,7 @@ def make_problem_finder(predictor: Any) -> FindProblems:
     objective = load_objective(predictor.options.type)  # not the bundle's own, which may be an older one
     if not hasattr(objective, "problems"):
         return lambda inputs: [None] * len(inputs)
-    return lambda inputs: list(objective.problems(inputs, [None] * len(inputs), predictor.options))
+    return lambda inputs: list(objective.find_problems(inputs, [None] * len(inputs), predictor.options))
 
 
 def _write_and_return(write_table: Write, table: "pa.Table") -> "pa.Table":
@@ -136,7 +138,7 @@ def _build_table(
     outputs: Mapping[str, str],
     version: int,
 ) -> "pa.Table":
-    """The chunk's rows with their predictions beside them; `predictions` are of those without a problem."""
+    """The chunk's rows with their predictions; `predictions` are those of the rows without a problem."""
     import pyarrow as pa
 
     remaining: Iterator[dict[str, Any]] = iter(predictions)
@@ -154,7 +156,7 @@ def _build_table(
 
 
 def _rename_clashes(table: "pa.Table", needed: Iterable[str]) -> "pa.Table":
-    """The file's columns; one that has a name which the prediction needs becomes `input_NAME`."""
+    """The file's columns; one with the name of an output column becomes `input_NAME`."""
     used_names = {*needed, *table.column_names}
     renamed = {}
     for name in needed:
@@ -191,12 +193,12 @@ def _open_writer(output: Path) -> Iterator[Write]:
     except OSError as error:
         raise DataError(f"{output}: cannot be written: {error.strerror or error}") from error
     finally:
-        with contextlib.suppress(OSError):  # its folder may not even be one
+        with contextlib.suppress(OSError):  # its folder may not exist
             scratch.unlink()
 
 
 def _make_writer(path: Path, kind: str, stack: contextlib.ExitStack) -> Write:
-    """A function that appends a table to the file."""
+    """Make a function that appends tables to the file."""
     import pyarrow.csv as csv
     import pyarrow.parquet as pq
 
@@ -219,7 +221,7 @@ def _make_writer(path: Path, kind: str, stack: contextlib.ExitStack) -> Write:
 
 
 def _flatten_nested(table: "pa.Table") -> "pa.Table":
-    """Lists and structures as JSON text: CSV has none."""
+    """Convert lists and structures to JSON text for CSV."""
     import pyarrow as pa
 
     for index, field in enumerate(table.schema):

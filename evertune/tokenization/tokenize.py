@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.errors import ConfigError, DataError
 from evertune.models import base as base_models
-from evertune.objectives import encoded_roles, extract_cells, load_objective
+from evertune.objectives import Objective, extract_cells, load_objective
 from evertune.records import Snapshot, Tokens, compute_digest
 from evertune.runtime.files import sweep_files
 from evertune.runtime.threads import Spread
@@ -84,7 +84,7 @@ def tokenize_rows(
     sweep_files(home.tokens / key, "*.part")
     if missing:
         if inputs is None:
-            roles = encoded_roles(load_objective(recipe.objective.type))
+            roles = load_objective(recipe.objective.type).encoded_roles
             rows_to_encode = rows.select(["row_version", *roles])
         else:
             rows_to_encode = inputs(min(rows["batch"][indices_by_path[path][0]].as_py() for path in missing))
@@ -126,7 +126,7 @@ def load_tokenizer(recipe: "Recipe") -> Any:
 
     model_path = base_models.locate_base(recipe)
     objective = load_objective(recipe.objective.type)
-    if hasattr(objective, "tokenizer"):
+    if objective.has_own_tokenizer:
         return _own_tokenizer(objective, model_path, recipe)
     base_models.check_fit(recipe)
     try:
@@ -156,9 +156,9 @@ def load_tokenizer(recipe: "Recipe") -> Any:
     return loaded
 
 
-def _own_tokenizer(objective: Any, model_path: str, recipe: "Recipe") -> Any:
+def _own_tokenizer(objective: Objective, model_path: str, recipe: "Recipe") -> Any:
     try:
-        return objective.tokenizer(model_path, base_models.resolve_options(recipe))
+        return objective.make_tokenizer(model_path, base_models.resolve_options(recipe))
     except (OSError, ValueError) as error:
         prefix = "" if str(error).startswith("objective.") else f"base_model: {recipe.base_model}: "
         raise ConfigError(f"{prefix}{error}") from error

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from evertune.objectives import Objective
+
 if TYPE_CHECKING:
     import datasets
 
@@ -20,7 +22,7 @@ class Examples(Sequence[Mapping[str, Any]]):
     """
 
     def __init__(
-        self, objective: Any, encoded: "datasets.Dataset", targets: Sequence[Any], ids: Mapping[str, int]
+        self, objective: Objective, encoded: "datasets.Dataset", targets: Sequence[Any], ids: Mapping[str, int]
     ) -> None:
         self._objective = objective
         self._targets = targets
@@ -53,8 +55,7 @@ class Examples(Sequence[Mapping[str, Any]]):
             return [self[row_index] for row_index in range(len(self))[index]]
         index = range(len(self))[index]  # raises IndexError at the end, which ends a loop over a sequence
         row = {name: _read_cell(column, index) for name, column in self._columns.items()}
-        example: Mapping[str, Any] = self._objective.example(row, self._targets[index], self._ids)
-        return example
+        return self._objective.make_example(row, self._targets[index], self._ids)
 
 
 def _read_column(column: Any) -> tuple[Any, Any]:

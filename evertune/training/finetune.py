@@ -220,8 +220,7 @@ def _train_and_bundle(
     if process_group.get_rank():
         return None
     model = start_model.finish_model(settings.needs_base)
-    if hasattr(task.objective, "finish"):
-        task.objective.finish(model, task.train, labels)
+    task.objective.finish_model(model, task.train, labels)
     serving = resolve_precision(recipe.evaluation.precision, memory)
     card = {**_build_card(recipe, tokens, serving, run_id), "conventions": task.conventions}
     digest = bundle.write_bundle(folder / "bundle", model, tokenizer, task.objective, card)

@@ -9,7 +9,7 @@ from evertune.config.methods import FULL
 from evertune.errors import ConfigError
 from evertune.models import base as base_models
 from evertune.models import teachers
-from evertune.objectives import load_objective
+from evertune.objectives import Objective, load_objective
 from evertune.serving import bundle
 from evertune.serving.portable import adapters
 from evertune.training import head, parameters
@@ -59,7 +59,9 @@ class UnmergedAdapter:
         adapters.save_adapter(self.model, self.peft, folder)
 
 
-def build_initial_model(recipe: "Recipe", objective: Any, labels: Sequence[str], champion: Path | None) -> InitialModel:
+def build_initial_model(
+    recipe: "Recipe", objective: Objective, labels: Sequence[str], champion: Path | None
+) -> InitialModel:
     """Build the model, and add the weights that the method trains.
 
     Args:
@@ -82,7 +84,7 @@ def build_initial_model(recipe: "Recipe", objective: Any, labels: Sequence[str],
     )
     renamed = recipe.contract.label.rename
     if champion is not None and is_full_model and objective.LABELED:
-        head.carry_over(model, objective.load(champion / "model"), labels, renamed)
+        head.carry_over(model, objective.load_model(champion / "model"), labels, renamed)
     if recipe.training.student is not None:
         student.shrink_model(model, recipe.training.student.layers)
     if method == FULL:

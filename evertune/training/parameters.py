@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from evertune.errors import ConfigError, TrainingError
+from evertune.objectives import Objective
 
 
-def build_model(objective: Any, model_path: str, labels: Sequence[str], options: Any, seed: int) -> Any:
+def build_model(objective: Objective, model_path: str, labels: Sequence[str], options: Any, seed: int) -> Any:
     """Build a model with the base's weights and a new head that is drawn from `seed`.
 
     Raises:
@@ -17,7 +18,7 @@ def build_model(objective: Any, model_path: str, labels: Sequence[str], options:
 
     set_seed(seed)
     try:
-        return objective.build(model_path, labels, options)
+        return objective.build_model(model_path, labels, options)
     except (OSError, ValueError, RuntimeError) as error:
         raise TrainingError(
             f"base_model: {model_path}: no model can be built from it: {str(error).splitlines()[0]}"

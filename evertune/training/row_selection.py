@@ -38,7 +38,7 @@ def explain_missing_rows(rows: "pa.Table", recipe: Recipe, since: int) -> str:
 
     objective = load_objective(recipe.objective.type)
     indices = np.flatnonzero(select_train_rows(rows, recipe, since))
-    values = objective.label_values(rows.column(objective.TARGET).take(indices).to_pylist())
+    values = objective.list_labels(rows.column(objective.TARGET).take(indices).to_pylist())
     return explain_shortage(len(indices), values, recipe, since)
 
 
@@ -88,7 +88,7 @@ def _limit_per_label(rows: "pa.Table", recipe: Recipe, chosen: Any, max_per_labe
     counts = Counter[str]()
     is_kept = np.zeros(len(rows), dtype=bool)
     for position in order.tolist():
-        labels = set(objective.label_values([targets[position]]))
+        labels = set(objective.list_labels([targets[position]]))
         if any(counts[label] < max_per_label for label in labels):
             is_kept[indices[position]] = True
             counts.update(labels)
@@ -123,7 +123,7 @@ def _replay_weights(rows: "pa.Table", recipe: Recipe, indices: "np.ndarray[Any, 
     if rule.by == "balance":
         objective = load_objective(recipe.objective.type)
         targets = rows.column(objective.TARGET).take(indices).to_pylist()
-        labels = [objective.label_values([target]) for target in targets]
+        labels = [objective.list_labels([target]) for target in targets]
         counts = Counter(label for row_labels in labels for label in set(row_labels))
         return np.array(
             [1 / min((counts[label] for label in row_labels), default=len(indices)) for row_labels in labels]

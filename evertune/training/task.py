@@ -44,7 +44,7 @@ def build_task(
     train = np.flatnonzero(row_selection.select_train_rows(rows, recipe, since))
     validation = np.flatnonzero(splits == "validation")[-(recipe.evaluation.window or len(rows)) :]
     targets = rows.column(objective.TARGET)
-    values = objective.label_values(targets.take(train).to_pylist())
+    values = objective.list_labels(targets.take(train).to_pylist())
     _check_shortage(row_selection.explain_shortage(len(train), values, recipe, since), recipe, since)
     if objective.LABELED:
         _warn_of_missing(values, labels)
@@ -59,7 +59,7 @@ def build_task(
         labels=labels,
         metric=recipe.metric,
         train=examples["train"],
-        conventions=objective.conventions(targets.take(np.flatnonzero(splits == "train")).to_pylist()),
+        conventions=objective.find_conventions(targets.take(np.flatnonzero(splits == "train")).to_pylist()),
         lengths=examples["train"].lengths.tolist(),
         validation=examples["validation"],
         targets=targets.take(validation).to_pylist(),

@@ -14,7 +14,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from evertune.config import Training
 from evertune.config.losses import Distill
-from evertune.objectives import is_coupled
+from evertune.objectives import Objective
 from evertune.serving.portable import inference
 from evertune.serving.portable.batching import TokenBatches
 from evertune.training import checkpoints, kernels, micro_batches, parameters
@@ -50,7 +50,7 @@ class Task:
         teacher: bundle or base model whose hidden states are learned too; None without one.
     """
 
-    objective: Any
+    objective: Objective
     labels: Sequence[str]
     conventions: Mapping[str, Any]
     metric: str
@@ -121,7 +121,7 @@ def fit(
         RuntimeError: out of memory or disk space, as torch raises it; the caller explains it.
         OSError: likewise.
     """
-    batch_plan = micro_batches.plan_micro_batches(model, settings, precision, memory, is_coupled(task.objective))
+    batch_plan = micro_batches.plan_micro_batches(model, settings, precision, memory, task.objective.COUPLED)
     settings = _merge_accumulation(settings)
     kernel = kernels.accelerate_training(model, precision, task.vocabulary, settings.compile)
     teacher_states = hidden_states.attach_teacher(model, task.teacher, settings.distill)
@@ -345,10 +345,14 @@ class TokenTrainer(Trainer):
                 precision=self._precision,
             )
         targets = [task.targets[index] for index in own_indices]
-        statistics = task.objective.statistics(targets, outcome.predictions, task.labels).sum(0, dtype="float64")
+        statistics = task.objective.compute_statistics(targets, outcome.predictions, task.labels).sum(
+            0, dtype="float64"
+        )
         shares = process_group.all_gather((statistics, outcome.loss, outcome.items))
         sums, loss, items = (sum(process_parts) for process_parts in zip(*shares, strict=True))
-        values = {f"eval_{name}": float(value) for name, value in task.objective.metrics(sums, task.labels).items()}
+        values = {
+            f"eval_{name}": float(value) for name, value in task.objective.compute_metrics(sums, task.labels).items()
+        }
         metrics = {"eval_loss": loss / max(1, items), **values}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

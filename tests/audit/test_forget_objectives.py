@@ -86,7 +86,7 @@ def show(home: Home, name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _said(objective: Any, true: Any, given: list[Any]) -> dict[str, Any]:
-    (said,) = objective.majority(given)
+    (said,) = objective.predict_majority(given)
     if objective.TARGET in objective.INPUTS and isinstance(true, str):  # a prompt is the text's tokens, written
         return {**said, "prompt": f"[UNK] {true[6:19]}", "continuation": true[-6:]}
     return dict(said)

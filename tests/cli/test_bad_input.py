@@ -21,7 +21,7 @@ from tests.objectives.test_every_objective import project
 
 # Of each kind of column a cell that is none, beside a missing one.
 WRONG = {"string": ["a list"], "strings": 5, "labels": 5, "number": "many", "span": 5, "image": "é"}
-OTHER_KIND = "has no tokenizer|takes texts, no pictures|makes no codes of pictures|is no first stage"
+OTHER_KIND = "has no tokenizer|takes texts, not pictures|does not make codes of pictures|is not a first stage"
 Command = Callable[..., Done]
 
 
@@ -49,9 +49,9 @@ def test_a_base_model_that_cannot_serve_is_named(
     objective = objectives.load_objective(name)
     project(tmp_path, name, tiny_model)
     (tmp_path / "other").mkdir()
-    pictures = hasattr(objective, "tokenizer")
+    pictures = objective.has_own_tokenizer
     wrong_bases[OTHER_KIND] = tiny_model if pictures else write_tiny_vision(tmp_path / "other")
-    if not pictures and not hasattr(objective, "STARTS_AT_RANDOM"):
+    if not pictures and not objective.STARTS_AT_RANDOM:
         bare = wrong_bases["has no weights"] = shutil.copytree(tiny_model, tmp_path / "bare")
         (bare / "model.safetensors").unlink()
     for problem, base in wrong_bases.items():
@@ -83,9 +83,9 @@ def test_a_row_that_makes_no_sense_says_so_of_itself(tmp_path: Path, tiny_model:
     refused = judge_sample(sample_rows(recipe, 10), recipe).refused["reasons"].to_pylist()
     context = f"in the context of {len(row['context'])} characters"
     assert refused == [
-        [f"the answer 'John' does not stand at 900 {context}"],
-        [f"the answer 'a' does not stand at -1 {context}"],
-        ["the answer 'Mary' does not stand in the context"],
+        [f"the answer 'John' is not at 900 {context}"],
+        [f"the answer 'a' is not at -1 {context}"],
+        ["the answer 'Mary' is not in the context"],
         ["the answer is empty"],
     ]
 
@@ -110,8 +110,8 @@ def test_a_column_that_is_not_there_is_named(name: str, tmp_path: Path, tiny_mod
         ("image-classification", {"mixout": 0.1}, "training.mixout: the base model has no linear layers"),
         ("seq2seq", {"student": {"layers": 1}}, "training.student: the base model has no single stack of layers"),
         ("chat", {"student": {"layers": 9}}, "training.student.layers: 9, but the base model has 1"),
-        ("chat", {"class_weights": "balanced"}, "training.class_weights: the targets of chat are no labels"),
-        ("text-to-image", {"method": "lora"}, "training.method: works on token ids, which text-to-image has none of"),
+        ("chat", {"class_weights": "balanced"}, "training.class_weights: the targets of chat are not labels"),
+        ("text-to-image", {"method": "lora"}, "training.method: works on token ids, which text-to-image does not use"),
     ],
 )
 def test_training_that_does_not_fit_the_model_is_told(
@@ -133,9 +133,9 @@ def test_a_row_that_makes_no_sense_does_not_end_the_scoring_of_the_others(tmp_pa
     done = scoring.score_file(Path(made.bundle), 1, chunks, "prompt", tmp_path / "out.jsonl", lambda _: None)
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert (done.rows, done.bad) == (4, 3) and rows[0]["problem"] is None and rows[0]["answer"] is not None
-    assert rows[1]["problem"].startswith("the prompt is no dialogue")
+    assert rows[1]["problem"].startswith("the prompt is not a dialogue")
     assert [row["problem"] for row in rows[2:]] == [
-        "the prompt's last message is the assistant's own",
+        "the last message of the prompt is by the assistant",
         "prompt is empty",
     ]
 
@@ -143,4 +143,4 @@ def test_a_row_that_makes_no_sense_does_not_end_the_scoring_of_the_others(tmp_pa
 def test_two_roles_are_not_read_from_one_column(tmp_path: Path, tiny_model: Path, evertune: Command) -> None:
     project(tmp_path, "chat", tiny_model)
     done = evertune("check", tmp_path / "recipe.yaml", "--set", "data.columns.answer=prompt")
-    assert done.status == 2 and "data.columns: more than one role is read from prompt" in done.err
+    assert done.status == 2 and "data.columns: several roles are read from prompt" in done.err

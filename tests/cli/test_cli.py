@@ -101,16 +101,16 @@ def test_check_prints_one_json_object_and_trains_nothing(evertune: Command, tiny
     ("schedule", "words"),
     [
         ({"cron": "0 25 * * *"}, "schedule.cron: bad hour; give minute, hour, day, month, weekday, not '0 25 * * *'"),
-        ({"cron": "nightly"}, "schedule.cron: give five fields"),
-        ({"cron": "0 0 3 * * *"}, "schedule.cron: give five fields"),
+        ({"cron": "nightly"}, "schedule.cron: must have five fields"),
+        ({"cron": "0 0 3 * * *"}, "schedule.cron: must have five fields"),
         ({"cron": "0 0 31 2 *"}, "schedule.cron: bad day-of-month"),
         (
             {"cron": "0 3 * * *", "timezone": "Europe/Berln"},
-            "schedule.timezone: no such zone; did you mean Europe/Berl",
+            "schedule.timezone: unknown time zone; did you mean Europe/Berl",
         ),
-        ({"cron": "0 3 * * *", "timezone": "../etc"}, "schedule.timezone: no such zone; give one such as UTC"),
-        ({"cron": "0 3 * * *", "timezone": ""}, "schedule.timezone: no such zone"),
-        ({"cron": "0 3 * * *", "timezone": "Europe"}, "schedule.timezone: no such zone"),
+        ({"cron": "0 3 * * *", "timezone": "../etc"}, "schedule.timezone: unknown time zone; use a name such as UTC"),
+        ({"cron": "0 3 * * *", "timezone": ""}, "schedule.timezone: unknown time zone"),
+        ({"cron": "0 3 * * *", "timezone": "Europe"}, "schedule.timezone: unknown time zone"),
     ],
 )
 def test_a_schedule_that_never_comes_is_a_config_error(

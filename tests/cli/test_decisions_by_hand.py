@@ -47,7 +47,7 @@ def test_an_approval_holds_for_the_champion_that_was_met(shop: Shop) -> None:
     _, first = waiting(shop)
     make_champion(shop, shop.checked())
     with pytest.raises(
-        RegistryError, match=r"compared with no champion, and the champion is version 2 now.*run RECIPE --force"
+        RegistryError, match=r"compared with no champion, but the champion is now version 2.*run RECIPE --force"
     ):
         promotion.approve_version(shop.home, shop.name, first, "late")
     assert shop.champion() == 2
@@ -264,7 +264,7 @@ def test_the_next_night_takes_those_off_that_have_waited_too_long(shop: Shop) ->
 @pytest.mark.usefixtures("no_parity")
 def test_an_approval_that_a_crash_cut_off_does_not_expire(shop: Shop) -> None:
     _, version = waiting(shop)
-    with killed(models, "tag", "before"):
+    with killed(models, "set_tags", "before"):
         promotion.approve_version(shop.home, shop.name, version, "fine")
     age(shop.home, 31)
     promotion.approve_version(shop.home, shop.name, version, "fine", timedelta(days=14))
@@ -274,7 +274,7 @@ def test_an_approval_that_a_crash_cut_off_does_not_expire(shop: Shop) -> None:
 @pytest.mark.usefixtures("no_parity")
 def test_a_champion_is_not_turned_down_where_its_approval_was_cut_off(shop: Shop) -> None:
     _, version = waiting(shop)
-    with killed(models, "tag", "before"):
+    with killed(models, "set_tags", "before"):
         promotion.approve_version(shop.home, shop.name, version, "fine")
     with pytest.raises(RegistryError, match=r"version 1 .* is the champion: .*evertune rollback"):
         promotion.reject_version(shop.home, shop.name, version, "changed my mind")

@@ -61,13 +61,13 @@ def test_so_is_one_of_a_source(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "training", "words"),
     [
-        ("embedding", {"class_weights": "balanced"}, "rows learn from their pairs"),
-        ("embedding", {"label_smoothing": 0.1}, "rows learn from their pairs"),
-        ("pair-regression", {"label_smoothing": 0.1}, "a number has no other labels"),
-        ("image-tokens", {"label_smoothing": 0.1}, "a picture is learned"),
-        ("image-tokens", {"head_learning_rate": 0.1}, "the network is one"),
+        ("embedding", {"class_weights": "balanced"}, "the encoder learns from pairs"),
+        ("embedding", {"label_smoothing": 0.1}, "the encoder learns from pairs"),
+        ("pair-regression", {"label_smoothing": 0.1}, "targets are numbers"),
+        ("image-tokens", {"label_smoothing": 0.1}, "pictures are learned"),
+        ("image-tokens", {"head_learning_rate": 0.1}, "the network has no head"),
         *(
-            (name, {"head_learning_rate": 0.1}, "the base's own output writes")
+            (name, {"head_learning_rate": 0.1}, "the base model's own output layer")
             for name in ("seq2seq", "causal-lm", "chat")
         ),
     ],
@@ -76,12 +76,12 @@ def test_a_setting_that_an_objective_has_no_use_for_is_refused(
     tmp_path: Path, name: str, training: dict[str, Any], words: str
 ) -> None:
     found = told(tmp_path, objective={"type": name}, training=training)
-    assert f"training.{next(iter(training))}: without effect for {name}: {words}" in found, found
+    assert f"training.{next(iter(training))}: has no effect for {name}: {words}" in found, found
 
 
 def test_reasons_are_given_for_settings_that_there_are() -> None:
     for name in TABLE:
-        assert getattr(load_objective(name), "WITHOUT", {}).keys() <= Training.model_fields.keys(), name
+        assert load_objective(name).IGNORED_SETTINGS.keys() <= Training.model_fields.keys(), name
 
 
 def test_every_union_of_sections_names_its_members() -> None:

@@ -57,26 +57,26 @@ def test_run_says_to_search_beside_all_other_errors(evertune: Callable[..., Done
     done = evertune("run", path, "--set", RATE, "--set", "training.epochs=0", "--set", "training.sed=1")
     assert done.status == 2
     assert "3 problems" in done.err
-    assert f"training.learning_rate: a search, not a value: `evertune search {path}` finds one" in done.err
+    assert f"training.learning_rate: this is a search, not a value; `evertune search {path}` finds a value" in done.err
     assert "training.epochs: Input should be greater than 0" in done.err and "did you mean seed?" in done.err
 
 
 BAD = {
     "training.learning_rate={search: [1e-5, 2.0]}": "learning_rate: Input should be less than or equal to 1, not 2.0",
     "training.warmup={search: [0.5, 0.1]}": "the range ends at 0.1, which is not above 0.5",
-    "training.weight_decay={search: [0, 0.1], log: true}": "with log: true a range begins above 0, not at 0",
-    "training.label_smoothing={search: [0, 0.1], step: 0.2}": "step is a number above 0 and at most 0.1, not 0.2",
-    "training.epochs={search: [1, 8], log: true, step: 1}": "log and step do not go together",
+    "training.weight_decay={search: [0, 0.1], log: true}": "with log: true a range must start above 0, not at 0",
+    "training.label_smoothing={search: [0, 0.1], step: 0.2}": "step must be a number above 0 and at most 0.1, not 0.2",
+    "training.epochs={search: [1, 8], log: true, step: 1}": "log and step cannot be combined",
     "training.schedule={search: [linear, cosin]}": "unknown value 'cosin'; did you mean cosine?",
-    "training.accumulation={search: [1.0, 4.0]}": "takes whole numbers; write the ends of its range without a point",
-    "training.max_grad_norm={search: [1, 2], logg: true}": "unknown key 'logg' beside search; did you mean log?",
-    "training.class_weights={search: [none]}": "give two choices at least",
-    "training.train_top_layers={search: [1, 1, 2]}": "the choice 1 stands twice",
-    "training.precision={search: [auto, bf16, fp32], log: true}": "log belongs to a range of two numbers",
+    "training.accumulation={search: [1.0, 4.0]}": "takes whole numbers; write the ends of its range without",
+    "training.max_grad_norm={search: [1, 2], logg: true}": "unknown key 'logg' next to search; did you mean log?",
+    "training.class_weights={search: [none]}": "give at least two choices",
+    "training.train_top_layers={search: [1, 1, 2]}": "the choice 1 is repeated",
+    "training.precision={search: [auto, bf16, fp32], log: true}": "log is for ranges of two numbers",
     "training.seed={search: {from: 1}}": "not a search; write {search: [low, high]",
     "training.processes={search: [1, 2]}": "cannot be searched",
     "objective.max_lenght={search: [16, 32]}": "unknown key; did you mean max_length?",
-    "evaluation.metric={search: [accuracy, f1_macro]}": "cannot be searched: rows and evaluation are the same",
+    "evaluation.metric={search: [accuracy, f1_macro]}": "cannot be searched, because all trials share rows",
     "data.split.test={search: [0.1, 0.2]}": "data.split.test: cannot be searched",
 }
 

@@ -86,15 +86,15 @@ def test_words_keep_their_tags() -> None:
 @pytest.mark.parametrize(
     ("objective", "evaluation", "words"),
     [
-        ({}, {"gate": {"robustness": {"typos": 0.1}}}, "typos is not tested"),
-        ({}, {"robustness": {}, "gate": {"robustness": {"negation": 0.1}}}, "give evaluation.robustness.opposites"),
-        (TOKENS, {"robustness": {"opposites": {"O": "O"}}}, "a denial adds a word"),
+        ({}, {"gate": {"robustness": {"typos": 0.1}}}, "the test typos is not run"),
+        ({}, {"robustness": {}, "gate": {"robustness": {"negation": 0.1}}}, "set evaluation.robustness.opposites"),
+        (TOKENS, {"robustness": {"opposites": {"O": "O"}}}, "adds a word, which would have no tag"),
         (
             {"type": "text-classification"},
             {"robustness": {"opposites": {"good": "badd"}}},
             r"contract.label.values has no badd; did you mean bad\?",
         ),
-        ({"type": "pair-regression"}, {"robustness": {}}, "no such tests for pair-regression"),
+        ({"type": "pair-regression"}, {"robustness": {}}, "not available for pair-regression"),
     ],
 )
 def test_tests_that_do_not_fit_are_refused(objective: Any, evaluation: Any, words: str) -> None:

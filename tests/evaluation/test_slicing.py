@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from evertune.evaluation import slices as slicing
-from evertune.objectives import text_classification
+from evertune.objectives import load_objective
 from tests.helpers.model import recipe, table, text_rows
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -27,7 +27,7 @@ def windows(rows: list[dict[str, Any]], since: int) -> dict[str, Any]:
     test = test.select(columns.names).cast(columns)
     inputs = test["text"].to_pylist()
     targets = test["label"].to_pylist()
-    return slicing.cut_slices(one, text_classification, inputs, targets, test, [], since)
+    return slicing.cut_slices(one, load_objective("text-classification"), inputs, targets, test, [], since)
 
 
 def batches(sizes: list[int]) -> list[dict[str, Any]]:

@@ -28,14 +28,14 @@ def ask(sides, metric="bits_per_byte", **rule):
     return decide_promotion(
         Case(
             scored,
-            lambda sums: causal_lm.metrics(sums, []),
+            lambda sums: causal_lm.compute_metrics(sums, []),
             metric,
             Gate(**rule),
             causal_lm.LOWER_IS_BETTER,
             1,
             500,
             3,
-            no_shares=causal_lm.NO_SHARES,
+            no_shares=causal_lm.ABSOLUTE_METRICS,
         )
     )
 
@@ -73,7 +73,7 @@ def test_one_as_much_worse_as_the_margin_passes_as_seldom_as_the_level_allows():
 def difference(sides, alpha):
     return paired_difference(
         *sides,
-        lambda sums: -causal_lm.metrics(sums, [])["bits_per_byte"],
+        lambda sums: -causal_lm.compute_metrics(sums, [])["bits_per_byte"],
         groups=np.arange(len(sides[0])),
         resamples=500,
         seed=3,
@@ -108,21 +108,21 @@ def test_a_better_correlation_is_promoted_in_its_own_unit():
     true = rng.normal(size=400)
     targets = [str(one) for one in true]
     sides = [
-        pair_regression.statistics(targets, [{"score": one} for one in true + noise * rng.normal(size=400)], [])
+        pair_regression.compute_statistics(targets, [{"score": one} for one in true + noise * rng.normal(size=400)], [])
         for noise in (0.6, 1.0)
     ]
     scored = Scored(*sides, np.ones(400, bool))
     said = decide_promotion(
         Case(
             scored,
-            lambda sums: pair_regression.metrics(sums, []),
+            lambda sums: pair_regression.compute_metrics(sums, []),
             "pearson",
             Gate(noninferior_on={}, superior_on="test"),
             pair_regression.LOWER_IS_BETTER,
             1,
             500,
             3,
-            no_shares=pair_regression.NO_SHARES,
+            no_shares=pair_regression.ABSOLUTE_METRICS,
         )
     )
     assert said.verdict == "promoted" and "pearson on 400 test rows" in said.reason, said.reason

@@ -31,12 +31,12 @@ def test_macro_f1_of_a_real_objective_promotes():
 def text_decision(true, challenger, champion, fresh=0.5):
     names = [LABELS[i] for i in true]
     sides = [
-        text_classification.statistics(names, [{"label": LABELS[i], "score": 0.9} for i in guess], LABELS)
+        text_classification.compute_statistics(names, [{"label": LABELS[i], "score": 0.9} for i in guess], LABELS)
         for guess in (challenger, champion)
     ]
     slices = {f"label={label}": true == i for i, label in enumerate(LABELS)}
     scored = Scored(*sides, np.arange(len(true)) >= len(true) * fresh, slices)
-    metrics = partial(text_classification.metrics, names=LABELS)
+    metrics = partial(text_classification.compute_metrics, names=LABELS)
     return decide_promotion(Case(scored, metrics, "f1_macro", Gate(), text_classification.LOWER_IS_BETTER, 1, 500, 3))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evertune.config import Recipe
-from evertune.objectives import text_classification
+from evertune.objectives import load_objective, text_classification
 from evertune.records import Candidate, Decision, Evaluation, Snapshot, Tokens
 from evertune.registry.decisions import ledger, promotion
 from evertune.registry.decisions import queries as decisions
@@ -127,7 +127,7 @@ def _write_bundle(folder: Path, base: Path, seed: int) -> None:
 
     folder.parent.mkdir(parents=True)
     torch.manual_seed(seed)
-    model = text_classification.build(base, LABELS, text_classification.Options(max_length=32))
+    model = text_classification.build_model(base, LABELS, text_classification.Options(max_length=32))
     torch.nn.init.normal_(model.classifier.weight)
     card = {
         "objective": "text-classification",
@@ -136,7 +136,7 @@ def _write_bundle(folder: Path, base: Path, seed: int) -> None:
         "tokens_per_batch": 512,
         "snapshot": {"version": seed, "fingerprint": f"s{seed}", "batch": seed},
     }
-    bundle.write_bundle(folder, model, AutoTokenizer.from_pretrained(base), text_classification, card)
+    bundle.write_bundle(folder, model, AutoTokenizer.from_pretrained(base), load_objective("text-classification"), card)
 
 
 def tokens_of(number: int) -> Tokens:

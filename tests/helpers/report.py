@@ -231,16 +231,16 @@ def judge(kind: str, names: list[str], targets: list[Any], right: float, seed: i
         predictions = [
             {"tags": [guess(tag) for tag in tags], "scores": random.uniform(0.4, 1, len(tags))} for tags in targets
         ]
-    sums = objective.statistics(targets, predictions, names).sum(0, dtype="float64")
-    values = {name: float(value) for name, value in objective.metrics(sums, names).items()}
-    true, predicted = objective.pairs(targets, predictions)
+    sums = objective.compute_statistics(targets, predictions, names).sum(0, dtype="float64")
+    values = {name: float(value) for name, value in objective.compute_metrics(sums, names).items()}
+    true, predicted = objective.pair_labels(targets, predictions)
     counts = [
         [sum(pair == (row, column) for pair in zip(true, predicted, strict=True)) for column in names] for row in names
     ]
     return {
         "metrics": {"test": values, "test_clean": values, "fresh": values},
         "intervals": {name: [value, value - 0.02, value + 0.02] for name, value in values.items()},
-        **objective.report(sums, names),
+        **objective.summarize_classes(sums, names),
         "confusion": {"names": names, "counts": counts},
     }
 

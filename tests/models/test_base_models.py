@@ -50,7 +50,7 @@ def family(name: str, folder: Path) -> tuple[Path, dict[str, Any]]:
 )
 def test_pretrained_weights_arrive(tmp_path: Path, name: str, pooling: str) -> None:
     folder, before = family(name, tmp_path / "model")
-    built = text_classification.build(folder, LABELS, text_classification.Options(pooling=pooling))
+    built = text_classification.build_model(folder, LABELS, text_classification.Options(pooling=pooling))
     after = built.base_model.state_dict()
     assert len(before.keys() & after.keys()) > 10
     assert [key for key in before.keys() & after.keys() if (before[key] != after[key]).any()] == []
@@ -64,7 +64,7 @@ def test_what_is_saved_comes_back(tmp_path: Path, tiny_model: Path, objective: A
 
     built = models.build_model(objective, str(tiny_model), LABELS, objective.Options(), 5)
     built.save_pretrained(tmp_path / "saved")
-    loaded = objective.load(tmp_path / "saved")
+    loaded = objective.load_model(tmp_path / "saved")
     before = built.state_dict()
     after = loaded.state_dict()
     assert before.keys() == after.keys()
@@ -76,7 +76,7 @@ def test_what_is_saved_comes_back(tmp_path: Path, tiny_model: Path, objective: A
 def test_padding_does_not_change_a_text(tiny_model: Path) -> None:
     import torch
 
-    model = text_classification.build(tiny_model, LABELS, text_classification.Options()).eval()
+    model = text_classification.build_model(tiny_model, LABELS, text_classification.Options()).eval()
     alone = text_classification.collate([{"input_ids": [2, 50, 3]}], 0)
     padded = text_classification.collate([{"input_ids": [2, 50, 3]}, {"input_ids": [2, *range(40, 60), 3]}], 0)
     with torch.inference_mode():
@@ -85,7 +85,7 @@ def test_padding_does_not_change_a_text(tiny_model: Path) -> None:
 
 def test_a_head_of_another_size_is_drawn_anew(tmp_path: Path, tiny_model: Path) -> None:
     options = text_classification.Options()
-    text_classification.build(tiny_model, LABELS[:2], options).save_pretrained(tmp_path / "two")
+    text_classification.build_model(tiny_model, LABELS[:2], options).save_pretrained(tmp_path / "two")
     tokenizer().save_pretrained(tmp_path / "two")
     grown = models.build_model(text_classification, str(tmp_path / "two"), LABELS, options, 1)
     assert grown.classifier.weight.shape[0] == 3 and grown.config.id2label == dict(enumerate(LABELS))

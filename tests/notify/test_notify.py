@@ -112,7 +112,7 @@ def test_what_has_drifted_is_told_once(recipe: Recipe, web: Sink) -> None:
 
 
 def test_each_event_is_told_once_and_after_a_crash_rather_twice_than_never(recipe: Recipe, web: Sink) -> None:
-    with killed(delivery, "note", "before"):
+    with killed(delivery, "note_sent", "before"):
         notify.send_notice(recipe, waiting(recipe))
     for _ in range(2):
         notify.send_notice(recipe, waiting(recipe))

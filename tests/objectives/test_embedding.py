@@ -22,7 +22,7 @@ def test_a_text_s_vector_is_what_pooling_says_and_a_decoder_s_the_last(tmp_path:
     given["attention_mask"][0, 3] = 0
     for base, auto in ((tiny_model, "mean"), (tmp_path / "decoder", "last")):
         models = {
-            how: embedding.build(base, LABELS, embedding.Options(pooling=how)).eval()
+            how: embedding.build_model(base, LABELS, embedding.Options(pooling=how)).eval()
             for how in ("auto", "mean", "last")
         }
         with torch.inference_mode():
@@ -33,7 +33,7 @@ def test_a_text_s_vector_is_what_pooling_says_and_a_decoder_s_the_last(tmp_path:
         torch.testing.assert_close(found["last"], wanted)
         models["auto"].save_pretrained(tmp_path / "tuned")
         with torch.inference_mode():
-            again = embedding.load(tmp_path / "tuned").eval()(**given).logits[0] * 0.1**0.5
+            again = embedding.load_model(tmp_path / "tuned").eval()(**given).logits[0] * 0.1**0.5
         torch.testing.assert_close(again, found[auto])
     with pytest.raises(ValidationError, match="pooling"):
         embedding.Options(pooling="model")

@@ -28,14 +28,14 @@ def made(objective: Any, model: Any, options: Any, inputs: Any, targets: Any = N
     known = () if targets is None or not objective.ENCODES_TARGET else (targets,)
     encoded = objective.encode(inputs, model.tokenizer, options, *known)
     rows = [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
-    return [objective.example(row, one, {}) for row, one in zip(rows, targets or [None] * len(rows), strict=True)]
+    return [objective.make_example(row, one, {}) for row, one in zip(rows, targets or [None] * len(rows), strict=True)]
 
 
 def said(objective: Any, model: Any, examples: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], float]:
     import torch
 
     with torch.inference_mode():
-        found: tuple[list[dict[str, Any]], float] = objective.answer(
+        found: tuple[list[dict[str, Any]], float] = objective.predict_batch(
             model.eval(), objective.collate(examples, model.tokenizer.pad_token_id), examples, [], {}
         )
     return found
@@ -51,7 +51,7 @@ def decoder(folder: Path) -> Any:
     import torch
 
     torch.manual_seed(0)
-    return causal_lm.build(write_tiny_decoder(folder), [], causal_lm.Options(max_new_tokens=5))
+    return causal_lm.build_model(write_tiny_decoder(folder), [], causal_lm.Options(max_new_tokens=5))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def both(folder: Path) -> Any:
     import torch
 
     torch.manual_seed(0)
-    return seq2seq.build(write_tiny_seq2seq(folder), [], seq2seq.Options(max_new_tokens=5))
+    return seq2seq.build_model(write_tiny_seq2seq(folder), [], seq2seq.Options(max_new_tokens=5))
 
 
 def test_blocks_foretell_every_token_once_and_no_token_of_another_text(decoder: Any) -> None:
@@ -88,8 +88,8 @@ def test_likelihood_is_the_models_own_however_the_text_is_cut_and_batched(decode
         mean = float(decoder(input_ids=ids, labels=ids).loss.detach())  # transformers' own
         assert one["nats"] == pytest.approx(mean * (ids.shape[1] - 1), rel=1e-4)
     assert total == pytest.approx(sum(one["nats"] for one in found))
-    sums = causal_lm.statistics(TEXTS[:2], found, []).sum(0)
-    values = causal_lm.metrics(sums, [])
+    sums = causal_lm.compute_statistics(TEXTS[:2], found, []).sum(0)
+    values = causal_lm.compute_metrics(sums, [])
     size = len(TEXTS[0])
     assert float(values["bits_per_byte"]) == pytest.approx(total / size / math.log(2))
     assert float(values["perplexity"]) == pytest.approx(
@@ -102,12 +102,12 @@ def test_the_loss_of_a_large_vocabulary_is_computed_in_parts_and_is_the_same(mon
 
     logits = torch.randn(3, 5, 7, requires_grad=True)
     labels = torch.tensor([[-100, 1, 2, 3, -100]] * 3)
-    whole = generated_text.loss(logits, labels, 0.1)
+    whole = generated_text.compute_loss(logits, labels, 0.1)
     (wanted,) = torch.autograd.grad(whole, logits)
     monkeypatch.setattr(generated_text, "LOGITS", 28)
-    parts = generated_text.loss(logits, labels, 0.1)
+    parts = generated_text.compute_loss(logits, labels, 0.1)
     assert torch.allclose(parts, whole) and torch.allclose(torch.autograd.grad(parts, logits)[0], wanted)
-    sizes = [len(part["labels"]) for part in generated_text.parts({"labels": labels}, 7)]
+    sizes = [len(part["labels"]) for part in generated_text.split_batch({"labels": labels}, 7)]
     assert sizes == [1, 1, 1]
 
 
@@ -154,14 +154,15 @@ def test_drift_looks_at_the_states_of_texts_of_any_length(kind: str, request: py
         precision="fp32",
         card={"tokens_per_batch": 99},
     )
-    assert observing._compute_states(seer, examples).shape == (2, 16)
+    kinds = {"decoder": "causal-lm", "both": "seq2seq"}
+    assert observing._compute_states(seer, objectives.load_objective(kinds[kind]), examples).shape == (2, 16)
 
 
 def test_drawn_words_are_the_same_each_time_and_leave_the_generator_alone(folder: Path) -> None:
     import torch
 
     options = causal_lm.Options(max_new_tokens=5, temperature=1.5, top_p=0.9)
-    model = causal_lm.build(write_tiny_decoder(folder), [], options)
+    model = causal_lm.build_model(write_tiny_decoder(folder), [], options)
     examples = made(causal_lm, model, options, ["my card"])
     state = torch.get_rng_state()
     assert said(causal_lm, model, examples) == said(causal_lm, model, examples)
@@ -174,7 +175,7 @@ def test_a_folder_without_weights_starts_from_the_seed(folder: Path) -> None:
     found = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        model = causal_lm.build(write_tiny_decoder(folder), [], causal_lm.Options())
+        model = causal_lm.build_model(write_tiny_decoder(folder), [], causal_lm.Options())
         found.append(float(model.get_input_embeddings().weight.sum().detach()))
     assert found[0] == found[1] != found[2]
 
@@ -213,10 +214,10 @@ def test_dialogues_that_cannot_be_told_are_refused() -> None:
         '[{"role": "assistant", "content": "Hi"}]',
         None,
     ]
-    found = chat.problems(prompts, ["Hello", " ", "a", "a", "a", "a", "a"], chat.Options())
+    found = chat.find_problems(prompts, ["Hello", " ", "a", "a", "a", "a", "a"], chat.Options())
     assert found[:2] == [None, "the answer is empty"] and found[-1] is None
-    assert ['"role" and a "content"' in str(found[2]), "are texts" in str(found[3])] == [True, True]
-    assert "no dialogue" in str(found[4]) and "assistant's own" in str(found[5])
+    assert ['"role" and a "content"' in str(found[2]), "must be texts" in str(found[3])] == [True, True]
+    assert "not a dialogue" in str(found[4]) and "by the assistant" in str(found[5])
 
 
 @pytest.mark.parametrize("objective", [causal_lm, chat, seq2seq], ids=lambda one: one.__name__.rpartition(".")[2])
@@ -224,10 +225,10 @@ def test_a_base_that_writes_no_such_text_is_named(objective: Any, folder: Path, 
     decoder = write_tiny_decoder(folder)
     both = write_tiny_seq2seq(folder)
     fits, wrong = (both, decoder) if objective is seq2seq else (decoder, both)
-    assert objective.unfit(fits) is None
-    assert objective.unfit(wrong) is not None and objective.unfit(tiny_model) is not None
+    assert objective.explain_unfit(fits) is None
+    assert objective.explain_unfit(wrong) is not None and objective.explain_unfit(tiny_model) is not None
     if objective is chat:
-        assert "chat template" in str(chat.unfit(both))
+        assert "chat template" in str(chat.explain_unfit(both))
 
 
 @pytest.mark.parametrize("options", [causal_lm.Options, chat.Options])
@@ -246,7 +247,7 @@ def test_bleu_and_chrf_of_sums_are_those_of_sacrebleu() -> None:
             said = guess[-count:]
             right = wanted[-count:]
             rows = [{"target": one, "nats": 1.0, "bytes": 4} for one in said]
-            values = seq2seq.metrics(seq2seq.statistics(right, rows, []).sum(0), [])
+            values = seq2seq.compute_metrics(seq2seq.compute_statistics(right, rows, []).sum(0), [])
             assert 100 * float(values["bleu"]) == pytest.approx(corpus_bleu(said, [right]).score, abs=1e-6)
             assert 100 * float(values["chrf"]) == pytest.approx(corpus_chrf(said, [right]).score)
 
@@ -259,19 +260,19 @@ def test_the_baseline_of_five_bytes_is_a_distribution_and_knows_what_it_has_seen
 
 
 def test_overlap_variety_and_repetition() -> None:
-    assert generated_text.overlap("the cat sat down", "the dog sat  down") == (0.75, 0.0)
-    assert generated_text.overlap("One  two", "One two")[1] == 1.0
-    assert generated_text.variety("a b a b a b a b") == pytest.approx((2 / 8, 2 / 7, 1 - 2 / 5))
-    assert generated_text.variety("") == (1.0, 1.0, 0.0)
+    assert generated_text.measure_overlap("the cat sat down", "the dog sat  down") == (0.75, 0.0)
+    assert generated_text.measure_overlap("One  two", "One two")[1] == 1.0
+    assert generated_text.measure_variety("a b a b a b a b") == pytest.approx((2 / 8, 2 / 7, 1 - 2 / 5))
+    assert generated_text.measure_variety("") == (1.0, 1.0, 0.0)
 
 
 @pytest.mark.parametrize("name", ["causal-lm", "chat", "seq2seq"])
 def test_knowing_no_context_is_worse_than_perfect_and_broken_is_no_number(name: str) -> None:
     objective = objectives.load_objective(name)
     targets = SAMPLES[name]["targets"]
-    alone = objective.majority(targets)
+    alone = objective.predict_majority(targets)
     value: Callable[[Any], float] = lambda rows: float(  # noqa: E731
-        objective.metrics(objective.statistics(targets, rows, []).sum(0), [])["bits_per_byte"]
+        objective.compute_metrics(objective.compute_statistics(targets, rows, []).sum(0), [])["bits_per_byte"]
     )
     assert value(alone) > value([{**one, "nats": 0.0} for one in alone]) == 0.0
     assert np.isnan(value([{**one, "nats": math.nan} for one in alone]))
@@ -281,7 +282,9 @@ def test_samples_show_both_models_beside_what_was_wanted(both: Any) -> None:
     rows = made(seq2seq, both, seq2seq.Options(max_new_tokens=5), TEXTS, ["a", "b", "c"])
     found, _ = said(seq2seq, both, rows)
     other = [{**one, "target": "old"} for one in found]
-    shown = excerpts.select_excerpts(seq2seq, TEXTS, ["a", "b", "c"], {"challenger": found, "champion": other})
+    shown = excerpts.select_excerpts(
+        objectives.load_objective("seq2seq"), TEXTS, ["a", "b", "c"], {"challenger": found, "champion": other}
+    )
     assert [one["champion"] for one in shown] == ["old"] * 3 and [one["target"] for one in shown] == ["a", "b", "c"]
     assert excerpts.select_excerpts(objectives.load_objective("pair-regression"), [], [], {"challenger": []}) == []
 
@@ -292,7 +295,7 @@ def test_a_weight_that_is_an_embedding_too_stays_as_it_is_in_bf16(folder: Path) 
     from evertune.serving.portable.inference import Predictor
 
     held = Predictor.__new__(Predictor)
-    held.model = causal_lm.build(write_tiny_decoder(folder), [], causal_lm.Options())
+    held.model = causal_lm.build_model(write_tiny_decoder(folder), [], causal_lm.Options())
     held._prepare_for_bf16()
     assert held.model.get_input_embeddings().weight.dtype == torch.float32
     held.model = write_untied(folder)

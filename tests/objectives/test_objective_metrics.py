@@ -24,14 +24,14 @@ def test_label_metrics_are_scikit_learns(rows: list[tuple[str, str, float]]) -> 
 
     true, guess, scores = (list(column) for column in zip(*rows, strict=True))
     predictions = [{"label": label, "score": score} for label, score in zip(guess, scores, strict=True)]
-    sums = text_classification.statistics(true, predictions, "abcd").sum(0, dtype="float64")
-    values = text_classification.metrics(sums, "abcd")
+    sums = text_classification.compute_statistics(true, predictions, "abcd").sum(0, dtype="float64")
+    values = text_classification.compute_metrics(sums, "abcd")
     assert values["accuracy"] == pytest.approx(accuracy_score(true, guess))
     for average in ("macro", "micro", "weighted"):
         assert values[f"f1_{average}"] == pytest.approx(f1_score(true, guess, average=average, zero_division=0))
     precision, recall, _, _ = precision_recall_fscore_support(true, guess, average="macro", zero_division=0)
     assert (values["precision_macro"], values["recall_macro"]) == (pytest.approx(precision), pytest.approx(recall))
-    table = text_classification.report(sums, "abcd")["per_class"]
+    table = text_classification.summarize_classes(sums, "abcd")["per_class"]
     expected = precision_recall_fscore_support(true, guess, labels=list("abcd"), zero_division=0)
     for label, *figures in zip("abcd", *expected, strict=True):
         assert list(table[label].values()) == pytest.approx([float(figure) for figure in figures])
@@ -48,9 +48,11 @@ def test_calibration_error_is_that_of_a_plain_loop(rows: list[tuple[str, str, fl
         for one in bins.values()
     )
     predictions = [{"label": guess, "score": score} for _, guess, score in rows]
-    sums = text_classification.statistics([true for true, _, _ in rows], predictions, "abcd").sum(0, dtype="float64")
-    assert text_classification.metrics(sums, "abcd")["ece"] == pytest.approx(expected, abs=1e-6)
-    curve = text_classification.report(sums, "abcd")["calibration"]
+    sums = text_classification.compute_statistics([true for true, _, _ in rows], predictions, "abcd").sum(
+        0, dtype="float64"
+    )
+    assert text_classification.compute_metrics(sums, "abcd")["ece"] == pytest.approx(expected, abs=1e-6)
+    curve = text_classification.summarize_classes(sums, "abcd")["calibration"]
     assert sum(one["rows"] for one in curve) == len(rows) and len(curve) == len(bins)
 
 
@@ -69,13 +71,13 @@ def test_entity_metrics_are_seqevals_for_any_bio_or_bioes_tags(rows: list[list[t
 
     true, guess = ([[pair[side] for pair in row] for row in rows] for side in (0, 1))
     predictions = [{"tags": tags, "scores": [0.5] * len(tags)} for tags in guess]
-    sums = token_classification.statistics(true, predictions, TAG_NAMES).sum(0, dtype="float64")
-    values = token_classification.metrics(sums, TAG_NAMES)
+    sums = token_classification.compute_statistics(true, predictions, TAG_NAMES).sum(0, dtype="float64")
+    values = token_classification.compute_metrics(sums, TAG_NAMES)
     figures = (f1_score, precision_score, recall_score)
     for metric, function in zip(("entity_f1", "entity_precision", "entity_recall"), figures, strict=True):
         assert values[metric] == pytest.approx(function(true, guess, zero_division=0))
     if any(set(tags) - {"O"} for tags in (*true, *guess)):
-        table = token_classification.report(sums, TAG_NAMES)["per_class"]
+        table = token_classification.summarize_classes(sums, TAG_NAMES)["per_class"]
         for kind, figure in classification_report(true, guess, output_dict=True, zero_division=0).items():
             if kind in table:
                 assert table[kind]["f1"] == pytest.approx(figure["f1-score"])
@@ -89,8 +91,8 @@ def test_tag_metrics_are_scikit_learns(row: list[tuple[str, str]]) -> None:
 
     true = [pair[0] for pair in row]
     guess = [pair[1] for pair in row]
-    found = token_classification.statistics([true], [{"tags": guess, "scores": [0.5] * len(guess)}], TAG_NAMES)
-    values = token_classification.metrics(found.sum(0, dtype="float64"), TAG_NAMES)
+    found = token_classification.compute_statistics([true], [{"tags": guess, "scores": [0.5] * len(guess)}], TAG_NAMES)
+    values = token_classification.compute_metrics(found.sum(0, dtype="float64"), TAG_NAMES)
     assert values["accuracy"] == pytest.approx(accuracy_score(true, guess))
     for average in ("macro", "micro", "weighted"):
         assert values[f"token_f1_{average}"] == pytest.approx(f1_score(true, guess, average=average, zero_division=0))
@@ -119,8 +121,8 @@ def test_spans_of_tags(tags: str, spans: set[tuple[str, int, int]]) -> None:
 
 
 def test_without_any_entity_the_entity_metrics_are_0_and_finite() -> None:
-    found = token_classification.statistics([["O", "O"]], [{"tags": ["O", "O"], "scores": [0.9, 0.9]}], ["O"])
-    values = token_classification.metrics(found.sum(0, dtype="float64"), ["O"])
+    found = token_classification.compute_statistics([["O", "O"]], [{"tags": ["O", "O"], "scores": [0.9, 0.9]}], ["O"])
+    values = token_classification.compute_metrics(found.sum(0, dtype="float64"), ["O"])
     assert values["entity_f1"] == 0.0 and values["accuracy"] == 1.0
 
 
@@ -134,11 +136,11 @@ def test_weighted_sums_are_the_metrics_of_the_repeated_rows(data: st.DataObject)
     true, named = ([one(pair, kind) for pair in pairs] for one in (_true, _named))
     predictions = certain(objective, named, 0.7)
     times = data.draw(st.lists(st.integers(0, 4), min_size=len(pairs), max_size=len(pairs)).filter(any))
-    weighted = np.array(times) @ objective.statistics(true, predictions, labels).astype("float64")
+    weighted = np.array(times) @ objective.compute_statistics(true, predictions, labels).astype("float64")
     repeated = [number for number, count in enumerate(times) for _ in range(count)]
     picked = [true[number] for number in repeated], [predictions[number] for number in repeated]
-    expected = objective.metrics(objective.statistics(*picked, labels).sum(0, dtype="float64"), labels)
-    for metric, value in objective.metrics(np.stack([weighted, weighted]), labels).items():
+    expected = objective.compute_metrics(objective.compute_statistics(*picked, labels).sum(0, dtype="float64"), labels)
+    for metric, value in objective.compute_metrics(np.stack([weighted, weighted]), labels).items():
         assert value == pytest.approx([expected[metric]] * 2, nan_ok=True), metric
 
 

@@ -1,5 +1,6 @@
 """Every objective of the table: what it encodes, learns from, predicts and measures."""
 
+import difflib
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from evertune import objectives
 from evertune.data.sources.tables import CONVERTERS
 from evertune.objectives import text_classification, token_classification
+from evertune.objectives.interface import complete_objective
 from evertune.serving import bundle
 from tests.helpers.model import TAGS, certain, recipe, split_rows, tokenizer, train
 from tests.helpers.objective_samples import SAMPLES, labels_of, short
@@ -40,7 +42,7 @@ def encoder(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def objective(name: str) -> ModuleType:
+def objective(name: str) -> objectives.Objective:
     return objectives.load_objective(name)
 
 
@@ -49,21 +51,53 @@ def examples(objective: Any, sample: dict[str, Any], targets: bool = True) -> li
     rows = [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
     ids = {label: index for index, label in enumerate(sample["names"])}
     wanted = sample["targets"] if targets else [None] * len(rows)
-    return [objective.example(row, target, ids) for row, target in zip(rows, wanted, strict=True)]
+    return [objective.make_example(row, target, ids) for row, target in zip(rows, wanted, strict=True)]
 
 
 def test_every_objective_has_a_sample_here() -> None:
     assert SAMPLES.keys() == objectives.TABLE.keys()
 
 
-def test_an_objective_offers_all_that_the_table_promises(name: str, objective: ModuleType) -> None:
+def test_the_parts_of_an_objective_fit_together(name: str, objective: objectives.Objective) -> None:
     assert objective.Options().type == name
     assert {*objective.INPUTS, objective.TARGET} == objective.COLUMNS.keys()
     assert set(objective.COLUMNS.values()) <= CONVERTERS.keys()
     assert set(objective.LOWER_IS_BETTER) < set(objective.METRICS)
-    promised = (objectives.__doc__ or "").partition("It may offer")[0]
-    stated = [line.split("`")[1].split("(")[0] for line in promised.splitlines() if line[:3] == "- `"]
-    assert "encode" in stated and [one for one in stated if not hasattr(objective, one)] == []
+    public = {part for part in vars(objective.module) if not part.startswith("_")}
+    parts = {part for part in dir(objective) if not part.startswith("_")}
+    near = {part: difflib.get_close_matches(part, parts, cutoff=0.85) for part in public - parts}
+    assert {part: similar for part, similar in near.items() if similar} == {}, (
+        "a part that is spelled wrong is not used"
+    )
+
+
+def _copy_without(*parts: str) -> ModuleType:
+    """The file of text classification without some of its parts."""
+    copy = ModuleType("evertune.objectives.ordinal")
+    kept = {part: value for part, value in vars(text_classification).items() if part not in parts}
+    vars(copy).update({part: value for part, value in kept.items() if not part.startswith("__")})
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("decode", "`decode(logits, examples, names, conventions)`: Make a prediction of each row's logits"),
+        ("METRICS", "`METRICS`: Names of the metrics, the default first"),
+        ("list_labels", "`list_labels(targets)`: List every label in the targets"),
+    ],
+)
+def test_a_missing_part_is_named_with_its_file(part: str, said: str) -> None:
+    with pytest.raises(TypeError) as raised:
+        complete_objective("ordinal", _copy_without(part))
+    assert str(raised.value).startswith(f"evertune/objectives/ordinal.py lacks {said}")
+
+
+def test_an_optional_part_has_a_default() -> None:
+    made = complete_objective("ordinal", _copy_without("explain_unfit", "LOWER_IS_BETTER"))
+    assert made.LOWER_IS_BETTER == () and made.explain_unfit(Path()) is None
+    assert made.find_problems(["a", "b"], [None, None], None) == [None, None]
+    assert not made.has_own_tokenizer and not made.checks_rows and not made.finishes_model
 
 
 def test_encoded_rows_fit_the_length_and_say_what_was_cut(encoder: str) -> None:
@@ -99,10 +133,10 @@ def test_decoding_the_labels_own_logits_gives_the_labels_back(labeled: str) -> N
     part = examples(objective, sample)
     labels = objective.collate(part, pad_id=0)["labels"]
     logits = 9.0 * torch.nn.functional.one_hot(labels.clamp(min=0), len(sample["names"]))
-    predictions = objective.decode(logits, part, sample["names"], objective.conventions(sample["targets"]))
+    predictions = objective.decode(logits, part, sample["names"], objective.find_conventions(sample["targets"]))
     assert all(one.keys() == objective.OUTPUTS.keys() for one in predictions)
-    assert objective.pairs(sample["targets"], predictions)[0] == objective.label_values(sample["targets"])
-    assert objective.pairs(sample["targets"], predictions)[1] == objective.label_values(sample["targets"])
+    assert objective.pair_labels(sample["targets"], predictions)[0] == objective.list_labels(sample["targets"])
+    assert objective.pair_labels(sample["targets"], predictions)[1] == objective.list_labels(sample["targets"])
 
 
 def test_loss_is_a_sum_so_that_batches_add_up(labeled: str) -> None:
@@ -114,8 +148,10 @@ def test_loss_is_a_sum_so_that_batches_add_up(labeled: str) -> None:
     labels = objective.collate(part, pad_id=0)["labels"]
     logits = torch.randn((*labels.shape, len(SAMPLES[name]["names"])), generator=torch.manual_seed(1))
     for options in ({}, {"smoothing": 0.1}, {"weights": torch.tensor([0.5, 2.0, 1.0, 1.0, 3.0][: logits.shape[-1]])}):
-        whole = objective.loss(logits, labels, **options)
-        rows = [objective.loss(logits[row : row + 1], labels[row : row + 1], **options) for row in range(len(part))]
+        whole = objective.compute_loss(logits, labels, **options)
+        rows = [
+            objective.compute_loss(logits[row : row + 1], labels[row : row + 1], **options) for row in range(len(part))
+        ]
         assert torch.allclose(whole, torch.stack(rows).sum(), atol=1e-5)
 
 
@@ -123,8 +159,8 @@ def test_perfect_predictions_have_perfect_metrics(labeled: str) -> None:
     name = labeled
     objective = objectives.load_objective(labeled)
     sample = SAMPLES[name]
-    found = objective.statistics(sample["targets"], certain(objective, sample["targets"], 1.0), sample["names"])
-    values = objective.metrics(found.sum(0, dtype="float64"), sample["names"])
+    found = objective.compute_statistics(sample["targets"], certain(objective, sample["targets"], 1.0), sample["names"])
+    values = objective.compute_metrics(found.sum(0, dtype="float64"), sample["names"])
     assert tuple(sorted(values)) == tuple(sorted(objective.METRICS))
     assert {metric: float(value) for metric, value in values.items()} == {
         metric: 0.0 if metric in objective.LOWER_IS_BETTER else 1.0 for metric in objective.METRICS
@@ -136,12 +172,14 @@ def test_the_majority_is_the_commonest_label_alone(labeled: str) -> None:
     objective = objectives.load_objective(labeled)
     sample = SAMPLES[name]
     targets = [*sample["targets"], sample["targets"][-1]]
-    found = objective.majority(targets)
+    found = objective.predict_majority(targets)
     assert len(found) == len(targets) and all(one.keys() == objective.OUTPUTS.keys() for one in found)
-    assert set(objective.pairs(targets, found)[1]) == {Counter(objective.label_values(targets)).most_common(1)[0][0]}
+    assert set(objective.pair_labels(targets, found)[1]) == {
+        Counter(objective.list_labels(targets)).most_common(1)[0][0]
+    }
     if name == "token-classification":  # all `O`: no entity is found
-        sums = objective.statistics(targets, found, sample["names"]).sum(0, dtype="float64")
-        assert float(objective.metrics(sums, sample["names"])["entity_f1"]) == 0.0
+        sums = objective.compute_statistics(targets, found, sample["names"]).sum(0, dtype="float64")
+        assert float(objective.compute_metrics(sums, sample["names"])["entity_f1"]) == 0.0
 
 
 @pytest.mark.slow
@@ -217,7 +255,9 @@ def test_words_that_the_model_does_not_see_are_o_with_score_0() -> None:
     row = {key: values[0] for key, values in encoded.items()}
     logits = torch.full((1, 8, 2), 0.0)
     logits[..., 1] = 3.0
-    found = token_classification.decode(logits, [token_classification.example(row, None, {})], ["O", "B-PER"], {})[0]
+    found = token_classification.decode(logits, [token_classification.make_example(row, None, {})], ["O", "B-PER"], {})[
+        0
+    ]
     assert found["tags"] == ["O", "B-PER", "O", "B-PER", "B-PER", "O"]
     assert [score > 0.9 for score in found["scores"]] == [tag != "O" for tag in found["tags"]]
     assert {score for score, tag in zip(found["scores"], found["tags"], strict=True) if tag == "O"} == {0.0}
@@ -229,5 +269,5 @@ def test_no_label_where_no_word_is_seen_and_none_on_later_sub_words() -> None:
     encoded = token_classification.encode([words], tokenizer(), token_classification.Options())
     row = {key: values[0] for key, values in encoded.items()}
     ids = {tag: index for index, tag in enumerate(TAGS)}
-    labels = token_classification.example(row, tags, ids)["labels"]
+    labels = token_classification.make_example(row, tags, ids)["labels"]
     assert labels == [-100, ids["B-PER"], -100, ids["B-LOC"], -100]  # [CLS] John ##x Paris [SEP]

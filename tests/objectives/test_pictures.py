@@ -77,11 +77,11 @@ def test_pictures_of_any_size_and_mode_are_seen_at_one_size() -> None:
     file = io.BytesIO()
     Image.new("LA", (7, 3), (0, 0)).save(file, "PNG")
     clear = base64.b64encode(file.getvalue()).decode()
-    encoded = pixels.encode([picture(50, 8), picture(50, 8, format="GIF"), clear], 8)
+    encoded = pixels.encode_pictures([picture(50, 8), picture(50, 8, format="GIF"), clear], 8)
     assert {len(one) for one in encoded["pixels"]} == {8 * 8 * 3 // 4}
-    assert (pixels.unpack_pixels(encoded["pixels"][0], 8) == pixels.unread(picture(50, 8))).all()
+    assert (pixels.unpack_pixels(encoded["pixels"][0], 8) == pixels.decode_png(picture(50, 8))).all()
     assert (pixels.unpack_pixels(encoded["pixels"][2], 8) == 255).all()  # what is transparent is white
-    assert pixels.batch(encoded["pixels"]).shape == (3, 3, 8, 8)
+    assert pixels.stack_pictures(encoded["pixels"]).shape == (3, 3, 8, 8)
 
 
 def test_augmentation_comes_from_torchs_generator_and_only_while_training() -> None:
@@ -89,7 +89,7 @@ def test_augmentation_comes_from_torchs_generator_and_only_while_training() -> N
 
     model = torch.nn.Identity()
     model.forward = lambda pixel_values: pixel_values  # type: ignore[method-assign]
-    pixels.augment(model, True, 0.2, 0.2)
+    pixels.augment_inputs(model, True, 0.2, 0.2)
     given = torch.rand(6, 3, 8, 8)
     torch.manual_seed(3)
     first = model(pixel_values=given)
@@ -105,9 +105,9 @@ def test_check_tells_pictures_in_words_and_a_base_model_that_does_not_fit(tmp_pa
     fits = recipe(tmp_path / "vision", {"type": "image-classification", "size": 8}, folder=str(tmp_path), data=data)
     assert preview.preview_recipe(fits, 100).examples[0] == {"input": "PNG, 8 x 8 pixels", "target": "a", "tokens": "4"}
     for base, options, said in (
-        (tiny_model, {"type": "image-classification"}, "bert takes texts, no pictures"),
-        (tmp_path / "vision", {"type": "image-tokens"}, "resnet makes no codes of pictures"),
-        (tmp_path / "vision", {"type": "text-to-image"}, "resnet is no first stage"),
+        (tiny_model, {"type": "image-classification"}, "bert takes texts, not pictures"),
+        (tmp_path / "vision", {"type": "image-tokens"}, "resnet does not make codes of pictures"),
+        (tmp_path / "vision", {"type": "text-to-image"}, "resnet is not a first stage"),
     ):
         with pytest.raises(ConfigError, match=said):
             tokenization.load_tokenizer(recipe(base, options))
@@ -139,7 +139,7 @@ def test_a_first_stage_is_a_champion_whose_change_changes_the_fingerprint(
         file.write_text(file.read_text() + " ")
         assert base_models.fingerprint_base(asked()) != before
         before = base_models.fingerprint_base(asked())
-    with pytest.raises(ConfigError, match=r"^objective.classifier: name"):
+    with pytest.raises(ConfigError, match=r"^objective.classifier: set it"):
         tokenization.load_tokenizer(asked(str(model)))
     (model / "config.json").unlink()
     with pytest.raises(ConfigError, match="its files are gone"):
@@ -153,30 +153,30 @@ def test_a_caption_has_the_same_picture_whatever_stands_beside_it(tmp_path: Path
     options = text_to_image.Options(
         size=8, classifier=str(tmp_path / "classifier"), layers=1, width=16, heads=2, words=64
     )
-    model = text_to_image.build(stage, [], options).eval()
+    model = text_to_image.build_model(stage, [], options).eval()
     model.save_pretrained(tmp_path / "tuned")
-    model = text_to_image.load(tmp_path / "tuned").eval()
+    model = text_to_image.load_model(tmp_path / "tuned").eval()
     captions = ["a red flag", "a face", "a face", "two words"]
 
     def drawn(some: list[str]) -> list[str]:
         encoded = text_to_image.encode(some, None, options)
         rows = [{name: encoded[name][row] for name in encoded} for row in range(len(some))]
         with torch.inference_mode():
-            found, _ = text_to_image.answer(model, text_to_image.collate(rows, 0), rows, [], {})
+            found, _ = text_to_image.predict_batch(model, text_to_image.collate(rows, 0), rows, [], {})
         return [one["image"] for one in found]
 
     together = drawn(captions)
     assert together[1] == together[2] != together[0]
     assert [drawn([one])[0] for one in captions] == together
-    found = text_to_image.problems(["a face", " ", None], ["", "", ""], options)
+    found = text_to_image.find_problems(["a face", " ", None], ["", "", ""], options)
     assert found == [None, "the caption has no word", None]
 
 
 def test_metrics_of_pictures_know_the_perfect_and_the_wrong() -> None:
     true = [picture(shade, 8, shade) for shade in (0, 60, 120, 155)]
-    same = image_tokens.statistics(true, [{"image": one, "codes": [1, 2]} for one in true], []).sum(0)
-    assert image_tokens.metrics(same, [])["mse"] == 0
-    assert image_tokens.metrics(same, [])["code_perplexity"] == pytest.approx(2)
+    same = image_tokens.compute_statistics(true, [{"image": one, "codes": [1, 2]} for one in true], []).sum(0)
+    assert image_tokens.compute_metrics(same, [])["mse"] == 0
+    assert image_tokens.compute_metrics(same, [])["code_perplexity"] == pytest.approx(2)
     logits = np.random.default_rng(0).normal(size=(4, 3)).tolist()
 
     def judged(pictures: list[str], seen: list[list[float]]) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def test_metrics_of_pictures_know_the_perfect_and_the_wrong() -> None:
             {"image": one, "nats": 1.0, "judged": mine, "real": real}
             for one, mine, real in zip(pictures, seen, logits, strict=True)
         ]
-        return picture_metrics.metrics(picture_metrics.statistics(true, found, []).sum(0), [])
+        return picture_metrics.compute_metrics(picture_metrics.compute_statistics(true, found, []).sum(0), [])
 
     right = judged(true, logits)
     wrong = judged(true[::-1], [[3.0, 0.0, 0.0]] * 4)

@@ -70,17 +70,17 @@ def certain(rows: list[list[str]], names: list[str], conventions: dict[str, list
 def test_what_the_train_rows_contain_is_never_forbidden(scheme: str) -> None:
     rows = [line.split() for line in SCHEMES[scheme]]
     names = sorted({tag for tags in rows for tag in tags})
-    found = certain(rows, names, objective.conventions(rows))
-    sums = objective.statistics(rows, found, names).sum(0, dtype="float64")
+    found = certain(rows, names, objective.find_conventions(rows))
+    sums = objective.compute_statistics(rows, found, names).sum(0, dtype="float64")
     assert [one["tags"] for one in found] == rows
-    assert float(objective.metrics(sums, names)["entity_f1"]) == 1.0
+    assert float(objective.compute_metrics(sums, names)["entity_f1"]) == 1.0
 
 
 def test_what_the_train_rows_never_contain_is_forbidden_and_so_it_was_before_conventions_were_noted() -> None:
     rows = [line.split() for line in SCHEMES["IOB1"]]
     names = sorted({tag for tags in rows for tag in tags})
-    assert objective.conventions(rows) == {"openers": ["I-LOC", "I-PER"]}
-    assert objective.conventions([line.split() for line in SCHEMES["IOB2"]]) == {"openers": []}
+    assert objective.find_conventions(rows) == {"openers": ["I-LOC", "I-PER"]}
+    assert objective.find_conventions([line.split() for line in SCHEMES["IOB2"]]) == {"openers": []}
     for conventions in ({}, {"openers": ["I-LOC"]}):
         assert certain(rows, names, conventions)[0]["tags"][0] != "I-PER"
 

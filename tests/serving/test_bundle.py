@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from evertune.errors import TrainingError
-from evertune.objectives import text_classification
+from evertune.objectives import load_objective, text_classification
 from evertune.registry.versions.parity import TOLERANCE
 from evertune.serving import bundle
 from tests.helpers.model import LABELS, recipe, split_rows, text_rows, tokenizer, train
@@ -30,7 +30,8 @@ def copied(made: Path, tmp_path: Path) -> Path:
 
 def load(folder: Path) -> Any:
     """The parts that `bundle.write` takes, from a bundle."""
-    return text_classification.load(folder / "model"), tokenizer(), text_classification, bundle.read_card(folder)
+    objective = load_objective("text-classification")
+    return objective.load_model(folder / "model"), tokenizer(), objective, bundle.read_card(folder)
 
 
 def test_the_same_parts_give_the_same_bundle(made: Path, tmp_path: Path) -> None:
@@ -41,6 +42,7 @@ def test_the_same_parts_give_the_same_bundle(made: Path, tmp_path: Path) -> None
         "batching.py",
         "inference.py",
         "objective.py",
+        "shared",
     }
 
 
@@ -112,7 +114,7 @@ def test_predictions_are_those_of_one_padded_batch_with_a_mask(made: Path) -> No
 
 def test_bf16_is_to_the_bit_what_autocast_gives(made: Path) -> None:
     predictor = bundle.load_predictor(made, "bf16")
-    plain = text_classification.load(made / "model").eval()
+    plain = text_classification.load_model(made / "model").eval()
     plain.set_attn_implementation("eager")
     batch = predictor.objective.collate(predictor.encode([row["text"] for row in text_rows(20)]), 0)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):

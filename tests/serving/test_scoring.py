@@ -170,7 +170,7 @@ def test_ctrl_c_ends_all_stages_and_leaves_nothing(
 
         return encode, interrupted
 
-    monkeypatch.setattr(scoring.bundle, "stages", stages)
+    monkeypatch.setattr(scoring.bundle, "split_stages", stages)
     with pytest.raises(KeyboardInterrupt):
         score(bundle, chunks(*[["refund"]] * 9), tmp_path / "out.jsonl")
     assert not any("out" in path.name for path in tmp_path.iterdir())
@@ -202,9 +202,9 @@ def test_a_failure_leaves_the_old_output(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_an_unknown_ending_and_a_place_that_cannot_be_written_are_named(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"out\.xls: its ending must be one of \.csv, \.jsonl, \.parquet"):
+    with pytest.raises(ConfigError, match=r"out\.xls: the file extension must be one of \.csv, \.jsonl, \.parquet"):
         scoring.check_paths(tmp_path / "in.csv", tmp_path / "out.xls")
-    with pytest.raises(ConfigError, match="that is the input"):
+    with pytest.raises(ConfigError, match="this is the input file"):
         scoring.check_paths(tmp_path / "in.csv", tmp_path / "x" / ".." / "in.csv")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):

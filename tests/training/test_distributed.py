@@ -123,7 +123,7 @@ def test_a_process_without_a_row_takes_part_with_one_that_does_not_count(monkeyp
 
     logits = torch.randn(1, 2, requires_grad=True)
     for weights, smoothing in ((None, 0.0), (torch.tensor([1.0, 2.0]), 0.1)):
-        loss = text_classification.loss(logits, found[2]["labels"], weights, smoothing)
+        loss = text_classification.compute_loss(logits, found[2]["labels"], weights, smoothing)
         loss.backward()
         assert loss.item() == 0.0 and not logits.grad.any()
 

@@ -62,7 +62,7 @@ def apart(model: Any, place: Path, **rule: Any) -> float:
 
 @pytest.mark.parametrize("distance", ["mse", "cosine"])
 def test_states_are_those_of_real_tokens_at_the_layers_named(steady: Path, distance: str) -> None:
-    model = text_classification.build(steady, LABELS, text_classification.Options()).eval()
+    model = text_classification.build_model(steady, LABELS, text_classification.Options()).eval()
     other = write_steady_model(steady / "other")
     teacher = states.load_encoder(other)
     with torch.no_grad():
@@ -164,7 +164,7 @@ def test_what_a_base_model_cannot_teach_is_said_by_check(
 
 
 def test_layers_that_are_not_there_are_said(tiny_model: Path, wide: Path) -> None:
-    model = text_classification.build(wide, LABELS, text_classification.Options())
+    model = text_classification.build_model(wide, LABELS, text_classification.Options())
     with pytest.raises(ConfigError, match="the student has 3 layers, its teacher 2; name pairs"):
         apart(model, tiny_model)
     with pytest.raises(ConfigError, match="the student has 3 layers, its teacher 2; layers are numbered from 1"):
@@ -179,7 +179,7 @@ def test_layers_that_are_not_there_are_said(tiny_model: Path, wide: Path) -> Non
         (TEXT, {"distill": {"teacher": "t", "layers": {1: 2}}}, "give `hidden`"),
         (TEXT, {**taught("t"), "student": None, "method": "p-tuning"}, "knows no virtual tokens"),
         (TEXT, {**taught("t"), "compile": True}, "set compile to false"),
-        ({"type": "masked-lm"}, taught("t", weight=0.5), "masked-lm does not choose one label.*set its weight to 0"),
+        ({"type": "masked-lm"}, taught("t", weight=0.5), "masked-lm does not predict one label.*set weight to 0"),
         ({"type": "causal-lm"}, taught("t"), "causal-lm does not read texts"),
     ],
 )

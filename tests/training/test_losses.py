@@ -116,7 +116,7 @@ def test_r_drop_is_the_mean_of_both_divergences() -> None:
 def _model(place: Path) -> Any:
     torch.manual_seed(0)
     options = text_classification.Options()
-    return text_classification.build(place, ["a", "b", "c"], options)
+    return text_classification.build_model(place, ["a", "b", "c"], options)
 
 
 @pytest.mark.parametrize("rule", [Fgm(epsilon=0.3), Pgd(epsilon=0.3), FreeLb(epsilon=0.3)], ids=lambda one: one.type)
@@ -236,8 +236,8 @@ def test_mixout_mixes_the_layers_of_gpt_2_and_says_where_there_are_none() -> Non
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"loss": "focal", "label_smoothing": 0.1}, "take label_smoothing out"),
-        ({"loss": "class-balanced", "class_weights": "balanced"}, "take class_weights out"),
+        ({"loss": "focal", "label_smoothing": 0.1}, "remove label_smoothing"),
+        ({"loss": "class-balanced", "class_weights": "balanced"}, "remove class_weights"),
         ({"ema": 0.9, "processes": 2}, "ema: works in one process only"),
         ({"adversarial": "fgsm"}, "fgm"),
     ],
@@ -248,7 +248,7 @@ def test_what_does_not_fit_together_is_refused(settings: dict[str, Any], words: 
 
 
 def test_a_loss_over_labels_is_refused_where_none_is_chosen() -> None:
-    with pytest.raises(ValidationError, match=r"training.r_drop: pair-regression does not choose one label"):
+    with pytest.raises(ValidationError, match=r"training.r_drop: pair-regression does not predict one label"):
         recipe(Path("base"), {"type": "pair-regression"}, training={"r_drop": 1.0})
 
 

@@ -151,11 +151,11 @@ def test_an_adapter_takes_no_other_base_and_says_when_it_finds_none(
     folder = Path(train(one, tmp_path / "made", split_rows(text_rows(30))).bundle)
     wanted = bundle.load_predictor(folder).predict(["my card was lost"])
     write_tiny_model(base, initializer_range=0.03)
-    with pytest.raises(TrainingError, match=r"weights at .* are others than those that it was trained on"):
+    with pytest.raises(TrainingError, match=r"weights at .* differ from those that it was trained on"):
         bundle.load_predictor(folder)
     shutil.rmtree(base)
     with pytest.raises(
-        TrainingError, match=r"adapter of the base model .*, which is not here .* set EVERTUNE_BASE_MODEL"
+        TrainingError, match=r"adapter needs the base model .*, which is not here .* set EVERTUNE_BASE_MODEL"
     ):
         bundle.load_predictor(folder)
     monkeypatch.setenv(base_files.OVERRIDE, str(tiny_model))
@@ -202,11 +202,11 @@ def test_a_model_that_writes_answers_the_same_with_its_adapter_merged_or_apart(
         ("lorra", "training.method: unknown value 'lorra'; did you mean lora?"),
         ({"type": "lora", "rnk": 4}, "training.method.rnk: unknown key; did you mean rank?"),
         ({"type": "lora", "rank": 0}, "training.method.rank: Input should be greater than or equal to 1"),
-        ({"rank": 4}, "training.method: what kind is this? Give type"),
+        ({"rank": 4}, "training.method: cannot tell its kind; add type"),
         ({"type": "full", "rank": 4}, "training.method: `full` has no options"),
-        ({"type": "adalora", "rank": 16}, "training.method: rank: 16 at the end is more than initial_rank 12"),
-        ({"type": "lora", "targets": 3}, "training.method.targets: give `all-linear`, or a list"),
-        ({"type": "lora", "targets": "nothing*"}, "targets: 'nothing*' fits no linear layer of the base"),
+        ({"type": "adalora", "rank": 16}, "training.method: rank: 16 is above initial_rank 12"),
+        ({"type": "lora", "targets": 3}, "training.method.targets: must be `all-linear`, or a list"),
+        ({"type": "lora", "targets": "nothing*"}, "targets: 'nothing*' matches no linear layer of the base"),
         ({"type": "prompt", "virtual_tokens": 60}, "max_length: 32 and 60 of training.method is more than the 64"),
     ],
 )
@@ -219,7 +219,7 @@ def test_every_objective_takes_an_adapter_and_one_that_keeps_rows_no_bare_one(ti
     for name in [one for one in TABLE if "base" not in SAMPLES[one]]:  # what learns from an encoder
         options = {"type": name, "max_length": 32}
         start.check_recipe_fits(recipe(tiny_model, options, training={"method": "lora"}))
-        if hasattr(load_objective(name), "finish"):
+        if load_objective(name).finishes_model:
             with pytest.raises(ValueError, match="leave `merge` at true"):
                 recipe(tiny_model, options, training={"method": method("lora", merge=False)})
 
@@ -234,10 +234,14 @@ def test_a_pretrained_output_is_no_head(tiny_model: Path) -> None:
 @pytest.mark.parametrize(
     ("training", "objective", "message"),
     [
-        ({"method": "prompt"}, {"pooling": "model"}, "the state that `objective.pooling: model` looks at"),
-        ({"method": "prefix"}, {"type": "multi-label"}, "prefix serves text-classification and token-classification"),
-        ({"method": "p-tuning", "train_top_layers": 1}, {}, "p-tuning works in all layers"),
-        ({"method": "adalora", "freeze": ["*layer.0.*"]}, {}, "name those that it may change in `targets`"),
+        ({"method": "prompt"}, {"pooling": "model"}, "would read the state of a virtual token"),
+        (
+            {"method": "prefix"},
+            {"type": "multi-label"},
+            "prefix works for text-classification and token-classification",
+        ),
+        ({"method": "p-tuning", "train_top_layers": 1}, {}, "p-tuning adapts all layers"),
+        ({"method": "adalora", "freeze": ["*layer.0.*"]}, {}, "select them with `targets`"),
     ],
 )
 def test_what_does_not_go_together_is_said(

@@ -96,7 +96,7 @@ def test_a_batch_whose_rows_learn_from_one_another_is_never_cut(
 
 
 def test_such_a_batch_is_not_dealt_to_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValidationError, match=r"training.processes: embedding learns from the pairs of a whole batch"):
+    with pytest.raises(ValidationError, match=r"training.processes: embedding learns from all pairs of a batch"):
         recipe(tmp_path, {"type": "embedding"}, training={"processes": 2})
     monkeypatch.setattr("evertune.training.distributed.process_group.get_world_size", lambda: 2)
     normalised = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.BatchNorm2d(1))

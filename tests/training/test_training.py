@@ -64,8 +64,8 @@ def test_the_best_weights_are_kept_not_the_last(tiny_model: Path, tmp_path: Path
     assert values[-1] != best(values)
     rows = ROWS.filter([split == "validation" for split in ROWS["split"].to_pylist()])
     found = bundle.load_predictor(Path(done.bundle)).predict(rows["text"].to_pylist())
-    sums = text_classification.statistics(rows["label"].to_pylist(), found, LABELS).sum(0, dtype="float64")
-    assert text_classification.metrics(sums, LABELS)[metric] == pytest.approx(best(values), abs=1e-6)
+    sums = text_classification.compute_statistics(rows["label"].to_pylist(), found, LABELS).sum(0, dtype="float64")
+    assert text_classification.compute_metrics(sums, LABELS)[metric] == pytest.approx(best(values), abs=1e-6)
 
 
 @pytest.mark.parametrize("free", [True, False])

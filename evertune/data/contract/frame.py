@@ -158,9 +158,9 @@ def build_frame(table: "pa.Table", recipe: Recipe, batch_facts: BatchFacts) -> "
             columns[f"{role}_problem"] = _find_item_problems(table[role].combine_chunks())
         elif role == objective.TARGET and role not in objective.INPUTS:
             columns[role] = blank_to_null(table[role])
-    if hasattr(objective, "problems"):
+    if objective.checks_rows:
         targets = table[objective.TARGET].to_pylist()
-        problems = objective.problems(extract_cells(table, objective.INPUTS), targets, recipe.objective)
+        problems = objective.find_problems(extract_cells(table, objective.INPUTS), targets, recipe.objective)
         columns["row_problem"] = pa.array(problems, pa.string())
     columns["timestamp_problem"] = table["timestamp_problem"]
     if pa.types.is_list(table[get_target_role(recipe)].type) and objective.LABELED:

@@ -1,1 +1,1 @@
-"""What several objectives use; it travels in bundles with them."""
+"""What several objectives share; the files that an objective imports travel in its bundles."""

@@ -1,4 +1,4 @@
-"""The network that writes a picture as a grid of codes and reads it back; copies travel in bundles that hold one."""
+"""The network that encodes a picture as a grid of codes and decodes it; a copy travels in its bundles."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,14 +9,16 @@ from torch.nn import functional
 from transformers import PretrainedConfig, PreTrainedModel
 
 COMMITMENT = 0.25  # weight of the pull of states to their codes (van den Oord et al. 2017, section 3.2)
-CELL = 4  # pixels a side that one code stands for
+CELL = 4  # pixels per side of one code
 
 
 class CodesConfig(PretrainedConfig):
     """The shape of the network.
 
     Args:
-        width: channels of the innermost layers; codes: how many there are; code_size: numbers of each.
+        width: channels of the innermost layers.
+        codes: number of codes.
+        code_size: dimensions of a code.
     """
 
     model_type = "image-codes"
@@ -30,10 +32,11 @@ class CodesConfig(PretrainedConfig):
 
 @dataclass
 class CodesOutput:
-    """What the network gives of each picture: reconstruction, how far its states are from their codes, codes, itself.
+    """The network's output.
 
     Args:
-        logits: (rows, 3, size, size), (rows), (rows, cells), (rows, 3, size, size).
+        logits: reconstructions (rows, 3, size, size), distance of states from their codes (rows,), codes (rows, cells),
+            and the pictures that the network saw (rows, 3, size, size).
     """
 
     logits: tuple[Any, Any, Any, Any]
@@ -42,7 +45,7 @@ class CodesOutput:
 class ImageCodes(PreTrainedModel):
     """A discrete autoencoder with nearest codes (VQ-VAE, van den Oord et al. 2017).
 
-    States and codes are compared on the unit sphere, in few dimensions: nearly all codes are used then, without
+    States and codes are compared on the unit sphere, in few dimensions, so that nearly all codes are used without
     restarts (Yu et al. 2022, section 3.2).
     """
 
@@ -74,32 +77,35 @@ class ImageCodes(PreTrainedModel):
         self.post_init()
 
     def forward(self, pixel_values: Any) -> CodesOutput:
-        """Codes, and the pictures that they give."""
+        """Encode pictures and reconstruct them."""
         states, codes = self.states(pixel_values)
         chosen = self.look_up_vectors(codes)
         code_error = (chosen - states.detach()).square().mean((1, 2, 3))
         pull = (chosen.detach() - states).square().mean((1, 2, 3))
-        straight = states + (chosen - states).detach()  # the gradient of the reconstruction passes the choice by
+        straight = states + (chosen - states).detach()  # straight-through: the gradient skips the choice of codes
         return CodesOutput((self.decoder(straight), code_error + COMMITMENT * pull, codes.flatten(1), pixel_values))
 
     def states(self, pixel_values: Any) -> tuple[Any, Any]:
-        """(rows, code_size, height, width) on the unit sphere, and (rows, height, width) the nearest codes."""
+        """Return states on the unit sphere and their nearest codes.
+
+        They are (rows, code_size, height, width) and (rows, height, width).
+        """
         states = functional.normalize(self.encoder(pixel_values).float(), dim=1)
         similarities = torch.einsum("rchw,kc->rkhw", states, functional.normalize(self.codebook, dim=1))
         return states, similarities.argmax(1)
 
     def look_up_vectors(self, codes: Any) -> Any:
-        """(rows, code_size, height, width) of codes (rows, height, width)."""
+        """Return the vectors of codes (rows, height, width), (rows, code_size, height, width)."""
         return functional.normalize(self.codebook, dim=1)[codes].permute(0, 3, 1, 2)
 
-    def pictures(self, codes: Any) -> Any:
-        """(rows, 3, size, size) of a grid's codes, (rows, cells)."""
+    def decode_codes(self, codes: Any) -> Any:
+        """Decode codes (rows, cells) to pictures, (rows, 3, size, size)."""
         side = int(codes.shape[1] ** 0.5)
         return self.decoder(self.look_up_vectors(codes.view(-1, side, side)))
 
 
 class Residual(nn.Module):
-    """Two convolutions beside a straight way."""
+    """Two convolutions with a skip connection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -107,5 +113,5 @@ class Residual(nn.Module):
         self.second = nn.Conv2d(width, width, 1)
 
     def forward(self, states: Any) -> Any:
-        """The states, changed a little."""
+        """Add the convolutions' output to the states."""
         return states + self.second(functional.silu(self.first(functional.silu(states))))

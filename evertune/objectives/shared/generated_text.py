@@ -1,4 +1,4 @@
-"""What objectives that write text share: models that may start at random, generation, and measures of what was said."""
+"""What objectives that write text share: models that may start at random, generation, and measures of its output."""
 
 import contextlib
 import json
@@ -9,34 +9,39 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-IGNORED = -100  # a label that no loss looks at
-LOGITS = 1 << 25  # numbers of logits that are in fp32 at a time: 128 MB
-REPEATED = 4  # words of a passage that counts as repeated (Welleck et al. 2020, section 4)
-FALLING = ("bits_per_byte", "perplexity", "repetition")
-LIKELIHOODS = ("bits_per_byte", "perplexity")
-NO_ROOM = "max_new_tokens {} leaves no room for a prompt in max_length {}; lower the one or raise the other"
-WITHOUT = {"head_learning_rate": "the base's own output writes, and there is no new head"}
-WRITTEN = ("distinct_1", "distinct_2", "repetition")
+from .padding import make_mask, pad_rows
+
+IGNORED = -100  # label that the loss ignores
+LOGITS = 1 << 25  # logits that are converted to fp32 at a time: 128 MB
+REPEATED = 4  # words of a passage that can count as repeated (Welleck et al. 2020, section 4)
+FALLING_METRICS = ("bits_per_byte", "perplexity", "repetition")
+LIKELIHOOD_METRICS = ("bits_per_byte", "perplexity")
+NO_ROOM = "max_new_tokens {} leaves no room for a prompt in max_length {}; lower max_new_tokens or raise max_length"
+IGNORED_SETTINGS = {"head_learning_rate": "the base model's own output layer is used, there is no new head"}
+VARIETY_METRICS = ("distinct_1", "distinct_2", "repetition")
 
 
-class Written(BaseModel):
-    """How a model writes."""
+class GenerationOptions(BaseModel):
+    """Options of text generation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    max_new_tokens: int = Field(64, ge=1, description="Tokens that the model writes, at most.")
+    max_new_tokens: int = Field(64, ge=1, description="Maximum tokens to generate.")
     temperature: float = Field(
-        0.0, ge=0, le=2, description="0: the likeliest token each time (greedy), so that every answer can be repeated."
+        0.0, ge=0, le=2, description="Sampling temperature; 0: greedy, so that every output can be reproduced."
     )
     top_p: float = Field(
-        1.0, gt=0, le=1, description="With a temperature: drawn from the likeliest tokens of this mass."
+        1.0, gt=0, le=1, description="With a temperature: sample from the likeliest tokens with this total probability."
     )
 
 
-def build(kind: str, path: str | Path, options: Any, **more: Any) -> Any:
-    """Base weights in fp32; of a folder that has none, only a configuration, weights drawn at random.
+def build_model(kind: str, path: str | Path, options: Any, **more: Any) -> Any:
+    """Build a model from base weights in fp32, or at random from a folder with a configuration only.
 
     Args:
-        kind: name of the class in `transformers`; more: settings of its generation.
+        kind: name of the class in `transformers`.
+        path: folder or hub id of the base model.
+        options: `GenerationOptions`.
+        more: further settings of generation.
     """
     import torch
     import transformers
@@ -51,17 +56,17 @@ def build(kind: str, path: str | Path, options: Any, **more: Any) -> Any:
     model.generation_config = transformers.GenerationConfig(
         max_new_tokens=options.max_new_tokens,
         pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=sorted({end_of(tokenizer), turn_end(tokenizer)}),
+        eos_token_id=sorted({get_end_token(tokenizer), get_turn_end(tokenizer)}),
         decoder_start_token_id=model.config.decoder_start_token_id if model.config.is_encoder_decoder else None,
         **(sampling if options.temperature else {}),
         **more,
     )
-    model.tokenizer = tokenizer  # reads what the model writes
+    model.tokenizer = tokenizer  # decodes what the model generates
     return model
 
 
-def load(kind: str, path: str | Path) -> Any:
-    """A tuned model, as it was saved, and its tokenizer.
+def load_model(kind: str, path: str | Path) -> Any:
+    """Load a tuned model as it was saved, and its tokenizer.
 
     Raises:
         OSError: no weights in the folder.
@@ -75,15 +80,16 @@ def load(kind: str, path: str | Path) -> Any:
 
 
 def _has_weights(folder: Path) -> bool:
-    """Whether a model need not be drawn at random; what is no folder is found by `transformers` elsewhere."""
+    """Whether a base model has weights; `transformers` finds those of a hub id."""
     return not folder.is_dir() or any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
 
 
-def unfit(path: Path, kind: str) -> str | None:
-    """Why the model in a folder writes no text, from its configuration; None where it does, or nothing is stated.
+def explain_unfit(path: Path, kind: str) -> str | None:
+    """Explain from its configuration why a model cannot generate text; None if it can, or nothing is stated.
 
     Args:
-        wanted: `decoder`, or `encoder-decoder`.
+        path: folder of the model.
+        kind: `decoder` or `encoder-decoder`.
     """
     file = path / "config.json"
     config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
@@ -95,56 +101,39 @@ def unfit(path: Path, kind: str) -> str | None:
     if not name or is_writer:
         return None
     example = {"decoder": "gpt2_bytes", "encoder-decoder": "t5_bytes"}[kind]
-    return f"is a {name}; this objective needs a model of the kind {kind}, such as package:evertune/models/{example}"
+    return f"is a {name}; this objective needs a model of kind {kind}, such as package:evertune/models/{example}"
 
 
-def start_of(tokenizer: Any) -> int:
-    """The token before a text."""
+def get_start_token(tokenizer: Any) -> int:
+    """Return the token before a text."""
     candidates = (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id)
     return int(next(token_id for token_id in candidates if token_id is not None))
 
 
-def end_of(tokenizer: Any) -> int:
-    """The token behind a text."""
+def get_end_token(tokenizer: Any) -> int:
+    """Return the token after a text."""
     return int(tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id)
 
 
-def turn_end(tokenizer: Any) -> int:
-    """The token behind an answer: ChatML's own where the tokenizer has one."""
-    return int(tokenizer.get_vocab().get("<|im_end|>", end_of(tokenizer)))
+def get_turn_end(tokenizer: Any) -> int:
+    """Return the token after an answer: ChatML's own if the tokenizer has it."""
+    return int(tokenizer.get_vocab().get("<|im_end|>", get_end_token(tokenizer)))
 
 
-def chosen(ids: Sequence[int], share: float) -> bool:
-    """Whether a text belongs to this share of all: the same ones in every run, drawn by their tokens."""
+def is_selected(ids: Sequence[int], share: float) -> bool:
+    """Whether a text belongs to a random share of all texts: the same in every run, by a hash of its tokens."""
     return (sum(ids) * 2654435761 >> 8) % 1000 < 1000 * share
 
 
-def plain(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of texts, no special tokens added."""
+def tokenize_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Encode texts as token ids, without special tokens."""
     settings = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
     ids: list[list[int]] = tokenizer(list(texts), verbose=False, **settings)["input_ids"] if texts else []
     return ids
 
 
-def padded(rows: Sequence[Sequence[int]], fill: int, *, left: bool = False) -> Any:
-    """(rows, longest) token ids."""
-    import torch
-
-    longest = max(map(len, rows))
-    ids = np.full((len(rows), longest), fill, dtype=np.int64)
-    for index, row in enumerate(rows):
-        start = longest - len(row) if left else 0
-        ids[index, start : start + len(row)] = row
-    return torch.from_numpy(ids)
-
-
-def mask_of(rows: Sequence[Sequence[int]], *, left: bool = False) -> Any:
-    """(rows, longest) 1 where `padded` has a token."""
-    return padded([[1] * len(row) for row in rows], 0, left=left)
-
-
-def loss(logits: Any, labels: Any, smoothing: float = 0.0) -> Any:
-    """Cross-entropy of aligned logits and labels, summed; logits of a large vocabulary are in fp32 a part at a time."""
+def compute_loss(logits: Any, labels: Any, smoothing: float = 0.0) -> Any:
+    """Compute summed cross-entropy of aligned logits and labels, in fp32 a part at a time to save memory."""
     import torch
     from torch.utils.checkpoint import checkpoint
 
@@ -164,8 +153,8 @@ def loss(logits: Any, labels: Any, smoothing: float = 0.0) -> Any:
     )
 
 
-def surprise(logits: Any, labels: Any) -> Any:
-    """(rows,) the sum of each row's cross-entropy."""
+def compute_nats(logits: Any, labels: Any) -> Any:
+    """Compute the summed cross-entropy of each row, (rows,)."""
     import torch
 
     each = torch.nn.functional.cross_entropy(
@@ -174,27 +163,27 @@ def surprise(logits: Any, labels: Any) -> Any:
     return each.sum(1)
 
 
-def parts(batch: Mapping[str, Any], vocabulary: int) -> Iterator[dict[str, Any]]:
-    """The rows of a batch, as many at a time as have room for their logits."""
+def split_batch(batch: Mapping[str, Any], vocabulary: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a batch, as many at a time as fit into memory with their logits."""
     rows = max(1, LOGITS // (vocabulary * batch["labels"].shape[1]))
     for start in range(0, len(batch["labels"]), rows):
         yield {name: value[start : start + rows] for name, value in batch.items()}
 
 
-def written(model: Any, prompts: Sequence[Sequence[int]]) -> list[str]:
-    """What the model writes behind each prompt, the prompt left out; a prompt too long for it loses its beginning."""
+def continue_prompts(model: Any, prompts: Sequence[Sequence[int]]) -> list[str]:
+    """Continue each prompt, without repeating it; a prompt that is too long is cut at its beginning."""
     if not prompts:
         return []
     limit = getattr(model.config, "max_position_embeddings", None)
     new_tokens = model.generation_config.max_new_tokens
     cut_prompts = [list(prompt) if limit is None else list(prompt)[-max(1, limit - new_tokens) :] for prompt in prompts]
-    ids = padded(cut_prompts, model.generation_config.pad_token_id, left=True).to(model.device)
-    output_ids = generated(model, input_ids=ids, attention_mask=mask_of(cut_prompts, left=True).to(model.device))
-    return told(model, output_ids[:, ids.shape[1] :])
+    ids = pad_rows(cut_prompts, model.generation_config.pad_token_id, left=True).to(model.device)
+    output_ids = generate_ids(model, input_ids=ids, attention_mask=make_mask(cut_prompts, left=True).to(model.device))
+    return decode_texts(model, output_ids[:, ids.shape[1] :])
 
 
-def generated(model: Any, **inputs: Any) -> Any:
-    """Token ids, as the model's own generation settings ask; drawn ones are the same each time."""
+def generate_ids(model: Any, **inputs: Any) -> Any:
+    """Generate token ids by the model's generation settings; sampling always uses the same seed."""
     import torch
 
     is_drawn = model.generation_config.do_sample
@@ -204,14 +193,14 @@ def generated(model: Any, **inputs: Any) -> Any:
         return model.generate(**inputs)
 
 
-def told(model: Any, ids: Any) -> list[str]:
-    """Token ids as texts, each up to its end."""
+def decode_texts(model: Any, ids: Any) -> list[str]:
+    """Decode token ids to texts, without special tokens."""
     texts: list[str] = model.tokenizer.batch_decode(ids, skip_special_tokens=True)
     return texts
 
 
-def variety(text: str) -> tuple[float, float, float]:
-    """Share of distinct words, and of distinct pairs (Li et al. 2016, section 5.2); share of passages said before."""
+def measure_variety(text: str) -> tuple[float, float, float]:
+    """Return shares of distinct words and word pairs (Li et al. 2016, section 5.2), and of repeated passages."""
     words = text.split()
     distinct_words, distinct_pairs, distinct_passages = (_distinct_share(words, size) for size in (1, 2, REPEATED))
     return distinct_words, distinct_pairs, 1 - distinct_passages
@@ -222,8 +211,8 @@ def _distinct_share(words: Sequence[str], size: int) -> float:
     return len(set(passages)) / len(passages) if passages else 1.0
 
 
-def overlap(target: str, output: str) -> tuple[float, float]:
-    """ROUGE-L's F1 of the words (Lin 2004, section 3), and whether both texts are the same but for blanks."""
+def measure_overlap(target: str, output: str) -> tuple[float, float]:
+    """Return ROUGE-L's F1 of the words (Lin 2004, section 3), and whether both texts are equal but for white space."""
     target_words = target.lower().split()
     output_words = output.lower().split()
     common = _common_length(target_words, output_words)
@@ -241,21 +230,21 @@ def _common_length(words: Sequence[str], other: Sequence[str]) -> int:
     return row[-1]
 
 
-def likelihood(sums: Any) -> dict[str, Any]:
-    """Of sums (..., 3) of nats, tokens and bytes."""
+def compute_likelihood(sums: Any) -> dict[str, Any]:
+    """Compute bits per byte and perplexity from sums of nats, tokens and bytes, (..., 3)."""
     nats, tokens, size = (sums[..., index] for index in range(3))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return {"bits_per_byte": nats / size / np.log(2), "perplexity": np.exp(nats / tokens)}
 
 
-def shares(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Of sums (..., 1 + names): the mean of each over the rows that were counted first."""
+def compute_means(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Compute means from sums (..., 1 + names), the first of which is the number of rows."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return {name: sums[..., index] / sums[..., 0] for index, name in enumerate(names, 1)}
 
 
-def of_bytes(targets: Sequence[str]) -> list[float]:
-    """Nats of each text, and its end, under how often each byte stands in all of them: what knows no context."""
+def compute_byte_nats(targets: Sequence[str]) -> list[float]:
+    """Compute the nats of each text and its end by byte frequency in all texts: a baseline without context."""
     counts = np.zeros(257)
     byte_rows = [np.frombuffer(text.encode(), dtype=np.uint8) for text in targets]
     for byte_row in byte_rows:

@@ -1,4 +1,4 @@
-"""How good pictures are that were drawn for captions, from additive moments; a copy travels in bundles."""
+"""Metrics of pictures drawn for captions, from additive moments; a copy travels in bundles."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,16 +8,19 @@ import numpy as np
 from . import pixels
 
 METRICS = ("code_perplexity", "frechet_distance", "inception_score", "recall_at_1", "recall_at_5")
-LABELS = 16  # of the classifier, at most
+LABELS = 16  # maximum labels of the classifier
 UPPER = np.triu_indices(LABELS)
 MOMENTS = LABELS + len(UPPER[0])
 SIDE = 16  # pixels at which pictures are compared
 
 
-def statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
-    """Of each row, (rows, 5 + LABELS + 2 * MOMENTS): 1, nats a code, entropy of the classifier's labels of the picture
-    that was drawn, whether the true picture is the nearest to it, or among the five nearest, of all these rows; the
-    labels' probabilities; first and second moments of the classifier's logits, of the true picture and of the drawn."""
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    """Return statistics of each row, (rows, 5 + LABELS + 2 * MOMENTS).
+
+    They are 1; nats per code; entropy of the classifier's labels of the drawn picture; whether the true picture is the
+    nearest to the drawn one, or among the five nearest, of all these rows; the labels' probabilities; first and second
+    moments of the classifier's logits of the true picture and of the drawn one.
+    """
     drawn, real = (
         np.array([_pad_logits(prediction[name]) for prediction in predictions]) for name in ("judged", "real")
     )
@@ -42,20 +45,20 @@ def _compute_moments(values: Any) -> Any:
 
 
 def _rank_pictures(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> Any:
-    """(rows,) how many true pictures of other rows are nearer to the one that was drawn, by squared distance."""
-    real = np.array([pixels.picture(target, SIDE).reshape(-1) for target in targets], dtype=np.float64)
+    """Number of other rows' true pictures that are nearer to the drawn one, by squared distance, (rows,)."""
+    real = np.array([pixels.decode_picture(target, SIDE).reshape(-1) for target in targets], dtype=np.float64)
     drawn = np.array(
-        [pixels.picture(prediction["image"], SIDE).reshape(-1) for prediction in predictions], dtype=np.float64
+        [pixels.decode_picture(prediction["image"], SIDE).reshape(-1) for prediction in predictions], dtype=np.float64
     )
     distances = (drawn**2).sum(1)[:, None] - 2 * drawn @ real.T + (real**2).sum(1)[None]
     return (distances < np.diag(distances)[:, None] - 1e-6).sum(1)
 
 
-def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Metrics of weighted sums of `statistics`, (..., m) -> (...).
+def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Compute the metrics of weighted sums of `compute_statistics`, (..., m) -> (...).
 
     `frechet_distance` is that of the classifier's centred logits (Heusel et al. 2017), `inception_score` that of its
-    labels (Salimans et al. 2016): they compare models of one recipe, and no others.
+    labels (Salimans et al. 2016). Compare them only between models of one recipe.
     """
     means = np.asarray(sums, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -73,7 +76,7 @@ def metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _frechet_distance(first: Any, second: Any) -> Any:
-    """|m - n|^2 + tr(A + B - 2 (AB)^(1/2)) of two normal distributions, by the roots of AB's eigenvalues."""
+    """The distance |m - n|^2 + tr(A + B - 2 (AB)^(1/2)) of two normal distributions, by the eigenvalues of AB."""
     (mean, spread) = _fit_normal(first)
     (other_mean, other_spread) = _fit_normal(second)
     is_finite = np.isfinite(spread).all((-1, -2)) & np.isfinite(other_spread).all((-1, -2))
@@ -84,7 +87,7 @@ def _frechet_distance(first: Any, second: Any) -> Any:
 
 
 def _fit_normal(moments: Any) -> tuple[Any, Any]:
-    """Mean and covariance of mean moments."""
+    """Mean and covariance from mean moments."""
     mean = moments[..., :LABELS]
     second = np.zeros((*mean.shape, LABELS))
     second[..., UPPER[0], UPPER[1]] = second[..., UPPER[1], UPPER[0]] = moments[..., LABELS:]

@@ -1,4 +1,4 @@
-"""The network that draws a picture from a caption: one decoder over its words and the picture's codes; it travels."""
+"""The network that draws a picture from a caption; a copy travels in its bundles."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +19,15 @@ from .code_network import CodesConfig, ImageCodes
 
 
 class PicturesConfig(PretrainedConfig):
-    """The shape of the decoder, and of the two networks beside it.
+    """The shape of the decoder and of the two frozen networks.
 
     Args:
-        words: ids of words; caption: words of a caption; cells: codes of a picture.
-        codes, judge: configurations of the first stage, and of the classifier that pictures are judged by.
+        words: number of word ids.
+        caption: words of a caption.
+        cells: codes of a picture.
+        width, layers, heads, dropout: of the decoder.
+        codes: configuration of the first stage.
+        judge: configuration of the classifier that evaluates pictures.
     """
 
     model_type = "text-to-image"
@@ -65,7 +69,7 @@ class PicturesOutput:
 
 
 class CaptionedPictures(PreTrainedModel):
-    """Words and codes in one stream (Ramesh et al. 2021, section 2.2), of which the codes are learned."""
+    """A decoder over a caption's words and the picture's codes (Ramesh et al. 2021, section 2.2)."""
 
     config_class = PicturesConfig
     main_input_name = "pixel_values"
@@ -96,22 +100,25 @@ class CaptionedPictures(PreTrainedModel):
         self.post_init()
 
     def forward(self, words: Any, pixel_values: Any) -> PicturesOutput:
-        """What each code of the pictures should be, given the caption and the codes before it."""
+        """Predict each code of the pictures from the caption and the codes before it."""
         words = words[:, : self.config.caption]
         with torch.no_grad():
             codes = self.codes.states(pixel_values)[1].flatten(1)
-        if self.training:  # a tenth of the captions are not told, for guidance (Ho & Salimans 2021)
+        if self.training:  # a tenth of the captions are dropped, for guidance (Ho & Salimans 2021)
             words = words * (torch.rand(len(words), 1) >= 0.1).to(words.device)
         stream = torch.cat([words, codes[:, :-1] + self.config.words], 1)
         states = self.decoder(input_ids=stream).last_hidden_state[:, words.shape[1] - 1 :]
         return PicturesOutput((self.head(states), codes))
 
-    def sampled(self, words: Any, noise: Any, temperature: float, top_k: int, guidance: float) -> Any:
-        """(rows, cells) codes of a picture for each caption.
+    def sample_codes(self, words: Any, noise: Any, temperature: float, top_k: int, guidance: float) -> Any:
+        """Draw the codes of a picture for each caption, (rows, cells).
 
         Args:
-            noise: (rows, cells, codes) Gumbel noise: the likeliest code with it is a draw by the probabilities.
-            guidance: how many times the caption's part in the logits counts.
+            words: (rows, caption) word ids.
+            noise: (rows, cells, codes) Gumbel noise: with it the likeliest code is a sample.
+            temperature: of the sampling.
+            top_k: number of the likeliest codes to sample from.
+            guidance: scale of classifier-free guidance.
         """
         next_ids = torch.cat([words, torch.zeros_like(words)])
         past = None
@@ -127,8 +134,8 @@ class CaptionedPictures(PreTrainedModel):
             next_ids = (code + self.config.words).repeat(2)[:, None]
         return torch.stack(codes, 1)
 
-    def judged(self, pictures: Any) -> Any:
-        """(rows, labels) the classifier's logits of pictures of any size."""
+    def classify(self, pictures: Any) -> Any:
+        """Compute the classifier's logits of pictures of any size, (rows, labels)."""
         size = int(self.config.judge["image_size"])
         if pictures.shape[-1] != size:
             pictures = functional.interpolate(pictures, (size, size), mode="bicubic", align_corners=False)
@@ -136,7 +143,7 @@ class CaptionedPictures(PreTrainedModel):
 
 
 def freeze_weights(network: Any) -> Any:
-    """The network, with weights that no training moves: buffers."""
+    """Turn a network's weights into buffers, which training does not change, and return it."""
     for part in network.modules():
         for name, weight in list(part._parameters.items()):
             if weight is not None:

@@ -1,4 +1,4 @@
-"""Pictures as numbers: what the objectives that take them share; a copy travels in their bundles."""
+"""Pictures as numbers, for the objectives that read or draw them; a copy travels in their bundles."""
 
 import base64
 import io
@@ -9,44 +9,44 @@ from typing import Any
 
 import numpy as np
 
-CELL = 4  # a picture counts as one token for each cell of so many pixels a side
+CELL = 4  # a picture counts as one token for each cell of this many pixels per side
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
-class Reader:
-    """What stands where objectives of texts have a tokenizer: pictures need none."""
+class PictureTokenizer:
+    """Takes the place of a tokenizer, which pictures do not need."""
 
     pad_token_id = 0
     mask_token_id = None
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Nothing: the objective's options say all."""
+        """Write nothing: the objective's options hold all settings."""
 
 
 def has_weights(path: str | Path) -> bool:
-    """Whether a base model has learned something; a folder with a configuration alone starts at random."""
+    """Whether a base model has weights; a folder with a configuration alone starts at random."""
     return not Path(path).is_dir() or any(any(Path(path).glob(pattern)) for pattern in WEIGHTS)
 
 
-def configuration(path: str | Path) -> dict[str, Any]:
-    """The `config.json` of a folder; of a hub id nothing."""
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Read the `config.json` of a folder; for a hub id return an empty mapping."""
     file = Path(path) / "config.json"
     config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return config
 
 
-def encode(inputs: Sequence[str], size: int) -> dict[str, list[Any]]:
-    """Each picture as `size` x `size` pixels, four bytes of it in a number, and as many ids as it has cells."""
+def encode_pictures(inputs: Sequence[str], size: int) -> dict[str, list[Any]]:
+    """Encode each picture as `size` x `size` pixels, four bytes to a number, with an id for each cell."""
     cells = list(range(max(1, size // CELL) ** 2))
     return {
         "input_ids": [cells] * len(inputs),
-        "pixels": [_pack_pixels(picture(text, size)) for text in inputs],
+        "pixels": [_pack_pixels(decode_picture(text, size)) for text in inputs],
         "full_length": [len(cells)] * len(inputs),
     }
 
 
-def picture(text: str, size: int) -> Any:
-    """(size, size, 3) bytes of a picture in base64; what is transparent is white."""
+def decode_picture(text: str, size: int) -> Any:
+    """Decode a picture in base64 to (size, size, 3) bytes; transparent pixels become white."""
     from PIL import Image
 
     with Image.open(io.BytesIO(base64.b64decode(text))) as opened:
@@ -56,8 +56,8 @@ def picture(text: str, size: int) -> Any:
     return np.asarray(flat if flat.size == (size, size) else flat.resize((size, size), Image.Resampling.BICUBIC))
 
 
-def drawn(pixels: Any) -> str:
-    """A picture of (height, width, 3) bytes as PNG in base64."""
+def encode_png(pixels: Any) -> str:
+    """Encode (height, width, 3) bytes as PNG in base64."""
     from PIL import Image
 
     file = io.BytesIO()
@@ -65,14 +65,14 @@ def drawn(pixels: Any) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def all_drawn(values: Any) -> list[str]:
-    """Pictures of (rows, 3, height, width) from -1 to 1 as PNG in base64."""
+def encode_pngs(values: Any) -> list[str]:
+    """Encode pictures (rows, 3, height, width) with values from -1 to 1 as PNG in base64."""
     arrays = ((values.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [drawn(array) for array in arrays]
+    return [encode_png(array) for array in arrays]
 
 
-def unread(text: str) -> Any:
-    """(height, width, 3) bytes of what `drawn` gave."""
+def decode_png(text: str) -> Any:
+    """Decode the output of `encode_png` to (height, width, 3) bytes."""
     from PIL import Image
 
     with Image.open(io.BytesIO(base64.b64decode(text))) as opened:
@@ -85,12 +85,12 @@ def _pack_pixels(pixels: Any) -> Any:
 
 
 def unpack_pixels(numbers: Any, size: int) -> Any:
-    """(size, size, 3) bytes of what `encode` gave."""
+    """Unpack pixels of `encode_pictures` to (size, size, 3) bytes."""
     return np.asarray(numbers, dtype=np.int32).view(np.uint8)[: size * size * 3].reshape(size, size, 3)
 
 
-def batch(pixels: Sequence[Any]) -> Any:
-    """(rows, 3, size, size) from -1 to 1 of packed pictures of one size."""
+def stack_pictures(pixels: Sequence[Any]) -> Any:
+    """Stack packed pictures of one size, (rows, 3, size, size) with values from -1 to 1."""
     import torch
 
     size = int((len(pixels[0]) * 4 // 3) ** 0.5)
@@ -98,13 +98,17 @@ def batch(pixels: Sequence[Any]) -> Any:
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1
 
 
-def augment(model: Any, flip: bool, shift: float, zoom: float) -> None:
-    """Let a model see each picture a little elsewhere and larger or smaller while it trains.
+def augment_inputs(model: Any, flip: bool, shift: float, zoom: float) -> None:
+    """Make a model move and zoom each picture a little in training.
 
-    Drawn in its forward pass from torch's generator, whose state a checkpoint keeps: a resumed training sees the same.
+    The changes are drawn in the forward pass from torch's generator, whose state a checkpoint keeps, so a resumed
+    training sees the same pictures.
 
     Args:
-        flip: whether half of them are mirrored; shift, zoom: largest share of the picture's side, of its size.
+        model: takes `pixel_values`.
+        flip: whether to mirror half of the pictures.
+        shift: largest shift, as a share of the side.
+        zoom: largest change of size, as a share.
     """
 
     def move_pictures(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -121,7 +125,7 @@ def _move_randomly(pictures: Any, flip: bool, shift: float, zoom: float) -> Any:
 
     rows = len(pictures)
     device = pictures.device
-    draws = torch.rand(rows, 4).to(device) * 2 - 1  # on the CPU's generator wherever the model is
+    draws = torch.rand(rows, 4).to(device) * 2 - 1  # from the CPU's generator, wherever the model is
     scale = 1 + zoom * draws[:, 0]
     scale_x = torch.where(draws[:, 1] < 0, -scale, scale) if flip else scale
     affine = torch.zeros(rows, 2, 3, device=device)

@@ -1,4 +1,4 @@
-"""Metrics of labels as functions of additive counts, so that any resample is a matrix product."""
+"""Metrics of labels as functions of additive counts, so that every resample is a matrix product."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,12 +8,20 @@ import numpy as np
 BINS = 15  # equal-width confidence bins of the expected calibration error (Guo et al. 2017, section 2)
 
 
-def count(rows: Any, true: Sequence[str], guess: Sequence[str], score: Any, names: Sequence[str], size: int) -> Any:
-    """Counts of each row, (size, 3 * classes + 3 * BINS): true, named, hit by class; count, confidence, correct by bin.
+def count_outcomes(
+    rows: Any, true: Sequence[str], guess: Sequence[str], score: Any, names: Sequence[str], size: int
+) -> Any:
+    """Count outcomes of each row, (size, 3 * classes + 3 * BINS).
+
+    The columns are true, predicted and correct items by class; count, confidence and correct items by confidence bin.
 
     Args:
         rows: row of each item, (items,); an item is a label or one word's tag.
-        score: probability of the guess, (items,); NaN makes the row's counts of confidence NaN.
+        true: label of each item.
+        guess: predicted label of each item.
+        score: probability of the guess, (items,); NaN makes the row's confidence NaN.
+        names: the classes.
+        size: number of rows.
     """
     index = {name: i for i, name in enumerate(names)}
     is_true = np.array([index[name] for name in true], dtype=np.int64)
@@ -21,7 +29,7 @@ def count(rows: Any, true: Sequence[str], guess: Sequence[str], score: Any, name
     correct = is_true == is_guess
     classes = len(names)
     counts = np.zeros((size, 3 * classes + 3 * BINS), dtype=np.float32)
-    # A broken model's score is no number: it stays one in the sums, where the gate sees it.
+    # The NaN of a broken model is kept in the sums, so that the gate sees it.
     slot = 3 * classes + 3 * np.minimum((np.nan_to_num(score) * BINS).astype(np.int64), BINS - 1)
     for column, amount in (
         (is_true, 1.0),
@@ -35,8 +43,11 @@ def count(rows: Any, true: Sequence[str], guess: Sequence[str], score: Any, name
     return counts
 
 
-def class_metrics(sums: Any, classes: int) -> dict[str, Any]:
-    """Accuracy, F1 and calibration of sums of `count`, (..., m) -> (...); a class without counts is left out."""
+def compute_class_metrics(sums: Any, classes: int) -> dict[str, Any]:
+    """Compute accuracy, F1 and calibration from sums of `count_outcomes`, (..., m) -> (...).
+
+    Averages are over the classes that occur.
+    """
     true, guess, hit = (sums[..., part * classes : (part + 1) * classes] for part in range(3))
     total = true.sum(-1)
     seen = (true + guess) > 0
@@ -63,8 +74,8 @@ def _calibration_error(bins: Any, total: Any) -> Any:
     return np.abs(confidence - correct).sum(-1) / total
 
 
-def per_class(sums: Any, names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Precision, recall, F1 and support by name, of one vector of sums that starts with true, named and hit counts."""
+def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return precision, recall, F1 and support by class, from the sums of `count_outcomes`."""
     classes = len(names)
     table = {}
     for position, name in enumerate(names):
@@ -78,8 +89,8 @@ def per_class(sums: Any, names: Sequence[str]) -> dict[str, dict[str, float]]:
     return table
 
 
-def reliability(sums: Any, classes: int) -> list[dict[str, float]]:
-    """The reliability curve: rows, mean confidence and accuracy of each bin that holds rows."""
+def compute_reliability(sums: Any, classes: int) -> list[dict[str, float]]:
+    """Return the reliability curve: rows, mean confidence and accuracy of each bin with rows."""
     bins = sums[3 * classes : 3 * classes + 3 * BINS]
     return [
         {"rows": float(rows), "confidence": float(sure / rows), "accuracy": float(right / rows)}

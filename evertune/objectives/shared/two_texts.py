@@ -1,14 +1,16 @@
-"""Two texts as one row of token ids; no objective, but what several share."""
+"""Two texts as one row of token ids; a copy travels in bundles."""
 
 from collections.abc import Sequence
 from typing import Any
 
 
 def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Any) -> dict[str, list[Any]]:
-    """Token ids of each pair, special tokens included, and the length before cutting: the longer text is cut first.
+    """Encode pairs as token ids with special tokens, and their length before cutting; the longer text is cut first.
 
     Args:
-        options: `max_length`.
+        inputs: pairs of texts.
+        tokenizer: of the base model.
+        options: have `max_length`.
     """
     before, between, behind = special_tokens(tokenizer)
     room = options.max_length - len(before) - len(between) - len(behind)
@@ -23,7 +25,7 @@ def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Any) -> dic
 
 
 def _cut_longer(first: int, second: int, room: int) -> tuple[int, int]:
-    """What is left of two lengths when the longer one loses tokens until both fit."""
+    """Shorten the longer of two lengths until both fit."""
     half = room // 2
     if first + second <= room:
         return first, second
@@ -33,7 +35,7 @@ def _cut_longer(first: int, second: int, room: int) -> tuple[int, int]:
 
 
 def special_tokens(tokenizer: Any) -> tuple[list[int], list[int], list[int]]:
-    """What the tokenizer puts before, between and behind two texts, such as `[CLS]`, `[SEP]`, `[SEP]`."""
+    """Return the ids that the tokenizer puts before, between and after two texts, such as `[CLS]`, `[SEP]`, `[SEP]`."""
     first_ids, second_ids = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", "b"))
     whole = tokenizer("a", "b")["input_ids"]
     first = whole.index(first_ids[0])

@@ -1,4 +1,4 @@
-"""A base model with an adapter of the library `peft`: attached, merged, saved and loaded.
+"""Attaches, merges, saves and loads adapters of the library `peft`.
 
 A copy of this file travels in the bundle of a model whose adapter is not merged: it imports nothing of Evertune.
 """
@@ -12,17 +12,17 @@ from typing import Any
 
 FILE = "adapter_model.safetensors"
 NAME = "default"  # of the one adapter that a model has, in the library
-EMBEDDED = ("prompt", "p-tuning")  # virtual tokens before the row's own
+EMBEDDED = ("prompt", "p-tuning")  # methods that put virtual tokens before the row's own
 VIRTUAL = ("prefix", *EMBEDDED)
 
 
 def attach_adapter(model: Any, method: Mapping[str, Any], base: str) -> Any:
-    """Add new weights to the model in place; they and the head alone stay free to learn.
+    """Add an adapter to the model in place; only its weights and the head remain trainable.
 
     Args:
         model: base weights with a new head.
         method: its `type` and options, as `evertune.config.methods` has them.
-        base: what the saved adapter says that it belongs to.
+        base: name of the base model, stored with the saved adapter.
     Returns:
         the library's own model around it; None for virtual tokens.
     Raises:
@@ -42,14 +42,14 @@ def attach_adapter(model: Any, method: Mapping[str, Any], base: str) -> Any:
 
 @contextlib.contextmanager
 def _ignore_warnings() -> Iterator[None]:
-    """Without the library's calls of what `transformers` will one day remove."""
+    """Hide the library's deprecation warnings about `transformers`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield
 
 
 def find_heads(model: Any) -> list[str]:
-    """Names of the parts that stand on the base and are new: they are trained whole; a pretrained output is not."""
+    """Return the names of the new parts on top of the base, which are trained whole; a pretrained output is not new."""
     base = model.base_model
     output = model.get_output_embeddings()
     if base is model:  # T5's, with an output of its own: nothing stands on it
@@ -63,10 +63,10 @@ def find_heads(model: Any) -> list[str]:
 
 
 def find_targets(model: Any, patterns: str | Sequence[str]) -> list[str]:
-    """Names of the base's linear layers that are to be changed.
+    """Return the names of the base's linear layers to adapt.
 
     Raises:
-        ValueError: a pattern fits none.
+        ValueError: a pattern matches none.
     """
     import torch
     from transformers.pytorch_utils import Conv1D
@@ -82,7 +82,7 @@ def find_targets(model: Any, patterns: str | Sequence[str]) -> list[str]:
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
             raise ValueError(
-                f"targets: {pattern!r} fits no linear layer of the base; names are such as {', '.join(names[:3])}"
+                f"targets: {pattern!r} matches no linear layer of the base; names look like {', '.join(names[:3])}"
             )
     return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
 
@@ -107,7 +107,7 @@ def _make_config(method: Mapping[str, Any], names: list[str], trained_whole: lis
 
 
 def _prepend_tokens(model: Any, method: Mapping[str, Any]) -> None:
-    """Let the base see virtual tokens before every row's own; nothing that stands on it sees their states."""
+    """Prepend virtual tokens to every row inside the base; the head does not see their states."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad = name.partition(".")[0] in find_heads(model)
     base = model.base_model

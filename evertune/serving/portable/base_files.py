@@ -1,4 +1,4 @@
-"""A base model's files: where they lie by its name, and what tells them from others.
+"""Finds a base model's files by its name, and fingerprints them.
 
 A copy of this file travels in the bundle of a model whose adapter is not merged: it imports nothing of Evertune.
 """
@@ -15,18 +15,18 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 GGUF = ".gguf"
-PIECE = 1 << 20  # bytes at either end of a large file that stand for its content
-OVERRIDE = "EVERTUNE_BASE_MODEL"  # where the base of an adapter lies, if not where it lay
+PIECE = 1 << 20  # bytes at either end of a large file that represent its content
+OVERRIDE = "EVERTUNE_BASE_MODEL"  # environment variable: folder of an adapter's base, if it has moved
 
 
 def find_model(text: str, folder: Path) -> str:
-    """A folder that holds a model, a GGUF file, or a hub id.
+    """Return the folder or GGUF file that holds a model, or its hub id.
 
     Args:
         text: a folder, `package:NAME/FOLDER`, a `.gguf` file (in a package too), or a hub id.
-        folder: what relative paths start from.
+        folder: the folder that relative paths start from.
     Raises:
-        OSError: the package is not installed, or the folder or file is not there or holds no model.
+        OSError: the package is not installed, or the folder or file does not exist or holds no model.
     """
     if text.startswith("package:"):
         return str(_in_package(text))
@@ -60,7 +60,7 @@ def _in_package(text: str) -> Path:
 
 
 def compute_fingerprint(path: str) -> str:
-    """A digest of a base model: of a folder its files, of a GGUF file its content, of a hub id the name."""
+    """Return a digest of a base model: of a folder's files, a GGUF file's content, or a hub id's name."""
     state = hashlib.blake2b(digest_size=16)
     if path.endswith(GGUF):
         state.update(f"{Path(path).stat().st_size}".encode())
@@ -84,11 +84,11 @@ def _read_ends(file: Path) -> bytes:
 
 
 def unpack_gguf(path: str, cache: Path) -> str:
-    """The folder of a model as `transformers` saves it: of a GGUF file it is made once, with weights in fp32.
+    """Return a model's folder as `transformers` saves it; a GGUF file is converted once, to weights in fp32.
 
     Args:
-        place: as `find` gives it; what is no GGUF file is left as it is.
-        cache: where such folders are kept.
+        path: as `find_model` returns it; anything but a GGUF file is returned unchanged.
+        cache: folder for converted models.
     Raises:
         OSError: the file cannot be read as a model, or the disk is full.
     """
@@ -102,7 +102,7 @@ def unpack_gguf(path: str, cache: Path) -> str:
         scratch = cache / f".{folder.name}.{uuid.uuid4().hex[:8]}"
         try:
             _convert_gguf(Path(path), scratch)
-            with contextlib.suppress(OSError):  # another process was as far first
+            with contextlib.suppress(OSError):  # another process was faster
                 scratch.rename(folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -117,12 +117,12 @@ def _convert_gguf(file: Path, folder: Path) -> None:
     try:
         model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
-    except Exception as error:  # of a damaged file the reader's errors are of any kind
+    except Exception as error:  # the reader fails in any way on a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise OSError(
             f"this GGUF file cannot be read as a model: {reason}; give one of a decoder, such as a Llama"
         ) from error
-    # The weights are plain numbers by now, but the model still says that it is quantized, and would not be saved.
+    # The weights are dequantized, but the model is still marked as quantized, which prevents saving.
     del model.config.quantization_config
     model.hf_quantizer = None
     model.is_quantized = False
@@ -130,23 +130,24 @@ def _convert_gguf(file: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def same(name: str, expected: str) -> str:
-    """Where the base lies that an adapter was trained on.
+def find_same_base(name: str, expected: str) -> str:
+    """Return the path of the base that an adapter was trained on.
 
     Args:
-        name: of the base; known: its fingerprint of then.
+        name: of the base.
+        expected: its fingerprint when the adapter was trained.
     Raises:
-        OSError: it is not here, or what is here is another one.
+        OSError: the base is not here, or it has changed.
     """
     override = os.environ.get(OVERRIDE)
     advice = f"put it there, or set {OVERRIDE} to the folder that holds it"
     try:
         path = find_model(override or name, Path())
     except OSError as error:
-        raise OSError(f"this is an adapter of the base model {name}, which is not here ({error}); {advice}") from None
+        raise OSError(f"this adapter needs the base model {name}, which is not here ({error}); {advice}") from None
     if compute_fingerprint(path) != expected:
         raise OSError(
-            f"this is an adapter of the base model {name}, but the weights at {path} are others than those that it "
-            f"was trained on; {advice}"
+            f"this adapter needs the base model {name}, but the weights at {path} differ from those that it was "
+            f"trained on; {advice}"
         )
     return unpack_gguf(path, Path(tempfile.gettempdir()) / "evertune-base-models")

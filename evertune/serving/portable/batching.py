@@ -46,7 +46,7 @@ def cut_batches(order: Sequence[int], lengths: Sequence[int], budget: int) -> li
 
 
 def by_length(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Batches of all rows, the longest first, so that a lack of memory shows at once."""
+    """Return batches of all rows, the longest rows first, so that a lack of memory shows at once."""
     return pack_batches(np.argsort(np.asarray(lengths), kind="stable")[::-1].tolist(), lengths, budget)
 
 

@@ -1,9 +1,10 @@
-"""Models in fewer bytes, or for another engine. A copy of this file travels in the bundles that need it: it imports
-nothing of Evertune, but is given the objective.
+"""Models in fewer bytes, or for another engine.
 
-`int8`: weights as 8-bit integers with a scale an output; linear layers compute with them and dynamically quantised
-inputs, convolutions in fp32. `prune`: the weights of least magnitude are 0 and take no bytes. `onnx`, `onnx-int8`: the
-graph, for ONNX Runtime. Weights are here those of linear layers and convolutions.
+A copy of this file travels in the bundles that need it; it imports nothing of Evertune.
+
+`int8`: weights as 8-bit integers with a scale for each output; linear layers compute with them and dynamically
+quantized inputs, convolutions in fp32. `prune`: the weights of least magnitude are 0 and take no bytes. `onnx`,
+`onnx-int8`: the graph, for ONNX Runtime. "Weights" are those of linear layers and convolutions.
 """
 
 import shutil
@@ -15,14 +16,14 @@ from typing import Any
 
 PACKED = "packed.safetensors"
 GRAPH = "model.onnx"
-HALF = 1 << 16  # numbers from which a tensor that is no weight of a layer is kept in 16 bits
+HALF = 1 << 16  # other tensors with at least this many numbers are stored in 16 bits
 
 
 def find_weights(model: Any) -> dict[str, int]:
-    """Name of each weight that is packed, and its dimension of outputs.
+    """Return the name of each weight to pack, and its output dimension.
 
-    Not of them: a weight with two names (a head that is the embeddings too: the embeddings' numbers are looked up),
-    and a buffer, which no training moves (a stage before, or the judge that a model is measured with).
+    Not packed are a weight with two names (a head tied to the embeddings, whose rows are looked up), and a buffer,
+    which training does not change (an earlier stage, or the classifier that evaluates a model).
     """
     from collections import Counter
 
@@ -36,7 +37,7 @@ def find_weights(model: Any) -> dict[str, int]:
 
 
 def _find_output_axis(part: Any) -> int | None:
-    """The dimension of outputs of a layer's weight; None of other parts."""
+    """The output dimension of a layer's weight; None for other modules."""
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
@@ -44,15 +45,16 @@ def _find_output_axis(part: Any) -> int | None:
     if kind in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d):
         return 0
     if kind in (Conv1D, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d):
-        return 1  # GPT-2's linear layers, whose weights lie on their side
+        return 1  # GPT-2's linear layers have transposed weights
     return None
 
 
 def pack_int8(state: Mapping[str, Any], outputs: Mapping[str, int]) -> dict[str, Any]:
-    """Weights as integers with a scale for each output (Jacob et al. 2018); other tensors in 16 or 32 bits.
+    """Pack weights as integers with a scale for each output (Jacob et al. 2018); other tensors in 16 or 32 bits.
 
     Args:
-        outputs: as `weights` gives it.
+        state: the model's tensors.
+        outputs: as `find_weights` returns it.
     """
     import torch
 
@@ -69,7 +71,7 @@ def pack_int8(state: Mapping[str, Any], outputs: Mapping[str, int]) -> dict[str,
 
 
 def pack_sparse(state: Mapping[str, Any], names: Collection[str], sparsity: float) -> dict[str, Any]:
-    """Weights but the share that is smallest over all layers (Han et al. 2015); other tensors as for int8."""
+    """Pack weights without the share that is smallest over all layers (Han et al. 2015); other tensors as for int8."""
     import numpy as np
     import torch
 
@@ -95,7 +97,7 @@ def _shrink_tensor(tensor: Any) -> Any:
 
 
 def unpack_weights(packed: Mapping[str, Any]) -> dict[str, Any]:
-    """The weights in fp32 that stand behind packed ones."""
+    """Return packed weights in fp32."""
     import numpy as np
     import torch
 
@@ -117,10 +119,12 @@ def unpack_weights(packed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load(objective: Any, folder: Path, method: str) -> Any:
-    """The model of a bundle's `model` folder, ready to predict on the processor.
+    """Load the model of a bundle's `model` folder, ready to predict on the CPU.
 
     Args:
-        objective: its module.
+        objective: the file of the bundle's objective.
+        folder: the bundle's `model` folder.
+        method: of the compression.
     Raises:
         OSError: there are no weights.
         ImportError: ONNX Runtime is not installed.
@@ -135,15 +139,15 @@ def load(objective: Any, folder: Path, method: str) -> Any:
         save_file(
             unpack_weights(load_file(folder / PACKED)), full_folder / "model.safetensors", metadata={"format": "pt"}
         )
-        model = objective.load(full_folder).eval()
+        model = objective.load_model(full_folder).eval()
         model.load_state_dict({name: tensor.clone() for name, tensor in model.state_dict().items()})
     return quantise_linear(model) if method == "int8" else model
 
 
 def quantise_linear(model: Any) -> Any:
-    """The model with linear layers in 8-bit arithmetic, a scale for each output; inputs are quantised as they come.
+    """Return the model with linear layers in 8-bit arithmetic; weights have a scale for each output.
 
-    A head that is the embeddings too computes so as well; a layer whose weights are buffers does not (see `weights`).
+    A head tied to the embeddings is included; a layer whose weights are buffers is not (see `find_weights`).
     """
     import warnings
 
@@ -157,12 +161,12 @@ def quantise_linear(model: Any) -> Any:
         if type(part) is torch.nn.Linear and isinstance(part.weight, torch.nn.Parameter)
     }
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch says that this has moved to another package
+        warnings.simplefilter("ignore")  # torch warns that this has moved to another package
         return quantize_dynamic(model, layers)  # type: ignore[no-untyped-call]
 
 
 def _replace_conv1d(model: Any) -> None:
-    """Put linear layers in the place of those whose weights lie on their side: torch quantises no others."""
+    """Replace layers with transposed weights by linear layers, which torch can quantize."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
@@ -201,10 +205,10 @@ def _open_session(folder: Path) -> Any:
 
 
 def export_onnx(model: Any, path: Path, *, int8: bool) -> None:
-    """Write a model that gives `.logits` of token ids and mask as a graph for any number of rows and tokens.
+    """Write a model that computes `.logits` from token ids and mask as a graph for any number of rows and tokens.
 
     Raises:
-        RuntimeError, TypeError: the model cannot be traced, or takes or gives something else.
+        RuntimeError, TypeError: the model cannot be traced, or has other inputs or outputs.
     """
     import torch
 
@@ -214,7 +218,7 @@ def export_onnx(model: Any, path: Path, *, int8: bool) -> None:
     model.set_attn_implementation("eager")
     with torch.inference_mode():
         if not torch.is_tensor(model(*sample_inputs).logits):
-            raise TypeError("it gives more than one tensor")
+            raise TypeError("its output is more than one tensor")
     target = path.with_suffix(".fp32") if int8 else path
     _trace_graph(model, sample_inputs, target)
     if int8:

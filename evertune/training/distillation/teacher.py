@@ -131,7 +131,7 @@ def check_same_inputs(teacher_path: Path, tokenizer: Any, options: Any) -> None:
     Raises:
         ConfigError: its inputs differ, or it cannot be read.
     """
-    if hasattr(load_objective(options.type), "tokenizer"):  # an objective for images
+    if load_objective(options.type).has_own_tokenizer:  # an objective for images
         _check_same_pictures(teacher_path, options)
     else:
         _check_same_vocabulary(teacher_path, tokenizer)

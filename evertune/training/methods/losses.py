@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from evertune.config.losses import ClassBalanced, Focal
+from evertune.objectives import Objective
 from evertune.training.distributed.process_group import IGNORED
 from evertune.training.methods import r_drop
 
@@ -39,14 +40,14 @@ def effective_weights(values: Sequence[str], labels: Sequence[str], beta: float)
     return weights * len(labels) / weights.sum()
 
 
-def build_loss(objective: Any, weights: Any, settings: "Training") -> Callable[[Any, Any], Any]:
+def build_loss(objective: Objective, weights: Any, settings: "Training") -> Callable[[Any, Any], Any]:
     """Return the function from logits and labels to the loss, summed over rows or words."""
 
     def plain_loss(logits: Any, labels: Any) -> Any:
         label_weights = None if weights is None else weights.to(labels.device)
         if isinstance(settings.loss, Focal):
             return focal_loss(logits, labels, label_weights, settings.loss.gamma)
-        return objective.loss(logits, labels, label_weights, settings.label_smoothing)
+        return objective.compute_loss(logits, labels, label_weights, settings.label_smoothing)
 
     def r_drop_loss(logits: Any, labels: Any) -> Any:
         assert settings.r_drop is not None

@@ -80,8 +80,8 @@ def test_counts_are_those_of_each_batch_once(tmp_path: Path) -> None:
     ("rules", "words"),
     [
         ({"rename": {"a": "b", "b": "c"}}, "a -> b -> c; write a: c"),
-        ({"rename": {"a": "b", "b": "a"}}, "a -> b -> a; a label has one name now; take a line out"),
-        ({"values": ["x"], "rename": {"a": "b"}}, "no b"),
+        ({"rename": {"a": "b", "b": "a"}}, "a -> b -> a; a label has one new name; remove a line"),
+        ({"values": ["x"], "rename": {"a": "b"}}, "b is not in values"),
         ({"values": ["x"], "new": "grow"}, "needs `values: inferred`"),
     ],
 )
@@ -197,7 +197,7 @@ def champion(tiny_model: Path, folder: Path, labels: tuple[str, ...]) -> Path:
 
 
 def head_of(folder: Path) -> tuple[list[str], Any, Any]:
-    model = text_classification.load(folder / "model")
+    model = text_classification.load_model(folder / "model")
     return bundle.read_labels(folder), model.classifier.weight.detach().numpy(), model.classifier.bias.detach().numpy()
 
 
