@@ -447,7 +447,7 @@ def _read_image(cell: Any, role: str, where: str) -> str | None:
     try:
         return parse_image(cell.read_bytes() if isinstance(cell, Path) else cell)
     except (OSError, ValueError) as error:
-        raise DataError(f"{where}: {role} {error}; give bytes, a pathlib.Path, or base64 text") from error
+        raise DataError(f"{where}: {role}: {error}; give bytes, a pathlib.Path, or base64 text") from error
 
 
 def _describe_value(value: Any) -> str:

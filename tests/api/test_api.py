@@ -179,7 +179,7 @@ def test_inputs_of_every_shape() -> None:
         ("token-classification", "Anna lives", "tokens must be a list of words, not a str"),
         ("token-classification", [], "tokens is empty"),
         ("chat", [{"role": "user"}], "the prompt is no dialogue"),
-        ("image-classification", 5, r"inputs\[0\]: image holds a int"),
+        ("image-classification", 5, r"inputs\[0\]: image: expected a picture, found int"),
         ("image-classification", Path("nowhere.png"), r"inputs\[0\]: image .*nowhere.png"),
         ("image-classification", "secret.png", "give bytes, a pathlib.Path, or base64 text"),
     ],

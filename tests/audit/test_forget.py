@@ -209,7 +209,7 @@ def test_rows_that_wait_are_forgotten_too(people: tuple[Recipe, Home], tmp_path:
 def test_a_stopped_batch_forgets(people: tuple[Recipe, Home], tmp_path: Path) -> None:
     one, place = people
     write_csv(tmp_path / "c.csv", [(f"{BROKEN} {n}", "card", f"x{n}") for n in range(9)], HEADER)
-    with pytest.raises(DataError, match="was stopped"):
+    with pytest.raises(DataError, match="stopped the batch"):
         run(one, place)
     assert forget(people, "x3").rows["batches"] == 1
     left = staging.read_stopped(place)

@@ -186,7 +186,7 @@ def test_a_variant_of_the_champion_takes_its_place_only_within_the_limits(
         assert facts[0]["model"][key] == facts[1]["model"][key]
     assert facts[0]["run"]["rows"] == facts[1]["run"]["rows"]
     shown = " ".join(evertune("trace", path, "--version", "3").out.split())
-    assert "version 1, as a variant: int8 of version 1" in shown and "but those that were forgotten" in shown
+    assert "version 1, of which it is a compressed variant" in shown and "except for those that were forgotten" in shown
     told = forgetting.forget_rows(open_context(one), {"text": [text]}, "once more", dry_run=True)
     assert [(version["version"], version["rows"]) for version in told.versions] == []  # nothing new to forget
     versions = lineage.list_trained_versions(home_of(one), one.registered_name)
