@@ -151,7 +151,7 @@ def test_a_student_has_its_teacher_again_and_where_that_is_gone_nothing_begins(
     )
     assert reproduction.reproduce_version(RunContext(one, home), version).verdict == "identical"
     store.open_client(home).set_model_version_tag("tickets", "1", "evertune.bundle", "of other files")
-    monkeypatch.setattr(training, "finetune", None)
+    monkeypatch.setattr(training, "finetune_model", None)
     with pytest.raises(RegistryError, match=r"its teacher is needed to reproduce it: version 1 of tickets"):
         reproduction.reproduce_version(RunContext(one, home), version)
     store.open_client(home).set_model_version_tag("tickets", "1", "evertune.bundle", told["teacher"])

@@ -44,9 +44,9 @@ def whole(shop: Shop, patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     """A search from its beginning to its end, and the home that it left."""
     with pytest.MonkeyPatch.context() as spies:
         for module, name, place in (
-            (training, "finetune", 4),
-            (tokenization, "tokenize", 3),
-            (tokenization, "load", 1),
+            (training, "finetune_model", 4),
+            (tokenization, "tokenize_rows", 3),
+            (tokenization, "load_tokens", 1),
         ):
             spies.setattr(module, name, spy(getattr(module, name), place, shop.seen))
         result = shop.run()
@@ -167,7 +167,7 @@ def test_the_command_ends_what_is_done_with_a_recipe_and_a_page(
 ) -> None:
     home = Path(shutil.copytree(whole[1], tmp_path / "home", dirs_exist_ok=True))
     monkeypatch.setenv("EVERTUNE_HOME", str(home))
-    monkeypatch.setattr(training, "finetune", None)  # nothing is trained again
+    monkeypatch.setattr(training, "finetune_model", None)  # nothing is trained again
     done = evertune("search", shop.path, "--trials", TRIALS, "--json", "--output", tmp_path / "best.yaml")
     assert done.status == 0, done.err
     found = done.json
@@ -200,7 +200,7 @@ def test_the_flow_ends_it_too_with_the_recipe_beside_the_other(
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     monkeypatch.setenv("EVERTUNE_HOME", str(shutil.copytree(whole[1], tmp_path / "home", dirs_exist_ok=True)))
-    monkeypatch.setattr(training, "finetune", None)
+    monkeypatch.setattr(training, "finetune_model", None)
     with temporary_settings({PREFECT_API_URL: prefect_server}):
         from flows.search import search as flow
 
