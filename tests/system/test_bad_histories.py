@@ -264,7 +264,7 @@ def test_each_key_of_a_recipe_has_a_meaning_for_its_history(old: Project) -> Non
     shaped = [name for name in Recipe.model_fields if name not in recipe_changes.IGNORED]
     parts = [f"data.{one}" for one in Data.model_fields if one != "sources"]
     for name in [*(one for one in shaped if one != "data"), *parts]:
-        assert recipe_changes._find_meaning(name)
+        assert recipe_changes._find_effect(name)
     assert (
         recipe_changes.describe_changes(
             recipe_changes.summarize_recipe(load_recipe(old.recipe)),
