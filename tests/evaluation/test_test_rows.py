@@ -7,7 +7,9 @@ import pytest
 from evertune.data.corpus import transactions as corpus
 from evertune.evaluation.test_rows import has_superseded_rows, load_test_rows, set_first_batches
 from evertune.runtime.context import RunContext
-from tests.helpers.data import good, make_home as home, make_recipe as recipe, run, write_csv
+from tests.helpers.data import good, run, write_csv
+from tests.helpers.data import make_home as home
+from tests.helpers.data import make_recipe as recipe
 
 HEADER = ("id", "text", "label")
 DATA = {"sources": [{"path": "*.csv"}], "columns": {"id": "id"}, "split": {"test": 0.5}}
