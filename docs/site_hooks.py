@@ -9,8 +9,11 @@ SECTIONS = {"Reference": "reference", "Explanation": "explanation", "For develop
 
 def on_config(config: Any) -> Any:
     """Add unlisted pages to the nav's sections, each titled by its first heading; the newest decision comes first."""
-    config.nav = [{name: [*pages, *unlisted(name, pages)]} if isinstance(pages, list) else {name: pages}
-                  for part in config.nav for name, pages in part.items()]  # fmt: skip
+    config.nav = [
+        {name: [*pages, *unlisted(name, pages)]} if isinstance(pages, list) else {name: pages}
+        for part in config.nav
+        for name, pages in part.items()
+    ]
     return config
 
 

@@ -31,57 +31,88 @@ data:
 EVERTUNE = {
     "EVERTUNE_HOME": (
         "Folder of all state ([home](home.md)).",
-        "`.evertune` in the nearest folder at or above the recipe that has `.evertune` or `.git`"),
+        "`.evertune` in the nearest folder at or above the recipe that has `.evertune` or `.git`",
+    ),
     "EVERTUNE_USER": ("Name that the ledger keeps for a decision or a move.", "the login name"),
     "EVERTUNE_JOBS": (
-        "Jobs that may compute on this host at a time; 0 means no limit.", "1 on a host with a GPU, else no limit"),
+        "Jobs that may compute on this host at a time; 0 means no limit.",
+        "1 on a host with a GPU, else no limit",
+    ),
     "EVERTUNE_DASK": (
         "Address of a Dask scheduler, such as `tcp://10.0.0.7:8786`. Validation, tokenization and scoring then run on its workers.",
-        "work runs in this process"),
+        "work runs in this process",
+    ),
     "EVERTUNE_BASE_MODEL": (
         "Folder of the base model of an adapter, where it is not at its recorded place. Its weights must be the same.",
-        "the recorded place"),
+        "the recorded place",
+    ),
     "EVERTUNE_ALLOWED_HOSTS": (
         "Host names, with commas between, under which the Prefect server of `evertune up` may be reached, such as a proxy's.",
         "127.0.0.1 and localhost",
     ),
     "EVERTUNE_PROJECT": (
-        "Folder that holds `configs/`; `deployments/prefect.yaml` reads it. `evertune up` sets it.", "none"),
+        "Folder that holds `configs/`; `deployments/prefect.yaml` reads it. `evertune up` sets it.",
+        "none",
+    ),
     "EVERTUNE_DATA": ("Folder of the public data sets of the shipped recipes.", "`../shared/data` beside the project"),
-}  # fmt: skip
+}
 
 OTHERS = {
     "MLflow": {
         "MLFLOW_TRACKING_URI": ("MLflow's server or store.", "SQLite in the home"),
         "MLFLOW_REGISTRY_URI": ("Registry, if it is another one.", "the tracking store"),
-        "MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN": ("Credentials; MLflow reads them. They never appear in messages.", "none"),
+        "MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN": (
+            "Credentials; MLflow reads them. They never appear in messages.",
+            "none",
+        ),
     },
     "Prefect": {
         "PREFECT_API_URL": ("Prefect's server.", "a temporary server for each command"),
-        "PREFECT_SERVER_API_AUTH_STRING": ("Key of a Prefect server that is started here (`user:password`).", "a random key, in `prefect-key` of the home"),
+        "PREFECT_SERVER_API_AUTH_STRING": (
+            "Key of a Prefect server that is started here (`user:password`).",
+            "a random key, in `prefect-key` of the home",
+        ),
         "PREFECT_UI_API_URL": ("Address of the API for the server's page, behind a proxy.", "the server's own"),
-        "PREFECT_API_KEY, PREFECT_API_AUTH_STRING": ("Credentials; Prefect reads them. They never appear in messages.", "none"),
+        "PREFECT_API_KEY, PREFECT_API_AUTH_STRING": (
+            "Credentials; Prefect reads them. They never appear in messages.",
+            "none",
+        ),
         "PREFECT_HOME": ("Prefect's folder; two `evertune up` at once need one each.", "`~/.prefect`"),
         "PREFECT_LOGGING_LEVEL": ("Log level of Prefect.", "`CRITICAL` at a terminal, `DEBUG` with `--debug`"),
-        "PREFECT_LOGGING_EXTRA_LOGGERS": ("Loggers that Prefect shows; must name `evertune` on workers of your own.", "`evertune`"),
+        "PREFECT_LOGGING_EXTRA_LOGGERS": (
+            "Loggers that Prefect shows; must name `evertune` on workers of your own.",
+            "`evertune`",
+        ),
         "PREFECT_WORKER_QUERY_SECONDS": ("How often the worker of `evertune up` looks for runs.", "`5`"),
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": ("How long a temporary server may take to start.", "`60`"),
     },
     "Threads and processes": {
-        "OMP_NUM_THREADS": ("Threads of a training. With `training.processes`, they are divided among the processes.", "all cores"),
+        "OMP_NUM_THREADS": (
+            "Threads of a training. With `training.processes`, they are divided among the processes.",
+            "all cores",
+        ),
         "OMP_WAIT_POLICY": ("How idle threads wait. `ACTIVE` slows several processes on one machine.", "`PASSIVE`"),
         "TMPDIR": ("Folder for temporary files, and for the locks of EVERTUNE_JOBS.", "the system's"),
     },
     "Several machines": {
-        "PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR, PET_MASTER_PORT, PET_RDZV_CONF": ("Where the machines of one training meet, as `torchrun` names it.", "one machine"),
-        "MASTER_ADDR, MASTER_PORT, WORLD_SIZE, RANK, LOCAL_WORLD_SIZE": ("The same, as schedulers set it. Read where PET_NNODES is not set.", "one machine"),
-        "GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME": ("Network interface of gloo and nccl; torch reads them.", "by host name"),
+        "PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR, PET_MASTER_PORT, PET_RDZV_CONF": (
+            "Where the machines of one training meet, as `torchrun` names it.",
+            "one machine",
+        ),
+        "MASTER_ADDR, MASTER_PORT, WORLD_SIZE, RANK, LOCAL_WORLD_SIZE": (
+            "The same, as schedulers set it. Read where PET_NNODES is not set.",
+            "one machine",
+        ),
+        "GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME": (
+            "Network interface of gloo and nccl; torch reads them.",
+            "by host name",
+        ),
     },
     "Hugging Face": {
         "HF_HUB_OFFLINE": ("`1` forbids downloads. The parity check always runs with `1`.", "downloads are allowed"),
         "HF_HOME": ("Cache of models and data sets; `huggingface_hub` reads it.", "`~/.cache/huggingface`"),
     },
-}  # fmt: skip
+}
 
 TAIL = """## EVERTUNE_JOBS: one job at a time
 

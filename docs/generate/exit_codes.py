@@ -22,13 +22,33 @@ $ evertune run my-model.yaml --json | jq -r .decision
 """
 
 MORE = {
-    1: ("An error that Evertune did not foresee.", "a bug, or a library's error", "Run again with `evertune --debug COMMAND ...` and report the traceback."),
-    2: ("", "an unknown key, a wrong option, an environment variable that is not set", "Run `evertune check RECIPE`: it lists every problem with its path."),
-    3: ("", "a missing file, too many refused rows, a full disk, no rows to train on", "Look at `evertune quarantine RECIPE`; mend the rows, or free some disk space, and run again."),
-    4: ("", "loss that is not finite, no memory, a teacher that does not fit; `evertune reproduce` found another model", "Lower `learning_rate` or `tokens_per_batch`. After a crash, run again: training goes on from the last checkpoint."),
-    5: ("", "a server that does not answer, no champion yet, another run at work", "Check MLFLOW_TRACKING_URI and PREFECT_API_URL; wait for the other run; then run again."),
+    1: (
+        "An error that Evertune did not foresee.",
+        "a bug, or a library's error",
+        "Run again with `evertune --debug COMMAND ...` and report the traceback.",
+    ),
+    2: (
+        "",
+        "an unknown key, a wrong option, an environment variable that is not set",
+        "Run `evertune check RECIPE`: it lists every problem with its path.",
+    ),
+    3: (
+        "",
+        "a missing file, too many refused rows, a full disk, no rows to train on",
+        "Look at `evertune quarantine RECIPE`; mend the rows, or free some disk space, and run again.",
+    ),
+    4: (
+        "",
+        "loss that is not finite, no memory, a teacher that does not fit; `evertune reproduce` found another model",
+        "Lower `learning_rate` or `tokens_per_batch`. After a crash, run again: training goes on from the last checkpoint.",
+    ),
+    5: (
+        "",
+        "a server that does not answer, no champion yet, another run at work",
+        "Check MLFLOW_TRACKING_URI and PREFECT_API_URL; wait for the other run; then run again.",
+    ),
     130: ("Interrupted by Ctrl-C.", "a person", "Run again: it goes on from the last finished step."),
-}  # fmt: skip
+}
 
 TAIL = """
 ## Notes

@@ -32,57 +32,111 @@ A class without a row among the test rows, and without a prediction, counts nowh
 MEANINGS = {
     ("accuracy", None): ("Share of rows with the right label.", "`accuracy_score`"),
     ("accuracy", "token-classification"): ("Share of words with the right tag.", "`accuracy_score` over words"),
-    ("accuracy", "multi-label"): ("Share of rows with exactly the right set of labels.", "`accuracy_score` (subset accuracy)"),
+    ("accuracy", "multi-label"): (
+        "Share of rows with exactly the right set of labels.",
+        "`accuracy_score` (subset accuracy)",
+    ),
     ("accuracy", "masked-lm"): ("Share of hidden tokens that the model finds.", "masked-token accuracy"),
     ("f1_macro", None): ("F1 of each label, then their plain mean.", "`f1_score(average='macro')`"),
-    ("f1_micro", None): ("F1 over all decisions together. With one label a row it equals accuracy.", "`f1_score(average='micro')`"),
+    ("f1_micro", None): (
+        "F1 over all decisions together. With one label a row it equals accuracy.",
+        "`f1_score(average='micro')`",
+    ),
     ("f1_weighted", None): ("F1 of each label, weighted by its number of rows.", "`f1_score(average='weighted')`"),
-    ("precision_macro", None): ("Precision of each label, then their plain mean.", "`precision_score(average='macro')`"),
+    ("precision_macro", None): (
+        "Precision of each label, then their plain mean.",
+        "`precision_score(average='macro')`",
+    ),
     ("recall_macro", None): ("Recall of each label, then their plain mean.", "`recall_score(average='macro')`"),
     ("precision_micro", None): ("Share of the predicted labels that are right.", "`precision_score(average='micro')`"),
     ("recall_micro", None): ("Share of the true labels that are predicted.", "`recall_score(average='micro')`"),
     ("mean_average_precision", None): (
         "Average precision of ranking the rows by each label's score, then the mean over labels. Scores are binned; rows of one bin are tied.",
-        "`average_precision_score(average='macro')`; Everingham et al. 2010"),
+        "`average_precision_score(average='macro')`; Everingham et al. 2010",
+    ),
     ("ece", None): (
-        "Expected calibration error: mean gap between confidence and accuracy, over 15 bins of confidence.", "Guo et al. 2017"),
+        "Expected calibration error: mean gap between confidence and accuracy, over 15 bins of confidence.",
+        "Guo et al. 2017",
+    ),
     ("entity_f1", None): ("F1 over whole entities: span and type must both match.", "conlleval, `seqeval`"),
     ("entity_precision", None): ("Share of the predicted entities that are right.", "conlleval, `seqeval`"),
     ("entity_recall", None): ("Share of the true entities that are found.", "conlleval, `seqeval`"),
-    ("token_f1_weighted", None): ("F1 of each tag over words, weighted by its number of words.", "`f1_score(average='weighted')`"),
+    ("token_f1_weighted", None): (
+        "F1 of each tag over words, weighted by its number of words.",
+        "`f1_score(average='weighted')`",
+    ),
     ("token_f1_macro", None): ("F1 of each tag over words, then their plain mean.", "`f1_score(average='macro')`"),
     ("token_f1_micro", None): ("F1 over all words together; equals word accuracy.", "`f1_score(average='micro')`"),
-    ("spearman", None): ("Correlation of the ranks of true and predicted numbers; 0 against a constant.", "`scipy.stats.spearmanr`"),
-    ("pearson", None): ("Linear correlation of true and predicted numbers; 0 against a constant.", "`scipy.stats.pearsonr`"),
+    ("spearman", None): (
+        "Correlation of the ranks of true and predicted numbers; 0 against a constant.",
+        "`scipy.stats.spearmanr`",
+    ),
+    ("pearson", None): (
+        "Linear correlation of true and predicted numbers; 0 against a constant.",
+        "`scipy.stats.pearsonr`",
+    ),
     ("mse", None): ("Mean squared error.", "`mean_squared_error`"),
     ("mse", "image-tokens"): ("Mean squared error of the pixels of the rebuilt picture.", "`mean_squared_error`"),
     ("mae", None): ("Mean absolute error.", "`mean_absolute_error`"),
-    ("f1", None): ("Overlap of the words of the answer with the true answer, without case, articles and punctuation.", "SQuAD; Rajpurkar et al. 2016"),
+    ("f1", None): (
+        "Overlap of the words of the answer with the true answer, without case, articles and punctuation.",
+        "SQuAD; Rajpurkar et al. 2016",
+    ),
     ("exact_match", None): ("Share of texts that equal the target, blanks aside.", "exact match"),
-    ("exact_match", "question-answering"): ("Share of answers whose words all match, without case, articles and punctuation.", "SQuAD; Rajpurkar et al. 2016"),
+    ("exact_match", "question-answering"): (
+        "Share of answers whose words all match, without case, articles and punctuation.",
+        "SQuAD; Rajpurkar et al. 2016",
+    ),
     ("recall_at_1", None): ("Share of rows whose nearest other test row has the same label.", "Recall@1"),
     ("recall_at_5", None): ("Share of rows with the same label among the 5 nearest other test rows.", "Recall@5"),
     ("recall_at_10", None): ("Share of rows with the same label among the 10 nearest other test rows.", "Recall@10"),
-    ("recall_at_1", "text-to-image"): ("Share of drawn pictures to which the true picture is the nearest of all test rows.", "Recall@1"),
-    ("recall_at_5", "text-to-image"): ("Share of drawn pictures with the true picture among the 5 nearest.", "Recall@5"),
+    ("recall_at_1", "text-to-image"): (
+        "Share of drawn pictures to which the true picture is the nearest of all test rows.",
+        "Recall@1",
+    ),
+    ("recall_at_5", "text-to-image"): (
+        "Share of drawn pictures with the true picture among the 5 nearest.",
+        "Recall@5",
+    ),
     ("bits_per_byte", None): (
-        "How unlikely the model finds the true texts, their ends included, by byte of UTF-8. Comparable across tokenizers.", "bits per byte"),
-    ("perplexity", None): ("Exponential of the mean loss by token. Comparable only with the same tokenizer.", "perplexity"),
+        "How unlikely the model finds the true texts, their ends included, by byte of UTF-8. Comparable across tokenizers.",
+        "bits per byte",
+    ),
+    ("perplexity", None): (
+        "Exponential of the mean loss by token. Comparable only with the same tokenizer.",
+        "perplexity",
+    ),
     ("perplexity", "masked-lm"): ("Exponential of the mean loss by hidden token.", "masked-token perplexity"),
     ("rouge_l", None): ("F1 by the longest common subsequence of words.", "ROUGE-L; Lin 2004"),
-    ("chrf", None): ("F-score of character n-grams over all rows, from 0 to 1.", "`sacrebleu.corpus_chrf`; Popović 2015"),
-    ("bleu", None): ("Precision of word n-grams over all rows with a brevity penalty, from 0 to 1; 0 where no answer has four words.", "`sacrebleu.corpus_bleu`; Papineni et al. 2002"),
+    ("chrf", None): (
+        "F-score of character n-grams over all rows, from 0 to 1.",
+        "`sacrebleu.corpus_chrf`; Popović 2015",
+    ),
+    ("bleu", None): (
+        "Precision of word n-grams over all rows with a brevity penalty, from 0 to 1; 0 where no answer has four words.",
+        "`sacrebleu.corpus_bleu`; Papineni et al. 2002",
+    ),
     ("distinct_1", None): ("Share of different words in a written text.", "distinct-1; Li et al. 2016"),
     ("distinct_2", None): ("Share of different pairs of words in a written text.", "distinct-2; Li et al. 2016"),
     ("repetition", None): ("Share of passages of four words that repeat an earlier one.", "1 less distinct-4"),
     ("psnr", None): ("Peak signal-to-noise ratio of the rebuilt pictures, in decibels, from the mean error.", "PSNR"),
-    ("code_perplexity", "image-tokens"): ("Number of codes that would be in use if all were used alike.", "codebook perplexity"),
-    ("code_perplexity", "text-to-image"): ("Exponential of the mean loss by code of the true picture, given its caption.", "perplexity"),
+    ("code_perplexity", "image-tokens"): (
+        "Number of codes that would be in use if all were used alike.",
+        "codebook perplexity",
+    ),
+    ("code_perplexity", "text-to-image"): (
+        "Exponential of the mean loss by code of the true picture, given its caption.",
+        "perplexity",
+    ),
     ("frechet_distance", None): (
-        "Distance of true and drawn pictures in the logits of the recipe's classifier. Compares models of one recipe only.", "as FID; Heusel et al. 2017"),
+        "Distance of true and drawn pictures in the logits of the recipe's classifier. Compares models of one recipe only.",
+        "as FID; Heusel et al. 2017",
+    ),
     ("inception_score", None): (
-        "How clear and how varied the classifier finds the drawn pictures. Compares models of one recipe only.", "Inception score; Salimans et al. 2016"),
-}  # fmt: skip
+        "How clear and how varied the classifier finds the drawn pictures. Compares models of one recipe only.",
+        "Inception score; Salimans et al. 2016",
+    ),
+}
 
 
 def page() -> str:

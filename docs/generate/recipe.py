@@ -129,18 +129,22 @@ EXAMPLES = {
 }
 
 LISTS = {
-    "objective": "one of the [objectives](#objectives)", "data.sources": "list of [sources](#sources)",
+    "objective": "one of the [objectives](#objectives)",
+    "data.sources": "list of [sources](#sources)",
     "training.method": "`full`, or one of the [methods](#methods)",
-    "training.loss": "one of the [losses](#losses)", "training.adversarial": "one of the [adversaries](#adversaries)",
-}  # fmt: skip
+    "training.loss": "one of the [losses](#losses)",
+    "training.adversarial": "one of the [adversaries](#adversaries)",
+}
 LOSSES, ADVERSARIES = (Focal, ClassBalanced), (Fgm, Pgd, FreeLb)
 GROUPS = (
     ("Losses", "loss", "A loss is set by `training.loss`: a name, or a mapping of `type` and options.", LOSSES),
     (
-        "Adversaries", "adversarial",
-        "An adversary is set by `training.adversarial`: a name, or a mapping of `type` and options.", ADVERSARIES,
+        "Adversaries",
+        "adversarial",
+        "An adversary is set by `training.adversarial`: a name, or a mapping of `type` and options.",
+        ADVERSARIES,
     ),
-)  # fmt: skip
+)
 
 
 def recipe() -> str:
@@ -157,8 +161,10 @@ def _body() -> Iterator[str]:
     for name in TABLE:
         objective = load_objective(name)
         yield from _section(objective.Options, "objective.", f"`{name}`", level=3, example=name)
-        yield (f"Columns: {', '.join(map(_code, objective.COLUMNS))}. Metrics, the default first: "
-               f"{', '.join(map(_code, objective.METRICS))}.\n")  # fmt: skip
+        yield (
+            f"Columns: {', '.join(map(_code, objective.COLUMNS))}. Metrics, the default first: "
+            f"{', '.join(map(_code, objective.METRICS))}.\n"
+        )
     yield "\n## Methods\n\nA method is which weights change. `training.method` is `full`, the name of a method below, or a"
     yield "mapping of `type` and options. [Training methods](../explanation/training-methods.md) compares them.\n"
     yield _example("Methods")
@@ -227,8 +233,12 @@ def _model(annotation: Any) -> type[BaseModel] | None:
 
 def _kind(field: Any) -> str:
     words = _words(field.annotation)
-    bounds = [f"{sign} {getattr(one, name)}" for one in field.metadata
-              for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")) if hasattr(one, name)]  # fmt: skip
+    bounds = [
+        f"{sign} {getattr(one, name)}"
+        for one in field.metadata
+        for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
+        if hasattr(one, name)
+    ]
     return _cell(f"{words}, {' and '.join(bounds)}" if bounds else words)
 
 
