@@ -19,7 +19,8 @@ from evertune.registry.tracking import queries
 from evertune.registry.versions import versions
 from evertune.report.pages import drift
 from evertune.runtime import job_slots
-from evertune.runtime.home import Home, home_of
+from evertune.runtime.context import RunContext, open_context
+from evertune.runtime.home import home_of
 from flows.naming import recipe_name
 from tasks.artifacts import show_drift
 from tasks.ingest import ingest
@@ -87,21 +88,21 @@ def look(recipe: Recipe, input: str | None, encoding: str | None) -> Monitoring:
         DataError: the input cannot be read.
         RegistryError: there is no champion, or it cannot be read.
     """
-    home = home_of(recipe)
+    context = open_context(recipe)
     name = recipe.registered_name
     version = _require_champion(recipe)
-    champion = versions.fetch_bundle(home, name, version)
+    champion = versions.fetch_bundle(context.home, name, version)
     if input:
-        before, now = monitoring.load_file_sides(recipe, home, champion, input, encoding)
+        before, now = monitoring.load_file_sides(context, champion, input, encoding)
     else:
-        before, now = monitoring.load_corpus_sides(recipe, home, champion)
+        before, now = monitoring.load_corpus_sides(context, champion)
     with job_slots.hold_slot(recipe.name):
         comparison = monitoring.compare_sides(recipe, champion, version, before, now)
-    folder: Path = home.monitors / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+    folder: Path = context.home.monitors / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
     page = drift.write_drift_page(folder, to_plain(comparison.found), comparison.reference, comparison.current)
-    triggered = () if input else _decide_triggers(recipe, home, champion, comparison.found)
+    triggered = () if input else _decide_triggers(context, champion, comparison.found)
     result = replace(comparison.found, report=str(page), triggers=triggered)
-    return replace(result, run_id=queries.record_monitoring(recipe, home, result, folder))
+    return replace(result, run_id=queries.record_monitoring(context, result, folder))
 
 
 def _require_champion(recipe: Recipe) -> int:
@@ -114,10 +115,10 @@ def _require_champion(recipe: Recipe) -> int:
     return version
 
 
-def _decide_triggers(recipe: Recipe, home: Home, champion: Path, result: Monitoring) -> tuple[Trigger, ...]:
+def _decide_triggers(context: RunContext, champion: Path, result: Monitoring) -> tuple[Trigger, ...]:
     now = datetime.now(UTC)
-    trained = queries.sum_training_seconds(recipe, home, now - triggers.WEEK)
+    trained = queries.sum_training_seconds(context, now - triggers.WEEK)
     state = triggers.TriggerState(
-        monitoring.count_new_rows(recipe, home, champion), ledger.read_entries(home), trained, now
+        monitoring.count_new_rows(context, champion), ledger.read_entries(context.home), trained, now
     )
-    return triggers.decide_triggers(recipe.triggers, result, state)
+    return triggers.decide_triggers(context.recipe.triggers, result, state)

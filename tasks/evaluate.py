@@ -8,7 +8,7 @@ from evertune.records import Candidate, Evaluation
 from evertune.registry.tracking import runs
 from evertune.runs import comparison
 from evertune.runtime import job_slots
-from evertune.runtime.home import home_of
+from evertune.runtime.context import open_context
 from tasks.artifacts import show_metrics
 from tasks.step import logger, step
 
@@ -16,14 +16,14 @@ from tasks.step import logger, step
 @step
 def evaluate(candidate: Candidate, recipe: Recipe) -> Evaluation:
     """Score both models on the same test rows, unless an earlier process did."""
-    home = home_of(recipe)
+    context = open_context(recipe)
     folder = Path(candidate.run_folder)
-    opponent = comparison.find_opponent(recipe, home, candidate.run_id)
+    opponent = comparison.find_opponent(context, candidate.run_id)
     key = comparison.compute_evaluation_key(candidate, recipe, opponent)
     report = evaluation.load_evaluation(folder, key)
     if report is None:
-        with runs.fail_on_error(home, candidate.run_id), job_slots.hold_slot(recipe.name):
-            report = comparison.score_models(candidate, recipe, home, opponent)
+        with runs.fail_on_error(context.home, candidate.run_id), job_slots.hold_slot(recipe.name):
+            report = comparison.score_models(candidate, context, opponent)
         if report.problem is None:  # else the next run scores again, once a person has repaired the champion
             evaluation.save_evaluation(folder, key, report)
     show_metrics(recipe.name, report)

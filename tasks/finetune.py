@@ -6,7 +6,7 @@ from evertune.records import Candidate, Tokens, TooLittle
 from evertune.registry.tracking import queries, runs
 from evertune.registry.versions import parity, requirements
 from evertune.runs import training_start
-from evertune.runtime.home import home_of
+from evertune.runtime.context import open_context
 from evertune.tokenization import tokenize
 from tasks.step import logger, step
 
@@ -17,7 +17,7 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate |
 
     If the recipe trains only on rows that came since the champion and they are too few, no run is begun.
     """
-    home = home_of(recipe)
+    context = open_context(recipe)
     start = training_start.find_start(recipe, tokens, anew=force)
     rows = training_start.load_training_rows(recipe, tokens.snapshot.version)
     if not start.is_trained():
@@ -25,14 +25,13 @@ def finetune(tokens: Tokens, recipe: Recipe, force: bool = False) -> Candidate |
         if shortage is not None:
             return shortage
         # The parity check's process imports on another core while the training imports here.
-        parity.prepare_check(home, requirements.list_requirements(recipe))
+        parity.prepare_check(context.home, requirements.list_requirements(recipe))
 
-    run = runs.open_run(recipe, home, tokens, start.folder)
-    with runs.fail_on_error(home, run.run_id):
+    run = runs.open_run(context, tokens, start.folder)
+    with runs.fail_on_error(context.home, run.run_id):
         run.set_tags(**training_start.describe_parents(recipe, start))
         candidate = training.finetune_model(
-            recipe,
-            home,
+            context,
             tokens,
             tokenize.load_tokens(tokens, rows),
             rows,

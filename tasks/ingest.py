@@ -10,19 +10,19 @@ from evertune.data.corpus import transactions as corpus
 from evertune.data.sources import read as sources
 from evertune.records import Batch
 from evertune.runs import recipe_changes, up_to_date
-from evertune.runtime.home import home_of
+from evertune.runtime.context import open_context
 from tasks.step import logger, step
 
 
 @step
 def ingest(recipe: Recipe) -> Batch:
     """Read the sources and stage the fresh rows; safe to repeat."""
-    home = home_of(recipe)
-    forget.resume_forgetting(home)
-    for change in recipe_changes.find_changes(recipe, home):
+    context = open_context(recipe)
+    forget.resume_forgetting(context.home)
+    for change in recipe_changes.find_changes(context):
         logger.warning("the recipe has changed: %s", change)
-    with up_to_date.open_file_cache(home) as cache:
-        batch = corpus.ingest_rows(recipe, home, lambda seen: _read_sources(recipe, seen, cache))
+    with up_to_date.open_file_cache(context.home) as cache:
+        batch = corpus.ingest_rows(context, lambda seen: _read_sources(recipe, seen, cache))
     logger.info("ingest: %s rows read, %s of them fresh", f"{batch.read:,}", f"{batch.rows:,}")
     return batch
 

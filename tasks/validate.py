@@ -6,7 +6,7 @@ from evertune.config import Recipe
 from evertune.data import admission
 from evertune.records import Batch, Snapshot
 from evertune.registry.tracking import store
-from evertune.runtime.home import home_of
+from evertune.runtime.context import open_context
 from tasks import engine
 from tasks.artifacts import show_rows
 from tasks.step import logger, step
@@ -17,10 +17,12 @@ NEXT = ("torch", "transformers", "transformers.trainer")  # modules that the nex
 @step
 def validate(batch: Batch, recipe: Recipe) -> Snapshot:
     """Check, split and commit the batch; each table gets it once, however often this runs."""
-    home = home_of(recipe)
-    docs = home.data_docs / f"{batch.number:06d}"
+    context = open_context(recipe)
+    docs = context.home.data_docs / f"{batch.number:06d}"
     spread = engine.spread_jobs if engine.find_cluster() else None
-    snapshot, _ = admission.admit_batch(batch, recipe, home, docs, NEXT, partial(store.create_own_store, home), spread)
+    snapshot, _ = admission.admit_batch(
+        batch, context, docs, NEXT, partial(store.create_own_store, context.home), spread
+    )
     logger.info("validate: %s rows accepted, %s refused", f"{snapshot.accepted:,}", f"{snapshot.refused:,}")
     show_rows(recipe.name, snapshot)
     return snapshot

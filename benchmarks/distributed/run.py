@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.command import ROOT, describe_machine
+from evertune.runtime.context import RunContext
 
 RECIPE = "configs/support_intents.yaml"
 STEPS = 12  # between two checkpoints; the first are the warm-up, the rest is timed
@@ -58,7 +59,9 @@ def _train_arm(root: Path, name: str, processes: int) -> dict[str, float]:
     recipe = load_recipe(ROOT / RECIPE, [*CHANGES, f"training.processes={processes}"])
     home = Home(root, recipe.name)
     settings = recipe.training
-    tokens = tokenize.tokenize_rows(recipe, home, Snapshot(1, "benchmark", {"train": len(rows)}, labels, 1), rows)
+    tokens = tokenize.tokenize_rows(
+        RunContext(recipe, home), Snapshot(1, "benchmark", {"train": len(rows)}, labels, 1), rows
+    )
     encoded = tokenize.load_tokens(tokens, rows)
     lengths = [len(ids) for ids in encoded["input_ids"]]
     epochs = 3 * STEPS / len(TokenBatches(lengths, settings.tokens_per_batch, 1, settings.seed))
@@ -69,7 +72,9 @@ def _train_arm(root: Path, name: str, processes: int) -> dict[str, float]:
         marks[step] = time.perf_counter()
 
     begin = time.perf_counter()
-    training.finetune_model(recipe, home, tokens, encoded, rows, run_id="benchmark", folder=root / name, log=log)
+    training.finetune_model(
+        RunContext(recipe, home), tokens, encoded, rows, run_id="benchmark", folder=root / name, log=log
+    )
     return {"step": (marks[3 * STEPS] - marks[STEPS]) / (2 * STEPS), "start": marks[STEPS] - begin}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ingest.rows import COLUMNS, LABELS
+from evertune.runtime.context import RunContext
 
 RECIPE = {
     "name": "short-rows",
@@ -39,9 +40,9 @@ def run_evertune(path: Path, folder: Path, threshold: float | None = 0.8) -> dic
     home = Home(folder / "home", "short-rows")
     start = time.perf_counter()
     admission.start_validator()
-    batch = transactions.ingest_rows(recipe, home, lambda seen: sources.read_sources(recipe, seen))
+    batch = transactions.ingest_rows(RunContext(recipe, home), lambda seen: sources.read_sources(recipe, seen))
     staged = time.perf_counter()
-    snapshot, _ = admission.admit_batch(batch, recipe, home, home.data_docs / "000001")
+    snapshot, _ = admission.admit_batch(batch, RunContext(recipe, home), home.data_docs / "000001")
     helper_process.end_processes()  # so that its time and memory are counted
     steps = {"ingest": staged - start, "validate": time.perf_counter() - staged}
     return {"rows": batch.rows, "accepted": snapshot.accepted, "refused": snapshot.refused, "steps": steps}

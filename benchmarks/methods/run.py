@@ -21,6 +21,7 @@ from typing import Any
 from benchmarks.command import ROOT, describe_machine
 from benchmarks.methods import arms as methods_arms
 from benchmarks.methods.arms import ARMS, SETS
+from evertune.runtime.context import RunContext
 
 RESULTS = Path(__file__).with_name("results.json")
 SEEDS = (17, 18, 19)
@@ -111,8 +112,8 @@ def _ingest_rows(folder: Path) -> None:
 
     recipe = load_arm_recipe(folder, "full", SEEDS[0])
     home = home_of(recipe)
-    batch = transactions.ingest_rows(recipe, home, lambda seen: sources.read_sources(recipe, seen))
-    snapshot, _ = admission.admit_batch(batch, recipe, home)
+    batch = transactions.ingest_rows(RunContext(recipe, home), lambda seen: sources.read_sources(recipe, seen))
+    snapshot, _ = admission.admit_batch(batch, RunContext(recipe, home))
     (folder / "snapshot.pickle").write_bytes(pickle.dumps(snapshot))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.methods.arms import ARMS, SETS
+from evertune.runtime.context import RunContext
 
 TYPOS = "typos"
 WEIGHTS = (".safetensors", ".bin")
@@ -35,7 +36,7 @@ def run_arm(folder: Path, name: str, seed: int) -> dict[str, Any]:
     snapshot = pickle.loads((folder / "snapshot.pickle").read_bytes())
     corpus_rows = assign.exclude_leaked_rows(transactions.read_rows(home, snapshot.version), recipe.data.split)
     rows = label_names.rename_rows(corpus_rows, recipe)
-    tokens = tokenize.tokenize_rows(recipe, home, snapshot, rows)
+    tokens = tokenize.tokenize_rows(RunContext(recipe, home), snapshot, rows)
     run_folder = folder / "runs" / f"{name} {seed}"
     run_folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
@@ -43,8 +44,7 @@ def run_arm(folder: Path, name: str, seed: int) -> dict[str, Any]:
     scores: list[float] = []
     metric_key = f"eval_{recipe.metric}"
     candidate = training.finetune_model(
-        recipe,
-        home,
+        RunContext(recipe, home),
         tokens,
         tokenize.load_tokens(tokens, rows),
         rows,

@@ -9,7 +9,6 @@ from pathlib import Path
 import yaml
 
 from evertune.objectives import TABLE, load_objective
-from evertune.profiling.recipe_writer import BASE_MODEL
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 HEAD = """# Objectives

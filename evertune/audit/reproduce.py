@@ -23,6 +23,7 @@ from evertune.records import Candidate, Evaluation, Snapshot, Tokens, compute_di
 from evertune.registry.decisions import ledger
 from evertune.registry.tracking import runs
 from evertune.registry.versions import lineage, versions
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 from evertune.serving import bundle
@@ -72,7 +73,7 @@ class Reproduction:
     seconds: float
 
 
-def reproduce_version(recipe: Recipe, home: Home, version: int) -> Reproduction:
+def reproduce_version(context: RunContext, version: int) -> Reproduction:
     """Train the version again, as recorded, and compare; the next call continues one that was killed.
 
     Nothing changes in MLflow, the aliases or the ledger.
@@ -83,27 +84,29 @@ def reproduce_version(recipe: Recipe, home: Home, version: int) -> Reproduction:
         DataError: its snapshot cannot be read.
         EvertuneError: the training failed.
     """
-    with home.lock("reproduce", timeout=WAIT, noted=True):
-        return _reproduce_locked(recipe, home, version)
+    with context.home.lock("reproduce", timeout=WAIT, noted=True):
+        return _reproduce_locked(context, version)
 
 
-def _reproduce_locked(recipe: Recipe, home: Home, version: int) -> Reproduction:
-    name = recipe.registered_name
-    record = _read_record(home, name, version)
+def _reproduce_locked(context: RunContext, version: int) -> Reproduction:
+    name = context.recipe.registered_name
+    record = _read_record(context.home, name, version)
     past_recipe = _read_recipe(record, name, version)
-    registered = versions.fetch_bundle(home, name, version)
+    registered = versions.fetch_bundle(context.home, name, version)
     variant = variants.read_compression(registered)
     if variant is not None:  # a compressed variant: train its original again, and compress that
-        record = _read_record(home, name, lineage.find_original(home, name, version, variant))
+        record = _read_record(context.home, name, lineage.find_original(context.home, name, version, variant))
         past_recipe = _read_recipe(record, name, version)
-    scratch_home = Home(home.model / "reproduced" / f"{version}-{compute_digest(record)[:8]}", recipe.name)
+    scratch_home = Home(
+        context.home.model / "reproduced" / f"{version}-{compute_digest(record)[:8]}", context.recipe.name
+    )
     _set_threads(record["environment"])
-    snapshot, rows = _load_snapshot(past_recipe, home, record, registered)
-    lost_rows, forgotten_rows = _count_lost(home, record, snapshot)
-    champion, missing = _find_champion(past_recipe, home, record)
-    teacher, teacher_issues = _find_teacher(past_recipe, home, record)
+    snapshot, rows = _load_snapshot(past_recipe, context.home, record, registered)
+    lost_rows, forgotten_rows = _count_lost(context.home, record, snapshot)
+    champion, missing = _find_champion(past_recipe, context.home, record)
+    teacher, teacher_issues = _find_teacher(past_recipe, context.home, record)
     missing = (*_check_base_model(past_recipe, record), *missing, *teacher_issues)
-    _copy_measurements(home, scratch_home)
+    _copy_measurements(context.home, scratch_home)
     candidate = _train_again(past_recipe, scratch_home, snapshot, rows, champion, teacher, version)
     if variant is not None:
         folder = scratch_home.runs / "variant"
@@ -258,7 +261,7 @@ def _train_again(
     teacher: Path | None,
     version: int,
 ) -> Candidate:
-    tokens: Tokens = tokenize.tokenize_rows(past_recipe, scratch_home, snapshot, rows)
+    tokens: Tokens = tokenize.tokenize_rows(RunContext(past_recipe, scratch_home), snapshot, rows)
     rows = splits.exclude_leaked_rows(rows, past_recipe.data.split)
     folder = scratch_home.runs / "again"
     folder.mkdir(parents=True, exist_ok=True)
@@ -268,8 +271,7 @@ def _train_again(
         logger.debug("step %d: %s", step, metrics)
 
     return training.finetune_model(
-        past_recipe,
-        scratch_home,
+        RunContext(past_recipe, scratch_home),
         tokens,
         tokenize.load_tokens(tokens, rows),
         rows,

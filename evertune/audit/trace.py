@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 from evertune.audit.forgetting import forget
-from evertune.config import Recipe
 from evertune.data import label_names
 from evertune.data.corpus import transactions as corpus
 from evertune.errors import DataError
@@ -11,7 +10,7 @@ from evertune.records import Snapshot, compute_digest
 from evertune.registry.decisions import ledger
 from evertune.registry.versions import lineage
 from evertune.registry.versions import versions as model_versions
-from evertune.runtime.home import Home
+from evertune.runtime.context import RunContext
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 SPLITS = ("train", "validation", "test", "excluded")
 
 
-def trace_version(recipe: Recipe, home: Home, version: int) -> dict[str, Any]:
+def trace_version(context: RunContext, version: int) -> dict[str, Any]:
     """Return all that is known of a registered version, JSON-ready.
 
     The keys are `model`, `run`, `recipe`, `environment`, `rows`, `decisions` and `moves`.
@@ -27,16 +26,16 @@ def trace_version(recipe: Recipe, home: Home, version: int) -> dict[str, Any]:
     Raises:
         RegistryError: there is no such version, or MLflow does not answer.
     """
-    name = recipe.registered_name
-    facts = model_versions.describe_version(home, name, version)
+    name = context.recipe.registered_name
+    facts = model_versions.describe_version(context.home, name, version)
     record = {**facts, "model": {"name": name, "version": version, **facts["model"]}}
-    entries = ledger.read_entries(home)
+    entries = ledger.read_entries(context.home)
     return {
         "model": record["model"],
         "run": record["run"],
         "recipe": record["recipe"],
         "environment": record["environment"],
-        "rows": _describe_rows(recipe, home, record),
+        "rows": _describe_rows(context, record),
         "decisions": [entry for entry in entries if entry.get("version") == version],
         "moves": [
             entry for entry in entries if entry["event"] in {"moved", "external"} and version in _move_ends(entry)
@@ -48,7 +47,7 @@ def _move_ends(entry: dict[str, Any]) -> tuple[Any, Any]:
     return entry.get("from"), entry.get("to")
 
 
-def _describe_rows(recipe: Recipe, home: Home, record: dict[str, Any]) -> dict[str, Any]:
+def _describe_rows(context: RunContext, record: dict[str, Any]) -> dict[str, Any]:
     """Return the rows of the version's snapshot by split and by source, and whether they have changed since."""
     registered = record["model"]["fingerprint"]
     rows_then = record["run"]["rows"]
@@ -57,20 +56,20 @@ def _describe_rows(recipe: Recipe, home: Home, record: dict[str, Any]) -> dict[s
     version = int(record["model"]["snapshot"])
     summary: dict[str, Any] = {"snapshot": version, "fingerprint": registered, "then": rows_then}
     try:
-        rows = corpus.read_rows(home, version)
-        fingerprint, sizes = corpus.fingerprint_contents(home, version)
+        rows = corpus.read_rows(context.home, version)
+        fingerprint, sizes = corpus.fingerprint_contents(context.home, version)
     except (DataError, OSError, KeyError, ValueError) as error:  # the table was cleaned or moved
         return {**summary, "problem": f"snapshot {version} cannot be read: {error}"}
     renamed = ((record["recipe"].get("contract") or {}).get("label") or {}).get("rename") or {}
-    contract = recipe.contract.model_copy(
-        update={"label": recipe.contract.label.model_copy(update={"rename": renamed})}
+    contract = context.recipe.contract.model_copy(
+        update={"label": context.recipe.contract.label.model_copy(update={"rename": renamed})}
     )
-    past_recipe = recipe.model_copy(update={"contract": contract})
+    past_recipe = context.recipe.model_copy(update={"contract": contract})
     relabelled = label_names.rename_snapshot(Snapshot(version, fingerprint, sizes, (), 0), past_recipe)
-    forgotten = forget.count_lost_rows(home, version, corpus.batch_of(home, version))
+    forgotten = forget.count_lost_rows(context.home, version, corpus.batch_of(context.home, version))
     return {
         **summary,
-        "descent": _describe_descent(recipe, home, record),
+        "descent": _describe_descent(context, record),
         "unchanged": relabelled.fingerprint == registered,
         "splits": sizes,
         "forgotten": forgotten,
@@ -79,14 +78,16 @@ def _describe_rows(recipe: Recipe, home: Home, record: dict[str, Any]) -> dict[s
     }
 
 
-def _describe_descent(recipe: Recipe, home: Home, record: dict[str, Any]) -> list[dict[str, Any]]:
+def _describe_descent(context: RunContext, record: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the versions that it descends from, with the number of rows of each that were forgotten, by split."""
-    versions = lineage.list_trained_versions(home, recipe.registered_name)
+    versions = lineage.list_trained_versions(context.home, context.recipe.registered_name)
     snapshots = {entry.version: entry.snapshot for entry in versions}
     return [
         {
             "version": version,
-            "forgotten": forget.count_lost_rows(home, snapshots[version], corpus.batch_of(home, snapshots[version])),
+            "forgotten": forget.count_lost_rows(
+                context.home, snapshots[version], corpus.batch_of(context.home, snapshots[version])
+            ),
         }
         for version in lineage.find_ancestors(versions, record["model"]["version"])
         if version in snapshots

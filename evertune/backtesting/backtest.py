@@ -13,7 +13,6 @@ from evertune.backtesting import verdict, windows
 from evertune.backtesting.policies import TABLE, Policy, parse_policies
 from evertune.backtesting.replay import Model, Replay
 from evertune.backtesting.verdict import Step, Summary
-from evertune.config import Recipe
 from evertune.data import label_names
 from evertune.data.corpus import transactions
 from evertune.data.row_versions import list_roles
@@ -23,8 +22,8 @@ from evertune.gate import decide
 from evertune.objectives import load_objective
 from evertune.records import Candidate, Snapshot, compute_digest, dump_settings
 from evertune.runs import up_to_date
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import append_json, read_json_lines
-from evertune.runtime.home import Home
 from evertune.statistics.paired_tests import find_kind
 from evertune.tokenization import tokenize
 
@@ -79,8 +78,7 @@ class State:
 
 
 def run_backtest(
-    recipe: Recipe,
-    home: Home,
+    context: RunContext,
     snapshot: Snapshot,
     every: str,
     policies: Sequence[Policy],
@@ -92,8 +90,7 @@ def run_backtest(
     """Replay the corpus window by window under all policies; an interrupted backtest is resumed.
 
     Args:
-        recipe: the model's recipe.
-        home: where its corpus and models are.
+        context: the recipe and the home of its model.
         snapshot: of the corpus, with today's label names.
         every: length of a window, see `windows.cut_history`.
         policies: to compare.
@@ -106,23 +103,23 @@ def run_backtest(
         DataError: too few windows, or too few rows before the last one.
         EvertuneError: a training fails.
     """
-    if "timestamp" not in list_roles(recipe):
+    if "timestamp" not in list_roles(context.recipe):
         raise ConfigError("data.columns: a backtest needs a timestamp; map one, such as `timestamp: created_at`")
-    rows = label_names.rename_rows(transactions.read_rows(home, snapshot.version), recipe)
+    rows = label_names.rename_rows(transactions.read_rows(context.home, snapshot.version), context.recipe)
     cut = windows.cut_history(rows["timestamp"], every, datetime.now(UTC))
-    tokens = tokenize.tokenize_rows(recipe, home, snapshot, rows)
-    settings = dump_settings(recipe, *(name for name in up_to_date.OUTSIDE if name != "contract"))
+    tokens = tokenize.tokenize_rows(context, snapshot, rows)
+    settings = dump_settings(context.recipe, *(name for name in up_to_date.OUTSIDE if name != "contract"))
     names = [policy.name for policy in policies]
     step_versions = (STEP_VERSION, training.STEP_VERSION, evaluate.STEP_VERSION)
     # The number of future rows tells which rows are replayed: a day later, more of them are in the past.
     key = compute_digest(tokens.fingerprint, every, cut.future, names, settings, start, step_versions)
-    folder = home.model / "backtests" / key[:16]
+    folder = context.home.model / "backtests" / key[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    replay = Replay(recipe, home, rows, tokens, cut, folder, begin_run(folder))
+    replay = Replay(context.recipe, context.home, rows, tokens, cut, folder, begin_run(folder))
     first = _find_first_window(replay, start or math.ceil(len(cut) / 3))
     steps = list(_report_each(_replay_windows(replay, policies, first), on_step))
-    objective = load_objective(recipe.objective.type)
-    metric = recipe.metric
+    objective = context.objective
+    metric = context.recipe.metric
     summaries = verdict.summarize_policies(steps, metric, metric in objective.LOWER_IS_BETTER)
     left_out = {"without a timestamp": cut.undated, "in the future": cut.future}
     return Result(

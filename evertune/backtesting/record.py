@@ -14,7 +14,8 @@ from evertune.registry.tracking import store
 from evertune.registry.tracking.backtests import Backtest
 from evertune.report.pages import backtest as backtest_page
 from evertune.runs.ingest import WAIT, ingest_sources
-from evertune.runtime.home import Home, home_of
+from evertune.runtime.context import open_context
+from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,13 +74,19 @@ def run_recorded_backtest(
         TrainingError: a training failed.
     """
     chosen_policies = parse_policies(policies)
-    home = home_of(recipe)
+    context = open_context(recipe)
     store.check_server()
-    recorder = _Recorder(recipe, home, every, show_line)
-    with home.lock("backtest", timeout=WAIT, noted=True), recorder.fail_on_error():
-        snapshot = ingest_sources(recipe, home)
+    recorder = _Recorder(recipe, context.home, every, show_line)
+    with context.home.lock("backtest", timeout=WAIT, noted=True), recorder.fail_on_error():
+        snapshot = ingest_sources(context)
         result = run_backtest(
-            recipe, home, snapshot, every, chosen_policies, recorder.begin_run, recorder.record_step, start=start
+            context,
+            snapshot,
+            every,
+            chosen_policies,
+            recorder.begin_run,
+            recorder.record_step,
+            start=start,
         )
         page = backtest_page.write_backtest_page(Path(result.folder) / "report", to_plain(result), recipe.name)
         recorder.finish_run(result, page)

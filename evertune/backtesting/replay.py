@@ -19,6 +19,7 @@ from evertune.monitoring import observations, unseen_rows
 from evertune.objectives import extract_cells, load_objective
 from evertune.records import Candidate, Decision, Snapshot, Tokens, compute_digest
 from evertune.runtime import job_slots
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from evertune.serving import bundle
 from evertune.statistics import two_sample
@@ -105,8 +106,7 @@ class Replay:
         start = champion if (fresh.start_from, fresh.train_on) != ("base", "all") else None
         key = training.fingerprint_training(self.recipe, tokens, bundle.compute_digest(start.folder) if start else None)
         return training.finetune_model(
-            self.recipe,
-            self.home,
+            RunContext(self.recipe, self.home),
             tokens,
             encoded,
             _by_window(rows),

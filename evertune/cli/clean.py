@@ -6,6 +6,7 @@ import click
 
 from evertune.cli import common
 from evertune.cli.terminal import make_console, print_table
+from evertune.runtime.context import open_context
 
 if TYPE_CHECKING:
     from evertune.audit.retention import Cleaning
@@ -30,12 +31,11 @@ def clean(recipe: str, dry_run: bool, yes: bool, overrides: tuple[str, ...], as_
     from evertune.config import load_recipe
     from evertune.errors import ConfigError
     from evertune.records import to_plain
-    from evertune.runtime.home import home_of
 
     if dry_run and yes:
         raise ConfigError("--dry-run and --yes exclude each other")
     loaded = load_recipe(recipe, list(overrides), for_data=False)
-    outcome = retention.clean_home(loaded, home_of(loaded), remove=yes)
+    outcome = retention.clean_home(open_context(loaded), remove=yes)
     spare = outcome.spare
     size = sum(item.bytes for item in outcome.spare)
     if as_json:

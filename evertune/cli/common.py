@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from evertune.config import Recipe
-    from evertune.runtime.home import Home
+    from evertune.runtime.context import RunContext
 
 recipe = click.argument("recipe", type=click.Path())
 overrides = click.option(
@@ -38,7 +37,7 @@ def _ask_reason(ctx: click.Context, _option: click.Parameter, value: str | None)
     return str(answer)
 
 
-def choose_version(recipe: "Recipe", home: "Home", version: int | None) -> int:
+def choose_version(context: "RunContext", version: int | None) -> int:
     """Return the version that `--version` names, or else the champion.
 
     Raises:
@@ -47,9 +46,11 @@ def choose_version(recipe: "Recipe", home: "Home", version: int | None) -> int:
     from evertune.errors import RegistryError
     from evertune.registry.versions import versions
 
-    chosen_version = version if version is not None else versions.find_champion(home, recipe.registered_name)
+    chosen_version = (
+        version if version is not None else versions.find_champion(context.home, context.recipe.registered_name)
+    )
     if chosen_version is None:
-        raise RegistryError(f"{recipe.registered_name} has no champion yet; name a version with --version")
+        raise RegistryError(f"{context.recipe.registered_name} has no champion yet; name a version with --version")
     return chosen_version
 
 

@@ -6,6 +6,7 @@ import click
 
 from evertune.cli import common
 from evertune.cli.terminal import follow_log, format_metric, make_console, print_table
+from evertune.runtime.context import open_context
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,15 +55,14 @@ def compress(
     from evertune.compression import compress as compression
     from evertune.config import load_recipe
     from evertune.records import to_plain
-    from evertune.runtime.home import home_of
 
     loaded = load_recipe(recipe, for_data=False)
-    home = home_of(loaded)
-    chosen_version = common.choose_version(loaded, home, version)
+    context = open_context(loaded)
+    chosen_version = common.choose_version(context, version)
     follow_log(make_console())
     limits = compression.Limits(agreement, drop, speedup)
-    with home.lock("run", noted=True):
-        result = compression.compress_version(loaded, home, chosen_version, method, limits, sparsity)
+    with context.home.lock("run", noted=True):
+        result = compression.compress_version(context, chosen_version, method, limits, sparsity)
     if as_json:
         common.show_json(to_plain(result))
     else:

@@ -7,6 +7,7 @@ import click
 
 from evertune.cli import common
 from evertune.cli.terminal import follow_log, make_console, print_table
+from evertune.runtime.context import open_context
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,7 +43,6 @@ def forget(
     from evertune.config import load_recipe
     from evertune.errors import ConfigError
     from evertune.records import to_plain
-    from evertune.runtime.home import home_of
 
     selection = {"id": [*ids, *(_read_lines(ids_file) if ids_file else ())], "group": groups, "text": texts}
     if not any(value.strip() for values in selection.values() for value in values):
@@ -51,7 +51,7 @@ def forget(
         raise ConfigError("name the rows to forget with --id, --ids-file, --group or --text")
     loaded = load_recipe(recipe, for_data=False)
     follow_log(make_console())
-    forgotten = forgetting.forget_rows(loaded, home_of(loaded), selection, reason, dry_run=dry_run)
+    forgotten = forgetting.forget_rows(open_context(loaded), selection, reason, dry_run=dry_run)
     if as_json:
         common.show_json(to_plain(forgotten))
     else:

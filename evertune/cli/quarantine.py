@@ -7,6 +7,7 @@ import click
 
 from evertune.cli import common
 from evertune.cli.terminal import format_rows, make_console, print_table
+from evertune.runtime.context import open_context
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,28 +39,27 @@ def quarantine(recipe: str, target: Path | None, release: bool, corrected: Path 
     from evertune.data.quarantine import release as releases
     from evertune.errors import ConfigError
     from evertune.records import to_plain
-    from evertune.runtime.home import home_of
 
     if target and (release or corrected):
         raise ConfigError(
             "--export and --release exclude each other: export, correct the file, then --release --from FILE"
         )
     loaded = load_recipe(recipe)
-    home = home_of(loaded)
+    context = open_context(loaded)
     screen = make_console(stderr=False)
     if release or corrected:
-        released = releases.release_file(loaded, home, corrected)
+        released = releases.release_file(context, corrected)
         if as_json:
             common.show_json(to_plain(released))
         else:
             _show_released(screen, released, recipe)
     elif target:
-        count = releases.export_refused(home, target)
+        count = releases.export_refused(context.home, target)
         _show_exported(screen, count, target, recipe)
     elif as_json:
-        common.show_json(releases.list_refused(home).to_pylist())
+        common.show_json(releases.list_refused(context.home).to_pylist())
     else:
-        _show_refused(screen, home)
+        _show_refused(screen, context.home)
 
 
 def _show_refused(screen: "Console", home: "Home") -> None:

@@ -7,6 +7,7 @@ import click
 
 from evertune.cli import common
 from evertune.cli.terminal import make_console
+from evertune.runtime.context import open_context
 
 
 @click.command()
@@ -24,14 +25,13 @@ def report(recipe: str, output: Path | None, show: bool, as_json: bool) -> None:
     from evertune.errors import RegistryError
     from evertune.registry.decisions.history import build_history
     from evertune.report.pages import history
-    from evertune.runtime.home import home_of
 
     loaded = load_recipe(recipe, for_data=False)
-    home = home_of(loaded)
-    history_data = build_history(loaded, home)
+    context = open_context(loaded)
+    history_data = build_history(context)
     if not history_data["decisions"] and not history_data["trainings"]:
         raise RegistryError(f"{loaded.registered_name} has no history yet; `evertune run {recipe}` starts one")
-    page = history.write_history_page((output or home.model / "report.html").resolve(), history_data)
+    page = history.write_history_page((output or context.home.model / "report.html").resolve(), history_data)
     if as_json:
         common.show_json({**history_data, "report": str(page)})
     else:

@@ -6,6 +6,7 @@ import click
 
 from evertune.cli import common
 from evertune.cli.terminal import follow_log, format_metric, make_console, print_table
+from evertune.runtime.context import open_context
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,13 +34,12 @@ def reproduce(ctx: click.Context, recipe: str, version: int | None, as_json: boo
     from evertune.audit import reproduce as reproduction
     from evertune.config import load_recipe
     from evertune.records import to_plain
-    from evertune.runtime.home import home_of
 
     loaded = load_recipe(recipe, for_data=False)
-    home = home_of(loaded)
-    chosen_version = common.choose_version(loaded, home, version)
+    context = open_context(loaded)
+    chosen_version = common.choose_version(context, version)
     follow_log(make_console())
-    result = reproduction.reproduce_version(loaded, home, chosen_version)
+    result = reproduction.reproduce_version(context, chosen_version)
     if as_json:
         common.show_json(to_plain(result))
     else:

@@ -8,6 +8,7 @@ import click
 
 from evertune.cli import common
 from evertune.cli.terminal import follow_log, format_metric, make_console, print_table
+from evertune.runtime.context import RunContext
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +55,7 @@ def search(
     store.check_server()
     path = output or Path(recipe).with_suffix(".best.yaml")
     command = _quote_command(recipe, overrides)
-    snapshot = ingest_sources(plan.recipe, home)
+    snapshot = ingest_sources(RunContext(plan.recipe, home))
     result = search_and_report(plan, home, snapshot, Limits(trials, hours, jobs), path, command)
     if as_json:
         common.show_json(result)

@@ -6,6 +6,7 @@ import click
 
 from evertune.cli import common
 from evertune.cli.terminal import format_metric, make_console, print_table
+from evertune.runtime.context import open_context
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,12 +23,11 @@ def trace(recipe: str, version: int | None, as_json: bool) -> None:
     """Show which rows, recipe and code made a version, who or what promoted it, and what it replaced."""
     from evertune.audit import trace as tracing
     from evertune.config import load_recipe
-    from evertune.runtime.home import home_of
 
     loaded = load_recipe(recipe, for_data=False)
-    home = home_of(loaded)
-    chosen_version = common.choose_version(loaded, home, version)
-    record = tracing.trace_version(loaded, home, chosen_version)
+    context = open_context(loaded)
+    chosen_version = common.choose_version(context, version)
+    record = tracing.trace_version(context, chosen_version)
     if as_json:
         common.show_json(record)
     else:

@@ -23,7 +23,7 @@ from evertune.records import Candidate, Decision, Evaluation, Snapshot, Tokens, 
 from evertune.registry.decisions import promotion
 from evertune.registry.tracking import runs
 from evertune.registry.versions import versions
-from evertune.runtime.home import Home
+from evertune.runtime.context import RunContext
 from evertune.serving import bundle
 from evertune.statistics import resampling
 from evertune.statistics.paired_tests import find_kind, format_amount
@@ -81,15 +81,14 @@ class Result:
 
 
 def compress_version(
-    recipe: Recipe, home: Home, version: int, method: Method, limits: Limits, sparsity: float = 0.5
+    context: RunContext, version: int, method: Method, limits: Limits, sparsity: float = 0.5
 ) -> Result:
     """Make a variant of a version, compare both, register the variant, and promote it if it keeps within the limits.
 
     Only a variant of the champion can be promoted; with `registry.promote: ask` it waits for approval.
 
     Args:
-        recipe: the model's recipe.
-        home: of the recipe.
+        context: the recipe and the home of its model.
         version: of the original.
         method: of the compression.
         limits: what the variant must keep.
@@ -99,22 +98,24 @@ def compress_version(
         DataError: there are no test rows.
         RegistryError: MLflow refused, or the champion was moved meanwhile.
     """
-    original = versions.fetch_bundle(home, recipe.registered_name, version)
+    original = versions.fetch_bundle(context.home, context.recipe.registered_name, version)
     key = compute_digest(bundle.compute_digest(original), method, sparsity if method == "prune" else None, "variant 1")
-    folder = home.runs / key[:16]
+    folder = context.home.runs / key[:16]
     folder.mkdir(parents=True, exist_ok=True)
     variant_digest = variants.write_variant(original, folder / "bundle", method, sparsity)
-    tokens = Tokens((), key, label_names.rename_snapshot(transactions.take_snapshot(home), recipe), {}, 0)
-    training_tokens = Tokens((), key, _read_training_snapshot(recipe, home, version, original), {}, 0)
-    run = runs.open_run(recipe, home, training_tokens, folder)
-    with runs.fail_on_error(home, run.run_id):
+    tokens = Tokens(
+        (), key, label_names.rename_snapshot(transactions.take_snapshot(context.home), context.recipe), {}, 0
+    )
+    training_tokens = Tokens((), key, _read_training_snapshot(context, version, original), {}, 0)
+    run = runs.open_run(context, training_tokens, folder)
+    with runs.fail_on_error(context.home, run.run_id):
         run.set_tags(of=version)
         candidate = Candidate(str(folder / "bundle"), run.run_id, str(folder), variant_digest, tokens, 0, 0.0, 0.0, 0.0)
-        champion = versions.find_champion(home, recipe.registered_name)
-        report, rows, agreement = _compare_on_test(recipe, home, candidate, original, version)
+        champion = versions.find_champion(context.home, context.recipe.registered_name)
+        report, rows, agreement = _compare_on_test(context, candidate, original, version)
         seconds = _measure_seconds(original, folder / "bundle", rows)
         sizes = (variants.measure_size(original), variants.measure_size(folder / "bundle"))
-        decision, drop = _check_limits(recipe, report, limits, agreement, seconds)
+        decision, drop = _check_limits(context.recipe, report, limits, agreement, seconds)
         if version != champion and decision.verdict == "promoted":
             reason = f"{decision.reason} Version {version} is not the champion."
             decision = Decision("held", reason, decision.evidence)
@@ -123,7 +124,7 @@ def compress_version(
             "passed": decision.verdict == "promoted",
             "on": "test",
             "rows": len(rows),
-            "metric": recipe.metric,
+            "metric": context.recipe.metric,
             "estimate": -drop[0],
             "low": -drop[1],
             "agreement": agreement,
@@ -132,11 +133,13 @@ def compress_version(
         }
         reason = f"{method} variant of version {version}: {decision.reason}"
         decision = Decision(decision.verdict, reason, (evidence,))
-        number = versions.register_version(recipe, home, replace(candidate, tokens=training_tokens), rows[:3])
-        versions.set_tags(home, recipe.registered_name, number, variant=f"{method} of version {version}")
+        number = versions.register_version(context, replace(candidate, tokens=training_tokens), rows[:3])
+        versions.set_tags(
+            context.home, context.recipe.registered_name, number, variant=f"{method} of version {version}"
+        )
         champion_report = Evaluation(**{**asdict(report), "champion_version": champion})
-        decision = promotion.apply_decision(recipe, home, candidate, champion_report, decision, number)
-        _record_run(run, recipe, report, sizes, seconds, agreement)
+        decision = promotion.apply_decision(context, candidate, champion_report, decision, number)
+        _record_run(run, context.recipe, report, sizes, seconds, agreement)
     metrics = {name: (report.champion_metrics["test"][name], value) for name, value in report.metrics["test"].items()}
     return Result(
         version=number,
@@ -144,7 +147,7 @@ def compress_version(
         method=method,
         verdict=decision.verdict,
         reason=decision.reason,
-        metric=recipe.metric,
+        metric=context.recipe.metric,
         metrics=metrics,
         agreement=agreement,
         drop=drop,
@@ -153,9 +156,9 @@ def compress_version(
     )
 
 
-def _read_training_snapshot(recipe: Recipe, home: Home, version: int, original: Path) -> Snapshot:
+def _read_training_snapshot(context: RunContext, version: int, original: Path) -> Snapshot:
     """Return the snapshot that the original, and so its variant, was trained on."""
-    facts = versions.describe_version(home, recipe.registered_name, version)
+    facts = versions.describe_version(context.home, context.recipe.registered_name, version)
     model = facts["model"]
     batch = bundle.read_card(original)["snapshot"]["batch"]
     labels = tuple(bundle.read_labels(original))
@@ -163,19 +166,19 @@ def _read_training_snapshot(recipe: Recipe, home: Home, version: int, original: 
 
 
 def _compare_on_test(
-    recipe: Recipe, home: Home, candidate: Candidate, original: Path, version: int
+    context: RunContext, candidate: Candidate, original: Path, version: int
 ) -> tuple[Evaluation, list[Any], float | None]:
     """Score both on the test rows: return the evaluation, the rows' inputs, and the share of equal labels."""
     import pyarrow as pa
 
-    objective = load_objective(recipe.objective.type)
-    corpus_rows = transactions.read_rows(home, candidate.tokens.snapshot.version)
+    objective = context.objective
+    corpus_rows = transactions.read_rows(context.home, candidate.tokens.snapshot.version)
     leaked = set(assign.find_leaked_rows(corpus_rows).to_pylist())
-    is_scored = evaluate.select_scored_rows(corpus_rows, recipe.evaluation.window, None)
-    test = label_names.rename_rows(corpus_rows.filter(pa.array(is_scored)), recipe)
+    is_scored = evaluate.select_scored_rows(corpus_rows, context.recipe.evaluation.window, None)
+    test = label_names.rename_rows(corpus_rows.filter(pa.array(is_scored)), context.recipe)
     if not len(test):
         raise DataError("no test rows to compare a variant on; add rows")
-    report = evaluate.evaluate_models(recipe, candidate, test, leaked, original, version)
+    report = evaluate.evaluate_models(context.recipe, candidate, test, leaked, original, version)
     inputs = extract_cells(test, objective.INPUTS)
     if not objective.LABELED:
         return report, inputs, None

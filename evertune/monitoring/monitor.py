@@ -22,6 +22,7 @@ from evertune.errors import DataError
 from evertune.monitoring import observations, unseen_rows, wording
 from evertune.objectives import Objective, extract_cells, load_objective
 from evertune.records import Monitoring
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from evertune.serving import bundle
 from evertune.statistics import two_sample
@@ -73,7 +74,7 @@ class DriftComparison:
     current: Sample | None = None
 
 
-def load_corpus_sides(recipe: Recipe, home: Home, champion: Path) -> tuple[Side, Side]:
+def load_corpus_sides(context: RunContext, champion: Path) -> tuple[Side, Side]:
     """Return the champion's own test rows, and the corpus rows that came since; it was trained on neither.
 
     Args:
@@ -81,18 +82,18 @@ def load_corpus_sides(recipe: Recipe, home: Home, champion: Path) -> tuple[Side,
     Raises:
         DataError: the corpus cannot be read.
     """
-    known_rows, all_rows = _load_row_versions(home, champion)
+    known_rows, all_rows = _load_row_versions(context.home, champion)
     batch = int(bundle.read_card(champion)["snapshot"]["batch"])
-    rows = label_names.rename_rows(corpus.read_rows(home, corpus.newest_version(home), since=batch), recipe)
+    rows = label_names.rename_rows(
+        corpus.read_rows(context.home, corpus.newest_version(context.home), since=batch), context.recipe
+    )
     rows = _set_components(rows, all_rows)
     tested, fresh = unseen_rows.select_both_sides(known_rows, rows)
-    now = _build_side(recipe, rows, "the rows that came since the champion was trained", fresh.recurs)
-    return _load_reference(recipe, home, champion, known_rows, tested), _select_new(now, fresh.kept)
+    now = _build_side(context.recipe, rows, "the rows that came since the champion was trained", fresh.recurs)
+    return _load_reference(context, champion, known_rows, tested), _select_new(now, fresh.kept)
 
 
-def load_file_sides(
-    recipe: Recipe, home: Home, champion: Path, path: str, encoding: str | None = None
-) -> tuple[Side, Side]:
+def load_file_sides(context: RunContext, champion: Path, path: str, encoding: str | None = None) -> tuple[Side, Side]:
     """Return the champion's own test rows, and those of a file, linked with the corpus as by an ingest.
 
     Args:
@@ -102,12 +103,12 @@ def load_file_sides(
     Raises:
         DataError: the file cannot be read, or has no row with an input.
     """
-    known_rows, all_rows = _load_row_versions(home, champion)
-    table, inputs, targets = read_file_rows(recipe, path, encoding)
-    rows = _link_rows(recipe, home, table, all_rows)
+    known_rows, all_rows = _load_row_versions(context.home, champion)
+    table, inputs, targets = read_file_rows(context.recipe, path, encoding)
+    rows = _link_rows(context, table, all_rows)
     tested, fresh = unseen_rows.select_both_sides(known_rows, rows)
     now = Side(path, inputs, targets, rows["component"].to_numpy(), fresh.recurs)
-    return _load_reference(recipe, home, champion, known_rows, tested), _select_new(now, fresh.kept)
+    return _load_reference(context, champion, known_rows, tested), _select_new(now, fresh.kept)
 
 
 def _load_row_versions(home: Home, champion: Path) -> "tuple[pa.Table, pa.Table]":
@@ -121,13 +122,13 @@ def _load_row_versions(home: Home, champion: Path) -> "tuple[pa.Table, pa.Table]
     return all_rows.filter(pc.less_equal(all_rows["batch"], last_batch)), all_rows
 
 
-def _load_reference(
-    recipe: Recipe, home: Home, champion: Path, known_rows: "pa.Table", tested: unseen_rows.Unseen
-) -> Side:
+def _load_reference(context: RunContext, champion: Path, known_rows: "pa.Table", tested: unseen_rows.Unseen) -> Side:
     version = int(bundle.read_card(champion)["snapshot"]["version"])
-    rows = _set_components(label_names.rename_rows(corpus.read_rows(home, version), recipe), known_rows)
+    rows = _set_components(label_names.rename_rows(corpus.read_rows(context.home, version), context.recipe), known_rows)
     kept_mask, recurs = (_look_up_values(rows, known_rows, values) for values in (tested.kept, tested.recurs))
-    return _build_side(recipe, rows, f"the champion's test rows, snapshot {version}", recurs).select_rows(kept_mask)
+    return _build_side(context.recipe, rows, f"the champion's test rows, snapshot {version}", recurs).select_rows(
+        kept_mask
+    )
 
 
 def _set_components(rows: "pa.Table", all_rows: "pa.Table") -> "pa.Table":
@@ -158,19 +159,19 @@ def _select_new(side: Side, kept_mask: Any) -> Side:
     return replace(side.select_rows(kept_mask), left_out=int((~kept_mask).sum()))
 
 
-def _link_rows(recipe: Recipe, home: Home, rows: "pa.Table", all_rows: "pa.Table") -> "pa.Table":
+def _link_rows(context: RunContext, rows: "pa.Table", all_rows: "pa.Table") -> "pa.Table":
     """Return a file's rows with the split and component that an ingest would give them; the corpus does not change."""
     import pyarrow as pa
 
-    role = load_objective(recipe.objective.type).INPUTS[0]
+    role = context.objective.INPUTS[0]
     signed_rows = splits.add_signatures(rows, role)
     with tempfile.TemporaryDirectory() as scratch:
         assigned = splits.assign_splits(
             make_row_reader(signed_rows),
-            corpus.known_rows(home),
-            recipe.data.split,
+            corpus.known_rows(context.home),
+            context.recipe.data.split,
             role,
-            corpus.make_input_lookup(home, role),
+            corpus.make_input_lookup(context.home, role),
             Path(scratch),
         )
     combined = pa.concat_tables([table.select(["component", "joins"]) for table in (assigned, all_rows)])
@@ -179,15 +180,17 @@ def _link_rows(recipe: Recipe, home: Home, rows: "pa.Table", all_rows: "pa.Table
     return pa.table({**columns, "split": assigned["split"], "component": component})
 
 
-def count_new_rows(recipe: Recipe, home: Home, champion: Path) -> int:
+def count_new_rows(context: RunContext, champion: Path) -> int:
     """Return how many corpus rows came, or got another label, since the champion was trained.
 
     Raises:
         DataError: the corpus cannot be read.
     """
     batch = int(bundle.read_card(champion)["snapshot"]["batch"])
-    rows = corpus.read_rows(home, corpus.newest_version(home), ["row_version", "row_key", "batch"], since=batch)
-    return int((corpus.find_first_batches(home, rows, recipe) > batch).sum())
+    rows = corpus.read_rows(
+        context.home, corpus.newest_version(context.home), ["row_version", "row_key", "batch"], since=batch
+    )
+    return int((corpus.find_first_batches(context.home, rows, context.recipe) > batch).sum())
 
 
 def read_file_rows(

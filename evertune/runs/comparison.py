@@ -14,8 +14,8 @@ from evertune.monitoring import monitor
 from evertune.records import Candidate, Evaluation, compute_digest, to_plain
 from evertune.registry.decisions import ledger, queries
 from evertune.registry.versions import versions
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import write_json
-from evertune.runtime.home import Home
 from evertune.serving import bundle
 
 if TYPE_CHECKING:
@@ -37,20 +37,20 @@ class Opponent:
     problem: str | None = None
 
 
-def find_opponent(recipe: Recipe, home: Home, run_id: str) -> Opponent:
+def find_opponent(context: RunContext, run_id: str) -> Opponent:
     """Return the champion that the run's model is compared with.
 
     Raises:
         RegistryError: MLflow does not answer.
     """
-    name = recipe.registered_name
-    version = queries.find_opponent(home, name, run_id)
+    name = context.recipe.registered_name
+    version = queries.find_opponent(context.home, name, run_id)
     if version is not None:
         return Opponent(version)
     # The run's own model may be the first champion already, where a crash came before the end of its run.
-    if versions.find_champion(home, name) is not None:
+    if versions.find_champion(context.home, name) is not None:
         return Opponent(None)
-    return Opponent(None, challenge.explain_lost_champion(ledger.read_entries(home)))
+    return Opponent(None, challenge.explain_lost_champion(ledger.read_entries(context.home)))
 
 
 def compute_evaluation_key(candidate: Candidate, recipe: Recipe, opponent: Opponent) -> str:
@@ -65,7 +65,7 @@ def compute_evaluation_key(candidate: Candidate, recipe: Recipe, opponent: Oppon
     )
 
 
-def score_models(candidate: Candidate, recipe: Recipe, home: Home, opponent: Opponent) -> Evaluation:
+def score_models(candidate: Candidate, context: RunContext, opponent: Opponent) -> Evaluation:
     """Score both models on the same rows; write `drift.json` and `zero_shot.json` into the run's folder, for its page.
 
     A champion that cannot be read is no error: it becomes the evaluation's `problem`, and the gate holds.
@@ -78,19 +78,21 @@ def score_models(candidate: Candidate, recipe: Recipe, home: Home, opponent: Opp
     problem = opponent.problem
     if opponent.version is not None:
         try:
-            folder = versions.fetch_bundle(home, recipe.registered_name, opponent.version)
+            folder = versions.fetch_bundle(context.home, context.recipe.registered_name, opponent.version)
             champion = folder
             since = int(bundle.read_card(folder)["snapshot"]["batch"])
         except (EvertuneError, KeyError) as error:
             problem = f"the champion, version {opponent.version}, cannot be read: {error}"
-    rows, leaked = load_test_rows(recipe, home, candidate.tokens.snapshot.version, since)
-    report = evaluate.evaluate_models(recipe, candidate, rows, leaked, champion, opponent.version, problem=problem)
+    rows, leaked = load_test_rows(context, candidate.tokens.snapshot.version, since)
+    report = evaluate.evaluate_models(
+        context.recipe, candidate, rows, leaked, champion, opponent.version, problem=problem
+    )
 
     drift = None
     if champion is not None and opponent.version is not None and since is not None and report.problem is None:
-        drift = describe_drift(recipe, champion, opponent.version, rows, since)
+        drift = describe_drift(context.recipe, champion, opponent.version, rows, since)
     write_json(Path(candidate.run_folder) / "drift.json", drift)
-    write_json(Path(candidate.run_folder) / "zero_shot.json", describe_baseline(recipe, rows, candidate))
+    write_json(Path(candidate.run_folder) / "zero_shot.json", describe_baseline(context.recipe, rows, candidate))
     return report
 
 

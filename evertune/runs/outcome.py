@@ -12,6 +12,7 @@ from evertune.registry.decisions import ledger
 from evertune.registry.tracking import runs
 from evertune.registry.versions import versions
 from evertune.runs import provenance, up_to_date
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 
@@ -22,8 +23,7 @@ def build_outcome(
     candidate: Candidate,
     evaluation: Evaluation,
     decision: Decision,
-    recipe: Recipe,
-    home: Home,
+    context: RunContext,
     seconds: dict[str, float],
 ) -> Outcome:
     """Return the outcome of a run that trained a challenger; its report is not written yet.
@@ -33,15 +33,15 @@ def build_outcome(
     Raises:
         RegistryError: MLflow does not answer.
     """
-    name = recipe.registered_name
+    name = context.recipe.registered_name
     snapshot = candidate.tokens.snapshot
     return Outcome(
         decision=decision.verdict,
         reason=decision.reason,
         model=name,
         run_id=candidate.run_id,
-        version=versions.find_run_version(home, name, candidate.run_id),
-        champion_version=versions.find_champion(home, name),
+        version=versions.find_run_version(context.home, name, candidate.run_id),
+        champion_version=versions.find_champion(context.home, name),
         snapshot=describe_snapshot(snapshot),
         rows=up_to_date.count_rows(snapshot),
         metrics=evaluation.metrics,
@@ -61,7 +61,7 @@ def build_outcome(
     )
 
 
-def build_waiting_outcome(shortage: TooLittle, snapshot: Snapshot, recipe: Recipe, home: Home) -> Outcome:
+def build_waiting_outcome(shortage: TooLittle, snapshot: Snapshot, context: RunContext) -> Outcome:
     """Return the outcome `unchanged` of a run whose new rows are too few to train on.
 
     It repeats the last outcome; if a crash came before any was recorded, it holds what is known of the champion.
@@ -69,10 +69,10 @@ def build_waiting_outcome(shortage: TooLittle, snapshot: Snapshot, recipe: Recip
     Raises:
         RegistryError: MLflow does not answer.
     """
-    last = up_to_date.read_last_outcome(home)
+    last = up_to_date.read_last_outcome(context.home)
     if last is None:
-        name = recipe.registered_name
-        version = versions.find_champion(home, name)
+        name = context.recipe.registered_name
+        version = versions.find_champion(context.home, name)
         last = Outcome("unchanged", "", name, version, version, None, {}, {}, {}, {}, None)
     return replace(
         last,
@@ -112,7 +112,7 @@ def count_decisions(home: Home, version: int | None) -> int:
     return sum(entry["event"] == "decision" and entry["version"] == version for entry in ledger.read_entries(home))
 
 
-def conclude_repetition(run: runs.Run, recipe: Recipe, home: Home, outcome: Outcome, snapshot: Snapshot) -> Outcome:
+def conclude_repetition(run: runs.Run, context: RunContext, outcome: Outcome, snapshot: Snapshot) -> Outcome:
     """End a run that made the champion again, and return its outcome, `unchanged`.
 
     The MLflow run, its page and its decision stay as they are.
@@ -127,12 +127,12 @@ def conclude_repetition(run: runs.Run, recipe: Recipe, home: Home, outcome: Outc
         report=str(run.folder / "report" / "report.html"),
     )
     run.finish_run()
-    up_to_date.record_conclusion(recipe, home, snapshot, outcome)
-    return ledger.record_unchanged(home, outcome)
+    up_to_date.record_conclusion(context, snapshot, outcome)
+    return ledger.record_unchanged(context.home, outcome)
 
 
 def write_report(
-    run: runs.Run, recipe: Recipe, home: Home, outcome: Outcome, evaluation: Evaluation, snapshot: Snapshot
+    run: runs.Run, context: RunContext, outcome: Outcome, evaluation: Evaluation, snapshot: Snapshot
 ) -> Path:
     """Write the run's page, its pictures and the model card into the run's folder, and return the page.
 
@@ -145,10 +145,10 @@ def write_report(
     history = runs.read_history(run.folder)
     pictures = report.draw_pictures(folder, details, history)
     extras = {name: read_json(run.folder / f"{name}.json") for name in ("drift", "zero_shot")}
-    origin = {**provenance.describe_origin(recipe, home, snapshot, run.run_id), **extras}
+    origin = {**provenance.describe_origin(context, snapshot, run.run_id), **extras}
     plain_outcome = to_plain(outcome)
     page = report.write_run_page(folder / "report.html", plain_outcome, details, history, pictures, origin)
-    report.write_card(folder / "README.md", recipe, plain_outcome, details, origin)
+    report.write_card(folder / "README.md", context.recipe, plain_outcome, details, origin)
     return Path(page)
 
 
@@ -175,7 +175,7 @@ def record_outcome(run: runs.Run, recipe: Recipe, outcome: Outcome, evaluation: 
 
 
 def mark_concluded(
-    run: runs.Run, recipe: Recipe, home: Home, outcome: Outcome, evaluation: Evaluation, snapshot: Snapshot
+    run: runs.Run, context: RunContext, outcome: Outcome, evaluation: Evaluation, snapshot: Snapshot
 ) -> None:
     """Record that this recipe over these rows is done, so that the next run has nothing to do.
 
@@ -187,6 +187,6 @@ def mark_concluded(
     """
     if evaluation.problem is not None and outcome.version != outcome.champion_version:
         return
-    up_to_date.record_conclusion(recipe, home, snapshot, outcome)
+    up_to_date.record_conclusion(context, snapshot, outcome)
     # Last: from now on the same training is a repetition, until the version is decided on again.
-    (run.folder / CONCLUDED).write_text(str(count_decisions(home, outcome.version)))
+    (run.folder / CONCLUDED).write_text(str(count_decisions(context.home, outcome.version)))

@@ -8,33 +8,32 @@ from evertune.data.corpus.state import load_state
 from evertune.models import base as base_models
 from evertune.registry.versions import versions
 from evertune.runs import up_to_date
-from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from evertune.config import Recipe
     from evertune.records import Snapshot
+    from evertune.runtime.context import RunContext
 
 SHOWN = 50  # newest sources that are listed; the others are counted
 
 
-def describe_origin(recipe: "Recipe", home: Home, snapshot: "Snapshot", run_id: str) -> dict[str, Any]:
+def describe_origin(context: "RunContext", snapshot: "Snapshot", run_id: str) -> dict[str, Any]:
     """Return the origin of a run's model, JSON-ready and without text of rows.
 
     Raises:
         DataError: the snapshot cannot be read.
         RegistryError: MLflow does not answer.
     """
-    rows = corpus.read_rows(home, snapshot.version, ["source", "split", "timestamp", "batch"])
+    rows = corpus.read_rows(context.home, snapshot.version, ["source", "split", "timestamp", "batch"])
     return {
-        "recipe": recipe.file,
-        "recipe_fingerprint": up_to_date.recipe_fingerprint(recipe),
-        "base_model": base_models.describe_base(recipe),
+        "recipe": context.recipe.file,
+        "recipe_fingerprint": up_to_date.recipe_fingerprint(context.recipe),
+        "base_model": base_models.describe_base(context.recipe),
         "labels": list(snapshot.labels),
         "dates": _describe_dates(rows),
-        **_describe_sources(rows, load_state(home).sources),
-        **versions.read_run_origin(home, run_id),
+        **_describe_sources(rows, load_state(context.home).sources),
+        **versions.read_run_origin(context.home, run_id),
     }
 
 

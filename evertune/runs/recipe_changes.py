@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.data.corpus.state import load_state
 from evertune.records import dump_settings
-from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
+    from evertune.runtime.context import RunContext
 
 MAX_SHOWN = 60  # characters of a value
 # Sections that affect neither rows nor models nor decisions.
@@ -46,10 +46,10 @@ def summarize_recipe(recipe: "Recipe") -> dict[str, Any]:
     return settings
 
 
-def find_changes(recipe: "Recipe", home: Home) -> list[str]:
+def find_changes(context: "RunContext") -> list[str]:
     """Return what changed since the last concluded run, with the effect on its history; empty before the first run."""
-    before = load_state(home).recipe
-    return [] if before is None else describe_changes(before, summarize_recipe(recipe))
+    before = load_state(context.home).recipe
+    return [] if before is None else describe_changes(before, summarize_recipe(context.recipe))
 
 
 def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from evertune.registry.decisions import ledger
 from evertune.registry.tracking import unfinished
 from evertune.registry.versions import versions
 from evertune.runs import up_to_date
-from evertune.runtime.home import home_of
+from evertune.runtime.context import open_context
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
@@ -24,12 +24,13 @@ def record_if_unchanged(recipe: "Recipe") -> "Outcome | None":
         DataError: a source cannot be read.
         RegistryError: MLflow does not answer.
     """
-    home = home_of(recipe)
-    if ledger.find_open_intent(home) is not None:  # a process died while it moved the champion
-        versions.repair_ledger(home, recipe.registered_name)
-    unchanged_outcome = up_to_date.check_before_start(recipe, home, sources.fingerprints)
+    context = open_context(recipe)
+    if ledger.find_open_intent(context.home) is not None:  # a process died while it moved the champion
+        versions.repair_ledger(context.home, recipe.registered_name)
+    unchanged_outcome = up_to_date.check_before_start(context, sources.fingerprints)
     if unchanged_outcome is None:
         return None
-    if unfinished.has_open_runs(home):  # left by a forced run, a monitor or a backtest that was killed or is at work
-        unfinished.close_abandoned(home, recipe.name)
-    return ledger.record_unchanged(home, unchanged_outcome)
+    # Open runs are left by a forced run, a monitor or a backtest that was killed, or that is still at work.
+    if unfinished.has_open_runs(context.home):
+        unfinished.close_abandoned(context.home, recipe.name)
+    return ledger.record_unchanged(context.home, unchanged_outcome)

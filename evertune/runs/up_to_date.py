@@ -14,6 +14,7 @@ from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
+    from evertune.runtime.context import RunContext
 
 Fingerprints = Callable[["Recipe", dict[str, Any], dict[str, str]], dict[str, str] | None]
 INTENT = "intent.json"  # in `home.forgotten`: rows that are still to be forgotten
@@ -39,41 +40,41 @@ def recipe_fingerprint(recipe: "Recipe") -> str:
     return compute_digest(*parts)
 
 
-def check_before_start(recipe: "Recipe", home: Home, fingerprints: Fingerprints) -> Outcome | None:
+def check_before_start(context: "RunContext", fingerprints: Fingerprints) -> Outcome | None:
     """Return the last outcome, as `unchanged`, if recipe, sources and corpus are the same as then; else None.
 
     Args:
         fingerprints: `sources.fingerprints`; it returns None if the sources have to be read to tell.
     """
-    state = load_state(home)
+    state = load_state(context.home)
     concluded = state.concluded
-    if concluded is None or concluded.get("recipe") != recipe_fingerprint(recipe):
+    if concluded is None or concluded.get("recipe") != recipe_fingerprint(context.recipe):
         return None
-    if concluded.get("batch") != state.batch or any(home.batches.glob("*.parquet")):
+    if concluded.get("batch") != state.batch or any(context.home.batches.glob("*.parquet")):
         return None  # rows were released, or a run did not end
-    if (home.forgotten / INTENT).exists():
+    if (context.home.forgotten / INTENT).exists():
         return None  # rows are still to be forgotten
     known = concluded.get("sources", {})
-    with open_file_cache(home) as files:
-        current = fingerprints(recipe, files, known)
+    with open_file_cache(context.home) as files:
+        current = fingerprints(context.recipe, files, known)
     if current is None or any(known.get(uri) != fingerprint for uri, fingerprint in current.items()):
         return None
     return _as_unchanged(concluded)
 
 
-def check_after_reading(recipe: "Recipe", home: Home, snapshot: Snapshot) -> Outcome | None:
+def check_after_reading(context: "RunContext", snapshot: Snapshot) -> Outcome | None:
     """Return the last outcome, as `unchanged`, if the recipe is the same and no row was accepted; else None.
 
     Then the sources are recorded as read, so that the next check can skip them.
     """
-    concluded = load_state(home).concluded
+    concluded = load_state(context.home).concluded
     if (
         concluded is None
-        or concluded.get("recipe") != recipe_fingerprint(recipe)
+        or concluded.get("recipe") != recipe_fingerprint(context.recipe)
         or concluded.get("snapshot") != snapshot.fingerprint
     ):
         return None
-    _write_conclusion(recipe, home, concluded, snapshot)
+    _write_conclusion(context, concluded, snapshot)
     return replace(_as_unchanged(concluded), rows=count_rows(snapshot))
 
 
@@ -83,25 +84,25 @@ def read_last_outcome(home: Home) -> Outcome | None:
     return None if concluded is None else _as_unchanged(concluded)
 
 
-def record_conclusion(recipe: "Recipe", home: Home, snapshot: Snapshot, outcome: Outcome) -> None:
+def record_conclusion(context: "RunContext", snapshot: Snapshot, outcome: Outcome) -> None:
     """Record that this recipe over this snapshot is done."""
     concluded: Conclusion = {
-        "recipe": recipe_fingerprint(recipe),
+        "recipe": recipe_fingerprint(context.recipe),
         "snapshot": snapshot.fingerprint,
         "outcome": to_plain(outcome),
     }
-    _write_conclusion(recipe, home, concluded, snapshot)
+    _write_conclusion(context, concluded, snapshot)
 
 
-def _write_conclusion(recipe: "Recipe", home: Home, concluded: Conclusion, snapshot: Snapshot) -> None:
-    settings = recipe_changes.summarize_recipe(recipe)
+def _write_conclusion(context: "RunContext", concluded: Conclusion, snapshot: Snapshot) -> None:
+    settings = recipe_changes.summarize_recipe(context.recipe)
 
     def conclude(state: CorpusState) -> CorpusState:
         # The sources as they were ingested, not as they are now: a file that came during the training is still fresh.
         conclusion: Conclusion = {**concluded, "batch": snapshot.batch, "sources": state.sources}
         return replace(state, concluded=conclusion, recipe=settings)
 
-    update_state(home, conclude)
+    update_state(context.home, conclude)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from evertune.records import Snapshot, compute_digest, to_plain
 from evertune.registry.tracking import runs, searches, unfinished
 from evertune.registry.versions import teaching
 from evertune.report.pages import search as search_page
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from evertune.search import processes, recipe_text
 from evertune.search.study import Study, Trial
@@ -122,8 +123,8 @@ def run_search(plan: Plan, home: Home, snapshot: Snapshot, limits: Limits) -> Re
     deadline = None if limits.hours is None else time.time() + 3600 * limits.hours
     recipe = without_champion(plan.recipe)
     metric = plan.recipe.metric
-    rows = read_seen_rows(recipe, home, snapshot)
-    tokens = tokenize_rows(recipe, home, snapshot, rows)
+    rows = read_seen_rows(RunContext(recipe, home), snapshot)
+    tokens = tokenize_rows(RunContext(recipe, home), snapshot, rows)
     fields = {field.path: field.description for field in plan.fields}
     teachers = _find_teachers(plan)
     teachers_digest = compute_digest({name: mark for name, (_, mark) in teachers.items()}) if teachers else None
@@ -178,7 +179,7 @@ def _open_run(plan: Plan, home: Home, search_home: Home, fields: dict[str, str])
             is_first = False
             logger.info("another process runs this search already; this one joins it")
         with search_home.lock("begin"):
-            run_id = searches.open_search_run(plan.recipe, home, search_home.model, fields)
+            run_id = searches.open_search_run(RunContext(plan.recipe, home), search_home.model, fields)
         if is_first:
             unfinished.close_abandoned(home, plan.recipe.name, held_lock="search", except_run=run_id)
         with runs.fail_on_error(home, run_id):

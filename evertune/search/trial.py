@@ -15,9 +15,9 @@ from evertune.data import label_names
 from evertune.data.corpus import transactions
 from evertune.data.splits import assign
 from evertune.errors import ConfigError, DataError, SettingsError
-from evertune.objectives import load_objective
 from evertune.records import Snapshot, Tokens
 from evertune.registry.tracking import runs, searches
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 from evertune.search.study import Claim, Study
@@ -53,7 +53,7 @@ class Trials:
         self._study = study
         self._run_id = run_id
         self._teachers = teachers
-        self._rows = read_seen_rows(plan.recipe, home, snapshot)
+        self._rows = read_seen_rows(RunContext(plan.recipe, home), snapshot)
         self._encoded: dict[str, tuple[Tokens, Any]] = {}
 
     def run_trial(self, claim: Claim) -> None:
@@ -72,7 +72,9 @@ class Trials:
         texts = {path: format_value(value) for path, value in claim.values.items()}
         summary = ", ".join(f"{short_names[path]} {text}" for path, text in texts.items())
         logger.info("trial %d: %s", claim.number, summary)
-        run = searches.open_trial_run(self._plan.recipe, self._home, self._run_id, folder, claim.number, texts)
+        run = searches.open_trial_run(
+            RunContext(self._plan.recipe, self._home), self._run_id, folder, claim.number, texts
+        )
         state = "complete"
         why = None
         value = None
@@ -111,8 +113,7 @@ class Trials:
 
         rule = recipe.training.distill
         training.finetune_model(
-            recipe,
-            self._study.trial_home(claim.number),
+            RunContext(recipe, self._study.trial_home(claim.number)),
             tokens,
             encoded,
             self._rows,
@@ -126,7 +127,7 @@ class Trials:
         """Return the rows as this recipe encodes them; encodings are cached in this process."""
         key = tokenize.fingerprint_tokens(recipe)
         if key not in self._encoded:
-            tokens = tokenize_rows(recipe, self._home, self._snapshot, self._rows)
+            tokens = tokenize_rows(RunContext(recipe, self._home), self._snapshot, self._rows)
             self._encoded[key] = tokens, tokenize.load_tokens(tokens, self._rows)
         return self._encoded[key]
 
@@ -156,7 +157,7 @@ class Trials:
                 shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def read_seen_rows(recipe: Recipe, home: Home, snapshot: Snapshot) -> "pa.Table":
+def read_seen_rows(context: RunContext, snapshot: Snapshot) -> "pa.Table":
     """Return the train and validation rows of a snapshot, with inputs and targets.
 
     Raises:
@@ -165,15 +166,17 @@ def read_seen_rows(recipe: Recipe, home: Home, snapshot: Snapshot) -> "pa.Table"
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    columns = [*NEEDED, *load_objective(recipe.objective.type).COLUMNS]
-    rows = assign.exclude_leaked_rows(transactions.read_rows(home, snapshot.version, columns), recipe.data.split)
+    columns = [*NEEDED, *context.objective.COLUMNS]
+    rows = assign.exclude_leaked_rows(
+        transactions.read_rows(context.home, snapshot.version, columns), context.recipe.data.split
+    )
     rows = rows.filter(pc.is_in(rows["split"], value_set=pa.array(SEEN)))
     if not pc.any(pc.equal(rows["split"], "validation")).as_py():
         raise DataError("no validation rows to compare trials on; set data.split.validation above 0, or add rows")
-    return label_names.rename_rows(rows, recipe)
+    return label_names.rename_rows(rows, context.recipe)
 
 
-def tokenize_rows(recipe: Recipe, home: Home, snapshot: Snapshot, rows: "pa.Table") -> Tokens:
+def tokenize_rows(context: RunContext, snapshot: Snapshot, rows: "pa.Table") -> Tokens:
     """Return the token data set of the rows that trials see.
 
     Raises:
@@ -181,7 +184,7 @@ def tokenize_rows(recipe: Recipe, home: Home, snapshot: Snapshot, rows: "pa.Tabl
         DataError: likewise.
     """
     counts = {split: snapshot.rows.get(split, 0) for split in SEEN}
-    return tokenize.tokenize_rows(recipe, home, replace(snapshot, rows=counts), rows)
+    return tokenize.tokenize_rows(context, replace(snapshot, rows=counts), rows)
 
 
 def without_champion(recipe: Recipe) -> Recipe:

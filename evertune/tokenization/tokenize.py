@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from evertune.config import Recipe
-    from evertune.runtime.home import Home
+    from evertune.runtime.context import RunContext
 
 logger = logging.getLogger(__name__)
 Encode = Callable[["pa.Table"], dict[str, list[Any]]]
@@ -52,8 +52,7 @@ def fingerprint_tokens(recipe: "Recipe") -> str:
 
 
 def tokenize_rows(
-    recipe: "Recipe",
-    home: "Home",
+    context: "RunContext",
     snapshot: Snapshot,
     rows: "pa.Table",
     spread: Spread | None = None,
@@ -62,8 +61,7 @@ def tokenize_rows(
     """Encode the rows that no earlier run has encoded, and return the token data set.
 
     Args:
-        recipe: the model's recipe.
-        home: where token files are kept.
+        context: the recipe and the home of its model.
         snapshot: of the corpus.
         rows: the snapshot's current rows with `row_version`, `batch`, `part` and `split`.
         spread: calls `write_part` with each of many jobs on other machines. None: encode on this machine.
@@ -72,30 +70,32 @@ def tokenize_rows(
         ConfigError: the base model has no tokenizer that fits.
         DataError: a row cannot be encoded, or the disk is full.
     """
-    key = fingerprint_tokens(recipe)
+    key = fingerprint_tokens(context.recipe)
     file_rows = token_files.assign_files(rows, token_files.find_closed_groups(rows))
-    indices_by_path = {home.tokens / key / f"{name}.arrow": indices for name, indices in file_rows}
+    indices_by_path = {context.home.tokens / key / f"{name}.arrow": indices for name, indices in file_rows}
     missing = {}
     for path, indices in indices_by_path.items():
         versions = rows.column("row_version").take(indices)
         if not token_files.contains_rows(path, versions) and not token_files.join_group(path, versions):
             missing[path] = versions
     new_rows = sum(map(len, missing.values()))
-    sweep_files(home.tokens / key, "*.part")
+    sweep_files(context.home.tokens / key, "*.part")
     if missing:
         if inputs is None:
-            roles = load_objective(recipe.objective.type).encoded_roles
+            roles = context.objective.encoded_roles
             rows_to_encode = rows.select(["row_version", *roles])
         else:
             rows_to_encode = inputs(min(rows["batch"][indices_by_path[path][0]].as_py() for path in missing))
-        _encode_missing(recipe, rows_to_encode, missing, spread)
+        _encode_missing(context.recipe, rows_to_encode, missing, spread)
     files = tuple(str(path) for path in indices_by_path)
     tokens = Tokens(files, compute_digest(key, snapshot.fingerprint), snapshot, {}, 0)
     counts, truncated = _count_tokens(tokens, rows)
     logger.info("%d rows tokenized, %d of them in this run", len(rows), new_rows)
     if truncated:
         logger.warning(
-            "%d rows are longer than objective.max_length %d and are truncated", truncated, recipe.objective.max_length
+            "%d rows are longer than objective.max_length %d and are truncated",
+            truncated,
+            context.recipe.objective.max_length,
         )
     return Tokens(files, tokens.fingerprint, snapshot, counts, truncated)
 

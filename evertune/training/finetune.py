@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from evertune.config import Recipe
+    from evertune.runtime.context import RunContext
     from evertune.training.progress import Log
 
 logger = logging.getLogger(__name__)
@@ -84,8 +85,7 @@ def run_folder(home: Home, key: str, *, anew: bool = False) -> Path:
 
 
 def finetune_model(
-    recipe: "Recipe",
-    home: Home,
+    context: "RunContext",
     tokens: Tokens,
     encoded: "datasets.Dataset",
     rows: "pa.Table",
@@ -100,8 +100,7 @@ def finetune_model(
     """Train on the snapshot's train rows, stop early on its validation rows, and write the bundle.
 
     Args:
-        recipe: the model's recipe.
-        home: of the recipe.
+        context: the recipe and the home of its model.
         tokens: the token data set.
         encoded: the snapshot's rows, tokenized.
         rows: the same rows in the same order, with their targets.
@@ -120,17 +119,13 @@ def finetune_model(
 
     candidate_facts = read_json(folder / "candidate.json")
     if candidate_facts is None or bundle.compute_digest(folder / "bundle") != candidate_facts["digest"]:
-        with job_slots.hold_slot(recipe.name):
+        with job_slots.hold_slot(context.recipe.name):
             start = time.perf_counter()
-            if processes.requires_processes(recipe):
-                with _explain_errors(recipe, folder):
-                    facts = processes.train_in_processes(
-                        recipe, home, tokens, rows, run_id, folder, log, champion, since
-                    )
+            if processes.requires_processes(context.recipe):
+                with _explain_errors(context.recipe, folder):
+                    facts = processes.train_in_processes(context, tokens, rows, run_id, folder, log, champion, since)
             else:
-                outcome = train_model(
-                    recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since, teacher
-                )
+                outcome = train_model(context, tokens, encoded, rows, run_id, folder, log, champion, since, teacher)
                 facts = outcome or {}
             candidate_facts = {**facts, "seconds": time.perf_counter() - start}
         write_json(folder / "candidate.json", candidate_facts)
@@ -142,8 +137,7 @@ def finetune_model(
 
 
 def train_model(
-    recipe: "Recipe",
-    home: Home,
+    context: "RunContext",
     tokens: Tokens,
     encoded: "datasets.Dataset",
     rows: "pa.Table",
@@ -165,14 +159,13 @@ def train_model(
     from evertune.training.distributed import process_group
 
     # Processes whose parent was killed end by themselves; the next training waits until they have ended.
-    training_lock = home.lock("training") if process_group.get_rank() == 0 else contextlib.nullcontext()
-    with training_lock, _explain_errors(recipe, folder):
-        return _train_and_bundle(recipe, home, tokens, encoded, rows, run_id, folder, log, champion, since, teacher)
+    training_lock = context.home.lock("training") if process_group.get_rank() == 0 else contextlib.nullcontext()
+    with training_lock, _explain_errors(context.recipe, folder):
+        return _train_and_bundle(context, tokens, encoded, rows, run_id, folder, log, champion, since, teacher)
 
 
 def _train_and_bundle(
-    recipe: "Recipe",
-    home: Home,
+    context: "RunContext",
     tokens: Tokens,
     encoded: "datasets.Dataset",
     rows: "pa.Table",
@@ -190,17 +183,17 @@ def _train_and_bundle(
     from evertune.training.task import build_task
 
     labels = tokens.snapshot.labels
-    settings = recipe.training
-    memory = home.root / "machine.json"
-    tokenizer = tokenize.load_tokenizer(recipe)
-    task = build_task(recipe, encoded, rows, labels, tokenizer, since)
-    start = champion if recipe.data.fresh.start_from == "champion" else None
-    start_model = initial_model.build_initial_model(recipe, task.objective, labels, start)
+    settings = context.recipe.training
+    memory = context.home.root / "machine.json"
+    tokenizer = tokenize.load_tokenizer(context.recipe)
+    task = build_task(context.recipe, encoded, rows, labels, tokenizer, since)
+    start = champion if context.recipe.data.fresh.start_from == "champion" else None
+    start_model = initial_model.build_initial_model(context.recipe, task.objective, labels, start)
     model = start_model.model
     if settings.distill is not None:
         if teacher is None:
             raise ConfigError("training.distill: only `evertune run` and `search` support a teacher; remove it here")
-        task = task.with_teacher(teacher, settings.distill, tokenizer, recipe.objective, folder / "teacher.npy")
+        task = task.with_teacher(teacher, settings.distill, tokenizer, context.recipe.objective, folder / "teacher.npy")
     trainable_count = parameters.freeze_parameters(
         model, settings.freeze, settings.train_top_layers, settings.method == FULL
     )
@@ -221,8 +214,8 @@ def _train_and_bundle(
         return None
     model = start_model.finish_model(settings.needs_base)
     task.objective.finish_model(model, task.train, labels)
-    serving = resolve_precision(recipe.evaluation.precision, memory)
-    card = {**_build_card(recipe, tokens, serving, run_id), "conventions": task.conventions}
+    serving = resolve_precision(context.recipe.evaluation.precision, memory)
+    card = {**_build_card(context.recipe, tokens, serving, run_id), "conventions": task.conventions}
     digest = bundle.write_bundle(folder / "bundle", model, tokenizer, task.objective, card)
     return {
         "digest": digest,

@@ -21,6 +21,7 @@ from evertune.errors import DataError, RegistryError
 from evertune.records import Outcome
 from evertune.registry.decisions import ledger
 from evertune.runs import up_to_date as conclusion
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 from tests.helpers.cli import Done
@@ -96,7 +97,7 @@ def _show(place: Home) -> None:
 
 
 def forget(people: tuple[Recipe, Home], *ids: str, **how: Any) -> forgetting.Forgotten:
-    return forgetting.forget_rows(*people, {"id": ids}, "a letter", **how)
+    return forgetting.forget_rows(RunContext(*people), {"id": ids}, "a letter", **how)
 
 
 def test_no_file_holds_a_forgotten_row(people: tuple[Recipe, Home]) -> None:
@@ -220,12 +221,12 @@ def test_without_an_id_a_row_is_its_text(tmp_path: Path, place: Home) -> None:
     one = recipe(tmp_path, **TOLERANT)
     run(one, place)
     name = quarantine.list_refused(place)["row_version"][0].as_py()
-    assert forgetting.forget_rows(one, place, {"id": [name]}, "why").rows == {
+    assert forgetting.forget_rows(RunContext(one, place), {"id": [name]}, "why").rows == {
         "corpus": 0,
         "quarantine": 1,
         "batches": 0,
     }
-    assert forgetting.forget_rows(one, place, {"text": [SECRET.upper() + "!"]}, "why").rows["corpus"] == 2
+    assert forgetting.forget_rows(RunContext(one, place), {"text": [SECRET.upper() + "!"]}, "why").rows["corpus"] == 2
     assert shown(place.root, "lovelace", "turing") == set()
     write_csv(tmp_path / "b.csv", [(SECRET, "refund"), *good(4, 60)])
     assert ingest(one, place).rows == 4
@@ -246,15 +247,15 @@ def test_the_next_run_is_not_unchanged(people: tuple[Recipe, Home]) -> None:
     snapshot = corpus.take_snapshot(place)
     done = Outcome("promoted", "", "kept-rows", 1, 1, "r", {}, {"refused": 0}, {}, {}, None)
     one = one.model_copy(update={"base_model": "some/hub-id"})
-    conclusion.record_conclusion(one, place, snapshot, done)
+    conclusion.record_conclusion(RunContext(one, place), snapshot, done)
 
     def same(*_: Any) -> Any:
         return read_json(place.state)["sources"]
 
-    assert conclusion.check_before_start(one, place, same) is not None
+    assert conclusion.check_before_start(RunContext(one, place), same) is not None
     forget(people, "ada")
-    assert conclusion.check_before_start(one, place, same) is None
-    assert conclusion.check_after_reading(one, place, corpus.take_snapshot(place)) is None
+    assert conclusion.check_before_start(RunContext(one, place), same) is None
+    assert conclusion.check_after_reading(RunContext(one, place), corpus.take_snapshot(place)) is None
 
 
 def test_what_is_at_work_is_not_disturbed(people: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch) -> None:

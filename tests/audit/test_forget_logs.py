@@ -8,6 +8,7 @@ from evertune.audit.forgetting import forget as forgetting
 from evertune.data.corpus import delta_tables
 from evertune.data.corpus import transactions as corpus
 from evertune.registry.versions import lineage
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from tests.helpers.data import current, good, run, write_csv
 from tests.helpers.forget import HEADER, SECRET, kept, loaded, shown
@@ -39,7 +40,7 @@ def test_the_log_of_the_tables_holds_no_text(
     told = [path.suffix for path, content in kept(log) if SECRET in content]
     assert set(told) == ({".json", ".parquet"} if made == "before" else set())
     old = corpus.read_rows(place, 2)
-    forgetting.forget_rows(one, place, {"id": ["ada"]}, "a letter")
+    forgetting.forget_rows(RunContext(one, place), {"id": ["ada"]}, "a letter")
     assert shown(place.root, "lovelace") == set()
     delta_tables._open_tables.clear()
     assert corpus.read_rows(place, 2).to_pylist() == [row for row in old.to_pylist() if row["id"] != "ada"]

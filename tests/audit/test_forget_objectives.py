@@ -14,6 +14,7 @@ from evertune.data import thumbnails
 from evertune.evaluation import evaluate as evaluation
 from evertune.evaluation import excerpts
 from evertune.registry.versions import lineage
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 from tests.helpers.data import ingest, write_jsonl
@@ -105,7 +106,7 @@ def test_what_a_run_shows_of_a_forgotten_row_goes(name: str, tmp_path: Path, mon
     )
     assert ingest(one, home).rows == COUNT
     before = show(home, name, rows)
-    assert forgetting.forget_rows(one, home, {"id": ["r0"]}, "a letter").rows["batches"] == 1
+    assert forgetting.forget_rows(RunContext(one, home), {"id": ["r0"]}, "a letter").rows["batches"] == 1
 
     pictures = [rows[0][role] for role, kind in objectives.load_objective(name).COLUMNS.items() if kind == "image"]
     hidden = ["lovelace", "turing", "punched", *pictures, *map(thumbnails.make_thumbnail, pictures)]

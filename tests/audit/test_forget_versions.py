@@ -7,6 +7,7 @@ import pytest
 
 from evertune.audit.forgetting import forget as forgetting
 from evertune.registry.versions import versions as models
+from evertune.runtime.context import RunContext
 from tests.helpers.cli import Done
 from tests.helpers.data import current, good, run
 from tests.helpers.registry import Shop
@@ -16,7 +17,7 @@ def test_the_versions_that_saw_the_rows_are_told(shop: Shop) -> None:
     run(shop.recipe, shop.home)
     version = shop.checked()
     found = current(shop.home, "text", "split")[0]
-    told = forgetting.forget_rows(shop.recipe, shop.home, {"text": [found["text"]]}, "why").versions
+    told = forgetting.forget_rows(RunContext(shop.recipe, shop.home), {"text": [found["text"]]}, "why").versions
     assert told == ({"version": version, "aliases": [], "rows": {found["split"]: 1}, "descends": []},)
 
 

@@ -23,6 +23,7 @@ from evertune.registry.tracking import runs as tracking
 from evertune.registry.tracking import store
 from evertune.registry.versions import lineage
 from evertune.registry.versions import versions as models
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from evertune.serving import bundle
 from evertune.tokenization import tokenize as tokenization
@@ -52,7 +53,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, model
     one = load_recipe(folder / "recipe.yaml")
     home = Home(folder / "home", "tickets")
     made = trained(one, home, take_in(one, home))
-    models.register_version(one, home, made, ["a text"])
+    models.register_version(RunContext(one, home), made, ["a text"])
     return folder
 
 
@@ -61,12 +62,11 @@ def trained(one: Recipe, home: Home, snapshot: Snapshot) -> Candidate:
     rows = relabel.rename_rows(
         splits.exclude_leaked_rows(corpus.read_rows(home, snapshot.version), one.data.split), one
     )
-    tokens = tokenization.tokenize_rows(one, home, snapshot, rows)
+    tokens = tokenization.tokenize_rows(RunContext(one, home), snapshot, rows)
     folder = training.run_folder(home, training.fingerprint_training(one, tokens, None))
-    run = tracking.open_run(one, home, tokens, folder)
+    run = tracking.open_run(RunContext(one, home), tokens, folder)
     made = training.finetune_model(
-        one,
-        home,
+        RunContext(one, home),
         tokens,
         tokenization.load_tokens(tokens, rows),
         rows,
@@ -88,7 +88,7 @@ def test_it_is_identical_bit_for_bit_and_leaves_nothing(known: tuple[Recipe, Hom
     files = {path for path in home.root.rglob("*") if path.suffix != ".lock" and "reproduced" not in path.parts}
     files.add(home.model / "reproduce.holder.json")
     edited = one.model_copy(update={"training": one.training.model_copy(update={"seed": 99})})
-    found = reproduction.reproduce_version(edited, home, 1)  # by the recipe of then, not by today's
+    found = reproduction.reproduce_version(RunContext(edited, home), 1)  # by the recipe of then, not by today's
     assert (found.verdict, found.weights, found.missing, found.lost) == ("identical", 0.0, (), {})
     assert found.metrics == found.registered
     assert found.environment == {}
@@ -98,7 +98,7 @@ def test_it_is_identical_bit_for_bit_and_leaves_nothing(known: tuple[Recipe, Hom
 def test_one_at_a_time(known: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reproduction, "WAIT", 0.1)
     with known[1].lock("reproduce"), pytest.raises(RegistryError, match="has held the reproduce lock of tickets"):
-        reproduction.reproduce_version(*known, 1)
+        reproduction.reproduce_version(RunContext(*known), 1)
 
 
 def test_one_that_was_killed_goes_on(known: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,11 +107,11 @@ def test_one_that_was_killed_goes_on(known: tuple[Recipe, Home], monkeypatch: py
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(bundle, "write_bundle", dies)
-        reproduction.reproduce_version(*known, 1)
+        reproduction.reproduce_version(RunContext(*known), 1)
     steps: list[int] = []
     step = loop.TokenTrainer.training_step
     monkeypatch.setattr(loop.TokenTrainer, "training_step", lambda *a, **k: (steps.append(1), step(*a, **k))[1])
-    assert reproduction.reproduce_version(*known, 1).verdict == "identical"
+    assert reproduction.reproduce_version(RunContext(*known), 1).verdict == "identical"
     assert steps == []  # its last checkpoint was the whole training
 
 
@@ -121,10 +121,10 @@ def test_of_a_variant_the_original_is_trained_and_the_variant_made_anew(known: t
     place = home.runs / "variant"
     digest = variants.write_variant(models.fetch_bundle(home, "tickets", 1), place / "bundle", "prune", 0.3)
     tokens = Tokens((), "variant", snapshot, {}, 0)
-    run = tracking.open_run(one, home, tokens, place)
+    run = tracking.open_run(RunContext(one, home), tokens, place)
     made = Candidate(str(place / "bundle"), run.run_id, str(place), digest, tokens, 0, 0.0, 0.0, 0.0)
-    version = models.register_version(one, home, made, ["a text"])
-    found = reproduction.reproduce_version(one, home, version)
+    version = models.register_version(RunContext(one, home), made, ["a text"])
+    found = reproduction.reproduce_version(RunContext(one, home), version)
     assert (found.version, found.verdict, found.weights) == (version, "identical", 0.0)
     store.open_client(home).delete_model_version("tickets", str(version))
 
@@ -141,19 +141,19 @@ def test_a_student_has_its_teacher_again_and_where_that_is_gone_nothing_begins(
     rows = relabel.rename_rows(
         splits.exclude_leaked_rows(corpus.read_rows(home, snapshot.version), one.data.split), one
     )
-    made = finetune.__wrapped__(tokenization.tokenize_rows(one, home, snapshot, rows), one)
-    version = models.register_version(one, home, made, ["a text"])
+    made = finetune.__wrapped__(tokenization.tokenize_rows(RunContext(one, home), snapshot, rows), one)
+    version = models.register_version(RunContext(one, home), made, ["a text"])
     told = models.describe_version(home, "tickets", version)["model"]
     assert lineage.list_trained_versions(home, "tickets")[-1].parents == (1,)
     assert (told["teacher"], told["teacher_version"]) == (
         bundle.compute_digest(models.fetch_bundle(home, "tickets", 1)),
         "1",
     )
-    assert reproduction.reproduce_version(one, home, version).verdict == "identical"
+    assert reproduction.reproduce_version(RunContext(one, home), version).verdict == "identical"
     store.open_client(home).set_model_version_tag("tickets", "1", "evertune.bundle", "of other files")
-    monkeypatch.setattr(training, "finetune", None)
+    monkeypatch.setattr(training, "finetune_model", None)
     with pytest.raises(RegistryError, match=r"its teacher is needed to reproduce it: version 1 of tickets"):
-        reproduction.reproduce_version(one, home, version)
+        reproduction.reproduce_version(RunContext(one, home), version)
     store.open_client(home).set_model_version_tag("tickets", "1", "evertune.bundle", told["teacher"])
     store.open_client(home).delete_model_version("tickets", str(version))
 
@@ -176,7 +176,7 @@ def test_what_differs_is_told(known: tuple[Recipe, Home], monkeypatch: pytest.Mo
     monkeypatch.setattr(tracking, "describe_environment", lambda: {"threads": 1, "libraries": {"torch": "9.0"}})
     monkeypatch.setattr("evertune.models.base.fingerprint_base", lambda _: "another")
     monkeypatch.setattr(reproduction, "compare_weights", lambda *_: 0.5)
-    found = reproduction.reproduce_version(*known, 1)
+    found = reproduction.reproduce_version(RunContext(*known), 1)
     assert found.verdict == "same"  # the metrics are those
     assert found.environment["torch"][1] == "9.0"
     assert found.missing == (f"the base model {known[0].base_model} has changed since the training",)
@@ -204,7 +204,7 @@ def test_forgotten_rows_are_counted_by_reproduce_and_trace(
     one = load_recipe(tmp_path / "recipe.yaml")
     home = Home(tmp_path / "home", "tickets")
     text = next(row["text"] for row in corpus.read_rows(home, 1).to_pylist() if row["split"] == "train")
-    told = forgetting.forget_rows(one, home, {"text": [text]}, "a letter")
+    told = forgetting.forget_rows(RunContext(one, home), {"text": [text]}, "a letter")
     assert [version["rows"] for version in told.versions] == [{"train": 1}]
     done = evertune("reproduce", tmp_path / "recipe.yaml", "--version", "1", "--json")
     assert (done.json["lost"], done.json["forgotten"]) == ({"train": 1}, {"train": 1})

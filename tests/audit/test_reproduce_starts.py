@@ -15,6 +15,7 @@ from evertune.data.corpus import transactions as corpus
 from evertune.data.splits import assign as splits
 from evertune.registry.decisions import ledger
 from evertune.registry.versions import versions as models
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from evertune.tokenization import tokenize as tokenization
 from tasks.finetune import finetune
@@ -49,10 +50,10 @@ def version_of(one: Recipe, home: Home, meanwhile: Callable[[], object] = lambda
     rows = relabel.rename_rows(
         splits.exclude_leaked_rows(corpus.read_rows(home, snapshot.version), one.data.split), one
     )
-    made = finetune.__wrapped__(tokenization.tokenize_rows(one, home, snapshot, rows), one)
+    made = finetune.__wrapped__(tokenization.tokenize_rows(RunContext(one, home), snapshot, rows), one)
     meanwhile()
     met = models.find_champion(home, "tickets")
-    version = models.register_version(one, home, made, ["a text"])
+    version = models.register_version(RunContext(one, home), made, ["a text"])
     ledger.append_event(
         home, "decision", version=version, champion=met, verdict="promoted", run_id=made.run_id, evidence=[]
     )
@@ -71,7 +72,7 @@ def test_what_went_on_from_a_champion(project: Path, train_on: str) -> None:
     write_rows(project / "rows" / "c.csv", ticket_rows(40, start=140))
     assert version_of(one, home) == 3  # which version 2 is not to be taken for
     for version in (1, 2):
-        found = reproduction.reproduce_version(one, home, version)
+        found = reproduction.reproduce_version(RunContext(one, home), version)
         assert (found.verdict, found.weights, found.missing) == ("identical", 0.0, ()), version
 
 
@@ -82,12 +83,12 @@ def test_it_begins_where_it_began_whatever_champion_was_met_later(project: Path)
         write_rows(project / "rows" / f"{name}.csv", ticket_rows(80, start=80 * version))
         back = partial(models.move_champion, home, "tickets", 1, expected=2, reason="a test")
         assert version_of(one, home, back if version == 3 else lambda: None) == version
-    found = reproduction.reproduce_version(one, home, 3)
+    found = reproduction.reproduce_version(RunContext(one, home), 3)
     assert (found.verdict, found.missing) == ("identical", ())
 
 
 def test_what_two_processes_made(project: Path) -> None:
     one = load_recipe(project / "recipe.yaml", ["training.processes=2"])
     home = Home(project / "home", "tickets")
-    found = reproduction.reproduce_version(one, home, version_of(one, home))
+    found = reproduction.reproduce_version(RunContext(one, home), version_of(one, home))
     assert (found.verdict, found.missing) == ("identical", ())

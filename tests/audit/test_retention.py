@@ -16,6 +16,7 @@ from evertune.registry.decisions import ledger, promotion
 from evertune.registry.tracking import store
 from evertune.registry.versions import versions as models
 from evertune.runs import up_to_date as conclusion
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import write_json
 from tests.helpers.cli import Done
 from tests.helpers.crash import killed
@@ -65,7 +66,7 @@ def test_only_the_files_of_versions_that_nobody_needs_go(
     assert ledger.read_entries(shop.home)[-1]["versions"] == [2]
     with pytest.raises(RegistryError, match=r"version 2 of .*: its files were removed by `evertune clean`; "):
         promotion.promote_version(shop.home, shop.name, 2, "it was the best")
-    told = tracing.trace_version(shop.recipe, shop.home, 2)
+    told = tracing.trace_version(RunContext(shop.recipe, shop.home), 2)
     assert told["recipe"]["name"] == shop.recipe.name
     assert told["environment"]["libraries"]
     assert promotion.roll_back_champion(shop.home, shop.name, "test") == 1
@@ -101,13 +102,13 @@ def test_the_teacher_and_what_others_registered_under_the_name_stay(
     make_champion(shop, 3)
     mlflow.create_model_version(shop.name, str(shop.home.root))
     distill = {"teacher": "2"}
-    told = cleaning.clean_home(_taught(loaded, distill), shop.home, remove=True)
+    told = cleaning.clean_home(RunContext(_taught(loaded, distill), shop.home), remove=True)
     why = {2: "the recipe's teacher", 3: "champion", 4: "one of the newest 1", 5: "registered outside Evertune"}
     assert told.kept == why
     assert [_whole(shop, version) for version in (1, 2, 3, 4)] == [False, True, True, True]
     assert "evertune.files" not in mlflow.get_model_version(shop.name, "5").tags
     distill = {"teacher": made[1].bundle}
-    assert not cleaning.clean_home(_taught(loaded, distill), shop.home, remove=False).spare[1:]
+    assert not cleaning.clean_home(RunContext(_taught(loaded, distill), shop.home), remove=False).spare[1:]
     assert Path(made[1].run_folder).is_dir()
 
 
@@ -118,11 +119,11 @@ def test_what_a_crash_left_half_removed_goes_the_next_time(shop: Shop, clean: Ca
     made = [shop.registered()[0] for _ in range(3)]
     make_champion(shop, 3)
     with killed(Artifacts, "delete_artifacts", "after"):
-        cleaning.clean_home(loaded, shop.home, remove=True)
+        cleaning.clean_home(RunContext(loaded, shop.home), remove=True)
     with killed(Path, "rename", "after"):
-        cleaning.clean_home(loaded, shop.home, remove=True)
-    assert cleaning.clean_home(loaded, shop.home, remove=True).spare
-    assert not cleaning.clean_home(loaded, shop.home, remove=False).spare
+        cleaning.clean_home(RunContext(loaded, shop.home), remove=True)
+    assert cleaning.clean_home(RunContext(loaded, shop.home), remove=True).spare
+    assert not cleaning.clean_home(RunContext(loaded, shop.home), remove=False).spare
     assert not any(Path(one.run_folder).exists() for one in made[:2])
     assert not list((shop.home.model / cleaning.GOING).iterdir())
     assert _whole(shop, 3)
@@ -132,9 +133,11 @@ def test_reproductions_that_did_not_end_go(shop: Shop) -> None:
     left = shop.home.model / "reproduced" / "1-abc"
     write_json(left / "models" / shop.recipe.name / "runs" / "again" / "checkpoints" / "state.json", {})
     assert not [
-        one for one in cleaning.clean_home(shop.recipe, shop.home, remove=True).spare if one.what == "reproduction"
+        one
+        for one in cleaning.clean_home(RunContext(shop.recipe, shop.home), remove=True).spare
+        if one.what == "reproduction"
     ]
-    done = cleaning.clean_home(_without_age(shop.recipe), shop.home, remove=True)
+    done = cleaning.clean_home(RunContext(_without_age(shop.recipe), shop.home), remove=True)
     assert ("reproduction", "reproduced/1-abc", 1) in [(one.what, one.name, one.files) for one in done.spare]
     assert not left.exists()
 
@@ -164,12 +167,12 @@ def test_old_files_of_the_corpus_go_and_every_version_stays_readable(
     monkeypatch.setattr(cleaning.tokenize, "fingerprint_tokens", lambda _: "now")
     for name in ("now", "then"):
         write_json(place.tokens / name / "000001-000.arrow", {})
-    found = cleaning.clean_home(one, place, remove=True).spare
+    found = cleaning.clean_home(RunContext(one, place), remove=True).spare
     assert {(each.what, each.name) for each in found} >= {("old files", "corpus"), ("token files", "tokens/then")}
     assert len(list(place.corpus.glob("*.parquet"))) < 4
     assert (place.tokens / "now").is_dir()
     assert [corpus.fingerprint_contents(place, version) for version in versions] == before
-    assert not cleaning.clean_home(one, place, remove=True).spare
+    assert not cleaning.clean_home(RunContext(one, place), remove=True).spare
     write_csv(tmp_path / "5.csv", good(4, 20))
     assert run(one, place).accepted == 4
     assert [row["text"] for row in current(place, "text")] == [text for text, _ in good(20, 4)]

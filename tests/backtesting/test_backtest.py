@@ -28,6 +28,7 @@ from evertune.data.sources import read as sources
 from evertune.errors import ConfigError, DataError
 from evertune.evaluation import evaluate as evaluation
 from evertune.records import Snapshot
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home, home_of
 from tests.helpers.cli import ticket_rows
 
@@ -121,14 +122,16 @@ def recipe(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def taken_in(recipe: Recipe) -> tuple[Home, Snapshot]:
     home = home_of(recipe)
-    batch = corpus.ingest_rows(recipe, home, lambda seen: sources.read_sources(recipe, seen))
-    return home, admission.admit_batch(batch, recipe, home)[0]
+    batch = corpus.ingest_rows(RunContext(recipe, home), lambda seen: sources.read_sources(recipe, seen))
+    return home, admission.admit_batch(batch, RunContext(recipe, home))[0]
 
 
 def replayed(recipe: Recipe, told: Callable[[Step], None] = lambda step: None, **more: Any) -> backtest.Result:
     home, snapshot = taken_in(recipe)
     policies = backtest.parse_policies("never,always,gated,drift")
-    return backtest.run_backtest(recipe, home, snapshot, "week", policies, lambda folder: "run", told, **more)
+    return backtest.run_backtest(
+        RunContext(recipe, home), snapshot, "week", policies, lambda folder: "run", told, **more
+    )
 
 
 def plain(result: backtest.Result) -> list[Step]:
@@ -173,7 +176,9 @@ def test_where_no_rows_came_since_the_last_training_nothing_is_retrained(
 
     def run(told: Callable[[Step], None]) -> backtest.Result:
         policies = backtest.parse_policies("gated")
-        return backtest.run_backtest(recipe, home, snapshot, "week", policies, lambda _: "run", told, start=2)
+        return backtest.run_backtest(
+            RunContext(recipe, home), snapshot, "week", policies, lambda _: "run", told, start=2
+        )
 
     with pytest.raises(KeyboardInterrupt):
         run(until)
@@ -192,7 +197,9 @@ def test_rows_that_teach_nothing_train_nothing(recipe: Recipe) -> None:
     new = recipe.model_copy(update={"data": recipe.data.model_copy(update={"fresh": fresh})})
     home, snapshot = taken_in(new)
     always = backtest.parse_policies("always")
-    found = backtest.run_backtest(new, home, snapshot, "week", always, lambda _: "run", lambda _: None, start=3).steps
+    found = backtest.run_backtest(
+        RunContext(new, home), snapshot, "week", always, lambda _: "run", lambda _: None, start=3
+    ).steps
     assert [(step.window, step.retrained) for step in found] == [(3, True), (4, True), (5, False)]
 
 
@@ -200,7 +207,9 @@ def test_a_lenient_policy_promotes_what_is_held(recipe: Recipe) -> None:
     recipe = strict(recipe)
     home, snapshot = taken_in(recipe)
     policies = backtest.parse_policies("gated,unless-harm,gated-test")
-    found = backtest.run_backtest(recipe, home, snapshot, "week", policies, lambda _: "run", lambda _: None, start=4)
+    found = backtest.run_backtest(
+        RunContext(recipe, home), snapshot, "week", policies, lambda _: "run", lambda _: None, start=4
+    )
     last = [step for step in found.steps if step.window == 5]
     said = {(step.policy, step.verdict, step.promoted) for step in last}
     assert said == {("gated", "held", False), ("unless-harm", "held", True), ("gated-test", "held", False)}
@@ -252,7 +261,9 @@ def test_a_backtest_of_a_later_day_is_another_where_rows_were_still_to_come(
     def at(days: float) -> backtest.Result:
         monkeypatch.setattr(backtest, "datetime", type("Clock", (), {"now": lambda zone: MONDAY + timedelta(days)}))
         policies = backtest.parse_policies("never")
-        return backtest.run_backtest(recipe, home, snapshot, "week", policies, lambda _: "run", lambda _: None, start=2)
+        return backtest.run_backtest(
+            RunContext(recipe, home), snapshot, "week", policies, lambda _: "run", lambda _: None, start=2
+        )
 
     early = at(26.1)
     soon = at(26.2)
@@ -280,7 +291,7 @@ def test_the_gate_looks_at_the_rows_that_a_run_would_look_at(recipe: Recipe, mon
 
     monkeypatch.setattr(evaluation, "evaluate_models", spy)
     gated = backtest.parse_policies("gated")
-    backtest.run_backtest(bounded, home, snapshot, "week", gated, lambda _: "run", lambda _: None, start=4)
+    backtest.run_backtest(RunContext(bounded, home), snapshot, "week", gated, lambda _: "run", lambda _: None, start=4)
     ((window, rows),) = judged
     assert (window, rows.keys(), rows[4]) == (5, {4, 5}, 4) and rows[5] > 4
 
@@ -288,11 +299,18 @@ def test_the_gate_looks_at_the_rows_that_a_run_would_look_at(recipe: Recipe, mon
 def test_rows_without_a_timestamp_column_or_too_few_windows_are_errors(recipe: Recipe) -> None:
     without = recipe.model_copy(update={"data": recipe.data.model_copy(update={"columns": {}})})
     with pytest.raises(ConfigError, match="a backtest needs a timestamp"):
-        backtest.run_backtest(without, home_of(recipe), taken_in(recipe)[1], "week", [], lambda _: "", lambda _: None)
+        backtest.run_backtest(
+            RunContext(without, home_of(recipe)), taken_in(recipe)[1], "week", [], lambda _: "", lambda _: None
+        )
     with pytest.raises(DataError, match=r"1 windows, and before the last one none .* set shorter windows"):
         home, snapshot = taken_in(recipe)
         backtest.run_backtest(
-            recipe, home, snapshot, "90 days", backtest.parse_policies("never"), lambda _: "", lambda _: None
+            RunContext(recipe, home),
+            snapshot,
+            "90 days",
+            backtest.parse_policies("never"),
+            lambda _: "",
+            lambda _: None,
         )
 
 

@@ -16,6 +16,7 @@ from evertune.data.sources import read as sources
 from evertune.errors import DataError
 from evertune.records import to_plain
 from evertune.report.pages import backtest as pages
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import home_of
 from tests.helpers.objective_samples import SAMPLES, short
 
@@ -50,10 +51,10 @@ def project(folder: Path, name: str, base: Path, **gate: int) -> Recipe:
 
 def replayed(recipe: Recipe) -> backtest.Result:
     home = home_of(recipe)
-    batch = corpus.ingest_rows(recipe, home, lambda seen: sources.read_sources(recipe, seen))
-    snapshot = admission.admit_batch(batch, recipe, home)[0]
+    batch = corpus.ingest_rows(RunContext(recipe, home), lambda seen: sources.read_sources(recipe, seen))
+    snapshot = admission.admit_batch(batch, RunContext(recipe, home))[0]
     policies = backtest.parse_policies("gated,drift")
-    return backtest.run_backtest(recipe, home, snapshot, "week", policies, lambda _: "run", lambda _: None)
+    return backtest.run_backtest(RunContext(recipe, home), snapshot, "week", policies, lambda _: "run", lambda _: None)
 
 
 @pytest.mark.parametrize("name", objectives.TABLE)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from evertune.runtime.context import RunContext
 from tests.helpers.cli import Done, Project, ticket_rows, write_rows
 
 Command = Callable[..., Done]
@@ -62,7 +63,8 @@ def _without_prefect(recipe: Any, *_: Any) -> None:
 
     home = home_of(recipe)
     admission.admit_batch(
-        corpus.ingest_rows(recipe, home, lambda seen: sources.read_sources(recipe, seen)), recipe, home
+        corpus.ingest_rows(RunContext(recipe, home), lambda seen: sources.read_sources(recipe, seen)),
+        RunContext(recipe, home),
     )
 
 

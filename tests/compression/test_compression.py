@@ -17,6 +17,7 @@ from evertune.data.corpus import transactions as corpus
 from evertune.errors import ConfigError
 from evertune.registry.versions import lineage
 from evertune.registry.versions import versions as models
+from evertune.runtime.context import open_context
 from evertune.runtime.home import home_of
 from evertune.serving import bundle
 from evertune.serving.portable import compressed
@@ -172,7 +173,7 @@ def test_a_variant_of_the_champion_takes_its_place_only_within_the_limits(
     one = load_recipe(path)
     assert retrain(one).decision == "promoted"
     text = next(row["text"] for row in corpus.read_rows(home_of(one), 1).to_pylist() if row["split"] == "train")
-    seen = forgetting.forget_rows(one, home_of(one), {"text": [text]}, "a letter").versions
+    seen = forgetting.forget_rows(open_context(one), {"text": [text]}, "a letter").versions
     assert [(version["version"], version["rows"]) for version in seen] == [(1, {"train": 1})]
     strict = evertune("compress", path, "--method", "prune", "--sparsity", "0.99", "--json")
     assert strict.status == 0 and strict.json["verdict"] == "held" and "minimum agreement" in strict.json["reason"], (
@@ -186,7 +187,7 @@ def test_a_variant_of_the_champion_takes_its_place_only_within_the_limits(
     assert facts[0]["run"]["rows"] == facts[1]["run"]["rows"]
     shown = " ".join(evertune("trace", path, "--version", "3").out.split())
     assert "version 1, of which it is a compressed variant" in shown and "except for those that were forgotten" in shown
-    told = forgetting.forget_rows(one, home_of(one), {"text": [text]}, "once more", dry_run=True)
+    told = forgetting.forget_rows(open_context(one), {"text": [text]}, "once more", dry_run=True)
     assert [(version["version"], version["rows"]) for version in told.versions] == []  # nothing new to forget
     versions = lineage.list_trained_versions(home_of(one), one.registered_name)
     assert [(version.snapshot, version.parents) for version in versions] == [(1, ()), (1, (1,)), (1, (1,))]

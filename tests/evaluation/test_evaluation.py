@@ -139,7 +139,7 @@ def test_rows_of_one_component_reach_the_gate_as_one_group(
     assert evidence(report)["groups"].tolist() == [5 - number // 4 for number in range(len(TEST))]
     gate = {"superior_on": "test", "noninferior_on": {}, "min_rows": 7}
     decision = challenge.decide_challenge(recipe(tiny_model, evaluation={"gate": gate}), report, 1)
-    assert decision.verdict == "held" and "15 test rows in 6 groups, needs 7" in decision.reason
+    assert decision.verdict == "held" and "15 test rows in 6 groups; at least 7 groups are needed" in decision.reason
     together = details(report)["champion"]["intervals"]["accuracy"]
     alone = details(evaluate(tiny_model, candidate, champion))["champion"]["intervals"]["accuracy"]
     assert together[0] == alone[0] and together[1:] != alone[1:]

@@ -60,10 +60,10 @@ def test_rows_with_several_labels_are_ranked() -> None:
         ("text-classification", None),
         ("embedding", None),
         ("multi-label", None),
-        ("token-classification", "a word's label depends"),
+        ("token-classification", "the label of a word depends"),
         ("causal-lm", None),
-        ("pair-classification", "how two texts stand"),
-        ("image-classification", "a picture has no"),
+        ("pair-classification", "a relation between two texts"),
+        ("image-classification", "images cannot be compared"),
     ],
 )
 def test_where_there_is_none_the_page_says_why(objective: str, why: str | None) -> None:

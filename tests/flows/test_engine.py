@@ -16,6 +16,7 @@ from evertune.data.contract.chunk import check_chunk_remotely
 from evertune.data.corpus import delta_tables
 from evertune.errors import ConfigError, DataError
 from evertune.records import Inputs
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from evertune.serving import scoring
 from evertune.tokenization import tokenize as tokenization
@@ -84,9 +85,9 @@ def test_token_files_are_written_as_in_one_process(tiny_model: Path, tmp_path: P
     rows = pa.concat_tables([part(number) for number in range(5)])
     here = Home(tmp_path / "here", one.name)
     there = Home(tmp_path / "there", one.name)
-    expected = tokenization.tokenize_rows(one, here, snapshot(rows, LABELS), rows)
+    expected = tokenization.tokenize_rows(RunContext(one, here), snapshot(rows, LABELS), rows)
     found = flow(name="tokens")(
-        lambda: tokenization.tokenize_rows(one, there, snapshot(rows, LABELS), rows, engine.spread_jobs)
+        lambda: tokenization.tokenize_rows(RunContext(one, there), snapshot(rows, LABELS), rows, engine.spread_jobs)
     )()
     assert (len(found.files), found.tokens, found.fingerprint) == (5, expected.tokens, expected.fingerprint)
     for file, other in zip(found.files, expected.files, strict=True):

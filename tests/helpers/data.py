@@ -17,6 +17,7 @@ from evertune.data.corpus.state import update_state
 from evertune.data.row_versions import add_keys
 from evertune.data.sources import read as sources
 from evertune.records import Batch, Snapshot
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from evertune.runtime.threads import Spread
 
@@ -68,12 +69,12 @@ def good(count: int, start: int = 0) -> list[tuple[str, str]]:
 
 
 def ingest(recipe: Recipe, home: Home) -> Batch:
-    return corpus.ingest_rows(recipe, home, lambda seen: sources.read_sources(recipe, seen))
+    return corpus.ingest_rows(RunContext(recipe, home), lambda seen: sources.read_sources(recipe, seen))
 
 
 def run(recipe: Recipe, home: Home, spread: Spread | None = None, docs: Path | None = None) -> Snapshot:
     """Do what the flow does with fresh rows: ingest, check, commit; and note that the run was concluded."""
-    snapshot = admission.admit_batch(ingest(recipe, home), recipe, home, docs, spread=spread)[0]
+    snapshot = admission.admit_batch(ingest(recipe, home), RunContext(recipe, home), docs, spread=spread)[0]
     update_state(home, lambda state: replace(state, concluded={"batch": snapshot.batch}))
     return snapshot
 

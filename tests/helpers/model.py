@@ -13,6 +13,7 @@ import evertune
 from evertune import training
 from evertune.config import Recipe
 from evertune.records import Candidate, Snapshot, Tokens
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from evertune.tokenization import tokenize as tokenization
 
@@ -170,7 +171,7 @@ def snapshot(rows: pa.Table, labels: Sequence[str]) -> Snapshot:
 
 
 def tokens_of(one: Recipe, home: Home, rows: pa.Table, labels: Sequence[str] = LABELS) -> Tokens:
-    return tokenization.tokenize_rows(one, home, snapshot(rows, labels), rows)
+    return tokenization.tokenize_rows(RunContext(one, home), snapshot(rows, labels), rows)
 
 
 def train(
@@ -196,7 +197,9 @@ def train(
                 file.write(json.dumps(entry) + "\n")
 
     encoded = tokenization.load_tokens(tokens, rows)
-    return training.finetune_model(one, home, tokens, encoded, rows, run_id="r", folder=folder, log=log or note, **how)
+    return training.finetune_model(
+        RunContext(one, home), tokens, encoded, rows, run_id="r", folder=folder, log=log or note, **how
+    )
 
 
 def history(place: Path) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from evertune.registry.decisions import queries as decisions
 from evertune.registry.tracking import runs as tracking
 from evertune.registry.tracking import store
 from evertune.registry.versions import versions as models
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from evertune.serving import bundle
 
@@ -49,14 +50,14 @@ class Shop:
         sample = {"role": "text", "inputs": INPUTS, "predictions": predictions}
         (folder / "parity.json").write_text(json.dumps(sample))
         edit(folder / "bundle")
-        run = tracking.open_run(self.recipe, self.home, tokens_of(number), folder)
+        run = tracking.open_run(RunContext(self.recipe, self.home), tokens_of(number), folder)
         digest = bundle.compute_digest(folder / "bundle")
         return Candidate(str(folder / "bundle"), run.run_id, str(folder), digest, tokens_of(number), 1, 1.0, 1.0, 0.5)
 
     def registered(self, edit: Edit = lambda _: None) -> tuple[Candidate, int]:
         """A candidate and its registered version."""
         made = self.candidate(edit)
-        return made, models.register_version(self.recipe, self.home, made, INPUTS[:3])
+        return made, models.register_version(RunContext(self.recipe, self.home), made, INPUTS[:3])
 
     def checked(self) -> int:
         """A registered version whose parity check is on record."""
@@ -98,7 +99,7 @@ def moves(shop: Shop) -> list[tuple[str, int | None, int | None]]:
 def settle(shop: Shop, made: Candidate, version: int, decision: Decision = PROMOTED) -> Decision:
     """The decision about a candidate, carried out against the champion that its run met."""
     met = decisions.find_opponent(shop.home, shop.name, made.run_id)
-    return promotion.apply_decision(shop.recipe, shop.home, made, evaluation(met), decision, version)
+    return promotion.apply_decision(RunContext(shop.recipe, shop.home), made, evaluation(met), decision, version)
 
 
 def waiting(shop: Shop) -> tuple[Candidate, int]:

@@ -10,6 +10,7 @@ import pytest
 from evertune.config import Plan, load_search
 from evertune.records import Snapshot
 from evertune.runs.ingest import ingest_sources
+from evertune.runtime.context import open_context
 from evertune.runtime.home import Home, home_of
 from evertune.search import search
 from evertune.search.search import Limits, Result
@@ -57,4 +58,4 @@ def taken(folder: Path, tiny_model: Path, model_store: Path, patch: pytest.Monke
     write_rows(folder / "rows" / "a.csv", ticket_rows(150))
     plan = load_search(Project(folder, tiny_model, "").write(training=TRAINING).recipe)
     patch.setenv("EVERTUNE_HOME", str(folder / "home"))
-    return Shop(plan, ingest_sources(plan.recipe, home_of(plan.recipe)), set())
+    return Shop(plan, ingest_sources(open_context(plan.recipe)), set())

@@ -13,6 +13,7 @@ from evertune.errors import DataError
 from evertune.monitoring import monitor as monitoring
 from evertune.monitoring.monitor import Side
 from evertune.objectives import load_objective
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from evertune.serving import bundle
 from evertune.statistics import two_sample as drift
@@ -85,7 +86,7 @@ def test_where_texts_recur_and_nothing_changes_there_is_no_more_alarm_than_state
         card(place)
         write_csv(tmp_path / str(seed) / "b.csv", rows[OLD:], (*HEADER, "id"))
         run(one, place)
-        before, now = monitoring.load_corpus_sides(one, place, CHAMPION)
+        before, now = monitoring.load_corpus_sides(RunContext(one, place), CHAMPION)
         assert now.left_out > NEW / 4 and now.left_out + len(now.inputs) == NEW
         learned = {row["text"] for row in known(place) if row["split"] in {"train", "validation"}}
         assert learned.isdisjoint([*before.inputs, *now.inputs])
@@ -112,7 +113,7 @@ def test_rows_that_were_touched_or_corrected_are_not_new(tmp_path: Path, card: A
     fresh = [(*row, number, "2026-02-01") for number, row in enumerate(good(20, 900), 900)]
     write_csv(tmp_path / "b.csv", again + fresh, header)
     run(one, place)
-    before, now = monitoring.load_corpus_sides(one, place, CHAMPION)
+    before, now = monitoring.load_corpus_sides(RunContext(one, place), CHAMPION)
     assert sorted(now.inputs) == sorted(text for text, *_ in fresh) and now.left_out == 60
     tested = {row["text"] for row in corpus.read_rows(place, 1).to_pylist() if row["split"] == "test"}
     assert set(before.inputs) == tested and len(before.inputs) == len(tested)
@@ -130,11 +131,14 @@ def test_new_threads_are_compared_with_tested_ones(tmp_path: Path, card: Any) ->
     new = [(*row, f"t{number // 3}") for number, row in enumerate(good(30, 900), 900)]
     going_on = [(*row, tested[0]["group"]) for row in good(2, 990)]
     file = write_csv(tmp_path / "look" / "b.csv", new + going_on, header)
-    before, now = monitoring.load_file_sides(one, place, CHAMPION, str(file))
+    before, now = monitoring.load_file_sides(RunContext(one, place), CHAMPION, str(file))
     assert (len(before.inputs), len(now.inputs), now.left_out) == (len(tested), 32, 0)
     write_csv(tmp_path / "b.csv", new + going_on, header)
     run(one, place)
-    assert [side.inputs for side in monitoring.load_corpus_sides(one, place, CHAMPION)] == [before.inputs, now.inputs]
+    assert [side.inputs for side in monitoring.load_corpus_sides(RunContext(one, place), CHAMPION)] == [
+        before.inputs,
+        now.inputs,
+    ]
 
 
 def test_rows_of_a_file_are_linked_as_those_of_a_source(tmp_path: Path, card: Any) -> None:
@@ -152,7 +156,7 @@ def test_rows_of_a_file_are_linked_as_those_of_a_source(tmp_path: Path, card: An
     lines = [*((text, "card", "") for text in new), *[("my parcel was lost in the snow", "card", "")] * 30]
     lines += [*((f"{text} delta", "card", "t1") for text, _ in good(5, 950)), (f"{old}!", "card", "")]
     write_csv(tmp_path / "look" / "b.csv", lines, header)
-    before, now = monitoring.load_file_sides(one, place, CHAMPION, str(tmp_path / "look" / "b.csv"))
+    before, now = monitoring.load_file_sides(RunContext(one, place), CHAMPION, str(tmp_path / "look" / "b.csv"))
     assert (now.left_out, len(now.inputs), len(now.targets or [])) == (1, 55, 55)
     assert sorted(Counter(now.groups.tolist()).values()) == [*[1] * 20, 5, 30]
     assert before.groups is not None and not set(before.groups.tolist()) & set(now.groups.tolist())

@@ -14,6 +14,7 @@ from evertune.errors import RegistryError
 from evertune.monitoring import monitor as monitoring
 from evertune.monitoring import observations as observing
 from evertune.monitoring.monitor import Side
+from evertune.runtime.context import RunContext
 from evertune.serving import bundle
 from tests.helpers.cli import Project, ticket_rows, write_rows
 from tests.helpers.model import LABELS, TAGS, TOKENS, recipe, split_rows, table, tag_rows, text_rows, train
@@ -288,4 +289,4 @@ def test_a_trace_for_a_person_of_the_champion_whose_rows_are_gone(project: Proje
 def test_a_version_that_is_not_there_is_a_registry_error(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERTUNE_HOME", str(project.home.root))
     with pytest.raises(RegistryError, match="tickets has no version 9; `evertune history RECIPE` lists them"):
-        tracing.trace_version(load_recipe(project.recipe), project.home, 9)
+        tracing.trace_version(RunContext(load_recipe(project.recipe), project.home), 9)

@@ -16,6 +16,7 @@ from evertune.records import Monitoring, Trigger
 from evertune.registry.tracking import queries, unfinished
 from evertune.registry.tracking import runs as tracking
 from evertune.registry.tracking.store import open_client
+from evertune.runtime.context import RunContext
 from tests.helpers.registry import Shop
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -134,5 +135,5 @@ def test_the_hours_of_training_are_those_that_mlflow_has(shop: Shop) -> None:
     tags = unfinished.mark_started(shop.home, "monitor", shop.home.monitors / "one")
     looked = mlflow.create_run(mlflow.get_run(made[0].run_id).info.experiment_id, tags=tags)
     mlflow.set_terminated(looked.info.run_id, end_time=looked.info.start_time + 10_000_000)
-    assert queries.sum_training_seconds(shop.recipe, shop.home, started) == 3605
-    assert queries.sum_training_seconds(shop.recipe, shop.home, datetime.now(UTC) + HOUR) == 0
+    assert queries.sum_training_seconds(RunContext(shop.recipe, shop.home), started) == 3605
+    assert queries.sum_training_seconds(RunContext(shop.recipe, shop.home), datetime.now(UTC) + HOUR) == 0

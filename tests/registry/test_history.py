@@ -11,6 +11,7 @@ from evertune.registry.decisions import promotion
 from evertune.registry.decisions.history import build_history
 from evertune.registry.tracking import queries
 from evertune.report.pages import history
+from evertune.runtime.context import RunContext
 from tests.helpers.cli import Done
 from tests.helpers.registry import HELD, PROMOTED, Shop, settle
 from tests.helpers.report import Json, Read
@@ -32,7 +33,7 @@ def test_the_chronicle_tells_decisions_moves_by_hand_and_trainings(shop: Shop) -
     settle(shop, *shop.registered(), decision=PROMOTED)
     settle(shop, *shop.registered(), decision=HELD)
     promotion.roll_back_champion(shop.home, shop.name, "broken for Ann")
-    told = build_history(shop.recipe, shop.home)
+    told = build_history(RunContext(shop.recipe, shop.home))
     said = [(one["what"], one["version"]) for one in told["decisions"] if one["what"] != "moved"]
     assert said == [("promoted", 1), ("promoted", 2), ("held", 3), ("rollback", 1)]
     assert (told["champion"], told["aliases"]["challenger"]) == (1, 3)
@@ -118,8 +119,8 @@ def test_the_page_of_many_decisions_is_small_newest_first_older_ones_folded(tmp_
 
 def test_a_look_and_a_backtest_without_an_answer_are_told_as_such(shop: Shop, tmp_path: Path) -> None:
     few = Monitoring("m", 1, False, "3 rows beside 9 test rows", None, 0.05, {"reference": 9, "current": 3}, "x")
-    queries.record_monitoring(shop.recipe, shop.home, few, tmp_path)
-    [look] = build_history(shop.recipe, shop.home)["monitors"]
+    queries.record_monitoring(RunContext(shop.recipe, shop.home), few, tmp_path)
+    [look] = build_history(RunContext(shop.recipe, shop.home))["monitors"]
     assert (look["found"], look["reason"]) == ("too few rows", few.reason)
     failed = {"run_id": "b", "time": look["time"], "status": "FAILED", "reason": None}
     read = Read(

@@ -13,6 +13,7 @@ from evertune.records import Monitoring, Outcome
 from evertune.registry.tracking import queries, store, unfinished
 from evertune.registry.tracking import runs as tracking
 from evertune.registry.tracking.backtests import Backtest
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from tests.helpers.paths import ROOT
 from tests.helpers.registry import Shop, tokens_of
@@ -28,7 +29,7 @@ def status(shop: Shop, run_id: str) -> str:
 
 def begun(shop: Shop, number: int) -> str:
     """A run whose process is gone; the test holds no lock."""
-    return tracking.open_run(shop.recipe, shop.home, tokens_of(number), shop.home.runs / str(number)).run_id
+    return tracking.open_run(RunContext(shop.recipe, shop.home), tokens_of(number), shop.home.runs / str(number)).run_id
 
 
 def backtest(shop: Shop, number: int) -> Backtest:
@@ -40,7 +41,7 @@ def backtest(shop: Shop, number: int) -> Backtest:
 def look(shop: Shop) -> str:
     folder = shop.home.monitors / "20261122"
     folder.mkdir(parents=True, exist_ok=True)
-    return queries.record_monitoring(shop.recipe, shop.home, FOUND, folder)
+    return queries.record_monitoring(RunContext(shop.recipe, shop.home), FOUND, folder)
 
 
 def interrupted(*_: object, **__: object) -> None:

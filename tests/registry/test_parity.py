@@ -23,6 +23,7 @@ from evertune.registry.decisions import ledger, promotion
 from evertune.registry.tracking import store
 from evertune.registry.versions import parity, requirements
 from evertune.registry.versions import versions as models
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 from tests.helpers.registry import INPUTS, PROMOTED, Shop, evaluation
@@ -60,7 +61,7 @@ def other_weights(bundle: Path) -> None:
 @pytest.mark.slow
 def test_a_good_model_passes_and_answers_strangers(shop: Shop) -> None:
     made, version = shop.registered()
-    decision = promotion.apply_decision(shop.recipe, shop.home, made, evaluation(), PROMOTED, version)
+    decision = promotion.apply_decision(RunContext(shop.recipe, shop.home), made, evaluation(), PROMOTED, version)
     found = decision.evidence[-1]
     assert (decision.verdict, found["passed"], found["agreement"]) == ("promoted", True, 1.0)
     assert found["rows"] == len(INPUTS)
@@ -94,7 +95,7 @@ def test_a_model_that_is_not_what_was_tested_is_held(shop: Shop, edit: Callable[
     first = shop.checked()
     models.move_champion(shop.home, shop.name, first, expected=None, reason="test")
     made, version = shop.registered(edit)
-    decision = promotion.apply_decision(shop.recipe, shop.home, made, evaluation(first), PROMOTED, version)
+    decision = promotion.apply_decision(RunContext(shop.recipe, shop.home), made, evaluation(first), PROMOTED, version)
     assert decision.verdict == "held"
     assert words in decision.reason
     assert decision.evidence[-1]["passed"] is False
@@ -106,7 +107,7 @@ def test_a_model_that_is_not_what_was_tested_is_held(shop: Shop, edit: Callable[
 def test_a_registered_model_whose_files_are_gone_is_held(shop: Shop) -> None:
     made, version = shop.registered()
     (models.fetch_bundle(shop.home, shop.name, version).parent.parent / "requirements.txt").unlink()
-    decision = promotion.apply_decision(shop.recipe, shop.home, made, evaluation(), PROMOTED, version)
+    decision = promotion.apply_decision(RunContext(shop.recipe, shop.home), made, evaluation(), PROMOTED, version)
     assert decision.verdict == "held"
     assert "requirements" in decision.reason
     assert shop.champion() is None

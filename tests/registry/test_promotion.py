@@ -12,6 +12,7 @@ from evertune.records import Decision
 from evertune.registry.decisions import ledger, promotion
 from evertune.registry.decisions import queries as decisions
 from evertune.registry.versions import versions as models
+from evertune.runtime.context import RunContext
 from tests.helpers.crash import Killed
 from tests.helpers.registry import HELD, REJECTED, Shop, events, make_champion, moved_by_others, moves, settle
 
@@ -48,7 +49,7 @@ def test_a_decision_that_was_carried_out_is_given_again(shop: Shop) -> None:
     before = events(shop)
     assert decisions.find_opponent(shop.home, shop.name, made.run_id) == 1
     assert settle(shop, made, version, HELD) == first
-    assert models.register_version(shop.recipe, shop.home, made, ["x"]) == version
+    assert models.register_version(RunContext(shop.recipe, shop.home), made, ["x"]) == version
     assert events(shop) == before
     assert len(models.list_versions(shop.home, shop.name)) == 2
     assert shop.tag(version, "decision") == "promoted"

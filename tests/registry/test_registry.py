@@ -14,6 +14,7 @@ from evertune.errors import RegistryError
 from evertune.registry.tracking import runs as tracking
 from evertune.registry.tracking import store
 from evertune.registry.versions import versions as models
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 from evertune.serving import bundle
@@ -56,7 +57,10 @@ def test_the_page_on_the_registry_shows_how_a_stranger_loads_the_model(shop: Sho
 
 def test_a_run_has_one_version_however_often_it_is_registered(shop: Shop) -> None:
     made, version = shop.registered()
-    assert [models.register_version(shop.recipe, shop.home, made, INPUTS[:3]) for _ in range(2)] == [version, version]
+    assert [models.register_version(RunContext(shop.recipe, shop.home), made, INPUTS[:3]) for _ in range(2)] == [
+        version,
+        version,
+    ]
     other, second = shop.registered()
     assert (version, second) == (1, 2)
     assert [models.find_run_version(shop.home, shop.name, one.run_id) for one in (made, other)] == [1, 2]
@@ -83,13 +87,13 @@ def test_a_champion_whose_files_changed_or_are_gone_cannot_be_read(shop: Shop) -
 
 def test_an_interrupted_run_is_taken_up_again(shop: Shop, tmp_path: Path) -> None:
     folder = shop.home.runs / "one"
-    run = tracking.open_run(shop.recipe, shop.home, tokens_of(1), folder)
+    run = tracking.open_run(RunContext(shop.recipe, shop.home), tokens_of(1), folder)
     with pytest.raises(ZeroDivisionError), tracking.fail_on_error(shop.home, run.run_id):
         run.log_metrics({"loss": 1.0}, 1)
         raise ZeroDivisionError
     mlflow = store.open_client(shop.home)
     assert mlflow.get_run(run.run_id).info.status == "FAILED"
-    again = tracking.open_run(shop.recipe, shop.home, tokens_of(1), folder)
+    again = tracking.open_run(RunContext(shop.recipe, shop.home), tokens_of(1), folder)
     assert (again.run_id, mlflow.get_run(run.run_id).info.status) == (run.run_id, "RUNNING")
     again.log_metrics({"loss": 1.0}, 1)
     again.log_metrics({"loss": 0.5}, 2)
@@ -112,7 +116,7 @@ class Counting:
 
 def test_metrics_and_tags_go_in_one_request_each(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "SOON", 3600)
-    run = tracking.open_run(shop.recipe, shop.home, tokens_of(1), shop.home.runs / "one")
+    run = tracking.open_run(RunContext(shop.recipe, shop.home), tokens_of(1), shop.home.runs / "one")
     counting = run._client = Counting(run._client)
     for step in range(30):
         run.log_metrics({"loss": 1.0 - step / 100, "rate": 0.1}, step)
@@ -127,7 +131,7 @@ def test_metrics_and_tags_go_in_one_request_each(shop: Shop, monkeypatch: pytest
 
 def test_metrics_are_sent_while_the_training_goes_on(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "SOON", 0.0)
-    run = tracking.open_run(shop.recipe, shop.home, tokens_of(1), shop.home.runs / "one")
+    run = tracking.open_run(RunContext(shop.recipe, shop.home), tokens_of(1), shop.home.runs / "one")
     run.log_metrics({"loss": 1.0}, 1)
     while not store.open_client(shop.home).get_metric_history(run.run_id, "loss"):
         time.sleep(0.05)
@@ -135,12 +139,12 @@ def test_metrics_are_sent_while_the_training_goes_on(shop: Shop, monkeypatch: py
 
 def test_metrics_that_a_crash_left_are_sent_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "SOON", 3600)
-    run = tracking.open_run(shop.recipe, shop.home, tokens_of(1), shop.home.runs / "one")
+    run = tracking.open_run(RunContext(shop.recipe, shop.home), tokens_of(1), shop.home.runs / "one")
     run.log_metrics({"loss": 1.0}, 1)
     run.send_metrics()
     (run.folder / tracking.SENT).unlink()  # as where the crash came between the request and its note
     run.log_metrics({"loss": 0.5}, 2)
-    again = tracking.open_run(shop.recipe, shop.home, tokens_of(1), run.folder)
+    again = tracking.open_run(RunContext(shop.recipe, shop.home), tokens_of(1), run.folder)
     again.log_metrics({"loss": 0.5}, 2)
     again.finish_run()
     found = store.open_client(shop.home).get_metric_history(run.run_id, "loss")
@@ -149,12 +153,12 @@ def test_metrics_that_a_crash_left_are_sent_once(shop: Shop, monkeypatch: pytest
 
 def test_a_metric_that_a_kill_cut_short_costs_itself_only(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "SOON", 3600)
-    run = tracking.open_run(shop.recipe, shop.home, tokens_of(1), shop.home.runs / "one")
+    run = tracking.open_run(RunContext(shop.recipe, shop.home), tokens_of(1), shop.home.runs / "one")
     run.log_metrics({"loss": 1.0}, 1)
     run.send_metrics()
     with (run.folder / tracking.HISTORY).open("a") as file:
         file.write('{"time": 17, "st')
-    again = tracking.open_run(shop.recipe, shop.home, tokens_of(1), run.folder)
+    again = tracking.open_run(RunContext(shop.recipe, shop.home), tokens_of(1), run.folder)
     again.log_metrics({"loss": 0.5}, 2)
     again.finish_run()
     found = store.open_client(shop.home).get_metric_history(run.run_id, "loss")
@@ -167,9 +171,9 @@ def test_a_model_that_was_logged_and_not_registered_is_registered_not_logged_aga
     made = shop.candidate()
     monkeypatch.setattr(models, "_ensure_registered", dies)
     with pytest.raises(KeyboardInterrupt):
-        models.register_version(shop.recipe, shop.home, made, INPUTS[:3])
+        models.register_version(RunContext(shop.recipe, shop.home), made, INPUTS[:3])
     monkeypatch.undo()
-    assert models.register_version(shop.recipe, shop.home, made, INPUTS[:3]) == 1
+    assert models.register_version(RunContext(shop.recipe, shop.home), made, INPUTS[:3]) == 1
     [one] = logged(shop, made.run_id)
     assert store.open_client(shop.home).get_model_version(shop.name, "1").source == f"models:/{one.model_id}"
     assert bundle.compute_digest(models.fetch_bundle(shop.home, shop.name, 1)) == made.digest
@@ -179,10 +183,10 @@ def test_a_model_that_was_logged_in_part_is_given_up(shop: Shop, monkeypatch: py
     made = shop.candidate()
     monkeypatch.setattr("mlflow.MlflowClient.log_model_artifacts", dies)
     with pytest.raises(KeyboardInterrupt):
-        models.register_version(shop.recipe, shop.home, made, INPUTS[:3])
+        models.register_version(RunContext(shop.recipe, shop.home), made, INPUTS[:3])
     [part] = logged(shop, made.run_id)
     monkeypatch.undo()
-    assert models.register_version(shop.recipe, shop.home, made, INPUTS[:3]) == 1
+    assert models.register_version(RunContext(shop.recipe, shop.home), made, INPUTS[:3]) == 1
     assert [one.model_id != part.model_id for one in logged(shop, made.run_id)] == [True]
 
 
@@ -203,9 +207,9 @@ def test_a_run_that_died_before_it_was_noted_is_taken_up_and_described(
     describe = tracking._log_origin
     monkeypatch.setattr(tracking, "_log_origin", dies)
     with pytest.raises(KeyboardInterrupt):
-        tracking.open_run(shop.recipe, shop.home, tokens_of(1), folder)
+        tracking.open_run(RunContext(shop.recipe, shop.home), tokens_of(1), folder)
     monkeypatch.setattr(tracking, "_log_origin", describe)
-    run = tracking.open_run(shop.recipe, shop.home, tokens_of(1), folder)
+    run = tracking.open_run(RunContext(shop.recipe, shop.home), tokens_of(1), folder)
     mlflow = store.open_client(shop.home)
     found = mlflow.search_runs([store.ensure_experiment(shop.home, shop.recipe.name)])
     assert [one.info.run_id for one in found] == [run.run_id]
@@ -215,7 +219,7 @@ def test_a_run_that_died_before_it_was_noted_is_taken_up_and_described(
 
 def test_a_run_tells_what_it_was_made_of(shop: Shop) -> None:
     folder = shop.home.runs / "one"
-    run = tracking.open_run(shop.recipe, shop.home, tokens_of(1), folder)
+    run = tracking.open_run(RunContext(shop.recipe, shop.home), tokens_of(1), folder)
     mlflow = store.open_client(shop.home)
     data = mlflow.get_run(run.run_id).data
     assert data.params["base_model"] == shop.recipe.base_model
@@ -227,10 +231,10 @@ def test_a_run_tells_what_it_was_made_of(shop: Shop) -> None:
 
 def test_a_run_that_was_deleted_in_mlflow_says_what_to_do(shop: Shop) -> None:
     folder = shop.home.runs / "one"
-    run = tracking.open_run(shop.recipe, shop.home, tokens_of(1), folder)
+    run = tracking.open_run(RunContext(shop.recipe, shop.home), tokens_of(1), folder)
     (folder / "run.json").write_text('{"run_id": "0123456789abcdef0123456789abcdef"}')
     with pytest.raises(RegistryError, match="delete the folder to start over"):
-        tracking.open_run(shop.recipe, shop.home, tokens_of(1), folder)
+        tracking.open_run(RunContext(shop.recipe, shop.home), tokens_of(1), folder)
     assert run.run_id
 
 

@@ -13,6 +13,7 @@ from evertune.cli.errors import explain_error
 from evertune.errors import RegistryError
 from evertune.registry.tracking import store
 from evertune.registry.versions import versions as models
+from evertune.runtime.context import open_context
 from evertune.runtime.home import Home
 from tests.helpers.cli import Done
 from tests.helpers.paths import ROOT
@@ -133,9 +134,8 @@ def test_a_home_that_cannot_be_ends_with_status_2(
 def _without_prefect(recipe: Any, *_: Any) -> None:
     from evertune.data.corpus import transactions as corpus
     from evertune.data.sources import read as sources
-    from evertune.runtime.home import home_of
 
-    corpus.ingest_rows(recipe, home_of(recipe), lambda seen: sources.read_sources(recipe, seen))
+    corpus.ingest_rows(open_context(recipe), lambda seen: sources.read_sources(recipe, seen))
 
 
 def test_a_tag_of_a_version_loads_no_other_version(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from evertune.models import base as base_models
 from evertune.records import Outcome, Snapshot, to_plain
 from evertune.report import write_card
 from evertune.runs import provenance
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from tests.helpers.model import recipe
 from tests.helpers.report import DETAILS, ORIGIN, OUTCOME, Json, details_of
@@ -109,7 +110,7 @@ def test_origins_count_the_rows_of_each_source_and_name_what_was_read(
     )
     monkeypatch.setattr(provenance, "SHOWN", 1)
     version = corpus.newest_version(home)
-    origin = provenance.describe_origin(loaded, home, Snapshot(version, "f", {}, ("a",), 1), "r")
+    origin = provenance.describe_origin(RunContext(loaded, home), Snapshot(version, "f", {}, ("a",), 1), "r")
     assert [(source["source"], source["rows"]) for source in origin["sources"]] == [("a.csv", 20)]
     assert origin["sources"][0]["digest"] and origin["others"] == {"sources": 0, "rows": 0}
     assert origin["base_model"]["name"] == tiny_model.name and str(tiny_model.parent) not in str(origin)

@@ -7,6 +7,7 @@ import pytest
 
 from evertune.runs import comparison
 from evertune.runs.comparison import Opponent
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import read_json
 from tests.helpers.model import recipe, table, text_rows
 from tests.helpers.registry import Shop, evaluation, make_champion, moved_by_others, settle
@@ -14,19 +15,19 @@ from tests.helpers.registry import Shop, evaluation, make_champion, moved_by_oth
 
 def test_the_opponent_is_the_champion_that_the_run_met(shop: Shop, no_parity: None) -> None:
     first, version = shop.registered()
-    assert comparison.find_opponent(shop.recipe, shop.home, first.run_id) == Opponent(None)
+    assert comparison.find_opponent(RunContext(shop.recipe, shop.home), first.run_id) == Opponent(None)
     settle(shop, first, version)
     assert shop.champion() == version
-    assert comparison.find_opponent(shop.recipe, shop.home, first.run_id) == Opponent(None)  # it met none
+    assert comparison.find_opponent(RunContext(shop.recipe, shop.home), first.run_id) == Opponent(None)  # it met none
     second, _ = shop.registered()
-    assert comparison.find_opponent(shop.recipe, shop.home, second.run_id) == Opponent(version)
+    assert comparison.find_opponent(RunContext(shop.recipe, shop.home), second.run_id) == Opponent(version)
 
 
 def test_a_champion_that_was_taken_away_is_a_problem(shop: Shop) -> None:
     make_champion(shop, shop.checked())
     moved_by_others(shop, None)
     made, _ = shop.registered()
-    opponent = comparison.find_opponent(shop.recipe, shop.home, made.run_id)
+    opponent = comparison.find_opponent(RunContext(shop.recipe, shop.home), made.run_id)
     assert opponent.version is None and opponent.problem is not None
 
 
@@ -49,7 +50,7 @@ def test_a_champion_that_cannot_be_read_is_a_problem_and_no_error(shop: Shop, mo
     monkeypatch.setattr(comparison, "load_test_rows", lambda *_: (None, set()))
     monkeypatch.setattr(comparison.evaluate, "evaluate_models", evaluate_models)
     monkeypatch.setattr(comparison, "describe_baseline", lambda *_: {"why": "not here"})
-    report = comparison.score_models(made, shop.recipe, shop.home, Opponent(99))
+    report = comparison.score_models(made, RunContext(shop.recipe, shop.home), Opponent(99))
     [(champion, version, problem)] = seen
     assert (champion, version) == (None, 99)
     assert problem is not None and problem.startswith("the champion, version 99, cannot be read: ")

@@ -10,6 +10,7 @@ from evertune.records import Outcome, Snapshot, TooLittle, to_plain
 from evertune.registry.decisions import ledger
 from evertune.registry.tracking import runs
 from evertune.runs import outcome as outcomes
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 from tests.helpers.registry import HELD, Shop, evaluation, make_champion, settle, tokens_of
@@ -51,10 +52,10 @@ def test_of_an_empty_note_the_last_conclusion_tells(home: Home, tmp_path: Path, 
 
 def test_rows_that_wait_repeat_the_last_outcome(shop: Shop) -> None:
     few = TooLittle("no train rows")
-    first = outcomes.build_waiting_outcome(few, SNAPSHOT, shop.recipe, shop.home)
+    first = outcomes.build_waiting_outcome(few, SNAPSHOT, RunContext(shop.recipe, shop.home))
     assert (first.decision, first.reason, first.version, first.metrics) == ("unchanged", "no train rows", None, {})
     write_json(shop.home.state, {"concluded": {"outcome": to_plain(DONE)}})
-    found = outcomes.build_waiting_outcome(few, SNAPSHOT, shop.recipe, shop.home)
+    found = outcomes.build_waiting_outcome(few, SNAPSHOT, RunContext(shop.recipe, shop.home))
     assert (found.decision, found.reason, found.version) == ("unchanged", "no train rows", 3)
     assert found.metrics == DONE.metrics
     assert found.rows == {"new": 5, "accepted": 4, "refused": 1, "reasons": {"empty text": 1}}
@@ -66,7 +67,9 @@ def test_the_outcome_of_a_held_challenger_names_its_version_and_the_champion(sho
     make_champion(shop, champion)
     made, version = shop.registered()
     settle(shop, made, version, HELD)
-    found = outcomes.build_outcome(made, evaluation(champion), HELD, shop.recipe, shop.home, {"ingest": 1.0})
+    found = outcomes.build_outcome(
+        made, evaluation(champion), HELD, RunContext(shop.recipe, shop.home), {"ingest": 1.0}
+    )
     assert (found.decision, found.reason, found.run_id) == ("held", "too few rows", made.run_id)
     assert (found.version, found.champion_version) == (version, champion)
     assert found.training["steps"] == made.steps and found.seconds == {"ingest": 1.0} and found.report is None
@@ -84,7 +87,7 @@ def test_rows_are_done_unless_the_champion_could_not_be_read(
     run = runs.Run(shop.home, "a run", tmp_path)
     result = replace(DONE, champion_version=champion)
     report = evaluation(2, problem=problem)
-    outcomes.mark_concluded(run, shop.recipe, shop.home, result, report, tokens_of(1).snapshot)
+    outcomes.mark_concluded(run, RunContext(shop.recipe, shop.home), result, report, tokens_of(1).snapshot)
     assert ("concluded" in read_json(shop.home.state)) is recorded
     marker = tmp_path / "concluded"
     assert (marker.read_text() == "1") if recorded else not marker.exists()

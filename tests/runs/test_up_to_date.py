@@ -17,6 +17,7 @@ from evertune.data.quarantine import release as quarantine
 from evertune.data.sources import read as sources
 from evertune.records import Outcome, Snapshot, compute_digest
 from evertune.runs import up_to_date as conclusion
+from evertune.runtime.context import RunContext, open_context
 from evertune.runtime.files import read_json
 from evertune.runtime.home import Home, home_of
 from tests.helpers.cli import ticket_rows, write_rows
@@ -43,18 +44,18 @@ def write(tmp_path: Path, tiny_model: Path, write_recipe: Callable[..., Path]) -
 
 def take_in(recipe: Recipe) -> Snapshot:
     home = home_of(recipe)
-    batch = corpus.ingest_rows(recipe, home, lambda seen: sources.read_sources(recipe, seen))
-    return admission.admit_batch(batch, recipe, home)[0]
+    batch = corpus.ingest_rows(RunContext(recipe, home), lambda seen: sources.read_sources(recipe, seen))
+    return admission.admit_batch(batch, RunContext(recipe, home))[0]
 
 
 def conclude(recipe: Recipe, snapshot: Snapshot) -> Home:
     home = home_of(recipe)
-    conclusion.record_conclusion(recipe, home, snapshot, DONE)
+    conclusion.record_conclusion(RunContext(recipe, home), snapshot, DONE)
     return home
 
 
 def start(recipe: Recipe) -> Outcome | None:
-    return conclusion.check_before_start(recipe, home_of(recipe), sources.fingerprints)
+    return conclusion.check_before_start(open_context(recipe), sources.fingerprints)
 
 
 def test_the_last_outcome_is_given_until_something_changes(write: Write, tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_rows_released_from_quarantine_make_a_run(write: Write, tmp_path: Path) 
     home = conclude(write(), take_in(write()))
     wider = write(contract={"tolerance": 0.9, "label": {"values": ["refund", "delivery", "account", "lost"]}})
     assert start(wider) is not None
-    assert quarantine.release_rows(wider, home).released == 1
+    assert quarantine.release_rows(RunContext(wider, home)).released == 1
     assert start(wider) is None
     assert (take_in(wider).new, take_in(wider).accepted) == (1, 1)
 
@@ -165,7 +166,7 @@ def test_a_batch_that_waits_makes_a_run(write: Write, tmp_path: Path) -> None:
     recipe = write()
     home = conclude(recipe, take_in(recipe))
     write_rows(tmp_path / "rows" / "b.csv", ticket_rows(5, start=100))
-    corpus.ingest_rows(recipe, home, lambda seen: sources.read_sources(recipe, seen))
+    corpus.ingest_rows(RunContext(recipe, home), lambda seen: sources.read_sources(recipe, seen))
     (tmp_path / "rows" / "b.csv").unlink()
     assert start(recipe) is None
 
@@ -175,7 +176,7 @@ def test_sources_that_bring_nothing_new_are_read_once(write: Write, tmp_path: Pa
     conclude(recipe, take_in(recipe))
     shutil.copy(tmp_path / "rows" / "a.csv", tmp_path / "rows" / "copy.csv")
     assert start(recipe) is None
-    same = conclusion.check_after_reading(recipe, home_of(recipe), take_in(recipe))
+    same = conclusion.check_after_reading(open_context(recipe), take_in(recipe))
     assert same is not None
     assert same.rows["new"] == 0
     assert start(recipe) is not None
@@ -193,7 +194,7 @@ def test_rows_that_were_all_refused_are_told_and_train_nothing(write: Write, tmp
     recipe = write()
     home = conclude(recipe, take_in(recipe))
     write_rows(tmp_path / "rows" / "b.csv", [("", "refund"), ("", "account")])
-    same = conclusion.check_after_reading(recipe, home, take_in(recipe))
+    same = conclusion.check_after_reading(RunContext(recipe, home), take_in(recipe))
     assert same is not None
     assert same.rows == {"new": 2, "accepted": 0, "refused": 2, "reasons": {"missing text": 2}}
     assert take_in(recipe).refused == 0

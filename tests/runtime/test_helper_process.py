@@ -19,6 +19,7 @@ from evertune.data.contract.judge import BatchStoppedError
 from evertune.data.quarantine import release as quarantine
 from evertune.errors import ConfigError
 from evertune.runtime import helper_process as beside
+from evertune.runtime.context import RunContext
 from tests.helpers import helper_process_jobs as beside_jobs
 from tests.helpers.data import REFUSED, TOLERANT, current, good, ingest, write_csv
 from tests.helpers.data import make_home as home
@@ -148,7 +149,7 @@ def test_a_batch_is_judged_alike_in_another_process(tmp_path: Path, prepared: bo
     batch = ingest(one, place)
     if not prepared:
         beside.end_processes()
-    snapshot, verdicts = admission.admit_batch(batch, one, place, place.data_docs / "000001")
+    snapshot, verdicts = admission.admit_batch(batch, RunContext(one, place), place.data_docs / "000001")
     assert verdicts is not None and verdicts.rows == snapshot.accepted == 40 and len(current(place)) == 40
     assert len(verdicts.refused) == len(REFUSED)
     assert (place.data_docs / "000001" / "index.html").exists()
@@ -164,6 +165,6 @@ def test_a_batch_that_is_stopped_in_another_process_loses_nothing(tmp_path: Path
     if not prepared:
         beside.end_processes()
     with pytest.raises(BatchStoppedError, match="4 of 8 rows"):
-        admission.admit_batch(batch, one, place)
+        admission.admit_batch(batch, RunContext(one, place))
     assert len(quarantine.list_refused(place)) == 4
     assert not list(place.batches.glob(".*"))

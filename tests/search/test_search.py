@@ -16,6 +16,7 @@ from evertune import training
 from evertune.config import load_recipe
 from evertune.data.corpus import transactions as corpus
 from evertune.registry.tracking import searches, store, unfinished
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from evertune.search import study
 from evertune.search.search import Result, Trial
@@ -43,9 +44,9 @@ def whole(shop: Shop, patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     """A search from its beginning to its end, and the home that it left."""
     with pytest.MonkeyPatch.context() as spies:
         for module, name, place in (
-            (training, "finetune", 4),
-            (tokenization, "tokenize", 3),
-            (tokenization, "load", 1),
+            (training, "finetune_model", 4),
+            (tokenization, "tokenize_rows", 3),
+            (tokenization, "load_tokens", 1),
         ):
             spies.setattr(module, name, spy(getattr(module, name), place, shop.seen))
         result = shop.run()
@@ -166,7 +167,7 @@ def test_the_command_ends_what_is_done_with_a_recipe_and_a_page(
 ) -> None:
     home = Path(shutil.copytree(whole[1], tmp_path / "home", dirs_exist_ok=True))
     monkeypatch.setenv("EVERTUNE_HOME", str(home))
-    monkeypatch.setattr(training, "finetune", None)  # nothing is trained again
+    monkeypatch.setattr(training, "finetune_model", None)  # nothing is trained again
     done = evertune("search", shop.path, "--trials", TRIALS, "--json", "--output", tmp_path / "best.yaml")
     assert done.status == 0, done.err
     found = done.json
@@ -199,7 +200,7 @@ def test_the_flow_ends_it_too_with_the_recipe_beside_the_other(
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     monkeypatch.setenv("EVERTUNE_HOME", str(shutil.copytree(whole[1], tmp_path / "home", dirs_exist_ok=True)))
-    monkeypatch.setattr(training, "finetune", None)
+    monkeypatch.setattr(training, "finetune_model", None)
     with temporary_settings({PREFECT_API_URL: prefect_server}):
         from flows.search import search as flow
 
@@ -213,19 +214,20 @@ def test_what_a_dead_search_left_is_closed_by_another_and_gone_on_with_by_its_ow
     for folder in folders:
         (folder / "trials" / "0000").mkdir(parents=True)
     one, two = (
-        searches.open_search_run(shop.plan.recipe, shop.home, folder, {"training.seed": "1 to 9"}) for folder in folders
+        searches.open_search_run(RunContext(shop.plan.recipe, shop.home), folder, {"training.seed": "1 to 9"})
+        for folder in folders
     )
     own = searches.open_trial_run(
-        shop.plan.recipe, shop.home, one, folders[0] / "trials" / "0000", 0, {"training.seed": "4"}
+        RunContext(shop.plan.recipe, shop.home), one, folders[0] / "trials" / "0000", 0, {"training.seed": "4"}
     )
     runs = (one, own.run_id, two)
     mlflow = store.open_client(shop.home)
     for but, left in ((one, ["RUNNING", "RUNNING", "KILLED"]), (two, ["KILLED", "KILLED", "KILLED"])):
         unfinished.close_abandoned(shop.home, "tickets", held_lock="search", except_run=but)
         assert [mlflow.get_run(run).info.status for run in runs] == left
-    assert searches.open_search_run(shop.plan.recipe, shop.home, folders[0], {}) == one
+    assert searches.open_search_run(RunContext(shop.plan.recipe, shop.home), folders[0], {}) == one
     (folders[0] / "trials" / "0000" / "run.json").unlink()  # it died before it could note it
     again = searches.open_trial_run(
-        shop.plan.recipe, shop.home, one, folders[0] / "trials" / "0000", 0, {"training.seed": "4"}
+        RunContext(shop.plan.recipe, shop.home), one, folders[0] / "trials" / "0000", 0, {"training.seed": "4"}
     )
     assert again.run_id == own.run_id and mlflow.get_run(own.run_id).info.status == "RUNNING"

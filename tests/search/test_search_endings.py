@@ -43,10 +43,10 @@ def broken(error: Exception) -> Callable[..., Any]:
 def test_values_that_cannot_be_trained_are_given_up_and_other_errors_stop_the_search(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "finetune", broken(SettingsError("the loss is nan")))
+    monkeypatch.setattr(training, "finetune_model", broken(SettingsError("the loss is nan")))
     with pytest.raises(TrainingError, match="none of 2 trials was completed: the loss is nan; search other"):
         shop.run(trials=2)
-    monkeypatch.setattr(training, "finetune", broken(TrainingError("nothing can be written")))
+    monkeypatch.setattr(training, "finetune_model", broken(TrainingError("nothing can be written")))
     with pytest.raises(TrainingError, match="nothing can be written"):
         shop.run(trials=3)
     made = study.Study(Home(shop.home.root, f"tickets/searches/{shop.folder().name}"), shop.plan.fields, False, 17)
@@ -64,11 +64,11 @@ def test_a_recipe_that_no_values_mend_ends_the_search(shop: Shop, monkeypatch: p
         tried.append(1)
         raise ConfigError(f"training.student.layers: {len(tried)} are too many")
 
-    monkeypatch.setattr(training, "finetune", unlike)
+    monkeypatch.setattr(training, "finetune_model", unlike)
     with pytest.raises(TrainingError, match=r"none of 6 trials was completed: training.student.layers: 1 are"):
         shop.run(trials=6)
     shutil.rmtree(shop.home.model / "searches")
-    monkeypatch.setattr(training, "finetune", broken(ConfigError("training.freeze: no part is called x")))
+    monkeypatch.setattr(training, "finetune_model", broken(ConfigError("training.freeze: no part is called x")))
     with pytest.raises(ConfigError, match=r"no part is called x \(the same in all 5 trials, whatever their values\)"):
         shop.run(trials=20)
     made = study.Study(Home(shop.home.root, f"tickets/searches/{shop.folder().name}"), shop.plan.fields, False, 17)
@@ -101,7 +101,7 @@ def test_trials_of_all_processes_have_the_teacher_that_was_found_once(
     other = Path(shutil.copytree(known, tmp_path / "other"))
     (other / "more").write_text("of another")
     monkeypatch.setattr(models, "fetch_bundle", lambda *_: other)
-    monkeypatch.setattr(training, "finetune", broken(TrainingError("another search")))
+    monkeypatch.setattr(training, "finetune_model", broken(TrainingError("another search")))
     with pytest.raises(TrainingError, match="another search"):  # nothing of the first counts
         taught.run(trials=2)
     choices = ["training.distill={search: {choices: [null, {teacher: champion}]}}", *given[1:]]

@@ -103,7 +103,7 @@ def _only_fresh_rows(project: Project, changes: list[str]) -> None:
     assert rows["reasons"] == {"missing text": 1, "encoding damage": 1, "unknown label": 1}
     assert sum(done.json["snapshot"]["rows"].values()) == 190
     assert (done.json["decision"], done.json["version"]) == (project.entries("decision")[-1]["verdict"], 2)
-    assert "190 rows tokenized, 40 of them now" in done.err
+    assert "190 rows tokenized, 40 of them in this run" in done.err
 
 
 def _score(project: Project) -> None:

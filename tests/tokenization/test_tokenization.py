@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from evertune.errors import ConfigError, DataError
 from evertune.objectives import text_classification
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import STALE_SECONDS
 from evertune.runtime.home import Home
 from evertune.tokenization import token_files
@@ -258,4 +259,4 @@ def test_a_folder_without_a_tokenizer_is_a_config_error(tmp_path: Path, place: H
     for file in model.glob("tokenizer*"):
         file.unlink()
     with pytest.raises(ConfigError, match="has no tokenizer"):
-        tokenization.tokenize_rows(recipe(model), place, snapshot(batches(3), LABELS), batches(3))
+        tokenization.tokenize_rows(RunContext(recipe(model), place), snapshot(batches(3), LABELS), batches(3))

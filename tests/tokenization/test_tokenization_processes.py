@@ -23,7 +23,8 @@ from evertune.tokenization import tokenize as tokenization
 from tests.helpers.model import recipe, table, text_rows, tokens_of
 from evertune.runtime.home import Home
 from tests.tokenization.test_tokenization_processes import three_parts, waits
-tokenization.MANY, tokenization._begin = 0, waits
+tokenization.MANY = 0
+tokenization._start_worker = waits
 tokens_of(recipe(Path(sys.argv[1])), Home(Path(sys.argv[2]), "tiny"), three_parts())
 """
 
@@ -37,7 +38,7 @@ def dies(_: Any) -> None:
 
 
 def waits(one: Any) -> None:
-    """As `_begin`; then it tells its number and is busy."""
+    """As `_start_worker`; then write the process id, and stay busy."""
     begin(one)
     with Path("pids").open("a") as file:
         file.write(f"{os.getpid()}\n")

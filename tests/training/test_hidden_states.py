@@ -150,13 +150,13 @@ def test_what_a_base_model_cannot_teach_is_said_by_check(
         assert done.status in (0, 2), done.err
         return str(done.err) if done.status else ""
 
-    assert "no head for the labels" in said(distill={"teacher": str(wide)})
+    assert "without a head for the labels" in said(distill={"teacher": str(wide)})
     assert said(distill={"teacher": str(wide), "weight": 0, "hidden": 1.0}) == ""
     strange = write_tiny_model(tmp_path / "strange")
     other = tokenizer()
     other.add_tokens(["refunded"])
     other.save_pretrained(strange)
-    assert "its vocabulary is not that of base_model" in said(
+    assert "its vocabulary differs from base_model's" in said(
         distill={"teacher": str(strange), "weight": 0, "hidden": 1.0}
     )
     assert "no model found" in said(distill={"teacher": "./nowhere", "weight": 0, "hidden": 1.0})

@@ -17,6 +17,7 @@ from evertune.registry.decisions import ledger
 from evertune.registry.tracking.store import open_client
 from evertune.registry.versions import versions as models
 from evertune.runs import up_to_date as conclusion
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home, home_of
 from tests.helpers.objective_samples import texts
 
@@ -107,7 +108,7 @@ def test_an_edited_recipe_without_new_rows_trains_nothing_and_is_done(
     assert (found.decision, found.rows["new"]) == ("unchanged", 0)
     home = home_of(edited)
     assert [one["event"] for one in ledger.read_entries(home)[-2:]] == ["recipe", "unchanged"]
-    assert conclusion.check_before_start(edited, home, sources.fingerprints) is not None
+    assert conclusion.check_before_start(RunContext(edited, home), sources.fingerprints) is not None
 
 
 def test_a_first_run_without_train_rows_is_an_error(

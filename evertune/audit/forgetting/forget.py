@@ -23,10 +23,10 @@ from evertune.data.corpus.tombstones import Tombstones, list_values
 from evertune.data.row_versions import has_id
 from evertune.data.text_matching import TextMatcher, fold_text
 from evertune.errors import DataError
-from evertune.objectives import load_objective
 from evertune.registry.decisions import ledger
 from evertune.registry.versions import lineage
 from evertune.runs import up_to_date
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Forgotten:
 
 
 def forget_rows(
-    recipe: Recipe, home: Home, requested: Mapping[str, Iterable[str]], reason: str, *, dry_run: bool = False
+    context: RunContext, requested: Mapping[str, Iterable[str]], reason: str, *, dry_run: bool = False
 ) -> Forgotten:
     """Forget all versions of rows, wherever they are stored; nothing is forgotten if one of them is unknown.
 
@@ -76,22 +76,24 @@ def forget_rows(
         DataError: nothing was ever ingested, an id is unknown, or a file cannot be written.
         RegistryError: a run, a backtest, a search or a reproduction is in progress, or MLflow does not answer.
     """
-    with home.no_jobs_running(WAIT):
-        resume_forgetting(home)
-        versions = lineage.list_trained_versions(home, recipe.registered_name)
-        stones = tombstones.load_tombstones(home) if dry_run else tombstones.load_with_key(home)
-        intent, known_count = _plan_intent(recipe, home, requested, stones, reason)
-        files = _count_files(home, intent) if dry_run or not intent.versions else _carry_out(home, intent)
+    with context.home.no_jobs_running(WAIT):
+        resume_forgetting(context.home)
+        versions = lineage.list_trained_versions(context.home, context.recipe.registered_name)
+        stones = tombstones.load_tombstones(context.home) if dry_run else tombstones.load_with_key(context.home)
+        intent, known_count = _plan_intent(context, requested, stones, reason)
+        files = (
+            _count_files(context.home, intent) if dry_run or not intent.versions else _carry_out(context.home, intent)
+        )
         affected_versions = tuple(
-            entry for entry in _describe_versions(home, versions, intent) if entry["rows"] or entry["descends"]
+            entry for entry in _describe_versions(context.home, versions, intent) if entry["rows"] or entry["descends"]
         )
         return Forgotten(
             intent.rows,
             known_count,
             files,
             affected_versions,
-            tuple(_list_outside(recipe, home)),
-            recipe.data.fresh.start_from == "champion",
+            tuple(_list_outside(context)),
+            context.recipe.data.fresh.start_from == "champion",
             dry_run,
         )
 
@@ -109,12 +111,12 @@ def resume_forgetting(home: Home) -> None:
 
 
 def _plan_intent(
-    recipe: Recipe, home: Home, requested: Mapping[str, Iterable[str]], stones: Tombstones, reason: str
+    context: RunContext, requested: Mapping[str, Iterable[str]], stones: Tombstones, reason: str
 ) -> tuple[Intent, int]:
     """Return what is to be forgotten, and how many of the requested ones were forgotten before."""
     names = {kind: {name.strip() for name in raw_names} - {""} for kind, raw_names in requested.items()}
     names["text"] = {fold_text(text) for text in names.get("text", ())}
-    digests, matched = _match_subjects(recipe, home, names, stones)
+    digests, matched = _match_subjects(context, names, stones)
     unknown = [
         (kind, name) for kind, kind_names in names.items() for name in sorted(kind_names) if name not in matched[kind]
     ]
@@ -124,12 +126,13 @@ def _plan_intent(
         shown = ", ".join(missing[:MAX_SHOWN])
         more = f" and {len(missing) - MAX_SHOWN:,} more" if len(missing) > MAX_SHOWN else ""
         raise DataError(
-            f"{home.name} has no rows for {len(missing):,} of the {sum(map(len, names.values())):,} given names: "
+            f"{context.home.name} has no rows for {len(missing):,} of the {sum(map(len, names.values())):,} given "
+            "names: "
             f"{shown}{more}; nothing was forgotten. Leave them out and run again; without an id column, give the "
             "row_version that `evertune quarantine --json` shows, or the text itself with --text"
         )
     known_count = len(forgotten_before)
-    intent = _build_intent(recipe, home, Tombstones(stones.key, digests), known_count, names, reason)
+    intent = _build_intent(context, Tombstones(stones.key, digests), known_count, names, reason)
     return intent, known_count
 
 
@@ -140,7 +143,7 @@ def _was_forgotten(stones: Tombstones, kind: str, value: str) -> bool:
 
 
 def _match_subjects(
-    recipe: Recipe, home: Home, names: Mapping[str, set[str]], stones: Tombstones
+    context: RunContext, names: Mapping[str, set[str]], stones: Tombstones
 ) -> tuple[dict[str, frozenset[str]], dict[str, set[str]]]:
     """Return the tombstones of the requested rows, and the names that were found.
 
@@ -148,7 +151,7 @@ def _match_subjects(
     """
     digests: dict[str, set[str]] = {kind: set() for kind in tombstones.KINDS}
     matched: dict[str, set[str]] = {kind: set() for kind in names}
-    for _, chunk in corpus.iterate_all_rows(home):
+    for _, chunk in corpus.iterate_all_rows(context.home):
         for name, kind in (("id", "id"), ("row", "id"), ("group", "group"), ("text", "text")):
             if not names.get(kind):
                 continue
@@ -156,7 +159,7 @@ def _match_subjects(
                 if value in names[kind]:
                     matched[kind].add(value)
                     stone_kind, stone_value = (
-                        _identify_row(chunk, index, recipe) if kind != "group" else ("group", value)
+                        _identify_row(chunk, index, context.recipe) if kind != "group" else ("group", value)
                     )
                     digests[stone_kind].add(stones.compute_digest(stone_kind, stone_value))
                     if kind == "text":
@@ -177,17 +180,17 @@ def _identify_row(chunk: "pa.Table", index: int, recipe: Recipe) -> tuple[str, s
 
 
 def _build_intent(
-    recipe: Recipe, home: Home, stones: Tombstones, count_before: int, names: Mapping[str, set[str]], reason: str
+    context: RunContext, stones: Tombstones, count_before: int, names: Mapping[str, set[str]], reason: str
 ) -> Intent:
     rows = {"corpus": 0, "quarantine": 0, "batches": 0}
     gone_rows = dict[str, Any]()
     versions = list[str]()
     texts = set[str]()
     pictures = set[str]()
-    objective = load_objective(recipe.objective.type)
-    last = corpus.newest_version(home) if corpus.last_number(home) else 0
+    objective = context.objective
+    last = corpus.newest_version(context.home) if corpus.last_number(context.home) else 0
     has_digests = any(stones.digests.values())
-    for table, chunk in corpus.iterate_all_rows(home):
+    for table, chunk in corpus.iterate_all_rows(context.home):
         selected = chunk.filter(stones.find_forgotten(chunk)) if has_digests else chunk.slice(0, 0)
         rows[table] += len(selected)
         versions += selected["row_version"].to_pylist()
@@ -311,18 +314,20 @@ def _describe_versions(home: Home, versions: Sequence[lineage.TrainedVersion], i
     ]
 
 
-def _list_outside(recipe: Recipe, home: Home) -> Iterable[str]:
+def _list_outside(context: RunContext) -> Iterable[str]:
     """Yield what Evertune cannot reach and a person has to clean."""
     yield "the sources themselves: the rows are still there, and are left out each time the sources are read"
     yield "the weights of the versions above: only a newly trained model has not learned from the rows"
-    uri = lineage.find_external_store(home)
+    uri = lineage.find_external_store(context.home)
     if uri is not None:
         yield f"the reports and input examples in MLflow at {uri}"
-    yield f"files that `evertune score` and `evertune quarantine --export` wrote outside of {home.model}"
+    yield f"files that `evertune score` and `evertune quarantine --export` wrote outside of {context.home.model}"
     yield "backups, and copies made by others"
     yield "Prefect's database: the log of a stopped batch shows some of its refused rows"
     others = sorted(
-        folder.parent.name for folder in home.root.glob("models/*/corpus") if folder.parent.name != home.name
+        folder.parent.name
+        for folder in context.home.root.glob("models/*/corpus")
+        if folder.parent.name != context.home.name
     )
     if others:
         yield f"other models of this home: {', '.join(others)}; forget the rows there too, if they were ingested"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from evertune.config import Recipe
 from evertune.data import label_names
 from evertune.data.corpus import delta_tables
-from evertune.objectives import load_objective
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def find_first_batches(home: Home, rows: "pa.Table", recipe: Recipe) -> "np.ndar
 
     keys = rows["row_key"].combine_chunks()
     key_rows = pa.concat_tables(
-        [chunk.filter(pc.is_in(chunk["row_key"], value_set=keys)) for chunk in _read_digests(home, recipe)]
+        [chunk.filter(pc.is_in(chunk["row_key"], value_set=keys)) for chunk in _read_digests(RunContext(recipe, home))]
     )
     key_counts = pc.value_counts(key_rows["row_key"])
     repeated_keys = pc.filter(
@@ -52,11 +52,11 @@ def find_first_batches(home: Home, rows: "pa.Table", recipe: Recipe) -> "np.ndar
     return result
 
 
-def _read_digests(home: Home, recipe: Recipe) -> "Iterator[pa.Table]":
+def _read_digests(context: RunContext) -> "Iterator[pa.Table]":
     """Yield all rows, with digests of the targets under their current names."""
-    target_columns = [load_objective(recipe.objective.type).TARGET] if recipe.contract.label.rename else []
-    for chunk in delta_tables.rows_of(home.corpus)([*CONTENT, "row_version", "batch", *target_columns]):
-        digests = label_names.digest_targets(chunk, recipe)
+    target_columns = [context.objective.TARGET] if context.recipe.contract.label.rename else []
+    for chunk in delta_tables.rows_of(context.home.corpus)([*CONTENT, "row_version", "batch", *target_columns]):
+        digests = label_names.digest_targets(chunk, context.recipe)
         yield chunk.set_column(CONTENT.index("target_digest"), "target_digest", digests).drop_columns(target_columns)
 
 

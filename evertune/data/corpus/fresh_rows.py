@@ -22,6 +22,7 @@ from evertune.data.row_versions import (
     versions_to_numbers,
 )
 from evertune.objectives import load_objective
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from evertune.runtime.threads import BackgroundWorker, map_in_threads
 
@@ -147,7 +148,7 @@ class FreshRows:
         selected = pa.concat_tables(select_rows(read_written, names, changed_indices))
         if numbers is not None:
             return changed_indices, renumber_rows(selected, np.arange(len(selected)), numbers, self.recipe)
-        return changed_indices, number_returning_rows(selected, self.recipe, self.home)
+        return changed_indices, number_returning_rows(selected, RunContext(self.recipe, self.home))
 
     def _find_changed_keys(self) -> "np.ndarray":
         """Return the indices of rows whose key has had several versions: only such a version can return."""

@@ -3,34 +3,34 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from evertune.config import Recipe
 from evertune.data.columns.chunks import RowReader
 from evertune.data.corpus.read import newest_moment, read_history
 from evertune.data.row_versions import has_id, list_roles
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def describe_late_rows(accepted: RowReader, recipe: Recipe, home: Home) -> list[str]:
+def describe_late_rows(accepted: RowReader, context: RunContext) -> list[str]:
     """Return warnings about rows with a timestamp before the newest one that the corpus already has.
 
     Args:
         accepted: rows of a batch that is not yet committed.
     """
-    newest = newest_moment(home)
-    if newest is None or "timestamp" not in list_roles(recipe):
+    newest = newest_moment(context.home)
+    if newest is None or "timestamp" not in list_roles(context.recipe):
         return []
     older, row_count = _select_older(accepted, newest)
     if not len(older):
         return []
-    column = recipe.column("timestamp")
+    column = context.recipe.column("timestamp")
     messages = [
         f"{column}: {len(older):,} of {row_count:,} rows are older than the newest earlier row "
         f"({newest:%Y-%m-%d %H:%M}). They count as fresh because they arrived now; a backtest uses their own timestamps"
     ]
-    replaced_count = _count_replacements(older, home) if has_id(recipe) else 0
+    replaced_count = _count_replacements(older, context.home) if has_id(context.recipe) else 0
     if replaced_count:
         messages.append(
             f"{column}: {replaced_count:,} of these replace a newer row with the same id, because the version that "

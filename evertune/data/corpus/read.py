@@ -15,8 +15,8 @@ from evertune.data.corpus.parquet_chunks import PART
 from evertune.data.corpus.state import load_state
 from evertune.data.row_versions import list_own_columns, numbers_to_versions, order_versions, versions_to_numbers
 from evertune.errors import DataError
-from evertune.objectives import load_objective
 from evertune.records import Batch, Snapshot
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 
@@ -214,7 +214,7 @@ def newest_moment(home: Home) -> datetime | None:
     return None if moment is None else datetime.fromisoformat(moment)
 
 
-def known_inputs(home: Home, recipe: Recipe) -> "Callable[[pa.Array], pa.Table]":
+def known_inputs(context: RunContext) -> "Callable[[pa.Array], pa.Table]":
     """Return a function from input digests to `input_digest` and `target_digest` of the corpus rows that have them.
 
     Targets are digested under their current names, after `contract.label.rename`.
@@ -223,13 +223,13 @@ def known_inputs(home: Home, recipe: Recipe) -> "Callable[[pa.Array], pa.Table]"
     import pyarrow.compute as pc
 
     names = ["input_digest", "target_digest"]
-    target_columns = [load_objective(recipe.objective.type).TARGET] if recipe.contract.label.rename else []
+    target_columns = [context.objective.TARGET] if context.recipe.contract.label.rename else []
     no_rows = pa.schema([(name, pa.int64()) for name in names]).empty_table()
 
     def look_up(digests: "pa.Array") -> "pa.Table":
-        chunks = delta_tables.rows_of(home.corpus)([*names, *target_columns])
+        chunks = delta_tables.rows_of(context.home.corpus)([*names, *target_columns])
         matches = (chunk.filter(pc.is_in(chunk["input_digest"], value_set=digests)) for chunk in chunks)
-        return pa.concat_tables([no_rows, *(_select_digests(chunk, recipe) for chunk in matches)])
+        return pa.concat_tables([no_rows, *(_select_digests(chunk, context.recipe) for chunk in matches)])
 
     return look_up
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from evertune.config import Recipe
 from evertune.data.corpus.read import read_history, select_newest
 from evertune.data.row_versions import has_id, renumber_rows
-from evertune.runtime.home import Home
+from evertune.runtime.context import RunContext
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,7 +17,7 @@ PAST = ("row_key", "row_version", "batch", "timestamp", "position", "occurrence"
 logger = logging.getLogger(__name__)
 
 
-def number_returning_rows(rows: "pa.Table", recipe: Recipe, home: Home, *, by_hand: bool = False) -> "pa.Table":
+def number_returning_rows(rows: "pa.Table", context: RunContext, *, by_hand: bool = False) -> "pa.Table":
     """Return the rows; a returning one gets a new version, numbered by the versions that its key has had.
 
     A superseded version returns if the source that gave the current version now holds the superseded one instead.
@@ -29,20 +29,20 @@ def number_returning_rows(rows: "pa.Table", recipe: Recipe, home: Home, *, by_ha
     """
     import pyarrow.compute as pc
 
-    if not has_id(recipe) or not len(rows):
+    if not has_id(context.recipe) or not len(rows):
         return rows
-    past_rows = read_history(home, PAST, rows["row_key"])
+    past_rows = read_history(context.home, PAST, rows["row_key"])
     if not len(past_rows):
         return rows
     current_rows = select_newest(past_rows)
     aligned_current = current_rows.take(pc.index_in(rows["row_key"], value_set=current_rows["row_key"]))
-    rows = _adopt_current_version(rows, aligned_current, recipe)
+    rows = _adopt_current_version(rows, aligned_current, context.recipe)
     is_returning = _find_superseded(rows, aligned_current, past_rows)
     if not by_hand:
         is_returning = _keep_from_same_source(rows, aligned_current, is_returning)
     version_counts = pc.value_counts(past_rows["row_key"])
     indices = pc.index_in(rows["row_key"], value_set=version_counts.field("values"))
-    return _renumber_rows(rows, is_returning, version_counts.field("counts").take(indices), recipe)
+    return _renumber_rows(rows, is_returning, version_counts.field("counts").take(indices), context.recipe)
 
 
 def _adopt_current_version(rows: "pa.Table", aligned_current: "pa.Table", recipe: Recipe) -> "pa.Table":

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, TypedDict
 
-from evertune.config import Recipe
 from evertune.data.row_versions import list_roles
 from evertune.errors import ConfigError
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 
@@ -83,18 +83,19 @@ def _parse_state(stored: dict[str, Any]) -> CorpusState:
     return CorpusState(**{name: stored[name] for name in FIELDS if stored.get(name) is not None})
 
 
-def check_roles(recipe: Recipe, home: Home, state: CorpusState) -> None:
+def check_roles(context: RunContext, state: CorpusState) -> None:
     """Check that the recipe maps the roles that the corpus has.
 
     Raises:
         ConfigError: it maps others.
     """
-    recipe_roles = list_roles(recipe)
+    recipe_roles = list_roles(context.recipe)
     if state.roles is not None and state.roles != recipe_roles:
         raise ConfigError(
-            f"data.columns: the recipe maps the roles {', '.join(recipe_roles)}, but the corpus of {home.name} was "
+            f"data.columns: the recipe maps the roles {', '.join(recipe_roles)}, but the corpus of "
+            f"{context.home.name} was "
             f"built with {', '.join(state.roles)}. Every row would count as new. Restore the roles, give the recipe a "
-            f"new name, or delete {home.model}"
+            f"new name, or delete {context.home.model}"
         )
 
 

@@ -37,6 +37,7 @@ from evertune.data.corpus.state import CorpusState, check_roles, check_splits, l
 from evertune.data.row_versions import build_schema, list_roles
 from evertune.errors import DataError
 from evertune.records import Batch, compute_digest
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import sweep_files
 from evertune.runtime.home import Home
 from evertune.runtime.threads import release_memory
@@ -75,7 +76,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
-def ingest_rows(recipe: Recipe, home: Home, pieces: "Callable[[dict[str, str]], Iterable[Piece]]") -> Batch:
+def ingest_rows(context: RunContext, pieces: "Callable[[dict[str, str]], Iterable[Piece]]") -> Batch:
     """Stage the rows that are in neither the corpus nor the quarantine, or return the batch that is already staged.
 
     Args:
@@ -84,23 +85,23 @@ def ingest_rows(recipe: Recipe, home: Home, pieces: "Callable[[dict[str, str]], 
         ConfigError: the roles, or a source's split, differ from those that the corpus was built with.
         DataError: a row cannot be read, or the batch cannot be written.
     """
-    with home.lock("corpus"):
-        _complete_commit(home)
-        for folder in (home.batches, home.corpus, home.quarantine):
+    with context.home.lock("corpus"):
+        _complete_commit(context.home)
+        for folder in (context.home.batches, context.home.corpus, context.home.quarantine):
             sweep_files(folder, ".*.parquet")
-        if batch := _resume_staged_batch(recipe, home):
+        if batch := _resume_staged_batch(context):
             return batch
-    state = load_state(home)
-    check_roles(recipe, home, state)
-    fresh_rows = FreshRows(recipe, home)
+    state = load_state(context.home)
+    check_roles(context, state)
+    fresh_rows = FreshRows(context.recipe, context.home)
     try:
         fresh_rows.add_pieces(pieces(dict(state.sources)))
         if fresh_rows.forgotten:
             logger.info("skipped %d source rows because they were forgotten", fresh_rows.forgotten)
-        check_splits(home, state, fresh_rows.splits)
-        with home.lock("corpus"):
+        check_splits(context.home, state, fresh_rows.splits)
+        with context.home.lock("corpus"):
             # Another process may have staged or committed while this one was reading.
-            return _resume_staged_batch(recipe, home) or _stage_rows(recipe, home, fresh_rows)
+            return _resume_staged_batch(context) or _stage_rows(context, fresh_rows)
     finally:
         fresh_rows.drop_file()
         del fresh_rows
@@ -180,39 +181,39 @@ def remove_rows(home: Home, find_doomed: removal.FindDoomed) -> None:
         removal.remove_rows(home, find_doomed)
 
 
-def _resume_staged_batch(recipe: Recipe, home: Home) -> Batch | None:
+def _resume_staged_batch(context: RunContext) -> Batch | None:
     """Return the staged batch that was not checked yet; discard one that other data settings made."""
-    staged = staging.find_staged_batch(home)
+    staged = staging.find_staged_batch(context.home)
     if staged is None:
         return None
     batch, notes = staged
-    if notes["shape"] == _digest_shape(recipe):
+    if notes["shape"] == _digest_shape(context.recipe):
         logger.info("resuming batch %d with %d rows, staged by a run that did not finish", batch.number, batch.rows)
         return batch
     logger.info(
         "batch %d was staged with other data settings or by another Evertune version; reading its sources again",
         batch.number,
     )
-    staging.forget_staged(home)
+    staging.forget_staged(context.home)
     return None
 
 
-def _stage_rows(recipe: Recipe, home: Home, fresh_rows: FreshRows) -> Batch:
+def _stage_rows(context: RunContext, fresh_rows: FreshRows) -> Batch:
     """Stage the fresh rows; if there are none, only remember that the sources were read."""
-    last = last_number(home)
+    last = last_number(context.home)
     file = fresh_rows.keep_fresh()
     if file is None:
-        _remember_sources(home, fresh_rows.sources, fresh_rows.splits, list_roles(recipe))
+        _remember_sources(context.home, fresh_rows.sources, fresh_rows.splits, list_roles(context.recipe))
         return Batch(last, None, compute_digest([]), rows=0, read=fresh_rows.rows, sources=fresh_rows.sources)
     notes: staging.BatchNotes = {
         "sources": fresh_rows.sources,
-        "roles": list_roles(recipe),
+        "roles": list_roles(context.recipe),
         "splits": fresh_rows.splits,
         "number": last + 1,
         "read": fresh_rows.rows,
-        "shape": _digest_shape(recipe),
+        "shape": _digest_shape(context.recipe),
     }
-    return staging.stage_batch(file, home, fresh_rows.compute_fingerprint(), notes)
+    return staging.stage_batch(file, context.home, fresh_rows.compute_fingerprint(), notes)
 
 
 def _staged_path(home: Home) -> str | None:

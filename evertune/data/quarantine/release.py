@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evertune.config import Recipe
 from evertune.data import admission
 from evertune.data.contract import judge
 from evertune.data.corpus import delta_tables, staging, tombstones, transactions
@@ -13,6 +12,7 @@ from evertune.data.quarantine.files import read_mended, write_listing
 from evertune.data.row_versions import add_keys
 from evertune.errors import DataError
 from evertune.records import Batch, compute_digest
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def export_refused(home: Home, path: Path) -> int:
     return len(rows)
 
 
-def release_rows(recipe: Recipe, home: Home, mended_rows: "pa.Table | None" = None) -> Release:
+def release_rows(context: RunContext, mended_rows: "pa.Table | None" = None) -> Release:
     """Judge refused rows again by the current contract; those that pass enter the corpus as a batch of their own.
 
     The others stay in the quarantine, as mended, with their new reasons.
@@ -89,30 +89,32 @@ def release_rows(recipe: Recipe, home: Home, mended_rows: "pa.Table | None" = No
     Raises:
         DataError: nothing has been ingested yet, a staged batch waits, or `mended_rows` does not fit the quarantine.
     """
-    transactions.finish_commit(home)  # else rows of a release that was killed would be judged twice
-    if staging.find_staged_batch(home) is not None:
+    transactions.finish_commit(context.home)  # else rows of a release that was killed would be judged twice
+    if staging.find_staged_batch(context.home) is not None:
         raise DataError(
-            f"a batch of {home.name} is staged but not judged yet; run `evertune run` with the recipe first"
+            f"a batch of {context.home.name} is staged but not judged yet; run `evertune run` with the recipe first"
         )
-    if not transactions.known_labels(home):
-        raise DataError(f"{home.name} has no accepted rows to compare with; run `evertune run` with the recipe first")
-    refused_rows = list_refused(home)
+    if not transactions.known_labels(context.home):
+        raise DataError(
+            f"{context.home.name} has no accepted rows to compare with; run `evertune run` with the recipe first"
+        )
+    refused_rows = list_refused(context.home)
     refused_rows = refused_rows.append_column("problem", _collect_problems(refused_rows))
     chosen_rows = refused_rows if mended_rows is None else _apply_edits(refused_rows, mended_rows)
     if not len(chosen_rows):
         return Release(batch=None, released=0, known=0, kept=0, reasons={})
-    rekeyed_rows = _rekey_rows(chosen_rows, recipe, home)
-    forgotten_count = int(tombstones.load_tombstones(home).find_forgotten(rekeyed_rows).sum())
+    rekeyed_rows = _rekey_rows(chosen_rows, context)
+    forgotten_count = int(tombstones.load_tombstones(context.home).find_forgotten(rekeyed_rows).sum())
     if forgotten_count:
         raise DataError(
             f"{forgotten_count:,} of the mended rows were forgotten (`evertune forget`); remove them from the file"
         )
-    known_inputs = transactions.known_inputs(home, recipe)
-    verdicts = judge.check_rows(rekeyed_rows, recipe, transactions.known_labels(home), known_inputs)
-    return _commit_release(recipe, home, verdicts, keep_edits=mended_rows is not None)
+    known_inputs = transactions.known_inputs(context)
+    verdicts = judge.check_rows(rekeyed_rows, context.recipe, transactions.known_labels(context.home), known_inputs)
+    return _commit_release(context, verdicts, keep_edits=mended_rows is not None)
 
 
-def release_file(recipe: Recipe, home: Home, path: Path | None) -> Release:
+def release_file(context: RunContext, path: Path | None) -> Release:
     """Release the rows of a mended file, or all refused rows as they are.
 
     Args:
@@ -121,18 +123,18 @@ def release_file(recipe: Recipe, home: Home, path: Path | None) -> Release:
         DataError: as for `release_rows` and `read_mended`.
         RegistryError: a run is in progress, or rows are being forgotten.
     """
-    with home.lock("run", timeout=WAIT):
-        return release_rows(recipe, home, None if path is None else read_mended(path, recipe))
+    with context.home.lock("run", timeout=WAIT):
+        return release_rows(context, None if path is None else read_mended(path, context.recipe))
 
 
-def _commit_release(recipe: Recipe, home: Home, verdicts: judge.Verdicts, keep_edits: bool) -> Release:
+def _commit_release(context: RunContext, verdicts: judge.Verdicts, keep_edits: bool) -> Release:
     """Commit one batch: new rows to the corpus; releases, and edits of rows that stay, to the quarantine."""
     accepted_rows = verdicts.accepted
     refused_rows = verdicts.refused
-    number = transactions.last_number(home) + 1
+    number = transactions.last_number(context.home) + 1
     if not len(accepted_rows) and not keep_edits:
         return Release(batch=None, released=0, known=0, kept=len(refused_rows), reasons=verdicts.reasons)
-    new_rows = _drop_known_rows(accepted_rows, home)
+    new_rows = _drop_known_rows(accepted_rows, context.home)
     events = _build_events(accepted_rows, refused_rows)
     batch = Batch(
         number=number,
@@ -141,7 +143,7 @@ def _commit_release(recipe: Recipe, home: Home, verdicts: judge.Verdicts, keep_e
         rows=len(accepted_rows),
         read=len(accepted_rows) + len(refused_rows),
     )
-    admission.commit_release(batch, new_rows.drop_columns("named"), events, recipe, home)
+    admission.commit_release(batch, new_rows.drop_columns("named"), events, context)
     return Release(number, len(accepted_rows), len(accepted_rows) - len(new_rows), len(refused_rows), verdicts.reasons)
 
 
@@ -175,12 +177,12 @@ def _drop_known_rows(rows: "pa.Table", home: Home) -> "pa.Table":
     return rows.take(np.sort(np.unique(codes, return_index=True)[1]))
 
 
-def _rekey_rows(chosen_rows: "pa.Table", recipe: Recipe, home: Home) -> "pa.Table":
+def _rekey_rows(chosen_rows: "pa.Table", context: RunContext) -> "pa.Table":
     """Return the rows with the versions of their new content, and in `named` those that the quarantine knows."""
     import numpy as np
     import pyarrow as pa
 
-    rekeyed_rows = transactions.number_returning_rows(add_keys(chosen_rows, recipe), recipe, home, by_hand=True)
+    rekeyed_rows = transactions.number_returning_rows(add_keys(chosen_rows, context.recipe), context, by_hand=True)
     positions = pa.array(np.arange(len(rekeyed_rows)))
     return rekeyed_rows.append_column("position", positions).append_column("named", chosen_rows["row_version"])
 

@@ -10,36 +10,38 @@ from evertune.registry.versions import versions
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
-    from evertune.config import Recipe
+    from evertune.runtime.context import RunContext
 
 Json = dict[str, Any]
 MAX_RUNS = 5_000  # newest runs of a kind
 SHOWN = {"moved", "external", "decision", "approved", "rejected-by-hand", "abandoned"}
 
 
-def build_history(recipe: "Recipe", home: Home) -> Json:
+def build_history(context: "RunContext") -> Json:
     """Return every decision, alias move, training, drift check and backtest of a model, JSON-ready, oldest first.
 
     Raises:
         RegistryError: MLflow does not answer.
     """
-    name = recipe.registered_name
-    entries = ledger.read_entries(home)
-    aliases = _find_aliases(home, name) if entries else {}
-    runs = _find_runs(home, recipe.name, f"tags.`evertune.recipe` = '{recipe.name}'")
+    name = context.recipe.registered_name
+    entries = ledger.read_entries(context.home)
+    aliases = _find_aliases(context.home, name) if entries else {}
+    runs = _find_runs(context.home, context.recipe.name, f"tags.`evertune.recipe` = '{context.recipe.name}'")
     return {
         "model": name,
-        "metric": recipe.metric,
+        "metric": context.recipe.metric,
         "champion": aliases.get("champion"),
         "aliases": aliases,
-        "decisions": [_describe_decision(entry, home, runs) for entry in entries if entry["event"] in SHOWN],
+        "decisions": [_describe_decision(entry, context.home, runs) for entry in entries if entry["event"] in SHOWN],
         "unchanged": sum(entry["event"] == "unchanged" for entry in entries),
         "trainings": [_describe_training(run) for run in runs.values()],
         "monitors": [
-            _describe_monitor(run) for run in _find_runs(home, recipe.name, "tags.`evertune.monitor` != ''").values()
+            _describe_monitor(run)
+            for run in _find_runs(context.home, context.recipe.name, "tags.`evertune.monitor` != ''").values()
         ],
         "backtests": [
-            _describe_backtest(run) for run in _find_runs(home, recipe.name, "tags.`evertune.backtest` != ''").values()
+            _describe_backtest(run)
+            for run in _find_runs(context.home, context.recipe.name, "tags.`evertune.backtest` != ''").values()
         ],
     }
 

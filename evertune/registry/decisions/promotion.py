@@ -17,7 +17,7 @@ from evertune.runtime.home import Home
 from evertune.serving import bundle
 
 if TYPE_CHECKING:
-    from evertune.config import Recipe
+    from evertune.runtime.context import RunContext
 
 logger = logging.getLogger(__name__)
 WAITING = "awaiting approval"
@@ -28,7 +28,7 @@ COMPARE_AGAIN = (
 
 
 def apply_decision(
-    recipe: "Recipe", home: Home, candidate: Candidate, evaluation: Evaluation, decision: Decision, version: int
+    context: "RunContext", candidate: Candidate, evaluation: Evaluation, decision: Decision, version: int
 ) -> Decision:
     """Carry out a decision and return it: challenger alias, parity check, champion alias; each step in the ledger.
 
@@ -40,20 +40,20 @@ def apply_decision(
     Raises:
         RegistryError: MLflow refused, or the champion was moved meanwhile.
     """
-    name = recipe.registered_name
-    versions.repair_ledger(home, name)
-    entry = queries.find_last_decision(home, version)
-    if entry is not None and versions.find_champion(home, name) == version:
-        verdict, reason = queries.find_manual_promotion(home, version) or (entry["verdict"], entry["reason"])
+    name = context.recipe.registered_name
+    versions.repair_ledger(context.home, name)
+    entry = queries.find_last_decision(context.home, version)
+    if entry is not None and versions.find_champion(context.home, name) == version:
+        verdict, reason = queries.find_manual_promotion(context.home, version) or (entry["verdict"], entry["reason"])
         return Decision(verdict, reason, tuple(entry["evidence"]))
-    rejection = queries.find_rejection(home, version)
+    rejection = queries.find_rejection(context.home, version)
     if rejection is not None:
         return Decision("rejected", f"rejected by {rejection['who']}: {rejection['reason']}", decision.evidence)
-    expire_waiting(home, name, recipe.registry.waiting_time)
-    versions.set_challenger(home, name, version)
+    expire_waiting(context.home, name, context.recipe.registry.waiting_time)
+    versions.set_challenger(context.home, name, version)
     if decision.verdict == "promoted":
-        decision = _apply_parity_check(home, name, version, candidate, decision)
-    needs_approval = decision.verdict == "promoted" and recipe.registry.promote == "ask"
+        decision = _apply_parity_check(context.home, name, version, candidate, decision)
+    needs_approval = decision.verdict == "promoted" and context.recipe.registry.promote == "ask"
     if needs_approval:
         decision = replace(
             decision,
@@ -68,13 +68,22 @@ def apply_decision(
         "run_id": candidate.run_id,
         "evidence": decision.evidence,
     }
-    _record_decision(home, verdict=decision.verdict, **facts)
+    _record_decision(context.home, verdict=decision.verdict, **facts)
     versions.set_tags(
-        home, name, version, decision=WAITING if needs_approval else decision.verdict, reason=decision.reason[:4000]
+        context.home,
+        name,
+        version,
+        decision=WAITING if needs_approval else decision.verdict,
+        reason=decision.reason[:4000],
     )
     if decision.verdict == "promoted":
         versions.move_champion(
-            home, name, version, expected=evaluation.champion_version, reason=decision.reason, run_id=candidate.run_id
+            context.home,
+            name,
+            version,
+            expected=evaluation.champion_version,
+            reason=decision.reason,
+            run_id=candidate.run_id,
         )
     return decision
 

@@ -15,6 +15,7 @@ from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
+    from evertune.runtime.context import RunContext
 
 RECORDS = ("recipe.json", "environment.json")  # of a run: what `evertune trace` reads
 STATE = model_versions.FILES
@@ -38,7 +39,7 @@ class RemovableVersion:
     bytes: int
 
 
-def find_kept_versions(recipe: "Recipe", home: Home, before: int) -> dict[int, str]:
+def find_kept_versions(context: "RunContext", before: int) -> dict[int, str]:
     """Return the versions that keep their files whatever their age, with the reason.
 
     Args:
@@ -46,14 +47,14 @@ def find_kept_versions(recipe: "Recipe", home: Home, before: int) -> dict[int, s
     Raises:
         RegistryError: MLflow does not answer.
     """
-    name = recipe.registered_name
-    all_versions = model_versions.list_versions(home, recipe.registered_name)
+    name = context.recipe.registered_name
+    all_versions = model_versions.list_versions(context.home, context.recipe.registered_name)
     if not all_versions:
         return {}
     with translate_errors(f"the aliases of {name}"):
-        aliases = open_client(home).get_registered_model(name).aliases
+        aliases = open_client(context.home).get_registered_model(name).aliases
     own_versions = [model_version for model_version in all_versions if SNAPSHOT in model_version.tags]
-    newest = [int(model_version.version) for model_version in own_versions[-recipe.retention.runs :]]
+    newest = [int(model_version.version) for model_version in own_versions[-context.recipe.retention.runs :]]
     waiting = [
         int(model_version.version)
         for model_version in own_versions
@@ -64,10 +65,10 @@ def find_kept_versions(recipe: "Recipe", home: Home, before: int) -> dict[int, s
         for model_version in all_versions
         if SNAPSHOT not in model_version.tags
     }
-    why |= dict.fromkeys(newest, f"one of the newest {recipe.retention.runs}")
+    why |= dict.fromkeys(newest, f"one of the newest {context.recipe.retention.runs}")
     why |= dict.fromkeys(waiting, "waits for approval")
-    why |= dict.fromkeys(_find_teacher_version(recipe), "the recipe's teacher")
-    why |= dict.fromkeys(_find_predecessors(home, recipe.retention.predecessors), "was champion")
+    why |= dict.fromkeys(_find_teacher_version(context.recipe), "the recipe's teacher")
+    why |= dict.fromkeys(_find_predecessors(context.home, context.recipe.retention.predecessors), "was champion")
     names_by_version: dict[int, list[str]] = {}
     for alias, version in aliases.items():
         names_by_version.setdefault(int(version), []).append(alias)
@@ -78,7 +79,7 @@ def find_kept_versions(recipe: "Recipe", home: Home, before: int) -> dict[int, s
         if int(model_version.version) not in why and model_version.creation_timestamp <= before
     ]
     return why | _find_shared_files(
-        home, [model_version for model_version in removable if STATE not in model_version.tags]
+        context.home, [model_version for model_version in removable if STATE not in model_version.tags]
     )
 
 
@@ -151,9 +152,7 @@ def _find_holder(home: Home, version: Any, locations: Sequence[tuple[Any, str]])
     return None
 
 
-def find_removable(
-    recipe: "Recipe", home: Home, before: int, kept_versions: Mapping[int, str]
-) -> Iterator[RemovableVersion]:
+def find_removable(context: "RunContext", before: int, kept_versions: Mapping[int, str]) -> Iterator[RemovableVersion]:
     """Yield the versions whose files may be removed.
 
     Args:
@@ -162,7 +161,7 @@ def find_removable(
     Raises:
         RegistryError: MLflow does not answer.
     """
-    for version in model_versions.list_versions(home, recipe.registered_name):
+    for version in model_versions.list_versions(context.home, context.recipe.registered_name):
         if (
             int(version.version) in kept_versions
             or version.tags.get(STATE) == "removed"
@@ -171,24 +170,26 @@ def find_removable(
             continue
         with translate_errors(f"the files of version {version.version}"):
             sizes = [
-                size for repository, path in _find_artifacts(home, version) for size in _list_sizes(repository, path)
+                size
+                for repository, path in _find_artifacts(context.home, version)
+                for size in _list_sizes(repository, path)
             ]
         yield RemovableVersion(int(version.version), version.run_id, version.creation_timestamp, len(sizes), sum(sizes))
 
 
-def remove_files(recipe: "Recipe", home: Home, versions: list[int]) -> None:
+def remove_files(context: "RunContext", versions: list[int]) -> None:
     """Remove the files of versions and of their runs; after a crash the next call completes the removal.
 
     Raises:
         RegistryError: MLflow, or its artifact store, refused.
     """
-    mlflow = open_client(home)
-    name = recipe.registered_name
+    mlflow = open_client(context.home)
+    name = context.recipe.registered_name
     for version in versions:
         with translate_errors(f"the files of version {version}"):
             model_version = mlflow.get_model_version(name, str(version))
             mlflow.set_model_version_tag(name, str(version), STATE, "going")
-            for repository, path in _find_artifacts(home, model_version):
+            for repository, path in _find_artifacts(context.home, model_version):
                 repository.delete_artifacts(path)
             mlflow.set_model_version_tag(name, str(version), STATE, "removed")
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 from evertune.registry.decisions import ledger
 from evertune.registry.tracking import unfinished
 from evertune.registry.tracking.store import ensure_experiment, open_client, translate_errors
-from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
-    from evertune.config import Recipe
     from evertune.records import Candidate, Monitoring
+    from evertune.runtime.context import RunContext
 
 TRAINING_SECONDS = "training_seconds"  # metric of a run
 TRAINED_SHARE = "trained_share"  # metric of a run: share of the parameters that were trained
@@ -26,7 +25,7 @@ def summarize_training(candidate: "Candidate") -> dict[str, float]:
     return metrics
 
 
-def sum_training_seconds(recipe: "Recipe", home: Home, moment: datetime) -> float:
+def sum_training_seconds(context: "RunContext", moment: datetime) -> float:
     """Return the seconds of training in the runs of a recipe that began at this moment or later.
 
     A run that failed before its training ended counts with all its time. So does a run that a wrong clock dated into
@@ -35,12 +34,12 @@ def sum_training_seconds(recipe: "Recipe", home: Home, moment: datetime) -> floa
     Raises:
         RegistryError: MLflow does not answer.
     """
-    mlflow = open_client(home)
+    mlflow = open_client(context.home)
     page_token = None
     total = 0.0
     condition = f"attributes.start_time >= {int(moment.timestamp() * 1000)}"
     with translate_errors("the trainings of the last days"):
-        experiment_id = ensure_experiment(home, recipe.name)
+        experiment_id = ensure_experiment(context.home, context.recipe.name)
         while True:
             page = mlflow.search_runs([experiment_id], condition, page_token=page_token)
             total += sum(_count_seconds(run) for run in page)
@@ -58,7 +57,7 @@ def _count_seconds(run: Any) -> float:
     return max(0.0, float(run.info.end_time - run.info.start_time) / 1000)
 
 
-def record_monitoring(recipe: "Recipe", home: Home, monitoring: "Monitoring", files: Path) -> str:
+def record_monitoring(context: "RunContext", monitoring: "Monitoring", files: Path) -> str:
     """Record a check for drift as a run of its own and return the run's id.
 
     Args:
@@ -68,7 +67,7 @@ def record_monitoring(recipe: "Recipe", home: Home, monitoring: "Monitoring", fi
     """
     from mlflow.entities import Metric
 
-    mlflow = open_client(home)
+    mlflow = open_client(context.home)
     tags = {
         "evertune.monitor": "drift" if monitoring.drifted else "no drift",
         "evertune.version": str(monitoring.version),
@@ -85,17 +84,19 @@ def record_monitoring(recipe: "Recipe", home: Home, monitoring: "Monitoring", fi
     numbers |= {f"rows_{side}": float(count) for side, count in monitoring.rows.items()}
     numbers["rows_left_out"] = float(monitoring.left_out)
 
-    with home.lock("monitor"), translate_errors("the results of the drift check"):
-        tags |= unfinished.mark_started(home, "monitor", files)
-        unfinished.close_abandoned(home, recipe.name, held_lock="monitor")
-        run = mlflow.create_run(ensure_experiment(home, recipe.name), tags=tags, run_name=f"{recipe.name} monitor")
+    with context.home.lock("monitor"), translate_errors("the results of the drift check"):
+        tags |= unfinished.mark_started(context.home, "monitor", files)
+        unfinished.close_abandoned(context.home, context.recipe.name, held_lock="monitor")
+        run = mlflow.create_run(
+            ensure_experiment(context.home, context.recipe.name), tags=tags, run_name=f"{context.recipe.name} monitor"
+        )
         metrics = [
             Metric(name, float(value), run.info.start_time, 0) for name, value in numbers.items() if value is not None
         ]
         mlflow.log_batch(run.info.run_id, metrics=metrics)
         mlflow.log_artifacts(run.info.run_id, str(files), "report")
         mlflow.set_terminated(run.info.run_id)
-        unfinished.mark_ended(home, "monitor")
+        unfinished.mark_ended(context.home, "monitor")
     return str(run.info.run_id)
 
 

@@ -26,6 +26,7 @@ from evertune.runtime.secrets import hide_secrets, strip_credentials
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
+    from evertune.runtime.context import RunContext
 
 logger = logging.getLogger(__name__)
 HISTORY = "history.jsonl"  # metrics by step
@@ -171,37 +172,37 @@ def _read_lines(folder: Path) -> list[dict[str, Any]]:
     return read_json_lines(folder / HISTORY)
 
 
-def open_run(recipe: "Recipe", home: Home, tokens: Tokens, folder: Path) -> Run:
+def open_run(context: "RunContext", tokens: Tokens, folder: Path) -> Run:
     """Create the MLflow run of this folder, or continue the one that an earlier process left.
 
     Raises:
         RegistryError: MLflow does not answer.
     """
     run_record = read_json(folder / "run.json")
-    tags = unfinished.mark_started(home, "run", folder)
-    run = Run(home, run_record["run_id"] if run_record else _create_run(recipe, home, tokens, tags), folder)
+    tags = unfinished.mark_started(context.home, "run", folder)
+    run = Run(context.home, run_record["run_id"] if run_record else _create_run(context, tokens, tags), folder)
     if run_record:
         with translate_errors(f"the run {run.run_id}, which {folder} belongs to (delete the folder to start over)"):
             run._client.update_run(run.run_id, status="RUNNING")
-    unfinished.close_abandoned(home, recipe.name, held_lock="run", except_run=run.run_id)
+    unfinished.close_abandoned(context.home, context.recipe.name, held_lock="run", except_run=run.run_id)
     if not run_record:
-        _log_origin(run, recipe, home, tokens)
+        _log_origin(run, context, tokens)
         write_json(folder / "run.json", {"run_id": run.run_id})  # last: before that, the run is found by its tag
     return run
 
 
-def _create_run(recipe: "Recipe", home: Home, tokens: Tokens, tags: dict[str, str]) -> str:
+def _create_run(context: "RunContext", tokens: Tokens, tags: dict[str, str]) -> str:
     """Return the id of a new run, or of the one that a process created for this folder before it died."""
-    mlflow = open_client(home)
+    mlflow = open_client(context.home)
     with translate_errors("a new run"):
-        experiment_id = ensure_experiment(home, recipe.name)
+        experiment_id = ensure_experiment(context.home, context.recipe.name)
         [(tag, value)] = tags.items()
         condition = f"tags.`{tag}` = '{value}' AND attributes.status != 'FINISHED'"
         unfinished_runs = mlflow.search_runs([experiment_id], condition, max_results=1)
         if unfinished_runs:
             mlflow.update_run(unfinished_runs[0].info.run_id, status="RUNNING")
             return str(unfinished_runs[0].info.run_id)
-        title = f"{recipe.name} snapshot {tokens.snapshot.version}"
+        title = f"{context.recipe.name} snapshot {tokens.snapshot.version}"
         return str(
             mlflow.create_run(
                 experiment_id, tags={**tags, "mlflow.user": ledger.find_user()}, run_name=title
@@ -241,34 +242,36 @@ def find_run_url(home: Home, run_id: str) -> str:
     return f"mlflow ui --backend-store-uri {hide_secrets(uri)}"
 
 
-def _log_origin(run: Run, recipe: "Recipe", home: Home, tokens: Tokens) -> None:
+def _log_origin(run: Run, context: "RunContext", tokens: Tokens) -> None:
     from mlflow.entities import Param
 
     # Only what shapes the model: how it is evaluated may change within the run, and `recipe.json` has that.
-    params = _flatten_params(recipe.model_dump(mode="json", include={"objective", "base_model", "training", "data"}))
+    params = _flatten_params(
+        context.recipe.model_dump(mode="json", include={"objective", "base_model", "training", "data"})
+    )
     with translate_errors("the parameters"):
         run._client.log_batch(run.run_id, params=[Param(key, str(value)[:5000]) for key, value in params.items()])
     run.set_tags(
-        recipe=recipe.name,
+        recipe=context.recipe.name,
         snapshot=tokens.snapshot.version,
         fingerprint=tokens.snapshot.fingerprint,
         code=find_code_revision(),
     )
-    run.log_recipe(recipe)
+    run.log_recipe(context.recipe)
     with translate_errors("the environment and the data set"):
-        facts = {**describe_environment(), "base_model": base_models.fingerprint_base(recipe)}
+        facts = {**describe_environment(), "base_model": base_models.fingerprint_base(context.recipe)}
         run._client.log_dict(run.run_id, facts, "environment.json")
-        _log_dataset(run, recipe, home, tokens.snapshot)
+        _log_dataset(run, context, tokens.snapshot)
 
 
-def _log_dataset(run: Run, recipe: "Recipe", home: Home, snapshot: Snapshot) -> None:
+def _log_dataset(run: Run, context: "RunContext", snapshot: Snapshot) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     dataset = Dataset(
-        name=f"{recipe.name}-corpus",
+        name=f"{context.recipe.name}-corpus",
         digest=snapshot.fingerprint[:36],
         source_type="delta_table",
-        source=json.dumps({"path": str(home.corpus), "delta_table_version": snapshot.version}),
+        source=json.dumps({"path": str(context.home.corpus), "delta_table_version": snapshot.version}),
         profile=json.dumps({"rows": snapshot.rows, "labels": len(snapshot.labels)}),
     )
     run._client.log_inputs(run.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])

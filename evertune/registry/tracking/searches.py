@@ -11,12 +11,12 @@ from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
-    from evertune.config import Recipe
+    from evertune.runtime.context import RunContext
 
 RUN = "run.json"
 
 
-def open_search_run(recipe: "Recipe", home: Home, folder: Path, fields: dict[str, str]) -> str:
+def open_search_run(context: "RunContext", folder: Path, fields: dict[str, str]) -> str:
     """Return the id of a search's MLflow run, created once and continued by later processes.
 
     A run that a process created before it died, and did not record, is closed by `unfinished.close_abandoned`.
@@ -28,27 +28,27 @@ def open_search_run(recipe: "Recipe", home: Home, folder: Path, fields: dict[str
         RegistryError: MLflow does not answer.
     """
     tags = {
-        **unfinished.mark_started(home, "search", folder),
+        **unfinished.mark_started(context.home, "search", folder),
         "evertune.search": folder.name,
         "mlflow.user": ledger.find_user(),
         "evertune.code": find_code_revision(),
     }
     run_record = read_json(folder / RUN)
     if run_record is None:
-        run_id = _create_run(recipe, home, tags, f"{recipe.name} search of {', '.join(fields)}"[:250])
+        run_id = _create_run(context, tags, f"{context.recipe.name} search of {', '.join(fields)}"[:250])
         write_json(folder / RUN, {"run_id": run_id})
-        _log_params(home, run_id, fields)
+        _log_params(context.home, run_id, fields)
         with translate_errors("the recipe"):
-            open_client(home).log_text(run_id, recipe.model_dump_json(indent=1), "recipe.json")
+            open_client(context.home).log_text(run_id, context.recipe.model_dump_json(indent=1), "recipe.json")
         return run_id
     with translate_errors(
         f"the run {run_record['run_id']}, which {folder} belongs to (delete the folder to start over)"
     ):
-        open_client(home).update_run(run_record["run_id"], status="RUNNING")
+        open_client(context.home).update_run(run_record["run_id"], status="RUNNING")
     return str(run_record["run_id"])
 
 
-def open_trial_run(recipe: "Recipe", home: Home, parent: str, folder: Path, number: int, values: dict[str, str]) -> Run:
+def open_trial_run(context: "RunContext", parent: str, folder: Path, number: int, values: dict[str, str]) -> Run:
     """Return the child run of a trial, created once.
 
     Args:
@@ -61,14 +61,16 @@ def open_trial_run(recipe: "Recipe", home: Home, parent: str, folder: Path, numb
     run_record = read_json(folder / RUN)
     if run_record is None:
         tags = {"mlflow.parentRunId": parent, "mlflow.user": ledger.find_user()}
-        tags[unfinished.FOLDER] = f"{home.load_identity()}/{unfinished.KINDS['search']}{folder.parent.parent.name}"
+        tags[unfinished.FOLDER] = (
+            f"{context.home.load_identity()}/{unfinished.KINDS['search']}{folder.parent.parent.name}"
+        )
         name = f"trial {number}"
-        run_record = {"run_id": _find_leftover(recipe, home, parent, name) or _create_run(recipe, home, tags, name)}
-        _log_params(home, run_record["run_id"], values)
+        run_record = {"run_id": _find_leftover(context, parent, name) or _create_run(context, tags, name)}
+        _log_params(context.home, run_record["run_id"], values)
         write_json(folder / RUN, run_record)
     with translate_errors(f"the run {run_record['run_id']}"):
-        open_client(home).update_run(run_record["run_id"], status="RUNNING")
-    return Run(home, run_record["run_id"], folder)
+        open_client(context.home).update_run(run_record["run_id"], status="RUNNING")
+    return Run(context.home, run_record["run_id"], folder)
 
 
 def end_trial(home: Home, run: Run, state: str, value: float | None, why: str | None) -> None:
@@ -119,18 +121,22 @@ def finish_search_run(home: Home, run_id: str, best: dict[str, float], note: str
     unfinished.mark_ended(home, "search")
 
 
-def _create_run(recipe: "Recipe", home: Home, tags: dict[str, str], name: str) -> str:
+def _create_run(context: "RunContext", tags: dict[str, str], name: str) -> str:
     with translate_errors("a new run"):
         return str(
-            open_client(home).create_run(ensure_experiment(home, recipe.name), tags=tags, run_name=name).info.run_id
+            open_client(context.home)
+            .create_run(ensure_experiment(context.home, context.recipe.name), tags=tags, run_name=name)
+            .info.run_id
         )
 
 
-def _find_leftover(recipe: "Recipe", home: Home, parent: str, name: str) -> str | None:
+def _find_leftover(context: "RunContext", parent: str, name: str) -> str | None:
     """Return the run that a process created for a trial before it died, if any."""
     condition = f"tags.`mlflow.parentRunId` = '{parent}' AND tags.`mlflow.runName` = '{name}'"
     with translate_errors("the trials' runs"):
-        runs = open_client(home).search_runs([ensure_experiment(home, recipe.name)], condition, max_results=1)
+        runs = open_client(context.home).search_runs(
+            [ensure_experiment(context.home, context.recipe.name)], condition, max_results=1
+        )
     return str(runs[0].info.run_id) if runs else None
 
 

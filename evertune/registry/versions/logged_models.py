@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.objectives import load_objective
 from evertune.registry.tracking.store import ensure_experiment, open_client
-from evertune.runtime.home import Home
 from evertune.serving import bundle
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
     from evertune.records import Candidate
+    from evertune.runtime.context import RunContext
 
 DIGEST = "evertune.bundle"
 
 
 def ensure_logged_model(
-    recipe: "Recipe", home: Home, candidate: "Candidate", examples: list[Any], requirements: list[str]
+    context: "RunContext", candidate: "Candidate", examples: list[Any], requirements: list[str]
 ) -> Any:
     """Return the run's logged model; a complete one that a killed process left is reused.
 
@@ -30,13 +30,13 @@ def ensure_logged_model(
     """
     from mlflow.entities import LoggedModelStatus
 
-    mlflow = open_client(home)
+    mlflow = open_client(context.home)
     condition = f"source_run_id = '{candidate.run_id}'"
-    for logged_model in mlflow.search_logged_models([ensure_experiment(home, recipe.name)], condition):
+    for logged_model in mlflow.search_logged_models([ensure_experiment(context.home, context.recipe.name)], condition):
         if logged_model.status == LoggedModelStatus.READY and logged_model.tags.get(DIGEST) == candidate.digest:
             return logged_model
         mlflow.delete_logged_model(logged_model.model_id)
-    return _log_model(recipe, candidate, examples, requirements)
+    return _log_model(context.recipe, candidate, examples, requirements)
 
 
 def _log_model(recipe: "Recipe", candidate: "Candidate", examples: list[Any], requirements: list[str]) -> Any:

@@ -19,8 +19,8 @@ from evertune.runtime.secrets import hide_secrets
 from evertune.serving import bundle
 
 if TYPE_CHECKING:
-    from evertune.config import Recipe
     from evertune.records import Candidate
+    from evertune.runtime.context import RunContext
 
 logger = logging.getLogger(__name__)
 PARENTS = ("evertune.of", "evertune.start", "evertune.teacher_version")  # tags: versions that a version descends from
@@ -61,7 +61,7 @@ def resolve_alias(home: Home, name: str, alias_name: str) -> int | None:
         ) from None  # as in `translate_errors`
 
 
-def register_version(recipe: "Recipe", home: Home, candidate: "Candidate", examples: list[Any]) -> int:
+def register_version(context: "RunContext", candidate: "Candidate", examples: list[Any]) -> int:
     """Log the bundle as an MLflow model and return its registered version; one version a run, however often this runs.
 
     Args:
@@ -69,15 +69,15 @@ def register_version(recipe: "Recipe", home: Home, candidate: "Candidate", examp
     Raises:
         RegistryError: MLflow refused.
     """
-    mlflow = open_client(home)
-    name = recipe.registered_name
+    mlflow = open_client(context.home)
+    name = context.recipe.registered_name
     with translate_errors(f"the model {name}"):
-        version = find_run_version(home, name, candidate.run_id)
+        version = find_run_version(context.home, name, candidate.run_id)
         if version is not None:
             return version
         method = bundle.read_card(Path(candidate.bundle)).get("compression", {}).get("method", "")
         logged_model = logged_models.ensure_logged_model(
-            recipe, home, candidate, examples, requirements.list_requirements(recipe, method)
+            context, candidate, examples, requirements.list_requirements(context.recipe, method)
         )
         _ensure_registered(mlflow, name)
         snapshot = candidate.tokens.snapshot

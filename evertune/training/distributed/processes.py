@@ -16,6 +16,7 @@ from evertune.errors import ConfigError
 from evertune.objectives import load_objective
 from evertune.records import Tokens
 from evertune.runtime import helper_process, ipc
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import write_atomic
 from evertune.runtime.home import Home
 from evertune.runtime.precision import resolve_precision
@@ -65,8 +66,7 @@ def requires_processes(recipe: Recipe) -> bool:
 
 
 def train_in_processes(
-    recipe: Recipe,
-    home: Home,
+    context: RunContext,
     tokens: Tokens,
     rows: "pa.Table",
     run_id: str,
@@ -86,11 +86,11 @@ def train_in_processes(
     work_folder = folder / "processes"
     shutil.rmtree(work_folder, ignore_errors=True)
     work_folder.mkdir(parents=True)
-    _write_rows(rows, recipe, work_folder / "rows.arrow")
+    _write_rows(rows, context.recipe, work_folder / "rows.arrow")
     level = logging.getLogger("evertune").getEffectiveLevel()
     order = TrainingOrder(
-        recipe=_resolve_precisions(recipe, home),
-        home=home,
+        recipe=_resolve_precisions(context),
+        home=context.home,
         tokens=tokens,
         rows=work_folder / "rows.arrow",
         folder=folder,
@@ -101,7 +101,7 @@ def train_in_processes(
         terminal=sys.stderr.isatty(),
     )
     write_atomic(work_folder / "order.json", order.to_json())
-    with _launch_processes(work_folder, recipe.training.processes) as launcher:
+    with _launch_processes(work_folder, context.recipe.training.processes) as launcher:
         received = messages.relay_messages(launcher.stdout or (), log)
         status = launcher.wait()
     if received.done is None or status:
@@ -110,22 +110,23 @@ def train_in_processes(
     return received.done
 
 
-def _resolve_precisions(recipe: Recipe, home: Home) -> Recipe:
+def _resolve_precisions(context: RunContext) -> Recipe:
     """Return the recipe with the precisions that a single process would use on this machine."""
     import torch
 
-    if torch.cuda.is_available() and recipe.training.processes > torch.cuda.device_count():
+    if torch.cuda.is_available() and context.recipe.training.processes > torch.cuda.device_count():
         raise ConfigError(
-            f"training.processes: {recipe.training.processes}, but this machine has {torch.cuda.device_count()} GPUs; "
+            f"training.processes: {context.recipe.training.processes}, but this machine has "
+            f"{torch.cuda.device_count()} GPUs; "
             "lower it"
         )
-    memory = home.root / "machine.json"
-    training = {"precision": resolve_precision(recipe.training.precision, memory)}
-    evaluation = {"precision": resolve_precision(recipe.evaluation.precision, memory)}
-    return recipe.model_copy(
+    memory = context.home.root / "machine.json"
+    training = {"precision": resolve_precision(context.recipe.training.precision, memory)}
+    evaluation = {"precision": resolve_precision(context.recipe.evaluation.precision, memory)}
+    return context.recipe.model_copy(
         update={
-            "training": recipe.training.model_copy(update=training),
-            "evaluation": recipe.evaluation.model_copy(update=evaluation),
+            "training": context.recipe.training.model_copy(update=training),
+            "evaluation": context.recipe.evaluation.model_copy(update=evaluation),
         }
     )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from evertune.errors import TrainingError
 from evertune.runtime import ipc
+from evertune.runtime.context import RunContext
 from evertune.training.distributed import messages
 
 if TYPE_CHECKING:
@@ -89,8 +90,7 @@ def _run_training(order: "TrainingOrder", tell: ipc.Tell) -> dict[str, Any] | No
             tell(metrics=dict(metrics), step=step)
 
     return train_model(
-        order.recipe,
-        order.home,
+        RunContext(order.recipe, order.home),
         order.tokens,
         tokenize.load_tokens(order.tokens, rows),
         rows,

@@ -16,6 +16,7 @@ from evertune.data.corpus import transactions as corpus
 from evertune.data.quarantine import release as quarantine
 from evertune.data.sources import read as sources
 from evertune.errors import ConfigError, DataError
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import read_json, write_json
 from tests.helpers.data import current, good, ingest, make_home, make_recipe, run, write_csv, write_jsonl
 
@@ -93,8 +94,8 @@ def test_committing_again_changes_nothing(tmp_path: Path) -> None:
     recipe = make_recipe(tmp_path)
     home = make_home(tmp_path)
     batch = ingest(recipe, home)
-    first, _ = admission.admit_batch(batch, recipe, home)
-    again, verdicts = admission.admit_batch(batch, recipe, home)
+    first, _ = admission.admit_batch(batch, RunContext(recipe, home))
+    again, verdicts = admission.admit_batch(batch, RunContext(recipe, home))
     assert verdicts is None
     assert again == first
     rows = corpus.read_rows(home, first.version)
@@ -108,7 +109,7 @@ def test_data_docs_of_every_batch_since_the_last_concluded_run_are_named(tmp_pat
     for number in (1, 2):  # the first run dies after its commit
         write_csv(tmp_path / f"{number}.csv", good(20, start=20 * number))
         batch = ingest(recipe, home)
-        snapshot, _ = admission.admit_batch(batch, recipe, home, home.data_docs / f"{batch.number:06d}")
+        snapshot, _ = admission.admit_batch(batch, RunContext(recipe, home), home.data_docs / f"{batch.number:06d}")
         assert snapshot.data_docs == tuple(str(home.data_docs / f"{n:06d}") for n in range(1, number + 1))
     state = read_json(home.state)
     write_json(home.state, {**state, "concluded": {"batch": 1}})
@@ -241,7 +242,7 @@ def test_another_process_that_stages_meanwhile_is_followed(tmp_path: Path) -> No
         other.append(ingest(recipe, home))
         return pieces
 
-    assert corpus.ingest_rows(recipe, home, slow) == other[0]
+    assert corpus.ingest_rows(RunContext(recipe, home), slow) == other[0]
 
 
 def test_nothing_is_logged_above_info_on_a_good_day(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,7 @@ from evertune.config import Recipe
 from evertune.data.corpus import transactions as corpus
 from evertune.evaluation.test_rows import load_test_rows
 from evertune.monitoring import monitor as monitoring
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import write_json
 from evertune.runtime.home import Home
 from tests.helpers.data import good, make_home, make_recipe, run, write_csv
@@ -31,7 +32,7 @@ def test_the_gate_has_its_history_after_the_source_has_touched_every_row(
     tmp_path: Path,
 ) -> None:
     recipe, home = _touched(tmp_path, corrected=0)
-    rows, _ = load_test_rows(recipe, home, corpus.newest_version(home), since=1)
+    rows, _ = load_test_rows(RunContext(recipe, home), corpus.newest_version(home), since=1)
     old = {row["id"]: row["batch"] for row in rows.to_pylist()}
     assert len(old) > 5
     assert {name for name, batch in old.items() if batch > 1} <= {"100", "101"}
@@ -41,7 +42,7 @@ def test_new_labels_do_not_count_touched_rows(tmp_path: Path) -> None:
     recipe, home = _touched(tmp_path, corrected=3)
     (tmp_path / "champion").mkdir()
     write_json(tmp_path / "champion" / "evertune.json", {"snapshot": {"batch": 1}})
-    assert monitoring.count_new_rows(recipe, home, tmp_path / "champion") == 5
+    assert monitoring.count_new_rows(RunContext(recipe, home), tmp_path / "champion") == 5
 
 
 def test_a_label_that_source_and_recipe_rename_is_not_new(tmp_path: Path) -> None:

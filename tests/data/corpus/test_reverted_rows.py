@@ -13,6 +13,7 @@ from evertune.data.contract.judge import BatchStoppedError
 from evertune.data.corpus import delta_tables, staging
 from evertune.data.corpus import transactions as corpus
 from evertune.data.quarantine import release as quarantine
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from tests.helpers.data import current, good, ingest, make_home, make_recipe, run, write_csv
 from tests.helpers.paths import ROOT
@@ -157,7 +158,7 @@ def test_a_refused_row_can_be_mended_into_an_older_version(changed: tuple[Recipe
     write(tmp_path, "crd")
     assert run(loose, home).refused == 1
     version = quarantine.list_refused(home)["row_version"]
-    done = quarantine.release_rows(loose, home, pa.table({"row_version": version, "label": ["refund"]}))
+    done = quarantine.release_rows(RunContext(loose, home), pa.table({"row_version": version, "label": ["refund"]}))
     assert (done.released, done.known) == (1, 0)
     assert label_of(home) == ["refund"]
     assert corpus.last_number(home) == 4

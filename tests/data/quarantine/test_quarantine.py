@@ -12,6 +12,7 @@ from evertune.data.corpus import delta_tables, staging
 from evertune.data.corpus import transactions as corpus
 from evertune.data.quarantine import release as quarantine
 from evertune.errors import DataError
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from tests.helpers.crash import killed
 from tests.helpers.data import REFUSED, TOLERANT, current, good, ingest, make_home, make_recipe, run, write_csv
@@ -50,37 +51,37 @@ def test_a_quarantine_without_rows_is_an_empty_listing(tmp_path: Path) -> None:
     home = make_home(tmp_path)
     run(recipe, home)
     assert len(quarantine.list_refused(home)) == 0
-    assert quarantine.release_rows(recipe, home).batch is None
+    assert quarantine.release_rows(RunContext(recipe, home)).batch is None
 
 
 def test_a_mended_row_is_released_once(taken: tuple[Recipe, Home]) -> None:
     recipe, home = taken
     before = {row["row_version"]: row["split"] for row in current(home)}
-    release = quarantine.release_rows(recipe, home, make_edits(home, SLIP))
+    release = quarantine.release_rows(RunContext(recipe, home), make_edits(home, SLIP))
     assert (release.batch, release.released, release.known, release.kept) == (2, 1, 0, 0)
     assert list_refused_pairs(home) == [REFUSED[0], *REFUSED[2:]]
     after = {row["row_version"]: row["split"] for row in current(home)}
     assert len(after) == 21
     assert before.items() <= after.items()
     assert [row["label"] for row in current(home) if row["text"] == SLIP[0]] == ["card"]
-    assert quarantine.release_rows(recipe, home).released == 0
+    assert quarantine.release_rows(RunContext(recipe, home)).released == 0
     assert ingest(recipe, home).rows == 0
 
 
 def test_a_row_that_still_fails_stays_as_mended_with_its_new_reason(taken: tuple[Recipe, Home]) -> None:
     recipe, home = taken
-    release = quarantine.release_rows(recipe, home, make_edits(home, (SLIP[0], SLIP[1], "crd")))
+    release = quarantine.release_rows(RunContext(recipe, home), make_edits(home, (SLIP[0], SLIP[1], "crd")))
     assert (release.released, release.reasons) == (0, {"unknown label": 1})
     row = quarantine.list_refused(home).to_pylist()[-1]
     assert (row["label"], row["reasons"]) == ("crd", ["label: 'crd' is not one of the 2 known labels"])
-    assert quarantine.release_rows(recipe, home, make_edits(home, (SLIP[0], "crd", "card"))).released == 1
+    assert quarantine.release_rows(RunContext(recipe, home), make_edits(home, (SLIP[0], "crd", "card"))).released == 1
     assert len(list_refused_pairs(home)) == 3
 
 
 def test_rows_are_released_as_they_are_when_the_contract_changed(taken: tuple[Recipe, Home], tmp_path: Path) -> None:
     _, home = taken
     loose = make_recipe(tmp_path, contract={"conflicts": "keep", "label": {"values": ["card", "refund", "crad"]}})
-    release = quarantine.release_rows(loose, home)
+    release = quarantine.release_rows(RunContext(loose, home))
     assert (release.released, release.kept, release.reasons) == (3, 1, {"encoding damage": 1})
     assert list_refused_pairs(home) == [REFUSED[0]]
     versions = [row["row_version"] for row in current(home)]
@@ -91,7 +92,8 @@ def test_rows_are_released_as_they_are_when_the_contract_changed(taken: tuple[Re
 def test_two_rows_mended_into_one_add_one(taken: tuple[Recipe, Home]) -> None:
     recipe, home = taken
     release = quarantine.release_rows(
-        recipe, home, make_edits(home, ("one text twice", "card", "card"), ("one text twice", "refund", "card"))
+        RunContext(recipe, home),
+        make_edits(home, ("one text twice", "card", "card"), ("one text twice", "refund", "card")),
     )
     assert (release.released, release.known) == (2, 1)
     assert [row["label"] for row in current(home) if row["text"] == "one text twice"] == ["card"]
@@ -102,7 +104,7 @@ def test_mended_into_a_row_of_the_corpus_adds_nothing(taken: tuple[Recipe, Home]
     recipe, home = taken
     text, label = good(1)[0]
     edits = make_edits(home, (SLIP[0], SLIP[1], label)).append_column("text", pa.array([text]))
-    release = quarantine.release_rows(recipe, home, edits)
+    release = quarantine.release_rows(RunContext(recipe, home), edits)
     assert (release.released, release.known) == (1, 1)
     assert len(current(home)) == 20
     assert len(list_refused_pairs(home)) == 3
@@ -110,8 +112,10 @@ def test_mended_into_a_row_of_the_corpus_adds_nothing(taken: tuple[Recipe, Home]
 
 def test_released_with_another_label_than_the_corpus_has_is_refused(taken: tuple[Recipe, Home]) -> None:
     recipe, home = taken
-    quarantine.release_rows(recipe, home, make_edits(home, ("one text twice", "card", "card")))
-    release = quarantine.release_rows(recipe, home, make_edits(home, ("one text twice", "refund", "refund")))
+    quarantine.release_rows(RunContext(recipe, home), make_edits(home, ("one text twice", "card", "card")))
+    release = quarantine.release_rows(
+        RunContext(recipe, home), make_edits(home, ("one text twice", "refund", "refund"))
+    )
     assert (release.released, release.reasons) == (0, {"two labels for one input": 1})
 
 
@@ -131,10 +135,10 @@ def test_a_crash_in_a_release_loses_and_doubles_nothing(
     recipe, home = taken
     edits = make_edits(home, SLIP)
     with killed(owner, name, when, call):
-        quarantine.release_rows(recipe, home, edits)
+        quarantine.release_rows(RunContext(recipe, home), edits)
     ingest(recipe, home)
     if SLIP[:2] in list_refused_pairs(home):
-        quarantine.release_rows(recipe, home, edits)
+        quarantine.release_rows(RunContext(recipe, home), edits)
     texts = [row["text"] for row in delta_tables.read_rows(home.corpus, ["text"]).to_pylist()]
     assert sorted(texts) == sorted([*(text for text, _ in good(20)), SLIP[0]])
     assert list_refused_pairs(home) == [REFUSED[0], *REFUSED[2:]]
@@ -145,9 +149,9 @@ def test_a_killed_release_is_finished_by_the_next(taken: tuple[Recipe, Home]) ->
     recipe, home = taken
     edits = make_edits(home, SLIP)
     with killed(delta_tables, "append_once", "before"):
-        quarantine.release_rows(recipe, home, edits)
+        quarantine.release_rows(RunContext(recipe, home), edits)
     with pytest.raises(DataError, match="is not a refused row, or was already released"):
-        quarantine.release_rows(recipe, home, edits)
+        quarantine.release_rows(RunContext(recipe, home), edits)
     texts = [row["text"] for row in delta_tables.read_rows(home.corpus, ["text"]).to_pylist()]
     assert sorted(texts) == sorted([*(text for text, _ in good(20)), SLIP[0]])
     assert list_refused_pairs(home) == [REFUSED[0], *REFUSED[2:]]
@@ -166,12 +170,14 @@ def test_a_row_that_its_source_mended_is_no_longer_listed(tmp_path: Path) -> Non
     assert list_refused_pairs(home) == [("my other text", "crrd")]
     assert (
         quarantine.release_rows(
-            make_recipe(
-                tmp_path,
-                data=recipe.data.model_dump(),
-                contract={"label": {"values": ["card", "refund", "crad", "crrd"]}},
+            RunContext(
+                make_recipe(
+                    tmp_path,
+                    data=recipe.data.model_dump(),
+                    contract={"label": {"values": ["card", "refund", "crad", "crrd"]}},
+                ),
+                home,
             ),
-            home,
         ).released
         == 1
     )
@@ -184,7 +190,9 @@ def test_rows_of_a_stopped_batch_can_be_mended_in_the_file_too(taken: tuple[Reci
     write_csv(tmp_path / "b.csv", [*good(5, start=100), ("mend me", "crrd")])
     with pytest.raises(BatchStoppedError):
         run(strict, home)
-    assert quarantine.release_rows(strict, home, make_edits(home, ("mend me", "crrd", "card"))).released == 1
+    assert (
+        quarantine.release_rows(RunContext(strict, home), make_edits(home, ("mend me", "crrd", "card"))).released == 1
+    )
     assert run(strict, home).accepted == 6  # the released one included
     assert ("mend me", "crrd") not in list_refused_pairs(home)
     assert [row["label"] for row in current(home) if row["text"] == "mend me"] == ["card"]
@@ -206,23 +214,23 @@ FIRST = ("mend me 0", "crrd", "card")
 
 def test_a_release_does_not_let_the_rest_of_a_stopped_batch_pass(stopped: tuple[Recipe, Home]) -> None:
     strict, home = stopped
-    assert quarantine.release_rows(strict, home, make_edits(home, FIRST)).released == 1
+    assert quarantine.release_rows(RunContext(strict, home), make_edits(home, FIRST)).released == 1
     assert [row["status"] for row in quarantine.list_refused(home).to_pylist()].count("stopped") == 9
     with pytest.raises(BatchStoppedError, match="9 of 29"):
         run(strict, home)
     edits = [(f"mend me {number}", "crrd", "card") for number in range(1, 9)]
-    assert quarantine.release_rows(strict, home, make_edits(home, *edits)).released == 8
+    assert quarantine.release_rows(RunContext(strict, home), make_edits(home, *edits)).released == 8
     assert run(strict, home).accepted == 29  # 20 of the file, 9 of the two releases
     assert list_refused_pairs(home)[-1] == ("mend me 9", "crrd")
 
 
 def test_stopped_rows_that_fail_again_wait_as_mended_for_their_batch(stopped: tuple[Recipe, Home]) -> None:
     strict, home = stopped
-    release = quarantine.release_rows(strict, home, make_edits(home, FIRST, ("mend me 1", "crrd", "crd")))
+    release = quarantine.release_rows(RunContext(strict, home), make_edits(home, FIRST, ("mend me 1", "crrd", "crd")))
     assert (release.released, release.kept) == (1, 1)
     rows = {row["text"]: row for row in quarantine.list_refused(home).to_pylist()}
     assert (rows["mend me 1"]["label"], rows["mend me 1"]["status"]) == ("crd", "stopped")
-    assert quarantine.release_rows(strict, home).released == 0
+    assert quarantine.release_rows(RunContext(strict, home)).released == 0
     with pytest.raises(BatchStoppedError, match="9 of 29"):
         run(strict, home)
 
@@ -233,11 +241,11 @@ def test_a_crash_in_a_release_keeps_a_stopped_batch_stopped(stopped: tuple[Recip
     strict, home = stopped
     edits = make_edits(home, FIRST)
     with killed(staging, name, when):
-        quarantine.release_rows(strict, home, edits)
+        quarantine.release_rows(RunContext(strict, home), edits)
     with pytest.raises(BatchStoppedError):
         run(strict, home)
     if FIRST[:2] in list_refused_pairs(home):
-        quarantine.release_rows(strict, home, edits)
+        quarantine.release_rows(RunContext(strict, home), edits)
     assert len(list_refused_pairs(home)) == 4 + 9
     assert [row["label"] for row in current(home) if row["text"] == FIRST[0]] == ["card"]
 
@@ -247,11 +255,11 @@ def test_a_release_waits_for_a_staged_batch_and_for_a_first_one(taken: tuple[Rec
     write_csv(tmp_path / "b.csv", good(5, start=100))
     batch = ingest(recipe, home)
     with pytest.raises(DataError, match="staged but not judged"):
-        quarantine.release_rows(recipe, home)
+        quarantine.release_rows(RunContext(recipe, home))
     assert batch.rows == run(recipe, home).accepted
     empty = Home(tmp_path / "other", "kept-rows")
     with pytest.raises(DataError, match="no accepted rows"):
-        quarantine.release_rows(recipe, empty)
+        quarantine.release_rows(RunContext(recipe, empty))
     with pytest.raises(DataError, match="no rows yet"):
         quarantine.list_refused(empty)
 
@@ -264,6 +272,6 @@ def test_two_releases_at_once_do_not_overwrite_each_other(
     edits = make_edits(home, SLIP)
     monkeypatch.setattr(corpus, "last_number", lambda home: number(home) - 1)  # as seen before the other one committed
     with pytest.raises(DataError, match="run again"):
-        quarantine.release_rows(recipe, home, edits)
+        quarantine.release_rows(RunContext(recipe, home), edits)
     monkeypatch.setattr(corpus, "last_number", number)
-    assert quarantine.release_rows(recipe, home, edits).released == 1
+    assert quarantine.release_rows(RunContext(recipe, home), edits).released == 1

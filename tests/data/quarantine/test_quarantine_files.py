@@ -10,6 +10,7 @@ from evertune.config import Recipe
 from evertune.data.quarantine import release as quarantine
 from evertune.data.quarantine.release import read_mended
 from evertune.errors import ConfigError, DataError
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from tests.helpers.data import TOKENS, TOLERANT, current, make_home, make_recipe, run, write_jsonl
 
@@ -23,7 +24,7 @@ def test_export_and_back(taken: tuple[Recipe, Home], tmp_path: Path, ending: str
         path.read_text(encoding="utf-8").replace("crad", "card").replace("caf\u00c3\u00a9", "caf\u00e9"),
         encoding="utf-8",
     )
-    release = quarantine.release_file(recipe, home, path)
+    release = quarantine.release_file(RunContext(recipe, home), path)
     assert (release.released, release.kept) == (2, 2)
     assert [row["label"] for row in current(home) if row["text"] == "it was caf\u00e9 ole"] == ["card"]
 
@@ -47,7 +48,7 @@ def test_lists_and_moments_survive_the_file(tmp_path: Path, ending: str) -> None
     text = path.read_text(encoding="utf-8")
     mended_text = text.replace("one day", "2026-05-02").replace('""P"", ', "").replace('"P", ', "")
     path.write_text(mended_text, encoding="utf-8")
-    assert quarantine.release_rows(recipe, home, read_mended(path, recipe)).released == 2
+    assert quarantine.release_rows(RunContext(recipe, home), read_mended(path, recipe)).released == 2
     rows_by_id = {row["id"]: row for row in current(home)}
     assert (rows_by_id["x"]["tokens"], rows_by_id["x"]["tags"]) == (rows[0]["tokens"], ["B-LOC", "O"])
     assert rows_by_id["x"]["timestamp"] == rows_by_id["0"]["timestamp"]
@@ -110,6 +111,6 @@ def test_a_file_that_does_not_fit_is_refused(
     path = tmp_path / "mended.csv.txt"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=expected):
-        quarantine.release_rows(recipe, home, read_mended(path, recipe))
+        quarantine.release_rows(RunContext(recipe, home), read_mended(path, recipe))
     with pytest.raises(DataError, match="nowhere"):
         read_mended(tmp_path / "nowhere.csv", recipe)

@@ -14,6 +14,7 @@ from evertune.errors import RegistryError
 from evertune.records import Inputs
 from evertune.registry.decisions import ledger, promotion
 from evertune.registry.versions import versions as models
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from evertune.serving import scoring
 from tests.helpers.registry import HELD, INPUTS, Shop, evaluation, make_champion
@@ -69,7 +70,7 @@ def test_the_promote_flow_moves_a_held_version_and_another_machine_scores_with_i
     from flows.promote import promote
 
     candidate, version = remote.registered()
-    promotion.apply_decision(remote.recipe, remote.home, candidate, evaluation(), HELD, version)
+    promotion.apply_decision(RunContext(remote.recipe, remote.home), candidate, evaluation(), HELD, version)
     assert remote.champion() is None
     with temporary_settings({PREFECT_API_URL: prefect_server}):
         assert promote(remote.recipe, version, " the customer asked for it ") == version
@@ -112,14 +113,14 @@ def test_clean_removes_the_files_of_old_versions_from_the_server_and_from_this_m
     mlflow = store.open_client(remote.home)
     uris = [mlflow.get_model_version_download_uri(remote.name, str(version)) for version in versions]
     assert all(uri.startswith("mlflow-artifacts:") for uri in uris)
-    listing = cleaning.clean_home(recipe, remote.home, remove=False)
+    listing = cleaning.clean_home(RunContext(recipe, remote.home), remove=False)
     assert [item.name for item in listing.spare if item.what == "model"] == ["version 1", "version 2"]
     assert all(item.files > 3 and item.bytes > 10_000 for item in listing.spare if item.what == "model")
-    cleaning.clean_home(recipe, remote.home, remove=True)
+    cleaning.clean_home(RunContext(recipe, remote.home), remove=True)
     assert [len(get_artifact_repository(uri).list_artifacts()) > 0 for uri in uris] == [False, False, True]
     for version in versions[:2]:
         with pytest.raises(RegistryError):
             models.fetch_bundle(remote.home, remote.name, version)
     assert models.fetch_bundle(remote.home, remote.name, versions[2]).is_dir()
-    listing = cleaning.clean_home(recipe, remote.home, remove=True)
+    listing = cleaning.clean_home(RunContext(recipe, remote.home), remove=True)
     assert not [item for item in listing.spare if item.what == "model"]

@@ -17,6 +17,7 @@ from evertune.data.quarantine import release as quarantine
 from evertune.data.quarantine.release import read_mended
 from evertune.errors import DataError
 from evertune.profiling import preview
+from evertune.runtime.context import RunContext
 from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 from tests.helpers.contract import GOOD
@@ -101,12 +102,12 @@ def test_it_is_released_once_a_person_has_mended_it(tmp_path: Path, ending: str)
         tmp_path, "json", LINES.encode() + b'{"text": "caf\xe9 ole", "label": "card"}\n{"text": "torn\n'
     )
     run(recipe, home)
-    assert quarantine.release_rows(recipe, home).reasons == {UNREADABLE: 2}
+    assert quarantine.release_rows(RunContext(recipe, home)).reasons == {UNREADABLE: 2}
     path = tmp_path / f"refused.{ending}"
     quarantine.export_refused(home, path)
-    assert quarantine.release_rows(recipe, home, read_mended(path, recipe)).released == 0
+    assert quarantine.release_rows(RunContext(recipe, home), read_mended(path, recipe)).released == 0
     path.write_text(path.read_text(encoding="utf-8").replace("caf\ufffd", "caf\u00e9"), encoding="utf-8")
-    release = quarantine.release_rows(recipe, home, read_mended(path, recipe))
+    release = quarantine.release_rows(RunContext(recipe, home), read_mended(path, recipe))
     assert (release.released, release.kept, release.reasons) == (1, 1, {UNREADABLE: 1})
     assert [row["label"] for row in current(home) if row["text"] == "caf\u00e9 ole"] == ["card"]
     write_recipe_of_file(
