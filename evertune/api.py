@@ -446,7 +446,9 @@ def _read_image(cell: Any, role: str, where: str) -> str | None:
 
     try:
         return parse_image(cell.read_bytes() if isinstance(cell, Path) else cell)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise DataError(f"{where}: {role}: {cell} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise DataError(f"{where}: {role}: {error}; give bytes, a pathlib.Path, or base64 text") from error
 
 

@@ -119,10 +119,8 @@ def _encode_chunk(
 
 
 def make_problem_finder(predictor: Any) -> FindProblems:
-    """What tells which inputs make no sense to the objective, such as a dialogue that is none."""
+    """Return a function that says which inputs make no sense to the objective, such as a broken dialogue."""
     objective = load_objective(predictor.options.type)  # not the bundle's own, which may be an older one
-    if not hasattr(objective, "problems"):
-        return lambda inputs: [None] * len(inputs)
     return lambda inputs: list(objective.find_problems(inputs, [None] * len(inputs), predictor.options))
 
 
