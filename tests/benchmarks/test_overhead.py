@@ -26,7 +26,7 @@ atexit.register(tell)
 
 def told(project: Project) -> tuple[set[str], bool]:
     """What a run imported, and whether its end was spared the looking through."""
-    done = project.run(before=TELLING)
+    done = project.run(before=TELLING, fresh=True)
     assert done.status == 0, done.err
     imported, frozen = json.loads((project.folder / "told.json").read_text())
     return set(imported), frozen

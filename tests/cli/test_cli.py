@@ -100,7 +100,10 @@ def test_check_prints_one_json_object_and_trains_nothing(evertune: Command, tiny
 @pytest.mark.parametrize(
     ("schedule", "words"),
     [
-        ({"cron": "0 25 * * *"}, "schedule.cron: bad hour; the fields are minute, hour, day, month, weekday, not '0 25 * * *'"),
+        (
+            {"cron": "0 25 * * *"},
+            "schedule.cron: bad hour; the fields are minute, hour, day, month, weekday, not '0 25 * * *'",
+        ),
         ({"cron": "nightly"}, "schedule.cron: must have five fields"),
         ({"cron": "0 0 3 * * *"}, "schedule.cron: must have five fields"),
         ({"cron": "0 0 31 2 *"}, "schedule.cron: bad day-of-month"),

@@ -143,9 +143,9 @@ class Project:
         done = subprocess.run(command, env=self._environment(), cwd=self.folder, capture_output=True, text=True)
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def run(self, *arguments: str, before: str = "") -> Done:
+    def run(self, *arguments: str, before: str = "", fresh: bool = False) -> Done:
         """`evertune run` with `--json`."""
-        return self.evertune("run", str(self.recipe), "--json", *arguments, before=before)
+        return self.evertune("run", str(self.recipe), "--json", *arguments, before=before, fresh=fresh)
 
     def state(self) -> Any:
         return read_json(self.home.state)
