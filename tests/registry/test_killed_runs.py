@@ -104,12 +104,13 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from evertune.config import load_recipe
+from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
 from evertune.registry.tracking import runs as tracking
 from tests.helpers.registry import tokens_of
 recipe, home = load_recipe({recipe!r}), Home(Path({root!r}), {name!r})
 with home.lock("run", noted=True):
-    tracking.open_run(recipe, home, tokens_of(1), home.runs / "1")
+    tracking.open_run(RunContext(recipe, home), tokens_of(1), home.runs / "1")
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
