@@ -1,6 +1,6 @@
-"""docs/reference/cli.md: every command with its usage, options and an example, from the click commands themselves."""
+"""Generates docs/reference/cli.md: usage, options and an example of every command, from the click commands."""
 
-# ruff: noqa: E501 (a cell of a table is one line)
+# ruff: noqa: E501 (a table cell must stay on one line)
 
 import inspect
 import re
@@ -24,7 +24,7 @@ This page is generated from the commands. See also [exit codes](exit-codes.md) a
 ## Overview
 """
 
-GLOBAL = """
+GLOBAL_OPTIONS = """
 ## Options of every command
 
 `--debug` and `--version` stand before the command; `--help` stands anywhere.
@@ -36,7 +36,8 @@ $ evertune --version
 
 """
 
-HELP = {"--prefect-file": "File with the deployments to register."}  # options without a help text
+# Help for options that have none of their own.
+OPTION_HELP = {"--prefect-file": "File with the deployments to register."}
 NOTES = {
     "new": "It tries the contract that it is about to write. The recipe names the rows that are refused now, and its `tolerance` lets them pass.",
     "check": "It looks at up to 10,000 rows, evenly spaced over every source (of a source of many files, at 16 of them). It judges them as a run "
@@ -80,74 +81,105 @@ EXAMPLES = {
 
 
 def page() -> str:
-    """The page, as Markdown."""
-    return "\n".join([HEAD, *_overview(), GLOBAL + "\n".join(_options(cli)), "", *_commands()])
+    """Return the page as Markdown."""
+    overview = render_overview()
+    global_options = "\n".join(render_options(cli))
+    return "\n".join([HEAD, *overview, GLOBAL_OPTIONS + global_options, "", *render_commands()])
 
 
-def _overview() -> Iterator[str]:
+def render_overview() -> Iterator[str]:
+    """Yield the lines of the table of all commands."""
     yield "| command | does | `--json` |\n|---|---|---|"
-    for name, (_, text) in COMMANDS.items():
-        json = "yes" if any("--json" in one.opts for one in _command(name).params) else ""
-        yield f"| [`evertune {name}`](#evertune-{name}) | {text} | {json} |"
+    for name, (_, summary) in COMMANDS.items():
+        has_json = any("--json" in parameter.opts for parameter in load_command(name).params)
+        yield f"| [`evertune {name}`](#evertune-{name}) | {summary} | {'yes' if has_json else ''} |"
 
 
-def _commands() -> Iterator[str]:
+def render_commands() -> Iterator[str]:
+    """Yield a section for each command: help, usage, options, notes and an example."""
     for name in COMMANDS:
-        command = _command(name)
+        command = load_command(name)
+        context = click.Context(command)
         arguments = [
-            one.make_metavar(click.Context(command)) for one in command.params if isinstance(one, click.Argument)
+            parameter.make_metavar(context) for parameter in command.params if isinstance(parameter, click.Argument)
         ]
-        yield f"## `evertune {name}`\n\n{_sentences(command)}\n"
-        yield f"```text\nevertune {' '.join([name, *arguments, '[OPTIONS]'])}\n```\n"
-        yield from _options(command)
+        usage = " ".join([name, *arguments, "[OPTIONS]"])
+        yield f"## `evertune {name}`\n\n{format_help(command)}\n"
+        yield f"```text\nevertune {usage}\n```\n"
+        yield from render_options(command)
         yield f"\n{NOTES[name]}" if name in NOTES else ""
         yield f"\nExample:\n\n```console\n$ {EXAMPLES[name]}\n```\n"
 
 
-def _command(name: str) -> click.Command:
-    found = cli.get_command(click.Context(cli), name)
-    assert found is not None, name
-    return found
+def load_command(name: str) -> click.Command:
+    """Return the click command of this name."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None, name
+    return command
 
 
-def _sentences(command: click.Command) -> str:
+def format_help(command: click.Command) -> str:
+    """Return a command's help with each paragraph on one line."""
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(command.help or ""))
 
 
-def _options(command: click.Command) -> Iterator[str]:
-    options = [one for one in command.params if isinstance(one, click.Option)]
+def render_options(command: click.Command) -> Iterator[str]:
+    """Yield the lines of the table of a command's options."""
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
     yield "| option | value | default | meaning |\n|---|---|---|---|"
     for option in options:
-        names = ", ".join(f"`{one}`" for one in option.opts)
-        told = (option.help or HELP[option.opts[0]]).replace("|", "\\|")
-        again = " Repeatable." if option.multiple and not re.search("often|epeat", told) else ""
-        yield f"| {names} | {_value(option)} | {_default(option)} | {told}{again} |"
+        yield render_option(option)
     if not options:
         yield "| none | | | |"
 
 
-def _value(option: click.Option) -> str:
-    kind = option.type
+def render_option(option: click.Option) -> str:
+    """Return the table row of an option."""
+    names = ", ".join(f"`{name}`" for name in option.opts)
+    meaning = (option.help or OPTION_HELP[option.opts[0]]).replace("|", "\\|")
+    if option.multiple and not re.search("often|epeat", meaning):  # many help texts say it themselves
+        meaning += " Repeatable."
+    return f"| {names} | {describe_value(option)} | {format_default(option)} | {meaning} |"
+
+
+def describe_value(option: click.Option) -> str:
+    """Return what values an option takes, or "" for a flag."""
+    value_type = option.type
     if option.is_flag:
         return ""
-    if isinstance(kind, click.Choice):
-        return " or ".join(f"`{one}`" for one in kind.choices)
-    if isinstance(kind, (click.IntRange, click.FloatRange)):
-        word = "whole number" if isinstance(kind, click.IntRange) else "number"
-        low = "" if kind.min is None else f", {'>' if kind.min_open else '≥'} {kind.min}"
-        return word + low + ("" if kind.max is None else f", ≤ {kind.max}")
-    names = {"integer": "whole number", "float": "number", "path": "path", "text": "text"}
-    return (
-        f"`{option.metavar}`"
-        if option.metavar
-        else names[kind.name.replace("filename", "path").replace("file", "path")]
-    )
+    if isinstance(value_type, click.Choice):
+        return " or ".join(f"`{choice}`" for choice in value_type.choices)
+    if isinstance(value_type, (click.IntRange, click.FloatRange)):
+        return describe_range(value_type)
+    if option.metavar:
+        return f"`{option.metavar}`"
+    type_names = {
+        "integer": "whole number",
+        "float": "number",
+        "path": "path",
+        "file": "path",
+        "filename": "path",
+        "text": "text",
+    }
+    return type_names[value_type.name]
 
 
-def _default(option: click.Option) -> str:
+def describe_range(value_type: click.IntRange | click.FloatRange) -> str:
+    """Return the kind of number and its bounds, such as "number, > 0, ≤ 1"."""
+    description = "whole number" if isinstance(value_type, click.IntRange) else "number"
+    if value_type.min is not None:
+        description += f", {'>' if value_type.min_open else '≥'} {value_type.min}"
+    if value_type.max is not None:
+        description += f", ≤ {value_type.max}"
+    return description
+
+
+def format_default(option: click.Option) -> str:
+    """Return an option's default, "required", or "" where a default would tell nothing."""
     if option.required:
         return "required"
     value = option.default
-    if option.is_flag or option.multiple or value is None or "UNSET" in repr(value).upper():
+    is_unset = value is None or "UNSET" in repr(value).upper()  # some click versions mark "no default" by an object
+    if option.is_flag or option.multiple or is_unset:
         return ""
     return f"`{value}`"

@@ -1,13 +1,13 @@
-"""docs/reference/environment.md: every environment variable that Evertune reads; fails where one is missing here."""
+"""Generates docs/reference/environment.md: every environment variable that Evertune reads."""
 
-# ruff: noqa: E501 (a cell of a table is one line)
+# ruff: noqa: E501 (a table cell must stay on one line)
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME = re.compile(r'"(EVERTUNE_[A-Z_]+)"')
+VARIABLE = re.compile(r'"(EVERTUNE_[A-Z_]+)"')
 
 HEAD = """# Environment variables
 
@@ -28,7 +28,8 @@ data:
 
 """
 
-EVERTUNE = {
+# variable -> (meaning, default)
+EVERTUNE_VARIABLES = {
     "EVERTUNE_HOME": (
         "Folder of all state ([home](home.md)).",
         "`.evertune` in the nearest folder at or above the recipe that has `.evertune` or `.git`",
@@ -57,7 +58,8 @@ EVERTUNE = {
     "EVERTUNE_DATA": ("Folder of the public data sets of the shipped recipes.", "`../shared/data` beside the project"),
 }
 
-OTHERS = {
+# section -> variables -> (meaning, default)
+OTHER_VARIABLES = {
     "MLflow": {
         "MLFLOW_TRACKING_URI": ("MLflow's server or store.", "SQLite in the home"),
         "MLFLOW_REGISTRY_URI": ("Registry, if it is another one.", "the tracking store"),
@@ -171,27 +173,33 @@ OMP_WAIT_POLICY=PASSIVE
 
 
 def page() -> str:
-    """The page, as Markdown.
+    """Return the page as Markdown.
 
     Raises:
-        KeyError: the code reads a variable of Evertune's that has no line here.
+        KeyError: the code reads a variable of Evertune's that this page does not explain.
     """
-    if missing := sorted(_read() - set(EVERTUNE)):
-        raise KeyError(f"docs/generate/environment.py has no line for {', '.join(missing)}")
-    parts = [HEAD, *_table("Evertune", EVERTUNE)]
-    for title, names in OTHERS.items():
-        parts += _table(title, names)
+    missing_names = sorted(find_variables() - set(EVERTUNE_VARIABLES))
+    if missing_names:
+        raise KeyError(f"docs/generate/environment.py has no line for {', '.join(missing_names)}")
+    parts = [HEAD, *render_table("Evertune", EVERTUNE_VARIABLES)]
+    for title, variables in OTHER_VARIABLES.items():
+        parts += render_table(title, variables)
     return "".join(parts) + TAIL
 
 
-def _table(title: str, names: dict[str, tuple[str, str]]) -> Iterator[str]:
+def render_table(title: str, variables: dict[str, tuple[str, str]]) -> Iterator[str]:
+    """Yield a section with a table of variables; variables of one meaning share a row."""
     yield f"## {title}\n\n| variable | meaning | default |\n|---|---|---|\n"
-    for name, (words, default) in names.items():
-        yield f"| {', '.join(f'`{one}`' for one in name.split(', '))} | {words} | {default} |\n"
+    for names, (meaning, default) in variables.items():
+        quoted_names = ", ".join(f"`{name}`" for name in names.split(", "))
+        yield f"| {quoted_names} | {meaning} | {default} |\n"
     yield "\n"
 
 
-def _read() -> set[str]:
-    """Names of Evertune's variables in the code."""
-    files = [path for folder in ("evertune", "flows", "tasks") for path in (ROOT / folder).rglob("*.py")]
-    return {name for path in files for name in NAME.findall(path.read_text(encoding="utf-8"))}
+def find_variables() -> set[str]:
+    """Return the names of Evertune's variables that occur in the code."""
+    names: set[str] = set()
+    for folder in ("evertune", "flows", "tasks"):
+        for path in (ROOT / folder).rglob("*.py"):
+            names.update(VARIABLE.findall(path.read_text(encoding="utf-8")))
+    return names

@@ -1,6 +1,6 @@
-"""docs/reference/exit-codes.md: what the command line ends with, from evertune/errors.py."""
+"""Generates docs/reference/exit-codes.md: the exit codes of the command line, from evertune/errors.py."""
 
-# ruff: noqa: E501 (a cell of a table is one line)
+# ruff: noqa: E501 (a table cell must stay on one line)
 
 import inspect
 from collections.abc import Iterator
@@ -21,7 +21,8 @@ $ evertune run my-model.yaml --json | jq -r .decision
 | 0 | The command did its work. | `promoted`, `held`, `rejected` or `unchanged` | Read `decision` in the [JSON output](json-output.md). |
 """
 
-MORE = {
+# code -> (meaning, typical cause, what to do); where the meaning is "", the error class states it
+CODES = {
     1: (
         "An error that Evertune did not foresee.",
         "a bug, or a library's error",
@@ -81,25 +82,32 @@ Each code is an exception class of `evertune.errors`. All derive from `EvertuneE
 
 
 def page() -> str:
-    """The page, as Markdown."""
-    return HEAD + "".join(_codes()) + TAIL + "".join(_classes())
+    """Return the page as Markdown."""
+    return HEAD + "".join(render_codes()) + TAIL + "".join(render_classes())
 
 
-def _codes() -> Iterator[str]:
-    known = {one.exit_status: _sentence(one) for one in reversed(_kinds())}
-    for code, (words, cause, advice) in MORE.items():
-        yield f"| {code} | {words or known[code]} | {cause} | {advice} |\n"
+def render_codes() -> Iterator[str]:
+    """Yield the table rows of the exit codes."""
+    class_meanings: dict[int, str] = {}
+    for error_class in list_error_classes():
+        class_meanings.setdefault(error_class.exit_status, read_summary(error_class))  # the most general class counts
+    for code, (meaning, cause, advice) in CODES.items():
+        yield f"| {code} | {meaning or class_meanings[code]} | {cause} | {advice} |\n"
 
 
-def _classes() -> Iterator[str]:
-    for one in _kinds():
-        yield f"| `{one.__name__}` | {one.exit_status} | {_sentence(one)} |\n"
+def render_classes() -> Iterator[str]:
+    """Yield the table rows of the exception classes."""
+    for error_class in list_error_classes():
+        yield f"| `{error_class.__name__}` | {error_class.exit_status} | {read_summary(error_class)} |\n"
 
 
-def _kinds() -> list[type[errors.EvertuneError]]:
-    found = [one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, errors.EvertuneError)]
-    return sorted(found, key=lambda one: (one.exit_status, len(one.__mro__)))
+def list_error_classes() -> list[type[errors.EvertuneError]]:
+    """Return Evertune's exception classes by exit code, base classes before the classes derived from them."""
+    classes = [member for _, member in inspect.getmembers(errors, inspect.isclass)]
+    error_classes = [member for member in classes if issubclass(member, errors.EvertuneError)]
+    return sorted(error_classes, key=lambda error_class: (error_class.exit_status, len(error_class.__mro__)))
 
 
-def _sentence(kind: type) -> str:
-    return inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+def read_summary(error_class: type) -> str:
+    """Return the first paragraph of a class's docstring on one line."""
+    return inspect.cleandoc(error_class.__doc__ or "").split("\n\n")[0].replace("\n", " ")

@@ -1,6 +1,6 @@
-"""docs/reference/json-output.md: what `--json` prints, command by command, from the records that the commands print."""
+"""Generates docs/reference/json-output.md: what `--json` prints, from the records that the commands print."""
 
-# ruff: noqa: E501 (a cell of a table is one line)
+# ruff: noqa: E501 (a table cell must stay on one line)
 
 import dataclasses
 from collections.abc import Iterator
@@ -29,9 +29,9 @@ A command that fails prints no JSON. Its message is on standard error, and its [
 
 """
 
-# command -> (record, keys beside it, example, meanings of keys)
-Part = tuple[Any, dict[str, str], str, dict[str, str]]
-PARTS: dict[str, Part] = {
+# (record, meanings of the keys that the command adds to it, example, meanings of the record's keys)
+Output = tuple[Any, dict[str, str], str, dict[str, str]]
+OUTPUTS: dict[str, Output] = {  # by command
     "run": (
         records.Outcome,
         {},
@@ -204,7 +204,15 @@ PARTS: dict[str, Part] = {
         """{"rows": {"corpus": 1, "quarantine": 0, "batches": 0}, "known": 0, "files": {"pages": 0, "tokens": 1},
  "versions": [{"version": 1, "aliases": ["champion"], "rows": {"test": 1}, "descends": []}],
  "outside": ["the sources themselves: ..."], "fresh_start": false, "dry_run": true}""",
-        {},
+        {
+            "rows": "row versions removed, by place: `corpus`, `quarantine`, `batches`",
+            "known": "names that had been forgotten before",
+            "files": "files changed or removed, by kind",
+            "versions": "registered versions that have seen the rows: `version`, `aliases`, `rows`, `descends`",
+            "outside": "what is out of Evertune's reach",
+            "fresh_start": "true: retrain from the base model",
+            "dry_run": "true: nothing was removed",
+        },
     ),
     "clean": (
         retention.Cleaning,
@@ -227,16 +235,6 @@ PARTS: dict[str, Part] = {
             "reasons": "why these stay, with a count each",
         },
     ),
-}
-
-FORGOTTEN = {
-    "rows": "row versions removed, by place: `corpus`, `quarantine`, `batches`",
-    "known": "names that had been forgotten before",
-    "files": "files changed or removed, by kind",
-    "versions": "registered versions that have seen the rows: `version`, `aliases`, `rows`, `descends`",
-    "outside": "what is out of Evertune's reach",
-    "fresh_start": "true: retrain from the base model",
-    "dry_run": "true: nothing was removed",
 }
 
 TAIL = """## `evertune history`
@@ -300,21 +298,24 @@ $ evertune quarantine my-model.yaml --json | jq -r '.[].kinds[]' | sort | uniq -
 
 
 def page() -> str:
-    """The page, as Markdown.
+    """Return the page as Markdown.
 
     Raises:
-        KeyError: a key of a record has no meaning here.
+        KeyError: a record has a key that this page does not explain.
     """
-    return HEAD + "\n".join(_parts()) + TAIL
+    return HEAD + "\n".join(render_outputs()) + TAIL
 
 
-def _parts() -> Iterator[str]:
-    for command, (record, beside, example, meanings) in PARTS.items():
-        known = {**(meanings or FORGOTTEN), **beside}
+def render_outputs() -> Iterator[str]:
+    """Yield a section for each command: an example and a table of the keys."""
+    for command, (record, added_meanings, example, record_meanings) in OUTPUTS.items():
+        meanings = {**record_meanings, **added_meanings}
+        keys = [*(field.name for field in dataclasses.fields(record)), *added_meanings]
         yield f"## `evertune {command}`\n"
         if example:
             yield f"```json\n{example}\n```\n"
         yield "| key | meaning |\n|---|---|"
-        names = [*(one.name for one in dataclasses.fields(record)), *beside]
-        yield from (f"| `{name}` | {known[name][0].upper() + known[name][1:]} |" for name in names)
+        for key in keys:
+            meaning = meanings[key]
+            yield f"| `{key}` | {meaning[0].upper() + meaning[1:]} |"
         yield ""

@@ -1,6 +1,6 @@
-"""docs/reference/metrics.md: every metric of every objective, from the table of objectives."""
+"""Generates docs/reference/metrics.md: every metric of every objective, from the table of objectives."""
 
-# ruff: noqa: E501 (a cell of a table is one line)
+# ruff: noqa: E501 (a table cell must stay on one line)
 
 from collections.abc import Iterator
 
@@ -28,7 +28,8 @@ differences in percentage points. The gate reports the others in the metric's ow
 A class without a row among the test rows, and without a prediction, counts nowhere. This page is generated from the code.
 """
 
-# (metric, objective), else (metric, None): what it is, and its name elsewhere
+# (metric, objective) -> (definition, its name elsewhere). The objective None stands for all objectives without an
+# entry of their own.
 MEANINGS = {
     ("accuracy", None): ("Share of rows with the right label.", "`accuracy_score`"),
     ("accuracy", "token-classification"): ("Share of words with the right tag.", "`accuracy_score` over words"),
@@ -140,39 +141,43 @@ MEANINGS = {
 
 
 def page() -> str:
-    """The page, as Markdown.
+    """Return the page as Markdown.
 
     Raises:
-        KeyError: a metric has no meaning here.
+        KeyError: an objective has a metric that `MEANINGS` does not define.
     """
-    return "\n".join([HEAD, *_defaults(), *_table()]) + "\n"
+    return "\n".join([HEAD, *render_defaults(), *render_definitions()]) + "\n"
 
 
-def _defaults() -> Iterator[str]:
+def render_defaults() -> Iterator[str]:
+    """Yield the lines of the table of objectives and their metrics."""
     yield "## By objective\n"
     yield "| objective | default metric | others |\n|---|---|---|"
     for name in TABLE:
-        first, *others = load_objective(name).METRICS
-        yield f"| [`{name}`](objectives.md) | `{first}` | {', '.join(f'`{one}`' for one in others)} |"
+        default_metric, *other_metrics = load_objective(name).METRICS
+        quoted_metrics = ", ".join(f"`{metric}`" for metric in other_metrics)
+        yield f"| [`{name}`](objectives.md) | `{default_metric}` | {quoted_metrics} |"
     yield ""
 
 
-def _table() -> Iterator[str]:
+def render_definitions() -> Iterator[str]:
+    """Yield the lines of the table of metrics and their definitions."""
     yield "## Definitions\n"
     yield "| metric | objectives | direction | unit | definition | elsewhere |\n|---|---|---|---|---|---|"
-    for (metric, words), names in _grouped().items():
+    for (metric, meaning), names in group_objectives().items():
+        definition, name_elsewhere = meaning
         objective = load_objective(names[0])
-        falls = "↓" if metric in objective.LOWER_IS_BETTER else "↑"
+        direction = "↓" if metric in objective.LOWER_IS_BETTER else "↑"
         unit = "own" if metric in objective.ABSOLUTE_METRICS else "share"
-        told = ", ".join(f"`{name}`" for name in names)
-        yield f"| `{metric}` | {told} | {falls} | {unit} | {words[0]} | {words[1]} |"
+        quoted_names = ", ".join(f"`{name}`" for name in names)
+        yield f"| `{metric}` | {quoted_names} | {direction} | {unit} | {definition} | {name_elsewhere} |"
 
 
-def _grouped() -> dict[tuple[str, tuple[str, str]], list[str]]:
-    """(metric, meaning) -> the objectives that have it so."""
-    found: dict[tuple[str, tuple[str, str]], list[str]] = {}
+def group_objectives() -> dict[tuple[str, tuple[str, str]], list[str]]:
+    """Return the names of the objectives by metric and its meaning: one metric may mean different things."""
+    groups: dict[tuple[str, tuple[str, str]], list[str]] = {}
     for name in TABLE:
         for metric in load_objective(name).METRICS:
-            words = MEANINGS.get((metric, name)) or MEANINGS[metric, None]
-            found.setdefault((metric, words), []).append(name)
-    return found
+            meaning = MEANINGS.get((metric, name)) or MEANINGS[metric, None]
+            groups.setdefault((metric, meaning), []).append(name)
+    return groups

@@ -1,10 +1,11 @@
-"""docs/reference/objectives.md: what a model can be tuned for, from the table of objectives."""
+"""Generates docs/reference/objectives.md: what a model can be tuned for, from the table of objectives."""
 
-# ruff: noqa: E501 (a cell of a table is one line)
+# ruff: noqa: E501 (a table cell must stay on one line)
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -29,8 +30,8 @@ Every objective runs through the same contract, gate, registry and report. This 
 
 """
 
-# measured on the test rows: one seed, 2 shared cores of an AMD EPYC with AVX512-BF16, `evertune run RECIPE`
-REACHED = {
+# Measured by `evertune run RECIPE` on the test rows: one seed, 2 shared cores of an AMD EPYC with AVX512-BF16.
+RESULTS = {
     "text-classification": "[benchmarks](benchmarks.md#what-the-recipes-reach-on-public-data)",
     "token-classification": "[benchmarks](benchmarks.md#what-the-recipes-reach-on-public-data)",
     "multi-label": "micro F1 0.460, macro F1 0.219, mean average precision 0.242 (1,844 rows)",
@@ -133,37 +134,42 @@ The baseline decides nothing.
 
 
 def page() -> str:
-    """The page, as Markdown."""
-    return HEAD + "\n".join([*_overview(), *_details()]) + TAIL
+    """Return the page as Markdown."""
+    return HEAD + "\n".join([*render_overview(), *render_details()]) + TAIL
 
 
-def _overview() -> Iterator[str]:
+def render_overview() -> Iterator[str]:
+    """Yield the lines of the table that compares the objectives."""
     yield "| objective | learns | columns | shipped recipes | reached |\n|---|---|---|---|---|"
-    recipes = _recipes()
+    recipes = find_recipes()
     for name in TABLE:
         objective = load_objective(name)
-        columns = ", ".join(f"`{role}`" for role in objective.COLUMNS)
-        shipped = ", ".join(f"`{one}`" for one in recipes.get(name, []))
-        yield f"| [`{name}`](#{name}) | {_learns(objective)} | {columns} | {shipped} | {REACHED.get(name, '')} |"
+        summary = read_description(objective).split(". ")[0].rstrip(".") + "."
+        columns = quote_names(objective.COLUMNS)
+        shipped_recipes = quote_names(recipes.get(name, []))
+        yield f"| [`{name}`](#{name}) | {summary} | {columns} | {shipped_recipes} | {RESULTS.get(name, '')} |"
     yield "\nReached: on the test rows, one seed, 2 shared cores of an AMD EPYC with AVX512-BF16, `evertune run RECIPE`.\n"
 
 
-def _details() -> Iterator[str]:
+def render_details() -> Iterator[str]:
+    """Yield a section for each objective."""
     for name in TABLE:
         objective = load_objective(name)
-        options = [one for one in objective.Options.model_fields if one != "type"]
-        yield f"## `{name}`\n\n{_doc(objective)}\n\n| | |\n|---|---|"
-        yield f"| inputs | {_named(objective.COLUMNS, objective.INPUTS)} |"
-        yield f"| target | {_named(objective.COLUMNS, (objective.TARGET,))} |"
-        yield f"| outputs | {', '.join(f'`{one}` ({kind})' for one, kind in objective.OUTPUTS.items())} |"
-        yield f"| [metrics](metrics.md) | {', '.join(f'`{one}`' for one in objective.METRICS)} (default first) |"
-        yield f"| options | {', '.join(f'`{one}`' for one in options)} ([meaning](recipe.md#{name})) |"
+        outputs = ", ".join(f"`{output}` ({kind})" for output, kind in objective.OUTPUTS.items())
+        options = [option for option in objective.Options.model_fields if option != "type"]
+        yield f"## `{name}`\n\n{read_description(objective)}\n\n| | |\n|---|---|"
+        yield f"| inputs | {describe_columns(objective.COLUMNS, objective.INPUTS)} |"
+        yield f"| target | {describe_columns(objective.COLUMNS, (objective.TARGET,))} |"
+        yield f"| outputs | {outputs} |"
+        yield f"| [metrics](metrics.md) | {quote_names(objective.METRICS)} (default first) |"
+        yield f"| options | {quote_names(options)} ([meaning](recipe.md#{name})) |"
         yield f"| base model of `evertune new` | `{objective.BASE_MODEL}` |"
-        yield from _limits(objective)
+        yield from render_notes(objective)
         yield ""
 
 
-def _limits(objective: object) -> Iterator[str]:
+def render_notes(objective: Any) -> Iterator[str]:
+    """Yield the table row of what is special about an objective, if anything is."""
     notes = []
     if objective.COUPLED:
         notes.append("Rows of a batch learn from each other: one process, and batches are never cut.")
@@ -171,32 +177,36 @@ def _limits(objective: object) -> Iterator[str]:
         notes.append("Long rows are learned in blocks; nothing is cut.")
     if objective.STARTS_AT_RANDOM:
         notes.append("The base model may be a configuration and a tokenizer without weights.")
-    if without := objective.IGNORED_SETTINGS:
-        refused = ", ".join(f"`training.{one}`" for one in without)
-        notes.append(f"Refused, because without effect: {refused}.")
-    if own := objective.ABSOLUTE_METRICS:
-        notes.append(f"Compared in their own unit, not in points: {', '.join(f'`{one}`' for one in own)}.")
+    if objective.IGNORED_SETTINGS:
+        settings = quote_names(f"training.{setting}" for setting in objective.IGNORED_SETTINGS)
+        notes.append(f"Refused, because without effect: {settings}.")
+    if objective.ABSOLUTE_METRICS:
+        metrics = quote_names(objective.ABSOLUTE_METRICS)
+        notes.append(f"Compared in their own unit, not in points: {metrics}.")
     if notes:
         yield f"| notes | {' '.join(notes)} |"
 
 
-def _named(columns: dict[str, str], roles: tuple[str, ...]) -> str:
+def describe_columns(columns: Mapping[str, str], roles: Iterable[str]) -> str:
+    """Return the columns of these roles, each with what it holds."""
     return ", ".join(f"`{role}` ({columns[role]})" for role in roles)
 
 
-def _doc(objective: object) -> str:
-    return inspect.cleandoc(objective.Options.__doc__).replace("\n\n", " ").replace("\n", " ")  # type: ignore[attr-defined]
+def quote_names(names: Iterable[str]) -> str:
+    """Return the names as code, with commas between."""
+    return ", ".join(f"`{name}`" for name in names)
 
 
-def _learns(objective: object) -> str:
-    return _doc(objective).split(". ")[0].rstrip(".") + "."
+def read_description(objective: Any) -> str:
+    """Return the docstring of an objective's options on one line."""
+    return inspect.cleandoc(objective.Options.__doc__).replace("\n\n", " ").replace("\n", " ")
 
 
-def _recipes() -> dict[str, list[str]]:
-    """Objective -> the shipped recipes."""
-    found: dict[str, list[str]] = {}
+def find_recipes() -> dict[str, list[str]]:
+    """Return the paths of the shipped recipes by objective."""
+    recipes: dict[str, list[str]] = {}
     for path in sorted(CONFIGS.glob("*.yaml")):
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
         if isinstance(tree, dict) and isinstance(tree.get("objective"), dict):
-            found.setdefault(tree["objective"]["type"], []).append(f"configs/{path.name}")
-    return found
+            recipes.setdefault(tree["objective"]["type"], []).append(f"configs/{path.name}")
+    return recipes

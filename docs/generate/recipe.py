@@ -1,6 +1,6 @@
-"""docs/reference/recipe.md: every key of a recipe, from the config model."""
+"""Generates docs/reference/recipe.md: every key of a recipe, from the config models."""
 
-# ruff: noqa: E501 (a cell of a table is one line)
+# ruff: noqa: E501 (a table cell must stay on one line)
 
 import re
 from collections.abc import Iterator
@@ -44,6 +44,7 @@ $ evertune run my-model.yaml --set training.epochs=1 --set data.sources.0.path=m
 "See below" stands for values that a section of this page lists. This page is generated from the code.
 """
 
+# path of a section, or the title of a part of the page -> example
 EXAMPLES = {
     "data": """data:
   sources: [{path: "tickets/*.csv"}]
@@ -128,14 +129,17 @@ EXAMPLES = {
   sources: [{delta: lake/tickets}]""",
 }
 
-LISTS = {
+# path of a key -> its cell in the column "value", where the key's type would say too little
+VALUE_CELLS = {
     "objective": "one of the [objectives](#objectives)",
     "data.sources": "list of [sources](#sources)",
     "training.method": "`full`, or one of the [methods](#methods)",
     "training.loss": "one of the [losses](#losses)",
     "training.adversarial": "one of the [adversaries](#adversaries)",
 }
-LOSSES, ADVERSARIES = (Focal, ClassBalanced), (Fgm, Pgd, FreeLb)
+LOSSES: tuple[type[BaseModel], ...] = (Focal, ClassBalanced)
+ADVERSARIES: tuple[type[BaseModel], ...] = (Fgm, Pgd, FreeLb)
+# (title, key of `training`, introduction, models)
 GROUPS = (
     ("Losses", "loss", "A loss is set by `training.loss`: a name, or a mapping of `type` and options.", LOSSES),
     (
@@ -148,130 +152,186 @@ GROUPS = (
 
 
 def recipe() -> str:
-    """The page, as Markdown."""
-    body = "\n".join(_body())
-    return f"{HEAD}\n{_contents(body)}\n{body}"
+    """Return the page as Markdown."""
+    body = "\n".join(render_body())
+    return f"{HEAD}\n{render_contents(body)}\n{body}"
 
 
-def _body() -> Iterator[str]:
-    yield from _section(Recipe, "", "Top level")
-    yield "\n## Objectives\n\nAn objective is what a model is tuned for. `objective.type` names it; its options stand beside it."
-    yield "The [table of objectives](objectives.md) compares them, and [metrics](metrics.md) defines their metrics.\n"
-    yield _example("Objectives")
-    for name in TABLE:
-        objective = load_objective(name)
-        yield from _section(objective.Options, "objective.", f"`{name}`", level=3, example=name)
-        yield (
-            f"Columns: {', '.join(map(_code, objective.COLUMNS))}. Metrics, the default first: "
-            f"{', '.join(map(_code, objective.METRICS))}.\n"
-        )
-    yield "\n## Methods\n\nA method is which weights change. `training.method` is `full`, the name of a method below, or a"
-    yield "mapping of `type` and options. [Training methods](../explanation/training-methods.md) compares them.\n"
-    yield _example("Methods")
-    for name, model in METHODS.items():
-        yield from _section(model, "training.method.", f"`{name}`", level=3, example=name)
-    for title, path, words, models in GROUPS:
-        yield f"\n## {title}\n\n{words}\n"
-        yield _example(title)
-        for one in models:
-            name = one.model_fields["type"].default
-            yield from _section(one, f"training.{path}.", f"`{name}`", level=3, example=name)
+def render_body() -> Iterator[str]:
+    """Yield the sections of the page in their order."""
+    yield from render_section(Recipe, "", "Top level")
+    yield from render_objectives()
+    yield from render_methods()
+    for title, key, introduction, models in GROUPS:
+        yield f"\n## {title}\n\n{introduction}\n"
+        yield render_example(title)
+        for model in models:
+            yield from render_variant(model, f"training.{key}.", read_type(model))
     yield "\n## Sources\n\n`data.sources` is a list. The first key of an entry tells its kind.\n"
     for kind, model in SOURCE_MODELS.items():
-        yield from _section(model, "data.sources.N.", f"`{kind}`", level=3, example=f"data.sources.N.{kind}")
+        yield from render_variant(model, "data.sources.N.", kind, example=f"data.sources.N.{kind}")
 
 
-def _contents(body: str) -> str:
-    """The list of the page's sections."""
+def render_objectives() -> Iterator[str]:
+    """Yield the sections of the objectives."""
+    yield "\n## Objectives\n\nAn objective is what a model is tuned for. `objective.type` names it; its options stand beside it."
+    yield "The [table of objectives](objectives.md) compares them, and [metrics](metrics.md) defines their metrics.\n"
+    yield render_example("Objectives")
+    for name in TABLE:
+        objective = load_objective(name)
+        columns = ", ".join(map(format_code, objective.COLUMNS))
+        metrics = ", ".join(map(format_code, objective.METRICS))
+        yield from render_variant(objective.Options, "objective.", name)
+        yield f"Columns: {columns}. Metrics, the default first: {metrics}.\n"
+
+
+def render_methods() -> Iterator[str]:
+    """Yield the sections of the training methods."""
+    yield "\n## Methods\n\nA method is which weights change. `training.method` is `full`, the name of a method below, or a"
+    yield "mapping of `type` and options. [Training methods](../explanation/training-methods.md) compares them.\n"
+    yield render_example("Methods")
+    for name, model in METHODS.items():
+        yield from render_variant(model, "training.method.", name)
+
+
+def render_contents(body: str) -> str:
+    """Return the list of the page's sections, with links to them."""
     lines = ["## On this page\n"]
     for marks, title in re.findall(r"^(##+) (.+)$", body, re.MULTILINE):
         anchor = re.sub(r"[^\w-]", "", title.strip("`").replace(" ", "-").lower())
-        lines.append(f"{'    ' * (len(marks) - 2)}- [{title}](#{anchor})")
+        indent = "    " * (len(marks) - 2)
+        lines.append(f"{indent}- [{title}](#{anchor})")
     return "\n".join([*lines, ""])
 
 
-def _example(path: str) -> str:
-    text = EXAMPLES.get(path)
-    if path in TABLE:
-        columns = ", ".join(f"{role}: {role}" for role in load_objective(path).COLUMNS)
-        text = f"objective: {{type: {path}}}\ndata:\n  sources: [{{path: rows.jsonl}}]\n  columns: {{{columns}}}"
-    elif path in METHODS:
-        text = f"training: {{method: {path}}}"
-    elif path in {one.model_fields["type"].default for one in (*LOSSES, *ADVERSARIES)}:
-        text = f"training: {{{'loss' if path in ('focal', 'class-balanced') else 'adversarial'}: {path}}}"
+def render_example(name: str) -> str:
+    """Return a code block with an example, or "" where there is none.
+
+    Args:
+        name: a key of `EXAMPLES`, or the name of an objective, method, loss or adversary.
+    """
+    text = EXAMPLES.get(name)
+    if name in TABLE:
+        columns = ", ".join(f"{role}: {role}" for role in load_objective(name).COLUMNS)
+        text = f"objective: {{type: {name}}}\ndata:\n  sources: [{{path: rows.jsonl}}]\n  columns: {{{columns}}}"
+    elif name in METHODS:
+        text = f"training: {{method: {name}}}"
+    elif name in map(read_type, LOSSES):
+        text = f"training: {{loss: {name}}}"
+    elif name in map(read_type, ADVERSARIES):
+        text = f"training: {{adversarial: {name}}}"
     return f"```yaml\n{text}\n```\n" if text else ""
 
 
-def _section(
-    model: type[BaseModel], path: str, title: str, level: int = 2, example: str | None = None
+def read_type(model: type[BaseModel]) -> str:
+    """Return the name by which a recipe selects a model of several, which is the default of its `type`."""
+    name: str = model.model_fields["type"].default
+    return name
+
+
+def render_variant(model: type[BaseModel], prefix: str, name: str, example: str | None = None) -> Iterator[str]:
+    """Yield the section of one of several models that a recipe can choose from, such as one objective.
+
+    Args:
+        model: the options.
+        prefix: the path in front of the keys, with a dot at its end.
+        name: the name in a recipe.
+        example: the name of the example; the variant's own name if None.
+    """
+    yield from render_section(model, prefix, f"`{name}`", level=3, example=example or name)
+
+
+def render_section(
+    model: type[BaseModel], prefix: str, title: str, level: int = 2, example: str | None = None
 ) -> Iterator[str]:
+    """Yield the section of a model, a table of its keys, and then the sections of the models within it.
+
+    Args:
+        model: the part of the recipe.
+        prefix: the path in front of the keys, with a dot at its end; "" at the top level.
+        title: the heading.
+        level: the level of the heading.
+        example: the name of the example; the section's path if None.
+    """
     yield f"\n{'#' * level} {title}\n\n{(model.__doc__ or '').strip()}\n"
-    yield _example(path.rstrip(".") if example is None else example)
+    yield render_example(prefix.rstrip(".") if example is None else example)
     yield "| key | value | default | meaning |\n|---|---|---|---|"
-    nested = []
+    nested_models = {}
     for name, field in model.model_fields.items():
-        if path == "" and name in {"folder", "file"}:
+        path = prefix + name
+        if path in {"folder", "file"}:  # set when a recipe is loaded; nobody writes them
             continue
-        inner = _model(field.annotation) if name not in {"objective", "sources", "method"} else None
-        kind = f"[section](#{_anchor(path + name)})" if inner else LISTS.get(path + name) or _kind(field)
-        yield f"| `{path}{name}` | {kind} | {_default(field, inner)} | {_cell(field.description)} |"
-        if inner:
-            nested.append((name, inner))
+        # These three are a choice of models, and the parts of the page that follow have a section for each of them.
+        has_variants = name in {"objective", "sources", "method"}
+        nested_model = None if has_variants else find_model(field.annotation)
+        if nested_model is None:
+            value = VALUE_CELLS.get(path) or describe_value(field)
+        else:
+            value = f"[section](#{path.replace('.', '')})"
+            nested_models[path] = nested_model
+        yield f"| `{path}` | {value} | {format_default(field, nested_model)} | {escape_cell(field.description)} |"
     yield ""
-    for name, inner in nested:
-        yield from _section(inner, f"{path}{name}.", f"`{path}{name}`", level=min(level + bool(path), 3))
+    nested_level = level if prefix == "" else min(level + 1, 3)
+    for path, nested_model in nested_models.items():
+        yield from render_section(nested_model, f"{path}.", f"`{path}`", level=nested_level)
 
 
-def _anchor(path: str) -> str:
-    return path.replace(".", "")
+def find_model(annotation: Any) -> type[BaseModel] | None:
+    """Return the config model that a field holds, or None if it holds none or one of several."""
+    types = [annotation, *get_args(annotation)]
+    models = [member for member in types if isinstance(member, type) and issubclass(member, BaseModel)]
+    return models[0] if len(models) == 1 else None
 
 
-def _model(annotation: Any) -> type[BaseModel] | None:
-    found = [one for one in [annotation, *get_args(annotation)] if isinstance(one, type) and issubclass(one, BaseModel)]
-    return found[0] if len(found) == 1 else None
+def describe_value(field: Any) -> str:
+    """Return the type of a field and its bounds."""
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    bounds = []
+    for constraint in field.metadata:
+        for name, sign in signs.items():
+            if hasattr(constraint, name):
+                bounds.append(f"{sign} {getattr(constraint, name)}")
+    description = describe_type(field.annotation)
+    if bounds:
+        description += f", {' and '.join(bounds)}"
+    return escape_cell(description)
 
 
-def _kind(field: Any) -> str:
-    words = _words(field.annotation)
-    bounds = [
-        f"{sign} {getattr(one, name)}"
-        for one in field.metadata
-        for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
-        if hasattr(one, name)
-    ]
-    return _cell(f"{words}, {' and '.join(bounds)}" if bounds else words)
-
-
-def _words(annotation: Any) -> str:
-    origin, arguments = get_origin(annotation), get_args(annotation)
+def describe_type(annotation: Any) -> str:
+    """Return a type in words, such as "list of text"."""
+    origin = get_origin(annotation)
+    arguments = get_args(annotation)
     if origin is Annotated:
-        return _words(arguments[0])
+        return describe_type(arguments[0])
     if origin is Literal:
-        return " or ".join(f"`{one}`" for one in arguments)
+        return " or ".join(f"`{value}`" for value in arguments)
     if annotation is type(None):
         return "null"
     if origin in (list, tuple):
-        return f"list of {_words(arguments[0])}"
+        return f"list of {describe_type(arguments[0])}"
     if origin is dict:
-        return f"mapping of {_words(arguments[0])} to {_words(arguments[1])}"
+        return f"mapping of {describe_type(arguments[0])} to {describe_type(arguments[1])}"
     if arguments:
-        return " or ".join(_words(one) for one in arguments)
+        return " or ".join(describe_type(argument) for argument in arguments)
     names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
     return names.get(annotation, "see below" if isinstance(annotation, type) else "anything")
 
 
-def _default(field: Any, inner: type[BaseModel] | None) -> str:
+def format_default(field: Any, nested_model: type[BaseModel] | None) -> str:
+    """Return a field's default, "required", "none", or "" for a section that is there by default."""
     if field.is_required():
         return "required"
-    if inner is not None:
+    if nested_model is not None:
         return "none" if field.default is None else ""
-    value = field.default if field.default is not PydanticUndefined else field.default_factory()
-    return "none" if value is None else _code(value)
+    value = field.default_factory() if field.default is PydanticUndefined else field.default
+    return "none" if value is None else format_code(value)
 
 
-def _code(value: Any) -> str:
+def format_code(value: Any) -> str:
+    """Return a value as code, or "" for an empty text."""
     return f"`{value}`" if value != "" else ""
 
 
-def _cell(text: str | None) -> str:
+def escape_cell(text: str | None) -> str:
+    """Return a text that is safe in a table cell: on one line, with escaped bars."""
     return (text or "").replace("|", "\\|").replace("\n", " ")
