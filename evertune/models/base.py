@@ -62,7 +62,7 @@ def resolve_options(recipe: "Recipe") -> Any:
 
 def _recipes_of_options(recipe: "Recipe") -> dict[str, "Recipe"]:
     """Return option -> the recipe with the model that the option names as its base model."""
-    names = getattr(load_objective(recipe.objective.type), "MODELS", ())
+    names = load_objective(recipe.objective.type).MODEL_OPTIONS
     option_values = {name: getattr(recipe.objective, name) for name in names}
     return {name: recipe.model_copy(update={"base_model": text}) for name, text in option_values.items() if text}
 

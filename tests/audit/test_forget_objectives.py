@@ -77,7 +77,7 @@ def show(home: Home, name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     (folder / "report").mkdir()
     write_report_without_pictures(folder / "report", details=details)
     predictor = SimpleNamespace(objective=objective, predict=lambda given: never[: len(given)])
-    evaluation._write_sample(folder / "parity.json", predictor, inputs, never)
+    evaluation._write_sample(folder / "parity.json", objective, predictor, inputs, never)
     example = home.root / "mlflow" / "artifacts" / "input_example.json"
     write_json(
         example,

@@ -37,5 +37,5 @@ def test_a_version_that_descends_from_one_that_saw_them_is_told_too(
     done = evertune("forget", tmp_path / "recipe.yaml", "--text", row["text"], "--reason", "a letter")
     assert "descends from version 2" in done.out
     shown = " ".join(evertune("trace", tmp_path / "recipe.yaml", "--version", first).out.split())
-    assert f"version 2: 1 {row['split']}, forgotten since" in shown
+    assert f"forgotten since 1 {row['split']}, which version 2 has seen (an ancestor)" in shown
     assert "version 2, the champion that training started from" in shown

@@ -149,7 +149,7 @@ def test_a_model_that_is_all_embeddings_is_left_as_it_is(tmp_path: Path) -> None
 def test_a_model_that_gives_more_than_logits_is_no_graph(tiny_model: Path, tmp_path: Path) -> None:
     one = recipe(tiny_model, {"type": "embedding", "max_length": 32}, training={"epochs": 1})
     made = Path(train(one, tmp_path, split_rows(text_rows(30)), LABELS).bundle)
-    with pytest.raises(ConfigError, match="cannot be exported to ONNX: it gives more than one tensor"):
+    with pytest.raises(ConfigError, match="cannot be exported to ONNX: its output is more than one tensor"):
         variants.write_variant(made, tmp_path / "variant", "onnx", 0.0)
     assert not (tmp_path / "variant").exists()
 

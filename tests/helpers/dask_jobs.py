@@ -18,10 +18,10 @@ def deadly(number: int, folder: Path) -> int:
     return number
 
 
-def judged(judge: bytes, part: Chunk, finish: Any, folder: Path) -> ChunkResult:
-    """A part of a batch as `judged_elsewhere` judges it; the first process that has the third one is killed over it."""
-    said = check_chunk_remotely(judge, part, finish)
-    if part.start == 40:
+def judged(pickled_checker: bytes, chunk: Chunk, finish: Any, folder: Path) -> ChunkResult:
+    """A part of a batch as `check_chunk_remotely` checks it; the first process that has the third one is killed over it."""
+    said = check_chunk_remotely(pickled_checker, chunk, finish)
+    if chunk.start == 40:
         _die_once(folder)
     return said
 

@@ -102,7 +102,7 @@ def test_a_full_disk_is_said_as_by_one_process(steady: Path, tmp_path: Path, sma
 KILL = """
 import contextlib, psutil
 from evertune.training.distributed import messages as reports
-listen = reports.listen
+listen = reports.relay_messages
 
 def killing(lines, log):
     def kill(*metrics):  # they come when a checkpoint is whole
@@ -112,7 +112,7 @@ def killing(lines, log):
                 one.environ().get("RANK") == "1" and one.kill()
     return listen(lines, kill)
 
-reports.listen = killing
+reports.relay_messages = killing
 """
 
 

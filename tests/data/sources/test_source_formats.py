@@ -131,7 +131,7 @@ def test_another_delimiter(tmp_path: Path, source_recipe: Callable[..., Recipe],
     (tmp_path / "a.csv").write_text(f'text{sign}label\n"well, {sign} yes"{sign}x\n')
     recipe = source_recipe({"path": "a.csv", **({"delimiter": sign} if sign == ":" else {})})
     assert [(row["text"], row["label"]) for row in read_only_piece(recipe)] == [(f"well, {sign} yes", "x")]
-    with pytest.raises(ConfigError, match=r"delimiter: give one character, such as ';', or auto, not 'semicolon'"):
+    with pytest.raises(ConfigError, match=r"delimiter: must be one character, such as ';', or auto, not 'semicolon'"):
         source_recipe({"path": "a.csv", "delimiter": "semicolon"})
 
 

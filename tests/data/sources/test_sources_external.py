@@ -142,7 +142,7 @@ def test_secrets_leave_names_and_messages(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_password_in_a_recipe_is_refused_and_not_shown(
     source_recipe: Callable[..., Recipe], source: dict[str, str]
 ) -> None:
-    with pytest.raises(ConfigError, match=r"data.sources.0.\w+: a password stands in it.*\$\{NAME\}") as error:
+    with pytest.raises(ConfigError, match=r"data.sources.0.\w+: contains a password.*\$\{NAME\}") as error:
         source_recipe(source)
     assert "hunter2" not in str(error.value) and "hun/ter2" not in str(error.value)
 
