@@ -87,7 +87,7 @@ def test_every_objective_lives_through_two_retrains_a_crash_and_a_file_to_score(
     write(tmp_path, name, ROWS, 60)
     second = retrain(recipe)
     assert (second.version, second.champion_version) in {(2, 1), (2, 2)}, second
-    alike = "both models say the same" in second.reason
+    alike = "both models score the same" in second.reason
     assert alike or {one["test"] for one in second.evidence} >= {"superior"}, second
     assert Path(second.report).stat().st_size < 2_000_000
 

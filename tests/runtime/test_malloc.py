@@ -25,9 +25,9 @@ def resident():
 """
 MEASURE = """
 print(faults(), faults())
-with memory.kept():
+with memory.keep_memory():
     first = faults()
-    with memory.kept():
+    with memory.keep_memory():
         second = faults()
     print(first, second, faults(), resident())
 print(faults(), resident())
@@ -45,12 +45,12 @@ import pyarrow
 pins = []
 freed()
 before = resident()
-parallel.give_back()
+parallel.release_memory()
 print(before, resident())
-with memory.kept():
+with memory.keep_memory():
     freed()
     before = resident()
-    parallel.give_back()
+    parallel.release_memory()
     print(before, resident())
 """
 

@@ -120,7 +120,7 @@ def test_the_parity_process_is_not_given_the_address_as_an_argument(
 
     sample = tmp_path / "parity.json"
     sample.write_text('{"role": "text", "inputs": [], "predictions": []}')
-    for name in ("client", "requirements.logged", "requirements.link"):
+    for name in ("open_client", "requirements.read_logged_requirements", "requirements.link_packages"):
         monkeypatch.setattr(f"evertune.registry.versions.parity.{name}", lambda *_: [])
     monkeypatch.setattr("subprocess.Popen", run)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:{SECRET}@127.0.0.1:9")

@@ -44,8 +44,8 @@ def whole(shop: Shop, patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     """A search from its beginning to its end, and the home that it left."""
     with pytest.MonkeyPatch.context() as spies:
         for module, name, place in (
-            (training, "finetune_model", 4),
-            (tokenization, "tokenize_rows", 3),
+            (training, "finetune_model", 3),
+            (tokenization, "tokenize_rows", 2),
             (tokenization, "load_tokens", 1),
         ):
             spies.setattr(module, name, spy(getattr(module, name), place, shop.seen))

@@ -112,7 +112,7 @@ def rows_now(old: Project) -> int:
             ],
         ),
         ({"label": "intent"}, ["label: no such column in rows/b.csv", "name the right one in data.columns.label"]),
-        ({"text": "id", "id": "text"}, ["has the column changed? data.columns.text names it"]),
+        ({"text": "id", "id": "text"}, ["If the source changed its columns, correct data.columns.text"]),
         ({"label": "text", "text": "label"}, ["60 unknown label"]),
         ({"at": "id", "id": "at"}, ["60 unreadable timestamp", "at: '500' is not a date or time"]),
     ],
@@ -186,7 +186,7 @@ def test_a_backtest_passes_over_weeks_without_rows_and_says_so(
     assert done.status == 0, done.err
     steps = done.json["steps"]
     assert [step["rows"] > 0 for step in steps].count(False) == 3
-    assert done.err.count("no rows came in the window after it") == 3
+    assert done.err.count("no rows in the next window") == 3
     assert steps[-1]["rows"] and all(step["metrics"]["accuracy"] is not None for step in steps if step["rows"])
 
 

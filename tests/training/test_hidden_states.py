@@ -176,8 +176,8 @@ def test_layers_that_are_not_there_are_said(tiny_model: Path, wide: Path) -> Non
     ("objective", "training", "message"),
     [
         (TEXT, taught("t", hidden=0), "nothing is learned from the teacher"),
-        (TEXT, {"distill": {"teacher": "t", "layers": {1: 2}}}, "give `hidden`"),
-        (TEXT, {**taught("t"), "student": None, "method": "p-tuning"}, "knows no virtual tokens"),
+        (TEXT, {"distill": {"teacher": "t", "layers": {1: 2}}}, "has no effect without `hidden`"),
+        (TEXT, {**taught("t"), "student": None, "method": "p-tuning"}, "the teacher has no virtual tokens"),
         (TEXT, {**taught("t"), "compile": True}, "set compile to false"),
         ({"type": "masked-lm"}, taught("t", weight=0.5), "masked-lm does not predict one label.*set weight to 0"),
         ({"type": "causal-lm"}, taught("t"), "causal-lm does not read texts"),

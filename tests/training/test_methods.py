@@ -220,7 +220,7 @@ def test_every_objective_takes_an_adapter_and_one_that_keeps_rows_no_bare_one(ti
         options = {"type": name, "max_length": 32}
         start.check_recipe_fits(recipe(tiny_model, options, training={"method": "lora"}))
         if load_objective(name).finishes_model:
-            with pytest.raises(ValueError, match="leave `merge` at true"):
+            with pytest.raises(ValueError, match="set `merge` to true"):
                 recipe(tiny_model, options, training={"method": method("lora", merge=False)})
 
 
