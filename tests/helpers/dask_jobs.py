@@ -19,7 +19,7 @@ def deadly(number: int, folder: Path) -> int:
 
 
 def judged(pickled_checker: bytes, chunk: Chunk, finish: Any, folder: Path) -> ChunkResult:
-    """A part of a batch as `check_chunk_remotely` checks it; the first process that has the third one is killed over it."""
+    """Check a chunk as `check_chunk_remotely` does; the first process that has the third chunk is killed over it."""
     said = check_chunk_remotely(pickled_checker, chunk, finish)
     if chunk.start == 40:
         _die_once(folder)
