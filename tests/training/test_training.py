@@ -175,7 +175,7 @@ def test_accumulated_small_batches_give_the_gradient_of_one_large(
 ) -> None:
     import torch
 
-    def descend(model: Any, *_: Any) -> Any:
+    def descend(model: Any, **_: Any) -> Any:
         return torch.optim.SGD(model.parameters(), lr=1.0)  # one step of it moves each weight by its gradient
 
     monkeypatch.setattr(models, "build_optimizer", descend)
