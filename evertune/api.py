@@ -397,8 +397,8 @@ def _check_inputs(inputs: Iterable[Any], predictor: Any) -> list[Any]:
         raise DataError(f"inputs: give a list of inputs, not {_describe_value(inputs)}: predict([...])")
     if hasattr(inputs, "columns"):
         columns = list(objective.INPUTS)
-        one = f"df[{columns[0]!r}]" if len(columns) == 1 else f"df[{columns!r}].to_dict('records')"
-        raise DataError(f"inputs: give the values of a data frame, not the frame itself: predict({one})")
+        expression = f"df[{columns[0]!r}]" if len(columns) == 1 else f"df[{columns!r}].to_dict('records')"
+        raise DataError(f"inputs: give the values of a data frame, not the frame itself: predict({expression})")
     values = [_check_input(value, objective, f"inputs[{index}]") for index, value in enumerate(inputs)]
     for index, problem in enumerate(scoring.make_problem_finder(predictor)(values)):
         if problem is not None:

@@ -77,14 +77,14 @@ def find_neighbours(source: Path) -> list[Path]:
 
     Imports inside functions count too.
     """
-    found: list[Path] = []
+    neighbours: list[Path] = []
     waiting = [source]
     while waiting:
         for neighbour in _list_relative_imports(waiting.pop()):
-            if neighbour not in found:
-                found.append(neighbour)
+            if neighbour not in neighbours:
+                neighbours.append(neighbour)
                 waiting.append(neighbour)
-    return found
+    return neighbours
 
 
 def _list_relative_imports(file: Path) -> list[Path]:
