@@ -20,7 +20,9 @@ from pydantic import BaseModel
 ROLES = ("id", "timestamp", "group")  # columns that any row may have besides its objective's own
 LISTS = ("strings", "labels")  # kinds whose cells hold a list
 
-Prediction = dict[str, Any]  # by the names in `OUTPUTS`; where targets are known also what `compute_statistics` needs
+Cell = str | list[str]  # of a table, by its kind
+Input = Cell | tuple[Cell, ...]  # what a prediction is made from: a cell, or several of a row
+Prediction = Mapping[str, object]  # by the names in `OUTPUTS`; with known targets also what `compute_statistics` needs
 
 
 class ObjectiveFile(Protocol):
@@ -113,7 +115,7 @@ class ObjectiveFile(Protocol):
         names: Sequence[str],
         conventions: Mapping[str, Any],
         /,
-    ) -> list[Prediction]:
+    ) -> Sequence[Prediction]:
         """Make a prediction of each row's logits.
 
         Args:
@@ -124,7 +126,7 @@ class ObjectiveFile(Protocol):
         """
 
     @abstractmethod
-    def predict_majority(self, targets: Sequence[Any], /) -> list[Prediction]:
+    def predict_majority(self, targets: Sequence[Any], /) -> Sequence[Prediction]:
         """Predict the commonest target for every row: the baseline that every model must beat."""
 
     @abstractmethod
