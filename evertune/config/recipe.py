@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from evertune.config.base import Section
 from evertune.config.data import Contract, Data, LabelRules
@@ -17,6 +25,8 @@ from evertune.config.notify import Notify
 from evertune.config.robustness import Robustness, Test
 from evertune.config.training import Training
 from evertune.objectives import ROLES, Options, load_objective
+
+HALF_LIFE = r"[1-9]\d{0,4} (?:day|ingest)s?|never"
 
 
 class SliceRule(Section):
@@ -29,21 +39,47 @@ class SliceRule(Section):
     correction: Literal["holm"] = Field("holm", description="Correction for the number of slices (Holm 1979).")
 
 
+RuleName = Literal["expected", "proof", "thresholds"]
+THRESHOLD_SETTINGS = ("superior_on", "noninferior_on")  # naming one of them selects the rule `thresholds`
+
+
 class Gate(Section):
     """The rule that compares challenger and champion."""
 
+    rule: RuleName | None = Field(
+        None,
+        description="`expected`: promote what is probably better, weighed by `caution`. `proof`: promote what is "
+        "proven better; over all runs against one champion at most 1 - `confidence` are wrong. `thresholds`: promote "
+        "what is proven better on `superior_on` and not worse on `noninferior_on`. Default: `thresholds` where one of "
+        "these two is set, else `expected`.",
+    )
+    caution: float = Field(
+        6.0,
+        ge=1,
+        le=1000,
+        description="How many points of missed gain one lost point is worth, for the rule `expected`. 1 promotes "
+        "whatever looks better; 6 promotes a challenger that is no better with a chance of about 25%; 102 of 5%.",
+    )
+    half_life: str | None = Field(
+        None,
+        description="Age at which a test row counts half, such as `30 days` or `3 ingests`, for the rules `expected` "
+        "and `proof`; `never`: all rows count alike. Default: a quarter of the time from the oldest to the newest "
+        "test row.",
+    )
     minimum: dict[str, float] = Field(default_factory=dict, description="Metric -> minimum on the test split.")
     confidence: float = Field(
         0.95,
         gt=0.5,
         lt=1,
-        description="1 minus the probability of a wrong promotion over all runs against one champion.",
+        description="1 minus the level of the tests that can stop a challenger, and of the promotions under the rules "
+        "`proof` and `thresholds`: the probability of a wrong one over all runs against one champion.",
     )
     superior_on: Literal["fresh", "test"] = Field(
-        "fresh", description="Rows on which a challenger must beat the champion."
+        "fresh", description="Rows on which a challenger must beat the champion, for the rule `thresholds`."
     )
     noninferior_on: dict[Literal["history", "test"], float] = Field(
-        {"history": 0.02}, description="Rows -> margin by which the challenger may be worse."
+        {"history": 0.02},
+        description="Rows -> margin by which the challenger may be worse, for the rule `thresholds`.",
     )
     min_rows: int = Field(
         30, ge=2, description="With fewer rows than this no decision is based on them. Rows of one group count as one."
@@ -54,6 +90,42 @@ class Gate(Section):
         "a larger one rejects the challenger.",
     )
     slice: SliceRule = Field(default_factory=SliceRule, description="When harm in a slice rejects a challenger.")
+
+    @field_validator("half_life")
+    @classmethod
+    def _check_half_life(cls, half_life: str | None) -> str | None:
+        if half_life is not None and not re.fullmatch(HALF_LIFE, half_life):
+            raise ValueError("write a number of days or ingests, such as `30 days` or `3 ingests`, or `never`")
+        return half_life
+
+    @model_serializer(mode="wrap")
+    def _write_rule(self, write: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, object]:
+        """Write the rule in use, so that a recipe that is read back keeps it; fingerprints count what was set."""
+        values: dict[str, object] = write(self)
+        return values if info.exclude_defaults else {**values, "rule": self.rule_name}
+
+    @model_validator(mode="after")
+    def _check_rule(self) -> Self:
+        """Refuse settings that the rule would ignore."""
+        obeyed = {"thresholds": THRESHOLD_SETTINGS, "expected": ("caution", "half_life"), "proof": ("half_life",)}
+        every = dict.fromkeys(name for names in obeyed.values() for name in names)
+        ignored = [name for name in every if name not in obeyed[self.rule_name] and self._differs(name)]
+        if ignored:
+            raise ValueError(
+                f"the rule `{self.rule_name}` ignores {' and '.join(ignored)}; remove "
+                f"{'it' if len(ignored) == 1 else 'them'}, or choose another `rule`"
+            )
+        return self
+
+    def _differs(self, name: str) -> bool:
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
+
+    @property
+    def rule_name(self) -> RuleName:
+        """The rule in use: a recipe that names a setting of `thresholds` keeps that rule."""
+        if self.rule is not None:
+            return self.rule
+        return "thresholds" if self.model_fields_set.intersection(THRESHOLD_SETTINGS) else "expected"
 
 
 class Evaluation(Section):

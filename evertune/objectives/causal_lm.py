@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from .shared import generated_text, padding
+
+if TYPE_CHECKING:
+    from evertune.objectives.shared.proper_scores import RowScores
 
 COLUMNS = {"text": "string"}
 INPUTS = ("text",)
@@ -216,3 +219,13 @@ def make_excerpt(source: str, target: str, prediction: Mapping[str, Any]) -> tup
     """Return a prompt, how its text continues, and how the model continues it; None for texts not continued."""
     prompt = prediction["prompt"]
     return None if prompt is None else (prompt, target[len(prompt) :], prediction["continuation"])
+
+
+def score_predictions(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> "RowScores":
+    """Score each row by its bits per byte."""
+    from evertune.objectives.shared import proper_scores
+
+    return proper_scores.use_losses(
+        [prediction["nats"] / np.log(2) for prediction in predictions],
+        [prediction["bytes"] for prediction in predictions],
+    )

@@ -4,13 +4,16 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from . import causal_lm
 from .shared import generated_text, padding
+
+if TYPE_CHECKING:
+    from evertune.objectives.shared.proper_scores import RowScores
 
 COLUMNS = {"prompt": "string", "answer": "string"}
 INPUTS = ("prompt",)
@@ -210,3 +213,13 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
 def make_excerpt(source: str, target: str, prediction: Mapping[str, Any]) -> tuple[str, str, str] | None:
     """Return a prompt, its answer and the model's; None for prompts not answered."""
     return None if prediction["answer"] is None else (source, target, prediction["answer"])
+
+
+def score_predictions(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> "RowScores":
+    """Score each row by its bits per byte."""
+    from evertune.objectives.shared import proper_scores
+
+    return proper_scores.use_losses(
+        [prediction["nats"] / np.log(2) for prediction in predictions],
+        [prediction["bytes"] for prediction in predictions],
+    )

@@ -7,13 +7,16 @@ al. 2020, equation 2), so that a step learns from thousands of them.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from . import text_classification
 from .shared import encoder_model
+
+if TYPE_CHECKING:
+    from evertune.objectives.shared.proper_scores import RowScores
 
 COLUMNS = {"text": "string", "label": "string"}
 INPUTS = ("text",)
@@ -249,3 +252,14 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
 def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     """Summarize precision, recall, F1 and support by class, and the reliability curve."""
     return text_classification.summarize_classes(sums[: -len(KS)], names)
+
+
+def score_outputs(
+    logits: Any,
+    examples: Sequence[Mapping[str, Any]],
+    targets: Sequence[str],
+    names: Sequence[str],
+    classes: int,
+) -> "RowScores":
+    """Score each row by the probability of its label."""
+    return text_classification.score_outputs(logits[1], examples, targets, names, classes)

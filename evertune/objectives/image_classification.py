@@ -39,6 +39,7 @@ compute_statistics = text_classification.compute_statistics
 compute_metrics = text_classification.compute_metrics
 summarize_classes = text_classification.summarize_classes
 pair_labels = text_classification.pair_labels
+score_outputs = text_classification.score_outputs
 
 
 def make_tokenizer(path: str | Path, options: Options) -> pixels.PictureTokenizer:

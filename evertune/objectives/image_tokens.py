@@ -5,12 +5,15 @@ Ramesh et al. 2021, section 2.1, with nearest codes (van den Oord et al. 2017) i
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from .shared import pixels
+
+if TYPE_CHECKING:
+    from evertune.objectives.shared.proper_scores import RowScores
 
 COLUMNS = {"image": "image"}
 INPUTS = ("image",)
@@ -146,3 +149,10 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
 def compute_states(model: Any, batch: Mapping[str, Any]) -> Any:
     """Return the mean of each picture's states, (rows, code_size)."""
     return model.states(batch["pixel_values"])[0].mean((2, 3))
+
+
+def score_predictions(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> "RowScores":
+    """Score each row by its squared error."""
+    from evertune.objectives.shared import proper_scores
+
+    return proper_scores.use_losses(compute_statistics(targets, predictions, ())[:, 1])

@@ -10,12 +10,18 @@ of the library works with: the file with a default for each optional part that i
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from evertune.objectives.shared.proper_scores import RowScores
+
+    ScoreOutputs = Callable[[Any, Sequence[Mapping[str, Any]], Sequence[Any], Sequence[str], int], RowScores]
+    ScorePredictions = Callable[[Sequence[Any], Sequence[Mapping[str, Any]]], RowScores]
 
 ROLES = ("id", "timestamp", "group")  # columns that any row may have besides its objective's own
 LISTS = ("strings", "labels")  # kinds whose cells hold a list
@@ -184,6 +190,19 @@ class Objective(ObjectiveFile):
 
     For objectives whose `decode` needs more than logits. Without it predictions and loss come from the model's logits,
     `decode` and `compute_loss`.
+    """
+
+    score_outputs: "ScoreOutputs | None" = None
+    """`score_outputs(logits, examples, targets, names, classes) -> RowScores`: a proper score of each row.
+
+    For objectives whose model answers with the logits of classes. `names` are those of its outputs, `classes` is the
+    number of classes of both models that are compared.
+    """
+
+    score_predictions: "ScorePredictions | None" = None
+    """`score_predictions(targets, predictions) -> RowScores`: the same from predictions, for all other objectives.
+
+    Without either, the gate compares two models by the recipe's metric alone.
     """
 
     @abstractmethod

@@ -6,13 +6,16 @@ Its champion can be another recipe's base: `base_model: champion:NAME` (Gururang
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import text_classification
 from .shared import encoder_model
+
+if TYPE_CHECKING:
+    from evertune.objectives.shared.proper_scores import RowScores
 
 COLUMNS = {"text": "string"}
 INPUTS = ("text",)
@@ -270,3 +273,13 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     sums = np.asarray(sums, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return {"perplexity": np.exp(sums[..., 1] / sums[..., 0]), "accuracy": sums[..., 2] / sums[..., 0]}
+
+
+def score_predictions(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> "RowScores":
+    """Score each row by the surprise of its hidden tokens."""
+    from evertune.objectives.shared import proper_scores
+
+    return proper_scores.use_losses(
+        [prediction["surprise"] for prediction in predictions],
+        [prediction["tokens"] for prediction in predictions],
+    )

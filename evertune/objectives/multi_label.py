@@ -3,12 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from . import text_classification
+
+if TYPE_CHECKING:
+    from evertune.objectives.shared.proper_scores import RowScores
 
 COLUMNS = {"text": "string", "labels": "labels"}
 INPUTS = ("text",)
@@ -201,3 +204,16 @@ def pair_labels(
         true += common + missed + ["-"] * (width - len(missed))
         guess += common + added + ["-"] * (width - len(added))
     return true, guess
+
+
+def score_outputs(
+    logits: Any,
+    examples: Sequence[Mapping[str, Any]],
+    targets: Sequence[Sequence[str]],
+    names: Sequence[str],
+    classes: int,
+) -> "RowScores":
+    """Score each row by the mean over all labels of the probability that they are there, or are not."""
+    from evertune.objectives.shared import proper_scores
+
+    return proper_scores.score_sets(logits.double().cpu().numpy(), targets, names, classes)

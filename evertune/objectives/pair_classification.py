@@ -43,6 +43,7 @@ compute_statistics = text_classification.compute_statistics
 compute_metrics = text_classification.compute_metrics
 summarize_classes = text_classification.summarize_classes
 pair_labels = text_classification.pair_labels
+score_outputs = text_classification.score_outputs
 explain_unfit = text_classification.explain_unfit
 
 

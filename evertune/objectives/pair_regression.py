@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import text_classification
 from .shared import two_texts
+
+if TYPE_CHECKING:
+    from evertune.objectives.shared.proper_scores import RowScores
 
 COLUMNS = {"text": "string", "text_pair": "string", "score": "number"}
 INPUTS = ("text", "text_pair")
@@ -112,3 +115,12 @@ def _compute_correlation(moments: Any, rows: Any) -> Any:
     is_finite = np.isfinite(spread)
     correlation = np.where(spread > 1e-18, (xy - x * y) / np.sqrt(np.maximum(spread, 1e-18)), 0.0)
     return np.where(is_finite, correlation, np.nan)
+
+
+def score_predictions(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> "RowScores":
+    """Score each row by its squared error."""
+    from evertune.objectives.shared import proper_scores
+
+    return proper_scores.use_losses(
+        [(float(target) - prediction["score"]) ** 2 for target, prediction in zip(targets, predictions, strict=True)]
+    )

@@ -6,13 +6,16 @@ import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from .shared import padding
 from .shared.two_texts import special_tokens
+
+if TYPE_CHECKING:
+    from evertune.objectives.shared.proper_scores import RowScores
 
 COLUMNS = {"context": "string", "question": "string", "answer": "span"}
 INPUTS = ("context", "question")
@@ -210,3 +213,38 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     sums = np.asarray(sums, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         return {"f1": sums[..., 1] / sums[..., 0], "exact_match": sums[..., 2] / sums[..., 0]}
+
+
+def score_outputs(
+    logits: Any,
+    examples: Sequence[Mapping[str, Any]],
+    targets: Sequence[str],
+    names: Sequence[str],
+    classes: int,
+) -> "RowScores":
+    """Score each row by the probabilities of its answer's first and last token, of those of the context."""
+    from evertune.objectives.shared import proper_scores
+
+    scores = [
+        _score_ends(row_logits, {**item, **make_example(item, target, {})})
+        for row_logits, item, target in zip(logits.double().cpu().numpy(), examples, targets, strict=True)
+    ]
+    log, brier = (np.stack(values) for values in zip(*scores, strict=True))
+    return proper_scores.RowScores(log, brier, np.ones(len(scores)))
+
+
+def _score_ends(logits: Any, item: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Scores of a row's first and last token, each (temperatures,); an answer that was cut off may be anywhere."""
+    from evertune.objectives.shared import proper_scores
+
+    inside = np.flatnonzero(np.asarray(item["starts"]) >= 0)
+    if not len(inside):
+        return np.zeros(len(proper_scores.TEMPERATURES)), np.zeros(len(proper_scores.TEMPERATURES))
+    sides = []
+    for side, token in enumerate(item["labels"]):
+        side_logits = np.zeros(len(inside)) if token == IGNORED else logits[inside, side]
+        truth = 0 if token == IGNORED else int(np.searchsorted(inside, token))
+        positions = [str(index) for index in range(len(inside))]
+        sides.append(proper_scores.score_classes(side_logits[None], [str(truth)], positions, len(inside)))
+    log, brier = (sum(values)[0] / 2 for values in zip(*sides, strict=True))
+    return log, brier

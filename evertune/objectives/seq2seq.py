@@ -3,12 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from .shared import generated_text, padding
+
+if TYPE_CHECKING:
+    from evertune.objectives.shared.proper_scores import RowScores
 
 COLUMNS = {"text": "string", "target": "string"}
 INPUTS = ("text",)
@@ -218,3 +221,13 @@ def _compute_chrf(sums: Any) -> Any:
 def make_excerpt(source: str, target: str, prediction: Mapping[str, Any]) -> tuple[str, str, str]:
     """Return a source, its target and the model's text."""
     return source, target, prediction["target"]
+
+
+def score_predictions(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> "RowScores":
+    """Score each row by its bits per byte."""
+    from evertune.objectives.shared import proper_scores
+
+    return proper_scores.use_losses(
+        [prediction["nats"] / np.log(2) for prediction in predictions],
+        [prediction["bytes"] for prediction in predictions],
+    )

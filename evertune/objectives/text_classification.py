@@ -4,12 +4,15 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from .shared import encoder_model, padding
+
+if TYPE_CHECKING:
+    from evertune.objectives.shared.proper_scores import RowScores
 
 COLUMNS = {"text": "string", "label": "string"}
 INPUTS = ("text",)
@@ -223,3 +226,17 @@ def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, Any]:
 def pair_labels(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
     """Pair true and predicted labels, for a confusion matrix."""
     return list(targets), [prediction["label"] for prediction in predictions]
+
+
+def score_outputs(
+    logits: Any,
+    examples: Sequence[Mapping[str, Any]],
+    targets: Sequence[str],
+    names: Sequence[str],
+    classes: int,
+) -> "RowScores":
+    """Score each row by the probability of its label."""
+    from evertune.objectives.shared import proper_scores
+
+    log, brier = proper_scores.score_classes(logits.double().cpu().numpy(), targets, names, classes)
+    return proper_scores.RowScores(log, brier, np.ones(len(targets)))

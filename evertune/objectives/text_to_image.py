@@ -5,12 +5,15 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from .shared import picture_metrics, pixels
+
+if TYPE_CHECKING:
+    from evertune.objectives.shared.proper_scores import RowScores
 
 COLUMNS = {"caption": "string", "image": "image"}
 INPUTS = ("caption",)
@@ -246,3 +249,10 @@ compute_metrics = picture_metrics.compute_metrics
 def compute_states(model: Any, batch: Mapping[str, Any]) -> Any:
     """Return the decoder's last state of each caption, (rows, width)."""
     return model.decoder(input_ids=batch["words"][:, : model.config.caption]).last_hidden_state[:, -1]
+
+
+def score_predictions(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> "RowScores":
+    """Score each row by the likelihood of the true picture's codes."""
+    from evertune.objectives.shared import proper_scores
+
+    return proper_scores.use_losses([prediction["nats"] for prediction in predictions])

@@ -4,12 +4,15 @@ import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from .shared import padding
+
+if TYPE_CHECKING:
+    from evertune.objectives.shared.proper_scores import RowScores
 
 COLUMNS = {"tokens": "strings", "tags": "strings"}
 INPUTS = ("tokens",)
@@ -333,3 +336,22 @@ def pair_labels(
 ) -> tuple[list[str], list[str]]:
     """Pair true and predicted tags, for a confusion matrix."""
     return list_labels(targets), [tag for prediction in predictions for tag in prediction["tags"]]
+
+
+def score_outputs(
+    logits: Any,
+    examples: Sequence[Mapping[str, Any]],
+    targets: Sequence[Sequence[str]],
+    names: Sequence[str],
+    classes: int,
+) -> "RowScores":
+    """Score each sentence by the mean over its words of the probability of their tags; a word cut off has any tag."""
+    from evertune.objectives.shared import proper_scores
+
+    counts = [len(item["word_starts"]) for item in examples]
+    starts = np.fromiter((start for item in examples for start in item["word_starts"]), np.int64, sum(counts))
+    rows = np.repeat(np.arange(len(examples)), counts)
+    word_logits = logits.double().cpu().numpy()[rows, np.maximum(starts, 0)]
+    word_logits[starts < 0] = 0.0
+    tags = [tag for target in targets for tag in target]
+    return proper_scores.average_items(*proper_scores.score_classes(word_logits, tags, names, classes), counts)
