@@ -19,10 +19,10 @@ def promote(candidate: Candidate, report: Evaluation, recipe: Recipe) -> Decisio
     with runs.fail_on_error(context.home, candidate.run_id):
         ledger.record_recipe_change(context.home, recipe_changes.find_changes(context))
         version = versions.register_version(context, candidate, challenge.read_examples(candidate))
-        challenge_number = challenge.count_challenges(
-            ledger.read_entries(context.home), report.champion_version, version
-        )
-        decision = challenge.decide_challenge(recipe, report, challenge_number)
+        entries = ledger.read_entries(context.home)
+        challenge_number = challenge.count_challenges(entries, report.champion_version, version)
+        look = challenge.count_looks(entries, report, version)
+        decision = challenge.decide_challenge(recipe, report, challenge_number, look)
         decision = promotion.apply_decision(context, candidate, report, decision, version)
     logger.info("promote: version %d is %s", version, decision.verdict)
     show_decision(recipe.name, decision.verdict, decision.reason, version, decision.evidence)

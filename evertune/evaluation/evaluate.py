@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,10 @@ import numpy.typing as npt
 from evertune.data import label_names, thumbnails
 from evertune.data.columns.strings import mask_equal
 from evertune.errors import DataError
-from evertune.evaluation import excerpts, robustness
+from evertune.evaluation import excerpts, robustness, row_scores
 from evertune.evaluation import slices as slicing
 from evertune.objectives import Objective, extract_cells, load_objective
+from evertune.objectives.shared.proper_scores import RowScores
 from evertune.records import Candidate, Evaluation, file_digest, to_plain
 from evertune.runtime import malloc
 from evertune.runtime.files import read_json, write_json
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 Mask = npt.NDArray[np.bool_]
-STEP_VERSION = 4  # raise it when the same input gives another evaluation
+STEP_VERSION = 5  # raise it when the same input gives another evaluation
 SAMPLE = 200  # rows on which the served model must agree with the tested one
 FEW = 20  # the same for models that write: their answers are made again for this sample, which is slow
 SHOWN = 40  # changed rows that the report shows
@@ -75,18 +76,33 @@ def evaluate_models(
     inputs = extract_cells(test, objective.INPUTS)
     targets = extract_cells(test, [objective.TARGET])
     challenger = bundle.load_predictor(Path(candidate.bundle))
-    predictions = {"challenger": _predict_rows(objective, challenger, inputs, targets)}
-    since, champion_predictions, champion_labels, failure = _predict_champion(objective, champion, inputs, targets)
-    if champion_predictions is not None:
-        predictions["champion"] = label_names.rename_predictions(champion_predictions, recipe)
+    opponent, failure = _open_champion(champion, recipe)
+    classes = _count_classes(objective, candidate, opponent, targets)
+    predictions: dict[str, list[Any]] = {}
+    scores: dict[str, RowScores | None] = {}
+    predictions["challenger"], scores["challenger"] = row_scores.predict_with_scores(
+        objective, challenger, inputs, targets, {}, classes
+    )
+    if opponent is not None:
+        try:
+            outputs, scores["champion"] = row_scores.predict_with_scores(
+                objective, opponent.predictor, inputs, targets, recipe.contract.label.rename, classes
+            )
+            predictions["champion"] = label_names.rename_predictions(outputs, recipe)
+        except Exception as error:  # its code may be of any age: whatever fails, the gate holds
+            failure = f"{type(error).__name__}: {error}"
+            opponent = None
     if failure:
         problem = f"the champion, version {champion_version}, cannot be read: {failure}"
+    since = opponent.since if opponent else 0
+    champion_labels = opponent.labels if opponent else None
     names = _collect_labels(objective, candidate, targets, predictions)
     stats = _compute_statistics(objective, targets, predictions, names)
-    masks = _build_masks(test, leaked, since, _mark_new_labels(champion_labels, recipe, objective, targets))
+    masks = _build_masks(test, leaked, since, _mark_new_labels(champion_labels, objective, targets))
     slices = slicing.cut_slices(recipe, objective, inputs, targets, test, names, since)
     groups = np.unique(test.column("component").to_numpy(), return_inverse=True)[1]
-    _write_evidence(folder / EVIDENCE, stats, masks, slices, names, groups)
+    facts = {"groups": groups, **_describe_rows(test, objective, targets), **_pack_scores(scores)}
+    _write_evidence(folder / EVIDENCE, stats, masks, slices, names, facts)
     details = Scores(recipe, objective, names, stats, groups, masks, slices, inputs, targets, predictions).details()
     details |= robustness.evaluate_robustness(
         recipe, objective, Path(candidate.bundle), champion, inputs, targets, predictions
@@ -140,24 +156,72 @@ def _compute_digests(folder: Path) -> dict[str, str | None]:
     return {file.name: file_digest(file) if file.is_file() else None for file in files}
 
 
-def _predict_rows(objective: Objective, predictor: Any, inputs: list[Any], targets: list[Any]) -> list[dict[str, Any]]:
-    predictions: list[dict[str, Any]]
-    predictions = predictor.assess(inputs, targets) if objective.ASSESSED else predictor.predict(inputs)
-    return predictions
+@dataclass(frozen=True)
+class Opponent:
+    """The champion, ready to predict.
+
+    Args:
+        predictor: of its bundle.
+        since: newest batch that it knows.
+        labels: that it knows, under today's names.
+    """
+
+    predictor: Any
+    since: int
+    labels: list[str]
 
 
-def _predict_champion(
-    objective: Objective, folder: Path | None, inputs: list[Any], targets: list[Any]
-) -> tuple[int, list[dict[str, Any]] | None, list[str] | None, str]:
-    """Return the newest batch that the champion knows, its predictions, its labels, and why they are missing."""
+def _open_champion(folder: Path | None, recipe: "Recipe") -> tuple[Opponent | None, str]:
+    """Return the champion, and why it cannot be read."""
     if folder is None:
-        return 0, None, None, ""
+        return None, ""
     try:
         since = int(bundle.read_card(folder)["snapshot"]["batch"])
-        labels = bundle.read_labels(folder)
-        return since, _predict_rows(objective, bundle.load_predictor(folder), inputs, targets), labels, ""
+        labels = label_names.rename_labels(bundle.read_labels(folder), recipe.contract.label.rename)
+        return Opponent(bundle.load_predictor(folder), since, list(labels)), ""
     except Exception as error:  # its card and code may be of any age: whatever fails, the gate holds
-        return 0, None, None, f"{type(error).__name__}: {error}"
+        return None, f"{type(error).__name__}: {error}"
+
+
+def _count_classes(objective: Objective, candidate: Candidate, opponent: Opponent | None, targets: list[Any]) -> int:
+    """Return the number of labels that either model or a row knows; at least 2."""
+    labels = {*candidate.tokens.snapshot.labels, *(opponent.labels if opponent else ())}
+    if objective.LABELED:
+        labels.update(objective.list_labels(targets))
+    return max(2, len(labels))
+
+
+def _describe_rows(test: "pa.Table", objective: Objective, targets: list[Any]) -> dict[str, npt.NDArray[Any]]:
+    """Return what the gate must know of each row: its age in days and in ingests, its class, and its version.
+
+    Returns:
+        `days` is NaN without a timestamp, `class` is -1 where a row has not exactly one label.
+    """
+    moments = test.column("timestamp").cast("int64").to_numpy(zero_copy_only=False).astype(np.float64)
+    days = np.where(np.asarray(test.column("timestamp").is_null()), np.nan, moments / 86_400e6)
+    batches = test.column("batch").to_numpy().astype(np.float64)
+    classes = np.full(len(targets), -1)
+    if objective.LABELED:
+        labels = [objective.list_labels([target]) for target in targets]
+        if all(len(row_labels) == 1 for row_labels in labels):
+            classes = np.unique([row_labels[0] for row_labels in labels], return_inverse=True)[1]
+    newest = np.nanmax(days) if np.isfinite(days).any() else np.nan
+    return {
+        "days": newest - days,
+        "ingests": batches.max() - batches,
+        "class": classes,
+        "row_version": np.array(test.column("row_version").to_pylist()),
+    }
+
+
+def _pack_scores(scores: dict[str, RowScores | None]) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of the evidence; empty unless every model has scores."""
+    packed: dict[str, npt.NDArray[Any]] = {}
+    for model, values in scores.items():
+        if values is None:
+            return {}
+        packed |= {f"log_{model}": values.log, f"brier_{model}": values.brier, "sizes": values.sizes}
+    return packed
 
 
 def _compute_statistics(
@@ -206,28 +270,31 @@ def _build_masks(test: "pa.Table", leaked: set[str], since: int, has_new_label: 
     }
 
 
-def _mark_new_labels(
-    champion_labels: list[str] | None, recipe: "Recipe", objective: Objective, targets: list[Any]
-) -> Mask:
+def _mark_new_labels(champion_labels: list[str] | None, objective: Objective, targets: list[Any]) -> Mask:
     """Return a mask (rows,) of rows with a label that the champion does not know; no row without a champion."""
     if champion_labels is None or not objective.LABELED:
         return np.zeros(len(targets), dtype=bool)
-    known_labels = set(label_names.rename_labels(champion_labels, recipe.contract.label.rename))
+    known_labels = set(champion_labels)
     return np.array([not known_labels.issuperset(objective.list_labels([target])) for target in targets])
 
 
 def _write_evidence(
-    path: Path, stats: dict[str, Any], masks: dict[str, Any], slices: dict[str, Any], names: list[str], groups: Any
+    path: Path,
+    stats: dict[str, Any],
+    masks: dict[str, Any],
+    slices: dict[str, Any],
+    names: list[str],
+    facts: dict[str, npt.NDArray[Any]],
 ) -> None:
     with path.open("wb") as file:
         np.savez_compressed(
             file,
             names=np.array(names),
-            groups=groups,
             slice_names=np.array(list(slices), dtype=str),
             slices=np.array(list(slices.values()), dtype=bool).reshape(len(slices), len(masks["test"])),
             **{f"stats_{model}": values for model, values in stats.items()},
             **{f"mask_{name}": mask for name, mask in masks.items()},
+            **cast("dict[str, Any]", facts),
         )
 
 

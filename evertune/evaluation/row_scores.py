@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from evertune.objectives import Input, Objective, Prediction
+from evertune.objectives import Input, Objective
 from evertune.objectives.shared.proper_scores import RowScores
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ def predict_with_scores(
     targets: Sequence[Any],
     new_names: Mapping[str, str],
     classes: int,
-) -> tuple[list[Prediction], RowScores | None]:
+) -> tuple[list[dict[str, Any]], RowScores | None]:
     """Return the model's predictions, and its scores; None where only the metric of the predictions is known.
 
     Args:

@@ -1,27 +1,31 @@
 """Read the evidence of a challenge from disk, and let the gate decide."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evertune.gate.decide import decide_promotion, used_error_budget
+from evertune.gate.expected import RowScores
 from evertune.gate.hypothesis_tests import Case, Scored
 from evertune.objectives import load_objective
-from evertune.records import Candidate, Decision, Evaluation
+from evertune.records import Candidate, Decision, Evaluation, compute_digest
 from evertune.runtime.files import read_json
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
 
 
-def decide_challenge(recipe: "Recipe", report: Evaluation, challenge_number: int) -> Decision:
+def decide_challenge(recipe: "Recipe", report: Evaluation, challenge_number: int, look: int = 1) -> Decision:
     """Compare challenger and champion on the test rows that are in or near neither model's training rows.
 
     Args:
         recipe: the model's recipe.
         report: what the evaluation wrote.
         challenge_number: how many challengers, this one included, this champion has met.
+        look: how many of them it met on these very test rows.
     Raises:
         DataError: the arrays do not describe the same rows.
     """
@@ -40,6 +44,7 @@ def decide_challenge(recipe: "Recipe", report: Evaluation, challenge_number: int
             groups=evidence["groups"][clean],
             has_new_label=evidence["mask_new_labels"][clean] if "mask_new_labels" in evidence else None,
         )
+        scores = _read_scores(evidence, clean)
     details = read_json(Path(report.details)) or {}
     case = Case(
         scored,
@@ -53,8 +58,33 @@ def decide_challenge(recipe: "Recipe", report: Evaluation, challenge_number: int
         problem=report.problem,
         robustness=details.get("robustness") or {},
         no_shares=objective.ABSOLUTE_METRICS,
+        scores=scores,
+        look=look,
+        fingerprint=fingerprint_rows(report),
     )
     return decide_promotion(case)
+
+
+def _read_scores(evidence: Mapping[str, NDArray[Any]], clean: NDArray[np.bool_]) -> RowScores | None:
+    """Return both models' scores of the clean rows; None where there are none."""
+    if "log_challenger" not in evidence or "log_champion" not in evidence:
+        return None
+    return RowScores(
+        challenger=evidence["log_challenger"][clean],
+        champion=evidence["log_champion"][clean],
+        sizes=evidence["sizes"][clean],
+        days=evidence["days"][clean],
+        ingests=evidence["ingests"][clean],
+        classes=evidence["class"][clean],
+    )
+
+
+def fingerprint_rows(report: Evaluation) -> str:
+    """Return a digest of the clean test rows: challenges on the same rows share a look."""
+    with np.load(report.evidence) as evidence:
+        if "row_version" not in evidence:
+            return ""
+        return compute_digest(sorted(evidence["row_version"][evidence["mask_test_clean"]].tolist()))[:16]
 
 
 def count_challenges(entries: list[dict[str, Any]], champion: int | None, version: int) -> int:
@@ -70,6 +100,31 @@ def count_challenges(entries: list[dict[str, Any]], champion: int | None, versio
         for entry in entries
         if entry["event"] == "decision" and entry["champion"] == champion and used_error_budget(entry["evidence"])
     ]
+    return _count_distinct(challengers, version)
+
+
+def count_looks(entries: list[dict[str, Any]], report: Evaluation, version: int) -> int:
+    """Count how often this champion was challenged on these very test rows, this time included.
+
+    Args:
+        entries: the ledger, oldest first.
+        report: what the evaluation wrote.
+        version: version of the challenger; a repeat keeps its number.
+    """
+    fingerprint = fingerprint_rows(report)
+    challengers = [
+        entry["version"]
+        for entry in entries
+        if entry["event"] == "decision"
+        and entry["champion"] == report.champion_version
+        and fingerprint
+        and any(item.get("fingerprint") == fingerprint for item in entry["evidence"])
+    ]
+    return _count_distinct(challengers, version)
+
+
+def _count_distinct(challengers: list[int], version: int) -> int:
+    """Return the number of this challenger among all that came before it."""
     distinct_challengers = list(dict.fromkeys(challengers))
     return distinct_challengers.index(version) + 1 if version in distinct_challengers else len(distinct_challengers) + 1
 

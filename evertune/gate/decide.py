@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evertune.errors import DataError
+from evertune.gate.expected import judge_gain, judge_harm
 from evertune.gate.hypothesis_tests import (
     Case,
     Finding,
@@ -24,6 +25,7 @@ from evertune.statistics.resampling import slice_metric, sum_rows
 
 __all__ = ["Case", "Scored", "decide_promotion", "used_error_budget"]
 
+SPENDING = ("superior", "proof", "expected")  # tests that can promote
 VERDICTS: dict[str, Verdict] = {"harm": "rejected", "inconclusive": "held", "passed": "promoted"}  # the first one wins
 
 
@@ -35,30 +37,36 @@ def decide_promotion(case: Case) -> Decision:
         ValueError: `challenge_number` is below 1.
     """
     scored = case.scored
-    _check_shapes(scored)
+    _check_shapes(case)
     problem = case.problem or _find_problem(case)
     if problem:
         return Decision("held", problem)
     with np.errstate(divide="ignore", invalid="ignore"):  # what is undefined comes out as NaN, and NaN never promotes
         if scored.champion is None:
             return _combine_findings(case, [*judge_first_version(case), *judge_robustness(case.rule, case.robustness)])
-        if np.array_equal(scored.challenger, scored.champion):
+        if np.array_equal(scored.challenger, scored.champion) and _score_alike(case):
             return Decision("held", f"No difference: both models score the same on all {len(scored.fresh)} test rows.")
         return _combine_findings(
             case,
             [
                 *judge_minimums(case),
-                judge_superiority(case),
-                *judge_noninferiority(case),
+                *_judge_improvement(case),
                 *judge_slices(case),
                 *judge_robustness(case.rule, case.robustness),
             ],
         )
 
 
+def _judge_improvement(case: Case) -> list[Finding]:
+    """Compare the models by the recipe's rule."""
+    if case.rule.rule_name == "thresholds":
+        return [judge_superiority(case), *judge_noninferiority(case)]
+    return [judge_gain(case), *judge_harm(case)]
+
+
 def used_error_budget(evidence: Iterable[Mapping[str, Any]]) -> bool:
     """Whether a decision with this evidence used one of its champion's challenges: only a test can promote wrongly."""
-    return any(item["test"] == "superior" and item["p"] is not None for item in evidence)
+    return any(item["test"] in SPENDING and item["p"] is not None for item in evidence)
 
 
 def _find_problem(case: Case) -> str | None:
@@ -87,12 +95,20 @@ def _report_new_labels(case: Case, has_new_label: NDArray[np.bool_]) -> dict[str
     return build_evidence("new labels", name, int(has_new_label.sum()), challenger=float(values[name]), passed=None)
 
 
-def _check_shapes(scored: Scored) -> None:
+def _score_alike(case: Case) -> bool:
+    """Return whether the rule looks at nothing in which the models differ."""
+    if case.rule.rule_name == "thresholds" or case.scores is None:
+        return True
+    return np.array_equal(case.scores.challenger, case.scores.champion)
+
+
+def _check_shapes(case: Case) -> None:
     """Fail if the arrays cannot describe the same rows.
 
     Raises:
         DataError: a shape differs.
     """
+    scored = case.scored
     shape = scored.challenger.shape
     rows = len(scored.challenger)
     if scored.champion is not None and scored.champion.shape != shape:
@@ -100,6 +116,8 @@ def _check_shapes(scored: Scored) -> None:
             f"the scores of challenger {shape} and champion {scored.champion.shape} differ in shape; "
             "evaluate both again"
         )
+    if case.scores is not None and len(case.scores.challenger) != rows:
+        raise DataError(f"there are scores of {len(case.scores.challenger)} rows, but {rows} test rows; evaluate again")
     for name, mask in {"fresh": scored.fresh, **scored.slices}.items():
         if mask.shape != (rows,):
             raise DataError(f"the mask {name!r} has shape {mask.shape}, but there are {rows} test rows; evaluate again")

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from evertune.statistics.resampling import (
     spend_alpha,
     sum_rows,
 )
+
+if TYPE_CHECKING:
+    from evertune.gate.expected import RowScores
 
 MORE_ROWS = "Add rows, or lower evaluation.gate.min_rows."
 
@@ -82,6 +85,9 @@ class Case:
         problem: what went wrong earlier (an unreadable champion, a failed parity check); it holds the challenger.
         robustness: result of each robustness test of the challenger, as `measure_robustness` returns it.
         no_shares: the metrics that are not shares of rows; their differences are not reported in points.
+        scores: both models' proper scores of the rows; None where only the metric is known.
+        look: 1 for the first challenge of this champion on these very test rows, 2 for the second, ...
+        fingerprint: of these test rows; empty where it is unknown.
     """
 
     scored: Scored
@@ -95,6 +101,9 @@ class Case:
     problem: str | None = None
     robustness: Mapping[str, Any] = field(default_factory=dict)
     no_shares: Collection[str] = ()
+    scores: "RowScores | None" = None
+    look: int = 1
+    fingerprint: str = ""
 
     @property
     def harm_alpha(self) -> float:
@@ -324,7 +333,7 @@ def judge_slices(case: Case) -> Iterator[Finding]:
 def judge_slice(case: Case, name: str, metric: str, difference: Difference, level: float) -> Finding:
     """Judge one slice that lost more than `drop`: harm, chance, or inconclusive where the metric is undefined."""
     p = difference.p_worse
-    is_defined = bool(np.isfinite([difference.estimate, p]).all())
+    is_defined = check_defined(difference)
     is_harm = is_defined and p <= level
     evidence = build_comparison(
         case, "slice", metric, difference, on=name, p=p, threshold=level, passed=is_defined and not is_harm
@@ -387,7 +396,20 @@ def build_evidence(test: str, metric: str, rows: int, **fields: Any) -> dict[str
 
     Every key is present; a key that does not apply, or whose value is not a finite number, is None.
     """
-    keys = ("groups", "on", "estimate", "low", "high", "p", "threshold", "passed", "challenger", "champion")
+    keys = (
+        "groups",
+        "on",
+        "estimate",
+        "low",
+        "high",
+        "p",
+        "threshold",
+        "passed",
+        "challenger",
+        "champion",
+        "look",
+        "fingerprint",
+    )
     evidence: dict[str, Any] = {"test": test, "metric": metric, "rows": rows}
     for key in keys:
         value = fields.get(key)
@@ -406,6 +428,11 @@ def describe_rows(rows: int, groups: int, kind: str = "") -> str:
 def describe_need(case: Case, rows: int, groups: int) -> str:
     """Write how many rows, or groups of rows, the rule requires: "at least 30 groups are needed"."""
     return f"at least {case.rule.min_rows} {'rows' if groups == rows else 'groups'} are needed"
+
+
+def check_defined(difference: Difference) -> bool:
+    """Return whether a difference and its p-value are numbers."""
+    return bool(np.isfinite([difference.estimate, difference.p_worse]).all())
 
 
 def describe_undefined(metric: str, rows_text: str) -> str:

@@ -241,6 +241,25 @@ def sum_rows(stats: Floats) -> Floats:
     return np.asarray(stats.sum(axis=0, dtype=np.float64))
 
 
+def linearize_metric(stats: Floats, value: Value) -> Floats:
+    """Return what each row adds to a metric: (rows,) numbers whose mean is the metric of all rows.
+
+    Their scatter tells how sure the metric is (the linear substitutes of Deville 1999).
+
+    Args:
+        stats: (rows, m), additive over rows.
+        value: sums of statistics -> the metric.
+    """
+    sums = sum_rows(stats)
+    metric = float(value(sums))
+    steps = np.maximum(np.abs(sums), 1.0) * 1e-6
+    shifted = np.concatenate([sums + np.diag(steps), sums - np.diag(steps)])
+    values = np.asarray(value(shifted), dtype=np.float64)
+    slopes = (values[: len(sums)] - values[len(sums) :]) / (2 * steps)
+    influence = stats @ slopes
+    return np.asarray(metric + len(stats) * (influence - influence.mean()), dtype=np.float64)
+
+
 def slice_metric(metric: str, available: Container[str]) -> str:
     """Return the metric that slices are compared by: the gate's own, but accuracy for a macro average.
 
