@@ -3,34 +3,33 @@
 import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from evertune import training
 from evertune.backtesting import verdict, windows
+from evertune.backtesting.kept_scores import with_settings
 from evertune.backtesting.policies import TABLE, Policy, parse_policies
-from evertune.backtesting.replay import Model, Replay
+from evertune.backtesting.replay import MODELS, SCORES, Replay
+from evertune.backtesting.simulate import ModelSource, Simulation
 from evertune.backtesting.verdict import Step, Summary
+from evertune.config import Recipe
 from evertune.data import label_names
 from evertune.data.corpus import transactions
 from evertune.data.row_versions import list_roles
 from evertune.errors import ConfigError, DataError
 from evertune.evaluation import evaluate
-from evertune.gate import decide
 from evertune.objectives import load_objective
-from evertune.records import Candidate, Snapshot, compute_digest, dump_settings
+from evertune.records import Snapshot, compute_digest, dump_settings
 from evertune.runs import up_to_date
 from evertune.runtime.context import RunContext
-from evertune.runtime.files import append_json, read_json_lines
 from evertune.statistics.paired_tests import find_kind
 from evertune.tokenization import tokenize
 
 __all__ = ["TABLE", "Policy", "Result", "Step", "Summary", "parse_policies", "run_backtest"]
-STEPS = "steps.jsonl"
-STEP_VERSION = 2  # raise it when the same history gives other steps, or they are kept in another form
-ALARM = 0.05  # p-value of drift at which the policy `drift` retrains
+STEP_VERSION = 3  # raise it when the same history gives other scores, or they are kept in another form
+COMPARISON = ("gate", "slices", "bootstrap")  # parts of `evaluation` that only compare models
 
 
 @dataclass(frozen=True)
@@ -60,21 +59,6 @@ class Result:
     recommended: str
     sentence: str
     left_out: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass
-class State:
-    """The state of a policy after a window.
-
-    Args:
-        champion: the model in use.
-        trained: window at whose end it trained last, whether or not the model was promoted.
-        met: how often the champion was challenged with evidence.
-    """
-
-    champion: Model
-    trained: int
-    met: int = 0
 
 
 def run_backtest(
@@ -108,22 +92,23 @@ def run_backtest(
     rows = label_names.rename_rows(transactions.read_rows(context.home, snapshot.version), context.recipe)
     cut = windows.cut_history(rows["timestamp"], every, datetime.now(UTC))
     tokens = tokenize.tokenize_rows(context, snapshot, rows)
-    settings = dump_settings(context.recipe, *(name for name in up_to_date.OUTSIDE if name != "contract"))
-    names = [policy.name for policy in policies]
-    step_versions = (STEP_VERSION, training.STEP_VERSION, evaluate.STEP_VERSION)
     # The number of future rows tells which rows are replayed: a day later, more of them are in the past.
-    key = compute_digest(tokens.fingerprint, every, cut.future, names, settings, start, step_versions)
+    key = compute_digest(tokens.fingerprint, every, cut.future, start, *fingerprint_settings(context.recipe))
     folder = context.home.model / "backtests" / key[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    replay = Replay(context.recipe, context.home, rows, tokens, cut, folder, begin_run(folder))
+    replayed = replays_folder(folder, context.recipe, policies)
+    replayed.mkdir(parents=True, exist_ok=True)
+    replay = Replay(context.recipe, context.home, rows, tokens, cut, folder, begin_run(replayed))
     first = _find_first_window(replay, start or math.ceil(len(cut) / 3))
-    steps = list(_report_each(_replay_windows(replay, policies, first), on_step))
+    facts = {"name": context.recipe.name, "every": every, "first": first, "key": key}
+    with_settings(replay.history, **facts, settings=describe_settings(context.recipe)).save(folder / SCORES)
+    steps = list(_report_each(simulate_policies(replay, context.recipe, policies, first), on_step))
+    _remove_bundles(folder)
     objective = context.objective
     metric = context.recipe.metric
     summaries = verdict.summarize_policies(steps, metric, metric in objective.LOWER_IS_BETTER)
     left_out = {"without a timestamp": cut.undated, "in the future": cut.future}
     return Result(
-        folder=str(folder),
+        folder=str(replayed),
         every=every,
         metric=metric,
         first=first,
@@ -161,127 +146,43 @@ def _find_first_window(replay: Replay, earliest: int) -> int:
     )
 
 
-def _replay_windows(replay: Replay, policies: Sequence[Policy], first: int) -> Iterator[Step]:
-    """Yield each policy's step, window by window, so that policies that train the same model share it."""
-    finished = _load_finished(replay.folder, len(policies), len(policies) * (len(replay.windows) - first))
-    states: dict[str, State] = {}
-    for window in range(first, len(replay.windows)):
-        has_new_step = False
-        for policy in policies:
-            if (policy.name, window) in finished:
-                step, states[policy.name] = finished[policy.name, window]
-            else:
-                step = _take_step(replay, policy, states, window, first)
-                has_new_step = True
-                _append_step(replay.folder, step, states[policy.name])
-            yield step
-        if has_new_step:  # before that, later windows of an earlier call still use these models
-            _remove_unused(replay.folder, [state.champion for state in states.values()])
+def simulate_policies(source: ModelSource, recipe: Recipe, policies: Sequence[Policy], first: int) -> Iterator[Step]:
+    """Yield each policy's step, window by window, so that policies that train the same model share it.
 
-
-def _take_step(replay: Replay, policy: Policy, states: dict[str, State], window: int, first: int) -> Step:
-    """Return what the policy does at the end of a window, and the result in the next window."""
-    state = states.get(policy.name)
-    if state is None:
-        candidate = replay.train_model(window, None)
-        states[policy.name] = State(Model(Path(candidate.bundle), window), window)
-        return _describe_step(
-            replay, policy, states[policy.name], window, retrained=True, promoted=True, seconds=candidate.seconds
-        )
-    new_rows = len(replay.rows_between(state.trained, window))  # without any, a run ends as `unchanged`
-    is_due = policy.retrains != "never" and (window - first) % policy.period == 0 and new_rows > 0
-    drift_p = None
-    if is_due and policy.retrains == "drift":
-        drift_p = replay.measure_drift(state.champion, max(state.champion.window, window - policy.period), window)
-    has_no_drift = policy.retrains == "drift" and (drift_p is None or drift_p > ALARM)
-    if not is_due or has_no_drift or replay.explain_missing_rows(window, state.champion):
-        return _describe_step(replay, policy, state, window, drift=drift_p)
-    candidate = replay.train_model(window, state.champion)
-    state.trained = window
-    return _challenge_champion(replay, policy, state, candidate, window, drift_p)
-
-
-def _challenge_champion(
-    replay: Replay, policy: Policy, state: State, candidate: Candidate, window: int, drift_p: float | None
-) -> Step:
-    old_champion = state.champion
-    decision = None
-    if policy.gated:
-        name = f"{policy.name}-{window}".replace(":", "-")
-        decision = replay.judge_candidate(candidate, old_champion, window, state.met + 1, name, policy.superior_on)
-        state.met += decide.used_error_budget(decision.evidence)
-    promoted = decision is None or decision.verdict == "promoted" or (policy.lenient and decision.verdict == "held")
-    if promoted:
-        state.champion = Model(Path(candidate.bundle), window)
-        state.met = 0
-    gate_facts: dict[str, Any] = {"verdict": decision.verdict, "reason": decision.reason} if decision else {}
-    return _describe_step(
-        replay,
-        policy,
-        state,
-        window,
-        old_champion if promoted else None,
-        retrained=True,
-        promoted=promoted,
-        seconds=candidate.seconds,
-        drift=drift_p,
-        **gate_facts,
-    )
-
-
-def _describe_step(
-    replay: Replay, policy: Policy, state: State, window: int, replaced: Model | None = None, **facts: Any
-) -> Step:
-    metric = replay.recipe.metric
-    scores = replay.score_window(state.champion.folder, window + 1)
-    before = replay.score_window(replaced.folder, window + 1).get(metric) if replaced is not None else None
-    value = scores.get(metric)
-    is_wrong = False
-    if before is not None and value is not None:
-        falls = metric in load_objective(replay.recipe.objective.type).LOWER_IS_BETTER
-        is_wrong = value > before if falls else value < before
-    return Step(
-        policy=policy.name,
-        window=window,
-        day=replay.windows.starts[window].isoformat(),
-        metrics=scores,
-        before=before,
-        rows=len(replay.rows_between(window, window + 1)),
-        wrong=is_wrong,
-        model=state.champion.window,
-        **facts,
-    )
-
-
-def _load_finished(folder: Path, policies: int, all_steps: int) -> dict[tuple[str, int], tuple[Step, State]]:
-    """Return the finished steps by policy and window; none if further steps need models that are gone.
-
-    `evertune forget` removes those models, even if it changes no row of the corpus.
+    Args:
+        source: of rows and models.
+        recipe: of the model.
+        policies: to compare.
+        first: number of the window at whose end the first model is trained.
     """
-    finished = _read_steps(folder)
-    if len(finished) < all_steps and not all(state.champion.folder.is_dir() for _, state in finished[-policies:]):
-        (folder / STEPS).unlink()
-        return {}
-    return {(step.policy, step.window): (step, state) for step, state in finished}
+    simulations = [Simulation(policy, recipe, source, first) for policy in policies]
+    for window in range(first, len(source.history)):
+        for simulation in simulations:
+            yield simulation.advance(window)
 
 
-def _read_steps(folder: Path) -> list[tuple[Step, State]]:
-    """Return the finished steps, each with its policy's state; a line that a crash cut off is skipped."""
-    steps = []
-    for facts in read_json_lines(folder / STEPS):
-        champion = Model(folder / facts["champion"], facts["window"])
-        steps.append((Step(**facts["step"]), State(champion, facts["trained"], facts["met"])))
-    return steps
+def describe_settings(recipe: Recipe) -> dict[str, object]:
+    """Return the settings that decide what the models of a backtest are, and not how they are compared."""
+    settings = dump_settings(recipe, *(name for name in up_to_date.OUTSIDE if name != "contract"))
+    evaluation = settings.get("evaluation", {})
+    for name in COMPARISON:
+        evaluation.pop(name, None)
+    settings["metric"] = recipe.metric
+    settings["robustness"] = bool(recipe.evaluation.gate.robustness)
+    return settings
 
 
-def _append_step(folder: Path, step: Step, state: State) -> None:
-    position = {"champion": str(state.champion.folder.relative_to(folder)), "window": state.champion.window}
-    append_json(folder / STEPS, {"step": asdict(step), **position, "trained": state.trained, "met": state.met})
+def fingerprint_settings(recipe: Recipe) -> tuple[object, ...]:
+    """Return what a backtest's folder depends on besides its rows: another gate finds the same models."""
+    return (describe_settings(recipe), STEP_VERSION, training.STEP_VERSION, evaluate.STEP_VERSION)
 
 
-def _remove_unused(folder: Path, champions: Sequence[Model]) -> None:
-    """Remove the models that no policy uses any more: a year of weeks would be gigabytes."""
-    used = {model.folder.parent for model in champions}
-    for path in (folder / "models").iterdir():
-        if path not in used:
-            shutil.rmtree(path, ignore_errors=True)
+def replays_folder(folder: Path, recipe: Recipe, policies: Sequence[Policy]) -> Path:
+    """Return the folder of the report and the MLflow run of these policies, with this gate."""
+    names = [policy.name for policy in policies]
+    return folder / "replays" / compute_digest(names, recipe.evaluation)[:16]
+
+
+def _remove_bundles(folder: Path) -> None:
+    """Remove the models once all is scored: a year of weeks would be gigabytes. Their scores stay."""
+    shutil.rmtree(folder / MODELS, ignore_errors=True)

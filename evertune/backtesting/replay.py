@@ -1,8 +1,7 @@
-"""Operations on a replayed history: train on what was known, compare models, measure drift, score the next window."""
+"""A replayed history: train each model once, score every row with it once, and keep the scores."""
 
-import shutil
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evertune import training
+from evertune.backtesting.kept_scores import NEVER, KeptHistory, KeptModel, load_model
 from evertune.backtesting.windows import Windows
 from evertune.config import Recipe
 from evertune.data.splits import assign
-from evertune.evaluation import evaluate
-from evertune.gate import challenge
+from evertune.evaluation import robustness, row_scores
+from evertune.evaluation.row_facts import describe_rows
 from evertune.monitoring import observations, unseen_rows
 from evertune.objectives import extract_cells, load_objective
-from evertune.records import Candidate, Decision, Snapshot, Tokens, compute_digest
+from evertune.records import Candidate, Snapshot, Tokens, compute_digest
 from evertune.runtime import job_slots
 from evertune.runtime.context import RunContext
+from evertune.runtime.files import append_json, read_json_lines
 from evertune.runtime.home import Home
 from evertune.serving import bundle
 from evertune.statistics import two_sample
@@ -29,22 +30,13 @@ from evertune.tokenization import tokenize
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
-@dataclass(frozen=True)
-class Model:
-    """A model that was trained at the end of a window.
-
-    Args:
-        folder: its bundle.
-        window: number of the last window whose rows it knows.
-    """
-
-    folder: Path
-    window: int
+MODELS = "models"
+SCORES = "scores"
+DRIFT = "drift.jsonl"
 
 
 class Replay:
-    """The corpus as it was at the end of each window.
+    """The corpus as it was at the end of each window, and the models that were trained there.
 
     Args:
         recipe: the model's recipe.
@@ -52,7 +44,7 @@ class Replay:
         rows: all rows of the corpus, with today's label names.
         tokens: of all rows.
         windows: of these rows.
-        folder: for the trained models and their comparisons.
+        folder: for the trained models and their scores.
         run_id: written into the models' cards.
     """
 
@@ -72,7 +64,21 @@ class Replay:
         self._objective = load_objective(recipe.objective.type)
         self._target = self._objective.TARGET
         self._load_predictor = lru_cache(maxsize=3)(bundle.load_predictor)
-        self.score_window = lru_cache(maxsize=None)(self._score_window)
+        self.history = self._describe_history()
+        (folder / SCORES).mkdir(parents=True, exist_ok=True)
+
+    def _describe_history(self) -> KeptHistory:
+        rows = _by_window(self.rows_between(-1, len(self.windows)))
+        targets = rows[self._target].to_pylist()
+        names = self.tokens.snapshot.labels if self._objective.LABELED else ()
+        names = tuple(dict.fromkeys([*names, *sorted(set(self._objective.list_labels(targets)))]))
+        facts = describe_rows(self._objective, extract_cells(rows, self._objective.INPUTS), targets, rows, names)
+        split = np.array(rows["split"].to_pylist())
+        first_train = np.full(facts.groups.max(initial=0) + 1, NEVER)
+        is_train = (split == "train") & (facts.batches > 0)
+        np.minimum.at(first_train, facts.groups[is_train], facts.batches[is_train])
+        days = tuple(day.isoformat() for day in self.windows.starts)
+        return KeptHistory(facts, split == "test", first_train[facts.groups], days)
 
     def rows_until(self, window: int) -> "pa.Table":
         """Return the rows up to the end of a window, each with its `window`."""
@@ -86,36 +92,114 @@ class Replay:
         rows = self.rows.filter(pa.array(is_chosen))
         return rows.append_column("window", pa.array(self.windows.number[is_chosen], pa.int64()))
 
-    def explain_missing_rows(self, window: int, champion: Model) -> str:
+    def explain_missing_rows(self, window: int, champion: KeptModel) -> str:
         """Return why there are too few rows to retrain, which ends a run as `unchanged`; empty if there are enough."""
         rows = assign.exclude_leaked_rows(self.rows_until(window), self.recipe.data.split)
         return training.explain_missing_rows(_by_window(rows), self.recipe, champion.window)
 
-    def train_model(self, window: int, champion: Model | None) -> Candidate:
-        """Train a model on what was known at the end of a window; a model that another policy trained there is reused.
+    def obtain_model(self, window: int, champion: KeptModel | None) -> KeptModel:
+        """Return the scores of the model trained on what was known at the end of a window.
+
+        It is trained unless an earlier call, or an earlier backtest of the same rows and settings, did so.
+
+        Args:
+            window: number of the window.
+            champion: the model in use. It matters only if the recipe starts from it, or learns rows new to it.
+        Raises:
+            EvertuneError: see `finetune_model`.
+        """
+        key = self._fingerprint_model(window, champion)
+        kept = load_model(self.folder / SCORES, f"{window:04d}-{key[:12]}")
+        if kept is not None:
+            return kept
+        candidate = self._train_model(window, champion, key)
+        model = self._score_model(candidate, window, key, champion)
+        model.save(self.folder / SCORES)
+        return load_model(self.folder / SCORES, model.name) or model  # rounded, as a later call reads it
+
+    def obtain_bundle(self, model: KeptModel) -> Path:
+        """Return a model's bundle; it is trained again if it was removed.
 
         Raises:
             EvertuneError: see `finetune_model`.
         """
-        rows = self.rows_until(window)
-        snapshot = self._make_snapshot(rows, window)
-        tokens = replace(self.tokens, snapshot=snapshot, fingerprint=compute_digest(self.tokens.fingerprint, window))
-        rows = assign.exclude_leaked_rows(rows, self.recipe.data.split)
-        encoded = tokenize.load_tokens(tokens, rows)
+        folder = self.folder / MODELS / model.name / "bundle"
+        if folder.is_dir():
+            return folder
+        parent = load_model(self.folder / SCORES, model.parent) if model.parent else None
+        return Path(self._train_model(model.window, parent, model.key).bundle)
+
+    def _starts_from(self, champion: KeptModel | None) -> KeptModel | None:
+        """Return the champion if a training depends on it."""
         fresh = self.recipe.data.fresh
-        start = champion if (fresh.start_from, fresh.train_on) != ("base", "all") else None
-        key = training.fingerprint_training(self.recipe, tokens, bundle.compute_digest(start.folder) if start else None)
+        return champion if (fresh.start_from, fresh.train_on) != ("base", "all") else None
+
+    def _fingerprint_model(self, window: int, champion: KeptModel | None) -> str:
+        tokens = self._known_tokens(window)
+        start = self._starts_from(champion)
+        return training.fingerprint_training(self.recipe, tokens, start.digest if start else None)
+
+    def _known_tokens(self, window: int) -> Tokens:
+        snapshot = self._make_snapshot(self.rows_until(window), window)
+        return replace(self.tokens, snapshot=snapshot, fingerprint=compute_digest(self.tokens.fingerprint, window))
+
+    def _train_model(self, window: int, champion: KeptModel | None, key: str) -> Candidate:
+        rows = self.rows_until(window)
+        tokens = self._known_tokens(window)
+        rows = assign.exclude_leaked_rows(rows, self.recipe.data.split)
+        start = self._starts_from(champion)
         return training.finetune_model(
             RunContext(self.recipe, self.home),
             tokens,
-            encoded,
+            tokenize.load_tokens(tokens, rows),
             _by_window(rows),
             run_id=self._run_id,
-            folder=self.folder / "models" / f"{window:04d}-{key[:12]}",
+            folder=self.folder / MODELS / f"{window:04d}-{key[:12]}",
             log=lambda metrics, step: None,
-            champion=start.folder if start else None,
+            champion=self.obtain_bundle(start) if start else None,
             since=start.window if start else 0,
         )
+
+    def _score_model(self, candidate: Candidate, window: int, key: str, champion: KeptModel | None) -> KeptModel:
+        """Score every row, past and future."""
+        rows = self.rows_between(-1, len(self.windows))
+        inputs = extract_cells(rows, self._objective.INPUTS)
+        targets = rows[self._target].to_pylist()
+        names = self.history.facts.names
+        start = self._starts_from(champion)
+        with job_slots.hold_slot(self.recipe.name):
+            predictor = self._load_predictor(Path(candidate.bundle))
+            predictions, scores = row_scores.predict_with_scores(
+                self._objective, predictor, inputs, targets, {}, max(2, len(names))
+            )
+            stats = self._objective.compute_statistics(targets, predictions, names)
+            tests = self._measure_robustness(Path(candidate.bundle), window, inputs, targets, predictions)
+        return KeptModel(
+            window=window,
+            key=key,
+            digest=candidate.digest,
+            seconds=candidate.seconds,
+            parent=start.name if start else "",
+            labels=tuple(bundle.read_labels(Path(candidate.bundle))),
+            stats=stats,
+            scores=scores,
+            robustness=tests,
+        )
+
+    def _measure_robustness(
+        self, folder: Path, window: int, inputs: list[Any], targets: list[Any], predictions: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return the results of the recipe's robustness tests on the test rows that were known then."""
+        if not self.recipe.evaluation.gate.robustness:
+            return {}
+        known = np.flatnonzero(self.history.is_test & self.history.rows_between(0, window))
+        chosen_inputs, chosen_targets, answers = (
+            [values[row] for row in known] for values in (inputs, targets, predictions)
+        )
+        results = robustness.evaluate_robustness(
+            self.recipe, self._objective, folder, None, chosen_inputs, chosen_targets, {"challenger": answers}
+        )
+        return dict(results["robustness"])
 
     def _make_snapshot(self, rows: "pa.Table", window: int) -> Snapshot:
         corpus = self.tokens.snapshot
@@ -129,66 +213,33 @@ class Replay:
             labels=tuple(label for label in corpus.labels if label in present),
         )
 
-    def judge_candidate(
-        self,
-        candidate: Candidate,
-        champion: Model,
-        window: int,
-        challenge_number: int,
-        name: str,
-        superior_on: str | None,
-    ) -> Decision:
-        """Return the gate's decision on the test rows that were known then, within `evaluation.window`.
-
-        Args:
-            candidate: the challenger.
-            champion: the model in use.
-            window: number of the window at whose end they are compared.
-            challenge_number: how many challengers, this one included, this champion has met.
-            name: of the comparison's folder.
-            superior_on: test rows on which the gate requires superiority. None: those that the recipe names.
-        """
-        import pyarrow as pa
-
-        rows = _by_window(self.rows_until(window))
-        leaked = set(assign.find_leaked_rows(rows).to_pylist())
-        test = rows.filter(pa.array(evaluate.select_scored_rows(rows, self.recipe.evaluation.window, champion.window)))
-        folder = self.folder / "compared" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        own_candidate = replace(candidate, run_folder=str(folder))
-        with job_slots.hold_slot(self.recipe.name):
-            report = evaluate.evaluate_models(
-                self.recipe, own_candidate, test, leaked, champion.folder, champion.window
-            )
-        decision = challenge.decide_challenge(self._require_superiority(superior_on), report, challenge_number)
-        shutil.rmtree(folder)
-        return decision
-
-    def _require_superiority(self, superior_on: str | None) -> Recipe:
-        """Return the recipe with a gate that requires superiority on these rows."""
-        if superior_on is None:
-            return self.recipe
-        gate = self.recipe.evaluation.gate.model_copy(update={"superior_on": superior_on})
-        rules = self.recipe.evaluation.model_copy(update={"gate": gate})
-        return self.recipe.model_copy(update={"evaluation": rules})
-
-    def measure_drift(self, champion: Model, after: int, until: int) -> float | None:
+    def measure_drift(self, champion: KeptModel, after: int, until: int) -> float | None:
         """Return the p-value of a change between the test rows of the champion's windows and the new rows.
 
-        None if there are too few rows to compare.
+        None if there are too few rows to compare. A value that was measured before is not measured again.
 
         Args:
             champion: the model in use.
             after: the new rows are those after this window ...
             until: ... up to the end of this one.
         """
+        question = {"model": champion.name, "after": after, "until": until}
+        for measured in read_json_lines(self.folder / SCORES / DRIFT):
+            if {name: measured[name] for name in question} == question:
+                p: float | None = measured["p"]
+                return p
+        p = self._compare_rows(champion, after, until)
+        append_json(self.folder / SCORES / DRIFT, {**question, "p": p})
+        return p
+
+    def _compare_rows(self, champion: KeptModel, after: int, until: int) -> float | None:
         known_rows = self.rows_until(champion.window)
         new_rows = self.rows_between(after, until)
         selections = unseen_rows.select_both_sides(known_rows, new_rows)
         if not all(selection.kept.any() for selection in selections):
             return None
         with job_slots.hold_slot(self.recipe.name):
-            predictor = self._load_predictor(champion.folder)
+            predictor = self._load_predictor(self.obtain_bundle(champion))
             reference = self._observe_rows(predictor, known_rows, selections[0])
             current = self._observe_rows(predictor, new_rows, selections[1])
         return two_sample.compare_samples(reference, current, self.recipe.training.seed).p
@@ -201,21 +252,6 @@ class Replay:
         inputs = extract_cells(rows, self._objective.INPUTS)
         targets = rows[self._target].to_pylist()
         return observations.observe_rows(predictor, self.recipe, inputs, targets, rows["component"].to_numpy(), kinds)
-
-    def _score_window(self, folder: Path, window: int) -> dict[str, float | None]:
-        """Return the metrics of a model on all rows of a window; empty without rows."""
-        rows = self.rows_between(window - 1, window)
-        if not len(rows):
-            return {}
-        targets = rows[self._target].to_pylist()
-        inputs = extract_cells(rows, self._objective.INPUTS)
-        with job_slots.hold_slot(self.recipe.name):
-            predictor = self._load_predictor(folder)
-            predictions = predictor.assess(inputs, targets) if self._objective.ASSESSED else predictor.predict(inputs)
-        names = sorted({*bundle.read_labels(folder), *self._objective.list_labels(targets)})
-        sums = self._objective.compute_statistics(targets, predictions, names).sum(0, dtype="float64")
-        metrics = self._objective.compute_metrics(sums, names)
-        return {name: float(value) if np.isfinite(value) else None for name, value in metrics.items()}
 
 
 def _by_window(rows: "pa.Table") -> "pa.Table":

@@ -33,6 +33,7 @@ class Step:
         drift: p-value; None if drift was not measured.
         seconds: of training.
         model: number of the window at whose end the model in use was trained.
+        replaced: the same of the model that it replaced at the end of this window; None where it replaced none.
     """
 
     policy: str
@@ -49,6 +50,7 @@ class Step:
     drift: float | None = None
     seconds: float = 0.0
     model: int = 0
+    replaced: int | None = None
 
 
 @dataclass(frozen=True)

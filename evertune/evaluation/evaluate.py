@@ -13,7 +13,7 @@ import numpy.typing as npt
 from evertune.data import label_names, thumbnails
 from evertune.data.columns.strings import mask_equal
 from evertune.errors import DataError
-from evertune.evaluation import excerpts, robustness, row_scores
+from evertune.evaluation import excerpts, robustness, row_facts, row_scores
 from evertune.evaluation import slices as slicing
 from evertune.objectives import Objective, extract_cells, load_objective
 from evertune.objectives.shared.proper_scores import RowScores
@@ -95,14 +95,22 @@ def evaluate_models(
     if failure:
         problem = f"the champion, version {champion_version}, cannot be read: {failure}"
     since = opponent.since if opponent else 0
-    champion_labels = opponent.labels if opponent else None
     names = _collect_labels(objective, candidate, targets, predictions)
     stats = _compute_statistics(objective, targets, predictions, names)
-    masks = _build_masks(test, leaked, since, _mark_new_labels(champion_labels, objective, targets))
-    slices = slicing.cut_slices(recipe, objective, inputs, targets, test, names, since)
-    groups = np.unique(test.column("component").to_numpy(), return_inverse=True)[1]
-    facts = {"groups": groups, **_describe_rows(test, objective, targets), **_pack_scores(scores)}
-    _write_evidence(folder / EVIDENCE, stats, masks, slices, names, facts)
+    facts = row_facts.describe_rows(objective, inputs, targets, test, names)
+    has_new_label = facts.mark_new_labels(opponent.labels if opponent and objective.LABELED else None)
+    masks = _build_masks(test, leaked, since, has_new_label)
+    slices = slicing.cut_slices(recipe.evaluation.slices, facts, since)
+    arrays = {
+        "groups": facts.groups,
+        "days": facts.days,
+        "ingests": facts.ingests,
+        "class": facts.classes,
+        "row_version": np.array(test.column("row_version").to_pylist()),
+        **_pack_scores(scores),
+    }
+    _write_evidence(folder / EVIDENCE, stats, masks, slices, names, arrays)
+    groups = facts.groups
     details = Scores(recipe, objective, names, stats, groups, masks, slices, inputs, targets, predictions).details()
     details |= robustness.evaluate_robustness(
         recipe, objective, Path(candidate.bundle), champion, inputs, targets, predictions
@@ -129,13 +137,25 @@ def select_scored_rows(rows: "pa.Table", window: int | None, since: int | None) 
         window: number of old test rows. None: all.
         since: newest batch that the champion knows. None: there is no champion, and every row is old.
     """
-    test: Mask = mask_equal(rows["split"], "test")
+    return limit_window(mask_equal(rows["split"], "test"), rows["batch"].to_numpy(), window, since)
+
+
+def limit_window(is_test: Mask, batches: npt.NDArray[np.int64], window: int | None, since: int | None) -> Mask:
+    """Return a mask (rows,) of the test rows without all but the newest `window` of those that the champion knows.
+
+    Args:
+        is_test: (rows,) in order of arrival.
+        batches: (rows,) batch of each row.
+        window: number of old test rows. None: all.
+        since: newest batch that the champion knows. None: there is no champion, and every row is old.
+    """
     if window is None:
-        return test
-    is_old = test if since is None else test & (rows["batch"].to_numpy() <= since)
+        return is_test
+    is_old = is_test if since is None else is_test & (batches <= since)
     old_rows = np.flatnonzero(is_old)
-    test[old_rows[: max(0, len(old_rows) - window)]] = False
-    return test
+    is_scored = is_test.copy()
+    is_scored[old_rows[: max(0, len(old_rows) - window)]] = False
+    return is_scored
 
 
 def load_evaluation(folder: Path, key: str) -> Evaluation | None:
@@ -191,29 +211,6 @@ def _count_classes(objective: Objective, candidate: Candidate, opponent: Opponen
     return max(2, len(labels))
 
 
-def _describe_rows(test: "pa.Table", objective: Objective, targets: list[Any]) -> dict[str, npt.NDArray[Any]]:
-    """Return what the gate must know of each row: its age in days and in ingests, its class, and its version.
-
-    Returns:
-        `days` is NaN without a timestamp, `class` is -1 where a row has not exactly one label.
-    """
-    moments = test.column("timestamp").cast("int64").to_numpy(zero_copy_only=False).astype(np.float64)
-    days = np.where(np.asarray(test.column("timestamp").is_null()), np.nan, moments / 86_400e6)
-    batches = test.column("batch").to_numpy().astype(np.float64)
-    classes = np.full(len(targets), -1)
-    if objective.LABELED:
-        labels = [objective.list_labels([target]) for target in targets]
-        if all(len(row_labels) == 1 for row_labels in labels):
-            classes = np.unique([row_labels[0] for row_labels in labels], return_inverse=True)[1]
-    newest = np.nanmax(days) if np.isfinite(days).any() else np.nan
-    return {
-        "days": newest - days,
-        "ingests": batches.max() - batches,
-        "class": classes,
-        "row_version": np.array(test.column("row_version").to_pylist()),
-    }
-
-
 def _pack_scores(scores: dict[str, RowScores | None]) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of the evidence; empty unless every model has scores."""
     packed: dict[str, npt.NDArray[Any]] = {}
@@ -257,7 +254,7 @@ def _build_masks(test: "pa.Table", leaked: set[str], since: int, has_new_label: 
         test: the test rows.
         leaked: row versions of those that are in or near a training snapshot.
         since: newest batch that the champion knows.
-        has_new_label: as `_mark_new_labels` returns it.
+        has_new_label: (rows,) true for rows whose label the champion does not know.
     """
     clean = np.array([name not in leaked for name in test.column("row_version").to_pylist()])
     fresh = test.column("batch").to_numpy() > since
@@ -270,21 +267,13 @@ def _build_masks(test: "pa.Table", leaked: set[str], since: int, has_new_label: 
     }
 
 
-def _mark_new_labels(champion_labels: list[str] | None, objective: Objective, targets: list[Any]) -> Mask:
-    """Return a mask (rows,) of rows with a label that the champion does not know; no row without a champion."""
-    if champion_labels is None or not objective.LABELED:
-        return np.zeros(len(targets), dtype=bool)
-    known_labels = set(champion_labels)
-    return np.array([not known_labels.issuperset(objective.list_labels([target])) for target in targets])
-
-
 def _write_evidence(
     path: Path,
     stats: dict[str, Any],
     masks: dict[str, Any],
     slices: dict[str, Any],
     names: list[str],
-    facts: dict[str, npt.NDArray[Any]],
+    arrays: dict[str, npt.NDArray[Any]],
 ) -> None:
     with path.open("wb") as file:
         np.savez_compressed(
@@ -294,7 +283,7 @@ def _write_evidence(
             slices=np.array(list(slices.values()), dtype=bool).reshape(len(slices), len(masks["test"])),
             **{f"stats_{model}": values for model, values in stats.items()},
             **{f"mask_{name}": mask for name, mask in masks.items()},
-            **cast("dict[str, Any]", facts),
+            **cast("dict[str, Any]", arrays),
         )
 
 

@@ -284,7 +284,7 @@ def _drop_trained(home: Home) -> None:
     """Remove models of backtests and searches, and checkpoints of unfinished trainings, so that none continues."""
     patterns = (
         "backtests/*/models",
-        "backtests/*/compared",
+        "backtests/*/scores",
         "searches/*/trials",
         "runs/*/checkpoints",
         "runs/*/processes",
