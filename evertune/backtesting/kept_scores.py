@@ -160,6 +160,6 @@ def list_models(folder: Path) -> list[KeptModel]:
     return [model for model in models if model is not None]
 
 
-def with_settings(history: KeptHistory, **settings: object) -> KeptHistory:
+def with_settings(history: KeptHistory, /, **settings: object) -> KeptHistory:
     """Return the history with further settings."""
     return replace(history, settings={**history.settings, **settings})
