@@ -14,7 +14,7 @@ from evertune.errors import ConfigError
 EXAMPLE = "evertune run "  # beginning of a recipe's first comment, the command that runs it
 PLACE = ("folder", "file")
 ABSENT = object()
-Place = tuple[str | int, ...]  # keys and positions in a tree
+KeyPath = tuple[str | int, ...]  # keys and positions in a tree
 
 
 class _Data(TypedDict):
@@ -63,7 +63,7 @@ def edit_yaml(text: str, before: object, after: object) -> str:
     return yaml.safe_dump(after, sort_keys=False, allow_unicode=True)
 
 
-def _find_changes(before: object, after: object, path: Place = ()) -> list[tuple[Place, object]]:
+def _find_changes(before: object, after: object, path: KeyPath = ()) -> list[tuple[KeyPath, object]]:
     """Return (path, new value) of each difference, as deep as the two trees have the same structure."""
     if isinstance(before, dict) and isinstance(after, dict) and before.keys() <= after.keys():
         parts = [((*path, key), before.get(key, ABSENT), value) for key, value in after.items()]
@@ -74,13 +74,13 @@ def _find_changes(before: object, after: object, path: Place = ()) -> list[tuple
         ]
     else:
         return [] if before == after and type(before) is type(after) else [(path, after)]
-    changes: list[tuple[Place, object]] = []
+    changes: list[tuple[KeyPath, object]] = []
     for part_path, old_value, new_value in parts:
         changes += _find_changes(old_value, new_value, part_path)
     return changes
 
 
-def _replace_value(text: str, path: Place, value: object) -> str:
+def _replace_value(text: str, path: KeyPath, value: object) -> str:
     node: yaml.Node | None = yaml.compose(text)
     for key in path:
         parent = cast(yaml.CollectionNode, node)  # only the last key may be new
