@@ -11,13 +11,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from evertune import errors
 from evertune.errors import TrainingError
 from evertune.runtime import helper_process
 from evertune.runtime.files import write_atomic
 from evertune.search.work import SearchOrder, run_trials
+
+if TYPE_CHECKING:
+    from evertune.search.worker import Failure
 
 logger = logging.getLogger(__name__)
 LOOK = 0.2  # seconds between two checks of the processes
@@ -30,7 +33,7 @@ class Worker:
 
     process: "subprocess.Popen[bytes]"
     log: Path
-    failed: dict[str, Any] | None = None
+    failed: "Failure | None" = None
     reader: threading.Thread | None = field(default=None, repr=False)
 
 

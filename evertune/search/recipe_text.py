@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import yaml
 
@@ -14,9 +14,21 @@ from evertune.errors import ConfigError
 EXAMPLE = "evertune run "  # beginning of a recipe's first comment, the command that runs it
 PLACE = ("folder", "file")
 ABSENT = object()
+KeyPath = tuple[str | int, ...]  # keys and positions in a tree
 
 
-def write_recipe(plan: Plan, values: Mapping[str, Any], path: Path, comments: Sequence[str]) -> None:
+class _Data(TypedDict):
+    sources: list[Mapping[str, object]]
+
+
+class _Tree(TypedDict):
+    """What is changed of a recipe's tree for another folder."""
+
+    base_model: str
+    data: _Data
+
+
+def write_recipe(plan: Plan, values: Mapping[str, object], path: Path, comments: Sequence[str]) -> None:
     """Write the recipe with the best values; its first lines tell how to run it and where it comes from.
 
     Args:
@@ -29,8 +41,8 @@ def write_recipe(plan: Plan, values: Mapping[str, Any], path: Path, comments: Se
     """
     original = Path(plan.tree["folder"]) / plan.tree["file"]
     tree = search.set_values({name: part for name, part in plan.tree.items() if name not in PLACE}, values)
-    tree = _move_paths(tree, original.parent, path.absolute().parent)
-    body = edit_yaml(_without_first_line(original.read_text(encoding="utf-8")), read_yaml(original), tree)
+    moved = _move_paths(cast(_Tree, tree), original.parent, path.absolute().parent)
+    body = edit_yaml(_without_first_line(original.read_text(encoding="utf-8")), read_yaml(original), moved)
     head = [f"# {EXAMPLE}{path}", *(f"# {line}" for line in comments)]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +51,7 @@ def write_recipe(plan: Plan, values: Mapping[str, Any], path: Path, comments: Se
         raise ConfigError(f"--output: {path} cannot be written: {error.strerror or error}") from error
 
 
-def edit_yaml(text: str, before: Any, after: Any) -> str:
+def edit_yaml(text: str, before: object, after: object) -> str:
     """Edit the YAML text of `before` so that it loads as `after`; if that fails, return `after` without comments."""
     try:
         for path, value in _find_changes(before, after):
@@ -51,7 +63,7 @@ def edit_yaml(text: str, before: Any, after: Any) -> str:
     return yaml.safe_dump(after, sort_keys=False, allow_unicode=True)
 
 
-def _find_changes(before: Any, after: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
+def _find_changes(before: object, after: object, path: KeyPath = ()) -> list[tuple[KeyPath, object]]:
     """Return (path, new value) of each difference, as deep as the two trees have the same structure."""
     if isinstance(before, dict) and isinstance(after, dict) and before.keys() <= after.keys():
         parts = [((*path, key), before.get(key, ABSENT), value) for key, value in after.items()]
@@ -62,17 +74,17 @@ def _find_changes(before: Any, after: Any, path: tuple[Any, ...] = ()) -> list[t
         ]
     else:
         return [] if before == after and type(before) is type(after) else [(path, after)]
-    changes = []
+    changes: list[tuple[KeyPath, object]] = []
     for part_path, old_value, new_value in parts:
         changes += _find_changes(old_value, new_value, part_path)
     return changes
 
 
-def _replace_value(text: str, path: tuple[Any, ...], value: Any) -> str:
-    node: Any = yaml.compose(text)
+def _replace_value(text: str, path: KeyPath, value: object) -> str:
+    node: yaml.Node | None = yaml.compose(text)
     for key in path:
-        parent = node
-        name, node = _find_child(node, key)
+        parent = cast(yaml.CollectionNode, node)  # only the last key may be new
+        name, node = _find_child(parent, key)
     if node is None:
         return _insert_entry(text, parent, path[-1], value)
     before = text[: node.start_mark.index]
@@ -83,7 +95,7 @@ def _replace_value(text: str, path: tuple[Any, ...], value: Any) -> str:
     return f"{before[: name.end_mark.index]}: {_format_flow(value)}{between}{after}"
 
 
-def _find_child(node: Any, key: Any) -> tuple[Any, Any]:
+def _find_child(node: yaml.Node, key: str | int) -> tuple[yaml.Node | None, yaml.Node | None]:
     """Return the nodes of a key and of its value; (None, None) if the mapping lacks the key."""
     if isinstance(node, yaml.SequenceNode):
         return None, node.value[key]
@@ -93,7 +105,7 @@ def _find_child(node: Any, key: Any) -> tuple[Any, Any]:
     return None, None
 
 
-def _insert_entry(text: str, node: Any, key: str, value: Any) -> str:
+def _insert_entry(text: str, node: yaml.CollectionNode, key: str | int, value: object) -> str:
     """Return the text with a new entry: first in a flow mapping, last in a block."""
     entry = f"{key}: {_format_flow(value)}"
     if node.flow_style:
@@ -104,15 +116,15 @@ def _insert_entry(text: str, node: Any, key: str, value: Any) -> str:
     return f"{text[:end]}\n{' ' * node.start_mark.column}{entry}{text[end:]}"
 
 
-def _find_end(node: Any) -> int:
+def _find_end(node: yaml.Node) -> int:
     """Return where a node's own text ends; the end mark of a block is after the comments that follow it."""
-    if isinstance(node, yaml.ScalarNode) or node.flow_style or not node.value:
+    if isinstance(node, yaml.ScalarNode) or cast(yaml.CollectionNode, node).flow_style or not node.value:
         return int(node.end_mark.index)
     last = node.value[-1]
     return _find_end(last[1] if isinstance(last, tuple) else last)
 
 
-def _format_flow(value: Any) -> str:
+def _format_flow(value: object) -> str:
     return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=2**20).strip()[1:-1]
 
 
@@ -124,7 +136,7 @@ def _without_first_line(text: str) -> str:
     return rest.removeprefix("#\n")
 
 
-def _move_paths(tree: Any, old: Path, new: Path) -> Any:
+def _move_paths(tree: _Tree, old: Path, new: Path) -> _Tree:
     """Return the tree with the relative paths of sources and base model rewritten for another folder."""
     if old.resolve() == new.resolve():
         return tree
@@ -135,7 +147,7 @@ def _move_paths(tree: Any, old: Path, new: Path) -> Any:
     return {**tree, "base_model": base, "data": {**tree["data"], "sources": sources}}
 
 
-def _move_source(source: Any, old: Path, new: Path) -> Any:
+def _move_source(source: Mapping[str, Any], old: Path, new: Path) -> Mapping[str, object]:
     """Rewrite a source's relative path for another folder; placeholders, absolute paths and URLs stay."""
     moved_paths = {
         kind: os.path.relpath(old / path, new)

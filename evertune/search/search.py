@@ -76,7 +76,7 @@ class Result:
     trials: tuple[Trial, ...]
     best: int
     value: float
-    values: dict[str, Any]
+    values: dict[str, object]
     importances: dict[str, float]
     sentence: str
 

@@ -7,10 +7,10 @@ lock. The lock is released when the process dies, and the next process that clai
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from evertune.config.search import SearchField
 from evertune.errors import RegistryError
@@ -45,7 +45,7 @@ class Trial:
     number: int
     state: str
     value: float | None
-    values: dict[str, Any]
+    values: dict[str, object]
     seconds: float = 0.0
     why: str | None = None
 
@@ -55,7 +55,7 @@ class Claim:
     """A trial that this process runs, while it holds the trial's lock."""
 
     number: int
-    values: dict[str, Any]
+    values: dict[str, object]
     trial: "optuna.Trial" = field(repr=False)
 
 
@@ -220,7 +220,7 @@ class Study:
             why=raw.user_attrs.get(WHY),
         )
 
-    def _to_values(self, params: dict[str, Any]) -> dict[str, Any]:
+    def _to_values(self, params: Mapping[str, str | float]) -> dict[str, object]:
         return {
             searched.path: _parse_value(searched, params[searched.path])
             for searched in self._fields
@@ -228,16 +228,16 @@ class Study:
         }
 
 
-def _parse_value(searched: SearchField, drawn_value: Any) -> Any:
+def _parse_value(searched: SearchField, drawn_value: str | float) -> object:
     """Return the value that a trial uses: a number is rounded to four digits, which a person can copy."""
     if searched.choices:
-        return json.loads(drawn_value)
+        return json.loads(cast(str, drawn_value))
     if searched.is_whole:
         return drawn_value
     return min(max(float(f"{drawn_value:.4g}"), searched.low), searched.high)
 
 
-def _open_journal(path: Path) -> Any:
+def _open_journal(path: Path) -> "optuna.storages.JournalStorage":
     """Open the journal behind a lock that is released with its process; an entry that a crash cut off is removed."""
     import filelock
     import optuna
@@ -252,32 +252,41 @@ def _open_journal(path: Path) -> Any:
     return optuna.storages.JournalStorage(backend)
 
 
-def _make_sampler(fields: Sequence[SearchField], seed: int) -> Any:
+def _make_sampler(fields: Sequence[SearchField], seed: int) -> "optuna.samplers.BaseSampler":
     """Return a tree-structured Parzen estimator (Bergstra et al. 2011) that draws by seed, trial and history alone.
 
     Optuna's own sampler continues one stream of random numbers, which a process that resumes a trial does not have.
     """
     import optuna
     from numpy.random import SeedSequence
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
 
     positions = {searched.path: position for position, searched in enumerate(fields, 1)}
 
     class SeededSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
         """Uses a new sampler for each draw."""
 
-        def _create_sampler(self, trial: Any, position: int = 0) -> Any:
+        def _create_sampler(self, trial: FrozenTrial, position: int = 0) -> optuna.samplers.TPESampler:
             draw_seed = int(SeedSequence([seed, trial.number, position]).generate_state(1)[0])
             return optuna.samplers.TPESampler(seed=draw_seed, multivariate=True, n_startup_trials=STARTUP)
 
-        def infer_relative_search_space(self, study: Any, trial: Any) -> Any:
-            return self._create_sampler(trial).infer_relative_search_space(study, trial)
+        def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+            space: dict[str, BaseDistribution] = self._create_sampler(trial).infer_relative_search_space(study, trial)
+            return space
 
-        def sample_relative(self, study: Any, trial: Any, search_space: Any) -> Any:
-            return self._create_sampler(trial).sample_relative(study, trial, search_space)
+        def sample_relative(
+            self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+        ) -> dict[str, str | float]:
+            values: dict[str, str | float] = self._create_sampler(trial).sample_relative(study, trial, search_space)
+            return values
 
-        def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
-            return self._create_sampler(trial, positions[param_name]).sample_independent(
+        def sample_independent(
+            self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+        ) -> str | float:
+            value: str | float = self._create_sampler(trial, positions[param_name]).sample_independent(
                 study, trial, param_name, param_distribution
             )
+            return value
 
     return SeededSampler()

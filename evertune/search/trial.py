@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune import training
 from evertune.config import Plan, Recipe
@@ -24,6 +24,7 @@ from evertune.search.study import Claim, Study
 from evertune.tokenization import tokenize
 
 if TYPE_CHECKING:
+    import datasets
     import pyarrow as pa
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Trials:
         self._run_id = run_id
         self._teachers = teachers
         self._rows = read_seen_rows(RunContext(plan.recipe, home), snapshot)
-        self._encoded: dict[str, tuple[Tokens, Any]] = {}
+        self._encoded: dict[str, tuple[Tokens, datasets.Dataset]] = {}
 
     def run_trial(self, claim: Claim) -> None:
         """Train, or resume an interrupted training, and report to the study and MLflow how it ended.
@@ -123,7 +124,7 @@ class Trials:
             teacher=None if rule is None else self._teachers[rule.teacher],
         )
 
-    def _load_tokens(self, recipe: Recipe) -> tuple[Tokens, Any]:
+    def _load_tokens(self, recipe: Recipe) -> "tuple[Tokens, datasets.Dataset]":
         """Return the rows as this recipe encodes them; encodings are cached in this process."""
         key = tokenize.fingerprint_tokens(recipe)
         if key not in self._encoded:

@@ -5,9 +5,18 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import TypedDict
 
 from evertune.errors import EvertuneError
 from evertune.runtime import ipc
+
+
+class Failure(TypedDict):
+    """The error that ended a process: name of its class, its message, and whether it is one of `evertune.errors`."""
+
+    kind: str
+    text: str
+    ours: bool
 
 
 def main(order: str) -> None:
@@ -25,7 +34,7 @@ def main(order: str) -> None:
         run_trials(SearchOrder.from_json(Path(order).read_text(encoding="utf-8")))
     except Exception as error:
         traceback.print_exc()
-        send(failed={"kind": type(error).__name__, "text": str(error), "ours": isinstance(error, EvertuneError)})
+        send(failed=Failure(kind=type(error).__name__, text=str(error), ours=isinstance(error, EvertuneError)))
         os._exit(1)  # threads that send metrics would block a normal exit
 
 

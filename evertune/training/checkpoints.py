@@ -3,13 +3,16 @@
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from transformers import TrainerCallback
 
 from evertune.records import file_digest
 from evertune.runtime.files import read_json, write_json
 from evertune.training.distributed import process_group
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
 
 logger = logging.getLogger(__name__)
 SEAL = "evertune-seal.json"
@@ -18,7 +21,7 @@ SEAL = "evertune-seal.json"
 class CheckpointSeal(TrainerCallback):
     """Records the files of each checkpoint and their digests once all of them are written."""
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_save(self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: object) -> None:
         process_group.barrier()  # wait until each process has written the state of its generator
         if process_group.get_rank():
             return

@@ -1,13 +1,16 @@
 """Early stopping: end a training when its validation metric no longer improves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from transformers import TrainerCallback
 
 from evertune.runtime.files import read_json
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class StoppingRule:
     patience: int
     min_delta: float
 
-    def should_stop(self, history: Sequence[dict[str, Any]]) -> bool:
+    def should_stop(self, history: Sequence[Mapping[str, float]]) -> bool:
         """Whether the validations in a Trainer's log end the training."""
         best = float("-inf")
         stagnant_validations = 0
@@ -49,7 +52,9 @@ class EarlyStop(TrainerCallback):
     def __init__(self, rule: StoppingRule) -> None:
         self._rule = rule
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_evaluate(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: object
+    ) -> None:
         control.should_training_stop |= self._rule.should_stop(state.log_history)
 
 

@@ -1,17 +1,34 @@
 """Tokenized rows with their targets, turned into examples on access."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict, cast, overload
 
 import numpy as np
+import numpy.typing as npt
 
-from evertune.objectives import Objective
+from evertune.objectives import Cell, Objective
 
 if TYPE_CHECKING:
     import datasets
+    import pyarrow as pa
 
 
-class Examples(Sequence[Mapping[str, Any]]):
+class Example(TypedDict):
+    """A row as the objective's `make_example` builds it, often with further keys for its `collate`."""
+
+    input_ids: npt.NDArray[np.integer]
+    labels: NotRequired[npt.ArrayLike]
+    teacher: NotRequired[npt.NDArray[np.floating]]
+
+
+class _Column(NamedTuple):
+    """A column's numbers, and for a column of lists where each list begins."""
+
+    values: npt.NDArray[np.number]
+    starts: npt.NDArray[np.integer] | None
+
+
+class Examples(Sequence[Example]):
     """Rows as the objective's `example` builds them; the memory they need is that of their token ids.
 
     Args:
@@ -22,7 +39,7 @@ class Examples(Sequence[Mapping[str, Any]]):
     """
 
     def __init__(
-        self, objective: Objective, encoded: "datasets.Dataset", targets: Sequence[Any], ids: Mapping[str, int]
+        self, objective: Objective, encoded: "datasets.Dataset", targets: Sequence[Cell], ids: Mapping[str, int]
     ) -> None:
         self._objective = objective
         self._targets = targets
@@ -32,33 +49,31 @@ class Examples(Sequence[Mapping[str, Any]]):
         self._columns = {name: _read_column(table.column(name)) for name in names}
 
     @property
-    def lengths(self) -> np.ndarray[Any, Any]:
+    def lengths(self) -> npt.NDArray[np.integer]:
         """Number of tokens of every row, (rows,)."""
-        _, ends = self._columns["input_ids"]
-        return np.diff(ends)
+        return np.diff(cast(npt.NDArray[np.integer], self._columns["input_ids"].starts))
 
     @property
-    def token_ids(self) -> np.ndarray[Any, Any]:
+    def token_ids(self) -> npt.NDArray[np.integer]:
         """Token ids of all rows, concatenated."""
-        values: np.ndarray[Any, Any] = self._columns["input_ids"][0]
-        return values
+        return cast(npt.NDArray[np.integer], self._columns["input_ids"].values)
 
     def __len__(self) -> int:
         return len(self._targets)
 
     @overload
-    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
+    def __getitem__(self, index: int) -> Example: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Mapping[str, Any]]: ...
-    def __getitem__(self, index: int | slice) -> Mapping[str, Any] | list[Mapping[str, Any]]:
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
         if isinstance(index, slice):
             return [self[row_index] for row_index in range(len(self))[index]]
         index = range(len(self))[index]  # raises IndexError at the end, which ends a loop over a sequence
         row = {name: _read_cell(column, index) for name, column in self._columns.items()}
-        return self._objective.make_example(row, self._targets[index], self._ids)
+        return cast(Example, self._objective.make_example(row, self._targets[index], self._ids))
 
 
-def _read_column(column: Any) -> tuple[Any, Any]:
+def _read_column(column: "pa.ChunkedArray") -> _Column:
     """Return a column's numbers, and for a column of lists where each list begins."""
     import pyarrow as pa
 
@@ -66,11 +81,11 @@ def _read_column(column: Any) -> tuple[Any, Any]:
     if isinstance(values, pa.ChunkedArray):  # an empty column, or one with more than 2**31 numbers
         values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
     if not pa.types.is_list(values.type):
-        return values.to_numpy(zero_copy_only=False), None
+        return _Column(values.to_numpy(zero_copy_only=False), None)
     starts = values.offsets.to_numpy()
-    return values.flatten().to_numpy(zero_copy_only=False), starts - starts[0]
+    return _Column(values.flatten().to_numpy(zero_copy_only=False), starts - starts[0])
 
 
-def _read_cell(column: tuple[Any, Any], index: int) -> Any:
+def _read_cell(column: _Column, index: int) -> int | npt.NDArray[np.number]:
     values, starts = column
     return int(values[index]) if starts is None else values[starts[index] : starts[index + 1]]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from evertune.config.methods import FULL
 from evertune.errors import ConfigError, SettingsError, TrainingError
@@ -25,10 +25,29 @@ if TYPE_CHECKING:
 
     from evertune.config import Recipe
     from evertune.runtime.context import RunContext
+    from evertune.training.methods.adalora import RankOptions
     from evertune.training.progress import Log
 
 logger = logging.getLogger(__name__)
 STEP_VERSION = 5  # raise it when the same input gives another model
+
+
+class TrainingFacts(TypedDict):
+    """What a training tells about itself, in the words of `Candidate`."""
+
+    digest: str
+    steps: int
+    epochs: float
+    train_loss: float
+    trained: float
+
+
+class AdapterCard(TypedDict):
+    """What the bundle of an adapter records about it and its base."""
+
+    method: dict[str, object]
+    base: str
+    fingerprint: str
 
 
 def fingerprint_training(recipe: "Recipe", tokens: Tokens, champion: str | None, teacher: str | None = None) -> str:
@@ -44,7 +63,7 @@ def fingerprint_training(recipe: "Recipe", tokens: Tokens, champion: str | None,
     since = champion if (fresh.start_from, fresh.train_on) != ("base", "all") else None
     settings = dump_settings(recipe.training, *recipe.training.HOW)
     # Only added where they differ from the default: runs of before these settings existed keep their digest.
-    further: list[Any] = []
+    further: list[str | int] = []
     if recipe.data.split.leak == "exclude":
         further.append("leak: exclude")
     if recipe.evaluation.window is not None:
@@ -126,7 +145,7 @@ def finetune_model(
                     facts = processes.train_in_processes(context, tokens, rows, run_id, folder, log, champion, since)
             else:
                 outcome = train_model(context, tokens, encoded, rows, run_id, folder, log, champion, since, teacher)
-                facts = outcome or {}
+                facts = cast(TrainingFacts, outcome or {})
             candidate_facts = {**facts, "seconds": time.perf_counter() - start}
         write_json(folder / "candidate.json", candidate_facts)
         (folder / "teacher.npy").unlink(missing_ok=True)
@@ -147,7 +166,7 @@ def train_model(
     champion: Path | None,
     since: int,
     teacher: Path | None = None,
-) -> dict[str, Any] | None:
+) -> TrainingFacts | None:
     """Train in this process, alone or as one of several; arguments as for `finetune_model`.
 
     Returns:
@@ -175,7 +194,7 @@ def _train_and_bundle(
     champion: Path | None,
     since: int,
     teacher: Path | None,
-) -> dict[str, Any] | None:
+) -> TrainingFacts | None:
     from evertune.tokenization import tokenize
     from evertune.training import initial_model, parameters, trainer
     from evertune.training.distributed import process_group
@@ -208,7 +227,7 @@ def _train_and_bundle(
     )
     callbacks = []
     if start_model.method and start_model.method["type"] == "adalora":
-        callbacks.append(RankSchedule(start_model.peft, start_model.method))
+        callbacks.append(RankSchedule(start_model.peft, cast("RankOptions", start_model.method)))
     fitted = trainer.fit(model, task, settings, precision, folder / "checkpoints", log, memory, callbacks)
     if process_group.get_rank():
         return None
@@ -226,7 +245,7 @@ def _train_and_bundle(
     }
 
 
-def _build_card(recipe: "Recipe", tokens: Tokens, precision: str, run_id: str) -> dict[str, Any]:
+def _build_card(recipe: "Recipe", tokens: Tokens, precision: str, run_id: str) -> dict[str, object]:
     snapshot = tokens.snapshot
     return {
         "name": recipe.name,
@@ -240,8 +259,7 @@ def _build_card(recipe: "Recipe", tokens: Tokens, precision: str, run_id: str) -
     }
 
 
-def _describe_adapter(recipe: "Recipe") -> dict[str, Any]:
-    """Return what the bundle of an adapter records about it and its base."""
+def _describe_adapter(recipe: "Recipe") -> AdapterCard:
     return {
         "method": to_plain(recipe.training.method),
         "base": base_models.get_base_name(recipe),

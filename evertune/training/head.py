@@ -2,14 +2,20 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from evertune.training.parameters import is_backbone
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
 
-def carry_over(model: Any, champion: Any, labels: Sequence[str], renamed: Mapping[str, str]) -> None:
+def carry_over(
+    model: "PreTrainedModel", champion: "PreTrainedModel", labels: Sequence[str], renamed: Mapping[str, str]
+) -> None:
     """Copy the champion's weights of each label to that label's output; new labels get random weights.
 
     Args:
@@ -35,14 +41,21 @@ def carry_over(model: Any, champion: Any, labels: Sequence[str], renamed: Mappin
     logger.info("the head keeps %d labels; %d are new, %d were removed", len(labels) - len(new), len(new), len(removed))
 
 
-def _has_label_rows(parameter: Any, champion_weights: Any, label_count: int, champion_label_count: int) -> bool:
+def _has_label_rows(
+    parameter: "torch.Tensor", champion_weights: "torch.Tensor | None", label_count: int, champion_label_count: int
+) -> bool:
     """Whether the parameter has a row for each label, here and in the champion."""
     if champion_weights is None or parameter.shape[1:] != champion_weights.shape[1:]:
         return False
     return (len(parameter), len(champion_weights)) == (label_count, champion_label_count)
 
 
-def _fill_rows(parameter: Any, champion_weights: Any, origins: Sequence[Sequence[int]], config: Any) -> None:
+def _fill_rows(
+    parameter: "torch.Tensor",
+    champion_weights: "torch.Tensor",
+    origins: Sequence[Sequence[int]],
+    config: "PreTrainedConfig",
+) -> None:
     import torch
 
     with torch.no_grad():

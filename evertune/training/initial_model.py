@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.config.methods import FULL
 from evertune.errors import ConfigError
@@ -17,7 +17,11 @@ from evertune.training.distillation import student
 from evertune.training.methods import mixout
 
 if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
     from evertune.config import Recipe
+    from evertune.training.finetune import AdapterCard
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,11 @@ class InitialModel:
         peft: the `peft` model around it; None without one.
     """
 
-    model: Any
-    method: Mapping[str, Any] | None = None
-    peft: Any = None
+    model: "PreTrainedModel"
+    method: Mapping[str, object] | None = None
+    peft: "PeftModel | None" = None
 
-    def finish_model(self, keep_unmerged: bool) -> Any:
+    def finish_model(self, keep_unmerged: bool) -> "PreTrainedModel | UnmergedAdapter":
         """Return what the bundle saves: an ordinary model, or the adapter alone if it stays unmerged."""
         if keep_unmerged:
             return UnmergedAdapter(self.model, self.peft)
@@ -47,8 +51,8 @@ class InitialModel:
 class UnmergedAdapter:
     """An adapter that is saved without its base."""
 
-    model: Any
-    peft: Any
+    model: "PreTrainedModel"
+    peft: "PeftModel | None"
 
     def save_pretrained(self, folder: Path) -> None:
         """Write the adapter, the head and the configuration.
@@ -74,7 +78,7 @@ def build_initial_model(
         TrainingError: the weights cannot be loaded.
     """
     method = recipe.training.method
-    adapter_card = None if champion is None else bundle.read_card(champion).get("adapter")
+    adapter_card: AdapterCard | None = None if champion is None else bundle.read_card(champion).get("adapter")
     _check_champion(recipe, champion, adapter_card)
     is_full_model = champion is not None and adapter_card is None
     start_folder = champion / "model" if champion is not None and is_full_model else base_models.locate_base(recipe)
@@ -127,7 +131,7 @@ def check_recipe_fits(recipe: "Recipe") -> None:
     parameters.assign_rates(model, training.learning_rate, training.head_learning_rate, training.layer_decay)
 
 
-def _try_forward(model: Any) -> None:
+def _try_forward(model: "PreTrainedModel") -> None:
     """Run two tokens through the model: one that does not support virtual tokens raises ValueError."""
     import torch
 
@@ -137,7 +141,7 @@ def _try_forward(model: Any) -> None:
         model(input_ids=ids, attention_mask=torch.ones_like(ids), **decoder_inputs)
 
 
-def _check_champion(recipe: "Recipe", champion: Path | None, adapter_card: Mapping[str, Any] | None) -> None:
+def _check_champion(recipe: "Recipe", champion: Path | None, adapter_card: "AdapterCard | None") -> None:
     """Check that this training can start from this champion.
 
     Raises:
@@ -166,11 +170,11 @@ def _check_champion(recipe: "Recipe", champion: Path | None, adapter_card: Mappi
         )
 
 
-def _format_method(method: Mapping[str, Any]) -> str:
+def _format_method(method: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in method.items())
 
 
-def _copy_adapter(model: Any, champion_model: Any) -> None:
+def _copy_adapter(model: "PreTrainedModel", champion_model: "PreTrainedModel") -> None:
     """Copy the weights of the champion's adapter to the model."""
     import torch
 

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -13,11 +13,13 @@ from evertune.runtime.files import read_json, write_json
 from evertune.training.distributed import process_group
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from evertune.config import Training
 
 logger = logging.getLogger(__name__)
-Batch = Mapping[str, Any]
-Compute = Callable[[Batch], Any]  # forward and backward pass of a piece; returns its share of the loss
+Batch = Mapping[str, torch.Tensor]
+Compute = Callable[[Batch], torch.Tensor]  # forward and backward pass of a piece; returns its share of the loss
 TRIED = (1, 2, 4, 8)  # numbers of pieces that are timed
 
 
@@ -38,10 +40,10 @@ class MicroBatches:
         self._remember = remember
         self._whole = whole
         self._step: list[
-            tuple[Batch, Any]
+            tuple[Batch, torch.Tensor]
         ] = []  # batches of the optimiser step so far, with the generator's state before each
 
-    def run_batch(self, batch: Batch, compute: Compute, model: Any) -> Any:
+    def run_batch(self, batch: Batch, compute: Compute, model: torch.nn.Module) -> torch.Tensor:
         """Return the loss of a batch, and add its gradients to those of the optimiser step so far.
 
         Raises:
@@ -69,7 +71,7 @@ class MicroBatches:
                 self._remember(self._count)
         return loss
 
-    def _recompute_step(self, compute: Compute, count: int) -> Any:
+    def _recompute_step(self, compute: Compute, count: int) -> torch.Tensor | None:
         """Compute all batches of the step again, and return the loss of the last one; None if memory ran out."""
         if count >= 2 * max(count_rows(batch) for batch, _ in self._step):
             raise TrainingError("out of memory with a single row; lower objective.max_length, or free some memory")
@@ -81,10 +83,10 @@ class MicroBatches:
                 break
         return loss
 
-    def _try_batch(self, batch: Batch, compute: Compute, count: int) -> Any:
+    def _try_batch(self, batch: Batch, compute: Compute, count: int) -> torch.Tensor | None:
         """Return the loss; None if memory ran out."""
         try:
-            return sum(compute(piece) for piece in split_batch(batch, count))
+            return cast(torch.Tensor, sum(compute(piece) for piece in split_batch(batch, count)))
         except (RuntimeError, MemoryError) as error:
             if not lacks_memory(error) or process_group.get_world_size() > 1:
                 raise
@@ -94,7 +96,7 @@ class MicroBatches:
 
 
 def plan_micro_batches(
-    model: Any, settings: "Training", precision: str, memory: Path, coupled: bool = False
+    model: "PreTrainedModel", settings: "Training", precision: str, memory: Path, coupled: bool = False
 ) -> MicroBatches:
     """Return how to split batches, with the number of pieces measured earlier on this machine for this model and size.
 
@@ -129,7 +131,7 @@ def plan_micro_batches(
     return MicroBatches(known_count, remember)
 
 
-def _has_batch_norm(model: Any) -> bool:
+def _has_batch_norm(model: torch.nn.Module) -> bool:
     """Whether a layer computes mean and variance over its batch."""
     kinds = torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d
     return any(isinstance(layer, kinds) for layer in model.modules())
@@ -151,7 +153,7 @@ def lacks_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
 
 
-def find_fastest(batch: Batch, compute: Compute, model: Any) -> int:
+def find_fastest(batch: Batch, compute: Compute, model: torch.nn.Module) -> int:
     """Return the number of pieces in which this batch is fastest; leaves torch's generator and gradients unchanged.
 
     Raises:
@@ -170,7 +172,7 @@ def find_fastest(batch: Batch, compute: Compute, model: Any) -> int:
     return min(seconds, key=seconds.__getitem__)
 
 
-def _time_step(batch: Batch, count: int, compute: Compute, model: Any) -> float:
+def _time_step(batch: Batch, count: int, compute: Compute, model: torch.nn.Module) -> float:
     """Return the seconds of a step; infinity if memory ran out."""
     start = time.perf_counter()
     try:

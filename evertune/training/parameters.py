@@ -2,13 +2,21 @@
 
 import fnmatch
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from evertune.errors import ConfigError, TrainingError
 from evertune.objectives import Objective
 
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
 
-def build_model(objective: Objective, model_path: str, labels: Sequence[str], options: Any, seed: int) -> Any:
+    from evertune.objectives import Options
+
+
+def build_model(
+    objective: Objective, model_path: str, labels: Sequence[str], options: "Options", seed: int
+) -> "PreTrainedModel":
     """Build a model with the base's weights and a new head that is drawn from `seed`.
 
     Raises:
@@ -25,7 +33,9 @@ def build_model(objective: Objective, model_path: str, labels: Sequence[str], op
         ) from error
 
 
-def freeze_parameters(model: Any, patterns: Sequence[str], top_layers: int | None, others_learn: bool = True) -> int:
+def freeze_parameters(
+    model: "PreTrainedModel", patterns: Sequence[str], top_layers: int | None, others_learn: bool = True
+) -> int:
     """Freeze parameters by name pattern, and the backbone below its top layers; return how many stay trainable.
 
     Args:
@@ -53,7 +63,7 @@ def freeze_parameters(model: Any, patterns: Sequence[str], top_layers: int | Non
     return count
 
 
-def _names_below_top(model: Any, names: Sequence[str], top: int) -> set[str]:
+def _names_below_top(model: "PreTrainedModel", names: Sequence[str], top: int) -> set[str]:
     name, layers = _find_stack(model)
     if top > len(layers):
         raise ConfigError(f"training.train_top_layers: {top}, but the model has {len(layers)} layers; lower it")
@@ -65,12 +75,14 @@ def _names_below_top(model: Any, names: Sequence[str], top: int) -> set[str]:
     }
 
 
-def is_backbone(model: Any, name: str) -> bool:
+def is_backbone(model: "PreTrainedModel", name: str) -> bool:
     """Whether a parameter belongs to the pretrained part, not to a head; all of T5's do, which has no head."""
     return model.base_model is model or name.startswith(model.base_model_prefix + ".")
 
 
-def build_optimizer(model: Any, rate: float, head_rate: float | None, decay: float, layer_decay: float = 1.0) -> Any:
+def build_optimizer(
+    model: "PreTrainedModel", rate: float, head_rate: float | None, decay: float, layer_decay: float = 1.0
+) -> "torch.optim.AdamW":
     """Build a fused AdamW (Loshchilov & Hutter 2019), without weight decay on biases, norms and IA3's factors.
 
     Args:
@@ -84,7 +96,7 @@ def build_optimizer(model: Any, rate: float, head_rate: float | None, decay: flo
     """
     import torch
 
-    groups: dict[tuple[float, float], list[Any]] = {}
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter, peak in assign_rates(model, rate, head_rate, layer_decay):
         is_undecayed = parameter.ndim < 2 or ".ia3_" in name
         groups.setdefault((peak, 0.0 if is_undecayed else decay), []).append(parameter)
@@ -97,8 +109,8 @@ def build_optimizer(model: Any, rate: float, head_rate: float | None, decay: flo
 
 
 def assign_rates(
-    model: Any, rate: float, head_rate: float | None, layer_decay: float = 1.0
-) -> list[tuple[str, Any, float]]:
+    model: "PreTrainedModel", rate: float, head_rate: float | None, layer_decay: float = 1.0
+) -> "list[tuple[str, torch.nn.Parameter, float]]":
     """Return (name, parameter, peak learning rate) of every trainable parameter.
 
     Args:
@@ -120,7 +132,7 @@ def assign_rates(
     return rates
 
 
-def _count_layers_above(model: Any) -> dict[str, int]:
+def _count_layers_above(model: "PreTrainedModel") -> dict[str, int]:
     """Return the number of layers above each parameter of a layer or of the embeddings, by name."""
     name, layers = _find_stack(model)
     embeddings = {id(parameter) for parameter in _embedding_parameters(model)}
@@ -137,7 +149,7 @@ def _count_layers_above(model: Any) -> dict[str, int]:
     return layers_above
 
 
-def _embedding_parameters(model: Any) -> list[Any]:
+def _embedding_parameters(model: "PreTrainedModel") -> "list[torch.nn.Parameter]":
     """Return the parameters of the embeddings; a convolutional network has none."""
     try:
         return list(model.get_input_embeddings().parameters())
@@ -145,7 +157,7 @@ def _embedding_parameters(model: Any) -> list[Any]:
         return []
 
 
-def _find_stack(model: Any) -> tuple[str, Any]:
+def _find_stack(model: "PreTrainedModel") -> "tuple[str, torch.nn.ModuleList]":
     """Return name and layers of the model's longest stack.
 
     Raises:

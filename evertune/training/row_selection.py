@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.config import Recipe
 from evertune.data.columns.strings import BASE, hash_strings, mask_equal, mix_bits
@@ -10,10 +10,11 @@ from evertune.objectives import load_objective
 
 if TYPE_CHECKING:
     import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
 
-def select_train_rows(rows: "pa.Table", recipe: Recipe, since: int) -> "np.ndarray[Any, Any]":
+def select_train_rows(rows: "pa.Table", recipe: Recipe, since: int) -> "npt.NDArray[np.bool_]":
     """Return a mask (rows,) of the rows to learn from.
 
     Args:
@@ -65,19 +66,21 @@ def explain_shortage(count: int, values: Sequence[str], recipe: Recipe, since: i
     return ""
 
 
-def _select_by_age(rows: "pa.Table", recipe: Recipe, since: int) -> "np.ndarray[Any, Any]":
+def _select_by_age(rows: "pa.Table", recipe: Recipe, since: int) -> "npt.NDArray[np.bool_]":
     """Return a mask (rows,) as `select_train_rows`, without a limit for each label."""
     train = mask_equal(rows.column("split"), "train")
     fresh = recipe.data.fresh
     if fresh.train_on == "all":
         return train
-    new: np.ndarray[Any, Any] = train & (rows.column("batch").to_numpy() > since)
+    new: npt.NDArray[np.bool_] = train & (rows.column("batch").to_numpy() > since)
     if fresh.train_on == "new":
         return new
     return _add_replay(rows, recipe, new, train & ~new, since)
 
 
-def _limit_per_label(rows: "pa.Table", recipe: Recipe, chosen: Any, max_per_label: int) -> "np.ndarray[Any, Any]":
+def _limit_per_label(
+    rows: "pa.Table", recipe: Recipe, chosen: "npt.NDArray[np.bool_]", max_per_label: int
+) -> "npt.NDArray[np.bool_]":
     """Limit the selected rows of each label, drawn by row and seed; a row with several labels counts for each."""
     import numpy as np
 
@@ -95,7 +98,9 @@ def _limit_per_label(rows: "pa.Table", recipe: Recipe, chosen: Any, max_per_labe
     return is_kept
 
 
-def _add_replay(rows: "pa.Table", recipe: Recipe, new: Any, old: Any, since: int) -> "np.ndarray[Any, Any]":
+def _add_replay(
+    rows: "pa.Table", recipe: Recipe, new: "npt.NDArray[np.bool_]", old: "npt.NDArray[np.bool_]", since: int
+) -> "npt.NDArray[np.bool_]":
     """Return the new rows and a sample of old ones, in the recipe's ratio.
 
     A weighted draw without replacement (Efraimidis & Spirakis 2006): the rows with the largest `u ** (1 / weight)`. `u`
@@ -110,16 +115,17 @@ def _add_replay(rows: "pa.Table", recipe: Recipe, new: Any, old: Any, since: int
         uniform = _draw_uniform(rows.column("row_version").take(indices), recipe.training.seed, since)
         keys = np.log(uniform) / _replay_weights(rows, recipe, indices)
         chosen[indices[np.argpartition(-keys, count - 1)[:count]]] = True
-    return chosen  # type: ignore[no-any-return]
+    return chosen
 
 
-def _replay_weights(rows: "pa.Table", recipe: Recipe, indices: "np.ndarray[Any, Any]") -> Any:
+def _replay_weights(rows: "pa.Table", recipe: Recipe, indices: "npt.NDArray[np.int64]") -> "npt.NDArray[np.float64]":
     import numpy as np
 
     rule = recipe.data.fresh.replay
     if rule.by == "recency":
         batches = rows.column("batch").to_numpy()
-        return 0.5 ** np.minimum((batches.max() - batches[indices]) / rule.half_life, 900)
+        weights: npt.NDArray[np.float64] = 0.5 ** np.minimum((batches.max() - batches[indices]) / rule.half_life, 900)
+        return weights
     if rule.by == "balance":
         objective = load_objective(recipe.objective.type)
         targets = rows.column(objective.TARGET).take(indices).to_pylist()
@@ -131,7 +137,7 @@ def _replay_weights(rows: "pa.Table", recipe: Recipe, indices: "np.ndarray[Any, 
     return np.ones(len(indices))
 
 
-def _draw_uniform(versions: Any, seed: int, since: int) -> Any:
+def _draw_uniform(versions: "pa.ChunkedArray", seed: int, since: int) -> "npt.NDArray[np.float64]":
     """Return a number in (0, 1) for each row."""
     import numpy as np
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.errors import DataError
 from evertune.objectives import load_objective
@@ -15,6 +15,8 @@ from evertune.training.trainer import Task
 if TYPE_CHECKING:
     import datasets
     import pyarrow as pa
+    import torch
+    from transformers import PreTrainedTokenizerBase
 
     from evertune.config import Recipe
 
@@ -22,7 +24,12 @@ logger = logging.getLogger(__name__)
 
 
 def build_task(
-    recipe: "Recipe", encoded: "datasets.Dataset", rows: "pa.Table", labels: tuple[str, ...], tokenizer: Any, since: int
+    recipe: "Recipe",
+    encoded: "datasets.Dataset",
+    rows: "pa.Table",
+    labels: tuple[str, ...],
+    tokenizer: "PreTrainedTokenizerBase",
+    since: int,
 ) -> Task:
     """Build the task from the train and validation rows.
 
@@ -70,7 +77,7 @@ def build_task(
     )
 
 
-def _collect_vocabulary(train: Examples, token_masking: TokenMasking | None) -> Any:
+def _collect_vocabulary(train: Examples, token_masking: TokenMasking | None) -> "torch.Tensor":
     """Return the sorted ids of all tokens that the model may see in training."""
     import numpy as np
     import torch

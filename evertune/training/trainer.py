@@ -2,10 +2,10 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from accelerate.data_loader import prepare_data_loader
@@ -14,7 +14,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from evertune.config import Training
 from evertune.config.losses import Distill
-from evertune.objectives import Objective
+from evertune.objectives import Cell, Objective
 from evertune.serving.portable import inference
 from evertune.serving.portable.batching import TokenBatches
 from evertune.training import checkpoints, kernels, micro_batches, parameters
@@ -27,7 +27,14 @@ from evertune.training.micro_batches import MicroBatches
 from evertune.training.progress import Log, Progress, mean_loss
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerControl
+    from transformers.utils import ModelOutput
+
+    from evertune.objectives import Options
+    from evertune.training.examples import Example
     from evertune.training.methods.token_masking import TokenMasking
+
+Items = torch.Tensor | int  # rows or words of an optimiser step
 
 
 @dataclass(frozen=True)
@@ -52,19 +59,21 @@ class Task:
 
     objective: Objective
     labels: Sequence[str]
-    conventions: Mapping[str, Any]
+    conventions: Mapping[str, object]
     metric: str
-    train: Sequence[Mapping[str, Any]]
+    train: "Sequence[Example]"
     lengths: Sequence[int]
-    validation: Sequence[Mapping[str, Any]]
-    targets: Sequence[Any]
-    weights: Any
+    validation: "Sequence[Example]"
+    targets: Sequence[Cell]
+    weights: torch.Tensor | None
     pad_id: int
-    vocabulary: Any
+    vocabulary: torch.Tensor
     masking: "TokenMasking | None" = None
     teacher: Path | None = None
 
-    def with_teacher(self, teacher_path: Path, rule: Distill, tokenizer: Any, options: Any, file: Path) -> "Task":
+    def with_teacher(
+        self, teacher_path: Path, rule: Distill, tokenizer: "PreTrainedTokenizerBase", options: "Options", file: Path
+    ) -> "Task":
         """Return the task with a teacher; see `compute_teacher_logits` and `attach_teacher`.
 
         Args:
@@ -96,7 +105,7 @@ class Fit:
 
 
 def fit(
-    model: Any,
+    model: "PreTrainedModel",
     task: Task,
     settings: Training,
     precision: str,
@@ -159,7 +168,7 @@ def fit(
     return Fit(steps, settings.epochs * steps / updates, mean_loss(trainer.state.log_history))
 
 
-def _build_optimizer(model: Any, settings: Training) -> Any:
+def _build_optimizer(model: "PreTrainedModel", settings: Training) -> torch.optim.AdamW:
     return parameters.build_optimizer(
         model,
         rate=settings.learning_rate,
@@ -218,10 +227,10 @@ def _build_arguments(settings: Training, precision: str, folder: Path, updates: 
     return arguments
 
 
-def _build_loss(task: Task, settings: Training) -> Callable[..., Any]:
+def _build_loss(task: Task, settings: Training) -> "Callable[[ModelOutput, torch.Tensor, Items], torch.Tensor]":
     summed_loss = losses.build_loss(task.objective, task.weights, settings)
 
-    def step_loss(outputs: Any, labels: Any, num_items_in_batch: Any) -> Any:
+    def step_loss(outputs: "ModelOutput", labels: torch.Tensor, num_items_in_batch: Items) -> torch.Tensor:
         # Divided by all rows or words of the optimiser step, so that the shape of its batches does not matter. A step
         # may hold no word that the model sees, such as a sentence of one zero-width space: the loss is then 0, not 0/0.
         return summed_loss(outputs.logits, labels) / max(int(num_items_in_batch), 1)
@@ -232,7 +241,7 @@ def _build_loss(task: Task, settings: Training) -> Callable[..., Any]:
 class TokenTrainer(Trainer):
     """Overrides the Trainer's documented hooks for data and evaluation."""
 
-    control: Any
+    control: "TrainerControl"
 
     def configure_training(
         self,
@@ -254,23 +263,25 @@ class TokenTrainer(Trainer):
         self._hidden = hidden
         self._tokens = 0.0
 
-    def get_train_dataloader(self) -> "DataLoader[Any]":
+    def get_train_dataloader(self) -> "DataLoader[Example]":
         """Return the batches of the whole training, in their fixed order."""
         task = self._task
-        loader: DataLoader[Any] = DataLoader(
-            cast("Dataset[Any]", task.train),  # any sequence works, but torch has no type for that
+        loader: DataLoader[Example] = DataLoader(
+            cast("Dataset[Example]", task.train),  # any sequence works, but torch has no type for that
             batch_sampler=self._batches,
             collate_fn=process_group.collate_own_part(
                 lambda examples: teacher.add_teacher_logits(task.objective.collate(examples, task.pad_id), examples)
             ),
         )
         # Not the accelerator's default, which would give each process batches of its own and change every step.
-        prepared: DataLoader[Any] = prepare_data_loader(
+        prepared: DataLoader[Example] = prepare_data_loader(
             loader, self.args.device, num_processes=1, process_index=0, put_on_device=True
         )
         return prepared
 
-    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, torch.Tensor]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, torch.Tensor]], Items]:
         """Return the batches of an optimiser step, and count the real tokens for each item of its loss."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self._hidden is not None:
@@ -278,27 +289,31 @@ class TokenTrainer(Trainer):
             self._tokens = tokens / max(int(items), 1)
         return batches, items
 
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
+    def training_step(
+        self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], num_items_in_batch: Items | None = None
+    ) -> torch.Tensor:
         """Run one batch forward and backward."""
         # Tokens are masked here, not in `collate`: batches are collated ahead of their step, and a resumed training
         # restores torch's generator to its state between two steps.
         if self._task.masking is not None:
             inputs = {**inputs, "input_ids": self._task.masking.hide_tokens(inputs["input_ids"])}
-        return self._micro_batches.run_batch(inputs, self._build_learner(model, num_items_in_batch), model)
+        items = cast(Items, num_items_in_batch)  # the Trainer counts them because there is a `compute_loss_func`
+        return self._micro_batches.run_batch(inputs, self._build_learner(model, items), model)
 
-    def _build_learner(self, model: Any, items: Any) -> micro_batches.Compute:
+    def _build_learner(self, model: torch.nn.Module, items: Items) -> micro_batches.Compute:
         """Return the forward and backward pass of a piece, as the recipe configures it."""
         plain_step = super().training_step
         rule = self._settings.adversarial
         r_drop_weight = self._settings.r_drop
 
-        def learn_batch(batch: micro_batches.Batch, parts: int = 1) -> Any:
-            return plain_step(model, dict(batch), items * parts)
+        def learn_batch(batch: micro_batches.Batch, parts: int = 1) -> torch.Tensor:
+            return cast(torch.Tensor, plain_step(model, dict(batch), items * parts))
 
-        def compute_batch_loss(batch: micro_batches.Batch) -> Any:
-            return self.compute_loss(model, self._prepare_inputs(dict(batch)), num_items_in_batch=items)
+        def compute_batch_loss(batch: micro_batches.Batch) -> torch.Tensor:
+            loss = self.compute_loss(model, self._prepare_inputs(dict(batch)), num_items_in_batch=items)
+            return cast(torch.Tensor, loss)
 
-        def learn_perturbed(batch: micro_batches.Batch) -> Any:
+        def learn_perturbed(batch: micro_batches.Batch) -> torch.Tensor:
             if r_drop_weight is not None:
                 batch = r_drop.double_batch(batch)
             if rule is None:
@@ -308,28 +323,35 @@ class TokenTrainer(Trainer):
         return learn_perturbed
 
     def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Items | None = None,
+    ) -> "torch.Tensor | tuple[torch.Tensor, ModelOutput]":
         """Return the loss of a piece: that of its labels, and the distillation losses."""
         teacher_logits = inputs.pop("teacher", None)
         rule = self._settings.distill
         if rule is None:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            result: torch.Tensor | tuple[torch.Tensor, ModelOutput] = super().compute_loss(
+                model, inputs, return_outputs, num_items_in_batch
+            )
+            return result
         with contextlib.nullcontext() if self._hidden is None else self._hidden.watch_student():
             loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        items = cast(Items, num_items_in_batch)  # the Trainer counts them because there is a `compute_loss_func`
         passes = 1 if self._settings.r_drop is None else 2  # over the same rows
         if teacher_logits is not None:
             distillation = teacher.distillation_loss(outputs.logits, teacher_logits, rule.temperature)
-            distillation = distillation / max(int(num_items_in_batch), 1)
+            distillation = distillation / max(int(items), 1)
             loss = (1 - rule.weight) * loss + rule.weight * distillation / passes
         if self._hidden is not None:
-            tokens = self._tokens * int(
-                num_items_in_batch
-            )  # adversarial training divides the loss by raising the number of items
+            # Adversarial training divides the loss by raising the number of items.
+            tokens = self._tokens * int(items)
             loss = loss + rule.hidden * self._hidden.sum_distances() / (passes * max(tokens, 1))
         return (loss, outputs) if return_outputs else loss
 
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+    def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """Return the objective's metrics and the loss on the validation rows."""
         task = self._task
         own_indices = process_group.own_indices(task.validation)

@@ -8,7 +8,7 @@ the same step: storing its states of all train rows would take thousands of time
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -17,6 +17,9 @@ from evertune.errors import ConfigError, TrainingError
 from evertune.serving import bundle
 from evertune.training.distillation import student
 from evertune.training.kernels.unpadded import flatten_states, skip_padding
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 MAPS = "maps_to_teacher"  # a submodule of the model during training, so that checkpoints and the optimiser include it
 
@@ -32,21 +35,30 @@ class HiddenStates:
         distance: `cosine`, or mean squared error.
     """
 
-    def __init__(self, encoder: Any, teacher: Any, pairs: list[tuple[Any, Any]], maps: Any, distance: str) -> None:
+    def __init__(
+        self,
+        encoder: "PreTrainedModel",
+        teacher: "PreTrainedModel",
+        pairs: list[tuple[torch.nn.Module, torch.nn.Module]],
+        maps: torch.nn.ModuleList,
+        distance: str,
+    ) -> None:
         self._encoder = encoder
         self._teacher = teacher
         self._pairs = pairs
         self._maps = maps
         self._distance = distance
-        self._inputs: Mapping[str, Any] = {}
-        self._student_states: dict[int, Any] = {}
-        self._teacher_states: dict[int, Any] = {}
+        self._inputs: Mapping[str, torch.Tensor] = {}
+        self._student_states: dict[int, torch.Tensor] = {}
+        self._teacher_states: dict[int, torch.Tensor] = {}
 
     @contextlib.contextmanager
     def watch_student(self) -> Iterator[None]:
         """Record the inputs of the student's encoder and the outputs of its layers during the block."""
 
-        def record_inputs(_: Any, positional: tuple[Any, ...], keyword: Mapping[str, Any]) -> None:
+        def record_inputs(
+            _: torch.nn.Module, positional: tuple[torch.Tensor, ...], keyword: Mapping[str, torch.Tensor | None]
+        ) -> None:
             inputs = dict(keyword)
             if positional:
                 (inputs["input_ids"],) = positional
@@ -57,7 +69,7 @@ class HiddenStates:
             _record_outputs(hooks, [student_layer for student_layer, _ in self._pairs], self._student_states)
             yield
 
-    def sum_distances(self) -> Any:
+    def sum_distances(self) -> torch.Tensor:
         """Return the distance of the student's states from the teacher's, summed over the real tokens of the batch.
 
         The distance of a token is the mean over pairs of layers, and for squared errors also over units.
@@ -66,31 +78,35 @@ class HiddenStates:
         with torch.no_grad(), contextlib.ExitStack() as hooks:
             _record_outputs(hooks, [teacher_layer for _, teacher_layer in self._pairs], self._teacher_states)
             self._teacher(**self._inputs)
-        total: Any = 0
+        total: torch.Tensor | int = 0
         for index, project in enumerate(self._maps):
             student_states = project(_select_real_tokens(self._student_states.pop(index), mask))
             teacher_states = _select_real_tokens(self._teacher_states[index], mask)
             total = total + self._compute_distance(student_states.float(), teacher_states.float())
-        return total / len(self._pairs)
+        return cast(torch.Tensor, total / len(self._pairs))
 
-    def _compute_distance(self, student_states: Any, teacher_states: Any) -> Any:
+    def _compute_distance(self, student_states: torch.Tensor, teacher_states: torch.Tensor) -> torch.Tensor:
         if self._distance == "cosine":
             return (1 - torch.nn.functional.cosine_similarity(student_states, teacher_states, dim=-1)).sum()
         return (student_states - teacher_states).square().mean(-1).sum()
 
 
-def _record_outputs(hooks: contextlib.ExitStack, layers: list[Any], outputs: dict[int, Any]) -> None:
+def _record_outputs(
+    hooks: contextlib.ExitStack, layers: list[torch.nn.Module], outputs: dict[int, torch.Tensor]
+) -> None:
     """Record the output of each layer in `outputs`, by its index, while `hooks` is open."""
     outputs.clear()
     for index, layer in enumerate(layers):
 
-        def record_output(_: Any, __: Any, output: Any, index: int = index) -> None:
+        def record_output(
+            _: torch.nn.Module, __: object, output: torch.Tensor | tuple[torch.Tensor, ...], index: int = index
+        ) -> None:
             outputs[index] = output[0] if isinstance(output, tuple) else output
 
         hooks.callback(layer.register_forward_hook(record_output).remove)
 
 
-def _select_real_tokens(states: Any, attention_mask: Any) -> Any:
+def _select_real_tokens(states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
     """Return the states (tokens, units) of the real tokens of a padded or a flat batch, in the order of a flat one."""
     total = int(attention_mask.sum())
     if states.shape[:2] == attention_mask.shape:
@@ -99,7 +115,9 @@ def _select_real_tokens(states: Any, attention_mask: Any) -> Any:
 
 
 @contextlib.contextmanager
-def attach_teacher(model: Any, teacher_path: Path | None, rule: Distill | None) -> Iterator[HiddenStates | None]:
+def attach_teacher(
+    model: "PreTrainedModel", teacher_path: Path | None, rule: Distill | None
+) -> Iterator[HiddenStates | None]:
     """Attach a teacher's hidden states to the model for the duration of the block; None if the recipe uses none.
 
     Args:
@@ -125,7 +143,7 @@ def attach_teacher(model: Any, teacher_path: Path | None, rule: Distill | None) 
         delattr(model, MAPS)
 
 
-def load_encoder(model_path: Path) -> Any:
+def load_encoder(model_path: Path) -> "PreTrainedModel":
     """Load the encoder of a bundle, or of a base model.
 
     Raises:
@@ -142,7 +160,9 @@ def load_encoder(model_path: Path) -> Any:
         raise ConfigError(f"training.distill.teacher: {str(error).splitlines()[0]}") from error
 
 
-def _pair_layers(model: Any, teacher: Any, rule: Distill) -> list[tuple[Any, Any]]:
+def _pair_layers(
+    model: "PreTrainedModel", teacher: "PreTrainedModel", rule: Distill
+) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
     """Return pairs (layer of the student, layer of the teacher).
 
     Raises:

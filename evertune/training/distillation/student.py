@@ -1,11 +1,14 @@
 """A student: the base model with fewer of its layers, evenly spaced (Sun et al. 2019; Sanh et al. 2019)."""
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from evertune.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 logger = logging.getLogger(__name__)
 KINDS = ("layer_types", "mlp_layer_types", "no_rope_layers")  # lists in a configuration with a value for each layer
@@ -24,7 +27,7 @@ def choose_layers(layers: int, kept_layers: int) -> list[int]:
     return [(index + 1) * layers // kept_layers - 1 for index in range(kept_layers)]
 
 
-def find_stack(model: Any, key: str) -> tuple[str, Any]:
+def find_stack(model: "PreTrainedModel", key: str) -> tuple[str, torch.nn.ModuleList]:
     """Return name and layers of the longest stack in a model's backbone.
 
     Args:
@@ -39,7 +42,7 @@ def find_stack(model: Any, key: str) -> tuple[str, Any]:
     return max(stacks.items(), key=lambda item: len(item[1]))
 
 
-def shrink_model(model: Any, kept_layers: int) -> None:
+def shrink_model(model: "PreTrainedModel", kept_layers: int) -> None:
     """Remove all but `kept_layers` layers of the model, in place.
 
     Raises:
@@ -55,15 +58,15 @@ def shrink_model(model: Any, kept_layers: int) -> None:
     logger.info("the student has the base's layers %s", ", ".join(str(index + 1) for index in indices))
 
 
-def _renumber_layers(layers: Any) -> None:
+def _renumber_layers(layers: torch.nn.ModuleList) -> None:
     """Number the layers of a decoder anew: the number is a layer's index in the cache of states."""
     for index, layer in enumerate(layers):
         for part in layer.modules():
             if isinstance(getattr(part, "layer_idx", None), int):
-                part.layer_idx = index
+                part.layer_idx = index  # type: ignore[assignment]  # torch knows no numbers as attributes
 
 
-def _update_config(config: Any, indices: list[int]) -> None:
+def _update_config(config: "PreTrainedConfig", indices: list[int]) -> None:
     """Update a configuration to the kept layers, so that the model can be loaded with it."""
     for name in KINDS:
         layer_values = getattr(config, name, None)

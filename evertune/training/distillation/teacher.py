@@ -6,9 +6,10 @@ The teacher's logits of the train rows are computed once, and kept with the chec
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, cast, overload
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from evertune.errors import ConfigError, TrainingError
@@ -17,10 +18,18 @@ from evertune.serving import bundle
 from evertune.serving.portable.batching import by_length
 from evertune.training.distributed.process_group import IGNORED
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from evertune.objectives import Options
+    from evertune.objectives.image_classification import Options as ImageOptions
+    from evertune.serving.portable.inference import Predictor
+    from evertune.training.examples import Example
+
 logger = logging.getLogger(__name__)
 
 
-class TaughtRows(Sequence[Mapping[str, Any]]):
+class TaughtRows(Sequence["Example"]):
     """Train rows with the teacher's logits.
 
     Args:
@@ -28,7 +37,7 @@ class TaughtRows(Sequence[Mapping[str, Any]]):
         teacher_logits: one line for each row, or for each word with a label; see `compute_teacher_logits`.
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]], teacher_logits: Any) -> None:
+    def __init__(self, rows: "Sequence[Example]", teacher_logits: npt.NDArray[np.float32]) -> None:
         self._rows = rows
         self._teacher_logits = teacher_logits
         self._ends = np.cumsum([np.sum(np.asarray(row["labels"]) != IGNORED) for row in rows])
@@ -37,17 +46,17 @@ class TaughtRows(Sequence[Mapping[str, Any]]):
         return len(self._rows)
 
     @overload
-    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
+    def __getitem__(self, index: int) -> "Example": ...
     @overload
-    def __getitem__(self, index: slice) -> list[Mapping[str, Any]]: ...
-    def __getitem__(self, index: int | slice) -> Mapping[str, Any] | list[Mapping[str, Any]]:
+    def __getitem__(self, index: slice) -> "list[Example]": ...
+    def __getitem__(self, index: int | slice) -> "Example | list[Example]":
         if isinstance(index, slice):
             return [self[row_index] for row_index in range(len(self))[index]]
         start = self._ends[index - 1] if index else 0
         return {**self._rows[index], "teacher": self._teacher_logits[start : self._ends[index]]}
 
 
-def add_teacher_logits(batch: dict[str, Any], examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def add_teacher_logits(batch: dict[str, torch.Tensor], examples: "Sequence[Example]") -> dict[str, torch.Tensor]:
     """Return the batch with `teacher`: the teacher's logits at each label, NaN at ignored labels."""
     if "teacher" not in examples[0]:
         return batch
@@ -57,7 +66,7 @@ def add_teacher_logits(batch: dict[str, Any], examples: Sequence[Mapping[str, An
     return {**batch, "teacher": teacher_logits}
 
 
-def distillation_loss(student_logits: Any, teacher_logits: Any, temperature: float) -> Any:
+def distillation_loss(student_logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float) -> torch.Tensor:
     """Return the distillation loss, summed over rows or words (Hinton et al. 2015, section 2).
 
     The divergence of both softened distributions, times the squared temperature, which keeps the size of its gradients.
@@ -76,12 +85,12 @@ def distillation_loss(student_logits: Any, teacher_logits: Any, temperature: flo
 
 def compute_teacher_logits(
     teacher_path: Path,
-    examples: Sequence[Mapping[str, Any]],
+    examples: "Sequence[Example]",
     labels: Sequence[str],
     objective: str,
     pad_id: int,
     file: Path,
-) -> Any:
+) -> npt.NDArray[np.float32]:
     """Return the teacher's logits for the student's labels, memory-mapped, one line for each row or labelled word.
 
     A logit is -inf if the teacher does not know the label; a line is NaN if it does not know the row's own label.
@@ -103,17 +112,18 @@ def compute_teacher_logits(
         scratch = file.with_suffix(".part.npy")
         np.save(scratch, logits)
         scratch.rename(file)
-    return np.load(file, mmap_mode="r+")
+    return cast(npt.NDArray[np.float32], np.load(file, mmap_mode="r+"))
 
 
-def _load_predictor(teacher_path: Path) -> Any:
+def _load_predictor(teacher_path: Path) -> "Predictor":
     try:
-        return bundle.load_predictor(teacher_path)
+        predictor: Predictor = bundle.load_predictor(teacher_path)
+        return predictor
     except TrainingError as error:
         raise ConfigError(f"training.distill.teacher: {error}") from error
 
 
-def _check_objective(card: Mapping[str, Any], objective: str) -> None:
+def _check_objective(card: Mapping[str, object], objective: str) -> None:
     if card["objective"] != objective:
         raise ConfigError(
             f"training.distill.teacher: it was tuned for {card['objective']}, but this recipe is for {objective}; "
@@ -121,7 +131,7 @@ def _check_objective(card: Mapping[str, Any], objective: str) -> None:
         )
 
 
-def check_same_inputs(teacher_path: Path, tokenizer: Any, options: Any) -> None:
+def check_same_inputs(teacher_path: Path, tokenizer: "PreTrainedTokenizerBase", options: "Options") -> None:
     """Check that the teacher reads the same inputs as the student: the same token ids, or images of the same size.
 
     Args:
@@ -132,12 +142,12 @@ def check_same_inputs(teacher_path: Path, tokenizer: Any, options: Any) -> None:
         ConfigError: its inputs differ, or it cannot be read.
     """
     if load_objective(options.type).has_own_tokenizer:  # an objective for images
-        _check_same_pictures(teacher_path, options)
+        _check_same_pictures(teacher_path, cast("ImageOptions", options))
     else:
         _check_same_vocabulary(teacher_path, tokenizer)
 
 
-def _check_same_pictures(teacher_path: Path, options: Any) -> None:
+def _check_same_pictures(teacher_path: Path, options: "ImageOptions") -> None:
     try:
         card = bundle.read_card(teacher_path)
     except TrainingError as error:
@@ -151,7 +161,7 @@ def _check_same_pictures(teacher_path: Path, options: Any) -> None:
         )
 
 
-def _check_same_vocabulary(teacher_path: Path, tokenizer: Any) -> None:
+def _check_same_vocabulary(teacher_path: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
     from transformers import AutoTokenizer
 
     is_bundle = (teacher_path / "evertune.json").is_file()
@@ -182,9 +192,11 @@ def _match_labels(teacher_labels: Sequence[str], labels: Sequence[str]) -> list[
     return columns
 
 
-def _compute_logits(teacher: Any, examples: Sequence[Mapping[str, Any]], columns: Any, pad_id: int) -> Any:
+def _compute_logits(
+    teacher: "Predictor", examples: "Sequence[Example]", columns: torch.Tensor, pad_id: int
+) -> npt.NDArray[np.float32]:
     logger.info("computing the teacher's logits of %d rows", len(examples))
-    row_logits: list[Any] = [None] * len(examples)
+    row_logits: list[npt.NDArray[np.float32] | None] = [None] * len(examples)
     lengths = [len(example["input_ids"]) for example in examples]
     device = next(teacher.model.parameters()).device
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=teacher.precision == "bf16")
@@ -198,10 +210,12 @@ def _compute_logits(teacher: Any, examples: Sequence[Mapping[str, Any]], columns
                 row_logits[index] = _reorder_logits(
                     logits_of_row[counted].reshape(-1, logits_of_row.shape[-1]), columns, marks[counted].flatten()
                 )
-    return np.concatenate(row_logits)
+    return np.concatenate(cast(list[npt.NDArray[np.float32]], row_logits))
 
 
-def _reorder_logits(teacher_logits: Any, columns: Any, label_ids: Any) -> Any:
+def _reorder_logits(
+    teacher_logits: torch.Tensor, columns: torch.Tensor, label_ids: torch.Tensor
+) -> npt.NDArray[np.float32]:
     """Return the logits in the student's order of labels; see `compute_teacher_logits`."""
     lines = teacher_logits[:, columns.clamp(min=0)].masked_fill(columns < 0, float("-inf"))
     return lines.masked_fill((columns[label_ids] < 0)[:, None], float("nan")).numpy()

@@ -8,15 +8,36 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from evertune import errors
 from evertune.errors import TrainingError
 
 if TYPE_CHECKING:
+    from evertune.training.finetune import TrainingFacts
     from evertune.training.progress import Log
 
 GOES_ON = "run again: training resumes from the last checkpoint"
+
+
+class Failure(TypedDict):
+    """An error of a process.
+
+    Args:
+        rank: of the process.
+        kind: name of its class.
+        ours: whether it is one of `evertune.errors`.
+        text: its message.
+        lost: whether it only tells that another process is gone.
+        errno: of its cause.
+    """
+
+    rank: int
+    kind: str
+    ours: bool
+    text: str
+    lost: bool
+    errno: int | None
 
 
 @dataclass
@@ -29,8 +50,8 @@ class Reports:
         ended: rank and exit status of the processes that failed, first failure first.
     """
 
-    done: dict[str, Any] | None = None
-    failed: list[dict[str, Any]] = field(default_factory=list)
+    done: "TrainingFacts | None" = None
+    failed: list[Failure] = field(default_factory=list)
     ended: list[tuple[int, int]] = field(default_factory=list)
 
 
@@ -55,7 +76,7 @@ def relay_messages(lines: Iterable[bytes], log: "Log") -> Reports:
     return reports
 
 
-def describe_error(error: Exception, rank: int) -> dict[str, Any]:
+def describe_error(error: Exception, rank: int) -> Failure:
     """Return an error ready for JSON: its class, its message, and the `errno` of its cause."""
     from torch.distributed import DistError
 

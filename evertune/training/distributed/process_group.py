@@ -4,11 +4,16 @@ With a single process, every function returns what it would without communicatio
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import distributed
 from transformers import TrainerCallback
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
+    from evertune.training.examples import Example
 
 T = TypeVar("T")
 IGNORED = -100  # label id that every loss ignores
@@ -64,16 +69,18 @@ def partition_by_tokens(lengths: Sequence[int], processes: int) -> list[list[int
     return [sorted(part) for part in parts]
 
 
-def own_indices(examples: Sequence[Any]) -> list[int]:
+def own_indices(examples: "Sequence[Example]") -> list[int]:
     """Return the indices of this process's part of the examples."""
     lengths = [len(example["input_ids"]) for example in examples]
     return partition_by_tokens(lengths, get_world_size())[get_rank()]
 
 
-def collate_own_part(collate: Callable[[list[Any]], dict[str, Any]]) -> Callable[[list[Any]], dict[str, Any]]:
+def collate_own_part(
+    collate: "Callable[[list[Example]], dict[str, torch.Tensor]]",
+) -> "Callable[[list[Example]], dict[str, torch.Tensor]]":
     """Wrap `collate` so that it takes the batch of all processes and collates this process's part of it."""
 
-    def collate_part(batch: list[Any]) -> dict[str, Any]:
+    def collate_part(batch: "list[Example]") -> dict[str, torch.Tensor]:
         if get_world_size() == 1:
             return collate(batch)
         indices = own_indices(batch)
@@ -96,7 +103,9 @@ class OwnDraws(TrainerCallback):
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: object
+    ) -> None:
         import numpy as np
 
         if get_rank() or state.global_step:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.config import Recipe
 from evertune.errors import ConfigError
@@ -26,6 +26,7 @@ from evertune.training.distributed.launcher import count_machines
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from evertune.training.finetune import TrainingFacts
     from evertune.training.progress import Log
 
 GRACE = 30.0  # seconds that the system may take to end a killed process
@@ -74,7 +75,7 @@ def train_in_processes(
     log: "Log",
     champion: Path | None,
     since: int,
-) -> dict[str, Any]:
+) -> "TrainingFacts":
     """Train in `training.processes` processes; arguments and result are those of `train_model`.
 
     Raises:

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.errors import TrainingError
 from evertune.runtime import ipc
@@ -16,6 +16,7 @@ from evertune.training.distributed import messages
 
 if TYPE_CHECKING:
     from evertune.training.distributed.processes import TrainingOrder
+    from evertune.training.finetune import TrainingFacts
 
 # Only detects a machine that is lost silently: the death of a process is seen at once. Longer than any wait for rank 0
 # while it writes checkpoints.
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> None:
         os._exit(1)  # threads that wait for the other processes would block a normal exit
 
 
-def _send_nothing(**_: Any) -> None:
+def _send_nothing(**_: object) -> None:
     """Send nothing: nobody listens on a helper machine."""
 
 
@@ -78,7 +79,7 @@ def _forward_logs(order: "TrainingOrder", tell: ipc.Tell) -> None:
     sys.stderr = ipc.Screen(tell, order.terminal)
 
 
-def _run_training(order: "TrainingOrder", tell: ipc.Tell) -> dict[str, Any] | None:
+def _run_training(order: "TrainingOrder", tell: ipc.Tell) -> "TrainingFacts | None":
     from evertune.tokenization import tokenize
     from evertune.training.distributed import process_group, processes
     from evertune.training.finetune import train_model

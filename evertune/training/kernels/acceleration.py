@@ -3,8 +3,8 @@
 import contextlib
 import functools
 import logging
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,12 +13,20 @@ from evertune.training.kernels import dropout, linear
 from evertune.training.kernels.unpadded import skip_padding
 from evertune.training.kernels.vocabulary import compact_embedding
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 logger = logging.getLogger(__name__)
-LAYERS = {torch.nn.Linear: linear.forward_linear, torch.nn.LayerNorm: linear.forward_norm}
+LAYERS: dict[type, Callable[..., torch.Tensor]] = {
+    torch.nn.Linear: linear.forward_linear,
+    torch.nn.LayerNorm: linear.forward_norm,
+}
 
 
 @contextlib.contextmanager
-def accelerate_training(model: Any, precision: str, token_ids: Any, compiled: bool = False) -> Iterator[bool]:
+def accelerate_training(
+    model: "PreTrainedModel", precision: str, token_ids: torch.Tensor, compiled: bool = False
+) -> Iterator[bool]:
     """Speed up training of the model for the duration of the block; yields whether it skips padding.
 
     Args:
@@ -49,7 +57,7 @@ def accelerate_training(model: Any, precision: str, token_ids: Any, compiled: bo
 
 
 @contextlib.contextmanager
-def _compile_layers(model: Any) -> Iterator[None]:
+def _compile_layers(model: "PreTrainedModel") -> Iterator[None]:
     """Compile each of the model's layers for any number of tokens, except attention, which depends on the rows."""
     stacks = [part for part in model.base_model.modules() if isinstance(part, torch.nn.ModuleList)]
     layers = max(stacks, key=len, default=torch.nn.ModuleList())
@@ -74,7 +82,7 @@ def _enable_tensor_cores() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _replace_forwards(model: Any, forwards: dict[type, Any]) -> Iterator[None]:
+def _replace_forwards(model: torch.nn.Module, forwards: dict[type, Callable[..., torch.Tensor]]) -> Iterator[None]:
     """Replace the forward passes of the layers of exactly these types for the duration of the block."""
     changed_layers = [part for part in model.modules() if type(part) in forwards]
     for layer in changed_layers:

@@ -16,17 +16,17 @@ SHORTER = 32  # the same for the gradient of the softmax
 
 
 def attend(
-    module: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    attention_mask: Any,
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
     *,
     layout: Layout,
     dropout: float = 0.0,
     scaling: float | None = None,
-    **_: Any,
-) -> tuple[Any, None]:
+    **_: object,
+) -> tuple[torch.Tensor, None]:
     """An attention function of transformers for flat batches.
 
     Args:
@@ -49,29 +49,37 @@ def attend(
         return varlen.attend_jagged(query, key, value, layout, scale, dropout, causal).unsqueeze(0), None
     q, k, v = (_to_buckets(tensor, layout) for tensor in (query, key, value))
     if query.device.type == "cpu" and dropout and not causal and key.shape[1] == heads:
-        result: Any = _Dropped.apply(q, k, v, layout, heads, scale, dropout)  # type: ignore[no-untyped-call]
+        result: torch.Tensor = _Dropped.apply(q, k, v, layout, heads, scale, dropout)  # type: ignore[no-untyped-call]
     else:
         result = _attend_plain(q, k, v, layout, (heads, key.shape[1]), scale, dropout, causal)
-    flat: Any = FromBuckets.apply(result, layout.moves(heads), heads)  # type: ignore[no-untyped-call]
+    flat: torch.Tensor = FromBuckets.apply(result, layout.moves(heads), heads)  # type: ignore[no-untyped-call]
     return flat.unsqueeze(0), None
 
 
-def _to_buckets(states: Any, layout: Layout) -> Any:
-    return ToBuckets.apply(states, layout.moves(states.shape[1]))  # type: ignore[no-untyped-call]
+def _to_buckets(states: torch.Tensor, layout: Layout) -> torch.Tensor:
+    moved: torch.Tensor = ToBuckets.apply(states, layout.moves(states.shape[1]))  # type: ignore[no-untyped-call]
+    return moved
 
 
 def _attend_plain(
-    query: Any, key: Any, value: Any, layout: Layout, heads: tuple[int, int], scale: float, chance: float, causal: bool
-) -> Any:
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    layout: Layout,
+    heads: tuple[int, int],
+    scale: float,
+    chance: float,
+    causal: bool,
+) -> torch.Tensor:
     """Compute attention with torch's own kernel, a bucket at a time.
 
     `heads` are the numbers of heads of the queries, and of keys and values.
     """
     outputs = []
     for index, bucket in enumerate(layout.buckets):
-        q = _slice_bucket(query, bucket, heads[0], 0, bucket.rows).unflatten(0, (-1, heads[0]))
+        q = _slice_bucket(query, bucket, heads[0], 0, bucket.rows).unflatten(0, (-1, heads[0]))  # type: ignore[no-untyped-call]
         k, v = (
-            _slice_bucket(tensor, bucket, heads[1], 0, bucket.rows).unflatten(0, (-1, heads[1]))
+            _slice_bucket(tensor, bucket, heads[1], 0, bucket.rows).unflatten(0, (-1, heads[1]))  # type: ignore[no-untyped-call]
             for tensor in (key, value)
         )
         # Padding is at the end of rows, where a causal mask hides it from all tokens.
@@ -83,7 +91,7 @@ def _attend_plain(
     return torch.cat(outputs)
 
 
-def _slice_bucket(vectors: Any, bucket: Bucket, heads: int, first: int, rows: int) -> Any:
+def _slice_bucket(vectors: torch.Tensor, bucket: Bucket, heads: int, first: int, rows: int) -> torch.Tensor:
     """Return a view (rows * heads, width, size) of some rows of a bucket."""
     start = (bucket.start + first * bucket.width) * heads
     part = vectors[start : start + rows * heads * bucket.width]
@@ -107,14 +115,21 @@ class _Dropped(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: Any, key: Any, value: Any, layout: Any, heads: int, scale: float, chance: float
-    ) -> Any:
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        layout: Layout,
+        heads: int,
+        scale: float,
+        chance: float,
+    ) -> torch.Tensor:
         result = torch.empty_like(value)
         query = query * scale
         ctx.layout = layout
         ctx.heads = heads
         ctx.scale = scale
-        saved: list[Any] = []
+        saved: list[torch.Tensor] = []
         with torch.autocast(query.device.type, enabled=False):  # autocast would convert the weights to fp32
             for index, bucket, first, rows in _cut_pieces(layout, heads):
                 q, k, v, output = (
@@ -132,7 +147,7 @@ class _Dropped(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx: Any, gradient: Any) -> Any:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, *saved = ctx.saved_tensors
         gradients = [torch.empty_like(tensor) for tensor in (query, key, value)]
         saved_tensors = iter(saved)
@@ -153,12 +168,12 @@ class _Dropped(torch.autograd.Function):
         return gradients[0].mul_(ctx.scale), *gradients[1:], None, None, None, None
 
 
-def _softmax(scores: Any) -> Any:
+def _softmax(scores: torch.Tensor) -> torch.Tensor:
     kind = torch.float32 if scores.shape[-1] < SHORT else scores.dtype
     return scores.to(kind).softmax(-1).to(scores.dtype)
 
 
-def _softmax_gradient(output_gradient: Any, weights: Any) -> Any:
+def _softmax_gradient(output_gradient: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     kind = torch.float32 if weights.shape[-1] < SHORTER else weights.dtype
-    gradient = torch.ops.aten._softmax_backward_data(output_gradient.to(kind), weights.to(kind), -1, kind)
+    gradient: torch.Tensor = torch.ops.aten._softmax_backward_data(output_gradient.to(kind), weights.to(kind), -1, kind)
     return gradient.to(weights.dtype)

@@ -5,7 +5,7 @@ arithmetic makes the mask, which takes a tenth of that time.
 """
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ import torch
 LEVELS = 256
 
 
-def draw_mask(shape: Any, chance: float, dtype: Any) -> Any:
+def draw_mask(shape: Sequence[int], chance: float, dtype: torch.dtype) -> torch.Tensor:
     """Draw a mask: 0 with probability `chance`, else `1 / (1 - chance)`.
 
     The seed comes from torch's own generator: a resumed training draws the same. A byte has no level at, for example,
@@ -40,7 +40,7 @@ def draw_mask(shape: Any, chance: float, dtype: Any) -> Any:
     return zero_or_one.to(dtype).mul_(scale).view(shape)
 
 
-def forward_dropout(module: torch.nn.Dropout, states: Any) -> Any:
+def forward_dropout(module: torch.nn.Dropout, states: torch.Tensor) -> torch.Tensor:
     """Compute `torch.nn.Dropout`."""
     if not module.training or not 0 < module.p < 0.99 or states.dtype not in {torch.bfloat16, torch.float32}:
         return torch.nn.functional.dropout(states, module.p, module.training)

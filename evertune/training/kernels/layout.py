@@ -59,9 +59,9 @@ class Moves:
         tail: number of vectors at the end of the flat batch that belong to no row.
     """
 
-    there: Any
-    back: Any
-    empty: Any
+    there: torch.Tensor
+    back: torch.Tensor
+    empty: torch.Tensor
     tail: int
 
 
@@ -75,7 +75,7 @@ class Layout:
         varlen: whether attention uses the cumulative lengths (`varlen.py`) instead of the buckets.
     """
 
-    def __init__(self, lengths: Sequence[int], total: int, device: Any, varlen: bool = False) -> None:
+    def __init__(self, lengths: Sequence[int], total: int, device: torch.device, varlen: bool = False) -> None:
         self.lengths = lengths
         self.varlen = varlen
         self.offsets = torch.tensor([0, *itertools.accumulate(lengths)], device=device)
@@ -97,11 +97,11 @@ class Layout:
         self.moves = cache(self._build_moves)
         self.hidden = cache(self._build_bias)
 
-    def real_tokens(self, index: int) -> Any:
+    def real_tokens(self, index: int) -> torch.Tensor:
         """Return a mask (rows, 1, 1, width) of the tokens of a bucket that are not padding."""
         return self._real[index][:, None, None].to(self._device)
 
-    def _build_bias(self, index: int, heads: int, dtype: Any) -> Any:
+    def _build_bias(self, index: int, heads: int, dtype: torch.dtype) -> torch.Tensor:
         """Return the bias (rows * heads, 1, width) that is added to a bucket's scores to hide padding."""
         real = self._real[index]
         bias = torch.zeros(real.shape, dtype=dtype).masked_fill_(~real, float("-inf"))
@@ -123,13 +123,13 @@ class ToBuckets(torch.autograd.Function):
     """Moves the vectors (tokens, heads, size) of a flat batch into the order of the buckets."""
 
     @staticmethod
-    def forward(ctx: Any, states: Any, moves: Moves) -> Any:
+    def forward(ctx: Any, states: torch.Tensor, moves: Moves) -> torch.Tensor:
         ctx.moves = moves
         ctx.shape = states.shape
         return states.reshape(-1, states.shape[-1]).index_select(0, moves.there)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Any) -> Any:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         return _move_back(gradient, ctx.moves).view(ctx.shape), None
 
 
@@ -137,17 +137,17 @@ class FromBuckets(torch.autograd.Function):
     """Moves vectors from the order of the buckets back into a flat batch."""
 
     @staticmethod
-    def forward(ctx: Any, vectors: Any, moves: Moves, heads: int) -> Any:
+    def forward(ctx: Any, vectors: torch.Tensor, moves: Moves, heads: int) -> torch.Tensor:
         ctx.moves = moves
         return _move_back(vectors, moves).view(-1, heads, vectors.shape[-1])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Any) -> Any:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         moved = gradient.reshape(-1, gradient.shape[-1]).index_select(0, ctx.moves.there)
         return moved.index_fill_(0, ctx.moves.empty, 0), None, None
 
 
-def _move_back(vectors: Any, moves: Moves) -> Any:
+def _move_back(vectors: torch.Tensor, moves: Moves) -> torch.Tensor:
     moved = vectors.index_select(0, moves.back)
     if moves.tail:
         moved[-moves.tail :] = 0

@@ -17,16 +17,17 @@ class _Product(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, states: Any, weight: Any, bias: Any) -> Any:
+    def forward(ctx: Any, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         weight_bf16 = weight.to(torch.bfloat16)
         ctx.save_for_backward(states, weight_bf16)
         ctx.kind = weight.dtype
         bias_bf16 = None if bias is None else bias.to(torch.bfloat16)
         # Bitwise the result of `addmm`, which takes one more pass over its result to fill it with the bias.
-        return torch.ops.mkldnn._linear_pointwise(states, weight_bf16, bias_bf16, "none", [], "")
+        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(states, weight_bf16, bias_bf16, "none", [], "")
+        return product
 
     @staticmethod
-    def backward(ctx: Any, gradient: Any) -> Any:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         flat, weight_bf16 = ctx.saved_tensors
         states, weight, bias = ctx.needs_input_grad
         return (
@@ -36,16 +37,16 @@ class _Product(torch.autograd.Function):
         )
 
 
-def forward_linear(module: torch.nn.Linear, states: Any) -> Any:
+def forward_linear(module: torch.nn.Linear, states: torch.Tensor) -> torch.Tensor:
     """Compute `torch.nn.Linear`, in bfloat16 during training."""
     if not module.training:
         return functional.linear(states, module.weight, module.bias)
     flat = states.to(torch.bfloat16).reshape(-1, states.shape[-1])
-    product = _Product.apply(flat, module.weight, module.bias)  # type: ignore[no-untyped-call]
+    product: torch.Tensor = _Product.apply(flat, module.weight, module.bias)  # type: ignore[no-untyped-call]
     return product.view(*states.shape[:-1], -1)
 
 
-def forward_norm(module: torch.nn.LayerNorm, states: Any) -> Any:
+def forward_norm(module: torch.nn.LayerNorm, states: torch.Tensor) -> torch.Tensor:
     """Compute `torch.nn.LayerNorm`, with its result in bfloat16 during training."""
     shape = module.normalized_shape
     weight = module.weight

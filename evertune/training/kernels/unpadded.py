@@ -3,13 +3,19 @@
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from transformers import AttentionInterface
 
 from evertune.training.kernels import attention, varlen
 from evertune.training.kernels.layout import Layout
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.modeling_outputs import BaseModelOutput
+
+    Forward = Callable[..., BaseModelOutput]  # forward pass of an encoder
 
 logger = logging.getLogger(__name__)
 IMPOSSIBLE = (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError)  # unsupported model or machine
@@ -33,7 +39,7 @@ class FlatScheme(NamedTuple):
 
 
 @contextlib.contextmanager
-def skip_padding(model: Any) -> Iterator[bool]:
+def skip_padding(model: "PreTrainedModel") -> Iterator[bool]:
     """Let the model's encoder skip padding for the duration of the block, if its results stay the same.
 
     Yields whether it does. A model with relative positions, or with an attention function of its own, is left
@@ -62,12 +68,10 @@ def skip_padding(model: Any) -> Iterator[bool]:
         encoder.set_attn_implementation(attention_before)
 
 
-def _build_forward(
-    encoder: Any, flat: Callable[..., Any], padded: Callable[..., Any], attention_before: str
-) -> Callable[..., Any]:
+def _build_forward(encoder: "PreTrainedModel", flat: "Forward", padded: "Forward", attention_before: str) -> "Forward":
     """Return the flat forward pass, and the padded one for generation, which adds a token at a time."""
 
-    def forward(*ids: Any, **inputs: Any) -> Any:
+    def forward(*ids: torch.Tensor, **inputs: object) -> "BaseModelOutput":
         if not inputs.get("use_cache"):
             return flat(*ids, **inputs)
         encoder.set_attn_implementation(attention_before)
@@ -79,7 +83,7 @@ def _build_forward(
     return forward
 
 
-def _find_scheme(encoder: Any, padded: Callable[..., Any], attention_before: str) -> FlatScheme | None:
+def _find_scheme(encoder: "PreTrainedModel", padded: "Forward", attention_before: str) -> FlatScheme | None:
     """Return the first scheme whose results equal those of padded batches; None without any."""
     config = encoder.config
     was_training = encoder.training
@@ -107,7 +111,11 @@ def _find_scheme(encoder: Any, padded: Callable[..., Any], attention_before: str
 
 
 def _is_equivalent(
-    encoder: Any, flat: Callable[..., Any], inputs: dict[str, Any], expected: Any, try_backward: bool
+    encoder: "PreTrainedModel",
+    flat: "Forward",
+    inputs: dict[str, torch.Tensor],
+    expected: torch.Tensor,
+    try_backward: bool,
 ) -> bool:
     """Whether the flat forward pass returns the expected states.
 
@@ -132,7 +140,7 @@ def _is_equivalent(
     return True
 
 
-def _try_backward(encoder: Any, flat: Callable[..., Any], inputs: dict[str, Any]) -> None:
+def _try_backward(encoder: "PreTrainedModel", flat: "Forward", inputs: dict[str, torch.Tensor]) -> None:
     """Run one forward and backward pass in bf16, and discard the gradients."""
     trainable = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     if not trainable:
@@ -143,8 +151,10 @@ def _try_backward(encoder: Any, flat: Callable[..., Any], inputs: dict[str, Any]
     encoder.eval()
 
 
-def _flatten_forward(padded: Callable[..., Any], scheme: FlatScheme) -> Callable[..., Any]:
-    def forward(input_ids: Any, attention_mask: Any, position_ids: None = None, **others: Any) -> Any:
+def _flatten_forward(padded: "Forward", scheme: FlatScheme) -> "Forward":
+    def forward(
+        input_ids: torch.Tensor, attention_mask: torch.Tensor, position_ids: None = None, **others: object
+    ) -> "BaseModelOutput":
         """Return the states of the real tokens, which come before the padding of each row; 0 at padding."""
         rows, width = input_ids.shape
         lengths = attention_mask.sum(1)
@@ -161,7 +171,7 @@ def _flatten_forward(padded: Callable[..., Any], scheme: FlatScheme) -> Callable
         for name, value in {"input_ids": input_ids, **others}.items():
             if value is not None:
                 is_token_wise = getattr(value, "shape", None) == input_ids.shape
-                flat[name] = value.flatten()[indices][None] if is_token_wise else value
+                flat[name] = cast(torch.Tensor, value).flatten()[indices][None] if is_token_wise else value
         result = padded(**flat, position_ids=(positions + scheme.first)[None], layout=layout)
         states = result.last_hidden_state[0, :real]
         empty = states.new_zeros(rows * width, states.shape[-1])
@@ -171,7 +181,7 @@ def _flatten_forward(padded: Callable[..., Any], scheme: FlatScheme) -> Callable
     return forward
 
 
-def flatten_states(values: Any, mask: Any, total: int) -> Any:
+def flatten_states(values: torch.Tensor, mask: torch.Tensor, total: int) -> torch.Tensor:
     """Flatten values of a padded batch, (rows, width, units), to those of the flat batch, (1, total, units).
 
     Args:
@@ -186,7 +196,9 @@ def flatten_states(values: Any, mask: Any, total: int) -> Any:
     return torch.cat([flat_values, flat_values.new_zeros(total - len(flat_values), flat_values.shape[1])])[None]
 
 
-def _flat_indices(order: Any, lengths: Any, width: int, device: Any) -> tuple[Any, Any]:
+def _flat_indices(
+    order: torch.Tensor, lengths: torch.Tensor, width: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return each flat token's index in the padded batch's flat view, and its position in its row.
 
     Args:

@@ -4,20 +4,26 @@ Torch's jagged tensors pass the rows' cumulative lengths to FlashAttention (Dao 
 no scores are stored. On a CPU they compute the same, row by row and slowly.
 """
 
-from typing import Any
-
 import torch
 from torch.nn import functional
 
 from evertune.training.kernels.layout import Layout
 
 
-def supports_device(device: Any) -> bool:
+def supports_device(device: torch.device) -> bool:
     """Whether it is faster on this device."""
     return bool(device.type == "cuda")
 
 
-def attend_jagged(query: Any, key: Any, value: Any, layout: Layout, scale: float, chance: float, causal: bool) -> Any:
+def attend_jagged(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    layout: Layout,
+    scale: float,
+    chance: float,
+    causal: bool,
+) -> torch.Tensor:
     """Return the attention output (tokens, heads, size), 0 for tokens that belong to no row.
 
     Args:
@@ -39,7 +45,7 @@ def attend_jagged(query: Any, key: Any, value: Any, layout: Layout, scale: float
     return functional.pad(flat, (0, 0, 0, 0, 0, len(query) - len(flat)))
 
 
-def _to_jagged(states: Any, layout: Layout) -> Any:
+def _to_jagged(states: torch.Tensor, layout: Layout) -> torch.Tensor:
     """Return a jagged tensor (rows, heads, length of each row, size)."""
     lengths = layout.lengths
     jagged = torch.nested.nested_tensor_from_jagged(

@@ -7,16 +7,19 @@ and gives the factor for all other rows. MiniLM's 30,522 rows are half of its we
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 WORTH = 0.7  # share of used rows above which the whole table is as fast
 
 
 @contextlib.contextmanager
-def compact_embedding(model: Any, token_ids: Any) -> Iterator[bool]:
+def compact_embedding(model: "PreTrainedModel", token_ids: torch.Tensor) -> Iterator[bool]:
     """Train only the rows of `token_ids` for the duration of the block, then restore the whole embedding.
 
     Yields whether it does so. Afterwards the embedding is as if it had been trained whole.
@@ -55,7 +58,7 @@ def compact_embedding(model: Any, token_ids: Any) -> Iterator[bool]:
 class _Lookup:
     """The forward pass of an embedding whose weight is compact."""
 
-    def __init__(self, embedding: Any, whole: Any, token_ids: Any) -> None:
+    def __init__(self, embedding: torch.nn.Embedding, whole: torch.Tensor, token_ids: torch.Tensor) -> None:
         self._embedding = embedding
         self._whole = whole
         self._row_of = torch.full((len(whole),), -1, device=whole.device)
@@ -63,7 +66,7 @@ class _Lookup:
         padding = embedding.padding_idx
         self._padding = None if padding is None or self._row_of[padding] < 0 else int(self._row_of[padding])
 
-    def __call__(self, ids: Any) -> Any:
+    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
         weight = self._embedding.weight
         rows = self._row_of.to(ids.device)[ids]
         states = functional.embedding(rows.clamp(min=0), weight, self._padding)

@@ -1,16 +1,27 @@
 """AdaLoRA's training schedule (Zhang et al. 2023): remove ranks step by step from the layers that need them least."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 from transformers import TrainerCallback
 
 from evertune.training.distributed import process_group
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
 FILE = "ranks.pt"  # in a checkpoint: the library's state of each weight's importance
 KEPT = ("ipt", "exp_avg_ipt", "exp_avg_unc")
+
+
+class RankOptions(TypedDict):
+    """What the schedule needs of the recipe's `training.method`."""
+
+    warmup: float
+    final: float
+    orthogonal: float
 
 
 class RankSchedule(TrainerCallback):
@@ -21,12 +32,14 @@ class RankSchedule(TrainerCallback):
         method: `type` and options of the recipe.
     """
 
-    def __init__(self, peft: Any, method: Mapping[str, Any]) -> None:
+    def __init__(self, peft: "PeftModel", method: RankOptions) -> None:
         self._tuner = peft.base_model
         self._method = method
         (self._config,) = peft.peft_config.values()
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: object
+    ) -> None:
         self._config.total_step = state.max_steps
         self._config.tinit = int(self._method["warmup"] * state.max_steps)
         self._config.tfinal = int(self._method["final"] * state.max_steps)
@@ -36,7 +49,9 @@ class RankSchedule(TrainerCallback):
             for name in KEPT:
                 setattr(self._tuner.rankallocator, name, state_of_ranks[name])
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_pre_optimizer_step(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: object
+    ) -> None:
         """Add the gradient of the loss that keeps the factors of each update orthogonal (equation 4)."""
         weight = self._method["orthogonal"]
         terms = []
@@ -49,24 +64,28 @@ class RankSchedule(TrainerCallback):
         if weight and terms:
             (weight * sum(terms) / len(terms)).backward()
 
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_optimizer_step(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: object
+    ) -> None:
         self._tuner.update_and_allocate(state.global_step + 1)
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_save(self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: object) -> None:
         if process_group.get_rank() == 0:
             importance = {name: getattr(self._tuner.rankallocator, name) for name in KEPT}
             torch.save({**importance, "rank_pattern": self._config.rank_pattern}, _ranks_file(args, state))
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_end(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: object
+    ) -> None:
         # The weights of the best validation are kept, whose ranks differ from the last ones.
         self._config.rank_pattern = None
 
 
-def _factor_rank(name: str, factor: Any) -> int | None:
+def _factor_rank(name: str, factor: torch.Tensor) -> int | None:
     if ".lora_A." in name:
         return len(factor)
     return int(factor.shape[1]) if ".lora_B." in name else None
 
 
-def _ranks_file(args: Any, state: Any) -> Path:
+def _ranks_file(args: "TrainingArguments", state: "TrainerState") -> Path:
     return Path(args.output_dir) / f"checkpoint-{state.global_step}" / FILE

@@ -3,10 +3,13 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import TrainerCallback
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
 
 FILE = "average.safetensors"
 RANKS = ".lora_E."  # in the name of AdaLoRA's singular values
@@ -24,14 +27,16 @@ class WeightAverage(TrainerCallback):
         checkpoint: that the training resumes from; None for a new training.
     """
 
-    def __init__(self, model: Any, decay: float, checkpoint: str | None) -> None:
+    def __init__(self, model: torch.nn.Module, decay: float, checkpoint: str | None) -> None:
         self._free = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         self._mean = {name: parameter.detach().clone() for name, parameter in self._free.items()}
         self._decay = decay
         if checkpoint is not None:
             self._read_average(checkpoint)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: object
+    ) -> None:
         decay = min(self._decay, (1 + state.global_step) / (10 + state.global_step))
         with torch.no_grad():
             for name, mean in self._mean.items():
@@ -40,7 +45,7 @@ class WeightAverage(TrainerCallback):
                     # A rank that AdaLoRA removed is 0 now; averaged with its past values, it would never be lost.
                     mean.masked_fill_(self._free[name] == 0, 0)
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_save(self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **_: object) -> None:
         from safetensors.torch import save_file
 
         save_file(self._mean, Path(args.output_dir) / f"checkpoint-{state.global_step}" / FILE)

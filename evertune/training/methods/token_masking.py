@@ -1,9 +1,13 @@
 """Word dropout: hide some tokens from the model in training, so that it relies on no single one."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from evertune.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class TokenMasking:
     mask_id: int
     spared: tuple[int, ...]
 
-    def hide_tokens(self, ids: Any) -> Any:
+    def hide_tokens(self, ids: "torch.Tensor") -> "torch.Tensor":
         """Mask some of the token ids (rows, length), drawn from torch's own generator of their device."""
         import torch
 
@@ -28,7 +32,7 @@ class TokenMasking:
         return ids.masked_fill(is_maskable & (torch.rand(ids.shape, device=ids.device) < self.share), self.mask_id)
 
 
-def build_masking(tokenizer: Any, share: float) -> TokenMasking | None:
+def build_masking(tokenizer: "PreTrainedTokenizerBase", share: float) -> TokenMasking | None:
     """Return the masking for a share of tokens; None if the share is 0.
 
     Raises:
