@@ -1,5 +1,6 @@
 """Read the evidence of a challenge from disk, and let the gate decide."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from evertune.runtime.files import read_json
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
+    from evertune.registry.decisions.ledger import Entry
 
 
 def decide_challenge(recipe: "Recipe", report: Evaluation, challenge_number: int) -> Decision:
@@ -57,7 +59,7 @@ def decide_challenge(recipe: "Recipe", report: Evaluation, challenge_number: int
     return decide_promotion(case)
 
 
-def count_challenges(entries: list[dict[str, Any]], champion: int | None, version: int) -> int:
+def count_challenges(entries: "Sequence[Entry]", champion: int | None, version: int) -> int:
     """Count how often this champion was challenged with evidence, this time included; a repeat keeps its number.
 
     Args:
@@ -74,7 +76,7 @@ def count_challenges(entries: list[dict[str, Any]], champion: int | None, versio
     return distinct_challengers.index(version) + 1 if version in distinct_challengers else len(distinct_challengers) + 1
 
 
-def explain_lost_champion(entries: list[dict[str, Any]]) -> str | None:
+def explain_lost_champion(entries: "Sequence[Entry]") -> str | None:
     """Return what is wrong if the ledger records a champion and the registry has none; None for a first version.
 
     Args:
