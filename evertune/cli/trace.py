@@ -1,7 +1,7 @@
 """`evertune trace`: from a version back to rows, recipe, code, and the people who moved it."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -127,8 +127,8 @@ def _show_evidence(screen: "Console", record: "VersionTrace") -> None:
     )
 
 
-def _summarize_recipe(recipe: dict[str, Any]) -> str:
-    training = recipe.get("training") or {}
+def _summarize_recipe(recipe: Mapping[str, object]) -> str:
+    training = cast(Mapping[str, object], recipe.get("training") or {})
     return ", ".join(
         [
             str(recipe.get("base_model")),

@@ -1,7 +1,7 @@
 """Edits of a recipe between two runs, and which metrics of its history they leave comparable."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.data.corpus.state import load_state
 from evertune.records import dump_settings
@@ -39,7 +39,7 @@ EFFECTS = (
 )
 
 
-def summarize_recipe(recipe: "Recipe") -> dict[str, Any]:
+def summarize_recipe(recipe: "Recipe") -> dict[str, object]:
     """Return the settings of a recipe that differ from their defaults, JSON-ready, to compare later recipes with."""
     settings = dump_settings(recipe, *IGNORED)
     settings["data"].pop("sources")  # a change of sources shows in the rows

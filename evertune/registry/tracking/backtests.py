@@ -29,6 +29,7 @@ class StepFacts(TypedDict):
     retrained: bool
     promoted: bool
     wrong: bool
+    before: float | None
     verdict: str | None
     reason: str | None
     drift: float | None

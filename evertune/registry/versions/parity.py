@@ -9,16 +9,18 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from evertune.errors import RegistryError
-from evertune.objectives import Input, Prediction
-from evertune.records import Evidence
 from evertune.registry.tracking.store import open_client, tracking_uri
 from evertune.registry.versions import requirements
 from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 from evertune.runtime.secrets import hide_secrets
+
+if TYPE_CHECKING:
+    from evertune.objectives import Input, Prediction
+    from evertune.records import Evidence
 
 AGREEMENT = 0.999  # smallest share of equal labels
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.03}  # largest difference of a probability
@@ -31,11 +33,11 @@ class Sample(TypedDict):
     """What `parity.json` holds: inputs, each of one role or of several, and what the evaluated model predicts."""
 
     role: str | list[str]
-    inputs: list[Input]  # tuples have become lists
-    predictions: list[Prediction]
+    inputs: "list[Input]"  # tuples have become lists
+    predictions: "list[Prediction]"
 
 
-def check_parity(home: Home, name: str, version: int, sample: Path, precision: str) -> Evidence:
+def check_parity(home: Home, name: str, version: int, sample: Path, precision: str) -> "Evidence":
     """Load a version in a fresh process, without Evertune, and compare its predictions with those of the evaluation.
 
     Args:
@@ -72,7 +74,7 @@ def dismiss_prepared() -> None:
         _prepared_processes.popitem()[1].close()
 
 
-def _predict_isolated(home: Home, model: str, sample: Path) -> list[Prediction]:
+def _predict_isolated(home: Home, model: str, sample: Path) -> "list[Prediction]":
     """Return the predictions of the registered model in a process that has only its logged requirements."""
     open_client(home)
     model_requirements = requirements.read_logged_requirements(model)
@@ -116,7 +118,7 @@ class _IsolatedProcess:
         """Return whether the process is alive."""
         return self._process.poll() is None
 
-    def predict_sample(self, model: str, sample: Path) -> list[Prediction]:
+    def predict_sample(self, model: str, sample: Path) -> "list[Prediction]":
         """Return the model's predictions for the sample.
 
         Args:
@@ -131,7 +133,7 @@ class _IsolatedProcess:
         if self._process.returncode or not self._answer_path.exists():
             last = (stderr.strip().splitlines() or ["no message"])[-1]
             raise RegistryError(f"it cannot be loaded, or does not predict: {hide_secrets(last)}")
-        return cast(list[Prediction], read_json(self._answer_path))
+        return cast("list[Prediction]", read_json(self._answer_path))
 
     def close(self) -> None:
         """End the process and remove its files."""
@@ -140,11 +142,13 @@ class _IsolatedProcess:
         self._scratch.cleanup()
 
 
-def _build_failure(problem: str) -> Evidence:
+def _build_failure(problem: str) -> "Evidence":
     return {"test": "parity", "passed": False, "problem": problem}
 
 
-def compare_predictions(expected: Sequence[Prediction], actual: Sequence[Prediction], tolerance: float) -> Evidence:
+def compare_predictions(
+    expected: "Sequence[Prediction]", actual: "Sequence[Prediction]", tolerance: float
+) -> "Evidence":
     """Return evidence: the share of equal labels, and the largest difference of a probability where labels are equal.
 
     Args:
@@ -190,7 +194,7 @@ def _count_values(values: _Values) -> tuple[int, int]:
     return len(values.labels), len(values.scores)
 
 
-def _split_values(prediction: Prediction) -> _Values:
+def _split_values(prediction: "Prediction") -> _Values:
     values = cast(
         list[str | float],
         [item for value in prediction.values() for item in (value if isinstance(value, list) else [value])],
@@ -211,7 +215,7 @@ def _build_environment(home: Home) -> dict[str, str]:
     }
 
 
-def describe_failure(result: Evidence) -> str:
+def describe_failure(result: "Evidence") -> str:
     """Return why a check did not pass.
 
     Args:

@@ -12,7 +12,6 @@ from urllib.parse import unquote, urlsplit
 from evertune.errors import RegistryError
 from evertune.registry.decisions import ledger
 from evertune.registry.tracking.queries import RunFacts, describe_run, format_time
-from evertune.registry.tracking.runs import Environment
 from evertune.registry.tracking.store import describe_refusal, open_client, translate_errors
 from evertune.registry.versions import logged_models, requirements
 from evertune.runtime.home import Home
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from evertune.objectives import Input
     from evertune.records import Candidate
+    from evertune.registry.tracking.runs import Environment
     from evertune.runtime.context import RunContext
 
 logger = logging.getLogger(__name__)
@@ -72,14 +72,14 @@ class VersionFacts(TypedDict):
     model: ModelFacts
     run: RunFacts
     recipe: dict[str, Any]  # as it was logged, by any older Evertune
-    environment: Environment
+    environment: "Environment"
 
 
 class RunOrigin(TypedDict):
     """What a run recorded at its start."""
 
     code: str | None
-    environment: Environment
+    environment: "Environment"
 
 
 def find_champion(home: Home, name: str) -> int | None:
@@ -219,7 +219,7 @@ def read_run_origin(home: Home, run_id: str) -> RunOrigin:
     """
     with translate_errors(f"the environment of the run {run_id}"):
         tags = open_client(home).get_run(run_id).data.tags
-        environment = cast(Environment, _download_json(home, run_id, "environment.json"))
+        environment = cast("Environment", _download_json(home, run_id, "environment.json"))
         return {"code": tags.get("evertune.code"), "environment": environment}
 
 
