@@ -26,7 +26,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from evertune.backtesting.record import BacktestResult, run_recorded_backtest
 from evertune.config import Recipe
@@ -38,6 +38,10 @@ from evertune.runtime.home import Home, find_home, home_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from evertune.objectives import Cell, Input
+    from evertune.objectives.interface import ObjectiveFile
+    from evertune.serving.portable.inference import Predictor
 
 __all__ = [
     "BacktestResult",
@@ -280,7 +284,7 @@ class Model:
     name: str
     version: int
     folder: Path
-    _predictor: Any = field(repr=False, compare=False)
+    _predictor: "Predictor" = field(repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False, init=False)
 
     @property
@@ -288,7 +292,7 @@ class Model:
         """The labels in the order of the model's outputs; empty where the objective has none."""
         return tuple(self._predictor.names)
 
-    def predict(self, inputs: Iterable[Any]) -> "pd.DataFrame":
+    def predict(self, inputs: Iterable[object]) -> "pd.DataFrame":
         """Predict each input.
 
         Example:
@@ -384,7 +388,7 @@ def _resolve_version(home: Home, match: re.Match[str]) -> int:
     return version
 
 
-def _check_inputs(inputs: Iterable[Any], predictor: Any) -> list[Any]:
+def _check_inputs(inputs: Iterable[object], predictor: "Predictor") -> "list[Input]":
     """The inputs as the model takes them.
 
     Raises:
@@ -392,7 +396,7 @@ def _check_inputs(inputs: Iterable[Any], predictor: Any) -> list[Any]:
     """
     from evertune.serving import scoring
 
-    objective = predictor.objective
+    objective = cast("ObjectiveFile", predictor.objective)  # the bundle's copy of it
     if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
         raise DataError(f"inputs: give a list of inputs, not {_describe_value(inputs)}: predict([...])")
     if hasattr(inputs, "columns"):
@@ -406,7 +410,7 @@ def _check_inputs(inputs: Iterable[Any], predictor: Any) -> list[Any]:
     return values
 
 
-def _check_input(value: Any, objective: Any, where: str) -> Any:
+def _check_input(value: object, objective: "ObjectiveFile", where: str) -> "Input":
     roles = objective.INPUTS
     if isinstance(value, Mapping) and set(value) == set(roles):
         value = tuple(value[role] for role in roles) if len(roles) > 1 else value[roles[0]]
@@ -421,7 +425,7 @@ def _check_input(value: Any, objective: Any, where: str) -> Any:
     )
 
 
-def _check_cell(cell: Any, kind: str, role: str, where: str) -> Any:
+def _check_cell(cell: object, kind: str, role: str, where: str) -> "Cell":
     from evertune.serving import scoring
 
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
@@ -438,10 +442,10 @@ def _check_cell(cell: Any, kind: str, role: str, where: str) -> Any:
         raise DataError(f"{where}: {role} must be a string, not {_describe_value(cell)}")
     if not scoring.is_usable(cell):
         raise DataError(f"{where}: {role} is empty")
-    return cell
+    return cast("Cell", cell)
 
 
-def _read_image(cell: Any, role: str, where: str) -> str | None:
+def _read_image(cell: object, role: str, where: str) -> str | None:
     from evertune.data.sources.formats.images import parse_image
 
     try:
@@ -452,7 +456,7 @@ def _read_image(cell: Any, role: str, where: str) -> str | None:
         raise DataError(f"{where}: {role}: {error}; give bytes, a pathlib.Path, or base64 text") from error
 
 
-def _describe_value(value: Any) -> str:
+def _describe_value(value: object) -> str:
     """The type of a value and, of a mapping or a tuple, what it holds."""
     if isinstance(value, Mapping):
         return f"a mapping with the keys {', '.join(map(str, value)) or 'none'}"

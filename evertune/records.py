@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Required, TypedDict, cast
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pydantic import BaseModel
 
 Split = Literal["train", "validation", "test", "excluded"]
 Verdict = Literal["promoted", "held", "rejected", "unchanged"]
@@ -139,6 +141,46 @@ class Evaluation:
     problem: str | None = None
 
 
+class Evidence(TypedDict, total=False):
+    """One test behind a decision, as the ledger holds it; which keys there are depends on the test.
+
+    Args:
+        test: such as `superior`, `slice` or `parity`.
+        metric: what was compared.
+        rows: number of rows; `groups` of them.
+        on: the rows or the robustness test, in words.
+        estimate: difference of the models; `low` to `high` is its interval, or that of the challenger.
+        threshold: what the value was compared with.
+        passed: None where the test only reports.
+        challenger, champion: values of the two models.
+        look: how often this champion was challenged on these very test rows; `fingerprint` of the rows.
+        problem: of a parity check: why there is nothing to compare; None if there is.
+        agreement: share of equal labels; `difference`: largest difference of a probability.
+        bytes, seconds: of a compressed variant's original and the variant.
+    """
+
+    test: Required[str]
+    metric: str
+    rows: int
+    groups: int | None
+    on: str | None
+    estimate: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    look: int | None
+    fingerprint: str | None
+    threshold: float | None
+    passed: bool | None
+    challenger: float | None
+    champion: float | None
+    problem: str | None
+    agreement: float | None
+    difference: float
+    bytes: Sequence[int]
+    seconds: Sequence[float]
+
+
 @dataclass(frozen=True)
 class Decision:
     """The gate's decision, and the evidence for it.
@@ -152,7 +194,7 @@ class Decision:
 
     verdict: Verdict
     reason: str
-    evidence: tuple[dict[str, Any], ...] = ()
+    evidence: tuple[Evidence, ...] = ()
     waiting: bool = False
 
 
@@ -235,6 +277,34 @@ class Monitoring:
     left_out: int = 0
 
 
+class SnapshotFacts(TypedDict, total=False):
+    """What an outcome says of its snapshot; empty where there was none."""
+
+    version: int
+    rows: dict[str, int]  # by split
+    fingerprint: str
+
+
+class RowCounts(TypedDict, total=False):
+    """Numbers of rows since the last concluded run; `reasons` counts the refused ones by reason."""
+
+    new: int
+    accepted: int
+    refused: int
+    reasons: dict[str, int]
+
+
+class TrainingFacts(TypedDict, total=False):
+    """What an outcome says of its training; empty where nothing was trained."""
+
+    steps: int
+    epochs: float
+    seconds: float
+    loss: float
+    tokens: dict[str, int]  # by split
+    trained_share: float | None
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a retraining ended; `evertune run --json` prints it."""
@@ -245,18 +315,18 @@ class Outcome:
     version: int | None
     champion_version: int | None
     run_id: str | None
-    snapshot: dict[str, Any]
-    rows: dict[str, Any]
+    snapshot: SnapshotFacts
+    rows: RowCounts
     metrics: dict[str, dict[str, float]]
     seconds: dict[str, float]
     report: str | None
-    evidence: tuple[dict[str, Any], ...] = ()
-    training: dict[str, Any] = field(default_factory=dict)
+    evidence: tuple[Evidence, ...] = ()
+    training: TrainingFacts = field(default_factory=TrainingFacts)
     leaked: int = 0  # number of test rows in or near a training snapshot
     waiting: bool = False  # held until a person approves
 
 
-def to_plain(value: Any) -> Any:
+def to_plain(value: object) -> Any:
     """Return a record, path or pydantic model as JSON-ready values."""
     if is_dataclass(value) and not isinstance(value, type):
         return to_plain(asdict(value))
@@ -269,7 +339,7 @@ def to_plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def dump_settings(section: Any, *left_out: str) -> dict[str, Any]:
+def dump_settings(section: "BaseModel", *left_out: str) -> dict[str, Any]:
     """Return the fields of a recipe section that differ from their defaults, JSON-ready.
 
     So a field that a later version adds changes no fingerprint. The field `type` is always included, also that of a
@@ -288,12 +358,14 @@ def dump_settings(section: Any, *left_out: str) -> dict[str, Any]:
     return values
 
 
-def compute_digest(*values: Any) -> str:
+def compute_digest(*values: object) -> str:
     """Return a 32-digit hexadecimal digest of JSON-ready values; equal values have equal digests on every machine.
 
     Only the fields of a recipe section that differ from their defaults count.
     """
-    plain_values = [dump_settings(value) if hasattr(value, "model_dump") else to_plain(value) for value in values]
+    plain_values = [
+        dump_settings(cast("BaseModel", value)) if hasattr(value, "model_dump") else to_plain(value) for value in values
+    ]
     text = json.dumps(plain_values, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

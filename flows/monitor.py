@@ -73,7 +73,13 @@ def announce_findings(recipe: Recipe, result: Monitoring) -> None:
         why = {} if trigger.starts else {"held": trigger.held}
         emit_event(RETRAIN if trigger.starts else HELD, names, payload={**facts, "version": result.version, **why})
         ledger.append_event(
-            home_of(recipe), "trigger", starts=trigger.starts, held=trigger.held, champion=result.version, **facts
+            home_of(recipe),
+            "trigger",
+            starts=trigger.starts,
+            held=trigger.held,
+            champion=result.version,
+            trigger=trigger.name,
+            reason=trigger.reason,
         )
 
 

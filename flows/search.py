@@ -1,7 +1,7 @@
 """The search flow: which values of a recipe's searched fields do best on the validation rows?"""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -25,7 +25,7 @@ def search(
     hours: float | None = None,
     jobs: int = 1,
     output: str | None = None,
-) -> dict[str, Any]:
+) -> Mapping[str, object]:
     """Search, and write the best recipe; the next run continues a search that was killed.
 
     Args:
@@ -46,6 +46,6 @@ def search(
 
 
 @task(task_run_name="search", cache_policy=NO_CACHE)
-def run_search(plan: Plan, snapshot: Snapshot, limits: Limits, output: Path) -> dict[str, Any]:
+def run_search(plan: Plan, snapshot: Snapshot, limits: Limits, output: Path) -> Mapping[str, object]:
     """Run the trials, write recipe and report, and record both."""
     return search_and_report(plan, home_of(plan.recipe), snapshot, limits, output, "the deployment's parameters")

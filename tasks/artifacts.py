@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
@@ -54,7 +53,7 @@ def show_metrics(recipe: str, report: Evaluation) -> None:
 
 
 def show_decision(
-    recipe: str, verdict: str, reason: str, version: int | None, evidence: Iterable[Mapping[str, Any]] = ()
+    recipe: str, verdict: str, reason: str, version: int | None, evidence: Iterable[Mapping[str, object]] = ()
 ) -> None:
     """Show the gate's decision, its reason, and every test behind it.
 
@@ -108,7 +107,7 @@ def show_report(recipe: str, report: str, link: str) -> None:
         create_link_artifact(link, key=f"{recipe}-mlflow", link_text="the run in MLflow", description=text)
 
 
-def _format_value(value: Any) -> str:
+def _format_value(value: object) -> str:
     if value is None:
         return ""
     return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -3,13 +3,16 @@
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from evertune.errors import ConfigError
+
+if TYPE_CHECKING:
+    from prefect_dask import DaskTaskRunner
 
 R = TypeVar("R")
 TIMEOUT = 20  # seconds for the scheduler to answer
@@ -21,7 +24,7 @@ def find_cluster() -> str | None:
     return os.environ.get("EVERTUNE_DASK") or None
 
 
-def spread_jobs(function: Callable[..., R], jobs: Iterable[dict[str, Any]]) -> Generator[R, None, None]:
+def spread_jobs(function: Callable[..., R], jobs: Iterable[Mapping[str, object]]) -> Generator[R, None, None]:
     """Yield `function(**job)` of each job, run as a task on the cluster, in the order of the jobs.
 
     Only a few jobs are submitted at a time. Dask runs the jobs of a dead worker on another one; each job's result is
@@ -48,7 +51,7 @@ def spread_jobs(function: Callable[..., R], jobs: Iterable[dict[str, Any]]) -> G
 
 
 @contextlib.contextmanager
-def _open_runner() -> Generator[Any, None, None]:
+def _open_runner() -> "Generator[DaskTaskRunner, None, None]":
     try:
         from prefect_dask import DaskTaskRunner
     except ImportError as error:

@@ -1,7 +1,6 @@
 """Step 1: rows that no run has seen, staged."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from evertune.audit.forgetting import forget
 from evertune.config import Recipe
@@ -27,7 +26,7 @@ def ingest(recipe: Recipe) -> Batch:
     return batch
 
 
-def _read_sources(recipe: Recipe, seen: dict[str, str], cache: dict[str, Any]) -> Iterator[Any]:
+def _read_sources(recipe: Recipe, seen: dict[str, str], cache: up_to_date.FileCache) -> Iterator[sources.Piece]:
     """Yield the chunks of the sources; at the first one, start the process that will validate them."""
     for chunk in sources.read_sources(recipe, seen, cache):
         admission.start_validator()

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
-from prefect import task
+from prefect import State, Task, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
 from prefect.runtime import deployment
 
 from evertune.config import Recipe
@@ -82,7 +83,7 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
     return run_step
 
 
-def _is_transient(task: Any, run: Any, state: Any) -> bool:
+def _is_transient(task: Task[..., object], run: TaskRun, state: State[object]) -> bool:
     """Return whether a retry may help. The library's own errors ask a person to act, so they are final."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, (ConnectionError, TimeoutError)) and not isinstance(error, EvertuneError)

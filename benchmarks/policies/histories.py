@@ -18,7 +18,7 @@ from evertune.samples import support_tickets
 DATA = ROOT.parent / "shared" / "data"
 WINDOWS = 12
 ROWS = 200  # of each window of a made history
-TRUTH = 500  # clean rows of each window, at most
+TRUTH = 300  # clean rows of each window, at most
 START = datetime(2025, 1, 6, tzinfo=UTC)
 CORPORA = ("banking77", "ag_news", "phrasebank")
 KINDS = ("iid", "gradual", "new-class", "noise", "season")

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from evertune import training
 from evertune.audit.forgetting import forget
@@ -22,7 +22,9 @@ from evertune.models import teachers
 from evertune.records import Candidate, Evaluation, Snapshot, Tokens, compute_digest, file_digest
 from evertune.registry.decisions import ledger
 from evertune.registry.tracking import runs
+from evertune.registry.tracking.runs import Environment
 from evertune.registry.versions import lineage, versions
+from evertune.registry.versions.versions import VersionFacts
 from evertune.runtime.context import RunContext
 from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
@@ -32,6 +34,7 @@ from evertune.tokenization import tokenize
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import torch
 
 Verdict = Literal["identical", "same", "different"]
 TOLERANCE = 0.01  # largest difference of a metric between models that differ by rounding only
@@ -68,7 +71,7 @@ class Reproduction:
     rows: dict[str, int]
     lost: dict[str, int]
     forgotten: dict[str, int]
-    environment: dict[str, list[Any]]
+    environment: dict[str, list[object]]
     missing: tuple[str, ...]
     seconds: float
 
@@ -135,12 +138,12 @@ def _reproduce_locked(context: RunContext, version: int) -> Reproduction:
     )
 
 
-def _read_record(home: Home, name: str, version: int) -> dict[str, Any]:
+def _read_record(home: Home, name: str, version: int) -> VersionFacts:
     facts = versions.describe_version(home, name, version)
     return {**facts, "model": {**facts["model"], "name": name, "version": version}}
 
 
-def _read_recipe(record: dict[str, Any], name: str, version: int) -> Recipe:
+def _read_recipe(record: VersionFacts, name: str, version: int) -> Recipe:
     """Return the recipe as it was logged; a field that this Evertune does not know is an error."""
     from pydantic import ValidationError
 
@@ -157,7 +160,7 @@ def _read_recipe(record: dict[str, Any], name: str, version: int) -> Recipe:
         ) from error
 
 
-def _set_threads(environment: Mapping[str, Any]) -> None:
+def _set_threads(environment: Environment) -> None:
     """Use as many threads as then, since rounding depends on how sums are split."""
     import torch
 
@@ -167,10 +170,10 @@ def _set_threads(environment: Mapping[str, Any]) -> None:
 
 
 def _load_snapshot(
-    past_recipe: Recipe, home: Home, record: dict[str, Any], registered: Path
+    past_recipe: Recipe, home: Home, record: VersionFacts, registered: Path
 ) -> tuple[Snapshot, "pa.Table"]:
     """Return the snapshot and its remaining rows, with labels in the order of the registered model's outputs."""
-    version = int(record["model"]["snapshot"])
+    version = int(cast(str, record["model"]["snapshot"]))  # `_read_recipe` has checked that
     facts = bundle.read_card(registered)["snapshot"]
     rows = corpus.read_rows(home, version)
     _, sizes = corpus.fingerprint_contents(home, version)
@@ -180,14 +183,14 @@ def _load_snapshot(
     return snapshot, label_names.rename_rows(rows, past_recipe)
 
 
-def _count_lost(home: Home, record: dict[str, Any], snapshot: Snapshot) -> tuple[dict[str, int], dict[str, int]]:
+def _count_lost(home: Home, record: VersionFacts, snapshot: Snapshot) -> tuple[dict[str, int], dict[str, int]]:
     """Return how many rows of the snapshot are gone, and how many of them were forgotten, by split."""
     gone_rows = {split: count - snapshot.rows.get(split, 0) for split, count in record["run"]["rows"].items()}
     forgotten = forget.count_lost_rows(home, snapshot.version, snapshot.batch)
     return {split: count for split, count in gone_rows.items() if count}, forgotten
 
 
-def _find_champion(past_recipe: Recipe, home: Home, record: dict[str, Any]) -> tuple[Path | None, tuple[str, ...]]:
+def _find_champion(past_recipe: Recipe, home: Home, record: VersionFacts) -> tuple[Path | None, tuple[str, ...]]:
     """Return the champion's bundle that the training built on, if any, and what is missing from the record of it."""
     fresh = past_recipe.data.fresh
     if (fresh.start_from, fresh.train_on) == ("base", "all"):
@@ -207,14 +210,15 @@ def _find_champion(past_recipe: Recipe, home: Home, record: dict[str, Any]) -> t
     return versions.fetch_bundle(home, record["model"]["name"], int(opponent)), ()
 
 
-def _find_teacher(past_recipe: Recipe, home: Home, record: dict[str, Any]) -> tuple[Path | None, tuple[str, ...]]:
+def _find_teacher(past_recipe: Recipe, home: Home, record: VersionFacts) -> tuple[Path | None, tuple[str, ...]]:
     """Return the teacher of the training, if any, and what has changed about it.
 
     Raises:
         RegistryError: it is one of the recipe's own versions, and is not on record or its files are missing.
         ConfigError: it is another model, and is missing.
     """
-    recorded_digest, number, model_name = (record["model"][key] for key in ("teacher", "teacher_version", "name"))
+    model = record["model"]
+    recorded_digest, number, model_name = model["teacher"], model["teacher_version"], model["name"]
     named_version = teachers.registered_teacher(past_recipe)
     if past_recipe.training.distill is None:
         return None, ()
@@ -236,7 +240,7 @@ def _find_teacher(past_recipe: Recipe, home: Home, record: dict[str, Any]) -> tu
         raise RegistryError(f"its teacher is needed to reproduce it: {error}") from None
 
 
-def _check_base_model(past_recipe: Recipe, record: dict[str, Any]) -> tuple[str, ...]:
+def _check_base_model(past_recipe: Recipe, record: VersionFacts) -> tuple[str, ...]:
     recorded = record["environment"].get("base_model")
     current = base_models.fingerprint_base(past_recipe)
     if recorded is None:
@@ -330,15 +334,15 @@ def _compute_digests(paths: Sequence[Path]) -> list[tuple[str, str]]:
     return [(path.name, file_digest(path)) for path in paths]
 
 
-def _read_shapes(weights: Mapping[str, Any]) -> dict[str, Any]:
+def _read_shapes(weights: "Mapping[str, torch.Tensor]") -> "dict[str, torch.Size]":
     return {name: tensor.shape for name, tensor in weights.items()}
 
 
-def _load_weights(files: Sequence[Path]) -> dict[str, Any]:
+def _load_weights(files: Sequence[Path]) -> "dict[str, torch.Tensor]":
     """Return every tensor of a model, from all its files; packed tensors are unpacked."""
     from safetensors.torch import load_file
 
-    tensors: dict[str, Any] = {}
+    tensors: dict[str, torch.Tensor] = {}
     for path in files:
         if path.suffix == ".safetensors":
             loaded = load_file(path)
@@ -359,14 +363,14 @@ def _are_close(first: float | None, second: float | None) -> bool:
     return first == second or (first is not None and second is not None and abs(first - second) <= TOLERANCE)
 
 
-def _compare_environments(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:
+def _compare_environments(then: Environment, now: Environment) -> dict[str, list[object]]:
     """Return what has changed, as `{name: [then, now]}`; a value that was not recorded then is None."""
     past = _flatten_environment(then)
     present = _flatten_environment(now)
     return {name: [past.get(name), value] for name, value in present.items() if past.get(name) != value}
 
 
-def _flatten_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
+def _flatten_environment(environment: Environment) -> dict[str, object]:
     """Return the facts and the library versions of an environment in one dictionary."""
     facts = {name: value for name, value in environment.items() if name not in {"libraries", "base_model"}}
     return {**facts, **environment.get("libraries", {})}

@@ -1,6 +1,6 @@
 """Trace a registered version back to its rows, recipe and code, and to the people who promoted it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from evertune.audit.forgetting import forget
 from evertune.data import label_names
@@ -18,7 +18,54 @@ if TYPE_CHECKING:
 SPLITS = ("train", "validation", "test", "excluded")
 
 
-def trace_version(context: RunContext, version: int) -> dict[str, Any]:
+class SourceRows(TypedDict):
+    """Rows of a source in a snapshot, with a digest over their contents."""
+
+    source: str
+    rows: int
+    digest: str
+
+
+class Ancestor(TypedDict):
+    """A version that another one descends from, with the number of its rows that were forgotten, by split."""
+
+    version: int
+    forgotten: dict[str, int]
+
+
+class RowsTrace(TypedDict):
+    """The rows of a version's snapshot; where that cannot be read, `problem` says why and takes the place of the rest.
+
+    Args:
+        snapshot: version of the corpus.
+        fingerprint: that was registered.
+        then: rows by split when it was trained.
+        descent: the versions that it descends from.
+        unchanged: whether the rows still have that fingerprint.
+        splits: rows by split now; `gone`: how many fewer than then; `forgotten`: how many of these on request.
+    """
+
+    snapshot: int | None
+    fingerprint: str | None
+    then: dict[str, int]
+    problem: NotRequired[str]
+    descent: NotRequired[list[Ancestor]]
+    unchanged: NotRequired[bool]
+    splits: NotRequired[dict[str, int]]
+    forgotten: NotRequired[dict[str, int]]
+    gone: NotRequired[dict[str, int]]
+    sources: NotRequired[list[SourceRows]]
+
+
+class VersionTrace(model_versions.VersionFacts):
+    """All that is known of a registered version."""
+
+    rows: RowsTrace
+    decisions: list[ledger.Entry]
+    moves: list[ledger.Entry]
+
+
+def trace_version(context: RunContext, version: int) -> VersionTrace:
     """Return all that is known of a registered version, JSON-ready.
 
     The keys are `model`, `run`, `recipe`, `environment`, `rows`, `decisions` and `moves`.
@@ -28,7 +75,7 @@ def trace_version(context: RunContext, version: int) -> dict[str, Any]:
     """
     name = context.recipe.registered_name
     facts = model_versions.describe_version(context.home, name, version)
-    record = {**facts, "model": {"name": name, "version": version, **facts["model"]}}
+    record: model_versions.VersionFacts = {**facts, "model": {"name": name, "version": version, **facts["model"]}}
     entries = ledger.read_entries(context.home)
     return {
         "model": record["model"],
@@ -43,18 +90,18 @@ def trace_version(context: RunContext, version: int) -> dict[str, Any]:
     }
 
 
-def _move_ends(entry: dict[str, Any]) -> tuple[Any, Any]:
+def _move_ends(entry: ledger.Entry) -> tuple[int | None, int | None]:
     return entry.get("from"), entry.get("to")
 
 
-def _describe_rows(context: RunContext, record: dict[str, Any]) -> dict[str, Any]:
+def _describe_rows(context: RunContext, record: model_versions.VersionFacts) -> RowsTrace:
     """Return the rows of the version's snapshot by split and by source, and whether they have changed since."""
     registered = record["model"]["fingerprint"]
     rows_then = record["run"]["rows"]
     if record["model"]["snapshot"] is None:
         return {"snapshot": None, "fingerprint": registered, "then": rows_then, "problem": model_versions.OUTSIDE}
     version = int(record["model"]["snapshot"])
-    summary: dict[str, Any] = {"snapshot": version, "fingerprint": registered, "then": rows_then}
+    summary: RowsTrace = {"snapshot": version, "fingerprint": registered, "then": rows_then}
     try:
         rows = corpus.read_rows(context.home, version)
         fingerprint, sizes = corpus.fingerprint_contents(context.home, version)
@@ -78,7 +125,7 @@ def _describe_rows(context: RunContext, record: dict[str, Any]) -> dict[str, Any
     }
 
 
-def _describe_descent(context: RunContext, record: dict[str, Any]) -> list[dict[str, Any]]:
+def _describe_descent(context: RunContext, record: model_versions.VersionFacts) -> list[Ancestor]:
     """Return the versions that it descends from, with the number of rows of each that were forgotten, by split."""
     versions = lineage.list_trained_versions(context.home, context.recipe.registered_name)
     snapshots = {entry.version: entry.snapshot for entry in versions}
@@ -94,7 +141,7 @@ def _describe_descent(context: RunContext, record: dict[str, Any]) -> list[dict[
     ]
 
 
-def _describe_sources(rows: "pa.Table") -> list[dict[str, Any]]:
+def _describe_sources(rows: "pa.Table") -> list[SourceRows]:
     """Return the number of rows of each source, with a digest over their contents.
 
     A row version is itself a digest of the row's content.

@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from evertune.runtime.context import RunContext
+
+Command = TypeVar("Command", bound=Callable[..., object])
 
 recipe = click.argument("recipe", type=click.Path())
 overrides = click.option(
@@ -19,7 +21,7 @@ as_json = click.option(
 version = click.option("--version", type=int, help="Registered version. Default: the champion.")
 
 
-def reason(command: Callable[..., Any]) -> Callable[..., Any]:
+def reason(command: Command) -> Command:
     """Add `--reason`, which is prompted for on a terminal."""
     return click.option(
         "--reason", callback=_ask_reason, help="Stored in the ledger with your name; prompted for if missing."
@@ -54,7 +56,7 @@ def choose_version(context: "RunContext", version: int | None) -> int:
     return chosen_version
 
 
-def show_json(value: Any) -> None:
+def show_json(value: object) -> None:
     """Print one JSON object on standard output."""
     import json
 

@@ -1,6 +1,6 @@
 """The ledger, and the moves that a person makes: history, promote, approve, reject, rollback."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,9 +9,9 @@ from evertune.cli.terminal import make_console, print_table
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
+    from evertune.registry.decisions.ledger import Entry
     from evertune.runtime.home import Home
 
-Event = dict[str, Any]
 version = click.option("--version", type=int, required=True, help="Registered version.")
 
 
@@ -93,14 +93,14 @@ def rollback(recipe: str, reason: str) -> None:
     _print_outcome(loaded, f"version {predecessor} is champion again")
 
 
-def list_events(home: "Home") -> list[Event]:
+def list_events(home: "Home") -> "list[Entry]":
     """Return the ledger's entries for people, oldest first: all but the intents to move the champion."""
     from evertune.registry.decisions import ledger
 
     return [entry for entry in ledger.read_entries(home) if entry["event"] != "intent"]
 
 
-def describe_event(event: Event) -> str:
+def describe_event(event: "Entry") -> str:
     """Return the verdict of a decision, what a trigger did, or else the name of the event."""
     if event["event"] == "trigger":
         return f"{event['trigger']}: {'retrain' if event['starts'] else 'held'}"
@@ -119,11 +119,11 @@ def _print_outcome(recipe: "Recipe", text: str) -> None:
     make_console().print(f"{recipe.registered_name}: {text}")
 
 
-def _format_time(event: Event) -> str:
+def _format_time(event: "Entry") -> str:
     return str(event["time"]).replace("T", " ")[:19]
 
 
-def _format_versions(event: Event) -> str:
+def _format_versions(event: "Entry") -> str:
     if "to" in event:
         return f"{event['from'] or 'none'} -> {event['to']}"
     return str(event.get("version") or event.get("champion") or "")

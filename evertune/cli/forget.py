@@ -1,7 +1,7 @@
 """`evertune forget`: remove rows that a person wants forgotten."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,7 @@ from evertune.runtime.context import open_context
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from evertune.audit.forgetting.forget import Forgotten
+    from evertune.audit.forgetting.forget import Forgotten, SeenVersion
 
 STORES = {"corpus": "the corpus", "quarantine": "the quarantine", "batches": "waiting batches"}
 
@@ -89,7 +89,7 @@ def _show_forgotten(screen: "Console", forgotten: "Forgotten", recipe: str) -> N
         _show_next_steps(screen, forgotten, recipe)
 
 
-def _format_seen_rows(entry: dict[str, Any]) -> str:
+def _format_seen_rows(entry: "SeenVersion") -> str:
     """The rows that a version has seen, or else the versions that it descends from."""
     if entry["rows"]:
         return ", ".join(f"{rows:,} {split}" for split, rows in entry["rows"].items())

@@ -5,7 +5,8 @@ All of it goes to standard error, except for results.
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,7 +46,7 @@ def follow_log(console: "Console") -> None:
     logger.handlers = [StepLines(console)]
 
 
-def print_table(console: "Console", columns: list[str], rows: list[list[Any]], right: int = 99) -> None:
+def print_table(console: "Console", columns: Sequence[str], rows: Sequence[Sequence[object]], right: int = 99) -> None:
     """Print rows as a table.
 
     Args:

@@ -1,6 +1,7 @@
 """`evertune trace`: from a version back to rows, recipe, code, and the people who moved it."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -11,7 +12,12 @@ from evertune.runtime.context import open_context
 if TYPE_CHECKING:
     from rich.console import Console
 
-Json = dict[str, Any]
+    from evertune.audit.trace import RowsTrace, VersionTrace
+    from evertune.registry.decisions.ledger import Entry
+    from evertune.registry.tracking.runs import Environment
+    from evertune.registry.versions.versions import ModelFacts
+
+PASSED: dict[bool | None, str] = {True: "yes", False: "no"}
 MACHINE = ("platform", "python", "cpus", "threads", "arithmetic", "base_model")
 
 
@@ -34,7 +40,7 @@ def trace(recipe: str, version: int | None, as_json: bool) -> None:
         _show_record(make_console(stderr=False), record)
 
 
-def _show_record(screen: "Console", record: Json) -> None:
+def _show_record(screen: "Console", record: "VersionTrace") -> None:
     print_table(screen, ["", ""], _list_facts(record))
     if sources := record["rows"].get("sources"):
         screen.print("\nsources")
@@ -61,14 +67,15 @@ def _show_record(screen: "Console", record: Json) -> None:
     _show_evidence(screen, record)
 
 
-def _list_facts(record: Json) -> list[list[str]]:
+def _list_facts(record: "VersionTrace") -> list[list[str | None]]:
     """Name and value of each fact; those that do not apply are left out."""
     model = record["model"]
     run = record["run"]
     rows = record["rows"]
     environment = record["environment"]
+    machine: Mapping[str, object] = environment
     aliases = f" ({', '.join(model['aliases'])})" if model["aliases"] else ""
-    lines = [
+    lines: list[list[str | None]] = [
         ["model", f"{model['name']}, version {model['version']}{aliases}, registered {model['registered']}"],
         ["run", f"{model['run_id']}, {run['started']} to {run['ended']}, by {run['who']}" if run["started"] else ""],
         ["code", model["code"]],
@@ -90,13 +97,13 @@ def _list_facts(record: Json) -> list[list[str]]:
             counts = _format_counts(ancestor["forgotten"])
             lines.append(["forgotten since", f"{counts}, which version {ancestor['version']} has seen (an ancestor)"])
     lines += [
-        ["machine", ", ".join(f"{name} {environment[name]}" for name in MACHINE if name in environment)],
+        ["machine", ", ".join(f"{name} {machine[name]}" for name in MACHINE if name in machine)],
         ["replaced", _describe_replaced(record)],
     ]
     return lines
 
 
-def _show_evidence(screen: "Console", record: Json) -> None:
+def _show_evidence(screen: "Console", record: "VersionTrace") -> None:
     """Print the tests behind the newest decision that has any."""
     evidence_lists = [decision["evidence"] for decision in record["decisions"] if decision.get("evidence")]
     if not evidence_lists:
@@ -110,16 +117,18 @@ def _show_evidence(screen: "Console", record: Json) -> None:
                 check["test"],
                 check.get("on"),
                 check.get("rows"),
-                *(format_metric(check.get(key)) for key in ("challenger", "champion", "p")),
-                {True: "yes", False: "no"}.get(check.get("passed"), ""),
+                format_metric(check.get("challenger")),
+                format_metric(check.get("champion")),
+                format_metric(check.get("p")),
+                PASSED.get(check.get("passed"), ""),
             ]
             for check in evidence_lists[-1]
         ],
     )
 
 
-def _summarize_recipe(recipe: Json) -> str:
-    training = recipe.get("training") or {}
+def _summarize_recipe(recipe: Mapping[str, object]) -> str:
+    training = cast(Mapping[str, object], recipe.get("training") or {})
     return ", ".join(
         [
             str(recipe.get("base_model")),
@@ -128,11 +137,11 @@ def _summarize_recipe(recipe: Json) -> str:
     )
 
 
-def _list_libraries(environment: Json) -> list[tuple[str, Any]]:
+def _list_libraries(environment: "Environment") -> list[tuple[str, str]]:
     return list((environment.get("libraries") or {}).items())
 
 
-def _describe_descent(model: Json) -> str:
+def _describe_descent(model: "ModelFacts") -> str:
     """The versions, or the other model, that its weights or its teacher's answers come from."""
     origins = []
     if model["of"]:
@@ -146,13 +155,13 @@ def _describe_descent(model: Json) -> str:
     return ", ".join(origins)
 
 
-def _describe_snapshot(rows: Json) -> str:
+def _describe_snapshot(rows: "RowsTrace") -> str:
     if rows["snapshot"] is None:
         return str(rows["problem"])
     return f"{rows['snapshot']}, fingerprint {rows['fingerprint']}{_describe_rows_state(rows)}"
 
 
-def _describe_rows_state(rows: Json) -> str:
+def _describe_rows_state(rows: "RowsTrace") -> str:
     if "problem" in rows:
         return f"; {rows['problem']}"
     if rows["forgotten"] and all(count == rows["forgotten"].get(split, 0) for split, count in rows["gone"].items()):
@@ -164,7 +173,7 @@ def _format_counts(rows: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {split}" for split, count in rows.items())
 
 
-def _describe_replaced(record: Json) -> str:
+def _describe_replaced(record: "VersionTrace") -> str:
     """The versions that it replaced as champion."""
     version = record["model"]["version"]
     before = [move["from"] for move in record["moves"] if move["to"] == version]
@@ -175,7 +184,7 @@ def _describe_replaced(record: Json) -> str:
     )
 
 
-def _describe_move(entry: Json) -> str:
+def _describe_move(entry: "Entry") -> str:
     if entry["event"] in {"moved", "external"}:
         return f"champion: version {entry['from'] or 'none'} to {entry['to']}"
     return str(entry["event"])

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from evertune.data.splits import assign
 from evertune.errors import DataError
 from evertune.evaluation import evaluate
 from evertune.objectives import extract_cells, load_objective
-from evertune.records import Candidate, Decision, Evaluation, Snapshot, Tokens, compute_digest
+from evertune.records import Candidate, Decision, Evaluation, Evidence, Snapshot, Tokens, compute_digest
 from evertune.registry.decisions import promotion
 from evertune.registry.tracking import runs
 from evertune.registry.versions import versions
@@ -119,7 +119,7 @@ def compress_version(
         if version != champion and decision.verdict == "promoted":
             reason = f"{decision.reason} Version {version} is not the champion."
             decision = Decision("held", reason, decision.evidence)
-        evidence = {
+        evidence: Evidence = {
             "test": "variant",
             "passed": decision.verdict == "promoted",
             "on": "test",
@@ -162,7 +162,8 @@ def _read_training_snapshot(context: RunContext, version: int, original: Path) -
     model = facts["model"]
     batch = bundle.read_card(original)["snapshot"]["batch"]
     labels = tuple(bundle.read_labels(original))
-    return Snapshot(int(model["snapshot"]), model["fingerprint"], facts["run"]["rows"], labels, int(batch))
+    number, fingerprint = cast(tuple[str, str], (model["snapshot"], model["fingerprint"]))  # fetched, so on record
+    return Snapshot(int(number), fingerprint, facts["run"]["rows"], labels, int(batch))
 
 
 def _compare_on_test(

@@ -93,8 +93,10 @@ def _judge_batch(
     """Return the verdicts; accepted rows are signed and written to the file while others are still being judged."""
     rows, names = staging.open_batch(batch)
     sign_rows = partial(assign.add_signatures, input_role=context.objective.INPUTS[0])
-    remote_judge = spread and RemoteWorkers(spread, sign_rows)
-    with BackgroundWorker(lambda chunk: accepted_file.add_rows(chunk if remote_judge else sign_rows(chunk))) as writer:
+    remote_judge = RemoteWorkers(spread, sign_rows) if spread else None
+    with BackgroundWorker["pa.Table"](
+        lambda chunk: accepted_file.add_rows(chunk if remote_judge else sign_rows(chunk))
+    ) as writer:
         labels = transactions.known_labels(context.home)
         known_inputs = transactions.known_inputs(context)
         verdicts = judge.check_batch(

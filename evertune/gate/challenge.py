@@ -1,6 +1,6 @@
 """Read the evidence of a challenge from disk, and let the gate decide."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from evertune.runtime.files import read_json
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
+    from evertune.registry.decisions.ledger import Entry
 
 
 def decide_challenge(recipe: "Recipe", report: Evaluation, challenge_number: int, look: int = 1) -> Decision:
@@ -65,7 +66,7 @@ def decide_challenge(recipe: "Recipe", report: Evaluation, challenge_number: int
     return decide_promotion(case)
 
 
-def _read_scores(evidence: Mapping[str, NDArray[Any]], clean: NDArray[np.bool_]) -> RowScores | None:
+def _read_scores(evidence: Mapping[str, NDArray[np.float64]], clean: NDArray[np.bool_]) -> RowScores | None:
     """Return both models' scores of the clean rows; None where there are none."""
     if "log_challenger" not in evidence or "log_champion" not in evidence:
         return None
@@ -75,7 +76,7 @@ def _read_scores(evidence: Mapping[str, NDArray[Any]], clean: NDArray[np.bool_])
         sizes=evidence["sizes"][clean],
         days=evidence["days"][clean],
         ingests=evidence["ingests"][clean],
-        classes=evidence["class"][clean],
+        classes=evidence["class"][clean].astype(np.int64),
     )
 
 
@@ -87,7 +88,7 @@ def fingerprint_rows(report: Evaluation) -> str:
         return compute_digest(sorted(evidence["row_version"][evidence["mask_test_clean"]].tolist()))[:16]
 
 
-def count_challenges(entries: list[dict[str, Any]], champion: int | None, version: int) -> int:
+def count_challenges(entries: "Sequence[Entry]", champion: int | None, version: int) -> int:
     """Count how often this champion was challenged with evidence, this time included; a repeat keeps its number.
 
     Args:
@@ -103,7 +104,7 @@ def count_challenges(entries: list[dict[str, Any]], champion: int | None, versio
     return _count_distinct(challengers, version)
 
 
-def count_looks(entries: list[dict[str, Any]], report: Evaluation, version: int) -> int:
+def count_looks(entries: "Sequence[Entry]", report: Evaluation, version: int) -> int:
     """Count how often this champion was challenged on these very test rows, this time included.
 
     Args:
@@ -129,7 +130,7 @@ def _count_distinct(challengers: list[int], version: int) -> int:
     return distinct_challengers.index(version) + 1 if version in distinct_challengers else len(distinct_challengers) + 1
 
 
-def explain_lost_champion(entries: list[dict[str, Any]]) -> str | None:
+def explain_lost_champion(entries: "Sequence[Entry]") -> str | None:
     """Return what is wrong if the ledger records a champion and the registry has none; None for a first version.
 
     Args:

@@ -1,7 +1,7 @@
 """The gate: may a challenger replace the champion? Pure: arrays in, a `Decision` with its evidence out."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from evertune.gate.hypothesis_tests import (
     judge_superiority,
 )
 from evertune.gate.robustness import judge_robustness
-from evertune.records import Decision, Verdict
+from evertune.records import Decision, Evidence, Verdict
 from evertune.statistics.resampling import slice_metric, sum_rows
 
 __all__ = ["Case", "Scored", "decide_promotion", "used_error_budget"]
@@ -134,4 +134,4 @@ def _combine_findings(case: Case, findings: list[Finding]) -> Decision:
     states = {item.state for item in findings}
     state = next(state for state in VERDICTS if state in states)
     messages = [item.message for item in findings if item.state == state and item.message]
-    return Decision(VERDICTS[state], " ".join(messages), tuple(evidence))
+    return Decision(VERDICTS[state], " ".join(messages), tuple(cast(list[Evidence], evidence)))

@@ -3,17 +3,29 @@
 import logging
 import re
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
-from evertune.notify.notices import Notice
+from evertune.notify.notices import Notice, Tone
 from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
+
+if TYPE_CHECKING:
+    import apprise
 
 UNKNOWN = "Apprise cannot read this address; see https://appriseit.com for the address format of each service"
 MAX_SENT = 200  # keys of sent notices that are kept
 STATUS = re.compile(r"error=(\d{3})\b")
 SYSTEM = re.compile(r"\[Errno -?\d+\] ([A-Za-z ]+)")  # an error message of the operating system
 LOGGED: dict[int, list[str]] = {}  # what Apprise logs while it sends, by thread; it may show addresses
+
+
+class Message(TypedDict):
+    """A notice as Apprise takes it."""
+
+    title: str
+    body: str
+    notify_type: Tone
+    body_format: str
 
 
 def find_service_name(address: str) -> str | None:
@@ -33,7 +45,7 @@ def send_notice(address: str, notice: Notice, timeout: float) -> str | None:
     problems = list[str | None]()
     if not len(service):
         return UNKNOWN
-    message = {"title": notice.title, "body": notice.body, "notify_type": notice.tone, "body_format": "text"}
+    message: Message = {"title": notice.title, "body": notice.body, "notify_type": notice.tone, "body_format": "text"}
     worker = threading.Thread(target=_try_sending, args=(service, message, problems), daemon=True)
     worker.start()
     worker.join(timeout)
@@ -56,7 +68,7 @@ def note_sent(home: Home, key: str) -> None:
         write_json(home.model / "told.json", [*sent_keys, key][-MAX_SENT:])
 
 
-def _open_service(address: str) -> Any:
+def _open_service(address: str) -> "apprise.Apprise":
     import apprise
 
     _silence_logs()
@@ -78,7 +90,7 @@ def _keep_record(record: logging.LogRecord) -> bool:
     return False
 
 
-def _try_sending(service: Any, message: dict[str, Any], problems: list[str | None]) -> None:
+def _try_sending(service: "apprise.Apprise", message: Message, problems: list[str | None]) -> None:
     log_lines = LOGGED.setdefault(threading.get_ident(), [])
     try:
         is_sent = bool(service.notify(**message))

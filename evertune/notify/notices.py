@@ -4,10 +4,10 @@ import shlex
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from evertune.errors import EvertuneError
-from evertune.records import Monitoring, Outcome, compute_digest
+from evertune.records import Evidence, Monitoring, Outcome, compute_digest
 from evertune.runtime.home import find_home
 from evertune.runtime.secrets import hide_secrets
 
@@ -118,7 +118,7 @@ def _format_metrics(metric: str, result: Outcome, champion: Mapping[str, float])
         yield f"{metric}: challenger {challenger_value:.4f}{champion_text} on all test rows"
 
 
-def _format_evidence(evidence: tuple[dict[str, Any], ...]) -> Iterator[str]:
+def _format_evidence(evidence: tuple[Evidence, ...]) -> Iterator[str]:
     """Yield a line for each test: both models, the interval of the difference, and whether it passed."""
     for test in evidence[:MAX_TESTS]:
         details = [f"{name} {test[name]:.4f}" for name in ("challenger", "champion") if test.get(name) is not None]

@@ -1,9 +1,10 @@
 """Challenger and champion of a run on the same test rows, and what the run's page shows beside the scores."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.config import Recipe
 from evertune.errors import EvertuneError
@@ -96,7 +97,7 @@ def score_models(candidate: Candidate, context: RunContext, opponent: Opponent) 
     return report
 
 
-def describe_baseline(recipe: Recipe, rows: "pa.Table", candidate: Candidate) -> dict[str, Any] | None:
+def describe_baseline(recipe: Recipe, rows: "pa.Table", candidate: Candidate) -> Mapping[str, object] | None:
     """Return what the base model reaches without training, or why that is not measured; None where it does not apply.
 
     It decides nothing, so an error is logged and does not fail the run.
@@ -114,7 +115,9 @@ def describe_baseline(recipe: Recipe, rows: "pa.Table", candidate: Candidate) ->
         return None
 
 
-def describe_drift(recipe: Recipe, champion: Path, version: int, rows: "pa.Table", since: int) -> Any:
+def describe_drift(
+    recipe: Recipe, champion: Path, version: int, rows: "pa.Table", since: int
+) -> dict[str, object] | None:
     """Return how the new test rows differ from the older ones, as the champion sees them; None where rows are too few.
 
     It decides nothing, so an error is logged and does not fail the run.
@@ -125,7 +128,8 @@ def describe_drift(recipe: Recipe, champion: Path, version: int, rows: "pa.Table
         since: newest batch that the champion knew.
     """
     try:
-        return to_plain(monitor.compare_run_rows(recipe, champion, version, rows, since))
+        drift: dict[str, object] | None = to_plain(monitor.compare_run_rows(recipe, champion, version, rows, since))
+        return drift
     except Exception as error:  # the champion's code may be of any age
         logger.warning("evaluate: drift of the new test rows not measured: %s: %s", type(error).__name__, error)
         return None

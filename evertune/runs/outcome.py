@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from evertune import report
 from evertune.config import Recipe
 from evertune.data.corpus.state import load_state
-from evertune.records import Candidate, Decision, Evaluation, Outcome, Snapshot, TooLittle, to_plain
+from evertune.records import Candidate, Decision, Evaluation, Outcome, Snapshot, SnapshotFacts, TooLittle, to_plain
 from evertune.registry.decisions import ledger
 from evertune.registry.tracking import runs
 from evertune.registry.versions import versions
@@ -82,7 +81,7 @@ def build_waiting_outcome(shortage: TooLittle, snapshot: Snapshot, context: RunC
     )
 
 
-def describe_snapshot(snapshot: Snapshot) -> dict[str, Any]:
+def describe_snapshot(snapshot: Snapshot) -> SnapshotFacts:
     """Return what an outcome says of its snapshot, JSON-ready."""
     return {"version": snapshot.version, "rows": snapshot.rows, "fingerprint": snapshot.fingerprint}
 
@@ -158,10 +157,11 @@ def record_outcome(run: runs.Run, recipe: Recipe, outcome: Outcome, evaluation: 
     Raises:
         RegistryError: MLflow does not answer.
     """
-    values: dict[str, Any] = {
+    values: dict[str, float | None] = {
         f"{split}_{name}": value for split, metrics in evaluation.metrics.items() for name, value in metrics.items()
     }
-    values |= {f"rows_{name}": outcome.rows[name] for name in ("accepted", "refused")}  # for the model's history
+    # For the model's history.
+    values |= {"rows_accepted": outcome.rows["accepted"], "rows_refused": outcome.rows["refused"]}
     values["rows_corpus"] = sum(snapshot.rows.values())
     run.log_metrics({name: value for name, value in values.items() if value is not None}, outcome.training["steps"])
     run.log_recipe(recipe)

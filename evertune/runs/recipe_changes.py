@@ -1,7 +1,7 @@
 """Edits of a recipe between two runs, and which metrics of its history they leave comparable."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.data.corpus.state import load_state
 from evertune.records import dump_settings
@@ -39,7 +39,7 @@ EFFECTS = (
 )
 
 
-def summarize_recipe(recipe: "Recipe") -> dict[str, Any]:
+def summarize_recipe(recipe: "Recipe") -> dict[str, object]:
     """Return the settings of a recipe that differ from their defaults, JSON-ready, to compare later recipes with."""
     settings = dump_settings(recipe, *IGNORED)
     settings["data"].pop("sources")  # a change of sources shows in the rows
@@ -52,7 +52,7 @@ def find_changes(context: "RunContext") -> list[str]:
     return [] if before is None else describe_changes(before, summarize_recipe(context.recipe))
 
 
-def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def describe_changes(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """Return the changes between two recipes in words, one sentence for all with the same effect.
 
     Args:
@@ -71,16 +71,16 @@ def _find_effect(key: str) -> str:
     return next(effect for prefix, effect in EFFECTS if key == prefix or key.startswith(f"{prefix}."))
 
 
-def _flatten_keys(value: Any, key: str = "") -> Sequence[tuple[str, Any]]:
+def _flatten_keys(value: object, key: str = "") -> Sequence[tuple[str, object]]:
     if not isinstance(value, Mapping):
         return [(key, value)]
-    pairs: list[tuple[str, Any]] = []
+    pairs: list[tuple[str, object]] = []
     for name, inner in value.items():
         pairs += _flatten_keys(inner, f"{key}.{name}" if key else str(name))
     return pairs
 
 
-def _format_value(key: str, recipe: Mapping[str, Any]) -> str:
+def _format_value(key: str, recipe: Mapping[str, object]) -> str:
     value = recipe.get(key)
     unset = "none" if key.startswith(ENTRIES) else "default"
     text = unset if value is None else str(value)

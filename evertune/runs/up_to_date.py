@@ -3,12 +3,12 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.data.corpus.state import Conclusion, CorpusState, load_state, update_state
 from evertune.models import base as base_models
 from evertune.models import teachers
-from evertune.records import Outcome, Snapshot, compute_digest, dump_settings, to_plain
+from evertune.records import Outcome, RowCounts, Snapshot, compute_digest, dump_settings, to_plain
 from evertune.runs import recipe_changes
 from evertune.runtime.home import Home
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from evertune.config import Recipe
     from evertune.runtime.context import RunContext
 
-Fingerprints = Callable[["Recipe", dict[str, Any], dict[str, str]], dict[str, str] | None]
+FileCache = dict[str, list[int | str]]  # `[size, mtime_ns, digest]` by name, see `CorpusState.files`
+Fingerprints = Callable[["Recipe", FileCache, dict[str, str]], dict[str, str] | None]
 INTENT = "intent.json"  # in `home.forgotten`: rows that are still to be forgotten
 # Sections that change neither a model nor its comparison.
 OUTSIDE = ("folder", "file", "schedule", "registry", "contract", "monitor", "notify", "retention", "triggers")
@@ -31,7 +32,7 @@ def recipe_fingerprint(recipe: "Recipe") -> str:
     sections["data"].pop("sources")
     for name in recipe.training.HOW:
         sections.get("training", {}).pop(name, None)
-    parts: list[Any] = [sections, base_models.fingerprint_base(recipe)]
+    parts: list[object] = [sections, base_models.fingerprint_base(recipe)]
     if recipe.contract.label.rename:  # the only part of `contract` that changes a model
         parts.append(recipe.contract.label.rename)
     teacher_digest = teachers.fingerprint_teacher(recipe)
@@ -106,7 +107,7 @@ def _write_conclusion(context: "RunContext", concluded: Conclusion, snapshot: Sn
 
 
 @contextlib.contextmanager
-def open_file_cache(home: Home) -> Iterator[dict[str, Any]]:
+def open_file_cache(home: Home) -> Iterator[FileCache]:
     """Yield the cache of source files: size, time and digest of each; save what is added to it.
 
     With it, a thousand old files need not be read each night to find one that is new.
@@ -129,7 +130,7 @@ def invalidate_conclusion(home: Home) -> None:
     update_state(home, drop_sources)
 
 
-def count_rows(snapshot: Snapshot) -> dict[str, Any]:
+def count_rows(snapshot: Snapshot) -> RowCounts:
     """Return the numbers of rows since the last concluded run, as an outcome holds them."""
     return {
         "new": snapshot.new,

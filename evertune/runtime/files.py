@@ -32,7 +32,7 @@ def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
         scratch.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write `value` as JSON, atomically; a long value on one line, since indenting takes Python ten times as long.
 
     Raises:
@@ -56,7 +56,7 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def append_json(path: Path, value: Any) -> None:
+def append_json(path: Path, value: object) -> None:
     """Append a line of JSON; it is on the disk before the call returns.
 
     If a crash or a full disk cut the last line short, it is ended first, so that the new line stays readable.
@@ -85,9 +85,9 @@ def read_json_lines(path: Path) -> list[Any]:
     return parse_json_lines(path.read_bytes()) if path.exists() else []
 
 
-def parse_json_lines(lines: bytes) -> list[Any]:
+def parse_json_lines(lines: bytes) -> list[object]:
     """Return the values of all lines that are whole JSON."""
-    values = []
+    values: list[object] = []
     for line in lines.splitlines():
         with contextlib.suppress(ValueError):  # cut short by a crash; what it recorded was repeated or repaired
             values.append(json.loads(line))

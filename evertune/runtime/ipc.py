@@ -7,7 +7,10 @@ import select
 import threading
 from collections.abc import Callable
 from io import TextIOBase
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Tell = Callable[..., None]
 POLL_SECONDS = 1.0  # between two checks for the parent process
@@ -16,7 +19,7 @@ POLL_SECONDS = 1.0  # between two checks for the parent process
 def make_sender(descriptor: int) -> Tell:
     """Return a function that sends its keyword arguments as one message."""
 
-    def send(**message: Any) -> None:
+    def send(**message: object) -> None:
         os.write(descriptor, json.dumps(message).encode() + b"\n")
 
     return send
@@ -79,16 +82,15 @@ class Order:
 
     def to_json(self) -> str:
         """Return the order as JSON."""
-        return str(self._adapter().dump_json(self).decode())
+        return self._adapter().dump_json(self).decode()
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Return the order that `to_json` wrote."""
-        order: Self = cls._adapter().validate_json(text)
-        return order
+        return cls._adapter().validate_json(text)
 
     @classmethod
-    def _adapter(cls) -> Any:
+    def _adapter(cls) -> "TypeAdapter[Self]":
         from pydantic import TypeAdapter
 
         return TypeAdapter(cls)

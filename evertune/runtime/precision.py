@@ -2,9 +2,12 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evertune.runtime.files import read_json, write_json
+
+if TYPE_CHECKING:
+    import torch
 
 
 def resolve_precision(precision: str, memory: Path) -> str:
@@ -32,7 +35,7 @@ def resolve_precision(precision: str, memory: Path) -> str:
     return str(measured[name]["precision"])
 
 
-def _measure_seconds(dtype: Any) -> float:
+def _measure_seconds(dtype: "torch.dtype") -> float:
     """Return the shortest time of five matrix products with the shapes of a small encoder's layer."""
     import torch
 

@@ -5,19 +5,23 @@ Close a generator that is not read to its end: its threads then end after their 
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from evertune.runtime import malloc
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Calls a function with each of many jobs, on other machines, and yields the results in the order of the jobs.
-Spread = Callable[[Callable[..., Any], Iterable[dict[str, Any]]], Iterable[Any]]
-
 AHEAD = 2  # finished results that wait for their turn
+
+
+class Spread(Protocol):
+    """Calls a function with each of many jobs, on other machines, and yields the results in the order of the jobs."""
+
+    def __call__(self, function: Callable[..., Result], jobs: Iterable[Mapping[str, object]], /) -> Iterable[Result]:
+        """Yield `function(**job)` of each job."""
 
 
 def map_in_threads(
@@ -74,19 +78,19 @@ def map_behind(items: Iterable[Item], function: Callable[[Item], Result]) -> Gen
             yield previous.result()
 
 
-class BackgroundWorker:
+class BackgroundWorker(Generic[Item]):
     """Works on submitted items, one at a time, in another thread; like `map_behind` without an iterable.
 
     Args:
         work: called with each item.
     """
 
-    def __init__(self, work: Callable[[Any], object]) -> None:
+    def __init__(self, work: Callable[[Item], object]) -> None:
         self.work = work
         self.pool = ThreadPoolExecutor(1)
         self.waiting: deque[Future[object]] = deque()
 
-    def submit_item(self, item: Any) -> None:
+    def submit_item(self, item: Item) -> None:
         """Queue an item; wait if the one before it has not started yet.
 
         Raises:
@@ -96,7 +100,7 @@ class BackgroundWorker:
         if len(self.waiting) > 1:
             self.waiting.popleft().result()
 
-    def __enter__(self) -> "BackgroundWorker":
+    def __enter__(self) -> "BackgroundWorker[Item]":
         return self
 
     def __exit__(self, kind: object, *error: object) -> None:

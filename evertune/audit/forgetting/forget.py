@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from evertune.audit.forgetting import pages, subjects, tables, write_ahead
-from evertune.audit.forgetting.write_ahead import Intent, count_lost_rows
+from evertune.audit.forgetting.write_ahead import GoneRow, Intent, count_lost_rows
 from evertune.config import Recipe
 from evertune.data.corpus import tombstones
 from evertune.data.corpus import transactions as corpus
@@ -40,6 +40,15 @@ MAX_SHOWN = 10  # ids that a message names
 logger = logging.getLogger(__name__)
 
 
+class SeenVersion(TypedDict):
+    """A registered version that has seen forgotten rows: how many, by split, and which of its ancestors have."""
+
+    version: int
+    aliases: list[str]
+    rows: dict[str, int]
+    descends: list[int]
+
+
 @dataclass(frozen=True)
 class Forgotten:
     """What was forgotten, or would be.
@@ -57,7 +66,7 @@ class Forgotten:
     rows: dict[str, int]
     known: int
     files: dict[str, int]
-    versions: tuple[dict[str, Any], ...]
+    versions: tuple[SeenVersion, ...]
     outside: tuple[str, ...]
     fresh_start: bool
     dry_run: bool
@@ -183,7 +192,7 @@ def _build_intent(
     context: RunContext, stones: Tombstones, count_before: int, names: Mapping[str, set[str]], reason: str
 ) -> Intent:
     rows = {"corpus": 0, "quarantine": 0, "batches": 0}
-    gone_rows = dict[str, Any]()
+    gone_rows = dict[str, GoneRow]()
     versions = list[str]()
     texts = set[str]()
     pictures = set[str]()
@@ -252,8 +261,15 @@ def _carry_out(home: Home, intent: Intent) -> dict[str, int]:
     if intent.gone:
         up_to_date.invalidate_conclusion(home)
     if not any(entry.get("mark") == intent.mark for entry in ledger.read_entries(home)):
-        facts = {"mark": intent.mark, "asked": intent.asked, "rows": intent.rows}
-        ledger.append_event(home, "forgotten", who=intent.who, reason=intent.reason, **facts)
+        ledger.append_event(
+            home,
+            "forgotten",
+            who=intent.who,
+            reason=intent.reason,
+            mark=intent.mark,
+            asked=intent.asked,
+            rows=intent.rows,
+        )
     write_ahead.clear_intent(home)
     return {"pages": cleaned, "tokens": len(stale)}
 
@@ -295,7 +311,7 @@ def _drop_trained(home: Home) -> None:
             shutil.rmtree(folder)
 
 
-def _describe_versions(home: Home, versions: Sequence[lineage.TrainedVersion], intent: Intent) -> list[dict[str, Any]]:
+def _describe_versions(home: Home, versions: Sequence[lineage.TrainedVersion], intent: Intent) -> list[SeenVersion]:
     """Return how many of the rows each registered version has seen, by split, and which of its ancestors have."""
     rows_seen = {
         entry.version: count_lost_rows(home, entry.snapshot, corpus.batch_of(home, entry.snapshot), intent.gone)

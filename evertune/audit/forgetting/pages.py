@@ -5,14 +5,18 @@ import html
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from evertune.data.text_matching import TextMatcher
 from evertune.data.thumbnails import URI
 from evertune.runtime.files import write_atomic
 from evertune.runtime.home import Home
+
+if TYPE_CHECKING:
+    from evertune.objectives import Input, Prediction
+    from evertune.registry.versions.parity import Sample
 
 GONE = "[forgotten]"
 INSTEAD = "<!doctype html><meta charset=utf-8><p>This page was removed because it showed rows that were forgotten.\n"
@@ -110,15 +114,15 @@ def _clean_json(before: str, texts: TextMatcher, path: Path) -> str:
         tree = json.loads(before)
     except ValueError:
         return _clean_lines(before, texts, path)
-    after = _clean_sample(tree, texts) if path.name == SAMPLE else _redact_tree(tree, texts)
+    after = _clean_sample(cast("Sample", tree), texts) if path.name == SAMPLE else _redact_tree(tree, texts)
     return before if after == tree else json.dumps(after, indent=1, ensure_ascii=False) + "\n"
 
 
-def _clean_sample(tree: dict[str, Any], texts: TextMatcher) -> dict[str, Any]:
+def _clean_sample(tree: "Sample", texts: TextMatcher) -> "Sample":
     """Return the sample without the pairs of forgotten rows; its inputs are not shortened."""
     has_several_inputs = isinstance(tree.get("role"), list)
 
-    def is_kept(sample_input: Any, prediction: Any) -> bool:
+    def is_kept(sample_input: "Input", prediction: "Prediction") -> bool:
         inputs = [_join_words(sample_input), *(map(_join_words, sample_input) if has_several_inputs else ())]
         return not any(map(texts.matches_whole, inputs)) and not any(
             map(texts.matches_value, _select_strings(prediction.values()))
@@ -132,7 +136,7 @@ def _clean_sample(tree: dict[str, Any], texts: TextMatcher) -> dict[str, Any]:
     }
 
 
-def _redact_tree(tree: Any, texts: TextMatcher) -> Any:
+def _redact_tree(tree: object, texts: TextMatcher) -> object:
     """Return the tree with each forgotten text replaced; a list of words also counts as one text."""
     if isinstance(tree, str):
         return GONE if texts.matches_value(tree) else tree
@@ -148,7 +152,7 @@ def _redact_tree(tree: Any, texts: TextMatcher) -> Any:
     return tree
 
 
-def _drop_examples(rows: Any, texts: TextMatcher) -> Any:
+def _drop_examples(rows: object, texts: TextMatcher) -> object:
     """Return the rows of the report without those in which any part shows a text."""
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         return rows
@@ -157,15 +161,15 @@ def _drop_examples(rows: Any, texts: TextMatcher) -> Any:
     ]
 
 
-def _join_example(row: dict[str, Any]) -> str:
+def _join_example(row: Mapping[str, object]) -> str:
     return f"{row.get('input', '')} {row.get('target', '')}"
 
 
-def _select_strings(values: Iterable[Any]) -> list[str]:
+def _select_strings(values: Iterable[object]) -> list[str]:
     return [value for value in values if isinstance(value, str)]
 
 
-def _join_words(value: Any) -> str:
+def _join_words(value: "Input | None") -> str:
     return value if isinstance(value, str) else " ".join(map(str, value or ()))
 
 

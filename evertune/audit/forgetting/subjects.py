@@ -1,12 +1,12 @@
 """The parts of a row that pages are searched for: its texts and images, alone and as the report joins them."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.data.corpus.tombstones import to_plain_text
 from evertune.data.text_matching import START, fold_text
 from evertune.data.thumbnails import digest_picture
-from evertune.objectives import Objective
+from evertune.objectives import Cell, Objective
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,5 +50,5 @@ def _select_roles(rows: "pa.Table", objective: Objective, *kinds: str) -> list[s
     ]
 
 
-def _plain_text(value: Any) -> str:
+def _plain_text(value: Cell | None) -> str:
     return to_plain_text(value) if value else ""

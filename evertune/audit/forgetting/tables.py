@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.data.corpus.parquet_chunks import explain_write_errors
 from evertune.data.text_matching import TextMatcher
@@ -76,7 +76,7 @@ def _match_rows(batch: "pa.RecordBatch", texts: TextMatcher) -> list[bool]:
     return [any(map(texts.matches_value, filter(None, map(_cell_text, row)))) for row in rows]
 
 
-def _cell_text(value: Any) -> str:
+def _cell_text(value: object) -> str:
     """Return a cell as text: of a list its words, of other values nothing."""
     if isinstance(value, list):
         return " ".join(map(_cell_text, value))

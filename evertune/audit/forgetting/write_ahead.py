@@ -7,7 +7,7 @@ can always be counted.
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import cast
 
 from evertune.runs.up_to_date import INTENT
 from evertune.runtime.files import read_json, write_json
@@ -97,5 +97,5 @@ def count_lost_rows(home: Home, snapshot: int, batch: int, rows: Iterable[GoneRo
     return counts
 
 
-def _read_gone_rows(home: Home) -> Any:
-    return read_json(home.forgotten / GONE) or []
+def _read_gone_rows(home: Home) -> list[GoneRow]:
+    return cast(list[GoneRow], read_json(home.forgotten / GONE) or [])  # as lists, which unpack alike

@@ -1,15 +1,34 @@
 """The deployments of a prefect.yaml, checked before anything starts; their schedules must match the recipes'."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from evertune.config import load_recipe
 from evertune.config.load import read_yaml
 from evertune.errors import ConfigError
 
 RETRAIN = "flows.retrain.retrain"
+
+
+class Schedule(TypedDict, total=False):
+    """One of the schedules of a deployment, as far as it is read here."""
+
+    cron: str
+    timezone: str
+
+
+class _Required(TypedDict):
+    name: str
+    entrypoint: str
+
+
+class Deployment(_Required, total=False):
+    """An entry under `deployments`, as far as it is read here."""
+
+    parameters: Mapping[str, object] | None
+    schedules: list[Schedule] | None
 
 
 def list_deployments(prefect_file: Path) -> list[str]:
@@ -33,7 +52,7 @@ def list_deployments(prefect_file: Path) -> list[str]:
     return [f"{re.split('[.:]', entry['entrypoint'])[-1]}/{entry['name']}" for entry in entries]
 
 
-def _find_missing_keys(number: int, entry: Any) -> Iterator[str]:
+def _find_missing_keys(number: int, entry: object) -> Iterator[str]:
     """Report keys that are missing or hold a value of the wrong kind."""
     for key, example in (("name", "support-intents"), ("entrypoint", RETRAIN)):
         value = entry.get(key) if isinstance(entry, dict) else None
@@ -46,7 +65,7 @@ def _find_missing_keys(number: int, entry: Any) -> Iterator[str]:
             yield f"deployments.{number}.{key}: write it as `{key}: {example}`"
 
 
-def _find_schedule_conflict(entry: dict[str, Any]) -> Iterator[str]:
+def _find_schedule_conflict(entry: Deployment) -> Iterator[str]:
     """Report a deployment whose schedule differs from its recipe's; a paused schedule counts."""
     path = (entry.get("parameters") or {}).get("recipe")
     if entry["entrypoint"] != RETRAIN or not isinstance(path, str):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypedDict, Unpack, cast
 
-from evertune.records import Outcome, to_plain
+from evertune.records import Evidence, Outcome, Verdict, to_plain
 from evertune.runtime.files import append_json, parse_json_lines
 from evertune.runtime.home import Home
 
@@ -17,18 +17,85 @@ logger = logging.getLogger(__name__)
 SKEW = timedelta(minutes=5)  # tolerated difference between clocks
 
 
-def append_event(home: Home, event: str, **facts: Any) -> dict[str, Any]:
+Event = Literal[
+    "decision",
+    "intent",
+    "moved",
+    "abandoned",
+    "external",
+    "approved",
+    "rejected-by-hand",
+    "expired",
+    "unchanged",
+    "recipe",  # it was edited
+    "trigger",
+    "cleaned",
+    "forgotten",
+]
+
+# The ends of a move of the champion: the versions before and after it, None without a champion.
+Move = TypedDict("Move", {"from": int | None, "to": int | None}, total=False)
+
+
+class MoveFacts(TypedDict, total=False):
+    """Why the champion was moved: `run_id` by a run, `by_hand` by a person, and whether that was a `rollback`."""
+
+    reason: str
+    run_id: str
+    by_hand: bool
+    rollback: bool
+
+
+class Facts(Move, MoveFacts, total=False):
+    """What an entry says besides its time and event; which keys there are depends on the event.
+
+    Args:
+        who: the person or service.
+        version: that was decided on, approved, rejected or expired.
+        verdict, evidence: of a `decision`, which also has the `run_id`.
+        champion: version in use at the time.
+        repaired: of a move that a crash cut off before it was recorded.
+        trigger, starts, held: of a `trigger`: its name, whether it starts a retraining, and why not.
+        versions, bytes: of `cleaned`: what was removed.
+        mark, asked, rows: of `forgotten`: the request, the number of given names, row versions by table.
+    """
+
+    who: str
+    version: int
+    verdict: Verdict
+    champion: int | None
+    evidence: Sequence[Evidence]
+    repaired: bool
+    trigger: str
+    starts: bool
+    held: str | None
+    versions: list[int]
+    bytes: int
+    mark: str
+    asked: int
+    rows: dict[str, int]
+
+
+class Entry(Facts):
+    """A line of the ledger."""
+
+    time: str  # ISO, UTC
+    event: Event
+
+
+def append_event(home: Home, event: Event, **facts: Unpack[Facts]) -> Entry:
     """Append an entry and return it; it is on the disk before the call returns.
 
     Args:
-        event: `decision`, `intent`, `moved`, `abandoned`, `external`, `approved`, `rejected-by-hand`, `expired`,
-            `unchanged`, `recipe` (it was edited), `trigger`, `cleaned`, `forgotten`.
+        event: what happened.
         facts: JSON-ready values; `who` defaults to the user of this process.
     Raises:
         OSError: the disk is full or not writable.
     """
     now = datetime.now(UTC)
-    entry = {"time": now.isoformat(timespec="seconds"), "event": event, "who": find_user(), **to_plain(facts)}
+    entry = cast(
+        Entry, {"time": now.isoformat(timespec="seconds"), "event": event, "who": find_user(), **to_plain(facts)}
+    )
     _check_clock(home, now)
     with home.lock("ledger"):
         append_json(home.ledger, entry)
@@ -72,7 +139,7 @@ def record_recipe_change(home: Home, changes: Sequence[str]) -> None:
         append_event(home, "recipe", reason=reason)
 
 
-def read_entries(home: Home) -> list[dict[str, Any]]:
+def read_entries(home: Home) -> list[Entry]:
     """Return all whole entries, oldest first."""
     if not home.ledger.exists():
         return []
@@ -84,9 +151,13 @@ def read_entries(home: Home) -> list[dict[str, Any]]:
         file.seek(cached.size)
         new = file.read()
     whole = new[: new.rfind(b"\n") + 1]  # another process may be writing the rest
-    whole_entries = [*cached.entries, *parse_json_lines(whole)]
+    whole_entries = [*cached.entries, *_parse_entries(whole)]
     _read_states[home.ledger] = _ReadState(inode, cached.size + len(whole), tuple(whole_entries))
-    return whole_entries + parse_json_lines(new[len(whole) :])
+    return whole_entries + _parse_entries(new[len(whole) :])
+
+
+def _parse_entries(lines: bytes) -> list[Entry]:
+    return cast(list[Entry], parse_json_lines(lines))
 
 
 @dataclass(frozen=True)
@@ -95,7 +166,7 @@ class _ReadState:
 
     inode: int
     size: int = 0
-    entries: tuple[dict[str, Any], ...] = ()
+    entries: tuple[Entry, ...] = ()
 
 
 _read_states: dict[Path, _ReadState] = {}
@@ -123,7 +194,7 @@ def has_versions(home: Home) -> bool:
     return any(entry.get("version") or entry.get("to") for entry in read_entries(home))
 
 
-def find_open_intent(home: Home) -> dict[str, Any] | None:
+def find_open_intent(home: Home) -> Entry | None:
     """Return the intent of an alias move that was neither confirmed nor abandoned; None without one."""
     pending = None
     for entry in read_entries(home):

@@ -1,11 +1,12 @@
 """Carry out decisions: tags, aliases and the ledger; and the decisions that a person makes."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final, Unpack, cast
 
 from evertune.errors import RegistryError
 from evertune.records import Candidate, Decision, Evaluation, to_plain
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 WAITING = "awaiting approval"
-EXPIRED = "expired"
+EXPIRED: Final = "expired"
 COMPARE_AGAIN = (
     "compare it again with `evertune run RECIPE --force`, or make it champion by hand with `evertune promote`"
 )
@@ -61,14 +62,15 @@ def apply_decision(
             verdict="held",
             reason=f"{decision.reason} {WAITING.capitalize()}: evertune approve RECIPE --version {version}",
         )
-    facts: dict[str, Any] = {
+    facts: ledger.Facts = {
+        "verdict": decision.verdict,
         "version": version,
         "champion": evaluation.champion_version,
         "reason": decision.reason,
         "run_id": candidate.run_id,
         "evidence": decision.evidence,
     }
-    _record_decision(context.home, verdict=decision.verdict, **facts)
+    _record_decision(context.home, facts)
     versions.set_tags(
         context.home,
         name,
@@ -88,10 +90,10 @@ def apply_decision(
     return decision
 
 
-def _record_decision(home: Home, **facts: Any) -> None:
+def _record_decision(home: Home, facts: ledger.Facts) -> None:
     """Record a decision in the ledger, once: a run that continues after a crash decides the same again."""
-    last = queries.find_last_decision(home, facts["version"])
-    new = to_plain(facts)
+    last: Mapping[str, object] | None = queries.find_last_decision(home, facts["version"])
+    new: dict[str, object] = to_plain(facts)
     if last is None or any(last[key] != value for key, value in new.items()):
         ledger.append_event(home, "decision", **facts)
 
@@ -137,7 +139,7 @@ def approve_version(home: Home, name: str, version: int, reason: str, max_wait: 
     versions.set_tags(home, name, version, decision="promoted", reason=reason)
 
 
-def _require_waiting(home: Home, name: str, version: int, max_wait: timedelta | None) -> tuple[dict[str, Any], str]:
+def _require_waiting(home: Home, name: str, version: int, max_wait: timedelta | None) -> tuple[ledger.Entry, str]:
     """Return the decision on a version that waits for approval, and its tag."""
     expire_waiting(home, name, max_wait)
     entry = queries.find_last_decision(home, version)
@@ -194,11 +196,11 @@ def expire_waiting(home: Home, name: str, max_wait: timedelta | None) -> None:
             versions.set_tags(home, name, version, decision=EXPIRED, reason=reason)
 
 
-def _is_overdue(entry: dict[str, Any], max_wait: timedelta | None) -> bool:
+def _is_overdue(entry: ledger.Entry, max_wait: timedelta | None) -> bool:
     return max_wait is not None and _decision_age(entry) > max_wait
 
 
-def _decision_age(entry: dict[str, Any]) -> timedelta:
+def _decision_age(entry: ledger.Entry) -> timedelta:
     return datetime.now(UTC) - datetime.fromisoformat(entry["time"])
 
 
@@ -236,7 +238,7 @@ def promote_version(home: Home, name: str, version: int, reason: str) -> None:
     versions.set_tags(home, name, version, decision="promoted", reason=reason)
 
 
-def _promote_checked(home: Home, name: str, version: int, **facts: Any) -> None:
+def _promote_checked(home: Home, name: str, version: int, **facts: Unpack[ledger.MoveFacts]) -> None:
     current = versions.find_champion(home, name)
     if version == current:
         raise RegistryError(f"version {version} of {name} is already the champion")
@@ -263,22 +265,22 @@ def roll_back_champion(home: Home, name: str, reason: str) -> int:
     versions.repair_ledger(home, name)
     current = versions.find_champion(home, name)
     if intent is not None and intent.get("rollback") and intent["to"] == current:
-        return int(intent["to"])
+        return cast(int, current)
     if current is None:
         raise RegistryError(f"{name} has no champion; there is nothing to roll back")
     # A rollback to the champion does not count: the version that it left is not the champion's predecessor.
     # Nor does a move from nothing: for a while there was no champion, or another store was in use.
-    moves = [
-        entry
+    predecessors = [
+        entry["from"]
         for entry in ledger.read_entries(home)
         if entry["event"] in {"moved", "external"}
         and entry["to"] == current
         and entry["from"] is not None
         and not entry.get("rollback")
     ]
-    if not moves:
+    if not predecessors:
         raise RegistryError(f"{name} had no champion before version {current}; there is nothing to go back to")
-    predecessor = int(moves[-1]["from"])
+    predecessor = predecessors[-1]
     _promote_checked(home, name, predecessor, reason=f"rollback: {reason}", by_hand=True, rollback=True)
     return predecessor
 

@@ -1,7 +1,6 @@
 """Decisions in the ledger: on a version, by a person, and the champion that a run was compared with."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from evertune.records import Verdict
 from evertune.registry.decisions import ledger
@@ -46,7 +45,7 @@ def find_champion_run(home: Home, name: str) -> DecidedRun | None:
     return None if decision is None else DecidedRun(decision["run_id"], decision["champion"])
 
 
-def find_last_decision(home: Home, version: int) -> dict[str, Any] | None:
+def find_last_decision(home: Home, version: int) -> ledger.Entry | None:
     """Return the ledger's last decision on a version; None without one."""
     decisions = [
         entry for entry in ledger.read_entries(home) if entry["event"] == "decision" and entry["version"] == version
@@ -66,7 +65,7 @@ def find_manual_promotion(home: Home, version: int) -> tuple[Verdict, str] | Non
     return None
 
 
-def find_rejection(home: Home, version: int) -> dict[str, Any] | None:
+def find_rejection(home: Home, version: int) -> ledger.Entry | None:
     """Return the entry of a person's rejection of a version, if no decision came after it; else None."""
     verdicts = [
         entry

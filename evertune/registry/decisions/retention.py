@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from evertune.models import teachers
@@ -14,6 +14,9 @@ from evertune.registry.versions import versions as model_versions
 from evertune.runtime.home import Home
 
 if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
+
     from evertune.config import Recipe
     from evertune.runtime.context import RunContext
 
@@ -92,12 +95,12 @@ def _find_teacher_version(recipe: "Recipe") -> list[int]:
 def _find_predecessors(home: Home, limit: int | None) -> list[int]:
     """Return the former champions, the latest first."""
     moves = [entry for entry in ledger.read_entries(home) if entry["event"] in {"moved", "external"}]
-    former = [move[end] for move in reversed(moves) for end in ("to", "from") if move.get(end) is not None]
-    distinct = [int(version) for version in dict.fromkeys(former)]
+    ends = [version for move in reversed(moves) for version in (move.get("to"), move.get("from"))]
+    distinct = [version for version in dict.fromkeys(ends) if version is not None]
     return distinct if limit is None else distinct[: limit + 1]  # the first is the champion itself
 
 
-def _find_shared_files(home: Home, versions: Sequence[Any]) -> dict[int, str]:
+def _find_shared_files(home: Home, versions: "Sequence[ModelVersion]") -> dict[int, str]:
     """Return the versions that share their files with another registered version, of any model, with the reason.
 
     Copying a version in MLflow copies no files.
@@ -116,7 +119,7 @@ def _find_shared_files(home: Home, versions: Sequence[Any]) -> dict[int, str]:
     }
 
 
-def _iterate_versions(home: Home) -> Iterator[Any]:
+def _iterate_versions(home: Home) -> "Iterator[ModelVersion]":
     """Yield every version of every registered model."""
     page = open_client(home).search_model_versions()
     while True:
@@ -126,7 +129,7 @@ def _iterate_versions(home: Home) -> Iterator[Any]:
         page = open_client(home).search_model_versions(page_token=page.token)
 
 
-def _locate_files(home: Home, version: Any) -> str:
+def _locate_files(home: Home, version: "ModelVersion") -> str:
     """Return where a version's files are, in a comparable form: path, address, or `models:/ID` of a logged model."""
     source = str(version.source)
     if not LOGGED.fullmatch(source):  # most versions are made from one, and each request takes time
@@ -135,7 +138,9 @@ def _locate_files(home: Home, version: Any) -> str:
     return (unquote(parts.path) if parts.scheme in {"", "file"} else source).rstrip("/")
 
 
-def _find_holder(home: Home, version: Any, locations: Sequence[tuple[Any, str]]) -> Any | None:
+def _find_holder(
+    home: Home, version: "ModelVersion", locations: "Sequence[tuple[ModelVersion, str]]"
+) -> "ModelVersion | None":
     """Return another version of the same run, or one whose files are within those of this version or of its run."""
     mlflow = open_client(home)
     uris = (
@@ -194,7 +199,7 @@ def remove_files(context: "RunContext", versions: list[int]) -> None:
             mlflow.set_model_version_tag(name, str(version), STATE, "removed")
 
 
-def _find_artifacts(home: Home, version: Any) -> list[tuple[Any, str | None]]:
+def _find_artifacts(home: Home, version: "ModelVersion") -> "list[tuple[ArtifactRepository, str | None]]":
     """Return the artifact stores of a version and its run, with the paths in them that may be removed."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -205,7 +210,7 @@ def _find_artifacts(home: Home, version: Any) -> list[tuple[Any, str | None]]:
     return [*artifacts, (model, None)]
 
 
-def _list_sizes(repository: Any, path: str | None) -> Iterator[int]:
+def _list_sizes(repository: "ArtifactRepository", path: str | None) -> Iterator[int]:
     children = repository.list_artifacts(path)
     if not children and path is not None:  # a file
         parent = path.rpartition("/")[0] or None

@@ -1,7 +1,8 @@
 """A backtest in MLflow: one run for all of it, a child run for each policy at the end of each window."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from evertune.registry.decisions import ledger
 from evertune.registry.tracking import unfinished
@@ -15,6 +16,25 @@ if TYPE_CHECKING:
 
 RUN = "run.json"
 SENT = "sent.json"
+
+
+class StepFacts(TypedDict):
+    """A policy at the end of a window, see `backtesting.verdict.Step`."""
+
+    policy: str
+    window: int
+    day: str
+    rows: int
+    metrics: dict[str, float | None]
+    retrained: bool
+    promoted: bool
+    wrong: bool
+    before: float | None
+    verdict: str | None
+    reason: str | None
+    drift: float | None
+    seconds: float
+    model: int | None
 
 
 class Backtest:
@@ -55,7 +75,7 @@ class Backtest:
             self._client.log_text(run.info.run_id, recipe.model_dump_json(indent=1), "recipe.json")
         return str(run.info.run_id)
 
-    def log_step(self, step: dict[str, Any]) -> None:
+    def log_step(self, step: StepFacts) -> None:
         """Log a step as a child run, once.
 
         Args:
@@ -71,7 +91,7 @@ class Backtest:
         self._sent_steps.append(name)
         write_json(self._folder / SENT, self._sent_steps)
 
-    def _send_step(self, name: str, step: dict[str, Any]) -> None:
+    def _send_step(self, name: str, step: StepFacts) -> None:
         from mlflow.entities import Metric, Param
 
         condition = f"tags.`mlflow.parentRunId` = '{self.run_id}' AND tags.`mlflow.runName` = '{name}'"
@@ -89,7 +109,8 @@ class Backtest:
             if value is not None
         ]
         facts = ("policy", "window", "day", "retrained", "promoted", "wrong", "verdict", "model", "reason")
-        params = [Param(key, str(step[key])[:5000]) for key in facts if step[key] is not None]
+        values: Mapping[str, object] = step
+        params = [Param(key, str(values[key])[:5000]) for key in facts if values[key] is not None]
         self._client.log_batch(run.info.run_id, metrics=metrics, params=params)
         self._client.set_terminated(run.info.run_id)
 

@@ -3,18 +3,31 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from evertune.registry.decisions import ledger
 from evertune.registry.tracking import unfinished
 from evertune.registry.tracking.store import ensure_experiment, open_client, translate_errors
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
+
     from evertune.records import Candidate, Monitoring
     from evertune.runtime.context import RunContext
 
 TRAINING_SECONDS = "training_seconds"  # metric of a run
 TRAINED_SHARE = "trained_share"  # metric of a run: share of the parameters that were trained
+
+
+class RunFacts(TypedDict):
+    """A run of MLflow in plain values: its times in ISO, its metrics, and the rows of its snapshot by split."""
+
+    name: str | None
+    started: str | None
+    ended: str | None
+    who: str | None
+    metrics: dict[str, float]
+    rows: dict[str, int]
 
 
 def summarize_training(candidate: "Candidate") -> dict[str, float]:
@@ -48,7 +61,7 @@ def sum_training_seconds(context: "RunContext", moment: datetime) -> float:
                 return total
 
 
-def _count_seconds(run: Any) -> float:
+def _count_seconds(run: "Run") -> float:
     seconds = run.data.metrics.get(TRAINING_SECONDS)
     if seconds is not None:
         return float(seconds)
@@ -100,10 +113,10 @@ def record_monitoring(context: "RunContext", monitoring: "Monitoring", files: Pa
     return str(run.info.run_id)
 
 
-def describe_run(run: Any | None) -> dict[str, Any]:
+def describe_run(run: "Run | None") -> RunFacts:
     """Return a run's name, times, user, metrics and rows in plain values; empty values where there is no run."""
     if run is None:
-        return {**dict.fromkeys(("name", "started", "ended", "who")), "metrics": {}, "rows": {}}
+        return {"name": None, "started": None, "ended": None, "who": None, "metrics": {}, "rows": {}}
     return {
         "name": run.info.run_name,
         "started": format_time(run.info.start_time),
@@ -114,7 +127,7 @@ def describe_run(run: Any | None) -> dict[str, Any]:
     }
 
 
-def _read_rows(run: Any) -> dict[str, int]:
+def _read_rows(run: "Run") -> dict[str, int]:
     """Return the rows of the run's snapshot by split, as they were at its start; empty for a run of others."""
     profiles = [entry.dataset.profile for entry in run.inputs.dataset_inputs]
     return dict(json.loads(profiles[0]).get("rows", {})) if profiles and profiles[0] else {}

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from evertune.errors import RegistryError
 from evertune.models import base as base_models
@@ -33,6 +33,26 @@ HISTORY = "history.jsonl"  # metrics by step
 SENT = "sent.json"  # number of its lines that MLflow has
 SOON = 1.0  # seconds that a metric waits, to be sent together with others
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "mlflow", "prefect", "great-expectations")
+
+
+class Environment(TypedDict, total=False):
+    """What arithmetic depends on; empty for a run that recorded nothing, and older runs lack some of it.
+
+    Args:
+        cpus: number of cores; None if the system does not say.
+        arithmetic: the GPU, or the vector instructions of the CPU.
+        libraries: versions by name.
+        base_model: digest of its files.
+    """
+
+    python: str
+    platform: str
+    host: str
+    cpus: int | None
+    threads: int
+    arithmetic: str
+    libraries: dict[str, str]
+    base_model: str
 
 
 class Run:
@@ -99,7 +119,7 @@ class Run:
                 self._client.log_batch(self.run_id, metrics=metrics)
                 write_json(self.folder / SENT, len(lines))
 
-    def set_tags(self, **tags: Any) -> None:
+    def set_tags(self, **tags: object) -> None:
         """Set tags `evertune.NAME`, in one request; without tags none is sent.
 
         Raises:
@@ -158,7 +178,7 @@ class Run:
         unfinished.mark_ended(self._home, "run")
 
 
-def read_history(folder: Path) -> list[dict[str, Any]]:
+def read_history(folder: Path) -> list[dict[str, float]]:
     """Return a run's metrics by step, oldest first; of a step that was repeated after a crash, the last ones.
 
     Args:
@@ -168,8 +188,8 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     return list({(line["step"], frozenset(line)): line for line in lines}.values())
 
 
-def _read_lines(folder: Path) -> list[dict[str, Any]]:
-    return read_json_lines(folder / HISTORY)
+def _read_lines(folder: Path) -> list[dict[str, float]]:
+    return cast(list[dict[str, float]], read_json_lines(folder / HISTORY))
 
 
 def open_run(context: "RunContext", tokens: Tokens, folder: Path) -> Run:
@@ -277,14 +297,14 @@ def _log_dataset(run: Run, context: "RunContext", snapshot: Snapshot) -> None:
     run._client.log_inputs(run.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
 
-def _flatten_params(value: Any, prefix: str = "") -> dict[str, Any]:
+def _flatten_params(value: object, prefix: str = "") -> dict[str, object]:
     if isinstance(value, dict):
         parts = [_flatten_params(item, f"{prefix}.{key}" if prefix else key) for key, item in value.items()]
         return {key: item for part in parts for key, item in part.items()}
     return {prefix: value}
 
 
-def describe_environment() -> dict[str, Any]:
+def describe_environment() -> Environment:
     """Return what arithmetic depends on: machine, threads and library versions."""
     import torch
 

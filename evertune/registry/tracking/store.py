@@ -7,14 +7,17 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from evertune.errors import RegistryError
 from evertune.runtime.home import Home
 from evertune.runtime.secrets import hide_secrets, strip_credentials
 
+if TYPE_CHECKING:
+    import mlflow
 
-def open_client(home: Home) -> Any:
+
+def open_client(home: Home) -> "mlflow.MlflowClient":
     """Return an `MlflowClient` of MLFLOW_TRACKING_URI, else of the home's SQLite store, which is created if missing.
 
     Raises:
@@ -36,7 +39,7 @@ def open_client(home: Home) -> Any:
 
 
 @functools.cache
-def _client_class() -> Any:
+def _client_class() -> "type[mlflow.MlflowClient]":
     """Return `MlflowClient` without its check, before each call, whether the name is a prompt's.
 
     The check loads every version of the model, some ten times a run. With a thousand versions that takes a tenth of a

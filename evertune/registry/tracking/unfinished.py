@@ -8,11 +8,14 @@ of other homes in the same MLflow.
 import contextlib
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from evertune.errors import RegistryError
 from evertune.registry.tracking.store import ensure_experiment, open_client, translate_errors
 from evertune.runtime.home import Home
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 logger = logging.getLogger(__name__)
 # Kinds of jobs, which are the names of their locks, and the prefix of their folders in the tag.
@@ -84,17 +87,17 @@ def _marker_path(home: Home, kind: str) -> Path:
     return home.model / f"unfinished-{kind}"
 
 
-def _find_running(home: Home, name: str) -> list[Any]:
+def _find_running(home: Home, name: str) -> "list[Run]":
     condition = f"attributes.status = 'RUNNING' AND tags.`{FOLDER}` LIKE '{home.load_identity()}/%'"
     with translate_errors("the unfinished runs"):
         return list(open_client(home).search_runs([ensure_experiment(home, name)], condition))
 
 
-def _is_other_run(run: Any, excluded_run: str | None) -> bool:
+def _is_other_run(run: "Run", excluded_run: str | None) -> bool:
     return excluded_run is None or excluded_run not in (run.info.run_id, run.data.tags.get("mlflow.parentRunId"))
 
 
-def kind_of(run: Any) -> str | None:
+def kind_of(run: "Run") -> str | None:
     """Return the kind of a run, one of `KINDS`; None for a run that Evertune did not create."""
     if FOLDER not in run.data.tags:
         return None

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from evertune.errors import RegistryError
 from evertune.registry.tracking.store import open_client, tracking_uri, translate_errors
@@ -66,7 +65,7 @@ def find_ancestors(versions: Iterable[TrainedVersion], version: int) -> list[int
     return sorted(ancestors - {version})
 
 
-def find_original(home: Home, name: str, version: int, variant: Mapping[str, Any]) -> int:
+def find_original(home: Home, name: str, version: int, variant: Mapping[str, object]) -> int:
     """Return the version that a compressed variant was made from.
 
     Args:

@@ -1,14 +1,19 @@
 """A bundle as a logged model of MLflow, with requirements, signature and an input example; one a run."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.objectives import load_objective
 from evertune.registry.tracking.store import ensure_experiment, open_client
 from evertune.serving import bundle
 
 if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
+    from mlflow.models.model import ModelInfo
+
     from evertune.config import Recipe
+    from evertune.objectives import Input
     from evertune.records import Candidate
     from evertune.runtime.context import RunContext
 
@@ -16,8 +21,8 @@ DIGEST = "evertune.bundle"
 
 
 def ensure_logged_model(
-    context: "RunContext", candidate: "Candidate", examples: list[Any], requirements: list[str]
-) -> Any:
+    context: "RunContext", candidate: "Candidate", examples: "Sequence[Input]", requirements: list[str]
+) -> "LoggedModel | ModelInfo":
     """Return the run's logged model; a complete one that a killed process left is reused.
 
     Incomplete ones are marked as deleted, so that `mlflow gc` frees their files.
@@ -39,7 +44,9 @@ def ensure_logged_model(
     return _log_model(context.recipe, candidate, examples, requirements)
 
 
-def _log_model(recipe: "Recipe", candidate: "Candidate", examples: list[Any], requirements: list[str]) -> Any:
+def _log_model(
+    recipe: "Recipe", candidate: "Candidate", examples: "Sequence[Input]", requirements: list[str]
+) -> "ModelInfo":
     import mlflow
     import pandas as pd
     from mlflow.models import infer_signature

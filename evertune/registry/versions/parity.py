@@ -7,8 +7,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from evertune.errors import RegistryError
 from evertune.registry.tracking.store import open_client, tracking_uri
@@ -17,6 +18,10 @@ from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 from evertune.runtime.secrets import hide_secrets
 
+if TYPE_CHECKING:
+    from evertune.objectives import Input, Prediction
+    from evertune.records import Evidence
+
 AGREEMENT = 0.999  # smallest share of equal labels
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.03}  # largest difference of a probability
 TIMEOUT = 600  # seconds
@@ -24,7 +29,15 @@ TIMEOUT = 600  # seconds
 _prepared_processes: "dict[tuple[str, frozenset[str]], _IsolatedProcess]" = {}
 
 
-def check_parity(home: Home, name: str, version: int, sample: Path, precision: str) -> dict[str, Any]:
+class Sample(TypedDict):
+    """What `parity.json` holds: inputs, each of one role or of several, and what the evaluated model predicts."""
+
+    role: str | list[str]
+    inputs: "list[Input]"  # tuples have become lists
+    predictions: "list[Prediction]"
+
+
+def check_parity(home: Home, name: str, version: int, sample: Path, precision: str) -> "Evidence":
     """Load a version in a fresh process, without Evertune, and compare its predictions with those of the evaluation.
 
     Args:
@@ -33,7 +46,7 @@ def check_parity(home: Home, name: str, version: int, sample: Path, precision: s
     Returns:
         evidence for the gate: `passed`, `problem` (None if the model predicts), `agreement` and `difference`.
     """
-    expected = read_json(sample)
+    expected = cast(Sample, read_json(sample))
     try:
         predictions = _predict_isolated(home, f"models:/{name}/{version}", sample)
     except RegistryError as error:
@@ -61,7 +74,7 @@ def dismiss_prepared() -> None:
         _prepared_processes.popitem()[1].close()
 
 
-def _predict_isolated(home: Home, model: str, sample: Path) -> Any:
+def _predict_isolated(home: Home, model: str, sample: Path) -> "list[Prediction]":
     """Return the predictions of the registered model in a process that has only its logged requirements."""
     open_client(home)
     model_requirements = requirements.read_logged_requirements(model)
@@ -105,7 +118,7 @@ class _IsolatedProcess:
         """Return whether the process is alive."""
         return self._process.poll() is None
 
-    def predict_sample(self, model: str, sample: Path) -> Any:
+    def predict_sample(self, model: str, sample: Path) -> "list[Prediction]":
         """Return the model's predictions for the sample.
 
         Args:
@@ -120,7 +133,7 @@ class _IsolatedProcess:
         if self._process.returncode or not self._answer_path.exists():
             last = (stderr.strip().splitlines() or ["no message"])[-1]
             raise RegistryError(f"it cannot be loaded, or does not predict: {hide_secrets(last)}")
-        return read_json(self._answer_path)
+        return cast("list[Prediction]", read_json(self._answer_path))
 
     def close(self) -> None:
         """End the process and remove its files."""
@@ -129,13 +142,13 @@ class _IsolatedProcess:
         self._scratch.cleanup()
 
 
-def _build_failure(problem: str) -> dict[str, Any]:
+def _build_failure(problem: str) -> "Evidence":
     return {"test": "parity", "passed": False, "problem": problem}
 
 
 def compare_predictions(
-    expected: list[dict[str, Any]], actual: list[dict[str, Any]], tolerance: float
-) -> dict[str, Any]:
+    expected: "Sequence[Prediction]", actual: "Sequence[Prediction]", tolerance: float
+) -> "Evidence":
     """Return evidence: the share of equal labels, and the largest difference of a probability where labels are equal.
 
     Args:
@@ -147,12 +160,12 @@ def compare_predictions(
         return _build_failure("its recorded sample has no rows left to compare")
     if len(expected) != len(actual) or any(_count_values(tested) != _count_values(served) for tested, served in pairs):
         return _build_failure("it returns other rows or columns")
-    labels = []
+    labels = list[bool]()
     differences = [0.0]
     for tested, served in pairs:
-        matches = [a == b for a, b in zip(tested["labels"], served["labels"], strict=True)]
+        matches = [a == b for a, b in zip(tested.labels, served.labels, strict=True)]
         labels += matches
-        scores = list(zip(tested["scores"], served["scores"], strict=True))
+        scores = list(zip(tested.scores, served.scores, strict=True))
         # Either each label has a score, or the scores belong to the whole prediction.
         is_comparable = matches if len(matches) == len(scores) else [all(matches)] * len(scores)
         differences += [abs(a - b) for (a, b), equal in zip(scores, is_comparable, strict=True) if equal]
@@ -169,16 +182,27 @@ def compare_predictions(
     }
 
 
-def _count_values(flat: dict[str, list[Any]]) -> list[int]:
-    return [len(values) for values in flat.values()]
+@dataclass(frozen=True)
+class _Values:
+    """The values of a prediction, those in lists too."""
+
+    labels: list[str]
+    scores: list[float]
 
 
-def _split_values(prediction: dict[str, Any]) -> dict[str, list[Any]]:
-    values = [item for value in prediction.values() for item in (value if isinstance(value, list) else [value])]
-    return {
-        "labels": [value for value in values if isinstance(value, str)],
-        "scores": [value for value in values if not isinstance(value, str)],
-    }
+def _count_values(values: _Values) -> tuple[int, int]:
+    return len(values.labels), len(values.scores)
+
+
+def _split_values(prediction: "Prediction") -> _Values:
+    values = cast(
+        list[str | float],
+        [item for value in prediction.values() for item in (value if isinstance(value, list) else [value])],
+    )
+    return _Values(
+        labels=[value for value in values if isinstance(value, str)],
+        scores=[value for value in values if not isinstance(value, str)],
+    )
 
 
 def _build_environment(home: Home) -> dict[str, str]:
@@ -191,7 +215,7 @@ def _build_environment(home: Home) -> dict[str, str]:
     }
 
 
-def describe_failure(result: dict[str, Any]) -> str:
+def describe_failure(result: "Evidence") -> str:
     """Return why a check did not pass.
 
     Args:

@@ -11,7 +11,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 # Modules that loading a model needs, imported while the process waits; a missing one is reported when it is needed.
 MODULES = (
@@ -43,7 +42,7 @@ def main(packages: str, answer: str) -> None:
     os._exit(0)  # skip the interpreter's shutdown, which takes as long as the prediction
 
 
-def _predict_sample(model_uri: str, sample: str) -> Any:
+def _predict_sample(model_uri: str, sample: str) -> list[dict[str, object]]:
     import mlflow
     import pandas as pd
 
@@ -52,7 +51,8 @@ def _predict_sample(model_uri: str, sample: str) -> Any:
     record = json.loads(Path(sample).read_text(encoding="utf-8"))
     roles = record["role"] if isinstance(record["role"], list) else [record["role"]]
     rows = record["inputs"] if len(roles) > 1 else [[value] for value in record["inputs"]]
-    return model.predict(pd.DataFrame(rows, columns=roles)).to_dict("records")
+    predictions: list[dict[str, object]] = model.predict(pd.DataFrame(rows, columns=roles)).to_dict("records")
+    return predictions
 
 
 if __name__ == "__main__":

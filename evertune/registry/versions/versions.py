@@ -4,14 +4,14 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 from urllib.parse import unquote, urlsplit
 
 from evertune.errors import RegistryError
 from evertune.registry.decisions import ledger
-from evertune.registry.tracking.queries import describe_run, format_time
+from evertune.registry.tracking.queries import RunFacts, describe_run, format_time
 from evertune.registry.tracking.store import describe_refusal, open_client, translate_errors
 from evertune.registry.versions import logged_models, requirements
 from evertune.runtime.home import Home
@@ -19,7 +19,12 @@ from evertune.runtime.secrets import hide_secrets
 from evertune.serving import bundle
 
 if TYPE_CHECKING:
+    import mlflow
+    from mlflow.entities.model_registry import ModelVersion
+
+    from evertune.objectives import Input
     from evertune.records import Candidate
+    from evertune.registry.tracking.runs import Environment
     from evertune.runtime.context import RunContext
 
 logger = logging.getLogger(__name__)
@@ -27,6 +32,54 @@ PARENTS = ("evertune.of", "evertune.start", "evertune.teacher_version")  # tags:
 FILES = "evertune.files"  # tag of a version: `going` while `evertune clean` removes its files, then `removed`
 OUTSIDE = "registered outside Evertune, no snapshot on record"
 FETCH_SECONDS = 600.0  # to wait for another process that fetches a model
+
+
+class ModelFacts(TypedDict, total=False):
+    """What MLflow has of a version itself; `trace` and `reproduce` add its `name` and `version`.
+
+    Args:
+        registered: ISO time.
+        run_id: of the run that made it; empty for a version that no run made.
+        snapshot: version of the corpus that it was trained on; `fingerprint` of that snapshot.
+        bundle: digest of its files.
+        decision: what became of it.
+        code: revision of Evertune.
+        variant, of: of a compressed variant: its method in words, and the version that it was made from.
+        start: version whose weights its training continued.
+        teacher, teacher_version: of a distilled model: digest of the teacher, and its version if it has one.
+    """
+
+    name: str
+    version: int
+    registered: str | None
+    run_id: str
+    aliases: list[str]
+    snapshot: str | None
+    fingerprint: str | None
+    bundle: str | None
+    decision: str | None
+    code: str | None
+    variant: str | None
+    of: str | None
+    start: str | None
+    teacher: str | None
+    teacher_version: str | None
+
+
+class VersionFacts(TypedDict):
+    """What MLflow has of a version, and of the run that made it; without a run, recipe and environment are empty."""
+
+    model: ModelFacts
+    run: RunFacts
+    recipe: dict[str, Any]  # as it was logged, by any older Evertune
+    environment: "Environment"
+
+
+class RunOrigin(TypedDict):
+    """What a run recorded at its start."""
+
+    code: str | None
+    environment: "Environment"
 
 
 def find_champion(home: Home, name: str) -> int | None:
@@ -61,7 +114,7 @@ def resolve_alias(home: Home, name: str, alias_name: str) -> int | None:
         ) from None  # as in `translate_errors`
 
 
-def register_version(context: "RunContext", candidate: "Candidate", examples: list[Any]) -> int:
+def register_version(context: "RunContext", candidate: "Candidate", examples: "Sequence[Input]") -> int:
     """Log the bundle as an MLflow model and return its registered version; one version a run, however often this runs.
 
     Args:
@@ -98,7 +151,7 @@ def register_version(context: "RunContext", candidate: "Candidate", examples: li
     return int(model_version.version)
 
 
-def fetch_version(home: Home, name: str, version: int) -> Any:
+def fetch_version(home: Home, name: str, version: int) -> "ModelVersion":
     """Return a version as MLflow has it.
 
     Raises:
@@ -116,7 +169,7 @@ def fetch_version(home: Home, name: str, version: int) -> Any:
         raise RegistryError(f"{name} has no version {version}; `evertune history RECIPE` lists them") from None
 
 
-def describe_version(home: Home, name: str, version: int) -> dict[str, Any]:
+def describe_version(home: Home, name: str, version: int) -> VersionFacts:
     """Return what MLflow has of a version: `model`, and `run`, `recipe` and `environment` of the run that made it.
 
     For a version that was registered outside Evertune, much is None or empty; without a run, all of `run` is.
@@ -148,21 +201,17 @@ def describe_version(home: Home, name: str, version: int) -> dict[str, Any]:
         "teacher",
         "teacher_version",
     )
-    return {
-        "model": {
-            "registered": format_time(model_version.creation_timestamp),
-            "run_id": model_version.run_id,
-            "aliases": sorted(alias for alias, number in aliases.items() if int(number) == version),
-            **{key: tags.get(key) for key in tag_names},
-        },
-        "run": describe_run(run),
-        "recipe": {},
-        "environment": {},
-        **files,
+    model = {
+        "registered": format_time(model_version.creation_timestamp),
+        "run_id": model_version.run_id,
+        "aliases": sorted(alias for alias, number in aliases.items() if int(number) == version),
+        **{key: tags.get(key) for key in tag_names},
     }
+    facts = {"model": model, "run": describe_run(run), "recipe": {}, "environment": {}, **files}
+    return cast(VersionFacts, facts)
 
 
-def read_run_origin(home: Home, run_id: str) -> dict[str, Any]:
+def read_run_origin(home: Home, run_id: str) -> RunOrigin:
     """Return the code revision and the environment that a run recorded at its start.
 
     Raises:
@@ -170,10 +219,11 @@ def read_run_origin(home: Home, run_id: str) -> dict[str, Any]:
     """
     with translate_errors(f"the environment of the run {run_id}"):
         tags = open_client(home).get_run(run_id).data.tags
-        return {"code": tags.get("evertune.code"), "environment": _download_json(home, run_id, "environment.json")}
+        environment = cast("Environment", _download_json(home, run_id, "environment.json"))
+        return {"code": tags.get("evertune.code"), "environment": environment}
 
 
-def _download_json(home: Home, run_id: str, path: str) -> dict[str, Any]:
+def _download_json(home: Home, run_id: str, path: str) -> dict[str, object]:
     """Return a JSON artifact of a run; empty if the run has none.
 
     Raises:
@@ -183,7 +233,7 @@ def _download_json(home: Home, run_id: str, path: str) -> dict[str, Any]:
         return {}
     with tempfile.TemporaryDirectory() as folder:
         text = Path(open_client(home).download_artifacts(run_id, path, folder)).read_text(encoding="utf-8")
-    content: dict[str, Any] = json.loads(text)
+    content: dict[str, object] = json.loads(text)
     return content
 
 
@@ -198,7 +248,7 @@ def find_run_version(home: Home, name: str, run_id: str) -> int | None:
     return min((int(match.version) for match in matches), default=None)
 
 
-def _ensure_registered(mlflow: Any, name: str) -> None:
+def _ensure_registered(mlflow: "mlflow.MlflowClient", name: str) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -265,7 +315,13 @@ def _fetch_remote_bundle(home: Home, name: str, version: int, digest: str) -> Pa
 
 
 def move_champion(
-    home: Home, name: str, to: int, *, expected: int | None, recheck: Callable[[], None] = lambda: None, **facts: Any
+    home: Home,
+    name: str,
+    to: int,
+    *,
+    expected: int | None,
+    recheck: Callable[[], None] = lambda: None,
+    **facts: Unpack[ledger.MoveFacts],
 ) -> None:
     """Move the champion alias, under the model's lock: intent, check, alias, confirmation.
 
@@ -286,10 +342,11 @@ def move_champion(
                 "compare again with `evertune run RECIPE` (with --force if there are no new rows)"
             )
         recheck()
-        ledger.append_event(home, "intent", **{**facts, "from": current, "to": to})
+        move = cast(ledger.Facts, {**facts, "from": current, "to": to})
+        ledger.append_event(home, "intent", **move)
         with translate_errors("the alias champion"):
             open_client(home).set_registered_model_alias(name, "champion", str(to))
-        ledger.append_event(home, "moved", **{**facts, "from": current, "to": to})
+        ledger.append_event(home, "moved", **move)
 
 
 def repair_ledger(home: Home, name: str) -> None:
@@ -306,21 +363,27 @@ def _repair_locked(home: Home, name: str) -> None:
     current = find_champion(home, name)
     intent = ledger.find_open_intent(home)
     if intent is not None and current == intent["to"]:
-        ledger.append_event(home, "moved", **{**_event_facts(intent), "repaired": True})
+        move: ledger.Facts = {**_event_facts(intent), "repaired": True}
+        ledger.append_event(home, "moved", **move)
     elif intent is not None:
-        details = {"from": intent["from"], "to": intent["to"], "reason": "interrupted before the alias moved"}
+        details: ledger.Facts = {
+            "from": intent["from"],
+            "to": intent["to"],
+            "reason": "interrupted before the alias moved",
+        }
         ledger.append_event(home, "abandoned", **details)
     if current != ledger.find_last_champion(home):
         logger.warning("the champion of %s was moved to version %s outside Evertune", name, current)
-        ledger.append_event(
-            home,
-            "external",
-            **{"from": ledger.find_last_champion(home), "to": current, "reason": "moved outside Evertune"},
-        )
+        outside: ledger.Facts = {
+            "from": ledger.find_last_champion(home),
+            "to": current,
+            "reason": "moved outside Evertune",
+        }
+        ledger.append_event(home, "external", **outside)
 
 
-def _event_facts(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if key not in {"time", "event"}}
+def _event_facts(entry: ledger.Entry) -> ledger.Facts:
+    return cast(ledger.Facts, {key: value for key, value in entry.items() if key not in {"time", "event"}})
 
 
 def set_challenger(home: Home, name: str, version: int) -> None:
@@ -333,7 +396,7 @@ def set_challenger(home: Home, name: str, version: int) -> None:
         open_client(home).set_registered_model_alias(name, "challenger", str(version))
 
 
-def set_tags(home: Home, name: str, version: int, **tags: Any) -> None:
+def set_tags(home: Home, name: str, version: int, **tags: object) -> None:
     """Set tags `evertune.NAME` of a version.
 
     Raises:
@@ -344,7 +407,7 @@ def set_tags(home: Home, name: str, version: int, **tags: Any) -> None:
             open_client(home).set_model_version_tag(name, str(version), f"evertune.{key}", str(value))
 
 
-def list_versions(home: Home, name: str, decision: str | None = None) -> list[Any]:
+def list_versions(home: Home, name: str, decision: str | None = None) -> "list[ModelVersion]":
     """Return all registered versions, or those with this tag `evertune.decision`, oldest first, with their tags.
 
     Raises:

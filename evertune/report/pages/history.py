@@ -1,7 +1,7 @@
 """The report of a model's history: the champion over time, every decision, training, drift check and backtest."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -39,7 +39,7 @@ from evertune.report.view import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Json = dict[str, Any]
+Json = Mapping[str, Any]
 OPEN = 50  # lines of a table that are shown, and those folded below them: the page stays small
 FOLDED = 1_000
 REASON = 300  # characters of a reason
