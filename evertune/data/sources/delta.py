@@ -1,7 +1,7 @@
 """Delta tables as a source."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.config import DeltaSource, Recipe
 from evertune.config.base import expand_variables
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 
-def fingerprints(source: DeltaSource, recipe: Recipe, cache: dict[str, Any]) -> dict[str, str]:
+def fingerprints(source: DeltaSource, recipe: Recipe, cache: dict[str, list[int | str]]) -> dict[str, str]:
     """Return the fingerprint of the recipe's version of the table, or of the newest one.
 
     Raises:
