@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from evertune.config import DeltaSource, HubSource, PathSource, Recipe, SampleSource, SqlSource
 from evertune.data.sources import delta, files, hub, sample, sql
 from evertune.data.sources.chunk import Piece
+from evertune.data.sources.content import FileCache
 from evertune.data.sources.scoring_input import read_inputs
 from evertune.errors import ConfigError
 
@@ -27,9 +28,7 @@ KINDS: dict[type, ModuleType] = {
 }
 
 
-def fingerprints(
-    recipe: Recipe, cache: dict[str, list[int | str]], seen: dict[str, str] | None = None
-) -> dict[str, str] | None:
+def fingerprints(recipe: Recipe, cache: FileCache, seen: dict[str, str] | None = None) -> dict[str, str] | None:
     """Return `{uri: fingerprint}` of what the sources hold now, without reading rows.
 
     The result is None where a source's rows must be read to know, as for a SQL query.
@@ -53,9 +52,7 @@ def fingerprints(
     return uri_fingerprints
 
 
-def read_sources(
-    recipe: Recipe, seen: dict[str, str], cache: dict[str, list[int | str]] | None = None
-) -> Iterator[Piece]:
+def read_sources(recipe: Recipe, seen: dict[str, str], cache: FileCache | None = None) -> Iterator[Piece]:
     """Yield every piece whose fingerprint differs from the one in `seen`, in the recipe's order.
 
     Args:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from evertune.config import Recipe, SqlSource
 from evertune.config.base import expand_variables
 from evertune.data.sources.chunk import Piece, RawRow, build_layout, match_columns
+from evertune.data.sources.content import FileCache
 from evertune.data.sources.redact import redact_message, redact_url
 from evertune.data.sources.tables import CHUNK, build_whole_table, digest_table
 from evertune.errors import ConfigError, DataError
@@ -41,7 +42,7 @@ class Orderable(Protocol):
     def __gt__(self, other: object, /) -> bool: ...
 
 
-def fingerprints(source: SqlSource, recipe: Recipe, cache: dict[str, list[int | str]]) -> None:
+def fingerprints(source: SqlSource, recipe: Recipe, cache: FileCache) -> None:
     """Return None: only running a query tells its result."""
     return
 
