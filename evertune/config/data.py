@@ -94,7 +94,7 @@ SOURCE_MODELS: dict[str, type[Section]] = {
 }
 
 
-def _source_kind(value: Any) -> str | None:
+def _source_kind(value: object) -> str | None:
     keys = value if isinstance(value, dict) else getattr(value, "model_fields_set", ())
     return next((kind for kind in SOURCE_MODELS if kind in keys), None)
 

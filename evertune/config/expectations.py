@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from evertune.config.row_condition import read_condition
 
@@ -10,7 +9,7 @@ REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 POWER = re.compile(r"\^\s*[+-]?\d{1,3}(?![\w.])")  # a larger power in `$PARAMETER` takes hours to compute
 
 
-def check_expectation(given: dict[str, Any]) -> dict[str, Any]:
+def check_expectation(given: dict[str, object]) -> dict[str, object]:
     """Return the expectation unchanged if its arguments are harmless.
 
     Raises:
@@ -28,7 +27,7 @@ def check_expectation(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _check_references(key: str, mapping: Mapping[Any, Any], whole: Any) -> None:
+def _check_references(key: str, mapping: Mapping[object, object], whole: object) -> None:
     """A JSON schema may only refer to its own parts; others would be read from a file or the network."""
     for name in REFERENCES:
         target = mapping.get(name)
@@ -39,7 +38,7 @@ def _check_references(key: str, mapping: Mapping[Any, Any], whole: Any) -> None:
             )
 
 
-def _check_sum(key: str, mapping: Mapping[Any, Any]) -> None:
+def _check_sum(key: str, mapping: Mapping[object, object]) -> None:
     text = mapping.get("$PARAMETER")
     if isinstance(text, str) and text.count("^") and not (text.count("^") == 1 and POWER.search(text)):
         raise ValueError(
@@ -47,13 +46,13 @@ def _check_sum(key: str, mapping: Mapping[Any, Any]) -> None:
         )
 
 
-def _find_ids(schema: Any) -> set[str]:
+def _find_ids(schema: object) -> set[str]:
     """Addresses that the schema gives to its own parts."""
     ids = [mapping.get(name) for mapping in _find_mappings(schema) for name in ("$id", "id")]
     return {text.rstrip("#") for text in ids if isinstance(text, str) and "://" in text}
 
 
-def _find_mappings(value: Any) -> Iterator[Mapping[Any, Any]]:
+def _find_mappings(value: object) -> Iterator[Mapping[object, object]]:
     if isinstance(value, Mapping):
         yield value
         for item in value.values():

@@ -4,10 +4,11 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, Tag, ValidationError
+from pydantic_core import ErrorDetails
 
 from evertune.config import search
 from evertune.config.base import SECRET, find_unset
@@ -51,7 +52,7 @@ class Plan:
     fields: tuple[SearchField, ...]
     recipe: Recipe
 
-    def recipe_of(self, values: Mapping[str, Any]) -> Recipe:
+    def recipe_of(self, values: Mapping[str, object]) -> Recipe:
         """Return the recipe with these values, by path.
 
         Raises:
@@ -75,7 +76,7 @@ def load_search(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     return make_plan(search.drop_paths(tree, wrong), fields, path, [*wrong.values()])
 
 
-def make_plan(tree: dict[str, Any], fields: Sequence[SearchField], path: Path, problems: Sequence[str] = ()) -> Plan:
+def make_plan(tree: dict[str, object], fields: Sequence[SearchField], path: Path, problems: Sequence[str] = ()) -> Plan:
     """Make a plan from a tree and its open fields, if every end of a range and every choice is valid.
 
     Args:
@@ -106,14 +107,14 @@ def make_plan(tree: dict[str, Any], fields: Sequence[SearchField], path: Path, p
     return Plan(tree, tuple(fields), _check_recipe(search.set_values(tree, first), all_problems, path, for_data=True))
 
 
-def _read_tree(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+def _read_tree(path: Path, overrides: Sequence[str]) -> dict[str, object]:
     tree = read_yaml(path)
     for override in overrides:
         _apply_override(tree, override)
     return {**tree, "folder": str(path.absolute().parent), "file": path.name}
 
 
-def _find_errors(tree: dict[str, Any]) -> list[str]:
+def _find_errors(tree: dict[str, object]) -> list[str]:
     try:
         Recipe.model_validate(tree)
     except ValidationError as error:
@@ -121,7 +122,7 @@ def _find_errors(tree: dict[str, Any]) -> list[str]:
     return []
 
 
-def _check_recipe(tree: dict[str, Any], problems: Sequence[str], path: Path, for_data: bool) -> Recipe:
+def _check_recipe(tree: dict[str, object], problems: Sequence[str], path: Path, for_data: bool) -> Recipe:
     """The recipe of a tree, if there are no problems: neither these, which are listed first, nor others."""
     try:
         recipe = Recipe.model_validate(tree)
@@ -134,7 +135,7 @@ def _check_recipe(tree: dict[str, Any], problems: Sequence[str], path: Path, for
     return recipe
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, object]:
     """Read the mapping in a YAML file.
 
     Raises:
@@ -162,7 +163,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return tree
 
 
-def _apply_override(tree: dict[str, Any], override: str) -> None:
+def _apply_override(tree: dict[str, object], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise ConfigError(f"--set {override}: write it as path.to.key=value")
@@ -181,7 +182,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         node[last] = value
 
 
-def _get_child(node: Any, part: str, key: str) -> Any:
+def _get_child(node: object, part: str, key: str) -> object:
     if isinstance(node, list):
         if not part.isdigit() or int(part) >= len(node):
             raise ConfigError(f"--set {key}: {part!r} is not a position in a list of {len(node)}; the first is 0")
@@ -197,7 +198,7 @@ def _format_errors(error: ValidationError) -> list[str]:
     return [_format_error(item) for item in error.errors(include_url=False)]
 
 
-def _format_error(item: Any) -> str:
+def _format_error(item: ErrorDetails) -> str:
     where = ".".join(str(part) for part in _file_location(item["loc"]))
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
@@ -251,19 +252,19 @@ def _walk_location(location: Sequence[int | str]) -> tuple[list[int | str], dict
     return parts, members
 
 
-def _list_sections(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
+def _list_sections(annotation: object) -> Iterator[tuple[str, type[BaseModel]]]:
     """The sections that a field may hold, each with its name in a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         type_field = annotation.model_fields.get("type")
         yield (annotation.__name__ if type_field is None else str(type_field.default)), annotation
         return
     tags = [item.tag for item in getattr(annotation, "__metadata__", ()) if isinstance(item, Tag)]
-    for argument in (annotation.__origin__,) if tags else getattr(annotation, "__args__", ()):
+    for argument in get_args(annotation)[:1] if tags else getattr(annotation, "__args__", ()):
         for name, model in _list_sections(argument):
             yield (tags[0] if tags else name), model
 
 
-def _report_unset_variables(value: Any, where: str = "") -> Iterator[str]:
+def _report_unset_variables(value: object, where: str = "") -> Iterator[str]:
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _report_unset_variables(item, f"{where}.{key}" if where else str(key))

@@ -1,10 +1,13 @@
 """Sections of `training` that say what is learned besides the labels: loss, adversary, teacher, student."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from evertune.config.base import Section
+
+if TYPE_CHECKING:
+    from evertune.config.training import Training
 
 # Objectives that choose one label for a row or a word: losses and teachers' logits are defined for these.
 CHOOSING = ("text-classification", "token-classification", "pair-classification", "image-classification")
@@ -108,7 +111,7 @@ class Student(Section):
     layers: int = Field(ge=1, description="Number of layers, taken evenly from the base model (Sun et al. 2019).")
 
 
-def _expand_name(value: Any) -> Any:
+def _expand_name(value: object) -> object:
     """Expand a bare name to a section of that type; `cross-entropy` is the loss without a section."""
     section = {"type": value} if isinstance(value, str) else value
     return None if section == {"type": "cross-entropy"} else section
@@ -118,7 +121,7 @@ Loss = Annotated[Annotated[Focal | ClassBalanced, Field(discriminator="type")] |
 Adversary = Annotated[Annotated[Fgm | Pgd | FreeLb, Field(discriminator="type")] | None, BeforeValidator(_expand_name)]
 
 
-def describe_unlearnable(training: Any, kind: str) -> str | None:
+def describe_unlearnable(training: "Training", kind: str) -> str | None:
     """Return which setting of `training` the objective cannot learn, and what to do; None if there is none.
 
     Args:

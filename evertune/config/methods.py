@@ -1,10 +1,13 @@
 """`training.method`: which weights a training changes, by the names of the library `peft`."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from evertune.config.base import Section
+
+if TYPE_CHECKING:
+    from evertune.objectives import Options
 
 FULL = "full"
 ALL_LINEAR = "all-linear"
@@ -13,7 +16,7 @@ VIRTUAL = ("prefix", *EMBEDDED)  # they cannot be merged into the base's weights
 READERS = ("text-classification", "token-classification")  # objectives that read the states of a row's own tokens
 
 
-def _list_targets(value: Any) -> Any:
+def _list_targets(value: object) -> object:
     if not isinstance(value, (str, list)):
         raise ValueError(f"must be `{ALL_LINEAR}`, or a list of patterns of layer names")
     return [value] if isinstance(value, str) and value != ALL_LINEAR else value
@@ -118,7 +121,7 @@ METHODS: dict[str, type[Section]] = {
 }
 
 
-def _expand_name(value: Any) -> Any:
+def _expand_name(value: object) -> object:
     """Expand a bare name to that method with its defaults."""
     if isinstance(value, dict) and value.get("type") == FULL:
         if len(value) > 1:
@@ -127,7 +130,7 @@ def _expand_name(value: Any) -> Any:
     return {"type": value} if isinstance(value, str) and value != FULL else value
 
 
-def _method_kind(value: Any) -> Any:
+def _method_kind(value: object) -> object:
     if value == FULL:
         return FULL
     return value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
@@ -148,7 +151,7 @@ Method = Annotated[
 
 
 def describe_misfit(
-    method: Any, objective: Any, finishes: bool, top_layers: int | None, freeze: list[str]
+    method: Method, objective: "Options", finishes: bool, top_layers: int | None, freeze: list[str]
 ) -> str | None:
     """Explain why a method cannot be used with the rest of a recipe; None if it can.
 
@@ -158,7 +161,7 @@ def describe_misfit(
         finishes: whether the objective adds to its model after training.
         top_layers, freeze: of `training`.
     """
-    kind = FULL if method == FULL else method.type
+    kind = FULL if isinstance(method, str) else method.type
     if finishes and not getattr(method, "merge", True):
         return f"{objective.type} stores rows in its model, which an adapter alone cannot hold; set `merge` to true"
     if kind in VIRTUAL and objective.type not in READERS:

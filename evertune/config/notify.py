@@ -1,7 +1,7 @@
 """The recipe's `notify` section: who is notified of what."""
 
 import re
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -40,7 +40,7 @@ class Notify(Section):
 
     @field_validator("targets", mode="before")
     @classmethod
-    def _are_a_list(cls, targets: Any) -> Any:
+    def _are_a_list(cls, targets: object) -> object:
         if isinstance(targets, str):  # pydantic's own error would show the value
             raise PydanticCustomError(SECRET, 'must be a list, such as `["${OPS_MAIL}"]`')
         return targets

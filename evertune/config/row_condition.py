@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from keyword import iskeyword
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from evertune.config.condition_words import (
     ALLOWED,
@@ -51,7 +51,7 @@ class RowCondition:
     columns: tuple[str, ...]
 
 
-def read_condition(given: Any) -> RowCondition:
+def read_condition(given: object) -> RowCondition:
     """Parse a condition: a text, or Great Expectations' mapping with a `type`.
 
     Raises:
@@ -237,24 +237,26 @@ class _Parser:
         raise ValueError(describe(problem or "is not allowed", rest))
 
 
-def _write_mapping(given: Any, columns: list[str], depth: int) -> str:
+def _write_mapping(given: object, columns: list[str], depth: int) -> str:
     """A condition as Great Expectations saves it, such as `{type: comparison, column: {name: n}, ...}`."""
-    kind = given.get("type") if isinstance(given, Mapping) else None
-    if kind in ("and", "or") and isinstance(given.get("conditions"), Sequence) and depth < DEEPEST:
-        parts = [_write_mapping(part, columns, depth + 1) for part in given["conditions"]]
+    mapping: Mapping[str, object] = given if isinstance(given, Mapping) else {}
+    kind = mapping.get("type")
+    conditions = mapping.get("conditions")
+    if kind in ("and", "or") and isinstance(conditions, Sequence) and depth < DEEPEST:
+        parts = [_write_mapping(part, columns, depth + 1) for part in conditions]
         if parts:
             return f"({f' {kind} '.join(parts)})"
     if kind == "nullity":
-        test = "isnull" if given.get("is_null") else "notnull"
-        return f"{_write_named_column(given, columns)}.{test}()"
+        test = "isnull" if mapping.get("is_null") else "notnull"
+        return f"{_write_named_column(mapping, columns)}.{test}()"
     if kind == "comparison":
-        sign = {"IN": "in", "NOT_IN": "not in"}.get(str(given.get("operator")), given.get("operator"))
+        sign = {"IN": "in", "NOT_IN": "not in"}.get(str(mapping.get("operator")), mapping.get("operator"))
         if sign in (*COMPARISONS, "in", "not in"):
-            return f"({_write_named_column(given, columns)} {sign} {_write_value(given.get('parameter'))})"
+            return f"({_write_named_column(mapping, columns)} {sign} {_write_value(mapping.get('parameter'))})"
     raise ValueError(f"{str(given)[:60]!r} is not allowed; write the condition as a text, such as `n > 1`: {ALLOWED}")
 
 
-def _write_named_column(given: Mapping[str, Any], columns: list[str]) -> str:
+def _write_named_column(given: Mapping[str, object], columns: list[str]) -> str:
     column = given.get("column")
     name = column.get("name") if isinstance(column, Mapping) else column
     written = write_column(str(name))
@@ -262,7 +264,7 @@ def _write_named_column(given: Mapping[str, Any], columns: list[str]) -> str:
     return written
 
 
-def _write_value(value: Any) -> str:
+def _write_value(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_write_value(item) for item in value)}]"
     if isinstance(value, str):

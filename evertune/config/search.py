@@ -5,9 +5,9 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeGuard, cast
 
 KEYS = ("search", "log", "step")
 OPEN = ("objective", "base_model", "training")  # rows and evaluation are the same for all trials
@@ -37,7 +37,7 @@ class SearchField:
     high: float = 0
     step: float | None = None
     log: bool = False
-    choices: tuple[Any, ...] = ()
+    choices: tuple[object, ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -45,7 +45,7 @@ class SearchField:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     @property
-    def ends(self) -> tuple[Any, ...]:
+    def ends(self) -> tuple[object, ...]:
         """Values that must all be valid: both ends of a range, every choice."""
         return self.choices or (self.low, self.high)
 
@@ -65,7 +65,15 @@ class SearchField:
         )
 
 
-def format_value(value: Any) -> str:
+class _Parent(Protocol):
+    """The mapping or the list that a value is in."""
+
+    def __setitem__(self, key: str | int, value: object, /) -> None: ...
+
+    def __delitem__(self, key: str | int, /) -> None: ...
+
+
+def format_value(value: object) -> str:
     """Format a value of the recipe for display."""
     if isinstance(value, float):
         return f"{value:.4g}"
@@ -78,7 +86,7 @@ def shorten_paths(paths: Iterable[str]) -> dict[str, str]:
     return {path: name if [*last_keys.values()].count(name) == 1 else path for path, name in last_keys.items()}
 
 
-def find_fields(tree: Mapping[str, Any]) -> tuple[list[SearchField], dict[str, str]]:
+def find_fields(tree: Mapping[str, object]) -> tuple[list[SearchField], dict[str, str]]:
     """Find the open fields of a recipe, and by path the problem of each that is not well formed.
 
     Args:
@@ -95,7 +103,7 @@ def find_fields(tree: Mapping[str, Any]) -> tuple[list[SearchField], dict[str, s
     return fields, problems
 
 
-def set_values(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def set_values(tree: Mapping[str, object], values: Mapping[str, object]) -> dict[str, object]:
     """Return the tree with the values at these paths replaced."""
     changed_tree = copy.deepcopy(dict(tree))
     for path, value in values.items():
@@ -104,7 +112,7 @@ def set_values(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, 
     return changed_tree
 
 
-def drop_paths(tree: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+def drop_paths(tree: Mapping[str, object], paths: Iterable[str]) -> dict[str, object]:
     """Return the tree without the values at these paths."""
     changed_tree = copy.deepcopy(dict(tree))
     for path in paths:
@@ -113,14 +121,15 @@ def drop_paths(tree: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
     return changed_tree
 
 
-def _find_parent(tree: Any, path: str) -> tuple[Any, Any]:
+def _find_parent(tree: Mapping[str, object], path: str) -> tuple[_Parent, str | int]:
     *parents, last = path.split(".")
+    node: Any = tree
     for part in parents:
-        tree = tree[int(part) if isinstance(tree, list) else part]
-    return tree, int(last) if isinstance(tree, list) else last
+        node = node[int(part) if isinstance(node, list) else part]
+    return node, int(last) if isinstance(node, list) else last
 
 
-def _find_markers(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _find_markers(node: object, path: str) -> Iterator[tuple[str, dict[str, object]]]:
     if isinstance(node, dict) and isinstance(node.get("search"), (list, dict)):  # a label may be called `search`
         yield path, node
         return
@@ -129,7 +138,7 @@ def _find_markers(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from _find_markers(child, f"{path}.{key}" if path else str(key))
 
 
-def _describe_problem(path: str, marker: dict[str, Any]) -> str | None:
+def _describe_problem(path: str, marker: Mapping[str, object]) -> str | None:
     if path.partition(".")[0] not in OPEN or path in FIXED:
         where = "objective (except its type), base_model and training"
         return f"cannot be searched, because all trials share rows and evaluation; search in {where}"
@@ -137,7 +146,7 @@ def _describe_problem(path: str, marker: dict[str, Any]) -> str | None:
         if key not in KEYS:
             near = difflib.get_close_matches(str(key), KEYS, 1, 0.5)
             return f"unknown key {key!r} next to search; " + (f"did you mean {near[0]}?" if near else FORM)
-    value = marker["search"]
+    value = cast("list[object] | dict[str, object]", marker["search"])
     if isinstance(value, dict):
         if list(value) != ["choices"] or not isinstance(value["choices"], list):
             return f"not a search; {FORM}"
@@ -145,7 +154,7 @@ def _describe_problem(path: str, marker: dict[str, Any]) -> str | None:
     return _range_problem(*_to_numbers(value), marker) if _is_range(value) else _choices_problem(value, marker)
 
 
-def _choices_problem(choices: list[Any], marker: dict[str, Any]) -> str | None:
+def _choices_problem(choices: Sequence[object], marker: Mapping[str, object]) -> str | None:
     if extra := [key for key in ("log", "step") if key in marker]:
         return f"{extra[0]} is for ranges of two numbers, not for choices; remove it"
     texts = [format_value(choice) for choice in choices]
@@ -155,7 +164,7 @@ def _choices_problem(choices: list[Any], marker: dict[str, Any]) -> str | None:
     return None if repeated is None else f"the choice {repeated} is repeated; remove one"
 
 
-def _range_problem(low: float, high: float, marker: dict[str, Any]) -> str | None:
+def _range_problem(low: float, high: float, marker: Mapping[str, object]) -> str | None:
     log = marker.get("log", False)
     step = marker.get("step")
     if not isinstance(log, bool):
@@ -173,36 +182,36 @@ def _range_problem(low: float, high: float, marker: dict[str, Any]) -> str | Non
     return "log and step cannot be combined; remove one" if log else None
 
 
-def _read_field(path: str, marker: dict[str, Any]) -> SearchField:
-    value = marker["search"]
+def _read_field(path: str, marker: Mapping[str, object]) -> SearchField:
+    value = cast("list[object] | dict[str, list[object]]", marker["search"])
     if not _is_range(value):
         choices = value["choices"] if isinstance(value, dict) else value
         return SearchField(
             path, choices=tuple(_to_number(choice) if _is_number(choice) else choice for choice in choices)
         )
     low, high = _to_numbers(value)
-    step = _to_number(marker["step"]) if marker.get("step") is not None else None
+    step = _to_number(cast("float | str", marker["step"])) if marker.get("step") is not None else None
     if isinstance(step, float) and not step.is_integer():
         low = float(low)
         high = float(high)
     if step is not None:
         high = low + type(low)(step) * int((high - low) / step + 1e-9)  # the last value that the steps reach
-    return SearchField(path, low, high, step, marker.get("log", False))
+    return SearchField(path, low, high, step, cast(bool, marker.get("log", False)))
 
 
-def _is_range(value: Any) -> bool:
+def _is_range(value: object) -> TypeGuard[list[float | str]]:
     return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float | str]:
     text = isinstance(value, str) and EXPONENT.fullmatch(value) is not None
     return text or (isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value))
 
 
-def _to_number(value: Any) -> Any:
+def _to_number(value: float | str) -> float:
     return float(value) if isinstance(value, str) else value
 
 
-def _to_numbers(values: list[Any]) -> tuple[Any, Any]:
+def _to_numbers(values: Sequence[float | str]) -> tuple[float, float]:
     low, high = map(_to_number, values)
     return low, high

@@ -5,15 +5,17 @@ The corpus keeps every row as it came. Training and evaluation see each label un
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from evertune.config import Recipe
 from evertune.data.columns.digests import digest_values
-from evertune.objectives import load_objective
+from evertune.objectives import Cell, Prediction, load_objective
 from evertune.records import Snapshot, compute_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Predictions = TypeVar("Predictions", bound=Sequence[Prediction])
 
 
 def rename_snapshot(original: Snapshot, recipe: Recipe) -> Snapshot:
@@ -43,7 +45,7 @@ def rename_rows(table: "pa.Table", recipe: Recipe) -> "pa.Table":
     return table.set_column(index, target, rename_values(table[target].combine_chunks(), new_names))
 
 
-def digest_targets(table: "pa.Table", recipe: Recipe) -> Any:
+def digest_targets(table: "pa.Table", recipe: Recipe) -> "pa.Array | pa.ChunkedArray":
     """Return digests of the targets under the current label names.
 
     Args:
@@ -54,7 +56,7 @@ def digest_targets(table: "pa.Table", recipe: Recipe) -> Any:
     return digest_values(rename_rows(table, recipe)[load_objective(recipe.objective.type).TARGET])
 
 
-def list_name_variants(column: Any, new_names: Mapping[str, str]) -> list[Any]:
+def list_name_variants(column: "pa.Array", new_names: Mapping[str, str]) -> "list[pa.Array]":
     """Return the column under the current label names, then under former ones.
 
     A label with several former names takes one of them per variant, for all its occurrences; a list that contained two
@@ -72,7 +74,7 @@ def list_name_variants(column: Any, new_names: Mapping[str, str]) -> list[Any]:
     return variants
 
 
-def rename_values(column: Any, new_names: Mapping[str, str]) -> Any:
+def rename_values(column: "pa.Array", new_names: Mapping[str, str]) -> "pa.Array":
     """Return strings, or lists of strings, with the new names; nulls stay."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -86,26 +88,27 @@ def rename_values(column: Any, new_names: Mapping[str, str]) -> Any:
     return pc.coalesce(pa.array(list(new_names.values()), pa.string()).take(indices), column)
 
 
-def rename_predictions(model_outputs: list[dict[str, Any]], recipe: Recipe) -> list[dict[str, Any]]:
+def rename_predictions(model_outputs: Predictions, recipe: Recipe) -> Predictions:
     """Return an older model's predictions under the current label names."""
     new_names = recipe.contract.label.rename
     target = load_objective(recipe.objective.type).TARGET
     if not new_names:
         return model_outputs
-    return [
-        {**output, target: _rename_value(output[target], new_names), **_rename_scores(output, new_names)}
+    renamed = [
+        {**output, target: _rename_value(cast(Cell, output[target]), new_names), **_rename_scores(output, new_names)}
         for output in model_outputs
     ]
+    return cast(Predictions, renamed)
 
 
-def _rename_scores(output: dict[str, Any], new_names: Mapping[str, str]) -> dict[str, Any]:
+def _rename_scores(output: Prediction, new_names: Mapping[str, str]) -> dict[str, dict[str, float]]:
     """Return the prediction's scores of all labels, if it has them; merged labels get their highest score."""
     scores: dict[str, float] = {}
-    for label, score in output.get("all_scores", {}).items():
+    for label, score in cast("Mapping[str, float]", output.get("all_scores", {})).items():
         new_name = new_names.get(label, label)
         scores[new_name] = max(score, scores.get(new_name, 0.0))
     return {"all_scores": scores} if scores else {}
 
 
-def _rename_value(value: Any, new_names: Mapping[str, str]) -> Any:
+def _rename_value(value: Cell, new_names: Mapping[str, str]) -> Cell:
     return new_names.get(value, value) if isinstance(value, str) else [new_names.get(label, label) for label in value]

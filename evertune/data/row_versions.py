@@ -1,7 +1,7 @@
 """The schema of stored rows, and their versions, keys and digests, by which rows are compared."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.config import Recipe
 from evertune.data.columns.components import find_repeated
@@ -134,7 +134,9 @@ def find_occurrences(versions: "np.ndarray", sources: "np.ndarray") -> "tuple[np
     return order[repeats], counts[repeats]
 
 
-def renumber_rows(rows: "pa.Table", positions: Any, numbers: Any, recipe: Recipe) -> "pa.Table":
+def renumber_rows(
+    rows: "pa.Table", positions: "np.ndarray", numbers: "np.ndarray | pa.Array | pa.ChunkedArray", recipe: Recipe
+) -> "pa.Table":
     """Return the rows, some of them with a new occurrence number and the version that follows from it.
 
     Args:
@@ -160,7 +162,7 @@ def renumber_rows(rows: "pa.Table", positions: Any, numbers: Any, recipe: Recipe
     return rows
 
 
-def versions_to_numbers(versions: Any) -> "np.ndarray":
+def versions_to_numbers(versions: "pa.Array | pa.ChunkedArray") -> "np.ndarray":
     """Return row versions as two numbers each, (rows, 2), which sort as the versions do."""
     import numpy as np
     import pyarrow as pa
@@ -189,7 +191,7 @@ def numbers_to_versions(numbers: "np.ndarray") -> "pa.Array":
     return _format_versions(numbers.astype(">u8").tobytes())
 
 
-def blank_to_null(column: Any) -> Any:
+def blank_to_null(column: "pa.Array | pa.ChunkedArray") -> "pa.Array | pa.ChunkedArray":
     """Return a column of strings with blank ones as nulls."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -197,7 +199,7 @@ def blank_to_null(column: Any) -> Any:
     return pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), pa.scalar(None, pa.string()), column)
 
 
-def _read_column(table: "pa.Table", field: Any, recipe: Recipe) -> Any:
+def _read_column(table: "pa.Table", field: "pa.Field", recipe: Recipe) -> "pa.Array":
     import pyarrow as pa
 
     is_unmapped = field.name in ROLES and field.name not in recipe.data.columns
@@ -218,7 +220,7 @@ def _read_column(table: "pa.Table", field: Any, recipe: Recipe) -> Any:
         ) from None
 
 
-def _compute_versions(columns: dict[str, Any], recipe: Recipe) -> "pa.Array":
+def _compute_versions(columns: "dict[str, pa.Array]", recipe: Recipe) -> "pa.Array":
     """Return 128 bits of BLAKE2b of each row's content, and of its occurrence number if that is not 0."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -241,7 +243,7 @@ def _format_versions(versions: bytes) -> "pa.Array":
     return pa.Array.from_buffers(pa.string(), count, [None, pa.py_buffer(ends), pa.py_buffer(versions.hex().encode())])
 
 
-def _serialize_contents(columns: dict[str, Any], recipe: Recipe) -> "pa.Array":
+def _serialize_contents(columns: "dict[str, pa.Array]", recipe: Recipe) -> "pa.Array":
     """Return canonical JSON of each row's content without missing values; an unreadable row has its raw digest."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -258,7 +260,7 @@ def _serialize_contents(columns: dict[str, Any], recipe: Recipe) -> "pa.Array":
     return pc.replace_substring(json_objects, "{,", "{", max_replacements=1)
 
 
-def _serialize_json(column: Any) -> "pa.Array":
+def _serialize_json(column: "pa.Array") -> "pa.Array":
     """Return each value as JSON, null for null."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -273,7 +275,7 @@ def _serialize_json(column: Any) -> "pa.Array":
     return pc.replace_with_mask(quoted, needs_escape, escaped)
 
 
-def _choose_keys(columns: dict[str, Any], recipe: Recipe) -> Any:
+def _choose_keys(columns: "dict[str, pa.Array]", recipe: Recipe) -> "pa.Array":
     import pyarrow.compute as pc
 
     return pc.coalesce(columns["id"], columns["row_version"]) if has_id(recipe) else columns["row_version"]

@@ -5,9 +5,9 @@ import hashlib
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
-from evertune.objectives import Objective
+from evertune.objectives import Cell, Input, Objective, Prediction
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -79,9 +79,9 @@ def _encode_png(picture: "Picture") -> bytes:
 
 def build_gallery(
     objective: Objective,
-    inputs: Sequence[Any],
-    targets: Sequence[Any],
-    predictions: Mapping[str, Sequence[Mapping[str, Any]]],
+    inputs: Sequence[Input],
+    targets: Sequence[Cell],
+    predictions: Mapping[str, Sequence[Prediction]],
 ) -> list[dict[str, str]]:
     """Return evenly spaced rows of an objective that draws pictures: the true picture and what each model drew.
 
@@ -99,8 +99,8 @@ def build_gallery(
     return [
         {
             "caption": str(inputs[index]) if has_caption else "",
-            "true": make_thumbnail(targets[index]),
-            **{model: make_thumbnail(outputs[index]["image"]) for model, outputs in predictions.items()},
+            "true": make_thumbnail(cast(str, targets[index])),
+            **{model: make_thumbnail(cast(str, outputs[index]["image"])) for model, outputs in predictions.items()},
         }
         for index in indices
     ]

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any
 
 from evertune.errors import DataError
 from evertune.profiling.column_profile import Profile
@@ -244,7 +243,7 @@ def _count_misfits(lengths: Sequence[int], other_lengths: Sequence[int]) -> int:
 
 
 def has_tags_between_spaces(
-    profiles: Sequence[Profile], columns: Mapping[str, Sequence[Any]], words: str | None, tags: str | None
+    profiles: Sequence[Profile], columns: Mapping[str, Sequence[object]], words: str | None, tags: str | None
 ) -> bool:
     """Whether a column holds tags between spaces, as many in each row as another column has words.
 
@@ -267,7 +266,7 @@ def has_tags_between_spaces(
     return False
 
 
-def _count_words(cells: Sequence[Any]) -> list[int]:
+def _count_words(cells: Sequence[object]) -> list[int]:
     return [len(str(cell or "").split()) for cell in cells]
 
 

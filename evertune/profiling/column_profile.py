@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from evertune.data.sources.formats import cells
 from evertune.data.sources.formats.images import is_picture
@@ -71,7 +70,7 @@ class Profile:
         return f"{kind}, {self.distinct} distinct in {self.filled} cells{empty}, such as {shown}"
 
 
-def profile_column(name: str, values: Sequence[Any], *, with_lists: bool = True) -> Profile:
+def profile_column(name: str, values: Sequence[object], *, with_lists: bool = True) -> Profile:
     """Profile a column's cells.
 
     Args:
@@ -98,7 +97,7 @@ def profile_column(name: str, values: Sequence[Any], *, with_lists: bool = True)
     )
 
 
-def profile_words(name: str, values: Sequence[Any]) -> Profile:
+def profile_words(name: str, values: Sequence[object]) -> Profile:
     """Profile a column whose cells are lists of words, or words between spaces.
 
     Raises:
@@ -110,14 +109,14 @@ def profile_words(name: str, values: Sequence[Any]) -> Profile:
     return Profile(name, len(values), len(lists), counts, lengths, sum(lengths) / max(1, len(lengths)), 0, 0, True)
 
 
-def _read_text(value: Any) -> str | None:
+def _read_text(value: object) -> str | None:
     try:
         return cells.parse_text(value)
     except ValueError:
         return None
 
 
-def _is_list(value: Any) -> bool:
+def _is_list(value: object) -> bool:
     try:
         return isinstance(value, list) or (isinstance(value, str) and cells.parse_list(value) is not None)
     except ValueError:

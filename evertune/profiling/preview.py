@@ -2,10 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from evertune.config import SqlSource
 from evertune.data import label_names, minimum_rows
@@ -14,7 +14,7 @@ from evertune.data.splits import assign
 from evertune.data.thumbnails import describe_picture
 from evertune.errors import DataError
 from evertune.models import base as base_models
-from evertune.objectives import Objective, extract_cells, load_objective
+from evertune.objectives import Cell, Input, Objective, extract_cells, load_objective
 from evertune.profiling.preview_rows import judge_sample, sample_rows, spread_rows
 from evertune.statistics.paired_tests import share_detectable
 from evertune.statistics.resampling import spend_alpha
@@ -117,10 +117,10 @@ def preview_recipe(recipe: "Recipe", limit: int) -> Preview:
 
 
 def _make_examples(
-    objective: Objective, inputs: list[Any], targets: list[Any], pieces: list[list[str]]
+    objective: Objective, inputs: Sequence[Input], targets: Sequence[Cell], pieces: list[list[str]]
 ) -> list[dict[str, str]]:
     show_input, show_target = (
-        describe_picture if objective.COLUMNS[role] == "image" else _shorten_text
+        cast("Callable[[Input], str]", describe_picture) if objective.COLUMNS[role] == "image" else _shorten_text
         for role in (objective.INPUTS[0], objective.TARGET)
     )
     seen_again = objective.TARGET in objective.INPUTS
@@ -168,7 +168,7 @@ def _estimate_splits(accepted: "pa.Table", recipe: "Recipe", role: str) -> tuple
     return {name: names.count(name) for name in assign.NAMES}, len(assign.find_leaked_rows(assigned))
 
 
-def _tokenize_inputs(recipe: "Recipe", inputs: list[Any]) -> tuple[list[list[str]], int]:
+def _tokenize_inputs(recipe: "Recipe", inputs: Sequence[Input]) -> tuple[list[list[str]], int]:
     # The tokenizer's file is read without transformers, so that `check` takes only seconds.
     from pathlib import Path
 
@@ -210,7 +210,7 @@ def _make_notes(recipe: "Recipe", test: int) -> list[str]:
     return notes
 
 
-def _shorten_text(value: Any) -> str:
+def _shorten_text(value: Input) -> str:
     if isinstance(value, tuple):
         return " | ".join(map(_shorten_text, value))
     text = value if isinstance(value, str) else " ".join(value)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.data.contract import judge
 from evertune.data.contract.frame import list_labels
@@ -82,7 +82,7 @@ def judge_sample(rows: Sample, recipe: "Recipe") -> judge.Verdicts:
     return judge.check_rows(rows.table, recipe, rows.labels, lambda _: empty_corpus)
 
 
-def spread_rows(rows: Any, count: int) -> Any:
+def spread_rows(rows: "pa.Table", count: int) -> "pa.Table":
     """Return at most `count` rows of a table, evenly spaced, including the first and the last."""
     return rows if len(rows) <= count else rows.take(_spaced_positions(len(rows), count))
 

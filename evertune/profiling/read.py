@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from evertune.config import PathSource
 from evertune.data.sources.chunk import Layout, match_columns
@@ -33,7 +32,7 @@ class Table:
 
     name: str
     files: list[SourceFile]
-    columns: dict[str, list[Any]]
+    columns: dict[str, list[object]]
     unreadable: int
     encoding: str
     notes: tuple[str, ...]
@@ -80,7 +79,7 @@ def check_columns(rows: Table, columns: dict[str, str]) -> None:
             ) from error
 
 
-def _iterate_rows(files: list[SourceFile], names: list[str]) -> Iterator[Sequence[Any] | str]:
+def _iterate_rows(files: list[SourceFile], names: list[str]) -> Iterator[Sequence[object] | str]:
     """Yield each row's cells in the first file's columns, or a text on what is wrong with the row."""
     for file in files:
         reader = FORMATS[file.format]

@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -187,7 +187,7 @@ def _round_up(value: float) -> int:
     return max(100, math.ceil(value / step) * step)
 
 
-def _quote_scalar(value: Any) -> str:
+def _quote_scalar(value: object) -> str:
     """Return the value as YAML inside a flow sequence or mapping, quoted where it must be."""
     plain = str(value).isprintable()  # YAML takes signs such as U+0085 for line breaks, unless they are escaped
     return yaml.safe_dump([value], default_flow_style=True, allow_unicode=plain, width=2**20).strip()[1:-1]

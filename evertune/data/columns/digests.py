@@ -1,7 +1,8 @@
 """Digests by which cells are compared: equal values have equal digests, on every machine."""
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -11,7 +12,7 @@ GROUP_SEPARATOR = "\x1d"  # joins the inputs of a row
 PROBE = 1000  # values that are inspected to see whether a column repeats a few of them
 
 
-def join_lists(column: Any) -> Any:
+def join_lists(column: "pa.Array | pa.ChunkedArray") -> "pa.Array | pa.ChunkedArray":
     """Return a column of lists with each list joined to a string, a column of strings unchanged.
 
     A list with a missing item becomes a missing value.
@@ -22,7 +23,7 @@ def join_lists(column: Any) -> Any:
     return pc.binary_join(column, UNIT_SEPARATOR) if pa.types.is_list(column.type) else column
 
 
-def join_columns(columns: list[Any]) -> Any:
+def join_columns(columns: "Sequence[pa.Array | pa.ChunkedArray]") -> "pa.Array | pa.ChunkedArray":
     """Return several columns joined to one of strings, a single column unchanged.
 
     A row in which one of the values is missing becomes a missing value.
@@ -34,7 +35,7 @@ def join_columns(columns: list[Any]) -> Any:
     return pc.binary_join_element_wise(*map(join_lists, columns), GROUP_SEPARATOR)
 
 
-def digest_values(column: Any) -> "pa.Array":
+def digest_values(column: "pa.Array | pa.ChunkedArray") -> "pa.Array":
     """Return 64 bits of BLAKE2b of each value as an integer, null for null.
 
     Args:

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +49,7 @@ def get_text_bytes(texts: "pa.Array") -> "tuple[np.ndarray, np.ndarray]":
     return np.frombuffer(data, dtype=np.uint8)[ends[0] : ends[-1]], ends.astype(np.int64) - ends[0]
 
 
-def mask_equal(texts: Any, value: str) -> "np.ndarray":
+def mask_equal(texts: "pa.Array | pa.ChunkedArray", value: str) -> "np.ndarray":
     """Return which of the strings equal `value`, as a mask (n,).
 
     Args:
@@ -62,7 +62,7 @@ def mask_equal(texts: Any, value: str) -> "np.ndarray":
     return mask
 
 
-def hash_parts(data: "np.ndarray", starts: Any, ends: Any) -> "np.ndarray":
+def hash_parts(data: "np.ndarray", starts: "np.ndarray", ends: "np.ndarray") -> "np.ndarray":
     """Return a 64-bit hash of each part of the bytes, (parts,).
 
     The hash is a polynomial of the part's bytes (Karp and Rabin 1987), the difference of two prefix sums, then mixed.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from evertune.config import Recipe
 from evertune.data.columns.chunks import RowReader, rebatch
@@ -33,6 +33,25 @@ PART = 200_000  # rows that are checked at once: each check has a fixed cost, wh
 SENT = 25_000  # rows that are sent to another machine at once: some megabytes
 
 
+class CheckOutcome(TypedDict):
+    """An expectation of the contract with its result."""
+
+    expectation: str
+    column: str | None
+    kind: str
+    success: bool
+    rows: int | None  # that fail it; None for an expectation on the batch as a whole
+
+
+class SuiteResult(TypedDict):
+    """All expectations of the contract with their results."""
+
+    success: bool
+    expectations: int
+    passed: int
+    results: list[CheckOutcome]
+
+
 @dataclass(frozen=True)
 class Verdicts:
     """The result of checking a batch against the contract.
@@ -55,7 +74,7 @@ class Verdicts:
     refused: "pa.Table"
     reasons: dict[str, int]
     warnings: tuple[str, ...]
-    suite_result: dict[str, Any]
+    suite_result: SuiteResult
     problems: tuple[str, ...] = ()
     rows: int = 0
     labels: dict[str, int] = field(default_factory=dict)
@@ -110,7 +129,7 @@ def check_chunks(
     batch_findings = _check_whole_batch(checker, readable_rows, names, batch_facts)
 
     labels = Counter[str]()
-    refused = list[Any]()
+    refused = list[pa.Table]()
     chunk_findings = list[tuple[int, list[Finding]]]()
     accepted_count = 0
     number_count = 0
@@ -233,9 +252,9 @@ def _describe_failure(check: Check, finding: Finding) -> str:
     return f"{expectation} failed on {len(finding.rows):,} row{'s' * (len(finding.rows) != 1)}"
 
 
-def _build_suite_result(checks: list[Check], findings: list[Finding], unreadable: int) -> dict[str, Any]:
+def _build_suite_result(checks: list[Check], findings: list[Finding], unreadable: int) -> SuiteResult:
     """Return every check with its outcome, JSON-ready; the first is whether each row could be read."""
-    results: list[dict[str, Any]] = [
+    results: list[CheckOutcome] = [
         {
             "expectation": "row_is_readable",
             "column": None,

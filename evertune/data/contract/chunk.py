@@ -5,7 +5,7 @@ import pickle
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from evertune.config import Contract, Recipe
 from evertune.data.contract.custom import custom_expectations
@@ -99,7 +99,7 @@ class ChunkChecker:
         self._row_check_indices = [index for index, check in enumerate(self.checks) if _is_row_by_row(check)]
         self._runner = Runner([self.checks[index].expectation for index in self._row_check_indices])
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> "tuple[type[ChunkChecker], tuple[Recipe, AllowedLabels, tuple[str, ...]]]":
         return ChunkChecker, self._arguments
 
     @property
@@ -230,9 +230,10 @@ def _attach_reasons(
     reasons: list[str] = []
     kinds: list[str] = []
     for check, finding in refusals:
+        refused_rows = cast("np.ndarray", finding.rows)  # a check that refuses rows names them
         if check.explain is not None:
-            reasons += check.explain(rows.iloc[finding.rows])
-        kinds += [check.kind] * len(finding.rows)
+            reasons += check.explain(rows.iloc[refused_rows])
+        kinds += [check.kind] * len(refused_rows)
     for name, values in (("reasons", reasons), ("kinds", kinds)):
         lists = pa.ListArray.from_arrays(offsets, pa.array(values, pa.string()).take(order))
         refused = refused.append_column(name, lists)
@@ -248,7 +249,7 @@ def _refuse_unreadable(rows: "pa.Table") -> "pa.Table":
     return rows.drop_columns(READING).append_column("reasons", reasons).append_column("kinds", kinds)
 
 
-def _count_bare_numbers(inputs: Any) -> int:
+def _count_bare_numbers(inputs: "pa.ChunkedArray") -> int:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -257,7 +258,7 @@ def _count_bare_numbers(inputs: Any) -> int:
     return int(pc.sum(pc.match_substring_regex(inputs, NUMBER)).as_py() or 0)
 
 
-def _count_values(labels: Any) -> dict[str, int]:
+def _count_values(labels: "pa.ChunkedArray") -> dict[str, int]:
     import pyarrow as pa
     import pyarrow.compute as pc
 

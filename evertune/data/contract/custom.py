@@ -2,8 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, cast
 
 from evertune.config import Contract
 from evertune.config.row_condition import read_condition
@@ -14,6 +14,7 @@ from evertune.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from great_expectations.expectations.expectation import Expectation
 
 NEEDS_DATABASE = {  # these compare query results; a batch is a data frame
     "unexpected_rows_expectation",
@@ -59,7 +60,7 @@ def custom_expectations(contract: Contract, columns: Sequence[str] | None = None
     return checks
 
 
-def _load_implementations() -> dict[str, Any]:
+def _load_implementations() -> "dict[str, type[Expectation]]":
     with silence_output():
         import great_expectations.expectations  # noqa: F401  fills the registry
         from great_expectations.expectations import registry
@@ -73,7 +74,7 @@ def _to_snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
-def _describe_unknown(name: Any, implementations: dict[str, Any]) -> str:
+def _describe_unknown(name: object, implementations: Collection[str]) -> str:
     if not name:
         return "missing key type; give an expectation's name, such as expect_column_values_to_match_regex"
     if _to_snake_case(str(name)) in NEEDS_DATABASE:
@@ -83,7 +84,7 @@ def _describe_unknown(name: Any, implementations: dict[str, Any]) -> str:
     return f"unknown expectation {name!r}; {hint}"
 
 
-def _find_unknown_columns(location: str, arguments: dict[str, Any], columns: Sequence[str] | None) -> list[str]:
+def _find_unknown_columns(location: str, arguments: Mapping[str, object], columns: Sequence[str] | None) -> list[str]:
     if columns is None:
         return []
     problems = [
@@ -92,7 +93,7 @@ def _find_unknown_columns(location: str, arguments: dict[str, Any], columns: Seq
         if name not in columns and name != "index"
     ]
     for key in COLUMN_ARGUMENTS:
-        value = arguments.get(key, [])
+        value = cast("str | Sequence[str]", arguments.get(key, []))
         for name in [value] if isinstance(value, str) else value:
             if name not in columns:
                 problems.append(
@@ -101,12 +102,12 @@ def _find_unknown_columns(location: str, arguments: dict[str, Any], columns: Seq
     return problems
 
 
-def _condition_columns(arguments: dict[str, Any]) -> tuple[str, ...]:
+def _condition_columns(arguments: Mapping[str, object]) -> tuple[str, ...]:
     condition = arguments.get("row_condition")
     return () if condition is None else read_condition(condition).columns
 
 
-def _with_safe_condition(arguments: dict[str, Any]) -> dict[str, Any]:
+def _with_safe_condition(arguments: dict[str, object]) -> dict[str, object]:
     """Return the arguments with the condition in its parsed form: pandas would run any code in the original one."""
     condition = arguments.get("row_condition")
     if condition is None:
@@ -114,7 +115,9 @@ def _with_safe_condition(arguments: dict[str, Any]) -> dict[str, Any]:
     return {**arguments, "row_condition": read_condition(condition).query, "condition_parser": "pandas"}
 
 
-def _build_expectation(implementation: Any, arguments: dict[str, Any], location: str) -> Any:
+def _build_expectation(
+    implementation: "type[Expectation]", arguments: Mapping[str, object], location: str
+) -> "Expectation | list[str]":
     """Return the expectation, or a list of problems with its arguments."""
     from great_expectations.compatibility import pydantic
 
@@ -129,7 +132,7 @@ def _build_expectation(implementation: Any, arguments: dict[str, Any], location:
         return [f"{location}: {error}"]
 
 
-def _make_check(instance: Any, name: str, arguments: dict[str, Any]) -> Check:
+def _make_check(instance: "Expectation", name: str, arguments: Mapping[str, object]) -> Check:
     from great_expectations.expectations import expectation
 
     kinds = (
@@ -142,10 +145,11 @@ def _make_check(instance: Any, name: str, arguments: dict[str, Any]) -> Check:
     return Check(instance, name, explain, warn)
 
 
-def _make_explainer(name: str, arguments: dict[str, Any]) -> Explainer:
+def _make_explainer(name: str, arguments: Mapping[str, object]) -> Explainer:
     """Return an explainer that gives every failing row the same reason: columns, name and arguments."""
-    pair = [arguments[key] for key in ("column_A", "column_B") if arguments.get(key)]
-    subject = arguments.get("column") or " and ".join([*pair, *arguments.get("column_list", [])])
+    pair = cast("list[str]", [arguments[key] for key in ("column_A", "column_B") if arguments.get(key)])
+    listed = cast("Sequence[str]", arguments.get("column_list", []))
+    subject = arguments.get("column") or " and ".join([*pair, *listed])
     hidden = {*COLUMN_ARGUMENTS, "severity"}
     details = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if key not in hidden)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.config import Recipe
 from evertune.config.data import Bounds
@@ -14,6 +14,7 @@ from evertune.objectives import load_objective
 
 if TYPE_CHECKING:
     import pandas as pd
+    from great_expectations.expectations.expectation import Expectation
 
 WRITTEN = ("string", "strings", "labels")  # kinds of columns that hold text
 Explainer = Callable[["pd.DataFrame"], list[str]]
@@ -30,7 +31,7 @@ class Check:
         warn: report only, refuse nothing.
     """
 
-    expectation: Any
+    expectation: "Expectation"
     kind: str
     explain: Explainer | None
     warn: bool = False
@@ -94,7 +95,7 @@ def _limit_lengths(role: str, column: str, bounds: Bounds, is_text: bool) -> lis
 
     unit = "characters" if is_text else "words"
     measured_column = role if is_text else f"{role.removesuffix('s')}_count"
-    length_expectation: Any = gxe.ExpectColumnValueLengthsToBeBetween if is_text else gxe.ExpectColumnValuesToBeBetween
+    length_expectation = gxe.ExpectColumnValueLengthsToBeBetween if is_text else gxe.ExpectColumnValuesToBeBetween
     too_long = length_expectation(column=measured_column, max_value=bounds.max_length)
     checks = [Check(too_long, f"{role} too long", _explain_fixed(f"{column}: longer than {bounds.max_length} {unit}"))]
     if bounds.min_length > 0:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.config import Recipe
 from evertune.data import label_names
@@ -148,7 +148,7 @@ def build_frame(table: "pa.Table", recipe: Recipe, batch_facts: BatchFacts) -> "
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    columns: dict[str, Any] = {}
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {}
     objective = load_objective(recipe.objective.type)
     for role in list_roles(recipe):
         columns[role] = table[role]
@@ -192,7 +192,7 @@ def _fill_column(row_indices: "np.ndarray", texts: "pa.Array", size: int) -> "pa
     return texts.take(pa.array(text_indices, mask=text_indices < 0))
 
 
-def _find_item_problems(lists: Any) -> Any:
+def _find_item_problems(lists: "pa.ListArray") -> "pa.Array":
     """Return for each list the problem of its first missing or blank item; null where there is none."""
     import numpy as np
     import pyarrow as pa

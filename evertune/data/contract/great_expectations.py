@@ -8,14 +8,20 @@ import shutil
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from great_expectations.core import ExpectationSuite, ExpectationValidationResult
+    from great_expectations.core.batch_definition import BatchDefinition
+    from great_expectations.data_context import AbstractDataContext
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.expectations.expectation import Expectation
 
 
 COMPLETE = ("unexpected_list", "unexpected_index_list", "unexpected_index_query")  # entries for every failing row
@@ -35,10 +41,10 @@ class Finding:
     """
 
     success: bool
-    rows: Any = None
-    observed: Any = None
+    rows: "np.ndarray | None" = None
+    observed: object = None
     problem: str | None = None
-    result: Any = None
+    result: "ExpectationValidationResult | None" = None
 
     def slice_rows(self, start: int, size: int) -> "Finding":
         """Return the finding on `size` rows from `start` on, numbered from there, without `result`."""
@@ -51,7 +57,7 @@ class Finding:
 class Runner:
     """Checks frames against the same expectations, one frame after the other."""
 
-    def __init__(self, expectations: Sequence[Any]) -> None:
+    def __init__(self, expectations: "Sequence[Expectation]") -> None:
         with silence_output():
             self._batches = _make_batch_definition(_make_ephemeral_context())
             self._expectations = expectations
@@ -101,15 +107,18 @@ def join_findings(chunk_findings: Sequence[tuple[int, Finding]]) -> Finding:
     first = findings[0]
     if len(chunk_findings) == 1 and chunk_findings[0][0] == 0:
         return first
-    rows = None if first.rows is None else np.concatenate([start + finding.rows for start, finding in chunk_findings])
+    rows = None
+    if first.rows is not None:
+        rows = np.concatenate([start + cast("np.ndarray", finding.rows) for start, finding in chunk_findings])
     success = all(finding.success for finding in findings)
     problem = next((finding.problem for finding in findings if finding.problem), None)
-    result = first.result.__class__(**{**vars(first.result), "success": success})
-    result.result = _sum_results([finding.result.result for finding in findings])
+    results: list[ExpectationValidationResult] = [finding.result for finding in findings]
+    result = results[0].__class__(**{**vars(results[0]), "success": success})
+    result.result = _sum_results([chunk_result.result for chunk_result in results])
     return Finding(success, rows, first.observed, problem, result)
 
 
-def _sum_results(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _sum_results(results: Sequence[Mapping[str, Any]]) -> dict[str, object]:
     """Return the sums of all counts, with the shares that follow from them."""
     counts = {name: sum(result[name] for result in results) for name in results[0] if name.endswith("_count")}
     rows, unexpected, missing = (counts.get(f"{name}_count", 0) for name in ("element", "unexpected", "missing"))
@@ -129,7 +138,7 @@ def _sum_results(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def write_data_docs(findings: Sequence[Finding], expectations: Sequence[Any], folder: Path) -> None:
+def write_data_docs(findings: Sequence[Finding], expectations: "Sequence[Expectation]", folder: Path) -> None:
     """Write the Data Docs of a check into `folder`; its first page is `index.html`."""
     with silence_output(), tempfile.TemporaryDirectory() as scratch:
         import great_expectations as gx
@@ -146,11 +155,11 @@ def write_data_docs(findings: Sequence[Finding], expectations: Sequence[Any], fo
     shutil.rmtree(folder / "static")  # fonts and videos that no page shows: 4 MB per batch, and again in MLflow
 
 
-def _escape_description(expectation: Any) -> Any:
+def _escape_description(expectation: "Expectation") -> "Expectation":
     return expectation.copy(update={"description": _escape(expectation.description)})
 
 
-def _escape_result(result: Any) -> Any:
+def _escape_result(result: "ExpectationValidationResult") -> "ExpectationValidationResult":
     """Return the result with escaped values of rows and recipe: the Data Docs would render them as HTML."""
     config = copy.copy(result.expectation_config)
     config.description = _escape(config.description)
@@ -160,7 +169,7 @@ def _escape_result(result: Any) -> Any:
     return changed
 
 
-def _escape(value: Any) -> Any:
+def _escape(value: object) -> object:
     if isinstance(value, str):
         return html.escape(value)
     if isinstance(value, dict):
@@ -168,7 +177,7 @@ def _escape(value: Any) -> Any:
     return [_escape(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _store_results(context: Any, results: list[Any]) -> None:
+def _store_results(context: "AbstractDataContext", results: "list[ExpectationValidationResult]") -> None:
     """Store results as if the context had run the suite itself."""
     from great_expectations.core import ExpectationSuiteValidationResult, RunIdentifier
     from great_expectations.data_context.types.resource_identifiers import (
@@ -215,7 +224,7 @@ def silence_output() -> Iterator[None]:
         pandas_execution_engine.HASH_THRESHOLD = hash_threshold
 
 
-def _make_ephemeral_context() -> Any:
+def _make_ephemeral_context() -> "AbstractDataContext":
     """Return a context in memory; the default one leaves a temporary folder behind."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
@@ -228,18 +237,18 @@ def _make_ephemeral_context() -> Any:
     return gx.get_context(mode="ephemeral", project_config=config)
 
 
-def _no_progress_bars() -> Any:
+def _no_progress_bars() -> "ProgressBarsConfig":
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     return ProgressBarsConfig(globally=False)
 
 
-def _make_batch_definition(context: Any) -> Any:
+def _make_batch_definition(context: "AbstractDataContext") -> "BatchDefinition":
     asset = context.data_sources.add_pandas("rows").add_dataframe_asset("rows")
     return asset.add_batch_definition_whole_dataframe("batch")
 
 
-def _build_suite(expectations: Sequence[Any], indices: Sequence[int] | None = None) -> Any:
+def _build_suite(expectations: "Sequence[Expectation]", indices: Sequence[int] | None = None) -> "ExpectationSuite":
     """Return a suite of copies that know their index, because results come back in another order.
 
     Args:
@@ -256,7 +265,7 @@ def _build_suite(expectations: Sequence[Any], indices: Sequence[int] | None = No
     return gx.ExpectationSuite(name="contract", expectations=copies)  # `add_expectation` would drop duplicates
 
 
-def _make_site_config(folder: Path) -> dict[str, Any]:
+def _make_site_config(folder: Path) -> dict[str, object]:
     return {
         "class_name": "SiteBuilder",
         "show_how_to_buttons": False,
@@ -265,7 +274,7 @@ def _make_site_config(folder: Path) -> dict[str, Any]:
     }
 
 
-def _make_finding(result: Any) -> Finding:
+def _make_finding(result: "ExpectationValidationResult") -> Finding:
     import numpy as np
 
     problem = _find_exception(result.exception_info)

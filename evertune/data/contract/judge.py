@@ -1,9 +1,9 @@
 """Check a batch against the data contract: accepted rows, refused rows with every reason, or a stop of the batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from evertune.config import Recipe
 from evertune.data.columns.chunks import RowReader, make_row_reader
@@ -173,7 +173,7 @@ def _format_message(summary: list[str], verdicts: Verdicts, recipe: Recipe) -> s
     return "\n".join(lines)
 
 
-def _choose_examples(verdicts: Verdicts) -> list[dict[str, Any]]:
+def _choose_examples(verdicts: Verdicts) -> list[dict[str, object]]:
     """Return rows to show: the most frequent reasons first, each once if possible."""
     rows = verdicts.refused.slice(0, 10_000).to_pylist()
     first = {kind: row for row in reversed(rows) for kind in row["kinds"]}
@@ -182,8 +182,9 @@ def _choose_examples(verdicts: Verdicts) -> list[dict[str, Any]]:
     return list(distinct.values())[:SHOWN]
 
 
-def _format_row(row: dict[str, Any], recipe: Recipe) -> str:
-    description = f"{row['source']}, row {row['source_row']}: {'; '.join(row['reasons'])}"
+def _format_row(row: Mapping[str, object], recipe: Recipe) -> str:
+    reasons = cast("list[str]", row["reasons"])
+    description = f"{row['source']}, row {row['source_row']}: {'; '.join(reasons)}"
     value = row[load_objective(recipe.objective.type).INPUTS[0]]
     if value is None:
         return description

@@ -4,15 +4,15 @@ import functools
 import logging
 import re
 import re._parser as regex_parser  # type: ignore[import-not-found]  # the only reader of patterns that Python has
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 logger = logging.getLogger(__name__)
 REPEATS = ("MAX_REPEAT", "MIN_REPEAT")
 MANY = 10  # times; fewer repeats multiply to little
 
 
-def warn_of_slow(where: str, arguments: dict[str, Any]) -> None:
+def warn_of_slow(where: str, arguments: Mapping[str, object]) -> None:
     """Log each pattern among an expectation's arguments that could stall the run.
 
     Args:
@@ -20,7 +20,7 @@ def warn_of_slow(where: str, arguments: dict[str, Any]) -> None:
         arguments: of the expectation.
     """
     for key in ("regex", "regex_list"):
-        value = arguments.get(key, [])
+        value = cast("str | Sequence[str]", arguments.get(key, []))
         patterns = [value] if isinstance(value, str) else value
         for pattern in patterns:
             _warn_once(f"{where}.{key}", str(pattern))
@@ -41,7 +41,7 @@ def is_slow(pattern: str) -> bool:
     return any(_repeats_a_repeat(body) for body in _find_repeated(parsed))
 
 
-def _find_repeated(parsed: Any) -> Iterator[Any]:
+def _find_repeated(parsed: regex_parser.SubPattern) -> Iterator[regex_parser.SubPattern]:
     """Yield the bodies of all repeats of a pattern."""
     for name, argument in parsed:
         if str(name) in REPEATS and argument[1] >= MANY:
@@ -50,7 +50,7 @@ def _find_repeated(parsed: Any) -> Iterator[Any]:
             yield from _find_repeated(part)
 
 
-def _iterate_subpatterns(argument: Any) -> Iterator[Any]:
+def _iterate_subpatterns(argument: object) -> Iterator[regex_parser.SubPattern]:
     if isinstance(argument, regex_parser.SubPattern):
         yield argument
     elif isinstance(argument, (list, tuple)):
@@ -58,7 +58,7 @@ def _iterate_subpatterns(argument: Any) -> Iterator[Any]:
             yield from _iterate_subpatterns(item)
 
 
-def _repeats_a_repeat(body: Any) -> bool:
+def _repeats_a_repeat(body: regex_parser.SubPattern) -> bool:
     """Return whether one long repeat can match the whole body, so that a text can be split in many ways."""
     while len(body) == 1 and str(body[0][0]) == "SUBPATTERN":
         body = body[0][1][-1]

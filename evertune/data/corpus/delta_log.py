@@ -4,15 +4,22 @@ import contextlib
 import io
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from evertune.data.corpus.parquet_chunks import explain_write_errors
 from evertune.runtime.files import write_atomic
 
 BOUNDS = ("minValues", "maxValues")
 ACTIONS = ("add", "remove")
+
+
+class _FileAction(TypedDict, total=False):
+    """A file that a commit adds to the table or removes from it."""
+
+    stats: str | None  # JSON
+    stats_parsed: object
 
 
 def remove_bounds(table: Path) -> None:
@@ -66,10 +73,10 @@ def _strip_checkpoint(path: Path) -> None:
         scratch.replace(path)
 
 
-def _find_changes(action: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _find_changes(action: Mapping[str, object]) -> Iterator[_FileAction]:
     """Yield what an action adds or removes, if it has bounds."""
     for name in ACTIONS:
-        change = action.get(name)
+        change = cast("_FileAction | None", action.get(name))
         if not change:
             continue
         stats = change.get("stats") or ""

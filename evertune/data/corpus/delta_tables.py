@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from evertune.data.columns.chunks import RowReader
 from evertune.data.corpus import parquet_chunks
@@ -165,10 +165,16 @@ def vacuum_table(path: Path, days: int, *, remove: bool) -> list[Path]:
     return spare_files
 
 
-def _list_file_actions(table: "DeltaTable") -> "list[dict[str, Any]]":
+class _FileAction(TypedDict):
+    """What a table's log says of a file of its newest version; more keys are not read."""
+
+    size_bytes: int
+
+
+def _list_file_actions(table: "DeltaTable") -> "list[_FileAction]":
     import pyarrow as pa
 
-    actions: list[dict[str, Any]] = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    actions: list[_FileAction] = pa.table(table.get_add_actions(flatten=True)).to_pylist()
     return actions
 
 

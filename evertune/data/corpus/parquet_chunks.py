@@ -4,15 +4,16 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from evertune.data.columns.chunks import RowReader
 from evertune.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 PART = 100_000  # rows in a row group
 # Columns whose values are nearly all different: a dictionary would cost time and save nothing.
@@ -41,7 +42,7 @@ class ChunkFile:
         self.path = folder / f".{uuid.uuid4().hex[:16]}.parquet"
         self.rows = 0
         self._compression = compression
-        self._writer: Any = None
+        self._writer: pq.ParquetWriter | None = None
 
     def add_rows(self, chunk: "pa.Table") -> None:
         """Append rows.
@@ -62,7 +63,7 @@ class ChunkFile:
             self._writer.write_table(chunk.replace_schema_metadata(), PART)
         self.rows += len(chunk)
 
-    def publish_as(self, path: Path, notes: dict[str, Any] | None = None) -> None:
+    def publish_as(self, path: Path, notes: Mapping[str, object] | None = None) -> None:
         """Close the file and give it its name.
 
         Args:
@@ -73,7 +74,7 @@ class ChunkFile:
         """
         with explain_write_errors(path):
             if notes is not None:
-                self._writer.add_key_value_metadata({"evertune": json.dumps(notes)})
+                cast("pq.ParquetWriter", self._writer).add_key_value_metadata({"evertune": json.dumps(notes)})
             self.close()
             with self.path.open("rb") as file:
                 os.fsync(file.fileno())
@@ -113,11 +114,11 @@ def rows_of(*paths: Path) -> RowReader:
     return read_files
 
 
-def read_notes(path: Path) -> dict[str, Any]:
+def read_notes(path: Path) -> dict[str, object]:
     """Return the notes in a file's metadata."""
     import pyarrow.parquet as pq
 
-    notes: dict[str, Any] = json.loads(pq.read_metadata(path).metadata[b"evertune"])
+    notes: dict[str, object] = json.loads(pq.read_metadata(path).metadata[b"evertune"])
     return notes
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.config import Recipe
 from evertune.data.corpus.read import read_history, select_newest
@@ -57,7 +57,9 @@ def _adopt_current_version(rows: "pa.Table", aligned_current: "pa.Table", recipe
     return _renumber_rows(rows, is_same, aligned_current["occurrence"], recipe)
 
 
-def _renumber_rows(rows: "pa.Table", is_chosen: Any, numbers: Any, recipe: Recipe) -> "pa.Table":
+def _renumber_rows(
+    rows: "pa.Table", is_chosen: "pa.ChunkedArray", numbers: "pa.Array | pa.ChunkedArray", recipe: Recipe
+) -> "pa.Table":
     """Return the rows; chosen ones get their occurrence number and the version that follows from it."""
     import numpy as np
 
@@ -65,7 +67,7 @@ def _renumber_rows(rows: "pa.Table", is_chosen: Any, numbers: Any, recipe: Recip
     return renumber_rows(rows, indices, numbers.take(indices), recipe)
 
 
-def _find_superseded(rows: "pa.Table", aligned_current: "pa.Table", past_rows: "pa.Table") -> Any:
+def _find_superseded(rows: "pa.Table", aligned_current: "pa.Table", past_rows: "pa.Table") -> "pa.ChunkedArray":
     """Return a mask of the rows whose version the corpus has, but not as the current one."""
     import pyarrow.compute as pc
 
@@ -73,7 +75,9 @@ def _find_superseded(rows: "pa.Table", aligned_current: "pa.Table", past_rows: "
     return pc.fill_null(pc.and_(is_other, pc.is_in(rows["row_version"], value_set=past_rows["row_version"])), False)
 
 
-def _keep_from_same_source(rows: "pa.Table", aligned_current: "pa.Table", is_older: Any) -> Any:
+def _keep_from_same_source(
+    rows: "pa.Table", aligned_current: "pa.Table", is_older: "pa.ChunkedArray"
+) -> "pa.ChunkedArray":
     """Return a mask of the older versions in the source that gave the current one and no longer holds it."""
     import pyarrow.compute as pc
 
@@ -99,7 +103,7 @@ def strip_table_version(uri: str) -> str:
     return re.sub(TABLE_VERSION, r"\1", uri)
 
 
-def _strip_table_versions(uris: Any) -> Any:
+def _strip_table_versions(uris: "pa.ChunkedArray") -> "pa.ChunkedArray":
     import pyarrow.compute as pc
 
     return pc.replace_substring_regex(uris, TABLE_VERSION, r"\1")

@@ -8,10 +8,10 @@ All are Parquet files in `home.batches`, put in place by an atomic rename: a cra
 - `stopped.parquet`: refused rows of a batch that was stopped as a whole, with their reasons.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from evertune.data.columns.chunks import RowReader, zip_columns
 from evertune.data.corpus.parquet_chunks import PART, ChunkFile, read_notes, rows_of
@@ -34,6 +34,17 @@ class BatchNotes(TypedDict):
     number: int
     read: int  # rows that the sources gave, fresh or not
     shape: str  # digest of the settings that decide what is read from the sources
+
+
+class _StagedNotes(BatchNotes):
+    fingerprint: str  # of the row versions
+
+
+class _LogNotes(TypedDict):
+    """What the log of a batch holds besides its rows; see `BatchLog`."""
+
+    number: int
+    path: str | None
 
 
 def stage_batch(fresh_rows: ChunkFile, home: Home, fingerprint: str, notes: BatchNotes) -> Batch:
@@ -59,10 +70,9 @@ def find_staged_batch(home: Home) -> tuple[Batch, BatchNotes] | None:
     path = next(home.batches.glob("[0-9]*-*.parquet"), None)
     if path is None:
         return None
-    stored = read_notes(path)
-    notes = cast("BatchNotes", stored)
+    notes = cast(_StagedNotes, read_notes(path))
     rows = pq.read_metadata(path).num_rows
-    return Batch(notes["number"], str(path), stored["fingerprint"], rows, notes["read"], notes["sources"]), notes
+    return Batch(notes["number"], str(path), notes["fingerprint"], rows, notes["read"], notes["sources"]), notes
 
 
 def open_batch(batch: Batch) -> tuple[RowReader, list[str]]:
@@ -125,7 +135,7 @@ def read_log(home: Home) -> BatchLog | None:
 
     if not _log_path(home).exists():
         return None
-    notes = read_notes(_log_path(home))
+    notes = cast(_LogNotes, read_notes(_log_path(home)))
     paths = [_part_path(home, name) for name in ("rows", "splits")]
     column_names = [list(pq.read_schema(path).names) for path in paths]
 
@@ -168,7 +178,7 @@ def forget_log(home: Home) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_table(path: Path, rows: "pa.Table", notes: dict[str, Any]) -> None:
+def write_table(path: Path, rows: "pa.Table", notes: Mapping[str, object]) -> None:
     """Write a Parquet file with notes in its metadata, so that it exists whole or not at all.
 
     Raises:

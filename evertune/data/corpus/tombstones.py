@@ -7,9 +7,9 @@ text or row version. Without the key nobody can test whether a text is among the
 import hmac
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.data.row_versions import list_own_columns
 from evertune.data.text_matching import fold_text
@@ -77,7 +77,7 @@ def list_values(rows: "pa.Table", kind: str) -> list[str | None]:
     return [None if value is None else fold_text(to_plain_text(value)) for value in inputs]
 
 
-def to_plain_text(value: Any) -> str:
+def to_plain_text(value: str | Sequence[str | None]) -> str:
     """Return an input as one text; words are joined by spaces."""
     return value if isinstance(value, str) else " ".join(word or "" for word in value)
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.config import Recipe
 from evertune.data.row_versions import list_own_columns, list_roles, to_arrow_type
@@ -64,7 +64,7 @@ def read_mended(path: Path, recipe: Recipe) -> "pa.Table":
     for index, row in enumerate(rows):
         if not isinstance(row.get("row_version"), str):
             raise DataError(f"{path}, row {index}: no row_version; keep the value of the exported row")
-    columns: dict[str, Any] = {"row_version": pa.array([row["row_version"] for row in rows], pa.string())}
+    columns: dict[str, pa.Array] = {"row_version": pa.array([row["row_version"] for row in rows], pa.string())}
     for role in list_roles(recipe):
         if role not in rows[0]:
             continue
@@ -78,7 +78,7 @@ def read_mended(path: Path, recipe: Recipe) -> "pa.Table":
     return pa.table(columns)
 
 
-def _format_rows(rows: "pa.Table", names: list[str]) -> Iterator[dict[str, Any]]:
+def _format_rows(rows: "pa.Table", names: list[str]) -> Iterator[dict[str, object]]:
     """Yield the named columns of each row, with its moment and its reasons as texts."""
     for row in rows.to_pylist():
         row["timestamp"] = row["timestamp"].isoformat() if row["timestamp"] else row["timestamp_problem"]
@@ -86,11 +86,11 @@ def _format_rows(rows: "pa.Table", names: list[str]) -> Iterator[dict[str, Any]]
         yield {name: row[name] for name in names}
 
 
-def _format_cell(value: Any) -> Any:
+def _format_cell(value: object) -> object:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
 
 
-def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
+def _read_rows(path: Path) -> Iterator[dict[str, object]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix in JSON_LINES:
@@ -106,7 +106,7 @@ def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
         raise DataError(f"{path}: {error}; mend a file that `evertune quarantine --export` wrote") from error
 
 
-def _convert_cell(cell: Any, kind: str, location: str) -> Any:
+def _convert_cell(cell: object, kind: str, location: str) -> object:
     if cell is None or cell == "":
         return None
     try:

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from evertune.data import admission
 from evertune.data.contract import judge
@@ -41,6 +42,14 @@ class Release:
     known: int
     kept: int
     reasons: dict[str, int]
+
+
+class _KeyedRow(TypedDict):
+    """A row of the corpus or the quarantine: what it is compared by."""
+
+    row_key: str
+    batch: int
+    timestamp: datetime | None
 
 
 def list_refused(home: Home) -> "pa.Table":
@@ -225,7 +234,7 @@ def _apply_edits(refused_rows: "pa.Table", mended_rows: "pa.Table") -> "pa.Table
     return rows.set_column(rows.column_names.index("problem"), "problem", pa.array(problems, pa.string()))
 
 
-def _list_cells(rows: "pa.Table") -> "list[list[Any]]":
+def _list_cells(rows: "pa.Table") -> "list[list[object]]":
     """Return the cells of each row; an empty one counts as missing, as in an exported file."""
     return [[cell or None for cell in row.values()] for row in rows.to_pylist()]
 
@@ -247,7 +256,7 @@ def _drop_superseded(rows: "pa.Table", home: Home) -> "pa.Table":
 
     columns = ["row_key", "batch", "timestamp"]
     history = transactions.read_history(home, columns)
-    accepted_rows = history.filter(pc.is_in(history["row_key"], value_set=rows["row_key"])).to_pylist()
+    accepted_rows: list[_KeyedRow] = history.filter(pc.is_in(history["row_key"], value_set=rows["row_key"])).to_pylist()
     newest_accepted: dict[str, tuple[int, float]] = {}
     for row in accepted_rows:
         key = row["row_key"]
@@ -258,6 +267,6 @@ def _drop_superseded(rows: "pa.Table", home: Home) -> "pa.Table":
     return rows.filter(pa.array(keep_mask, pa.bool_()))
 
 
-def _sort_key(row: dict[str, Any]) -> tuple[int, float]:
+def _sort_key(row: _KeyedRow) -> tuple[int, float]:
     """Return a row's place in time: its batch, then its moment, if it has one."""
     return row["batch"], float("-inf") if row["timestamp"] is None else row["timestamp"].timestamp()

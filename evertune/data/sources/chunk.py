@@ -5,7 +5,7 @@ import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from evertune.config import Recipe
 from evertune.errors import DataError
@@ -47,7 +47,7 @@ class RawRow(NamedTuple):
         raw_text: the text of a row with a problem, by which the same broken row is recognised wherever it moves.
     """
 
-    cells: Sequence[Any] | None
+    cells: Sequence[object] | None
     problem: str | None = None
     raw_text: str = ""
 

@@ -1,7 +1,7 @@
 """Convert Arrow columns to tables of roles: whole columns at once where Arrow and the rules for cells agree."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from evertune.data.row_versions import to_arrow_type
 from evertune.data.sources.chunk import Layout
@@ -9,6 +9,8 @@ from evertune.data.sources.tables import CONVERTERS, get_converter
 from evertune.records import compute_digest
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import pyarrow as pa
 
 # ISO moments that Arrow and Python parse alike; all others are parsed one by one
@@ -64,8 +66,8 @@ def _convert_column(column: "pa.Array", kind: str, layout: Layout) -> "tuple[pa.
     return pa.array(values, to_arrow_type(kind)), cell_errors
 
 
-def _convert_cells(column: "pa.Array", convert: Callable[[Any], Any]) -> tuple[list[Any], dict[int, str]]:
-    values = list[Any]()
+def _convert_cells(column: "pa.Array", convert: Callable[[object], object]) -> tuple[list[object], dict[int, str]]:
+    values = list[object]()
     cell_errors = dict[int, str]()
     for index, cell in enumerate(column.to_pylist()):
         try:
@@ -105,7 +107,8 @@ def _convert_moments(column: "pa.Array") -> "tuple[pa.Array, pa.Array]":
     problem_texts = pa.nulls(len(column), pa.string())
     if not pc.any(unparsed_mask).as_py():
         return moments, problem_texts
-    pairs = [CONVERTERS["timestamp"](cell) for cell in column.filter(unparsed_mask).to_pylist()]
+    converted = [CONVERTERS["timestamp"](cell) for cell in column.filter(unparsed_mask).to_pylist()]
+    pairs = cast("list[tuple[datetime | None, str | None]]", converted)
     other_moments = pa.array([moment for moment, _ in pairs], moments.type)
     other_problems = pa.array([problem for _, problem in pairs], problem_texts.type)
     return (

@@ -2,15 +2,15 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 from evertune.errors import DataError
 from evertune.records import file_digest
 
+FileCache = dict[str, list[int | str]]  # {name: [size, mtime_ns, digest]}
 SETTLED = 2_000_000_000  # nanoseconds; a younger file may still change within one tick of the file system's clock
 
 
-def digest_with_cache(path: Path, name: str, cache: dict[str, Any]) -> str:
+def digest_with_cache(path: Path, name: str, cache: FileCache) -> str:
     """Return the digest of a file's bytes.
 
     Args:

@@ -1,11 +1,12 @@
 """Delta tables as a source."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.config import DeltaSource, Recipe
 from evertune.config.base import expand_variables
 from evertune.data.sources.chunk import Layout, Piece, build_layout, match_columns
+from evertune.data.sources.content import FileCache
 from evertune.data.sources.formats.arrow import PART, convert_batches
 from evertune.data.sources.redact import redact_message, redact_url
 from evertune.data.sources.tables import add_source_columns
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 
-def fingerprints(source: DeltaSource, recipe: Recipe, cache: dict[str, Any]) -> dict[str, str]:
+def fingerprints(source: DeltaSource, recipe: Recipe, cache: FileCache) -> dict[str, str]:
     """Return the fingerprint of the recipe's version of the table, or of the newest one.
 
     Raises:

@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from evertune.config import PathSource, Recipe
 from evertune.config.base import expand_variables
 from evertune.data.sources.chunk import Layout, Piece, RawRow, build_layout, match_columns
-from evertune.data.sources.content import digest_with_cache
+from evertune.data.sources.content import FileCache, digest_with_cache
 from evertune.data.sources.formats import arrow as arrow_format
 from evertune.data.sources.formats import conll, jsonl, paragraphs
 from evertune.data.sources.formats import csv as csv_format
@@ -66,7 +66,7 @@ SAVED = ("state.json", "dataset_dict.json")  # files that `save_to_disk` of `dat
 logger = logging.getLogger(__name__)
 
 
-def fingerprints(source: PathSource, recipe: Recipe, cache: dict[str, Any]) -> dict[str, str]:
+def fingerprints(source: PathSource, recipe: Recipe, cache: FileCache) -> dict[str, str]:
     """Return the fingerprint of each file of the source.
 
     Args:
@@ -78,7 +78,7 @@ def fingerprints(source: PathSource, recipe: Recipe, cache: dict[str, Any]) -> d
     return {file.name: fingerprint_file(file, cache) for file in _list_own_files(source, recipe)}
 
 
-def read(source: PathSource, recipe: Recipe, seen: dict[str, str], cache: dict[str, Any]) -> Iterator[Piece]:
+def read(source: PathSource, recipe: Recipe, seen: dict[str, str], cache: FileCache) -> Iterator[Piece]:
     """Yield each file whose fingerprint is not in `seen`.
 
     Args:
@@ -220,11 +220,11 @@ def _list_own_files(source: PathSource, recipe: Recipe) -> list[SourceFile]:
     return own_files
 
 
-def _make_fingerprinter(source: PathSource, layout: Layout) -> Callable[[SourceFile, dict[str, Any]], str]:
+def _make_fingerprinter(source: PathSource, layout: Layout) -> Callable[[SourceFile, FileCache], str]:
     """Return a function that computes a file's fingerprint from its content and how it is read."""
     reading_options = source.model_dump(exclude={"path", "format", *([] if source.block else ["block"])})
 
-    def fingerprint_file(file: SourceFile, cache: dict[str, Any]) -> str:
+    def fingerprint_file(file: SourceFile, cache: FileCache) -> str:
         return compute_digest(
             digest_with_cache(file.path, file.name, cache),
             file.format,

@@ -4,12 +4,12 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.config import HubSource, Recipe
 from evertune.config.base import expand_variables
 from evertune.data.sources.chunk import Piece, build_layout, match_columns
-from evertune.data.sources.content import digest_with_cache
+from evertune.data.sources.content import FileCache, digest_with_cache
 from evertune.data.sources.formats.arrow import PART, convert_batches
 from evertune.data.sources.tables import add_source_columns, digest_table
 from evertune.errors import DataError
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 ADDRESS = re.compile(r"\b(?!(?:zip|tar|gzip|bz2|xz|zstd|lz4|file)://)[a-z][\w+.-]*://[^'\s]*", re.IGNORECASE)
 
 
-def fingerprints(source: HubSource, recipe: Recipe, cache: dict[str, Any]) -> dict[str, str] | None:
+def fingerprints(source: HubSource, recipe: Recipe, cache: FileCache) -> dict[str, str] | None:
     """Return the fingerprint of a local folder or a pinned revision; None where the rows must be read to know it."""
     content_id = _identify_content(source, recipe, cache)
     return None if content_id is None else {_build_uri(source): _fingerprint_content(source, recipe, content_id)}
@@ -66,7 +66,7 @@ def _find_folder(source: HubSource, recipe: Recipe) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _identify_content(source: HubSource, recipe: Recipe, cache: dict[str, Any]) -> str | None:
+def _identify_content(source: HubSource, recipe: Recipe, cache: FileCache) -> str | None:
     """Return an id of the data set's content: a digest of its local folder, a pinned revision, or None."""
     if folder := _find_folder(source, recipe):
         files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -4,11 +4,12 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.config import DeltaSource, HubSource, PathSource, Recipe, SampleSource, SqlSource
 from evertune.data.sources import delta, files, hub, sample, sql
 from evertune.data.sources.chunk import Piece
+from evertune.data.sources.content import FileCache
 from evertune.data.sources.scoring_input import read_inputs
 from evertune.errors import ConfigError
 
@@ -27,7 +28,7 @@ KINDS: dict[type, ModuleType] = {
 }
 
 
-def fingerprints(recipe: Recipe, cache: dict[str, Any], seen: dict[str, str] | None = None) -> dict[str, str] | None:
+def fingerprints(recipe: Recipe, cache: FileCache, seen: dict[str, str] | None = None) -> dict[str, str] | None:
     """Return `{uri: fingerprint}` of what the sources hold now, without reading rows.
 
     The result is None where a source's rows must be read to know, as for a SQL query.
@@ -51,7 +52,7 @@ def fingerprints(recipe: Recipe, cache: dict[str, Any], seen: dict[str, str] | N
     return uri_fingerprints
 
 
-def read_sources(recipe: Recipe, seen: dict[str, str], cache: dict[str, Any] | None = None) -> Iterator[Piece]:
+def read_sources(recipe: Recipe, seen: dict[str, str], cache: FileCache | None = None) -> Iterator[Piece]:
     """Yield every piece whose fingerprint differs from the one in `seen`, in the recipe's order.
 
     Args:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 from evertune.config import Recipe, SampleSource
 from evertune.data.sources.chunk import Layout, Piece, RawRow, build_layout, match_columns
+from evertune.data.sources.content import FileCache
 from evertune.data.sources.tables import build_whole_table
 from evertune.records import compute_digest
 from evertune.samples import support_replies, support_tickets
@@ -14,7 +14,7 @@ CORPORA = {"support-tickets": support_tickets, "support-replies": support_replie
 MONDAY = datetime(2026, 1, 5)  # week 1 starts here
 
 
-def fingerprints(source: SampleSource, recipe: Recipe, cache: dict[str, Any]) -> dict[str, str]:
+def fingerprints(source: SampleSource, recipe: Recipe, cache: FileCache) -> dict[str, str]:
     """Return the fingerprint of each week, without generating a ticket."""
     layout = build_layout(recipe)
     weeks = range(1, source.weeks + 1)

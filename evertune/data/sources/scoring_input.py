@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from evertune.config import PathSource, Recipe
 from evertune.data.row_versions import to_arrow_type
@@ -14,7 +14,7 @@ from evertune.data.sources.formats import arrow as arrow_format
 from evertune.data.sources.formats import cells
 from evertune.data.sources.formats.text_file import SourceFile
 from evertune.data.sources.tables import chunk_rows, get_converter
-from evertune.objectives import load_objective
+from evertune.objectives import Cell, Input, load_objective
 from evertune.records import Inputs
 
 if TYPE_CHECKING:
@@ -69,11 +69,11 @@ def _build_inputs(
 
     column_indices = {name: schema.names.index(name) for name in kinds}
     width = len(schema)
-    values: list[Any] = []
+    values: list[Input | None] = []
     problems: list[str | None] = []
-    rows: list[list[Any]] = []
+    rows: list[list[object]] = []
     for row_number, raw in enumerate(chunk, start):
-        row = list(raw.cells) if raw.cells is not None else [None] * width
+        row: list[object] = list(raw.cells) if raw.cells is not None else [None] * width
         problem = raw.problem
         for name, index in column_indices.items():
             if problem is None:
@@ -88,21 +88,23 @@ def _build_inputs(
     return Inputs(values, problems, pa.Table.from_arrays(arrays, schema=schema))
 
 
-def _pick_input(row: Sequence[Any], input_indices: Sequence[int]) -> Any:
+def _pick_input(row: Sequence[object], input_indices: Sequence[int]) -> Input:
     """Return what the model takes: the cell of its only input column, or a tuple of several."""
     if len(input_indices) == 1:
-        return row[input_indices[0]]
-    return tuple(row[index] for index in input_indices)
+        return cast(Cell, row[input_indices[0]])
+    return tuple(cast(Cell, row[index]) for index in input_indices)
 
 
-def _convert_cell(cell: Any, kind: str, row_number: int, column_name: str, folder: Path) -> tuple[Any, str | None]:
+def _convert_cell(
+    cell: object, kind: str, row_number: int, column_name: str, folder: Path
+) -> tuple[object, str | None]:
     try:
         return get_converter(kind, folder)(cell), None
     except ValueError as error:
         return None, f"row {row_number}, column {column_name}: {error}"
 
 
-def _build_array(column: Sequence[Any], data_type: "pa.DataType") -> "pa.Array":
+def _build_array(column: Sequence[object], data_type: "pa.DataType") -> "pa.Array":
     import pyarrow as pa
 
     if data_type == pa.string():
@@ -110,7 +112,7 @@ def _build_array(column: Sequence[Any], data_type: "pa.DataType") -> "pa.Array":
     return pa.array(column, data_type)
 
 
-def _to_text(cell: Any) -> str | None:
+def _to_text(cell: object) -> str | None:
     """Return any cell as text, lists and objects as JSON."""
     try:
         return cells.parse_text(cell)

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from evertune.config import Recipe, SqlSource
 from evertune.config.base import expand_variables
 from evertune.data.sources.chunk import Piece, RawRow, build_layout, match_columns
+from evertune.data.sources.content import FileCache
 from evertune.data.sources.redact import redact_message, redact_url
 from evertune.data.sources.tables import CHUNK, build_whole_table, digest_table
 from evertune.errors import ConfigError, DataError
@@ -21,11 +22,11 @@ from evertune.records import compute_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from sqlalchemy import URL, TextClause
+    from sqlalchemy import URL, RowMapping, TextClause
 
 BOUND = re.compile(r"(?<![:\w\\]):cursor\b")
 PASSWORD = re.compile(r"(?<=:)\$\{[^}]*\}(?=@)")
-CURSOR_TYPES: dict[str, Callable[[str], Any]] = {
+CURSOR_TYPES: dict[str, Callable[[str], object]] = {
     "datetime": datetime.fromisoformat,
     "date": date.fromisoformat,
     "Decimal": Decimal,
@@ -35,7 +36,13 @@ CURSOR_EXAMPLE = "`(:cursor IS NULL OR id > :cursor)`"  # a plain comparison wit
 logger = logging.getLogger(__name__)
 
 
-def fingerprints(source: SqlSource, recipe: Recipe, cache: dict[str, Any]) -> None:
+class Orderable(Protocol):
+    """A value of the cursor's column; its type depends on the database."""
+
+    def __gt__(self, other: object, /) -> bool: ...
+
+
+def fingerprints(source: SqlSource, recipe: Recipe, cache: FileCache) -> None:
     """Return None: only running a query tells its result."""
     return
 
@@ -75,7 +82,7 @@ def read(source: SqlSource, recipe: Recipe, seen: dict[str, str]) -> Iterator[Pi
         yield Piece(uri, fingerprint, [table])
 
 
-def _query_rows(source: SqlSource, recipe: Recipe, url: "URL", uri: str, start: Any) -> "tuple[pa.Table, Any]":
+def _query_rows(source: SqlSource, recipe: Recipe, url: "URL", uri: str, start: object) -> "tuple[pa.Table, object]":
     """Run the query and return its rows and the largest cursor value.
 
     Args:
@@ -100,7 +107,7 @@ def _query_rows(source: SqlSource, recipe: Recipe, url: "URL", uri: str, start: 
             engine.dispose()
 
 
-def _build_statement(source: SqlSource, start: Any) -> "TextClause":
+def _build_statement(source: SqlSource, start: object) -> "TextClause":
     """Return the query with the cursor rendered into it as a literal of its dialect.
 
     A bound parameter has no type in `:cursor IS NULL`, so PostgreSQL drivers that bind on the server reject it.
@@ -111,14 +118,16 @@ def _build_statement(source: SqlSource, start: Any) -> "TextClause":
     return query.bindparams(bindparam("cursor", start, literal_execute=True)) if source.cursor else query
 
 
-def _read_raw_rows(rows: Iterator[Any], columns: list[str], cursor: str | None, largest: list[Any]) -> Iterator[RawRow]:
+def _read_raw_rows(
+    rows: "Iterator[RowMapping]", columns: list[str], cursor: str | None, largest: list[object]
+) -> Iterator[RawRow]:
     for row in rows:
         if cursor and row[cursor] is not None:
             largest[0] = _pick_larger(largest[0], row[cursor], cursor)
         yield RawRow([row[column] for column in columns])
 
 
-def _pick_larger(first: Any, second: Any, cursor: str) -> Any:
+def _pick_larger(first: object, second: Orderable, cursor: str) -> object:
     try:
         return second if first is None or second > first else first
     except TypeError:
@@ -170,13 +179,13 @@ def _explain_errors(source: SqlSource) -> Iterator[None]:
         ) from None  # a chained error would show the URL with its password
 
 
-def _encode_cursor(value: Any) -> str:
+def _encode_cursor(value: object) -> str:
     type_name = type(value).__name__
     is_json = type_name in {"int", "float", "str", "NoneType"}
     return json.dumps([type_name, value if is_json else str(value)])
 
 
-def _decode_cursor(text: str | None) -> Any:
+def _decode_cursor(text: str | None) -> object:
     if text is None:
         return None
     type_name, value = json.loads(text)

@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from evertune.data.row_versions import to_arrow_type
 from evertune.data.sources.chunk import Layout, RawRow
@@ -90,8 +90,9 @@ def convert_rows(chunk: Sequence[RawRow], row_numbers: Sequence[int], layout: La
     for index, (role, kind) in enumerate(layout.kinds.items()):
         values = [row[index] for row, _, _ in converted_rows]
         if kind == "timestamp":
-            arrays[role] = pa.array([moment for moment, _ in values], pa.timestamp("us", tz="UTC"))
-            arrays[f"{role}_problem"] = pa.array([text for _, text in values], pa.string())
+            moments = cast("list[tuple[datetime | None, str | None]]", values)
+            arrays[role] = pa.array([moment for moment, _ in moments], pa.timestamp("us", tz="UTC"))
+            arrays[f"{role}_problem"] = pa.array([text for _, text in moments], pa.string())
         else:
             arrays[role] = pa.array(values, to_arrow_type(kind))
     arrays["source_row"] = pa.array(row_numbers, pa.int64())
@@ -100,7 +101,7 @@ def convert_rows(chunk: Sequence[RawRow], row_numbers: Sequence[int], layout: La
     return pa.table(arrays)
 
 
-def get_converter(kind: str, folder: "Path | None") -> Callable[[Any], Any]:
+def get_converter(kind: str, folder: "Path | None") -> Callable[[object], object]:
     """Return the function that converts a cell to this kind; it raises ValueError for a cell that does not fit.
 
     Args:
@@ -109,11 +110,11 @@ def get_converter(kind: str, folder: "Path | None") -> Callable[[Any], Any]:
     return functools.partial(images.parse_image, folder=folder) if kind == "image" else CONVERTERS[kind]
 
 
-def _convert_row(raw: RawRow, row_number: int, layout: Layout) -> tuple[list[Any], str | None, str | None]:
+def _convert_row(raw: RawRow, row_number: int, layout: Layout) -> tuple[list[object], str | None, str | None]:
     """Return the converted cells, the row's problem, and the digest of the raw row if there is a problem."""
     raw_cells = raw.cells or [None] * len(layout.kinds)
     problem = raw.problem
-    values = []
+    values: list[object] = []
     for (role, kind), cell in zip(layout.kinds.items(), raw_cells, strict=True):
         try:
             values.append(get_converter(kind, layout.folder)(cell))
@@ -125,7 +126,7 @@ def _convert_row(raw: RawRow, row_number: int, layout: Layout) -> tuple[list[Any
     return values, problem, compute_digest(raw.raw_text or [str(cell) for cell in raw_cells])
 
 
-def _convert_moment(cell: Any) -> tuple[datetime | None, str | None]:
+def _convert_moment(cell: object) -> tuple[datetime | None, str | None]:
     """Return the moment, or the text that is no moment: the contract refuses such a row, this reader does not."""
     try:
         return cells.parse_moment(cell), None
@@ -133,7 +134,7 @@ def _convert_moment(cell: Any) -> tuple[datetime | None, str | None]:
         return None, str(cell)
 
 
-CONVERTERS: dict[str, Callable[[Any], Any]] = {
+CONVERTERS: dict[str, Callable[[object], object]] = {
     "string": cells.parse_text,
     "strings": cells.parse_words,
     "labels": cells.parse_labels,

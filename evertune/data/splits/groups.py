@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.data.columns.chunks import RowReader, find_repeated_strings, read_numbers, select_rows, select_strings
 from evertune.data.columns.components import (
@@ -312,7 +312,7 @@ def _read_components(corpus_chunks: "Iterable[pa.Table]") -> "tuple[np.ndarray, 
     return split, component
 
 
-def encode_splits(names: Any) -> Any:
+def encode_splits(names: "pa.ChunkedArray") -> "pa.ChunkedArray":
     """Return the code of each split name; null for null."""
     import pyarrow as pa
     import pyarrow.compute as pc

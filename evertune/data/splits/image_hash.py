@@ -2,7 +2,7 @@
 
 import base64
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.data.columns.strings import slice_texts
 from evertune.runtime.threads import map_in_threads
@@ -15,7 +15,7 @@ FLAT = 16  # grey levels, of 256, that count as no difference: an encoder's nois
 TINT = 64  # levels of a colour that count as the same
 
 
-def hash_pictures(pictures: Any) -> "pa.Array":
+def hash_pictures(pictures: "pa.Array | pa.ChunkedArray") -> "pa.Array":
     """Return each picture as 64 words for lighter, darker or flat steps from cell to cell, and three for its colour.
 
     This is the difference hash (Krawetz 2013, "Kind of Like That") with a third value for flat parts. Pictures are

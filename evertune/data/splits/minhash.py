@@ -3,7 +3,7 @@
 import functools
 import unicodedata
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.data.columns.strings import BASE, get_text_bytes, hash_parts, mix_bits, slice_texts
 from evertune.data.splits.image_hash import hash_pictures
@@ -21,12 +21,12 @@ SPACE = ord(" ")
 NO_SPACES = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
 
 
-def make_comparable(inputs: Any, role: str) -> "pa.Array":
+def make_comparable(inputs: "pa.Array | pa.ChunkedArray", role: str) -> "pa.Array":
     """Return the normalised texts by which inputs of a role are compared; pictures become words first."""
     return normalise_texts(hash_pictures(inputs) if role == PICTURES else inputs)
 
 
-def normalise_texts(inputs: Any) -> "pa.Array":
+def normalise_texts(inputs: "pa.Array | pa.ChunkedArray") -> "pa.Array":
     """Return texts in NFKC and lower case, without punctuation and with single spaces.
 
     Scripts that are written without spaces get one around every character. A text of only punctuation keeps it.

@@ -6,7 +6,7 @@ would have to be maintained: each column is compared with a small set; nothing i
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.data.columns.chunks import RowReader, make_row_reader
 from evertune.data.columns.components import mask_members
@@ -61,10 +61,10 @@ def find_nearby_rows(
     import pyarrow as pa
 
     batch_values = _collect_batch_values(rows, threshold)
-    component_chunks = list[Any]()
-    row_chunks = list[Any]()
-    masks = list[Any]()
-    digest_chunks = list[Any]()
+    component_chunks = list[pa.Table]()
+    row_chunks = list[pa.Table]()
+    masks = list[np.ndarray]()
+    digest_chunks = list[np.ndarray]()
     for chunk in corpus_rows(columns):
         is_hit = batch_values.find_hits(chunk)
         component_chunks.append(chunk.select(["split", "component", "joins"]))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.data.sources.chunk import Layout, RawRow
 from evertune.data.sources.columns import convert_columns
@@ -13,6 +13,7 @@ from evertune.runtime.threads import map_in_threads
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 PART = 50_000  # rows per batch
 
@@ -114,7 +115,7 @@ def _number_batches(
         start += len(batch)
 
 
-def _combine_column(column: Any, classes: Sequence[str] | None) -> "pa.Array":
+def _combine_column(column: "pa.Array | pa.ChunkedArray", classes: Sequence[str] | None) -> "pa.Array":
     """Return a column as one array, with class names instead of numbers."""
     import pyarrow as pa
 
@@ -149,20 +150,19 @@ def read_class_names(schema: "pa.Schema") -> dict[str, list[str]]:
     return names_by_column
 
 
-def _replace_classes(cells: list[Any], classes: Sequence[str] | None) -> list[Any]:
+def _replace_classes(cells: list[object], classes: Sequence[str] | None) -> list[object]:
     return cells if classes is None else [_replace_class(cell, classes) for cell in cells]
 
 
-def _replace_class(cell: Any, classes: Sequence[str]) -> Any:
+def _replace_class(cell: object, classes: Sequence[str]) -> object:
     if isinstance(cell, list):
         return [_replace_class(item, classes) for item in cell]
     if cell is None or cell == -1:  # `datasets` writes -1 for an unknown label
         return None
-    has_name = isinstance(cell, int) and 0 <= cell < len(classes)
-    return classes[cell] if has_name else cell
+    return classes[cell] if isinstance(cell, int) and 0 <= cell < len(classes) else cell
 
 
-def _open_parquet(file: SourceFile) -> Any:
+def _open_parquet(file: SourceFile) -> "pq.ParquetFile":
     import pyarrow as pa
     import pyarrow.parquet as pq
 

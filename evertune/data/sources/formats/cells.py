@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 UNIX = re.compile(r"\d{9,17}(\.\d+)?")  # 8 digits are a date such as 20260105, fewer are no moment at all
@@ -21,7 +20,7 @@ NUMPY = re.compile(rf"\[\s*(?:{ITEM.pattern})(?:\s+(?:{ITEM.pattern}))*\]", re.D
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def parse_text(value: Any) -> str | None:
+def parse_text(value: object) -> str | None:
     """Return the cell as text: numbers as written, moments in ISO format, None for null and NaN.
 
     Raises:
@@ -42,7 +41,7 @@ def parse_text(value: Any) -> str | None:
     raise ValueError(f"expected a text, found {type(value).__name__}")
 
 
-def parse_words(value: Any) -> list[str] | None:
+def parse_words(value: object) -> list[str] | None:
     """Return the cell as a list of words. A text is a list as `parse_list` reads it, or words between spaces.
 
     Raises:
@@ -61,7 +60,7 @@ def parse_words(value: Any) -> list[str] | None:
     return [item for item in items if item is not None]
 
 
-def parse_labels(value: Any) -> list[str] | None:
+def parse_labels(value: object) -> list[str] | None:
     """Return the cell as distinct labels in sorted order, perhaps none.
 
     A text is a list as `parse_list` reads it, or labels separated by `|` or `;`.
@@ -75,7 +74,7 @@ def parse_labels(value: Any) -> list[str] | None:
     return None if labels is None else sorted(set(labels))
 
 
-def parse_number(value: Any) -> str | None:
+def parse_number(value: object) -> str | None:
     """Return the cell as a number, written as Python writes a float; None for a blank cell.
 
     Raises:
@@ -93,7 +92,7 @@ def parse_number(value: Any) -> str | None:
     return repr(number)
 
 
-def parse_span(value: Any) -> str | None:
+def parse_span(value: object) -> str | None:
     """Return the cell as a span of a text, as JSON `{"start": 17, "text": "..."}`; `start` is null for a text alone.
 
     The cell is such JSON, a text, or SQuAD's `{"answer_start": [17], "text": ["..."]}`, of which the first answer is
@@ -125,7 +124,7 @@ def _encode_span(start: int | None, answer: str) -> str:
     return json.dumps({"start": start, "text": answer}, ensure_ascii=False)
 
 
-def parse_list(cell: str) -> list[Any] | None:
+def parse_list(cell: str) -> list[object] | None:
     """Return the list that a text spells out, or None.
 
     It is JSON, or the `str` of a Python list or a numpy array, which pandas writes.
@@ -147,7 +146,7 @@ def parse_list(cell: str) -> list[Any] | None:
     return value
 
 
-def _try_parse(parse: Callable[[str], Any], cell: str) -> list[Any] | None:
+def _try_parse(parse: Callable[[str], object], cell: str) -> list[object] | None:
     try:
         value = parse(cell)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
@@ -155,13 +154,13 @@ def _try_parse(parse: Callable[[str], Any], cell: str) -> list[Any] | None:
     return value if isinstance(value, list) else None
 
 
-def _parse_item(item: str) -> Any:
+def _parse_item(item: str) -> object:
     if item == "...":
         raise ValueError("the numpy array is cut short with `...`; write it with .tolist()")
     return None if item == "nan" else ast.literal_eval(item)
 
 
-def parse_moment(value: Any) -> datetime | None:
+def parse_moment(value: object) -> datetime | None:
     """Return the cell as a moment in UTC; None for a blank cell.
 
     The cell is an ISO date or time (in UTC if it has no offset), or a unix time in seconds or milliseconds.
@@ -193,7 +192,7 @@ def _parse_datetime(cell: str | None) -> datetime | None:
         raise ValueError("the time is out of range") from error
 
 
-def replace_surrogates(value: Any) -> Any:
+def replace_surrogates(value: object) -> object:
     """Return a JSON value with U+FFFD for every lone surrogate, which could not be stored.
 
     The contract sees the replacement as damage of the text.

@@ -4,14 +4,13 @@ import base64
 import io
 import re
 from pathlib import Path
-from typing import Any
 
 NAME = re.compile(r"(?i)[^\0\r\n,]{1,1000}\.(png|jpe?g|gif|bmp|webp|tiff?)")
 BEGINNINGS = ("data:image/", "iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")  # a data URI; PNG, JPEG, GIF, WebP in base64
 MAX_PIXELS = 64_000_000  # a small file can decode to a picture that fills the memory
 
 
-def parse_image(value: Any, folder: Path | None = None) -> str | None:
+def parse_image(value: object, folder: Path | None = None) -> str | None:
     """Return the cell as the base64 text of a picture file.
 
     The cell is the file's bytes, base64 or name, or a mapping of bytes and path as `datasets` writes it.
@@ -35,7 +34,7 @@ def parse_image(value: Any, folder: Path | None = None) -> str | None:
     return base64.b64encode(value).decode()
 
 
-def is_picture(value: Any) -> bool:
+def is_picture(value: object) -> bool:
     """Whether a cell looks like a picture, judged without opening it."""
     if isinstance(value, dict):
         return value.keys() == {"bytes", "path"}

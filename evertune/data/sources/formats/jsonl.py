@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import cast
 
 from evertune.data.sources.chunk import RawRow
 from evertune.data.sources.formats.cells import replace_surrogates
@@ -47,7 +47,7 @@ def read_rows(file: SourceFile, columns: Sequence[str]) -> Iterator[RawRow]:
             yield RawRow(cells)
 
 
-def _read_values(file: SourceFile) -> Iterator[tuple[int, str, dict[str, Any] | str]]:
+def _read_values(file: SourceFile) -> Iterator[tuple[int, str, dict[str, object] | str]]:
     """Yield each line's number, text, and object or a message why it has none; blank lines are skipped."""
     with open_text(file) as stream:
         for number, raw_line in enumerate(stream, 1):
@@ -56,7 +56,7 @@ def _read_values(file: SourceFile) -> Iterator[tuple[int, str, dict[str, Any] | 
                 yield number, line, _parse_line(line, number, file.encoding)
 
 
-def _parse_line(line: str, number: int, encoding: str) -> dict[str, Any] | str:
+def _parse_line(line: str, number: int, encoding: str) -> dict[str, object] | str:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -68,5 +68,5 @@ def _parse_line(line: str, number: int, encoding: str) -> dict[str, Any] | str:
     if not isinstance(value, dict):
         return f"line {number}: expected a JSON object, found {type(value).__name__}; write one object per line"
     if is_damaged(line) or "\\ud" in line or "\\uD" in line:
-        return dict(replace_surrogates(value))
+        return dict(cast("dict[str, object]", replace_surrogates(value)))
     return value
