@@ -9,10 +9,11 @@ from pathlib import Path
 
 from evertune import training
 from evertune.backtesting import verdict, windows
-from evertune.backtesting.kept_scores import with_settings
+from evertune.backtesting.kept_scores import list_models, with_settings
+from evertune.backtesting.kept_source import describe_settings
 from evertune.backtesting.policies import TABLE, Policy, parse_policies
 from evertune.backtesting.replay import MODELS, SCORES, Replay
-from evertune.backtesting.simulate import ModelSource, Simulation
+from evertune.backtesting.simulate import measure_outcomes, simulate_policies
 from evertune.backtesting.verdict import Step, Summary
 from evertune.config import Recipe
 from evertune.data import label_names
@@ -21,15 +22,13 @@ from evertune.data.row_versions import list_roles
 from evertune.errors import ConfigError, DataError
 from evertune.evaluation import evaluate
 from evertune.objectives import load_objective
-from evertune.records import Snapshot, compute_digest, dump_settings
-from evertune.runs import up_to_date
+from evertune.records import Snapshot, compute_digest
 from evertune.runtime.context import RunContext
 from evertune.statistics.paired_tests import find_kind
 from evertune.tokenization import tokenize
 
 __all__ = ["TABLE", "Policy", "Result", "Step", "Summary", "parse_policies", "run_backtest"]
 STEP_VERSION = 3  # raise it when the same history gives other scores, or they are kept in another form
-COMPARISON = ("gate", "slices", "bootstrap")  # parts of `evaluation` that only compare models
 
 
 @dataclass(frozen=True)
@@ -102,10 +101,15 @@ def run_backtest(
     facts = {"name": context.recipe.name, "every": every, "first": first, "key": key}
     with_settings(replay.history, **facts, settings=describe_settings(context.recipe)).save(folder / SCORES)
     steps = list(_report_each(simulate_policies(replay, context.recipe, policies, first), on_step))
+    steps = measure_outcomes(
+        steps, context.objective, replay.history, list_models(folder / SCORES), context.recipe.metric
+    )
     _remove_bundles(folder)
     objective = context.objective
     metric = context.recipe.metric
-    summaries = verdict.summarize_policies(steps, metric, metric in objective.LOWER_IS_BETTER)
+    summaries = verdict.summarize_policies(
+        steps, metric, metric in objective.LOWER_IS_BETTER, context.recipe.evaluation.gate.caution
+    )
     left_out = {"without a timestamp": cut.undated, "in the future": cut.future}
     return Result(
         folder=str(replayed),
@@ -144,32 +148,6 @@ def _find_first_window(replay: Replay, earliest: int) -> int:
         f"rows (evaluation.gate.min_rows) and {needed_rows} before its end; set shorter windows with --every, an "
         "earlier --start, or add rows"
     )
-
-
-def simulate_policies(source: ModelSource, recipe: Recipe, policies: Sequence[Policy], first: int) -> Iterator[Step]:
-    """Yield each policy's step, window by window, so that policies that train the same model share it.
-
-    Args:
-        source: of rows and models.
-        recipe: of the model.
-        policies: to compare.
-        first: number of the window at whose end the first model is trained.
-    """
-    simulations = [Simulation(policy, recipe, source, first) for policy in policies]
-    for window in range(first, len(source.history)):
-        for simulation in simulations:
-            yield simulation.advance(window)
-
-
-def describe_settings(recipe: Recipe) -> dict[str, object]:
-    """Return the settings that decide what the models of a backtest are, and not how they are compared."""
-    settings = dump_settings(recipe, *(name for name in up_to_date.OUTSIDE if name != "contract"))
-    evaluation = settings.get("evaluation", {})
-    for name in COMPARISON:
-        evaluation.pop(name, None)
-    settings["metric"] = recipe.metric
-    settings["robustness"] = bool(recipe.evaluation.gate.robustness)
-    return settings
 
 
 def fingerprint_settings(recipe: Recipe) -> tuple[object, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evertune.backtesting.backtest import Result, Step, parse_policies, run_backtest
+from evertune.backtesting.policies import parse_gates
 from evertune.config import Recipe
 from evertune.records import to_plain
 from evertune.registry.tracking import runs as tracking
@@ -20,8 +21,10 @@ from evertune.runtime.home import Home
 if TYPE_CHECKING:
     import pandas as pd
 
+MLFLOW_NAMES = str.maketrans(":=", "__")  # what a metric's name may not hold
 ShowLine = Callable[[str], None]
-SUMMED = ("metric", "below", "retrainings", "promotions", "wrong", "seconds")  # logged for each policy
+# Logged for each policy.
+SUMMED = ("metric", "below", "retrainings", "promotions", "wrong", "lost", "expected_wrong", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +59,7 @@ class BacktestResult(Result):
 
 
 def run_recorded_backtest(
-    recipe: Recipe, every: str, policies: str, start: int | None, show_line: ShowLine
+    recipe: Recipe, every: str, policies: str, start: int | None, show_line: ShowLine, gates: str = ""
 ) -> BacktestResult:
     """Ingest fresh rows, replay the corpus, record each step in MLflow and write the report.
 
@@ -67,13 +70,16 @@ def run_recorded_backtest(
         policies: names separated by commas, with a period in windows where one is wanted: `never,gated:4`.
         start: windows before the first model. Default: a third of them.
         show_line: called with a line for each step, those of an earlier call included.
+        gates: rules and settings of the gate to try beside the policies: `expected,caution=12,proof`.
     Raises:
         ConfigError: the recipe maps no timestamp, or a policy or `every` is unknown.
         DataError: a source cannot be read, or there are too few rows or windows.
         RegistryError: MLflow does not answer, or another backtest or run of this recipe is at work.
         TrainingError: a training failed.
     """
-    chosen_policies = parse_policies(policies)
+    chosen_policies = [*parse_policies(policies), *parse_gates(gates)]
+    for policy in chosen_policies:
+        policy.apply_gate(recipe)  # its errors before anything is trained
     context = open_context(recipe)
     store.check_server()
     recorder = _Recorder(recipe, context.home, every, show_line)
@@ -129,7 +135,7 @@ class _Recorder:
             for name in SUMMED:
                 value = getattr(summary, name)
                 if value is not None:
-                    numbers[f"{summary.policy}_{name}".replace(":", "_")] = float(value)
+                    numbers[f"{summary.policy}_{name}".translate(MLFLOW_NAMES)] = float(value)
         self._run.finish_run(numbers, result.sentence, page.parent)
 
 

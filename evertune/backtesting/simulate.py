@@ -1,20 +1,22 @@
 """What a retraining policy would have done, window by window, given the scores of the models."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from evertune.backtesting.compare import decide_challenge, measure_window
 from evertune.backtesting.kept_scores import KeptHistory, KeptModel
+from evertune.backtesting.outcomes import Outcome, OutcomeScale
 from evertune.backtesting.policies import Policy
 from evertune.backtesting.verdict import Step
 from evertune.config import Recipe
 from evertune.gate.decide import used_error_budget
 from evertune.objectives import Objective, load_objective
 from evertune.records import Decision
+from evertune.statistics.resampling import holm
 
 ALARM = 0.05  # p-value of drift at which the policy `drift` retrains
-Reconfigure = Callable[[Recipe, Policy], Recipe]
+LEVEL = 0.05  # at which a promotion counts as proven wrong
 
 
 class ModelSource(Protocol):
@@ -149,4 +151,67 @@ class Simulation:
             seconds=seconds,
             model=self.state.champion.window,
             replaced=replaced.window if replaced is not None else None,
+            models=(self.state.champion.name, replaced.name) if replaced is not None else None,
         )
+
+
+def simulate_policies(source: ModelSource, recipe: Recipe, policies: Sequence[Policy], first: int) -> Iterator[Step]:
+    """Yield each policy's step, window by window, so that policies that train the same model share it.
+
+    Args:
+        source: of rows and models.
+        recipe: of the model.
+        policies: to compare.
+        first: number of the window at whose end the first model is trained.
+    """
+    simulations = [Simulation(policy, recipe, source, first) for policy in policies]
+    for window in range(first, len(source.history)):
+        for simulation in simulations:
+            yield simulation.advance(window)
+
+
+def measure_outcomes(
+    steps: Sequence[Step], objective: Objective, history: KeptHistory, models: Sequence[KeptModel], metric: str
+) -> list[Step]:
+    """Return the steps with what each promotion turned out to be worth.
+
+    Args:
+        steps: of all policies.
+        objective: of the recipe.
+        history: the rows.
+        models: all models of the history.
+        metric: that policies are compared by.
+    """
+    scale = OutcomeScale(objective, history, models, metric)
+    by_name = {model.name: model for model in models}
+    outcomes: dict[int, Outcome] = {}
+    for position, step in enumerate(steps):
+        if step.models is not None:
+            new, old = (by_name[name] for name in step.models)
+            outcome = scale.measure(new, old, step.window)
+            if outcome is not None:
+                outcomes[position] = outcome
+    proven = _find_proven(steps, outcomes)
+    return [
+        replace(
+            step,
+            lost=outcomes[position].lost,
+            chance_wrong=outcomes[position].chance_wrong,
+            proven_wrong=position in proven,
+        )
+        if position in outcomes
+        else step
+        for position, step in enumerate(steps)
+    ]
+
+
+def _find_proven(steps: Sequence[Step], outcomes: Mapping[int, Outcome]) -> set[int]:
+    """Return the positions of promotions that are surely wrong, by Holm's correction within each policy."""
+    proven = set()
+    for policy in {step.policy for step in steps}:
+        positions = [position for position in outcomes if steps[position].policy == policy]
+        p_values = [outcomes[position].p_worse for position in positions]
+        for position, p, level in zip(positions, p_values, holm(p_values, LEVEL), strict=True):
+            if p <= level:
+                proven.add(position)
+    return proven

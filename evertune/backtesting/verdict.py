@@ -9,7 +9,8 @@ import numpy.typing as npt
 from evertune.errors import DataError
 from evertune.statistics.paired_tests import SHARE, MetricKind, format_amount
 
-TOLERANCE = 0.005  # of the metric: a policy no further below the best counts as equally good
+CAUTION = 6.0  # how many points of missed gain one lost point is worth, where the recipe's gate does not say
+EQUAL = 1e-9  # utilities closer than this are equal
 RESAMPLES = 2000
 Floats = npt.NDArray[np.float64]
 
@@ -34,6 +35,10 @@ class Step:
         seconds: of training.
         model: number of the window at whose end the model in use was trained.
         replaced: the same of the model that it replaced at the end of this window; None where it replaced none.
+        models: names of these two models' files.
+        lost: points of the metric that the promotion is expected to have lost; None where none was measured.
+        chance_wrong: probability that the new model is worse than the old one.
+        proven_wrong: whether it is surely worse, by Holm's correction for all promotions of the policy.
     """
 
     policy: str
@@ -51,6 +56,10 @@ class Step:
     seconds: float = 0.0
     model: int = 0
     replaced: int | None = None
+    models: tuple[str, str] | None = None
+    lost: float | None = None
+    chance_wrong: float | None = None
+    proven_wrong: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,8 +75,14 @@ class Summary:
         windows: number of windows with the metric of both.
         retrainings: number of trained models.
         promotions: number of promoted models.
-        wrong: number of promotions that made the next window worse.
+        wrong: number of promotions that made the next window worse, as counted before scores were kept.
         seconds: of training.
+        lost: points of the metric that its promotions are expected to have lost, summed.
+        lost_low: lower end of the 95% interval of `lost`.
+        lost_high: upper end.
+        expected_wrong: expected number of promotions of a worse model.
+        proven_wrong: number of promotions that are surely wrong.
+        utility: mean metric, turned so that higher is better, less (caution - 1) times `lost` a window.
     """
 
     policy: str
@@ -80,15 +95,22 @@ class Summary:
     promotions: int
     wrong: int
     seconds: float
+    lost: float = 0.0
+    lost_low: float = 0.0
+    lost_high: float = 0.0
+    expected_wrong: float = 0.0
+    proven_wrong: int = 0
+    utility: float | None = None
 
 
-def summarize_policies(steps: Sequence[Step], metric: str, falls: bool) -> list[Summary]:
+def summarize_policies(steps: Sequence[Step], metric: str, falls: bool, caution: float = CAUTION) -> list[Summary]:
     """Return a summary of each policy, in the order of their first steps.
 
     Args:
         steps: of all policies.
         metric: the metric that policies are compared by.
         falls: whether the metric falls as a model improves.
+        caution: how many points of missed gain one lost point is worth.
     Raises:
         DataError: the metric is undefined in every window.
     """
@@ -102,7 +124,10 @@ def summarize_policies(steps: Sequence[Step], metric: str, falls: bool) -> list[
             "set longer windows with --every, set another evaluation.metric, or train longer"
         )
     best = max(defined, key=lambda name: sign * float(np.nanmean(values[name])))
-    return [_summarize_policy(name, steps, values[name], sign * (values[best] - values[name])) for name in policies]
+    return [
+        _summarize_policy(name, steps, values[name], sign * (values[best] - values[name]), sign, caution)
+        for name in policies
+    ]
 
 
 def _collect_values(steps: Sequence[Step], metric: str) -> Floats:
@@ -110,14 +135,20 @@ def _collect_values(steps: Sequence[Step], metric: str) -> Floats:
     return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
-def _summarize_policy(name: str, steps: Sequence[Step], values: Floats, below: Floats) -> Summary:
+def _summarize_policy(
+    name: str, steps: Sequence[Step], values: Floats, below: Floats, sign: int, caution: float
+) -> Summary:
     own = [step for step in steps if step.policy == name]
     differences = below[~np.isnan(below)]
     defined = values[~np.isnan(values)]
     gap, low, high = _compute_interval(differences)
+    losses = np.array([step.lost or 0.0 for step in own])
+    _, lost_low, lost_high = _compute_interval(losses)
+    lost = float(losses.sum())
+    mean = float(defined.mean()) if len(defined) else None
     return Summary(
         policy=name,
-        metric=float(defined.mean()) if len(defined) else None,
+        metric=mean,
         below=gap,
         low=low,
         high=high,
@@ -126,6 +157,12 @@ def _summarize_policy(name: str, steps: Sequence[Step], values: Floats, below: F
         promotions=sum(step.promoted for step in own),
         wrong=sum(step.wrong for step in own),
         seconds=sum(step.seconds for step in own),
+        lost=lost,
+        lost_low=len(own) * (lost_low or 0.0),
+        lost_high=len(own) * (lost_high or 0.0),
+        expected_wrong=sum(step.chance_wrong or 0.0 for step in own),
+        proven_wrong=sum(step.proven_wrong for step in own),
+        utility=None if mean is None else sign * mean - (caution - 1) * lost / len(own),
     )
 
 
@@ -139,54 +176,46 @@ def _compute_interval(differences: Floats) -> tuple[float, float, float] | tuple
 
 
 def recommend_policy(policies: Sequence[Summary]) -> Summary:
-    """Return, of the policies as good as the best, the one with the fewest wrong promotions, then the cheapest."""
-    candidates = [
-        (summary.wrong, summary.seconds, below, summary)
-        for summary, below in _list_comparable(policies)
-        if below <= TOLERANCE
-    ]
-    return min(candidates, key=lambda candidate: candidate[:3])[3]
+    """Return the policy with the highest utility; of equal ones the cheapest."""
+    candidates = _list_comparable(policies)
+    best = max(utility for _, utility in candidates)
+    equal = [summary for summary, utility in candidates if utility >= best - EQUAL]
+    return min(equal, key=lambda summary: (summary.seconds, summary.expected_wrong))
 
 
 def _list_comparable(policies: Sequence[Summary]) -> list[tuple[Summary, float]]:
-    """Return the policies that can be compared with the best, itself included, and how far each is below it."""
-    return [(summary, summary.below) for summary in policies if summary.below is not None]
+    """Return the policies whose metric is defined in some window, each with its utility."""
+    return [(summary, summary.utility) for summary in policies if summary.utility is not None]
 
 
 def explain_choice(policies: Sequence[Summary], metric: str, kind: MetricKind = SHARE) -> str:
     """Return the recommendation with its evidence as one sentence."""
     chosen = recommend_policy(policies)
-    best = min(_list_comparable(policies), key=lambda pair: pair[1])[0]
-    cost = f"{_format_count(chosen.wrong, 'wrong promotion')} and {chosen.seconds:,.0f} s of training"
-    words = f"{chosen.policy}: mean {metric} {chosen.metric:.4f} over {_format_count(chosen.windows, 'window')}, {cost}"
-    if chosen is not best:
-        assert chosen.below is not None and chosen.low is not None and chosen.high is not None
+    words = f"{chosen.policy}: mean {metric} {chosen.metric:.4f} over {_format_count(chosen.windows, 'window')}, "
+    words += f"{_describe_losses(chosen, metric, kind)} and {chosen.seconds:,.0f} s of training"
+    best = min((summary for summary, _ in _list_comparable(policies)), key=_get_distance)
+    if chosen is not best and chosen.below is not None and chosen.below > 0:
+        assert chosen.low is not None and chosen.high is not None
         gap = format_amount(chosen.below, metric, kind, 2)
         low = format_amount(chosen.low, metric, kind, 2).partition(" ")[0]
         high = format_amount(chosen.high, metric, kind, 2).partition(" ")[0]
         words += (
-            f"; {best.policy} is better by {gap} (95% interval {low} to {high}), with "
-            f"{_format_count(best.wrong, 'wrong promotion')} and {best.seconds:,.0f} s"
+            f"; {best.policy} is better by {gap} a window (95% interval {low} to {high}), but its promotions lost "
+            f"{format_amount(best.lost, metric, kind, 2)}"
         )
-        return words
-    refusal = _explain_refusal(policies, chosen, metric, kind)
-    if refusal:
-        words += f"; {refusal}"
     return words
 
 
-def _explain_refusal(policies: Sequence[Summary], chosen: Summary, metric: str, kind: MetricKind) -> str:
-    """Explain why the gated policy is not recommended; empty if it was not tried, or is as good."""
-    losers = [pair for pair in _list_comparable(policies) if pair[0].policy.startswith("gated") and pair[1] > TOLERANCE]
-    if not losers or chosen.policy.startswith("gated"):
-        return ""
-    gated, below = losers[0]
-    gap = format_amount(below, metric, kind, 2)
-    if gated.wrong:
-        reason = _format_count(gated.wrong, "wrong promotion")
-    else:
-        reason = "its gate requires more evidence than the rows provide"
-    return f"{gated.policy} would lose {gap} here: {reason}"
+def _get_distance(summary: Summary) -> float:
+    return float("inf") if summary.below is None else summary.below
+
+
+def _describe_losses(summary: Summary, metric: str, kind: MetricKind) -> str:
+    """Describe what the promotions of a policy lost: "5 promotions that lost 0.21 points"."""
+    replacements = max(0, summary.promotions - 1)  # the first model replaced none
+    if not replacements:
+        return "no promotion"
+    return f"{_format_count(replacements, 'promotion')} that lost {format_amount(summary.lost, metric, kind, 2)}"
 
 
 def _format_count(count: int, noun: str) -> str:

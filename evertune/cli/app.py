@@ -33,6 +33,7 @@ COMMANDS = {
     "rollback": ("evertune.cli.decisions", "Make the previous champion champion again."),
     "monitor": ("evertune.cli.monitor", "Test new rows for drift."),
     "backtest": ("evertune.cli.backtest", "Replay the past under several retraining policies."),
+    "gate": ("evertune.cli.gate", "Try another gate on a kept backtest, in seconds."),
     "forget": ("evertune.cli.forget", "Remove a person's rows from everything that Evertune keeps."),
     "clean": ("evertune.cli.clean", "List files that no run needs any more, and remove them."),
     "quarantine": ("evertune.cli.quarantine", "Show refused rows, export them, release corrected ones."),

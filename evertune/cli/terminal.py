@@ -62,7 +62,7 @@ def print_table(console: "Console", columns: Sequence[str], rows: Sequence[Seque
         box=SIMPLE_HEAD if has_headings else None, show_header=has_headings, pad_edge=False, padding=(0, 2, 0, 0)
     )
     for index, name in enumerate(columns):
-        grid.add_column(name, justify="right" if index >= right else "left", overflow="fold")
+        grid.add_column(name, justify="right" if index >= right else "left", overflow="fold", min_width=len(name))
     for row in rows:
         grid.add_row(*["" if value is None else escape(str(value)) for value in row])
     console.print(grid)

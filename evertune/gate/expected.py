@@ -89,7 +89,6 @@ def judge_gain(case: Case) -> Finding:
         evidence = build_evidence(test, weighed.unit, rows, groups=groups, passed=False)
         return Finding("inconclusive", message, evidence)
     gain = expected_gain.measure_gain(weighed.differences, weighed.weights, case.groups, case.seed)
-    loss = expected_gain.measure_gain(-weighed.differences, weighed.weights, case.groups, case.seed)
     p = max(gain.p, gain.p_without_top)
     passed = gain.mean > 0 and p <= level
     half_width = gain.error * upper_z((1 - case.rule.confidence) / 2)
@@ -114,8 +113,10 @@ def judge_gain(case: Case) -> Finding:
     certainty = f"p = {p:.2g}, threshold {level:.2g}"
     if passed:
         return Finding("passed", f"{change} ({certainty}).", evidence)
-    if gain.mean < 0 and max(loss.p, loss.p_without_top) <= case.harm_alpha:
-        return Finding("harm", f"{change} (p = {loss.p:.2g}, threshold {case.harm_alpha:.2g}).", evidence)
+    if gain.mean < 0:
+        loss = expected_gain.measure_gain(-weighed.differences, weighed.weights, case.groups, case.seed)
+        if max(loss.p, loss.p_without_top) <= case.harm_alpha:
+            return Finding("harm", f"{change} (p = {loss.p:.2g}, threshold {case.harm_alpha:.2g}).", evidence)
     if gain.error == 0 or not math.isfinite(gain.error):
         return Finding("inconclusive", f"No difference that can be judged on {rows_text}: all differ alike.", evidence)
     message = f"{change}, not sure enough ({certainty}). {_describe_wait(gain, level, rows)}".rstrip()

@@ -6,7 +6,9 @@ It therefore tells two models apart with far fewer rows than their right and wro
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ Integers = NDArray[np.int64]
 
 EXACT_GROUPS = 12  # with at most so many groups that differ, every pattern of signs is tried
 SIGN_FLIPS = 2000  # patterns of signs that are drawn otherwise
+HOPELESS = 0.5  # above it no level promotes, and the signs need not be flipped
 CELLS = 1 << 22  # most signs held at a time
 TIE = 1e-12  # sums closer than this, relative to the largest, are equal
 
@@ -84,6 +87,20 @@ def measure_gain(differences: Floats, weights: Floats, groups: Integers, seed: i
     )
 
 
+def estimate_mean(differences: Floats, groups: Integers) -> tuple[float, float]:
+    """Return the mean difference of rows, and its standard error clustered by group; NaN with a single group.
+
+    Args:
+        differences: (rows,).
+        groups: (rows,) number of each row's group.
+    """
+    numbers, group_of_row = np.unique(groups, return_inverse=True)
+    gains = np.bincount(group_of_row, differences).astype(np.float64)
+    sizes = np.bincount(group_of_row).astype(np.float64)
+    mean = float(gains.sum() / sizes.sum())
+    return mean, _standard_errors(gains, sizes) if len(numbers) > 1 else math.nan
+
+
 def _standard_errors(gains: Floats, sizes: Floats) -> float:
     """Return the standard error of the mean difference, clustered by group."""
     total = sizes.sum()
@@ -99,7 +116,8 @@ def _test_groups(gains: Floats, sizes: Floats, seed: int) -> float:
         return 1.0
     if error <= TIE * np.abs(gains).max(initial=0.0) / sizes.sum():
         return 1.0
-    return max(t_tail(mean / error, len(gains) - 1), flip_signs(gains, seed))
+    p = t_tail(mean / error, len(gains) - 1)
+    return p if p > HOPELESS else max(p, flip_signs(gains, seed))
 
 
 def t_tail(t: float, degrees: int) -> float:
@@ -144,20 +162,28 @@ def level_of_caution(caution: float) -> float:
     Args:
         caution: at least 1.
     """
-    from scipy.optimize import brentq
-
-    def balance(z: float) -> float:
-        return caution * _largest_regret(z) - _largest_regret(-z)
-
-    return upper_tail(float(brentq(balance, 0.0, 10.0, xtol=1e-9))) if caution > 1 else 0.5
+    if caution <= 1:
+        return 0.5
+    z = _find_root(lambda z: _largest_regret(-z) - caution * _largest_regret(z), 0.0, 10.0)
+    return upper_tail(z)
 
 
 def _largest_regret(z: float) -> float:
     """Return the maximum over x of x * P(normal >= x + z): the expected loss if the truth lies x errors away."""
-    from scipy.optimize import minimize_scalar
+    normal = NormalDist()
+    x = _find_root(lambda x: x * normal.pdf(x + z) - upper_tail(x + z), 0.0, 20.0)
+    return x * upper_tail(x + z)
 
-    result = minimize_scalar(lambda x: -x * upper_tail(x + z), bounds=(0.0, 20.0), method="bounded")
-    return -float(result.fun)
+
+def _find_root(rising: Callable[[float], float], low: float, high: float) -> float:
+    """Return where a function turns positive, by bisection."""
+    for _ in range(60):
+        middle = (low + high) / 2
+        if rising(middle) < 0:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
 
 
 def share_level(level: float, look: int) -> float:
