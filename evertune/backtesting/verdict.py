@@ -184,8 +184,10 @@ def recommend_policy(policies: Sequence[Summary]) -> Summary:
 
 
 def _list_comparable(policies: Sequence[Summary]) -> list[tuple[Summary, float]]:
-    """Return the policies whose metric is defined in some window, each with its utility."""
-    return [(summary, summary.utility) for summary in policies if summary.utility is not None]
+    """Return the policies that can be compared with the best, itself included, each with its utility."""
+    return [
+        (summary, summary.utility) for summary in policies if summary.utility is not None and summary.below is not None
+    ]
 
 
 def explain_choice(policies: Sequence[Summary], metric: str, kind: MetricKind = SHARE) -> str:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from evertune.evaluation import slices as slicing
+from evertune.evaluation.row_facts import describe_rows
 from evertune.objectives import load_objective
 from tests.helpers.model import recipe, table, text_rows
 
@@ -27,7 +28,9 @@ def windows(rows: list[dict[str, Any]], since: int) -> dict[str, Any]:
     test = test.select(columns.names).cast(columns)
     inputs = test["text"].to_pylist()
     targets = test["label"].to_pylist()
-    return slicing.cut_slices(one, load_objective("text-classification"), inputs, targets, test, [], since)
+    objective = load_objective("text-classification")
+    facts = describe_rows(objective, inputs, targets, test, sorted(set(targets)))
+    return slicing.cut_slices(one.evaluation.slices, facts, since)
 
 
 def batches(sizes: list[int]) -> list[dict[str, Any]]:
