@@ -25,7 +25,7 @@ from evertune.gate.hypothesis_tests import (
 )
 from evertune.statistics import expected_gain
 from evertune.statistics.paired_tests import upper_z
-from evertune.statistics.resampling import linearize_metric
+from evertune.statistics.resampling import linearize_metric, sum_rows
 
 Floats = NDArray[np.float64]
 LOG_HALF = math.log(0.5)  # what a champion's score counts at least, on a row whose label it does not know
@@ -111,19 +111,24 @@ def judge_gain(case: Case) -> Finding:
     rows_text = describe_rows(rows, groups, "test")
     change = _describe_gain(gain.mean, weighed.unit, rows_text)
     certainty = f"p = {p:.2g}, threshold {level:.2g}"
+    metrics = _describe_metric(case, counted)
     if passed:
-        return Finding("passed", f"{change} ({certainty}).", evidence)
+        return Finding("passed", f"Probably better: {change} ({certainty}); {metrics}.", evidence)
     if gain.mean < 0:
         loss = expected_gain.measure_gain(-weighed.differences, weighed.weights, case.groups, case.seed)
         if max(loss.p, loss.p_without_top) <= case.harm_alpha:
-            return Finding("harm", f"{change} (p = {loss.p:.2g}, threshold {case.harm_alpha:.2g}).", evidence)
+            certainty = f"p = {loss.p:.2g}, threshold {case.harm_alpha:.2g}"
+            return Finding("harm", f"Worse: {change} ({certainty}); {metrics}.", evidence)
     if gain.error == 0 or not math.isfinite(gain.error):
         return Finding("inconclusive", f"No difference that can be judged on {rows_text}: all differ alike.", evidence)
-    message = f"{change}, not sure enough ({certainty}). {_describe_wait(gain, level, rows)}".rstrip()
     if gain.p <= level < gain.p_without_top:
-        share = f"{100 * gain.top_share:.0f}% of the difference" if gain.mean > 0 else "the difference"
-        message = f"{change}, but {share} comes from a single group of rows ({certainty})."
-    return Finding("inconclusive", message, evidence)
+        message = (
+            f"{change}, but {100 * gain.top_share:.0f}% of the difference comes from a single group of rows "
+            f"({certainty}); {metrics}."
+        )
+        return Finding("inconclusive", message[0].upper() + message[1:], evidence)
+    message = f"Not sure to be better: {change} ({certainty}); {metrics}. {_describe_wait(gain, level, rows)}"
+    return Finding("inconclusive", message.rstrip(), evidence)
 
 
 def choose_level(case: Case) -> float:
@@ -214,8 +219,18 @@ def _weigh_metric(case: Case) -> Weighed:
 
 def _describe_gain(mean: float, unit: str, rows_text: str) -> str:
     if not mean:
-        return f"No difference of the {unit} on {rows_text}"
-    return f"{'Better' if mean > 0 else 'Worse'} by {abs(mean):.3g} ({unit} a row) on {rows_text}"
+        return f"no difference of the {unit} on {rows_text}"
+    return f"{unit} {'up' if mean > 0 else 'down'} {abs(mean):.3g} a row on {rows_text}"
+
+
+def _describe_metric(case: Case, counted: NDArray[np.bool_]) -> str:
+    """Write both models' metric on the rows that count: "accuracy 0.872, champion 0.861"."""
+    assert case.scored.champion is not None
+    values = [
+        float(case.metrics(sum_rows(stats[counted]))[case.metric])
+        for stats in (case.scored.challenger, case.scored.champion)
+    ]
+    return f"{case.metric} {values[0]:.3f}, champion {values[1]:.3f}"
 
 
 def _describe_wait(gain: expected_gain.ExpectedGain, level: float, rows: int) -> str:

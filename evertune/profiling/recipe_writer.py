@@ -19,6 +19,10 @@ TOKEN_CHARACTERS = 3.5  # characters a token: a rough rate for English in a BERT
 TOKENS_A_WORD = 1.6
 ENOUGH_STEPS = 500  # optimiser steps that the small encoder needs for a new task
 MARGIN = 0.1  # of the metric, by which a first version must beat always predicting the commonest label
+GATE = (
+    "    rule: expected  # promote what is probably better; `evertune gate try` shows what another rule would have done",
+    "    caution: 6  # a lost point is as dear as six points of missed gain",
+)
 MOST_TOKENS = 4_000_000  # of one pass over the rows; a larger set gets one pass
 
 
@@ -146,7 +150,7 @@ def _evaluation_lines(guess: "Guess") -> list[str]:
             "evaluation:",
             f"  metric: {metric}",
             "  gate:",
-            "    confidence: 0.95",
+            *GATE,
             f"    # minimum: {{{metric}: ...}}  # for a first version; set it once a run has shown what is possible",
         ]
     baseline = _score_majority(guess, metric)
@@ -156,7 +160,7 @@ def _evaluation_lines(guess: "Guess") -> list[str]:
         "evaluation:",
         f"  metric: {metric}",
         "  gate:",
-        "    confidence: 0.95",
+        *GATE,
         f"    minimum: {{{metric}: {min(0.99, baseline + MARGIN):.2f}}}  # {comment}; raise it once a run has "
         "shown what is possible",
     ]

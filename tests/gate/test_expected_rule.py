@@ -57,7 +57,7 @@ def test_a_better_model_is_promoted_and_says_how_sure_that_is() -> None:
 
 
 def test_the_level_follows_the_caution() -> None:
-    models = draw(0.02, seed=4)
+    models = draw(0.03)
     bold, careful = (decide(*models, rule={"caution": caution}) for caution in (6, 500))
     assert (bold.verdict, careful.verdict) == ("promoted", "held")
     assert "more labelled test rows would be enough" in careful.reason
