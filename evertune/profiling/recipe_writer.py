@@ -20,7 +20,7 @@ TOKENS_A_WORD = 1.6
 ENOUGH_STEPS = 500  # optimiser steps that the small encoder needs for a new task
 MARGIN = 0.1  # of the metric, by which a first version must beat always predicting the commonest label
 GATE = (
-    "    rule: expected  # promote what is probably better; `evertune gate try` shows what another rule would have done",
+    "    rule: expected  # promote what is probably better; `evertune gate try` shows what others would have done",
     "    caution: 6  # a lost point is as dear as six points of missed gain",
 )
 MOST_TOKENS = 4_000_000  # of one pass over the rows; a larger set gets one pass

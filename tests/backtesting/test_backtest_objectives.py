@@ -4,11 +4,13 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from evertune import objectives
 from evertune.backtesting import backtest
+from evertune.backtesting.kept_scores import list_models
 from evertune.config import Recipe, load_recipe
 from evertune.data import admission
 from evertune.data.corpus import transactions as corpus
@@ -72,6 +74,12 @@ def test_every_objectives_past_is_replayed(
     seen = steps["drift", 3].drift
     assert seen is not None and 0 < seen <= 1
     assert found.sentence.startswith(f"{found.recommended}: mean {recipe.metric} ")
+    models = list_models(Path(found.folder).parents[1] / "scores")
+    assert len(models) == 2
+    for model in models:  # every objective has a score of each row, which the gate weighs
+        assert model.scores is not None and len(model.scores.log) == WEEKS * ROWS
+        assert np.isfinite(model.scores.log).all() and (model.scores.log <= 0).all()
+        assert (model.scores.sizes > 0).any()
     assert found.sentence in pages.write_backtest_page(tmp_path / "page", to_plain(found), name).read_text()
 
 

@@ -7,7 +7,16 @@ from evertune.report.sections.metrics import falling_metrics
 from evertune.report.view import Cell, Label, Noted, Table, Titled, Toned, interval, number, prose, text
 
 Json = dict[str, Any]
-REQUIRED = {"superior": "p ≤ ", "noninferior": "low > ", "slice": "p > ", "robustness": "≥ ", "parity": "≤ "}
+REQUIRED = {
+    "expected": "p ≤ ",
+    "proof": "p ≤ ",
+    "harm": "p > ",
+    "superior": "p ≤ ",
+    "noninferior": "low > ",
+    "slice": "p > ",
+    "robustness": "≥ ",
+    "parity": "≤ ",
+}
 EXPLANATIONS = {
     "embedding": "Meaning: maximum mean discrepancy of the champion's hidden states (Gretton et al. 2012)",
     "vocabulary": "Words: shares of the 500 most frequent tokens",
