@@ -1,8 +1,8 @@
 """Gates compared over histories with fine-tuned models: `make bench NAME=policies`.
 
-Every model of a history is trained and scored once (`kept.py`), in `.evertune/benchmarks` of this checkout or the folder
-that EVERTUNE_BENCH_HISTORIES names. A call that ends early goes on where it was. Then each gate is replayed over the
-kept scores, and each promotion is judged on clean rows that no model has learned: the truth.
+Every model of a history is trained and scored once (`kept.py`), in `.evertune/benchmarks` of this checkout or the
+folder that EVERTUNE_BENCH_HISTORIES names. A call that ends early goes on where it was. Then each gate is replayed over
+the kept scores, and each promotion is judged on clean rows that no model has learned: the truth.
 """
 
 import os
@@ -79,13 +79,11 @@ def replay_history(folder: Path, gates: str) -> dict[str, Replayed]:
         steps = [simulation.advance(window) for window in range(source.first, len(source.history))]
         values = [truth[step.model, step.window + 1] for step in steps]
         differences = [
-            np.mean(
-                [truth[step.model, later] - truth[step.replaced, later] for later in _list_later(step.window, truth)]
-            )
+            _measure_difference(truth, step.model, step.replaced, step.window)
             for step in steps
             if step.replaced is not None
         ]
-        replayed[policy.name] = Replayed(float(np.mean(values)), tuple(map(float, differences)))
+        replayed[policy.name] = Replayed(float(np.mean(values)), tuple(differences))
     return replayed
 
 
@@ -102,9 +100,11 @@ def _read_truth(path: Path) -> dict[tuple[int, int], float]:
         }
 
 
-def _list_later(window: int, truth: dict[tuple[int, int], float]) -> list[int]:
+def _measure_difference(truth: dict[tuple[int, int], float], new: int, old: int, window: int) -> float:
+    """Return what a promotion at the end of a window was worth: the mean over the next windows."""
     last = max(later for _, later in truth)
-    return list(range(window + 1, min(window + HORIZON, last) + 1))
+    later_windows = range(window + 1, min(window + HORIZON, last) + 1)
+    return float(np.mean([truth[new, later] - truth[old, later] for later in later_windows]))
 
 
 def _summarize_kind(histories: list[dict[str, Replayed]]) -> dict[str, Any]:
