@@ -233,7 +233,10 @@ def _build_loss(task: Task, settings: Training) -> "Callable[[ModelOutput, torch
     def step_loss(outputs: "ModelOutput", labels: torch.Tensor, num_items_in_batch: Items) -> torch.Tensor:
         # Divided by all rows or words of the optimiser step, so that the shape of its batches does not matter. A step
         # may hold no word that the model sees, such as a sentence of one zero-width space: the loss is then 0, not 0/0.
-        return summed_loss(outputs.logits, labels) / max(int(num_items_in_batch), 1)
+        loss = summed_loss(outputs.logits, labels) / max(int(num_items_in_batch), 1)
+        # A process without rows of its own takes a row without labels. Not every loss ignores it: a squared error would
+        # learn the number -100, and a loss of pictures looks at no labels.
+        return loss * 0 if bool((labels == process_group.IGNORED).all()) else loss
 
     return step_loss
 

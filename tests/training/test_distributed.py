@@ -128,6 +128,33 @@ def test_a_process_without_a_row_takes_part_with_one_that_does_not_count(monkeyp
         assert loss.item() == 0.0 and not logits.grad.any()
 
 
+@pytest.mark.parametrize(
+    ("name", "logits", "labels"),
+    [
+        ("text-classification", (1, 3), (1,)),
+        ("pair-regression", (1, 1), (1,)),
+        ("multi-label", (1, 3), (1, 3)),
+    ],
+)
+def test_no_loss_counts_a_row_without_labels(name: str, logits: Any, labels: Any) -> None:
+    """A squared error would learn the number -100, a binary cross-entropy a label of -100."""
+    from types import SimpleNamespace
+
+    import torch
+
+    from evertune.config.training import Training
+    from evertune.objectives import load_objective
+    from evertune.training import trainer
+
+    task: Any = SimpleNamespace(objective=load_objective(name), weights=None)
+    step_loss = trainer._build_loss(task, Training())
+    drawn = torch.randn(logits, requires_grad=True)
+    empty = torch.full(labels, float(sharing.IGNORED)) if name != "text-classification" else torch.tensor([-100])
+    loss = step_loss(SimpleNamespace(logits=drawn), empty, 4)
+    loss.backward()
+    assert loss.item() == 0.0 and not drawn.grad.any()
+
+
 def test_each_process_draws_masks_of_its_own_and_new_ones_after_a_resume(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
     from transformers import TrainerState

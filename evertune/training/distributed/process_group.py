@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from evertune.training.examples import Example
 
 T = TypeVar("T")
-IGNORED = -100  # label id that every loss ignores
+IGNORED = -100  # label of a row that no loss may count, see `trainer.step_loss`
 
 
 def get_rank() -> int:
