@@ -146,10 +146,9 @@ def _describe_step(step: Step) -> str:
     drift = [] if step.drift is None else [f"drift p = {step.drift:.3f}"]
     if not step.retrained:
         return "; ".join([*drift, "model kept"]) if drift else ""
-    if step.wrong:
-        verdict = f"promoted wrongly (the old model had {_format_metric(step.before)})"
-    else:
-        verdict = "promoted" if step.promoted else str(step.verdict)
+    verdict = "promoted" if step.promoted else str(step.verdict)
+    if step.before is not None:
+        verdict += f" (the old model has {_format_metric(step.before)})"
     return "; ".join([*drift, f"{cost}, {verdict}"])
 
 

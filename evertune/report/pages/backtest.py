@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Json = dict[str, Any]
+LIKELY = 0.5  # a promotion is called wrong if the new model is more probably worse than better
 COLOURS = (GREY, ORANGE, BLUE, "#12703c", "#a21caf", "#b42318")  # of policies, in their order
 
 
@@ -36,6 +37,7 @@ class BacktestPage:
 
     metric: str
     over_time: Picture | None
+    frontier: Picture | None
     policies: Table
     steps: Table
 
@@ -50,9 +52,12 @@ def write_backtest_page(folder: Path, result: Json, model: str) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {"history": save_figure(draw_history(result), folder / "history.png")}
+    if sum(summary["below"] is not None for summary in result["summaries"]) > 1:
+        pictures["frontier"] = save_figure(draw_frontier(result), folder / "frontier.png")
     page = BacktestPage(
         metric=result["metric"],
         over_time=embed_picture(pictures, "history"),
+        frontier=embed_picture(pictures, "frontier"),
         policies=_policy_table(result),
         steps=_step_table(result),
     )
@@ -69,7 +74,7 @@ def _build_head(result: Json, model: str) -> Head:
         sentence=result["sentence"],
         tiles=[
             Tile(f"mean {result['metric']}", format_number(chosen["metric"]), f"{chosen['windows']} windows"),
-            Tile("wrong promotions", format_count(chosen["wrong"]), f"of {chosen['promotions']}"),
+            Tile("points lost", format_number(chosen["lost"]), f"by {chosen['promotions']} promotions"),
             Tile("retrainings", format_count(chosen["retrainings"]), f"{chosen['seconds']:,.0f} s of training"),
             *(Tile(f"rows {reason}", format_count(rows), "left out") for reason, rows in result["left_out"].items()),
         ],
@@ -97,6 +102,28 @@ def draw_history(result: Json) -> "Figure":
     return figure
 
 
+def draw_frontier(result: Json) -> "Figure":
+    """Draw what each policy misses against what its promotions lost; the best is at the lower left."""
+    figure = make_figure(6.4, 4.0)
+    axes = figure.subplots()
+    style_axes(axes, f"{result['metric']} lost by promotions", "below the best policy")
+    for index, summary in enumerate(result["summaries"]):
+        if summary["below"] is None:
+            continue
+        colour = COLOURS[index % len(COLOURS)]
+        axes.scatter([summary["lost"]], [summary["below"]], color=colour, s=36, zorder=3)
+        axes.annotate(
+            summary["policy"],
+            (summary["lost"], summary["below"]),
+            textcoords="offset points",
+            xytext=(6, 4),
+            fontsize=9,
+            color=INK,
+        )
+    axes.margins(0.15)
+    return figure
+
+
 def _policy_table(result: Json) -> Table:
     """Return one line a policy."""
     columns = (
@@ -106,7 +133,11 @@ def _policy_table(result: Json) -> Table:
         interval("Interval"),
         number("Retrainings"),
         number("Promotions"),
-        number("Wrong"),
+        number("Wrong, expected"),
+        number("Proven wrong"),
+        number("Lost"),
+        interval("Interval"),
+        number("Utility"),
         number("Training seconds"),
     )
     longest = max(summary["seconds"] for summary in result["summaries"]) or 1
@@ -118,7 +149,11 @@ def _policy_table(result: Json) -> Table:
             format_interval(summary["low"], summary["high"], signed=True),
             format_count(summary["retrainings"]),
             format_count(summary["promotions"]),
-            format_count(summary["wrong"]),
+            format_number(summary["expected_wrong"]),
+            format_count(summary["proven_wrong"]),
+            format_number(summary["lost"]),
+            format_interval(summary["lost_low"], summary["lost_high"]),
+            format_number(summary["utility"]),
             make_bar(summary["seconds"] / longest, format_count(summary["seconds"]), quiet=True),
         ]
         for summary in result["summaries"]
@@ -156,7 +191,7 @@ def _step_table(result: Json) -> Table:
 
 
 def _describe_action(step: Json) -> Cell:
-    if step["wrong"]:
+    if step["proven_wrong"] or (step["chance_wrong"] or 0) > LIKELY:
         return Toned("promoted, wrong", "bad")
     if step["promoted"]:
         return "promoted"
