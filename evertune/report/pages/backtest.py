@@ -28,7 +28,17 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 LIKELY = 0.5  # a promotion is called wrong if the new model is more probably worse than better
-COLOURS = (GREY, ORANGE, BLUE, "#12703c", "#a21caf", "#b42318")  # of policies, in their order
+COLOURS = (
+    GREY,
+    ORANGE,
+    BLUE,
+    "#12703c",
+    "#a21caf",
+    "#b42318",
+    "#0e7490",
+    "#854d0e",
+    "#111827",
+)  # of policies, in their order
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,7 @@ def _build_head(result: Json, model: str) -> Head:
         sentence=result["sentence"],
         tiles=[
             Tile(f"mean {result['metric']}", format_number(chosen["metric"]), f"{chosen['windows']} windows"),
-            Tile("points lost", format_number(chosen["lost"]), f"by {chosen['promotions']} promotions"),
+            Tile("points lost", format_number(chosen["lost"]), f"by {max(0, chosen['promotions'] - 1)} promotions"),
             Tile("retrainings", format_count(chosen["retrainings"]), f"{chosen['seconds']:,.0f} s of training"),
             *(Tile(f"rows {reason}", format_count(rows), "left out") for reason, rows in result["left_out"].items()),
         ],
@@ -107,18 +117,16 @@ def draw_frontier(result: Json) -> "Figure":
     figure = make_figure(6.4, 4.0)
     axes = figure.subplots()
     style_axes(axes, f"{result['metric']} lost by promotions", "below the best policy")
+    labels: dict[tuple[float, float], list[str]] = {}  # policies that did the same share a point
     for index, summary in enumerate(result["summaries"]):
         if summary["below"] is None:
             continue
         colour = COLOURS[index % len(COLOURS)]
         axes.scatter([summary["lost"]], [summary["below"]], color=colour, s=36, zorder=3)
+        labels.setdefault((summary["lost"], summary["below"]), []).append(summary["policy"])
+    for point, names in labels.items():
         axes.annotate(
-            summary["policy"],
-            (summary["lost"], summary["below"]),
-            textcoords="offset points",
-            xytext=(6, 4),
-            fontsize=9,
-            color=INK,
+            ", ".join(names), point, textcoords="offset points", xytext=(6, 4), fontsize=9, color=INK, parse_math=False
         )
     axes.margins(0.15)
     return figure
