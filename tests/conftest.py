@@ -20,6 +20,7 @@ from evertune.config import Recipe, load_recipe
 from evertune.runtime.home import Home
 from tests.helpers import data as data_helpers
 from tests.helpers.cli import Done, Project, ticket_rows, write_rows
+from tests.helpers.cpu_times import CpuTimes
 from tests.helpers.fork_server import ForkServer
 from tests.helpers.model import write_tiny_model
 from tests.helpers.registry import Shop
@@ -53,8 +54,17 @@ PROCESS_FIXTURES = frozenset({"commands", "prefect_server", "project", "schedule
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--quick`: what `make quick` runs."""
+    """`--quick`: what `make quick` runs. `--cpu-times`: see `tests.helpers.cpu_times`."""
     parser.addoption("--quick", action="store_true", help="only tests that take no time and start no process")
+    parser.addoption("--cpu-times", metavar="FILE", help="write what each test costs the processor")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With `--cpu-times` every worker appends to the file, which the first process empties."""
+    if path := config.getoption("--cpu-times"):
+        if not hasattr(config, "workerinput"):
+            Path(path).write_text("", encoding="utf-8")
+        config.pluginmanager.register(CpuTimes(Path(path).absolute()))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
