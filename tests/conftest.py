@@ -1,5 +1,6 @@
 """What the tests share: an environment of their own, the benchmark data, a small valid recipe."""
 
+import gc
 import logging
 import os
 import resource
@@ -23,6 +24,7 @@ from tests.helpers.cli import Done, Project, ticket_rows, write_rows
 from tests.helpers.cpu_times import CpuTimes
 from tests.helpers.fork_server import ForkServer
 from tests.helpers.model import write_tiny_model
+from tests.helpers.parity_server import ParityServer, fork_checks
 from tests.helpers.registry import Shop
 from tests.helpers.server import free_port, serving
 
@@ -49,6 +51,19 @@ LONG = {
 }
 
 
+# What the session's Prefect server does every few seconds for deployments, of which it has none.
+UNUSED_SERVICES = (
+    "CANCELLATION_CLEANUP",
+    "CLEANUP_RECONCILER",
+    "FOREMAN",
+    "LATE_RUNS",
+    "PAUSE_EXPIRATIONS",
+    "REPOSSESSOR",
+    "SCHEDULER",
+    "TRIGGERS",
+)
+frozen_modules = 0
+gc.set_threshold(100_000)  # as the command line does
 # Fixtures that start a server or commands.
 PROCESS_FIXTURES = frozenset({"commands", "prefect_server", "project", "scheduler"})
 
@@ -90,6 +105,19 @@ def no_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
             pytest.fail("this test starts a process: mark it with `process`, so that `make quick` leaves it out")
 
         monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Where the last test has imported much, what is there is left alone by later collections.
+
+    They took half a second each, and every training asks for one.
+    """
+    global frozen_modules
+    if len(sys.modules) > frozen_modules + 100:
+        gc.collect()
+        gc.freeze()
+        frozen_modules = len(sys.modules)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -236,14 +264,30 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("prefect")
     port = str(free_port())
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
-    with serving(command, f"http://127.0.0.1:{port}/api/health", folder, PREFECT_HOME=str(folder)):
+    environment = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in UNUSED_SERVICES}
+    with serving(command, f"http://127.0.0.1:{port}/api/health", folder, PREFECT_HOME=str(folder), **environment):
         yield f"http://127.0.0.1:{port}/api"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def parity_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParityServer]:
+    """Forks the processes of parity checks, which need no imports then."""
+    server = ParityServer(tmp_path_factory.mktemp("parity"))
+    fork_checks(lambda: server.address)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def fresh_parity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parity checks of this test start real processes."""
+    monkeypatch.setattr("evertune.registry.versions.parity.subprocess", subprocess)
+
+
 @pytest.fixture(scope="session")
-def commands() -> Iterator[ForkServer]:
+def commands(parity_server: ParityServer) -> Iterator[ForkServer]:
     """Runs commands in processes of their own that need no imports."""
-    server = ForkServer()
+    server = ForkServer(parity_server.address)
     yield server
     server.close()
 

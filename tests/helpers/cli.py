@@ -138,7 +138,8 @@ class Project:
         """
         code = f"{BREAK if before else ''}{before}\nfrom evertune.cli import main\nmain({list(arguments)!r})"
         if self.commands is not None and not (flags or fresh):
-            return Done(*self.commands.run(code, self._environment(), self.folder))
+            with_prefect = arguments[0] in ("run", "score", "monitor")  # with --debug it would read other settings
+            return Done(*self.commands.run(code, self._environment(), self.folder, with_prefect))
         command = [sys.executable, *flags, "-c", code]
         done = subprocess.run(command, env=self._environment(), cwd=self.folder, capture_output=True, text=True)
         return Done(done.returncode, done.stdout, done.stderr)

@@ -1,4 +1,4 @@
-"""`pytest --cpu-times FILE`: what each test costs the processor, with all processes that it starts.
+"""`pytest --cpu-times=FILE`: what each test costs the processor, with all processes that it starts.
 
 Wall times say little on a machine that others use. A line of FILE is `seconds <tab> test`; `python -m
 tests.helpers.cpu_times FILE` adds them up by file. What a session-wide server costs is counted where it is asked:

@@ -13,7 +13,7 @@ from tests.helpers.registry import Shop
 
 
 @pytest.fixture(autouse=True)
-def none_left() -> Iterator[None]:
+def none_left(fresh_parity: None) -> Iterator[None]:
     yield
     parity.dismiss_prepared()
 
