@@ -25,6 +25,7 @@ from tests.helpers.cpu_times import CpuTimes
 from tests.helpers.fork_server import ForkServer
 from tests.helpers.model import write_tiny_model
 from tests.helpers.parity_server import ParityServer, fork_checks
+from tests.helpers.paths import QUICK_IMPORTS
 from tests.helpers.registry import Shop
 from tests.helpers.server import free_port, serving
 
@@ -33,6 +34,8 @@ os.environ.update(HF_HUB_OFFLINE="1", DO_NOT_TRACK="true", PREFECT_SERVER_ANALYT
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a script's background: Ctrl-C could not be tested
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow the other test processes down
+
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [QUICK_IMPORTS, os.environ.get("PYTHONPATH")]))
 
 REPOSITORY = Path(__file__).parent.parent
 # Files with a minute in one test begin first: else one worker has them left when the other has nothing.
@@ -227,6 +230,31 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     else:
         store.open_client(Home(root / "empty", "first"))
     return shutil.copytree(root / "empty", root / "a home")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def copied_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], None]]:
+    """MLflow's migrations make the first database of the session, and the others are copies: they take seconds."""
+    from evertune.registry.tracking import store
+
+    create = store._create_database
+    ready = tmp_path_factory.mktemp("database") / "mlflow.db"
+
+    def copy(database: Path) -> None:
+        if not ready.exists():
+            create(ready)
+        database.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ready, database)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_create_database", copy)
+        yield create
+
+
+@pytest.fixture
+def new_databases(copied_databases: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow makes the databases of this test."""
+    monkeypatch.setattr("evertune.registry.tracking.store._create_database", copied_databases)
 
 
 @pytest.fixture

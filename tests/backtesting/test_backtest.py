@@ -93,7 +93,7 @@ def written(folder: Path, base: Path, weeks: int = WEEKS, quiet: Sequence[int] =
             "split": {"validation": 0.1, "test": 0.25, "near_duplicate": None},
         },
         "contract": {"tolerance": 1.0},
-        "training": {"epochs": 6, "learning_rate": 5e-3, "tokens_per_batch": 256, "precision": "fp32", "warmup": 0.0},
+        "training": {"epochs": 6, "learning_rate": 1e-2, "tokens_per_batch": 768, "precision": "fp32", "warmup": 0.0},
         "evaluation": {
             "metric": "accuracy",
             "precision": "fp32",

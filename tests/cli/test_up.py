@@ -17,7 +17,7 @@ import yaml
 
 from evertune.cli.server import deployments, processes
 from evertune.errors import ConfigError, RegistryError
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import PYTHONPATH
 
 CHILD = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
 WAITS = f"{CHILD} time.sleep(600)"
@@ -76,7 +76,7 @@ def up(folder: Path, *arguments: str, **environment: str) -> subprocess.Complete
     (folder / "prefect.yaml").write_text("deployments: [{name: a, entrypoint: flows.retrain.retrain}]\n")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
     command = [sys.executable, "-m", "evertune", "up", "--prefect-file", "prefect.yaml", *arguments]
-    own = {"PREFECT_HOME": str(folder / "prefect"), "PYTHONPATH": str(ROOT)}
+    own = {"PREFECT_HOME": str(folder / "prefect"), "PYTHONPATH": PYTHONPATH}
     return subprocess.run(command, cwd=folder, env={**kept, **own, **environment}, capture_output=True, text=True)
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tests.helpers import parity_server
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import PYTHONPATH
 
 MODULES = (
     "torch",
@@ -75,10 +75,12 @@ class ForkServer:
     """
 
     def __init__(self, parity_socket: str) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_"))}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_"))
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.helpers.fork_server", parity_socket],
-            env={**environment, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            env={**environment, "OMP_NUM_THREADS": "1", "PYTHONPATH": PYTHONPATH},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
