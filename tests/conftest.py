@@ -306,6 +306,17 @@ def parity_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParitySe
     server.close()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_validator() -> Iterator[None]:
+    """Rows are judged in this process, where Great Expectations is imported once.
+
+    The other process that a run starts for it has tests of its own, and the commands that are started fresh have one.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evertune.data.admission.start_validator", lambda: None)
+        yield
+
+
 @pytest.fixture
 def fresh_parity(monkeypatch: pytest.MonkeyPatch) -> None:
     """The parity checks of this test start real processes."""
