@@ -99,15 +99,17 @@ def _takes_time(item: pytest.Item) -> bool:
     return marked or not PROCESS_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 
 
-@pytest.fixture(autouse=True)
-def no_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `--quick` no test may start a process: mark one that does with `process`."""
-    if request.config.getoption("--quick"):
+@pytest.fixture(scope="session", autouse=True)
+def no_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With `--quick` no test and no fixture may start a process: mark one that does with `process`."""
 
-        def refuse(*_: Any, **__: Any) -> None:
-            pytest.fail("this test starts a process: mark it with `process`, so that `make quick` leaves it out")
+    def refuse(*_: Any, **__: Any) -> None:
+        pytest.fail("this test starts a process: mark it with `process`, so that `make quick` leaves it out")
 
-        monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.getoption("--quick"):
+            patch.setattr(subprocess.Popen, "__init__", refuse)
+        yield
 
 
 @pytest.hookimpl(tryfirst=True)

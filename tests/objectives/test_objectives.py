@@ -214,7 +214,7 @@ def predict_without_evertune() -> Iterator[Predict]:
 
         def predict(bundle_folder: Path, inputs: list[Any], folder: Path) -> list[dict[str, Any]]:
             answer = folder / "answer.json"
-            print(json.dumps([str(bundle_folder), inputs, str(answer)]), file=server.stdin, flush=True)  # noqa: T201
+            print(json.dumps([str(bundle_folder), inputs, str(answer)]), file=server.stdin, flush=True)
             assert server.stdout.readline().strip() == "0"
             predictions: list[dict[str, Any]] = json.loads(answer.read_text())
             return predictions

@@ -115,6 +115,7 @@ with home.lock("run", noted=True):
 """
 
 
+@pytest.mark.process
 def test_nothing_new_closes_what_a_forced_run_left_that_was_killed(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

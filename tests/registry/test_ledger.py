@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,6 +58,7 @@ def test_a_torn_entry_costs_itself_only(tmp_path_factory: object, cut: int) -> N
     assert kept[:1] == [1]
 
 
+@pytest.mark.process
 def test_concurrent_writers_lose_and_mix_nothing(tmp_path: Path) -> None:
     start = [sys.executable, "-c", WRITER, str(tmp_path / "home")]
     writers = [

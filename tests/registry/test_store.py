@@ -31,6 +31,7 @@ store.open_client(Home(Path(sys.argv[1]), "small"))
 """
 
 
+@pytest.mark.process
 def test_a_store_that_a_kill_left_half_made_is_made_anew(tmp_path: Path) -> None:
     home = Home(tmp_path / "home", "small")
     environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
@@ -53,6 +54,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.process
 def test_a_store_that_a_full_disk_left_half_made_is_made_anew(small_disk: Path) -> None:
     home = Home(small_disk, "small")
     with pytest.raises(RegistryError) as caught:

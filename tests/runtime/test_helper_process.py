@@ -26,6 +26,7 @@ from tests.helpers.data import make_home as home
 from tests.helpers.data import make_recipe as recipe
 from tests.helpers.paths import PYTHONPATH
 
+pytestmark = pytest.mark.process
 SECONDS = 60.0
 
 

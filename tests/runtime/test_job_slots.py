@@ -79,6 +79,7 @@ def test_what_is_no_number_is_a_config_error(monkeypatch: pytest.MonkeyPatch, gi
         pass
 
 
+@pytest.mark.process
 def test_a_place_is_free_once_its_holder_is_killed_and_who_waits_says_for_whom(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

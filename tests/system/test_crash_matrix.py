@@ -18,6 +18,7 @@ from tests.helpers.crash_history import ROWS, WORDS, Worker, new_project, state,
 from tests.helpers.crash_worker import STEPS
 from tests.helpers.paths import PYTHONPATH
 
+pytestmark = pytest.mark.process
 KILLS = int(os.environ.get("EVERTUNE_CRASH_POINTS", "20"))
 SEED = int(os.environ.get("EVERTUNE_CRASH_SEED", "17"))
 PROCESSES = bool(os.environ.get("EVERTUNE_CRASH_PROCESSES"))  # judge and check parity in other processes, as on a night

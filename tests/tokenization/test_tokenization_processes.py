@@ -65,6 +65,7 @@ def test_a_process_that_dies_is_said(tiny_model: Path, tmp_path: Path, monkeypat
         tokens_of(recipe(tiny_model), Home(tmp_path / "home", "tiny"), three_parts())
 
 
+@pytest.mark.process
 def test_no_process_outlives_the_one_that_started_it(tiny_model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", STARTS, str(tiny_model), str(tmp_path / "home")]
     started = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": PYTHONPATH})

@@ -87,6 +87,7 @@ run(load_recipe(folder / "recipe.yaml"), make_home(folder))
 """
 
 
+@pytest.mark.process
 def test_kill_9_between_the_two_commits(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", [*good(20), *BAD])
     recipe = make_recipe(tmp_path, **TOLERANT)
