@@ -1,5 +1,6 @@
 """What the tests share: an environment of their own, the benchmark data, a small valid recipe."""
 
+import gc
 import logging
 import os
 import resource
@@ -20,8 +21,11 @@ from evertune.config import Recipe, load_recipe
 from evertune.runtime.home import Home
 from tests.helpers import data as data_helpers
 from tests.helpers.cli import Done, Project, ticket_rows, write_rows
+from tests.helpers.cpu_times import CpuTimes
 from tests.helpers.fork_server import ForkServer
 from tests.helpers.model import write_tiny_model
+from tests.helpers.parity_server import ParityServer, fork_checks
+from tests.helpers.paths import QUICK_IMPORTS
 from tests.helpers.registry import Shop
 from tests.helpers.server import free_port, serving
 
@@ -30,6 +34,8 @@ os.environ.update(HF_HUB_OFFLINE="1", DO_NOT_TRACK="true", PREFECT_SERVER_ANALYT
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a script's background: Ctrl-C could not be tested
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow the other test processes down
+
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [QUICK_IMPORTS, os.environ.get("PYTHONPATH")]))
 
 REPOSITORY = Path(__file__).parent.parent
 # Files with a minute in one test begin first: else one worker has them left when the other has nothing.
@@ -48,13 +54,35 @@ LONG = {
 }
 
 
+# What the session's Prefect server does every few seconds for deployments, of which it has none.
+UNUSED_SERVICES = (
+    "CANCELLATION_CLEANUP",
+    "CLEANUP_RECONCILER",
+    "FOREMAN",
+    "LATE_RUNS",
+    "PAUSE_EXPIRATIONS",
+    "REPOSSESSOR",
+    "SCHEDULER",
+    "TRIGGERS",
+)
+frozen_modules = 0
+gc.set_threshold(100_000)  # as the command line does
 # Fixtures that start a server or commands.
 PROCESS_FIXTURES = frozenset({"commands", "prefect_server", "project", "scheduler"})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--quick`: what `make quick` runs."""
+    """`--quick`: what `make quick` runs. `--cpu-times`: see `tests.helpers.cpu_times`."""
     parser.addoption("--quick", action="store_true", help="only tests that take no time and start no process")
+    parser.addoption("--cpu-times", metavar="FILE", help="write what each test costs the processor")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With `--cpu-times` every worker appends to the file, which the first process empties."""
+    if path := config.getoption("--cpu-times"):
+        if not hasattr(config, "workerinput"):
+            Path(path).write_text("", encoding="utf-8")
+        config.pluginmanager.register(CpuTimes(Path(path).absolute()))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -71,15 +99,30 @@ def _takes_time(item: pytest.Item) -> bool:
     return marked or not PROCESS_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 
 
-@pytest.fixture(autouse=True)
-def no_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `--quick` no test may start a process: mark one that does with `process`."""
-    if request.config.getoption("--quick"):
+@pytest.fixture(scope="session", autouse=True)
+def no_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With `--quick` no test and no fixture may start a process: mark one that does with `process`."""
 
-        def refuse(*_: Any, **__: Any) -> None:
-            pytest.fail("this test starts a process: mark it with `process`, so that `make quick` leaves it out")
+    def refuse(*_: Any, **__: Any) -> None:
+        pytest.fail("this test starts a process: mark it with `process`, so that `make quick` leaves it out")
 
-        monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.getoption("--quick"):
+            patch.setattr(subprocess.Popen, "__init__", refuse)
+        yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Where the last test has imported much, what is there is left alone by later collections.
+
+    They took half a second each, and every training asks for one.
+    """
+    global frozen_modules
+    if len(sys.modules) > frozen_modules + 100:
+        gc.collect()
+        gc.freeze()
+        frozen_modules = len(sys.modules)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -191,6 +234,31 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shutil.copytree(root / "empty", root / "a home")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def copied_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], None]]:
+    """MLflow's migrations make the first database of the session, and the others are copies: they take seconds."""
+    from evertune.registry.tracking import store
+
+    create = store._create_database
+    ready = tmp_path_factory.mktemp("database") / "mlflow.db"
+
+    def copy(database: Path) -> None:
+        if not ready.exists():
+            create(ready)
+        database.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ready, database)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_create_database", copy)
+        yield create
+
+
+@pytest.fixture
+def new_databases(copied_databases: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow makes the databases of this test."""
+    monkeypatch.setattr("evertune.registry.tracking.store._create_database", copied_databases)
+
+
 @pytest.fixture
 def shop(model_store: Path, tmp_path: Path, tiny_model: Path, write_recipe: Callable[..., Path]) -> Shop:
     """A model of its own in the shared store."""
@@ -226,14 +294,41 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("prefect")
     port = str(free_port())
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
-    with serving(command, f"http://127.0.0.1:{port}/api/health", folder, PREFECT_HOME=str(folder)):
+    environment = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in UNUSED_SERVICES}
+    with serving(command, f"http://127.0.0.1:{port}/api/health", folder, PREFECT_HOME=str(folder), **environment):
         yield f"http://127.0.0.1:{port}/api"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def parity_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParityServer]:
+    """Forks the processes of parity checks, which need no imports then."""
+    server = ParityServer(tmp_path_factory.mktemp("parity"))
+    fork_checks(lambda: server.address)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_validator() -> Iterator[None]:
+    """Rows are judged in this process, where Great Expectations is imported once.
+
+    The other process that a run starts for it has tests of its own, and the commands that are started fresh have one.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evertune.data.admission.start_validator", lambda: None)
+        yield
+
+
+@pytest.fixture
+def fresh_parity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parity checks of this test start real processes."""
+    monkeypatch.setattr("evertune.registry.versions.parity.subprocess", subprocess)
+
+
 @pytest.fixture(scope="session")
-def commands() -> Iterator[ForkServer]:
+def commands(parity_server: ParityServer) -> Iterator[ForkServer]:
     """Runs commands in processes of their own that need no imports."""
-    server = ForkServer()
+    server = ForkServer(parity_server.address)
     yield server
     server.close()
 

@@ -112,6 +112,7 @@ def python(program: str, folder: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("module", ["evertune", "evertune.config", "evertune.cli"])
 def test_nothing_heavy_is_imported_with(module: str, tmp_path: Path) -> None:
     loaded = python(f"import {module}\nprint(*sys.modules)", tmp_path).split()

@@ -36,6 +36,7 @@ def champion(shop: Shop) -> evertune.Model:
     return evertune.load(f"models:/{shop.name}@champion", home=shop.home.root)
 
 
+@pytest.mark.process
 def test_the_names_are_those_of_the_api_and_imported_when_used() -> None:
     program = (
         "import sys, evertune\n"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.cli import Project
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import PYTHONPATH
 
 # No `if __name__ == "__main__"`, as people write them.
 SCRIPT = """
@@ -39,7 +39,7 @@ with open("facts.json", "w") as file:
 def run_script(project: Project, script: str, **environment: str) -> tuple[Any, str]:
     """What the script wrote into facts.json, and all that it printed."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_"))}
-    own = {"EVERTUNE_HOME": str(project.home.root), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    own = {"EVERTUNE_HOME": str(project.home.root), "PYTHONPATH": PYTHONPATH, "OMP_NUM_THREADS": "1"}
     file = project.folder / "script.py"
     file.write_text(script)
     done = subprocess.run(

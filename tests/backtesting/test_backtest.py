@@ -92,7 +92,7 @@ def written(folder: Path, base: Path, weeks: int = WEEKS, quiet: Sequence[int] =
             "split": {"validation": 0.1, "test": 0.25, "near_duplicate": None},
         },
         "contract": {"tolerance": 1.0},
-        "training": {"epochs": 6, "learning_rate": 5e-3, "tokens_per_batch": 256, "precision": "fp32", "warmup": 0.0},
+        "training": {"epochs": 6, "learning_rate": 1e-2, "tokens_per_batch": 768, "precision": "fp32", "warmup": 0.0},
         "evaluation": {
             "metric": "accuracy",
             "precision": "fp32",
@@ -137,6 +137,7 @@ def plain(result: backtest.Result) -> list[Step]:
     return [replace(step, seconds=0.0) for step in result.steps]
 
 
+@pytest.mark.slow
 def test_policies_are_told_apart_by_a_history_with_a_change(whole: backtest.Result) -> None:
     result = whole
     assert (result.first, len(result.windows), len(result.steps)) == (2, 6, 4 * 4)
@@ -162,6 +163,7 @@ def strict(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"gate": gate})})
 
 
+@pytest.mark.slow
 def test_where_no_rows_came_since_the_last_training_nothing_is_retrained(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +205,7 @@ def test_rows_that_teach_nothing_train_nothing(recipe: Recipe) -> None:
     assert [(step.window, step.retrained) for step in found] == [(3, True), (4, True), (5, False)]
 
 
+@pytest.mark.slow
 def test_a_lenient_policy_promotes_what_is_held(recipe: Recipe) -> None:
     recipe = strict(recipe)
     home, snapshot = taken_in(recipe)
@@ -217,6 +220,7 @@ def test_a_lenient_policy_promotes_what_is_held(recipe: Recipe) -> None:
     assert " fresh rows" in asked["gated"] and " test rows" in asked["gated-test"]
 
 
+@pytest.mark.slow
 def test_a_policy_sees_nothing_of_what_comes_later(
     whole: backtest.Result, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,6 +244,7 @@ def cut_off(recipe: Recipe) -> None:
         replayed(recipe, until)
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_was_cut_off(recipe: Recipe, whole: backtest.Result) -> None:
     cut_off(recipe)
     scores = next((home_of(recipe).model / "backtests").glob("*/scores"))
@@ -252,6 +257,7 @@ def test_it_goes_on_where_it_was_cut_off(recipe: Recipe, whole: backtest.Result)
     assert plain(result) == plain(whole)
 
 
+@pytest.mark.slow
 def test_it_begins_anew_where_forgetting_took_its_models(recipe: Recipe, whole: backtest.Result) -> None:
     cut_off(recipe)
     forgetting._drop_trained(home_of(recipe))
@@ -280,6 +286,7 @@ def test_a_backtest_of_a_later_day_is_another_where_rows_were_still_to_come(
     assert [step.window for step in late.steps] == [2, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_the_gate_looks_at_the_rows_that_a_run_would_look_at(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     """`evaluation.window`: the newest of what the champion knew, by when it came, however the file is sorted."""
     file = recipe.folder / "tickets.csv"
@@ -320,6 +327,7 @@ def test_rows_without_a_timestamp_column_or_too_few_windows_are_errors(recipe: R
         )
 
 
+@pytest.mark.slow
 def test_the_command_prints_keeps_and_shows_it(recipe: Recipe, tmp_path: Path) -> None:
     arguments = ["backtest", str(recipe.folder / "recipe.yaml"), "--policies", "never,gated:2", "--json"]
     first, second = (CliRunner().invoke(cli, arguments) for _ in range(2))

@@ -52,6 +52,7 @@ def test_another_process_imports_great_expectations_and_nothing_new_imports_noth
     assert frozen
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", ["approve", "rollback"])
 @pytest.mark.usefixtures("no_parity")
 def test_a_move_by_hand_imports_what_mlflow_imports_and_no_more(shop: Shop, tmp_path: Path, command: str) -> None:

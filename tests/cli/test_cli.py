@@ -33,6 +33,7 @@ HEAVY = {
 Command = Callable[..., Done]
 
 
+@pytest.mark.process
 def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "evertune", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -154,6 +155,7 @@ def test_a_server_that_does_not_answer_ends_with_status_5(
     assert f"unset {variable}" in done.err
 
 
+@pytest.mark.process
 def test_debug_shows_the_traceback(tiny_recipe: Callable[..., Path]) -> None:
     path = tiny_recipe(training={"epochs": -1})
     for flags, shown in (["--debug"], True), ([], False):

@@ -61,6 +61,7 @@ def test_a_profile_that_the_user_chose_meanwhile_stays(prefect_home: Path) -> No
     assert "evertune" not in profiles()[1]
 
 
+@pytest.mark.process
 def test_a_profile_that_a_killed_command_left_is_healed(prefect_home: Path) -> None:
     before = profiles()
     code = (

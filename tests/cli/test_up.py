@@ -17,7 +17,7 @@ import yaml
 
 from evertune.cli.server import deployments, processes
 from evertune.errors import ConfigError, RegistryError
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import PYTHONPATH
 
 CHILD = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
 WAITS = f"{CHILD} time.sleep(600)"
@@ -76,10 +76,11 @@ def up(folder: Path, *arguments: str, **environment: str) -> subprocess.Complete
     (folder / "prefect.yaml").write_text("deployments: [{name: a, entrypoint: flows.retrain.retrain}]\n")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
     command = [sys.executable, "-m", "evertune", "up", "--prefect-file", "prefect.yaml", *arguments]
-    own = {"PREFECT_HOME": str(folder / "prefect"), "PYTHONPATH": str(ROOT)}
+    own = {"PREFECT_HOME": str(folder / "prefect"), "PYTHONPATH": PYTHONPATH}
     return subprocess.run(command, cwd=folder, env={**kept, **own, **environment}, capture_output=True, text=True)
 
 
+@pytest.mark.process
 def test_ports_in_use_are_all_named_before_anything_starts(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         ports = [str(server.getsockname()[1]) for server in (one, other)]
@@ -90,6 +91,7 @@ def test_ports_in_use_are_all_named_before_anything_starts(tmp_path: Path) -> No
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.process
 def test_a_second_up_says_that_one_runs(tmp_path: Path) -> None:
     (tmp_path / "prefect").mkdir()
     with filelock.FileLock(tmp_path / "prefect" / "evertune-up.lock"):
@@ -99,6 +101,7 @@ def test_a_second_up_says_that_one_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("variable", "url"), [("PREFECT_API_URL", "http://127.0.0.1:9/api"), ("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")]
 )
@@ -112,6 +115,7 @@ def test_a_named_server_that_does_not_answer_is_told_and_none_is_started(
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.process
 def test_a_file_without_deployments_and_no_file_are_config_errors(tmp_path: Path) -> None:
     assert up(tmp_path, "--prefect-file", "absent.yaml").returncode == 2
     (tmp_path / "empty.yaml").write_text("name: empty\n")
@@ -186,6 +190,7 @@ def test_a_flow_is_named_by_the_end_of_its_entry_point(tmp_path: Path) -> None:
     assert deployments.list_deployments(tmp_path / "mine.yaml") == ["score/a"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("arguments", [["--port", "99999"], ["--mlflow-port", "0"]])
 def test_a_port_that_is_none_is_refused(tmp_path: Path, arguments: list[str]) -> None:
     done = up(tmp_path, *arguments)
@@ -193,6 +198,7 @@ def test_a_port_that_is_none_is_refused(tmp_path: Path, arguments: list[str]) ->
     assert "is not in the range 1<=x<=65535" in done.stderr
 
 
+@pytest.mark.process
 def test_two_servers_on_one_port_are_refused(tmp_path: Path) -> None:
     done = up(tmp_path, "--port", "43917", "--mlflow-port", "43917")
     assert done.returncode == 2
@@ -200,6 +206,7 @@ def test_two_servers_on_one_port_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.process
 def test_a_home_that_cannot_be_is_told_before_anything_starts(tmp_path: Path) -> None:
     done = up(tmp_path, "--port", "43917", "--mlflow-port", "43918", EVERTUNE_HOME="/proc/x")
     assert done.returncode == 2, done.stderr

@@ -25,7 +25,7 @@ from evertune.errors import RegistryError
 from evertune.runtime.home import home_of
 from tasks import step
 from tests.helpers.cli import Project, ticket_rows, write_rows
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import PYTHONPATH, ROOT
 from tests.helpers.server import free_port
 from tests.helpers.strangers import basic, check_that_strangers_are_refused
 
@@ -124,7 +124,7 @@ class Up:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
         own = {"EVERTUNE_HOME": str(self.home), "PREFECT_HOME": str(folder / "prefect"), "OMP_NUM_THREADS": "1"}
         own["PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS"] = "3"  # not 30, until it asks again
-        self.environment = {**kept, **own, "PYTHONPATH": str(ROOT), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+        self.environment = {**kept, **own, "PYTHONPATH": PYTHONPATH, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> str:

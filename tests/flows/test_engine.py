@@ -28,7 +28,7 @@ from tests.helpers.data import good, ingest, run, write_csv
 from tests.helpers.data import make_home as home
 from tests.helpers.data import make_recipe as data_recipe
 from tests.helpers.model import LABELS, recipe, snapshot, table, text_rows
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import PYTHONPATH
 from tests.helpers.registry import Shop
 
 pytest.importorskip("prefect_dask", reason="needs the extra evertune[dask]")
@@ -43,7 +43,7 @@ def scheduler(prefect_server: str) -> Iterator[str]:
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_API_URL: prefect_server}):
         patch.setenv("PREFECT_API_URL", prefect_server)
-        patch.setenv("PYTHONPATH", str(ROOT), prepend=":")
+        patch.setenv("PYTHONPATH", PYTHONPATH, prepend=":")
         with LocalCluster(**options) as made:
             yield made.scheduler_address
 

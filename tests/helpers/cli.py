@@ -15,7 +15,7 @@ from evertune.registry.decisions import ledger
 from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
 from tests.helpers.fork_server import ForkServer
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import PYTHONPATH
 
 BREAK = """
 import errno, os, signal
@@ -138,7 +138,8 @@ class Project:
         """
         code = f"{BREAK if before else ''}{before}\nfrom evertune.cli import main\nmain({list(arguments)!r})"
         if self.commands is not None and not (flags or fresh):
-            return Done(*self.commands.run(code, self._environment(), self.folder))
+            with_prefect = arguments[0] in ("run", "score", "monitor")  # with --debug it would read other settings
+            return Done(*self.commands.run(code, self._environment(), self.folder, with_prefect))
         command = [sys.executable, *flags, "-c", code]
         done = subprocess.run(command, env=self._environment(), cwd=self.folder, capture_output=True, text=True)
         return Done(done.returncode, done.stdout, done.stderr)
@@ -154,7 +155,6 @@ class Project:
         return [one for one in ledger.read_entries(self.home) if one["event"] == event]
 
     def _environment(self) -> dict[str, str]:
-        root = str(ROOT)
-        own = {"EVERTUNE_HOME": str(self.folder / "home"), "PREFECT_API_URL": self.server, "PYTHONPATH": root}
+        own = {"EVERTUNE_HOME": str(self.folder / "home"), "PREFECT_API_URL": self.server, "PYTHONPATH": PYTHONPATH}
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_"))}
         return {**kept, "OMP_NUM_THREADS": "1", **own, **self.environment}

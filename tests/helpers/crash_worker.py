@@ -6,6 +6,7 @@ point at which it can be killed.
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -109,6 +110,8 @@ def main() -> None:
         for name in job.get("modules", []):
             with contextlib.suppress(ImportError):  # some are there only once another one is in use
                 importlib.import_module(name)
+        gc.collect()
+        gc.freeze()  # each training collects, and would look through all that was imported
         if (child := os.fork()) == 0:
             live(job, answers)
         _, status = os.waitpid(child, 0)

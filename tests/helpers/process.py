@@ -14,7 +14,7 @@ import psutil
 
 from evertune.config import Recipe
 from tests.helpers.model import recipe, split_rows, text_rows
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import PYTHONPATH
 
 ROWS = split_rows(text_rows(60))
 SECONDS = 120.0  # that a condition may take on a busy machine
@@ -87,7 +87,7 @@ def training_elsewhere(model: Path, place: Path) -> Iterator["subprocess.Popen[s
     """A process of its own that trains for long, in two processes."""
     command = [sys.executable, "-c", PROGRAM, str(model), str(place)]
     with subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+        command, env={**os.environ, "PYTHONPATH": PYTHONPATH}, stderr=subprocess.PIPE, text=True
     ) as one:
         try:
             yield one

@@ -1,6 +1,7 @@
 """A look for drift and a trace: which rows are compared, what is said, and the commands over a champion."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from evertune.monitoring.monitor import Side
 from evertune.runtime.context import RunContext
 from evertune.serving import bundle
 from tests.helpers.cli import Project, ticket_rows, write_rows
+from tests.helpers.fork_server import ForkServer
 from tests.helpers.model import LABELS, TAGS, TOKENS, recipe, split_rows, table, tag_rows, text_rows, train
 from tests.helpers.notify import Sink, http_sink, secrets_in, smtp_sink
 
@@ -137,10 +139,16 @@ def people() -> Iterator[list[Sink]]:
 
 @pytest.fixture(scope="module")
 def project(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, prefect_server: str, people: list[Sink]
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_model: Path,
+    prefect_server: str,
+    model_store: Path,
+    commands: ForkServer,
+    people: list[Sink],
 ) -> Iterator[Project]:
     """A project with a champion, of which people were told."""
-    made = Project(tmp_path_factory.mktemp("project"), tiny_model, prefect_server)
+    made = Project(tmp_path_factory.mktemp("project"), tiny_model, prefect_server, commands)
+    shutil.copytree(model_store.with_name("empty"), made.folder / "home")
     made.environment = {"OPS_WEB": people[0].address, "OPS_MAIL": people[1].address}
     made.write(monitor={"min_rows": 20}, notify={"targets": ["${OPS_WEB}", "${OPS_MAIL}"], "timeout": 60})
     write_rows(made.folder / "rows" / "a.csv", mixed(ticket_rows(340))[:240])

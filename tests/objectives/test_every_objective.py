@@ -56,6 +56,7 @@ def write(folder: Path, name: str, start: int, count: int) -> None:
     (folder / f"rows{start}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+@pytest.mark.slow
 def test_every_objective_lives_through_two_retrains_a_crash_and_a_file_to_score(
     name: str,
     tmp_path: Path,

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -182,25 +183,56 @@ def test_the_majority_is_the_commonest_label_alone(labeled: str) -> None:
         assert float(objective.compute_metrics(sums, sample["names"])["entity_f1"]) == 0.0
 
 
+# An isolated interpreter, which forks a child for each bundle behind the imports of a model's requirements.
+SERVING = """
+import importlib, importlib.util, json, os, sys
+import safetensors, tokenizers, torch, transformers.modeling_utils, transformers.models.auto.tokenization_auto
+sys.modules['evertune'] = None  # any import of it fails
+for line in sys.stdin:
+    folder, inputs, answer = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.dup2(2, 1)  # what is printed is no answer
+        spec = importlib.util.spec_from_file_location('served', folder + '/code/__init__.py',
+                                                      submodule_search_locations=[folder + '/code'])
+        sys.modules['served'] = importlib.util.module_from_spec(spec)
+        predictor = importlib.import_module('served.inference').Predictor(folder)
+        with open(answer, 'w') as file:
+            json.dump(predictor.predict(inputs), file)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+Predict = Callable[[Path, list[Any], Path], list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def predict_without_evertune() -> Iterator[Predict]:
+    """`predict(bundle, inputs, folder)` where `evertune` cannot be imported."""
+    command = [sys.executable, "-I", "-c", SERVING]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None and server.stdout is not None
+
+        def predict(bundle_folder: Path, inputs: list[Any], folder: Path) -> list[dict[str, Any]]:
+            answer = folder / "answer.json"
+            print(json.dumps([str(bundle_folder), inputs, str(answer)]), file=server.stdin, flush=True)
+            assert server.stdout.readline().strip() == "0"
+            predictions: list[dict[str, Any]] = json.loads(answer.read_text())
+            return predictions
+
+        yield predict
+        server.stdin.close()
+
+
 @pytest.mark.slow
-def test_a_bundle_predicts_without_evertune(name: str, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_bundle_predicts_without_evertune(
+    name: str, tiny_model: Path, tmp_path: Path, predict_without_evertune: Predict
+) -> None:
     sample = SAMPLES[name]
     base = sample.get("base", lambda _: tiny_model)(tmp_path)
     options = {"type": name, **short(name, 16), **sample.get("options", {})}
     one = recipe(base, options, folder=str(tmp_path), training={"epochs": 1})
     folder = Path(train(one, tmp_path, split_rows(sample["rows"](30)), labels_of(name)).bundle)
-    program = (
-        "import importlib, importlib.util, json, sys\n"
-        "sys.modules['evertune'] = None  # any import of it fails\n"
-        "folder, inputs = sys.argv[1], json.loads(sys.argv[2])\n"
-        "spec = importlib.util.spec_from_file_location('served', folder + '/code/__init__.py',\n"
-        "                                              submodule_search_locations=[folder + '/code'])\n"
-        "sys.modules['served'] = importlib.util.module_from_spec(spec)\n"
-        "predictor = importlib.import_module('served.inference').Predictor(folder)\n"
-        "print(json.dumps(predictor.predict(inputs)))\n"
-    )
-    command = [sys.executable, "-I", "-c", program, str(folder), json.dumps(sample["inputs"])]
-    served = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    served = predict_without_evertune(folder, sample["inputs"], tmp_path)
     here = bundle.load_predictor(folder).predict(sample["inputs"])
     for remote, local in zip(served, here, strict=True):
         assert remote.keys() == local.keys()

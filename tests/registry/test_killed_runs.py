@@ -15,7 +15,7 @@ from evertune.registry.tracking import runs as tracking
 from evertune.registry.tracking.backtests import Backtest
 from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import PYTHONPATH
 from tests.helpers.registry import Shop, tokens_of
 
 FOUND = Monitoring("m", 1, False, "p = 0.5", 0.5, 0.05, {"reference": 30, "current": 30}, "a.csv")
@@ -115,6 +115,7 @@ with home.lock("run", noted=True):
 """
 
 
+@pytest.mark.process
 def test_nothing_new_closes_what_a_forced_run_left_that_was_killed(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +127,7 @@ def test_nothing_new_closes_what_a_forced_run_left_that_was_killed(
         root=str(shop.home.root),
         name=shop.home.name,
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
     assert subprocess.run([sys.executable, "-c", script], env=environment).returncode == -signal.SIGKILL
     monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
     monkeypatch.setattr(conclusion, "check_before_start", lambda *_: DONE)

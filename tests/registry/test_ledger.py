@@ -6,13 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evertune.records import Outcome
 from evertune.registry.decisions import ledger
 from evertune.runtime.home import Home
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import PYTHONPATH
 
 WRITER = """
 import sys
@@ -57,11 +58,11 @@ def test_a_torn_entry_costs_itself_only(tmp_path_factory: object, cut: int) -> N
     assert kept[:1] == [1]
 
 
+@pytest.mark.process
 def test_concurrent_writers_lose_and_mix_nothing(tmp_path: Path) -> None:
-    root = str(ROOT)
     start = [sys.executable, "-c", WRITER, str(tmp_path / "home")]
     writers = [
-        subprocess.Popen([*start, name], env={**os.environ, "PYTHONPATH": root, "EVERTUNE_USER": name})
+        subprocess.Popen([*start, name], env={**os.environ, "PYTHONPATH": PYTHONPATH, "EVERTUNE_USER": name})
         for name in "abc"
     ]
     assert [one.wait() for one in writers] == [0, 0, 0]

@@ -59,6 +59,7 @@ def other_weights(bundle: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fresh_parity")
 def test_a_good_model_passes_and_answers_strangers(shop: Shop) -> None:
     made, version = shop.registered()
     decision = promotion.apply_decision(RunContext(shop.recipe, shop.home), made, evaluation(), PROMOTED, version)

@@ -13,7 +13,7 @@ from tests.helpers.registry import Shop
 
 
 @pytest.fixture(autouse=True)
-def none_left() -> Iterator[None]:
+def none_left(fresh_parity: None) -> Iterator[None]:
     yield
     parity.dismiss_prepared()
 
@@ -55,6 +55,7 @@ def test_a_model_with_other_requirements_gets_a_process_of_its_own(shop: Shop) -
     assert all(one.is_alive() for one in ahead)
 
 
+@pytest.mark.process
 def test_what_was_started_in_vain_is_ended_with_its_files(tmp_path: Path) -> None:
     parity.prepare_check(Home(tmp_path / "home", "small"), ["pydantic>=2"])
     (ahead,) = waiting()
@@ -69,6 +70,7 @@ def test_what_cannot_be_started_is_left_to_the_check(tmp_path: Path) -> None:
     assert waiting() == []
 
 
+@pytest.mark.process
 def test_the_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
     (tmp_path / "packages").mkdir()
     given = [parity.__file__.replace("parity.py", "parity_process.py"), str(tmp_path / "packages"), str(tmp_path / "a")]

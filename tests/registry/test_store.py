@@ -16,9 +16,10 @@ from evertune.registry.versions import versions as models
 from evertune.runtime.context import open_context
 from evertune.runtime.home import Home
 from tests.helpers.cli import Done
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import PYTHONPATH
 from tests.helpers.registry import Shop
 
+pytestmark = pytest.mark.usefixtures("new_databases")
 DIES = """
 import os, sys
 from pathlib import Path
@@ -30,9 +31,10 @@ store.open_client(Home(Path(sys.argv[1]), "small"))
 """
 
 
+@pytest.mark.process
 def test_a_store_that_a_kill_left_half_made_is_made_anew(tmp_path: Path) -> None:
     home = Home(tmp_path / "home", "small")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
     for _ in range(2):
         assert subprocess.run([sys.executable, "-c", DIES, str(home.root)], env=environment).returncode == -9
         assert not (home.root / "mlflow" / "mlflow.db").exists()
@@ -52,6 +54,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.process
 def test_a_store_that_a_full_disk_left_half_made_is_made_anew(small_disk: Path) -> None:
     home = Home(small_disk, "small")
     with pytest.raises(RegistryError) as caught:

@@ -46,6 +46,7 @@ def test_pictures_write_a_label_as_it_is(tmp_path: Path) -> None:
     assert figure is not None and not any(label.get_parse_math() for label in figure.axes[0].get_yticklabels())
 
 
+@pytest.mark.process
 def test_only_drawing_imports_matplotlib_and_never_pyplot(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib\nfrom evertune.report import draw_pictures\n"

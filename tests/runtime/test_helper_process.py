@@ -24,15 +24,16 @@ from tests.helpers import helper_process_jobs as beside_jobs
 from tests.helpers.data import REFUSED, TOLERANT, current, good, ingest, write_csv
 from tests.helpers.data import make_home as home
 from tests.helpers.data import make_recipe as recipe
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import PYTHONPATH
 
+pytestmark = pytest.mark.process
 SECONDS = 60.0
 
 
 @pytest.fixture(autouse=True)
 def ready(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process that waits, which finds the tests' modules; none is left in the end."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", PYTHONPATH)
     beside.start_helper("colorsys")
     yield
     beside.end_processes()

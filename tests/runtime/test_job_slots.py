@@ -19,7 +19,7 @@ from evertune.objectives import load_objective
 from evertune.runtime import job_slots as jobs
 from evertune.runtime.home import home_of
 from tests.helpers.model import recipe, split_rows, table, text_rows, train
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import PYTHONPATH
 from tests.helpers.registry import Shop, evaluation
 
 HOLDS = """
@@ -50,7 +50,7 @@ def waits(_: float) -> None:
 @contextmanager
 def another() -> Iterator["subprocess.Popen[str]"]:
     """Another process that holds a place."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
     process = subprocess.Popen([sys.executable, "-c", HOLDS], env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None and process.stdout.readline() == "held\n"
@@ -79,6 +79,7 @@ def test_what_is_no_number_is_a_config_error(monkeypatch: pytest.MonkeyPatch, gi
         pass
 
 
+@pytest.mark.process
 def test_a_place_is_free_once_its_holder_is_killed_and_who_waits_says_for_whom(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 START = """
 import ctypes, resource
 from evertune.runtime import malloc as memory; from evertune.runtime import threads as parallel
@@ -55,6 +57,7 @@ with memory.keep_memory():
 """
 
 
+@pytest.mark.process
 def test_what_was_freed_goes_back_to_the_system_unless_it_is_kept() -> None:
     done = subprocess.run([sys.executable, "-c", START + GIVEN_BACK], capture_output=True, text=True, check=True)
     (before, after), (kept, still) = ([int(number) for number in line.split()] for line in done.stdout.splitlines())
@@ -62,6 +65,7 @@ def test_what_was_freed_goes_back_to_the_system_unless_it_is_kept() -> None:
     assert still > kept - 20
 
 
+@pytest.mark.process
 def test_pages_are_paid_for_once_while_memory_is_kept_and_given_back_in_the_end() -> None:
     done = subprocess.run([sys.executable, "-c", START + MEASURE], capture_output=True, text=True, check=True)
     before, within, after = ([int(number) for number in line.split()] for line in done.stdout.splitlines())

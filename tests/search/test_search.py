@@ -128,6 +128,7 @@ def test_it_goes_on_where_it_was_cut_off(
     assert (result.best, result.value) == (whole[0].best, whole[0].value)
 
 
+@pytest.mark.process
 def test_two_processes_share_it_and_one_is_killed(shop: Shop) -> None:
     """The trial of the one that dies is gone on with by the other: no trial is lost, none is there twice."""
     victims: list[int] = []

@@ -75,6 +75,7 @@ def test_a_recipe_that_no_values_mend_ends_the_search(shop: Shop, monkeypatch: p
     assert [one.state for one in made.list_trials()] == ["pruned"] * study.ALIKE
 
 
+@pytest.mark.process
 def test_trials_of_all_processes_have_the_teacher_that_was_found_once(
     shop: Shop, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

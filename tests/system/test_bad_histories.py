@@ -52,7 +52,6 @@ def inside(project: Project) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_API_URL: project.server}):
         patch.setenv("EVERTUNE_HOME", str(project.home.root))
         patch.setenv("PREFECT_API_URL", project.server)
-        patch.setattr("evertune.data.admission.start_validator", lambda: None)
         patch.setattr("evertune.registry.versions.parity.prepare_check", lambda *_: None)
         patch.setattr("evertune.registry.versions.parity.check_parity", lambda *_: passed)
         yield

@@ -16,8 +16,9 @@ from evertune.registry.versions import versions as models
 from tests.helpers.cli import Project
 from tests.helpers.crash_history import ROWS, WORDS, Worker, new_project, state, working, write_week
 from tests.helpers.crash_worker import STEPS
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import PYTHONPATH
 
+pytestmark = pytest.mark.process
 KILLS = int(os.environ.get("EVERTUNE_CRASH_POINTS", "20"))
 SEED = int(os.environ.get("EVERTUNE_CRASH_SEED", "17"))
 PROCESSES = bool(os.environ.get("EVERTUNE_CRASH_PROCESSES"))  # judge and check parity in other processes, as on a night
@@ -26,10 +27,9 @@ Counts = dict[str, int]
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    root = str(ROOT)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_"))}
     own = {"PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")), "PREFECT_LOGGING_LEVEL": "CRITICAL"}
-    with working({**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": root, **own}) as one:
+    with working({**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": PYTHONPATH, **own}) as one:
         yield one
 
 

@@ -14,7 +14,7 @@ from evertune.errors import DataError
 from evertune.runtime.home import Home
 from evertune.tokenization import tokenize as tokenization
 from tests.helpers.model import recipe, table, text_rows, tokens_of
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import PYTHONPATH
 
 STARTS = """
 import sys
@@ -65,9 +65,10 @@ def test_a_process_that_dies_is_said(tiny_model: Path, tmp_path: Path, monkeypat
         tokens_of(recipe(tiny_model), Home(tmp_path / "home", "tiny"), three_parts())
 
 
+@pytest.mark.process
 def test_no_process_outlives_the_one_that_started_it(tiny_model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", STARTS, str(tiny_model), str(tmp_path / "home")]
-    started = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    started = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": PYTHONPATH})
     pids = tmp_path / "pids"
     while not (pids.exists() and pids.read_text().endswith("\n")):
         assert started.poll() is None

@@ -109,12 +109,22 @@ def check_server(url: str) -> None:
         RegistryError: it does not answer, or refuses the key.
     """
     import httpx
-    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY
 
+    no_answer = (
+        f"the Prefect server at {strip_credentials(url).removesuffix('/api')} does not answer; "
+        "start it (`evertune up`), or unset PREFECT_API_URL to run without one"
+    )
+    try:
+        from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY
+
+        key = PREFECT_API_AUTH_STRING.value()
+        token = PREFECT_API_KEY.value()
+    except ValueError:  # of pydantic: Prefect reads all of its settings first, and refuses what is no URL
+        raise RegistryError(no_answer) from None
     headers = {}
-    if key := PREFECT_API_AUTH_STRING.value():
+    if key:
         headers["Authorization"] = f"Basic {base64.b64encode(key.encode()).decode()}"
-    elif token := PREFECT_API_KEY.value():
+    elif token:
         headers["Authorization"] = f"Bearer {token}"
     try:
         # Not /health, which needs no key. Prefect Cloud has no such page, but its refusal is an answer too.
@@ -122,10 +132,7 @@ def check_server(url: str) -> None:
         if answer.is_server_error:
             answer.raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
-        raise RegistryError(
-            f"the Prefect server at {strip_credentials(url).removesuffix('/api')} does not answer; "
-            "start it (`evertune up`), or unset PREFECT_API_URL to run without one"
-        ) from None  # the chain may show the password
+        raise RegistryError(no_answer) from None  # the chain may show the password
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         raise RegistryError(
             f"the Prefect server at {strip_credentials(url).removesuffix('/api')} refuses the key; set "

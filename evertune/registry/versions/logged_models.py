@@ -1,6 +1,7 @@
 """A bundle as a logged model of MLflow, with requirements, signature and an input example; one a run."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def _log_model(
     roles = list(load_objective(recipe.objective.type).INPUTS)
     frame = pd.DataFrame(examples if len(roles) > 1 else [[value] for value in examples], columns=roles)
     predictions = pd.DataFrame(bundle.load_predictor(Path(candidate.bundle)).predict(examples))
-    with mlflow.start_run(run_id=candidate.run_id):
+    with mlflow.start_run(run_id=candidate.run_id), _skip_package_map():
         return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
@@ -64,3 +65,19 @@ def _log_model(
             pip_requirements=requirements,
             tags={DIGEST: candidate.digest},
         )
+
+
+@contextlib.contextmanager
+def _skip_package_map() -> Iterator[None]:
+    """Spare MLflow the reading of what every installed package contains, which takes over a second.
+
+    It looks for packages there that have no version of their own; the requirements are of installed versions.
+    """
+    from mlflow.utils import requirements_utils
+
+    before = requirements_utils._MODULES_TO_PACKAGES
+    requirements_utils._MODULES_TO_PACKAGES = before or {}
+    try:
+        yield
+    finally:
+        requirements_utils._MODULES_TO_PACKAGES = before

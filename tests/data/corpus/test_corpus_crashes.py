@@ -22,7 +22,7 @@ from evertune.runtime.files import STALE_SECONDS, read_json
 from evertune.runtime.home import Home
 from tests.helpers.crash import killed
 from tests.helpers.data import TOLERANT, good, ingest, make_home, make_recipe, run, write_csv
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import PYTHONPATH
 
 BAD = [("", "card"), ("caf\u00c3\u00a9 was shut", "refund")]
 PUBLISH = chunk_files.ChunkFile, "publish_as"
@@ -87,13 +87,13 @@ run(load_recipe(folder / "recipe.yaml"), make_home(folder))
 """
 
 
+@pytest.mark.process
 def test_kill_9_between_the_two_commits(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", [*good(20), *BAD])
     recipe = make_recipe(tmp_path, **TOLERANT)
     home = make_home(tmp_path)
     script = KILL.format(folder=str(tmp_path))
-    root = str(ROOT)
-    died = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": root}, check=False)
+    died = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": PYTHONPATH}, check=False)
     assert died.returncode == -signal.SIGKILL
     assert (delta_tables.last_batch(home.corpus), delta_tables.last_batch(home.quarantine)) == (1, 0)
     # A looser contract in the meantime changes nothing: the verdicts are in the log.

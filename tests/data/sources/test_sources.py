@@ -123,6 +123,7 @@ def test_another_mapping_reads_a_file_again(tmp_path: Path, source_recipe: Calla
     assert before != after
 
 
+@pytest.mark.process
 def test_fingerprints_of_files_and_samples_import_nothing_heavy(
     tmp_path: Path, source_recipe: Callable[..., Recipe]
 ) -> None:
