@@ -75,7 +75,7 @@ def _write_recipe(folder: Path, history: History) -> Path:
         writer.writeheader()
         writer.writerows(history.rows)
     recipe = {
-        "name": history.name,
+        "name": history.name.replace("_", "-"),
         "objective": {"type": "text-classification", "max_length": 64},
         "base_model": str(_write_base(folder.parent / "base")),
         "data": {

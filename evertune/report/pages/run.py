@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evertune.report.formatting import format_count, format_interval, format_number
+from evertune.report.formatting import format_count, format_interval, format_number, format_pvalue
 from evertune.report.sections.classes import Classes, build_classes, build_confusions
 from evertune.report.sections.evidence import build_evidence, build_robustness
 from evertune.report.sections.metrics import (
@@ -116,7 +116,7 @@ def _build_page(
 
 
 def _build_tiles(outcome: Json, details: Json) -> list[Tile]:
-    tiles = _score_tiles(details)
+    tiles = [*_score_tiles(details), *_evidence_tiles(outcome)]
     counts = outcome["rows"]
     accepted, refused = (format_count(counts.get(name)) or "\N{EN DASH}" for name in ("accepted", "refused"))
     tiles.append(Tile("rows ingested", format_count(counts.get("new")), f"{accepted} accepted, {refused} refused"))
@@ -124,6 +124,21 @@ def _build_tiles(outcome: Json, details: Json) -> list[Tile]:
         leaked = f"{details['leaked']:,} leaked" if details.get("leaked") else "none leaked"
         tiles.append(Tile("test rows", format_count(sizes.get("test")), leaked))
     return tiles
+
+
+def _evidence_tiles(outcome: Json) -> list[Tile]:
+    """Return how much better the challenger is, how sure that is, and what could be lost; none without a champion."""
+    checks = {(check["test"], check.get("on")): check for check in outcome.get("evidence") or ()}
+    gain = checks.get(("expected", None)) or checks.get(("proof", None))
+    metric = checks.get(("harm", "all"))
+    if gain is None or gain.get("p") is None or metric is None:
+        return []
+    could_lose = max(0.0, -metric["low"]) if metric.get("low") is not None else None
+    return [
+        Tile("better by", format_number(metric["estimate"], signed=True), f"{metric['metric']}, all test rows"),
+        Tile("how sure", f"p {format_pvalue(gain['p'])}", f"promoted at {format_pvalue(gain['threshold'])} or less"),
+        Tile("could be lost", format_number(could_lose), f"{metric['metric']}, lower bound"),
+    ]
 
 
 def _score_tiles(details: Json) -> list[Tile]:
