@@ -107,7 +107,7 @@ class KeptModel:
     seconds: float
     parent: str
     labels: tuple[str, ...]
-    stats: Floats
+    stats: NDArray[np.floating]
     scores: RowScores | None
     robustness: dict[str, Any] = field(default_factory=dict)
 

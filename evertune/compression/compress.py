@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from evertune.data.corpus import transactions
 from evertune.data.splits import assign
 from evertune.errors import DataError
 from evertune.evaluation import evaluate
-from evertune.objectives import extract_cells, load_objective
+from evertune.objectives import Input, extract_cells, load_objective
 from evertune.records import Candidate, Decision, Evaluation, Evidence, Snapshot, Tokens, compute_digest
 from evertune.registry.decisions import promotion
 from evertune.registry.tracking import runs
@@ -168,7 +168,7 @@ def _read_training_snapshot(context: RunContext, version: int, original: Path) -
 
 def _compare_on_test(
     context: RunContext, candidate: Candidate, original: Path, version: int
-) -> tuple[Evaluation, list[Any], float | None]:
+) -> tuple[Evaluation, list[Input], float | None]:
     """Score both on the test rows: return the evaluation, the rows' inputs, and the share of equal labels."""
     import pyarrow as pa
 
@@ -188,7 +188,7 @@ def _compare_on_test(
     return report, inputs, float(np.mean([label == other for label, other in zip(*labels, strict=True)]))
 
 
-def _measure_seconds(original: Path, variant: Path, inputs: Sequence[Any]) -> tuple[float, float]:
+def _measure_seconds(original: Path, variant: Path, inputs: Sequence[Input]) -> tuple[float, float]:
     """Return the median seconds of each model over the same rows, measured in turn, so that load slows both."""
     step = max(1, len(inputs) // TIMED)
     sample = list(inputs)[::step][:TIMED]

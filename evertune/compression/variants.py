@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
 
 from evertune.errors import ConfigError
 from evertune.objectives import Objective, load_objective
@@ -11,9 +11,27 @@ from evertune.runtime.files import read_json, write_json
 from evertune.serving import bundle
 from evertune.serving.portable import compressed
 
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
 Method = Literal["int8", "prune", "onnx", "onnx-int8"]
 METHODS: tuple[Method, ...] = ("int8", "prune", "onnx", "onnx-int8")
 LEAST = 0.05  # smallest share of a model's parameters that a method must change to be worth a version
+
+
+class Compression(TypedDict):
+    """How the model of a bundle was compressed, on its card.
+
+    Args:
+        method: of the compression.
+        of: digest of the original bundle.
+        sparsity: share of the weights that `prune` removed.
+    """
+
+    method: Method
+    of: str
+    sparsity: NotRequired[float]
 
 
 def write_variant(original: Path, folder: Path, method: Method, sparsity: float) -> str:
@@ -43,11 +61,9 @@ def write_variant(original: Path, folder: Path, method: Method, sparsity: float)
         # The code of an older bundle does not support variants.
         bundle.write_code(scratch / "code", objective, (*bundle.CODE, "compressed.py"))
         precision = card["precision"] if method == "prune" else "fp32"
-        facts = {
-            "method": method,
-            "of": bundle.compute_digest(original),
-            **({"sparsity": sparsity} if method == "prune" else {}),
-        }
+        facts: Compression = {"method": method, "of": bundle.compute_digest(original)}
+        if method == "prune":
+            facts["sparsity"] = sparsity
         write_json(scratch / "evertune.json", {**card, "precision": precision, "compression": facts})
         scratch.rename(folder)
     finally:
@@ -77,9 +93,9 @@ def _write_weights(objective: Objective, original: Path, folder: Path, method: M
     save_file(packed, folder / compressed.PACKED)
 
 
-def _drop_tied_names(state: Mapping[str, Any], saved: Collection[str]) -> dict[str, Any]:
+def _drop_tied_names(state: Mapping[str, "torch.Tensor"], saved: Collection[str]) -> dict[str, "torch.Tensor"]:
     """Return the tensors by one name each: a tied tensor is packed once, by the name that it was saved with."""
-    first_names: dict[Any, str] = {}
+    first_names: dict[object, str] = {}
     for name, tensor in state.items():
         storage_key = (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else name
         if storage_key not in first_names or (name in saved and first_names[storage_key] not in saved):
@@ -98,7 +114,7 @@ def _list_saved_names(folder: Path) -> set[str]:
     return names
 
 
-def _export_onnx(model: Any, path: Path, method: Method) -> None:
+def _export_onnx(model: "PreTrainedModel", path: Path, method: Method) -> None:
     try:
         compressed.export_onnx(model, path, int8=method == "onnx-int8")
     except (RuntimeError, TypeError, AttributeError, ValueError) as error:
@@ -112,7 +128,7 @@ def measure_size(folder: Path) -> int:
     return sum(file.stat().st_size for file in (folder / "model").rglob("*") if file.is_file())
 
 
-def read_compression(folder: Path) -> dict[str, Any] | None:
+def read_compression(folder: Path) -> Compression | None:
     """Return how the model of a bundle was compressed; None for an original."""
-    compression: dict[str, Any] | None = read_json(folder / "evertune.json").get("compression")
+    compression: Compression | None = read_json(folder / "evertune.json").get("compression")
     return compression

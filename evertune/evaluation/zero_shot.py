@@ -98,7 +98,9 @@ def measure_baseline(recipe: "Recipe", test: "pa.Table", labels: tuple[str, ...]
 
 def _score_best_label(label_scores: Any, targets: list[str], labels: tuple[str, ...]) -> dict[str, float]:
     """Return the metrics of the best-fitting label."""
-    predictions = [{"label": labels[row.argmax()], "score": float(np.clip(row.max(), 0, 1))} for row in label_scores]
+    predictions: list[text_classification.Prediction] = [
+        {"label": labels[row.argmax()], "score": float(np.clip(row.max(), 0, 1))} for row in label_scores
+    ]
     names = list(dict.fromkeys([*labels, *targets]))
     sums = text_classification.compute_statistics(targets, predictions, names).sum(0, dtype="float64")
     metrics = text_classification.compute_metrics(sums, names)
@@ -149,7 +151,7 @@ def _embed_texts(model_path: str, texts: list[str], max_tokens: int) -> Any:
     vectors: list[Any] = [None] * len(texts)
     with torch.inference_mode():
         for indices in by_length([len(token_ids) for token_ids in ids], TOKENS):
-            rows = [{"input_ids": ids[index]} for index in indices]
+            rows: list[text_classification.Example] = [{"input_ids": ids[index]} for index in indices]
             batch = text_classification.collate(rows, tokenizer.pad_token_id or 0)
             inputs = {name: value.to(model.device) for name, value in batch.items()}
             states = model(**inputs).last_hidden_state

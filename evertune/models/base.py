@@ -1,7 +1,7 @@
 """Locate a recipe's base model, check that it fits, and fingerprint it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from evertune.config.base import expand_variables
 from evertune.errors import ConfigError
@@ -14,11 +14,28 @@ from evertune.serving.portable import base_files
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
+    from evertune.objectives import Options
 
 
 TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")
 WEIGHTS = ("*.safetensors", "*.bin")
 WRITTEN = "set a folder as `save_pretrained` of transformers writes it"
+
+
+class BaseFacts(TypedDict):
+    """What is known of a base model: its name, whether it is from the hub, and what its model card states."""
+
+    name: str
+    hub: bool
+    license: str | None
+    languages: list[str]
+
+
+class _ModelCard(TypedDict, total=False):
+    """What is read of the metadata of a model card."""
+
+    license: str
+    language: str | list[str] | None
 
 
 def locate_base(recipe: "Recipe") -> str:
@@ -49,7 +66,7 @@ def find_source(recipe: "Recipe") -> str:
         raise ConfigError(f"base_model: {text}: {error}") from None
 
 
-def resolve_options(recipe: "Recipe") -> Any:
+def resolve_options(recipe: "Recipe") -> "Options":
     """Return the objective's options, with the folder of each model that they name.
 
     Raises:
@@ -156,7 +173,7 @@ def _find_damage(folder: Path) -> str | None:
     return None
 
 
-def describe_base(recipe: "Recipe") -> dict[str, Any]:
+def describe_base(recipe: "Recipe") -> BaseFacts:
     """Return the base model's name, and the licence and languages that its model card states.
 
     Raises:
@@ -174,13 +191,13 @@ def describe_base(recipe: "Recipe") -> dict[str, Any]:
     }
 
 
-def _read_card(card: Path) -> dict[str, Any]:
+def _read_card(card: Path) -> _ModelCard:
     """Return the metadata of a model card; empty if there is no card, or it cannot be read."""
     import yaml
     from huggingface_hub import metadata_load
 
     try:
-        return metadata_load(card) or {}
+        return cast(_ModelCard, metadata_load(card) or {})
     except (OSError, ValueError, yaml.YAMLError):
         return {}
 

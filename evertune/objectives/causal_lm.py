@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, NotRequired, Self, TypedDict, cast
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from .shared import generated_text, padding
+from .shared.types import Batch, Columns, EncodedRow, Floats, Ids, TokenExample
 
 if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from evertune.objectives.shared.proper_scores import RowScores
 
 COLUMNS = {"text": "string"}
@@ -47,12 +51,40 @@ class Options(generated_text.GenerationOptions):
         return self
 
 
+class Example(TokenExample):
+    """A prompt to continue, or a whole text, of which all but the input ids is known.
+
+    Args:
+        starts: of the text's blocks.
+        ends: of its blocks.
+        prompt: that the model continues, where it continues this text.
+        labels: number of tokens that are predicted.
+        bytes: of the text.
+    """
+
+    starts: NotRequired[Ids]
+    ends: NotRequired[Ids]
+    prompt: NotRequired[Ids]
+    labels: NotRequired[int]
+    bytes: NotRequired[int]
+
+
+class Prediction(TypedDict):
+    """How a prompt continues; of a known text its likelihood and the prompt, both texts None if it is not continued."""
+
+    continuation: str | None
+    nats: NotRequired[float]
+    tokens: NotRequired[int]
+    bytes: NotRequired[int]
+    prompt: NotRequired[str | None]
+
+
 def explain_unfit(path: Path) -> str | None:
     """Explain why a base model cannot be used; None if it can."""
     return generated_text.explain_unfit(path, "decoder")
 
 
-def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
+def encode(inputs: Sequence[str], tokenizer: "PreTrainedTokenizerBase", options: Options) -> Columns:
     """Encode whole texts as token ids, with the bounds of their blocks and a prompt to continue.
 
     A block begins with the last token of the one before, so every token is predicted once, from its own text.
@@ -81,12 +113,12 @@ def _cut_prompt(ids: Sequence[int], start: int, options: Options) -> list[int]:
     return [start, *ids[: min((len(ids) + 1) // 2, options.max_length - options.max_new_tokens - 1)]]
 
 
-def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> "PreTrainedModel":
     """Build a model from base weights in fp32, or at random where the base has a configuration only."""
     return generated_text.build_model("AutoModelForCausalLM", path, options)
 
 
-def load_model(path: str | Path) -> Any:
+def load_model(path: str | Path) -> "PreTrainedModel":
     """Load a tuned model as it was saved.
 
     Raises:
@@ -95,15 +127,21 @@ def load_model(path: str | Path) -> Any:
     return generated_text.load_model("AutoModelForCausalLM", path)
 
 
-def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(encoded: EncodedRow, target: str | None, label_ids: Mapping[str, int]) -> Example:
     """Make what `collate` takes of one row; without a target it is an open prompt, of a long one only the end."""
     if target is None:
         return {"input_ids": encoded["input_ids"][:-1][-encoded["ends"][0] :]}
-    columns = {name: encoded[name] for name in ("input_ids", "starts", "ends", "prompt")}
-    return {**columns, "labels": len(encoded["input_ids"]) - 1, "bytes": len(target.encode())}
+    return {
+        "input_ids": encoded["input_ids"],
+        "starts": encoded["starts"],
+        "ends": encoded["ends"],
+        "prompt": encoded["prompt"],
+        "labels": len(encoded["input_ids"]) - 1,
+        "bytes": len(target.encode()),
+    }
 
 
-def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+def collate(examples: Sequence[Example], pad_id: int) -> Batch:
     """Pad the blocks of all texts, in order: `input_ids`, `attention_mask` and `labels`, all (blocks, length).
 
     Labels are not shifted, as in `transformers`; a block's first token has none.
@@ -117,24 +155,26 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     return batch
 
 
-def _split_blocks(row: Mapping[str, Any]) -> list[Sequence[int]]:
+def _split_blocks(row: Example) -> list[Ids]:
     if "starts" not in row:
         return [row["input_ids"]]
     return [row["input_ids"][start:end] for start, end in zip(row["starts"], row["ends"], strict=True)]
 
 
-def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+def compute_loss(
+    logits: "torch.Tensor", labels: "torch.Tensor", weights: "torch.Tensor | None" = None, smoothing: float = 0.0
+) -> "torch.Tensor":
     """Compute cross-entropy of all tokens but the first of each block, summed."""
     return generated_text.compute_loss(logits[:, :-1], labels[:, 1:], smoothing)
 
 
 def predict_batch(
-    model: Any,
-    batch: dict[str, Any],
-    examples: Sequence[Mapping[str, Any]],
+    model: "PreTrainedModel",
+    batch: Batch,
+    examples: Sequence[Example],
     names: Sequence[str],
-    conventions: Mapping[str, Any],
-) -> tuple[list[dict[str, Any]], float]:
+    conventions: Mapping[str, object],
+) -> tuple[list[Prediction], float]:
     """Continue prompts; of known texts compute the likelihood, and continue some."""
     if "labels" not in batch:
         return decode(model, examples, names, conventions), 0.0
@@ -153,7 +193,7 @@ def predict_batch(
             strict=True,
         )
     )
-    predictions = [
+    predictions: list[Prediction] = [
         {
             "continuation": outputs.get(index),
             "nats": total,
@@ -166,15 +206,15 @@ def predict_batch(
     return predictions, sum(text_nats)
 
 
-def compute_row_nats(model: Any, part: dict[str, Any]) -> Any:
+def compute_row_nats(model: "PreTrainedModel", part: Batch) -> "torch.Tensor":
     """Compute the negative log-likelihood of each row's labels in nats, (rows,)."""
     labels = part.pop("labels")
     return generated_text.compute_nats(model(**part).logits[:, :-1], labels[:, 1:])
 
 
 def decode(
-    model: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+    model: "PreTrainedModel", examples: Sequence[Example], names: Sequence[str], conventions: Mapping[str, object]
+) -> list[Prediction]:
     """Continue each prompt; takes the model in place of its logits."""
     return [
         {"continuation": output}
@@ -182,7 +222,7 @@ def decode(
     ]
 
 
-def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[str]) -> list[Prediction]:
     """Predict bytes by their frequency alone."""
     return [
         {"continuation": None, "nats": nats, "tokens": len(target.encode()) + 1, "bytes": len(target.encode())}
@@ -190,7 +230,7 @@ def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Prediction], names: Sequence[str]) -> Floats:
     """Return for each row nats, tokens, bytes; 1 if it was continued, then variety and repetition, (rows, 7)."""
     rows = []
     for prediction in predictions:
@@ -206,7 +246,7 @@ def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str
     return np.array(rows, dtype=np.float64).reshape(len(rows), 7)
 
 
-def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+def compute_metrics(sums: Floats, names: Sequence[str]) -> dict[str, Floats]:
     """Compute the metrics of weighted sums of `compute_statistics`, (..., 7) -> (...)."""
     sums = np.asarray(sums, dtype=np.float64)
     return {
@@ -215,13 +255,15 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def make_excerpt(source: str, target: str, prediction: Mapping[str, Any]) -> tuple[str, str, str] | None:
+def make_excerpt(source: str, target: str, prediction: Prediction) -> tuple[str, str, str] | None:
     """Return a prompt, how its text continues, and how the model continues it; None for texts not continued."""
     prompt = prediction["prompt"]
-    return None if prompt is None else (prompt, target[len(prompt) :], prediction["continuation"])
+    if prompt is None:
+        return None
+    return prompt, target[len(prompt) :], cast(str, prediction["continuation"])  # continued, as it has a prompt
 
 
-def score_predictions(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> "RowScores":
+def score_predictions(targets: Sequence[str], predictions: Sequence[Prediction]) -> "RowScores":
     """Score each row by its bits per byte."""
     from evertune.objectives.shared import proper_scores
 

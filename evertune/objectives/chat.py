@@ -4,15 +4,18 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, NotRequired, Self, TypedDict
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from . import causal_lm
 from .shared import generated_text, padding
+from .shared.types import Batch, Columns, EncodedRow, Floats, TokenExample
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from evertune.objectives.shared.proper_scores import RowScores
 
 COLUMNS = {"prompt": "string", "answer": "string"}
@@ -50,6 +53,31 @@ class Options(generated_text.GenerationOptions):
         if self.max_new_tokens >= self.max_length:
             raise ValueError(generated_text.NO_ROOM.format(self.max_new_tokens, self.max_length))
         return self
+
+
+class Example(TokenExample):
+    """A prompt, with its answer where that is known.
+
+    Args:
+        start: of the answer.
+        labels: number of its tokens.
+        bytes: of the answer.
+        judged: whether the model answers this prompt, to measure its output.
+    """
+
+    start: NotRequired[int]
+    labels: NotRequired[int]
+    bytes: NotRequired[int]
+    judged: NotRequired[bool]
+
+
+class Prediction(TypedDict):
+    """The answer, None where the model gave none; with a known answer its likelihood."""
+
+    answer: str | None
+    nats: NotRequired[float]
+    tokens: NotRequired[int]
+    bytes: NotRequired[int]
 
 
 build_model = causal_lm.build_model
@@ -102,8 +130,11 @@ def _parse_messages(prompt: str, system: str) -> list[dict[str, str]]:
 
 
 def encode(
-    inputs: Sequence[str], tokenizer: Any, options: Options, targets: Sequence[str] | None = None
-) -> dict[str, list[Any]]:
+    inputs: Sequence[str],
+    tokenizer: "PreTrainedTokenizerBase",
+    options: Options,
+    targets: Sequence[str] | None = None,
+) -> Columns:
     """Encode prompts with the template as token ids, each followed by its answer where that is known."""
     dialogues = [_parse_messages(prompt, options.system) for prompt in inputs]
     prompt_texts = [
@@ -112,7 +143,9 @@ def encode(
     prompts = generated_text.tokenize_texts(tokenizer, prompt_texts)
     end = generated_text.get_turn_end(tokenizer)
     answers = generated_text.tokenize_texts(tokenizer, targets) if targets is not None else [[]] * len(prompts)
-    encoded: dict[str, list[Any]] = {name: [] for name in ("input_ids", "full_length", "prompt_length", "judged")}
+    encoded: dict[str, list[int | list[int]]] = {
+        name: [] for name in ("input_ids", "full_length", "prompt_length", "judged")
+    }
     for prompt, answer in zip(prompts, answers, strict=True):
         answer_ids = [*answer, end] if targets is not None else []
         cut_answer = answer_ids[: options.max_length - min(len(prompt), options.max_length // 2)]
@@ -124,17 +157,22 @@ def encode(
     return encoded
 
 
-def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(encoded: EncodedRow, target: str | None, label_ids: Mapping[str, int]) -> Example:
     """Make what `collate` takes of one row; without a target it is a prompt alone."""
-    row = {"input_ids": encoded["input_ids"]}
+    ids = encoded["input_ids"]
     if target is None:
-        return row
+        return {"input_ids": ids}
     start = int(encoded["prompt_length"][0])
-    facts = {"start": start, "labels": len(row["input_ids"]) - start, "bytes": len(target.encode())}
-    return {**row, **facts, "judged": bool(encoded["judged"][0])}
+    return {
+        "input_ids": ids,
+        "start": start,
+        "labels": len(ids) - start,
+        "bytes": len(target.encode()),
+        "judged": bool(encoded["judged"][0]),
+    }
 
 
-def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+def collate(examples: Sequence[Example], pad_id: int) -> Batch:
     """Pad rows to the longest: `input_ids`, `attention_mask`, `labels`, all (rows, length); prompts have no labels."""
     batch = padding.pad_inputs(examples, pad_id)
     if "labels" in examples[0]:
@@ -144,12 +182,12 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
 
 
 def predict_batch(
-    model: Any,
-    batch: dict[str, Any],
-    examples: Sequence[Mapping[str, Any]],
+    model: "PreTrainedModel",
+    batch: Batch,
+    examples: Sequence[Example],
     names: Sequence[str],
-    conventions: Mapping[str, Any],
-) -> tuple[list[dict[str, Any]], float]:
+    conventions: Mapping[str, object],
+) -> tuple[list[Prediction], float]:
     """Answer prompts; where the answers are known, compute their likelihood, and answer some prompts."""
     if "labels" not in batch:
         return decode(model, examples, names, conventions), 0.0
@@ -161,7 +199,7 @@ def predict_batch(
     judged_indices = [index for index, row in enumerate(examples) if row["judged"]]
     prompts = [examples[index]["input_ids"][: examples[index]["start"]] for index in judged_indices]
     answers = dict(zip(judged_indices, generated_text.continue_prompts(model, prompts), strict=True))
-    predictions = [
+    predictions: list[Prediction] = [
         {"answer": answers.get(index), "nats": nats[index], "tokens": row["labels"], "bytes": row["bytes"]}
         for index, row in enumerate(examples)
     ]
@@ -169,8 +207,8 @@ def predict_batch(
 
 
 def decode(
-    model: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+    model: "PreTrainedModel", examples: Sequence[Example], names: Sequence[str], conventions: Mapping[str, object]
+) -> list[Prediction]:
     """Answer each prompt; takes the model in place of its logits."""
     return [
         {"answer": output.strip()}
@@ -178,7 +216,7 @@ def decode(
     ]
 
 
-def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[str]) -> list[Prediction]:
     """Predict the commonest answer for every row, with the likelihood of each answer's bytes by their frequency."""
     top = Counter(targets).most_common(1)[0][0]
     return [
@@ -187,7 +225,7 @@ def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Prediction], names: Sequence[str]) -> Floats:
     """Return for each row nats, tokens, bytes; 1 if it was answered, then overlap, match, variety, (rows, 9)."""
     rows = []
     for target, prediction in zip(targets, predictions, strict=True):
@@ -201,7 +239,7 @@ def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str
     return np.array(rows, dtype=np.float64).reshape(len(rows), 9)
 
 
-def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+def compute_metrics(sums: Floats, names: Sequence[str]) -> dict[str, Floats]:
     """Compute the metrics of weighted sums of `compute_statistics`, (..., 9) -> (...)."""
     sums = np.asarray(sums, dtype=np.float64)
     return {
@@ -210,12 +248,12 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def make_excerpt(source: str, target: str, prediction: Mapping[str, Any]) -> tuple[str, str, str] | None:
+def make_excerpt(source: str, target: str, prediction: Prediction) -> tuple[str, str, str] | None:
     """Return a prompt, its answer and the model's; None for prompts not answered."""
     return None if prediction["answer"] is None else (source, target, prediction["answer"])
 
 
-def score_predictions(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> "RowScores":
+def score_predictions(targets: Sequence[str], predictions: Sequence[Prediction]) -> "RowScores":
     """Score each row by its bits per byte."""
     from evertune.objectives.shared import proper_scores
 

@@ -7,16 +7,23 @@ al. 2020, equation 2), so that a step learns from thousands of them.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, NotRequired
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from . import text_classification
 from .shared import encoder_model
+from .shared.types import Batch, Floats, Statistics
 
 if TYPE_CHECKING:
+    import torch
+    from sklearn.linear_model import LogisticRegression
+    from transformers import PreTrainedConfig, PreTrainedModel
+
     from evertune.objectives.shared.proper_scores import RowScores
+    from evertune.objectives.shared.scoring import ClassSummary
 
 COLUMNS = {"text": "string", "label": "string"}
 INPUTS = ("text",)
@@ -51,6 +58,13 @@ class Options(text_classification.Options):
     )
 
 
+class Prediction(text_classification.Prediction):
+    """Also the text's vector; with known labels the labels of the nearest train rows."""
+
+    embedding: list[float]
+    nearest: NotRequired[list[str]]
+
+
 encode = text_classification.encode
 list_labels = text_classification.list_labels
 make_example = text_classification.make_example
@@ -59,7 +73,7 @@ pair_labels = text_classification.pair_labels
 explain_unfit = text_classification.explain_unfit
 
 
-def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> "PreTrainedModel":
     """Build a model from base weights, with a new head and an empty index, in fp32."""
     import torch
 
@@ -70,7 +84,7 @@ def build_model(path: str | Path, labels: Sequence[str], options: Options) -> An
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
 
 
-def load_model(path: str | Path) -> Any:
+def load_model(path: str | Path) -> "PreTrainedModel":
     """Load a tuned model as it was saved.
 
     Raises:
@@ -84,21 +98,21 @@ def load_model(path: str | Path) -> Any:
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
 
 
-def _model_class(config: Any) -> Any:
+def _model_class(config: "PreTrainedConfig") -> "type[PreTrainedModel]":
     import torch
     from transformers.modeling_outputs import SequenceClassifierOutput
 
     class Embedder(encoder_model.make_model_class(config)):  # type: ignore[misc]
         """A base model, its pooled token states as a vector of length 1, and a linear head that does not train it."""
 
-        def __init__(self, config: Any) -> None:
+        def __init__(self, config: "PreTrainedConfig") -> None:
             super().__init__(config)
             self.classifier = torch.nn.Linear(config.hidden_size, config.num_labels)
             self.index = torch.nn.Parameter(torch.zeros(config.index_size, config.hidden_size), requires_grad=False)
             self.index_labels = torch.nn.Parameter(torch.zeros(config.index_size), requires_grad=False)
             self.post_init()
 
-        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SequenceClassifierOutput:
             hidden = self.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
             seen = text_classification.pool_states(hidden, attention_mask, self.config.pooling)
             vector = torch.nn.functional.normalize(seen.float(), dim=-1)
@@ -108,7 +122,12 @@ def _model_class(config: Any) -> Any:
     return Embedder
 
 
-def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+def compute_loss(
+    logits: tuple["torch.Tensor", "torch.Tensor"],
+    labels: "torch.Tensor",
+    weights: "torch.Tensor | None" = None,
+    smoothing: float = 0.0,
+) -> "torch.Tensor":
     """Compute the supervised contrastive loss of all pairs, and the head's cross-entropy, summed over the rows.
 
     A row that is alone with its label has no pair; it only pushes others away.
@@ -129,7 +148,9 @@ def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float
     return each[count > 0].sum() + head
 
 
-def finish_model(model: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+def finish_model(
+    model: "PreTrainedModel", examples: Sequence[text_classification.Example], names: Sequence[str]
+) -> None:
     """Fit the head to the vectors of all train rows (Tunstall et al. 2022, section 3.2), and store them as the index.
 
     Of more than `MOST` rows that many are stored, evenly spaced.
@@ -150,7 +171,7 @@ def finish_model(model: Any, examples: Sequence[Mapping[str, Any]], names: Seque
     model.index_labels = torch.nn.Parameter(torch.from_numpy(labels[kept_indices]).float(), requires_grad=False)
 
 
-def _expand_head(fitted: Any, labels: int) -> tuple[Any, Any]:
+def _expand_head(fitted: "LogisticRegression", labels: int) -> tuple[Floats, Floats]:
     """Weights and biases with a row per label: scikit-learn has one row for two labels, and none for unseen ones."""
     coefficients = fitted.coef_
     intercepts = fitted.intercept_
@@ -164,7 +185,7 @@ def _expand_head(fitted: Any, labels: int) -> tuple[Any, Any]:
     return weight, bias
 
 
-def _embed_rows(model: Any, examples: Sequence[Mapping[str, Any]]) -> Any:
+def _embed_rows(model: "PreTrainedModel", examples: Sequence[text_classification.Example]) -> NDArray[np.float32]:
     """Vectors of length 1, (rows, size), in fp32."""
     import torch
 
@@ -182,28 +203,29 @@ def _embed_rows(model: Any, examples: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def predict_batch(
-    model: Any,
-    batch: dict[str, Any],
-    examples: Sequence[Mapping[str, Any]],
+    model: "PreTrainedModel",
+    batch: Batch,
+    examples: Sequence[text_classification.Example],
     names: Sequence[str],
-    conventions: Mapping[str, Any],
-) -> tuple[list[dict[str, Any]], float]:
+    conventions: Mapping[str, object],
+) -> tuple[list[Prediction], float]:
     """Predict label and vector of each row; where labels are known, add the loss and the nearest rows' labels."""
     import torch
 
     labels = batch.pop("labels", None)
     vectors, scores = model(**batch).logits
     vectors = torch.nn.functional.normalize(vectors.float(), dim=-1)
-    predictions = text_classification.decode(scores, examples, names, conventions)
-    predictions = [
-        {**prediction, "embedding": vector} for prediction, vector in zip(predictions, vectors.tolist(), strict=True)
+    labelled = text_classification.decode(scores, examples, names, conventions)
+    predictions: list[Prediction] = [
+        {"label": prediction["label"], "score": prediction["score"], "embedding": vector}
+        for prediction, vector in zip(labelled, vectors.tolist(), strict=True)
     ]
     if labels is None:
         return predictions, 0.0
     size = min(max(KS), len(model.index))
     nearest = (vectors @ model.index.float().T).topk(size).indices
     near = model.index_labels[nearest].long().tolist()
-    with_nearest = [
+    with_nearest: list[Prediction] = [
         {**prediction, "nearest": [names[label_id] for label_id in row]}
         for prediction, row in zip(predictions, near, strict=True)
     ]
@@ -211,17 +233,21 @@ def predict_batch(
 
 
 def decode(
-    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+    logits: tuple["torch.Tensor", "torch.Tensor"],
+    examples: Sequence[text_classification.Example],
+    names: Sequence[str],
+    conventions: Mapping[str, object],
+) -> list[Prediction]:
     """Predict the likeliest label of each row, its probability, and the vector."""
     vectors, scores = logits
     predictions = text_classification.decode(scores, examples, names, conventions)
     return [
-        {**prediction, "embedding": vector} for prediction, vector in zip(predictions, vectors.tolist(), strict=True)
+        {"label": prediction["label"], "score": prediction["score"], "embedding": vector}
+        for prediction, vector in zip(predictions, vectors.tolist(), strict=True)
     ]
 
 
-def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[str]) -> list[Prediction]:
     """Predict the commonest label for every row, with score 1 and neighbours of that label alone."""
     return [
         {**prediction, "embedding": [], "nearest": [prediction["label"]]}
@@ -229,7 +255,7 @@ def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Prediction], names: Sequence[str]) -> Statistics:
     """Return counts of each row: those of text classification; for each k whether its label is among the k nearest."""
     near = [
         [target in prediction["nearest"][:k] for k in KS]
@@ -240,7 +266,7 @@ def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str
     )
 
 
-def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+def compute_metrics(sums: Floats, names: Sequence[str]) -> dict[str, Floats]:
     """Compute the metrics of weighted sums of `compute_statistics`, (..., m) -> (...)."""
     sums = np.asarray(sums)
     values = text_classification.compute_metrics(sums[..., : -len(KS)], names)
@@ -249,14 +275,14 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     return {**{name: values[name] for name in METRICS if name in values}, **recalls}
 
 
-def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+def summarize_classes(sums: Floats, names: Sequence[str]) -> "ClassSummary":
     """Summarize precision, recall, F1 and support by class, and the reliability curve."""
     return text_classification.summarize_classes(sums[: -len(KS)], names)
 
 
 def score_outputs(
-    logits: Any,
-    examples: Sequence[Mapping[str, Any]],
+    logits: tuple["torch.Tensor", "torch.Tensor"],
+    examples: Sequence[text_classification.Example],
     targets: Sequence[str],
     names: Sequence[str],
     classes: int,

@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import text_classification
 from .shared import encoder_model, pixels
+from .shared.types import Batch, Columns, EncodedRow, Ids, TokenExample
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 COLUMNS = {"image": "image", "label": "string"}
 INPUTS = ("image",)
@@ -29,6 +34,13 @@ class Options(BaseModel):
     flip: bool = Field(False, description="Mirror half of the pictures in training.")
     shift: float = Field(0.1, ge=0, le=0.5, description="Shift pictures in training by up to this share of a side.")
     zoom: float = Field(0.1, ge=0, le=0.5, description="Zoom pictures in training by up to this share.")
+
+
+class Example(TokenExample):
+    """A picture, and the id of its label."""
+
+    pixels: Ids
+    labels: NotRequired[int]
 
 
 list_labels = text_classification.list_labels
@@ -64,12 +76,12 @@ def make_tokenizer(path: str | Path, options: Options) -> pixels.PictureTokenize
     return pixels.PictureTokenizer()
 
 
-def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
+def encode(inputs: Sequence[str], tokenizer: "PreTrainedTokenizerBase", options: Options) -> Columns:
     """Encode pictures as pixels."""
     return pixels.encode_pictures(inputs, options.size)
 
 
-def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> "PreTrainedModel":
     """Build a model from base weights, with a new head, in fp32; at random where the base has a configuration only."""
     import torch
     from transformers import AutoModelForImageClassification
@@ -86,7 +98,7 @@ def build_model(path: str | Path, labels: Sequence[str], options: Options) -> An
     return model
 
 
-def load_model(path: str | Path) -> Any:
+def load_model(path: str | Path) -> "PreTrainedModel":
     """Load a tuned model as it was saved.
 
     Raises:
@@ -98,13 +110,13 @@ def load_model(path: str | Path) -> Any:
     return AutoModelForImageClassification.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
 
 
-def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(encoded: EncodedRow, target: str | None, label_ids: Mapping[str, int]) -> Example:
     """Make what `collate` takes of one row; without a target for serving."""
-    row: dict[str, Any] = {"input_ids": encoded["input_ids"], "pixels": encoded["pixels"]}
+    row: Example = {"input_ids": encoded["input_ids"], "pixels": encoded["pixels"]}
     return row if target is None else {**row, "labels": label_ids[target]}
 
 
-def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+def collate(examples: Sequence[Example], pad_id: int) -> Batch:
     """Stack pictures: `pixel_values` (rows, 3, size, size) from -1 to 1, `labels` (rows)."""
     import torch
 
@@ -114,7 +126,7 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     return batch
 
 
-def compute_states(model: Any, batch: Mapping[str, Any]) -> Any:
+def compute_states(model: "PreTrainedModel", batch: Batch) -> "torch.Tensor":
     """Return the mean of the base model's states of each picture, (rows, size)."""
-    hidden = model.base_model(pixel_values=batch["pixel_values"]).last_hidden_state
+    hidden: torch.Tensor = model.base_model(pixel_values=batch["pixel_values"]).last_hidden_state
     return hidden.mean(1) if hidden.ndim == 3 else hidden.mean((2, 3))

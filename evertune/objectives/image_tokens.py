@@ -5,15 +5,21 @@ Ramesh et al. 2021, section 2.1, with nearest codes (van den Oord et al. 2017) i
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from .shared import pixels
+from .shared.types import Batch, Columns, EncodedRow, Floats, Ids, TokenExample
 
 if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from evertune.objectives.shared.proper_scores import RowScores
+
+    from .shared.code_network import ImageCodes
 
 COLUMNS = {"image": "image"}
 INPUTS = ("image",)
@@ -43,6 +49,20 @@ class Options(BaseModel):
     flip: bool = Field(False, description="Mirror half of the pictures in training.")
 
 
+class Example(TokenExample):
+    """A picture; in training and evaluation its pixels are also the labels."""
+
+    pixels: Ids
+    labels: NotRequired[Ids]
+
+
+class Prediction(TypedDict):
+    """The codes of a picture, and the picture rebuilt from them as PNG in base64."""
+
+    codes: list[float]
+    image: str
+
+
 def make_tokenizer(path: str | Path, options: Options) -> pixels.PictureTokenizer:
     """Check the base model; pictures need no tokenizer.
 
@@ -55,12 +75,12 @@ def make_tokenizer(path: str | Path, options: Options) -> pixels.PictureTokenize
     return pixels.PictureTokenizer()
 
 
-def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
+def encode(inputs: Sequence[str], tokenizer: "PreTrainedTokenizerBase", options: Options) -> Columns:
     """Encode pictures as pixels."""
     return pixels.encode_pictures(inputs, options.size)
 
 
-def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> "PreTrainedModel":
     """Build the network in fp32, from base weights where there are any."""
     from .shared.code_network import CodesConfig, ImageCodes
 
@@ -70,7 +90,7 @@ def build_model(path: str | Path, labels: Sequence[str], options: Options) -> An
     return model
 
 
-def load_model(path: str | Path) -> Any:
+def load_model(path: str | Path) -> "PreTrainedModel":
     """Load a tuned model as it was saved.
 
     Raises:
@@ -83,13 +103,13 @@ def load_model(path: str | Path) -> Any:
     return ImageCodes.from_pretrained(path, dtype=torch.float32)
 
 
-def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(encoded: EncodedRow, target: str | None, label_ids: Mapping[str, int]) -> Example:
     """Make what `collate` takes of one row; without a target for serving."""
-    row: dict[str, Any] = {"input_ids": encoded["input_ids"], "pixels": encoded["pixels"]}
+    row: Example = {"input_ids": encoded["input_ids"], "pixels": encoded["pixels"]}
     return row if target is None else {**row, "labels": encoded["pixels"]}
 
 
-def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+def collate(examples: Sequence[Example], pad_id: int) -> Batch:
     """Stack pictures: `pixel_values` (rows, 3, size, size) from -1 to 1, and the same as `labels`."""
     pixel_values = pixels.stack_pictures([row["pixels"] for row in examples])
     return (
@@ -99,15 +119,23 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     )
 
 
-def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+def compute_loss(
+    logits: tuple["torch.Tensor", "torch.Tensor", "torch.Tensor", "torch.Tensor"],
+    labels: "torch.Tensor",
+    weights: "torch.Tensor | None" = None,
+    smoothing: float = 0.0,
+) -> "torch.Tensor":
     """Compute squared error, summed over pixel values, plus the codebook and commitment losses on the same scale."""
     drawn, code_error, _, seen = logits  # in training pictures are augmented, so `seen` differs from `labels`
     return (drawn.float() - seen).square().sum() + code_error.float().sum() * labels[0].numel()
 
 
 def decode(
-    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+    logits: tuple["torch.Tensor", "torch.Tensor", "torch.Tensor", "torch.Tensor"],
+    examples: Sequence[Example],
+    names: Sequence[str],
+    conventions: Mapping[str, object],
+) -> list[Prediction]:
     """Return the codes of each picture, and the picture rebuilt from them as PNG in base64."""
     drawn, _, codes, _ = logits
     return [
@@ -116,13 +144,13 @@ def decode(
     ]
 
 
-def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[str]) -> list[Prediction]:
     """Predict the mean of all pictures for every row."""
     mean = np.mean([pixels.decode_picture(target, 32) for target in targets], axis=0).round()
     return [{"codes": [0.0], "image": pixels.encode_png(mean)} for _ in targets]
 
 
-def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Prediction], names: Sequence[str]) -> Floats:
     """Return for each row 1, mean squared error of values from 0 to 1, and the count of each code, (rows, 2 + BINS)."""
     counts = np.zeros((len(targets), 2 + BINS))
     for row, (target, prediction) in enumerate(zip(targets, predictions, strict=True)):
@@ -133,7 +161,7 @@ def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str
     return counts
 
 
-def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+def compute_metrics(sums: Floats, names: Sequence[str]) -> dict[str, Floats]:
     """Compute the metrics of weighted sums of `compute_statistics`, (..., 2 + BINS) -> (...).
 
     `psnr` is that of the mean error, in decibels. `code_perplexity` is the effective number of codes in use.
@@ -146,12 +174,12 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
         return {"psnr": -10 * np.log10(np.maximum(mse, 1e-10)), "mse": mse, "code_perplexity": np.exp(entropy)}
 
 
-def compute_states(model: Any, batch: Mapping[str, Any]) -> Any:
+def compute_states(model: "ImageCodes", batch: Batch) -> "torch.Tensor":
     """Return the mean of each picture's states, (rows, code_size)."""
     return model.states(batch["pixel_values"])[0].mean((2, 3))
 
 
-def score_predictions(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> "RowScores":
+def score_predictions(targets: Sequence[str], predictions: Sequence[Prediction]) -> "RowScores":
     """Score each row by its squared error."""
     from evertune.objectives.shared import proper_scores
 

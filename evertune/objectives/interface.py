@@ -18,10 +18,22 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
-    from evertune.objectives.shared.proper_scores import RowScores
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    ScoreOutputs = Callable[[Any, Sequence[Mapping[str, Any]], Sequence[Any], Sequence[str], int], RowScores]
-    ScorePredictions = Callable[[Sequence[Any], Sequence[Mapping[str, Any]]], RowScores]
+    from evertune.objectives.shared.pixels import PictureTokenizer
+    from evertune.objectives.shared.proper_scores import RowScores
+    from evertune.objectives.shared.scoring import ClassSummary
+    from evertune.objectives.shared.types import Batch, Columns, EncodedRow, Floats, Statistics
+    from evertune.objectives.table import Options
+
+    Logits = torch.Tensor | tuple[torch.Tensor, ...]
+    PredictBatch = Callable[
+        [PreTrainedModel, Batch, Sequence[Mapping[str, object]], Sequence[str], Mapping[str, object]],
+        tuple[Sequence["Prediction"], float],
+    ]
+    ScoreOutputs = Callable[[Logits, Sequence[Mapping[str, object]], Sequence["Cell"], Sequence[str], int], RowScores]
+    ScorePredictions = Callable[[Sequence["Cell"], Sequence["Prediction"]], RowScores]
 
 ROLES = ("id", "timestamp", "group")  # columns that any row may have besides its objective's own
 LISTS = ("strings", "labels")  # kinds whose cells hold a list
@@ -79,15 +91,15 @@ class ObjectiveFile(Protocol):
         """Names of the metrics, the default first."""
 
     @abstractmethod
-    def encode(self, inputs: Sequence[Any], tokenizer: Any, options: Any, /) -> dict[str, list[Any]]:
+    def encode(self, inputs: Sequence[Any], tokenizer: "PreTrainedTokenizerBase", options: Any, /) -> "Columns":
         """Turn inputs into columns of numbers, among them `input_ids` and `full_length` (tokens before cutting)."""
 
     @abstractmethod
-    def build_model(self, path: str, labels: Sequence[str], options: Any, /) -> Any:
+    def build_model(self, path: str, labels: Sequence[str], options: Any, /) -> "PreTrainedModel":
         """Build a model from base weights, with a new head where it has one, in fp32."""
 
     @abstractmethod
-    def load_model(self, path: Path, /) -> Any:
+    def load_model(self, path: Path, /) -> "PreTrainedModel":
         """Load a tuned model as it was saved.
 
         Raises:
@@ -95,15 +107,17 @@ class ObjectiveFile(Protocol):
         """
 
     @abstractmethod
-    def make_example(self, encoded: Mapping[str, Any], target: Any, label_ids: Mapping[str, int], /) -> dict[str, Any]:
+    def make_example(self, encoded: "EncodedRow", target: Any, label_ids: Mapping[str, int], /) -> Mapping[str, object]:
         """Make what `collate` takes of one encoded row; `target` is None when the model serves."""
 
     @abstractmethod
-    def collate(self, examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+    def collate(self, examples: Sequence[Any], pad_id: int) -> "Batch":
         """Make a batch of tensors, with `labels` where the examples have targets."""
 
     @abstractmethod
-    def compute_loss(self, logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+    def compute_loss(
+        self, logits: Any, labels: "torch.Tensor", weights: "torch.Tensor | None" = None, smoothing: float = 0.0
+    ) -> "torch.Tensor":
         """Compute the loss, summed over rows or words.
 
         Args:
@@ -117,9 +131,9 @@ class ObjectiveFile(Protocol):
     def decode(
         self,
         logits: Any,
-        examples: Sequence[Mapping[str, Any]],
+        examples: Sequence[Any],
         names: Sequence[str],
-        conventions: Mapping[str, Any],
+        conventions: Mapping[str, object],
         /,
     ) -> Sequence[Prediction]:
         """Make a prediction of each row's logits.
@@ -137,15 +151,15 @@ class ObjectiveFile(Protocol):
 
     @abstractmethod
     def compute_statistics(
-        self, targets: Sequence[Any], predictions: Sequence[Mapping[str, Any]], names: Sequence[str], /
-    ) -> Any:
+        self, targets: Sequence[Any], predictions: Sequence[Any], names: Sequence[str], /
+    ) -> "Statistics":
         """Compute numbers of each row, (rows, m), whose sums give the metrics.
 
         Because they are additive, every bootstrap and every paired test is a matrix product.
         """
 
     @abstractmethod
-    def compute_metrics(self, sums: Any, names: Sequence[str]) -> dict[str, Any]:
+    def compute_metrics(self, sums: "Floats", names: Sequence[str]) -> "dict[str, Floats]":
         """Compute all `METRICS` from weighted sums of `compute_statistics`, (..., m) -> (...)."""
 
 
@@ -185,7 +199,7 @@ class Objective(ObjectiveFile):
     STARTS_AT_RANDOM: bool = False
     """Whether a base model may have a configuration and a tokenizer alone, without weights."""
 
-    predict_batch: Any = None
+    predict_batch: "PredictBatch | None" = None
     """`predict_batch(model, batch, examples, names, conventions) -> (predictions, loss)`.
 
     For objectives whose `decode` needs more than logits. Without it predictions and loss come from the model's logits,
@@ -207,11 +221,16 @@ class Objective(ObjectiveFile):
 
     @abstractmethod
     def encode(
-        self, inputs: Sequence[Any], tokenizer: Any, options: Any, /, *targets: Sequence[Any]
-    ) -> dict[str, list[Any]]:
+        self,
+        inputs: Sequence[Input],
+        tokenizer: "PreTrainedTokenizerBase",
+        options: "Options",
+        /,
+        *targets: Sequence[Cell],
+    ) -> "Columns":
         """Turn inputs into columns of numbers; with the targets where `ENCODES_TARGET` is set and they are known."""
 
-    def make_tokenizer(self, path: str | Path, options: Any, /) -> Any:
+    def make_tokenizer(self, path: str | Path, options: "Options", /) -> "PictureTokenizer":
         """Make what takes the place of the base model's tokenizer, where there are no texts or none that it reads.
 
         It has at least `pad_token_id` and `save_pretrained`.
@@ -225,41 +244,44 @@ class Objective(ObjectiveFile):
         """Explain why a base model cannot be used, from the files of its folder alone; None where it can."""
         return None
 
-    def find_problems(self, inputs: Sequence[Any], targets: Sequence[Any], options: Any, /) -> list[str | None]:
+    def find_problems(
+        self, inputs: Sequence[Input | None], targets: Sequence[Cell | None], options: "Options", /
+    ) -> list[str | None]:
         """Find what is wrong with each row as a whole, None where nothing is. Targets may be None."""
         return [None] * len(inputs)
 
-    def list_labels(self, targets: Sequence[Any], /) -> list[str]:
+    def list_labels(self, targets: Sequence[Cell], /) -> list[str]:
         """List every label in the targets, repeated as often as it occurs. Required of an objective with labels."""
         return []
 
-    def find_conventions(self, targets: Sequence[Any], /) -> dict[str, Any]:
+    def find_conventions(self, targets: Sequence[Cell], /) -> Mapping[str, object]:
         """Find what `decode` must know of the train targets, JSON-ready; the bundle's card keeps it."""
         return {}
 
-    def finish_model(self, model: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], /) -> None:
+    def finish_model(
+        self, model: "PreTrainedModel", examples: Sequence[Mapping[str, object]], names: Sequence[str], /
+    ) -> None:
         """Do what is left to do when the weights have been learned."""
 
-    def summarize_classes(self, sums: Any, names: Sequence[str], /) -> dict[str, Any]:
+    def summarize_classes(self, sums: "Floats", names: Sequence[str], /) -> "ClassSummary":
         """Summarize one vector of sums as a table of the classes (`per_class`) and a reliability curve."""
         return {"per_class": {}, "calibration": []}
 
-    def pair_labels(
-        self, targets: Sequence[Any], predictions: Sequence[Mapping[str, Any]], /
-    ) -> tuple[list[str], list[str]]:
+    def pair_labels(self, targets: Sequence[Cell], predictions: Sequence[Prediction], /) -> tuple[list[str], list[str]]:
         """Pair true and predicted labels, for a confusion matrix."""
         return [], []
 
-    def make_excerpt(self, source: Any, target: Any, prediction: Mapping[str, Any], /) -> tuple[str, str, str] | None:
+    def make_excerpt(self, source: Input, target: Cell, prediction: Prediction, /) -> tuple[str, str, str] | None:
         """Make a row of the report's excerpts: input, target and prediction as texts; None to leave it out."""
         return None
 
-    def compute_states(self, model: Any, batch: Mapping[str, Any], /) -> Any:
+    def compute_states(self, model: "PreTrainedModel", batch: "Batch", /) -> "torch.Tensor":
         """Compute a state of each row, (rows, size), for drift tests; the default is the mean of its tokens' states."""
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
         reader = model.get_encoder() if model.config.is_encoder_decoder else model.base_model
         mask = inputs["attention_mask"].unsqueeze(-1)
-        return (reader(**inputs).last_hidden_state.float() * mask).sum(1) / mask.sum(1)
+        states: torch.Tensor = reader(**inputs).last_hidden_state
+        return (states.float() * mask).sum(1) / mask.sum(1)
 
     @property
     def has_own_tokenizer(self) -> bool:
@@ -311,7 +333,7 @@ def complete_objective(name: str, module: ModuleType) -> Objective:
     return cast(Objective, kind())
 
 
-def _keep_function(value: Any) -> Any:
+def _keep_function(value: object) -> object:
     """A part as an attribute of a class; a plain function would receive the instance as its first argument."""
     return staticmethod(value) if callable(value) and not inspect.isclass(value) else value
 

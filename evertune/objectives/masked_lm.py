@@ -6,15 +6,19 @@ Its champion can be another recipe's base: `base_model: champion:NAME` (Gururang
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import text_classification
 from .shared import encoder_model
+from .shared.types import Batch, EncodedRow, Floats, Ids, TokenExample
 
 if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedModel
+
     from evertune.objectives.shared.proper_scores import RowScores
 
 COLUMNS = {"text": "string"}
@@ -44,6 +48,30 @@ class Options(BaseModel):
     )
 
 
+class Example(TokenExample):
+    """A text; in training and evaluation its tokens are also the labels."""
+
+    labels: NotRequired[Ids]
+
+
+class Prediction(TypedDict):
+    """The words for the masks and their mean probability; of known texts the likelihood of hidden tokens instead.
+
+    Args:
+        text: the words.
+        score: their mean probability.
+        tokens: number of hidden tokens.
+        surprise: of the hidden tokens, in nats.
+        right: number of hidden tokens that were found.
+    """
+
+    text: str
+    score: float
+    tokens: NotRequired[float]
+    surprise: NotRequired[float]
+    right: NotRequired[float]
+
+
 encode = text_classification.encode
 
 
@@ -57,7 +85,7 @@ def explain_unfit(path: Path) -> str | None:
     return text_classification.explain_unfit(path)
 
 
-def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> "PreTrainedModel":
     """Build a model from base weights, with a new language model head tied to the embeddings, in fp32.
 
     Raises:
@@ -77,7 +105,7 @@ def build_model(path: str | Path, labels: Sequence[str], options: Options) -> An
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
 
 
-def load_model(path: str | Path) -> Any:
+def load_model(path: str | Path) -> "PreTrainedModel":
     """Load a tuned model as it was saved.
 
     Raises:
@@ -92,14 +120,14 @@ def load_model(path: str | Path) -> Any:
     return model
 
 
-def _model_class(config: Any) -> Any:
+def _model_class(config: "PreTrainedConfig") -> "type[PreTrainedModel]":
     import torch
     from transformers.modeling_outputs import MaskedLMOutput
 
     class MaskedLanguageModel(encoder_model.make_model_class(config)):  # type: ignore[misc]
         """An encoder, and BERT's head over the hidden tokens. In training it hides tokens itself."""
 
-        def __init__(self, config: Any) -> None:
+        def __init__(self, config: "PreTrainedConfig") -> None:
             super().__init__(config)
             embeddings = self.base_model.get_input_embeddings()
             size = config.hidden_size
@@ -112,11 +140,13 @@ def _model_class(config: Any) -> Any:
             self._tied_weights_keys = {"decoder.weight": name}
             self.post_init()
 
-        def get_output_embeddings(self) -> Any:
+        def get_output_embeddings(self) -> torch.nn.Linear:
             """Return the layer that is tied to the input embeddings."""
             return self.decoder
 
-        def forward(self, input_ids: Any, attention_mask: Any, hidden: Any = None) -> Any:
+        def forward(
+            self, input_ids: torch.Tensor, attention_mask: torch.Tensor, hidden: torch.Tensor | None = None
+        ) -> MaskedLMOutput:
             """Score the hidden tokens alone, (hidden, vocabulary), and say which they are, (rows, length)."""
             if hidden is None:
                 hidden = _draw_hidden(input_ids, self.config) if self.training else input_ids == self.config.mask_id
@@ -127,15 +157,16 @@ def _model_class(config: Any) -> Any:
     return MaskedLanguageModel
 
 
-def _draw_hidden(ids: Any, config: Any) -> Any:
+def _draw_hidden(ids: "torch.Tensor", config: "PreTrainedConfig") -> "torch.Tensor":
     """Draw which tokens are hidden, from torch's generator of their device."""
     import torch
 
     special = torch.tensor(config.special_ids, device=ids.device)
-    return ~torch.isin(ids, special) & (torch.rand(ids.shape, device=ids.device) < config.hidden_share)
+    is_drawn: torch.Tensor = torch.rand(ids.shape, device=ids.device) < config.hidden_share
+    return ~torch.isin(ids, special) & is_drawn
 
 
-def _cover_hidden(ids: Any, hidden: Any, config: Any) -> Any:
+def _cover_hidden(ids: "torch.Tensor", hidden: "torch.Tensor", config: "PreTrainedConfig") -> "torch.Tensor":
     """Replace 80% of the hidden tokens by the mask and 10% by any token (Devlin et al. 2019, section 3.1)."""
     import torch
 
@@ -145,13 +176,13 @@ def _cover_hidden(ids: Any, hidden: Any, config: Any) -> Any:
     return torch.where(hidden & (chance >= 0.9), others, covered)
 
 
-def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(encoded: EncodedRow, target: str | None, label_ids: Mapping[str, int]) -> Example:
     """Make what `collate` takes of one row; in training and evaluation its tokens are also the labels."""
-    row: dict[str, Any] = {"input_ids": encoded["input_ids"]}
+    row: Example = {"input_ids": encoded["input_ids"]}
     return row if target is None else {**row, "labels": encoded["input_ids"]}
 
 
-def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+def collate(examples: Sequence[Example], pad_id: int) -> Batch:
     """Pad rows to the longest: `input_ids`, `attention_mask` and `labels`, all (rows, length)."""
     import torch
 
@@ -161,7 +192,12 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     return batch
 
 
-def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+def compute_loss(
+    logits: tuple["torch.Tensor", "torch.Tensor"],
+    labels: "torch.Tensor",
+    weights: "torch.Tensor | None" = None,
+    smoothing: float = 0.0,
+) -> "torch.Tensor":
     """Compute cross-entropy of the hidden tokens, summed and scaled as if all tokens were hidden.
 
     Args:
@@ -177,12 +213,12 @@ def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float
 
 
 def predict_batch(
-    model: Any,
-    batch: dict[str, Any],
-    examples: Sequence[Mapping[str, Any]],
+    model: "PreTrainedModel",
+    batch: Batch,
+    examples: Sequence[Example],
     names: Sequence[str],
-    conventions: Mapping[str, Any],
-) -> tuple[list[dict[str, Any]], float]:
+    conventions: Mapping[str, object],
+) -> tuple[list[Prediction], float]:
     """Fill in masks; where labels are known, compute the likelihood of hidden tokens instead.
 
     The score of a text without masks is the mean probability of some of its words.
@@ -198,11 +234,11 @@ def predict_batch(
     return _score_hidden(model, batch, labels != IGNORED)
 
 
-def _mean_probability(scored_row: Mapping[str, Any]) -> float:
+def _mean_probability(scored_row: Prediction) -> float:
     return float(np.exp(-scored_row["surprise"] / scored_row["tokens"])) if scored_row["tokens"] else 1.0
 
 
-def _score_hidden(model: Any, batch: dict[str, Any], real: Any) -> tuple[list[dict[str, Any]], float]:
+def _score_hidden(model: "PreTrainedModel", batch: Batch, real: "torch.Tensor") -> tuple[list[Prediction], float]:
     """The likelihood of a few hidden tokens of each row, and the loss of all of them."""
     import torch
 
@@ -220,14 +256,14 @@ def _score_hidden(model: Any, batch: dict[str, Any], real: Any) -> tuple[list[di
         torch.zeros(len(ids), device=ids.device).index_add_(0, rows, values.float())
         for values in (torch.ones_like(surprise), surprise, right)
     ]
-    scored_rows = [
+    scored_rows: list[Prediction] = [
         {"text": "", "score": 0.0, "tokens": tokens, "surprise": nats, "right": hits}
         for tokens, nats, hits in zip(*(values.tolist() for values in sums), strict=True)
     ]
     return scored_rows, float(compute_loss((scores, hidden), ids.masked_fill(~real, IGNORED)))
 
 
-def _fill_masks(model: Any, batch: dict[str, Any], examples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _fill_masks(model: "PreTrainedModel", batch: Batch, examples: Sequence[Example]) -> list[Prediction]:
     """The likeliest tokens for the masks, joined by spaces, and their mean probability."""
     scores, hidden = model(**batch).logits
     best = scores.float().softmax(-1).max(-1)
@@ -245,8 +281,11 @@ def _fill_masks(model: Any, batch: dict[str, Any], examples: Sequence[Mapping[st
 
 
 def decode(
-    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+    logits: tuple["torch.Tensor", "torch.Tensor"],
+    examples: Sequence[Example],
+    names: Sequence[str],
+    conventions: Mapping[str, object],
+) -> list[Prediction]:
     """Not used: see `predict_batch`.
 
     Raises:
@@ -255,12 +294,12 @@ def decode(
     raise NotImplementedError("masked-lm predicts with `predict_batch`")
 
 
-def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[str]) -> list[Prediction]:
     """Predict one token per row with the likelihood of a draw among 30,000 tokens."""
     return [{"text": "", "score": 0.0, "tokens": 1.0, "surprise": float(np.log(30_000)), "right": 0.0} for _ in targets]
 
 
-def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Prediction], names: Sequence[str]) -> Floats:
     """Return for each row hidden tokens, their surprise in nats, and how many are right, (rows, 3)."""
     return np.array(
         [[prediction["tokens"], prediction["surprise"], prediction["right"]] for prediction in predictions],
@@ -268,14 +307,14 @@ def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str
     )
 
 
-def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+def compute_metrics(sums: Floats, names: Sequence[str]) -> dict[str, Floats]:
     """Compute the metrics of weighted sums of `compute_statistics`, (..., 3) -> (...)."""
     sums = np.asarray(sums, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return {"perplexity": np.exp(sums[..., 1] / sums[..., 0]), "accuracy": sums[..., 2] / sums[..., 0]}
 
 
-def score_predictions(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> "RowScores":
+def score_predictions(targets: Sequence[str], predictions: Sequence[Prediction]) -> "RowScores":
     """Score each row by the surprise of its hidden tokens."""
     from evertune.objectives.shared import proper_scores
 

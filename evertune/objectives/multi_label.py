@@ -3,15 +3,21 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from . import text_classification
+from .shared.types import Batch, EncodedRow, Floats, Statistics
 
 if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
     from evertune.objectives.shared.proper_scores import RowScores
+    from evertune.objectives.shared.scoring import ClassSummary
 
 COLUMNS = {"text": "string", "labels": "labels"}
 INPUTS = ("text",)
@@ -31,6 +37,14 @@ class Options(text_classification.Options):
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability from which a label is predicted.")
 
 
+class Prediction(TypedDict):
+    """The labels and their probabilities, the likeliest first; with known labels the probability of every label."""
+
+    labels: list[str]
+    scores: list[float]
+    all_scores: NotRequired[dict[str, float]]
+
+
 encode = text_classification.encode
 load_model = text_classification.load_model
 collate = text_classification.collate
@@ -42,7 +56,7 @@ def list_labels(targets: Sequence[Sequence[str]]) -> list[str]:
     return [label for labels in targets for label in labels]
 
 
-def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> "PreTrainedModel":
     """Build a model from base weights, with a new head of one output per label; its config keeps the threshold."""
     model = text_classification.build_model(path, labels, options)
     model.config.threshold = options.threshold
@@ -50,10 +64,10 @@ def build_model(path: str | Path, labels: Sequence[str], options: Options) -> An
 
 
 def make_example(
-    encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids: Mapping[str, int]
-) -> dict[str, Any]:
+    encoded: EncodedRow, target: Sequence[str] | None, label_ids: Mapping[str, int]
+) -> text_classification.Example:
     """Make what `collate` takes of one row; labels that the model does not know are ignored."""
-    row: dict[str, Any] = {"input_ids": encoded["input_ids"]}
+    row: text_classification.Example = {"input_ids": encoded["input_ids"]}
     if target is None:
         return row
     labels = np.zeros(len(label_ids), dtype=np.float32)
@@ -61,7 +75,9 @@ def make_example(
     return {**row, "labels": labels}
 
 
-def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+def compute_loss(
+    logits: "torch.Tensor", labels: "torch.Tensor", weights: "torch.Tensor | None" = None, smoothing: float = 0.0
+) -> "torch.Tensor":
     """Compute binary cross-entropy, summed over rows and labels; `weights` apply where a label is present."""
     import torch
 
@@ -72,12 +88,12 @@ def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float
 
 
 def predict_batch(
-    model: Any,
-    batch: dict[str, Any],
-    examples: Sequence[Mapping[str, Any]],
+    model: "PreTrainedModel",
+    batch: Batch,
+    examples: Sequence[text_classification.Example],
     names: Sequence[str],
-    conventions: Mapping[str, Any],
-) -> tuple[list[dict[str, Any]], float]:
+    conventions: Mapping[str, object],
+) -> tuple[list[Prediction], float]:
     """Predict labels; where they are known, add the loss and the probability of every label."""
     labels = batch.pop("labels", None)
     logits = model(**batch).logits
@@ -86,29 +102,36 @@ def predict_batch(
 
 
 def decode(
-    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+    logits: "torch.Tensor",
+    examples: Sequence[text_classification.Example],
+    names: Sequence[str],
+    conventions: Mapping[str, object],
+) -> list[Prediction]:
     """Predict the labels above the threshold, the likeliest first."""
-    threshold = conventions.get("threshold", 0.5)
-    predictions = []
+    threshold = cast(float, conventions.get("threshold", 0.5))
+    predictions: list[Prediction] = []
     for row, item in zip(logits.float().sigmoid().cpu().numpy(), examples, strict=True):
         chosen = [index for index in np.argsort(-row, kind="stable") if row[index] >= threshold]
-        prediction = {"labels": [names[index] for index in chosen], "scores": [float(row[index]) for index in chosen]}
-        all_scores = {"all_scores": dict(zip(names, row.tolist(), strict=True))} if "labels" in item else {}
-        predictions.append({**prediction, **all_scores})
+        prediction: Prediction = {
+            "labels": [names[index] for index in chosen],
+            "scores": [float(row[index]) for index in chosen],
+        }
+        if "labels" in item:
+            prediction["all_scores"] = dict(zip(names, row.tolist(), strict=True))
+        predictions.append(prediction)
     return predictions
 
 
-def predict_majority(targets: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[Sequence[str]]) -> list[Prediction]:
     """Predict the commonest set of labels for every row, with score 1."""
     top = list(Counter(tuple(labels) for labels in targets).most_common(1)[0][0])
-    sure = {"all_scores": dict.fromkeys(top, 1.0)}
-    return [{"labels": top, "scores": [1.0] * len(top), **sure} for _ in targets]
+    sure = dict.fromkeys(top, 1.0)
+    return [{"labels": top, "scores": [1.0] * len(top), "all_scores": sure} for _ in targets]
 
 
 def compute_statistics(
-    targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]
-) -> Any:
+    targets: Sequence[Sequence[str]], predictions: Sequence[Prediction], names: Sequence[str]
+) -> Statistics:
     """Return counts of each row, (rows, (3 + 2 * BINS) * labels + 2).
 
     They are true, predicted and correct labels; rows and true rows by bin of each label's probability; 1; and whether
@@ -128,18 +151,20 @@ def compute_statistics(
     hits = spread * true[:, :, None]
     exact = (true == guess).all(1)[:, None]
     flat = [part.reshape(len(targets), -1) for part in (true, guess, true * guess, spread, hits)]
-    counts: Any = np.concatenate([*flat, np.ones_like(exact, dtype=np.float32), exact.astype(np.float32)], axis=1)
+    counts: NDArray[np.float32] = np.concatenate(
+        [*flat, np.ones_like(exact, dtype=np.float32), exact.astype(np.float32)], axis=1
+    )
     return counts
 
 
-def _mark_labels(sets: Sequence[Sequence[str]], index: Mapping[str, int]) -> Any:
+def _mark_labels(sets: Sequence[Sequence[str]], index: Mapping[str, int]) -> NDArray[np.float32]:
     indicators = np.zeros((len(sets), len(index)), dtype=np.float32)
     for row, labels in enumerate(sets):
         indicators[row, [index[label] for label in labels]] = 1
     return indicators
 
 
-def _split_sums(sums: Any, labels: int) -> tuple[Any, Any, Any, Any, Any, Any]:
+def _split_sums(sums: Floats, labels: int) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
     """True, predicted, correct labels; rows and true rows by label and bin; rows and exact rows."""
     true, guess, hit = (sums[..., part * labels : (part + 1) * labels] for part in range(3))
     start = 3 * labels
@@ -149,7 +174,7 @@ def _split_sums(sums: Any, labels: int) -> tuple[Any, Any, Any, Any, Any, Any]:
     return true, guess, hit, all_.reshape(shape), positive.reshape(shape), sums[..., -2:]
 
 
-def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+def compute_metrics(sums: Floats, names: Sequence[str]) -> dict[str, Floats]:
     """Compute the metrics of weighted sums of `compute_statistics`, (..., m) -> (...).
 
     `accuracy` is the share of rows with exactly the right labels; average precision counts rows of one bin as tied.
@@ -171,26 +196,25 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
         }
 
 
-def _average_precision(rows: Any, positive: Any) -> Any:
+def _average_precision(rows: Floats, positive: Floats) -> Floats:
     """Mean average precision of the labels that occur (Everingham et al. 2010)."""
     above = np.flip(np.flip(rows, -1).cumsum(-1), -1)
     hits_above = np.flip(np.flip(positive, -1).cumsum(-1), -1)
     total = positive.sum(-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         each = np.nan_to_num((np.nan_to_num(hits_above / above) * positive).sum(-1) / total)
-        return np.nan_to_num((each * (total > 0)).sum(-1) / (total > 0).sum(-1))
+        mean: Floats = np.nan_to_num((each * (total > 0)).sum(-1) / (total > 0).sum(-1))
+        return mean
 
 
-def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+def summarize_classes(sums: Floats, names: Sequence[str]) -> "ClassSummary":
     """Summarize precision, recall, F1 and support by class."""
     from evertune.objectives.shared import scoring
 
     return {"per_class": scoring.summarize_classes(sums, names), "calibration": []}
 
 
-def pair_labels(
-    targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]]
-) -> tuple[list[str], list[str]]:
+def pair_labels(targets: Sequence[Sequence[str]], predictions: Sequence[Prediction]) -> tuple[list[str], list[str]]:
     """Pair true and predicted labels of each row: common ones with themselves, missed with added ones, `-` for none."""
     true = []
     guess = []
@@ -207,8 +231,8 @@ def pair_labels(
 
 
 def score_outputs(
-    logits: Any,
-    examples: Sequence[Mapping[str, Any]],
+    logits: "torch.Tensor",
+    examples: Sequence[text_classification.Example],
     targets: Sequence[Sequence[str]],
     names: Sequence[str],
     classes: int,

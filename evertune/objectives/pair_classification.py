@@ -1,12 +1,15 @@
 """Pair classification: predicts one label for two texts, such as whether one follows from the other."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import text_classification
 from .shared import two_texts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 COLUMNS = {"text": "string", "text_pair": "string", "label": "string"}
 INPUTS = ("text", "text_pair")
@@ -47,7 +50,7 @@ score_outputs = text_classification.score_outputs
 explain_unfit = text_classification.explain_unfit
 
 
-def build_model(path: str, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str, labels: Sequence[str], options: Options) -> "PreTrainedModel":
     """Build a model from base weights, with a new head of one output per label, in fp32."""
     return text_classification.build_model(
         path, labels, text_classification.Options(max_length=options.max_length, pooling=options.pooling)

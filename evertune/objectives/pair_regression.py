@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from . import text_classification
 from .shared import two_texts
+from .shared.types import EncodedRow, Floats
 
 if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
     from evertune.objectives.shared.proper_scores import RowScores
 
 COLUMNS = {"text": "string", "text_pair": "string", "score": "number"}
@@ -38,26 +42,34 @@ class Options(BaseModel):
     )
 
 
+class Prediction(TypedDict):
+    """The number for two texts."""
+
+    score: float
+
+
 encode = two_texts.encode
 load_model = text_classification.load_model
 collate = text_classification.collate
 explain_unfit = text_classification.explain_unfit
 
 
-def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> "PreTrainedModel":
     """Build a model from base weights, with a new head of one output, in fp32."""
     return text_classification.build_model(
         path, ["score"], text_classification.Options(max_length=options.max_length, pooling=options.pooling)
     )
 
 
-def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(encoded: EncodedRow, target: str | None, label_ids: Mapping[str, int]) -> text_classification.Example:
     """Make what `collate` takes of one row; without a target for serving."""
-    row: dict[str, Any] = {"input_ids": encoded["input_ids"]}
+    row: text_classification.Example = {"input_ids": encoded["input_ids"]}
     return row if target is None else {**row, "labels": np.float32(target)}
 
 
-def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+def compute_loss(
+    logits: "torch.Tensor", labels: "torch.Tensor", weights: "torch.Tensor | None" = None, smoothing: float = 0.0
+) -> "torch.Tensor":
     """Compute squared error, summed over the rows."""
     import torch
 
@@ -65,19 +77,22 @@ def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float
 
 
 def decode(
-    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+    logits: "torch.Tensor",
+    examples: Sequence[text_classification.Example],
+    names: Sequence[str],
+    conventions: Mapping[str, object],
+) -> list[Prediction]:
     """Return the number of each row."""
     return [{"score": score} for score in logits.float().squeeze(-1).tolist()]
 
 
-def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[str]) -> list[Prediction]:
     """Predict the median for every row."""
     middle = float(np.median([float(target) for target in targets]))
     return [{"score": middle} for _ in targets]
 
 
-def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Prediction], names: Sequence[str]) -> Floats:
     """Return for each row 1; x, y, xx, yy, xy of the numbers and of their ranks; both errors, (rows, 13).
 
     Ranks are among all rows here; a resample's Spearman correlation is that of these ranks.
@@ -89,11 +104,11 @@ def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str
     columns = [np.ones(len(true))]
     for x, y in ((true, predicted), (rankdata(true) / len(true), rankdata(predicted) / len(predicted))):
         columns += [x, y, x * x, y * y, x * y]
-    stacked: Any = np.stack([*columns, (true - predicted) ** 2, np.abs(true - predicted)], axis=1)
+    stacked: Floats = np.stack([*columns, (true - predicted) ** 2, np.abs(true - predicted)], axis=1)
     return stacked
 
 
-def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+def compute_metrics(sums: Floats, names: Sequence[str]) -> dict[str, Floats]:
     """Compute the metrics of weighted sums of `compute_statistics`, (..., 13) -> (...).
 
     A correlation with a constant is 0.
@@ -109,7 +124,7 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
         }
 
 
-def _compute_correlation(moments: Any, rows: Any) -> Any:
+def _compute_correlation(moments: Floats, rows: Floats) -> Floats:
     x, y, xx, yy, xy = (moments[..., index] / rows for index in range(5))
     spread = (xx - x * x) * (yy - y * y)
     is_finite = np.isfinite(spread)
@@ -117,7 +132,7 @@ def _compute_correlation(moments: Any, rows: Any) -> Any:
     return np.where(is_finite, correlation, np.nan)
 
 
-def score_predictions(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> "RowScores":
+def score_predictions(targets: Sequence[str], predictions: Sequence[Prediction]) -> "RowScores":
     """Score each row by its squared error."""
     from evertune.objectives.shared import proper_scores
 

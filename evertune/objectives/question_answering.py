@@ -6,15 +6,20 @@ import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from .shared import padding
 from .shared.two_texts import special_tokens
+from .shared.types import Batch, Columns, EncodedRow, Floats, Ids, TokenExample
 
 if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from evertune.objectives.shared.proper_scores import RowScores
 
 COLUMNS = {"context": "string", "question": "string", "answer": "span"}
@@ -40,6 +45,37 @@ class Options(BaseModel):
     max_length: int = Field(384, ge=16, description="Maximum tokens of question and context; a longer context is cut.")
 
 
+class Answer(TypedDict):
+    """A known answer, as the column holds it in JSON: a part of the context, and where it starts if that is known."""
+
+    start: int | None
+    text: str
+
+
+class Example(TokenExample):
+    """A question and its context.
+
+    Args:
+        starts: of each token in the context, -1 for one that is not in it.
+        ends: of each token in the context.
+        characters: of the context.
+        labels: the first and the last token of the answer.
+    """
+
+    starts: Ids
+    ends: Ids
+    characters: Ids
+    labels: NotRequired[list[int]]
+
+
+class Prediction(TypedDict):
+    """The likeliest answer, where in the context it starts, and its probability."""
+
+    answer: str
+    start: float
+    score: float
+
+
 def find_problems(
     inputs: Sequence[Sequence[str | None]], targets: Sequence[str | None], options: Options
 ) -> list[str | None]:
@@ -50,7 +86,7 @@ def find_problems(
 def _find_problem(context: str | None, target: str | None) -> str | None:
     if context is None or target is None:
         return None  # missing values are reported elsewhere
-    answer = json.loads(target)
+    answer: Answer = json.loads(target)
     start = answer["start"]
     text = answer["text"]
     if not text.strip():
@@ -62,7 +98,7 @@ def _find_problem(context: str | None, target: str | None) -> str | None:
     return f"the answer {text[:40]!r} is not at {start} in the context of {len(context)} characters"
 
 
-def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
+def encode(inputs: Sequence[Sequence[str]], tokenizer: "PreTrainedTokenizerBase", options: Options) -> Columns:
     """Encode question and context as token ids, with the bounds of each token in the context (-1: not in it).
 
     The context's characters are kept too: answers are cut out of them.
@@ -71,7 +107,8 @@ def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Options) ->
     settings = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
     questions = tokenizer([question for _, question in inputs], verbose=False, **settings)["input_ids"]
     contexts = tokenizer([context for context, _ in inputs], verbose=False, return_offsets_mapping=True, **settings)
-    encoded: dict[str, list[Any]] = {name: [] for name in ("input_ids", "full_length", "starts", "ends", "characters")}
+    names = ("input_ids", "full_length", "starts", "ends", "characters")
+    encoded: dict[str, list[int | list[int]]] = {name: [] for name in names}
     frame_size = len(before) + len(between) + len(behind)
     for row, question in enumerate(questions):
         cut_question = question[: (options.max_length - frame_size) // 2]
@@ -88,7 +125,7 @@ def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Options) ->
     return encoded
 
 
-def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> "PreTrainedModel":
     """Build a model from base weights, with a new head of two outputs per token: an answer begins or ends here."""
     import torch
     from transformers import AutoModelForTokenClassification
@@ -98,7 +135,7 @@ def build_model(path: str | Path, labels: Sequence[str], options: Options) -> An
     )
 
 
-def load_model(path: str | Path) -> Any:
+def load_model(path: str | Path) -> "PreTrainedModel":
     """Load a tuned model as it was saved.
 
     Raises:
@@ -110,19 +147,24 @@ def load_model(path: str | Path) -> Any:
     return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
 
 
-def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(encoded: EncodedRow, target: str | None, label_ids: Mapping[str, int]) -> Example:
     """Make what `collate` takes of one row; without a target for serving."""
-    row = {name: encoded[name] for name in ("input_ids", "starts", "ends", "characters")}
+    row: Example = {
+        "input_ids": encoded["input_ids"],
+        "starts": encoded["starts"],
+        "ends": encoded["ends"],
+        "characters": encoded["characters"],
+    }
     if target is None:
         return row
-    answer = json.loads(target)
+    answer: Answer = json.loads(target)
     start = answer["start"]
     if start is None:
         start = "".join(map(chr, encoded["characters"])).find(answer["text"])
     return {**row, "labels": _find_tokens(encoded, start, start + len(answer["text"]))}
 
 
-def _find_tokens(encoded: Mapping[str, Any], start: int, end: int) -> list[int]:
+def _find_tokens(encoded: EncodedRow, start: int, end: int) -> list[int]:
     """The first and the last token of the answer."""
     starts = np.asarray(encoded["starts"])
     ends = np.asarray(encoded["ends"])
@@ -132,7 +174,7 @@ def _find_tokens(encoded: Mapping[str, Any], start: int, end: int) -> list[int]:
     return [int(inside[0]), int(inside[-1])]
 
 
-def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+def collate(examples: Sequence[Example], pad_id: int) -> Batch:
     """Pad rows to the longest: `input_ids`, `attention_mask` (rows, length), `labels` (rows, 2)."""
     import torch
 
@@ -142,7 +184,9 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     return batch
 
 
-def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+def compute_loss(
+    logits: "torch.Tensor", labels: "torch.Tensor", weights: "torch.Tensor | None" = None, smoothing: float = 0.0
+) -> "torch.Tensor":
     """Compute cross-entropy of first and last token, summed over the rows.
 
     Padding is not masked, as in the usual model, which soon learns that no answer is there.
@@ -156,14 +200,14 @@ def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float
 
 
 def decode(
-    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+    logits: "torch.Tensor", examples: Sequence[Example], names: Sequence[str], conventions: Mapping[str, object]
+) -> list[Prediction]:
     """Predict the likeliest span of at most `LONGEST` tokens in each context, and its probability."""
     scores = logits.float().cpu().numpy()
     return [_find_best_span(scores[row], item) for row, item in enumerate(examples)]
 
 
-def _find_best_span(logits: Any, item: Mapping[str, Any]) -> dict[str, Any]:
+def _find_best_span(logits: NDArray[np.float32], item: Example) -> Prediction:
     starts = np.asarray(item["starts"])
     ends = np.asarray(item["ends"])
     inside = np.flatnonzero(starts >= 0)
@@ -180,13 +224,13 @@ def _find_best_span(logits: Any, item: Mapping[str, Any]) -> dict[str, Any]:
     return {"answer": answer, "start": float(start), "score": float(np.exp(total[first, last]))}
 
 
-def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[str]) -> list[Prediction]:
     """Predict the commonest answer for every row."""
     top = Counter(json.loads(target)["text"] for target in targets).most_common(1)[0][0]
     return [{"answer": top, "start": 0.0, "score": 1.0} for _ in targets]
 
 
-def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Prediction], names: Sequence[str]) -> Floats:
     """Return for each row 1, F1 of the words, and exact match, as SQuAD counts them, (rows, 3)."""
     counts = np.ones((len(targets), 3))
     for row, (target, prediction) in enumerate(zip(targets, predictions, strict=True)):
@@ -208,7 +252,7 @@ def _normalize_words(text: str) -> list[str]:
     return ARTICLES.sub(" ", bare).split()
 
 
-def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+def compute_metrics(sums: Floats, names: Sequence[str]) -> dict[str, Floats]:
     """Compute the metrics of weighted sums of `compute_statistics`, (..., 3) -> (...)."""
     sums = np.asarray(sums, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -216,8 +260,8 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def score_outputs(
-    logits: Any,
-    examples: Sequence[Mapping[str, Any]],
+    logits: "torch.Tensor",
+    examples: Sequence[Example],
     targets: Sequence[str],
     names: Sequence[str],
     classes: int,
@@ -226,14 +270,14 @@ def score_outputs(
     from evertune.objectives.shared import proper_scores
 
     scores = [
-        _score_ends(row_logits, {**item, **make_example(item, target, {})})
+        _score_ends(row_logits, {**item, **make_example(cast(EncodedRow, item), target, {})})
         for row_logits, item, target in zip(logits.double().cpu().numpy(), examples, targets, strict=True)
     ]
     log, brier = (np.stack(values) for values in zip(*scores, strict=True))
     return proper_scores.RowScores(log, brier, np.ones(len(scores)))
 
 
-def _score_ends(logits: Any, item: Mapping[str, Any]) -> tuple[Any, Any]:
+def _score_ends(logits: Floats, item: Example) -> tuple[Floats, Floats]:
     """Scores of a row's first and last token, each (temperatures,); an answer that was cut off may be anywhere."""
     from evertune.objectives.shared import proper_scores
 

@@ -3,14 +3,18 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
 
 import numpy as np
 from pydantic import Field
 
 from .shared import generated_text, padding
+from .shared.types import Batch, Columns, EncodedRow, Floats, Ids, TokenExample
 
 if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from evertune.objectives.shared.proper_scores import RowScores
 
 COLUMNS = {"text": "string", "target": "string"}
@@ -39,6 +43,21 @@ class Options(generated_text.GenerationOptions):
     beams: int = Field(1, ge=1, le=16, description="Beams of the beam search; 1: greedy.")
 
 
+class Example(TokenExample):
+    """A source, with its target's tokens and bytes where that is known."""
+
+    labels: NotRequired[Ids]
+    bytes: NotRequired[int]
+
+
+class Prediction(TypedDict):
+    """The text for a source; with a known target its likelihood."""
+
+    target: str
+    nats: NotRequired[float]
+    bytes: NotRequired[int]
+
+
 def explain_unfit(path: Path) -> str | None:
     """Explain why a base model cannot be used; None if it can."""
     return generated_text.explain_unfit(path, "encoder-decoder")
@@ -50,12 +69,15 @@ def find_problems(inputs: Sequence[str | None], targets: Sequence[str | None], o
 
 
 def encode(
-    inputs: Sequence[str], tokenizer: Any, options: Options, targets: Sequence[str] | None = None
-) -> dict[str, list[Any]]:
+    inputs: Sequence[str],
+    tokenizer: "PreTrainedTokenizerBase",
+    options: Options,
+    targets: Sequence[str] | None = None,
+) -> Columns:
     """Encode sources and, where known, targets as token ids, each with an end token."""
     end = generated_text.get_end_token(tokenizer)
     ids = generated_text.tokenize_texts(tokenizer, inputs)
-    encoded: dict[str, list[Any]] = {
+    encoded: dict[str, list[list[int]] | list[int]] = {
         "input_ids": [[*row_ids[: options.max_length - 1], end] for row_ids in ids],
         "full_length": [len(row_ids) + 1 for row_ids in ids],
     }
@@ -65,12 +87,12 @@ def encode(
     return encoded
 
 
-def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> "PreTrainedModel":
     """Build a model from base weights in fp32, or at random where the base has a configuration only."""
     return generated_text.build_model("AutoModelForSeq2SeqLM", path, options, num_beams=options.beams)
 
 
-def load_model(path: str | Path) -> Any:
+def load_model(path: str | Path) -> "PreTrainedModel":
     """Load a tuned model as it was saved.
 
     Raises:
@@ -79,15 +101,15 @@ def load_model(path: str | Path) -> Any:
     return generated_text.load_model("AutoModelForSeq2SeqLM", path)
 
 
-def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(encoded: EncodedRow, target: str | None, label_ids: Mapping[str, int]) -> Example:
     """Make what `collate` takes of one row; without a target for serving."""
-    row = {"input_ids": encoded["input_ids"]}
+    row: Example = {"input_ids": encoded["input_ids"]}
     if target is None:
         return row
     return {**row, "labels": encoded["target_ids"], "bytes": len(target.encode())}
 
 
-def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+def collate(examples: Sequence[Example], pad_id: int) -> Batch:
     """Pad rows to the longest: `input_ids`, `attention_mask`, `decoder_input_ids`, `labels`, all (rows, length).
 
     `decoder_input_ids` begin with the padding token, as T5's do.
@@ -100,23 +122,25 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     return batch
 
 
-def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+def compute_loss(
+    logits: "torch.Tensor", labels: "torch.Tensor", weights: "torch.Tensor | None" = None, smoothing: float = 0.0
+) -> "torch.Tensor":
     """Compute cross-entropy of the targets' tokens, summed."""
     return generated_text.compute_loss(logits, labels, smoothing)
 
 
 def predict_batch(
-    model: Any,
-    batch: dict[str, Any],
-    examples: Sequence[Mapping[str, Any]],
+    model: "PreTrainedModel",
+    batch: Batch,
+    examples: Sequence[Example],
     names: Sequence[str],
-    conventions: Mapping[str, Any],
-) -> tuple[list[dict[str, Any]], float]:
+    conventions: Mapping[str, object],
+) -> tuple[list[Prediction], float]:
     """Write a text for each source; where targets are known, add their likelihood and the loss."""
     outputs = generated_text.decode_texts(
         model, generated_text.generate_ids(model, input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
     )
-    predictions: list[dict[str, Any]] = [{"target": output.strip()} for output in outputs]
+    predictions: list[Prediction] = [{"target": output.strip()} for output in outputs]
     if "labels" not in batch:
         return predictions, 0.0
     nats = [
@@ -128,26 +152,26 @@ def predict_batch(
     return [{**prediction, "nats": cost, "bytes": row["bytes"]} for prediction, cost, row in combined], sum(nats)
 
 
-def _row_nats(model: Any, part: dict[str, Any]) -> Any:
+def _row_nats(model: "PreTrainedModel", part: Batch) -> "torch.Tensor":
     labels = part.pop("labels")
     return generated_text.compute_nats(model(**part).logits, labels)
 
 
 def decode(
-    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+    logits: "torch.Tensor", examples: Sequence[Example], names: Sequence[str], conventions: Mapping[str, object]
+) -> list[Prediction]:
     """Not used: see `predict_batch`."""
     return []
 
 
-def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[str]) -> list[Prediction]:
     """Predict the commonest target for every row, with the likelihood of each target's bytes by their frequency."""
     top = Counter(targets).most_common(1)[0][0]
     target_nats = zip(targets, generated_text.compute_byte_nats(targets), strict=True)
     return [{"target": top, "nats": nats, "bytes": len(target.encode())} for target, nats in target_nats]
 
 
-def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Prediction], names: Sequence[str]) -> Floats:
     """Return for each row 1, nats, bytes, ROUGE-L, exact match; sacrebleu's counts for BLEU and chrF, (rows, 33)."""
     from sacrebleu.metrics import BLEU, CHRF
 
@@ -164,7 +188,7 @@ def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str
     return np.concatenate([np.array(rows, dtype=np.float64), *counts], axis=1)
 
 
-def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+def compute_metrics(sums: Floats, names: Sequence[str]) -> dict[str, Floats]:
     """Compute the metrics of weighted sums of `compute_statistics`, (..., 33) -> (...).
 
     BLEU and chrF are between 0 and 1.
@@ -182,7 +206,7 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
         }
 
 
-def _compute_bleu(sums: Any) -> Any:
+def _compute_bleu(sums: Floats) -> Floats:
     """BLEU (Papineni et al. 2002, section 2.3), as sacrebleu's `corpus_bleu` computes it.
 
     Orders without a match are smoothed by `exp`; texts of which none has four words have 0.
@@ -201,7 +225,7 @@ def _compute_bleu(sums: Any) -> Any:
     return np.where((matches[..., 0] > 0) & (passages > 0).all(-1), brevity * np.exp(mean), 0.0)
 
 
-def _compute_chrf(sums: Any) -> Any:
+def _compute_chrf(sums: Floats) -> Floats:
     """The chrF score (Popovic 2015): F of recall and precision, each the mean over the orders that occur.
 
     Args:
@@ -218,12 +242,12 @@ def _compute_chrf(sums: Any) -> Any:
     )
 
 
-def make_excerpt(source: str, target: str, prediction: Mapping[str, Any]) -> tuple[str, str, str]:
+def make_excerpt(source: str, target: str, prediction: Prediction) -> tuple[str, str, str]:
     """Return a source, its target and the model's text."""
     return source, target, prediction["target"]
 
 
-def score_predictions(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> "RowScores":
+def score_predictions(targets: Sequence[str], predictions: Sequence[Prediction]) -> "RowScores":
     """Score each row by its bits per byte."""
     from evertune.objectives.shared import proper_scores
 

@@ -4,15 +4,21 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from .shared import encoder_model, padding
+from .shared.types import Batch, Columns, EncodedRow, Floats, Statistics, TokenExample
 
 if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
     from evertune.objectives.shared.proper_scores import RowScores
+    from evertune.objectives.shared.scoring import ClassSummary
 
 COLUMNS = {"text": "string", "label": "string"}
 INPUTS = ("text",)
@@ -45,6 +51,19 @@ class Options(BaseModel):
     )
 
 
+class Example(TokenExample):
+    """A text, and the id of its label; objectives that share these functions have a number, or a number per label."""
+
+    labels: NotRequired[int | np.float32 | NDArray[np.float32]]
+
+
+class Prediction(TypedDict):
+    """The likeliest label and its probability."""
+
+    label: str
+    score: float
+
+
 def explain_unfit(path: Path) -> str | None:
     """Explain from its configuration why a base model cannot be used; None if it can."""
     kind = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
@@ -52,7 +71,7 @@ def explain_unfit(path: Path) -> str | None:
     return f"is a {kind}, whose decoder reads a second text; {advice}" if kind.endswith("t5") else None
 
 
-def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
+def encode(inputs: Sequence[str], tokenizer: "PreTrainedTokenizerBase", options: Options) -> Columns:
     """Encode texts as token ids with special tokens, and their length before cutting."""
     start, end = _special_tokens(tokenizer)
     room = options.max_length - len(start) - len(end)
@@ -68,7 +87,7 @@ def encode(inputs: Sequence[str], tokenizer: Any, options: Options) -> dict[str,
     }
 
 
-def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+def _special_tokens(tokenizer: "PreTrainedTokenizerBase") -> tuple[list[int], list[int]]:
     """The ids that the tokenizer puts before and after a text, such as `[CLS]` and `[SEP]`."""
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a")["input_ids"]
@@ -81,7 +100,7 @@ def list_labels(targets: Sequence[str]) -> list[str]:
     return list(targets)
 
 
-def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> "PreTrainedModel":
     """Build a model from base weights, with a new head of one output per label, in fp32."""
     import torch
 
@@ -90,7 +109,7 @@ def build_model(path: str | Path, labels: Sequence[str], options: Options) -> An
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
 
 
-def choose_pooling(options: Options, config: Any) -> str:
+def choose_pooling(options: Options, config: "PreTrainedConfig") -> str:
     """Choose the input of the head for a model with this configuration: `mean`, `last` or `model`."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
@@ -101,7 +120,7 @@ def choose_pooling(options: Options, config: Any) -> str:
     return "last" if decoder else "mean"
 
 
-def load_model(path: str | Path) -> Any:
+def load_model(path: str | Path) -> "PreTrainedModel":
     """Load a tuned model as it was saved.
 
     Raises:
@@ -114,24 +133,25 @@ def load_model(path: str | Path) -> Any:
     return _model_class(config).from_pretrained(path, config=config, dtype=torch.float32)
 
 
-def _model_class(config: Any) -> Any:
+def _model_class(config: "PreTrainedConfig") -> "type[PreTrainedModel]":
     import torch
     from transformers import AutoModelForSequenceClassification
     from transformers.modeling_outputs import SequenceClassifierOutput
 
     if config.pooling == "model":
-        return AutoModelForSequenceClassification
+        whole: type[PreTrainedModel] = AutoModelForSequenceClassification
+        return whole
 
     class PooledClassifier(encoder_model.make_model_class(config)):  # type: ignore[misc]
         """A base model, its pooled token states, dropout, and a linear head."""
 
-        def __init__(self, config: Any) -> None:
+        def __init__(self, config: "PreTrainedConfig") -> None:
             super().__init__(config)
             self.dropout = torch.nn.Dropout(_head_dropout(config))
             self.classifier = torch.nn.Linear(config.hidden_size, config.num_labels)
             self.post_init()
 
-        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SequenceClassifierOutput:
             hidden = self.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
             seen = pool_states(hidden, attention_mask, self.config.pooling)
             return SequenceClassifierOutput(logits=self.classifier(self.dropout(seen)))
@@ -139,7 +159,7 @@ def _model_class(config: Any) -> Any:
     return PooledClassifier
 
 
-def pool_states(hidden: Any, mask: Any, how: str) -> Any:
+def pool_states(hidden: "torch.Tensor", mask: "torch.Tensor", how: str) -> "torch.Tensor":
     """Pool each row's states over its real tokens, (rows, units): their mean, or the last where `how` is `last`."""
     import torch
 
@@ -149,19 +169,19 @@ def pool_states(hidden: Any, mask: Any, how: str) -> Any:
     return (hidden * real).sum(1) / real.sum(1)
 
 
-def _head_dropout(config: Any) -> float:
+def _head_dropout(config: "PreTrainedConfig") -> float:
     """The head's dropout, under the name that this family of models uses."""
     values = (getattr(config, name, None) for name in DROPOUTS)
     return next((float(value) for value in values if value is not None), 0.0)
 
 
-def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(encoded: EncodedRow, target: str | None, label_ids: Mapping[str, int]) -> Example:
     """Make what `collate` takes of one row; without a target for serving."""
-    row: dict[str, Any] = {"input_ids": encoded["input_ids"]}
+    row: Example = {"input_ids": encoded["input_ids"]}
     return row if target is None else {**row, "labels": label_ids[target]}
 
 
-def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+def collate(examples: Sequence[Example], pad_id: int) -> Batch:
     """Pad rows to the longest: `input_ids`, `attention_mask` (rows, length), `labels` (rows)."""
     import torch
 
@@ -171,7 +191,9 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     return batch
 
 
-def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+def compute_loss(
+    logits: "torch.Tensor", labels: "torch.Tensor", weights: "torch.Tensor | None" = None, smoothing: float = 0.0
+) -> "torch.Tensor":
     """Compute cross-entropy, summed over the rows."""
     import torch
 
@@ -181,8 +203,8 @@ def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float
 
 
 def decode(
-    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+    logits: "torch.Tensor", examples: Sequence[Example], names: Sequence[str], conventions: Mapping[str, object]
+) -> list[Prediction]:
     """Predict the likeliest label of each row, and its probability."""
     scores, best = logits.float().softmax(-1).max(-1)
     return [
@@ -190,13 +212,13 @@ def decode(
     ]
 
 
-def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[str]) -> list[Prediction]:
     """Predict the commonest label for every row, with score 1."""
     top = Counter(targets).most_common(1)[0][0]
     return [{"label": top, "score": 1.0} for _ in targets]
 
 
-def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def compute_statistics(targets: Sequence[str], predictions: Sequence[Prediction], names: Sequence[str]) -> Statistics:
     """Return counts of each row: true, predicted, correct classes, calibration bins, (rows, 3 * (classes + BINS))."""
     from evertune.objectives.shared import scoring
 
@@ -206,14 +228,14 @@ def compute_statistics(targets: Sequence[str], predictions: Sequence[Mapping[str
     return scoring.count_outcomes(rows, targets, guess, score, names, len(targets))
 
 
-def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+def compute_metrics(sums: Floats, names: Sequence[str]) -> dict[str, Floats]:
     """Compute the metrics of weighted sums of `compute_statistics`, (..., m) -> (...)."""
     from evertune.objectives.shared import scoring
 
     return scoring.compute_class_metrics(sums, len(names))
 
 
-def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+def summarize_classes(sums: Floats, names: Sequence[str]) -> "ClassSummary":
     """Summarize precision, recall, F1 and support by class, and the reliability curve."""
     from evertune.objectives.shared import scoring
 
@@ -223,14 +245,14 @@ def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def pair_labels(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+def pair_labels(targets: Sequence[str], predictions: Sequence[Prediction]) -> tuple[list[str], list[str]]:
     """Pair true and predicted labels, for a confusion matrix."""
     return list(targets), [prediction["label"] for prediction in predictions]
 
 
 def score_outputs(
-    logits: Any,
-    examples: Sequence[Mapping[str, Any]],
+    logits: "torch.Tensor",
+    examples: Sequence[Example],
     targets: Sequence[str],
     names: Sequence[str],
     classes: int,

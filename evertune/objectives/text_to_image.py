@@ -5,15 +5,23 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, NotRequired
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from .shared import picture_metrics, pixels
+from .shared.picture_metrics import Prediction
+from .shared.types import Batch, Columns, EncodedRow, Ids, TokenExample
 
 if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from evertune.objectives.shared.proper_scores import RowScores
+
+    from .shared.picture_network import CaptionedPictures
 
 COLUMNS = {"caption": "string", "image": "image"}
 INPUTS = ("caption",)
@@ -56,6 +64,18 @@ class Options(BaseModel):
     seed: int = Field(17, ge=0, description="Seed of the sampling; the same caption always gives the same picture.")
 
 
+class Example(TokenExample):
+    """A caption, and the pixels of its picture where that is known.
+
+    Args:
+        drawn: settings of the sampling: temperature and guidance in thousandths.
+        labels: the pixels.
+    """
+
+    drawn: Ids
+    labels: NotRequired[Ids]
+
+
 def make_tokenizer(path: str | Path, options: Options) -> pixels.PictureTokenizer:
     """Check the models of both stages; words are hashed and need no tokenizer.
 
@@ -91,13 +111,16 @@ def find_problems(inputs: Sequence[str | None], targets: Sequence[str | None], o
 
 
 def encode(
-    inputs: Sequence[str], tokenizer: Any, options: Options, targets: Sequence[str] | None = None
-) -> dict[str, list[Any]]:
+    inputs: Sequence[str],
+    tokenizer: "PreTrainedTokenizerBase",
+    options: Options,
+    targets: Sequence[str] | None = None,
+) -> Columns:
     """Encode captions as word ids, padded with 0, also for each cell of the picture; and known pictures as pixels."""
     cells = (options.size // pixels.CELL) ** 2
     word_ids = [[_hash_word(word, options.words) for word in WORD.findall(caption.lower())] for caption in inputs]
     cut_ids = [ids[: options.max_length] for ids in word_ids]
-    encoded: dict[str, list[Any]] = {
+    encoded: dict[str, Sequence[int | Ids]] = {
         "input_ids": [ids + [0] * (options.max_length - len(ids) + cells) for ids in cut_ids],
         "full_length": [max(len(ids), options.max_length) + cells for ids in word_ids],
         "drawn": [[round(1000 * options.temperature), options.top_k, round(1000 * options.guidance), options.seed]]
@@ -112,7 +135,7 @@ def _hash_word(word: str, words: int) -> int:
     return 1 + int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest()) % (words - 1)
 
 
-def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> "PreTrainedModel":
     """Build a decoder at random on the first stage and the classifier, both frozen."""
     import torch
     from transformers import AutoModelForImageClassification
@@ -143,7 +166,7 @@ def build_model(path: str | Path, labels: Sequence[str], options: Options) -> An
     return model
 
 
-def load_model(path: str | Path) -> Any:
+def load_model(path: str | Path) -> "PreTrainedModel":
     """Load a tuned model as it was saved.
 
     Raises:
@@ -156,13 +179,13 @@ def load_model(path: str | Path) -> Any:
     return CaptionedPictures.from_pretrained(path, dtype=torch.float32)
 
 
-def make_example(encoded: Mapping[str, Any], target: str | None, label_ids: Mapping[str, int]) -> dict[str, Any]:
+def make_example(encoded: EncodedRow, target: str | None, label_ids: Mapping[str, int]) -> Example:
     """Make what `collate` takes of one row; without a target for serving."""
-    row = {name: encoded[name] for name in ("input_ids", "drawn")}
+    row: Example = {"input_ids": encoded["input_ids"], "drawn": encoded["drawn"]}
     return row if target is None else {**row, "labels": encoded["pixels"]}
 
 
-def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+def collate(examples: Sequence[Example], pad_id: int) -> Batch:
     """Stack `words` (rows, length); of known pictures `pixel_values` (rows, 3, size, size), `labels` (rows, cells).
 
     The labels only give the number of codes; the model finds the codes themselves.
@@ -177,7 +200,12 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     return batch
 
 
-def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+def compute_loss(
+    logits: tuple["torch.Tensor", "torch.Tensor"],
+    labels: "torch.Tensor",
+    weights: "torch.Tensor | None" = None,
+    smoothing: float = 0.0,
+) -> "torch.Tensor":
     """Compute cross-entropy, summed over the codes."""
     import torch
 
@@ -188,12 +216,12 @@ def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float
 
 
 def predict_batch(
-    model: Any,
-    batch: dict[str, Any],
-    examples: Sequence[Mapping[str, Any]],
+    model: "CaptionedPictures",
+    batch: Batch,
+    examples: Sequence[Example],
     names: Sequence[str],
-    conventions: Mapping[str, Any],
-) -> tuple[list[dict[str, Any]], float]:
+    conventions: Mapping[str, object],
+) -> tuple[list[Prediction], float]:
     """Draw a picture for each caption.
 
     Where the true pictures are known, add the likelihood of their codes and the classifier's logits of both pictures.
@@ -205,7 +233,7 @@ def predict_batch(
     words = batch["words"][:, : model.config.caption]
     codes = model.sample_codes(words, noise, temperature / 1000, int(top_k), guidance / 1000)
     pictures = model.codes.decode_codes(codes).float().clamp(-1, 1)
-    predictions: list[dict[str, Any]] = [{"image": image} for image in pixels.encode_pngs(pictures)]
+    predictions: list[Prediction] = [{"image": image} for image in pixels.encode_pngs(pictures)]
     if "pixel_values" not in batch:
         return predictions, 0.0
     code_logits, true_codes = model(words=batch["words"], pixel_values=batch["pixel_values"]).logits
@@ -218,7 +246,7 @@ def predict_batch(
     return predictions, float(row_nats.sum()) * true_codes.shape[1]
 
 
-def _draw_noise(item: Mapping[str, Any], model: Any) -> Any:
+def _draw_noise(item: Example, model: "CaptionedPictures") -> NDArray[np.float32]:
     """Gumbel noise of a caption, independent of the rest of its batch."""
     words = [int(word) for word in item["input_ids"][: model.config.caption]]
     generator = np.random.default_rng([int(item["drawn"][3]), *words])
@@ -226,8 +254,11 @@ def _draw_noise(item: Mapping[str, Any], model: Any) -> Any:
 
 
 def decode(
-    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+    logits: tuple["torch.Tensor", "torch.Tensor"],
+    examples: Sequence[Example],
+    names: Sequence[str],
+    conventions: Mapping[str, object],
+) -> list[Prediction]:
     """Not used: see `predict_batch`.
 
     Raises:
@@ -236,7 +267,7 @@ def decode(
     raise NotImplementedError("text-to-image predicts with `predict_batch`")
 
 
-def predict_majority(targets: Sequence[str]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[str]) -> list[Prediction]:
     """Predict the mean of all pictures for every row, with 512 equally likely codes."""
     mean = pixels.encode_png(np.mean([pixels.decode_picture(target, 32) for target in targets], axis=0).round())
     return [{"image": mean, "nats": math.log(512), "judged": [0.0], "real": [0.0]} for _ in targets]
@@ -246,12 +277,13 @@ compute_statistics = picture_metrics.compute_statistics
 compute_metrics = picture_metrics.compute_metrics
 
 
-def compute_states(model: Any, batch: Mapping[str, Any]) -> Any:
+def compute_states(model: "CaptionedPictures", batch: Batch) -> "torch.Tensor":
     """Return the decoder's last state of each caption, (rows, width)."""
-    return model.decoder(input_ids=batch["words"][:, : model.config.caption]).last_hidden_state[:, -1]
+    states: torch.Tensor = model.decoder(input_ids=batch["words"][:, : model.config.caption]).last_hidden_state
+    return states[:, -1]
 
 
-def score_predictions(targets: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> "RowScores":
+def score_predictions(targets: Sequence[str], predictions: Sequence[Prediction]) -> "RowScores":
     """Score each row by the likelihood of the true picture's codes."""
     from evertune.objectives.shared import proper_scores
 

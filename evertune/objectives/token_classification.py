@@ -4,15 +4,21 @@ import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from .shared import padding
+from .shared.types import Batch, Columns, EncodedRow, Floats, Ids, TokenExample
 
 if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from evertune.objectives.shared.proper_scores import RowScores
+    from evertune.objectives.shared.scoring import ClassSummary
 
 COLUMNS = {"tokens": "strings", "tags": "strings"}
 INPUTS = ("tokens",)
@@ -48,14 +54,34 @@ class Options(BaseModel):
     )
 
 
-def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Options) -> dict[str, list[Any]]:
+class Example(TokenExample):
+    """A sentence, with the position of each word's tagged sub-word, and an id for every sub-word."""
+
+    word_starts: Ids
+    labels: NotRequired[list[int]]
+
+
+class Prediction(TypedDict):
+    """The tag of each word, and its probability."""
+
+    tags: list[str]
+    scores: list[float]
+
+
+class Conventions(TypedDict):
+    """What the tags of the train rows have in common."""
+
+    openers: list[str]
+
+
+def encode(inputs: Sequence[Sequence[str]], tokenizer: "PreTrainedTokenizerBase", options: Options) -> Columns:
     """Encode sentences as token ids, with the position of each word's tagged sub-word (-1: cut off or empty)."""
     is_byte_level = tokenizer(["a", "b"], is_split_into_words=True)["input_ids"] != tokenizer("a b")["input_ids"]
     gap = " " if is_byte_level else ""  # byte-level tokenizers would join the words
     room = options.max_length
     spaced = [[gap * bool(number and word) + word for number, word in enumerate(words)] for words in inputs]
     batch = tokenizer(spaced, is_split_into_words=True, verbose=False)
-    encoded: dict[str, list[Any]] = {"input_ids": [], "word_starts": [], "full_length": []}
+    encoded: dict[str, list[int | list[int]]] = {"input_ids": [], "word_starts": [], "full_length": []}
     for row, words in enumerate(inputs):
         ids = batch["input_ids"][row]
         word_ids = batch.word_ids(row)
@@ -74,7 +100,7 @@ def list_labels(targets: Sequence[Sequence[str]]) -> list[str]:
     return [tag for tags in targets for tag in tags]
 
 
-def find_conventions(targets: Sequence[Sequence[str]]) -> dict[str, Any]:
+def find_conventions(targets: Sequence[Sequence[str]]) -> Conventions:
     """Find `openers`: inside tags that also open an entity in these targets, as a first `I-X` of IOB1 does."""
     parts = parse_grammar(set(list_labels(targets)))
     begins = _find_begun_types(parts)
@@ -83,7 +109,7 @@ def find_conventions(targets: Sequence[Sequence[str]]) -> dict[str, Any]:
     return {"openers": sorted(openers)}
 
 
-def build_model(path: str | Path, labels: Sequence[str], options: Options) -> Any:
+def build_model(path: str | Path, labels: Sequence[str], options: Options) -> "PreTrainedModel":
     """Build a model from base weights, with a new head of one output per tag, in fp32."""
     import torch
     from transformers import AutoModelForTokenClassification
@@ -100,7 +126,7 @@ def build_model(path: str | Path, labels: Sequence[str], options: Options) -> An
     )
 
 
-def load_model(path: str | Path) -> Any:
+def load_model(path: str | Path) -> "PreTrainedModel":
     """Load a tuned model as it was saved.
 
     Raises:
@@ -112,11 +138,9 @@ def load_model(path: str | Path) -> Any:
     return AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
 
 
-def make_example(
-    encoded: Mapping[str, Any], target: Sequence[str] | None, label_ids: Mapping[str, int]
-) -> dict[str, Any]:
+def make_example(encoded: EncodedRow, target: Sequence[str] | None, label_ids: Mapping[str, int]) -> Example:
     """Make what `collate` takes of one sentence; without a target for serving."""
-    row = {"input_ids": encoded["input_ids"], "word_starts": encoded["word_starts"]}
+    row: Example = {"input_ids": encoded["input_ids"], "word_starts": encoded["word_starts"]}
     if target is None:
         return row
     labels = [IGNORED] * len(row["input_ids"])
@@ -126,7 +150,7 @@ def make_example(
     return {**row, "labels": labels}
 
 
-def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any]:
+def collate(examples: Sequence[Example], pad_id: int) -> Batch:
     """Pad rows to the longest: `input_ids`, `attention_mask` and `labels`, all (rows, length)."""
     batch = padding.pad_inputs(examples, pad_id)
     if "labels" in examples[0]:
@@ -134,7 +158,9 @@ def collate(examples: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Any
     return batch
 
 
-def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float = 0.0) -> Any:
+def compute_loss(
+    logits: "torch.Tensor", labels: "torch.Tensor", weights: "torch.Tensor | None" = None, smoothing: float = 0.0
+) -> "torch.Tensor":
     """Compute cross-entropy, summed over the words."""
     import torch
 
@@ -149,8 +175,8 @@ def compute_loss(logits: Any, labels: Any, weights: Any = None, smoothing: float
 
 
 def decode(
-    logits: Any, examples: Sequence[Mapping[str, Any]], names: Sequence[str], conventions: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+    logits: "torch.Tensor", examples: Sequence[Example], names: Sequence[str], conventions: Mapping[str, object]
+) -> list[Prediction]:
     """Predict the likeliest well-formed tags of each sentence, and their probabilities; a word cut off is `O` with 0.
 
     In a well-formed sequence no entity starts with an inside tag (BIO, BIOES), unless that tag opened one in the train
@@ -161,7 +187,8 @@ def decode(
     seen = np.flatnonzero(starts >= 0)
     rows = np.repeat(np.arange(len(examples)), counts)[seen]
     likely = logits.float().softmax(-1).cpu().numpy()[rows, starts[seen]]
-    best = _find_best_tags(likely, rows, *_find_transitions(names, conventions.get("openers", ())))
+    openers = cast(Collection[str], conventions.get("openers", ()))
+    best = _find_best_tags(likely, rows, *_find_transitions(names, openers))
     tags = np.full(len(starts), "O" if "O" in names else names[0], dtype=object)
     scores = np.zeros(len(starts))
     tags[seen] = np.array(names, dtype=object)[best]
@@ -172,9 +199,11 @@ def decode(
     ]
 
 
-def _find_best_tags(likely: Any, rows: Any, allowed: Any, first: Any) -> Any:
+def _find_best_tags(
+    likely: NDArray[np.float32], rows: NDArray[np.int64], allowed: NDArray[np.bool_], first: NDArray[np.bool_]
+) -> NDArray[np.int64]:
     """Best allowed tags of all sentences, as indices, from probabilities (words, tags) and each word's sentence."""
-    best = likely.argmax(-1)
+    best: NDArray[np.int64] = likely.argmax(-1)
     formed = np.where(np.diff(rows, prepend=-1) > 0, first[best], allowed[np.roll(best, 1), best])
     for row in np.unique(rows[~formed]):
         words = slice(*np.searchsorted(rows, [row, row + 1]))
@@ -182,7 +211,7 @@ def _find_best_tags(likely: Any, rows: Any, allowed: Any, first: Any) -> Any:
     return best
 
 
-def _viterbi(words: Any, allowed: Any, first: Any) -> Any:
+def _viterbi(words: NDArray[np.float32], allowed: NDArray[np.bool_], first: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Indices of the best allowed tags of one sentence, from probabilities (words, tags)."""
     emitted = np.log(np.maximum(words, 1e-30))
     barrier = np.where(allowed, 0.0, -np.inf)
@@ -198,7 +227,7 @@ def _viterbi(words: Any, allowed: Any, first: Any) -> Any:
     return np.array(path[::-1])
 
 
-def _find_transitions(names: Sequence[str], openers: Collection[str]) -> tuple[Any, Any]:
+def _find_transitions(names: Sequence[str], openers: Collection[str]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which tag may follow which, (tags, tags), and which may come first, (tags,); all, where no tag begins a type.
 
     The last word may leave an entity open, because a sentence can be cut.
@@ -270,15 +299,15 @@ def _entity_types(names: Sequence[str]) -> list[str]:
     return sorted({kind for _, kind in parse_grammar(names).values() if kind})
 
 
-def predict_majority(targets: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+def predict_majority(targets: Sequence[Sequence[str]]) -> list[Prediction]:
     """Predict the commonest tag for every word, with score 1."""
     top = Counter(list_labels(targets)).most_common(1)[0][0]
     return [{"tags": [top] * len(tags), "scores": [1.0] * len(tags)} for tags in targets]
 
 
 def compute_statistics(
-    targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]], names: Sequence[str]
-) -> Any:
+    targets: Sequence[Sequence[str]], predictions: Sequence[Prediction], names: Sequence[str]
+) -> NDArray[np.float32]:
     """Return counts of each sentence: words by tag, calibration bins, entities by type in order of `_entity_types`."""
     from evertune.objectives.shared import scoring
 
@@ -298,7 +327,7 @@ def compute_statistics(
     return np.concatenate([words, spans], axis=1)
 
 
-def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+def compute_metrics(sums: Floats, names: Sequence[str]) -> dict[str, Floats]:
     """Compute the metrics of weighted sums of `compute_statistics`, (..., m) -> (...).
 
     Entity metrics are micro averages.
@@ -320,7 +349,7 @@ def compute_metrics(sums: Any, names: Sequence[str]) -> dict[str, Any]:
         }
 
 
-def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+def summarize_classes(sums: Floats, names: Sequence[str]) -> "ClassSummary":
     """Summarize entities by type, words by tag, and the reliability curve."""
     from evertune.objectives.shared import scoring
 
@@ -331,16 +360,14 @@ def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def pair_labels(
-    targets: Sequence[Sequence[str]], predictions: Sequence[Mapping[str, Any]]
-) -> tuple[list[str], list[str]]:
+def pair_labels(targets: Sequence[Sequence[str]], predictions: Sequence[Prediction]) -> tuple[list[str], list[str]]:
     """Pair true and predicted tags, for a confusion matrix."""
     return list_labels(targets), [tag for prediction in predictions for tag in prediction["tags"]]
 
 
 def score_outputs(
-    logits: Any,
-    examples: Sequence[Mapping[str, Any]],
+    logits: "torch.Tensor",
+    examples: Sequence[Example],
     targets: Sequence[Sequence[str]],
     names: Sequence[str],
     classes: int,

@@ -4,7 +4,7 @@ import logging
 import uuid
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.errors import DataError
 from evertune.records import Tokens
@@ -12,6 +12,8 @@ from evertune.records import Tokens
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+    from datasets.table import MemoryMappedTable
+    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 PARTS = 1_000_000  # more parts than a batch can have
@@ -20,7 +22,7 @@ SMALL = 100_000  # ... and if they have at most this many rows
 NAME = "group-"
 
 
-def assign_files(rows: "pa.Table", groups: Collection[int] = ()) -> Iterator[tuple[str, Any]]:
+def assign_files(rows: "pa.Table", groups: Collection[int] = ()) -> "Iterator[tuple[str, NDArray[np.int64]]]":
     """Yield each file's name and the indices of its rows, in the order of the corpus.
 
     Args:
@@ -100,7 +102,7 @@ def _group_of(path: Path) -> int:
     return (int(path.stem.partition("-")[0]) - 1) // GROUP
 
 
-def open_tables(tokens: Tokens) -> dict[str, Any]:
+def open_tables(tokens: Tokens) -> "dict[str, MemoryMappedTable]":
     """Return the token files by name, as memory-mapped tables of `datasets`.
 
     Raises:
@@ -114,7 +116,7 @@ def open_tables(tokens: Tokens) -> dict[str, Any]:
         raise DataError(f"a token file cannot be read ({error}); run again to encode its rows again") from error
 
 
-def locate_rows(tables: dict[str, Any], rows: "pa.Table") -> "np.ndarray[Any, Any]":
+def locate_rows(tables: "dict[str, MemoryMappedTable]", rows: "pa.Table") -> "NDArray[np.int64]":
     """Return each row's position in the concatenated tables; looked up file by file, so that memory is bounded.
 
     Args:

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evertune.errors import ConfigError, DataError
 from evertune.models import base as base_models
@@ -25,12 +25,15 @@ from evertune.tokenization import token_files
 if TYPE_CHECKING:
     import datasets
     import pyarrow as pa
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
     from evertune.config import Recipe
+    from evertune.objectives.shared.pixels import PictureTokenizer
+    from evertune.objectives.shared.types import Columns
     from evertune.runtime.context import RunContext
 
 logger = logging.getLogger(__name__)
-Encode = Callable[["pa.Table"], dict[str, list[Any]]]
+Encode = Callable[["pa.Table"], "Columns"]
 Inputs = Callable[[int], "pa.Table"]
 _worker_encoders: list[Encode] = []  # the encoder of a worker process
 STEP_VERSION = 1  # raise it when the same input gives another result
@@ -115,7 +118,7 @@ def load_tokens(tokens: Tokens, rows: "pa.Table") -> "datasets.Dataset":
     return datasets.Dataset(concat_tables(list(tables.values()))).select(positions)
 
 
-def load_tokenizer(recipe: "Recipe") -> Any:
+def load_tokenizer(recipe: "Recipe") -> "PreTrainedTokenizerBase | PictureTokenizer":
     """Return the base model's tokenizer.
 
     Raises:
@@ -156,7 +159,7 @@ def load_tokenizer(recipe: "Recipe") -> Any:
     return loaded
 
 
-def _own_tokenizer(objective: Objective, model_path: str, recipe: "Recipe") -> Any:
+def _own_tokenizer(objective: Objective, model_path: str, recipe: "Recipe") -> "PictureTokenizer":
     try:
         return objective.make_tokenizer(model_path, base_models.resolve_options(recipe))
     except (OSError, ValueError) as error:
@@ -164,7 +167,7 @@ def _own_tokenizer(objective: Objective, model_path: str, recipe: "Recipe") -> A
         raise ConfigError(f"{prefix}{error}") from error
 
 
-def _max_positions(config: Any) -> int | None:
+def _max_positions(config: "PreTrainedConfig") -> int | None:
     """Return how many tokens the model accepts; None without a limit."""
     limit: int | None = getattr(config, "max_position_embeddings", None)
     if limit is not None and config.model_type in FROM_PADDING:
@@ -185,7 +188,7 @@ def write_part(recipe: "Recipe", path: Path, part: "pa.Table") -> None:
     _write_file(path, part, _build_encoder(recipe))
 
 
-def encode_rows(recipe: "Recipe", rows: "pa.Table") -> dict[str, list[Any]]:
+def encode_rows(recipe: "Recipe", rows: "pa.Table") -> "Columns":
     """Return a few rows as the objective encodes them.
 
     Raises:
@@ -194,7 +197,9 @@ def encode_rows(recipe: "Recipe", rows: "pa.Table") -> dict[str, list[Any]]:
     return _build_encoder(recipe)(rows)
 
 
-def _encode_missing(recipe: "Recipe", rows: "pa.Table", missing: dict[Path, Any], spread: Spread | None) -> None:
+def _encode_missing(
+    recipe: "Recipe", rows: "pa.Table", missing: "dict[Path, pa.ChunkedArray]", spread: Spread | None
+) -> None:
     """Write token files: on other machines with `spread`, in this process if rows are few, else in a process a core.
 
     Args:
@@ -259,12 +264,9 @@ def _build_encoder(recipe: "Recipe") -> Encode:
     get_tokenizer = functools.cache(lambda: load_tokenizer(recipe))
     objective = load_objective(recipe.objective.type)
 
-    def encode(rows: "pa.Table") -> dict[str, list[Any]]:
+    def encode(rows: "pa.Table") -> "Columns":
         targets = (extract_cells(rows, [objective.TARGET]),) if objective.ENCODES_TARGET else ()
-        columns: dict[str, list[Any]] = objective.encode(
-            extract_cells(rows, objective.INPUTS), get_tokenizer(), recipe.objective, *targets
-        )
-        return columns
+        return objective.encode(extract_cells(rows, objective.INPUTS), get_tokenizer(), recipe.objective, *targets)
 
     return encode
 

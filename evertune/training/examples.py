@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import datasets
     import pyarrow as pa
 
+    from evertune.objectives.shared.types import EncodedRow
+
 
 class Example(TypedDict):
     """A row as the objective's `make_example` builds it, often with further keys for its `collate`."""
@@ -70,7 +72,7 @@ class Examples(Sequence[Example]):
             return [self[row_index] for row_index in range(len(self))[index]]
         index = range(len(self))[index]  # raises IndexError at the end, which ends a loop over a sequence
         row = {name: _read_cell(column, index) for name, column in self._columns.items()}
-        return cast(Example, self._objective.make_example(row, self._targets[index], self._ids))
+        return cast(Example, self._objective.make_example(cast("EncodedRow", row), self._targets[index], self._ids))
 
 
 def _read_column(column: "pa.ChunkedArray") -> _Column:

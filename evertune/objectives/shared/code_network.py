@@ -39,7 +39,7 @@ class CodesOutput:
             and the pictures that the network saw (rows, 3, size, size).
     """
 
-    logits: tuple[Any, Any, Any, Any]
+    logits: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class ImageCodes(PreTrainedModel):
@@ -76,7 +76,7 @@ class ImageCodes(PreTrainedModel):
         )
         self.post_init()
 
-    def forward(self, pixel_values: Any) -> CodesOutput:
+    def forward(self, pixel_values: torch.Tensor) -> CodesOutput:
         """Encode pictures and reconstruct them."""
         states, codes = self.states(pixel_values)
         chosen = self.look_up_vectors(codes)
@@ -85,7 +85,7 @@ class ImageCodes(PreTrainedModel):
         straight = states + (chosen - states).detach()  # straight-through: the gradient skips the choice of codes
         return CodesOutput((self.decoder(straight), code_error + COMMITMENT * pull, codes.flatten(1), pixel_values))
 
-    def states(self, pixel_values: Any) -> tuple[Any, Any]:
+    def states(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return states on the unit sphere and their nearest codes.
 
         They are (rows, code_size, height, width) and (rows, height, width).
@@ -94,14 +94,15 @@ class ImageCodes(PreTrainedModel):
         similarities = torch.einsum("rchw,kc->rkhw", states, functional.normalize(self.codebook, dim=1))
         return states, similarities.argmax(1)
 
-    def look_up_vectors(self, codes: Any) -> Any:
+    def look_up_vectors(self, codes: torch.Tensor) -> torch.Tensor:
         """Return the vectors of codes (rows, height, width), (rows, code_size, height, width)."""
         return functional.normalize(self.codebook, dim=1)[codes].permute(0, 3, 1, 2)
 
-    def decode_codes(self, codes: Any) -> Any:
+    def decode_codes(self, codes: torch.Tensor) -> torch.Tensor:
         """Decode codes (rows, cells) to pictures, (rows, 3, size, size)."""
         side = int(codes.shape[1] ** 0.5)
-        return self.decoder(self.look_up_vectors(codes.view(-1, side, side)))
+        pictures: torch.Tensor = self.decoder(self.look_up_vectors(codes.view(-1, side, side)))
+        return pictures
 
 
 class Residual(nn.Module):
@@ -112,6 +113,7 @@ class Residual(nn.Module):
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 1)
 
-    def forward(self, states: Any) -> Any:
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Add the convolutions' output to the states."""
-        return states + self.second(functional.silu(self.first(functional.silu(states))))
+        change: torch.Tensor = self.second(functional.silu(self.first(functional.silu(states))))
+        return states + change

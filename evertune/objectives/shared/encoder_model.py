@@ -1,9 +1,14 @@
 """A base model with room for a new head; a copy travels in bundles."""
 
-from typing import Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
-def make_model_class(config: Any) -> Any:
+def make_model_class(config: "PreTrainedConfig") -> "type[PreTrainedModel]":
     """Return a `PreTrainedModel` class whose instances hold the base model of this configuration.
 
     A subclass adds its head in `__init__`, after `super().__init__(config)`, and calls `self.post_init()`.
@@ -21,14 +26,14 @@ def make_model_class(config: Any) -> Any:
         base_model_prefix = base_class.base_model_prefix
         _supports_sdpa = base_class._supports_sdpa
 
-        def __init__(self, config: Any) -> None:
+        def __init__(self, config: "PreTrainedConfig") -> None:
             super().__init__(config)
             setattr(self, self.base_model_prefix, AutoModel.from_config(config, trust_remote_code=False))
 
     return ModelWithBase
 
 
-def load_config(path: Any, labels: Any) -> Any:
+def load_config(path: str | Path, labels: Iterable[str]) -> "PreTrainedConfig":
     """Return the configuration of a base model with these labels as its outputs."""
     from transformers import AutoConfig
 

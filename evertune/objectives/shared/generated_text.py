@@ -4,12 +4,17 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from .padding import make_mask, pad_rows
+from .types import Batch, Floats, Ids
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 IGNORED = -100  # label that the loss ignores
 LOGITS = 1 << 25  # logits that are converted to fp32 at a time: 128 MB
@@ -34,7 +39,7 @@ class GenerationOptions(BaseModel):
     )
 
 
-def build_model(kind: str, path: str | Path, options: Any, **more: Any) -> Any:
+def build_model(kind: str, path: str | Path, options: GenerationOptions, **more: object) -> "PreTrainedModel":
     """Build a model from base weights in fp32, or at random from a folder with a configuration only.
 
     Args:
@@ -65,7 +70,7 @@ def build_model(kind: str, path: str | Path, options: Any, **more: Any) -> Any:
     return model
 
 
-def load_model(kind: str, path: str | Path) -> Any:
+def load_model(kind: str, path: str | Path) -> "PreTrainedModel":
     """Load a tuned model as it was saved, and its tokenizer.
 
     Raises:
@@ -104,18 +109,18 @@ def explain_unfit(path: Path, kind: str) -> str | None:
     return f"is a {name}; this objective needs a model of kind {kind}, such as package:evertune/models/{example}"
 
 
-def get_start_token(tokenizer: Any) -> int:
+def get_start_token(tokenizer: "PreTrainedTokenizerBase") -> int:
     """Return the token before a text."""
     candidates = (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id)
     return int(next(token_id for token_id in candidates if token_id is not None))
 
 
-def get_end_token(tokenizer: Any) -> int:
+def get_end_token(tokenizer: "PreTrainedTokenizerBase") -> int:
     """Return the token after a text."""
     return int(tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id)
 
 
-def get_turn_end(tokenizer: Any) -> int:
+def get_turn_end(tokenizer: "PreTrainedTokenizerBase") -> int:
     """Return the token after an answer: ChatML's own if the tokenizer has it."""
     return int(tokenizer.get_vocab().get("<|im_end|>", get_end_token(tokenizer)))
 
@@ -125,19 +130,19 @@ def is_selected(ids: Sequence[int], share: float) -> bool:
     return (sum(ids) * 2654435761 >> 8) % 1000 < 1000 * share
 
 
-def tokenize_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+def tokenize_texts(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
     """Encode texts as token ids, without special tokens."""
     settings = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
     ids: list[list[int]] = tokenizer(list(texts), verbose=False, **settings)["input_ids"] if texts else []
     return ids
 
 
-def compute_loss(logits: Any, labels: Any, smoothing: float = 0.0) -> Any:
+def compute_loss(logits: "torch.Tensor", labels: "torch.Tensor", smoothing: float = 0.0) -> "torch.Tensor":
     """Compute summed cross-entropy of aligned logits and labels, in fp32 a part at a time to save memory."""
     import torch
     from torch.utils.checkpoint import checkpoint
 
-    def part_loss(some_logits: Any, some_labels: Any) -> Any:
+    def part_loss(some_logits: torch.Tensor, some_labels: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(
             some_logits.float(), some_labels, reduction="sum", label_smoothing=smoothing, ignore_index=IGNORED
         )
@@ -147,13 +152,14 @@ def compute_loss(logits: Any, labels: Any, smoothing: float = 0.0) -> Any:
     size = max(1, LOGITS // logits.shape[-1])
     if len(flat_logits) <= size:
         return part_loss(flat_logits, flat_labels)
-    pairs = zip(flat_logits.split(size), flat_labels.split(size), strict=True)
-    return sum(
+    pairs = zip(torch.split(flat_logits, size), torch.split(flat_labels, size), strict=True)
+    total: torch.Tensor = sum(
         checkpoint(part_loss, some_logits, some_labels, use_reentrant=False) for some_logits, some_labels in pairs
     )
+    return total
 
 
-def compute_nats(logits: Any, labels: Any) -> Any:
+def compute_nats(logits: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
     """Compute the summed cross-entropy of each row, (rows,)."""
     import torch
 
@@ -163,14 +169,14 @@ def compute_nats(logits: Any, labels: Any) -> Any:
     return each.sum(1)
 
 
-def split_batch(batch: Mapping[str, Any], vocabulary: int) -> Iterator[dict[str, Any]]:
+def split_batch(batch: Mapping[str, "torch.Tensor"], vocabulary: int) -> Iterator[Batch]:
     """Yield the rows of a batch, as many at a time as fit into memory with their logits."""
     rows = max(1, LOGITS // (vocabulary * batch["labels"].shape[1]))
     for start in range(0, len(batch["labels"]), rows):
         yield {name: value[start : start + rows] for name, value in batch.items()}
 
 
-def continue_prompts(model: Any, prompts: Sequence[Sequence[int]]) -> list[str]:
+def continue_prompts(model: "PreTrainedModel", prompts: Sequence[Ids]) -> list[str]:
     """Continue each prompt, without repeating it; a prompt that is too long is cut at its beginning."""
     if not prompts:
         return []
@@ -182,7 +188,7 @@ def continue_prompts(model: Any, prompts: Sequence[Sequence[int]]) -> list[str]:
     return decode_texts(model, output_ids[:, ids.shape[1] :])
 
 
-def generate_ids(model: Any, **inputs: Any) -> Any:
+def generate_ids(model: "PreTrainedModel", **inputs: "torch.Tensor") -> "torch.Tensor":
     """Generate token ids by the model's generation settings; sampling always uses the same seed."""
     import torch
 
@@ -190,10 +196,11 @@ def generate_ids(model: Any, **inputs: Any) -> Any:
     with torch.random.fork_rng(enabled=is_drawn) if is_drawn else contextlib.nullcontext():
         if is_drawn:
             torch.manual_seed(0)
-        return model.generate(**inputs)
+        output_ids: torch.Tensor = model.generate(**inputs)
+        return output_ids
 
 
-def decode_texts(model: Any, ids: Any) -> list[str]:
+def decode_texts(model: "PreTrainedModel", ids: "torch.Tensor") -> list[str]:
     """Decode token ids to texts, without special tokens."""
     texts: list[str] = model.tokenizer.batch_decode(ids, skip_special_tokens=True)
     return texts
@@ -230,14 +237,14 @@ def _common_length(words: Sequence[str], other: Sequence[str]) -> int:
     return row[-1]
 
 
-def compute_likelihood(sums: Any) -> dict[str, Any]:
+def compute_likelihood(sums: Floats) -> dict[str, Floats]:
     """Compute bits per byte and perplexity from sums of nats, tokens and bytes, (..., 3)."""
     nats, tokens, size = (sums[..., index] for index in range(3))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return {"bits_per_byte": nats / size / np.log(2), "perplexity": np.exp(nats / tokens)}
 
 
-def compute_means(sums: Any, names: Sequence[str]) -> dict[str, Any]:
+def compute_means(sums: Floats, names: Sequence[str]) -> dict[str, Floats]:
     """Compute means from sums (..., 1 + names), the first of which is the number of rows."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return {name: sums[..., index] / sums[..., 0] for index, name in enumerate(names, 1)}

@@ -1,7 +1,7 @@
 """The network that draws a picture from a caption; a copy travels in its bundles."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -16,6 +16,8 @@ from transformers import (
 )
 
 from .code_network import CodesConfig, ImageCodes
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class PicturesConfig(PretrainedConfig):
@@ -65,7 +67,7 @@ class PicturesOutput:
         logits: (rows, cells, codes) of each code given those before it, and (rows, cells) the codes themselves.
     """
 
-    logits: tuple[Any, Any]
+    logits: tuple[torch.Tensor, torch.Tensor]
 
 
 class CaptionedPictures(PreTrainedModel):
@@ -99,7 +101,7 @@ class CaptionedPictures(PreTrainedModel):
         self.head = nn.Linear(config.width, count)
         self.post_init()
 
-    def forward(self, words: Any, pixel_values: Any) -> PicturesOutput:
+    def forward(self, words: torch.Tensor, pixel_values: torch.Tensor) -> PicturesOutput:
         """Predict each code of the pictures from the caption and the codes before it."""
         words = words[:, : self.config.caption]
         with torch.no_grad():
@@ -110,7 +112,9 @@ class CaptionedPictures(PreTrainedModel):
         states = self.decoder(input_ids=stream).last_hidden_state[:, words.shape[1] - 1 :]
         return PicturesOutput((self.head(states), codes))
 
-    def sample_codes(self, words: Any, noise: Any, temperature: float, top_k: int, guidance: float) -> Any:
+    def sample_codes(
+        self, words: torch.Tensor, noise: torch.Tensor, temperature: float, top_k: int, guidance: float
+    ) -> torch.Tensor:
         """Draw the codes of a picture for each caption, (rows, cells).
 
         Args:
@@ -134,15 +138,16 @@ class CaptionedPictures(PreTrainedModel):
             next_ids = (code + self.config.words).repeat(2)[:, None]
         return torch.stack(codes, 1)
 
-    def classify(self, pictures: Any) -> Any:
+    def classify(self, pictures: torch.Tensor) -> torch.Tensor:
         """Compute the classifier's logits of pictures of any size, (rows, labels)."""
         size = int(self.config.judge["image_size"])
         if pictures.shape[-1] != size:
             pictures = functional.interpolate(pictures, (size, size), mode="bicubic", align_corners=False)
-        return self.judge(pixel_values=pictures.clamp(-1, 1)).logits.float()
+        logits: torch.Tensor = self.judge(pixel_values=pictures.clamp(-1, 1)).logits
+        return logits.float()
 
 
-def freeze_weights(network: Any) -> Any:
+def freeze_weights(network: Network) -> Network:
     """Turn a network's weights into buffers, which training does not change, and return it."""
     for part in network.modules():
         for name, weight in list(part._parameters.items()):

@@ -117,7 +117,7 @@ def average_items(log: Floats, brier: Floats, counts: Sequence[int]) -> RowScore
     return RowScores(average(log), average(brier), sizes)
 
 
-def use_losses(losses: Sequence[float], sizes: Sequence[float] | None = None) -> RowScores:
+def use_losses(losses: Sequence[float] | Floats, sizes: Sequence[float] | None = None) -> RowScores:
     """Return the scores of an objective that has a loss for each row, such as bits per byte or a squared error.
 
     Args:

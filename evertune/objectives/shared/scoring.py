@@ -1,16 +1,50 @@
 """Metrics of labels as functions of additive counts, so that every resample is a matrix product."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
+
+from .types import Floats
+
+
+class ClassScores(TypedDict):
+    """Scores of one class."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: float
+
+
+class Reliability(TypedDict):
+    """One bin of a reliability curve."""
+
+    rows: float
+    confidence: float
+    accuracy: float
+
+
+class ClassSummary(TypedDict):
+    """What `summarize_classes` of an objective returns; its report keeps it as JSON."""
+
+    per_class: dict[str, ClassScores]
+    per_tag: NotRequired[dict[str, ClassScores]]
+    calibration: list[Reliability]
+
 
 BINS = 15  # equal-width confidence bins of the expected calibration error (Guo et al. 2017, section 2)
 
 
 def count_outcomes(
-    rows: Any, true: Sequence[str], guess: Sequence[str], score: Any, names: Sequence[str], size: int
-) -> Any:
+    rows: NDArray[np.integer],
+    true: Sequence[str],
+    guess: Sequence[str],
+    score: Floats,
+    names: Sequence[str],
+    size: int,
+) -> NDArray[np.float32]:
     """Count outcomes of each row, (size, 3 * classes + 3 * BINS).
 
     The columns are true, predicted and correct items by class; count, confidence and correct items by confidence bin.
@@ -43,7 +77,7 @@ def count_outcomes(
     return counts
 
 
-def compute_class_metrics(sums: Any, classes: int) -> dict[str, Any]:
+def compute_class_metrics(sums: Floats, classes: int) -> dict[str, Floats]:
     """Compute accuracy, F1 and calibration from sums of `count_outcomes`, (..., m) -> (...).
 
     Averages are over the classes that occur.
@@ -68,16 +102,17 @@ def compute_class_metrics(sums: Any, classes: int) -> dict[str, Any]:
         }
 
 
-def _calibration_error(bins: Any, total: Any) -> Any:
+def _calibration_error(bins: Floats, total: Floats) -> Floats:
     confidence = bins[..., 1::3]
     correct = bins[..., 2::3]
-    return np.abs(confidence - correct).sum(-1) / total
+    gaps: Floats = np.abs(confidence - correct).sum(-1)
+    return gaps / total
 
 
-def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, dict[str, float]]:
+def summarize_classes(sums: Floats, names: Sequence[str]) -> dict[str, ClassScores]:
     """Return precision, recall, F1 and support by class, from the sums of `count_outcomes`."""
     classes = len(names)
-    table = {}
+    table: dict[str, ClassScores] = {}
     for position, name in enumerate(names):
         support, named, hit = (float(sums[part * classes + position]) for part in range(3))
         table[name] = {
@@ -89,7 +124,7 @@ def summarize_classes(sums: Any, names: Sequence[str]) -> dict[str, dict[str, fl
     return table
 
 
-def compute_reliability(sums: Any, classes: int) -> list[dict[str, float]]:
+def compute_reliability(sums: Floats, classes: int) -> list[Reliability]:
     """Return the reliability curve: rows, mean confidence and accuracy of each bin with rows."""
     bins = sums[3 * classes : 3 * classes + 3 * BINS]
     return [

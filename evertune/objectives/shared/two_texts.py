@@ -1,22 +1,34 @@
 """Two texts as one row of token ids; a copy travels in bundles."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
+
+from .types import Columns
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
-def encode(inputs: Sequence[Sequence[str]], tokenizer: Any, options: Any) -> dict[str, list[Any]]:
+class Options(Protocol):
+    """What the options of objectives for two texts have."""
+
+    @property
+    def max_length(self) -> int: ...
+
+
+def encode(inputs: Sequence[Sequence[str]], tokenizer: "PreTrainedTokenizerBase", options: Options) -> Columns:
     """Encode pairs as token ids with special tokens, and their length before cutting; the longer text is cut first.
 
     Args:
         inputs: pairs of texts.
         tokenizer: of the base model.
-        options: have `max_length`.
+        options: of the objective.
     """
     before, between, behind = special_tokens(tokenizer)
     room = options.max_length - len(before) - len(between) - len(behind)
     settings = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
     sides = [tokenizer([pair[side] for pair in inputs], verbose=False, **settings)["input_ids"] for side in (0, 1)]
-    encoded: dict[str, list[Any]] = {"input_ids": [], "full_length": []}
+    encoded: dict[str, list[int | list[int]]] = {"input_ids": [], "full_length": []}
     for first, second in zip(*sides, strict=True):
         first_size, second_size = _cut_longer(len(first), len(second), room)
         encoded["input_ids"].append(before + first[:first_size] + between + second[:second_size] + behind)
@@ -34,7 +46,7 @@ def _cut_longer(first: int, second: int, room: int) -> tuple[int, int]:
     return (first, room - first) if first <= half else (room - half, half)
 
 
-def special_tokens(tokenizer: Any) -> tuple[list[int], list[int], list[int]]:
+def special_tokens(tokenizer: "PreTrainedTokenizerBase") -> tuple[list[int], list[int], list[int]]:
     """Return the ids that the tokenizer puts before, between and after two texts, such as `[CLS]`, `[SEP]`, `[SEP]`."""
     first_ids, second_ids = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", "b"))
     whole = tokenizer("a", "b")["input_ids"]
