@@ -55,6 +55,7 @@ NOTES = {
     "compress": "[Compression](../explanation/compression.md) explains the methods and the limits.",
     "monitor": "[Drift](../explanation/drift.md) explains the tests.",
     "backtest": "[Backtest](../explanation/backtest.md) explains the policies.",
+    "gate try": "It needs a backtest of the same recipe, apart from its gate. It trains nothing and reads no source.",
 }
 EXAMPLES = {
     "new": "evertune new my-model --data my.csv --text message --label intent",
@@ -74,6 +75,7 @@ EXAMPLES = {
     "rollback": 'evertune rollback my-model.yaml --reason "complaints since Monday"',
     "monitor": "evertune monitor my-model.yaml --input this-week.csv",
     "backtest": "evertune backtest my-model.yaml --every week --policies never,always,gated",
+    "gate try": "evertune gate try my-model.yaml --set evaluation.gate.caution=12 --gates proof,thresholds",
     "forget": 'evertune forget my-model.yaml --id C-4711 --reason "request of 3 May" --dry-run',
     "clean": "evertune clean my-model.yaml --yes",
     "quarantine": "evertune quarantine my-model.yaml --export refused.csv",
@@ -90,15 +92,15 @@ def page() -> str:
 def render_overview() -> Iterator[str]:
     """Yield the lines of the table of all commands."""
     yield "| command | does | `--json` |\n|---|---|---|"
-    for name, (_, summary) in COMMANDS.items():
-        has_json = any("--json" in parameter.opts for parameter in load_command(name).params)
-        yield f"| [`evertune {name}`](#evertune-{name}) | {summary} | {'yes' if has_json else ''} |"
+    for name, command in list_commands():
+        has_json = any("--json" in parameter.opts for parameter in command.params)
+        summary = COMMANDS[name.split()[0]][1]
+        yield f"| [`evertune {name}`](#evertune-{name.replace(' ', '-')}) | {summary} | {'yes' if has_json else ''} |"
 
 
 def render_commands() -> Iterator[str]:
     """Yield a section for each command: help, usage, options, notes and an example."""
-    for name in COMMANDS:
-        command = load_command(name)
+    for name, command in list_commands():
         context = click.Context(command)
         arguments = [
             parameter.make_metavar(context) for parameter in command.params if isinstance(parameter, click.Argument)
@@ -109,6 +111,16 @@ def render_commands() -> Iterator[str]:
         yield from render_options(command)
         yield f"\n{NOTES[name]}" if name in NOTES else ""
         yield f"\nExample:\n\n```console\n$ {EXAMPLES[name]}\n```\n"
+
+
+def list_commands() -> Iterator[tuple[str, click.Command]]:
+    """Yield every command with its name; of a group its commands, such as `gate try`."""
+    for name in COMMANDS:
+        command = load_command(name)
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {part}", inner) for part, inner in command.commands.items())
+        else:
+            yield name, command
 
 
 def load_command(name: str) -> click.Command:

@@ -182,7 +182,8 @@ OUTPUTS: dict[str, Output] = {  # by command
         {"report": "path of the page", "run_id": "MLflow run"},
         """{"every": "week", "metric": "accuracy", "first": 6, "windows": ["2026-01-05", "2026-01-12"], "steps": [],
  "summaries": [{"policy": "always", "metric": 0.2398, "below": 0.0, "low": 0.0, "high": 0.0, "windows": 2, "retrainings": 2,
-  "promotions": 2, "wrong": 0, "seconds": 16.2}],
+  "promotions": 2, "wrong": 0, "seconds": 16.2, "lost": 0.0, "lost_low": 0.0, "lost_high": 0.0, "expected_wrong": 0.1,
+  "proven_wrong": 0, "utility": 0.2398}],
  "recommended": "always", "sentence": "...", "left_out": {}, "folder": ".../backtests/89af...", "report": ".../backtest.html",
  "run_id": "..."}""",
         {
@@ -192,7 +193,8 @@ OUTPUTS: dict[str, Output] = {  # by command
             "first": "window at whose end the first model was trained",
             "windows": "first day of each window",
             "steps": "each policy at the end of each window",
-            "summaries": "each policy: `metric`, `below`, `low`, `high`, `retrainings`, `promotions`, `wrong`, `seconds`",
+            "summaries": "each policy: `metric`, `below`, `low`, `high`, `retrainings`, `promotions`, `wrong`, `seconds`, "
+            "`lost` with its interval, `expected_wrong`, `proven_wrong`, `utility`",
             "recommended": "the recommended policy",
             "sentence": "one sentence for a person",
             "left_out": "rows that are in no window, by reason",
