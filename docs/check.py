@@ -140,14 +140,15 @@ def check_commands(text: str) -> Iterator[str]:
 
 
 def list_options(command: str) -> set[str]:
-    """Return the options of a command and the global ones, with their leading `--`."""
+    """Return the options of a command and the global ones, with their leading `--`; of a group those of its commands."""
     import click
 
     from evertune.cli import cli
 
     context = click.Context(cli)
-    command_parameters = getattr(cli.get_command(context, command), "params", [])
-    parameters = [*cli.params, *command_parameters]
+    named = cli.get_command(context, command)
+    commands = [*named.commands.values()] if isinstance(named, click.Group) else [named]
+    parameters = [*cli.params, *(parameter for part in commands for parameter in getattr(part, "params", []))]
     return {name for parameter in parameters for name in parameter.opts} | {"--help"}
 
 
