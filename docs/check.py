@@ -140,7 +140,7 @@ def check_commands(text: str) -> Iterator[str]:
 
 
 def list_options(command: str) -> set[str]:
-    """Return the options of a command and the global ones, with their leading `--`; of a group those of its commands."""
+    """Return the options of a command, or of the commands of a group, and the global ones, with their leading `--`."""
     import click
 
     from evertune.cli import cli

@@ -71,9 +71,8 @@ def change_gate(gate: Gate, changes: dict[str, object], name: str) -> Gate:
     from pydantic import ValidationError
 
     settings: dict[str, object] = {field: getattr(gate, field) for field in gate.model_fields_set}
-    rule = changes.get("rule", gate.rule_name)
-    if "rule" in changes or gate.rule_name != "thresholds":
-        settings = {field: value for field, value in settings.items() if field not in RULE_SETTINGS.get(str(rule), ())}
+    rule = changes.get("rule") or _find_rule(changes, gate.rule_name)
+    settings = {field: value for field, value in settings.items() if field not in RULE_SETTINGS.get(str(rule), ())}
     try:
         return Gate.model_validate({**settings, "rule": rule, **changes})
     except ValidationError as error:
@@ -81,6 +80,14 @@ def change_gate(gate: Gate, changes: dict[str, object], name: str) -> Gate:
         place = ".".join(map(str, first["loc"]))
         reason = first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{name}: evaluation.gate{'.' if place else ''}{place}: {reason}") from None
+
+
+def _find_rule(changes: dict[str, object], current: str) -> str:
+    """Return the rule that obeys the changed settings: the gate's own if it does."""
+    for rule in (current, "expected", "thresholds"):
+        if not set(changes) & set(RULE_SETTINGS[rule]):
+            return rule
+    return current
 
 
 def parse_policies(names: str) -> list[Policy]:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evertune.audit.forgetting import forget as forgetting
-from evertune.backtesting import backtest, compare, windows
+from evertune.backtesting import backtest, compare, outcomes, windows
 from evertune.backtesting.verdict import Step
 from evertune.cli import cli
 from evertune.config import Recipe, load_recipe
@@ -348,3 +348,36 @@ def test_the_command_prints_keeps_and_shows_it(recipe: Recipe, tmp_path: Path) -
     own = mlflow.get_run(found["run_id"])
     assert own.data.metrics["gated_2_metric"] == pytest.approx(found["summaries"][1]["metric"])
     assert np.isfinite(list(own.data.metrics.values())).all()
+
+
+def test_other_gates_are_tried_over_the_kept_scores(recipe: Recipe) -> None:
+    path = str(recipe.folder / "recipe.yaml")
+
+    def call(*arguments: str) -> Any:
+        return CliRunner().invoke(cli, [*arguments, path, "--json"])
+
+    with pytest.raises(DataError, match="no backtest of tickets is kept; run `evertune backtest` first"):
+        raise call("gate", "try").exception
+    kept = json.loads(call("backtest", "--policies", "never,always,gated").stdout)
+    tried_call = call("gate", "try", "--gates", "proof,caution=500")
+    assert tried_call.exit_code == 0, tried_call.exception
+    tried = json.loads(tried_call.stdout)
+    by_name = {summary["policy"]: summary for summary in tried["summaries"]}
+    assert list(by_name) == ["never", "always", "always:2", "gated", "proof", "caution=500"]
+    for summary in kept["summaries"]:
+        assert by_name[summary["policy"]]["metric"] == pytest.approx(summary["metric"])
+        assert by_name[summary["policy"]]["lost"] == pytest.approx(summary["lost"])
+    with pytest.raises(DataError, match=r"trained other models: training\.epochs differ"):
+        raise call("gate", "try", "--set", "training.epochs=2").exception
+    with pytest.raises(ConfigError, match=r"did you mean proof\?"):
+        raise call("gate", "try", "--gates", "proff").exception
+
+
+def test_a_promotions_worth_is_shrunk_towards_what_is_usual() -> None:
+    usual = outcomes.fit_prior([(0.02, 0.01), (0.0, 0.01), (0.04, 0.01), (0.02, 0.01)])
+    assert usual[0] == pytest.approx(0.02)
+    sure, unsure = (outcomes.shrink(-0.05, error, *usual) for error in (0.001, 0.1))
+    assert sure.expected == pytest.approx(-0.05, abs=0.001) and sure.chance_wrong > 0.999
+    assert unsure.expected > 0 and unsure.chance_wrong < 0.5 and unsure.lost < sure.lost
+    assert outcomes.shrink(-0.05, 0.0, *usual).lost == 0.05
+    assert outcomes.fit_prior([(0.1, 0.01)]) == (0.0, float("inf"))

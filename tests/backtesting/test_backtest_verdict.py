@@ -118,5 +118,7 @@ def test_a_gate_that_is_tried_drops_what_its_rule_ignores() -> None:
     assert (tried.rule_name, tried.min_rows, tried.superior_on) == ("expected", 7, "fresh")
     back = policies.change_gate(Gate(caution=3), {"rule": "thresholds", "superior_on": "test"}, "gated-test")
     assert (back.rule_name, back.superior_on) == ("thresholds", "test")
+    assert policies.change_gate(thresholds, {"caution": 12}, "caution=12").rule_name == "expected"
+    assert policies.change_gate(Gate(rule="proof"), {"half_life": "never"}, "").rule_name == "proof"
     with pytest.raises(ConfigError, match=r"caution=0: evaluation.gate.caution: .* greater than or equal to 1"):
         policies.change_gate(Gate(), {"caution": 0}, "caution=0")
