@@ -67,6 +67,7 @@ UNUSED_SERVICES = (
 )
 frozen_modules = 0
 gc.set_threshold(100_000)  # as the command line does
+SMALL_PROGRAMS = ("file", "git", "uname")  # which libraries ask in milliseconds; `--quick` allows them
 # Fixtures that start a server or commands.
 PROCESS_FIXTURES = frozenset({"commands", "prefect_server", "project", "scheduler"})
 
@@ -103,8 +104,13 @@ def _takes_time(item: pytest.Item) -> bool:
 def no_process(request: pytest.FixtureRequest) -> Iterator[None]:
     """With `--quick` no test and no fixture may start a process: mark one that does with `process`."""
 
-    def refuse(*_: Any, **__: Any) -> None:
-        pytest.fail("this test starts a process: mark it with `process`, so that `make quick` leaves it out")
+    start = subprocess.Popen.__init__
+
+    def refuse(process: Any, command: Any, *arguments: Any, **options: Any) -> None:
+        name = Path(command.split()[0] if isinstance(command, str) else str(command[0])).name
+        if name not in SMALL_PROGRAMS:
+            pytest.fail(f"this test starts {name}: mark it with `process`, so that `make quick` leaves it out")
+        start(process, command, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         if request.config.getoption("--quick"):

@@ -33,6 +33,8 @@ from tests.helpers.cli import Done, ticket_rows, write_rows
 from tests.helpers.crash import Killed
 from tests.helpers.data import run as take_in
 
+pytestmark = pytest.mark.slow
+
 SECTIONS: dict[str, Any] = {
     "data": {"sources": [{"path": "rows/*.csv"}], "split": {"validation": 0.1, "test": 0.25}},
     "training": {"epochs": 2, "tokens_per_batch": 256, "precision": "fp32", "learning_rate": 5e-3},

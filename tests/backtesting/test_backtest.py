@@ -189,6 +189,7 @@ def test_where_no_rows_came_since_the_last_training_nothing_is_retrained(
     assert [window for window, step in found.items() if step.retrained] == [2, 3, 6]
 
 
+@pytest.mark.slow
 def test_rows_that_teach_nothing_train_nothing(recipe: Recipe) -> None:
     """With `train_on: new`, a week of one label is no error: a run would say `unchanged` and wait for more."""
     head, *lines = (file := recipe.folder / "tickets.csv").read_text().splitlines()
@@ -264,6 +265,7 @@ def test_it_begins_anew_where_forgetting_took_its_models(recipe: Recipe, whole: 
     assert plain(replayed(recipe)) == plain(whole)
 
 
+@pytest.mark.slow
 def test_a_backtest_of_a_later_day_is_another_where_rows_were_still_to_come(
     recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,8 @@ from evertune.runtime.context import RunContext
 from evertune.runtime.home import home_of
 from tests.helpers.objective_samples import SAMPLES, short
 
+pytestmark = pytest.mark.slow
+
 MONDAY = datetime(2026, 1, 5, 12, tzinfo=UTC)
 WEEKS = 4
 ROWS = 30

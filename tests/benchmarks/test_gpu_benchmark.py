@@ -33,6 +33,7 @@ def tickets(model: Path) -> Prepared:
     return Prepared(setting, objective, options, tokenizer(), "", LABELS, made, made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_every_loop_trains_a_model_from_its_configuration_and_each_number_is_kept_at_once(
     name: str, tmp_path: Path

@@ -19,6 +19,8 @@ from evertune.cli.server import deployments, processes
 from evertune.errors import ConfigError, RegistryError
 from tests.helpers.paths import PYTHONPATH
 
+pytestmark = pytest.mark.process
+
 CHILD = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
 WAITS = f"{CHILD} time.sleep(600)"
 DEAF = f"from signal import *; signal(SIGINT, SIG_IGN); signal(SIGTERM, SIG_IGN); {WAITS}"

@@ -154,6 +154,7 @@ def test_a_model_that_gives_more_than_logits_is_no_graph(tiny_model: Path, tmp_p
     assert not (tmp_path / "variant").exists()
 
 
+@pytest.mark.slow
 def test_a_variant_of_the_champion_takes_its_place_only_within_the_limits(
     tiny_recipe: Callable[..., Path],
     evertune: Callable[..., Done],

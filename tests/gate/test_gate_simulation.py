@@ -8,6 +8,8 @@ from evertune.config import Gate
 from evertune.gate.decide import Case, Scored, decide_promotion
 from tests.helpers.gate import accuracy
 
+pytestmark = pytest.mark.slow
+
 ALPHA = 0.05
 NIGHTS = 30
 

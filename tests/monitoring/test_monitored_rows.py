@@ -23,6 +23,8 @@ from tests.helpers.data import make_home as home
 from tests.helpers.data import make_recipe as kept_recipe
 from tests.helpers.model import recipe, split_rows, table, text_rows, train
 
+pytestmark = pytest.mark.slow
+
 CHAMPION = Path("champion")  # its card is all that is read of it
 OLD = 900
 NEW = 240

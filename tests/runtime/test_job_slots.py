@@ -22,6 +22,8 @@ from tests.helpers.model import recipe, split_rows, table, text_rows, train
 from tests.helpers.paths import PYTHONPATH
 from tests.helpers.registry import Shop, evaluation
 
+pytestmark = pytest.mark.process
+
 HOLDS = """
 import sys, time
 from evertune.runtime import job_slots as jobs

@@ -25,6 +25,8 @@ from tests.helpers.cli import Done
 from tests.helpers.process import until
 from tests.helpers.search import TRIALS, Shop, taken
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def patch() -> Iterator[pytest.MonkeyPatch]:

@@ -21,6 +21,8 @@ from evertune.runtime.context import RunContext
 from evertune.runtime.home import Home, home_of
 from tests.helpers.objective_samples import texts
 
+pytestmark = pytest.mark.slow
+
 LABEL = "refund"
 Retrain = Callable[[Recipe], Outcome]
 

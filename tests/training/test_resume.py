@@ -18,6 +18,8 @@ from evertune.training.trainer import TokenTrainer
 from tests.helpers.model import TAGS, TOKENS, difference, history, recipe, split_rows, tag_rows, text_rows, train
 from tests.helpers.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 ROWS = split_rows(text_rows(60))  # 21 steps of 3 epochs, 7 each
 STEPS = 21
 OFTEN = {"checkpoint_steps": 3}

@@ -20,6 +20,8 @@ from evertune.runtime.home import Home
 from evertune.runtime.threads import Spread
 from tests.helpers.data import good, make_home, make_recipe, run, write_csv
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = {"id": "id", "timestamp": "at", "group": "who"}
 EXPECTATIONS = [
     {"type": "expect_column_values_to_match_regex", "column": "text", "regex": "^[^z]", "mostly": 0.9},

@@ -18,6 +18,8 @@ from tests.helpers.crash import killed
 from tests.helpers.data import current, good, make_home, make_recipe, run, write_csv
 from tests.helpers.registry import Shop
 
+pytestmark = pytest.mark.slow
+
 
 def _live(folder: Path, days: range) -> None:
     for day in days:

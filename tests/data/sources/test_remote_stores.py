@@ -20,6 +20,8 @@ from evertune.serving import scoring
 from tests.helpers.registry import HELD, INPUTS, Shop, evaluation, make_champion
 from tests.helpers.server import free_port, serving
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

@@ -14,6 +14,8 @@ from evertune.data.sources import read as sources
 from evertune.errors import DataError
 from tests.helpers.server import free_port
 
+pytestmark = pytest.mark.process
+
 BINARIES = [path.parent for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
 INITDB = shutil.which("initdb") or (BINARIES and BINARIES[-1] / "initdb")
 COLUMNS = {"text": "body", "id": "doc", "timestamp": "at"}

@@ -5,12 +5,15 @@ from unittest import mock
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evertune.data.splits import assign as splits
 from evertune.data.splits import groups
 from tests.helpers.split import RULES, assign_in_memory
+
+pytestmark = pytest.mark.slow
 
 WORDS = [f"word{number}" for number in range(14)]
 BASES = [" ".join(WORDS[start : start + 10]) for start in range(4)]  # neighbours share 7 of 9 shingles
