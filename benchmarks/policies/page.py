@@ -22,8 +22,7 @@ def render_section(results: dict[str, Any]) -> Iterator[str]:
     yield "```console\n$ make bench NAME=policies\n```\n"
     yield f"Histories of twelve windows, and a model at the end of each from window {results['start']} on: the first"
     yield f"{results['layers']} layers of MiniLM, {results['epochs']} epochs. Each gate is replayed over the same"
-    yield "models."
-    yield "Accuracy and the worth of a promotion are measured on clean rows that no model has learned. *Wrong* are"
+    yield "models. Accuracy and the worth of a promotion are measured on clean rows that no model has learned. *Wrong* are"
     yield "promotions of a model that is truly worse over the next three windows, *lost* is what they cost in points."
     yield "[Backtest](../explanation/backtest.md) explains the policies.\n"
     yield (
@@ -41,7 +40,8 @@ def _render_table(title: str, kind: dict[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for policy, row in kind["policies"].items():
         below, low, high = row["below always"]
-        gap = "" if policy == "always" else f"{below:.2f} ({low:.2f} to {high:.2f})"
+        scatter = f" ({low:.2f} to {high:.2f})" if count > 1 else ""
+        gap = "" if policy == "always" else f"{below:.2f}{scatter}"
         wrong = f"{row['wrong']} of {row['promotions']}"
         yield f"| `{policy}` | {row['metric']:.2f} | {gap} | {wrong} | {row['lost']:.2f} |"
     yield ""
