@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
-from evertune.config import SqlSource
+from evertune.config import Gate, SqlSource
 from evertune.data import label_names, minimum_rows
 from evertune.data.contract import judge
 from evertune.data.splits import assign
@@ -16,6 +16,7 @@ from evertune.errors import DataError
 from evertune.models import base as base_models
 from evertune.objectives import Cell, Input, Objective, extract_cells, load_objective
 from evertune.profiling.preview_rows import judge_sample, sample_rows, spread_rows
+from evertune.statistics.expected_gain import level_of_caution
 from evertune.statistics.paired_tests import share_detectable
 from evertune.statistics.resampling import spend_alpha
 from evertune.tokenization import tokenize
@@ -190,11 +191,18 @@ def _count_own_tokens(recipe: "Recipe", rows: "pa.Table") -> tuple[list[list[str
     return [[f"{length:,}"] for length in tokenize.encode_rows(recipe, rows)["full_length"]], 0
 
 
+def _choose_level(gate: Gate) -> float:
+    """Return the level of a first challenge under the recipe's rule."""
+    if gate.rule_name == "expected":
+        return level_of_caution(gate.caution)
+    return spend_alpha(1 - gate.confidence, 1)
+
+
 def _make_notes(recipe: "Recipe", test: int) -> list[str]:
     notes = []
     objective = load_objective(recipe.objective.type)
     if test and recipe.metric not in {*objective.LOWER_IS_BETTER, *objective.ABSOLUTE_METRICS}:
-        least = share_detectable(test, spend_alpha(1 - recipe.evaluation.gate.confidence, 1))
+        least = share_detectable(test, _choose_level(recipe.evaluation.gate))
         notes.append(
             f"with {test:,} test rows the gate can detect gains of {100 * least:.1f} points or more (80% power, if the "
             "models disagree on 10% of rows)"
