@@ -23,7 +23,8 @@ def render_section(results: dict[str, Any]) -> Iterator[str]:
     yield f"Histories of twelve windows, and a model at the end of each from window {results['start']} on: the first"
     yield f"{results['layers']} layers of MiniLM, {results['epochs']} epochs. Each gate is replayed over the same"
     yield "models. Accuracy and the worth of a promotion are measured on clean rows that no model has learned. *Wrong*"
-    yield "are promotions of a model that is truly worse over the next three windows, *lost* is what they cost in points."
+    yield "are promotions of a model that is truly worse over the next three windows, *lost* is what they cost in"
+    yield "points."
     yield "[Backtest](../explanation/backtest.md) explains the policies.\n"
     yield (
         f"Machine: {machine['cores']} cores of {machine['cpu']} ({machine['capability']}), "
