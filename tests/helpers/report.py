@@ -157,6 +157,9 @@ BACKTEST = {
             "retrained": policy == "always",
             "promoted": policy == "always",
             "wrong": policy == "always" and day == DAYS[1],
+            "lost": 0.01,
+            "chance_wrong": 0.9 if policy == "always" and day == DAYS[1] else 0.1,
+            "proven_wrong": False,
             "before": 0.88,
             "verdict": None,
             "reason": None,
@@ -176,6 +179,12 @@ BACKTEST = {
             "retrainings": 3,
             "promotions": 3,
             "wrong": 1,
+            "expected_wrong": 1.1,
+            "proven_wrong": 0,
+            "lost": 0.02,
+            "lost_low": 0.0,
+            "lost_high": 0.03,
+            "utility": 0.88,
             "seconds": 120.0,
         }
         for policy in ("never", "always")

@@ -10,9 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from evertune.backtesting.replay import Model, Replay
+from evertune.backtesting.kept_scores import KeptModel
+from evertune.backtesting.replay import Replay
 from evertune.config import Recipe, load_recipe
 from evertune.errors import ConfigError, RegistryError
 from evertune.objectives import load_objective
@@ -182,14 +184,19 @@ def test_a_backtest_takes_a_place_before_it_loads_a_model(tiny_model: Path, monk
     replay._objective = load_objective("text-classification")
     replay._target = "label"
     replay._load_predictor = loaded.append  # type: ignore[assignment]
+    replay.history = SimpleNamespace(facts=SimpleNamespace(names=("a", "b")))  # type: ignore[assignment]
+    replay.windows = [1, 2]  # type: ignore[assignment]
+    monkeypatch.setattr(replay, "obtain_bundle", lambda model: Path("champion"))
+    champion = KeptModel(1, "key", "", 0.0, "", (), np.zeros((1, 1)), None)
+    candidate: Any = SimpleNamespace(bundle="challenger")
     monkeypatch.setattr(replay, "rows_until", lambda _: rows)
     monkeypatch.setattr(replay, "rows_between", lambda *_: table(later))
     monkeypatch.setattr(jobs.time, "sleep", waits)
     with another():
         with pytest.raises(WaitsError):
-            replay.measure_drift(Model(Path("champion"), 1), 1, 2)
+            replay._compare_rows(champion, 1, 2)
         with pytest.raises(WaitsError):
-            replay._score_window(Path("champion"), 2)
+            replay._score_model(candidate, 2, "key", None)
     assert loaded == []
 
 

@@ -109,6 +109,7 @@ def test_the_page_of_a_database_is_told_without_its_password(tmp_path: Path, mon
     )
 
 
+@pytest.mark.usefixtures("fresh_parity")
 def test_the_parity_process_is_not_given_the_address_as_an_argument(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
