@@ -73,7 +73,7 @@ base_model: package:evertune/models/gpt2_bytes
 - **What a first version must beat** is the commonest target. For the likelihood it is a model that knows how often each byte
   appears in the test texts, and no context.
 
-`configs/shakespeare.yaml` with 20 epochs (5,155 steps, two shared cores, one thread, one seed): perplexity 18.2 by token, distinct-1
+`configs/lm_shakespeare.yaml` with 20 epochs (5,155 steps, two shared cores, one thread, one seed): perplexity 18.2 by token, distinct-1
 0.57, repetition 0.08. The weights of epoch 14.5 were kept:
 
 | epoch | 4.8 | 5.8 | 6.8 | 7.8 | 8.7 | 9.7 | 10.7 | 11.6 | 12.6 | 14.5 | 16.5 | 20.0 |
@@ -83,7 +83,7 @@ base_model: package:evertune/models/gpt2_bytes
 The model of five bytes, to compare with, is an interpolated Kneser-Ney model on the same rows:
 
 ```console
-$ python -m benchmarks.quality.ngrams configs/shakespeare.yaml
+$ python -m benchmarks.quality.ngrams configs/lm_shakespeare.yaml
 ```
 
 ## Pictures
