@@ -127,7 +127,8 @@ def judge_gain(case: Case) -> Finding:
             f"({certainty}); {metrics}."
         )
         return Finding("inconclusive", message[0].upper() + message[1:], evidence)
-    message = f"Not sure to be better: {change} ({certainty}); {metrics}. {_describe_wait(gain, level, rows)}"
+    wait = _describe_wait(estimate_wait(case, weighed, gain, level))
+    message = f"Not sure to be better: {change} ({certainty}); {metrics}. {wait}"
     return Finding("inconclusive", message.rstrip(), evidence)
 
 
@@ -233,20 +234,59 @@ def _describe_metric(case: Case, counted: NDArray[np.bool_]) -> str:
     return f"{case.metric} {values[0]:.3f}, champion {values[1]:.3f}"
 
 
-def _describe_wait(gain: expected_gain.ExpectedGain, level: float, rows: int) -> str:
-    """Write how many more rows would be enough if the difference stayed as it is; empty where none would."""
-    needed = count_needed_rows(gain, level, rows)
-    if needed is None:
-        return ""
-    return f"At this difference about {needed:,} more labelled test rows would be enough."
+class Wait(NamedTuple):
+    """What a held challenger waits for, if the difference stays as it is.
+
+    Args:
+        rows: more labelled test rows that would be enough.
+        chosen: the same if rows are drawn where the models differ, with known probability, and weighed by its inverse.
+        days: until `rows` have come, at the rate of the test rows so far; None without timestamps.
+    """
+
+    rows: int
+    chosen: int
+    days: float | None
 
 
-def count_needed_rows(gain: expected_gain.ExpectedGain, level: float, rows: int) -> int | None:
-    """Return about how many more test rows would make the difference sure enough; None where no number would."""
+def estimate_wait(case: Case, weighed: Weighed, gain: expected_gain.ExpectedGain, level: float) -> Wait | None:
+    """Return what would make the difference sure enough; None where no number of rows would.
+
+    Rows that are drawn with a probability proportional to the size of their difference scatter least (Cochran 1977,
+    section 9A.4, Hansen & Hurwitz): the variance is then (mean |d|)^2 - m^2 instead of mean d^2 - m^2.
+    """
     z = upper_z(level)
     if not gain.mean > 0 or z <= 0 or not gain.error > 0:
         return None
-    return max(1, math.ceil(rows * ((z * gain.error / gain.mean) ** 2 - 1)))
+    needed = gain.rows * (z * gain.error / gain.mean) ** 2
+    squares = float(np.average(weighed.differences**2, weights=weighed.weights)) - gain.mean**2
+    sizes = float(np.average(np.abs(weighed.differences), weights=weighed.weights)) ** 2 - gain.mean**2
+    share = min(1.0, max(0.0, sizes) / squares) if squares > 0 else 1.0
+    more = max(1, math.ceil(needed - gain.rows))
+    days = None
+    if case.scores is not None and np.isfinite(case.scores.days).all():
+        span = float(np.ptp(case.scores.days[weighed.weights > 0]))
+        days = more * span / gain.rows if span > 0 else None
+    return Wait(more, max(1, math.ceil(more * share)), days)
+
+
+def _describe_wait(wait: Wait | None) -> str:
+    """Write how many more rows would be enough, and until when; empty where none would."""
+    if wait is None:
+        return ""
+    text = f"At this difference about {wait.rows:,} more labelled test rows would be enough"
+    if wait.chosen < wait.rows:
+        text += f", or {wait.chosen:,} chosen where the models differ most"
+    if wait.days is not None:
+        text += f" (about {_format_days(wait.days)} at the rate of rows so far)"
+    return f"{text}."
+
+
+def _format_days(days: float) -> str:
+    """Write a time in the unit that suits it: "12 days", "5 weeks", "3 years"."""
+    for unit, length, least in (("years", 365.0, 730.0), ("weeks", 7.0, 28.0)):
+        if days >= least:
+            return f"{days / length:.0f} {unit}"
+    return f"{max(1, math.ceil(days))} {'day' if days <= 1 else 'days'}"
 
 
 def judge_harm(case: Case) -> Iterator[Finding]:

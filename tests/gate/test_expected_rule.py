@@ -9,8 +9,9 @@ from evertune.config import Gate
 from evertune.errors import DataError
 from evertune.gate import challenge
 from evertune.gate.decide import Case, Scored, decide_promotion
-from evertune.gate.expected import RowScores, weigh_rows
+from evertune.gate.expected import RowScores, choose_level, estimate_wait, weigh_rows
 from evertune.records import Evaluation
+from evertune.statistics import expected_gain
 from tests.helpers.gate import accuracy, stats
 
 ROWS = 300
@@ -61,6 +62,24 @@ def test_the_level_follows_the_caution() -> None:
     bold, careful = (decide(*models, rule={"caution": caution}) for caution in (6, 500))
     assert (bold.verdict, careful.verdict) == ("promoted", "held")
     assert "more labelled test rows would be enough" in careful.reason
+
+
+def test_a_held_challenger_says_what_it_waits_for() -> None:
+    """With so many more rows, scattered alike, the difference is as sure as the level asks."""
+    models = draw(0.02, seed=12)
+    days = np.linspace(0, 90, ROWS)
+    case = build_case(*models, days=days, rule={"caution": 200, "half_life": "never"})
+    reason = decide_promotion(case).reason
+    weighed = weigh_rows(case)
+    gain = expected_gain.measure_gain(weighed.differences, weighed.weights, case.groups, 3)
+    wait = estimate_wait(case, weighed, gain, choose_level(case))
+    assert wait is not None and wait.chosen < wait.rows
+    z = gain.mean / (gain.error * np.sqrt(ROWS / (ROWS + wait.rows)))
+    assert expected_gain.upper_tail(z) == pytest.approx(choose_level(case), rel=0.01)
+    assert wait.days == pytest.approx(wait.rows * 90 / ROWS)
+    assert f"about {wait.rows:,} more labelled test rows would be enough, or {wait.chosen:,} chosen" in reason
+    assert "at the rate of rows so far)" in reason
+    assert "test rows would be enough" not in decide(*draw(-0.01, seed=2)).reason
 
 
 def test_a_worse_model_is_rejected_and_an_unclear_one_held() -> None:
