@@ -25,6 +25,8 @@ from tests.helpers.data import make_home as home
 from tests.helpers.data import make_recipe as recipe
 from tests.helpers.registry import Shop, make_champion
 
+pytestmark = pytest.mark.slow
+
 NOW = ("--set", "retention.days=0", "--set", "retention.runs=1")
 
 

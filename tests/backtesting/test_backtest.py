@@ -313,6 +313,7 @@ def test_the_gate_looks_at_the_rows_that_a_run_would_look_at(recipe: Recipe, mon
     assert fresh == [False] * 4 + [True] * rows[5]
 
 
+@pytest.mark.slow
 def test_rows_without_a_timestamp_column_or_too_few_windows_are_errors(recipe: Recipe) -> None:
     without = recipe.model_copy(update={"data": recipe.data.model_copy(update={"columns": {}})})
     with pytest.raises(ConfigError, match="a backtest needs a timestamp"):
@@ -354,6 +355,7 @@ def test_the_command_prints_keeps_and_shows_it(recipe: Recipe, tmp_path: Path) -
     assert np.isfinite(list(own.data.metrics.values())).all()
 
 
+@pytest.mark.slow
 def test_other_gates_are_tried_over_the_kept_scores(recipe: Recipe) -> None:
     path = str(recipe.folder / "recipe.yaml")
 

@@ -232,6 +232,7 @@ def test_the_most_frequent_confusions_come_first(tmp_path: Path) -> None:
     assert re.findall(r"label (\d+)\s+label 0 ", listed) == [str(number) for number in range(19, 4, -1)]
 
 
+@pytest.mark.slow
 def test_the_page_of_many_classes_is_small(tmp_path: Path) -> None:
     details = details_of([f"a_long_name_of_class_{number}" for number in range(77)], rows=1540)
     row = {**details["changed"][0], "input": "ticket & text " * 36}

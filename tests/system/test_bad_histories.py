@@ -163,6 +163,7 @@ def test_a_week_without_rows_is_no_work(old: Project, ask: Ask) -> None:
     assert "rows/b.csv has no rows" in words and "unchanged no fresh rows" in words
 
 
+@pytest.mark.slow
 def test_a_backtest_passes_over_weeks_without_rows_and_says_so(
     tmp_path: Path, tiny_model: Path, model_store: Path, evertune: Callable[..., Done]
 ) -> None:

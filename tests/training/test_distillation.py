@@ -62,6 +62,7 @@ def test_words_have_their_teacher_too(tiny_model: Path, tmp_path: Path) -> None:
         train(recipe(tiny_model, training=ALONE), tmp_path / "other", ROWS, teacher=Path(known.bundle))
 
 
+@pytest.mark.slow
 def test_pictures_have_their_teacher_too(tmp_path: Path) -> None:
     def one(place: str, width: int, **training: Any) -> Any:
         (tmp_path / place).mkdir()

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from evertune.config import Recipe
 from evertune.data.corpus import transactions as corpus
 from evertune.evaluation.test_rows import load_test_rows
@@ -38,6 +40,7 @@ def test_the_gate_has_its_history_after_the_source_has_touched_every_row(
     assert {name for name, batch in old.items() if batch > 1} <= {"100", "101"}
 
 
+@pytest.mark.slow
 def test_new_labels_do_not_count_touched_rows(tmp_path: Path) -> None:
     recipe, home = _touched(tmp_path, corrected=3)
     (tmp_path / "champion").mkdir()

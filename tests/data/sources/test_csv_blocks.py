@@ -25,6 +25,7 @@ ENDS = st.sampled_from(["\n", "\r\n", "\n\n", "\r", ""])
 LINES = st.lists(st.tuples(st.lists(CELLS, min_size=1, max_size=3), MOMENTS, ENDS), max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=LINES, has_wrong_byte=st.booleans(), block=st.sampled_from([1, 20, 1 << 20]))
 @example(lines=[(['"open'], "", "\n"), (["x", "x"], "", "\n"), (['"x"', "x"], "", "")], has_wrong_byte=False, block=1)
