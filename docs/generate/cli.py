@@ -78,6 +78,7 @@ EXAMPLES = {
     "gate try": "evertune gate try my-model.yaml --set evaluation.gate.caution=12 --gates proof,thresholds",
     "forget": 'evertune forget my-model.yaml --id C-4711 --reason "request of 3 May" --dry-run',
     "clean": "evertune clean my-model.yaml --yes",
+    "review": "evertune review tickets.yaml --export doubtful.csv",
     "quarantine": "evertune quarantine my-model.yaml --export refused.csv",
 }
 

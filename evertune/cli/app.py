@@ -36,6 +36,7 @@ COMMANDS = {
     "gate": ("evertune.cli.gate", "Try another gate on a kept backtest, in seconds."),
     "forget": ("evertune.cli.forget", "Remove a person's rows from everything that Evertune keeps."),
     "clean": ("evertune.cli.clean", "List files that no run needs any more, and remove them."),
+    "review": ("evertune.cli.review", "Show accepted rows whose labels are doubtful."),
     "quarantine": ("evertune.cli.quarantine", "Show refused rows, export them, release corrected ones."),
 }
 

@@ -190,6 +190,12 @@ class LabelRules(Section):
         description="Old value -> new value, in all rows, old and new. Several old values may share a new one.",
     )
 
+    noise: Literal["report", "quarantine", "stop"] = Field(
+        "report",
+        description="Where far more labels of a batch are doubtful than usual: list the doubtful rows, refuse them, or "
+        "stop the run. Only for texts with a single label.",
+    )
+
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         if renamed_twice := [old for old, now in self.rename.items() if now in self.rename]:

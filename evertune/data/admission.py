@@ -6,11 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evertune.data import label_names
+from evertune.data import label_names, label_review
+from evertune.data.columns.chunks import RowReader
 from evertune.data.contract import judge
 from evertune.data.contract.batch import RemoteWorkers
 from evertune.data.corpus import staging, transactions
 from evertune.data.corpus.parquet_chunks import rows_of
+from evertune.data.label_review import LabelReview
 from evertune.data.splits import assign
 from evertune.errors import DataError
 from evertune.records import Batch, Snapshot
@@ -37,6 +39,7 @@ def admit_batch(
     meanwhile: Sequence[str] = (),
     afterwards: Callable[[], object] | None = None,
     spread: Spread | None = None,
+    review_labels: Callable[[RowReader], LabelReview | None] | None = None,
 ) -> tuple[Snapshot, judge.Verdicts | None]:
     """Judge a staged batch and commit it; an empty batch, or one that is already committed, changes nothing.
 
@@ -45,6 +48,7 @@ def admit_batch(
         meanwhile, afterwards: as for `helper_process.run_in_helper`, which judges in the process that `start_validator`
             started.
         spread: lets other machines judge a large batch instead.
+        review_labels: looks for doubtful labels among the accepted rows. Default: nobody does.
     Returns:
         The corpus afterwards, and the verdicts, or None if nothing was left to judge.
     Raises:
@@ -69,6 +73,11 @@ def admit_batch(
         else:
             judge_batch = partial(_judge_batch, batch, context, accepted_file, docs_folder)
             verdicts = helper_process.run_in_helper(judge_batch, meanwhile, afterwards)
+        review = review_labels(rows_of(accepted_file.path)) if review_labels and verdicts.rows else None
+        if review is not None and review.is_unusual:
+            label_review.save_review(context.home, review)
+            verdicts, accepted_file, warning = label_review.apply_review(review, verdicts, accepted_file, context)
+            logger.warning("%s", warning)
         label_warnings = judge.label_changes.describe_changes(verdicts, context.recipe, labels_before)
         late_warnings = transactions.describe_late_rows(rows_of(accepted_file.path), context)
         for warning in (*verdicts.warnings, *label_warnings, *late_warnings):

@@ -23,6 +23,7 @@ EFFECTS = (
     ("data.fresh", f"models are trained on other rows; {METRICS_COMPARE}"),
     ("data.split", f"earlier rows keep their split, new rows are split the new way; {METRICS_COMPARE}"),
     ("data.columns", "earlier rows were read from other columns and stay as they are"),
+    ("contract.label.noise", "doubtful labels of earlier batches stay as they are"),
     (
         "contract.label",
         "the labels change: metrics by label and their means are not comparable with those of earlier versions; "

@@ -47,6 +47,10 @@ class Home:
         return self.model / "quarantine"
 
     @property
+    def reviews(self) -> Path:
+        return self.model / "reviews"
+
+    @property
     def batches(self) -> Path:
         return self.model / "batches"
 

@@ -1,0 +1,1 @@
+"""How well unusual label noise is noticed."""
