@@ -69,7 +69,8 @@ def decide_challenge(
             scored,
             metrics=lambda sums: objective.compute_metrics(sums, history.facts.names),
             metric=recipe.metric,
-            rule=recipe.evaluation.gate,
+            # Neither costs nor a simple model are measured for every window.
+            rule=recipe.evaluation.gate.model_copy(update={"resources": {}, "above_baseline": False}),
             lower_is_better=objective.LOWER_IS_BETTER,
             challenge_number=challenge_number,
             resamples=recipe.evaluation.bootstrap,

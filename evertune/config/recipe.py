@@ -43,6 +43,9 @@ RuleName = Literal["expected", "proof", "thresholds"]
 THRESHOLD_SETTINGS = ("superior_on", "noninferior_on")  # naming one of them selects the rule `thresholds`
 
 
+Resource = Literal["size", "memory", "latency", "training"]
+
+
 class Gate(Section):
     """The rule that compares challenger and champion."""
 
@@ -88,6 +91,17 @@ class Gate(Section):
         default_factory=dict,
         description="Behavioural test -> largest allowed drop of the share of right answers, such as `{typos: 0.05}`; "
         "a larger one rejects the challenger.",
+    )
+    resources: dict[Resource, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="Resource -> how many times as much of it as the champion's a challenger may take, such as "
+        "`{latency: 1.2, size: 1.5}`; more rejects the challenger. `latency` is processor time for a row, `memory` "
+        "that of the weights, `training` the time of the training.",
+    )
+    above_baseline: bool = Field(
+        False,
+        description="Hold a challenger that is no better than a simple model of the words (TF-IDF and logistic "
+        "regression). Only for texts with labels.",
     )
     slice: SliceRule = Field(default_factory=SliceRule, description="When harm in a slice rejects a challenger.")
 
@@ -324,6 +338,7 @@ class Recipe(Section):
         self._check_settings()
         self._check_loss()
         self._check_robustness()
+        self._check_baseline()
         required_metrics = {self.metric, *self.evaluation.gate.minimum}
         if missing := sorted(required_metrics - set(objective.METRICS)):
             raise ValueError(
@@ -353,6 +368,13 @@ class Recipe(Section):
             raise ValueError(
                 f"training.processes: {self.objective.type} learns from all pairs of a batch, so the batch cannot be "
                 "split among processes; set it to 1"
+            )
+
+    def _check_baseline(self) -> None:
+        """Raises ValueError where the gate asks for a simple model that the objective does not have."""
+        if self.evaluation.gate.above_baseline and not load_objective(self.objective.type).has_labeled_texts:
+            raise ValueError(
+                f"evaluation.gate.above_baseline: there is no simple model for {self.objective.type}; remove it"
             )
 
     def _check_robustness(self) -> None:

@@ -10,9 +10,13 @@ from numpy.typing import NDArray
 from evertune.gate.decide import decide_promotion, used_error_budget
 from evertune.gate.expected import RowScores
 from evertune.gate.hypothesis_tests import Case, Scored
+from evertune.gate.resources import read_baseline, read_ratios
 from evertune.objectives import load_objective
 from evertune.records import Candidate, Decision, Evaluation, compute_digest
 from evertune.runtime.files import read_json
+
+RESOURCES = "resources.json"  # beside the details: what both models take
+BASELINE = "word_baseline.json"  # what a simple model reaches
 
 if TYPE_CHECKING:
     from evertune.config import Recipe
@@ -46,6 +50,7 @@ def decide_challenge(recipe: "Recipe", report: Evaluation, challenge_number: int
             has_new_label=evidence["mask_new_labels"][clean] if "mask_new_labels" in evidence else None,
         )
         scores = _read_scores(evidence, clean)
+    folder = Path(report.details).parent
     details = read_json(Path(report.details)) or {}
     case = Case(
         scored,
@@ -62,6 +67,8 @@ def decide_challenge(recipe: "Recipe", report: Evaluation, challenge_number: int
         scores=scores,
         look=look,
         fingerprint=fingerprint_rows(report),
+        ratios=read_ratios(read_json(folder / RESOURCES)),
+        baseline=read_baseline(read_json(folder / BASELINE)),
     )
     return decide_promotion(case)
 

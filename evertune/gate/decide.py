@@ -19,6 +19,7 @@ from evertune.gate.hypothesis_tests import (
     judge_slices,
     judge_superiority,
 )
+from evertune.gate.resources import judge_baseline, judge_resources
 from evertune.gate.robustness import judge_robustness
 from evertune.records import Decision, Evidence, Verdict
 from evertune.statistics.resampling import slice_metric, sum_rows
@@ -43,7 +44,14 @@ def decide_promotion(case: Case) -> Decision:
         return Decision("held", problem)
     with np.errstate(divide="ignore", invalid="ignore"):  # what is undefined comes out as NaN, and NaN never promotes
         if scored.champion is None:
-            return _combine_findings(case, [*judge_first_version(case), *judge_robustness(case.rule, case.robustness)])
+            return _combine_findings(
+                case,
+                [
+                    *judge_first_version(case),
+                    *judge_baseline(case),
+                    *judge_robustness(case.rule, case.robustness),
+                ],
+            )
         if np.array_equal(scored.challenger, scored.champion) and _score_alike(case):
             return Decision("held", f"No difference: both models score the same on all {len(scored.fresh)} test rows.")
         return _combine_findings(
@@ -52,6 +60,8 @@ def decide_promotion(case: Case) -> Decision:
                 *judge_minimums(case),
                 *_judge_improvement(case),
                 *judge_slices(case),
+                *judge_baseline(case),
+                *judge_resources(case),
                 *judge_robustness(case.rule, case.robustness),
             ],
         )

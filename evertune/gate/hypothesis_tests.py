@@ -88,6 +88,8 @@ class Case:
         scores: both models' proper scores of the rows; None where only the metric is known.
         look: 1 for the first challenge of this champion on these very test rows, 2 for the second, ...
         fingerprint: of these test rows; empty where it is unknown.
+        ratios: what the challenger takes over what the champion takes, by resource.
+        baseline: metrics of a simple model on these rows; empty where there is none.
     """
 
     scored: Scored
@@ -104,6 +106,8 @@ class Case:
     scores: "RowScores | None" = None
     look: int = 1
     fingerprint: str = ""
+    ratios: Mapping[str, float] = field(default_factory=dict)
+    baseline: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def harm_alpha(self) -> float:

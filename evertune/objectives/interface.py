@@ -304,6 +304,12 @@ class Objective(ObjectiveFile):
         return "image" in {self.COLUMNS[role] for role in self.INPUTS}
 
     @property
+    def has_labeled_texts(self) -> bool:
+        """Whether rows are texts, or pairs of them, with one label or several."""
+        inputs = {self.COLUMNS[role] for role in self.INPUTS}
+        return self.LABELED and inputs == {"string"} and self.COLUMNS[self.TARGET] in ("string", "labels")
+
+    @property
     def encoded_roles(self) -> list[str]:
         """The roles that `encode` takes, the target last where it is one of them."""
         return [*self.INPUTS, self.TARGET] if self.ENCODES_TARGET else list(self.INPUTS)

@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evertune.config import Recipe
+from evertune.data import label_names
+from evertune.data.columns.strings import mask_equal
+from evertune.data.corpus import transactions as corpus
 from evertune.errors import EvertuneError
-from evertune.evaluation import evaluate, zero_shot
+from evertune.evaluation import evaluate, resources, word_baseline, zero_shot
 from evertune.evaluation.test_rows import load_test_rows
+from evertune.evaluation.word_baseline import WordBaseline
 from evertune.gate import challenge
 from evertune.monitoring import monitor
+from evertune.objectives import extract_cells
 from evertune.records import Candidate, Evaluation, compute_digest, to_plain
 from evertune.registry.decisions import ledger, queries
+from evertune.registry.tracking import queries as run_queries
 from evertune.registry.versions import versions
 from evertune.runtime.context import RunContext
 from evertune.runtime.files import write_json
@@ -92,9 +98,65 @@ def score_models(candidate: Candidate, context: RunContext, opponent: Opponent) 
     drift = None
     if champion is not None and opponent.version is not None and since is not None and report.problem is None:
         drift = describe_drift(context.recipe, champion, opponent.version, rows, since)
-    write_json(Path(candidate.run_folder) / "drift.json", drift)
-    write_json(Path(candidate.run_folder) / "zero_shot.json", describe_baseline(context.recipe, rows, candidate))
+    run_folder = Path(candidate.run_folder)
+    write_json(run_folder / "drift.json", drift)
+    write_json(run_folder / "zero_shot.json", describe_baseline(context.recipe, rows, candidate))
+    write_json(run_folder / challenge.BASELINE, describe_word_baseline(context, rows, candidate))
+    opponent_version = None if report.problem else opponent.version
+    write_json(
+        run_folder / challenge.RESOURCES, describe_resources(context, rows, candidate, champion, opponent_version)
+    )
     return report
+
+
+def describe_word_baseline(context: RunContext, rows: "pa.Table", candidate: Candidate) -> WordBaseline | None:
+    """Return what a simple model of the words reaches; None where it does not apply.
+
+    An error is logged and does not fail the run.
+
+    Args:
+        rows: test rows.
+    """
+    if not context.objective.has_labeled_texts:
+        return None
+    import pyarrow as pa
+
+    try:
+        names = ["split", *context.objective.INPUTS, context.objective.TARGET]
+        known_rows = corpus.read_rows(context.home, candidate.tokens.snapshot.version, names)
+        known_rows = label_names.rename_rows(known_rows, context.recipe)
+        train = known_rows.filter(pa.array(mask_equal(known_rows["split"], "train")))
+        return word_baseline.measure_word_baseline(context.recipe, train, rows, candidate.tokens.snapshot.labels)
+    except Exception as error:
+        logger.warning("evaluate: simple baseline not measured: %s: %s", type(error).__name__, error)
+        return None
+
+
+def describe_resources(
+    context: RunContext, rows: "pa.Table", candidate: Candidate, champion: Path | None, version: int | None
+) -> resources.Resources | None:
+    """Return what challenger and champion take to serve.
+
+    An error is logged and does not fail the run; a gate that asks for a bound then holds.
+
+    Args:
+        rows: test rows.
+        champion: its bundle; version: its registered version. None without a champion that can be read.
+    """
+    try:
+        inputs = extract_cells(rows, context.objective.INPUTS)
+        seconds = None if version is None else _read_training_seconds(context, version)
+        folder = None if version is None else champion
+        return resources.measure_resources(Path(candidate.bundle), folder, inputs, (candidate.seconds, seconds))
+    except Exception as error:  # the champion's code may be of any age
+        logger.warning("evaluate: size and speed not measured: %s: %s", type(error).__name__, error)
+        return None
+
+
+def _read_training_seconds(context: RunContext, version: int) -> float | None:
+    """Return how long the training of a version took; None for one that no run of Evertune made."""
+    run_id = versions.fetch_version(context.home, context.recipe.registered_name, version).run_id
+    return run_queries.read_training_seconds(context.home, run_id) if run_id else None
 
 
 def describe_baseline(recipe: Recipe, rows: "pa.Table", candidate: Candidate) -> Mapping[str, object] | None:

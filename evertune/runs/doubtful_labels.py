@@ -17,6 +17,7 @@ from evertune.data.corpus import transactions as corpus
 from evertune.data.label_review import Doubt, LabelReview, load_reviews
 from evertune.data.text_matching import fold_text
 from evertune.errors import DataError
+from evertune.evaluation.word_baseline import join_texts
 from evertune.objectives import Objective, extract_cells
 from evertune.registry.versions import versions
 from evertune.runtime.context import RunContext
@@ -114,7 +115,7 @@ def list_doubtful_rows(context: RunContext) -> list[DoubtfulRow]:
             id=row["id"],
             label=doubts[row["row_version"]].label,
             suggestion=doubts[row["row_version"]].suggestion,
-            text=_join_texts(value),
+            text=join_texts(value),
             row_version=row["row_version"],
         )
         for row, value in zip(rows.to_pylist(), inputs, strict=True)
@@ -139,8 +140,7 @@ def export_doubtful_rows(rows: Sequence[DoubtfulRow], path: Path) -> None:
 
 def supports_review(objective: Objective) -> bool:
     """Whether rows of this objective have texts and a single label."""
-    kinds = {objective.COLUMNS[role] for role in (*objective.INPUTS, objective.TARGET)}
-    return objective.LABELED and kinds == {"string"}
+    return objective.has_labeled_texts and objective.COLUMNS[objective.TARGET] == "string"
 
 
 def review_labels(context: RunContext, batch: int, accepted: "RowReader") -> LabelReview | None:
@@ -215,7 +215,7 @@ def _join_rows(context: RunContext, new_rows: "pa.Table", since: int) -> Labeled
     return LabeledRows(
         versions=table["row_version"].to_pylist(),
         inputs=inputs,
-        texts=[_join_texts(value) for value in inputs],
+        texts=[join_texts(value) for value in inputs],
         names=label_list.tolist(),
         labels=labels.astype(np.int64),
         is_new=is_new,
@@ -228,11 +228,6 @@ def _keep_newest(mask: Mask, most: int) -> Mask:
     newest = np.zeros_like(mask)
     newest[np.flatnonzero(mask)[-most:]] = True
     return newest
-
-
-def _join_texts(value: object) -> str:
-    """Return an input as a single text."""
-    return " \n ".join(value) if isinstance(value, tuple | list) else str(value)
 
 
 def predict_out_of_fold(texts: Sequence[str], labels: NDArray[np.int64]) -> Floats:

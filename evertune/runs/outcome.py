@@ -143,7 +143,9 @@ def write_report(
     details = read_json(Path(evaluation.details))
     history = runs.read_history(run.folder)
     pictures = report.draw_pictures(folder, details, history)
-    extras = {name: read_json(run.folder / f"{name}.json") for name in ("drift", "zero_shot")}
+    extras = {
+        name: read_json(run.folder / f"{name}.json") for name in ("drift", "zero_shot", "word_baseline", "resources")
+    }
     origin = {**provenance.describe_origin(context, snapshot, run.run_id), **extras}
     plain_outcome = to_plain(outcome)
     page = report.write_run_page(folder / "report.html", plain_outcome, details, history, pictures, origin)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from evertune.records import Candidate, Monitoring
     from evertune.runtime.context import RunContext
+    from evertune.runtime.home import Home
 
 TRAINING_SECONDS = "training_seconds"  # metric of a run
 TRAINED_SHARE = "trained_share"  # metric of a run: share of the parameters that were trained
@@ -36,6 +37,17 @@ def summarize_training(candidate: "Candidate") -> dict[str, float]:
     if candidate.trained is not None:
         metrics[TRAINED_SHARE] = candidate.trained
     return metrics
+
+
+def read_training_seconds(home: "Home", run_id: str) -> float | None:
+    """Return the seconds that a run's training took; None where it recorded none.
+
+    Raises:
+        RegistryError: MLflow does not answer, or the run is gone.
+    """
+    with translate_errors(f"the run {run_id}"):
+        seconds = open_client(home).get_run(run_id).data.metrics.get(TRAINING_SECONDS)
+    return None if seconds is None else float(seconds)
 
 
 def sum_training_seconds(context: "RunContext", moment: datetime) -> float:

@@ -15,6 +15,7 @@ from evertune.report.sections.metrics import (
     build_metrics,
     build_row_sets,
     build_slices,
+    describe_word_baseline,
 )
 from evertune.report.sections.rows import Changed, Gallery, build_changed, build_gallery, build_samples
 from evertune.report.sections.run import (
@@ -25,6 +26,7 @@ from evertune.report.sections.run import (
     build_cost,
     build_data,
     build_lineage,
+    build_resources,
     build_training,
 )
 from evertune.report.templating import write_page
@@ -41,6 +43,7 @@ class RunPage:
     metrics: Table
     row_sets: Table
     baseline: Baseline | None
+    word_baseline: str | None
     slices: Slices
     robustness: Table
     classes: Classes
@@ -56,6 +59,7 @@ class RunPage:
     data: Data
     lineage: Lineage
     cost: Cost
+    resources: Table
 
 
 def write_run_page(
@@ -66,8 +70,8 @@ def write_run_page(
     Args:
         outcome: a plain `Outcome`; details: what `evaluate` wrote; history: metrics by step.
         pictures: PNGs by name, as `draw_pictures` draws them.
-        origin: as `describe_origin` returns it; with `drift`, what was found in the new rows, and `zero_shot`, what
-            the base model reaches.
+        origin: as `describe_origin` returns it; with `drift`, what was found in the new rows, `zero_shot`, what the
+            base model reaches, `word_baseline`, what a simple model reaches, and `resources`, what both models take.
     Raises:
         OSError: a picture cannot be read, or the page cannot be written.
     """
@@ -97,6 +101,7 @@ def _build_page(
         metrics=build_metrics(details),
         row_sets=build_row_sets(details),
         baseline=build_baseline(origin.get("zero_shot")),
+        word_baseline=describe_word_baseline(origin.get("word_baseline")),
         slices=build_slices(details),
         robustness=build_robustness(details),
         classes=build_classes(details),
@@ -112,6 +117,7 @@ def _build_page(
         data=build_data(outcome, details, origin),
         lineage=build_lineage(outcome, origin),
         cost=build_cost(outcome, origin),
+        resources=build_resources(origin.get("resources")),
     )
 
 

@@ -10,6 +10,7 @@ from evertune.report.formatting import format_count, format_interval, format_num
 from evertune.report.view import Cell, Chief, Column, Table, Tone, Toned, interval, make_bar, number, prose, text
 
 Json = dict[str, Any]
+SHOWN_SCORES = 4  # metrics of a simple model; it has as many as the others
 Interval = Sequence[float | None] | None
 ROW_SETS = {
     "test": "all test rows",
@@ -107,6 +108,18 @@ def build_baseline(baseline: Json | None) -> Baseline | None:
         return Baseline(missing=reason)
     scores = ", ".join(f"{name} {value:.4f}" for name, value in baseline["metrics"].items())
     return Baseline(None, baseline["how"], scores, baseline["rows"])
+
+
+def describe_word_baseline(baseline: Json | None) -> str | None:
+    """Write what a simple model of the words reaches; None where there is none."""
+    if not baseline:
+        return None
+    known = [f"{name} {value:.4f}" for name, value in baseline["metrics"].items() if value is not None]
+    scores = ", ".join(known[:SHOWN_SCORES])
+    return (
+        f"A simple model, {baseline['how']} on {format_count(baseline['train_rows'])} train rows, reaches {scores} on "
+        f"{format_count(baseline['rows'])} test rows."
+    )
 
 
 def build_slices(details: Json) -> Slices:

@@ -204,3 +204,29 @@ def _step_table(outcome: Json) -> Table:
     if rows:
         rows.append([Chief("total"), format_tenths(sum(seconds.values()))])
     return Table((text("Step"), number("Seconds")), rows, fit=True)
+
+
+def build_resources(resources: Json | None) -> Table:
+    """Return what challenger and champion take to serve and to train, one line a resource."""
+    columns = [text("Resource"), number("Challenger")]
+    if resources and resources["champion"]:
+        columns += [number("Champion"), number("Times the champion's")]
+    return Table(columns, [] if not resources else list(_resource_rows(resources)), fit=True)
+
+
+def _resource_rows(resources: Json) -> Iterator[list[Cell]]:
+    latency = "processor time for a row, ms" if resources["clock"] == "processor" else "time for a row on the GPU, ms"
+    for name, key, ratio, scale in (
+        ("files, MB", "bytes", "size", 1e-6),
+        ("weights in memory, MB", "memory", "memory", 1e-6),
+        (latency, "seconds", "latency", 1e3),
+        ("training, s", "training", "training", 1.0),
+    ):
+        values = [resources[model][key] for model in ("challenger", "champion") if resources[model]]
+        if values[0] is None:
+            continue
+        row: list[Cell] = [name, *(None if value is None else f"{value * scale:,.1f}" for value in values)]
+        if resources["champion"]:
+            share = resources["ratios"].get(ratio)
+            row.append(None if share is None else f"{share:.2f}")
+        yield row
