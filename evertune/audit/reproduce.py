@@ -25,6 +25,7 @@ from evertune.registry.tracking import runs
 from evertune.registry.tracking.runs import Environment
 from evertune.registry.versions import lineage, versions
 from evertune.registry.versions.versions import VersionFacts
+from evertune.runs import readiness_facts
 from evertune.runtime.context import RunContext
 from evertune.runtime.files import read_json, write_json
 from evertune.runtime.home import Home
@@ -79,7 +80,7 @@ class Reproduction:
 def reproduce_version(context: RunContext, version: int) -> Reproduction:
     """Train the version again, as recorded, and compare; the next call continues one that was killed.
 
-    Nothing changes in MLflow, the aliases or the ledger.
+    Nothing changes in MLflow, the aliases or the ledger; the verdict is kept for the readiness of later versions.
 
     Raises:
         RegistryError: there is no such version, its files or those it started from are gone, it has no recipe on
@@ -88,7 +89,9 @@ def reproduce_version(context: RunContext, version: int) -> Reproduction:
         EvertuneError: the training failed.
     """
     with context.home.lock("reproduce", timeout=WAIT, noted=True):
-        return _reproduce_locked(context, version)
+        reproduction = _reproduce_locked(context, version)
+        readiness_facts.record_reproduction(context.home, version, reproduction.verdict)
+        return reproduction
 
 
 def _reproduce_locked(context: RunContext, version: int) -> Reproduction:

@@ -17,7 +17,7 @@ from evertune.data.corpus import transactions as corpus
 from evertune.data.label_review import Doubt, LabelReview, load_reviews
 from evertune.data.text_matching import fold_text
 from evertune.errors import DataError
-from evertune.evaluation.word_baseline import join_texts
+from evertune.evaluation.word_baseline import build_classifier, join_texts
 from evertune.objectives import Objective, extract_cells
 from evertune.registry.versions import versions
 from evertune.runtime.context import RunContext
@@ -39,7 +39,7 @@ MOST_KNOWN = 4000  # newest rows of the corpus that the model of the texts learn
 MOST_REFERENCE = 2000  # newest test rows that say what is usual
 MOST_FITTED = 6000  # rows that each of its fits takes
 FOLDS = 3
-INVERSE_PENALTY = 10.0  # of the logistic regression
+SEED = 0  # the same rows give the same review
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def predict_out_of_fold(texts: Sequence[str], labels: NDArray[np.int64]) -> Floa
 
     features = cast("csr_matrix", TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)).fit_transform(texts))
     _, text_numbers = np.unique(np.array([fold_text(text) for text in texts], dtype=object), return_inverse=True)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(SEED)
     folds = (rng.permutation(int(text_numbers.max()) + 1) % FOLDS)[text_numbers]
     probabilities = np.zeros((len(labels), int(labels.max()) + 1))
     for fold in range(FOLDS):
@@ -259,12 +259,10 @@ def fit_and_predict(
     features: "csr_matrix", labels: NDArray[np.int64], others: "csr_matrix"
 ) -> tuple[NDArray[np.int64], Floats]:
     """Return the labels that the rows have, and their probabilities (others, labels) for other rows."""
-    from sklearn.linear_model import LogisticRegression
-
     present = np.unique(labels)
     if len(present) == 1:
         return present, np.ones((others.shape[0], 1))
-    model = LogisticRegression(C=INVERSE_PENALTY, max_iter=100, tol=1e-3).fit(features, labels)
+    model = build_classifier(SEED).fit(features, labels)
     return model.classes_, np.asarray(model.predict_proba(others), dtype=np.float64)
 
 

@@ -10,7 +10,7 @@ from evertune.records import Candidate, Decision, Evaluation, Outcome, Snapshot,
 from evertune.registry.decisions import ledger
 from evertune.registry.tracking import runs
 from evertune.registry.versions import versions
-from evertune.runs import provenance, up_to_date
+from evertune.runs import provenance, readiness_facts, up_to_date
 from evertune.runtime.context import RunContext
 from evertune.runtime.files import read_json
 from evertune.runtime.home import Home
@@ -147,6 +147,7 @@ def write_report(
         name: read_json(run.folder / f"{name}.json") for name in ("drift", "zero_shot", "word_baseline", "resources")
     }
     origin = {**provenance.describe_origin(context, snapshot, run.run_id), **extras}
+    origin["readiness"] = readiness_facts.describe_readiness(context, run, outcome, evaluation, origin)
     plain_outcome = to_plain(outcome)
     page = report.write_run_page(folder / "report.html", plain_outcome, details, history, pictures, origin)
     report.write_card(folder / "README.md", context.recipe, plain_outcome, details, origin)

@@ -85,7 +85,7 @@ def known(registered: Path) -> tuple[Recipe, Home]:
     return load_recipe(registered / "recipe.yaml"), Home(registered / "home", "tickets")
 
 
-def test_it_is_identical_bit_for_bit_and_leaves_nothing(known: tuple[Recipe, Home], registered: Path) -> None:
+def test_it_is_identical_bit_for_bit_and_leaves_its_verdict_alone(known: tuple[Recipe, Home], registered: Path) -> None:
     one, home = known
     files = {path for path in home.root.rglob("*") if path.suffix != ".lock" and "reproduced" not in path.parts}
     files.add(home.model / "reproduce.holder.json")
@@ -94,7 +94,8 @@ def test_it_is_identical_bit_for_bit_and_leaves_nothing(known: tuple[Recipe, Hom
     assert (found.verdict, found.weights, found.missing, found.lost) == ("identical", 0.0, (), {})
     assert found.metrics == found.registered
     assert found.environment == {}
-    assert {path for path in home.root.rglob("*") if path.suffix != ".lock"} - files == {home.model / "reproduced"}
+    left = {path for path in home.root.rglob("*") if path.suffix != ".lock"} - files
+    assert left == {home.model / "reproduced", home.model / "reproductions.jsonl"}
 
 
 def test_one_at_a_time(known: tuple[Recipe, Home], monkeypatch: pytest.MonkeyPatch) -> None:

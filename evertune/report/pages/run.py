@@ -17,6 +17,7 @@ from evertune.report.sections.metrics import (
     build_slices,
     describe_word_baseline,
 )
+from evertune.report.sections.readiness import Readiness, build_readiness
 from evertune.report.sections.rows import Changed, Gallery, build_changed, build_gallery, build_samples
 from evertune.report.sections.run import (
     Cost,
@@ -60,6 +61,7 @@ class RunPage:
     lineage: Lineage
     cost: Cost
     resources: Table
+    readiness: Readiness | None
 
 
 def write_run_page(
@@ -71,7 +73,8 @@ def write_run_page(
         outcome: a plain `Outcome`; details: what `evaluate` wrote; history: metrics by step.
         pictures: PNGs by name, as `draw_pictures` draws them.
         origin: as `describe_origin` returns it; with `drift`, what was found in the new rows, `zero_shot`, what the
-            base model reaches, `word_baseline`, what a simple model reaches, and `resources`, what both models take.
+            base model reaches, `word_baseline`, what a simple model reaches, `resources`, what both models take, and
+            `readiness`, the tests of the ML Test Score.
     Raises:
         OSError: a picture cannot be read, or the page cannot be written.
     """
@@ -118,6 +121,7 @@ def _build_page(
         lineage=build_lineage(outcome, origin),
         cost=build_cost(outcome, origin),
         resources=build_resources(origin.get("resources")),
+        readiness=build_readiness(origin.get("readiness")),
     )
 
 
