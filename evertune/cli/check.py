@@ -8,6 +8,7 @@ import click
 from evertune.cli import common
 from evertune.cli.terminal import make_console, print_table
 from evertune.errors import ConfigError, DataError
+from evertune.runtime.context import open_context
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,8 +107,19 @@ def _show_result(recipe: "Recipe", path: str, result: "Preview") -> None:
         about = "about " if is_estimate else ""
         longest = recipe.objective.max_length
         screen.print(f"{about}{result.truncated:,} rows are cut: longer than objective.max_length ({longest} tokens)")
-    for note in result.notes:
+    for note in (*result.notes, *_describe_held_version(recipe)):
         screen.print(f"note: {note}", markup=False)
+
+
+def _describe_held_version(recipe: "Recipe") -> list[str]:
+    """Say what the newest challenger waits for, if the gate held it."""
+    from evertune.registry.decisions import ledger
+
+    entries = ledger.read_entries(open_context(recipe).home)
+    decisions = [entry for entry in entries if entry["event"] == "decision"]
+    if not decisions or decisions[-1]["verdict"] != "held":
+        return []
+    return [f"the last run held version {decisions[-1]['version']}: {decisions[-1]['reason']}"]
 
 
 def _show_rows(screen: "Console", result: "Preview") -> None:

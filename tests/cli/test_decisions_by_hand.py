@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from evertune.cli import check
 from evertune.config import load_recipe
 from evertune.errors import ConfigError, RegistryError
 from evertune.registry.decisions import ledger, promotion
@@ -296,3 +297,17 @@ def test_a_no_stays_one_when_the_run_goes_on_after_a_crash(shop: Shop) -> None:
 def test_a_time_of_expiry_is_in_days(write_recipe: Callable[..., Path], tmp_path: Path, given: str) -> None:
     with pytest.raises(ConfigError, match=r"registry.expires: write a number of days, such as `14 days`, or `never`"):
         load_recipe(write_recipe(tmp_path, registry={"expires": given}))
+
+
+def test_check_says_what_the_last_challenger_waits_for(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERTUNE_HOME", str(shop.home.root))
+    assert check._describe_held_version(shop.recipe) == []
+    held: ledger.Facts = {"version": 3, "verdict": "held", "reason": "About 40 more rows would be enough."}
+    ledger.append_event(shop.home, "decision", **held)
+    assert check._describe_held_version(shop.recipe) == [
+        "the last run held version 3: About 40 more rows would be enough."
+    ]
+    ledger.append_event(shop.home, "decision", version=4, verdict="promoted", reason="Probably better.")
+    assert check._describe_held_version(shop.recipe) == []
