@@ -1,5 +1,7 @@
 """The gate's decision about two models of a replayed history, from their kept scores alone."""
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,7 @@ from evertune.evaluation.evaluate import limit_window
 from evertune.evaluation.slices import cut_slices
 from evertune.gate.decide import Case, Scored, decide_promotion
 from evertune.gate.expected import RowScores
+from evertune.gate.label_scores import compute_label_f1
 from evertune.objectives import Objective
 from evertune.records import Decision
 from evertune.statistics.resampling import sum_rows
@@ -78,6 +81,7 @@ def decide_challenge(
             robustness=challenger.robustness,
             no_shares=objective.ABSOLUTE_METRICS,
             scores=scores,
+            label_score=partial(compute_label_f1, objective, history.facts.names) if objective.LABELED else None,
         )
     )
 

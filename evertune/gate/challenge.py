@@ -1,6 +1,7 @@
 """Read the evidence of a challenge from disk, and let the gate decide."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from evertune.gate.decide import decide_promotion, used_error_budget
 from evertune.gate.expected import RowScores
 from evertune.gate.hypothesis_tests import Case, Scored
+from evertune.gate.label_scores import compute_label_f1
 from evertune.gate.resources import read_baseline, read_ratios
 from evertune.objectives import load_objective
 from evertune.records import Candidate, Decision, Evaluation, compute_digest
@@ -67,6 +69,7 @@ def decide_challenge(recipe: "Recipe", report: Evaluation, challenge_number: int
         scores=scores,
         look=look,
         fingerprint=fingerprint_rows(report),
+        label_score=partial(compute_label_f1, objective, names) if objective.LABELED else None,
         ratios=read_ratios(read_json(folder / RESOURCES)),
         baseline=read_baseline(read_json(folder / BASELINE)),
     )

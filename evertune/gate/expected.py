@@ -28,8 +28,7 @@ from evertune.statistics.paired_tests import upper_z
 from evertune.statistics.resampling import linearize_metric, sum_rows
 
 Floats = NDArray[np.float64]
-LOG_HALF = math.log(0.5)  # what a champion's score counts at least, on a row whose label it does not know
-BRIER_HALF = -0.5
+NEW_LABEL_GAIN = math.log(2.0)  # largest gain of a row whose label the champion does not know
 HALF_LIVES = 4  # half-lives from the oldest to the newest test row, where the recipe names none
 
 
@@ -44,7 +43,7 @@ class RowScores:
         days: (rows,) age in days, NaN where unknown.
         ingests: (rows,) age in ingests.
         classes: (rows,) number of each row's label; -1 where rows have not exactly one.
-        new_label_floor: smallest score of a champion on a row whose label is new to it.
+        new_label_gain: largest gain of a row whose label is new to the champion.
     """
 
     challenger: Floats
@@ -53,7 +52,7 @@ class RowScores:
     days: Floats
     ingests: Floats
     classes: NDArray[np.int64]
-    new_label_floor: float = LOG_HALF
+    new_label_gain: float = NEW_LABEL_GAIN
 
 
 class Weighed(NamedTuple):
@@ -156,23 +155,22 @@ def explain_missing_age(case: Case) -> str | None:
 def weigh_rows(case: Case) -> Weighed:
     """Return the rows' differences and weights.
 
-    A row whose label is new to the champion counts as if the champion had given that label a probability of one half,
-    and only if that label has as many groups as a decision needs: so a label typed in two ways does not force a
-    promotion. For a macro average every label weighs alike.
+    A row whose label is new to the champion counts only if that label has as many groups as a decision needs, and with
+    a bounded gain: as much of `new_label_gain` as the challenger reaches of what can be gained. So a label typed in two
+    ways does not force a promotion. For a macro average every label weighs alike.
     """
     if case.scores is None:
         return _weigh_metric(case)
     scores = case.scores
     weights = weigh_ages(scores, case.rule.half_life) * scores.sizes
     has_new_label = ~case.scored.is_compared
-    floor_champion = np.where(
-        has_new_label[:, None], np.maximum(scores.champion, scores.new_label_floor), scores.champion
-    )
     weights[_mark_rare_labels(case, has_new_label)] = 0.0
     if case.metric.endswith("_macro") and (scores.classes >= 0).all():
         weights = expected_gain.balance_classes(weights, scores.classes)
     challenger = _apply_temperature(scores.challenger, weights, case.groups)
-    champion = _apply_temperature(floor_champion, weights, case.groups)
+    champion = _apply_temperature(scores.champion, weights, case.groups)
+    gain = _bound_new_labels(challenger - champion, champion, scores.new_label_gain)
+    champion = np.where(has_new_label, challenger - gain, champion)
     unit = "log score" if scores.challenger.shape[1] > 1 else "score"
     return Weighed(challenger - champion, weights, challenger, champion, unit)
 
@@ -186,6 +184,16 @@ def weigh_ages(scores: RowScores, half_life: str | None) -> Floats:
         return expected_gain.weigh_by_age(scores.days if "day" in unit else scores.ingests, float(number))
     ages = scores.ingests if np.isnan(scores.days).any() else scores.days
     return expected_gain.weigh_by_age(ages, float(np.ptp(ages)) / HALF_LIVES)
+
+
+def _bound_new_labels(differences: Floats, champion: Floats, most: float) -> Floats:
+    """Return the differences of rows whose labels are new: the share of the possible gain, times `most`.
+
+    Scores are at most 0, so what can be gained on a row is the champion's distance from 0. A challenger that gives the
+    new label nothing gains nothing.
+    """
+    possible = np.maximum(-champion, np.finfo(np.float64).tiny)
+    return np.where(differences > 0, most * np.minimum(differences / possible, 1.0), differences)
 
 
 def _mark_rare_labels(case: Case, has_new_label: NDArray[np.bool_]) -> NDArray[np.bool_]:

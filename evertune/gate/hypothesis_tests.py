@@ -1,9 +1,9 @@
 """The gate's tests, each returns findings: minimums, superiority, non-inferiority, slices."""
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from evertune.statistics.resampling import (
 if TYPE_CHECKING:
     from evertune.gate.expected import RowScores
 
+LABEL_METRIC = "f1"  # by which the slice of a label is compared
 MORE_ROWS = "Add rows, or lower evaluation.gate.min_rows."
 
 
@@ -90,6 +91,8 @@ class Case:
         fingerprint: of these test rows; empty where it is unknown.
         ratios: what the challenger takes over what the champion takes, by resource.
         baseline: metrics of a simple model on these rows; empty where there is none.
+        label_score: returns the F1 (..., ) of a label from sums (..., m) of statistics, NaN for an unknown label; None
+            for objectives without labels.
     """
 
     scored: Scored
@@ -108,6 +111,7 @@ class Case:
     fingerprint: str = ""
     ratios: Mapping[str, float] = field(default_factory=dict)
     baseline: Mapping[str, float] = field(default_factory=dict)
+    label_score: Callable[[Any, str], Any] | None = None
 
     @property
     def harm_alpha(self) -> float:
@@ -308,6 +312,33 @@ def judge_margin(case: Case, name: str, margin: float) -> Finding:
     return Finding("inconclusive", message, evidence)
 
 
+class SliceView(NamedTuple):
+    """How a slice is compared: on which rows, by which metric."""
+
+    case: Case
+    mask: NDArray[np.bool_]
+    metric: str
+
+
+def view_label(case: Case, name: str) -> SliceView | None:
+    """Return how the slice of a label is compared; None for another slice, and where the label's F1 is not defined.
+
+    On the rows of a label alone, a model that says this label for everything is right every time, and no real model
+    could ever replace it. F1 counts the rows that were given the label wrongly too. The rule `thresholds` decides as it
+    always did.
+    """
+    kind, _, label = name.partition("=")
+    label_score = case.label_score
+    if kind != "label" or label_score is None or case.rule.rule_name == "thresholds":
+        return None
+    mask = case.select_rows("test")
+    for stats in (case.scored.challenger, case.scored.champion):
+        if stats is None or not np.isfinite(label_score(sum_rows(stats[mask]), label)):
+            return None
+    by_label = replace(case, metrics=lambda sums: {LABEL_METRIC: label_score(sums, label)})
+    return SliceView(by_label, mask, LABEL_METRIC)
+
+
 def judge_slices(case: Case) -> Iterator[Finding]:
     """Test for slices that lost more than `drop`, where Holm's correction for the number of slices rules out chance."""
     metric = slice_metric(case.metric, case.metrics(sum_rows(case.scored.challenger)))
@@ -316,18 +347,21 @@ def judge_slices(case: Case) -> Iterator[Finding]:
     for name, slice_mask in case.scored.slices.items():
         mask = slice_mask & case.scored.is_compared
         groups = case.count_rows(mask)[1]
-        loss = measure_slice_loss(case, mask, metric)
-        if groups < case.rule.slice.min_rows or loss is None:
+        if groups < case.rule.slice.min_rows:
+            continue
+        view = view_label(case, name) or SliceView(case, mask, metric)
+        loss = measure_slice_loss(view.case, view.mask, view.metric)
+        if loss is None:
             continue
         tested += 1
         if not loss <= case.rule.slice.drop:
-            suspects[name] = mask
+            suspects[name] = view
     alpha = case.harm_alpha / max(1, tested)
-    differences = {name: case.measure_difference(mask, metric, alpha) for name, mask in suspects.items()}
+    differences = {name: view.case.measure_difference(view.mask, view.metric, alpha) for name, view in suspects.items()}
     # Slices that lost little count in the correction and cannot be found guilty: a p-value of 1 says both.
     p_values = [difference.p_worse for difference in differences.values()] + [1.0] * (tested - len(differences))
     for (name, difference), level in zip(differences.items(), holm(p_values, case.harm_alpha), strict=False):
-        yield judge_slice(case, name, metric, difference, level)
+        yield judge_slice(case, name, suspects[name].metric, difference, level)
     if tested:
         yield Finding("passed", f"{tested} {'slice' if tested == 1 else 'slices'} tested.")
     else:
