@@ -115,6 +115,8 @@ def parse_gates(text: str) -> list[Policy]:
 def _parse_gate(name: str) -> Policy:
     import yaml
 
+    from evertune.config.yaml_text import parse_yaml
+
     if name in RULES:
         return Policy(name, "always", gated=True, gate=(("rule", name),))
     setting, equals, value = name.partition("=")
@@ -123,7 +125,7 @@ def _parse_gate(name: str) -> Policy:
         hint = f"did you mean {matches[0]}?" if matches else f"choose from {', '.join(RULES)}, or write caution=12"
         raise ConfigError(f"--gates: {name} is neither a rule nor a setting of evaluation.gate; {hint}")
     try:
-        parsed = yaml.safe_load(value)
+        parsed = parse_yaml(value)
     except yaml.YAMLError:
         raise ConfigError(f"--gates: {name}: the value is not YAML") from None
     return Policy(name, "always", gated=True, gate=((setting, parsed),))

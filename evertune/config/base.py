@@ -10,8 +10,11 @@ from pydantic_core import PydanticCustomError
 from evertune.errors import ConfigError
 
 SECRET = "secret"  # type of an error whose message must not show the value
-LITERAL_PASSWORD = re.compile(  # user:password@ but not host:5432/; or a parameter of the URL, of ODBC inside it too
-    r"(?i)://[^:/@]*:(?!\d+/)[^@]+@|(?:[?&;]|%3B)[\w-]*(?:password|passwd|pwd|secret|token)(?:=|%3D)[^&;%]"
+# user:password@ but not host:5432/; a user of a web address, who is a token; or a parameter, of ODBC inside one too
+LITERAL_PASSWORD = re.compile(
+    r"(?i)://[^:/@]*:(?!\d+/)[^@]+@|https?://[^:/@?#\s]+@"
+    r"|(?:[?&;#]|%3B)(?:[\w-]*(?:password|passwd|pwd|secret|token|signature|api[_-]?key|access[_-]?key|private[_-]?key"
+    r"|credential)|sig|key|auth|authorization|x-amz-\w+)(?:=|%3D)[^&;%]"
 )
 PLACEHOLDER = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 

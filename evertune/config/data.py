@@ -1,8 +1,10 @@
 """The recipe's `data` and `contract`: where rows come from, what they must satisfy, how they are split."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from evertune.config.base import Section, Url
 from evertune.config.expectations import check_expectation
@@ -170,6 +172,15 @@ class Bounds(Section):
     max_length: int = Field(20_000, ge=1, description="Maximum length.")
 
 
+def describe_quotes(wrong: Sequence[object]) -> dict[str, str]:
+    """Return the first of these values, and how these labels are written as texts."""
+    words = {True: ["'yes'", "'true'"], False: ["'no'", "'false'"], None: ["'null'"]}
+    first = wrong[0]
+    if isinstance(first, bool) or first is None:
+        return {"value": f"{words[first][-1][1:-1]}", "example": " or ".join(words[first])}
+    return {"value": str(first)[:40], "example": ", ".join(f"'{str(value)[:40]}'" for value in wrong[:3])}
+
+
 class LabelRules(Section):
     """Which labels or tags are allowed."""
 
@@ -195,6 +206,19 @@ class LabelRules(Section):
         description="Where far more labels of a batch are doubtful than usual: list the doubtful rows, refuse them, or "
         "stop the run. Only for texts with a single label.",
     )
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _are_texts(cls, values: object) -> object:
+        """Refuse values that YAML reads as a number, a date or a truth value: how they were spelt is lost."""
+        wrong = [value for value in values if not isinstance(value, str)] if isinstance(values, list) else []
+        if wrong:
+            raise PydanticCustomError(
+                "label_type",
+                "{value} is not a text; put each label in quotes, such as {example}",
+                describe_quotes(wrong),
+            )
+        return values
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

@@ -15,6 +15,7 @@ from evertune.config.base import SECRET, find_unset
 from evertune.config.data import SOURCE_MODELS
 from evertune.config.recipe import Recipe
 from evertune.config.search import SearchField
+from evertune.config.yaml_text import parse_yaml
 from evertune.errors import ConfigError
 
 
@@ -142,7 +143,7 @@ def read_yaml(path: Path) -> dict[str, object]:
         ConfigError: no such file, a folder, not UTF-8, not YAML, or not a mapping.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, [file.name for file in path.absolute().parent.glob("*.y*ml")], 1)
         hint = (
@@ -168,9 +169,11 @@ def _apply_override(tree: dict[str, object], override: str) -> None:
     if not separator or not key:
         raise ConfigError(f"--set {override}: write it as path.to.key=value")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {override}: {text!r} is not a YAML value") from None
+        value = parse_yaml(text)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None)
+        reason = f": {problem}" if problem else ""
+        raise ConfigError(f"--set {override}: {text!r} is not a YAML value{reason}") from None
     *parents, last = key.split(".")
     node: Any = tree
     for part in parents:
@@ -178,13 +181,15 @@ def _apply_override(tree: dict[str, object], override: str) -> None:
     if isinstance(node, list):
         _get_child(node, last, key)
         node[int(last)] = value
-    else:
+    elif isinstance(node, dict):
         node[last] = value
+    else:
+        raise ConfigError(f"--set {key}: {last!r} cannot be set, its parent is the value {node!r}")
 
 
 def _get_child(node: object, part: str, key: str) -> object:
     if isinstance(node, list):
-        if not part.isdigit() or int(part) >= len(node):
+        if not (part.isascii() and part.isdigit()) or int(part) >= len(node):
             raise ConfigError(f"--set {key}: {part!r} is not a position in a list of {len(node)}; the first is 0")
         return node[int(part)]
     if not isinstance(node, dict):
@@ -213,6 +218,8 @@ def _format_error(item: ErrorDetails) -> str:
         allowed = str(item["ctx"].get("expected_tags") or item["ctx"].get("expected"))
         options = [option.strip(" '") for option in allowed.replace(" or ", ",").split(",")]
         return f"{where}: unknown value {value!r}; {_suggest_choice(str(value), options)}"
+    if item["type"] == "string_type" and not isinstance(item["input"], (dict, list)):
+        message += "; put it in quotes"
     hidden = isinstance(item["input"], (dict, list)) or item["type"] == SECRET or not where
     shown = "" if hidden else f", not {item['input']!r}"
     return f"{where}: {message}{shown}" if where else message

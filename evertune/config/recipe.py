@@ -5,7 +5,7 @@ import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     Field,
@@ -21,11 +21,14 @@ from evertune.config.base import Section
 from evertune.config.data import Contract, Data, LabelRules
 from evertune.config.losses import describe_unlearnable
 from evertune.config.methods import describe_misfit
+from evertune.config.metric_bounds import describe_unreachable
 from evertune.config.notify import Notify
 from evertune.config.robustness import Robustness, Test
+from evertune.config.time_zones import suggest_zone
 from evertune.config.training import Training
 from evertune.objectives import ROLES, Options, load_objective
 
+LONGEST_NAME = 200  # characters of a registered model's name; PostgreSQL and MLflow's pages hold more
 HALF_LIFE = r"[1-9]\d{0,4} (?:day|ingest)s?|never"
 
 
@@ -183,6 +186,18 @@ class Registry(Section):
             raise ValueError("write a number of days, such as `14 days`, or `never`")
         return expires
 
+    @field_validator("model")
+    @classmethod
+    def _check_name(cls, name: str | None) -> str | None:
+        """Refuse what MLflow would refuse after the training, and what no page or terminal shows as it is."""
+        if name is None:
+            return None
+        if wrong := next((character for character in name if character in "/:" or not character.isprintable()), None):
+            raise ValueError(f"a model's name must not contain {wrong!r}; use letters, digits, '-', '_' and '.'")
+        if not name.strip() or name != name.strip() or len(name) > LONGEST_NAME:
+            raise ValueError(f"write 1 to {LONGEST_NAME} characters, without spaces at the ends")
+        return name
+
     @property
     def waiting_time(self) -> timedelta | None:
         """How long a challenger may wait for approval; None: forever."""
@@ -273,9 +288,7 @@ class Schedule(Section):
         try:
             ZoneInfo(zone)
         except (KeyError, ValueError, OSError):
-            near = difflib.get_close_matches(zone, available_timezones(), 1)
-            hint = f"did you mean {near[0]}?" if near else "use a name such as UTC or Europe/Berlin"
-            raise ValueError(f"unknown time zone; {hint}") from None
+            raise ValueError(f"unknown time zone; {suggest_zone(zone)}") from None
         return zone
 
 
@@ -344,6 +357,9 @@ class Recipe(Section):
             raise ValueError(
                 f"evaluation: unknown metric {', '.join(missing)}; choose from {', '.join(objective.METRICS)}"
             )
+        for metric, minimum in self.evaluation.gate.minimum.items():
+            if problem := describe_unreachable(objective, metric, minimum):
+                raise ValueError(f"evaluation.gate.minimum.{metric}: {problem}")
         if objective.has_own_tokenizer and (self.training.method != "full" or self.training.adversarial):
             key = "method" if self.training.method != "full" else "adversarial"
             raise ValueError(f"training.{key}: works on token ids, which {self.objective.type} does not use; remove it")

@@ -77,7 +77,16 @@ def format_value(value: object) -> str:
     """Format a value of the recipe for display."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(_to_json(value))
+
+
+def _to_json(value: object) -> object:
+    """Return a value as JSON can hold it: YAML also has dates, sets and keys that are no texts."""
+    if isinstance(value, dict):
+        return {str(key): _to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_to_json(item) for item in value]
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
 
 
 def shorten_paths(paths: Iterable[str]) -> dict[str, str]:
@@ -122,16 +131,37 @@ def drop_paths(tree: Mapping[str, object], paths: Iterable[str]) -> dict[str, ob
 
 
 def _find_parent(tree: Mapping[str, object], path: str) -> tuple[_Parent, str | int]:
-    *parents, last = path.split(".")
+    """Return the mapping or list that holds the value at a path, and the value's key or index in it."""
     node: Any = tree
-    for part in parents:
-        node = node[int(part) if isinstance(node, list) else part]
-    return node, int(last) if isinstance(node, list) else last
+    rest = path
+    while True:
+        key, below = _split_path(node, rest)
+        if not below:
+            return node, cast("str | int", key)
+        node = node[key]
+        rest = below
+
+
+def _split_path(node: object, path: str) -> tuple[object, str]:
+    """Return the key or index that a path starts with, and the rest of the path. A key may contain dots or be a number.
+
+    A path whose keys do not all exist ends with a new key.
+    """
+    if isinstance(node, list):
+        index, _, below = path.partition(".")
+        return int(index), below
+    keys = cast("Mapping[object, object]", node)
+    fitting = [key for key in keys if path == str(key) or path.startswith(f"{key}.")]
+    if not fitting:
+        return path, ""
+    best = max(fitting, key=lambda key: len(str(key)))
+    return best, path[len(str(best)) + 1 :]
 
 
 def _find_markers(node: object, path: str) -> Iterator[tuple[str, dict[str, object]]]:
-    if isinstance(node, dict) and isinstance(node.get("search"), (list, dict)):  # a label may be called `search`
-        yield path, node
+    is_marker = isinstance(node, dict) and isinstance(node.get("search"), (list, dict))
+    if path and is_marker:  # a label may be called `search`; a key at the top is none
+        yield path, cast("dict[str, object]", node)
         return
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, child in items:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
+from evertune.data.label_variants import explain_variants
 from evertune.errors import DataError
 from evertune.profiling.column_profile import Profile
 
@@ -35,7 +36,11 @@ ID_NAME = re.compile(r"(?i:.*(^|[_\-. ])(id|uuid|guid|key))|.*[a-z](Id|ID)")
 GROUP_NAME = re.compile(
     r"(?i).*(customer|client|user|account|thread|conversation|session|author|contact|company|e-?mail|household|patient).*"
 )
-TIME_NAME = re.compile(r"(?i).*(time|date|created|updated|when|day|_at$|^ts$|_ts$).*")
+TIME_NAME = re.compile(  # whole words of a name: `candidate` and `runtime` are none
+    r"(?i)(?:.*[\W\d_])?(?:date ?time|time ?stamp|time|date|created|updated|when|day|at|ts)"
+    r"(?:[\W\d_].*)?"
+    r"|.*(?-i:[a-z](?:Date|Time|Day|At|Timestamp|DateTime))"
+)
 TAG = re.compile(r"O|[BIESLU]-\S+")
 MISFITS = 0.05  # share of rows whose numbers of tags and words may differ; the contract refuses them
 MOST_REPEATS = 0.01  # share of rows that may lack an id or repeat one; above it the column is no id
@@ -89,6 +94,9 @@ def choose_columns(
         _pick_picture_and_label(choice, name, profiles, given_input, given_target)
     else:
         _pick_text_and_label(choice, name, profiles, given_input, given_target)
+    target = next((profile for profile in profiles if profile.name in list(choice.columns.values())[1:2]), None)
+    if target is not None and (note := explain_variants(target.counts)):
+        choice.notes.append(note)
     add_key_columns(choice, profiles)
     return choice
 

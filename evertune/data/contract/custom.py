@@ -21,6 +21,7 @@ NEEDS_DATABASE = {  # these compare query results; a batch is a data frame
     "expect_query_results_to_match_comparison",
     "expect_table_row_count_to_equal_other_table",
 }
+PATTERN_ARGUMENTS = ("regex", "regex_list")
 COLUMN_ARGUMENTS = ("column", "column_A", "column_B", "column_list", "column_set")
 
 
@@ -45,6 +46,7 @@ def custom_expectations(contract: Contract, columns: Sequence[str] | None = None
         entry_problems: list[str] = []
         if name not in implementations:
             entry_problems.append(f"{location}: {_describe_unknown(entry.get('type'), implementations)}")
+        entry_problems += _find_wrong_patterns(location, arguments)
         entry_problems += _find_unknown_columns(location, arguments, columns)
         if entry_problems:
             problems += entry_problems
@@ -93,12 +95,30 @@ def _find_unknown_columns(location: str, arguments: Mapping[str, object], column
         if name not in columns and name != "index"
     ]
     for key in COLUMN_ARGUMENTS:
-        value = cast("str | Sequence[str]", arguments.get(key, []))
-        for name in [value] if isinstance(value, str) else value:
+        if key not in arguments:
+            continue
+        value = arguments[key]
+        for name in value if isinstance(value, (list, tuple, set)) else [value]:
             if name not in columns:
                 problems.append(
                     f"{location}.{key}: no column {name!r}; expectations name columns by role: {', '.join(columns)}"
                 )
+    return problems
+
+
+def _find_wrong_patterns(location: str, arguments: Mapping[str, object]) -> list[str]:
+    """Return a problem for each pattern that is no regular expression; pandas would fail on it at the first row."""
+    problems = []
+    for key in PATTERN_ARGUMENTS:
+        value = arguments.get(key, [])
+        for pattern in value if isinstance(value, (list, tuple)) else [value]:
+            if not isinstance(pattern, str):
+                problems.append(f"{location}.{key}: {pattern!r} is not a text; put the regular expression in quotes")
+                continue
+            try:
+                re.compile(pattern)
+            except (re.error, OverflowError, RecursionError) as error:
+                problems.append(f"{location}.{key}: {pattern[:80]!r} is not a regular expression: {error}; mend it")
     return problems
 
 
@@ -147,9 +167,9 @@ def _make_check(instance: "Expectation", name: str, arguments: Mapping[str, obje
 
 def _make_explainer(name: str, arguments: Mapping[str, object]) -> Explainer:
     """Return an explainer that gives every failing row the same reason: columns, name and arguments."""
-    pair = cast("list[str]", [arguments[key] for key in ("column_A", "column_B") if arguments.get(key)])
+    pair = [str(arguments[key]) for key in ("column_A", "column_B") if arguments.get(key)]
     listed = cast("Sequence[str]", arguments.get("column_list", []))
-    subject = arguments.get("column") or " and ".join([*pair, *listed])
+    subject = arguments.get("column") or " and ".join([*pair, *map(str, listed)])
     hidden = {*COLUMN_ARGUMENTS, "severity"}
     details = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if key not in hidden)
 

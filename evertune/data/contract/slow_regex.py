@@ -4,8 +4,7 @@ import functools
 import logging
 import re
 import re._parser as regex_parser  # type: ignore[import-not-found]  # the only reader of patterns that Python has
-from collections.abc import Iterator, Mapping, Sequence
-from typing import cast
+from collections.abc import Iterator, Mapping
 
 logger = logging.getLogger(__name__)
 REPEATS = ("MAX_REPEAT", "MIN_REPEAT")
@@ -20,10 +19,11 @@ def warn_of_slow(where: str, arguments: Mapping[str, object]) -> None:
         arguments: of the expectation.
     """
     for key in ("regex", "regex_list"):
-        value = cast("str | Sequence[str]", arguments.get(key, []))
-        patterns = [value] if isinstance(value, str) else value
+        value = arguments.get(key)
+        patterns = value if isinstance(value, (list, tuple)) else [value]
         for pattern in patterns:
-            _warn_once(f"{where}.{key}", str(pattern))
+            if isinstance(pattern, str):
+                _warn_once(f"{where}.{key}", pattern)
 
 
 @functools.lru_cache(maxsize=1000)

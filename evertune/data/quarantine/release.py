@@ -226,12 +226,38 @@ def _apply_edits(refused_rows: "pa.Table", mended_rows: "pa.Table") -> "pa.Table
             "`evertune quarantine RECIPE --export FILE` and mend that file"
         )
     original_rows = refused_rows.take(indices)
+    _check_ids(original_rows, mended_rows)
     rows = original_rows
     for column in mended_rows.column_names:
         rows = rows.set_column(rows.column_names.index(column), rows.schema.field(column), mended_rows[column])
     edits = zip(_list_cells(original_rows), _list_cells(rows), original_rows["problem"].to_pylist(), strict=True)
     problems = [problem if old_cells == new_cells else None for old_cells, new_cells, problem in edits]
     return rows.set_column(rows.column_names.index("problem"), "problem", pa.array(problems, pa.string()))
+
+
+def _check_ids(original_rows: "pa.Table", mended_rows: "pa.Table") -> None:
+    """Refuse rows whose id changed, as when Excel drops leading zeros: they would stand beside those of their source.
+
+    A row that had no id may get one.
+
+    Args:
+        original_rows: as they were refused.
+        mended_rows: the same rows, in the same order.
+    Raises:
+        DataError: names the count, the first change and what to do.
+    """
+    if "id" not in mended_rows.column_names:
+        return
+    pairs = zip(original_rows["id"].to_pylist(), mended_rows["id"].to_pylist(), strict=True)
+    versions = mended_rows["row_version"].to_pylist()
+    changes = [(index, old, new) for index, (old, new) in enumerate(pairs) if old is not None and old != new]
+    if changes:
+        index, old, new = changes[0]
+        raise DataError(
+            f"{len(changes):,} of the mended rows have another id than the refused ones, such as {new!r} instead of "
+            f"{old!r} (row {index}, row_version {versions[index]}); nothing was released. Keep the ids as they were "
+            "exported, as texts, or leave the column id out of the file"
+        )
 
 
 def _list_cells(rows: "pa.Table") -> "list[list[object]]":
