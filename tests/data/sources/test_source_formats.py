@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from evertune.config import Recipe, load_recipe
 from evertune.data.sources import read as sources
-from evertune.data.sources.formats.cells import parse_moment, parse_words
+from evertune.data.sources.formats.cells import parse_moment, parse_span, parse_words
 from evertune.errors import ConfigError, DataError
 
 
@@ -174,6 +174,58 @@ def test_conll_sentences(tmp_path: Path, source_recipe: Callable[..., Recipe]) -
     (tmp_path / "b.txt").write_text(text + "runs\n")
     row_problems = read_problems(source_recipe({"path": "b.txt"}, objective="token-classification"))
     assert "line 8: expected 3 columns, found 1" in str(row_problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("# newdoc\nBob B-PER\nruns O\n", [["Bob", "runs"]]),
+        ("# newdoc\n\n# sent_id = 1\n# text = Bob runs\nBob B-PER\nruns O\n", [["Bob", "runs"]]),
+        ("# id a-x\tdomain=en\nBob _ _ B-PER\nruns _ _ O\n", [["Bob", "runs"]]),
+        ("#begin document (a); part 000\nBob B-PER\n\n#end document\n", [["Bob"]]),
+        ("# O\n5 O\n\nBob B-PER\n# O\n5 O\n", [["#", "5"], ["Bob", "#", "5"]]),
+        ("# NN\nBob NN\n", [["#", "Bob"]]),
+        ("#\tO\nBob\tB-PER\n", [["#", "Bob"]]),
+        ("#cats O\nBob B-PER\n", [["#cats", "Bob"]]),
+    ],
+)
+def test_conll_comments_are_no_words(
+    tmp_path: Path, source_recipe: Callable[..., Recipe], text: str, sentences: list[list[str]]
+) -> None:
+    (tmp_path / "a.conll").write_text(text)
+    rows = read_only_piece(source_recipe({"path": "a.conll"}, objective="token-classification"))
+    assert [row["problem"] for row in rows] == [None] * len(sentences)
+    assert [row["tokens"] for row in rows] == sentences
+
+
+def test_spans_of_a_cell() -> None:
+    assert parse_span({"answer_start": [17, 3], "text": ["a", "b"]}) == '{"start": 17, "text": "a"}'
+    assert parse_span('{"start":3,"text":["a"]}') == '{"start": 3, "text": "a"}'
+    for cell in (
+        {"start": True, "text": "a"},
+        {"start": [3], "text": "a"},
+        {"start": "3", "text": ["a"]},
+        {"text": []},
+    ):
+        with pytest.raises(ValueError, match="`text` must be a text and `start` an integer"):
+            parse_span(cell)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@given(st.fixed_dictionaries({"text": JSON_VALUES}, optional={"start": JSON_VALUES, "answer_start": JSON_VALUES}))
+def test_any_object_is_a_span_or_a_value_error(cell: dict[str, object]) -> None:
+    try:
+        span = json.loads(str(parse_span(cell)))
+    except ValueError:
+        return
+    assert isinstance(span["text"], str)
+    assert span["start"] is None or type(span["start"]) is int
 
 
 def test_lists_of_words_from_every_format(tmp_path: Path, source_recipe: Callable[..., Recipe]) -> None:

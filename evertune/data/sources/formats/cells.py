@@ -113,11 +113,18 @@ def parse_span(value: object) -> str | None:
     start = value.get("start", value.get("answer_start"))
     answer = value["text"]
     if isinstance(answer, (list, tuple)):
-        start = (start or [None])[0]
-        answer = (answer or [None])[0]
-    if not isinstance(answer, str) or not (start is None or isinstance(start, int)):
+        start = _take_first(start)
+        answer = _take_first(answer)
+    if not isinstance(answer, str) or not (start is None or type(start) is int):  # a bool is an int to Python
         raise ValueError("in a span, `text` must be a text and `start` an integer or null")
     return _encode_span(start, answer)
+
+
+def _take_first(value: object) -> object:
+    """Return the first item of a list, None if it has none; anything else is its own first item."""
+    if isinstance(value, (list, tuple)):
+        return value[0] if value else None
+    return value
 
 
 def _encode_span(start: int | None, answer: str) -> str:
