@@ -176,7 +176,8 @@ def _count_forgotten(context: RunContext) -> int | None:
     stones = tombstones.load_tombstones(context.home)
     if not any(stones.digests.values()):
         return None
-    rows = corpus.read_rows(context.home, corpus.newest_version(context.home))
+    names = ["row_version", "occurrence", *context.objective.COLUMNS, "id", "group"]
+    rows = corpus.read_rows(context.home, corpus.newest_version(context.home), names)
     return int(stones.find_forgotten(rows).sum())
 
 

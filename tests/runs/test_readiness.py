@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from evertune.data.corpus import tombstones
+from evertune.data.text_matching import fold_text
 from evertune.registry.tracking import runs
 from evertune.report.sections.readiness import build_readiness
 from evertune.runs import readiness_facts
@@ -16,6 +18,7 @@ from evertune.runs.outcome import build_outcome
 from evertune.runs.readiness import RUBRIC, STEPS, Check, Facts, judge_readiness, to_rows
 from evertune.runtime.context import RunContext
 from evertune.runtime.files import write_json
+from tests.helpers.data import good, make_home, make_recipe, run, write_csv
 from tests.helpers.registry import PROMOTED, Shop, evaluation, make_champion
 
 READY = Facts(
@@ -143,13 +146,26 @@ def test_what_the_home_knows(shop: Shop, tmp_path: Path) -> None:
     report = evaluation(version, details=str(details))
     write_json(shop.home.data_docs / "000001" / "result.json", {"expectations": 9, "passed": 8})
     readiness_facts.record_reproduction(shop.home, version, "same")
-    run = runs.Run(shop.home, made.run_id, Path(made.run_folder))
+    tracked = runs.Run(shop.home, made.run_id, Path(made.run_folder))
     outcome = build_outcome(made, report, PROMOTED, context, {"ingest": 1.0})
     origin = {"resources": {"ratios": {"latency": 1.1}}, "word_baseline": {"metrics": {"accuracy": 0.5}}}
-    facts = readiness_facts.collect_facts(context, run, outcome, report, origin)
+    facts = readiness_facts.collect_facts(context, tracked, outcome, report, origin)
     assert (facts.expectations, facts.slices, facts.reproduced) == (9, 1, "same")
     assert facts.has_champion and facts.previous_is_whole
     assert facts.champion_days is not None and facts.champion_days < 1
     assert (facts.latency, facts.forgotten, facts.by_hand) == (1.1, None, False)
-    rows = readiness_facts.describe_readiness(context, run, outcome, report, origin)
+    rows = readiness_facts.describe_readiness(context, tracked, outcome, report, origin)
     assert rows is not None and len(rows) == 28
+
+
+def test_a_forgotten_row_that_is_back_is_counted(tmp_path: Path) -> None:
+    recipe = make_recipe(tmp_path)
+    home = make_home(tmp_path)
+    context = RunContext(recipe, home)
+    write_csv(tmp_path / "a.csv", good(6))
+    run(recipe, home)
+    assert readiness_facts._count_forgotten(context) is None
+    stones = tombstones.load_with_key(home)
+    text = good(6)[2][0]
+    tombstones.add_digests(home, {"text": [stones.compute_digest("text", fold_text(text))]})
+    assert readiness_facts._count_forgotten(context) == 1
